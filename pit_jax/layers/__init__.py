@@ -1,0 +1,5 @@
+"""Layers without a membrane; they run once on all steps of the batch, never inside the time loop."""
+
+from pit_jax.layers.encoding import repeat_over_time, with_time
+
+__all__ = ["repeat_over_time", "with_time"]

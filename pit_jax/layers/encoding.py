@@ -1,0 +1,31 @@
+"""From images or frames to what the first layer sees."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
+    """Images `[B, H, W, C]` to one step `[B, 1, H, W, C]`; frames `[B, T, H, W, C]` as they are.
+
+    Raises ValueError for any other rank, and for frames whose T is not `num_steps`.
+    """
+    if x.ndim == 4:
+        return x[:, None]
+    if x.ndim != 5:
+        raise ValueError(
+            f"a network takes images [B, H, W, C] or frames [B, T, H, W, C], got shape {x.shape}."
+        )
+    if x.shape[1] != num_steps:
+        raise ValueError(
+            f"the network runs num_steps={num_steps} steps, but the frames {x.shape} have "
+            f"T={x.shape[1]}; build it with num_steps={x.shape[1]} or integrate {num_steps} frames."
+        )
+    return x
+
+
+def repeat_over_time(
+    current: Float[Array, "B t H W C"], num_steps: int
+) -> Float[Array, "B T H W C"]:
+    """Direct encoding: one step's current, computed once, enters at each of `num_steps` steps."""
+    batch, _, *rest = current.shape
+    return jnp.broadcast_to(current, (batch, num_steps, *rest))

@@ -1,0 +1,29 @@
+"""The networks of the paper by name; any of them runs with any neuron."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+
+from pit_jax.models.resnet import PreActResNet, resnet8, resnet18
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"resnet18": resnet18, "resnet8": resnet8}
+
+
+def create(
+    name: str, *, num_classes: int, neuron: Callable[[], nn.Module], num_steps: int = 1, **kw: Any
+) -> nn.Module:
+    """The network `name` of `MODELS` with `neuron()` at each of its neuron layers.
+
+    `neuron` makes a neuron without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are
+    fields of the network. Raises ValueError for an unknown name, naming the nearest.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no network {name!r};{hint} known: {', '.join(sorted(MODELS))}.")
+    return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
+
+
+__all__ = ["MODELS", "PreActResNet", "create"]

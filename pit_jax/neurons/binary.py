@@ -1,0 +1,73 @@
+"""Neurons that fire 0 or 1: IF and LIF."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
+
+Reset = Callable[..., Array]
+Spike = Callable[[Array], Array]
+
+
+class LIF(nn.Module):
+    """Leaky integrate-and-fire, Eqs. 1-3: `[B, T, ..., C]` currents to spikes 0 and 1.
+
+    The defaults are the paper's baseline on CIFAR (Huang et al. 2024): decay 1/2, soft reset with
+    its gradient, rectangular surrogate. `reset` is `soft_reset` or `hard_reset` of neurons.step.
+    """
+
+    decay: float = 0.5
+    threshold: float = 1.0
+    spike: Spike = surrogate.rectangle
+    reset: Reset = soft_reset
+    detach_reset: bool = False
+    decay_input: bool = False
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        step = partial(
+            lif_step,
+            decay=self.decay,
+            threshold=self.threshold,
+            spike=self.spike,
+            reset=self.reset,
+            detach_reset=self.detach_reset,
+            decay_input=self.decay_input,
+        )
+        u, s = over_time(step, current, unroll=self.unroll)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)
+
+
+class IF(nn.Module):
+    """Integrate-and-fire as in SEW ResNet (Fang et al. 2021): LIF without leak, `decay` 1.
+
+    The defaults are SEW's: hard reset without its gradient, arctangent surrogate.
+    """
+
+    threshold: float = 1.0
+    spike: Spike = surrogate.arctan
+    reset: Reset = hard_reset
+    detach_reset: bool = True
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        step = partial(
+            lif_step,
+            decay=1.0,
+            threshold=self.threshold,
+            spike=self.spike,
+            reset=self.reset,
+            detach_reset=self.detach_reset,
+        )
+        u, s = over_time(step, current, unroll=self.unroll)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)

@@ -1,0 +1,33 @@
+"""The loop over time: the only file that sees the time axis first."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def over_time(
+    step: Callable[..., tuple[Array, Any]],
+    current: Float[Array, "*BTNC"],
+    *per_step: Array,
+    unroll: int = 4,
+) -> Any:
+    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0 and gives `out` `[B, T, ...]`.
+
+    `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
+    dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
+    Raises ValueError when `current` has no batch, time and channel axis.
+    """
+    if current.ndim < 3:
+        raise ValueError(
+            f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
+            "add a time axis with x[:, None] for a single step."
+        )
+    current = current.astype(jnp.promote_types(current.dtype, jnp.float32))
+    steps = (jnp.moveaxis(current, 1, 0), *per_step)
+    _, out = jax.lax.scan(
+        lambda v, inputs: step(v, *inputs), jnp.zeros_like(steps[0][0]), steps, unroll=unroll
+    )
+    return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)

@@ -1,0 +1,116 @@
+"""The update equations of one time step: charge, fire, reset. Pure functions, no Flax."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pit_jax.surrogate import inside, rectifier, round_half_up
+
+
+def charge(
+    v: Float[Array, "*N"], current: Float[Array, "*N"], *, decay: float, decay_input: bool = False
+) -> Float[Array, "*N"]:
+    """The membrane before firing, u_t = decay * v_{t-1} + I_t (Eq. 1; Eq. 9 with its index mended).
+
+    With `decay_input` the current enters as (1 - decay) * I_t, as in the authors' released code.
+    """
+    return decay * v + ((1 - decay) * current if decay_input else current)
+
+
+def fire(
+    u: Float[Array, "*N"], *, threshold: float, spike: Callable[[Array], Array]
+) -> Float[Array, "*N"]:
+    """Binary spikes, s_t = H(u_t - threshold) (Eq. 2); `spike` brings its surrogate gradient."""
+    return spike(u - threshold)
+
+
+def soft_reset(
+    u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
+) -> Float[Array, "*N"]:
+    """v_t = u_t - threshold * s_t (Eqs. 3 and 11); `detach` stops the gradient through s_t."""
+    return u - threshold * (jax.lax.stop_gradient(s) if detach else s)
+
+
+def hard_reset(
+    u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
+) -> Float[Array, "*N"]:
+    """v_t = u_t * (1 - s_t) for binary s_t, whatever the threshold; `detach` as in `soft_reset`."""
+    del threshold
+    return u * (1 - (jax.lax.stop_gradient(s) if detach else s))
+
+
+def lif_step(
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    *,
+    decay: float,
+    threshold: float,
+    spike: Callable[[Array], Array],
+    reset: Callable[..., Array],
+    detach_reset: bool,
+    decay_input: bool = False,
+) -> tuple[Array, tuple[Array, Array]]:
+    """One step of a binary neuron: the membrane after reset, and (membrane before firing, spikes)."""
+    u = charge(v, current, decay=decay, decay_input=decay_input)
+    s = fire(u, threshold=threshold, spike=spike)
+    return reset(u, s, threshold=threshold, detach=detach_reset), (u, s)
+
+
+def check_levels(levels: int) -> None:
+    """Raises ValueError unless `levels` is at least 1."""
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, got {levels}; 1 gives binary spikes.")
+
+
+def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
+    """The integer clip(round(u / a), 0, levels) that PIT fires; `a` broadcasts as in `pit_fire`."""
+    return jnp.clip(round_half_up(_quotient(u, a)), 0, levels)
+
+
+def pit_fire(
+    u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int, strength: float = 0.01
+) -> Float[Array, "*N"]:
+    """Scaled integer spikes, s = a * clip(round(u / a), 0, levels) (Eq. 10).
+
+    `a` > 0 broadcasts against the last axes of `u`. The gradient for u is Eq. 30, with the mask
+    0 <= u/a <= levels and the factor of Eq. 13; for `a` it is Eq. 32, summed to the shape of `a`.
+    Raises ValueError when `levels` < 1.
+    """
+    check_levels(levels)
+    return _pit_fire(u, a, levels, strength)
+
+
+def _leading_ones(a: Array, ndim: int) -> Array:
+    """`a` with axes of size 1 in front, since rank promotion may be switched off."""
+    return a.reshape((1,) * (ndim - a.ndim) + a.shape)
+
+
+def _quotient(u: Array, a: Array) -> Array:
+    """u / a as u * (1 / a): XLA makes that of a division by a broadcast anyway, so say it."""
+    return u * _leading_ones(1 / a, u.ndim)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
+    return _leading_ones(a, u.ndim) * pit_count(u, a, levels=levels)
+
+
+def _pit_fire_forward(u, a, levels, strength):
+    return _pit_fire(u, a, levels, strength), (u, a)
+
+
+def _pit_fire_backward(levels, strength, saved, g):
+    u, a = saved
+    x = _quotient(u, a)
+    window = inside(x, levels)
+    grad_u = jnp.where(window, g * rectifier(x, strength), 0)  # Eq. 30
+    grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32
+    # The transpose of a broadcast is the sum over the axes that it made.
+    (grad_a,) = jax.linear_transpose(partial(jnp.broadcast_to, shape=u.shape), a)(grad_a)
+    return grad_u, grad_a
+
+
+_pit_fire.defvjp(_pit_fire_forward, _pit_fire_backward)

@@ -1,0 +1,115 @@
+"""Firing functions that step forwards and pass a surrogate gradient backwards.
+
+Every function is a forward line and a backward line side by side; none imports Flax.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def round_half_up(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """The exact floor(x + 1/2) of every finite x; NaN and infinities pass through.
+
+    `floor(x + 0.5)` is not it: the sum rounds, and 0.49999997 would become 1 in float32.
+    """
+    floor = jnp.floor(x)
+    return floor + (x - floor >= 0.5).astype(x.dtype)
+
+
+def rectifier(x: Float[Array, "*N"], strength: float) -> Float[Array, "*N"]:
+    """The gradient 1 + strength * (1/2 - |dis(x)|), dis(x) = x - floor(x) - 1/2, of Eq. 13.
+
+    It is 1 on the integers and 1 + strength / 2 on the decision boundaries k + 1/2.
+    """
+    return 1 + strength * (0.5 - jnp.abs(x - jnp.floor(x) - 0.5))
+
+
+def inside(x: Float[Array, "*N"], levels: int) -> Array:
+    """The window 0 <= x <= levels, both ends included, in which a clipped round has a gradient."""
+    return (x >= 0) & (x <= levels)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def rectified_round(x: Float[Array, "*N"], strength: float = 0.01) -> Float[Array, "*N"]:
+    """Round half up, exactly; the gradient is the rectified one of Eq. 13, 1 to 1 + strength / 2."""
+    return round_half_up(x)
+
+
+rectified_round.defvjp(
+    lambda x, strength: (round_half_up(x), x),
+    lambda strength, x, g: (g * rectifier(x, strength),),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> Float[Array, "*N"]:
+    """clip(round(x), 0, levels); the gradient is that of `rectified_round` for 0 <= x <= levels, else 0.
+
+    With `strength` 0 it is the rectangular surrogate of I-LIF (Luo et al. 2024; Eq. 8).
+    """
+    return jnp.clip(round_half_up(x), 0, levels)
+
+
+clipped_round.defvjp(
+    lambda x, levels, strength: (jnp.clip(round_half_up(x), 0, levels), x),
+    lambda levels, strength, x, g: (
+        jnp.where(inside(x, levels), g * rectifier(x, strength), 0).astype(g.dtype),
+    ),
+)
+
+
+def heaviside(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """1 where x >= 0, else 0 (Eq. 2)."""
+    return (x >= 0).astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def rectangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
+    """Heaviside; gradient 1 / width for |x| <= width / 2, else 0 (Wu et al. 2018)."""
+    return heaviside(x)
+
+
+rectangle.defvjp(
+    lambda x, width: (heaviside(x), x),
+    lambda width, x, g: (jnp.where(jnp.abs(x) <= width / 2, g / width, 0),),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def triangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
+    """Heaviside; gradient max(0, 1 - |x| / width) / width (Deng et al. 2022)."""
+    return heaviside(x)
+
+
+triangle.defvjp(
+    lambda x, width: (heaviside(x), x),
+    lambda width, x, g: (g * jnp.maximum(0, 1 - jnp.abs(x) / width) / width,),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def sigmoid(x: Float[Array, "*N"], slope: float = 4.0) -> Float[Array, "*N"]:
+    """Heaviside; gradient slope * p * (1 - p) with p = sigmoid(slope * x)."""
+    return heaviside(x)
+
+
+sigmoid.defvjp(
+    lambda x, slope: (heaviside(x), x),
+    lambda slope, x, g: (g * slope * jax.nn.sigmoid(slope * x) * jax.nn.sigmoid(-slope * x),),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def arctan(x: Float[Array, "*N"], slope: float = 2.0) -> Float[Array, "*N"]:
+    """Heaviside; gradient (slope / 2) / (1 + (pi * slope * x / 2)^2) (Fang et al. 2021)."""
+    return heaviside(x)
+
+
+arctan.defvjp(
+    lambda x, slope: (heaviside(x), x),
+    lambda slope, x, g: (g * (slope / 2) / (1 + jnp.square(math.pi / 2 * slope * x)),),
+)
