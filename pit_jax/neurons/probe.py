@@ -1,6 +1,10 @@
 """What a neuron layer shows to whoever looks: `sow` into the collection `intermediates`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -18,3 +22,30 @@ def record(
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
     neuron.sow("intermediates", "rate", jnp.mean(count, tuple(range(2, count.ndim))) / levels)
+
+
+def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:
+    """The `rate` of every neuron layer by its path, in the order in which the layers ran."""
+    rates: dict[str, Array] = {}
+    for name, value in intermediates.items():
+        if name == "rate":
+            rates[""] = value[0]
+        elif isinstance(value, Mapping):
+            inner = firing_rates(value)
+            rates |= {f"{name}/{path}".rstrip("/"): rate for path, rate in inner.items()}
+    return rates
+
+
+def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> list[str]:
+    """The paths of the neuron layers in the order in which they run, without running them.
+
+    Dictionaries that come out of `jit` are sorted by name instead.
+    """
+    layers: list[str] = []
+
+    def run(variables: Mapping[str, Any], x: Any) -> None:
+        _, probes = model.apply(variables, x, mutable=["intermediates"])
+        layers.extend(firing_rates(probes["intermediates"]))
+
+    jax.eval_shape(run, variables, x)
+    return layers

@@ -1,0 +1,45 @@
+# Every target works in a fresh clone: the virtual environment is made when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-all lint types docs lock
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.ready  ## Train on the digits that ship with scikit-learn
+	$(RUN) -m train.main --config configs/digits.py --workdir runs/digits
+
+test: $(VENV)/.ready  ## Run the tests, except those that take minutes
+	$(RUN) -m pytest
+
+test-all: $(VENV)/.ready  ## Run all tests
+	$(RUN) -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.ready  ## Check style and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(VENV)/.ready  ## Check the type annotations
+	$(RUN) -m mypy
+
+docs: $(VENV)/.ready  ## Build the documentation into site/
+	$(RUN) -m mkdocs build --strict
+
+# uv is not in the lock: it is needed only here, so whoever changes the dependencies installs it.
+lock:  ## Resolve the dependencies again and pin them in requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header \
+		--no-emit-index-url --no-annotate -o requirements.lock
+
+# The stamp comes last, so an interrupted installation is taken up again by the next make.
+$(VENV)/.ready: requirements.lock
+	@$(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); sys.exit(old and \
+		"pit_jax needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned requirements into $(VENV); this takes about a minute."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@

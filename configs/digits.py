@@ -1,0 +1,28 @@
+"""Handwritten digits, 8x8, that ship with scikit-learn.
+
+python -m train.main --config configs/digits.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs.neurons import neuron
+
+
+def get_config(variant: str = "pit") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.cpu_devices = 2
+
+    config.data = {"name": "digits", "data_dir": "data"}
+    config.augment = {"pad": 1, "flip": False}
+
+    config.model = {"name": "resnet8", "width": 16}
+    config.neuron, config.num_steps = neuron(variant)
+    config.loss = {"name": "cross_entropy"}
+
+    config.epochs = 30
+    config.batch_size = 64
+    config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
+    config.learning_rate = 0.1
+    config.warmup_epochs = 0
+    return config

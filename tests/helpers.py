@@ -1,0 +1,41 @@
+"""What several test files need: references in NumPy, and ways to look inside a network."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+
+def integers(x: np.ndarray, levels: int) -> np.ndarray:
+    """The sum over d = 1..levels of 1[x >= d - 1/2]: exact, since nothing is added to x."""
+    return sum((x >= d - 0.5).astype(x.dtype) for d in range(1, levels + 1))
+
+
+def equations(jaxpr: Jaxpr, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every primitive in `jaxpr`, at any depth, with the names of the primitives around it."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, inside
+        for inner in _inner_jaxprs(equation):
+            yield from equations(inner, (*inside, equation.primitive.name))
+
+
+def _inner_jaxprs(equation: JaxprEqn) -> Iterator[Jaxpr]:
+    for leaf in jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda x: isinstance(x, ClosedJaxpr | Jaxpr)
+    ):
+        if isinstance(leaf, ClosedJaxpr):
+            yield leaf.jaxpr
+        elif isinstance(leaf, Jaxpr):
+            yield leaf
+
+
+def probes(intermediates: dict, name: str) -> dict[str, Any]:
+    """What the layers sowed as `name`, by the path of the layer, e.g. stage1_block1/PIT_0."""
+    found = {}
+    for path, leaf in jax.tree.leaves_with_path(intermediates):
+        layer, _, last = jax.tree_util.keystr(path[:-1], simple=True, separator="/").rpartition("/")
+        if last == name:
+            found[layer] = leaf
+    return found

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train.data import DATASETS, DataNotFound, load
+from train.data.dataset import check_labels
+from train.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_data_made_here_loads_by_name_alone(name):
+    dataset = load(name)
+    assert dataset.name == name
+    for split in (dataset.train, dataset.test):
+        assert split.images.dtype == np.uint8 and split.labels.dtype == np.int32
+        assert split.images.shape[0] == len(split.labels)
+        assert split.images.shape[3] == len(dataset.mean) == len(dataset.std)
+
+
+def test_options_reach_the_data_set():
+    assert load("synthetic", num_test=3).test.images.shape == (3, 8, 8, 1)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_with_all():
+    with pytest.raises(UserError, match="'cifar-10': did you mean 'cifar10'") as error:
+        load("cifar-10")
+    assert all(name in str(error.value) for name in DATASETS)
+
+
+def test_an_unknown_option_is_answered_with_those_there_are():
+    with pytest.raises(UserError, match="no option sede; it takes shape, .*seed"):
+        load("synthetic", sede=1)
+    with pytest.raises(UserError, match="no option seed; it takes none"):
+        load("digits", seed=1)
+
+
+def test_data_not_found_says_what_where_and_how():
+    places = [(Path("data/things.gz"), "the archive"), (Path("/things"), "its folder")]
+    message = str(DataNotFound("things", places, "curl https://things"))
+    assert "'things' was not found" in message
+    assert f"{Path.cwd()}/data/things.gz: the archive" in message
+    assert "/things: its folder" in message
+    assert "curl https://things" in message
+
+
+@pytest.mark.parametrize("labels, wrong", [([0, 3], "3"), ([-1, 0], "-1")])
+def test_labels_out_of_range_are_named(labels, wrong):
+    with pytest.raises(ValueError, match=f"labels 0..2, got {wrong}"):
+        check_labels(np.array(labels), 3)

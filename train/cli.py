@@ -1,0 +1,83 @@
+"""The command line that all programs share: --config FILE[:variant], --config.key=value, --workdir."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from train.errors import UserError
+
+USAGE = """
+usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--workdir DIR]
+
+  --config FILE[:variant]   a file under configs/; each says at its head what it costs and gives
+  --config.KEY=VALUE        another value for one key of it, e.g. --config.optimizer.momentum=0.8
+  --workdir DIR             where everything is written; default: runs/ and the config's name
+  --help                    this page
+"""
+
+
+def parse(argv: list[str]) -> tuple[ConfigDict, Path]:
+    """The config with its overrides, locked, and the workdir; `argv` as in `sys.argv`.
+
+    Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
+    value of the wrong type, or an unknown flag.
+    """
+    file = _config_file(argv)
+    try:
+        plain, _ = _read([argv[0], f"--config={file}"])
+        for override in argv[1:]:
+            if override.startswith(("--config.", "-config.")):
+                _check_key(override, plain["config"].value)
+        values, rest = _read(argv)
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        raise UserError(_last_line(error)) from error
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
+    name = Path(file.replace(".py", "").replace(":", "_")).name
+    return values["config"].value, Path(values["workdir"].value or f"runs/{name}")
+
+
+def _read(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """The parsed flags and the arguments that are none."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    return values, values(argv)[1:]
+
+
+def _config_file(argv: list[str]) -> str:
+    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, _, value = arg.partition("=")
+        if flag in ("--config", "-config") and (value or following):
+            file = value or following
+            if not Path(path := file.partition(":")[0]).is_file():
+                raise UserError(f"there is no config file {path}; see configs/.")
+            return file
+    raise UserError("--config FILE is missing, e.g. --config configs/digits.py; see --help.")
+
+
+def _check_key(override: str, config: ConfigDict) -> None:
+    key = override.lstrip("-").partition("=")[0].removeprefix("config.")
+    keys = flatten(config.to_dict())
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"the config has no key {key!r}; {hint}it has: {', '.join(keys)}.")
+
+
+def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,42 @@
+"""The data sets of the training program: uint8 images in memory, read from disk or made here."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable
+
+from train.data import cifar, digits, fashion_mnist, synthetic
+from train.data.dataset import DataNotFound, Dataset, Split
+from train.errors import UserError
+
+__all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "load"]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "cifar10": cifar.cifar10,
+    "cifar100": cifar.cifar100,
+    "digits": digits.digits,
+    "fashion_mnist": fashion_mnist.fashion_mnist,
+    "synthetic": synthetic.synthetic,
+}
+
+
+def load(name: str, data_dir: str | os.PathLike[str] = "data", **options: object) -> Dataset:
+    """Load the data set `name` from `data_dir`; `options` go to its function in `DATASETS`.
+
+    Raises `DataNotFound` if its files are in none of the places it is looked for, and `UserError`
+    for an unknown name, an option it does not take, or files that are damaged.
+    """
+    if name not in DATASETS:
+        nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)[0]
+        raise UserError(
+            f"unknown data set {name!r}: did you mean {nearest!r}? There are {', '.join(DATASETS)}."
+        )
+    parameters = inspect.signature(DATASETS[name]).parameters
+    taken = [option for option in parameters if option != "data_dir"]
+    unknown = [option for option in options if option not in taken]
+    if unknown:
+        raise UserError(
+            f"data set {name!r} takes no option {', '.join(unknown)}; "
+            f"it takes {', '.join(taken) or 'none'}."
+        )
+    return DATASETS[name](data_dir, **options)

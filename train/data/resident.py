@@ -1,0 +1,45 @@
+"""Batches of a data set that lies whole on the device, picked there by index."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array
+
+from train.data.dataset import Split
+
+
+def arrays(split: Split) -> dict[str, np.ndarray]:
+    """A split as the columns `image` and `label` of a batch."""
+    return {"image": split.images, "label": split.labels}
+
+
+def epoch_order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray:
+    """Which samples each step of `epoch` sees, `[steps, batch]`; an incomplete last batch is left out.
+
+    A function of its arguments alone, so a resumed run needs no position in the data.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+    steps = size // batch_size
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def whole_order(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every sample once, in order, as `[steps, batch]` indices and weights; padding has weight 0."""
+    padded = -(-size // batch_size) * batch_size
+    index = np.arange(padded, dtype=np.int32).reshape(-1, batch_size)
+    return index % size, (index < size).astype(np.float32)
+
+
+def taker(sharding: NamedSharding) -> Callable[[dict[str, Array], Array], dict[str, Array]]:
+    """`(columns, indices) -> batch`, every device taking its own part only."""
+
+    def take(columns: dict[str, Array], index: Array) -> dict[str, Array]:
+        # Without the constraint directly behind the gather every device takes the whole batch.
+        return {
+            name: jax.lax.with_sharding_constraint(column[index], sharding)
+            for name, column in columns.items()
+        }
+
+    return take

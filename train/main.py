@@ -1,0 +1,50 @@
+"""Trains a network: python -m train.main --config configs/digits.py --workdir runs/digits
+
+The same command again goes on where the run stopped.
+"""
+
+import signal
+import sys
+
+import jax
+
+from train import cli
+from train.errors import UserError
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after a finished or an interrupted and saved run, 2 for a mistake to be mended."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__ + cli.USAGE.format(program="main"))
+        return 0
+    try:
+        config, workdir = cli.parse(argv)
+        # Virtual devices make a CPU run several small programs side by side; see docs/decisions.md.
+        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+        from train.loop import train
+
+        summary = train(config, workdir, stop=stop_on_signal())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if summary is None:
+        print("stopped and saved; the same command goes on from here.")
+    return 0
+
+
+def stop_on_signal():
+    """A function that tells whether SIGINT or SIGTERM came; a second signal ends the program."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        del frame
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(received)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

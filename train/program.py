@@ -1,0 +1,94 @@
+"""The functions that a run calls, jitted and placed on the devices."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Int, Key
+from ml_collections import ConfigDict
+
+from pit_jax.neurons.probe import neuron_layers
+from train import build, sharding
+from train.data import Dataset, resident
+from train.errors import UserError
+from train.evaluation import Evaluation, make_evaluate
+from train.state import Metrics, TrainState, create_state
+from train.step import Batch, make_eval_step, make_train_step, step_keys
+
+Order = Int[Array, "S B"]
+Step = Callable[[TrainState, Order], tuple[TrainState, Metrics]]
+
+
+class Program(NamedTuple):
+    """One run's functions; every array they take and give is whole on each device."""
+
+    steps_per_epoch: int
+    abstract_state: TrainState
+    first_state: Callable[[], TrainState]
+    compile_step: Callable[[], Step]
+    epoch_order: Callable[[int], Order]
+    evaluate: Callable[[TrainState], Evaluation]
+    neuron_layers: list[str]
+
+
+def make_program(config: ConfigDict, dataset: Dataset) -> Program:
+    """The functions of a run with `config` on `dataset`; nothing is compiled before one is called.
+
+    Raises UserError for a batch that does not fit the data or the devices, and for names or values
+    in the config that its parts refuse.
+    """
+    size, batch_size = len(dataset.train.images), config.batch_size
+    if not 0 < batch_size <= size:
+        raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
+    steps_per_epoch = size // batch_size
+    mesh = sharding.data_mesh(batch_size)
+    everywhere = sharding.replicated(mesh)
+    model = build.network(config, dataset)
+    loss = build.loss(config)
+    optimizer = build.optimizer(config, steps_per_epoch)
+    augment = build.augmentation(config, dataset)
+    normalize = build.normalization(dataset)
+    take = resident.taker(sharding.over_batch(mesh))
+    train_step = make_train_step(model, optimizer, loss, augment)
+
+    @partial(jax.jit, out_shardings=everywhere)
+    def first_state(columns: Batch, order: Order, key: Key[Array, ""]) -> TrainState:
+        init_key, key = jax.random.split(key)
+        augment_key, _ = step_keys(key, 0)
+        images = augment(augment_key, take(columns, order[0])["image"])
+        return create_state(model, optimizer, init_key, key, images)
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    def step(state: TrainState, columns: Batch, order: Order) -> tuple[TrainState, Metrics]:
+        return train_step(state, take(columns, order[state.step % steps_per_epoch]))
+
+    def epoch_order(epoch: int) -> Order:
+        order = resident.epoch_order(config.seed, epoch, size, batch_size)
+        return jax.device_put(order, everywhere)
+
+    columns = jax.device_put(resident.arrays(dataset.train), everywhere)
+    beginning = (columns, epoch_order(0), jax.device_put(jax.random.key(config.seed), everywhere))
+    abstract = _placed(jax.eval_shape(first_state, *beginning), everywhere)
+
+    def compile_step() -> Step:
+        compiled = step.lower(abstract, *beginning[:2]).compile()
+        return lambda state, order: compiled(state, columns, order)
+
+    images = jax.eval_shape(normalize, dataset.test.images[:1])
+    variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
+    return Program(
+        steps_per_epoch=steps_per_epoch,
+        abstract_state=abstract,
+        first_state=lambda: first_state(*beginning),
+        compile_step=compile_step,
+        epoch_order=epoch_order,
+        evaluate=make_evaluate(
+            make_eval_step(model, loss, normalize), dataset.test, batch_size, mesh
+        ),
+        neuron_layers=neuron_layers(model, variables, images),
+    )
+
+
+def _placed(tree: Any, everywhere: jax.sharding.NamedSharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree)

@@ -1,0 +1,30 @@
+"""metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from train.workdir import write_whole
+
+
+class Records:
+    """Appends to `file`; what a killed run wrote beyond `step` is dropped first, to be written anew."""
+
+    def __init__(self, file: Path, step: int) -> None:
+        kept = [record for record in _read(file) if record["step"] <= step]
+        write_whole(file, "".join(f"{json.dumps(record)}\n" for record in kept))
+        self.all: list[dict[str, Any]] = kept
+        self._file = file.open("a")
+
+    def write(self, **record: Any) -> None:
+        """One line, on disk when this returns."""
+        self.all.append(record)
+        self._file.write(f"{json.dumps(record)}\n")
+        self._file.flush()
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    lines = file.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

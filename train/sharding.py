@@ -1,0 +1,39 @@
+"""Where arrays live: the only file that names devices."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from train.errors import UserError
+
+
+def data_mesh(batch_size: int) -> Mesh:
+    """All devices in one row, `data`; raises UserError unless they divide the batch.
+
+    The axis is Auto: with the default Explicit one, average pools, gathers from resident data and
+    vmapped crops raise.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        below = batch_size // devices * devices
+        raise UserError(
+            f"batch_size {batch_size} does not divide among {devices} devices; "
+            f"the nearest that do: {below or devices}, {below + devices}."
+        )
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+    """The first axis, the batch, divided among the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put_everywhere(tree: Any, mesh: Mesh) -> Any:
+    """`tree` as device arrays, whole on every device."""
+    return jax.device_put(tree, replicated(mesh))

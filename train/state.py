@@ -1,0 +1,52 @@
+"""Everything that a run carries from step to step."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+Metrics = dict[str, Array]
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Parameters, statistics, optimizer and randomness after `step` steps; `totals` are the epoch's.
+
+    All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have drawn.
+    """
+
+    step: Int[Array, ""]
+    key: Key[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+    totals: Metrics
+
+
+def create_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    init_key: Key[Array, ""],
+    key: Key[Array, ""],
+    images: Float[Array, "B ..."],
+) -> TrainState:
+    """The state before the first step; `images` is the first training batch, which PIT reads."""
+    variables = model.init({"params": init_key, "dropout": init_key}, images, train=True)
+    # Flax starts running statistics in float32 even under x64, and updates them in float64.
+    stats = jax.tree.map(lambda x: x.astype(float), variables.get("batch_stats", {}))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        params=variables["params"],
+        batch_stats=stats,
+        opt_state=optimizer.init(variables["params"]),
+        totals=no_totals(),
+    )
+
+
+def no_totals() -> Metrics:
+    """What an epoch starts to sum."""
+    return {"loss": jnp.zeros(()), "correct": jnp.zeros(()), "seen": jnp.zeros(())}

@@ -1,0 +1,101 @@
+"""The pure training and evaluation steps; nothing else in the program runs the network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key
+
+from pit_jax.neurons.probe import firing_rates
+from train.state import Metrics, TrainState
+
+Batch = dict[str, Array]
+Loss = Callable[[Array, Array], Array]
+
+
+def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
+    """The keys of augmentation and dropout at `step`."""
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
+    return augment_key, dropout_key
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    augment: Callable[[Array, Array], Array],
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
+
+    `augment(key, images)` gives the floats that the network sees.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        augment_key, dropout_key = step_keys(state.key, state.step)
+        images = augment(augment_key, batch["image"])
+
+        def objective(params: Any) -> tuple[Array, tuple[Array, Any]]:
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
+            logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+            return loss(logits, batch["label"]), (logits, updates["batch_stats"])
+
+        (value, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        seen = len(batch["label"])
+        sums = {
+            "loss": value * seen,
+            "correct": correct(logits, batch["label"]).sum(),
+            "seen": seen,
+        }
+        state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=stats,
+            opt_state=opt_state,
+            totals=jax.tree.map(lambda total, new: total + new, state.totals, sums),
+        )
+        return state, {"loss": value, "accuracy": sums["correct"] / seen}
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module, loss: Loss, normalize: Callable[[Array], Array]
+) -> Callable[[TrainState, Batch], Metrics]:
+    """`(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
+
+    The sums are `loss`, `correct` and per neuron layer the firing rate of each step, `[T]`.
+    """
+
+    def eval_step(state: TrainState, batch: Batch) -> Metrics:
+        logits, probes = model.apply(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            normalize(batch["image"]),
+            mutable=["intermediates"],
+        )
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        weight = batch["weight"]
+        # One sample at a time, because the losses average over the batch.
+        losses = jax.vmap(lambda x, y: loss(x[None], y[None]))(logits, batch["label"])
+        rates = firing_rates(probes.get("intermediates", {}))
+        return {
+            "loss": (losses * weight).sum(),
+            "correct": (correct(logits, batch["label"]) * weight).sum(),
+            **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
+        }
+
+    return eval_step
+
+
+def correct(logits: Array, labels: Array) -> Array:
+    """1 where the class with the largest mean logit over time is the label, `[B]`."""
+    return (logits.mean(axis=1).argmax(axis=-1) == labels).astype(jnp.float32)

@@ -1,0 +1,26 @@
+"""The end of a run in numbers."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Summary(NamedTuple):
+    """What a run reached; `rates` are mean firing rates per neuron layer, in order, and step."""
+
+    title: str
+    workdir: str
+    last_accuracy: float
+    best_accuracy: float
+    best_epoch: int
+    parameters: int
+    scales: int
+    seconds: float
+    rates: dict[str, list[float]]
+
+
+def count_parameters(params: Any) -> tuple[int, int]:
+    """The numbers of parameters without and of PIT's scales `a`, as the paper's tables split them."""
+    leaves = jax.tree.leaves_with_path(params)
+    scales = sum(leaf.size for path, leaf in leaves if path[-1].key == "a")
+    return sum(leaf.size for _, leaf in leaves) - scales, scales

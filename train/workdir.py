@@ -1,0 +1,51 @@
+"""The folder of one run: config.json, metrics.jsonl, last/, best/, curves.png, rates.png, summary.json."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.cli import flatten
+from train.errors import UserError
+
+
+def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Makes `workdir` the folder of a run with `config`, or finds that it is one already.
+
+    Raises UserError, and writes nothing, when it cannot be written, holds files of something else,
+    or belongs to a run with another config.
+    """
+    file = workdir / "config.json"
+    try:
+        if file.is_file():
+            _check_same(workdir, json.loads(file.read_text()), config)
+        elif workdir.is_dir() and any(workdir.iterdir()):
+            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(config, indent=2))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes `file` so that a reader finds either the old text or the new, never a part."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text)
+    os.replace(part, file)
+
+
+def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    # Through JSON, since that is what was written: tuples become lists.
+    was, now = flatten(old), flatten(json.loads(json.dumps(new)))
+    differing = [key for key in was | now if was.get(key) != now.get(key)]
+    if differing:
+        lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
+        raise UserError(
+            f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
+            "choose another --workdir, or repeat that run's command to go on with it."
+        )
