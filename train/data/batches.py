@@ -70,4 +70,5 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> Split:
             f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
         )
     check_labels(labels, num_classes)
-    return Split(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int32))
+    images = np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return Split(images, labels.astype(np.int32))
