@@ -1,7 +1,7 @@
 """Initial scales `a` of PIT, read from the membranes of the first training batch.
 
-An initialiser takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and gives
-one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function.
+An initialiser takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
+gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function.
 """
 
 import math
@@ -40,8 +40,8 @@ def warn_of_floored_scales(params: dict) -> None:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if name.rpartition("/")[2] == "a" and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
             warnings.warn(
-                f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: their "
-                "membranes hardly vary over the first batch, so these channels may never fire; "
+                f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "
+                "their membranes hardly vary over the first batch, so they may never fire; "
                 "look at the input scaling, or use a larger first batch.",
                 stacklevel=2,
             )

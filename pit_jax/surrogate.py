@@ -35,7 +35,7 @@ def inside(x: Float[Array, "*N"], levels: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def rectified_round(x: Float[Array, "*N"], strength: float = 0.01) -> Float[Array, "*N"]:
-    """Round half up, exactly; the gradient is the rectified one of Eq. 13, 1 to 1 + strength / 2."""
+    """Round half up, exactly; the gradient is the rectified one of Eq. 13."""
     return round_half_up(x)
 
 
@@ -47,7 +47,7 @@ rectified_round.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> Float[Array, "*N"]:
-    """clip(round(x), 0, levels); the gradient is that of `rectified_round` for 0 <= x <= levels, else 0.
+    """clip(round(x), 0, levels); the gradient is Eq. 13's for 0 <= x <= levels, else 0.
 
     With `strength` 0 it is the rectangular surrogate of I-LIF (Luo et al. 2024; Eq. 8).
     """

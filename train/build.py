@@ -57,7 +57,7 @@ def normalization(dataset: Dataset) -> Callable[[Array], Array]:
 
 
 def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
-    """`(key, uint8 images) -> floats`: random crop and flip as `config.augment` says, normalised."""
+    """`(key, uint8 images) -> floats`: crop and flip as `config.augment` says, normalised."""
     to_floats = normalization(dataset)
 
     def augment(key: Array, images: Array) -> Array:

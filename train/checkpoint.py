@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import orbax.checkpoint as ocp
 
 from train.state import TrainState
 
 
 class Progress(NamedTuple):
-    """What a run knows beside its state: seconds spent and the best test accuracy with its epoch."""
+    """What a run knows beside its state: seconds spent, best test accuracy and its epoch."""
 
     seconds: float = 0.0
     best_accuracy: float = -1.0
@@ -21,7 +20,7 @@ class Checkpoints:
     """The checkpoints of one workdir; a step is saved whole or not at all, in the background."""
 
     def __init__(self, workdir: Path) -> None:
-        # Two managers: one with a best_fn would delete the newest checkpoint for an older, better one.
+        # Two managers: one with a best_fn deletes the newest checkpoint for an older, better one.
         options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
         folders = (workdir.absolute() / "last", workdir.absolute() / "best")
         self._last, self._best = (
@@ -37,12 +36,11 @@ class Checkpoints:
         _save(self._best, state, progress)
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest state, placed as `like`, whose values do not matter; None before the first save."""
+        """The newest state, shaped and placed as the abstract `like`; None before the first save."""
         if (step := self._last.latest_step()) is None:
             return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
         )
         found = self._last.restore(step, args=items)
         return found["state"], Progress(**found["progress"])

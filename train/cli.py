@@ -1,4 +1,4 @@
-"""The command line that all programs share: --config FILE[:variant], --config.key=value, --workdir."""
+"""The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, --workdir DIR."""
 
 import difflib
 from collections.abc import Mapping

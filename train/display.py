@@ -13,7 +13,7 @@ REFRESH_SECONDS = 0.5
 
 
 class Display:
-    """A progress bar over all steps of a run, and one line an epoch; a log file gets the lines only."""
+    """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines."""
 
     def __init__(self, step: int, total_steps: int, batch_size: int) -> None:
         self._progress = Progress(
@@ -52,8 +52,8 @@ class Display:
     def epoch(self, record: dict[str, Any]) -> None:
         """One line for an epoch that is over."""
         self._progress.console.print(
-            "epoch {epoch:3d}  train loss {train_loss:.3f} accuracy {train_accuracy:6.2%}"
-            "  test loss {test_loss:.3f} accuracy {test_accuracy:6.2%}"
+            "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
+            "  test {test_loss:.3f} {test_accuracy:6.2%}"
             "  {images_per_second:,.0f} images/s".format(**record),
             highlight=False,
         )

@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """A mistake outside the program that the user can mend; programs print it and exit with code 2."""
+    """A mistake outside the program that the user can mend; programs exit with code 2."""

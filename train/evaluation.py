@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from train import sharding
 from train.data import resident
 from train.data.dataset import Split
-from train.state import TrainState
-from train.step import Batch, Metrics
+from train.state import Metrics, TrainState
+from train.step import Batch
 
 
 class Evaluation(NamedTuple):

@@ -104,8 +104,8 @@ def _means(state: TrainState, epoch: int) -> dict[str, float]:
     loss, accuracy = totals["loss"] / totals["seen"], totals["correct"] / totals["seen"]
     if not math.isfinite(loss):
         raise UserError(
-            f"the training loss became {loss} in epoch {epoch}; the checkpoint before that epoch is "
-            "kept. A lower config.learning_rate, or some config.warmup_epochs, is the usual cure."
+            f"the training loss became {loss} in epoch {epoch}; the checkpoint before that epoch "
+            "is kept. A lower config.learning_rate or some config.warmup_epochs usually help."
         )
     return {"train_loss": float(loss), "train_accuracy": float(accuracy)}
 

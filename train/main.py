@@ -5,6 +5,7 @@ The same command again goes on where the run stopped.
 
 import signal
 import sys
+from collections.abc import Callable
 
 import jax
 
@@ -13,7 +14,7 @@ from train.errors import UserError
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 after a finished or an interrupted and saved run, 2 for a mistake to be mended."""
+    """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended."""
     if {"--help", "-h"} & set(argv):
         print(__doc__ + cli.USAGE.format(program="main"))
         return 0
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def stop_on_signal():
+def stop_on_signal() -> Callable[[], bool]:
     """A function that tells whether SIGINT or SIGTERM came; a second signal ends the program."""
     received: list[int] = []
 

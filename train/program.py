@@ -52,7 +52,10 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     take = resident.taker(sharding.over_batch(mesh))
     train_step = make_train_step(model, optimizer, loss, augment)
 
-    @partial(jax.jit, out_shardings=everywhere)
+    # It runs once, so a quick compilation is worth more than quick code.
+    quick = {"xla_backend_optimization_level": 0}
+
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick)
     def first_state(columns: Batch, order: Order, key: Key[Array, ""]) -> TrainState:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)

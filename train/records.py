@@ -8,7 +8,7 @@ from train.workdir import write_whole
 
 
 class Records:
-    """Appends to `file`; what a killed run wrote beyond `step` is dropped first, to be written anew."""
+    """Appends to `file`; what a killed run wrote beyond `step` is dropped, to come anew."""
 
     def __init__(self, file: Path, step: int) -> None:
         kept = [record for record in _read(file) if record["step"] <= step]

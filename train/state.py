@@ -13,9 +13,9 @@ Metrics = dict[str, Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Parameters, statistics, optimizer and randomness after `step` steps; `totals` are the epoch's.
+    """Parameters, statistics, optimizer, key after `step` steps; `totals` are the epoch's sums.
 
-    All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have drawn.
+    All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have.
     """
 
     step: Int[Array, ""]

@@ -20,7 +20,7 @@ class Summary(NamedTuple):
 
 
 def count_parameters(params: Any) -> tuple[int, int]:
-    """The numbers of parameters without and of PIT's scales `a`, as the paper's tables split them."""
+    """The number of parameters without PIT's scales `a`, and of these."""
     leaves = jax.tree.leaves_with_path(params)
     scales = sum(leaf.size for path, leaf in leaves if path[-1].key == "a")
     return sum(leaf.size for _, leaf in leaves) - scales, scales

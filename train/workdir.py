@@ -1,4 +1,8 @@
-"""The folder of one run: config.json, metrics.jsonl, last/, best/, curves.png, rates.png, summary.json."""
+"""The folder of one run.
+
+It holds config.json, metrics.jsonl, the checkpoints last/ and best/, and at the end summary.json,
+curves.png and rates.png.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Layers without a membrane; they run once on all steps of the batch, never inside the time loop."""
+"""Layers without a membrane: they run once on all steps of a batch, outside the time loop."""
 
 from pit_jax.layers.encoding import repeat_over_time, with_time
 

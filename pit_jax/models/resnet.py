@@ -1,8 +1,9 @@
-"""Pre-activation residual networks for images of CIFAR's size (Huang et al. 2024; Meng et al. 2022)."""
+"""Pre-activation residual networks for small images (Meng et al. 2022; Huang et al. 2024)."""
 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -30,7 +31,7 @@ def uniform_bias(fan_in: int) -> Callable[..., Array]:
 
 
 class PreActBlock(nn.Module):
-    """norm - neuron - conv - norm - neuron - conv, plus a shortcut that starts at the first spikes."""
+    """norm, neuron, conv, norm, neuron, conv; the shortcut starts at the first neuron's spikes."""
 
     features: int
     stride: int
@@ -119,7 +120,7 @@ class PreActResNet(nn.Module):
 
 
 def _conv(
-    features: int, size: int, stride: int, fan_in: int, *, use_bias: bool = True, **kw: object
+    features: int, size: int, stride: int, fan_in: int, *, use_bias: bool = True, **kw: Any
 ) -> nn.Conv:
     # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
     pad = size // 2

@@ -23,7 +23,7 @@ positive.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,)
 
 
 class PIT(nn.Module):
-    """Integer LIF with a learned scale per step and channel (Eqs. 9-13): `[B, T, ..., C]` to a_t * k.
+    """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
 
     The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
     membranes of step t after the steps before it have fired with theirs. `strength` is the lambda
@@ -80,7 +80,7 @@ class PIT(nn.Module):
         return a
 
     def _check_fits(self, current: Array) -> None:
-        steps, channels = self.get_variable("params", "a").shape
+        steps, channels = jnp.shape(self.get_variable("params", "a"))
         if current.shape[1] != steps or current.shape[-1] != channels:
             raise ValueError(
                 f"the scale a of {self.name or type(self).__name__} is for T={steps} steps and "

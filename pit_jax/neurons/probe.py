@@ -15,9 +15,10 @@ def record(
     count: Float[Array, "B T *N C"],
     levels: int,
 ) -> None:
-    """Sows `membrane` (before firing), the integers `count`, and `rate` `[B, T]`, their mean / levels.
+    """Sows `membrane` (before firing), the integers `count`, and `rate` `[B, T]`.
 
-    It costs nothing unless the caller asks for them with `mutable=["intermediates"]`.
+    The rate is the mean of count / levels over the layer's neurons. All of it costs nothing unless
+    the caller asks for it with `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)

@@ -14,7 +14,7 @@ def over_time(
     *per_step: Array,
     unroll: int = 4,
 ) -> Any:
-    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0 and gives `out` `[B, T, ...]`.
+    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
 
     `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
     dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.

@@ -53,7 +53,7 @@ def lif_step(
     detach_reset: bool,
     decay_input: bool = False,
 ) -> tuple[Array, tuple[Array, Array]]:
-    """One step of a binary neuron: the membrane after reset, and (membrane before firing, spikes)."""
+    """One step of a binary neuron: the membrane after reset, and (that before firing, spikes)."""
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = fire(u, threshold=threshold, spike=spike)
     return reset(u, s, threshold=threshold, detach=detach_reset), (u, s)
@@ -98,11 +98,15 @@ def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
     return _leading_ones(a, u.ndim) * pit_count(u, a, levels=levels)
 
 
-def _pit_fire_forward(u, a, levels, strength):
+def _pit_fire_forward(
+    u: Array, a: Array, levels: int, strength: float
+) -> tuple[Array, tuple[Array, Array]]:
     return _pit_fire(u, a, levels, strength), (u, a)
 
 
-def _pit_fire_backward(levels, strength, saved, g):
+def _pit_fire_backward(
+    levels: int, strength: float, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
     u, a = saved
     x = _quotient(u, a)
     window = inside(x, levels)

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from pit_jax.init import ones, three_sigma, warn_of_floored_scales
 from pit_jax.models import create
 from pit_jax.neurons import PIT
-from tests.helpers import integers, probes
+from tests.helpers import by_layer, integers, jit_init
 
 LEVELS, STEPS = 4, 3
 
@@ -27,7 +27,8 @@ def eq_12(u: np.ndarray, levels: int) -> np.ndarray:
 
 def init_with_probes(model, x, **kw):
     """Initial variables of a jitted `init`, membranes included."""
-    return jax.jit(lambda x: model.init_with_output(jax.random.key(0), x, mutable=True, **kw)[1])(x)
+    init = partial(model.init_with_output, mutable=True, **kw)
+    return jit_init(init)(jax.random.key(0), x)[1]
 
 
 def images():
@@ -76,7 +77,7 @@ def test_scales_start_step_after_step_with_what_earlier_steps_left(x64, decay_in
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_steps_that_follow_do_not_change_earlier_scales(x64, steps):
-    current = np.random.default_rng(0).normal(size=(8, STEPS, 6))
+    current = jnp.asarray(np.random.default_rng(0).normal(size=(8, STEPS, 6)))
     all_steps = PIT().init(jax.random.key(0), current)["params"]["a"]
     some = PIT().init(jax.random.key(0), current[:, :steps])["params"]["a"]
     assert some.shape == (steps, 6)
@@ -85,8 +86,8 @@ def test_steps_that_follow_do_not_change_earlier_scales(x64, steps):
 
 def test_every_layer_and_step_of_a_network_starts_at_eq_12(x64):
     variables = init_with_probes(network(), images(), train=True)
-    scales = probes(variables["params"], "a")
-    membranes = probes(variables["intermediates"], "membrane")
+    scales = by_layer(variables["params"], "a")
+    membranes = by_layer(variables["intermediates"], "membrane")
     assert len(scales) == 7 and scales.keys() == membranes.keys()
     for layer, a in scales.items():
         u = np.asarray(membranes[layer])
@@ -99,10 +100,10 @@ def test_scales_start_alike_on_one_and_four_devices(x64):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     x = images()
     init = partial(network().init, train=True)
-    one = jax.jit(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
+    one = jit_init(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     replicated = NamedSharding(mesh, PartitionSpec())
-    four = jax.jit(init, out_shardings=replicated)(jax.random.key(0), sharded)
+    four = jit_init(init, out_shardings=replicated)(jax.random.key(0), sharded)
     assert len(sharded.sharding.device_set) == 4
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12),
@@ -136,11 +137,12 @@ def test_under_jit_the_floor_holds_without_a_warning(strict):
 
 
 def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
-    variables = jax.jit(network().init)(jax.random.key(0), images())
-    warn_of_floored_scales(variables["params"])  # A healthy net: warnings are errors here.
-    variables = jax.jit(network().init)(jax.random.key(0), np.zeros_like(images()))
+    init = jit_init(network().init)
+    healthy = init(jax.random.key(0), images())
+    warn_of_floored_scales(healthy["params"])  # Warnings are errors here.
+    silent = init(jax.random.key(0), np.zeros_like(images()))
     with pytest.warns(UserWarning) as caught:
-        warn_of_floored_scales(variables["params"])
+        warn_of_floored_scales(silent["params"])
     first = str(caught[0].message)
     assert "48 of 48 scales of stage1_block1/PIT_0/a start at the floor 0.001" in first
 

@@ -16,7 +16,7 @@ def arrays(split: Split) -> dict[str, np.ndarray]:
 
 
 def epoch_order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray:
-    """Which samples each step of `epoch` sees, `[steps, batch]`; an incomplete last batch is left out.
+    """Which samples each step of `epoch` sees, `[steps, batch]`; an incomplete batch is left out.
 
     A function of its arguments alone, so a resumed run needs no position in the data.
     """
@@ -26,7 +26,7 @@ def epoch_order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray
 
 
 def whole_order(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every sample once, in order, as `[steps, batch]` indices and weights; padding has weight 0."""
+    """Every sample once, as `[steps, batch]` indices and weights; padding has weight 0."""
     padded = -(-size // batch_size) * batch_size
     index = np.arange(padded, dtype=np.int32).reshape(-1, batch_size)
     return index % size, (index < size).astype(np.float32)

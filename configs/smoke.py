@@ -1,0 +1,16 @@
+"""A few steps on made-up images: whether the program runs, in seconds.
+
+python -m train.main --config configs/smoke.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import digits
+
+
+def get_config(variant: str = "pit") -> ConfigDict:
+    config = digits.get_config(variant)
+    config.data = {"name": "synthetic", "data_dir": "data"}
+    config.model = {"name": "resnet8", "width": 4}
+    config.epochs = 2
+    return config

@@ -1,0 +1,356 @@
+"""What every neuron of the table NEURONS must do, and what its parts do by hand."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pit_jax.neurons import NEURONS, PIT, charge, hard_reset, soft_reset
+from pit_jax.neurons.pit import positive
+from tests.helpers import integers
+
+SPIKING = [name for name in NEURONS if name != "ReLU"]  # ReLU has no membrane and no loop.
+ALL = pytest.mark.parametrize("name", NEURONS)
+ALL_SPIKING = pytest.mark.parametrize("name", SPIKING)
+
+
+def currents(shape=(4, 4, 5, 3), dtype=jnp.float32, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(0.7, 1.5, shape), dtype)
+
+
+def ready(name, x, **kw):
+    """A neuron and its variables, PIT's scales started on `x`."""
+    neuron = NEURONS[name](**kw)
+    return neuron, neuron.init(jax.random.key(0), x)
+
+
+def run(neuron, variables, x):
+    """Output and probes."""
+    y, sown = neuron.apply(variables, x, mutable=["intermediates"])
+    return y, {probe: values[0] for probe, values in sown.get("intermediates", {}).items()}
+
+
+TRACES = {
+    "ReLU": [({}, None, [-1, 0, 0.5, 2], None, [0, 0, 0.5, 2])],
+    # fields, a, currents, membranes before firing, integers
+    "IF": [
+        ({}, None, [0.5, 0.75, 0.75, 0.5], [0.5, 1.25, 0.75, 1.25], [0, 1, 0, 1]),
+        ({"reset": soft_reset}, None, [0.5, 0.75, 0.75, 0.5], [0.5, 1.25, 1, 0.5], [0, 1, 1, 0]),
+        ({"threshold": 2.0}, None, [1, 0.5, 0.5, -3], [1, 1.5, 2, -3], [0, 0, 1, 0]),
+    ],
+    "LIF": [
+        ({}, None, [1.5, 0.25, 1, -1], [1.5, 0.5, 1.25, -0.875], [1, 0, 1, 0]),
+        (
+            {"threshold": 2.0, "decay": 0.25},
+            None,
+            [3, 1, 2, 0],
+            [3, 1.25, 2.3125, 0.078125],
+            [1, 0, 1, 0],
+        ),
+        ({"reset": hard_reset}, None, [1.5, 0.5, 0.75, 1], [1.5, 0.5, 1, 1], [1, 0, 1, 1]),
+        (
+            {"decay": 0.25, "decay_input": True},
+            None,
+            [4, 0, 2, -1],
+            [3, 0.5, 1.625, -0.59375],
+            [1, 0, 1, 0],
+        ),
+    ],
+    "ILIF": [
+        ({"levels": 4}, None, [2.5, 1, 6, -2], [2.5, 0.75, 5.875, -1.0625], [3, 1, 4, 0]),
+        (
+            {"levels": 2, "decay_input": True},
+            None,
+            [3, 5, -4, 2],
+            [1.5, 2.25, -1.875, 0.0625],
+            [2, 2, 0, 0],
+        ),
+    ],
+    "PIT": [
+        (
+            {"levels": 4},
+            [0.5, 2, 1, 0.25],
+            [1.25, 3.125, 6, -1],
+            [1.25, 3, 5.5, -0.25],
+            [3, 2, 4, 0],
+        ),
+        (
+            {"levels": 1, "decay": 0.25, "decay_input": True},
+            [1, 1, 0.5, 0.5],
+            [2, 0, 1, -1],
+            [1.5, 0.125, 0.78125, -0.6796875],
+            [1, 0, 1, 0],
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "name, fields, a, current, membrane, count",
+    [(name, *trace) for name, traces in TRACES.items() for trace in traces],
+)
+def test_membranes_and_spikes_are_those_worked_out_by_hand(
+    strict, name, fields, a, current, membrane, count
+):
+    x = jnp.array(current, jnp.float32)[None, :, None]
+    variables = {} if a is None else {"params": {"a": jnp.array(a, jnp.float32)[:, None]}}
+    y, probes = run(NEURONS[name](**fields), variables, x)
+    scale = 1 if a is None else np.array(a)
+    np.testing.assert_array_equal(y[0, :, 0], scale * np.array(count))
+    if membrane is None:
+        assert not probes
+    else:
+        np.testing.assert_array_equal(probes["membrane"][0, :, 0], membrane)
+        np.testing.assert_array_equal(probes["count"][0, :, 0], count)
+
+
+def test_every_neuron_has_a_trace():
+    assert TRACES.keys() == NEURONS.keys()
+
+
+@ALL
+@pytest.mark.parametrize("space", [(), (5,), (2, 3)], ids=str)
+def test_shape_and_dtype_are_kept(strict, name, space):
+    x = currents((2, 3, *space, 4))
+    y = NEURONS[name]().init_with_output(jax.random.key(0), x)[0]
+    assert (y.shape, y.dtype) == (x.shape, jnp.float32)
+
+
+@ALL
+def test_bfloat16_is_kept_with_a_membrane_in_float32(name):
+    x = currents(dtype=jnp.bfloat16)
+    neuron, variables = ready(name, x)
+    y, probes = run(neuron, variables, x)
+    assert (y.shape, y.dtype) == (x.shape, jnp.bfloat16)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((variables, probes)))
+
+
+@ALL
+def test_float64_is_kept_throughout(x64, name):
+    x = currents(dtype=jnp.float64)
+    neuron, variables = ready(name, x)
+    y, probes = run(neuron, variables, x)
+    assert (y.shape, y.dtype) == (x.shape, jnp.float64)
+    assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((variables, probes)))
+
+
+@ALL
+def test_jit_changes_nothing_away_from_ties(strict, name):
+    x = currents()
+    neuron, variables = ready(name, x)
+    y, eager = run(neuron, variables, x)
+    y_jit, jitted = jax.jit(partial(run, neuron))(variables, x)
+    if name in SPIKING:
+        a = variables["params"]["a"][:, None] if variables else 1
+        halves = 2 * np.asarray(eager["membrane"]) / a  # Every neuron's threshold is on one.
+        assert np.abs(halves - np.rint(halves)).min() > 1e-5
+        np.testing.assert_array_equal(jitted["count"], eager["count"])
+        np.testing.assert_allclose(jitted["membrane"], eager["membrane"], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(y_jit, y)
+
+
+@pytest.mark.parametrize("unroll", [1, 4])
+def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(strict, unroll):
+    a = np.exp(np.random.default_rng(0).normal(size=(4, 64))).astype(np.float32)
+    halves = np.random.default_rng(1).integers(-1, 12, (512, 4, 64)).astype(np.float32) / 2
+    neuron = PIT(levels=4, decay=0.9, unroll=unroll)
+    y, probes = jax.jit(partial(run, neuron))({"params": {"a": a}}, jnp.asarray(halves * a))
+    x = np.asarray(probes["membrane"]) * (np.float32(1) / a)
+    assert np.mean(x % 1 == 0.5) > 0.05
+    np.testing.assert_array_equal(probes["count"], integers(x, 4))
+    np.testing.assert_array_equal(y, a * integers(x, 4))
+
+
+@ALL
+def test_samples_of_a_batch_do_not_see_each_other(strict, name):
+    x = currents()
+    neuron, variables = ready(name, x)
+    changed = x.at[2].set(currents(x.shape[1:], seed=1))
+    same = np.array([0, 1, 3])
+    y, y_changed = neuron.apply(variables, x), neuron.apply(variables, changed)
+    np.testing.assert_array_equal(y[same], y_changed[same])
+    assert (y[2] != y_changed[2]).any()
+    gradient = jax.grad(lambda x: neuron.apply(variables, x)[2].sum())(x)
+    assert not gradient[same].any() and gradient[2].any()
+
+
+@ALL
+def test_a_step_does_not_see_the_steps_after_it(x64, name):
+    x = currents(dtype=jnp.float64)
+    neuron, variables = ready(name, x)
+    y = neuron.apply(variables, x)
+    for steps in (1, 2, 3):
+        first = jax.tree.map(lambda a: a[:steps], variables)  # noqa: B023 (used at once)
+        np.testing.assert_allclose(
+            neuron.apply(first, x[:, :steps]), y[:, :steps], rtol=0, atol=1e-12
+        )
+
+
+@ALL_SPIKING
+def test_the_membrane_of_a_step_reaches_the_next(name):
+    x = currents()
+    neuron, variables = ready(name, x)
+    gradient = jax.grad(lambda x: run(neuron, variables, x)[1]["membrane"][:, -1].sum())(x)
+    assert gradient[:, 0].any()
+
+
+@ALL_SPIKING
+@pytest.mark.parametrize("unroll", [2, 4, 8])
+def test_an_unrolled_loop_is_the_loop(x64, name, unroll):
+    x = currents(dtype=jnp.float64)
+    loop, variables = ready(name, x, unroll=1)
+    unrolled = NEURONS[name](unroll=unroll)
+
+    def both_ways(neuron):
+        y, probes = run(neuron, variables, x)
+        weights = jnp.cos(jnp.arange(y.size)).reshape(y.shape)
+        return (
+            y,
+            probes,
+            jax.grad(lambda variables, x: jnp.sum(weights * neuron.apply(variables, x)), (0, 1))(
+                variables, x
+            ),
+        )
+
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=0, atol=1e-12),
+        both_ways(loop),
+        both_ways(unrolled),
+    )
+
+
+@ALL
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradients_are_finite_at_corners_and_far_away(name, dtype):
+    corners = [0, -0.0, 0.5, 1, -1, 4, 4.5, 1e6, -1e6, 1e30, -1e30, 1e-39, -1e-39, 1.5, 2.5, 0.25]
+    x = jnp.array(corners, dtype).reshape(2, 4, 2)
+    neuron, variables = ready(name, currents(x.shape))
+    gradients = jax.grad(
+        lambda variables, x: neuron.apply(variables, x).astype(jnp.float32).sum(), (0, 1)
+    )(variables, x)
+    leaves = jax.tree.leaves(gradients)
+    assert leaves and all(np.isfinite(leaf.astype(jnp.float32)).all() for leaf in leaves)
+    assert gradients[1].any() and gradients[1].dtype == dtype
+
+
+@ALL
+def test_a_neuron_works_in_nnx_with_gradients(name):
+    x = currents((2, 3, 4))
+    linen, variables = ready(name, x)
+    neuron = nnx.bridge.ToNNX(NEURONS[name](), rngs=nnx.Rngs(0)).lazy_init(x)
+    np.testing.assert_array_equal(neuron(x), linen.apply(variables, x))
+    of_x = jax.grad(lambda x: neuron(x).sum())(x)
+    np.testing.assert_array_equal(of_x, jax.grad(lambda x: linen.apply(variables, x).sum())(x))
+    if variables:
+        of_a = nnx.grad(lambda neuron: jnp.sum(neuron(x) ** 2))(neuron).a[...]
+        want = jax.grad(lambda v: jnp.sum(linen.apply(v, x) ** 2))(variables)["params"]["a"]
+        assert of_a.any()
+        np.testing.assert_array_equal(of_a, want)
+
+
+@ALL_SPIKING
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_a_wrong_rank_is_an_error_that_says_what_to_do(name, shape):
+    neuron, variables = ready(name, currents((2, 4, 3)))
+    for call in (partial(neuron.apply, variables), partial(neuron.init, jax.random.key(0))):
+        with pytest.raises(ValueError, match=r"currents \[B, T, ..., C\], got shape .*time axis"):
+            call(jnp.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "shape, numbers",
+    [((2, 5, 3), "T=4 steps .* has T=5 and C=3"), ((2, 4, 7), "C=3 channels.* has T=4 and C=7")],
+)
+def test_steps_or_channels_that_do_not_fit_the_scales_are_an_error_with_both_numbers(
+    shape, numbers
+):
+    neuron, variables = ready("PIT", currents((2, 4, 3)))
+    with pytest.raises(ValueError, match=numbers):
+        neuron.apply(variables, jnp.ones(shape))
+
+
+@pytest.mark.parametrize("name", ["ILIF", "PIT"])
+def test_less_than_one_level_is_an_error_at_construction(name):
+    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
+        NEURONS[name](levels=0)
+
+
+@ALL_SPIKING
+def test_probes_show_membrane_integers_and_rate(strict, name):
+    x = currents()
+    neuron, variables = ready(name, x)
+    y, probes = run(neuron, variables, x)
+    levels = getattr(neuron, "levels", 1)
+    a = np.asarray(variables["params"]["a"])[:, None] if variables else np.float32(1)
+    assert probes.keys() == {"membrane", "count", "rate"}
+    assert probes["membrane"].shape == probes["count"].shape == x.shape
+    count = np.asarray(probes["count"])
+    assert set(np.unique(count)) == set(range(levels + 1))
+    np.testing.assert_array_equal(y, a * count)
+    assert probes["rate"].shape == x.shape[:2]
+    want = [[count[b, t].sum() / count[b, t].size / levels for t in range(4)] for b in range(4)]
+    np.testing.assert_allclose(probes["rate"], want, rtol=1e-6)
+    # The first step starts from rest.
+    decay_free = x[:, 0]
+    np.testing.assert_array_equal(probes["membrane"][:, 0], decay_free)
+
+
+def test_probes_cost_nothing_unless_asked_for():
+    neuron, variables = ready("PIT", currents())
+    out = neuron.apply(variables, currents())
+    assert isinstance(out, jax.Array)
+    assert variables.keys() == {"params"}
+
+
+def test_the_floor_of_a_scale_lets_the_whole_gradient_through(strict):
+    a = jnp.array([-1.0, 0.0, 5e-4, 1e-3, 0.5])
+    floor = np.float32(1e-3)
+    np.testing.assert_array_equal(positive(a), [floor, floor, floor, floor, 0.5])
+    _, pull = jax.vjp(positive, a)
+    g = jnp.array([1.0, -2.0, 3.0, -4.0, 5.0])
+    np.testing.assert_array_equal(pull(g)[0], g)
+
+
+def test_a_scale_below_the_floor_fires_at_the_floor_and_learns(strict):
+    x = jnp.full((1, 1, 1), 0.002)
+    neuron = PIT(levels=4)
+
+    def fire(a):
+        return neuron.apply({"params": {"a": a}}, x).sum()
+
+    below, at = jnp.full((1, 1), -3.0), jnp.full((1, 1), 1e-3)
+    assert fire(below) == fire(at) > 0
+    high = jnp.full((1, 1, 1), 1.0)  # Above D * a: Eq. 32 is D.
+    grad = jax.grad(lambda a: neuron.apply({"params": {"a": a}}, high).sum())
+    assert grad(below) == grad(at) == 4
+
+
+def test_charge_leaks_then_adds_the_current_or_its_share(strict):
+    v, current = jnp.array([2.0, -4.0]), jnp.array([1.0, 8.0])
+    np.testing.assert_array_equal(charge(v, current, decay=0.25), [1.5, 7])
+    np.testing.assert_array_equal(charge(v, current, decay=0.25, decay_input=True), [1.25, 5])
+    np.testing.assert_array_equal(charge(v, current, decay=1.0), [3, 4])
+
+
+@pytest.mark.parametrize(
+    "reset, want, du, ds",
+    [
+        (soft_reset, [0.5, -1.0, 0.25], [1, 1, 1], [-2, -2, -2]),  # u - 2 s
+        (hard_reset, [0.0, -1.0, 0.0], [0, 1, 0], [-2.5, 1.0, -2.25]),  # u (1 - s)
+    ],
+)
+def test_resets_by_hand_and_their_gradients_attached_and_detached(strict, reset, want, du, ds):
+    u, s = jnp.array([2.5, -1.0, 2.25]), jnp.array([1.0, 0.0, 1.0])
+    for detach in (False, True):
+        v, pull = jax.vjp(partial(reset, threshold=2.0, detach=detach), u, s)
+        np.testing.assert_array_equal(v, want)
+        of_u, of_s = pull(jnp.ones(3))
+        np.testing.assert_array_equal(of_u, du)
+        np.testing.assert_array_equal(of_s, np.zeros(3) if detach else ds)
+
+
+def test_a_soft_reset_subtracts_what_a_layer_fired(strict):
+    np.testing.assert_array_equal(soft_reset(jnp.array([5.5]), jnp.array([4.0])), [1.5])
