@@ -2,8 +2,8 @@
 
 python -m train.main --config configs/cifar100.py
 
-Needs the official python archive, cifar-100-python.tar.gz, in data/. 200 epochs of ResNet18 are work
-for an accelerator: not yet run here, so there is no result of our own. The paper augments with
+Needs the official python archive, cifar-100-python.tar.gz, in data/. 200 epochs of ResNet18 are
+work for an accelerator; not yet run, so there is no result of our own. The paper augments with
 AutoAugment and Cutout; this config crops and flips only.
 """
 

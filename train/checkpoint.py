@@ -36,7 +36,7 @@ class Checkpoints:
         _save(self._best, state, progress)
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest state, shaped and placed as the abstract `like`; None before the first save."""
+        """The newest state, placed as the abstract `like` is; None before the first save."""
         if (step := self._last.latest_step()) is None:
             return None
         items = ocp.args.Composite(
