@@ -25,5 +25,5 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.batch_size = 128
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
     config.learning_rate = 0.1
-    config.warmup_epochs = 0
+    config.warmup_epochs = 1
     return config
