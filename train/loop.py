@@ -13,6 +13,7 @@ from pit_jax.init import warn_of_floored_scales
 from train import data, figures
 from train.checkpoint import Checkpoints, Progress
 from train.display import Display, print_summary
+from train.environment import describe
 from train.errors import UserError
 from train.program import Program, make_program
 from train.records import Records
@@ -32,6 +33,7 @@ def train(
     dataset = data.load(**config.data)
     program = make_program(config, dataset)
     claim(workdir, config.to_dict())
+    write_whole(workdir / "environment.json", json.dumps(describe(), indent=2))
     checkpoints = Checkpoints(workdir)
     try:
         return _run(config, workdir, program, checkpoints, stop)

@@ -1,6 +1,6 @@
 """The folder of one run.
 
-It holds config.json, metrics.jsonl, the checkpoints last/ and best/, and at the end summary.json,
+It holds config.json, environment.json, metrics.jsonl, the checkpoints last/ and best/, and at the end summary.json,
 curves.png and rates.png.
 """
 

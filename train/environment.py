@@ -1,0 +1,41 @@
+"""What a result was made with: commit, versions, hardware, command."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import flax
+import jax
+
+
+def describe() -> dict[str, str | int]:
+    """The environment of this process, for the record of a run."""
+    return {
+        "commit": _commit(),
+        "arguments": " ".join(sys.argv[1:]),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "processor": _processor(),
+    }
+
+
+def _commit() -> str:
+    """The commit of this checkout, with a `+` behind it when files differ from it."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
+        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.strip() + ("+" if changes else "")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
