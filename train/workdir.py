@@ -1,7 +1,7 @@
 """The folder of one run.
 
-It holds config.json, environment.json, metrics.jsonl, the checkpoints last/ and best/, and at the end summary.json,
-curves.png and rates.png.
+It holds config.json, environment.json, metrics.jsonl and the checkpoints last/ and best/; at the
+end summary.json, curves.png and rates.png.
 """
 
 import json

@@ -46,7 +46,7 @@ def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> lis
 
     def run(variables: Mapping[str, Any], x: Any) -> None:
         _, probes = model.apply(variables, x, mutable=["intermediates"])
-        layers.extend(firing_rates(probes["intermediates"]))
+        layers.extend(firing_rates(probes.get("intermediates", {})))
 
     jax.eval_shape(run, variables, x)
     return layers

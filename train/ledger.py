@@ -1,0 +1,114 @@
+"""Puts finished runs into docs/results.md: python -m train.ledger [WORKDIR ...]
+
+Each run becomes docs/runs/NAME.json (config, environment, summary, every epoch); the table is
+written anew from all of these files, runs that differ only in their seed in one row.
+"""
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError
+from train.workdir import write_whole
+
+DOCS = Path(__file__).parents[1] / "docs"
+START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
+HEADER = (
+    "| data | network | neuron | T×D | epochs | seeds | last epoch, % | best epoch, % "
+    "| s a run | images/s | commit | command |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+)
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0, or 2 when a folder holds no finished run."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    try:
+        for workdir in map(Path, argv[1:]):
+            run = read_run(workdir)
+            write_whole(DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    page = DOCS / "results.md"
+    write_whole(page, with_table(page.read_text(), table(DOCS / "runs")))
+    return 0
+
+
+def read_run(workdir: Path) -> dict[str, Any]:
+    """All that is worth keeping of a run; raises UserError for one that is not finished."""
+    try:
+        parts = {
+            part: json.loads((workdir / f"{part}.json").read_text())
+            for part in ("config", "environment", "summary")
+        }
+        epochs = (workdir / "metrics.jsonl").read_text().splitlines()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{workdir} holds no finished run: there is no {error.filename}."
+        ) from error
+    parts["summary"].pop("workdir")
+    return parts | {"epochs": [json.loads(line) for line in epochs]}
+
+
+def table(runs: Path) -> str:
+    """The runs of a folder as a Markdown table, a row for each config, its seeds together."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for file in sorted(runs.glob("*.json")):
+        run = json.loads(file.read_text())
+        rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
+    return HEADER + "".join(sorted(_row(seeds) for seeds in rows.values()))
+
+
+def with_table(page: str, rows: str) -> str:
+    """`page` with `rows` between its two markers."""
+    before, _, rest = page.partition(START)
+    return before + START + rows + END + rest.partition(END)[2]
+
+
+def _row(runs: list[dict[str, Any]]) -> str:
+    config, summary = runs[0]["config"], runs[0]["summary"]
+    neuron = config["neuron"]
+    thousands = (summary["parameters"] + summary["scales"]) / 1000
+    speeds = [epoch["images_per_second"] for run in runs for epoch in run["epochs"]]
+    cells = [
+        config["data"]["name"],
+        f"{config['model']['name']}, {thousands:,.0f} k",
+        neuron["name"],
+        f"{config['num_steps']}×{neuron.get('levels', 1)}",
+        str(config["epochs"]),
+        " ".join(str(run["config"]["seed"]) for run in runs),
+        _mean_sd([100 * run["summary"]["last_accuracy"] for run in runs]),
+        _mean_sd([100 * run["summary"]["best_accuracy"] for run in runs]),
+        f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",
+        f"{statistics.median(speeds):,.0f}",
+        " ".join(sorted({run["environment"]["commit"] for run in runs})),
+        f"`{_command(runs[0]['environment']['arguments'])}`",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _mean_sd(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def _command(arguments: str) -> str:
+    """A run's arguments without where it wrote and which seed it had."""
+    words = iter(arguments.split())
+    kept: list[str] = []
+    for word in words:
+        if word == "--workdir":
+            next(words)
+        elif not word.startswith(("--workdir=", "--config.seed=")):
+            kept.append(word)
+    return " ".join(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
