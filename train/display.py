@@ -37,6 +37,10 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, highlight=False)
+
     def is_due(self) -> bool:
         """Whether it is time to show new numbers; they make the host wait for the device."""
         return time.monotonic() - self._shown[1] > REFRESH_SECONDS
@@ -51,6 +55,7 @@ class Display:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """One line for an epoch that is over."""
+        self._progress.update(self._task, completed=record["step"])
         self._progress.console.print(
             "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
             "  test {test_loss:.3f} {test_accuracy:6.2%}"

@@ -40,5 +40,6 @@ def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
     axes.set_title(title, loc="left")
     if steps > 1:
         axes.legend()
+    axes.margins(x=0.08)
     axes.grid(axis="x", alpha=0.3)
     return figure

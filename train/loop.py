@@ -60,6 +60,8 @@ def _run(
         step = program.compile_step()
 
     with Display(int(state.step), total_steps, config.batch_size) as display:
+        if restored:
+            display.note(f"going on from step {state.step} of {total_steps} in {workdir}")
         for epoch in range(int(state.step) // program.steps_per_epoch + 1, config.epochs + 1):
             order = program.epoch_order(epoch - 1)
             first, since = int(state.step), time.monotonic()

@@ -23,6 +23,15 @@ def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C
     return x
 
 
+def check_channels(x: Float[Array, "B T H W C"], kernel: Float[Array, "h w c f"]) -> None:
+    """Raises ValueError unless `x` has as many channels as the first convolution's `kernel`."""
+    if x.shape[-1] != kernel.shape[-2]:
+        raise ValueError(
+            f"the network was initialised for {kernel.shape[-2]} input channels, but the input has "
+            f"{x.shape[-1]}; channels come last, as in [B, H, W, C]."
+        )
+
+
 def repeat_over_time(
     current: Float[Array, "B t H W C"], num_steps: int
 ) -> Float[Array, "B T H W C"]:

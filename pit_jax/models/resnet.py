@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
 
 Norm = Callable[..., nn.Module]
 
@@ -85,6 +85,8 @@ class PreActResNet(nn.Module):
             param_dtype=float,
         )
         x = with_time(x, self.num_steps)
+        if self.has_variable("params", "stem"):
+            check_channels(x, self.get_variable("params", "stem")["kernel"])
         stem = _conv(
             self.width,
             3,
