@@ -1,11 +1,13 @@
 """Loss, accuracy and firing rates over a whole split."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array
 
 from train import sharding
 from train.data import resident
@@ -29,22 +31,21 @@ def make_evaluate(
     everywhere = sharding.replicated(mesh)
     take = resident.taker(sharding.over_batch(mesh))
     columns = jax.device_put(resident.arrays(split), everywhere)
-    batches = jax.device_put(
-        list(zip(*resident.whole_order(len(split.images), batch_size), strict=True)), everywhere
-    )
-    run = jax.jit(
-        lambda state, columns, index, weight: eval_step(
-            state, take(columns, index) | {"weight": weight}
-        ),
-        out_shardings=everywhere,
-    )
+    batches = jax.device_put(resident.whole_order(len(split.images), batch_size), everywhere)
+
+    # One program for the whole split: independent ones would run at once, and the collectives of
+    # virtual CPU devices can then wait for one another for ever.
+    @partial(jax.jit, out_shardings=everywhere)
+    def sums(state: TrainState, columns: Batch, batches: tuple[Array, Array]) -> Metrics:
+        def one(batch: tuple[Array, Array]) -> Metrics:
+            index, weight = batch
+            return eval_step(state, take(columns, index) | {"weight": weight})
+
+        return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(one, batches))
 
     def evaluate(state: TrainState) -> Evaluation:
-        sums = jax.device_get([run(state, columns, *batch) for batch in batches])
-        means = {
-            name: np.sum([batch[name] for batch in sums], axis=0) / len(split.images)
-            for name in sums[0]
-        }
+        totals = jax.device_get(sums(state, columns, batches))
+        means = {name: np.asarray(total, np.float64) / len(split.images) for name, total in totals.items()}
         rates = {name: mean for name, mean in means.items() if name.startswith("rate/")}
         return Evaluation(
             float(means["loss"]),
