@@ -16,7 +16,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.data = {"name": "digits", "data_dir": "data"}
     config.augment = {"pad": 1, "flip": False}
 
-    config.model = {"name": "resnet8", "width": 16}
+    config.model = {"name": "resnet8", "width": 24}
     config.neuron, config.num_steps = neuron(variant)
     config.loss = {"name": "cross_entropy"}
 
@@ -24,5 +24,5 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.batch_size = 64
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
     config.learning_rate = 0.1
-    config.warmup_epochs = 0
+    config.warmup_epochs = 2
     return config

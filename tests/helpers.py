@@ -41,6 +41,6 @@ def by_layer(collection: dict, name: str) -> dict[str, Any]:
     }
 
 
-def jit_init(init: Callable, **kw: Any) -> Callable:
-    """`init` under jit, compiled in a third of the time since it runs once."""
-    return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0}, **kw)
+def jit_once(f: Callable, **kw: Any) -> Callable:
+    """`f` under jit, compiled in a third of the time since it runs once."""
+    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0}, **kw)

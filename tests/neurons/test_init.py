@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from pit_jax.init import ones, three_sigma, warn_of_floored_scales
 from pit_jax.models import create
 from pit_jax.neurons import PIT
-from tests.helpers import by_layer, integers, jit_init
+from tests.helpers import by_layer, integers, jit_once
 
 LEVELS, STEPS = 4, 3
 
@@ -28,7 +28,7 @@ def eq_12(u: np.ndarray, levels: int) -> np.ndarray:
 def init_with_probes(model, x, **kw):
     """Initial variables of a jitted `init`, membranes included."""
     init = partial(model.init_with_output, mutable=True, **kw)
-    return jit_init(init)(jax.random.key(0), x)[1]
+    return jit_once(init)(jax.random.key(0), x)[1]
 
 
 def images():
@@ -100,10 +100,10 @@ def test_scales_start_alike_on_one_and_four_devices(x64):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     x = images()
     init = partial(network().init, train=True)
-    one = jit_init(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
+    one = jit_once(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     replicated = NamedSharding(mesh, PartitionSpec())
-    four = jit_init(init, out_shardings=replicated)(jax.random.key(0), sharded)
+    four = jit_once(init, out_shardings=replicated)(jax.random.key(0), sharded)
     assert len(sharded.sharding.device_set) == 4
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12),
@@ -137,7 +137,7 @@ def test_under_jit_the_floor_holds_without_a_warning(strict):
 
 
 def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
-    init = jit_init(network().init)
+    init = jit_once(network().init)
     healthy = init(jax.random.key(0), images())
     warn_of_floored_scales(healthy["params"])  # Warnings are errors here.
     silent = init(jax.random.key(0), np.zeros_like(images()))

@@ -1,0 +1,245 @@
+"""The pre-activation ResNets: sizes, shapes, encoding, normalisation and shortcuts."""
+
+from collections import Counter
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from pit_jax.models import MODELS, PreActResNet, create
+from pit_jax.models.resnet import PreActBlock
+from pit_jax.neurons import ILIF, NEURONS, PIT
+from tests.helpers import by_layer, equations, integers, jit_once
+
+KEY = jax.random.key(0)
+
+
+def shapes(model, x_shape, **kw):
+    """Output and variables of the first call as shapes and dtypes; nothing is computed."""
+    x = jax.ShapeDtypeStruct(x_shape, float)
+    return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
+
+
+def count_by_kind(params):
+    kinds = Counter()
+    for (*layers, leaf), value in flatten_dict(params).items():
+        layer = "norm" if "norm" in layers[-1] else "linear" if layers[-1] == "head" else "conv"
+        kinds["a" if leaf == "a" else layer if layer == "norm" else f"{layer} {leaf}"] += value.size
+    return kinds
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4])
+@pytest.mark.parametrize("num_classes, total", [(10, 11_176_906), (100, 11_223_076)])
+def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_a_channel_and_step(
+    num_classes, total, num_steps
+):
+    model = create("resnet18", num_classes=num_classes, neuron=PIT, num_steps=num_steps)
+    kinds = count_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"])
+    assert kinds == {
+        "conv kernel": 11_159_232,
+        "conv bias": 4_736,
+        "norm": 7_808,
+        "linear kernel": 512 * num_classes,
+        "linear bias": num_classes,
+        "a": 3_904 * num_steps,
+    }
+    assert kinds.total() - kinds["a"] == total
+
+
+def test_resnet18_with_another_neuron_has_no_scales():
+    model = create("resnet18", num_classes=10, neuron=ILIF)
+    assert count_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"]).total() == 11_176_906
+
+
+def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
+    model = create("resnet18", num_classes=10, neuron=PIT, num_steps=2)
+    _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
+    outputs = {k: v.shape for k, v in by_layer(variables["intermediates"], "__call__").items()}
+    assert outputs["stem"] == (3, 1, 32, 32, 64)  # Once for both steps.
+    for stage, (size, channels) in enumerate([(32, 64), (16, 128), (8, 256), (4, 512)], start=1):
+        for block in (1, 2):
+            assert outputs[f"stage{stage}_block{block}"] == (3, 2, size, size, channels)
+    assert outputs["norm"] == (3, 2, 4, 4, 512)
+    assert outputs["head"] == (3, 2, 10)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+def test_images_and_frames_give_logits_for_every_step_with_any_neuron(name, neuron):
+    model = create(name, num_classes=7, neuron=neuron, num_steps=4)
+    assert shapes(model, (3, 16, 16, 3), train=True)[0].shape == (3, 4, 7)
+    assert shapes(model, (3, 4, 16, 16, 2), train=True)[0].shape == (3, 4, 7)
+
+
+def test_computing_in_bfloat16_keeps_parameters_and_statistics_in_float32():
+    model = create("resnet8", num_classes=7, neuron=PIT, dtype=jnp.bfloat16)
+    logits, variables = shapes(model, (3, 16, 16, 3), train=True, capture_intermediates=True)
+    assert logits.dtype == jnp.bfloat16
+    for collection in ("params", "batch_stats"):
+        assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables[collection]))
+    membranes = by_layer(variables["intermediates"], "membrane")
+    assert all(u.dtype == jnp.float32 for u in membranes.values())
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_still_image_repeated_as_frames_gives_the_logits_of_the_image(x64, train):
+    model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3, stages=(1, 1), width=8)
+    image = np.random.default_rng(0).normal(size=(4, 8, 8, 3))
+    frames = np.repeat(image[:, None], 3, axis=1)
+    variables = jit_once(partial(model.init, train=True))(KEY, image)
+    apply = jit_once(partial(model.apply, train=train, mutable=["batch_stats"]))
+    from_image, from_frames = apply(variables, image), apply(variables, frames)
+    np.testing.assert_allclose(from_image[0], from_frames[0], rtol=0, atol=1e-9)
+    assert np.ptp(from_image[0], axis=(0, 1)).min() > 1e-3  # Samples and steps do differ.
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((16, 16, 3), r"images \[B, H, W, C\] or frames .*got shape \(16, 16, 3\)"),
+        ((1, 2, 3, 16, 16, 3), "images .* or frames .*got shape"),
+        ((2, 4, 16, 16, 3), "num_steps=3 steps, but the frames .* have T=4.*num_steps=4"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_an_error_that_says_what_does(shape, message):
+    model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
+    with pytest.raises(ValueError, match=message):
+        shapes(model, shape)
+
+
+def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
+    with pytest.raises(ValueError, match="did you mean 'resnet18'.*known: .*resnet18, resnet8"):
+        create("resnet1", num_classes=5, neuron=PIT)
+    with pytest.raises(ValueError, match="no network 'mlp'; known: "):
+        create("mlp", num_classes=5, neuron=PIT)
+
+
+def test_equations_are_found_at_any_depth():
+    def convolve(x, kernel):
+        return jax.lax.conv(x, kernel, (1,), "SAME")
+
+    def loop(x, kernel):
+        step = jax.jit(lambda carry, _: (jnp.tanh(convolve(carry, kernel)), None))
+        return jax.lax.scan(step, x, None, length=3, unroll=1)[0].sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loop))(jnp.ones((1, 2, 5)), jnp.ones((2, 2, 3)))
+    around = [around for name, around in equations(jaxpr.jaxpr) if name == "conv_general_dilated"]
+    assert len(around) >= 2 and all("scan" in names for names in around)
+
+
+def test_no_convolution_runs_inside_the_loop_over_time():
+    neuron = partial(PIT, levels=4, unroll=1)
+    model = create("resnet8", num_classes=5, neuron=neuron, num_steps=4)
+    _, variables = shapes(model, (2, 16, 16, 3))
+
+    def loss(params, stats, x):
+        variables = {"params": params, "batch_stats": stats}
+        logits, new = model.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.mean(logits**2), new
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, has_aux=True))(
+        variables["params"], variables["batch_stats"], jax.ShapeDtypeStruct((2, 16, 16, 3), float)
+    )
+    found = list(equations(jaxpr.jaxpr))
+    scans = [around for name, around in found if name == "scan"]
+    assert len(scans) >= 14  # Forwards and backwards through seven neuron layers.
+    convolutions = [around for name, around in found if name == "conv_general_dilated"]
+    # Stem and eight others; backwards two each, but one for the stem.
+    assert len(convolutions) >= 9 + 17
+    assert not [around for around in convolutions if {"scan", "while"} & set(around)]
+
+
+def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
+    model = PreActResNet(num_classes=5, neuron=PIT, num_steps=2, stages=(1,), width=6)
+    frames = (
+        np.random.default_rng(0).normal(size=(3, 2, 8, 8, 2))
+        + np.array([0, 3])[:, None, None, None]
+    )
+    variables = jit_once(model.init)(KEY, frames)
+    # Flax starts them in float32, even under x64.
+    variables["batch_stats"] = jax.tree.map(lambda x: x.astype(float), variables["batch_stats"])
+    _, new = jit_once(
+        partial(
+            model.apply,
+            train=True,
+            mutable=["batch_stats", "intermediates"],
+            capture_intermediates=True,
+        )
+    )(variables, frames)
+    outputs = by_layer(new["intermediates"], "__call__")
+    x = np.asarray(outputs["stem"])
+    mean, var = np.empty(6), np.empty(6)
+    for c in range(6):
+        values = x[..., c].ravel()
+        mean[c] = sum(values) / len(values)
+        var[c] = sum((values - mean[c]) ** 2) / len(values)
+    normalised = (x - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(outputs["stage1_block1/norm1"], normalised, rtol=0, atol=1e-10)
+    stats = new["batch_stats"]["stage1_block1"]["norm1"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=0, atol=1e-12)
+
+
+def block(features, stride):
+    return PreActBlock(
+        features=features,
+        stride=stride,
+        neuron=partial(ILIF, levels=4),
+        norm=partial(nn.BatchNorm, use_running_average=True, epsilon=0),
+        dropout=0.0,
+        dtype=None,
+    )
+
+
+def with_a_silent_branch(block, x):
+    """Variables whose conv2 gives 0, so the block's output is what its shortcut carries."""
+    variables = jit_once(partial(block.init, train=False))(KEY, x)
+    variables["params"]["conv2"] = jax.tree.map(jnp.zeros_like, variables["params"]["conv2"])
+    return variables
+
+
+def test_the_identity_shortcut_carries_the_spikes_and_not_the_input():
+    x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
+    variables = with_a_silent_branch(block(3, 1), x)
+    assert "shortcut" not in variables["params"]
+    y = block(3, 1).apply(variables, jnp.asarray(x), False)
+    np.testing.assert_array_equal(y, integers(x, 4))  # Norms start as the identity.
+
+
+def test_the_branch_is_added_to_the_spikes():
+    x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
+    variables = with_a_silent_branch(block(3, 1), x)
+    variables["params"]["conv2"]["bias"] = jnp.array([1.0, 2.0, -4.0])
+    y = block(3, 1).apply(variables, jnp.asarray(x), False)
+    np.testing.assert_array_equal(y, integers(x, 4) + np.array([1, 2, -4], np.float32))
+
+
+@pytest.mark.parametrize("stride, features", [(2, 3), (1, 5)])
+def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(stride, features):
+    x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
+    variables = with_a_silent_branch(block(features, stride), x)
+    shortcut = variables["params"]["shortcut"]
+    assert shortcut["kernel"].shape == (1, 1, 3, features)
+    y = block(features, stride).apply(variables, jnp.asarray(x), False)
+    spikes = integers(x, 4)[:, :, ::stride, ::stride].astype(np.float64)
+    want = spikes @ np.asarray(shortcut["kernel"][0, 0], np.float64) + shortcut["bias"]
+    np.testing.assert_allclose(y, want, rtol=0, atol=1e-5)
+
+
+def test_a_strided_convolution_pads_both_sides_by_one():
+    model = PreActResNet(num_classes=2, neuron=ILIF, stages=(), width=1, stem_stride=2)
+    x = np.random.default_rng(0).normal(size=(1, 6, 6, 1)).astype(np.float32)
+    variables = model.init(KEY, jnp.asarray(x))
+    corner = jnp.zeros((3, 3, 1, 1)).at[0, 0].set(1)  # Reads the pixel up and left.
+    variables["params"]["stem"]["kernel"] = corner
+    _, new = model.apply(
+        variables, jnp.asarray(x), mutable=["intermediates"], capture_intermediates=True
+    )
+    stem = by_layer(new["intermediates"], "__call__")["stem"][0, 0, ..., 0]
+    want = np.zeros((3, 3), np.float32)
+    want[1:, 1:] = x[0, 1:5:2, 1:5:2, 0]
+    np.testing.assert_array_equal(stem, want)

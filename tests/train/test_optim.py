@@ -1,0 +1,125 @@
+"""The schedule at steps computed by hand, weight decay leaf by leaf, SGD step by step."""
+
+import math
+from functools import partial
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pit_jax.models import create
+from pit_jax.neurons import PIT
+from tests.train.tiny import get_config
+from train import build
+from train.optim import adamw, cosine, kernels_only, lamb, sgd
+
+PEAK, DECAY = 0.1, 0.01
+OPTIMIZERS = {
+    "sgd": partial(sgd, momentum=0.9, weight_decay=DECAY),
+    "adamw": partial(adamw, weight_decay=DECAY),
+    "lamb": partial(lamb, weight_decay=DECAY),
+}
+
+
+@pytest.mark.parametrize(
+    "step, rate",
+    [
+        (0, 0.1),
+        (1, 0.05 * (1 + math.cos(math.pi / 10))),
+        (2, 0.0904508497),
+        (5, 0.05),
+        (8, 0.0095491503),
+        (10, 0.0),
+        (11, 0.0),
+    ],
+)
+def test_the_rate_falls_along_half_a_cosine_to_nothing(step, rate):
+    assert cosine(PEAK, steps=10)(step) == pytest.approx(rate, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "step, rate",
+    [
+        (0, 0.0),
+        (1, 0.025),
+        (3, 0.075),
+        (4, 0.1),
+        (6, 0.05 * (1 + math.sqrt(0.5))),
+        (8, 0.05),
+        (12, 0.0),
+        (13, 0.0),
+    ],
+)
+def test_the_rate_rises_in_a_line_and_then_falls_along_the_cosine(step, rate):
+    assert cosine(PEAK, steps=12, warmup_steps=4)(step) == pytest.approx(rate, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "warmup_epochs, rates",
+    [
+        (0, [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]),
+        (1, [0, 1 / 3, 2 / 3, 1, 0.75, 0.25]),
+    ],
+)
+def test_the_schedule_of_a_config_spans_all_its_epochs(warmup_epochs, rates):
+    config = get_config()  # Two epochs.
+    config.update(learning_rate=PEAK, warmup_epochs=warmup_epochs)
+    config.optimizer.update(momentum=0.0, weight_decay=0.0)
+    optimizer = build.optimizer(config, steps_per_epoch=3)
+    params = {"bias": jnp.ones(1)}
+    state, moved = optimizer.init(params), []
+    for _ in range(6):
+        updates, state = optimizer.update({"bias": jnp.ones(1)}, state, params)
+        moved.append(-updates["bias"].item() / PEAK)
+    assert moved == pytest.approx(rates, abs=1e-6)
+
+
+def test_decay_is_for_kernels_and_not_for_scales_norms_and_biases():
+    model = create("resnet8", num_classes=3, neuron=partial(PIT, levels=4), width=4)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 8, 8, 1)))["params"]
+    decayed = flax.traverse_util.flatten_dict(kernels_only(params))
+    by_name: dict[str, set[bool]] = {}
+    for path, choice in decayed.items():
+        by_name.setdefault(path[-1], set()).add(choice)
+    assert by_name == {"kernel": {True}, "a": {False}, "scale": {False}, "bias": {False}}
+
+
+@pytest.mark.parametrize(
+    "name, shrinks",
+    [
+        ("sgd", PEAK * DECAY),
+        ("adamw", PEAK * DECAY),
+        ("lamb", PEAK),  # The trust ratio |w| / |decay * w| takes the decay out again.
+    ],
+)
+def test_without_a_gradient_only_kernels_shrink(name, shrinks):
+    params = {
+        "conv": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])},
+        "norm": {"scale": jnp.array([1.5]), "bias": jnp.array([-1.0])},
+        "PIT_0": {"a": jnp.array([[0.7, 0.8]])},
+    }
+    optimizer = OPTIMIZERS[name](cosine(PEAK, steps=10))
+    updates, _ = optimizer.update(
+        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+    )
+    kernel = updates["conv"].pop("kernel")
+    np.testing.assert_allclose(kernel, [[-3 * shrinks, 4 * shrinks]], rtol=1e-5)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
+
+
+def test_sgd_is_pytorchs_the_decay_joins_the_gradient_before_the_momentum(x64):
+    momentum, decay, schedule = 0.9, 0.05, cosine(PEAK, steps=6)
+    optimizer = sgd(schedule, momentum=momentum, weight_decay=decay)
+    grads = np.random.default_rng(0).standard_normal((3, 4))
+    kernel, velocity = np.array([1.0, -2.0, 0.5, 3.0]), np.zeros(4)
+    params = {"kernel": jnp.asarray(kernel)}
+    state = optimizer.init(params)
+    for step, grad in enumerate(grads):
+        velocity = momentum * velocity + (grad + decay * kernel)
+        kernel = kernel - PEAK * 0.5 * (1 + math.cos(math.pi * step / 6)) * velocity
+        updates, state = optimizer.update({"kernel": jnp.asarray(grad)}, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-12)
