@@ -15,7 +15,7 @@ from configs.neurons import neuron
 def get_config(variant: str = "pit") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.cpu_devices = 2
+    config.cpu_devices = 1
 
     config.data = {"name": "cifar100", "data_dir": "data"}
     config.augment = {"pad": 4, "flip": True}

