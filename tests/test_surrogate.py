@@ -174,6 +174,14 @@ def test_surrogate_gradients_multiply_what_comes_from_above(f, x, derivative, st
     assert vjp(jnp.float32(-3)) == (-3 * derivative,)
 
 
+@pytest.mark.parametrize(
+    "f", [rectified_round, partial(clipped_round, levels=4), rectangle, triangle, sigmoid, arctan]
+)
+def test_differentiation_does_not_change_the_forward_pass(f, strict):
+    x = jnp.asarray(near_ties())
+    np.testing.assert_array_equal(jax.vjp(f, x)[0], f(x))
+
+
 @pytest.mark.parametrize("levels", [1, 2, 4, 8])
 def test_clipped_round_has_a_gradient_from_0_to_levels_inclusive_and_none_one_ulp_outside(
     levels, strict

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         config, workdir = cli.parse(argv)
-        # Virtual devices make a CPU run several small programs side by side; see docs/decisions.md.
+        # Before anything asks for a device; for what it is worth see docs/decisions.md.
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
         from train.loop import train
 

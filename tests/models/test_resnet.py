@@ -111,6 +111,13 @@ def test_an_input_that_does_not_fit_is_an_error_that_says_what_does(shape, messa
         shapes(model, shape)
 
 
+def test_another_number_of_channels_is_an_error_with_both_numbers():
+    model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
+    _, variables = shapes(model, (2, 16, 16, 3))
+    with pytest.raises(ValueError, match="for 3 input channels, but the input has 4"):
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), float))
+
+
 def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
     with pytest.raises(ValueError, match="did you mean 'resnet18'.*known: .*resnet18, resnet8"):
         create("resnet1", num_classes=5, neuron=PIT)
