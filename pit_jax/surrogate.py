@@ -17,7 +17,7 @@ def round_half_up(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     `floor(x + 0.5)` is not it: the sum rounds, and 0.49999997 would become 1 in float32.
     """
     floor = jnp.floor(x)
-    return floor + (x - floor >= 0.5).astype(x.dtype)
+    return floor + (x - floor >= 0.5).astype(floor.dtype)
 
 
 def rectifier(x: Float[Array, "*N"], strength: float) -> Float[Array, "*N"]:

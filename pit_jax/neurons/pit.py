@@ -46,7 +46,7 @@ class PIT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        if self.has_variable("params", "a"):
+        if current.ndim >= 3 and self.has_variable("params", "a"):
             self._check_fits(current)
         a = positive(self.param("a", self._first_batch_scale, current))
 
@@ -76,7 +76,7 @@ class PIT(nn.Module):
 
         a = over_time(step, current, unroll=self.unroll)[0]
         if not isinstance(a, jax.core.Tracer):
-            warn_of_floored_scales({"a": a})
+            warn_of_floored_scales({"/".join((*self.path, "a")): a})
         return a
 
     def _check_fits(self, current: Array) -> None:

@@ -25,7 +25,8 @@ def over_time(
             f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
             "add a time axis with x[:, None] for a single step."
         )
-    current = current.astype(jnp.promote_types(current.dtype, jnp.float32))
+    if jnp.finfo(current.dtype).bits < 32:
+        current = current.astype(jnp.float32)
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
     _, out = jax.lax.scan(
         lambda v, inputs: step(v, *inputs), jnp.zeros_like(steps[0][0]), steps, unroll=unroll

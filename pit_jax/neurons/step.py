@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from pit_jax.surrogate import inside, rectifier, round_half_up
@@ -71,7 +72,7 @@ def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> 
 
 
 def pit_fire(
-    u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int, strength: float = 0.01
+    u: Float[Array, "*N"], a: Float[ArrayLike, "..."], *, levels: int, strength: float = 0.01
 ) -> Float[Array, "*N"]:
     """Scaled integer spikes, s = a * clip(round(u / a), 0, levels) (Eq. 10).
 
@@ -80,7 +81,7 @@ def pit_fire(
     Raises ValueError when `levels` < 1.
     """
     check_levels(levels)
-    return _pit_fire(u, a, levels, strength)
+    return _pit_fire(u, jnp.asarray(a), levels, strength)
 
 
 def _leading_ones(a: Array, ndim: int) -> Array:
@@ -110,10 +111,12 @@ def _pit_fire_backward(
     u, a = saved
     x = _quotient(u, a)
     window = inside(x, levels)
-    grad_u = jnp.where(window, g * rectifier(x, strength), 0)  # Eq. 30
+    grad_u = jnp.where(window, g * rectifier(x, strength), 0).astype(u.dtype)  # Eq. 30
     grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32
     # The transpose of a broadcast is the sum over the axes that it made.
-    (grad_a,) = jax.linear_transpose(partial(jnp.broadcast_to, shape=u.shape), a)(grad_a)
+    (grad_a,) = jax.linear_transpose(lambda a: jnp.broadcast_to(a.astype(g.dtype), u.shape), a)(
+        grad_a
+    )
     return grad_u, grad_a
 
 

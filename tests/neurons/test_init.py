@@ -101,6 +101,7 @@ def test_scales_start_alike_on_one_and_four_devices(x64):
     x = images()
     init = partial(network().init, train=True)
     one = jit_once(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
+    jax.block_until_ready(one)  # Virtual devices share threads; the collectives need them all.
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     replicated = NamedSharding(mesh, PartitionSpec())
     four = jit_once(init, out_shardings=replicated)(jax.random.key(0), sharded)

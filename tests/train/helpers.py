@@ -39,10 +39,20 @@ def mesh_of(count: int) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def program_on(count: int, config: ConfigDict) -> Program:
-    """The program of a run with `config`, on the first `count` devices."""
+@contextlib.contextmanager
+def runs_on(count: int) -> Iterator[None]:
+    """Runs that begin meanwhile are on the first `count` devices.
+
+    On one nothing can hang: two programs at once may wait for each other's collectives for ever.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.sharding.data_mesh", lambda batch_size: mesh_of(count))
+        yield
+
+
+def program_on(count: int, config: ConfigDict) -> Program:
+    """The program of a run with `config`, on the first `count` devices."""
+    with runs_on(count):
         return make_program(config, data.load(**config.data))
 
 

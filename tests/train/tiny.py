@@ -11,7 +11,7 @@ STEPS_PER_EPOCH, EPOCHS = 3, 2
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.cpu_devices = 4
+    config.cpu_devices = 1
 
     config.data = {"name": "synthetic", "data_dir": "data", "num_train": 100, "num_test": 40}
     config.augment = {"pad": 1, "flip": True}

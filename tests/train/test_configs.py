@@ -1,0 +1,99 @@
+"""Every config in configs/ builds its run, and those of the paper have the paper's settings."""
+
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs.neurons import VARIANTS
+from pit_jax.neurons import NEURONS
+from tests.train.helpers import ROOT
+from train import build
+from train.cli import parse
+from train.data import DATASETS, Dataset, Split
+
+STEMS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+CONFIGS = [s for s in STEMS if hasattr(importlib.import_module(f"configs.{s}"), "get_config")]
+SHAPES = {
+    "synthetic": ((8, 8, 1), 10),
+    "digits": ((8, 8, 1), 10),
+    "fashion_mnist": ((28, 28, 1), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+}
+
+# It is ml_collections that loads config files in this way.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+def load(name: str, variant: str):
+    return parse(["main", "--config", str(ROOT / f"configs/{name}.py:{variant}")])[0]
+
+
+def blank(name: str, count: int) -> Dataset:
+    """Black images of the data set's shape, in place of its files."""
+    shape, num_classes = SHAPES[name]
+    split = Split(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
+    channels = shape[-1]
+    return Dataset(name, split, split, num_classes, (0.5,) * channels, (0.2,) * channels)
+
+
+def test_the_configs_of_the_readme_are_there():
+    assert {"smoke", "digits", "fashion_mnist", "cifar10", "cifar100"} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_builds_every_part_of_its_run(name, variant):
+    config = load(name, variant)
+    assert json.loads(json.dumps(config.to_dict()))["neuron"]["name"] in NEURONS
+    assert config.data.name in DATASETS
+    dataset = blank(config.data.name, 2)
+    model = build.network(config, dataset)
+    augment = build.augmentation(config, dataset)
+    optimizer = build.optimizer(config, steps_per_epoch=10)
+    images = jax.eval_shape(augment, jax.random.key(0), dataset.train.images)
+    assert images.shape == dataset.train.images.shape
+
+    def initialise(key, images):
+        logits, variables = model.init_with_output(key, images)
+        return logits, variables, optimizer.init(variables["params"])
+
+    logits, variables, _ = jax.eval_shape(initialise, jax.random.key(0), images)
+    assert logits.shape == (2, config.num_steps, dataset.num_classes)
+    loss = jax.eval_shape(build.loss(config), logits, dataset.train.labels)
+    assert loss.shape == ()
+    scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
+    assert bool(scales) == (variant == "pit")
+    assert all(scale.shape[0] == config.num_steps for scale in scales)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_spiking_variant_of_a_config_may_send_equally_many_spikes(name):
+    sent = {
+        load(name, variant).num_steps * load(name, variant).neuron.get("levels", 1)
+        for variant in VARIANTS
+        if variant != "relu"
+    }
+    assert sent == {4}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_command_at_the_head_of_a_config_names_that_file(name):
+    source = (ROOT / f"configs/{name}.py").read_text()
+    assert f"python -m train.main --config configs/{name}.py\n" in source
+
+
+@pytest.mark.parametrize("name, decay", [("cifar10", 5e-5), ("cifar100", 5e-4)])
+def test_the_cifar_configs_are_the_papers_table_6(name, decay):
+    config = load(name, "pit")
+    assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": decay}
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 0.1)
+    assert config.loss.to_dict() == {"name": "cross_entropy"}
+    # Its rate is the plain cosine: no warm-up.
+    assert config.warmup_epochs == 0
+    # Its results on CIFAR are those of ResNet18 with T x D = 1 x 4.
+    assert config.model.name == "resnet18" and config.num_steps == 1
+    assert config.neuron.name == "PIT" and config.neuron.levels == 4

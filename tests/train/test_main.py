@@ -1,0 +1,224 @@
+"""The program from end to end: what a run writes and prints, and what a bad config is answered."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train.helpers import RUN, records, run_main, runs_on, start_main, write_cifar100
+from train.main import stop_on_signal
+
+# Pytest's process has four devices, and their number cannot change.
+HERE = "--config.cpu_devices=4"
+SMOKE = ("--config", "configs/smoke.py", HERE)
+
+# It is ml_collections that loads config files in this way.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> tuple[Path, str]:
+    """The workdir and the output of `python -m train.main --config configs/smoke.py`."""
+    workdir = tmp_path_factory.mktemp("runs") / "smoke"
+    process = start_main("--config", "configs/smoke.py", "--workdir", str(workdir))
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    return workdir, printed
+
+
+def test_a_run_writes_its_config(smoke):
+    config = json.loads((smoke[0] / "config.json").read_text())
+    assert config["model"] == {"name": "resnet8", "width": 4}
+    assert config["data"]["name"] == "synthetic" and config["epochs"] == 2
+
+
+def test_a_run_records_every_epoch(smoke):
+    steps = 512 // 64
+    written = records(smoke[0])
+    assert [(record["epoch"], record["step"]) for record in written] == [(1, steps), (2, 2 * steps)]
+    for record in written:
+        assert all(0 < record[name] < 10 for name in ("train_loss", "test_loss"))
+        assert all(0 <= record[name] <= 1 for name in ("train_accuracy", "test_accuracy"))
+    lines = (smoke[0] / "metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["images_per_second"] > 0 for line in lines)
+
+
+def test_a_run_sums_itself_up(smoke):
+    summary = json.loads((smoke[0] / "summary.json").read_text())
+    written = records(smoke[0])
+    accuracies = [record["test_accuracy"] for record in written]
+    assert summary["last_accuracy"] == accuracies[-1]
+    assert summary["best_accuracy"] == max(accuracies)
+    assert summary["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    blocks = [f"stage{stage}_block1/PIT_{n}" for stage in (1, 2, 3) for n in (0, 1)]
+    assert list(summary["rates"]) == [*blocks, "PIT_0"]
+    assert all(0 < rate < 1 for (rate,) in summary["rates"].values())
+    assert summary["parameters"] > 1000 and summary["scales"] == 4 + 4 + 4 + 8 + 8 + 16 + 16
+    assert summary["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", ["curves.png", "rates.png"])
+def test_a_run_draws_pictures(smoke, name):
+    with Image.open(smoke[0] / name) as image:
+        image.load()
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("L"))
+    assert pixels.shape[1] == 1350 and pixels.shape[0] > 300
+    assert 0.005 < (pixels < 128).mean() < 0.5  # Something is drawn, and not everywhere.
+
+
+def test_a_run_prints_what_it_reached(smoke):
+    workdir, printed = smoke
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert f"test accuracy, last epoch │ {summary['last_accuracy']:.2%}" in printed
+    assert f"test accuracy, best epoch │ {summary['best_accuracy']:.2%}" in printed
+    assert f"{summary['parameters']:,} and {summary['scales']:,} scales a" in printed
+    assert "wall time" in printed and "images/s" in printed
+    for layer, rates in summary["rates"].items():
+        assert any(layer in line and f"{rates[0]:.1%}" in line for line in printed.splitlines())
+    assert "Traceback" not in printed and "Warning" not in printed
+
+
+def test_a_run_prints_the_whole_path_of_its_folder(smoke):
+    joined = "".join(line.strip("│ ").split("│")[-1].strip() for line in smoke[1].splitlines())
+    assert str(smoke[0]) in joined
+
+
+@pytest.fixture
+def one_device() -> Iterator[None]:
+    with runs_on(1):
+        yield
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_digits_are_learned(tmp_path):
+    arguments = ("--config.model.width=4", "--config.epochs=3", "--config.warmup_epochs=0")
+    arguments += (HERE, "--workdir", str(tmp_path / "run"))
+    assert run_main("--config", "configs/digits.py", *arguments) == 0
+    first, *_, last = records(tmp_path / "run")
+    assert last["train_loss"] < first["train_loss"] - 0.1
+    assert last["test_accuracy"] > 0.2  # A tenth by guessing.
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_network_without_spiking_neurons_has_no_rates_to_draw(tmp_path, compiled):
+    arguments = ("--config.epochs=1", HERE, "--workdir", str(tmp_path))
+    assert run_main("--config", "configs/smoke.py:relu", *arguments) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["rates"] == {}
+    assert (tmp_path / "curves.png").exists() and not (tmp_path / "rates.png").exists()
+    assert RUN <= set(compiled)  # What the tests of refused runs look for.
+
+
+def cifar100(tmp_path: Path) -> tuple[str, ...]:
+    """Two steps of four images; the rest is the paper's config."""
+    write_cifar100(tmp_path, count=8)
+    return (
+        *("--config", "configs/cifar100.py", f"--config.data.data_dir={tmp_path}"),
+        *("--config.batch_size=4", "--config.epochs=1", HERE),
+        *("--workdir", str(tmp_path / "run")),
+    )
+
+
+@pytest.mark.usefixtures("one_device")
+def test_cifar100_trains_from_the_official_archive(tmp_path):
+    assert run_main(*cifar100(tmp_path), "--config.model.name=resnet8") == 0
+    (record,) = records(tmp_path / "run")
+    assert record["step"] == 2 and 2 < record["train_loss"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+def test_cifar100_trains_the_papers_network(tmp_path):
+    assert run_main(*cifar100(tmp_path)) == 0
+    (record,) = records(tmp_path / "run")
+    assert record["step"] == 2 and 2 < record["train_loss"] < 10
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] > 11_000_000
+
+
+def refusal(capsys, compiled: list[str], workdir: Path, *args: str) -> str:
+    """What the program says about a mistake, having compiled and written nothing."""
+    assert run_main(*args, "--workdir", str(workdir)) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ")
+    assert not RUN & set(compiled) and not workdir.exists()
+    return err
+
+
+def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
+    tmp_path, capsys, compiled
+):
+    arguments = ("--config", "configs/cifar100.py", HERE)
+    folder = tmp_path / "nothing"
+    data_dir = f"--config.data.data_dir={folder}"
+    message = refusal(capsys, compiled, tmp_path / "run", *arguments, data_dir)
+    for place in ("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"):
+        assert f"  {folder / place}: " in message
+    assert f"curl -fL --create-dirs -o {folder}/cifar-100-python.tar.gz https://" in message
+    assert compiled == [] and not folder.exists()
+
+
+def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
+    arguments = cifar100(tmp_path)[:-2]
+    archive = tmp_path / "cifar-100-python.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1000])
+    message = refusal(capsys, compiled, tmp_path / "run", *arguments)
+    assert f"{archive}: not a whole tar.gz archive" in message
+
+
+@pytest.mark.parametrize(
+    "override, complaint",
+    [
+        ("neuron.levels=0", "levels must be at least 1, got 0"),
+        ("neuron.name=PTI", "config.neuron.name is 'PTI'; it can be IF, ILIF, LIF, PIT, ReLU"),
+        ("neuron.name=LIF", "unexpected keyword argument 'levels'"),
+        ("model.name=resnet9", "no network 'resnet9'; did you mean 'resnet8'?"),
+        ("loss.name=mse", "config.loss.name is 'mse'; it can be cross_entropy, tet"),
+        ("optimizer.name=adam", "config.optimizer.name is 'adam'; it can be adamw, lamb, sgd"),
+        ("optimizer.name=adamw", "config.optimizer: adamw() got an unexpected keyword argument"),
+        ("data.name=sinthetic", "unknown data set 'sinthetic': did you mean 'synthetic'?"),
+        ("batch_size=1000", "batch_size must be 1 to 512, the training images; got 1000"),
+        ("batch_size=30", "batch_size 30 does not divide among 4 devices"),
+        ("batch_size=0", "batch_size must be"),
+        ("epochs=0", "epochs must be at least 1, got 0"),
+        ("warmup_epochs=2", "warmup_epochs must be less than config.epochs, 2, got 2"),
+        ("warmup_epochs=-1", "warmup_epochs must be at least 0, got -1"),
+        ("augment.pad=-1", "pad must be at least 0, got -1"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+        ("num_steps=0", "num_steps must be at least 1, got 0"),
+        ("model.width=0", "model.width must be at least 1, got 0"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(override, complaint, tmp_path, capsys, compiled):
+    message = refusal(capsys, compiled, tmp_path / "run", *SMOKE, f"--config.{override}")
+    assert complaint in message
+
+
+@pytest.mark.parametrize(
+    "override, complaint",
+    [("seeed=1", "did you mean 'seed'?"), ("cpu_devices=0", "cpu_devices must be at least 1")],
+)
+def test_the_process_ends_with_code_2_and_one_line(override, complaint, tmp_path):
+    arguments = ("--config", "configs/smoke.py", f"--config.{override}")
+    process = start_main(*arguments, "--workdir", str(tmp_path / "run"))
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, printed
+    assert printed.startswith("error: ") and complaint in printed and printed.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_a_second_ends_the_program(number):
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop = stop_on_signal()
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop() and stop()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
