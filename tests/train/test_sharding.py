@@ -135,6 +135,11 @@ def test_no_device_gathers_the_batch_for_tet(text_with_loops):
     assert "all-gather" not in text_with_loops
 
 
+def test_every_device_takes_only_its_own_images_from_the_data(four):
+    assert "u8[8,8,8,1]" in four.text  # A quarter of the batch.
+    assert "u8[32,8,8,1]" not in four.text
+
+
 def test_a_gathered_batch_would_be_seen():
     mesh = mesh_of(4)
     divided = jax.ShapeDtypeStruct(
