@@ -12,12 +12,36 @@ from ml_collections import ConfigDict
 
 from pit_jax import models
 from pit_jax.neurons import NEURONS
+from train.cli import flatten
 from train.data import Dataset
 from train.data.augment import flip, normalize, pad_crop
 from train.errors import UserError
 from train.losses import LOSSES
 from train.optim import OPTIMIZERS, cosine
 from train.step import Loss
+
+# The least that a number in a config can be.
+LEAST = {
+    "seed": 0,
+    "num_steps": 1,
+    "model.width": 1,
+    "augment.pad": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "warmup_epochs": 0,
+}
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Raises UserError for a number that is too small, and for a warm-up that never ends."""
+    for key, value in flatten(config.to_dict()).items():
+        if key in LEAST and value < LEAST[key]:
+            raise UserError(f"config.{key} must be at least {LEAST[key]}, got {value}.")
+    if config.warmup_epochs >= config.epochs:
+        raise UserError(
+            f"config.warmup_epochs must be less than config.epochs, {config.epochs}, "
+            f"got {config.warmup_epochs}."
+        )
 
 
 def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
@@ -48,7 +72,11 @@ def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransfo
         steps=config.epochs * steps_per_epoch,
         warmup_steps=config.warmup_epochs * steps_per_epoch,
     )
-    return _chosen("optimizer", OPTIMIZERS, config.optimizer)(schedule, **_rest(config.optimizer))
+    make = _chosen("optimizer", OPTIMIZERS, config.optimizer)
+    try:
+        return make(schedule, **_rest(config.optimizer))
+    except TypeError as error:
+        raise UserError(f"config.optimizer: {error}") from error
 
 
 def normalization(dataset: Dataset) -> Callable[[Array], Array]:

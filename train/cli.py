@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -28,9 +29,14 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path]:
     file = _config_file(argv)
     try:
         plain, _ = _read([argv[0], f"--config={file}"])
-        for override in argv[1:]:
-            if override.startswith(("--config.", "-config.")):
-                _check_key(override, plain["config"].value)
+    except Exception as error:  # The file is a program: it can raise anything.
+        raise UserError(f"{file}: {_last_line(error)}") from error
+    if not isinstance(config := plain["config"].value, ConfigDict):
+        raise UserError(f"{file}: get_config() gives no ConfigDict but {config!r}.")
+    for override in argv[1:]:
+        if override.lstrip("-").startswith(("config.", "noconfig.")):
+            _check_key(override, config)
+    try:
         values, rest = _read(argv)
     except (flags.Error, OSError, TypeError, ValueError) as error:
         raise UserError(_last_line(error)) from error
@@ -49,18 +55,20 @@ def _read(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
 
 
 def _config_file(argv: list[str]) -> str:
-    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, _, value = arg.partition("=")
-        if flag in ("--config", "-config") and (value or following):
-            file = value or following
-            if not Path(path := file.partition(":")[0]).is_file():
-                raise UserError(f"there is no config file {path}; see configs/.")
-            return file
-    raise UserError("--config FILE is missing, e.g. --config configs/digits.py; see --help.")
+    files = [
+        arg.partition("=")[2] or following
+        for arg, following in zip(argv, [*argv[1:], ""], strict=True)
+        if arg.partition("=")[0] in ("--config", "-config")
+    ]
+    if len(files) != 1 or not files[0]:
+        raise UserError("give one --config FILE, e.g. --config configs/digits.py; see --help.")
+    if not Path(path := files[0].partition(":")[0]).is_file():
+        raise UserError(f"there is no config file {path}; see configs/.")
+    return files[0]
 
 
 def _check_key(override: str, config: ConfigDict) -> None:
-    key = override.lstrip("-").partition("=")[0].removeprefix("config.")
+    key = override.lstrip("-").partition("=")[0].removeprefix("no").removeprefix("config.")
     keys = flatten(config.to_dict())
     if key not in keys:
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
@@ -68,9 +76,9 @@ def _check_key(override: str, config: ConfigDict) -> None:
         raise UserError(f"the config has no key {key!r}; {hint}it has: {', '.join(keys)}.")
 
 
-def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
+def flatten(config: Mapping, prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, object] = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
@@ -80,4 +88,4 @@ def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
 
 
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

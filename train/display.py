@@ -68,6 +68,8 @@ def print_summary(summary: Summary) -> None:
     """The end of a run as two small tables: the run, and the firing rate of every layer."""
     console = Console()
     run = Table(title=summary.title, show_header=False, title_justify="left")
+    run.add_column()
+    run.add_column(overflow="fold")  # The folder is there to be copied.
     run.add_row("test accuracy, last epoch", f"{summary.last_accuracy:.2%}")
     run.add_row("test accuracy, best epoch", f"{summary.best_accuracy:.2%} ({summary.best_epoch})")
     run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")

@@ -1,5 +1,6 @@
 """What a result was made with: commit, versions, hardware, command."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import flax
 import jax
+
+from train.workdir import write_whole
 
 
 def describe() -> dict[str, str | int]:
@@ -21,6 +24,13 @@ def describe() -> dict[str, str | int]:
         "devices": jax.device_count(),
         "processor": _processor(),
     }
+
+
+def note_start(workdir: Path, step: int) -> None:
+    """Adds this process to environment.json, the list of those that trained, from which `step`."""
+    file = workdir / "environment.json"
+    starts = json.loads(file.read_text()) if file.exists() else []
+    write_whole(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
 
 
 def _commit() -> str:

@@ -45,7 +45,8 @@ def make_evaluate(
 
     def evaluate(state: TrainState) -> Evaluation:
         totals = jax.device_get(sums(state, columns, batches))
-        means = {name: np.asarray(total, np.float64) / len(split.images) for name, total in totals.items()}
+        size = np.float64(len(split.images))
+        means = {name: total / size for name, total in totals.items()}
         rates = {name: mean for name, mean in means.items() if name.startswith("rate/")}
         return Evaluation(
             float(means["loss"]),

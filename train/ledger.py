@@ -87,8 +87,8 @@ def _row(runs: list[dict[str, Any]]) -> str:
         _mean_sd([100 * run["summary"]["best_accuracy"] for run in runs]),
         f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",
         f"{statistics.median(speeds):,.0f}",
-        " ".join(sorted({run["environment"]["commit"] for run in runs})),
-        f"`{_command(runs[0]['environment']['arguments'])}`",
+        " ".join(sorted({start["commit"] for run in runs for start in run["environment"]})),
+        f"`{_command(runs[0]['environment'][0]['arguments'])}`",
     ]
     return f"| {' | '.join(cells)} |\n"
 

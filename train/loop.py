@@ -13,7 +13,7 @@ from pit_jax.init import warn_of_floored_scales
 from train import data, figures
 from train.checkpoint import Checkpoints, Progress
 from train.display import Display, print_summary
-from train.environment import describe
+from train.environment import note_start
 from train.errors import UserError
 from train.program import Program, make_program
 from train.records import Records
@@ -33,7 +33,6 @@ def train(
     dataset = data.load(**config.data)
     program = make_program(config, dataset)
     claim(workdir, config.to_dict())
-    write_whole(workdir / "environment.json", json.dumps(describe(), indent=2))
     checkpoints = Checkpoints(workdir)
     try:
         return _run(config, workdir, program, checkpoints, stop)
@@ -57,6 +56,7 @@ def _run(
     records = Records(workdir / "metrics.jsonl", int(state.step))
     total_steps = config.epochs * program.steps_per_epoch
     if state.step < total_steps:
+        note_start(workdir, int(state.step))
         step = program.compile_step()
 
     with Display(int(state.step), total_steps, config.batch_size) as display:
@@ -108,8 +108,8 @@ def _means(state: TrainState, epoch: int) -> dict[str, float]:
     loss, accuracy = totals["loss"] / totals["seen"], totals["correct"] / totals["seen"]
     if not math.isfinite(loss):
         raise UserError(
-            f"the training loss became {loss} in epoch {epoch}; the checkpoint before that epoch "
-            "is kept. A lower config.learning_rate or some config.warmup_epochs usually help."
+            f"the training loss became {loss} in epoch {epoch}, which is not saved. A lower "
+            "config.learning_rate or some config.warmup_epochs usually help."
         )
     return {"train_loss": float(loss), "train_accuracy": float(accuracy)}
 

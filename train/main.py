@@ -20,6 +20,8 @@ def main(argv: list[str]) -> int:
         return 0
     try:
         config, workdir = cli.parse(argv)
+        if config.cpu_devices < 1:
+            raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
         # Before anything asks for a device; for what it is worth see docs/decisions.md.
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
         from train.loop import train

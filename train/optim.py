@@ -24,14 +24,18 @@ def sgd(
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
 
-def adamw(schedule: optax.Schedule, *, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW with decoupled weight decay."""
-    return optax.adamw(schedule, weight_decay=weight_decay, mask=kernels_only)
+def adamw(
+    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """AdamW with decoupled weight decay; `momentum` is the decay of its first moment."""
+    return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
 
 
-def lamb(schedule: optax.Schedule, *, weight_decay: float) -> optax.GradientTransformation:
-    """LAMB: Adam with a trust ratio per layer, for large batches."""
-    return optax.lamb(schedule, weight_decay=weight_decay, mask=kernels_only)
+def lamb(
+    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """LAMB: AdamW with a trust ratio per layer, for large batches."""
+    return optax.lamb(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
 
 
 OPTIMIZERS = {"sgd": sgd, "adamw": adamw, "lamb": lamb}

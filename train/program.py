@@ -38,6 +38,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
+    build.check_numbers(config)
     size, batch_size = len(dataset.train.images), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")

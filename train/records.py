@@ -14,13 +14,13 @@ class Records:
         kept = [record for record in _read(file) if record["step"] <= step]
         write_whole(file, "".join(f"{json.dumps(record)}\n" for record in kept))
         self.all: list[dict[str, Any]] = kept
-        self._file = file.open("a")
+        self._file = file
 
     def write(self, **record: Any) -> None:
         """One line, on disk when this returns."""
         self.all.append(record)
-        self._file.write(f"{json.dumps(record)}\n")
-        self._file.flush()
+        with self._file.open("a") as file:
+            file.write(f"{json.dumps(record)}\n")
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -17,9 +17,10 @@ def data_mesh(batch_size: int) -> Mesh:
     devices = jax.device_count()
     if batch_size % devices:
         below = batch_size // devices * devices
+        nearest = f"{below}, {below + devices}" if below else f"{devices}"
         raise UserError(
             f"batch_size {batch_size} does not divide among {devices} devices; "
-            f"the nearest that do: {below or devices}, {below + devices}."
+            f"the nearest that do: {nearest}."
         )
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 

@@ -32,7 +32,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
         raise UserError(
             f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # No JSON, no text, or no object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
 
 
@@ -43,7 +43,9 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(part, file)
 
 
-def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
+    if not isinstance(old, dict):
+        raise ValueError("it holds no object")
     # Through JSON, since that is what was written: tuples become lists.
     was, now = flatten(old), flatten(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]

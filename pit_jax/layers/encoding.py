@@ -1,6 +1,7 @@
 """From images or frames to what the first layer sees."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -23,7 +24,9 @@ def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C
     return x
 
 
-def check_channels(x: Float[Array, "B T H W C"], kernel: Float[Array, "h w c f"]) -> None:
+def check_channels(
+    x: Float[Array, "B T H W C"], kernel: Float[Array | np.ndarray, "h w c f"]
+) -> None:
     """Raises ValueError unless `x` has as many channels as the first convolution's `kernel`."""
     if x.shape[-1] != kernel.shape[-2]:
         raise ValueError(

@@ -11,9 +11,6 @@ from train.errors import UserError
 
 DIGITS = "configs/digits.py"
 
-# It is ml_collections that loads config files in this way.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 @pytest.fixture
 def config_file(tmp_path, monkeypatch):
@@ -128,10 +125,11 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(override, complaint):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        ([], "--config FILE is missing, e.g. --config configs/digits.py"),
-        (["--config"], "--config FILE is missing"),
-        (["--config="], "--config FILE is missing"),
-        (["--config.seed=1"], "--config FILE is missing"),
+        ([], "give one --config FILE, e.g. --config configs/digits.py"),
+        (["--config"], "give one --config FILE"),
+        (["--config", TINY, "--config", TINY], "give one --config FILE"),
+        (["--config="], "give one --config FILE"),
+        (["--config.seed=1"], "give one --config FILE"),
         (["--config", "configs/digit.py"], "there is no config file configs/digit.py"),
         (["--config", "configs"], "there is no config file configs"),
         (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are pit, ilif, lif, relu"),

@@ -24,9 +24,6 @@ SHAPES = {
     "cifar100": ((32, 32, 3), 100),
 }
 
-# It is ml_collections that loads config files in this way.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 def load(name: str, variant: str):
     return parse(["main", "--config", str(ROOT / f"configs/{name}.py:{variant}")])[0]

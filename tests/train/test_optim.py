@@ -19,8 +19,8 @@ from train.optim import adamw, cosine, kernels_only, lamb, sgd
 PEAK, DECAY = 0.1, 0.01
 OPTIMIZERS = {
     "sgd": partial(sgd, momentum=0.9, weight_decay=DECAY),
-    "adamw": partial(adamw, weight_decay=DECAY),
-    "lamb": partial(lamb, weight_decay=DECAY),
+    "adamw": partial(adamw, momentum=0.9, weight_decay=DECAY),
+    "lamb": partial(lamb, momentum=0.9, weight_decay=DECAY),
 }
 
 
@@ -123,3 +123,13 @@ def test_sgd_is_pytorchs_the_decay_joins_the_gradient_before_the_momentum(x64):
         updates, state = optimizer.update({"kernel": jnp.asarray(grad)}, state, params)
         params = optax.apply_updates(params, updates)
         np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_another_optimizer_needs_no_other_change_of_a_config(name):
+    config = get_config()
+    config.optimizer.name = name
+    optimizer = build.optimizer(config, steps_per_epoch=3)
+    params = {"kernel": jnp.ones((2, 2))}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    assert (updates["kernel"] < 0).all()

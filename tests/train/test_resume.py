@@ -132,7 +132,9 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
     def compile_step() -> None:
         raise AssertionError("a finished run has no step to compile")
 
-    monkeypatch.setattr("train.loop.describe", lambda: {"commit": "that of this second start"})
+    monkeypatch.setattr(
+        "train.environment.describe", lambda: {"commit": "that of this second start"}
+    )
     monkeypatch.setattr(
         "train.loop.make_program", lambda *_: program._replace(compile_step=compile_step)
     )

@@ -1,0 +1,70 @@
+"""The table in docs/results.md comes from recorded runs."""
+
+import json
+import shutil
+
+import pytest
+
+from train.errors import UserError
+from train.ledger import DOCS, END, HEADER, START, main, read_run, table, with_table
+
+
+def run(seed: int, last: float, **config) -> dict:
+    """What is kept of a run with two epochs."""
+    return {
+        "config": {
+            "seed": seed,
+            "data": {"name": "digits"},
+            "model": {"name": "resnet8"},
+            "neuron": {"name": "PIT", "levels": 4},
+            "num_steps": 1,
+            "epochs": 2,
+        }
+        | config,
+        "environment": [
+            {"commit": "abc", "arguments": f"--config c.py --config.seed={seed} --workdir /a/b"}
+        ],
+        "summary": {
+            "last_accuracy": last,
+            "best_accuracy": last + 0.01,
+            "parameters": 77000,
+            "scales": 240,
+            "seconds": 10.0 + seed,
+        },
+        "epochs": [{"images_per_second": 100.0}, {"images_per_second": 300.0}],
+    }
+
+
+def test_results_page_holds_the_table_of_the_recorded_runs_and_no_other():
+    page = (DOCS / "results.md").read_text()
+    assert page.partition(START)[2].partition(END)[0] == table(DOCS / "runs")
+
+
+def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
+    for seed, last in ((0, 0.90), (1, 0.92), (2, 0.94)):
+        (tmp_path / f"{seed}.json").write_text(json.dumps(run(seed, last)))
+    (tmp_path / "other.json").write_text(json.dumps(run(0, 0.5, epochs=3)))
+    one, three = table(tmp_path).removeprefix(HEADER).splitlines()
+    # Mean 92, deviations -2, 0 and 2: sd = sqrt(8 / 2) = 2.
+    assert one == (
+        "| digits | resnet8, 77 k | PIT | 1×4 | 2 | 0 1 2 | 92.00 ± 2.00 | 93.00 ± 2.00 "
+        "| 11 | 200 | abc | `--config c.py` |"
+    )
+    assert three.split(" | ")[4:8] == ["3", "0", "50.00", "51.00"]
+
+
+def test_a_new_table_replaces_the_old_and_leaves_the_text():
+    page = f"before\n{START}| old |\n{END}\nafter\n"
+    assert with_table(page, "| new |\n") == f"before\n{START}| new |\n{END}\nafter\n"
+
+
+def test_an_unfinished_run_is_refused_and_nothing_is_written(tmp_path, capsys, monkeypatch):
+    shutil.copytree(DOCS, tmp_path / "docs")
+    monkeypatch.setattr("train.ledger.DOCS", tmp_path / "docs")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no finished run"):
+        read_run(tmp_path)
+    before = (tmp_path / "docs" / "results.md").read_text()
+    assert main(["ledger", str(tmp_path)]) == 2
+    assert "holds no finished run" in capsys.readouterr().err
+    assert (tmp_path / "docs" / "results.md").read_text() == before
