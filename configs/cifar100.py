@@ -20,7 +20,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.data = {"name": "cifar100", "data_dir": "data"}
     config.augment = {"pad": 4, "flip": True}
 
-    config.model = {"name": "resnet18"}
+    config.model = {"name": "resnet18", "dtype": "float32"}
     config.neuron, config.num_steps = neuron(variant)
     config.loss = {"name": "cross_entropy"}
 

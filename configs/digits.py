@@ -16,7 +16,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.data = {"name": "digits", "data_dir": "data"}
     config.augment = {"pad": 1, "flip": False}
 
-    config.model = {"name": "resnet8", "width": 24}
+    config.model = {"name": "resnet8", "width": 24, "dtype": "float32"}
     config.neuron, config.num_steps = neuron(variant)
     config.loss = {"name": "cross_entropy"}
 

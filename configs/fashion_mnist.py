@@ -17,7 +17,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.augment = {"pad": 2, "flip": True}
 
     # A stride-2 stem: the network works at 14x14, seven times faster than at 28x28.
-    config.model = {"name": "resnet8", "width": 32, "stem_stride": 2}
+    config.model = {"name": "resnet8", "width": 32, "stem_stride": 2, "dtype": "float32"}
     config.neuron, config.num_steps = neuron(variant)
     config.loss = {"name": "cross_entropy"}
 

@@ -1,5 +1,6 @@
 """From a config to the parts of a run: network, loss, optimizer, augmentation."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from pit_jax import models
 from pit_jax.neurons import NEURONS
-from train.cli import flatten
 from train.data import Dataset
 from train.data.augment import flip, normalize, pad_crop
 from train.errors import UserError
@@ -34,7 +35,7 @@ LEAST = {
 
 def check_numbers(config: ConfigDict) -> None:
     """Raises UserError for a number that is too small, and for a warm-up that never ends."""
-    for key, value in flatten(config.to_dict()).items():
+    for key, value in flatten_dict(config.to_dict(), sep=".").items():
         if key in LEAST and value < LEAST[key]:
             raise UserError(f"config.{key} must be at least {LEAST[key]}, got {value}.")
     if config.warmup_epochs >= config.epochs:
@@ -62,7 +63,12 @@ def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
 
 def loss(config: ConfigDict) -> Loss:
     """The loss of `config.loss`."""
-    return partial(_chosen("loss", LOSSES, config.loss), **_rest(config.loss))
+    chosen, options = _chosen("loss", LOSSES, config.loss), _rest(config.loss)
+    try:
+        inspect.signature(chosen).bind("logits", "labels", **options)
+    except TypeError as error:
+        raise UserError(f"config.loss: {config.loss.name} {error}") from error
+    return partial(chosen, **options)
 
 
 def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -35,9 +35,14 @@ class Checkpoints:
         """Saves the best so far."""
         _save(self._best, state, progress)
 
+    def last_step(self) -> int | None:
+        """The step to resume from; None before the first save."""
+        step: int | None = self._last.latest_step()
+        return step
+
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest state, placed as the abstract `like` is; None before the first save."""
-        if (step := self._last.latest_step()) is None:
+        if (step := self.last_step()) is None:
             return None
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()

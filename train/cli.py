@@ -1,11 +1,10 @@
 """The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, --workdir DIR."""
 
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import flags
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from train.errors import UserError
@@ -42,7 +41,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path]:
         raise UserError(_last_line(error)) from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
-    name = Path(file.replace(".py", "").replace(":", "_")).name
+    path, _, variant = file.partition(":")
+    name = Path(path).stem + (f"_{variant}" if variant else "")
     return values["config"].value, Path(values["workdir"].value or f"runs/{name}")
 
 
@@ -69,22 +69,11 @@ def _config_file(argv: list[str]) -> str:
 
 def _check_key(override: str, config: ConfigDict) -> None:
     key = override.lstrip("-").partition("=")[0].removeprefix("no").removeprefix("config.")
-    keys = flatten(config.to_dict())
+    keys = flatten_dict(config.to_dict(), sep=".")
     if key not in keys:
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"the config has no key {key!r}; {hint}it has: {', '.join(keys)}.")
-
-
-def flatten(config: Mapping, prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _last_line(error: Exception) -> str:

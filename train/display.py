@@ -15,7 +15,7 @@ REFRESH_SECONDS = 0.5
 class Display:
     """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines."""
 
-    def __init__(self, step: int, total_steps: int, batch_size: int) -> None:
+    def __init__(self, total_steps: int, batch_size: int) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -24,11 +24,8 @@ class Display:
             TimeRemainingColumn(),
             console=Console(),
         )
-        self._task = self._progress.add_task(
-            "", total=total_steps, completed=step, epoch="-", numbers="compiling"
-        )
+        self._task = self._progress.add_task("", total=total_steps, epoch="-", numbers="compiling")
         self._batch_size = batch_size
-        self._shown = (step, time.monotonic())
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -36,6 +33,11 @@ class Display:
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+    def begin(self, step: int) -> None:
+        """Training goes on from `step`; the clock of images/s starts."""
+        self._progress.update(self._task, completed=step, numbers="")
+        self._shown = (step, time.monotonic())
 
     def note(self, text: str) -> None:
         """A line above the bar."""

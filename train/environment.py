@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ def describe() -> dict[str, str | int]:
     """The environment of this process, for the record of a run."""
     return {
         "commit": _commit(),
-        "arguments": " ".join(sys.argv[1:]),
+        "arguments": shlex.join(sys.argv[1:]),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "flax": flax.__version__,

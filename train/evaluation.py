@@ -29,7 +29,7 @@ def make_evaluate(
 ) -> Callable[[TrainState], Evaluation]:
     """A function that runs `eval_step` over all of `split`, which it keeps on the device."""
     everywhere = sharding.replicated(mesh)
-    take = resident.taker(sharding.over_batch(mesh))
+    take = partial(resident.take, sharding=sharding.over_batch(mesh))
     columns = jax.device_put(resident.arrays(split), everywhere)
     batches = jax.device_put(resident.whole_order(len(split.images), batch_size), everywhere)
 

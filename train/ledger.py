@@ -5,6 +5,7 @@ written anew from all of these files, runs that differ only in their seed in one
 """
 
 import json
+import shlex
 import statistics
 import sys
 from collections import defaultdict
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
+from train.summary import steps_and_levels
 from train.workdir import write_whole
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
 HEADER = (
-    "| data | network | neuron | T×D | epochs | seeds | last epoch, % | best epoch, % "
+    "| data | network | neuron | steps, levels | epochs | seeds | last epoch, % | best epoch, % "
     "| s a run | images/s | commit | command |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
@@ -52,7 +54,11 @@ def read_run(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
         ) from error
+    # Where a run was written and read is of no use elsewhere.
     parts["summary"].pop("workdir")
+    parts["config"]["data"].pop("data_dir", None)
+    for start in parts["environment"]:
+        start["arguments"] = _command(start["arguments"])
     return parts | {"epochs": [json.loads(line) for line in epochs]}
 
 
@@ -73,14 +79,13 @@ def with_table(page: str, rows: str) -> str:
 
 def _row(runs: list[dict[str, Any]]) -> str:
     config, summary = runs[0]["config"], runs[0]["summary"]
-    neuron = config["neuron"]
     thousands = (summary["parameters"] + summary["scales"]) / 1000
     speeds = [epoch["images_per_second"] for run in runs for epoch in run["epochs"]]
     cells = [
         config["data"]["name"],
         f"{config['model']['name']}, {thousands:,.0f} k",
-        neuron["name"],
-        f"{config['num_steps']}×{neuron.get('levels', 1)}",
+        config["neuron"]["name"],
+        steps_and_levels(config),
         str(config["epochs"]),
         " ".join(str(run["config"]["seed"]) for run in runs),
         _mean_sd([100 * run["summary"]["last_accuracy"] for run in runs]),
@@ -88,7 +93,7 @@ def _row(runs: list[dict[str, Any]]) -> str:
         f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",
         f"{statistics.median(speeds):,.0f}",
         " ".join(sorted({start["commit"] for run in runs for start in run["environment"]})),
-        f"`{_command(runs[0]['environment'][0]['arguments'])}`",
+        f"`{runs[0]['environment'][0]['arguments']}`",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -100,14 +105,14 @@ def _mean_sd(values: list[float]) -> str:
 
 def _command(arguments: str) -> str:
     """A run's arguments without where it wrote and which seed it had."""
-    words = iter(arguments.split())
+    words = iter(shlex.split(arguments))
     kept: list[str] = []
     for word in words:
         if word == "--workdir":
             next(words)
         elif not word.startswith(("--workdir=", "--config.seed=")):
             kept.append(word)
-    return " ".join(kept)
+    return shlex.join(kept)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from pit_jax.init import warn_of_floored_scales
@@ -18,7 +19,7 @@ from train.errors import UserError
 from train.program import Program, make_program
 from train.records import Records
 from train.state import TrainState, no_totals
-from train.summary import Summary, count_parameters
+from train.summary import Summary, count_parameters, steps_and_levels
 from train.workdir import claim, write_whole
 
 
@@ -28,45 +29,54 @@ def train(
     """Trains as `config` says, going on where `workdir` left off; None if `stop()` became true.
 
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
-    compiles, and for a loss that is no longer finite.
+    compiles, and for a loss that is no longer finite, which is not saved.
     """
+    started = time.monotonic()
     dataset = data.load(**config.data)
     program = make_program(config, dataset)
     claim(workdir, config.to_dict())
     checkpoints = Checkpoints(workdir)
     try:
-        return _run(config, workdir, program, checkpoints, stop)
+        trained = _train(config, workdir, program, checkpoints, stop, started)
     finally:
         checkpoints.close()
+    if trained is None:
+        return None
+    state, progress = trained
+    return _finish(config, workdir, program, state, progress)
 
 
-def _run(
+def _train(
     config: ConfigDict,
     workdir: Path,
     program: Program,
     checkpoints: Checkpoints,
     stop: Callable[[], bool],
-) -> Summary | None:
-    started = time.monotonic()
-    restored = checkpoints.restore_last(program.abstract_state)
-    state, progress = restored or (program.first_state(), Progress())
-    earlier = progress.seconds
-    if not restored:
-        warn_of_floored_scales(state.params)
-    records = Records(workdir / "metrics.jsonl", int(state.step))
+    started: float,
+) -> tuple[TrainState, Progress] | None:
     total_steps = config.epochs * program.steps_per_epoch
-    if state.step < total_steps:
-        note_start(workdir, int(state.step))
-        step = program.compile_step()
-
-    with Display(int(state.step), total_steps, config.batch_size) as display:
+    with Display(total_steps, config.batch_size) as display:
+        restored = checkpoints.restore_last(program.abstract_state)
+        state, progress = restored or (program.first_state(), Progress())
+        earlier, begun = progress.seconds, int(state.step)
+        records = Records(workdir / "metrics.jsonl", begun)
+        if begun == total_steps:
+            return state, progress
         if restored:
-            display.note(f"going on from step {state.step} of {total_steps} in {workdir}")
-        for epoch in range(int(state.step) // program.steps_per_epoch + 1, config.epochs + 1):
+            display.note(f"going on from step {begun} of {total_steps} in {workdir}")
+        else:
+            warn_of_floored_scales(state.params)
+        note_start(workdir, begun)
+        step = program.compile_step()
+        display.begin(begun)
+
+        for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
             order = program.epoch_order(epoch - 1)
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if stop():
+                    norm = float(optax.global_norm(state.params))
+                    _check_finite("norm of the weights", norm, epoch, checkpoints)
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                     return None
@@ -74,9 +84,10 @@ def _run(
                 if display.is_due():
                     display.show(epoch, number, **jax.device_get(metrics))
 
-            trained = _means(state, epoch)
+            trained = _means(state, epoch, checkpoints)
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             test = program.evaluate(state)
+            _check_finite("test loss", test.loss, epoch, checkpoints)
             records.write(
                 step=number,
                 epoch=epoch,
@@ -92,8 +103,31 @@ def _run(
                 progress = progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
                 checkpoints.save_best(state, progress)
             checkpoints.save_last(state, progress)
+    return state, progress
 
+
+def _means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:
+    totals = jax.device_get(state.totals)
+    loss = float(totals["loss"] / totals["seen"])
+    _check_finite("training loss", loss, epoch, checkpoints)
+    return {"train_loss": loss, "train_accuracy": float(totals["correct"] / totals["seen"])}
+
+
+def _check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints) -> None:
+    if not math.isfinite(value):
+        saved = checkpoints.last_step()
+        kept = f"the checkpoint of step {saved} is kept" if saved else "nothing was saved yet"
+        raise UserError(
+            f"the {what} became {value} in epoch {epoch}; {kept}. A lower config.learning_rate "
+            "or some config.warmup_epochs usually help, in another --workdir."
+        )
+
+
+def _finish(
+    config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
+) -> Summary:
     summary = _summary(config, workdir, program, state, progress)
+    records = Records(workdir / "metrics.jsonl", int(state.step))
     write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
     figures.curves(summary.title, records.all).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
@@ -102,27 +136,14 @@ def _run(
     return summary
 
 
-def _means(state: TrainState, epoch: int) -> dict[str, float]:
-    """The epoch's training loss and accuracy; raises UserError when the loss is NaN or infinite."""
-    totals = jax.device_get(state.totals)
-    loss, accuracy = totals["loss"] / totals["seen"], totals["correct"] / totals["seen"]
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the training loss became {loss} in epoch {epoch}, which is not saved. A lower "
-            "config.learning_rate or some config.warmup_epochs usually help."
-        )
-    return {"train_loss": float(loss), "train_accuracy": float(accuracy)}
-
-
 def _summary(
     config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
 ) -> Summary:
     test = program.evaluate(state)
-    levels = config.neuron.get("levels", 1)
     parameters, scales = count_parameters(state.params)
     return Summary(
         title=f"{config.data.name}, {config.model.name}, {config.neuron.name} "
-        f"T×D = {config.num_steps}×{levels}",
+        f"{steps_and_levels(config)}",
         workdir=str(workdir),
         last_accuracy=test.accuracy,
         best_accuracy=progress.best_accuracy,

@@ -50,11 +50,11 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     optimizer = build.optimizer(config, steps_per_epoch)
     augment = build.augmentation(config, dataset)
     normalize = build.normalization(dataset)
-    take = resident.taker(sharding.over_batch(mesh))
+    take = partial(resident.take, sharding=sharding.over_batch(mesh))
     train_step = make_train_step(model, optimizer, loss, augment)
 
-    # It runs once, so a quick compilation is worth more than quick code.
-    quick = {"xla_backend_optimization_level": 0}
+    # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=quick)
     def first_state(columns: Batch, order: Order, key: Key[Array, ""]) -> TrainState:

@@ -1,6 +1,4 @@
-"""Where arrays live: the only file that names devices."""
-
-from typing import Any
+"""Where arrays live: the mesh of devices and the two ways to lie on it."""
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -33,8 +31,3 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The first axis, the batch, divided among the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
-
-
-def put_everywhere(tree: Any, mesh: Mesh) -> Any:
-    """`tree` as device arrays, whole on every device."""
-    return jax.device_put(tree, replicated(mesh))

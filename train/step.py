@@ -45,7 +45,7 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
-            logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+            logits = at_least_float32(logits)
             return loss(logits, batch["label"]), (logits, updates["batch_stats"])
 
         (value, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -82,7 +82,7 @@ def make_eval_step(
             normalize(batch["image"]),
             mutable=["intermediates"],
         )
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = at_least_float32(logits)
         weight = batch["weight"]
         # One sample at a time, because the losses average over the batch.
         losses = jax.vmap(lambda x, y: loss(x[None], y[None]))(logits, batch["label"])
@@ -99,3 +99,8 @@ def make_eval_step(
 def correct(logits: Array, labels: Array) -> Array:
     """1 where the class with the largest mean logit over time is the label, `[B]`."""
     return (logits.mean(axis=1).argmax(axis=-1) == labels).astype(jnp.float32)
+
+
+def at_least_float32(logits: Array) -> Array:
+    """Logits as the losses want them, whatever the network computes in."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -1,5 +1,6 @@
 """The end of a run in numbers."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,12 @@ class Summary(NamedTuple):
     scales: int
     seconds: float
     rates: dict[str, list[float]]
+
+
+def steps_and_levels(config: Mapping[str, Any]) -> str:
+    """T and, for a neuron that fires integers, D: `T=1 D=4`."""
+    levels = config["neuron"].get("levels")
+    return f"T={config['num_steps']}" + (f" D={levels}" if levels else "")
 
 
 def count_parameters(params: Any) -> tuple[int, int]:

@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.cli import flatten
+from flax.traverse_util import flatten_dict
+
 from train.errors import UserError
+
+# The data may lie elsewhere when a run goes on.
+MAY_MOVE = "data.data_dir"
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -47,8 +51,8 @@ def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
     if not isinstance(old, dict):
         raise ValueError("it holds no object")
     # Through JSON, since that is what was written: tuples become lists.
-    was, now = flatten(old), flatten(json.loads(json.dumps(new)))
-    differing = [key for key in was | now if was.get(key) != now.get(key)]
+    was, now = (flatten_dict(config, sep=".") for config in (old, json.loads(json.dumps(new))))
+    differing = [key for key in was | now if was.get(key) != now.get(key) and key != MAY_MOVE]
     if differing:
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
         raise UserError(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,7 +121,14 @@ class PreActResNet(nn.Module):
 
 
 def _conv(
-    features: int, size: int, stride: int, fan_in: int, *, use_bias: bool = True, **kw: Any
+    features: int,
+    size: int,
+    stride: int,
+    in_features: int,
+    *,
+    use_bias: bool = True,
+    dtype: DTypeLike | None,
+    name: str,
 ) -> nn.Conv:
     # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
     pad = size // 2
@@ -133,9 +139,10 @@ def _conv(
         padding=((pad, pad), (pad, pad)),
         use_bias=use_bias,
         kernel_init=kaiming_normal,
-        bias_init=uniform_bias(fan_in * size * size),
+        bias_init=uniform_bias(in_features * size * size),
+        dtype=dtype,
         param_dtype=float,
-        **kw,
+        name=name,
     )
 
 

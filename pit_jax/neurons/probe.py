@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 
@@ -17,8 +18,8 @@ def record(
 ) -> None:
     """Sows `membrane` (before firing), the integers `count`, and `rate` `[B, T]`.
 
-    The rate is the mean of count / levels over the layer's neurons. All of it costs nothing unless
-    the caller asks for it with `mutable=["intermediates"]`.
+    The rate is the mean of count / levels over the layer's neurons. Under `jit` all of it costs
+    nothing unless the caller asks for it with `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
@@ -27,14 +28,11 @@ def record(
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:
     """The `rate` of every neuron layer by its path, in the order in which the layers ran."""
-    rates: dict[str, Array] = {}
-    for name, value in intermediates.items():
-        if name == "rate":
-            rates[""] = value[0]
-        elif isinstance(value, Mapping):
-            inner = firing_rates(value)
-            rates |= {f"{name}/{path}".rstrip("/"): rate for path, rate in inner.items()}
-    return rates
+    return {
+        "/".join(path): value[0]
+        for (*path, name), value in flatten_dict(intermediates).items()
+        if name == "rate"
+    }
 
 
 def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> list[str]:

@@ -18,13 +18,15 @@ def over_time(
 
     `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
     dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
-    Raises ValueError when `current` has no batch, time and channel axis.
+    Raises ValueError when `current` has no batch, time and channel axis or holds no floats.
     """
     if current.ndim < 3:
         raise ValueError(
             f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
             "add a time axis with x[:, None] for a single step."
         )
+    if not jnp.issubdtype(current.dtype, jnp.floating):
+        raise ValueError(f"a neuron takes floating-point currents, got {current.dtype}.")
     if jnp.finfo(current.dtype).bits < 32:
         current = current.astype(jnp.float32)
     steps = (jnp.moveaxis(current, 1, 0), *per_step)

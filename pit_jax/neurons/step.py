@@ -78,9 +78,13 @@ def pit_fire(
 
     `a` > 0 broadcasts against the last axes of `u`. The gradient for u is Eq. 30, with the mask
     0 <= u/a <= levels and the factor of Eq. 13; for `a` it is Eq. 32, summed to the shape of `a`.
-    Raises ValueError when `levels` < 1.
+    Raises ValueError when `levels` < 1 or `a` does not broadcast to the shape of `u`.
     """
     check_levels(levels)
+    if jnp.broadcast_shapes(u.shape, jnp.shape(a)) != u.shape:
+        raise ValueError(
+            f"a {jnp.shape(a)} does not broadcast to u {u.shape}; it has too many axes."
+        )
     return _pit_fire(u, jnp.asarray(a), levels, strength)
 
 

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.models import MODELS, PreActResNet, create
 from pit_jax.models.resnet import PreActBlock
-from pit_jax.neurons import ILIF, NEURONS, PIT
+from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
 from tests.helpers import by_layer, equations, integers, jit_once
 
 KEY = jax.random.key(0)
@@ -250,3 +250,23 @@ def test_a_strided_convolution_pads_both_sides_by_one():
     want = np.zeros((3, 3), np.float32)
     want[1:, 1:] = x[0, 1:5:2, 1:5:2, 0]
     np.testing.assert_array_equal(stem, want)
+
+
+def test_weights_start_as_pytorch_and_the_authors_start_them():
+    model = create("resnet8", num_classes=1000, neuron=ReLU, width=64)
+    params = jit_once(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
+    block = params["stage2_block1"]  # 64 to 128 channels.
+
+    kernel = block["conv1"]["kernel"]  # Normal, variance 2 / fan_out.
+    assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
+    assert abs(np.mean(kernel)) < 1e-3 and np.max(np.abs(kernel)) > 4 * np.std(kernel)
+
+    for values, fan_in in [
+        (block["conv1"]["bias"], 9 * 64),
+        (block["shortcut"]["bias"], 64),
+        (params["head"]["kernel"], 256),
+    ]:  # Uniform within 1 / sqrt(fan_in).
+        assert 0.9 < np.max(np.abs(values)) * np.sqrt(fan_in) <= 1
+        assert np.std(values) * np.sqrt(3 * fan_in) == pytest.approx(1, rel=0.15)
+    assert not params["head"]["bias"].any()
+    assert (block["norm1"]["scale"] == 1).all() and not block["norm1"]["bias"].any()

@@ -364,11 +364,18 @@ def test_probes_show_membrane_integers_and_rate(strict, name):
     np.testing.assert_array_equal(probes["membrane"][:, 0], x[:, 0])  # From rest.
 
 
-def test_probes_cost_nothing_unless_asked_for():
-    neuron, variables = ready("PIT", currents())
-    out = neuron.apply(variables, currents())
-    assert isinstance(out, jax.Array)
-    assert variables.keys() == {"params"}
+def test_probes_cost_nothing_under_jit_unless_asked_for():
+    x = currents()
+    neuron, variables = ready("PIT", x, unroll=1)
+
+    def arrays_of_all_steps(f):
+        text = jax.jit(f).lower(variables, x).compile().as_text()
+        (loop,) = [line for line in text.splitlines() if " while(" in line]
+        return loop.partition(" while(")[0].count("f32[4,4,5,3]")
+
+    # The loop carries the currents in and the spikes out; with probes also membranes and counts.
+    assert arrays_of_all_steps(neuron.apply) == 2
+    assert arrays_of_all_steps(partial(run, neuron)) == 4
 
 
 def test_charge_leaks_then_adds_the_current_or_its_share(strict):

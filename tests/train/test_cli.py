@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from flax.traverse_util import flatten_dict
 
 from tests.train.helpers import TINY, run_main
-from train.cli import flatten, parse
+from train.cli import parse
 from train.errors import UserError
 
 DIGITS = "configs/digits.py"
@@ -70,7 +71,7 @@ def test_a_variant_is_chosen_behind_a_colon():
 def test_an_override_changes_one_value_and_keeps_its_type(args, key, value):
     plain, _ = parse(["main", "--config", DIGITS])
     config, _ = parse(["main", "--config", DIGITS, *args])
-    changed, before = flatten(config.to_dict()), flatten(plain.to_dict())
+    changed, before = (flatten_dict(each.to_dict(), sep=".") for each in (config, plain))
     assert changed[key] == value and type(changed[key]) is type(value)
     assert changed == before | {key: value}
 

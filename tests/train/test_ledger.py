@@ -21,9 +21,7 @@ def run(seed: int, last: float, **config) -> dict:
             "epochs": 2,
         }
         | config,
-        "environment": [
-            {"commit": "abc", "arguments": f"--config c.py --config.seed={seed} --workdir /a/b"}
-        ],
+        "environment": [{"commit": "abc", "arguments": "--config c.py"}],
         "summary": {
             "last_accuracy": last,
             "best_accuracy": last + 0.01,
@@ -40,6 +38,19 @@ def test_results_page_holds_the_table_of_the_recorded_runs_and_no_other():
     assert page.partition(START)[2].partition(END)[0] == table(DOCS / "runs")
 
 
+def test_a_run_is_kept_without_its_seed_s_flag_and_its_places(tmp_path):
+    kept = run(0, 0.9)
+    config = kept["config"] | {"data": {"name": "digits", "data_dir": "/a"}}
+    start = {"arguments": f"--config c.py --config.seed=0 --workdir '{tmp_path} b' --config.lr=1"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "environment.json").write_text(json.dumps([start]))
+    (tmp_path / "summary.json").write_text(json.dumps(kept["summary"] | {"workdir": "/a b"}))
+    lines = [json.dumps(epoch) + "\n" for epoch in kept["epochs"]]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    commands = [{"arguments": "--config c.py --config.lr=1"}]
+    assert read_run(tmp_path) == kept | {"environment": commands}
+
+
 def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
     for seed, last in ((0, 0.90), (1, 0.92), (2, 0.94)):
         (tmp_path / f"{seed}.json").write_text(json.dumps(run(seed, last)))
@@ -47,7 +58,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
     one, three = table(tmp_path).removeprefix(HEADER).splitlines()
     # Mean 92, deviations -2, 0 and 2: sd = sqrt(8 / 2) = 2.
     assert one == (
-        "| digits | resnet8, 77 k | PIT | 1×4 | 2 | 0 1 2 | 92.00 ± 2.00 | 93.00 ± 2.00 "
+        "| digits | resnet8, 77 k | PIT | T=1 D=4 | 2 | 0 1 2 | 92.00 ± 2.00 | 93.00 ± 2.00 "
         "| 11 | 200 | abc | `--config c.py` |"
     )
     assert three.split(" | ")[4:8] == ["3", "0", "50.00", "51.00"]

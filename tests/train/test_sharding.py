@@ -14,7 +14,6 @@ from tests.train.helpers import mesh_of, program_on, texts_of_compilations
 from tests.train.hlo import convolutions, convolutions_in_loops, loops
 from tests.train.tiny import get_config
 from train import build, data
-from train.data.augment import normalize
 from train.errors import UserError
 from train.sharding import data_mesh, replicated
 from train.state import TrainState
@@ -86,8 +85,7 @@ def text_with_loops() -> str:
     return texts[0]
 
 
-def test_in_float64_four_devices_learn_what_one_does(x64, monkeypatch):
-    monkeypatch.setattr("train.build.normalize", partial(normalize, dtype=jnp.float64))
+def test_in_float64_four_devices_learn_what_one_does(x64):
     by_one, by_four = (train(devices, eight_wide()) for devices in (1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves(by_one.learned[-1][:2])} == {np.dtype("f8")}
     np.testing.assert_allclose(by_one.losses, by_four.losses, rtol=0, atol=1e-9)

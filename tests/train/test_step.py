@@ -1,7 +1,5 @@
 """The training step and the evaluation: what they see, what they leave alone, when they stop."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,11 +9,17 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons import PIT
 from tests.helpers import by_layer
-from tests.train.helpers import bits, program_on, records, runs_on
+from tests.train.helpers import (
+    bits,
+    program_on,
+    records,
+    runs_on,
+    steps_saved,
+    stop_after,
+)
 from tests.train.tiny import get_config
 from train import build, data
 from train.data import resident
-from train.data.augment import normalize
 from train.errors import UserError
 from train.loop import train
 from train.program import Order, Program, Step
@@ -147,8 +151,7 @@ def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
     assert set(program.evaluate(trained).rates) == set(ran)
 
 
-def test_the_scales_start_from_the_very_batch_of_the_first_step(x64, monkeypatch):
-    monkeypatch.setattr("train.build.normalize", partial(normalize, dtype=jnp.float64))
+def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     config = small_batches()
     dataset = data.load(**config.data)
     program = program_on(1, config)
@@ -212,3 +215,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     assert "config.learning_rate" in str(error.value)
     assert records(tmp_path) == []
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
+    config = get_config()
+    config.learning_rate = 1e30
+    with runs_on(1), pytest.raises(UserError, match="norm of the weights became .* nothing was"):
+        train(config, tmp_path, stop=stop_after(2))
+    assert steps_saved(tmp_path) == []

@@ -37,9 +37,11 @@ def normalize(
     images: UInt8[Array, "B H W C"],
     mean: Sequence[float],
     std: Sequence[float],
-    dtype: DTypeLike = jnp.float32,
+    dtype: DTypeLike | None = None,
 ) -> Float[Array, "B H W C"]:
     """(x / 255 - mean) / std per channel, computed in float32 at least and returned as `dtype`.
+
+    `dtype` None is float32, or float64 under x64.
 
     Raises `ValueError` unless the images are uint8 with one mean and one std per channel.
     """
@@ -48,6 +50,7 @@ def normalize(
             "normalize needs uint8 images with one mean and one std per channel, got "
             f"{images.dtype} images of shape {images.shape}, {len(mean)} means, {len(std)} stds."
         )
+    dtype = jnp.result_type(float) if dtype is None else dtype
     wide = jnp.promote_types(dtype, jnp.float32)
     means, stds = (jnp.asarray(values, wide).reshape(1, 1, 1, -1) for values in (mean, std))
     return ((images.astype(wide) / 255 - means) / stds).astype(dtype)

@@ -29,7 +29,7 @@ def read_split(
     except ImportError as error:
         raise UserError(
             f"{folder} is read by tensorflow_datasets, which is not here: "
-            "pip install 'pit-jax[tfds]'"
+            "pip install tensorflow-datasets"
         ) from error
     try:
         # With its version named, a folder is read as it is, without a look at the network.

@@ -1,7 +1,5 @@
 """Batches of a data set that lies whole on the device, picked there by index."""
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
@@ -32,14 +30,10 @@ def whole_order(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     return index % size, (index < size).astype(np.float32)
 
 
-def taker(sharding: NamedSharding) -> Callable[[dict[str, Array], Array], dict[str, Array]]:
-    """`(columns, indices) -> batch`, every device taking its own part only."""
-
-    def take(columns: dict[str, Array], index: Array) -> dict[str, Array]:
-        # Without the constraint directly behind the gather every device takes the whole batch.
-        return {
-            name: jax.lax.with_sharding_constraint(column[index], sharding)
-            for name, column in columns.items()
-        }
-
-    return take
+def take(columns: dict[str, Array], index: Array, sharding: NamedSharding) -> dict[str, Array]:
+    """The samples `index` of every column, each device taking its own part of them only."""
+    # Without the constraint directly behind the gather every device takes the whole batch.
+    return {
+        name: jax.lax.with_sharding_constraint(column[index], sharding)
+        for name, column in columns.items()
+    }

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
 from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
@@ -14,6 +13,8 @@ from train.data import load
 from train.data.prepared import newest_version
 from train.errors import UserError
 
+# There is none for Windows and macOS.
+ArrayRecordWriter = pytest.importorskip("array_record.python.array_record_module").ArrayRecordWriter
 RNG = np.random.default_rng(0)
 IMAGES = {
     split: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
