@@ -75,7 +75,7 @@ def _train(
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if stop():
-                    norm = float(optax.global_norm(state.params))
+                    norm = float(optax.tree.norm(state.params))
                     _check_finite("norm of the weights", norm, epoch, checkpoints)
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))

@@ -29,7 +29,7 @@ def smoke(tmp_path_factory) -> tuple[Path, str]:
 
 def test_a_run_writes_its_config(smoke):
     config = json.loads((smoke[0] / "config.json").read_text())
-    assert config["model"] == {"name": "resnet8", "width": 4}
+    assert config["model"] == {"name": "resnet8", "width": 4, "dtype": "float32"}
     assert config["data"]["name"] == "synthetic" and config["epochs"] == 2
 
 
