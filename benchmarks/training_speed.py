@@ -1,8 +1,8 @@
 """Images/s of the training step by neuron, network and devices: python -m benchmarks.training_speed
 
-Every case runs in its own process, since JAX fixes its devices at the start; the cases take turns,
-so that other work on the machine slows all of them. Prints one JSON object: the median of the rounds
-for each case, and the environment. The images are made up; their values do not change the speed.
+Every case runs in its own process, since JAX fixes its devices at the start; the cases take
+turns, so that other work on the machine slows all of them. Prints one JSON object: the median of
+the rounds for each case, and the environment. The images are made up: the speed is the same.
 """
 
 import json
