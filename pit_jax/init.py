@@ -25,6 +25,31 @@ def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]
     return (jnp.abs(jnp.mean(u, axes)) + 3 * jnp.std(u, axes)) / math.sqrt(levels)
 
 
+def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """max(|mu - 3 var|, |mu + 3 var|) / sqrt(levels): what the authors' released code computes.
+
+    The variance, of mean square N - 1, stands where Eq. 12 has the standard deviation.
+    """
+    axes = tuple(range(u.ndim - 1))
+    variance = jnp.var(u, axes, ddof=1)
+    return (jnp.abs(jnp.mean(u, axes)) + 3 * variance) / math.sqrt(levels)
+
+
+def covering(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """3 sigma / levels: the top level lies at three standard deviations."""
+    return 3 * jnp.std(u, tuple(range(u.ndim - 1))) / levels
+
+
+def min_max(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """max |u| / levels: the top level lies at the largest membrane (Fig. 2b)."""
+    return jnp.max(jnp.abs(u), tuple(range(u.ndim - 1))) / levels
+
+
+def lsq(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """2 mean |u| / sqrt(levels), LSQ's start (Esser et al. 2020)."""
+    return 2 * jnp.mean(jnp.abs(u), tuple(range(u.ndim - 1))) / math.sqrt(levels)
+
+
 def ones(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """1 in every channel: PIT without the input-distribution-aware start (Table 7, row i)."""
     del levels

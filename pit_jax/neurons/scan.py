@@ -9,13 +9,15 @@ from jaxtyping import Array, Float
 
 
 def over_time(
-    step: Callable[..., tuple[Array, Any]],
+    step: Callable[..., tuple[Any, Any]],
     current: Float[Array, "*BTNC"],
     *per_step: Array,
+    state: Callable[[Array], Any] = lambda rest: rest,
     unroll: int = 4,
 ) -> Any:
     """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
 
+    A neuron with more than a membrane makes its first state from zeros of that shape by `state`.
     `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
     dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
     Raises ValueError when `current` has no batch, time and channel axis.
@@ -28,7 +30,6 @@ def over_time(
     if jnp.finfo(current.dtype).bits < 32:
         current = current.astype(jnp.float32)
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
-    _, out = jax.lax.scan(
-        lambda v, inputs: step(v, *inputs), jnp.zeros_like(steps[0][0]), steps, unroll=unroll
-    )
+    at_rest = state(jnp.zeros_like(steps[0][0]))
+    _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)
     return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)
