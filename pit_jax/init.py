@@ -28,10 +28,12 @@ def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]
 def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """max(|mu - 3 var|, |mu + 3 var|) / sqrt(levels): what the authors' released code computes.
 
-    The variance, of mean square N - 1, stands where Eq. 12 has the standard deviation.
+    The variance, divided by N - 1 but at least by 1, stands where Eq. 12 has the standard
+    deviation.
     """
     axes = tuple(range(u.ndim - 1))
-    variance = jnp.var(u, axes, ddof=1)
+    n = math.prod(u.shape[:-1])
+    variance = jnp.var(u, axes) * (n / max(n - 1, 1))
     return (jnp.abs(jnp.mean(u, axes)) + 3 * variance) / math.sqrt(levels)
 
 
@@ -63,7 +65,8 @@ def warn_of_floored_scales(params: dict) -> None:
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if name.rpartition("/")[2] == "a" and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
+        is_scale = name.rpartition("/")[2] in ("a", "alpha")
+        if is_scale and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
             warnings.warn(
                 f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "
                 "their membranes hardly vary over the first batch, so they may never fire; "

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import over_time, widened
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
 
 Reset = Callable[..., Array]
@@ -99,7 +99,8 @@ class PLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        w = self.param("w", nn.initializers.constant(-math.log(self.tau - 1)), (), float)
+        start = nn.initializers.constant(-math.log(self.tau - 1))
+        w = self.param("w", start, (), widened(current.dtype))
         step = partial(
             lif_step,
             decay=1 - jax.nn.sigmoid(w),

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import check_currents, over_time, widened
 from pit_jax.neurons.step import Gates, glif_step
 
 
@@ -31,16 +32,18 @@ class GLIF(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        check_currents(current)
         steps, channels = current.shape[1], current.shape[-1]
+        dtype = widened(current.dtype)
 
         def learned(name: str, start: float, *shape: int) -> Array:
             logit = math.log(start / (1 - start))
             return jax.nn.sigmoid(
-                self.param(name, nn.initializers.constant(logit), (*shape, channels), float)
+                self.param(name, nn.initializers.constant(logit), (*shape, channels), dtype)
             )
 
         def gate(name: str) -> Array:
-            return jax.nn.sigmoid(self.param(name, _near_zero, (channels,), float))
+            return jax.nn.sigmoid(self.param(name, _near_zero, (channels,), dtype))
 
         gates = Gates(
             leak_gate=gate("leak_gate"),
@@ -65,5 +68,5 @@ class GLIF(nn.Module):
         return s.astype(current.dtype)
 
 
-def _near_zero(key: Array, shape: tuple[int, ...], dtype: type) -> Array:
+def _near_zero(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return jax.random.uniform(key, shape, dtype, -0.1, 0.1)

@@ -1,14 +1,15 @@
 """Integers 0..D without PIT: the neuron I-LIF, and the quantised activation QAT."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import per_channel, positive
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scale import per_channel, positive, scale_of
+from pit_jax.neurons.scan import over_time, widened
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, soft_reset
 from pit_jax.surrogate import clipped_round
 
@@ -60,9 +61,7 @@ class QAT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        def first_batch_scale(x: Array) -> Array:
-            return positive(self.scale_init(x, levels=self.levels))
-
-        a = positive(self.parametrise(self, first_batch_scale, current))
-        record(self, current, pit_count(current, a, levels=self.levels), self.levels)
-        return pit_fire(current, a, levels=self.levels, strength=0.0).astype(current.dtype)
+        x = current.astype(widened(current.dtype))
+        a = positive(self.parametrise(self, partial(scale_of, self), x))
+        record(self, x, pit_count(x, a, levels=self.levels), self.levels)
+        return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
-from pit_jax.init import three_sigma, warn_of_floored_scales
+from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import check_fits, first_batch_scale, per_channel, positive
 from pit_jax.neurons.scan import over_time
@@ -46,26 +45,14 @@ class PIT(nn.Module):
         fire = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
 
-        def scale(current: Array) -> Array:
-            a = first_batch_scale(
-                current,
-                scale_init=self.scale_init,
-                levels=self.levels,
-                charge=leak,
-                fire=fire,
-                reset=reset,
-                unroll=self.unroll,
-            )
-            if not isinstance(a, jax.core.Tracer):
-                warn_of_floored_scales({"/".join((*self.path, "a")): a})
-            return a
+        first_batch = partial(first_batch_scale, self, charge=leak, fire=fire, reset=reset)
 
         def step(v: Array, current: Array, a: Array) -> tuple[Array, tuple[Array, ...]]:
             u = leak(v, current)
             s = fire(u, a)
             return reset(u, s), (u, pit_count(u, a, levels=self.levels), s)
 
-        a = positive(self.parametrise(self, scale, current))
+        a = positive(self.parametrise(self, first_batch, current))
         u, count, s = over_time(step, current, a, unroll=self.unroll)
         record(self, u, count, self.levels)
         return s.astype(current.dtype)

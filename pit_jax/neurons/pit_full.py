@@ -13,7 +13,7 @@ from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import check_fits, first_batch_scale, positive
 from pit_jax.neurons.scan import over_time
-from pit_jax.neurons.step import charge, check_levels, pit_fire, soft_reset
+from pit_jax.neurons.step import charge, check_levels, leading_ones, pit_fire, soft_reset
 from pit_jax.surrogate import clipped_round
 
 # Low-precision products would make A * A^-1 differ from 1 on an accelerator.
@@ -45,14 +45,14 @@ def full_fire(
     lower, upper, lower_inverse, upper_inverse = factors
 
     def unmixed(u: Array, a: Array, lower_inverse: Array, upper_inverse: Array) -> Array:
-        return matmul(matmul(u, lower_inverse.T) * _row(1 / a, u), upper_inverse.T)
+        return matmul(matmul(u, lower_inverse.T) * leading_ones(1 / a, u.ndim), upper_inverse.T)
 
     hold = jax.lax.stop_gradient
     inverse = (a, lower_inverse, upper_inverse)
     k = clipped_round(unmixed(u, *hold(inverse)), levels, strength)
     k_of_inverse = clipped_round(unmixed(hold(u), *inverse), levels)
     k = k + (k_of_inverse - hold(k_of_inverse))
-    return matmul(matmul(k, upper.T) * _row(a, u), lower.T), k
+    return matmul(matmul(k, upper.T) * leading_ones(a, u.ndim), lower.T), k
 
 
 class PITFull(nn.Module):
@@ -84,17 +84,13 @@ class PITFull(nn.Module):
         scale = self.param(
             "a",
             lambda key: first_batch_scale(
-                current,
-                scale_init=self.scale_init,
-                levels=self.levels,
-                charge=leak,
-                fire=partial(pit_fire, levels=self.levels),
-                reset=reset,
-                unroll=self.unroll,
+                self, current, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset
             ),
         )
         steps, channels = scale.shape
-        mixing = self.param("mixing", nn.initializers.zeros, (steps, channels, channels), float)
+        mixing = self.param(
+            "mixing", nn.initializers.zeros, (steps, channels, channels), scale.dtype
+        )
 
         def step(
             v: Array, current: Array, a: Array, *factors: Array
@@ -107,7 +103,3 @@ class PITFull(nn.Module):
         u, count, s = over_time(step, current, positive(scale), *factors, unroll=self.unroll)
         record(self, u, count, self.levels)
         return s.astype(current.dtype)
-
-
-def _row(a: Array, u: Array) -> Array:
-    return a.reshape((1,) * (u.ndim - 1) + a.shape)

@@ -5,7 +5,8 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.binary import IF, Reset, Spike
-from pit_jax.neurons.step import hard_reset
+from pit_jax.neurons.scan import widened
+from pit_jax.neurons.step import hard_reset, leading_ones
 
 
 class RealSpike(nn.Module):
@@ -23,8 +24,9 @@ class RealSpike(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        neuron = IF(
+        spikes = IF(
             self.threshold, self.spike, self.reset, self.detach_reset, self.unroll, name="binary"
-        )
-        a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), float)
-        return neuron(current) * a.astype(current.dtype)
+        )(current)
+        dtype = widened(current.dtype)
+        a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), dtype)
+        return leading_ones(a, spikes.ndim).astype(spikes.dtype) * spikes

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pit_jax.init import SCALE_FLOOR
+from pit_jax.init import SCALE_FLOOR, warn_of_floored_scales
 from pit_jax.neurons.scan import over_time
 
 FirstBatch = Callable[[Array], Array]
@@ -27,24 +27,33 @@ def positive(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
 positive.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,))
 
 
+def scale_of(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
+    """What the neuron's `scale_init` reads from membranes `u`, not below the floor."""
+    return positive(neuron.scale_init(u, levels=neuron.levels))
+
+
 def first_batch_scale(
+    neuron: nn.Module,
     current: Float[Array, "*BTNC"],
     *,
-    scale_init: Callable[..., Array],
-    levels: int,
     charge: Callable[[Array, Array], Array],
     fire: Callable[[Array, Array], Array],
     reset: Callable[[Array, Array], Array],
-    unroll: int,
 ) -> Float[Array, "T C"]:
-    """The scale of every step, read from membranes that carry over what the steps before left."""
+    """The scale of every step, read from membranes that carry over what the steps before left.
+
+    Warns of channels at the floor, but not under `jit`, where no value is known.
+    """
 
     def step(v: Array, current: Array) -> tuple[Array, Array]:
         u = charge(v, current)
-        a = positive(scale_init(u, levels=levels))
+        a = scale_of(neuron, u)
         return reset(u, fire(u, a)), a[None]  # One row: the batch shares it.
 
-    return over_time(step, current, unroll=unroll)[0]
+    a = over_time(step, current, unroll=neuron.unroll)[0]
+    if not isinstance(a, jax.core.Tracer):
+        warn_of_floored_scales({"/".join((*neuron.path, "a")): a})
+    return a
 
 
 def check_fits(neuron: nn.Module, current: Array) -> None:
@@ -86,5 +95,5 @@ def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Arra
     The gradient of `p`, which starts at 1, is halved; `alpha` has none.
     """
     alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
-    p = neuron.param("p", lambda key: jnp.ones((alpha.shape[0], 1), alpha.dtype))
+    p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))
     return alpha * scale_gradient(p, 0.5)

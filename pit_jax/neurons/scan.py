@@ -5,7 +5,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+
+def widened(dtype: DTypeLike) -> DTypeLike:
+    """float32, or `dtype` where that is wider: what membranes and parameters are kept in."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+
+
+def check_currents(current: Float[Array, "*BTNC"]) -> None:
+    """Raises ValueError when `current` has no batch, time and channel axis."""
+    if current.ndim < 3:
+        raise ValueError(
+            f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
+            "add a time axis with x[:, None] for a single step."
+        )
 
 
 def over_time(
@@ -22,13 +37,8 @@ def over_time(
     dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
     Raises ValueError when `current` has no batch, time and channel axis.
     """
-    if current.ndim < 3:
-        raise ValueError(
-            f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
-            "add a time axis with x[:, None] for a single step."
-        )
-    if jnp.finfo(current.dtype).bits < 32:
-        current = current.astype(jnp.float32)
+    check_currents(current)
+    current = current.astype(widened(current.dtype))
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
     at_rest = state(jnp.zeros_like(steps[0][0]))
     _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import over_time, widened
 from pit_jax.neurons.step import charge, hard_reset
 from pit_jax.surrogate import ternary_spike
 
@@ -26,7 +26,9 @@ class Ternary(nn.Module):
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay)
             s = ternary_spike(u / self.threshold)
-            return hard_reset(u, jnp.abs(s), detach=self.detach_reset), (u, s)
+            # |s|, with the slope 0 at s = 0 that jnp.abs has not.
+            fired = s * jnp.sign(s)
+            return hard_reset(u, fired, detach=self.detach_reset), (u, s)
 
         u, s = over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
@@ -49,4 +51,5 @@ class TrainableTernary(nn.Module):
         spikes = Ternary(
             self.decay, self.threshold, self.detach_reset, self.unroll, name="ternary"
         )(current)
-        return self.param("alpha", nn.initializers.ones, (), spikes.dtype) * spikes
+        alpha = self.param("alpha", nn.initializers.ones, (), widened(current.dtype))
+        return alpha.astype(spikes.dtype) * spikes
