@@ -25,6 +25,33 @@ def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]
     return (jnp.abs(jnp.mean(u, axes)) + 3 * jnp.std(u, axes)) / math.sqrt(levels)
 
 
+def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """max(|mu - 3 var|, |mu + 3 var|) / sqrt(levels): what the authors' released code computes.
+
+    The variance, divided by N - 1 but at least by 1, stands where Eq. 12 has the standard
+    deviation.
+    """
+    axes = tuple(range(u.ndim - 1))
+    n = math.prod(u.shape[:-1])
+    variance = jnp.var(u, axes) * (n / max(n - 1, 1))
+    return (jnp.abs(jnp.mean(u, axes)) + 3 * variance) / math.sqrt(levels)
+
+
+def covering(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """3 sigma / levels: the top level lies at three standard deviations."""
+    return 3 * jnp.std(u, tuple(range(u.ndim - 1))) / levels
+
+
+def min_max(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """max |u| / levels: the top level lies at the largest membrane (Fig. 2b)."""
+    return jnp.max(jnp.abs(u), tuple(range(u.ndim - 1))) / levels
+
+
+def lsq(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
+    """2 mean |u| / sqrt(levels), LSQ's start (Esser et al. 2020)."""
+    return 2 * jnp.mean(jnp.abs(u), tuple(range(u.ndim - 1))) / math.sqrt(levels)
+
+
 def ones(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """1 in every channel: PIT without the input-distribution-aware start (Table 7, row i)."""
     del levels
@@ -38,7 +65,8 @@ def warn_of_floored_scales(params: dict) -> None:
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        if name.rpartition("/")[2] == "a" and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
+        is_scale = name.rpartition("/")[2] in ("a", "alpha")
+        if is_scale and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
             warnings.warn(
                 f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "
                 "their membranes hardly vary over the first batch, so they may never fire; "

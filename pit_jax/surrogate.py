@@ -62,6 +62,18 @@ clipped_round.defvjp(
 )
 
 
+@jax.custom_vjp
+def ternary_spike(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """-1, 0 or 1: sign(x) where |x| >= 1/2; gradient 1 for |x| <= 1, else 0 (Guo et al. 2024)."""
+    return jnp.where(jnp.abs(x) >= 0.5, jnp.sign(x), 0)
+
+
+ternary_spike.defvjp(
+    lambda x: (ternary_spike(x), x),
+    lambda x, g: (jnp.where(jnp.abs(x) <= 1, g, 0),),
+)
+
+
 def heaviside(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """1 where x >= 0, else 0 (Eq. 2)."""
     return (x >= 0).astype(x.dtype)

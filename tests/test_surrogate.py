@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pit_jax.surrogate import arctan, clipped_round, rectangle, rectified_round, sigmoid, triangle
+from pit_jax.surrogate import (
+    arctan,
+    clipped_round,
+    rectangle,
+    rectified_round,
+    sigmoid,
+    ternary_spike,
+    triangle,
+)
 from tests.helpers import integers
 
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -163,6 +171,7 @@ def test_eq_13_is_the_distance_to_the_nearest_integer_in_float64(x64):
     [
         (partial(rectified_round, strength=0.5), 0.5, 1.25),
         (partial(clipped_round, levels=4, strength=0.5), 0.5, 1.25),
+        (ternary_spike, -0.75, 1.0),
         (partial(rectangle, width=2.0), 0.5, 0.5),
         (partial(triangle, width=2.0), 1.0, 0.25),
         (partial(sigmoid, slope=4.0), 0.0, 1.0),
@@ -175,7 +184,16 @@ def test_surrogate_gradients_multiply_what_comes_from_above(f, x, derivative, st
 
 
 @pytest.mark.parametrize(
-    "f", [rectified_round, partial(clipped_round, levels=4), rectangle, triangle, sigmoid, arctan]
+    "f",
+    [
+        rectified_round,
+        partial(clipped_round, levels=4),
+        ternary_spike,
+        rectangle,
+        triangle,
+        sigmoid,
+        arctan,
+    ],
 )
 def test_differentiation_does_not_change_the_forward_pass(f, strict):
     x = jnp.asarray(near_ties())
@@ -211,6 +229,25 @@ def test_subnormals_are_read_as_zero_by_thresholds_on_the_cpu(strict):
     np.testing.assert_array_equal(rectangle(jnp.asarray(x)), np.ones_like(x))
 
 
+HALF, ONE = np.float32(0.5), np.float32(1)
+BELOW_HALF, ABOVE_ONE = np.nextafter(HALF, np.float32(0)), np.nextafter(ONE, np.float32(2))
+
+
+@EAGER_AND_JIT
+def test_ternary_spikes_are_the_sign_from_one_half_on_inclusive(mode, strict):
+    x = np.array([0, TINY, BELOW_HALF, HALF, ONE, 1e30, np.inf], np.float32)
+    want = [0, 0, 0, 1, 1, 1, 1]
+    np.testing.assert_array_equal(mode(ternary_spike)(jnp.asarray(x)), want)
+    np.testing.assert_array_equal(mode(ternary_spike)(jnp.asarray(-x)), np.negative(want))
+
+
+def test_ternary_spikes_have_the_gradient_1_to_one_inclusive(strict):
+    x = np.array([0, TINY, BELOW_HALF, HALF, ONE, ABOVE_ONE, 1e30, np.inf], np.float32)
+    want = [1, 1, 1, 1, 1, 0, 0, 0]
+    np.testing.assert_array_equal(gradient(ternary_spike, x), want)
+    np.testing.assert_array_equal(gradient(ternary_spike, -x), want)
+
+
 SURROGATES = pytest.mark.parametrize("spike", [rectangle, triangle, sigmoid, arctan])
 
 
@@ -221,7 +258,7 @@ def test_binary_spikes_are_the_heaviside_step_with_1_at_0(spike, mode, strict):
     np.testing.assert_array_equal(mode(spike)(x), [0, 0, 0, 1, 1, 1, 1, 1])
 
 
-@SURROGATES
+@pytest.mark.parametrize("spike", [ternary_spike, rectangle, triangle, sigmoid, arctan])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_spikes_and_gradients_keep_the_dtype(spike, dtype, strict):
     x = jnp.array([-1, 0.25], dtype)

@@ -1,14 +1,16 @@
-"""Neurons that fire 0 or 1: IF and LIF."""
+"""Neurons that fire 0 or 1 from one membrane: IF, LIF and PLIF."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import over_time, widened
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
 
 Reset = Callable[..., Array]
@@ -67,6 +69,46 @@ class IF(nn.Module):
             spike=self.spike,
             reset=self.reset,
             detach_reset=self.detach_reset,
+        )
+        u, s = over_time(step, current, unroll=self.unroll)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)
+
+
+class PLIF(nn.Module):
+    """LIF with a learned decay (Fang et al. 2021b): `[B, T, ..., C]` currents to spikes 0 and 1.
+
+    u = v + (I - v) sigmoid(w) with one parameter `w` for the layer; it starts at the time constant
+    `tau` in steps, -ln(tau - 1). The defaults are the authors': hard reset without its gradient,
+    arctangent surrogate. Raises ValueError unless `tau` > 1.
+    """
+
+    tau: float = 2.0
+    threshold: float = 1.0
+    spike: Spike = surrogate.arctan
+    reset: Reset = hard_reset
+    detach_reset: bool = True
+    unroll: int = 4
+
+    def __post_init__(self) -> None:
+        if self.tau <= 1:
+            raise ValueError(
+                f"tau must be more than 1 step, got {self.tau}; 2 halves the membrane."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        start = nn.initializers.constant(-math.log(self.tau - 1))
+        w = self.param("w", start, (), widened(current.dtype))
+        step = partial(
+            lif_step,
+            decay=1 - jax.nn.sigmoid(w),
+            threshold=self.threshold,
+            spike=self.spike,
+            reset=self.reset,
+            detach_reset=self.detach_reset,
+            decay_input=True,
         )
         u, s = over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)

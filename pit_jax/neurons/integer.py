@@ -1,11 +1,16 @@
-"""Neurons that fire integers 0..D without a scale: I-LIF."""
+"""Integers 0..D without PIT: the neuron I-LIF, and the quantised activation QAT."""
+
+from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
-from pit_jax.neurons.step import charge, check_levels, soft_reset
+from pit_jax.neurons.scale import per_channel, positive, scale_of
+from pit_jax.neurons.scan import over_time, widened
+from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, soft_reset
 from pit_jax.surrogate import clipped_round
 
 
@@ -36,3 +41,27 @@ class ILIF(nn.Module):
         u, s = over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels)
         return s.astype(current.dtype)
+
+
+class QAT(nn.Module):
+    """A quantised ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
+
+    The scale `a` `[C]` is the same at every step and starts from the first batch by `scale_init`;
+    its gradient is Eq. 32, that for x plain straight-through. `scale_init=init.lsq` with
+    `parametrise=scale.lsq` is LSQ (Esser et al. 2020). Raises ValueError when `levels` < 1.
+    """
+
+    levels: int = 4
+    scale_init: Callable[..., Array] = three_sigma
+    parametrise: Callable[..., Array] = per_channel
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        x = current.astype(widened(current.dtype))
+        a = positive(self.parametrise(self, partial(scale_of, self), x))
+        record(self, x, pit_count(x, a, levels=self.levels), self.levels)
+        return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

@@ -18,12 +18,14 @@ def record(
 ) -> None:
     """Sows `membrane` (before firing), the integers `count`, and `rate` `[B, T]`.
 
-    The rate is the mean of count / levels over the layer's neurons. Under `jit` all of it costs
+    The rate is the mean of |count| / levels over the layer's neurons. Under `jit` all of it costs
     nothing unless the caller asks for it with `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
-    neuron.sow("intermediates", "rate", jnp.mean(count, tuple(range(2, count.ndim))) / levels)
+    neuron.sow(
+        "intermediates", "rate", jnp.mean(jnp.abs(count), tuple(range(2, count.ndim))) / levels
+    )
 
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:

@@ -5,21 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def over_time(
-    step: Callable[..., tuple[Array, Any]],
-    current: Float[Array, "*BTNC"],
-    *per_step: Array,
-    unroll: int = 4,
-) -> Any:
-    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
+def widened(dtype: DTypeLike) -> DTypeLike:
+    """float32, or `dtype` where that is wider: what membranes and parameters are kept in."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
-    `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
-    dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
-    Raises ValueError when `current` has no batch, time and channel axis or holds no floats.
-    """
+
+def check_currents(current: Float[Array, "*BTNC"]) -> None:
+    """Raises ValueError when `current` has no batch, time and channel axis or holds no floats."""
     if current.ndim < 3:
         raise ValueError(
             f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
@@ -27,10 +23,25 @@ def over_time(
         )
     if not jnp.issubdtype(current.dtype, jnp.floating):
         raise ValueError(f"a neuron takes floating-point currents, got {current.dtype}.")
-    if jnp.finfo(current.dtype).bits < 32:
-        current = current.astype(jnp.float32)
+
+
+def over_time(
+    step: Callable[..., tuple[Any, Any]],
+    current: Float[Array, "*BTNC"],
+    *per_step: Array,
+    state: Callable[[Array], Any] = lambda rest: rest,
+    unroll: int = 4,
+) -> Any:
+    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
+
+    A neuron with more than a membrane makes its first state from zeros of that shape by `state`.
+    `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
+    dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
+    Raises ValueError when `current` has no batch, time and channel axis or holds no floats.
+    """
+    check_currents(current)
+    current = current.astype(widened(current.dtype))
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
-    _, out = jax.lax.scan(
-        lambda v, inputs: step(v, *inputs), jnp.zeros_like(steps[0][0]), steps, unroll=unroll
-    )
+    at_rest = state(jnp.zeros_like(steps[0][0]))
+    _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)
     return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,11 @@ from pit_jax.surrogate import inside, rectifier, round_half_up
 
 
 def charge(
-    v: Float[Array, "*N"], current: Float[Array, "*N"], *, decay: float, decay_input: bool = False
+    v: Float[Array, "*N"],
+    current: Float[Array, "*N"],
+    *,
+    decay: float | Array,
+    decay_input: bool = False,
 ) -> Float[Array, "*N"]:
     """The membrane before firing, u_t = decay * v_{t-1} + I_t (Eq. 1; Eq. 9 with its index mended).
 
@@ -43,11 +48,22 @@ def hard_reset(
     return u * (1 - (jax.lax.stop_gradient(s) if detach else s))
 
 
+def clearing_reset(
+    u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
+) -> Float[Array, "*N"]:
+    """v_t = 0 where s_t is not 0, else u_t: the released code's hard reset of scaled spikes.
+
+    No gradient passes through the choice, detached or not.
+    """
+    del threshold, detach
+    return jnp.where(s != 0, 0, u)
+
+
 def lif_step(
     v: Float[Array, "*N"],
     current: Float[Array, "*N"],
     *,
-    decay: float,
+    decay: float | Array,
     threshold: float,
     spike: Callable[[Array], Array],
     reset: Callable[..., Array],
@@ -58,6 +74,67 @@ def lif_step(
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = fire(u, threshold=threshold, spike=spike)
     return reset(u, s, threshold=threshold, detach=detach_reset), (u, s)
+
+
+def clif_step(
+    state: tuple[Array, Array],
+    current: Float[Array, "*N"],
+    *,
+    tau: float,
+    threshold: float,
+    spike: Callable[[Array], Array],
+    detach_reset: bool,
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """One step of CLIF on (membrane v, complementary potential m) (Huang et al. 2024).
+
+    u = (1 - 1/tau) v + I;  s = H(u - threshold);  m' = m sigmoid(u / tau) + s;
+    v' = u - s (threshold + sigmoid(m')).
+    """
+    v, m = state
+    u = charge(v, current, decay=1 - 1 / tau)
+    s = fire(u, threshold=threshold, spike=spike)
+    m = m * jax.nn.sigmoid(u / tau) + s
+    taken = jax.lax.stop_gradient(s) if detach_reset else s
+    return (u - taken * (threshold + jax.nn.sigmoid(m)), m), (u, s)
+
+
+class Gates(NamedTuple):
+    """What a GLIF layer learned, each `[C]` and between 0 and 1; see `glif_step`."""
+
+    leak_gate: Array
+    input_gate: Array
+    reset_gate: Array
+    decay: Array
+    leak: Array
+    reset: Array
+    threshold: Array
+
+
+def glif_step(
+    state: tuple[Array, Array],
+    current: Float[Array, "*N C"],
+    conductance: Float[Array, " C"],
+    gates: Gates,
+    *,
+    spike: Callable[[Array], Array],
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """One step of GLIF on (membrane u, spikes s) of the step before (Yao et al. 2022, Eq. 9).
+
+    With gates alpha, beta, gamma of leak, input and reset, the reset takes part in the charge:
+    u' = (1 - alpha (1 - decay)) u (1 - gamma s) - (1 - alpha) leak
+         + (1 - beta (1 - conductance)) I - (1 - gamma) reset s.
+    """
+    u, s = state
+    g = Gates(*(leading_ones(gate, u.ndim) for gate in gates))
+    conductance = leading_ones(conductance, u.ndim)
+    u = (
+        (1 - g.leak_gate * (1 - g.decay)) * u * (1 - g.reset_gate * s)
+        - (1 - g.leak_gate) * g.leak
+        + (1 - g.input_gate * (1 - conductance)) * current
+        - (1 - g.reset_gate) * g.reset * s
+    )
+    s = spike(u - g.threshold)
+    return (u, s), (u, s)
 
 
 def check_levels(levels: int) -> None:
@@ -88,19 +165,19 @@ def pit_fire(
     return _pit_fire(u, jnp.asarray(a), levels, strength)
 
 
-def _leading_ones(a: Array, ndim: int) -> Array:
+def leading_ones(a: Array, ndim: int) -> Array:
     """`a` with axes of size 1 in front, since rank promotion may be switched off."""
     return a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 
 def _quotient(u: Array, a: Array) -> Array:
     """u / a as u * (1 / a): XLA makes that of a division by a broadcast anyway, so say it."""
-    return u * _leading_ones(1 / a, u.ndim)
+    return u * leading_ones(1 / a, u.ndim)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
-    return _leading_ones(a, u.ndim) * pit_count(u, a, levels=levels)
+    return leading_ones(a, u.ndim) * pit_count(u, a, levels=levels)
 
 
 def _pit_fire_forward(

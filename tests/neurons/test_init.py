@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pit_jax.init import ones, three_sigma, warn_of_floored_scales
 from pit_jax.models import create
-from pit_jax.neurons import PIT
+from pit_jax.neurons import PIT, PITFull
 from tests.helpers import by_layer, integers, jit_once
 
 LEVELS, STEPS = 4, 3
@@ -120,9 +120,10 @@ def silent_channel():
     return jnp.asarray(current)
 
 
-def test_a_silent_channel_starts_at_the_floor_with_a_warning(strict):
+@pytest.mark.parametrize("neuron", [PIT, PITFull])
+def test_a_silent_channel_starts_at_the_floor_with_a_warning(strict, neuron):
     with pytest.warns(UserWarning, match=r"2 of 6 scales of .*a start at the floor 0.001"):
-        a = PIT(levels=4).init(jax.random.key(0), silent_channel())["params"]["a"]
+        a = neuron(levels=4).init(jax.random.key(0), silent_channel())["params"]["a"]
     np.testing.assert_array_equal(a[:, 1], np.full(2, 1e-3, np.float32))
     # A constant current is no reason for the floor: |mu| / sqrt(levels).
     assert a[0, 2] == 1.5
@@ -148,9 +149,13 @@ def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
     assert "48 of 48 scales of stage1_block1/PIT_0/a start at the floor 0.001" in first
 
 
-def test_a_scale_at_the_floor_alone_is_counted():
-    params = {"conv": {"kernel": jnp.zeros(3)}, "PIT_0": {"a": jnp.array([[1e-3, 1.1e-3, 0.5]])}}
-    with pytest.warns(UserWarning, match="1 of 3 scales of PIT_0/a start at the floor") as caught:
+@pytest.mark.parametrize("name", ["a", "alpha"])  # The latter of the released parametrisation.
+def test_a_scale_at_the_floor_alone_is_counted(name):
+    scale = jnp.array([[1e-3, 1.1e-3, 0.5]])
+    params = {"conv": {"kernel": jnp.zeros(3)}, "PIT_0": {name: scale, "p": jnp.zeros((1, 1))}}
+    with pytest.warns(
+        UserWarning, match=f"1 of 3 scales of PIT_0/{name} start at the floor"
+    ) as caught:
         warn_of_floored_scales(params)
     assert len(caught) == 1
 

@@ -1,0 +1,43 @@
+"""CLIF: a leaky neuron with a second, complementary potential."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.step import clif_step
+
+State = tuple[Array, Array]
+
+
+class CLIF(nn.Module):
+    """Complementary LIF (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
+
+    A potential m that decays slowly and grows with every spike deepens the soft reset to
+    threshold + sigmoid(m). `tau` is the membrane's time constant in steps: decay 1 - 1 / tau.
+    """
+
+    tau: float = 2.0
+    threshold: float = 1.0
+    spike: Callable[[Array], Array] = surrogate.rectangle
+    detach_reset: bool = False
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        def step(state: State, current: Array) -> tuple[State, tuple[Array, Array]]:
+            return clif_step(
+                state,
+                current,
+                tau=self.tau,
+                threshold=self.threshold,
+                spike=self.spike,
+                detach_reset=self.detach_reset,
+            )
+
+        u, s = over_time(step, current, state=lambda rest: (rest, rest), unroll=self.unroll)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)

@@ -1,0 +1,72 @@
+"""GLIF: a leaky neuron that learns which of its mechanisms to use."""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import check_currents, over_time, widened
+from pit_jax.neurons.step import Gates, glif_step
+
+
+class GLIF(nn.Module):
+    """Gated LIF (Yao et al. 2022): `[B, T, ..., C]` currents to spikes 0 and 1.
+
+    Every channel learns, through a sigmoid, three gates between two forms of leak, input and reset,
+    the time constants and potentials of these forms, and one conductance per step: (7 + T) * C
+    parameters. The fields are the values at the start; the gates start within 0.025 of 1/2.
+    """
+
+    decay: float = 0.25
+    threshold: float = 0.5
+    leak: float = 0.0625
+    reset: float = 0.5
+    conductance: float = 0.5
+    spike: Callable[[Array], Array] = surrogate.rectangle
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        check_currents(current)
+        steps, channels = current.shape[1], current.shape[-1]
+        dtype = widened(current.dtype)
+
+        def learned(name: str, start: float, *shape: int) -> Array:
+            logit = math.log(start / (1 - start))
+            return jax.nn.sigmoid(
+                self.param(name, nn.initializers.constant(logit), (*shape, channels), dtype)
+            )
+
+        def gate(name: str) -> Array:
+            return jax.nn.sigmoid(self.param(name, _near_zero, (channels,), dtype))
+
+        gates = Gates(
+            leak_gate=gate("leak_gate"),
+            input_gate=gate("input_gate"),
+            reset_gate=gate("reset_gate"),
+            decay=learned("decay_logit", self.decay),
+            leak=learned("leak_logit", self.leak),
+            reset=learned("reset_logit", self.reset),
+            threshold=learned("threshold_logit", self.threshold),
+        )
+
+        def step(
+            state: tuple[Array, Array], current: Array, conductance: Array
+        ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            return glif_step(state, current, conductance, gates, spike=self.spike)
+
+        conductance = learned("conductance_logit", self.conductance, steps)
+        u, s = over_time(
+            step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
+        )
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)
+
+
+def _near_zero(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    return jax.random.uniform(key, shape, dtype, -0.1, 0.1)

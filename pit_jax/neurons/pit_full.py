@@ -1,0 +1,105 @@
+"""PIT with a full matrix (Appendix F): channels mix before they fire and unmix after it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from pit_jax.init import three_sigma
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scale import check_fits, first_batch_scale, positive
+from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.step import charge, check_levels, leading_ones, pit_fire, soft_reset
+from pit_jax.surrogate import clipped_round
+
+# Low-precision products would make A * A^-1 differ from 1 on an accelerator.
+matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+def triangles(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
+    """Unit-triangular L and U from the strict triangles of `mixing`, then their inverses."""
+    one = jnp.eye(mixing.shape[-1], dtype=mixing.dtype)
+    lower, upper = one + jnp.tril(mixing, -1), one + jnp.triu(mixing, 1)
+    # Against the identity: a solve against the membranes would gather a sharded batch.
+    inverse = partial(solve_triangular, b=one, unit_diagonal=True)
+    return lower, upper, inverse(lower, lower=True), inverse(upper, lower=False)
+
+
+def full_fire(
+    u: Float[Array, "*N C"],
+    a: Float[Array, " C"],
+    factors: tuple[Array, ...],
+    *,
+    levels: int,
+    strength: float,
+) -> tuple[Float[Array, "*N C"], Float[Array, "*N C"]]:
+    """s = A k and k = clip(round(A^-1 u), 0, levels) with A = L diag(a) U, as (s, k).
+
+    The gradient is that of A (k_0 + J (A^-1 u - x_0)) with k_0, x_0 and J held at the point; J is
+    the mask of Eq. 28 for A, and the mask times the factor of Eq. 13 for u, as in Eqs. 30 and 32.
+    """
+    lower, upper, lower_inverse, upper_inverse = factors
+
+    def unmixed(u: Array, a: Array, lower_inverse: Array, upper_inverse: Array) -> Array:
+        return matmul(matmul(u, lower_inverse.T) * leading_ones(1 / a, u.ndim), upper_inverse.T)
+
+    hold = jax.lax.stop_gradient
+    inverse = (a, lower_inverse, upper_inverse)
+    k = clipped_round(unmixed(u, *hold(inverse)), levels, strength)
+    k_of_inverse = clipped_round(unmixed(hold(u), *inverse), levels)
+    k = k + (k_of_inverse - hold(k_of_inverse))
+    return matmul(matmul(k, upper.T) * leading_ones(a, u.ndim), lower.T), k
+
+
+class PITFull(nn.Module):
+    """`PIT` with a full invertible matrix per step: currents `[B, T, ..., C]` to spikes A_t * k.
+
+    A_t = L diag(a) U with the learned scale `a` `[T, C]` of `PIT` and the parameter `mixing`
+    `[T, C, C]`, whose strict triangles are those of L and U and whose diagonal is not used. It
+    starts at 0, where this neuron is `PIT`; the inverse exists as long as a > 0. Raises ValueError
+    as `PIT` does.
+    """
+
+    levels: int = 4
+    decay: float = 0.5
+    strength: float = 0.01
+    detach_reset: bool = False
+    decay_input: bool = False
+    scale_init: Callable[..., Array] = three_sigma
+    unroll: int = 4
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        check_fits(self, current)
+        leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
+        reset = partial(soft_reset, detach=self.detach_reset)
+        scale = self.param(
+            "a",
+            lambda key: first_batch_scale(
+                self, current, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset
+            ),
+        )
+        steps, channels = scale.shape
+        mixing = self.param(
+            "mixing", nn.initializers.zeros, (steps, channels, channels), scale.dtype
+        )
+
+        def step(
+            v: Array, current: Array, a: Array, *factors: Array
+        ) -> tuple[Array, tuple[Array, ...]]:
+            u = leak(v, current)
+            s, k = full_fire(u, a, factors, levels=self.levels, strength=self.strength)
+            return reset(u, s), (u, k, s)
+
+        factors = jax.vmap(triangles)(mixing)
+        u, count, s = over_time(step, current, positive(scale), *factors, unroll=self.unroll)
+        record(self, u, count, self.levels)
+        return s.astype(current.dtype)

@@ -1,0 +1,32 @@
+"""Real Spike: binary spikes that leave the layer with a learned amplitude per channel."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.neurons.binary import IF, Reset, Spike
+from pit_jax.neurons.scan import widened
+from pit_jax.neurons.step import hard_reset, leading_ones
+
+
+class RealSpike(nn.Module):
+    """`IF` whose spikes leave as 0 or a learned amplitude per channel (Guo et al. 2022c).
+
+    Membrane and reset know 0 and 1 only. The parameter `amplitude` `[C]` starts at 1, is the same
+    at every step, and belongs to the next layer's weights after training.
+    """
+
+    threshold: float = 1.0
+    spike: Spike = surrogate.arctan
+    reset: Reset = hard_reset
+    detach_reset: bool = True
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        spikes = IF(
+            self.threshold, self.spike, self.reset, self.detach_reset, self.unroll, name="binary"
+        )(current)
+        dtype = widened(current.dtype)
+        a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), dtype)
+        return leading_ones(a, spikes.ndim).astype(spikes.dtype) * spikes

@@ -1,0 +1,99 @@
+"""How PIT's scale is parametrised: functions `(neuron, first_batch, current) -> a`.
+
+`first_batch(current)` gives the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
+parameters from it and gives the scale to fire with, before the floor.
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pit_jax.init import SCALE_FLOOR, warn_of_floored_scales
+from pit_jax.neurons.scan import over_time
+
+FirstBatch = Callable[[Array], Array]
+
+
+@jax.custom_vjp
+def positive(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """max(a, 1e-3); the floor lets the whole gradient through, so that a scale can come back."""
+    return jnp.maximum(a, SCALE_FLOOR)
+
+
+positive.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,))
+
+
+def scale_of(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
+    """What the neuron's `scale_init` reads from membranes `u`, not below the floor."""
+    return positive(neuron.scale_init(u, levels=neuron.levels))
+
+
+def first_batch_scale(
+    neuron: nn.Module,
+    current: Float[Array, "*BTNC"],
+    *,
+    charge: Callable[[Array, Array], Array],
+    fire: Callable[[Array, Array], Array],
+    reset: Callable[[Array, Array], Array],
+) -> Float[Array, "T C"]:
+    """The scale of every step, read from membranes that carry over what the steps before left.
+
+    Warns of channels at the floor, but not under `jit`, where no value is known.
+    """
+
+    def step(v: Array, current: Array) -> tuple[Array, Array]:
+        u = charge(v, current)
+        a = scale_of(neuron, u)
+        return reset(u, fire(u, a)), a[None]  # One row: the batch shares it.
+
+    a = over_time(step, current, unroll=neuron.unroll)[0]
+    if not isinstance(a, jax.core.Tracer):
+        warn_of_floored_scales({"/".join((*neuron.path, "a")): a})
+    return a
+
+
+def check_fits(neuron: nn.Module, current: Array) -> None:
+    """Raises ValueError when `current` has another number of steps or channels than `a`."""
+    if current.ndim < 3 or not neuron.has_variable("params", "a"):
+        return
+    steps, channels = jnp.shape(neuron.get_variable("params", "a"))
+    if current.shape[1] != steps or current.shape[-1] != channels:
+        raise ValueError(
+            f"the scale a of {neuron.name or type(neuron).__name__} is for T={steps} steps and "
+            f"C={channels} channels, but the input {current.shape} has T={current.shape[1]} "
+            f"and C={current.shape[-1]}; initialise again, or feed as many steps as before."
+        )
+
+
+def scale_gradient(a: Float[Array, "*N"], factor: float) -> Float[Array, "*N"]:
+    """`a` itself, with its gradient multiplied by `factor`."""
+    # Not a * factor + stop_gradient(a * (1 - factor)), whose sum would round.
+    return jax.lax.stop_gradient(a) + (a - jax.lax.stop_gradient(a)) * factor
+
+
+def per_channel(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
+    """The paper's: the parameter `a`, learned value by value (Eq. 32)."""
+    return neuron.param("a", lambda key: first_batch(current))
+
+
+def lsq(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
+    """`per_channel` with LSQ's gradient factor 1 / sqrt(N * levels) (Esser et al. 2020).
+
+    N is the number of membranes that share one scale.
+    """
+    a = per_channel(neuron, first_batch, current)
+    return scale_gradient(a, 1 / math.sqrt(current.size / a.size * neuron.levels))
+
+
+def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
+    """The released code's: a fixed vector `alpha` times one learned factor `p` per step.
+
+    The gradient of `p`, which starts at 1, is halved; `alpha` has none.
+    """
+    alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
+    p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))
+    return alpha * scale_gradient(p, 0.5)

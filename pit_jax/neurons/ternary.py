@@ -1,0 +1,55 @@
+"""Neurons that fire -1, 0 or 1, plain and with a learned amplitude."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import over_time, widened
+from pit_jax.neurons.step import charge, hard_reset
+from pit_jax.surrogate import ternary_spike
+
+
+class Ternary(nn.Module):
+    """Ternary spikes (Guo et al. 2024): `[B, T, ..., C]` currents to -1, 0 and 1.
+
+    s = sign(u) where |u| >= threshold / 2; any spike resets the membrane to 0.
+    """
+
+    decay: float = 0.25
+    threshold: float = 1.0
+    detach_reset: bool = False
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
+            u = charge(v, current, decay=self.decay)
+            s = ternary_spike(u / self.threshold)
+            # |s|, with the slope 0 at s = 0 that jnp.abs has not.
+            fired = s * jnp.sign(s)
+            return hard_reset(u, fired, detach=self.detach_reset), (u, s)
+
+        u, s = over_time(step, current, unroll=self.unroll)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)
+
+
+class TrainableTernary(nn.Module):
+    """`Ternary` whose spikes leave the layer as -alpha, 0 and alpha, with one learned alpha.
+
+    `alpha` starts at 1 and belongs to the next layer's weights after training.
+    """
+
+    decay: float = 0.25
+    threshold: float = 1.0
+    detach_reset: bool = False
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        spikes = Ternary(
+            self.decay, self.threshold, self.detach_reset, self.unroll, name="ternary"
+        )(current)
+        alpha = self.param("alpha", nn.initializers.ones, (), widened(current.dtype))
+        return alpha.astype(spikes.dtype) * spikes

@@ -1,0 +1,73 @@
+"""A small network learns with every neuron: gradients are finite and reach every parameter."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from pit_jax.models import create
+from pit_jax.neurons import NEURONS, PIT, scale
+from tests.helpers import jit_once
+
+LEARNING = NEURONS | {
+    "PIT with LSQ's gradient": partial(PIT, parametrise=scale.lsq),
+    "PIT with the released scale": partial(PIT, parametrise=scale.released),
+}
+
+
+def varied_batch():
+    """Images whose brightness, contrast and pattern differ, and their labels."""
+    random = np.random.default_rng(0)
+    contrast = np.geomspace(0.3, 3, 8)[:, None, None, None]
+    brightness = np.linspace(-1, 1, 8)[:, None, None, None]
+    images = brightness + contrast * random.normal(size=(8, 8, 8, 3))
+    return jnp.asarray(images, jnp.float32), jnp.arange(8) % 5
+
+
+def dead(path, shape):
+    """Where no gradient comes by construction, as a mask."""
+    if path[-1] == "alpha" and len(shape) == 2:  # The released scale's fixed vector.
+        return np.ones(shape, bool)
+    if path[-1] == "mixing":
+        return np.broadcast_to(np.eye(shape[-1], dtype=bool), shape)
+    return np.zeros(shape, bool)
+
+
+def cancelled(path):
+    """A convolution's bias: the norm after it takes it away, up to rounding."""
+    return path[-1] == "bias" and path[-2] in ("conv1", "conv2", "shortcut")
+
+
+@pytest.mark.parametrize("neuron", LEARNING.values(), ids=LEARNING)
+def test_every_parameter_gets_a_finite_gradient_within_three_steps(neuron):
+    images, labels = varied_batch()
+    model = create("resnet8", num_classes=5, neuron=neuron, num_steps=2, width=4)
+    variables = jit_once(partial(model.init, train=True))(jax.random.key(0), images)
+
+    def loss(params, stats):
+        logits, new = model.apply(
+            {"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"]
+        )
+        scores = jax.nn.log_softmax(logits.mean(axis=1))
+        return -jnp.mean(scores[jnp.arange(8), labels]), new["batch_stats"]
+
+    @jit_once
+    def step(params, stats):
+        (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params, stats)
+        return value, gradient, jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), stats
+
+    params, stats = variables["params"], variables["batch_stats"]
+    reached = {path: np.zeros(leaf.shape, bool) for path, leaf in flatten_dict(params).items()}
+    for _ in range(3):
+        value, gradient, params, stats = step(params, stats)
+        assert np.isfinite(value)
+        for path, leaf in flatten_dict(gradient).items():
+            assert np.isfinite(leaf).all(), path
+            reached[path] |= np.asarray(leaf) != 0
+    for path, where in reached.items():
+        off_limits = dead(path, where.shape)
+        assert not (where & off_limits).any(), path
+        assert off_limits.all() or cancelled(path) or where[~off_limits].any(), path

@@ -1,0 +1,158 @@
+"""The table that the battery runs over: what it must know of each neuron, and how it runs one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from pit_jax.neurons import NEURONS
+from pit_jax.neurons.pit_full import triangles
+
+Params = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One neuron; what is not said is as for IF, LIF and CLIF.
+
+    `prepare` moves the parameters of a first batch to where the currents reach every level and no
+    factor is 1. `fired` are all integers that the currents then make it fire, of at most `levels`
+    per step. Of membranes `[B, T, ..., C]`, `first` gives those of step 0 from its currents,
+    `in_units` their values in units where every decision is taken on a multiple of 1/2. `leaves`
+    is what leaves the layer for the integers.
+    """
+
+    prepare: Callable[[Params], Params] = lambda params: params
+    fired: tuple[int, ...] = (0, 1)
+    levels: int = 1
+    first: Callable[[Params, np.ndarray], np.ndarray] = lambda params, current: current
+    in_units: Callable[[Params, np.ndarray], np.ndarray] = lambda params, membrane: membrane
+    leaves: Callable[[Params, np.ndarray], np.ndarray] = lambda params, count: count
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def per_step(scale: np.ndarray) -> np.ndarray:
+    """A scale `[T, C]` for neurons `[B, T, N, C]`."""
+    return scale[:, None]
+
+
+def glif_first(params: Params, current: np.ndarray) -> np.ndarray:
+    open_ = {name: sigmoid(logit) for name, logit in params.items()}
+    conductance = open_["conductance_logit"][0]
+    return (1 - open_["input_gate"] * (1 - conductance)) * current - (
+        1 - open_["leak_gate"]
+    ) * open_["leak_logit"]
+
+
+def mixed(params: Params) -> Params:
+    """PITFull with factors that are sums of powers of two, so that A and its inverse are exact."""
+    mixing = np.random.default_rng(0).integers(-2, 3, params["mixing"].shape) / 4
+    return {"a": np.ones_like(params["a"]), "mixing": mixing.astype(params["mixing"].dtype)}
+
+
+def full_matrix(params: Params) -> np.ndarray:
+    """A `[T, C, C]`."""
+    lower, upper, _, _ = jax.vmap(triangles)(jnp.asarray(params["mixing"]))
+    return np.asarray(lower * params["a"][:, None] @ upper)
+
+
+def mix(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`matrix` `[T, C, C]` applied to the channels of `x` `[B, T, N, C]`."""
+    return np.einsum("tij,btnj->btni", matrix, x)
+
+
+BINARY = Row()
+HALVED = Row(
+    prepare=lambda params: {"a": params["a"] / 2},
+    fired=(0, 1, 2, 3, 4),
+    levels=4,
+    in_units=lambda params, membrane: membrane / per_step(params["a"]),
+    leaves=lambda params, count: per_step(params["a"]) * count,
+)
+ROWS = {
+    "IF": BINARY,
+    "LIF": BINARY,
+    "PLIF": Row(
+        prepare=lambda params: {"w": params["w"] + 1},
+        first=lambda params, current: sigmoid(params["w"]) * current,
+    ),
+    "CLIF": BINARY,
+    "GLIF": Row(first=glif_first),
+    "ILIF": Row(fired=(0, 1, 2, 3, 4), levels=4),
+    "PIT": HALVED,
+    "PITFull": Row(
+        prepare=mixed,
+        fired=(0, 1, 2, 3, 4),
+        levels=4,
+        in_units=lambda params, membrane: mix(np.linalg.inv(full_matrix(params)), membrane),
+        leaves=lambda params, count: mix(full_matrix(params), count),
+    ),
+    "RealSpike": Row(
+        prepare=lambda params: {"amplitude": 0.5 + np.cumsum(params["amplitude"])},
+        leaves=lambda params, count: params["amplitude"] * count,
+    ),
+    "Ternary": Row(fired=(-1, 0, 1)),
+    "TrainableTernary": Row(
+        prepare=lambda params: {"alpha": params["alpha"] / 2},
+        fired=(-1, 0, 1),
+        leaves=lambda params, count: params["alpha"] * count,
+    ),
+    "QAT": Row(
+        prepare=lambda params: {"a": params["a"] / 2},
+        fired=(0, 1, 2, 3, 4),
+        levels=4,
+        in_units=lambda params, membrane: membrane / params["a"],
+        leaves=lambda params, count: params["a"] * count,
+    ),
+}
+
+
+def currents(shape=(4, 4, 5, 3), dtype=jnp.float32, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(0.7, 1.5, shape), dtype)
+
+
+def ready(name, x, **fields):
+    """A neuron and its variables, prepared by its row."""
+    neuron = NEURONS[name](**fields)
+    variables = init(neuron, x)
+    if not variables:
+        return neuron, variables
+    params = ROWS[name].prepare(jax.tree.map(np.asarray, variables["params"]))
+    return neuron, {"params": jax.tree.map(jnp.asarray, params)}
+
+
+def parameters(variables) -> Params:
+    """The parameters as NumPy arrays, none for a neuron that learns nothing."""
+    return jax.tree.map(np.asarray, variables.get("params", {}))
+
+
+@partial(jax.jit, static_argnums=0)
+def init(neuron, x):
+    return neuron.init(jax.random.key(0), x)
+
+
+def run(neuron, variables, x):
+    """Output and probes, which a neuron inside the neuron may have sown."""
+    y, sown = neuron.apply(variables, x, mutable=["intermediates"])
+    probes = flatten_dict(sown.get("intermediates", {}))
+    return y, {path[-1]: values[0] for path, values in probes.items()}
+
+
+def gradients(neuron, variables, x):
+    """Of a sum with different weights, for the variables and the currents."""
+    weights = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
+    return jax.grad(lambda variables, x: jnp.sum(weights * neuron.apply(variables, x)), (0, 1))(
+        variables, x
+    )
+
+
+# Compiled once for all tests that share a neuron and a shape.
+jit_run = jax.jit(run, static_argnums=0)
+jit_gradients = jax.jit(gradients, static_argnums=0)
