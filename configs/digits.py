@@ -24,5 +24,5 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.batch_size = 64
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
     config.learning_rate = 0.1
-    config.warmup_epochs = 2
+    config.warmup_epochs = 0
     return config

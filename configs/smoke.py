@@ -13,5 +13,4 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.data = {"name": "synthetic", "data_dir": "data"}
     config.model = {"name": "resnet8", "width": 4, "dtype": "float32"}
     config.epochs = 2
-    config.warmup_epochs = 0
     return config
