@@ -1,6 +1,9 @@
 """Handwritten digits, 8x8, that ship with scikit-learn.
 
 python -m train.main --config configs/digits.py
+
+Cost: half a minute on two CPU cores. Result: 99.54 +- 0.16 % of 360 test images (PIT, last epoch,
+seeds 0 to 2; docs/results.md).
 """
 
 from ml_collections import ConfigDict

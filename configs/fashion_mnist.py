@@ -1,6 +1,9 @@
 """Fashion-MNIST, 28x28, from its IDX files (Debian: apt-get install dataset-fashion-mnist).
 
 python -m train.main --config configs/fashion_mnist.py
+
+Cost: about 15 minutes on two CPU cores (769 images/s). Result: 91.71 % of 10,000 test images (PIT,
+last epoch, seed 0; docs/results.md). Variants: fashion_mnist.py:lif, :ilif, :relu.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,8 @@
 """A few steps on made-up images: whether the program runs, in seconds.
 
 python -m train.main --config configs/smoke.py
+
+Cost: ten seconds. Result: that it ends; two epochs of a network this small learn next to nothing.
 """
 
 from ml_collections import ConfigDict

@@ -57,7 +57,7 @@ class Display:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """One line for an epoch that is over."""
-        self._progress.update(self._task, completed=record["step"])
+        self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
         self._progress.console.print(
             "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
             "  test {test_loss:.3f} {test_accuracy:6.2%}"
