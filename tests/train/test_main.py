@@ -170,7 +170,10 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
     "override, complaint",
     [
         ("neuron.levels=0", "levels must be at least 1, got 0"),
-        ("neuron.name=PTI", "config.neuron.name is 'PTI'; it can be IF, ILIF, LIF, PIT, ReLU"),
+        (
+            "neuron.name=PTI",
+            "config.neuron.name is 'PTI'; it can be CLIF, GLIF, IF, ILIF, LIF, PIT",
+        ),
         ("neuron.name=LIF", "unexpected keyword argument 'levels'"),
         ("model.name=resnet9", "no network 'resnet9'; did you mean 'resnet8'?"),
         ("loss.name=mse", "config.loss.name is 'mse'; it can be cross_entropy, tet"),

@@ -90,7 +90,7 @@ def test_a_prepared_folder_is_read_exactly_and_without_tensorflow(tmp_path, name
 def test_without_tensorflow_datasets_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     folder = prepare(tmp_path, "cifar10")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'pit-jax\[tfds\]'") as error:
+    with pytest.raises(UserError, match=r"pip install tensorflow-datasets") as error:
         load("cifar10", tmp_path)
     assert str(folder) in str(error.value)
 
