@@ -61,6 +61,7 @@ def _train(
         earlier, begun = progress.seconds, int(state.step)
         records = Records(workdir / "metrics.jsonl", begun)
         if begun == total_steps:
+            display.begin(begun)
             return state, progress
         if restored:
             display.note(f"going on from step {begun} of {total_steps} in {workdir}")
