@@ -141,7 +141,7 @@ def test_every_device_takes_only_its_own_images_from_the_data(four):
 def test_a_gathered_batch_would_be_seen():
     mesh = mesh_of(4)
     divided = jax.ShapeDtypeStruct(
-        (8, 3), float, sharding=NamedSharding(mesh, PartitionSpec("data"))
+        (8, 3), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data"))
     )
     whole = jax.jit(lambda x: x + 1, out_shardings=replicated(mesh))
     assert "all-gather" in whole.lower(divided).compile().as_text()
