@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 
 def shapes(model, x_shape, **kw):
     """Output and variables of the first call as shapes and dtypes; nothing is computed."""
-    x = jax.ShapeDtypeStruct(x_shape, float)
+    x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
 
 
@@ -115,7 +115,7 @@ def test_another_number_of_channels_is_an_error_with_both_numbers():
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
     _, variables = shapes(model, (2, 16, 16, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 4"):
-        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), float))
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), jnp.float32))
 
 
 def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
@@ -149,7 +149,9 @@ def test_no_convolution_runs_inside_the_loop_over_time():
         return jnp.mean(logits**2), new
 
     jaxpr = jax.make_jaxpr(jax.grad(loss, has_aux=True))(
-        variables["params"], variables["batch_stats"], jax.ShapeDtypeStruct((2, 16, 16, 3), float)
+        variables["params"],
+        variables["batch_stats"],
+        jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32),
     )
     found = list(equations(jaxpr.jaxpr))
     scans = [around for name, around in found if name == "scan"]

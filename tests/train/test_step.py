@@ -116,8 +116,9 @@ def test_a_step_changes_every_parameter_and_counts_itself(program, step, order):
     first = program.first_state()
     before, key = bits(first.params), bits(first.key)
     after, _ = step(first, order)
-    unchanged = [path for path, leaf in bits(after.params).items() if leaf == before[path]]
-    assert unchanged in ([], ["['stage1_block1']['conv1']['bias']"])  # norm2 subtracts it again.
+    unchanged = {path for path, leaf in bits(after.params).items() if leaf == before[path]}
+    # The norm behind a convolution subtracts its bias again: all that moves it is rounding.
+    assert unchanged <= {f"['stage1_block1']['conv{number}']['bias']" for number in (1, 2)}
     assert after.step == 1 and bits(after.key) == key
 
 
