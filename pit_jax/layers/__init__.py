@@ -1,5 +1,7 @@
 """Layers without a membrane: they run once on all steps of a batch, outside the time loop."""
 
 from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
+from pit_jax.layers.linear import conv, dense
+from pit_jax.layers.norm import batch_norm
 
-__all__ = ["check_channels", "repeat_over_time", "with_time"]
+__all__ = ["batch_norm", "check_channels", "conv", "dense", "repeat_over_time", "with_time"]

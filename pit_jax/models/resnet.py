@@ -1,32 +1,16 @@
 """Pre-activation residual networks for small images (Meng et al. 2022; Huang et al. 2024)."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
-
-Norm = Callable[..., nn.Module]
-
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# PyTorch's start of a linear layer: uniform within 1 / sqrt(fan_in).
-uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def uniform_bias(fan_in: int) -> Callable[..., Array]:
-    """PyTorch's start of a bias: uniform within 1 / sqrt(fan_in)."""
-
-    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        bound = 1 / math.sqrt(fan_in)
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+from pit_jax.layers.linear import conv, dense, uniform_bias
+from pit_jax.layers.norm import Norm, batch_norm
 
 
 class PreActBlock(nn.Module):
@@ -41,16 +25,21 @@ class PreActBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T h w c"]:
-        conv = partial(_conv, self.features, dtype=self.dtype)
         spikes = self.neuron()(self.norm(name="norm1")(x))
-        y = conv(3, self.stride, spikes.shape[-1], name="conv1")(spikes)
+        y = self.conv(3, self.stride, spikes, name="conv1")
         y = self.neuron()(self.norm(name="norm2")(y))
         # One mask for all steps of a sample, as SpikingJelly's.
         y = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(y)
-        y = conv(3, 1, self.features, name="conv2")(y)
+        y = self.conv(3, 1, y, name="conv2")
         if self.stride != 1 or spikes.shape[-1] != self.features:
-            spikes = conv(1, self.stride, spikes.shape[-1], name="shortcut")(spikes)
+            spikes = self.conv(1, self.stride, spikes, name="shortcut")
         return y + spikes
+
+    def conv(
+        self, size: int, stride: int, x: Float[Array, "B T H W C"], name: str
+    ) -> Float[Array, "B T h w c"]:
+        bias = uniform_bias(fan_in=x.shape[-1] * size * size)
+        return conv(self.features, size, stride, bias=bias, dtype=self.dtype, name=name)(x)
 
 
 class PreActResNet(nn.Module):
@@ -75,26 +64,11 @@ class PreActResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            param_dtype=float,
-        )
+        norm = partial(batch_norm, use_running_average=not train, dtype=self.dtype)
         x = with_time(x, self.num_steps)
         if self.has_variable("params", "stem"):
             check_channels(x, self.get_variable("params", "stem")["kernel"])
-        stem = _conv(
-            self.width,
-            3,
-            self.stem_stride,
-            x.shape[-1],
-            use_bias=False,
-            dtype=self.dtype,
-            name="stem",
-        )
+        stem = conv(self.width, 3, self.stem_stride, dtype=self.dtype, name="stem")
         x = repeat_over_time(stem(x), self.num_steps)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
@@ -110,40 +84,7 @@ class PreActResNet(nn.Module):
         x = self.neuron()(norm(name="norm")(x))
         x = jnp.mean(x, axis=(2, 3))
         x = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(x)
-        head = nn.Dense(
-            self.num_classes,
-            kernel_init=uniform_fan_in,
-            dtype=self.dtype,
-            param_dtype=float,
-            name="head",
-        )
-        return head(x)
-
-
-def _conv(
-    features: int,
-    size: int,
-    stride: int,
-    in_features: int,
-    *,
-    use_bias: bool = True,
-    dtype: DTypeLike | None,
-    name: str,
-) -> nn.Conv:
-    # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
-    pad = size // 2
-    return nn.Conv(
-        features,
-        (size, size),
-        strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        use_bias=use_bias,
-        kernel_init=kaiming_normal,
-        bias_init=uniform_bias(in_features * size * size),
-        dtype=dtype,
-        param_dtype=float,
-        name=name,
-    )
+        return dense(self.num_classes, dtype=self.dtype, name="head")(x)
 
 
 # Sizes are data: the paper's ResNet18, and one block a stage for a laptop.

@@ -1,6 +1,5 @@
 """The pre-activation ResNets: sizes, shapes, encoding, normalisation and shortcuts."""
 
-from collections import Counter
 from functools import partial
 
 import flax.linen as nn
@@ -8,28 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from pit_jax.models import MODELS, PreActResNet, create
+from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.resnet import PreActBlock
 from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
 from tests.helpers import by_layer, equations, integers, jit_once
-
-KEY = jax.random.key(0)
-
-
-def shapes(model, x_shape, **kw):
-    """Output and variables of the first call as shapes and dtypes; nothing is computed."""
-    x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
-    return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
-
-
-def count_by_kind(params):
-    kinds = Counter()
-    for (*layers, leaf), value in flatten_dict(params).items():
-        layer = "norm" if "norm" in layers[-1] else "linear" if layers[-1] == "head" else "conv"
-        kinds["a" if leaf == "a" else layer if layer == "norm" else f"{layer} {leaf}"] += value.size
-    return kinds
+from tests.models.helpers import KEY, shapes
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 4])
@@ -38,21 +22,21 @@ def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_a_channel_and_st
     num_classes, total, num_steps
 ):
     model = create("resnet18", num_classes=num_classes, neuron=PIT, num_steps=num_steps)
-    kinds = count_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"])
+    kinds = parameters_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"])
     assert kinds == {
         "conv kernel": 11_159_232,
         "conv bias": 4_736,
         "norm": 7_808,
         "linear kernel": 512 * num_classes,
         "linear bias": num_classes,
-        "a": 3_904 * num_steps,
+        "neuron": 3_904 * num_steps,
     }
-    assert kinds.total() - kinds["a"] == total
+    assert kinds.total() - kinds["neuron"] == total
 
 
 def test_resnet18_with_another_neuron_has_no_scales():
     model = create("resnet18", num_classes=10, neuron=ILIF)
-    assert count_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"]).total() == 11_176_906
+    assert parameters_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"]).total() == 11_176_906
 
 
 def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():

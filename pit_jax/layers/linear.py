@@ -1,0 +1,78 @@
+"""Convolutions and linear layers with PyTorch's padding and starts; the published networks' own."""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+from jaxtyping import Array
+
+Initializer = Callable[..., Array]
+
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# PyTorch's start of a weight: uniform within 1 / sqrt(fan_in).
+uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def uniform_bias(fan_in: int) -> Initializer:
+    """PyTorch's start of a bias: uniform within 1 / sqrt(fan_in)."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        bound = 1 / math.sqrt(fan_in)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def conv(
+    features: int,
+    size: int,
+    stride: int = 1,
+    *,
+    bias: Initializer | None = None,
+    groups: int = 1,
+    kernel_init: Initializer = kaiming_normal,
+    dtype: DTypeLike | None = None,
+    name: str | None = None,
+) -> nn.Conv:
+    """A `size` x `size` convolution over the last three axes, padded by `size // 2` on every side.
+
+    `bias` is the initialiser of its bias; without one it has none. Parameters are float32 (float64
+    under x64), whatever the `dtype` of the computation.
+    """
+    # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
+    pad = size // 2
+    return nn.Conv(
+        features,
+        (size, size),
+        strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        feature_group_count=groups,
+        use_bias=bias is not None,
+        kernel_init=kernel_init,
+        bias_init=bias or nn.initializers.zeros,
+        dtype=dtype,
+        param_dtype=float,
+        name=name,
+    )
+
+
+def dense(
+    features: int,
+    *,
+    bias: Initializer | None = nn.initializers.zeros,
+    kernel_init: Initializer = uniform_fan_in,
+    dtype: DTypeLike | None = None,
+    name: str | None = None,
+) -> nn.Dense:
+    """A linear layer over the last axis; `bias` and `dtype` as for `conv`."""
+    return nn.Dense(
+        features,
+        use_bias=bias is not None,
+        kernel_init=kernel_init,
+        bias_init=bias or nn.initializers.zeros,
+        dtype=dtype,
+        param_dtype=float,
+        name=name,
+    )
