@@ -1,4 +1,4 @@
-"""A small network learns with every neuron: gradients are finite and reach every parameter."""
+"""Every network learns with every neuron: gradients are finite and reach every parameter."""
 
 from functools import partial
 
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from pit_jax.models import create
+from pit_jax.models import MODELS, create
 from pit_jax.neurons import NEURONS, PIT, scale
 from tests.helpers import jit_once
+from tests.models.reduced import REDUCED
 
 LEARNING = NEURONS | {
     "PIT with LSQ's gradient": partial(PIT, parametrise=scale.lsq),
@@ -18,12 +19,31 @@ LEARNING = NEURONS | {
 }
 
 
-def varied_batch():
+# Every neuron on two networks and every network with two neurons; the other pairs are slow.
+QUICK_NETWORKS = ("resnet8", "sew_resnet18")
+QUICK_NEURONS = ("PIT", "LIF")
+PAIRS = [
+    pytest.param(
+        network,
+        neuron,
+        id=f"{network}-{neuron}",
+        marks=() if network in QUICK_NETWORKS or neuron in QUICK_NEURONS else pytest.mark.slow,
+    )
+    for network in REDUCED
+    for neuron in LEARNING
+]
+
+
+def test_every_network_has_a_small_form():
+    assert set(REDUCED) == set(MODELS)
+
+
+def varied_batch(shape):
     """Images whose brightness, contrast and pattern differ, and their labels."""
     random = np.random.default_rng(0)
     contrast = np.geomspace(0.3, 3, 8)[:, None, None, None]
     brightness = np.linspace(-1, 1, 8)[:, None, None, None]
-    images = brightness + contrast * random.normal(size=(8, 8, 8, 3))
+    images = brightness + contrast * random.normal(size=(8, *shape))
     return jnp.asarray(images, jnp.float32), jnp.arange(8) % 5
 
 
@@ -36,15 +56,11 @@ def dead(path, shape):
     return np.zeros(shape, bool)
 
 
-def cancelled(path):
-    """A convolution's bias: the norm after it takes it away, up to rounding."""
-    return path[-1] == "bias" and path[-2] in ("conv1", "conv2", "shortcut")
-
-
-@pytest.mark.parametrize("neuron", LEARNING.values(), ids=LEARNING)
-def test_every_parameter_gets_a_finite_gradient_within_three_steps(neuron):
-    images, labels = varied_batch()
-    model = create("resnet8", num_classes=5, neuron=neuron, num_steps=2, width=4)
+@pytest.mark.parametrize("network, neuron", PAIRS)
+def test_every_parameter_gets_a_finite_gradient_within_three_steps(network, neuron):
+    reduced = REDUCED[network]
+    images, labels = varied_batch(reduced.shape)
+    model = create(network, num_classes=5, neuron=LEARNING[neuron], num_steps=2, **reduced.kw)
     variables = jit_once(partial(model.init, train=True))(jax.random.key(0), images)
 
     def loss(params, stats):
@@ -68,6 +84,6 @@ def test_every_parameter_gets_a_finite_gradient_within_three_steps(neuron):
             assert np.isfinite(leaf).all(), path
             reached[path] |= np.asarray(leaf) != 0
     for path, where in reached.items():
-        off_limits = dead(path, where.shape)
+        off_limits = dead(path, where.shape) | reduced.dead(path)
         assert not (where & off_limits).any(), path
-        assert off_limits.all() or cancelled(path) or where[~off_limits].any(), path
+        assert off_limits.all() or reduced.cancelled(path) or where[~off_limits].any(), path

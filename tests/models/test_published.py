@@ -1,0 +1,33 @@
+"""Every network has the integers of its publication, counted without allocating it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.models import create
+from pit_jax.models.count import parameters_by_kind
+from pit_jax.neurons import PIT
+from tests.helpers import by_layer
+from tests.models.helpers import KEY
+from tests.models.published import PUBLISHED
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=str)
+def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
+    model = create(row.name, num_classes=row.num_classes, neuron=PIT, **row.kw)
+    run = partial(model.init_with_output, mutable=True, capture_intermediates=True)
+    image = jax.ShapeDtypeStruct((1, *row.shape), jnp.float32)
+    logits, variables = jax.eval_shape(run, KEY, image)
+
+    assert logits.shape == (1, 1, row.num_classes)
+    kinds = parameters_by_kind(variables["params"])
+    assert kinds.pop("neuron") == row.channels
+    assert kinds == row.parameters
+    counts = by_layer(variables["intermediates"], "count")
+    assert len(counts) == row.layers
+    assert sum(int(np.prod(count.shape)) for count in counts.values()) == row.neurons
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert {name: outputs[name].shape[2:] for name in row.maps} == row.maps
