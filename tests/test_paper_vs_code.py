@@ -1,0 +1,50 @@
+"""docs/paper_vs_code.md names only what is there."""
+
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from pit_jax.neurons import NEURONS
+from tests.models.published import PUBLISHED
+from train.cli import parse
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/paper_vs_code.md").read_text()
+SPANS = sorted(set(re.findall(r"`([^`]+)`", PAGE)))
+SIZES = [row for row in PUBLISHED if f"`{row.name}`" in PAGE and not row.kw]
+
+
+def matches(pattern: str) -> list[str]:
+    return sorted({match for span in SPANS for match in re.findall(pattern, span)})
+
+
+@pytest.mark.parametrize("name", matches(r"\b(?:pit_jax|train)(?:\.(?!py\b)\w+)+"))
+def test_a_dotted_name_resolves(name):
+    pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize("path", matches(r"configs/\w+\.py"))
+def test_a_config_is_a_file(path):
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize(("neuron", "field"), matches(r"(\w+)\((\w+)="))
+def test_a_neuron_has_the_field(neuron, field):
+    assert field in NEURONS[neuron].__dataclass_fields__
+
+
+@pytest.mark.parametrize("option", matches(r"--config\.[\w.]+=\S+"))
+def test_an_option_of_the_training_program_is_taken(option):
+    parse(["main", "--config", str(ROOT / "configs/cifar100.py"), option])
+
+
+@pytest.mark.parametrize("row", SIZES, ids=str)
+def test_a_network_has_the_size_that_its_own_test_pins(row):
+    assert f"{sum(row.parameters.values()):,}" in PAGE
+
+
+def test_the_page_names_each_kind_of_thing():
+    for pattern in (r"pit_jax\.", r"train\.losses", r"configs/", r"PIT\(", r"--config\.\w"):
+        assert matches(pattern), pattern
