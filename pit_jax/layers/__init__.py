@@ -2,6 +2,16 @@
 
 from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
 from pit_jax.layers.linear import conv, dense
-from pit_jax.layers.norm import batch_norm
+from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
 
-__all__ = ["batch_norm", "check_channels", "conv", "dense", "repeat_over_time", "with_time"]
+__all__ = [
+    "PerStepBatchNorm",
+    "TDBatchNorm",
+    "TEBN",
+    "batch_norm",
+    "check_channels",
+    "conv",
+    "dense",
+    "repeat_over_time",
+    "with_time",
+]

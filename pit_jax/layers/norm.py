@@ -1,15 +1,155 @@
-"""Normalisation over batch, time and space.
+"""Normalisation over batch and space, and over time, step by step, or with a factor per step.
 
-A network takes its norm as a callable with the fields `use_running_average`, `scale_init`, `dtype`
-and `name`, all by keyword, which makes a module `[B, T, ..., C] -> [B, T, ..., C]`.
+A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
+`bias_init`, `dtype` and `name`, all by keyword, which makes a module
+`[B, T, ..., C] -> [B, T, ..., C]`. Each of them learns `scale` and `bias` `[C]` and keeps `mean`
+and `var` `[C]` in `batch_stats`, so that one can take the place of another.
 """
 
 from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.linear import Initializer
 
 Norm = Callable[..., nn.Module]
 
-# PyTorch's momentum 0.1 is Flax's 0.9. One set of statistics and parameters for all steps.
-batch_norm: Norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, param_dtype=float)
+# PyTorch's momentum 0.1 is Flax's 0.9.
+MOMENTUM = 0.9
+EPSILON = 1e-5
+
+# One set of statistics and parameters for all steps.
+batch_norm: Norm = partial(nn.BatchNorm, momentum=MOMENTUM, epsilon=EPSILON, param_dtype=float)
+
+
+class PerStepBatchNorm(nn.Module):
+    """Batch norm over batch and space of each step: what a network in PyTorch has that runs step by
+    step, such as CLIF's (Huang et al. 2024).
+
+    Scale and bias are shared, and so are the running statistics, which move T times a batch, in the
+    order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) is another one, with
+    statistics and parameters of its own at every step. At T = 1 this is `batch_norm`.
+    """
+
+    use_running_average: bool
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
+        x = _standardised(self, x, axes=(0, *range(2, x.ndim - 1)))
+        return _affine(self, x).astype(self.dtype or x.dtype)
+
+
+class TDBatchNorm(nn.Module):
+    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): what leaves the normalisation has
+    the standard deviation `alpha * threshold`, then come scale and bias.
+
+    `threshold` is that of the neurons behind it; `alpha` is 1, and 1 / sqrt(2) on both inputs of a
+    residual sum. With `alpha * threshold` = 1 this is `batch_norm`.
+    """
+
+    use_running_average: bool
+    threshold: float = 1.0
+    alpha: float = 1.0
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
+        x = _standardised(self, x, axes=tuple(range(x.ndim - 1)))
+        return _affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
+
+
+class TEBN(nn.Module):
+    """Temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
+    step, `p` `[T]`, which multiplies scale and bias alike and starts at 1.
+
+    What enters a network once and is repeated over time has one step, so one factor, before the
+    repetition. Raises ValueError when the input has another number of steps than `p`.
+    """
+
+    use_running_average: bool
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
+        x = _affine(self, _standardised(self, x, axes=tuple(range(x.ndim - 1))))
+        return (x * self.factor(x)).astype(self.dtype or x.dtype)
+
+    def factor(self, x: Array) -> Array:
+        steps = x.shape[1]
+        if self.has_variable("params", "p"):
+            (known,) = jnp.shape(self.get_variable("params", "p"))
+            if known != steps:
+                raise ValueError(
+                    f"the factors p of {self.name or 'TEBN'} are for T={known} steps, but the "
+                    f"input {x.shape} has T={steps}; initialise again, or feed as many steps."
+                )
+        p = self.param("p", nn.initializers.ones, (steps,), x.dtype)
+        return p.reshape(1, steps, *(1,) * (x.ndim - 2))
+
+
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and biased variance over `axes`, which stay with size 1."""
+    mean = jnp.mean(x, axes, keepdims=True)
+    # As Flax's: both sums in one pass over x. Rounding may leave the difference below 0.
+    return mean, jnp.maximum(0, jnp.mean(jnp.square(x), axes, keepdims=True) - jnp.square(mean))
+
+
+def standardise(x: Array, mean: Array, var: Array) -> Array:
+    """(x - mean) / sqrt(var + 1e-5)."""
+    return (x - mean) * jax.lax.rsqrt(var + EPSILON)
+
+
+def running_statistics(
+    norm: nn.Module, channels: int, dtype: DTypeLike
+) -> tuple[nn.Variable, nn.Variable]:
+    """The mean and variance `[C]` that `norm` keeps in `batch_stats`; they start at 0 and 1."""
+    return (
+        norm.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype),
+        norm.variable("batch_stats", "var", jnp.ones, (channels,), dtype),
+    )
+
+
+def move(running: nn.Variable, rows: Array) -> None:
+    """Moves a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
+    for row in rows.reshape(-1, rows.shape[-1]):
+        running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
+
+
+def _standardised(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
+    """`x` in float32, or float64 under x64, less the mean and over the standard deviation.
+
+    They are those over `axes`, by which the running ones then move, or the running ones themselves.
+    """
+    x = x.astype(float)
+    running_mean, running_var = running_statistics(norm, x.shape[-1], x.dtype)
+    if norm.use_running_average:
+        return standardise(x, _row(running_mean.value, x), _row(running_var.value, x))
+    mean, var = moments(x, axes)
+    if not norm.is_initializing():
+        move(running_mean, mean)
+        move(running_var, var)
+    return standardise(x, mean, var)
+
+
+def _affine(norm: nn.Module, x: Array) -> Array:
+    scale = norm.param("scale", norm.scale_init, x.shape[-1:], x.dtype)
+    bias = norm.param("bias", norm.bias_init, x.shape[-1:], x.dtype)
+    return _row(scale, x) * x + _row(bias, x)
+
+
+def _row(a: Array | np.ndarray, x: Array) -> Array:
+    """`a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
+    return jnp.reshape(a, (1,) * (x.ndim - 1) + a.shape)

@@ -1,0 +1,283 @@
+"""The norms against NumPy written out, in training, in evaluation and from batch to batch."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from pit_jax.layers import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm, conv
+from tests.helpers import jit_once
+
+NORMS = {
+    "batch_norm": batch_norm,
+    "per step": PerStepBatchNorm,
+    "tdBN": partial(TDBatchNorm, threshold=0.5, alpha=2**-0.5),
+    "TEBN": TEBN,
+}
+ALL = pytest.mark.parametrize("name", NORMS)
+# Flax's own promotes dtypes itself, and starts its statistics in float32 under x64.
+OURS = pytest.mark.parametrize("name", [name for name in NORMS if name != "batch_norm"])
+SHAPE = (4, 3, 2, 2, 5)
+KEY = jax.random.key(0)
+
+
+def batch(seed=0, shape=SHAPE):
+    """Unlike from channel to channel and from step to step."""
+    rng = np.random.default_rng(seed)
+    space = (1,) * (len(shape) - 3)
+    spread = rng.uniform(0.5, 2, (shape[1], *space, shape[-1]))
+    return rng.normal(size=shape) * spread + rng.normal(size=spread.shape)
+
+
+def values(steps=SHAPE[1], channels=SHAPE[-1]):
+    """Parameters of every name away from their start."""
+    rng = np.random.default_rng(7)
+    return {
+        "scale": rng.uniform(0.5, 2, channels),
+        "bias": rng.normal(size=channels),
+        "p": rng.uniform(0.5, 2, steps),
+    }
+
+
+def ready(name, x, **fields):
+    """A function `(variables, x, train) -> (y, batch_stats)` and variables away from the start."""
+
+    def run(variables, x, train):
+        norm = NORMS[name](use_running_average=not train, **fields)
+        y, new = norm.apply(variables, jnp.asarray(x), mutable=["batch_stats"])
+        return y, new["batch_stats"]
+
+    variables = NORMS[name](use_running_average=True, **fields).init(KEY, jnp.asarray(x))
+    like = values(x.shape[1], x.shape[-1])
+    params = {leaf: jnp.asarray(like[leaf], v.dtype) for leaf, v in variables["params"].items()}
+    stats = jax.tree.map(lambda v: v.astype(float), variables["batch_stats"])
+    return run, {"params": params, "batch_stats": stats}
+
+
+def written_out(name, x, mean, var, params):
+    """What leaves the norm, given the mean and variance of every step, `[T, C]` or `[1, C]`."""
+    between = (1,) * (x.ndim - 3)
+    mean, var = (s.reshape(1, len(s), *between, -1) for s in (mean, var))
+    y = (x - mean) / np.sqrt(var + 1e-5)
+    if name == "tdBN":
+        y = y * 0.5 / np.sqrt(2)
+    y = params["scale"] * y + params["bias"]
+    if name == "TEBN":
+        y = y * params["p"].reshape(1, -1, *between, 1)
+    return y
+
+
+def statistics(name, x):
+    """Mean and variance of the channels in each step, or in all steps together."""
+    if name == "per step":
+        steps = [x[:, t].reshape(-1, x.shape[-1]) for t in range(x.shape[1])]
+    else:
+        steps = [x.reshape(-1, x.shape[-1])]
+    return np.array([s.mean(0) for s in steps]), np.array([s.var(0) for s in steps])
+
+
+def assert_close(one, other, tolerance=1e-9):
+    np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@ALL
+@pytest.mark.parametrize("shape", [SHAPE, (6, 3, 5), (5, 1, 3, 2)], ids=str)
+def test_training_normalises_by_the_batch(x64, name, shape):
+    x = batch(shape=shape)
+    run, variables = ready(name, x)
+    y, _ = run(variables, x, train=True)
+    assert_close(y, written_out(name, x, *statistics(name, x), values(shape[1], shape[-1])))
+
+
+@ALL
+def test_running_statistics_move_a_tenth_of_the_way(x64, name):
+    run, variables = ready(name, batch())
+    mean, var = np.zeros(5), np.ones(5)
+    for seed in range(3):
+        x = batch(seed)
+        _, stats = run(variables, x, train=True)
+        variables = variables | {"batch_stats": stats}
+        # Step by step the one set of statistics moves once a step, in the order of the steps.
+        for step_mean, step_var in zip(*statistics(name, x), strict=True):
+            mean, var = 0.9 * mean + 0.1 * step_mean, 0.9 * var + 0.1 * step_var
+    assert_close(stats["mean"], mean)
+    assert_close(stats["var"], var)
+
+
+@ALL
+def test_evaluation_normalises_by_the_running_statistics_and_leaves_them(x64, name):
+    x = batch()
+    run, variables = ready(name, x)
+    mean, var = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 5)
+    variables = variables | {"batch_stats": {"mean": jnp.asarray(mean), "var": jnp.asarray(var)}}
+    y, stats = run(variables, x, train=False)
+    assert_close(y, written_out(name, x, mean[None], var[None], values()))
+    np.testing.assert_array_equal(stats["mean"], mean)
+    np.testing.assert_array_equal(stats["var"], var)
+
+
+@pytest.mark.parametrize(
+    "name, steps, fields",
+    [("per step", 1, {}), ("tdBN", 3, {"alpha": 1.0, "threshold": 1.0}), ("TEBN", 3, {})],
+)
+@pytest.mark.parametrize("train", [True, False])
+def test_the_plain_case_of_a_norm_is_batch_norm(x64, name, steps, fields, train):
+    x = batch(shape=(4, steps, 2, 2, 5))
+    run, variables = ready(name, x, **fields)
+    plain, expected = ready("batch_norm", x)
+    if name == "TEBN":
+        variables["params"]["p"] = jnp.ones(steps)
+    jax.tree.map(assert_close, run(variables, x, train), plain(expected, x, train))
+
+
+def test_a_factor_multiplies_the_bias_of_its_step_too(x64):
+    x = batch()
+    run, variables = ready("TEBN", x)
+    variables["params"] |= {"scale": jnp.zeros(5), "p": jnp.array([1.0, -2.0, 0.5])}
+    y, _ = run(variables, x, train=True)
+    for t, p in enumerate([1, -2, 0.5]):
+        assert_close(y[:, t], np.broadcast_to(p * values()["bias"], y[:, t].shape))
+
+
+def test_the_threshold_is_the_deviation_of_what_leaves_tdbn(x64):
+    x = batch()
+    norm = TDBatchNorm(use_running_average=False, threshold=0.25, alpha=0.5)
+    y, _ = norm.init_with_output(KEY, jnp.asarray(x))
+    assert_close(np.std(y, axis=(0, 1, 2, 3)), np.full(5, 0.125), 1e-5)
+
+
+@ALL
+def test_one_norm_takes_the_place_of_another(name):
+    variables = jax.eval_shape(NORMS[name](use_running_average=False).init, KEY, jnp.ones(SHAPE))
+    params = {"scale": (5,), "bias": (5,)} | ({"p": (3,)} if name == "TEBN" else {})
+    assert jax.tree.map(jnp.shape, variables) == {
+        "params": params,
+        "batch_stats": {"mean": (5,), "var": (5,)},
+    }
+
+
+@ALL
+@pytest.mark.parametrize("train", [True, False])
+def test_a_first_call_starts_parameters_and_leaves_statistics_at_rest(name, train):
+    variables = NORMS[name](
+        use_running_average=not train,
+        scale_init=nn.initializers.constant(3.0),
+        bias_init=nn.initializers.constant(-1.0),
+    ).init(KEY, jnp.asarray(batch(), jnp.float32))
+    starts = {"scale": 3, "bias": -1, "p": 1, "mean": 0, "var": 1}
+    for leaves in variables.values():
+        for leaf, value in leaves.items():
+            np.testing.assert_array_equal(value, np.full(value.shape, starts[leaf], np.float32))
+
+
+@ALL
+def test_bfloat16_stays_with_parameters_and_statistics_in_float32(name):
+    x = jnp.asarray(batch(), jnp.bfloat16)
+    run, variables = ready(name, x, dtype=jnp.bfloat16)
+    y, stats = run(variables, x, train=True)
+    assert y.dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((variables, stats)))
+    exact = np.asarray(x, np.float64)
+    mean, var = statistics(name, exact)
+    np.testing.assert_allclose(y, written_out(name, exact, mean, var, values()), 2**-8, 1e-5)
+    # Sums in bfloat16 would be off in the third digit.
+    moved = sum(0.1 * 0.9**age * m for age, m in enumerate(mean[::-1]))
+    assert_close(stats["mean"], moved, 1e-6)
+
+
+@OURS
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=str)
+def test_no_dtype_or_rank_is_promoted_unseen(strict, name, dtype):
+    x = jnp.asarray(batch(), dtype or jnp.float32)
+    run, variables = ready(name, x, dtype=dtype)
+    for train in (True, False):
+        assert run(variables, x, train)[0].dtype == x.dtype
+
+
+@OURS
+def test_all_is_float64_under_x64_from_the_start(x64, name):
+    run, _ = ready(name, batch())
+    x = jnp.asarray(batch())
+    variables = NORMS[name](use_running_average=False).init(KEY, x)
+    after = run(variables, x, train=True)
+    assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((variables, after)))
+
+
+@OURS
+def test_a_batch_on_several_devices_is_one_batch(x64, name):
+    x = batch()
+    run, variables = ready(name, x)
+    run = jax.jit(partial(run, train=True))
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
+    sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+    jax.tree.map(assert_close, run(variables, sharded), run(variables, x))
+
+
+@OURS
+def test_gradients_are_those_of_finite_differences(x64, name):
+    x = batch(shape=(3, 2, 2, 1, 2))
+    run, variables = ready(name, x)
+    weights = np.random.default_rng(1).normal(size=x.shape)
+
+    def f(params, x):
+        return (weights * run(variables | {"params": params}, x, train=True)[0]).sum()
+
+    check_grads(jax.jit(f), (variables["params"], jnp.asarray(x)), order=1, modes=["rev"])
+
+
+@ALL
+def test_a_channel_that_is_constant_gives_the_bias_and_finite_gradients(name):
+    x = jnp.full(SHAPE, 0.3)
+    run, variables = ready(name, x)
+
+    def f(params, x):
+        y = run(variables | {"params": params}, x, train=True)[0]
+        return y.sum(), y
+
+    grads, y = jax.grad(f, argnums=(0, 1), has_aux=True)(variables["params"], x)
+    bias = written_out(name, np.zeros(SHAPE), np.zeros((1, 5)), np.ones((1, 5)), values())
+    assert_close(y, bias, 1e-3)
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_factors_for_another_number_of_steps_are_refused():
+    norm = TEBN(use_running_average=True, name="norm1")
+    variables = norm.init(KEY, jnp.ones(SHAPE))
+    with pytest.raises(ValueError, match=r"p of norm1 are for T=3 steps.*\(4, 2, 5\) has T=2"):
+        norm.apply(variables, jnp.ones((4, 2, 5)))
+
+
+class Net(nn.Module):
+    """The least network that takes a norm."""
+
+    norm: object
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        norm = partial(self.norm, use_running_average=not train, dtype=None)
+        x = conv(4, 3, name="conv1")(x)
+        x = norm(name="norm1", scale_init=nn.initializers.constant(0.5))(x)
+        x = norm(name="norm2")(conv(2, 3, name="conv2")(nn.relu(x)))
+        return nn.relu(x).mean((2, 3))
+
+
+@ALL
+def test_a_network_takes_any_of_them(name):
+    net, x = Net(NORMS[name]), jnp.asarray(batch(shape=(2, 3, 4, 4, 1)), jnp.float32)
+    variables = jit_once(net.init)(KEY, x)
+    assert set(variables["params"]) == {"conv1", "norm1", "conv2", "norm2"}
+
+    def loss(params):
+        y, new = net.apply(variables | {"params": params}, x, train=True, mutable=["batch_stats"])
+        return (y[..., 0] * jnp.arange(1, 4)).sum(), new["batch_stats"]
+
+    grads, stats = jit_once(jax.grad(loss, has_aux=True))(variables["params"])
+    for leaf in jax.tree.leaves(grads):
+        assert jnp.isfinite(leaf).all() and (leaf != 0).any()
+    assert all((stats[norm]["mean"] != 0).all() for norm in ("norm1", "norm2"))
+    assert net.apply({"params": variables["params"], "batch_stats": stats}, x).shape == (2, 3, 2)
