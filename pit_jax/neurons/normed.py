@@ -1,0 +1,80 @@
+"""Membrane potential batch norm (MPBN): a neuron that fires from its normalised membrane."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.layers.norm import EPSILON, moments, move, running_statistics, standardise
+from pit_jax.neurons.binary import Spike
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import check_currents, over_time, widened
+from pit_jax.neurons.step import charge, fire, hard_reset, leading_ones
+
+
+class NormedLIF(nn.Module):
+    """LIF with a batch norm between charge and fire (MPBN, Guo et al. 2023): `[B, T, ..., C]`
+    currents to spikes 0 and 1.
+
+    s = H(scale (u - mean) / sqrt(var + eps) + bias - threshold); the hard reset acts on u itself.
+    Statistics are those of one step, over batch and space; the running ones, one set for all steps,
+    move T times a batch. A neuron is not told whether it trains: the batch's statistics are read
+    where `batch_stats` is mutable, as in a training step, else the running ones. The defaults are
+    the authors': decay 1/4, threshold 1/2, the reset with its gradient; their surrogate is a
+    steeper one.
+    """
+
+    decay: float = 0.25
+    threshold: float = 0.5
+    spike: Spike = surrogate.rectangle
+    detach_reset: bool = False
+    unroll: int = 4
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        check_currents(current)
+        channels, dtype = current.shape[-1], widened(current.dtype)
+        scale = self.param("scale", nn.initializers.ones, (channels,), dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), dtype)
+        running = running_statistics(self, channels, dtype)
+        training = self.is_mutable_collection("batch_stats")
+
+        def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+            u = charge(v, current, decay=self.decay)
+            if training:
+                mean, var = moments(u, axes=tuple(range(u.ndim - 1)))
+            else:
+                mean, var = (leading_ones(statistic.value, u.ndim) for statistic in running)
+            normed = leading_ones(scale, u.ndim) * standardise(u, mean, var)
+            s = fire(
+                normed + leading_ones(bias, u.ndim), threshold=self.threshold, spike=self.spike
+            )
+            return hard_reset(u, s, detach=self.detach_reset), (u, s, mean, var)
+
+        u, s, *statistics = over_time(step, current, unroll=self.unroll)
+        if training and not self.is_initializing():
+            for statistic, steps in zip(running, statistics, strict=True):
+                move(statistic, steps)
+        record(self, u, s, levels=1)
+        return s.astype(current.dtype)
+
+
+def folded_threshold(
+    neuron: NormedLIF, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
+) -> Float[Array, " C"]:
+    """The thresholds `[C]` at which a plain LIF with hard reset fires what `neuron` does.
+
+    (threshold - bias) sqrt(var + eps) / scale + mean, of the neuron's own `params` and running
+    statistics. Raises ValueError unless every scale is positive: a negative one fires below.
+    """
+    scale = params["scale"]
+    if not (scale > 0).all():
+        raise ValueError(
+            f"a norm folds into a threshold where its scale is positive, but the smallest of "
+            f"{scale.size} is {scale.min()}; keep the norm, or retrain with positive scales."
+        )
+    deviation = jnp.sqrt(batch_stats["var"] + EPSILON)
+    return (neuron.threshold - params["bias"]) * deviation / scale + batch_stats["mean"]
