@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Callable
 
-from train.data import cifar, digits, fashion_mnist, synthetic
+from train.data import cifar, digits, dvs_digits, fashion_mnist, synthetic
 from train.data.dataset import DataNotFound, Dataset, Split
 from train.errors import UserError
 
@@ -15,6 +15,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar.cifar10,
     "cifar100": cifar.cifar100,
     "digits": digits.digits,
+    "dvs_digits": dvs_digits.dvs_digits,
     "fashion_mnist": fashion_mnist.fashion_mnist,
     "synthetic": synthetic.synthetic,
 }
