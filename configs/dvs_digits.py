@@ -17,7 +17,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
 
     config.neuron, _ = neuron(variant)
     config.num_steps = 10
-    config.data = {"name": "dvs_digits", "data_dir": "data"}
+    config.data = {"name": "dvs_digits", "data_dir": "data", "cache_dir": ""}
     config.data.num_frames = config.get_ref("num_steps")
     config.augment = {"pad": 0, "flip": False}
 

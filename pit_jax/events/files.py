@@ -1,5 +1,6 @@
 """Event files as cameras and data sets write them: AEDAT 2.0, AEDAT 3.1 and N-MNIST's."""
 
+import io
 import os
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 
 from pit_jax.events.stream import EVENT, check_sensor, make_events
 
-PathLike = str | os.PathLike[str]
+# A path, or an open binary file, such as a member of an archive.
+Source = str | os.PathLike[str] | io.BufferedIOBase
 
 DVS128 = 128  # Pixels on a side.
 _PACKET = np.dtype(
@@ -25,14 +27,14 @@ _PACKET = np.dtype(
 _POLARITY = 1  # The packet type of brightness changes; others hold frames, inertia, triggers.
 
 
-def read_aedat2(path: PathLike) -> np.ndarray:
+def read_aedat2(source: Source) -> np.ndarray:
     """The events of a DVS128 recording in AEDAT 2.0, such as those of CIFAR10-DVS.
 
     Address bits: 0 is the polarity, 1 to 7 the column, 8 to 14 the row. Axes and polarity are
     turned as SpikingJelly does: x = 127 - row, y = 127 - column, p = 1 - bit, so that 1 is ON.
     Raises ValueError for a file of another version and for one that ends within an event.
     """
-    raw = Path(path).read_bytes()
+    raw, path = _read(source)
     start = _end_of_header(raw, path, version="2.0", other="read_aedat31")
     _check_whole(path, start, len(raw), size=8)
     address, time = np.frombuffer(raw, ">u4", offset=start).reshape(-1, 2).astype(np.int64).T
@@ -40,7 +42,7 @@ def read_aedat2(path: PathLike) -> np.ndarray:
     return make_events(time, DVS128 - 1 - row, DVS128 - 1 - column, 1 - (address & 1))
 
 
-def write_aedat2(path: PathLike, events: np.ndarray) -> None:
+def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
     """Writes `events` so that `read_aedat2` gives them back.
 
     Raises ValueError for pixels outside of 128 x 128 and for times that are negative or need more
@@ -56,13 +58,13 @@ def write_aedat2(path: PathLike, events: np.ndarray) -> None:
         file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
 
 
-def read_aedat31(path: PathLike) -> np.ndarray:
+def read_aedat31(source: Source) -> np.ndarray:
     """The polarity events of a recording in AEDAT 3.1, such as those of DVS128-Gesture.
 
     Events marked invalid are kept, as SpikingJelly and tonic do. Raises ValueError for a file of
     another version and for one that ends within a packet.
     """
-    raw = Path(path).read_bytes()
+    raw, path = _read(source)
     at = _end_of_header(raw, path, version="3.1", other="read_aedat2")
     parts = [np.empty(0, EVENT)]
     while at < len(raw):
@@ -88,19 +90,26 @@ def read_aedat31(path: PathLike) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def read_atis(path: PathLike) -> np.ndarray:
+def read_atis(source: Source) -> np.ndarray:
     """The events of an N-MNIST or N-Caltech101 `.bin` file: five bytes each.
 
     Bytes 0 and 1 are x and y, the next bit the polarity, the last 23 bits the time in µs. Raises
     ValueError for a file that ends within an event.
     """
-    raw = np.fromfile(path, np.uint8)
-    _check_whole(path, 0, raw.size, size=5)
-    x, y, high, middle, low = raw.reshape(-1, 5).astype(np.int64).T
+    raw, path = _read(source)
+    _check_whole(path, 0, len(raw), size=5)
+    x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).astype(np.int64).T
     return make_events(((high & 0x7F) << 16) | (middle << 8) | low, x, y, high >> 7)
 
 
-def _end_of_header(raw: bytes, path: PathLike, *, version: str, other: str) -> int:
+def _read(source: Source) -> tuple[bytes, str]:
+    """The bytes of a file and its name."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).read_bytes(), str(source)
+    return source.read(), getattr(source, "name", "the file")
+
+
+def _end_of_header(raw: bytes, path: str, *, version: str, other: str) -> int:
     """Where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
     first = raw[:32].splitlines()[0] if raw else b""
     named = first.removeprefix(b"#!AER-DAT").decode("latin-1") if b"AER-DAT" in first else None
@@ -119,13 +128,13 @@ def _end_of_header(raw: bytes, path: PathLike, *, version: str, other: str) -> i
     return at
 
 
-def _check_whole(path: PathLike, start: int, end: int, size: int) -> None:
+def _check_whole(path: str, start: int, end: int, size: int) -> None:
     rest = (end - start) % size
     if rest:
         raise _cut_off(path, end - rest, f"an event of {size} bytes")
 
 
-def _cut_off(path: PathLike, at: int, what: str) -> ValueError:
+def _cut_off(path: str, at: int, what: str) -> ValueError:
     return ValueError(
         f"{path} ends within {what} that starts at byte {at}: the file was cut off or "
         "damaged; fetch or extract it again."

@@ -19,6 +19,11 @@ from train.errors import UserError
 SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
 
 
+def cache_folder(data_dir: str | os.PathLike[str], cache_dir: str | None) -> Path:
+    """Where made arrays are kept: data may lie on a disk that cannot be written."""
+    return Path(cache_dir) if cache_dir else Path(data_dir) / "cache"
+
+
 def cached(
     root: Path,
     name: str,
@@ -50,8 +55,8 @@ def cached(
                 found[shard.start] = array
     except OSError as error:
         raise UserError(
-            f"cannot write the cache {folder} ({error.strerror}); choose another data_dir with "
-            "--config.data.data_dir=DIR."
+            f"cannot write the cache {folder} ({error.strerror}); choose another with "
+            "--config.data.cache_dir=DIR."
         ) from error
     return np.concatenate([found[shard.start] for shard in shards])
 
