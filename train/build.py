@@ -86,13 +86,18 @@ def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransfo
 
 
 def normalization(dataset: Dataset) -> Callable[[Array], Array]:
-    """uint8 images to zero mean and unit variance per channel."""
+    """uint8 images to zero mean and unit variance per channel; counts of events to floats."""
+    if not dataset.mean:
+        return lambda counts: counts.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
 
 
 def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
     """`(key, uint8 images) -> floats`: crop and flip as `config.augment` says, normalised."""
     to_floats = normalization(dataset)
+
+    if not dataset.mean:
+        return lambda key, counts: to_floats(counts)
 
     def augment(key: Array, images: Array) -> Array:
         crop_key, flip_key = jax.random.split(key)

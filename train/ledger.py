@@ -56,7 +56,8 @@ def read_run(workdir: Path) -> dict[str, Any]:
         ) from error
     # Where a run was written and read is of no use elsewhere.
     parts["summary"].pop("workdir")
-    parts["config"]["data"].pop("data_dir", None)
+    for place in ("data_dir", "cache_dir"):
+        parts["config"]["data"].pop(place, None)
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
     return parts | {"epochs": [json.loads(line) for line in epochs]}

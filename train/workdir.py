@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from train.errors import UserError
 
 # The data may lie elsewhere when a run goes on.
-MAY_MOVE = "data.data_dir"
+MAY_MOVE = ("data.data_dir", "data.cache_dir")
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
         raise ValueError("it holds no object")
     # Through JSON, since that is what was written: tuples become lists.
     was, now = (flatten_dict(config, sep=".") for config in (old, json.loads(json.dumps(new))))
-    differing = [key for key in was | now if was.get(key) != now.get(key) and key != MAY_MOVE]
+    differing = [key for key in was | now if was.get(key) != now.get(key) and key not in MAY_MOVE]
     if differing:
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
         raise UserError(

@@ -5,7 +5,16 @@ import inspect
 import os
 from collections.abc import Callable
 
-from train.data import cifar, digits, fashion_mnist, synthetic
+from train.data import (
+    cifar,
+    cifar10_dvs,
+    digits,
+    dvs_digits,
+    dvs_gesture,
+    fashion_mnist,
+    n_mnist,
+    synthetic,
+)
 from train.data.dataset import DataNotFound, Dataset, Split
 from train.errors import UserError
 
@@ -14,8 +23,12 @@ __all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "load"]
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar.cifar10,
     "cifar100": cifar.cifar100,
+    "cifar10_dvs": cifar10_dvs.cifar10_dvs,
     "digits": digits.digits,
+    "dvs_digits": dvs_digits.dvs_digits,
+    "dvs_gesture": dvs_gesture.dvs_gesture,
     "fashion_mnist": fashion_mnist.fashion_mnist,
+    "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }
 

@@ -11,7 +11,7 @@ from train.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Images `N H W C` (uint8) with their labels `N` (int32)."""
+    """Images `N H W C` (uint8) or frames of counts `N T H W 2`, with their labels `N` (int32)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -19,14 +19,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images, with mean and std per channel for pixels scaled to 0..1."""
+    """Training and test images, with mean and std per channel for pixels scaled to 0..1.
+
+    Frames have neither: counts enter the network as they are.
+    """
 
     name: str
     train: Split
     test: Split
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 class DataNotFound(UserError):

@@ -1,0 +1,34 @@
+"""Handwritten digits seen by a simulated event camera, 20x20, ten frames of counts.
+
+python -m train.main --config configs/dvs_digits.py
+
+Cost: TODO. Result: TODO.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.neurons import neuron
+
+
+def get_config(variant: str = "pit") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.cpu_devices = 1
+
+    config.neuron, _ = neuron(variant)
+    config.num_steps = 10
+    config.data = {"name": "dvs_digits", "data_dir": "data", "cache_dir": ""}
+    config.data.num_frames = config.get_ref("num_steps")
+    config.augment = {"pad": 0, "flip": False}
+
+    # A stride-2 stem: the network works at 10x10.
+    config.model = {"name": "resnet8", "width": 16, "stem_stride": 2, "dtype": "float32"}
+    # Weight 0.05 and target 1 are its defaults, so that --config.loss.name=cross_entropy will do.
+    config.loss = {"name": "tet"}
+
+    config.epochs = 10
+    config.batch_size = 64
+    config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
+    config.learning_rate = 0.1
+    config.warmup_epochs = 0
+    return config

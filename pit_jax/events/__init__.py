@@ -1,0 +1,18 @@
+"""Event-camera recordings: files to structured arrays, and these to frames. NumPy only."""
+
+from pit_jax.events.camera import Camera
+from pit_jax.events.files import read_aedat2, read_aedat31, read_atis, write_aedat2
+from pit_jax.events.frames import integrate_by_number, integrate_by_time
+from pit_jax.events.stream import EVENT, make_events
+
+__all__ = [
+    "EVENT",
+    "Camera",
+    "integrate_by_number",
+    "integrate_by_time",
+    "make_events",
+    "read_aedat2",
+    "read_aedat31",
+    "read_atis",
+    "write_aedat2",
+]

@@ -1,0 +1,125 @@
+"""An event camera that looks at still images through three saccades, as CIFAR10-DVS was filmed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from pit_jax.events.stream import make_events
+
+# A triangle of saccades, as in N-MNIST (Orchard et al. 2015): where the image lies (y, x) at their
+# ends. It goes down and right, up and right, and straight back.
+_CORNERS = np.array([(-0.5, -0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, -0.5)])
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A sensor of `height` x `width` pixels that fire where the log of the light changed.
+
+    A pixel fires ON or OFF each time its log intensity has risen or fallen by its threshold since
+    its last event. Thresholds differ from pixel to pixel by `spread` (standard deviation), and each
+    pixel also fires at random, `noise` times a second. The gaze moves by `reach` pixels along three
+    straight saccades of `saccade` µs, sampled every `sample` µs. Raises ValueError for values that
+    make no camera.
+    """
+
+    height: int
+    width: int
+    reach: float = 4.0
+    threshold: float = 0.25
+    spread: float = 0.03
+    noise: float = 1.0
+    saccade: int = 100_000
+    sample: int = 5_000
+
+    def __post_init__(self) -> None:
+        least = {"height": 1, "width": 1, "reach": 0, "spread": 0, "noise": 0, "sample": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
+        if not self.threshold > 4 * self.spread:
+            raise ValueError(
+                f"threshold must be over four times its spread, {self.spread}, so that no pixel's "
+                f"is near 0; got {self.threshold}."
+            )
+        if self.saccade % self.sample:
+            raise ValueError(f"a saccade, {self.saccade} µs, must be whole samples, {self.sample}.")
+
+    def record(self, image: np.ndarray, *, seed: int) -> np.ndarray:
+        """The events of one recording of a uint8 `image` `[h, w]`, in order of time.
+
+        The image lies in the middle of the field of view, on black. The same seed gives the same
+        events. Raises ValueError for an image of another kind or larger than the sensor.
+        """
+        random = np.random.default_rng(seed)
+        size = (self.height, self.width)
+        thresholds = np.maximum(
+            random.normal(self.threshold, self.spread, (2, *size)), self.threshold / 4
+        )
+        parts = list(self._crossings(_padded(image, *size), thresholds))
+        parts.append(self._noise(random))
+        events = np.concatenate(parts)
+        return events[np.argsort(events["t"], kind="stable")]
+
+    @property
+    def duration(self) -> int:
+        """How long a recording is, in µs."""
+        return 3 * self.saccade
+
+    def _crossings(
+        self, scene: Float[np.ndarray, "h w"], thresholds: Float[np.ndarray, "2 h w"]
+    ) -> Iterator[np.ndarray]:
+        fall, rise = thresholds
+        light = np.log(self._seen(scene, 0))
+        reference = light
+        for start in range(0, self.duration, self.sample):
+            before, light = light, np.log(self._seen(scene, start + self.sample))
+            up = np.floor(np.maximum(light - reference, 0) / rise).astype(int)
+            down = np.floor(np.maximum(reference - light, 0) / fall).astype(int)
+            step = np.where(up > 0, rise, -fall)
+            for count in range(1, 1 + max(up.max(), down.max())):
+                y, x = np.nonzero((up >= count) | (down >= count))
+                level = (reference + count * step)[y, x]
+                share = (level - before[y, x]) / (light - before)[y, x]
+                # Rounding down leaves time in the sample in which it happened.
+                t = start + (np.clip(share, 0, 1) * (self.sample - 1)).astype(int)
+                yield make_events(t, x, y, up[y, x] > 0)
+            reference = reference + (up + down) * step
+
+    def _seen(self, scene: Float[np.ndarray, "h w"], t: int) -> Float[np.ndarray, "h w"]:
+        """What falls on the sensor at time t: the scene, shifted by parts of a pixel (bilinear)."""
+        leg, along = divmod(t / self.saccade, 1)
+        here, there = _CORNERS[int(leg)], _CORNERS[min(int(leg) + 1, 3)]
+        dy, dx = (self.reach * (here + along * (there - here))).tolist()
+        return _shift(_shift(scene, dy, axis=0), dx, axis=1)
+
+    def _noise(self, random: np.random.Generator) -> np.ndarray:
+        count = random.poisson(self.noise * self.height * self.width * self.duration / 1e6)
+        return make_events(
+            random.integers(0, self.duration, count),
+            random.integers(0, self.width, count),
+            random.integers(0, self.height, count),
+            random.integers(0, 2, count),
+        )
+
+
+def _padded(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image's light on black, 0.1 to 1.1: what is black still reflects some."""
+    rows, columns = height - image.shape[0], width - image.shape[1]
+    if image.dtype != np.uint8 or image.ndim != 2 or rows < 0 or columns < 0:
+        raise ValueError(
+            f"a camera of {height} x {width} pixels takes uint8 images [h, w] up to that size, got "
+            f"{image.dtype} {image.shape}."
+        )
+    around = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+    return 0.1 + np.pad(image, around) / 255
+
+
+def _shift(x: Float[np.ndarray, "h w"], by: float, axis: int) -> Float[np.ndarray, "h w"]:
+    """`x` moved by a part of a pixel, the border repeated."""
+    whole = int(np.floor(by))
+    part = by - whole
+    index = np.arange(x.shape[axis]) - whole
+    near, far = (np.take(x, np.clip(index - extra, 0, x.shape[axis] - 1), axis) for extra in (0, 1))
+    return (1 - part) * near + part * far

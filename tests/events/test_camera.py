@@ -1,0 +1,112 @@
+"""The simulated camera: events where the log of the light crosses a pixel's threshold."""
+
+import numpy as np
+import pytest
+
+from pit_jax.events import Camera, integrate_by_time, read_aedat2, write_aedat2
+
+QUIET = {"noise": 0.0, "spread": 0.0}
+
+
+def picture(seed=0, side=12):
+    return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
+
+
+def test_the_same_seed_gives_the_same_recording_and_another_one_another():
+    camera = Camera(16, 16)
+    first, again, other = (camera.record(picture(), seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert len(first) != len(other) or not np.array_equal(first, other)
+
+
+def test_events_are_in_order_on_the_sensor_and_within_the_recording():
+    camera = Camera(16, 18, noise=50.0)
+    events = camera.record(picture(), seed=0)
+    assert (np.diff(events["t"]) >= 0).all()
+    assert events["t"].min() >= 0 and events["t"].max() < camera.duration == 300_000
+    assert events["x"].max() < 18 and events["y"].max() < 16 and set(events["p"]) == {0, 1}
+
+
+def test_a_scene_without_contrast_and_noise_is_silent():
+    black = np.zeros((4, 4), np.uint8)
+    assert len(Camera(8, 8, **QUIET).record(black, seed=0)) == 0
+    filled = np.full((8, 8), 200, np.uint8)  # Its border is repeated: nothing moves into view.
+    assert len(Camera(8, 8, **QUIET).record(filled, seed=0)) == 0
+
+
+def test_noise_alone_fires_at_its_rate():
+    camera = Camera(20, 20, spread=0.0, noise=100.0)
+    count = len(camera.record(np.zeros((2, 2), np.uint8), seed=0))
+    expected = 100 * 20 * 20 * 0.3
+    assert abs(count - expected) < 5 * expected**0.5
+
+
+@pytest.mark.parametrize("sample", [1_000, 5_000])
+def test_each_pixel_has_followed_the_log_of_its_light_to_within_one_threshold(sample):
+    """On minus off events times the threshold is the light's change, at every sample's end."""
+    camera = Camera(10, 10, sample=sample, **QUIET)
+    image = picture(side=10)
+    events = camera.record(image, seed=0)
+    scene = 0.1 + image / 255
+    for t in (100_000, 150_000, 200_000, 300_000):
+        change = np.zeros((10, 10))
+        before = events[events["t"] < t]
+        np.add.at(change, (before["y"], before["x"]), np.where(before["p"] == 1, 0.25, -0.25))
+        want = np.log(seen(scene, t)) - np.log(seen(scene, 0))
+        assert np.abs(change - want).max() < 0.25 + 1e-9
+    assert len(events) > 500
+
+
+def seen(scene, t):
+    """The scene moved by 4 pixels along the three saccades, by interpolation pixel by pixel."""
+    y, x = {
+        0: (-2.0, -2.0),
+        100_000: (2.0, 0.0),
+        150_000: (0.0, 1.0),
+        200_000: (-2.0, 2.0),
+        300_000: (-2.0, -2.0),
+    }[t]
+    assert y == int(y) and x == int(x)  # Whole pixels at these times.
+    rows = np.clip(np.arange(10) - int(y), 0, 9)
+    columns = np.clip(np.arange(10) - int(x), 0, 9)
+    return scene[np.ix_(rows, columns)]
+
+
+def test_a_bright_edge_fires_on_in_front_and_off_behind():
+    image = np.zeros((6, 6), np.uint8)
+    image[:, 2:4] = 255
+    camera = Camera(16, 16, **QUIET)
+    # The last saccade moves the image straight to the left.
+    last = integrate_by_time(camera.record(image, seed=0), 3, height=16, width=16)[2]
+    off, on = last[8, :, 0], last[8, :, 1]
+    assert on.sum() > 0 and off.sum() > 0
+    columns = np.arange(16)
+    assert (columns * on).sum() / on.sum() < (columns * off).sum() / off.sum()
+
+
+def test_a_recording_survives_a_file(tmp_path):
+    events = Camera(16, 16).record(picture(), seed=3)
+    write_aedat2(tmp_path / "digit.aedat", events)
+    assert np.array_equal(read_aedat2(tmp_path / "digit.aedat"), events)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"height": 0}, "height must be at least 1, got 0"),
+        ({"noise": -1.0}, "noise must be at least 0"),
+        ({"threshold": 0.1}, "over four times its spread, 0.03, .* got 0.1"),
+        ({"sample": 3_000}, "100000 µs, must be whole samples, 3000"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_an_error(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Camera(**{"height": 8, "width": 8} | fields)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 4), np.uint8), np.zeros((4, 4)), np.zeros((4, 4, 1), np.uint8)]
+)
+def test_an_image_that_does_not_fit_is_an_error_with_both_sizes(image):
+    with pytest.raises(ValueError, match="8 x 8 pixels takes uint8 images .h, w. up to that size"):
+        Camera(8, 8).record(image, seed=0)

@@ -1,0 +1,54 @@
+"""N-MNIST: MNIST filmed by a camera on a pan-tilt unit, 34x34 pixels, in 300 ms."""
+
+import os
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from pit_jax.events import read_atis
+from train.data.cache import cache_folder
+from train.data.dataset import DataNotFound, Dataset
+from train.data.recordings import Frames, Recording, frames_dataset
+from train.errors import UserError
+
+SENSOR = (34, 34)
+HOW = "Train.zip and Test.zip from https://www.garrickorchard.com/datasets/n-mnist"
+
+
+def n_mnist(
+    data_dir: str | os.PathLike[str] = "data",
+    *,
+    num_frames: int = 10,
+    split_by: str = "number",
+    cache_dir: str | None = None,
+) -> Dataset:
+    """Frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
+
+    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
+    `DataNotFound` where folders and archives are missing, `UserError` for damaged files.
+    """
+    root = Path(data_dir).absolute()
+    train, test = (_find(root, name) for name in ("Train", "Test"))
+    frames = Frames(num_frames, split_by, SENSOR, SENSOR)
+    cache = cache_folder(data_dir, cache_dir)
+    return frames_dataset("n_mnist", 10, train, test, read_atis, frames, cache)
+
+
+def _find(root: Path, split: str) -> list[Recording]:
+    places = []
+    for folder in (root / "NMNIST", root / "n_mnist", root):
+        archive = folder / f"{split}.zip"
+        places += [(folder / split, "folders 0 to 9 of .bin files"), (archive, "the same as a zip")]
+        if (folder / split).is_dir():
+            found = [(file, "") for file in (folder / split).glob("*/*.bin")]
+        elif archive.is_file():
+            try:
+                with zipfile.ZipFile(archive) as content:
+                    members = content.namelist()
+            except zipfile.BadZipFile as error:
+                raise UserError(f"{archive}: {error}; get {HOW}.") from error
+            found = [(archive, member) for member in members if member.endswith(".bin")]
+        else:
+            continue
+        named = sorted((PurePosixPath(member or file), file, member) for file, member in found)
+        return [Recording(int(n.parent.name), int(n.stem), f, m) for n, f, m in named]
+    raise DataNotFound("n_mnist", places, HOW)

@@ -1,0 +1,49 @@
+"""Which recordings are for testing, by the rules written down in train/data/splits."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from train.data.recordings import Recording
+from train.errors import UserError
+
+FOLDER = Path(__file__).parent / "splits"
+
+
+def in_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
+    """Whether each recording is for testing, by `rule` of `splits/NAME.json`.
+
+    A rule names a half-open range of numbers, or of ranks in the class. Raises `UserError` for an
+    unknown rule, and for one that leaves the training or the test set empty.
+    """
+    rules = json.loads((FOLDER / f"{name}.json").read_text())
+    if rule not in rules:
+        raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
+    first, end = rules[rule]["test"]
+    place = _ranks(recordings) if rules[rule]["by"].startswith("rank") else _numbers(recordings)
+    test = (place >= first) & (place < end)
+    if test.all() or not test.any():
+        raise UserError(
+            f"the split {rule!r} tests on {rules[rule]['by']} {first} to {end - 1}, which is "
+            f"{test.sum()} of the {len(test)} recordings found: files are missing, or choose "
+            f"another split: {', '.join(rules)}."
+        )
+    return test
+
+
+def _numbers(recordings: Sequence[Recording]) -> np.ndarray:
+    return np.array([recording.number for recording in recordings])
+
+
+def _ranks(recordings: Sequence[Recording]) -> np.ndarray:
+    """Each file's place among those of its class in lexicographic order."""
+    classes: dict[int, list[str]] = defaultdict(list)
+    for recording in recordings:
+        classes[recording.label].append(recording.name)
+    places = {
+        label: {n: i for i, n in enumerate(sorted(names))} for label, names in classes.items()
+    }
+    return np.array([places[recording.label][recording.name] for recording in recordings])
