@@ -8,6 +8,7 @@ and `var` `[C]` in `batch_stats`, so that one can take the place of another.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,7 +19,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.linear import Initializer
 
-Norm = Callable[..., nn.Module]
+Norm = Callable[..., Callable[[Array], Array]]
 
 # PyTorch's momentum 0.1 is Flax's 0.9.
 MOMENTUM = 0.9
@@ -98,6 +99,12 @@ class TEBN(nn.Module):
                 )
         p = self.param("p", nn.initializers.ones, (steps,), x.dtype)
         return p.reshape(1, steps, *(1,) * (x.ndim - 2))
+
+
+def no_norm(**fields: Any) -> Callable[[Array], Array]:
+    """Stands where a network has no norm: takes a norm's fields and gives back what comes in."""
+    del fields
+    return lambda x: x
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:

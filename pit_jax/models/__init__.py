@@ -6,9 +6,16 @@ from typing import Any
 
 import flax.linen as nn
 
-from pit_jax.models.resnet import PreActResNet, resnet8, resnet18
+from pit_jax.models.residual import ResNet
+from pit_jax.models.resnet import resnet8, resnet18, resnet19, resnet20, resnet34
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"resnet18": resnet18, "resnet8": resnet8}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": resnet8,
+    "resnet18": resnet18,
+    "resnet19": resnet19,
+    "resnet20": resnet20,
+    "resnet34": resnet34,
+}
 
 
 def create(
@@ -26,4 +33,4 @@ def create(
     return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
 
 
-__all__ = ["MODELS", "PreActResNet", "create"]
+__all__ = ["MODELS", "ResNet", "create"]

@@ -1,4 +1,4 @@
-"""Pre-activation residual networks for small images (Meng et al. 2022; Huang et al. 2024)."""
+"""Residual networks with the neuron before each convolution, or after it and after each sum."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +8,17 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
-from pit_jax.layers.linear import conv, dense, uniform_bias
-from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.encoding import repeat_over_time
+from pit_jax.layers.linear import Initializer, uniform_bias
+from pit_jax.layers.norm import Norm, batch_norm, no_norm
+from pit_jax.models.residual import (
+    Layers,
+    ResNet,
+    changes_shape,
+    image_stem,
+    mean_head,
+    projection,
+)
 
 
 class PreActBlock(nn.Module):
@@ -18,20 +26,18 @@ class PreActBlock(nn.Module):
 
     features: int
     stride: int
-    neuron: Callable[[], nn.Module]
-    norm: Norm
-    dropout: float
-    dtype: DTypeLike | None
+    layers: Layers
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T H W C"], train: bool) -> Float[Array, "B T h w c"]:
-        spikes = self.neuron()(self.norm(name="norm1")(x))
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T h w c"]:
+        layers = self.layers
+        spikes = layers.neuron()(layers.norm(name="norm1")(x))
         y = self.conv(3, self.stride, spikes, name="conv1")
-        y = self.neuron()(self.norm(name="norm2")(y))
-        # One mask for all steps of a sample, as SpikingJelly's.
-        y = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(y)
+        y = layers.neuron()(layers.norm(name="norm2")(y))
+        y = layers.dropout(self.dropout)(y)
         y = self.conv(3, 1, y, name="conv2")
-        if self.stride != 1 or spikes.shape[-1] != self.features:
+        if changes_shape(spikes, self.features, self.stride):
             spikes = self.conv(1, self.stride, spikes, name="shortcut")
         return y + spikes
 
@@ -39,54 +45,179 @@ class PreActBlock(nn.Module):
         self, size: int, stride: int, x: Float[Array, "B T H W C"], name: str
     ) -> Float[Array, "B T h w c"]:
         bias = uniform_bias(fan_in=x.shape[-1] * size * size)
-        return conv(self.features, size, stride, bias=bias, dtype=self.dtype, name=name)(x)
+        return self.layers.conv(self.features, size, stride, bias=bias, name=name)(x)
 
 
-class PreActResNet(nn.Module):
-    """Spiking pre-activation ResNet: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
-    `[B, T, num_classes]`.
+def plain_stem(
+    layers: Layers,
+    x: Float[Array, "B t H W C"],
+    width: int,
+    num_steps: int,
+    *,
+    stride: int,
+) -> Float[Array, "B T h w c"]:
+    """A 3x3 convolution without norm or neuron."""
+    return repeat_over_time(layers.conv(width, 3, stride, name="stem")(x), num_steps)
 
-    The stem is one convolution without norm or neuron; a stage halves the resolution, except the
-    first; the tail is norm, neuron, mean over space, dropout and a linear head at every step. With
-    `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
-    that of the computation; parameters are float32 (float64 under x64). Raises ValueError when the
-    input has another rank, number of steps or channels than the network.
-    """
 
-    num_classes: int
-    neuron: Callable[[], nn.Module]
-    num_steps: int = 1
-    stages: tuple[int, ...] = (2, 2, 2, 2)
-    width: int = 64
-    stem_stride: int = 1
-    dropout: float = 0.0
-    dtype: DTypeLike | None = None
+def preact_head(
+    layers: Layers, x: Float[Array, "B T H W C"], num_classes: int, *, dropout: float
+) -> Float[Array, "B T K"]:
+    """Norm, neuron, mean over space, dropout, linear."""
+    x = layers.neuron()(layers.norm(name="norm")(x))
+    x = layers.dropout(dropout)(jnp.mean(x, axis=(2, 3)))
+    return layers.dense(num_classes, name="head")(x)
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
-        norm = partial(batch_norm, use_running_average=not train, dtype=self.dtype)
-        x = with_time(x, self.num_steps)
-        if self.has_variable("params", "stem"):
-            check_channels(x, self.get_variable("params", "stem")["kernel"])
-        stem = conv(self.width, 3, self.stem_stride, dtype=self.dtype, name="stem")
-        x = repeat_over_time(stem(x), self.num_steps)
-        for stage, blocks in enumerate(self.stages):
-            for block in range(blocks):
-                x = PreActBlock(
-                    features=self.width * 2**stage,
-                    stride=2 if stage > 0 and block == 0 else 1,
-                    neuron=self.neuron,
-                    norm=norm,
-                    dropout=self.dropout,
-                    dtype=self.dtype,
-                    name=f"stage{stage + 1}_block{block + 1}",
-                )(x, train)
-        x = self.neuron()(norm(name="norm")(x))
-        x = jnp.mean(x, axis=(2, 3))
-        x = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(x)
-        return dense(self.num_classes, dtype=self.dtype, name="head")(x)
+
+def preact_resnet(
+    *,
+    num_classes: int,
+    neuron: Callable[[], nn.Module],
+    stages: tuple[int, ...],
+    width: int,
+    num_steps: int = 1,
+    stem_stride: int = 1,
+    dropout: float = 0.0,
+    norm: Norm = batch_norm,
+    dtype: DTypeLike | None = None,
+) -> ResNet:
+    """Pre-activation network for small images (Meng et al. 2022; Huang et al. 2024)."""
+    return ResNet(
+        num_classes=num_classes,
+        neuron=neuron,
+        stem=partial(plain_stem, stride=stem_stride),
+        block=partial(PreActBlock, dropout=dropout),
+        head=partial(preact_head, dropout=dropout),
+        stages=stages,
+        width=width,
+        num_steps=num_steps,
+        norm=norm,
+        dtype=dtype,
+    )
 
 
 # Sizes are data: the paper's ResNet18, and one block a stage for a laptop.
-resnet18 = partial(PreActResNet, stages=(2, 2, 2, 2), width=64)
-resnet8 = partial(PreActResNet, stages=(1, 1, 1), width=16)
+resnet18 = partial(preact_resnet, stages=(2, 2, 2, 2), width=64)
+resnet8 = partial(preact_resnet, stages=(1, 1, 1), width=16)
+
+
+class BasicBlock(nn.Module):
+    """conv, norm, neuron, conv, norm, plus the shortcut; then the second neuron.
+
+    `shortcut(layers, x, features, stride)` is that of a block which changes shape, `last_scale`
+    the start of the last norm's scale.
+    """
+
+    features: int
+    stride: int
+    layers: Layers
+    shortcut: Callable[..., Array] = projection
+    last_scale: Initializer = nn.initializers.ones
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T h w c"]:
+        layers = self.layers
+        y = layers.conv(self.features, 3, self.stride, name="conv1")(x)
+        y = layers.neuron()(layers.norm(name="norm1")(y))
+        y = layers.dropout(self.dropout)(y)
+        y = layers.conv(self.features, 3, name="conv2")(y)
+        y = layers.norm(scale_init=self.last_scale, name="norm2")(y)
+        if changes_shape(x, self.features, self.stride):
+            x = self.shortcut(layers, x, self.features, self.stride)
+        return layers.neuron()(y + x)
+
+
+def neuron_stem(
+    layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
+) -> Float[Array, "B T H W c"]:
+    """A 3x3 convolution, norm, neuron."""
+    x = layers.norm(name="stem_norm")(layers.conv(width, 3, name="stem")(x))
+    return layers.neuron()(repeat_over_time(x, num_steps))
+
+
+def hidden_head(
+    layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
+) -> Float[Array, "B T K"]:
+    """Mean over space, a hidden linear layer of half the width with its neuron, linear."""
+    x = jnp.mean(x, axis=(2, 3))
+    fan_in, hidden = x.shape[-1], x.shape[-1] // 2
+    x = layers.neuron()(layers.dense(hidden, bias=uniform_bias(fan_in), name="hidden")(x))
+    return layers.dense(num_classes, bias=uniform_bias(hidden), name="head")(x)
+
+
+# ResNet19 of tdBN (Zheng et al. 2021) with the head of TET (Deng et al. 2022).
+resnet19 = partial(
+    ResNet, stem=neuron_stem, block=BasicBlock, head=hidden_head, stages=(3, 3, 2), width=128
+)
+resnet34 = partial(
+    ResNet, stem=image_stem, block=BasicBlock, head=mean_head, stages=(3, 4, 6, 3), width=64
+)
+
+
+def triple_stem(
+    layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int, *, dropout: float
+) -> Float[Array, "B T h w c"]:
+    """Three times 3x3 convolution, norm, neuron, with dropout between; then an average-pool."""
+    x = neuron_stem(layers, x, width, num_steps)
+    for name in ("stem2", "stem3"):
+        x = layers.conv(width, 3, name=name)(layers.dropout(dropout)(x))
+        x = layers.neuron()(layers.norm(name=f"{name}_norm")(x))
+    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+
+
+def pooled_projection(
+    layers: Layers, x: Float[Array, "B T H W C"], features: int, stride: int
+) -> Float[Array, "B T h w c"]:
+    """`projection` that averages over space instead of leaving out; a last odd row is one too."""
+    window = (stride, stride)
+    x = nn.avg_pool(x, window, strides=window, padding="SAME", count_include_pad=False)
+    return projection(layers, x, features, stride=1)
+
+
+def flat_head(
+    layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
+) -> Float[Array, "B T K"]:
+    """Linear over all positions and channels, without bias."""
+    x = x.reshape(*x.shape[:2], -1)
+    start = nn.initializers.normal(0.01)
+    return layers.dense(num_classes, bias=None, kernel_init=start, name="head")(x)
+
+
+def resnet20(
+    *,
+    num_classes: int,
+    neuron: Callable[[], nn.Module],
+    stages: tuple[int, ...] = (2, 2, 2, 2),
+    width: int = 64,
+    num_steps: int = 1,
+    norm: Norm | None = None,
+    dropout: float | None = None,
+    dtype: DTypeLike | None = None,
+) -> ResNet:
+    """The widened ResNet20: without norm Diet-SNN's (Rathi and Roy 2021), with one that of Ternary
+    Spike and MPBN (Guo et al. 2024, 2023b).
+
+    The second averages before its shortcuts and its head, which has a bias, and the last scale of a
+    block starts at 0. `dropout` defaults to the publication's: 0.2 without norm, else 0.
+    """
+    block: Callable[..., nn.Module]
+    if norm is None:
+        norm, published_dropout, block, head = no_norm, 0.2, BasicBlock, flat_head
+    else:
+        zeros = nn.initializers.zeros
+        block = partial(BasicBlock, shortcut=pooled_projection, last_scale=zeros)
+        published_dropout, head = 0.0, mean_head
+    rate = published_dropout if dropout is None else dropout
+    return ResNet(
+        num_classes=num_classes,
+        neuron=neuron,
+        stem=partial(triple_stem, dropout=rate),
+        block=partial(block, dropout=rate),
+        head=head,
+        stages=stages,
+        width=width,
+        num_steps=num_steps,
+        norm=norm,
+        dtype=dtype,
+    )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from pit_jax.layers import batch_norm
+
 
 @dataclass(frozen=True)
 class Published:
@@ -23,7 +25,8 @@ class Published:
     kw: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return "-".join(map(str, (self.name, self.num_classes, *self.kw.values(), self.shape[0])))
+        options = (key if callable(value) else value for key, value in self.kw.items())
+        return "-".join(map(str, (self.name, self.num_classes, *options, self.shape[0])))
 
 
 def parameters(
@@ -60,5 +63,93 @@ PUBLISHED = [
         layers=17,
         channels=3_904,
         neurons=557_056,
+    ),
+    Published(
+        "resnet19",
+        (32, 32, 3),
+        10,
+        parameters(12_553_600, 0, 10_496, 512 * 256 + 256 * 10, 256 + 10),
+        layers=18,
+        channels=4_736,
+        neurons=1_442_048,
+        maps={
+            "stem_norm": (32, 32, 128),
+            "stage1_block3": (32, 32, 128),
+            "stage2_block3": (16, 16, 256),
+            "stage3_block2": (8, 8, 512),
+            "hidden": (256,),
+        },
+    ),
+    Published(
+        "resnet19",
+        (32, 32, 3),
+        100,
+        parameters(12_553_600, 0, 10_496, 512 * 256 + 256 * 100, 256 + 100),
+        layers=18,
+        channels=4_736,
+        neurons=1_442_048,
+    ),
+    Published(
+        "resnet20",
+        (32, 32, 3),
+        10,
+        parameters(11_232_960, 0, 0, 2_048 * 10, 0),
+        layers=19,
+        channels=4_032,
+        neurons=319_488,
+        maps={
+            "stem": (32, 32, 64),
+            "stem3": (32, 32, 64),
+            "stage1_block2": (16, 16, 64),
+            "stage2_block2": (8, 8, 128),
+            "stage3_block2": (4, 4, 256),
+            "stage4_block2": (2, 2, 512),
+        },
+    ),
+    Published(
+        "resnet20",
+        (32, 32, 3),
+        100,
+        parameters(11_232_960, 0, 0, 2_048 * 100, 0),
+        layers=19,
+        channels=4_032,
+        neurons=319_488,
+    ),
+    Published(
+        "resnet20",
+        (32, 32, 3),
+        10,
+        parameters(11_232_960, 0, 9_856, 512 * 10, 10),
+        layers=19,
+        channels=4_032,
+        neurons=319_488,
+        maps={"stage2_block1/shortcut": (8, 8, 128), "stage4_block2": (2, 2, 512)},
+        kw={"norm": batch_norm},
+    ),
+    Published(
+        "resnet20",
+        (32, 32, 3),
+        100,
+        parameters(11_232_960, 0, 9_856, 512 * 100, 100),
+        layers=19,
+        channels=4_032,
+        neurons=319_488,
+        kw={"norm": batch_norm},
+    ),
+    Published(
+        "resnet34",
+        (224, 224, 3),
+        1_000,
+        parameters(21_267_648, 0, 17_024, 512_000, 1_000),
+        layers=33,
+        channels=7_616,
+        neurons=3_562_496,
+        maps={
+            "stem_norm": (112, 112, 64),
+            "stage1_block3": (56, 56, 64),
+            "stage2_block4": (28, 28, 128),
+            "stage3_block6": (14, 14, 256),
+            "stage4_block3": (7, 7, 512),
+        },
     ),
 ]

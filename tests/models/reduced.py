@@ -27,7 +27,13 @@ def _bias_before_norm(path: tuple[str, ...]) -> bool:
     return path[-1] == "bias" and path[-2] in ("conv1", "conv2", "shortcut")
 
 
+# Stem and pool leave a quarter of the resolution, so the image is larger.
+_STRIDED = Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3))
+
 REDUCED = {
     "resnet8": Reduced({"width": 4}, cancelled=_bias_before_norm),
     "resnet18": Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm),
+    "resnet19": Reduced({"width": 4, "stages": (1, 1)}),
+    "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}),
+    "resnet34": _STRIDED,
 }

@@ -31,3 +31,22 @@ def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
     assert sum(int(np.prod(count.shape)) for count in counts.values()) == row.neurons
     outputs = by_layer(variables["intermediates"], "__call__")
     assert {name: outputs[name].shape[2:] for name in row.maps} == row.maps
+
+
+TOTALS = {
+    "resnet18-10-32": 11_176_906,
+    "resnet18-100-32": 11_223_076,
+    "resnet19-10-32": 12_697_994,
+    "resnet19-100-32": 12_721_124,
+    "resnet20-10-32": 11_253_440,
+    "resnet20-100-32": 11_437_760,
+    "resnet20-10-norm-32": 11_247_946,
+    "resnet20-100-norm-32": 11_294_116,
+    "resnet34-1000-224": 21_797_672,
+}
+
+
+@pytest.mark.parametrize("row", TOTALS)
+def test_the_kinds_of_parameters_sum_to_the_published_total(row):
+    rows = {str(published): published for published in PUBLISHED}
+    assert sum(rows[row].parameters.values()) == TOTALS[row]

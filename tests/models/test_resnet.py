@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pit_jax.models import MODELS, PreActResNet, create
+from pit_jax.models import MODELS, create
 from pit_jax.models.count import parameters_by_kind
+from pit_jax.models.residual import Layers
 from pit_jax.models.resnet import PreActBlock
 from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
 from tests.helpers import by_layer, equations, integers, jit_once
 from tests.models.helpers import KEY, shapes
+from tests.models.reduced import REDUCED
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 4])
@@ -51,12 +53,21 @@ def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
     assert outputs["head"] == (3, 2, 10)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["resnet18", "resnet8"])
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
 def test_images_and_frames_give_logits_for_every_step_with_any_neuron(name, neuron):
     model = create(name, num_classes=7, neuron=neuron, num_steps=4)
     assert shapes(model, (3, 16, 16, 3), train=True)[0].shape == (3, 4, 7)
     assert shapes(model, (3, 4, 16, 16, 2), train=True)[0].shape == (3, 4, 7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_takes_images_and_frames_and_gives_logits_for_every_step(name):
+    row = REDUCED[name]
+    model = create(name, num_classes=7, neuron=PIT, num_steps=4, **row.kw)
+    size = row.shape[:2]
+    assert shapes(model, (3, *size, 3), train=True)[0].shape == (3, 4, 7)
+    assert shapes(model, (3, 4, *size, 2), train=True)[0].shape == (3, 4, 7)
 
 
 def test_computing_in_bfloat16_keeps_parameters_and_statistics_in_float32():
@@ -103,8 +114,8 @@ def test_another_number_of_channels_is_an_error_with_both_numbers():
 
 
 def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
-    with pytest.raises(ValueError, match="did you mean 'resnet18'.*known: .*resnet18, resnet8"):
-        create("resnet1", num_classes=5, neuron=PIT)
+    with pytest.raises(ValueError, match="did you mean 'resnet8'.*known: .*resnet18, resnet19"):
+        create("resnet81", num_classes=5, neuron=PIT)
     with pytest.raises(ValueError, match="no network 'mlp'; known: "):
         create("mlp", num_classes=5, neuron=PIT)
 
@@ -147,7 +158,7 @@ def test_no_convolution_runs_inside_the_loop_over_time():
 
 
 def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
-    model = PreActResNet(num_classes=5, neuron=PIT, num_steps=2, stages=(1,), width=6)
+    model = create("resnet8", num_classes=5, neuron=PIT, num_steps=2, stages=(1,), width=6)
     frames = (
         np.random.default_rng(0).normal(size=(3, 2, 8, 8, 2))
         + np.array([0, 3])[:, None, None, None]
@@ -177,20 +188,21 @@ def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("stages", [(), (2, 0), (1, -1)])
+def test_stages_without_blocks_are_an_error_that_says_what_stages_are(stages):
+    with pytest.raises(ValueError, match=r"numbers of blocks, one or more .*got \("):
+        create("resnet8", num_classes=5, neuron=PIT, stages=stages)
+
+
 def block(features, stride):
-    return PreActBlock(
-        features=features,
-        stride=stride,
-        neuron=partial(ILIF, levels=4),
-        norm=partial(nn.BatchNorm, use_running_average=True, epsilon=0),
-        dropout=0.0,
-        dtype=None,
-    )
+    norm = partial(nn.BatchNorm, epsilon=0)
+    layers = Layers.bind(partial(ILIF, levels=4), norm, dtype=None, train=False)
+    return PreActBlock(features=features, stride=stride, layers=layers)
 
 
 def with_a_silent_branch(block, x):
     """Variables whose conv2 gives 0, so the block's output is what its shortcut carries."""
-    variables = jit_once(partial(block.init, train=False))(KEY, x)
+    variables = jit_once(block.init)(KEY, x)
     variables["params"]["conv2"] = jax.tree.map(jnp.zeros_like, variables["params"]["conv2"])
     return variables
 
@@ -199,7 +211,7 @@ def test_the_identity_shortcut_carries_the_spikes_and_not_the_input():
     x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
     variables = with_a_silent_branch(block(3, 1), x)
     assert "shortcut" not in variables["params"]
-    y = block(3, 1).apply(variables, jnp.asarray(x), False)
+    y = block(3, 1).apply(variables, jnp.asarray(x))
     np.testing.assert_array_equal(y, integers(x, 4))  # Norms start as the identity.
 
 
@@ -207,7 +219,7 @@ def test_the_branch_is_added_to_the_spikes():
     x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
     variables = with_a_silent_branch(block(3, 1), x)
     variables["params"]["conv2"]["bias"] = jnp.array([1.0, 2.0, -4.0])
-    y = block(3, 1).apply(variables, jnp.asarray(x), False)
+    y = block(3, 1).apply(variables, jnp.asarray(x))
     np.testing.assert_array_equal(y, integers(x, 4) + np.array([1, 2, -4], np.float32))
 
 
@@ -217,14 +229,14 @@ def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(strid
     variables = with_a_silent_branch(block(features, stride), x)
     shortcut = variables["params"]["shortcut"]
     assert shortcut["kernel"].shape == (1, 1, 3, features)
-    y = block(features, stride).apply(variables, jnp.asarray(x), False)
+    y = block(features, stride).apply(variables, jnp.asarray(x))
     spikes = integers(x, 4)[:, :, ::stride, ::stride].astype(np.float64)
     want = spikes @ np.asarray(shortcut["kernel"][0, 0], np.float64) + shortcut["bias"]
     np.testing.assert_allclose(y, want, rtol=0, atol=1e-5)
 
 
 def test_a_strided_convolution_pads_both_sides_by_one():
-    model = PreActResNet(num_classes=2, neuron=ILIF, stages=(), width=1, stem_stride=2)
+    model = create("resnet8", num_classes=2, neuron=ILIF, stages=(1,), width=1, stem_stride=2)
     x = np.random.default_rng(0).normal(size=(1, 6, 6, 1)).astype(np.float32)
     variables = model.init(KEY, jnp.asarray(x))
     corner = jnp.zeros((3, 3, 1, 1)).at[0, 0].set(1)  # Reads the pixel up and left.

@@ -1,0 +1,130 @@
+"""What every residual network shares: stem, stages of blocks, head; each of them is passed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
+from pit_jax.layers.linear import Initializer, conv, dense, uniform_bias
+from pit_jax.layers.norm import Norm, batch_norm
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What stem, blocks and head of one network are made of.
+
+    `neuron()` and `norm(name=...)` make modules; `conv` and `dense` are those of
+    `pit_jax.layers.linear` in the network's dtype; `dropout(rate)` draws one mask for all steps of
+    a sample, as SpikingJelly's. Norm and dropout know whether the network trains.
+    """
+
+    neuron: Callable[[], nn.Module]
+    norm: Norm
+    conv: Callable[..., nn.Conv]
+    dense: Callable[..., nn.Dense]
+    dropout: Callable[[float], nn.Module]
+
+    @classmethod
+    def bind(
+        cls, neuron: Callable[[], nn.Module], norm: Norm, dtype: DTypeLike | None, train: bool
+    ) -> "Layers":
+        return cls(
+            neuron=neuron,
+            norm=partial(norm, use_running_average=not train, dtype=dtype),
+            conv=partial(conv, dtype=dtype),
+            dense=partial(dense, dtype=dtype),
+            dropout=partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train),
+        )
+
+
+class ResNet(nn.Module):
+    """Spiking residual network: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
+    `[B, T, num_classes]`.
+
+    `stem(layers, x, width, num_steps)` turns an image, given as one step, or frames into T steps;
+    what it computes before the first neuron it computes once per image. Stage i of `stages` has
+    that many blocks, `block(features=width * 2**i, stride=..., layers=...)`, whose first has stride
+    2, in stage 0 `first_stride`. `head(layers, x, num_classes)` gives the logits of every step.
+    Parameters are float32 (float64 under x64) whatever the `dtype` of the computation. Raises
+    ValueError when a stage has no block or there is none, and when the input has another rank,
+    number of steps or channels than the network.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    stem: Callable[..., Array]
+    block: Callable[..., nn.Module]
+    head: Callable[..., Array]
+    stages: tuple[int, ...]
+    width: int
+    num_steps: int = 1
+    first_stride: int = 1
+    norm: Norm = batch_norm
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.stages, default=0) < 1:
+            raise ValueError(
+                f"stages are numbers of blocks, one or more of at least 1, got {self.stages}; "
+                "(2, 2, 2, 2) is ResNet18."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        layers = Layers.bind(self.neuron, self.norm, self.dtype, train)
+        x = with_time(x, self.num_steps)
+        if self.has_variable("params", "stem"):
+            check_channels(x, self.get_variable("params", "stem")["kernel"])
+        x = self.stem(layers, x, self.width, self.num_steps)
+        for stage, blocks in enumerate(self.stages):
+            for block in range(blocks):
+                first = self.first_stride if stage == 0 else 2
+                x = self.block(
+                    features=self.width * 2**stage,
+                    stride=first if block == 0 else 1,
+                    layers=layers,
+                    name=f"stage{stage + 1}_block{block + 1}",
+                )(x)
+        return self.head(layers, x, self.num_classes)
+
+
+def image_stem(
+    layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
+) -> Float[Array, "B T h w c"]:
+    """ImageNet's: 7x7 convolution of stride 2, norm, neuron, then a max-pool of the spikes."""
+    x = layers.conv(width, 7, 2, name="stem")(x)
+    x = repeat_over_time(layers.norm(name="stem_norm")(x), num_steps)
+    # Flax takes explicit padding with one batch axis only, so time is an axis of the window.
+    pad = ((0, 0), (1, 1), (1, 1))
+    return nn.max_pool(layers.neuron()(x), (1, 3, 3), strides=(1, 2, 2), padding=pad)
+
+
+def projection(
+    layers: Layers,
+    x: Float[Array, "B T H W C"],
+    features: int,
+    stride: int,
+    scale_init: Initializer = nn.initializers.ones,
+) -> Float[Array, "B T h w c"]:
+    """The shortcut of a block that changes shape: 1x1 convolution and norm."""
+    x = layers.conv(features, 1, stride, name="shortcut")(x)
+    return layers.norm(scale_init=scale_init, name="shortcut_norm")(x)
+
+
+def changes_shape(x: Float[Array, "B T H W C"], features: int, stride: int) -> bool:
+    """Whether a block's output has another resolution or number of channels than its input."""
+    return stride != 1 or x.shape[-1] != features
+
+
+def mean_head(
+    layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
+) -> Float[Array, "B T K"]:
+    """Mean over space, then linear with PyTorch's starts."""
+    x = jnp.mean(x, axis=(2, 3))
+    return layers.dense(num_classes, bias=uniform_bias(x.shape[-1]), name="head")(x)

@@ -1,0 +1,153 @@
+"""ResNet19, ResNet20 and ResNet34, whose neurons stand after the sums: layers, starts, dropout."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.layers import batch_norm
+from pit_jax.layers.norm import no_norm
+from pit_jax.models import create
+from pit_jax.models.residual import Layers
+from pit_jax.models.resnet import pooled_projection
+from pit_jax.neurons import ILIF, LIF, ReLU
+from tests.helpers import by_layer, jit_once
+from tests.models.helpers import KEY, shapes, trained_logits
+from tests.models.reference import avg_pool, conv, conv_norm, dense, fire, max_pool, mean_dense
+
+STEPS = 2
+
+
+def small(name, **kw):
+    return create(name, num_classes=5, neuron=ILIF, num_steps=STEPS, width=4, stages=(1, 1), **kw)
+
+
+def image(size):
+    return np.random.default_rng(0).normal(size=(3, size, size, 3))
+
+
+def repeated(x):
+    return np.repeat(x[:, None], STEPS, axis=1)
+
+
+def basic_block(p, x, stride):
+    y = fire(conv_norm(x, p["conv1"], p["norm1"], stride))
+    y = conv_norm(y, p["conv2"], p["norm2"])
+    if "shortcut" in p:
+        x = conv_norm(x, p["shortcut"], p["shortcut_norm"], stride)
+    return fire(y + x)
+
+
+def test_resnet19_computes_what_tdbns_network_with_tets_head_does(x64):
+    logits, p = trained_logits(small("resnet19"), image(8))
+    x = fire(conv_norm(repeated(image(8)), p["stem"], p["stem_norm"]))
+    assert "shortcut" not in p["stage1_block1"] and "shortcut" in p["stage2_block1"]
+    x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
+    x = fire(mean_dense(x, p["hidden"]))
+    np.testing.assert_allclose(logits, dense(x, p["head"]), rtol=0, atol=1e-9)
+
+
+def test_resnet34_computes_what_imagenets_resnet_with_neurons_does(x64):
+    logits, p = trained_logits(small("resnet34"), image(16))
+    x = max_pool(fire(conv_norm(repeated(image(16)), p["stem"], p["stem_norm"], 2)))
+    x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
+    np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
+
+
+def test_resnet20_without_norm_computes_what_diet_snns_does(x64):
+    logits, p = trained_logits(small("resnet20", dropout=0.0), image(8))
+
+    def block(p, x, stride):
+        y = conv(fire(conv(x, p["conv1"], stride)), p["conv2"])
+        return fire(y + (conv(x, p["shortcut"], stride) if "shortcut" in p else x))
+
+    x = repeated(image(8))
+    for name in ("stem", "stem2", "stem3"):
+        x = fire(conv(x, p[name]))
+    x = block(p["stage2_block1"], block(p["stage1_block1"], avg_pool(x), 1), 2)
+    assert p["head"].keys() == {"kernel"}
+    x = x.reshape(3, STEPS, 2 * 2 * 8)
+    np.testing.assert_allclose(logits, dense(x, p["head"]), rtol=0, atol=1e-9)
+
+
+def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
+    logits, p = trained_logits(small("resnet20", norm=batch_norm), image(8))
+
+    def block(p, x, stride):
+        y = fire(conv_norm(x, p["conv1"], p["norm1"], stride))
+        y = conv_norm(y, p["conv2"], p["norm2"])
+        if "shortcut" in p:
+            x = conv_norm(avg_pool(x), p["shortcut"], p["shortcut_norm"])
+        return fire(y + x)
+
+    x = repeated(image(8))
+    for name in ("stem", "stem2", "stem3"):
+        x = fire(conv_norm(x, p[name], p[f"{name}_norm"]))
+    x = block(p["stage2_block1"], block(p["stage1_block1"], avg_pool(x), 1), 2)
+    np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name, kw, start", [("resnet20", {"norm": batch_norm}, 0), ("resnet34", {}, 1)]
+)
+def test_the_last_scale_of_a_block_starts_at_0_only_in_resnet20_with_norm(name, kw, start):
+    params = jit_once(small(name, **kw).init)(KEY, jnp.asarray(image(8)))["params"]
+    for block in ("stage1_block1", "stage2_block1"):
+        assert (params[block]["norm1"]["scale"] == 1).all()
+        assert (params[block]["norm2"]["scale"] == start).all()
+    assert (params["stage2_block1"]["shortcut_norm"]["scale"] == 1).all()
+
+
+def test_resnet20_without_norm_has_only_kernels():
+    _, variables = shapes(small("resnet20"), (3, 8, 8, 3))
+    paths = jax.tree_util.tree_leaves_with_path(variables["params"])
+    assert {path[-1].key for path, _ in paths} == {"kernel"}
+    assert "batch_stats" not in variables
+
+
+def dropped(model):
+    """Each layer's outputs in training under two keys of dropout."""
+    run = jit_once(partial(model.apply, train=True, mutable=True, capture_intermediates=True))
+    x = jnp.asarray(image(8))
+    variables = jit_once(model.init)(KEY, x)
+    runs = [run(variables, x, rngs={"dropout": jax.random.key(seed)})[1] for seed in (1, 2)]
+    return [by_layer(new["intermediates"], "__call__") for new in runs]
+
+
+def test_resnet20_drops_a_fifth_of_the_spikes_at_all_steps_alike_only_without_norm():
+    positive = partial(create, "resnet20", num_classes=5, neuron=ReLU, num_steps=STEPS)
+    one, other = dropped(positive(width=16, stages=(1,)))
+    # Two in the stem and one in the block.
+    assert sum("Dropout" in name for name in one) == 3
+    spikes, kept = np.asarray(one["ReLU_0"]), np.asarray(one["Dropout_0"])
+    silenced = (kept == 0) & (spikes > 0)
+    assert silenced.sum() / (spikes > 0).sum() == pytest.approx(0.2, abs=0.03)
+    np.testing.assert_array_equal(silenced[:, 0], silenced[:, 1])
+    assert (kept != np.asarray(other["Dropout_0"])).any()
+
+    one, other = dropped(positive(width=16, stages=(1,), norm=batch_norm))
+    np.testing.assert_array_equal(one["head"], other["head"])
+
+
+class PooledShortcut(nn.Module):
+    """Without norm, to one channel."""
+
+    @nn.compact
+    def __call__(self, x):
+        layers = Layers.bind(LIF, no_norm, dtype=None, train=False)
+        return pooled_projection(layers, x, features=1, stride=2)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_pooled_shortcut_averages_what_there_is_at_an_odd_border(size):
+    x = np.arange(2.0 * size * size, dtype=np.float32).reshape(1, 2, size, size, 1)
+    params = {"shortcut": {"kernel": jnp.ones((1, 1, 1, 1))}}
+    y = PooledShortcut().apply({"params": params}, jnp.asarray(x))
+    corners = range(0, size, 2)
+    want = [
+        [[frame[i : i + 2, j : j + 2].mean() for j in corners] for i in corners] for frame in x[0]
+    ]
+    np.testing.assert_allclose(y[0, ..., 0], want, rtol=1e-6)
