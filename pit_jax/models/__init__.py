@@ -8,6 +8,13 @@ import flax.linen as nn
 
 from pit_jax.models.residual import ResNet
 from pit_jax.models.resnet import resnet8, resnet18, resnet19, resnet20, resnet34
+from pit_jax.models.sew_resnet import (
+    sew_resnet18,
+    sew_resnet34,
+    sew_resnet50,
+    sew_resnet101,
+    sew_resnet152,
+)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": resnet8,
@@ -15,6 +22,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet19": resnet19,
     "resnet20": resnet20,
     "resnet34": resnet34,
+    "sew_resnet18": sew_resnet18,
+    "sew_resnet34": sew_resnet34,
+    "sew_resnet50": sew_resnet50,
+    "sew_resnet101": sew_resnet101,
+    "sew_resnet152": sew_resnet152,
 }
 
 

@@ -36,4 +36,9 @@ REDUCED = {
     "resnet19": Reduced({"width": 4, "stages": (1, 1)}),
     "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}),
     "resnet34": _STRIDED,
+    "sew_resnet18": _STRIDED,
+    "sew_resnet34": _STRIDED,
+    "sew_resnet50": _STRIDED,
+    "sew_resnet101": _STRIDED,
+    "sew_resnet152": _STRIDED,
 }

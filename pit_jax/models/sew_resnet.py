@@ -1,0 +1,131 @@
+"""SEW ResNet: residual blocks that join two streams of spikes (Fang et al. 2021a)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.models.residual import (
+    Layers,
+    ResNet,
+    changes_shape,
+    image_stem,
+    mean_head,
+    projection,
+)
+
+Join = Callable[[Array, Array], Array]
+
+
+def add(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """The sum: integers that grow by at most one stream with every block."""
+    return shortcut + branch
+
+
+def conjunction(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """AND of binary spikes: 1 where both fire."""
+    return shortcut * branch
+
+
+def iand(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """IAND of binary spikes: the shortcut's where the branch is silent."""
+    return shortcut * (1 - branch)
+
+
+JOINS: dict[str, Join] = {"add": add, "and": conjunction, "iand": iand}
+
+
+class SEWBlock(nn.Module):
+    """Twice conv, norm, neuron; then joined with the shortcut, spikes with spikes.
+
+    A block that changes shape has a projection with its own neuron, `downsample_neuron()`.
+    """
+
+    features: int
+    stride: int
+    layers: Layers
+    join: Join
+    downsample_neuron: Callable[[], nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T h w c"]:
+        layers = self.layers
+        y = layers.conv(self.features, 3, self.stride, name="conv1")(x)
+        y = layers.neuron()(layers.norm(name="norm1")(y))
+        y = layers.conv(self.features, 3, name="conv2")(y)
+        y = layers.neuron()(layers.norm(name="norm2")(y))
+        if changes_shape(x, self.features, self.stride):
+            x = self.downsample_neuron()(projection(layers, x, self.features, self.stride))
+        return self.join(x, y)
+
+
+class SEWBottleneck(nn.Module):
+    """`SEWBlock` of three convolutions, 1x1, 3x3 and 1x1, the last to four times `features`."""
+
+    features: int
+    stride: int
+    layers: Layers
+    join: Join
+    downsample_neuron: Callable[[], nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T h w c"]:
+        layers, wide = self.layers, 4 * self.features
+        y = layers.conv(self.features, 1, name="conv1")(x)
+        y = layers.neuron()(layers.norm(name="norm1")(y))
+        y = layers.conv(self.features, 3, self.stride, name="conv2")(y)
+        y = layers.neuron()(layers.norm(name="norm2")(y))
+        y = layers.conv(wide, 1, name="conv3")(y)
+        y = layers.neuron()(layers.norm(name="norm3")(y))
+        if changes_shape(x, wide, self.stride):
+            x = self.downsample_neuron()(projection(layers, x, wide, self.stride))
+        return self.join(x, y)
+
+
+def sew_resnet(
+    *,
+    num_classes: int,
+    neuron: Callable[[], nn.Module],
+    stages: tuple[int, ...],
+    block: Callable[..., nn.Module] = SEWBlock,
+    width: int = 64,
+    num_steps: int = 1,
+    join: Join | str = add,
+    downsample_neuron: Callable[[], nn.Module] | None = None,
+    norm: Norm = batch_norm,
+    dtype: DTypeLike | None = None,
+) -> ResNet:
+    """SEW ResNet whose blocks end in `join(shortcut, branch)`, a function or its name in `JOINS`.
+
+    `downsample_neuron` follows the projections; it defaults to `neuron`. Raises ValueError for an
+    unknown name.
+    """
+    if isinstance(join, str):
+        if join not in JOINS:
+            raise ValueError(
+                f"there is no join {join!r}; it can be {', '.join(JOINS)}, or a function of "
+                "(shortcut, branch)."
+            )
+        join = JOINS[join]
+    return ResNet(
+        num_classes=num_classes,
+        neuron=neuron,
+        stem=image_stem,
+        block=partial(block, join=join, downsample_neuron=downsample_neuron or neuron),
+        head=mean_head,
+        stages=stages,
+        width=width,
+        num_steps=num_steps,
+        norm=norm,
+        dtype=dtype,
+    )
+
+
+sew_resnet18 = partial(sew_resnet, stages=(2, 2, 2, 2))
+sew_resnet34 = partial(sew_resnet, stages=(3, 4, 6, 3))
+sew_resnet50 = partial(sew_resnet, stages=(3, 4, 6, 3), block=SEWBottleneck)
+sew_resnet101 = partial(sew_resnet, stages=(3, 4, 23, 3), block=SEWBottleneck)
+sew_resnet152 = partial(sew_resnet, stages=(3, 8, 36, 3), block=SEWBottleneck)

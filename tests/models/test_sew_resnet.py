@@ -1,0 +1,138 @@
+"""SEW ResNets: joins, where the neurons stand, and whole networks against NumPy."""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.models import create
+from pit_jax.models.count import parameters_by_kind
+from pit_jax.models.sew_resnet import JOINS, add, conjunction, iand
+from pit_jax.neurons import IF, ILIF, RealSpike
+from tests.helpers import by_layer, jit_once
+from tests.models.helpers import KEY, shapes, trained_logits
+from tests.models.reference import conv_norm, fire, max_pool, mean_dense
+
+IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
+
+
+def small(name, neuron=ILIF, stages=(1, 1), **kw):
+    return create(name, num_classes=5, neuron=neuron, width=4, stages=stages, **kw)
+
+
+@pytest.mark.parametrize(
+    "join, table", [(add, [0, 1, 1, 2]), (conjunction, [0, 0, 0, 1]), (iand, [0, 0, 1, 0])]
+)
+def test_a_join_of_binary_spikes_has_its_truth_table(join, table):
+    shortcut, branch = jnp.array([0.0, 0, 1, 1]), jnp.array([0.0, 1, 0, 1])
+    np.testing.assert_array_equal(join(shortcut, branch), table)
+
+
+def basic_block(p, x, stride, join):
+    y = fire(conv_norm(x, p["conv1"], p["norm1"], stride))
+    y = fire(conv_norm(y, p["conv2"], p["norm2"]))
+    if "shortcut" in p:
+        x = fire(conv_norm(x, p["shortcut"], p["shortcut_norm"], stride))
+    return join(x, y)
+
+
+def bottleneck(p, x, stride, join):
+    y = fire(conv_norm(x, p["conv1"], p["norm1"]))
+    y = fire(conv_norm(y, p["conv2"], p["norm2"], stride))
+    y = fire(conv_norm(y, p["conv3"], p["norm3"]))
+    if "shortcut" in p:
+        x = fire(conv_norm(x, p["shortcut"], p["shortcut_norm"], stride))
+    return join(x, y)
+
+
+@pytest.mark.parametrize(
+    "name, block, join, reference",
+    [
+        ("sew_resnet18", basic_block, "add", lambda x, y: x + y),
+        ("sew_resnet18", basic_block, "iand", lambda x, y: x - x * y),
+        ("sew_resnet50", bottleneck, "add", lambda x, y: x + y),
+    ],
+    ids=["basic blocks, add", "basic blocks, iand", "bottlenecks, add"],
+)
+def test_a_network_computes_what_its_layers_in_numpy_do(x64, name, block, join, reference):
+    logits, p = trained_logits(small(name, num_steps=2, join=join), IMAGE)
+    x = np.repeat(IMAGE[:, None], 2, axis=1)
+    x = max_pool(fire(conv_norm(x, p["stem"], p["stem_norm"], 2)))
+    x = block(p["stage1_block1"], x, 1, reference)
+    x = block(p["stage2_block1"], x, 2, reference)
+    np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
+
+
+def test_only_a_block_that_changes_shape_has_a_projection():
+    blocks = {"stage1_block1", "stage1_block2", "stage2_block1", "stage2_block2"}
+    for name, want in [
+        ("sew_resnet18", {"stage2_block1"}),
+        ("sew_resnet50", {"stage1_block1", "stage2_block1"}),
+    ]:
+        params = shapes(small(name, stages=(2, 2)), (1, 16, 16, 3))[1]["params"]
+        assert {block for block in blocks if "shortcut" in params[block]} == want
+
+
+def block_outputs(join):
+    """What the four blocks of a small network send, from binary spikes, block by block."""
+    model = small("sew_resnet18", IF, stages=(2, 2), num_steps=2, join=join)
+    variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
+    run = partial(model.apply, train=True, mutable=True, capture_intermediates=True)
+    _, new = jit_once(run)(variables, 4 * IMAGE)
+    outputs = by_layer(new["intermediates"], "__call__")
+    return [np.asarray(outputs[f"stage{s}_block{b}"]) for s in (1, 2) for b in (1, 2)]
+
+
+def test_add_sends_integers_that_grow_by_at_most_one_with_each_block_of_a_stage():
+    # Stage 1 starts from the stem's spikes, stage 2 from those of its projection.
+    for spikes, streams in zip(block_outputs("add"), (2, 3, 2, 3), strict=True):
+        assert set(np.unique(spikes)) == set(range(streams + 1))
+
+
+@pytest.mark.parametrize("join", ["and", "iand"])
+def test_and_and_iand_send_binary_spikes(join):
+    outputs = block_outputs(join)
+    assert all(set(np.unique(spikes)) <= {0, 1} for spikes in outputs)
+    assert np.unique(outputs[0]).size == 2
+
+
+def test_a_join_is_a_function_or_its_name():
+    for name, join in JOINS.items():
+        of_name, of_function = (small("sew_resnet18", join=given) for given in (name, join))
+        assert of_name.block.keywords == of_function.block.keywords
+
+
+def test_an_unknown_join_is_an_error_that_names_those_there_are():
+    with pytest.raises(ValueError, match="no join 'xor'; it can be add, and, iand, or a function"):
+        small("sew_resnet18", join="xor")
+
+
+@pytest.mark.parametrize(
+    "name, total", [("sew_resnet18", 11_693_416), ("sew_resnet34", 21_805_288)]
+)
+def test_real_spikes_amplitudes_are_on_all_neurons_but_those_of_projections(name, total):
+    model = create(name, num_classes=1000, neuron=RealSpike, downsample_neuron=IF)
+    _, variables = shapes(model, (1, 224, 224, 3))
+    assert parameters_by_kind(variables["params"]).total() == total
+
+
+@pytest.mark.parametrize("name", ["sew_resnet18", "sew_resnet50"])
+def test_the_downsample_neuron_stands_after_projections_and_nowhere_else(name):
+    model = small(name, stages=(1, 2), downsample_neuron=IF)
+    _, variables = shapes(model, (1, 16, 16, 3))
+    layers = by_layer(variables["intermediates"], "count")
+    projections = {
+        f"{block}/IF_0" for block, layer in variables["params"].items() if "shortcut" in layer
+    }
+    assert projections
+    assert {layer for layer in layers if layer.split("/")[-1].startswith("IF")} == projections
+
+
+def test_the_stem_runs_once_on_an_image_and_its_neuron_and_pool_at_every_step():
+    model = small("sew_resnet18", num_steps=4)
+    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    outputs = {k: v.shape for k, v in by_layer(variables["intermediates"], "__call__").items()}
+    assert outputs["stem"] == outputs["stem_norm"] == (3, 1, 8, 8, 4)
+    assert outputs["ILIF_0"] == (3, 4, 8, 8, 4)
+    assert outputs["stage1_block1"] == (3, 4, 4, 4, 4)
