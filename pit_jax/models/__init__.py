@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from pit_jax.models.ms_resnet import ms_resnet18, ms_resnet34
 from pit_jax.models.residual import ResNet
 from pit_jax.models.resnet import resnet8, resnet18, resnet19, resnet20, resnet34
 from pit_jax.models.sew_resnet import (
@@ -27,6 +28,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "sew_resnet50": sew_resnet50,
     "sew_resnet101": sew_resnet101,
     "sew_resnet152": sew_resnet152,
+    "ms_resnet18": ms_resnet18,
+    "ms_resnet34": ms_resnet34,
 }
 
 

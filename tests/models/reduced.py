@@ -41,4 +41,6 @@ REDUCED = {
     "sew_resnet50": _STRIDED,
     "sew_resnet101": _STRIDED,
     "sew_resnet152": _STRIDED,
+    "ms_resnet18": _STRIDED,
+    "ms_resnet34": _STRIDED,
 }

@@ -1,0 +1,53 @@
+"""MS-ResNet: shortcuts that carry currents past the neurons (Hu et al. 2024)."""
+
+from functools import partial
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from pit_jax.layers.encoding import repeat_over_time
+from pit_jax.models.residual import Layers, ResNet, changes_shape, mean_head, projection
+
+# A norm's scale starts at the authors' threshold, 1/2, and at 0 where a branch ends.
+half = nn.initializers.constant(0.5)
+
+
+class MSBlock(nn.Module):
+    """neuron, conv, norm, neuron, conv, norm, plus the shortcut; the sum is a current."""
+
+    features: int
+    stride: int
+    layers: Layers
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T h w c"]:
+        layers = self.layers
+        y = layers.conv(self.features, 3, self.stride, name="conv1")(layers.neuron()(x))
+        y = layers.norm(scale_init=half, name="norm1")(y)
+        y = layers.conv(self.features, 3, name="conv2")(layers.neuron()(y))
+        y = layers.norm(scale_init=nn.initializers.zeros, name="norm2")(y)
+        if changes_shape(x, self.features, self.stride):
+            x = projection(layers, x, self.features, self.stride, scale_init=half)
+        return y + x
+
+
+def current_stem(
+    layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
+) -> Float[Array, "B T h w c"]:
+    """A 7x7 convolution of stride 2 and norm, without neuron or pool."""
+    x = layers.conv(width, 7, 2, name="stem")(x)
+    return repeat_over_time(layers.norm(scale_init=half, name="stem_norm")(x), num_steps)
+
+
+def neuron_head(
+    layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
+) -> Float[Array, "B T K"]:
+    """Neuron, mean over space, linear."""
+    return mean_head(layers, layers.neuron()(x), num_classes)
+
+
+ms_resnet = partial(
+    ResNet, stem=current_stem, block=MSBlock, head=neuron_head, width=64, first_stride=2
+)
+ms_resnet18 = partial(ms_resnet, stages=(2, 2, 2, 2))
+ms_resnet34 = partial(ms_resnet, stages=(3, 4, 6, 3))

@@ -1,0 +1,91 @@
+"""MS-ResNets: currents on the shortcut, starts of the norms, and a whole network against NumPy."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pit_jax.models import create
+from pit_jax.neurons import ILIF
+from tests.helpers import by_layer, jit_once
+from tests.models.helpers import KEY, shapes, trained_logits
+from tests.models.reference import conv_norm, fire, mean_dense
+
+IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
+
+
+def small(num_steps=2, stages=(1, 1)):
+    return create(
+        "ms_resnet18", num_classes=5, neuron=ILIF, num_steps=num_steps, width=4, stages=stages
+    )
+
+
+def test_a_network_computes_what_its_layers_in_numpy_do(x64):
+    logits, p = trained_logits(small(stages=(2, 1)), IMAGE)
+
+    def block(p, x, stride):
+        y = conv_norm(fire(x), p["conv1"], p["norm1"], stride)
+        y = conv_norm(fire(y), p["conv2"], p["norm2"])
+        return y + (conv_norm(x, p["shortcut"], p["shortcut_norm"], stride) if stride > 1 else x)
+
+    x = conv_norm(np.repeat(IMAGE[:, None], 2, axis=1), p["stem"], p["stem_norm"], 2)
+    for name, stride in [("stage1_block1", 2), ("stage1_block2", 1), ("stage2_block1", 2)]:
+        x = block(p[name], x, stride)
+    np.testing.assert_allclose(logits, mean_dense(fire(x), p["head"]), rtol=0, atol=1e-9)
+
+
+def test_scales_start_at_one_half_and_at_0_where_a_branch_ends():
+    params = jit_once(small(stages=(2, 1)).init)(KEY, jnp.asarray(IMAGE))["params"]
+    scales = {
+        "/".join(key.key for key in path[:-1]): float(value.min())
+        for path, value in jax.tree_util.tree_leaves_with_path(params)
+        if path[-1].key == "scale" and (value == value.min()).all()
+    }
+    assert scales == {
+        "stem_norm": 0.5,
+        "stage1_block1/norm1": 0.5,
+        "stage1_block1/norm2": 0.0,
+        "stage1_block1/shortcut_norm": 0.5,
+        "stage1_block2/norm1": 0.5,
+        "stage1_block2/norm2": 0.0,
+        "stage2_block1/norm1": 0.5,
+        "stage2_block1/norm2": 0.0,
+        "stage2_block1/shortcut_norm": 0.5,
+    }
+
+
+def test_a_block_of_equal_shape_starts_as_the_identity_on_currents():
+    model = small(stages=(2, 1))
+    run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
+    _, variables = jit_once(run)(KEY, jnp.asarray(IMAGE))
+    outputs = by_layer(variables["intermediates"], "__call__")
+    currents = np.asarray(outputs["stage1_block1"])
+    assert (currents != np.round(currents)).any() and (currents < 0).any()
+    np.testing.assert_array_equal(outputs["stage1_block2"], currents)
+
+
+def test_every_stage_halves_the_resolution_the_first_too():
+    _, variables = shapes(small(stages=(1, 1, 1)), (1, 64, 64, 3), capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    sizes = [outputs[name].shape[2] for name in ("stem", *(f"stage{i}_block1" for i in (1, 2, 3)))]
+    assert sizes == [32, 16, 8, 4]
+
+
+def test_the_stem_of_an_image_runs_once_and_its_norm_learns_what_it_would_from_every_step(x64):
+    model = small(num_steps=3)
+    _, variables = shapes(model, IMAGE.shape, capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert outputs["stem_norm"].shape == (3, 1, 8, 8, 4)
+
+    variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
+    apply = jit_once(partial(model.apply, train=True, mutable=["batch_stats"]))
+    frames = np.repeat(IMAGE[:, None], 3, axis=1)
+    for one, repeated in zip(
+        jax.tree.leaves(apply(variables, IMAGE)),
+        jax.tree.leaves(apply(variables, frames)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            one, repeated, rtol=0, atol=1e-6 if one.dtype == np.float32 else 1e-9
+        )
