@@ -46,7 +46,7 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
             logits = at_least_float32(logits)
-            return loss(logits, batch["label"]), (logits, updates["batch_stats"])
+            return loss(logits, batch["label"]), (logits, updates.get("batch_stats", {}))
 
         (value, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -14,13 +14,15 @@ class Reduced:
     """Fields that make a network small, and the images it then takes.
 
     `dead(path)` names parameters that get no gradient by construction, `cancelled(path)` those that
-    a norm takes away again, up to rounding (a bias before it).
+    a norm takes away again, up to rounding (a bias before it). Kernels start `gain` times larger,
+    where neurons without a norm before them would be silent.
     """
 
     kw: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, int, int] = (8, 8, 3)
     dead: Callable[[tuple[str, ...]], bool] = _none
     cancelled: Callable[[tuple[str, ...]], bool] = _none
+    gain: float = 1.0
 
 
 def _bias_before_norm(path: tuple[str, ...]) -> bool:
@@ -33,8 +35,8 @@ _STRIDED = Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3))
 REDUCED = {
     "resnet8": Reduced({"width": 4}, cancelled=_bias_before_norm),
     "resnet18": Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm),
-    "resnet19": Reduced({"width": 4, "stages": (1, 1)}),
-    "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}),
+    "resnet19": Reduced({"width": 4, "stages": (1, 1)}, gain=4.0),
+    "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}, gain=4.0),
     "resnet34": _STRIDED,
     "sew_resnet18": _STRIDED,
     "sew_resnet34": _STRIDED,
