@@ -6,7 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 
+from pit_jax.models.cifarnet import CIFARNet
 from pit_jax.models.ms_resnet import ms_resnet18, ms_resnet34
+from pit_jax.models.plifnet import PLIFNet
 from pit_jax.models.residual import ResNet
 from pit_jax.models.resnet import resnet8, resnet18, resnet19, resnet20, resnet34
 from pit_jax.models.sew_resnet import (
@@ -16,6 +18,7 @@ from pit_jax.models.sew_resnet import (
     sew_resnet101,
     sew_resnet152,
 )
+from pit_jax.models.vgg import VGG, vgg11, vgg16
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": resnet8,
@@ -23,6 +26,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet19": resnet19,
     "resnet20": resnet20,
     "resnet34": resnet34,
+    "vgg11": vgg11,
+    "vgg16": vgg16,
+    "plifnet": PLIFNet,
+    "cifarnet": CIFARNet,
     "sew_resnet18": sew_resnet18,
     "sew_resnet34": sew_resnet34,
     "sew_resnet50": sew_resnet50,
@@ -48,4 +55,4 @@ def create(
     return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
 
 
-__all__ = ["MODELS", "ResNet", "create"]
+__all__ = ["MODELS", "VGG", "CIFARNet", "PLIFNet", "ResNet", "create"]

@@ -1,0 +1,80 @@
+"""CIFARNet: five wide convolutions and two linear layers (Wu et al. 2021)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.encoding import check_channels, with_time
+from pit_jax.layers.linear import conv, dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.models.plain import conv_norm_neuron
+
+
+class CIFARNet(nn.Module):
+    """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits `[B, T, num_classes]`.
+
+    3 x 3 convolutions of `widths` channels and `strides`, each with norm and neuron; a linear
+    layer to `hidden` features with norm and neuron; then `dropout` and a linear head at every
+    step. An image's first current is computed once and enters at every step. Raises ValueError
+    unless `widths` and `strides` are as many, and for an input of another rank, number of steps or
+    channels.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    widths: tuple[int, ...] = (128, 256, 512, 1024, 512)
+    strides: tuple[int, ...] = (1, 2, 2, 1, 1)
+    hidden: int = 1024
+    # The authors' momentum 0.9 is PyTorch's: the newest batch weighs nine tenths.
+    norm: Norm = partial(batch_norm, epsilon=1e-4, momentum=0.1)
+    dropout: float = 0.2
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.strides):
+            raise ValueError(
+                f"each convolution has a width and a stride, got {len(self.widths)} widths and "
+                f"{len(self.strides)} strides."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
+        x = with_time(x, self.num_steps)
+        if self.has_variable("params", "conv1"):
+            check_channels(x, self.get_variable("params", "conv1")["kernel"])
+        for number, (features, stride) in enumerate(
+            zip(self.widths, self.strides, strict=True), start=1
+        ):
+            x = conv_norm_neuron(
+                x,
+                number,
+                conv=partial(
+                    conv,
+                    features,
+                    3,
+                    stride,
+                    bias=uniform_bias(fan_in=9 * x.shape[-1]),
+                    kernel_init=uniform_fan_in,
+                    dtype=self.dtype,
+                ),
+                norm=norm,
+                neuron=self.neuron,
+                num_steps=self.num_steps,
+            )
+        x = self.linear(self.hidden, x.reshape(*x.shape[:2], -1), name="hidden")
+        x = self.neuron()(norm(name="hidden_norm")(x))
+        # One mask for all steps of a sample, as SpikingJelly's.
+        x = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(x)
+        return self.linear(self.num_classes, x, name="head")
+
+    def linear(
+        self, features: int, x: Float[Array, "B T n"], name: str
+    ) -> Float[Array, "B T {features}"]:
+        bias = uniform_bias(fan_in=x.shape[-1])
+        return dense(features, bias=bias, dtype=self.dtype, name=name)(x)

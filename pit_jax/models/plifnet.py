@@ -1,0 +1,73 @@
+"""PLIFNet: convolutions, two linear layers, all with neurons, and a vote (Fang et al. 2021b)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.encoding import check_channels, with_time
+from pit_jax.layers.linear import conv, dense, uniform_fan_in
+from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.pooling import vote
+from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron
+
+
+class PLIFNet(nn.Module):
+    """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to mean votes `[B, T, num_classes]`.
+
+    3 x 3 convolutions of `widths` channels without bias, each with norm and neuron; max-pools
+    after the convolutions in `pool_after`, counted from 1; then `dropout`, linear and neuron,
+    twice: to `hidden` features and to `voters` neurons for each class. The logit of a class is the
+    mean of its voters' spikes. An image's first current is computed once and enters at every step.
+
+    The 37.31 M parameters that the literature prints take the encoder and two threes of
+    convolutions, `widths=(256,) * 7`. The authors' code counts the encoder among the first three,
+    `widths=(256,) * 6, pool_after=(3, 6)`; theirs for CIFAR10-DVS has `widths=(128,) * 4` and for
+    DVS-Gesture `widths=(128,) * 5, hidden=512`, a pool after each.
+
+    Raises ValueError for `pool_after` that does not fit `widths` or the size of the input, and for
+    an input of another rank, number of steps or channels.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    widths: tuple[int, ...] = (256,) * 7
+    pool_after: tuple[int, ...] = (4, 7)
+    hidden: int = 2048
+    voters: int = 10
+    norm: Norm = batch_norm
+    dropout: float = 0.5
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        check_pool_after(self.pool_after, len(self.widths))
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
+        # One mask for all steps of a sample, as SpikingJelly's.
+        dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
+        x = with_time(x, self.num_steps)
+        check_map(x, len(self.pool_after))
+        if self.has_variable("params", "conv1"):
+            check_channels(x, self.get_variable("params", "conv1")["kernel"])
+        for number, features in enumerate(self.widths, start=1):
+            x = conv_norm_neuron(
+                x,
+                number,
+                conv=partial(conv, features, 3, kernel_init=uniform_fan_in, dtype=self.dtype),
+                norm=norm,
+                neuron=self.neuron,
+                num_steps=self.num_steps,
+            )
+            if number in self.pool_after:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+        x = x.reshape(*x.shape[:2], -1)
+        for name, features in ("hidden", self.hidden), ("head", self.num_classes * self.voters):
+            x = dense(features, bias=None, dtype=self.dtype, name=name)(dropout(self.dropout)(x))
+            x = self.neuron()(x)
+        return vote(x, self.voters)

@@ -1,0 +1,92 @@
+"""VGG networks: VGG11 for event frames (Deng et al. 2022; Huang et al. 2024), VGG16 for images."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.encoding import check_channels, with_time
+from pit_jax.layers.linear import conv, dense
+from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.pooling import adaptive_avg_pool
+from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron
+
+# What the linear head sees of the last map: the PIT authors' 3 x 3 and CLIF's 7 x 7 cells at any
+# size of the input, its mean, or all of it.
+HEADS: dict[str, Callable[[Array], Array]] = {
+    "adaptive3": partial(adaptive_avg_pool, size=3),
+    "adaptive7": partial(adaptive_avg_pool, size=7),
+    "gap": partial(adaptive_avg_pool, size=1),
+    "flatten": lambda x: x,
+}
+
+
+class VGG(nn.Module):
+    """Spiking VGG: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
+    `[B, T, num_classes]`.
+
+    3 x 3 convolutions of `widths` channels, each with norm, neuron and `dropout`; average pools
+    after the convolutions in `pool_after`, counted from 1; then a pool of `HEADS`, `head_dropout`
+    and a linear head at every step. An image's first current is computed once and enters at every
+    step. Raises ValueError for an unknown `head`, for `pool_after` that does not fit `widths` or
+    the size of the input, and for an input of another rank, number of steps or channels.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512, 512, 512)
+    pool_after: tuple[int, ...] = (2, 4, 6, 8)
+    head: str = "adaptive3"
+    conv_bias: bool = True
+    norm: Norm = batch_norm
+    dropout: float = 0.0
+    head_dropout: float = 0.25
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise ValueError(f"there is no head {self.head!r}; known: {', '.join(HEADS)}.")
+        check_pool_after(self.pool_after, len(self.widths))
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
+        # One mask for all steps of a sample, as SpikingJelly's.
+        dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
+        bias = nn.initializers.zeros if self.conv_bias else None
+        x = with_time(x, self.num_steps)
+        check_map(x, len(self.pool_after))
+        if self.has_variable("params", "conv1"):
+            check_channels(x, self.get_variable("params", "conv1")["kernel"])
+        for number, features in enumerate(self.widths, start=1):
+            x = conv_norm_neuron(
+                x,
+                number,
+                conv=partial(conv, features, 3, bias=bias, dtype=self.dtype),
+                norm=norm,
+                neuron=self.neuron,
+                num_steps=self.num_steps,
+            )
+            x = dropout(self.dropout)(x)
+            if number in self.pool_after:
+                x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = HEADS[self.head](x)
+        x = dropout(self.head_dropout)(x.reshape(*x.shape[:2], -1))
+        kernel_init = nn.initializers.normal(0.01)
+        return dense(self.num_classes, kernel_init=kernel_init, dtype=self.dtype, name="head")(x)
+
+
+# Sizes are data: VGG11 pooled as for CIFAR10-DVS, and the VGG16 of CIFAR.
+vgg11 = VGG
+vgg16 = partial(
+    VGG,
+    widths=(64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6,
+    pool_after=(2, 4, 7, 10, 13),
+    head="gap",
+    conv_bias=False,
+    head_dropout=0.0,
+)
