@@ -1,6 +1,6 @@
 """What networks without shortcuts share: convolutions in a row, each with its norm and neuron."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -25,11 +25,11 @@ def conv_norm_neuron(
     return neuron()(repeat_over_time(current, num_steps))
 
 
-def check_pool_after(pool_after: Sequence[int], convolutions: int) -> None:
+def check_pool_after(pool_after: tuple[int, ...], convolutions: int) -> None:
     """Raises ValueError unless `pool_after` counts up within 1 .. `convolutions`."""
     if list(pool_after) != sorted(set(pool_after) & set(range(1, convolutions + 1))):
         raise ValueError(
-            f"pool_after={tuple(pool_after)} must name convolutions from 1 to {convolutions}, "
+            f"pool_after={pool_after} must name convolutions from 1 to {convolutions}, "
             "in order and each once."
         )
 

@@ -26,7 +26,13 @@ class Reduced:
 
 
 def _bias_before_norm(path: tuple[str, ...]) -> bool:
-    return path[-1] == "bias" and path[-2] in ("conv1", "conv2", "shortcut")
+    return path[-1] == "bias" and path[-2] in (
+        "conv1",
+        "conv2",
+        "conv3",
+        "shortcut",
+        "hidden",
+    )
 
 
 # Stem and pool leave a quarter of the resolution, so the image is larger.
@@ -45,4 +51,14 @@ REDUCED = {
     "sew_resnet152": _STRIDED,
     "ms_resnet18": _STRIDED,
     "ms_resnet34": _STRIDED,
+    "vgg11": Reduced(
+        {"widths": (4, 4, 8), "pool_after": (1, 3), "head_dropout": 0.0},
+        cancelled=_bias_before_norm,
+    ),
+    "vgg16": Reduced({"widths": (4, 4, 8), "pool_after": (2, 3)}),
+    "plifnet": Reduced({"widths": (4, 8), "pool_after": (1,), "hidden": 64, "dropout": 0.0}),
+    "cifarnet": Reduced(
+        {"widths": (4, 8), "strides": (1, 2), "hidden": 16, "dropout": 0.0},
+        cancelled=_bias_before_norm,
+    ),
 }

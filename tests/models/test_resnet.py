@@ -57,8 +57,8 @@ def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
 def test_images_and_frames_give_logits_for_every_step_with_any_neuron(name, neuron):
     model = create(name, num_classes=7, neuron=neuron, num_steps=4)
-    assert shapes(model, (3, 16, 16, 3), train=True)[0].shape == (3, 4, 7)
-    assert shapes(model, (3, 4, 16, 16, 2), train=True)[0].shape == (3, 4, 7)
+    assert shapes(model, (3, 32, 32, 3), train=True)[0].shape == (3, 4, 7)
+    assert shapes(model, (3, 4, 32, 32, 2), train=True)[0].shape == (3, 4, 7)
 
 
 @pytest.mark.parametrize("name", MODELS)
