@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax.layers.encoding import check_channels, with_time
-from pit_jax.layers.linear import conv, dense, uniform_fan_in
+from pit_jax.layers.linear import Initializer, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
 from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron
@@ -27,6 +27,10 @@ class PLIFNet(nn.Module):
     `widths=(256,) * 6, pool_after=(3, 6)`; theirs for CIFAR10-DVS has `widths=(128,) * 4` and for
     DVS-Gesture `widths=(128,) * 5, hidden=512`, a pool after each.
 
+    With PyTorch's start, and no norm before it, the last layer of binary neurons is silent at
+    first. A small network may then get no gradient through LIF's rectangle: `linear_init` is for a
+    larger start.
+
     Raises ValueError for `pool_after` that does not fit `widths` or the size of the input, and for
     an input of another rank, number of steps or channels.
     """
@@ -39,6 +43,7 @@ class PLIFNet(nn.Module):
     hidden: int = 2048
     voters: int = 10
     norm: Norm = batch_norm
+    linear_init: Initializer = uniform_fan_in
     dropout: float = 0.5
     dtype: DTypeLike | None = None
 
@@ -67,7 +72,7 @@ class PLIFNet(nn.Module):
             if number in self.pool_after:
                 x = nn.max_pool(x, (2, 2), (2, 2))
         x = x.reshape(*x.shape[:2], -1)
+        linear = partial(dense, bias=None, kernel_init=self.linear_init, dtype=self.dtype)
         for name, features in ("hidden", self.hidden), ("head", self.num_classes * self.voters):
-            x = dense(features, bias=None, dtype=self.dtype, name=name)(dropout(self.dropout)(x))
-            x = self.neuron()(x)
+            x = self.neuron()(linear(features, name=name)(dropout(self.dropout)(x)))
         return vote(x, self.voters)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from flax.linen.initializers import variance_scaling
+
 
 def _none(path: tuple[str, ...]) -> bool:
     return False
@@ -26,13 +28,8 @@ class Reduced:
 
 
 def _bias_before_norm(path: tuple[str, ...]) -> bool:
-    return path[-1] == "bias" and path[-2] in (
-        "conv1",
-        "conv2",
-        "conv3",
-        "shortcut",
-        "hidden",
-    )
+    layers = ("conv1", "conv2", "conv3", "shortcut", "hidden")
+    return path[-1] == "bias" and path[-2] in layers
 
 
 # Stem and pool leave a quarter of the resolution, so the image is larger.
@@ -56,7 +53,15 @@ REDUCED = {
         cancelled=_bias_before_norm,
     ),
     "vgg16": Reduced({"widths": (4, 4, 8), "pool_after": (2, 3)}),
-    "plifnet": Reduced({"widths": (4, 8), "pool_after": (1,), "hidden": 64, "dropout": 0.0}),
+    "plifnet": Reduced(
+        {
+            "widths": (4, 4),
+            "pool_after": (1, 2),
+            "hidden": 16,
+            "dropout": 0.0,
+            "linear_init": variance_scaling(4.0, "fan_in", "normal"),
+        }
+    ),
     "cifarnet": Reduced(
         {"widths": (4, 8), "strides": (1, 2), "hidden": 16, "dropout": 0.0},
         cancelled=_bias_before_norm,
