@@ -17,14 +17,16 @@ from pit_jax.surrogate import clipped_round
 class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
-    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. Raises ValueError when
-    `levels` < 1.
+    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. With `normalise` the integer
+    that resets the membrane leaves the layer divided by `levels`, as in E-SpikeFormer (Yao et al.
+    2025; decay 0). Raises ValueError when `levels` < 1.
     """
 
     levels: int = 4
     decay: float = 0.5
     detach_reset: bool = False
     decay_input: bool = False
+    normalise: bool = False
     unroll: int = 4
 
     def __post_init__(self) -> None:
@@ -40,7 +42,7 @@ class ILIF(nn.Module):
 
         u, s = over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels)
-        return s.astype(current.dtype)
+        return (s / self.levels if self.normalise else s).astype(current.dtype)
 
 
 class QAT(nn.Module):

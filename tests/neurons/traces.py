@@ -130,6 +130,21 @@ TRACES = {
             [1.5, 2.25, -1.875, 0.0625],
             [2, 2, 0, 0],
         ),
+        # The integer resets, a quarter of it leaves.
+        Trace(
+            {"normalise": True},
+            [2.5, 1, 6, -2],
+            [2.5, 0.75, 5.875, -1.0625],
+            [3, 1, 4, 0],
+            output=[0.75, 0.25, 1, 0],
+        ),
+        Trace(
+            {"normalise": True, "decay": 0.0, "levels": 2},
+            [2.5, 1, 0.25, -2],
+            [2.5, 1, 0.25, -2],
+            [2, 1, 0, 0],
+            output=[1, 0.5, 0, 0],
+        ),
     ],
     "PIT": [
         Trace(
