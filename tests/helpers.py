@@ -22,6 +22,14 @@ def equations(jaxpr: Jaxpr, inside: tuple[str, ...] = ()) -> Iterator[tuple[str,
             yield from equations(inner, (*inside, equation.primitive.name))
 
 
+def computed(jaxpr: Jaxpr) -> Iterator[tuple[int, ...]]:
+    """The shape of every array computed in `jaxpr`, at any depth."""
+    for equation in jaxpr.eqns:
+        yield from (value.aval.shape for value in equation.outvars)
+        for inner in _inner_jaxprs(equation):
+            yield from computed(inner)
+
+
 def _inner_jaxprs(equation: JaxprEqn) -> Iterator[Jaxpr]:
     for leaf in jax.tree.leaves(
         list(equation.params.values()), is_leaf=lambda x: isinstance(x, ClosedJaxpr | Jaxpr)

@@ -1,0 +1,111 @@
+"""The attention operators against loops over tokens, and what they cost."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.layers.attention import channel_attention, linear_attention
+from tests.helpers import computed
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+def gate(total):
+    """A neuron's place is taken by what is not linear either."""
+    return jnp.maximum(total - 0.5, 0)
+
+
+def identity(total):
+    return total
+
+
+def channel_attention_by_token(q, k, v):
+    """Token by token and channel by channel."""
+    batch, steps, height, width, channels = q.shape
+    out = np.empty_like(q)
+    for b, t, c in np.ndindex(batch, steps, channels):
+        total = 0.0
+        for i, j in np.ndindex(height, width):
+            total += k[b, t, i, j, c] * v[b, t, i, j, c]
+        for i, j in np.ndindex(height, width):
+            out[b, t, i, j, c] = q[b, t, i, j, c] * max(total - 0.5, 0)
+    return out
+
+
+def score_attention_by_token(q, k, v, heads):
+    """In the published order: a score for each pair of tokens, then the sum of values."""
+    batch, steps, height, width, channels = q.shape
+    narrow, wide = channels // heads, v.shape[-1] // heads
+    places = list(np.ndindex(height, width))
+    out = np.zeros_like(v)
+    for b, t, h in np.ndindex(batch, steps, heads):
+        reads = slice(h * narrow, (h + 1) * narrow)
+        writes = slice(h * wide, (h + 1) * wide)
+        for here in places:
+            for there in places:
+                score = q[b, t, *here, reads] @ k[b, t, *there, reads]
+                out[b, t, *here, writes] += score * v[b, t, *there, writes]
+    return out * 2 / np.sqrt(narrow)
+
+
+def score_attention(q, k, v, heads):
+    """The published order with arrays: tokens² scores a head."""
+    split = [x.reshape(*x.shape[:2], -1, heads, x.shape[-1] // heads) for x in (q, k, v)]
+    scores = jnp.einsum("btnhc,btmhc->bthnm", *split[:2])
+    out = jnp.einsum("bthnm,btmhd->btnhd", scores, split[2])
+    return (out * (q.shape[-1] // heads) ** -0.5 * 2).reshape(v.shape)
+
+
+def test_channel_attention_is_a_loop_over_tokens_in_each_channel_and_step(x64):
+    q = normal(2, 3, 4, 5, 6)
+    k, v = q[::-1], q[:, ::-1]
+    want = channel_attention_by_token(q, k, v)
+    assert 0 < (want == 0).mean() < 1  # The gate closes for some channels.
+    got = channel_attention(*map(jnp.asarray, (q, k, v)), gate)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_linear_attention_is_a_loop_over_pairs_of_tokens_in_each_head_and_step(x64, heads):
+    q, v = normal(2, 3, 3, 4, 8), normal(2, 3, 3, 4, 16)
+    k = v[..., ::2] - q[::-1]
+    got = linear_attention(*map(jnp.asarray, (q, k, v)), heads)
+    np.testing.assert_allclose(got, score_attention_by_token(q, k, v, heads), rtol=0, atol=1e-12)
+
+
+def test_on_spikes_both_orders_of_the_product_agree_bit_for_bit():
+    random = np.random.default_rng(0)
+    q, k, v = (
+        jnp.asarray(random.integers(0, 5, (2, 1, 14, 14, c)) / 4, jnp.float32) for c in (32, 32, 64)
+    )
+    got = linear_attention(q, k, v, heads=2)
+    assert got.any()
+    np.testing.assert_array_equal(got, score_attention(q, k, v, heads=2))
+
+
+def largest(attention, side):
+    """The most values in one array of `attention` and of its gradient, at side² tokens."""
+    q, v = (jax.ShapeDtypeStruct((1, 1, side, side, c), jnp.float32) for c in (8, 32))
+    jaxpr = jax.make_jaxpr(jax.grad(lambda *x: jnp.sum(attention(*x)), (0, 1, 2)))(q, q, v)
+    return max(int(np.prod(shape)) for shape in computed(jaxpr.jaxpr))
+
+
+def test_no_array_grows_with_the_square_of_the_tokens():
+    linear = [
+        lambda q, k, v: linear_attention(q, k, v, heads=2),
+        lambda q, k, v: channel_attention(v, v, v, identity),
+    ]
+    for attention in linear:
+        assert largest(attention, 24) == 4 * largest(attention, 12)
+    squared = [largest(lambda q, k, v: score_attention(q, k, v, heads=2), n) for n in (12, 24)]
+    assert squared == [2 * 12**4, 2 * 24**4]  # What the test would see otherwise.
+
+
+@pytest.mark.parametrize("heads", [0, 3])
+def test_channels_that_heads_do_not_share_equally_are_refused(heads):
+    x = jnp.ones((1, 1, 2, 2, 8))
+    with pytest.raises(ValueError, match=f"8 channels cannot be shared equally.*heads={heads}"):
+        linear_attention(x, x, x, heads)
