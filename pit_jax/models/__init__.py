@@ -7,6 +7,13 @@ from typing import Any
 import flax.linen as nn
 
 from pit_jax.models.cifarnet import CIFARNet
+from pit_jax.models.e_spikeformer import (
+    ESpikeFormer,
+    e_spikeformer_l,
+    e_spikeformer_m,
+    e_spikeformer_s,
+    e_spikeformer_t,
+)
 from pit_jax.models.ms_resnet import ms_resnet18, ms_resnet34
 from pit_jax.models.plifnet import PLIFNet
 from pit_jax.models.residual import ResNet
@@ -17,6 +24,10 @@ from pit_jax.models.sew_resnet import (
     sew_resnet50,
     sew_resnet101,
     sew_resnet152,
+)
+from pit_jax.models.spike_driven_transformer import (
+    SpikeDrivenTransformer,
+    spike_driven_transformer,
 )
 from pit_jax.models.vgg import VGG, vgg11, vgg16
 
@@ -37,6 +48,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "sew_resnet152": sew_resnet152,
     "ms_resnet18": ms_resnet18,
     "ms_resnet34": ms_resnet34,
+    "spike_driven_transformer": spike_driven_transformer,
+    "e_spikeformer_t": e_spikeformer_t,
+    "e_spikeformer_s": e_spikeformer_s,
+    "e_spikeformer_m": e_spikeformer_m,
+    "e_spikeformer_l": e_spikeformer_l,
 }
 
 
@@ -55,4 +71,13 @@ def create(
     return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
 
 
-__all__ = ["MODELS", "VGG", "CIFARNet", "PLIFNet", "ResNet", "create"]
+__all__ = [
+    "MODELS",
+    "VGG",
+    "CIFARNet",
+    "ESpikeFormer",
+    "PLIFNet",
+    "ResNet",
+    "SpikeDrivenTransformer",
+    "create",
+]

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax.layers.encoding import repeat_over_time
+from pit_jax.layers.norm import Norm
 
 
 def conv_norm_neuron(
@@ -13,7 +14,7 @@ def conv_norm_neuron(
     number: int,
     *,
     conv: Callable[..., nn.Module],
-    norm: Callable[..., nn.Module],
+    norm: Norm,
     neuron: Callable[[], nn.Module],
     num_steps: int,
 ) -> Float[Array, "B T h w c"]:

@@ -35,6 +35,25 @@ def _bias_before_norm(path: tuple[str, ...]) -> bool:
 # Stem and pool leave a quarter of the resolution, so the image is larger.
 _STRIDED = Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3))
 
+
+def _bias_before_norm_of_a_transformer(path: tuple[str, ...]) -> bool:
+    return path[-1] == "bias" and path[-2] in ("projection", "expand", "contract")
+
+
+def _bias_before_norm_of_a_stage(path: tuple[str, ...]) -> bool:
+    return path[-1] == "bias" and (path[-2].endswith("_down") or path[-2] in ("expand", "contract"))
+
+
+_SPIKE_DRIVEN = Reduced(
+    {"width": 16, "depth": 1, "heads": 2, "pool_after": (4,)},
+    dead=lambda path: "talking_heads" in path,
+    cancelled=_bias_before_norm_of_a_transformer,
+)
+_SPIKEFORMER = Reduced(
+    {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2},
+    cancelled=_bias_before_norm_of_a_stage,
+)
+
 REDUCED = {
     "resnet8": Reduced({"width": 4}, cancelled=_bias_before_norm),
     "resnet18": Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm),
@@ -66,4 +85,9 @@ REDUCED = {
         {"widths": (4, 8), "strides": (1, 2), "hidden": 16, "dropout": 0.0},
         cancelled=_bias_before_norm,
     ),
+    "spike_driven_transformer": _SPIKE_DRIVEN,
+    "e_spikeformer_t": _SPIKEFORMER,
+    "e_spikeformer_s": _SPIKEFORMER,
+    "e_spikeformer_m": _SPIKEFORMER,
+    "e_spikeformer_l": _SPIKEFORMER,
 }

@@ -22,6 +22,8 @@ LEARNING = NEURONS | {
 # Every neuron on two networks and every network with two neurons; the other pairs are slow.
 QUICK_NETWORKS = ("resnet8", "sew_resnet18")
 QUICK_NEURONS = ("PIT", "LIF")
+# Names that share a row are the same network at that size.
+NETWORKS = {id(row): network for network, row in REDUCED.items()}.values()
 PAIRS = [
     pytest.param(
         network,
@@ -29,7 +31,7 @@ PAIRS = [
         id=f"{network}-{neuron}",
         marks=() if network in QUICK_NETWORKS or neuron in QUICK_NEURONS else pytest.mark.slow,
     )
-    for network in REDUCED
+    for network in NETWORKS
     for neuron in LEARNING
 ]
 

@@ -1,44 +1,9 @@
-"""The published networks at full size: a row buys the tests of its integers."""
-
-from dataclasses import dataclass, field
-from typing import Any
+"""The residual networks."""
 
 from pit_jax.layers import batch_norm
+from tests.models.published.row import Published, parameters
 
-
-@dataclass(frozen=True)
-class Published:
-    """What a network of `MODELS` has when built with `kw` for `num_classes` and images `shape`.
-
-    `layers`, `channels` and `neurons` count the neuron layers, the channels summed over them (PIT's
-    parameters at one step) and the neurons of one image; `maps` are outputs `(H, W, C)` by layer.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    num_classes: int
-    parameters: dict[str, int]
-    layers: int
-    channels: int
-    neurons: int
-    maps: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    kw: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        options = (key if callable(value) else value for key, value in self.kw.items())
-        return "-".join(map(str, (self.name, self.num_classes, *options, self.shape[0])))
-
-
-def parameters(
-    conv_kernel: int, conv_bias: int, norm: int, linear_kernel: int, linear_bias: int
-) -> dict[str, int]:
-    """Trainable values by kind; a kind that a network has not is left out."""
-    kinds = ("conv kernel", "conv bias", "norm", "linear kernel", "linear bias")
-    counts = (conv_kernel, conv_bias, norm, linear_kernel, linear_bias)
-    return {kind: count for kind, count in zip(kinds, counts, strict=True) if count}
-
-
-PUBLISHED = [
+RESIDUAL = [
     Published(
         "resnet18",
         (32, 32, 3),
@@ -54,6 +19,7 @@ PUBLISHED = [
             "stage3_block2": (8, 8, 256),
             "stage4_block2": (4, 4, 512),
         },
+        macs=555_422_720,
     ),
     Published(
         "resnet18",
@@ -237,107 +203,5 @@ PUBLISHED = [
         layers=33,
         channels=7_616,
         neurons=3_562_496,
-    ),
-        "vgg11",
-        (48, 48, 2),
-        10,
-        parameters(9_217_152, 2_752, 5_504, 46_080, 10),
-        layers=8,
-        channels=2_752,
-        neurons=921_600,
-        maps={
-            "conv1": (48, 48, 64),
-            "conv2": (48, 48, 128),
-            "conv3": (24, 24, 256),
-            "conv5": (12, 12, 512),
-            "conv7": (6, 6, 512),
-        },
-    ),
-    Published(
-        "vgg11",
-        (128, 128, 2),
-        10,
-        parameters(9_217_152, 2_752, 5_504, 46_080, 10),
-        layers=8,
-        channels=2_752,
-        neurons=6_553_600,
-    ),
-    Published(
-        "vgg11",
-        (128, 128, 2),
-        11,
-        parameters(9_217_152, 2_752, 5_504, 50_688, 11),
-        layers=8,
-        channels=2_752,
-        neurons=2_424_832,
-        maps={
-            "conv1": (128, 128, 64),
-            "conv2": (64, 64, 128),
-            "conv3": (32, 32, 256),
-            "conv5": (16, 16, 512),
-            "conv7": (8, 8, 512),
-        },
-        kw={"pool_after": (1, 2, 4, 6, 8)},
-    ),
-    Published(
-        "vgg11",
-        (48, 48, 2),
-        10,
-        parameters(9_217_152, 2_752, 5_504, 250_880, 10),
-        layers=8,
-        channels=2_752,
-        neurons=340_992,
-        maps={"conv7": (3, 3, 512)},
-        kw={"pool_after": (1, 2, 4, 6, 8), "head": "adaptive7"},
-    ),
-    Published(
-        "vgg16",
-        (32, 32, 3),
-        10,
-        parameters(14_710_464, 0, 8_448, 5_120, 10),
-        layers=13,
-        channels=4_224,
-        neurons=276_480,
-        maps={
-            "conv2": (32, 32, 64),
-            "conv4": (16, 16, 128),
-            "conv7": (8, 8, 256),
-            "conv10": (4, 4, 512),
-            "conv13": (2, 2, 512),
-        },
-    ),
-    Published(
-        "plifnet",
-        (32, 32, 3),
-        10,
-        parameters(3_545_856, 0, 3_584, 33_759_232, 0),
-        layers=9,
-        channels=3_940,
-        neurons=1_247_332,
-        maps={
-            "conv1": (32, 32, 256),
-            "conv4": (32, 32, 256),
-            "conv5": (16, 16, 256),
-            "conv7": (16, 16, 256),
-            "hidden": (2_048,),
-            "head": (100,),
-        },
-    ),
-    Published(
-        "cifarnet",
-        (32, 32, 3),
-        10,
-        parameters(10_915_200, 2_432, 6_912, 33_564_672, 1_034),
-        layers=6,
-        channels=3_456,
-        neurons=328_704,
-        maps={
-            "conv1": (32, 32, 128),
-            "conv2": (16, 16, 256),
-            "conv3": (8, 8, 512),
-            "conv4": (8, 8, 1_024),
-            "conv5": (8, 8, 512),
-            "hidden": (1_024,),
-        },
     ),
 ]

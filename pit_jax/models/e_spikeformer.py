@@ -1,0 +1,183 @@
+"""E-SpikeFormer (Yao et al. 2025): convolutional stages, then stages of linear attention."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.attention import check_heads, linear_attention
+from pit_jax.layers.conv_norm import ConvNorm, conv_norm
+from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
+from pit_jax.layers.linear import dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.norm import Norm, batch_norm
+
+
+class SeparableConv(nn.Module):
+    """Three times neuron, convolution, norm: 1 x 1 to twice the channels, `size` x `size` on each
+    of them alone, 1 x 1 back."""
+
+    size: int
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        channels = x.shape[-1]
+        wide = 2 * channels
+        y = self.conv_norm(self.neuron()(x), wide, 1, name="expand")
+        y = self.conv_norm(self.neuron()(y), wide, self.size, groups=wide, name="depthwise")
+        return self.conv_norm(self.neuron()(y), channels, 1, name="contract")
+
+
+class MLP(nn.Module):
+    """Twice neuron, `size` x `size` convolution, norm: to `ratio` times the channels and back."""
+
+    ratio: int
+    size: int
+    use_bias: bool
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        channels = x.shape[-1]
+        y = self.layer(self.neuron()(x), channels * self.ratio, name="expand")
+        return self.layer(self.neuron()(y), channels, name="contract")
+
+    def layer(
+        self, x: Float[Array, "B T H W C"], features: int, name: str
+    ) -> Float[Array, "B T H W c"]:
+        bias = uniform_bias(fan_in=x.shape[-1] * self.size**2) if self.use_bias else None
+        return self.conv_norm(x, features, self.size, bias=bias, name=name)
+
+
+class Attention(nn.Module):
+    """Linear self-attention whose values have four times the channels; its neurons are those of
+    the input, query, key, value, and of what the query reads."""
+
+    heads: int
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        channels = x.shape[-1]
+        spikes = self.neuron()(x)
+        query, key, value = (
+            self.neuron()(self.conv_norm(spikes, features, 1, name=name))
+            for name, features in [("query", channels), ("key", channels), ("value", 4 * channels)]
+        )
+        y = self.neuron()(linear_attention(query, key, value, self.heads))
+        return self.conv_norm(y, channels, 1, name="projection")
+
+
+class ConvBlock(nn.Module):
+    """A separable 7 x 7 convolution, then a 3 x 3 MLP, each added to the current that it reads."""
+
+    mlp_ratio: int
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        x = x + SeparableConv(7, self.neuron, self.conv_norm, name="separable")(x)
+        mlp = partial(MLP, neuron=self.neuron, conv_norm=self.conv_norm)
+        return x + mlp(self.mlp_ratio, size=3, use_bias=False, name="mlp")(x)
+
+
+class AttentionBlock(nn.Module):
+    """A separable 3 x 3 convolution, attention and a 1 x 1 MLP, each added to the current that it
+    reads."""
+
+    heads: int
+    mlp_ratio: int
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        x = x + SeparableConv(3, self.neuron, self.conv_norm, name="separable")(x)
+        x = x + Attention(self.heads, self.neuron, self.conv_norm, name="attention")(x)
+        mlp = partial(MLP, neuron=self.neuron, conv_norm=self.conv_norm)
+        return x + mlp(self.mlp_ratio, size=1, use_bias=True, name="mlp")(x)
+
+
+class ESpikeFormer(nn.Module):
+    """E-SpikeFormer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
+    `[B, T, num_classes]`.
+
+    A stage is a convolution with norm to `widths` channels by `strides`, 7 x 7 on pixels and 3 x 3
+    on spikes, and `stages` blocks: the first `conv_stages` convolve, the others attend. A map of n
+    becomes one of n / stride, rounded up, so that none vanishes. The tail is the mean over space,
+    `head_neuron`, which is `neuron` unless given, and a linear head; the published neuron is
+    `partial(ILIF, decay=0.0, normalise=True)`, with a head neuron that does not normalise. With
+    `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
+    that of the computation; parameters are float32 (float64 under x64). Raises ValueError when
+    `widths`, `stages` and `strides` are not of one length, when `heads` does not divide the width
+    of a stage that attends, and when the input has another rank, number of steps or channels than
+    the network.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    widths: tuple[int, ...] = (16, 32, 64, 128, 192)
+    stages: tuple[int, ...] = (1, 1, 2, 6, 2)
+    strides: tuple[int, ...] = (2, 2, 2, 2, 1)
+    conv_stages: int = 3
+    heads: int = 8
+    mlp_ratio: int = 4
+    head_neuron: Callable[[], nn.Module] | None = None
+    norm: Norm = batch_norm
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.widths) == len(self.stages) == len(self.strides):
+            raise ValueError(
+                "widths, stages and strides have one entry a stage, got "
+                f"{self.widths}, {self.stages} and {self.strides}."
+            )
+        for width in self.widths[self.conv_stages :]:
+            check_heads(width, self.heads)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        layer = partial(
+            conv_norm,
+            norm=partial(self.norm, use_running_average=not train, dtype=self.dtype),
+            kernel_init=uniform_fan_in,
+            dtype=self.dtype,
+        )
+        parts = self.mlp_ratio, self.neuron, layer
+        x = with_time(x, self.num_steps)
+        if self.has_variable("params", "stage1_down"):
+            check_channels(x, self.get_variable("params", "stage1_down")["kernel"])
+        for stage, (width, blocks, stride) in enumerate(
+            zip(self.widths, self.stages, self.strides, strict=True), start=1
+        ):
+            down = partial(layer, features=width, stride=stride, name=f"stage{stage}_down")
+            if stage == 1:
+                x = down(x, size=7, bias=uniform_bias(fan_in=x.shape[-1] * 7**2))
+                x = repeat_over_time(x, self.num_steps)
+            else:
+                x = down(self.neuron()(x), size=3, bias=uniform_bias(fan_in=x.shape[-1] * 3**2))
+            for block in range(1, blocks + 1):
+                name = f"stage{stage}_block{block}"
+                if stage <= self.conv_stages:
+                    x = ConvBlock(*parts, name=name)(x)
+                else:
+                    x = AttentionBlock(self.heads, *parts, name=name)(x)
+        x = (self.head_neuron or self.neuron)()(jnp.mean(x, axis=(2, 3)))
+        weights = nn.initializers.normal(0.02)
+        return dense(self.num_classes, kernel_init=weights, dtype=self.dtype, name="head")(x)
+
+
+# The published sizes; the first width is half of the second.
+e_spikeformer_t = partial(ESpikeFormer, widths=(12, 24, 48, 96, 128))
+e_spikeformer_s = partial(ESpikeFormer, widths=(16, 32, 64, 128, 192))
+e_spikeformer_m = partial(ESpikeFormer, widths=(24, 48, 96, 192, 240))
+e_spikeformer_l = partial(ESpikeFormer, widths=(32, 64, 128, 256, 360))

@@ -1,0 +1,156 @@
+"""The Spike-driven Transformer (Yao et al. 2023): masks for attention, currents on shortcuts."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pit_jax.layers.attention import channel_attention, check_heads
+from pit_jax.layers.conv_norm import ConvNorm, conv_norm
+from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
+from pit_jax.layers.linear import dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.norm import Norm, batch_norm
+
+# The published start cuts it off at 2, a hundred standard deviations away.
+weights = nn.initializers.normal(0.02)
+
+
+class Attention(nn.Module):
+    """Spike-driven self-attention; its neurons are those of the input, query, key, value, and
+    `gate_neuron` on the sum over tokens."""
+
+    heads: int
+    neuron: Callable[[], nn.Module]
+    gate_neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        channels = x.shape[-1]
+        spikes = self.neuron()(x)
+        query, key, value = (
+            self.neuron()(self.conv_norm(spikes, channels, 1, name=name))
+            for name in ("query", "key", "value")
+        )
+        # The published blocks hold a kernel that nothing reads; it is in their sizes and weights.
+        square = (1, self.heads, self.heads)
+        self.param("talking_heads", lambda rng: {"kernel": uniform_fan_in(rng, square, float)})
+        y = channel_attention(query, key, value, self.gate_neuron())
+        return self.conv_norm(y, channels, 1, bias=nn.initializers.zeros, name="projection")
+
+
+class MLP(nn.Module):
+    """Twice neuron, 1 x 1 convolution, norm: to `hidden` channels and back, and the shortcut."""
+
+    hidden: int
+    neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        layer = partial(self.conv_norm, size=1, bias=nn.initializers.zeros)
+        y = layer(self.neuron()(x), self.hidden, name="expand")
+        if self.hidden == x.shape[-1]:  # The published form has a second shortcut where one fits.
+            x = y = x + y
+        return x + layer(self.neuron()(y), x.shape[-1], name="contract")
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each added to the membrane current that it reads."""
+
+    heads: int
+    hidden: int
+    neuron: Callable[[], nn.Module]
+    gate_neuron: Callable[[], nn.Module]
+    conv_norm: ConvNorm
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        x = x + Attention(
+            self.heads, self.neuron, self.gate_neuron, self.conv_norm, name="attention"
+        )(x)
+        return MLP(self.hidden, self.neuron, self.conv_norm, name="mlp")(x)
+
+
+class SpikeDrivenTransformer(nn.Module):
+    """Spike-driven Transformer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
+    `[B, T, num_classes]`.
+
+    Four 3 x 3 convolutions embed patches in `width` channels, at an eighth, a quarter, a half and
+    all of it; a 3 x 3 convolution of the spikes adds their place; `depth` blocks follow, and the
+    mean over space, a neuron and a linear head. `pool_after` are the convolutions after which a
+    pool halves the map, rounding up, so that no map vanishes: `(3, 4)` is the published choice for
+    CIFAR. `gate_neuron`, `neuron` unless given, is the neuron on the attention's sum over tokens;
+    the published LIF has half the threshold there. `heads` only shape a parameter that nothing
+    reads. With `num_steps` > 1 an image's first current is computed once and enters at every step.
+    `dtype` is that of the computation; parameters are float32 (float64 under x64). Raises
+    ValueError when `heads` does not divide `width`, for a `width` < 8, for a pool after another
+    convolution than these four, and when the input has another rank, number of steps or channels
+    than the network.
+    """
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    depth: int = 8
+    width: int = 384
+    heads: int = 8
+    mlp_ratio: float = 4.0
+    pool_after: tuple[int, ...] = (1, 2, 3, 4)
+    gate_neuron: Callable[[], nn.Module] | None = None
+    norm: Norm = batch_norm
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        check_heads(self.width, self.heads)
+        if self.width < 8:
+            raise ValueError(
+                f"the first convolution has width // 8 channels, got width={self.width}."
+            )
+        if not set(self.pool_after) <= {1, 2, 3, 4}:
+            raise ValueError(
+                f"pool_after names some of the four convolutions 1, 2, 3, 4, got {self.pool_after}."
+            )
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
+        layer = partial(
+            conv_norm,
+            norm=partial(self.norm, use_running_average=not train, dtype=self.dtype),
+            kernel_init=weights,
+            dtype=self.dtype,
+        )
+        x = with_time(x, self.num_steps)
+        if self.has_variable("params", "patch1"):
+            check_channels(x, self.get_variable("params", "patch1")["kernel"])
+        x = layer(x, self.width // 8, 3, name="patch1")
+        x = self.pooled(self.neuron()(repeat_over_time(x, self.num_steps)), after=1)
+        x = self.pooled(self.neuron()(layer(x, self.width // 4, 3, name="patch2")), after=2)
+        x = self.pooled(self.neuron()(layer(x, self.width // 2, 3, name="patch3")), after=3)
+        # The last pool comes before the neuron: from here on currents are carried along.
+        x = self.pooled(layer(x, self.width, 3, name="patch4"), after=4)
+        x = x + layer(self.neuron()(x), self.width, 3, name="position")
+        for block in range(self.depth):
+            x = Block(
+                heads=self.heads,
+                hidden=int(self.width * self.mlp_ratio),
+                neuron=self.neuron,
+                gate_neuron=self.gate_neuron or self.neuron,
+                conv_norm=layer,
+                name=f"block{block + 1}",
+            )(x)
+        x = self.neuron()(jnp.mean(x, axis=(2, 3)))
+        bias = uniform_bias(fan_in=self.width)
+        return dense(self.num_classes, bias=bias, dtype=self.dtype, name="head")(x)
+
+    def pooled(self, x: Float[Array, "B T H W C"], after: int) -> Float[Array, "B T h w C"]:
+        if after not in self.pool_after:
+            return x
+        return nn.max_pool(x, (1, 3, 3), strides=(1, 2, 2), padding=((0, 0), (1, 1), (1, 1)))
+
+
+spike_driven_transformer = partial(SpikeDrivenTransformer, depth=8, width=384)

@@ -1,0 +1,38 @@
+"""What a published network has at full size."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a network of `MODELS` has when built with `kw` for `num_classes` and images `shape`.
+
+    `layers`, `channels` and `neurons` count the neuron layers, the channels summed over them (PIT's
+    parameters at one step) and the neurons of one image; `maps` are outputs `(H, W, C)` by layer;
+    `macs` are those of convolutions and linear layers at one step, where another source has them.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    num_classes: int
+    parameters: dict[str, int]
+    layers: int
+    channels: int
+    neurons: int
+    maps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kw: dict[str, Any] = field(default_factory=dict)
+    macs: int | None = None
+
+    def __str__(self) -> str:
+        options = (key if callable(value) else value for key, value in self.kw.items())
+        return "-".join(map(str, (self.name, self.num_classes, *options, self.shape[0])))
+
+
+def parameters(
+    conv_kernel: int, conv_bias: int, norm: int, linear_kernel: int, linear_bias: int
+) -> dict[str, int]:
+    """Trainable values by kind; a kind that a network has not is left out."""
+    kinds = ("conv kernel", "conv bias", "norm", "linear kernel", "linear bias")
+    counts = (conv_kernel, conv_bias, norm, linear_kernel, linear_bias)
+    return {kind: count for kind, count in zip(kinds, counts, strict=True) if count}

@@ -1,0 +1,82 @@
+"""The transformers."""
+
+from tests.models.published.row import Published, parameters
+
+TRANSFORMERS = [
+    Published(
+        "spike_driven_transformer",
+        (224, 224, 3),
+        1000,
+        parameters(16_355_600, 18_432, 57_504, 384_000, 1_000),
+        layers=61,
+        channels=31_824,
+        neurons=9_712_512,
+        maps={
+            "patch1": (224, 224, 48),
+            "patch2": (112, 112, 96),
+            "patch3": (56, 56, 192),
+            "patch4": (28, 28, 384),
+            "position": (14, 14, 384),
+            "block8": (14, 14, 384),
+        },
+    ),
+    Published(
+        "spike_driven_transformer",
+        (32, 32, 3),
+        100,
+        parameters(10_200_896, 6_144, 21_376, 51_200, 100),
+        layers=19,
+        channels=11_712,
+        neurons=1_082_880,
+        maps={
+            "patch3": (32, 32, 256),
+            "patch4": (16, 16, 512),
+            "position": (8, 8, 512),
+            "block2": (8, 8, 512),
+        },
+        kw={"depth": 2, "width": 512, "pool_after": (3, 4)},
+    ),
+    Published(
+        "e_spikeformer_t",
+        (224, 224, 3),
+        1000,
+        parameters(2_537_036, 4_468, 31_544, 128_000, 1_000),
+        layers=105,
+        channels=19_100,
+        neurons=6_717_440,
+    ),
+    Published(
+        "e_spikeformer_s",
+        (224, 224, 3),
+        1000,
+        parameters(4_862_864, 6_192, 43_552, 192_000, 1_000),
+        layers=105,
+        channels=26_384,
+        neurons=9_132_224,
+        maps={
+            "stage1_block1": (112, 112, 16),
+            "stage2_block1": (56, 56, 32),
+            "stage3_block2": (28, 28, 64),
+            "stage4_block6": (14, 14, 128),
+            "stage5_block2": (14, 14, 192),
+        },
+    ),
+    Published(
+        "e_spikeformer_m",
+        (224, 224, 3),
+        1000,
+        parameters(9_711_384, 8_760, 61_968, 240_000, 1_000),
+        layers=105,
+        channels=37_512,
+        neurons=13_303_152,
+    ),
+    Published(
+        "e_spikeformer_l",
+        (224, 224, 3),
+        1000,
+        parameters(18_528_960, 12_120, 85_424, 360_000, 1_000),
+        layers=105,
+        channels=51_736,
+        neurons=18_066_856,
+    ),
+]

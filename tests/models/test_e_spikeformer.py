@@ -1,0 +1,186 @@
+"""E-SpikeFormer: order of its layers, place of its neurons, maps, refusals."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from pit_jax.layers.norm import batch_norm
+from pit_jax.models import ESpikeFormer, create
+from pit_jax.neurons import IF, ILIF, LIF, PIT
+from pit_jax.neurons.probe import neuron_layers
+from tests.helpers import by_layer, jit_once
+from tests.models.by_hand import Network, integer_lif, random_variables, repeated
+from tests.models.helpers import KEY, shapes
+
+SMALL = {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2}
+create_s = partial(create, "e_spikeformer_s", num_classes=5)
+
+
+def attend(q, k, v, heads):
+    """Scores of all pairs of tokens, then their sums of values, head by head."""
+    tokens = (q.shape[0], q.shape[1], -1)
+    outputs = []
+    for head in range(heads):
+        q_, k_, v_ = (np.split(x, heads, axis=-1)[head] for x in (q, k, v))
+        scores = q_.reshape(*tokens, q_.shape[-1]) @ np.swapaxes(
+            k_.reshape(*tokens, k_.shape[-1]), -1, -2
+        )
+        mixed = scores @ v_.reshape(*tokens, v_.shape[-1])
+        outputs.append(mixed.reshape(v_.shape) * 2 / np.sqrt(q_.shape[-1]))
+    return np.concatenate(outputs, axis=-1)
+
+
+def by_hand(network, x, num_steps, fire, fire_last):
+    """Logits, and the spikes that must vary for the comparison to mean much."""
+
+    def separable(x, part):
+        for name in ("expand", "depthwise", "contract"):
+            x = part.layer(fire(x), name)
+        return x
+
+    def mlp(x, part):
+        for name in ("expand", "contract"):
+            x = part.layer(fire(x), name)
+        return x
+
+    x = repeated(network.layer(x, "stage1_down", stride=2), num_steps)
+    block = network["stage1_block1"]
+    x = x + separable(x, block["separable"])
+    x = x + mlp(x, block["mlp"])
+
+    x = network.layer(fire(x), "stage2_down")
+    block = network["stage2_block1"]
+    x = x + separable(x, block["separable"])
+    attention, spikes = block["attention"], fire(x)
+    q, k, v = (fire(attention.layer(spikes, name)) for name in ("query", "key", "value"))
+    mixed = fire(attend(q, k, v, heads=2))
+    x = x + attention.layer(mixed, "projection")
+    x = x + mlp(x, block["mlp"])
+
+    last = fire_last(x.mean(axis=(2, 3)))
+    return network.linear(last, "head"), (spikes, q, k, v, mixed, last)
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 8, 3), (6, 2, 8, 9, 2)], ids=["image", "frames"])
+def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
+    model = ESpikeFormer(
+        num_classes=5,
+        neuron=partial(ILIF, levels=4, normalise=True),
+        head_neuron=partial(ILIF, levels=4),
+        num_steps=2,
+        **SMALL,
+    )
+    x = np.random.default_rng(1).normal(0.5, 2, size=shape)
+    variables = random_variables(model, shape)
+    frames = x if len(shape) == 5 else x[:, None]
+    fire, fire_last = integer_lif(levels=4, unit=1 / 4), integer_lif(levels=4)
+    want, between = by_hand(Network(variables), frames, 2, fire, fire_last)
+    assert all(len(np.unique(spikes)) > 2 for spikes in between)
+    assert (want[:, 0] != want[:, 1]).any() and np.ptp(want, axis=0).any()
+    np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("width", [16, 40])
+def test_a_block_has_the_published_weights(width):
+    model = create_s(neuron=IF, **{**SMALL, "widths": (width, width)})
+    params = shapes(model, (1, 16, 16, 3))[1]["params"]
+    convolves, attends = (
+        sum(leaf.size for leaf in jax.tree.leaves(params[f"stage{stage}_block1"]))
+        for stage in (1, 2)
+    )
+    assert convolves == 76 * width**2 + 118 * width
+    assert attends == 22 * width**2 + 57 * width
+
+
+def layers_of(model, x_shape=(2, 16, 16, 3)):
+    _, variables = shapes(model, x_shape)
+    learned = {name: variables[name] for name in ("params", "batch_stats")}
+    return neuron_layers(model, learned, jnp.ones(x_shape))
+
+
+def test_neurons_run_in_the_published_order():
+    parts = {"stage1_block1": (("separable", 3), ("mlp", 2))}
+    parts["stage2_block1"] = (("separable", 3), ("attention", 5), ("mlp", 2))
+    first, second = (
+        [f"{block}/{part}/PIT_{i}" for part, count in parts[block] for i in range(count)]
+        for block in parts
+    )
+    assert layers_of(create_s(neuron=PIT, **SMALL)) == [*first, "PIT_0", *second, "PIT_1"]
+
+
+def test_the_head_neuron_stands_before_the_head_and_nowhere_else():
+    model = create_s(neuron=PIT, head_neuron=LIF, **SMALL)
+    layers = layers_of(model)
+    assert [layer for layer in layers if "LIF" in layer] == [layers[-1]] == ["LIF_0"]
+    counts = by_layer(shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
+    assert counts["LIF_0"].shape == (2, 1, 8)
+
+
+@pytest.mark.parametrize("side, sides", [(33, (17, 9, 5, 3, 3)), (1, (1, 1, 1, 1, 1))], ids=str)
+def test_each_stage_but_the_last_halves_the_map_which_never_vanishes(side, sides):
+    small = {"widths": (4, 4, 4, 8, 8), "stages": (1, 1, 1, 1, 1)}
+    _, variables = shapes(
+        create_s(neuron=IF, **small), (1, side, side, 3), capture_intermediates=True
+    )
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert tuple(outputs[f"stage{n}_block1"].shape[2] for n in range(1, 6)) == sides
+
+
+def test_an_image_enters_the_stem_once():
+    model = create_s(neuron=PIT, num_steps=4, **SMALL)
+    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert outputs["stage1_down_norm"].shape == (3, 1, 8, 8, 4)
+    assert outputs["stage1_block1/separable/PIT_0"].shape == (3, 4, 8, 8, 4)
+
+
+def test_the_norm_passed_in_follows_every_convolution():
+    norms = []
+
+    def norm(*, name, **kw):
+        norms.append(name)
+        return batch_norm(name=name, **kw)
+
+    model = create_s(neuron=IF, norm=norm, **SMALL)
+    params = shapes(model, (1, 8, 8, 3))[1]["params"]
+    layers = [path[-2] for path in flatten_dict(params) if path[-1] == "kernel"]
+    unnormed = ("head", "talking_heads")
+    assert sorted(norms) == sorted(f"{name}_norm" for name in layers if name not in unnormed)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"stages": (1, 1)}, r"one entry a stage, got .*\(1, 1\)"),
+        ({"strides": (2, 2, 2, 2)}, r"one entry a stage, got .*\(2, 2, 2, 2\)"),
+        ({"heads": 5}, "128 channels cannot be shared equally among heads=5"),
+    ],
+)
+def test_fields_that_make_no_network_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        create_s(neuron=IF, **fields)
+
+
+def test_another_number_of_channels_is_an_error_with_both_numbers():
+    model = create_s(neuron=IF, **SMALL)
+    _, variables = shapes(model, (1, 8, 8, 3))
+    with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
+
+
+def test_weights_start_as_the_authors_start_them():
+    model = create_s(neuron=IF, num_classes=400, **{**SMALL, "widths": (16, 64)})
+    params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
+    for layer, fan_in in [
+        (params["stage2_down"], 9 * 16),
+        (params["stage2_block1"]["separable"]["depthwise"], 9),
+        (params["stage2_block1"]["mlp"]["contract"], 256),
+    ]:  # PyTorch's start, uniform within 1 / sqrt(fan_in).
+        for leaf in layer.values():
+            assert 0.9 < np.max(np.abs(leaf)) * np.sqrt(fan_in) <= 1
+    assert np.std(params["head"]["kernel"]) == pytest.approx(0.02, rel=0.05)
+    assert not params["head"]["bias"].any()

@@ -1,0 +1,194 @@
+"""The Spike-driven Transformer: order of its layers, place of its neurons, pools, refusals."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from pit_jax.layers.norm import batch_norm
+from pit_jax.models import SpikeDrivenTransformer, create
+from pit_jax.neurons import IF, ILIF, LIF, PIT
+from pit_jax.neurons.probe import neuron_layers
+from tests.helpers import by_layer, jit_once
+from tests.models.by_hand import Network, integer_lif, max_pool, random_variables, repeated
+from tests.models.helpers import KEY, shapes
+
+NAME = "spike_driven_transformer"
+SMALL = {"num_classes": 5, "depth": 1, "width": 16, "heads": 2}
+
+
+def by_hand(network, x, num_steps, pool_after, second_shortcut):
+    """Logits, and the values between layers that must vary for the comparison to mean much."""
+    fire, gate = integer_lif(levels=2), integer_lif(levels=1)
+    x = repeated(network.layer(x, "patch1"), num_steps)
+    for number in (1, 2, 3):
+        x = fire(x)
+        if number in pool_after:
+            x = max_pool(x)
+        x = network.layer(x, f"patch{number + 1}")
+    if 4 in pool_after:
+        x = max_pool(x)
+    x = x + network.layer(fire(x), "position")
+
+    attention, mlp = network["block1"]["attention"], network["block1"]["mlp"]
+    spikes = fire(x)
+    q, k, v = (fire(attention.layer(spikes, name)) for name in ("query", "key", "value"))
+    kv = gate((k * v).sum(axis=(2, 3), keepdims=True))
+    x = x + attention.layer(q * kv, "projection")
+    y = mlp.layer(fire(x), "expand")
+    if second_shortcut:
+        x = y = x + y
+    x = x + mlp.layer(fire(y), "contract")
+
+    last = fire(x.mean(axis=(2, 3)))
+    return network.linear(last, "head"), (spikes, q, kv, last)
+
+
+@pytest.mark.parametrize(
+    "shape, pool_after, mlp_ratio",
+    [
+        ((6, 9, 8, 3), (1, 2, 3, 4), 4.0),
+        ((6, 2, 8, 8, 2), (3, 4), 2.0),
+        ((6, 8, 8, 3), (2,), 1.0),  # As many channels inside: the published form adds twice.
+    ],
+    ids=["image", "frames", "ratio 1"],
+)
+def test_logits_are_those_of_a_network_written_by_hand(x64, shape, pool_after, mlp_ratio):
+    model = SpikeDrivenTransformer(
+        neuron=partial(ILIF, levels=2),
+        gate_neuron=partial(ILIF, levels=1),
+        num_steps=2,
+        pool_after=pool_after,
+        mlp_ratio=mlp_ratio,
+        **SMALL,
+    )
+    x = np.random.default_rng(1).normal(0.5, 2, size=shape)
+    variables = random_variables(model, shape)
+    frames = x if len(shape) == 5 else x[:, None]
+    want, between = by_hand(Network(variables), frames, 2, pool_after, mlp_ratio == 1)
+    assert all(len(np.unique(spikes)) > 1 for spikes in between)
+    assert (want[:, 0] != want[:, 1]).any() and np.ptp(want, axis=0).any()
+    np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("width, heads", [(16, 8), (24, 8), (16, 2)])
+def test_a_block_has_its_weights_and_one_square_of_the_heads_that_nothing_reads(width, heads):
+    model = create(NAME, num_classes=5, neuron=IF, depth=1, width=width, heads=heads)
+    block = shapes(model, (1, 16, 16, 3))[1]["params"]["block1"]
+    assert block["attention"]["talking_heads"]["kernel"].shape == (1, heads, heads)
+    count = sum(leaf.size for leaf in jax.tree.leaves(block))
+    assert count == 12 * width**2 + 24 * width + heads**2
+
+
+def test_the_kernel_that_nothing_reads_changes_no_logit():
+    model = create(NAME, neuron=LIF, **SMALL)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
+    variables = jit_once(model.init)(KEY, x)
+    want = jit_once(model.apply)(variables, x)
+    variables["params"]["block1"]["attention"]["talking_heads"]["kernel"] += jnp.nan
+    np.testing.assert_array_equal(jit_once(model.apply)(variables, x), want)
+
+
+def layers_of(model, x_shape=(2, 16, 16, 3)):
+    _, variables = shapes(model, x_shape)
+    learned = {name: variables[name] for name in ("params", "batch_stats")}
+    return neuron_layers(model, learned, jnp.ones(x_shape))
+
+
+def test_neurons_run_in_the_published_order():
+    small = {**SMALL, "depth": 2}
+    patches = [f"PIT_{i}" for i in range(4)]
+    blocks = [
+        f"block{block}/{part}/PIT_{i}"
+        for block in (1, 2)
+        for part, count in (("attention", 5), ("mlp", 2))
+        for i in range(count)
+    ]
+    assert layers_of(create(NAME, neuron=PIT, **small)) == [*patches, *blocks, "PIT_4"]
+
+
+def test_the_gate_neuron_stands_on_the_sum_over_tokens_and_nowhere_else():
+    model = create(NAME, neuron=PIT, gate_neuron=partial(LIF, threshold=0.5), **SMALL)
+    layers = layers_of(model)
+    assert [layer for layer in layers if "LIF" in layer] == ["block1/attention/LIF_0"]
+    assert layers.index("block1/attention/LIF_0") == 4 + 4  # After query, key and value.
+    _, variables = shapes(model, (2, 64, 64, 3))
+    counts = by_layer(variables["intermediates"], "count")
+    assert counts["block1/attention/LIF_0"].shape == (2, 1, 1, 1, 16)
+
+
+@pytest.mark.parametrize(
+    "pool_after, sides",
+    [((1, 2, 3, 4), (33, 17, 9, 5, 3)), ((3, 4), (33, 33, 33, 17, 9)), ((), (33,) * 5)],
+    ids=str,
+)
+def test_a_pool_halves_the_map_after_the_convolutions_named(pool_after, sides):
+    model = create(NAME, neuron=IF, pool_after=pool_after, **SMALL)
+    _, variables = shapes(model, (1, 33, 33, 3), capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    names = ("patch1", "patch2", "patch3", "patch4", "position")
+    assert tuple(outputs[name].shape[2] for name in names) == sides
+
+
+def test_the_smallest_image_keeps_one_token():
+    model = create(NAME, neuron=IF, **SMALL)
+    logits, variables = shapes(model, (1, 1, 1, 3), capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert outputs["block1"].shape == (1, 1, 1, 1, 16) and logits.shape == (1, 1, 5)
+
+
+def test_an_image_enters_the_first_convolution_once():
+    model = create(NAME, neuron=PIT, num_steps=4, **SMALL)
+    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    outputs = by_layer(variables["intermediates"], "__call__")
+    assert outputs["patch1"].shape == outputs["patch1_norm"].shape == (3, 1, 16, 16, 2)
+    assert outputs["PIT_0"].shape == (3, 4, 16, 16, 2)
+
+
+def test_the_norm_passed_in_follows_every_convolution():
+    norms = []
+
+    def norm(*, name, **kw):
+        norms.append(name)
+        return batch_norm(name=name, **kw)
+
+    model = create(NAME, neuron=IF, norm=norm, **SMALL)
+    params = shapes(model, (1, 8, 8, 3))[1]["params"]
+    layers = [path[-2] for path in flatten_dict(params) if path[-1] == "kernel"]
+    unnormed = ("head", "talking_heads")
+    assert sorted(norms) == sorted(f"{name}_norm" for name in layers if name not in unnormed)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"width": 20, "heads": 8}, "20 channels cannot be shared equally among heads=8"),
+        ({"width": 4, "heads": 2}, "width // 8 channels, got width=4"),
+        ({"pool_after": (0, 1)}, r"four convolutions 1, 2, 3, 4, got \(0, 1\)"),
+        ({"pool_after": (5,)}, r"four convolutions 1, 2, 3, 4, got \(5,\)"),
+    ],
+)
+def test_fields_that_make_no_network_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        create(NAME, num_classes=5, neuron=IF, **fields)
+
+
+def test_another_number_of_channels_is_an_error_with_both_numbers():
+    model = create(NAME, neuron=IF, **SMALL)
+    _, variables = shapes(model, (1, 8, 8, 3))
+    with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
+
+
+def test_weights_start_as_the_authors_start_them():
+    model = create(NAME, neuron=IF, num_classes=100, depth=1, width=64, heads=8)
+    params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
+    for kernel in (params["position"]["kernel"], params["block1"]["mlp"]["expand"]["kernel"]):
+        assert np.std(kernel) == pytest.approx(0.02, rel=0.05)
+        assert np.max(np.abs(kernel)) > 3 * np.std(kernel)  # Normal, not uniform.
+    assert not params["block1"]["attention"]["projection"]["bias"].any()
+    for leaf in params["head"].values():  # PyTorch's start, uniform within 1 / sqrt(fan_in).
+        assert 0.9 < np.max(np.abs(leaf)) * np.sqrt(64) <= 1
