@@ -32,8 +32,11 @@ def _bias_before_norm(path: tuple[str, ...]) -> bool:
     return path[-1] == "bias" and path[-2] in layers
 
 
-# Stem and pool leave a quarter of the resolution, so the image is larger.
-_STRIDED = Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3))
+# Names that differ in their number of blocks only are one network at this size and share a row.
+# Stem and pool leave a quarter of the resolution, so the images are larger.
+_SEW, _SEW_BOTTLENECK, _MS = (
+    Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3)) for _ in range(3)
+)
 
 
 def _bias_before_norm_of_a_transformer(path: tuple[str, ...]) -> bool:
@@ -59,14 +62,14 @@ REDUCED = {
     "resnet18": Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm),
     "resnet19": Reduced({"width": 4, "stages": (1, 1)}, gain=4.0),
     "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}, gain=4.0),
-    "resnet34": _STRIDED,
-    "sew_resnet18": _STRIDED,
-    "sew_resnet34": _STRIDED,
-    "sew_resnet50": _STRIDED,
-    "sew_resnet101": _STRIDED,
-    "sew_resnet152": _STRIDED,
-    "ms_resnet18": _STRIDED,
-    "ms_resnet34": _STRIDED,
+    "resnet34": Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3)),
+    "sew_resnet18": _SEW,
+    "sew_resnet34": _SEW,
+    "sew_resnet50": _SEW_BOTTLENECK,
+    "sew_resnet101": _SEW_BOTTLENECK,
+    "sew_resnet152": _SEW_BOTTLENECK,
+    "ms_resnet18": _MS,
+    "ms_resnet34": _MS,
     "vgg11": Reduced(
         {"widths": (4, 4, 8), "pool_after": (1, 3), "head_dropout": 0.0},
         cancelled=_bias_before_norm,
