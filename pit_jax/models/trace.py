@@ -1,5 +1,6 @@
 """What runs when a network is called and what feeds what, read from one trace without computing."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
         path = "/".join(context.module.path)
         with jax.named_scope(f"<{path}>"):
             out = run(*args, **kwargs)
-        if context.method_name == "__call__":
+        if context.method_name == "__call__" and isinstance(out, jax.Array):
             outputs[path] = out
             # A spiking neuron is known by its probe, whoever wrote it.
             if isinstance(context.module, ReLU) or context.module.has_variable(
@@ -172,7 +173,7 @@ class _Walk:
             terms = int(kind == "product")
             if name == "dot_general":
                 contracted = equation.params["dimension_numbers"][0][0]
-                terms = int(np.prod([_aval(first).shape[axis] for axis in contracted]))
+                terms = math.prod(_aval(first).shape[axis] for axis in contracted)
         elif name == "reduce_sum":
             return _Source(source.node, "sum", path)
         elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
@@ -185,7 +186,9 @@ class _Walk:
 
     def _arrived(self, v: _Value, source: _Source) -> int:
         """The node that `v` comes from, behind one for its sum or mean if it had any."""
-        if not source.reduced:
+        # An adaptive pool to the size that is there leaves everything as it is.
+        kept = math.prod(_aval(v).shape) == math.prod(self.nodes[source.node].shape)
+        if kept or not source.reduced:
             return source.node
         kind, path = source.reduced, source.path
         summed = Node(path, kind, _aval(v).shape, _aval(v).dtype, (source.node,))
