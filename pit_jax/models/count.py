@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
-from pit_jax.models.trace import trace
+from pit_jax.models.trace import Trace, trace
 
 PARAMETER_KINDS = (
     "conv kernel",
@@ -81,14 +81,41 @@ def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[Layer]:
 
     `x_shape` is that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
     """
-    return _counted(model, x_shape)[0]
+    return layers_of(trace(model, x_shape))
+
+
+def layers_of(traced: Trace) -> list[Layer]:
+    """The layers of a network that is traced already."""
+    sizes: Counter[str] = Counter()
+    for path, value in flatten_dict(traced.params).items():
+        for depth in range(1, len(path)):  # A neuron may have modules inside.
+            sizes["/".join(path[:depth])] += value.size
+    batch = traced.nodes[0].shape[0]
+    return [
+        Layer(
+            path=node.path,
+            kind=node.kind,
+            shape=node.shape,
+            parameters=0 if node.kind == "product" else sizes[node.path],
+            macs=math.prod(node.shape) // batch * node.terms,
+            neurons=math.prod(node.shape[2:]) if node.kind == "neuron" else 0,
+            bytes=math.prod(node.shape) * node.dtype.itemsize,
+        )
+        for node in traced.nodes
+        if node.kind in ("conv", "linear", "norm", "neuron", "product")
+    ]
 
 
 def totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
     """The sums over `layers`, and the parameters by kind."""
-    rows, params = _counted(model, x_shape)
+    return totals_of(trace(model, x_shape))
+
+
+def totals_of(traced: Trace) -> Totals:
+    """The sums of a network that is traced already."""
+    rows = layers_of(traced)
     kinds = Counter(row.kind for row in rows)
-    by_kind = parameters_by_kind(params)
+    by_kind = parameters_by_kind(traced.params)
     return Totals(
         layers=kinds["conv"] + kinds["linear"],
         neuron_layers=kinds["neuron"],
@@ -98,27 +125,3 @@ def totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
         neurons=sum(row.neurons for row in rows),
         activation_bytes=sum(row.bytes for row in rows),
     )
-
-
-def _counted(model: nn.Module, x_shape: tuple[int, ...]) -> tuple[list[Layer], Mapping[str, Any]]:
-    traced = trace(model, x_shape)
-    sizes: Counter[str] = Counter()
-    for (*layer, _), value in flatten_dict(traced.params).items():
-        sizes["/".join(layer)] += value.size
-    rows = []
-    for node in traced.nodes:
-        if node.kind not in ("conv", "linear", "norm", "neuron", "product"):
-            continue
-        size = math.prod(node.shape)
-        rows.append(
-            Layer(
-                path=node.path,
-                kind=node.kind,
-                shape=node.shape,
-                parameters=0 if node.kind == "product" else sizes[node.path],
-                macs=size // x_shape[0] * node.terms,
-                neurons=math.prod(node.shape[2:]) if node.kind == "neuron" else 0,
-                bytes=size * node.dtype.itemsize,
-            )
-        )
-    return rows, traced.params

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -52,10 +52,10 @@ class Trace:
 def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
     """Follows the input through the network in evaluation; takes no memory, whatever the size.
 
-    A layer is a module with parameters of its own and no module inside, or a neuron. `x_shape` is
+    A layer is a neuron, or a module with parameters of its own and no module inside. `x_shape` is
     that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
     """
-    outputs: dict[str, jax.ShapeDtypeStruct] = {}
+    outputs: dict[str, jax.Array] = {}
     neurons: set[str] = set()
 
     def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -86,10 +86,12 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
 
 def _layers(params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]) -> dict[str, Node]:
     """The node of every layer by its path; its inputs and window are not known yet."""
-    own = {path: leaf for path, _, leaf in (name.rpartition("/") for name in params)}
+    own = {name.rpartition("/")[0] for name in params}
     outer = {path[:i] for path in outputs for i in range(len(path)) if path[i] == "/"}
-    layers = {}
-    for path in (own.keys() | neurons) & outputs.keys() - outer - {""}:
+    layers: dict[str, Node] = {}
+    for path in (own - outer | neurons) & outputs.keys() - {""}:
+        if _around(path.rpartition("/")[0], neurons):
+            continue
         kernel = params.get(f"{path}/kernel")
         kind, terms = "neuron" if path in neurons else "norm", 0
         if kernel is not None:
@@ -98,6 +100,13 @@ def _layers(params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]) 
         out = outputs[path]
         layers[path] = Node(path, kind, out.shape, out.dtype, terms=terms)
     return layers
+
+
+def _around(path: str, layers: Container[str]) -> str:
+    """The layer at `path` or around it, or nothing."""
+    while path and path not in layers:
+        path = path.rpartition("/")[0]
+    return path
 
 
 class _Source(NamedTuple):
@@ -126,12 +135,13 @@ class _Walk:
         for equation in jaxpr.eqns:
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
             path = scopes[-1] if scopes else around
+            layer = _around(path, self._layers)
             operands = [(v, known[v]) for v in equation.invars if _is_in(v, known)]
             if not operands:
                 continue
             inner = _inner(equation)
-            if path in self._layers:
-                known |= dict.fromkeys(equation.outvars, self._layer(path, equation, operands))
+            if layer:
+                known |= dict.fromkeys(equation.outvars, self._layer(layer, equation, operands))
             elif inner is not None and len(inner.invars) == len(equation.invars):
                 given = zip(inner.invars, equation.invars, strict=True)
                 passed = {arg: known[v] for arg, v in given if _is_in(v, known)}

@@ -69,7 +69,7 @@ def test_layers_of_one_network_are_rows_with_their_path_and_shape(capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["resnet1"], "did you mean 'resnet18'"),
+        (["resnte18"], "did you mean 'resnet18'"),
         (["resnet18", "resnet8", "--layers"], "one network"),
         (["--layers"], "one network"),
         (["resnet8", "--neuron", "PTI"], "invalid choice: 'PTI'"),

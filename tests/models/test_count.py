@@ -12,6 +12,7 @@ from pit_jax.models.count import layers, parameters_by_kind, totals
 from pit_jax.models.inputs import INPUTS
 from pit_jax.models.trace import trace
 from pit_jax.neurons import LIF, NEURONS, PIT, ReLU
+from pit_jax.neurons.probe import record
 
 resnet = partial(create, "resnet8", num_classes=5, stages=(1, 1), width=4)
 
@@ -170,3 +171,17 @@ def test_frames_come_with_a_time_axis_and_images_without():
 def test_a_network_of_relu_has_layers_of_neurons_without_parameters():
     counts = totals(resnet(neuron=ReLU), (1, 8, 8, 3))
     assert (counts.parameters["neuron"], counts.neuron_layers) == (0, 5)
+
+
+def test_a_neuron_with_a_norm_inside_is_one_layer():
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, current):
+            normed = nn.BatchNorm(use_running_average=True)(current)
+            record(self, normed, normed, levels=1)
+            return normed
+
+    rows = layers(resnet(neuron=Normed), (1, 8, 8, 3))
+    names = [row.path for row in layers(resnet(neuron=LIF), (1, 8, 8, 3))]
+    assert [row.path for row in rows] == [name.replace("LIF", "Normed") for name in names]
+    assert rows[2].parameters == 2 * 4
