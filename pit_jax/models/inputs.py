@@ -19,10 +19,28 @@ class Input(NamedTuple):
 CIFAR10 = Input((32, 32, 3), 10)
 IMAGENET = Input((224, 224, 3), 1000)
 CIFAR10_DVS = Input((48, 48, 2), 10, frames=True)
-DVS_GESTURE = Input((128, 128, 2), 11, frames=True)
 DIGITS = Input((8, 8, 1), 10)
 
 INPUTS: dict[str, Input] = {
-    "resnet18": CIFAR10,
     "resnet8": DIGITS,
+    "resnet18": CIFAR10,
+    "resnet19": CIFAR10,
+    "resnet20": CIFAR10,
+    "resnet34": IMAGENET,
+    "sew_resnet18": IMAGENET,
+    "sew_resnet34": IMAGENET,
+    "sew_resnet50": IMAGENET,
+    "sew_resnet101": IMAGENET,
+    "sew_resnet152": IMAGENET,
+    "ms_resnet18": IMAGENET,
+    "ms_resnet34": IMAGENET,
+    "vgg11": CIFAR10_DVS,
+    "vgg16": CIFAR10,
+    "plifnet": CIFAR10,
+    "cifarnet": CIFAR10,
+    "spike_driven_transformer": IMAGENET,
+    "e_spikeformer_t": IMAGENET,
+    "e_spikeformer_s": IMAGENET,
+    "e_spikeformer_m": IMAGENET,
+    "e_spikeformer_l": IMAGENET,
 }
