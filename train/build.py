@@ -39,7 +39,7 @@ LEAST = {
     "augment.pad": 0,
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 0,
-    "augment.cutout.size": 2,
+    "augment.cutout.size": 0,
     "augment.erase.probability": 0,
     "epochs": 1,
     "batch_size": 1,

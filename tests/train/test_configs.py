@@ -88,6 +88,26 @@ def test_the_command_at_the_head_of_a_config_names_that_file(name):
     assert f"python -m train.main --config configs/{name}.py\n" in source
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
+    paper, released = load(name, "pit").to_dict(), load(name, "released").to_dict()
+    assert paper["augment"] == {
+        "pad": 4,
+        "flip": True,
+        "policy": {"name": "autoaugment", "resample": "nearest"},
+        "cutout": {"size": 16, "fill": "mean"},
+    }
+    assert released["augment"] == {
+        "pad": 0,
+        "flip": True,
+        "policy": {"name": "trivial", "resample": "bilinear"},
+        "erase": {"probability": 0.1},
+        "mix": {"name": "mixup_or_cutmix", "mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+    }
+    assert released["optimizer"]["weight_decay"] == 5e-5
+    assert {key for key in paper if paper[key] != released[key]} <= {"augment", "optimizer"}
+
+
 @pytest.mark.parametrize("name, decay", [("cifar10", 5e-5), ("cifar100", 5e-4)])
 def test_the_cifar_configs_are_the_papers_table_6(name, decay):
     config = load(name, "pit")

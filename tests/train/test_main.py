@@ -185,7 +185,7 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
         ("epochs=0", "epochs must be at least 1, got 0"),
         ("warmup_epochs=2", "warmup_epochs must be less than config.epochs, 2, got 2"),
         ("warmup_epochs=-1", "warmup_epochs must be at least 0, got -1"),
-        ("augment.pad=-1", "pad must be at least 0, got -1"),
+        ("augment.pad=-1", "augment.pad must be at least 0, got -1"),
         ("seed=-1", "seed must be at least 0, got -1"),
         ("num_steps=0", "num_steps must be at least 1, got 0"),
         ("model.width=0", "model.width must be at least 1, got 0"),

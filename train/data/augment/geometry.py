@@ -44,7 +44,7 @@ def bilinear(images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"]) -> Num[
     """Each image through its own transform, by the four pixels around each sample.
 
     Integers are rounded down as in Pillow, from weights of 1/65536 where Pillow's are float64: at
-    most one grey level apart.
+    most one grey level apart, but for samples on the very edge of the image, black or not.
     """
     height, width = images.shape[1:3]
     x, y, inside = _samples(images, matrix)

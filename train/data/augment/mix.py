@@ -22,8 +22,8 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
 
     mixup (Zhang et al. 2018).
     """
-    own, share = _whole_image(key, images, alpha)
-    return _mixed(images, labels, own, share)
+    share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
+    return _mixed(images, labels, share[None, None, None], share)
 
 
 def cutmix(
@@ -34,24 +34,21 @@ def cutmix(
     CutMix (Yun et al. 2019): the box has a share of the area that is drawn from Beta(alpha, alpha)
     and any pixel for its centre, and is cut at the border.
     """
-    own, share = _all_but_a_box(key, images, alpha)
-    return _mixed(images, labels, own, share)
+    share_key, box_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
+    return _mixed(images, labels, *_all_but_a_box(box_key, images, share))
 
 
 def mixup_or_cutmix(
     key: jax.Array, images: Images, labels: Labels, *, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[Images, Labels]:
     """One of the two for each batch, equally likely: what the authors' code does to CIFAR."""
-    choice_key, key = jax.random.split(key)
+    choice_key, share_key, box_key = jax.random.split(key, 3)
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0
-    own, share = (
-        jnp.where(cut, one, other)
-        for one, other in zip(
-            _all_but_a_box(key, images, cutmix_alpha),
-            _whole_image(key, images, mixup_alpha),
-            strict=True,
-        )
-    )
+    alpha = jnp.where(cut, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
+    share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
+    outside, area = _all_but_a_box(box_key, images, share)
+    own, share = jnp.where(cut, outside, share), jnp.where(cut, area, share)
     return _mixed(images, labels, own, share)
 
 
@@ -62,19 +59,13 @@ MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
 }
 
 
-def _whole_image(key: jax.Array, images: Images, alpha: float) -> tuple[Array, Array]:
-    """The share that each pixel keeps of its own image `[1, H, W]`, and the label's share."""
-    share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
-    return jnp.broadcast_to(share, (1, *images.shape[1:3])), share
-
-
-def _all_but_a_box(key: jax.Array, images: Images, alpha: float) -> tuple[Array, Array]:
-    """As `_whole_image`: 0 inside the box and 1 outside, and the share of the pixels outside."""
+def _all_but_a_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
+    """1 outside a box of about 1 - share of the pixels, `[1, H, W]`, and the share outside."""
     height, width = images.shape[1:3]
-    share_key, row_key, column_key = jax.random.split(key, 3)
-    half = 0.5 * jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32))
+    row_key, column_key = jax.random.split(key)
     row = jax.random.randint(row_key, (1,), 0, height, dtype=jnp.int32)
     column = jax.random.randint(column_key, (1,), 0, width, dtype=jnp.int32)
+    half = 0.5 * jnp.sqrt(1 - share)
     tall, wide = ((half * side).astype(jnp.int32) for side in (height, width))
     inside = boxes(row - tall, row + tall, column - wide, column + wide, height, width)
     own = 1 - inside.astype(jnp.float32)
@@ -82,6 +73,7 @@ def _all_but_a_box(key: jax.Array, images: Images, alpha: float) -> tuple[Array,
 
 
 def _mixed(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
+    """Each pixel keeps the part `own` of its image, each label the part `share`."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
     neighbours, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
     return own * images + (1 - own) * neighbours, share * labels + (1 - share) * theirs

@@ -1,0 +1,114 @@
+"""Cutout and Random Erasing: where the holes are, how large and how many."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers import jit_once
+from train.data.augment import cutout, random_erasing
+
+DRAWS = 10_000
+
+
+def holes(erased: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Top, bottom, left and right of the zeros in each image of ones, which must be a box."""
+    gone = np.asarray(erased)[..., 0] == 0
+    rows, columns = gone.any(axis=2), gone.any(axis=1)
+    top, left = rows.argmax(axis=1), columns.argmax(axis=1)
+    bottom, right = top + rows.sum(axis=1), left + columns.sum(axis=1)
+    assert (gone.sum(axis=(1, 2)) == (bottom - top) * (right - left)).all()
+    return top, bottom, left, right
+
+
+@pytest.fixture(scope="module")
+def erased() -> np.ndarray:
+    """10,000 images of 12x10 ones, each erased."""
+    images = jnp.ones((DRAWS, 12, 10, 1))
+    function = jit_once(lambda key: random_erasing(key, images, probability=1.0))
+    return np.asarray(function(jax.random.key(0)))
+
+
+def test_a_hole_is_a_square_around_any_pixel_cut_at_the_border(key):
+    height, width, size = 6, 5, 4
+    images = jnp.ones((DRAWS, height, width, 2))
+    out = np.asarray(jit_once(lambda key: cutout(key, images, size=size))(key))
+    assert (out[..., 0] == out[..., 1]).all()
+    found = np.stack(holes(out), axis=1)
+    want = {}
+    for row in range(height):
+        for column in range(width):
+            box = (
+                max(row - 2, 0),
+                min(row + 2, height),
+                max(column - 2, 0),
+                min(column + 2, width),
+            )
+            want[box] = want.get(box, 0) + 1 / (height * width)
+    boxes, counts = np.unique(found, axis=0, return_counts=True)
+    assert {tuple(map(int, box)) for box in boxes} == set(want)
+    for box, count in zip(boxes, counts, strict=True):
+        probability = want[tuple(map(int, box))]
+        sigma = np.sqrt(DRAWS * probability * (1 - probability))
+        assert abs(count - DRAWS * probability) <= 4 * sigma  # The largest of 30.
+
+
+def test_pixels_outside_the_hole_stay(key):
+    images = np.random.default_rng(0).integers(1, 256, (8, 32, 32, 3), dtype=np.uint8)
+    out = np.asarray(cutout(key, images, size=16))
+    assert out.dtype == np.uint8 and ((out == images) | (out == 0)).all()
+    assert ((out == 0).sum(axis=(1, 2, 3)) >= 3 * 8 * 8).all()
+
+
+def test_no_size_makes_no_hole(key):
+    images = np.ones((4, 8, 8, 1), np.uint8)
+    assert (cutout(key, images, size=0) == images).all()
+
+
+def test_erasing_happens_with_its_probability(key):
+    images = jnp.ones((DRAWS, 12, 10, 1))
+    out = np.asarray(jit_once(lambda key: random_erasing(key, images, probability=0.1))(key))
+    assert abs((out == 0).any(axis=(1, 2, 3)).sum() - 0.1 * DRAWS) <= 3 * np.sqrt(DRAWS * 0.09)
+    assert set(np.unique(out)) == {0, 1}
+
+
+def test_areas_and_aspects_are_torchvisions(erased):
+    top, bottom, left, right = holes(erased)
+    tall, wide = bottom - top, right - left
+    # A box that is as high or as wide as the image is drawn again.
+    assert tall.max() < 12 and wide.max() < 10
+    # By hand, one box at a time.
+    rng, areas, ratios = np.random.default_rng(1), [], []
+    while len(areas) < DRAWS:
+        area, aspect = 120 * rng.uniform(0.02, 0.33), np.exp(rng.uniform(*np.log((0.3, 3.3))))
+        h, w = int(round(np.sqrt(area * aspect))), int(round(np.sqrt(area / aspect)))
+        if h < 12 and w < 10:
+            areas.append(h * w)
+            ratios.append(h / max(w, 1))
+    got, want = tall * wide, np.array(areas)
+    error = np.sqrt(got.var() / DRAWS + want.var() / DRAWS)
+    assert abs(got.mean() - want.mean()) < 3 * error
+    some = got > 0
+    log = np.log(tall[some] / wide[some])
+    wanted = np.log(np.array(ratios)[np.array(ratios) > 0])
+    error = np.sqrt(log.var() / DRAWS + wanted.var() / DRAWS)
+    assert abs(log.mean() - wanted.mean()) < 3 * error
+
+
+def test_every_place_where_the_box_fits_is_equally_likely(erased):
+    top, bottom, left, right = holes(erased)
+    places = [(top / (12 - (bottom - top))), left / (10 - (right - left))]
+    for place in places:
+        assert place.min() == 0 and place.max() == 1
+        assert abs(place.mean() - 0.5) < 3 * place.std() / np.sqrt(DRAWS)
+
+
+@pytest.mark.parametrize("erase", [cutout, random_erasing])
+def test_x64_changes_no_draw(key, erase):
+    options = {"size": 4} if erase is cutout else {"probability": 0.5}
+    images = np.ones((64, 12, 10, 3), np.float32)
+    function = jit_once(lambda key: erase(key, images, **options))
+    once = np.asarray(function(key))
+    assert (once == 0).any() and (function(key) == once).all()
+    with jax.enable_x64(True):
+        assert (function(key) == once).all()
