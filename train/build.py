@@ -22,9 +22,12 @@ from train.data.augment import (
     RESAMPLERS,
     cutout,
     flip,
+    flip_frames,
     normalize,
     pad_crop,
     random_erasing,
+    roll_frames,
+    rotate_frames,
 )
 from train.errors import UserError
 from train.losses import LOSSES
@@ -37,6 +40,8 @@ LEAST = {
     "num_steps": 1,
     "model.width": 1,
     "augment.pad": 0,
+    "augment.roll": 0,
+    "augment.rotate": 0,
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 0,
     "augment.cutout.size": 0,
@@ -51,8 +56,10 @@ MOST = {"augment.policy.magnitude": 30, "augment.erase.probability": 1}
 POSITIVE = {"augment.mix.alpha", "augment.mix.mixup_alpha", "augment.mix.cutmix_alpha"}
 # The words that one of few can be.
 WORDS = {"augment.policy.resample": sorted(RESAMPLERS), "augment.cutout.fill": ["black", "mean"]}
-# What config.augment can have, in the order in which it happens.
-AUGMENT = ("pad", "flip", "policy", "cutout", "erase", "mix")
+# What config.augment can have for images, in the order in which it happens, and for event frames.
+IMAGE_STAGES = ("pad", "flip", "policy", "cutout", "erase", "mix")
+FRAME_STAGES = ("flip", "roll", "rotate")
+STAGES = tuple(dict.fromkeys(IMAGE_STAGES + FRAME_STAGES))
 STAGE = ("key", "images")
 
 
@@ -120,18 +127,22 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
     """`(key, uint8 images) -> floats`: what `config.augment` says, normalised on the way.
 
     In this order, each left out when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
-    `fill` "black"; normalisation; `cutout` with the `fill` "mean" (the default), `erase`.
+    `fill` "black"; normalisation; `cutout` with the `fill` "mean" (the default), `erase`. Of event
+    frames: `flip`, `roll` by up to so many pixels, `rotate` by up to so many degrees.
     """
     section = config.augment
-    unknown = [key for key in section if key not in AUGMENT]
-    if unknown:
-        raise UserError(f"config.augment has no key {unknown[0]!r}; it has {', '.join(AUGMENT)}.")
+    frames = dataset.train.images.ndim == 5
+    _check_stages(section, frames)
     pixels: list[tuple[str, Callable[..., Array]]] = []
     floats: list[tuple[str, Callable[..., Array]]] = []
     if section.get("pad"):
         pixels.append(("pad", partial(pad_crop, pad=section.pad)))
     if section.get("flip"):
-        pixels.append(("flip", flip))
+        pixels.append(("flip", flip_frames if frames else flip))
+    if section.get("roll"):
+        pixels.append(("roll", partial(roll_frames, pixels=section.roll)))
+    if section.get("rotate"):
+        pixels.append(("rotate", partial(rotate_frames, degrees=section.rotate)))
     if "policy" in section:
         _check_channels(dataset)
         pixels.append(("policy", _named("augment.policy", POLICIES, section.policy, *STAGE)))
@@ -143,9 +154,6 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
         erase = _with("augment.erase", random_erasing, _rest(section.erase), *STAGE)
         floats.append(("erase", erase))
     to_floats = normalization(dataset)
-
-    if not dataset.mean:
-        return lambda key, counts: to_floats(counts)
 
     def augment(key: Array, images: Array) -> Array:
         keys = _keys(key)
@@ -180,7 +188,15 @@ def preparation(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 def _keys(key: Array) -> dict[str, Array]:
     # Keys behind the first two leave those as they are.
-    return dict(zip(AUGMENT, jax.random.split(key, len(AUGMENT)), strict=True))
+    return dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
+
+
+def _check_stages(section: ConfigDict, frames: bool) -> None:
+    for key, value in section.items():
+        if key not in STAGES:
+            raise UserError(f"config.augment has no key {key!r}; it has {', '.join(STAGES)}.")
+        if value and key not in (FRAME_STAGES if frames else IMAGE_STAGES):
+            raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
 
 
 def _check_channels(dataset: Dataset) -> None:

@@ -95,6 +95,19 @@ def test_a_stage_draws_the_same_with_and_without_the_others(key):
     np.testing.assert_array_equal(both, np.where(holes, 0, mirrored))
 
 
+def test_event_frames_are_mirrored_rolled_and_turned_as_counts(key):
+    counts = RNG.integers(0, 9, (8, 3, 12, 12, 2), dtype=np.uint8)
+    split = Split(counts, SPLIT.labels)
+    dataset = Dataset("events", split, split, 10)
+    for augment in ({"flip": True}, {"roll": 2}, {"rotate": 15}):
+        prepare = jit_once(build.preparation(with_augment(pad=0, **augment), dataset))
+        frames, _ = prepare(key, {"image": counts, "label": split.labels})
+        assert frames.shape == counts.shape and frames.dtype == np.float32
+        assert (frames != counts).any() and set(np.unique(frames)) <= set(range(9))
+    with pytest.raises(UserError, match="config.augment.policy is for images only"):
+        build.preparation(with_augment(policy={"name": "rand"}), dataset)
+
+
 def test_mixed_labels_are_shares_of_the_classes(key):
     _, labels = prepared(key, mix={"name": "mixup", "alpha": 1.0})
     assert labels.shape == (8, 10) and labels.dtype == np.float32
@@ -134,6 +147,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
     "augment, complaint",
     [
         ({"flop": True}, "config.augment has no key 'flop'; it has pad, flip, policy, cutout"),
+        ({"roll": 5}, "config.augment.roll is for frames only"),
         ({"policy": {"name": "auto"}}, "policy.name is 'auto'; it can be autoaugment, rand, triv"),
         ({"policy": {"name": "rand", "ops": 2}}, "augment.policy: rand_augment got an unexpected"),
         ({"policy": {"name": "rand", "magnitude": 31}}, "magnitude must be at most 30, got 31"),
