@@ -12,6 +12,7 @@ from train.data import (
     dvs_digits,
     dvs_gesture,
     fashion_mnist,
+    folder,
     n_mnist,
     synthetic,
 )
@@ -28,6 +29,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "dvs_digits": dvs_digits.dvs_digits,
     "dvs_gesture": dvs_gesture.dvs_gesture,
     "fashion_mnist": fashion_mnist.fashion_mnist,
+    "folder": folder.folder,
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }

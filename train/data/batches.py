@@ -1,4 +1,4 @@
-"""Reads the batch files of CIFAR: pickles by Python 2, in a tar.gz or extracted."""
+"""Reads the batch files of CIFAR, pickles by Python 2 or bare rows, in a tar.gz or extracted."""
 
 import gzip
 import pickle
@@ -70,5 +70,24 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> Split:
             f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
         )
     check_labels(labels, num_classes)
-    images = np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    return Split(images, labels.astype(np.int32))
+    return Split(_channels_last(data), labels.astype(np.int32))
+
+
+def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> Split:
+    """The images `N 32 32 3` and labels of one binary file: rows of labels and 3072 pixels.
+
+    Of `label_bytes` labels a row the last one counts. Raises `ValueError` if the file does not end
+    with a row, or a label is not in `0..num_classes-1`.
+    """
+    size = label_bytes + 3072
+    if not raw or len(raw) % size:
+        raise ValueError(f"expected rows of {size} bytes, got {len(raw)} bytes")
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, size)
+    labels = rows[:, label_bytes - 1].astype(np.int32)
+    check_labels(labels, num_classes)
+    return Split(_channels_last(rows[:, label_bytes:]), labels)
+
+
+def _channels_last(rows: np.ndarray) -> np.ndarray:
+    """Rows of 1024 red, green and blue pixels as images."""
+    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the official archives for Python, or as prepared by tfds."""
+"""CIFAR-10 and CIFAR-100 from the official archives, or as prepared by tfds."""
 
 import os
 import shlex
@@ -9,24 +9,34 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.batches import parse_batch, read_archive, read_folder
+from train.data.batches import parse_batch, parse_rows, read_archive, read_folder
 from train.data.dataset import DataNotFound, Dataset, Split
+from train.data.download import Remote, download
 from train.data.prepared import newest_version, read_split
 from train.errors import UserError
 
 _Reader = Callable[[Sequence[str]], dict[str, bytes]]
 
 URL = "https://www.cs.toronto.edu/~kriz/"
+_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One of the official archives: its files, how one is read, and its hash on the server."""
+
+    archive: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    parse: Callable[[bytes], Split]
+    md5: str
 
 
 @dataclass(frozen=True)
 class _Source:
     name: str
-    archive: str
-    folder: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    labels: bytes
+    layouts: tuple[_Layout, ...]
     num_classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -34,22 +44,49 @@ class _Source:
 
 _CIFAR10 = _Source(
     name="cifar10",
-    archive="cifar-10-python.tar.gz",
-    folder="cifar-10-batches-py",
-    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
-    test=("test_batch",),
-    labels=b"labels",
+    layouts=(
+        _Layout(
+            archive="cifar-10-python.tar.gz",
+            folder="cifar-10-batches-py",
+            train=_BATCHES,
+            test=("test_batch",),
+            parse=partial(parse_batch, label_key=b"labels", num_classes=10),
+            md5="c58f30108f718f92721af3b95e74349a",
+        ),
+        _Layout(
+            archive="cifar-10-binary.tar.gz",
+            folder="cifar-10-batches-bin",
+            train=tuple(f"{name}.bin" for name in _BATCHES),
+            test=("test_batch.bin",),
+            parse=partial(parse_rows, label_bytes=1, num_classes=10),
+            md5="c32a1d4ab5d03f1284b67883e8d87530",
+        ),
+    ),
     num_classes=10,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2023, 0.1994, 0.2010),
 )
 _CIFAR100 = _Source(
     name="cifar100",
-    archive="cifar-100-python.tar.gz",
-    folder="cifar-100-python",
-    train=("train",),
-    test=("test",),
-    labels=b"fine_labels",
+    layouts=(
+        _Layout(
+            archive="cifar-100-python.tar.gz",
+            folder="cifar-100-python",
+            train=("train",),
+            test=("test",),
+            parse=partial(parse_batch, label_key=b"fine_labels", num_classes=100),
+            md5="eb9058c3a382ffc7106e4002c42a8d85",
+        ),
+        _Layout(
+            archive="cifar-100-binary.tar.gz",
+            folder="cifar-100-binary",
+            train=("train.bin",),
+            test=("test.bin",),
+            # The coarse label comes first, the fine one just before the pixels.
+            parse=partial(parse_rows, label_bytes=2, num_classes=100),
+            md5="03b5dce01913d631647c71ecec9e9cb8",
+        ),
+    ),
     num_classes=100,
     mean=(0.5071, 0.4867, 0.4408),
     std=(0.2675, 0.2565, 0.2761),
@@ -59,7 +96,8 @@ _CIFAR100 = _Source(
 def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
 
-    Raises `DataNotFound` if they are not under `data_dir`, `UserError` if they are damaged.
+    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` if they are damaged.
     """
     return _load(_CIFAR10, Path(data_dir).absolute())
 
@@ -67,49 +105,76 @@ def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """50,000 training and 10,000 test images `N 32 32 3` in 100 classes (the fine labels).
 
-    Raises `DataNotFound` if they are not under `data_dir`, `UserError` if they are damaged.
+    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` if they are damaged.
     """
     return _load(_CIFAR100, Path(data_dir).absolute())
 
 
 def _load(source: _Source, root: Path) -> Dataset:
-    archive, folder = root / source.archive, root / source.folder
-    fetch = f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{source.archive}"
-    if archive.is_file():
-        reader = partial(read_archive, archive, source.folder)
-        train, test = _read_official(source, archive, reader, fetch)
-    elif folder.is_dir():
-        train, test = _read_official(source, folder, partial(read_folder, folder), fetch)
-    elif version := newest_version(root, source.name):
-        train, test = (
-            read_split(root, source.name, version, split, (32, 32, 3), source.num_classes)
-            for split in ("train", "test")
-        )
-    else:
-        places = [
-            (archive, "the official archive"),
-            (folder, f"the files of that archive: {', '.join(source.train + source.test)}"),
-            (root / source.name, "a version prepared by tensorflow_datasets as array_record"),
-        ]
-        raise DataNotFound(source.name, places, fetch)
+    splits = _official(source, root) or _prepared(source, root) or _fetched(source, root)
+    train, test = splits
     return Dataset(source.name, train, test, source.num_classes, source.mean, source.std)
 
 
-def _read_official(source: _Source, place: Path, reader: _Reader, fetch: str) -> list[Split]:
+def _official(source: _Source, root: Path) -> list[Split] | None:
+    for layout in source.layouts:
+        archive, folder = root / layout.archive, root / layout.folder
+        if archive.is_file():
+            return _read(layout, archive, partial(read_archive, archive, layout.folder))
+        if folder.is_dir():
+            return _read(layout, folder, partial(read_folder, folder))
+    return None
+
+
+def _prepared(source: _Source, root: Path) -> list[Split] | None:
+    version = newest_version(root, source.name)
+    if not version:
+        return None
+    return [
+        read_split(root, source.name, version, split, (32, 32, 3), source.num_classes)
+        for split in ("train", "test")
+    ]
+
+
+def _fetched(source: _Source, root: Path) -> list[Split]:
+    first = source.layouts[0]
+    archive = root / first.archive
     try:
-        files = reader(source.train + source.test)
-        return [_join(source, files, names) for names in (source.train, source.test)]
+        download(Remote(URL + first.archive, first.md5), archive)
+    except UserError as error:
+        places = []
+        for layout in source.layouts:
+            files = ", ".join(layout.train + layout.test)
+            places.append((root / layout.archive, "the official archive"))
+            places.append((root / layout.folder, f"the files of that archive: {files}"))
+        prepared = "a version prepared by tensorflow_datasets as array_record"
+        places.append((root / source.name, prepared))
+        how = f"{_command(archive)}\nTried just now: {error}"
+        raise DataNotFound(source.name, places, how) from error
+    return _read(first, archive, partial(read_archive, archive, first.folder))
+
+
+def _command(archive: Path) -> str:
+    return f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{archive.name}"
+
+
+def _read(layout: _Layout, place: Path, reader: _Reader) -> list[Split]:
+    try:
+        files = reader(layout.train + layout.test)
+        return [_join(layout, files, names) for names in (layout.train, layout.test)]
     except ValueError as error:
+        fetch = _command(place.parent / layout.archive)
         raise UserError(
             f"{place}: {error}. Delete it and fetch the archive again:\n  {fetch}"
         ) from error
 
 
-def _join(source: _Source, files: dict[str, bytes], names: tuple[str, ...]) -> Split:
+def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> Split:
     batches = []
     for name in names:
         try:
-            batches.append(parse_batch(files[name], source.labels, source.num_classes))
+            batches.append(layout.parse(files[name]))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     images = np.concatenate([batch.images for batch in batches])

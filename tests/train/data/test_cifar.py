@@ -126,6 +126,64 @@ def test_cifar100_has_the_fine_labels(tmp_path, extracted):
         assert (split.images == images).all() and split.labels.tolist() == fine
 
 
+def binary(images: np.ndarray, *labels: list[int]) -> bytes:
+    """Rows of one byte for each label, then the pixels."""
+    return np.concatenate([np.array(labels, np.uint8).T, rows(images)], axis=1).tobytes()
+
+
+@pytest.mark.parametrize("extracted", [False, True])
+def test_the_binary_version_is_read_exactly(tmp_path, extracted):
+    files = {f"{name}.bin": binary(IMAGES[name], LABELS[name]) for name in IMAGES}
+    if extracted:
+        write_folder(tmp_path / "cifar-10-batches-bin", files)
+    else:
+        write_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar-10-batches-bin", files)
+    assert_is_cifar10(load("cifar10", tmp_path))
+
+
+def test_the_binary_version_of_cifar100_has_the_fine_labels(tmp_path):
+    images = IMAGES["data_batch_3"]
+    batch = binary(images, [1, 2, 3], [99, 0, 50])
+    write_folder(tmp_path / "cifar-100-binary", {"train.bin": batch, "test.bin": batch})
+    dataset = load("cifar100", tmp_path)
+    assert dataset.train.labels.tolist() == [99, 0, 50] and (dataset.test.images == images).all()
+
+
+@pytest.mark.parametrize("cut", [1, 3073 * 3])
+def test_a_binary_file_that_ends_within_a_row_is_an_error(tmp_path, cut):
+    images = IMAGES["data_batch_3"]
+    whole = binary(images, [1, 2, 3])
+    files = {f"{name}.bin": whole for name in IMAGES} | {"data_batch_2.bin": whole[:-cut]}
+    write_folder(tmp_path / "cifar-10-batches-bin", files)
+    with pytest.raises(UserError, match="data_batch_2.bin: expected rows of 3073 bytes, got"):
+        load("cifar10", tmp_path)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(url, start):
+        raise OSError("no network here")
+
+    monkeypatch.setattr("train.data.download._open", refuse)
+
+
+def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch):
+    source = write_cifar10(tmp_path / "server", cifar10_files())
+    asked = []
+
+    def fetch(remote, target):
+        asked.append(remote)
+        target.parent.mkdir()
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr("train.data.cifar.download", fetch)
+    assert_is_cifar10(load("cifar10", tmp_path / "data"))
+    assert_is_cifar10(load("cifar10", tmp_path / "data"))
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    assert asked == [(url, "c58f30108f718f92721af3b95e74349a")]
+
+
+@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name, archive", [("cifar10", "cifar-10"), ("cifar100", "cifar-100")])
 def test_missing_data_is_answered_with_each_place_and_the_official_address(
     tmp_path, monkeypatch, name, archive
@@ -137,6 +195,7 @@ def test_missing_data_is_answered_with_each_place_and_the_official_address(
     for place in (f"{archive}-python.tar.gz", archive, name):
         assert f"{tmp_path}/my data/{place}" in message
     assert f"https://www.cs.toronto.edu/~kriz/{archive}-python.tar.gz" in message
+    assert "Tried just now" in message and "no network here" in message
     assert f"curl -fL --create-dirs -o '{tmp_path}/my data/{archive}-python.tar.gz'" in message
 
 

@@ -1,0 +1,73 @@
+"""A folder of a user's own images: classes by name, any size and mode, errors by file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.data import DataNotFound, load
+from train.errors import UserError
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of plain colours: zebra is white, ant red, in several sizes and modes."""
+    for split in ("train", "test"):
+        save(tmp_path / split / "zebra" / "a.png", np.full((5, 9), 255))
+        save(tmp_path / split / "ant" / "b.png", np.full((8, 4, 3), [200, 0, 0]))
+        save(tmp_path / split / "ant" / "deep" / "a.bmp", np.full((2, 2, 3), [100, 0, 0]))
+        (tmp_path / split / "ant" / "notes.txt").write_text("mine")
+    return tmp_path
+
+
+def test_classes_are_numbered_by_name_and_images_made_square(pictures):
+    data = load("folder", pictures, size=4)
+    assert data.num_classes == 2
+    assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 0, 1]
+    assert data.train.images.shape == (3, 4, 4, 3) and data.train.images.dtype == np.uint8
+    colours = [[200, 0, 0], [100, 0, 0], [255, 255, 255]]
+    assert (data.train.images == np.array(colours)[:, None, None]).all()
+    np.testing.assert_allclose(data.mean, np.mean(colours, axis=0) / 255)
+    np.testing.assert_allclose(data.std, np.std(colours, axis=0) / 255)
+
+
+def test_the_square_is_cut_from_the_middle(tmp_path):
+    stripe = np.zeros((3, 9, 3))
+    stripe[:, 3:6] = 255
+    for split in ("train", "val"):  # The other usual name of the test images.
+        for name in ("a", "b"):
+            save(tmp_path / split / name / "x.png", stripe)
+    assert (load("folder", tmp_path, size=3).test.images == 255).all()
+
+
+def test_without_folders_every_place_is_named(tmp_path):
+    places = r"/train: a folder for each class\n.*/test: a folder(.|\n)*\(or val/CLASS/\)"
+    with pytest.raises(DataNotFound, match=places):
+        load("folder", tmp_path)
+
+
+def test_a_file_that_is_no_image_is_named(pictures):
+    whole = (pictures / "test" / "ant" / "b.png").read_bytes()
+    (pictures / "test" / "ant" / "b.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="test/ant/b.png is no whole image"):
+        load("folder", pictures)
+
+
+def test_classes_must_be_two_the_same_in_both_splits_and_not_empty(pictures):
+    save(pictures / "train" / "bee" / "x.png", np.zeros((2, 2)))
+    with pytest.raises(UserError, match="only one of train and test has the classes bee"):
+        load("folder", pictures)
+    (pictures / "test" / "bee").mkdir()
+    with pytest.raises(UserError, match="test/bee holds no image"):
+        load("folder", pictures)
+    for split in ("train", "test"):
+        for name in ("bee", "zebra"):
+            (pictures / split / name).rename(pictures / f"{split}-{name}")
+    with pytest.raises(UserError, match="two or more classes, got .'ant'."):
+        load("folder", pictures)
+    with pytest.raises(UserError, match="size must be at least 1, got 0"):
+        load("folder", pictures, size=0)

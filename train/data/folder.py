@@ -1,0 +1,78 @@
+"""A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+
+from train.data.dataset import DataNotFound, Dataset, Split
+from train.errors import UserError
+
+HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+
+
+def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
+    """Images `N size size 3`, cut square from the middle; classes in the order of their names.
+
+    Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
+    `UserError` for files that are no images and for classes that only one split has.
+    """
+    if size < 1:
+        raise UserError(f"config.data.size must be at least 1, got {size}.")
+    root = Path(data_dir).absolute()
+    places = {"train": root / "train", "test": root / "test"}
+    if not places["test"].is_dir() and (root / "val").is_dir():
+        places["test"] = root / "val"
+    missing = [place for place in places.values() if not place.is_dir()]
+    if missing:
+        raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
+    classes = {split: _classes(place) for split, place in places.items()}
+    if classes["train"] != classes["test"]:
+        only = sorted(set(classes["train"]) ^ set(classes["test"]))
+        raise UserError(f"{root}: only one of train and test has the classes {', '.join(only)}.")
+    train, test = (_read(place, classes["train"], size) for place in places.values())
+    pixels = train.images.reshape(-1, 3)
+    mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
+    return Dataset(
+        "folder",
+        train,
+        test,
+        len(classes["train"]),
+        tuple(mean.tolist()),
+        # A channel that never changes is centred only.
+        tuple(np.where(std > 0, std, 1).tolist()),
+    )
+
+
+def _classes(place: Path) -> list[str]:
+    names = sorted(child.name for child in place.iterdir() if child.is_dir())
+    if len(names) < 2:
+        raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
+    return names
+
+
+def _read(place: Path, classes: list[str], size: int) -> Split:
+    files = []
+    for label, name in enumerate(classes):
+        found = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
+        files += [(file, label) for file in found]
+    images = [_image(file, size) for file, _ in track(files, f"reading {place.name}")]
+    return Split(np.stack(images), np.array([label for _, label in files], np.int32))
+
+
+def _image(file: Path, size: int) -> np.ndarray:
+    """One image as `size size 3`: the largest square in its middle, resized with antialiasing."""
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{file} is no whole image ({error}); replace or remove it.") from error
+    side = min(image.size)
+    left, top = ((edge - side) // 2 for edge in image.size)
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
