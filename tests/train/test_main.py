@@ -175,7 +175,7 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
             "config.neuron.name is 'PTI'; it can be CLIF, GLIF, IF, ILIF, LIF, PIT",
         ),
         ("neuron.name=LIF", "unexpected keyword argument 'levels'"),
-        ("model.name=resnet9", "no network 'resnet9'; did you mean 'resnet8'?"),
+        ("model.name=vgg12", "no network 'vgg12'; did you mean 'vgg11'?"),
         ("loss.name=mse", "config.loss.name is 'mse'; it can be cross_entropy, tet"),
         ("optimizer.name=adam", "config.optimizer.name is 'adam'; it can be adamw, lamb, sgd"),
         ("data.name=sinthetic", "unknown data set 'sinthetic': did you mean 'synthetic'?"),
