@@ -244,7 +244,7 @@ def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(strid
 def test_a_strided_convolution_pads_both_sides_by_one():
     model = create("resnet8", num_classes=2, neuron=ILIF, stages=(1,), width=1, stem_stride=2)
     x = np.random.default_rng(0).normal(size=(1, 6, 6, 1)).astype(np.float32)
-    variables = model.init(KEY, jnp.asarray(x))
+    variables = jit_once(model.init)(KEY, x)
     corner = jnp.zeros((3, 3, 1, 1)).at[0, 0].set(1)  # Reads the pixel up and left.
     variables["params"]["stem"]["kernel"] = corner
     _, new = model.apply(
