@@ -1,18 +1,22 @@
 """docs/paper_vs_code.md names only what is there."""
 
+import inspect
 import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
 from tests.models.published import PUBLISHED
 from train.cli import parse
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/paper_vs_code.md").read_text()
-SPANS = sorted(set(re.findall(r"`([^`]+)`", PAGE)))
+SPANS = sorted({" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PAGE)})
+PRINTED = PAGE.partition("| printed | where |")[2].partition("\n\n")[0].splitlines()[2:]
+TABLE = [[cell.strip() for cell in line.strip("|").split("|")] for line in PRINTED]
 SIZES = [row for row in PUBLISHED if f"`{row.name}`" in PAGE and not row.kw]
 
 
@@ -35,6 +39,20 @@ def test_a_neuron_has_the_field(neuron, field):
     assert field in NEURONS[neuron].__dataclass_fields__
 
 
+@pytest.mark.parametrize("call", matches(r'create\("\w+".*\)'))
+def test_a_network_has_the_fields(call):
+    name, rest = re.fullmatch(r'create\("(\w+)"(.*)\)', call).groups()
+    inspect.signature(MODELS[name]).bind_partial(**dict.fromkeys(re.findall(r"(\w+)=", rest)))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_a_row_of_printed_sizes_names_networks_that_there_are(row):
+    _, _, _, name, _ = row
+    names = re.findall(r"(?<=`)\w+(?=`)|(?<=create\(\")\w+", name)
+    assert set(names) <= set(MODELS)
+    assert names or name == "–"
+
+
 @pytest.mark.parametrize("option", matches(r"--config\.[\w.]+=\S+"))
 def test_an_option_of_the_training_program_is_taken(option):
     parse(["main", "--config", str(ROOT / "configs/cifar100.py"), option])
@@ -42,9 +60,17 @@ def test_an_option_of_the_training_program_is_taken(option):
 
 @pytest.mark.parametrize("row", SIZES, ids=str)
 def test_a_network_has_the_size_that_its_own_test_pins(row):
-    assert f"{sum(row.parameters.values()):,}" in PAGE
+    assert f"{row.total:,}" in PAGE
 
 
 def test_the_page_names_each_kind_of_thing():
-    for pattern in (r"pit_jax\.", r"train\.losses", r"configs/", r"PIT\(", r"--config\.\w"):
+    assert len(TABLE) > 15
+    for pattern in (
+        r"pit_jax\.",
+        r"create\(",
+        r"train\.losses",
+        r"configs/",
+        r"PIT\(",
+        r"--config\.\w",
+    ):
         assert matches(pattern), pattern

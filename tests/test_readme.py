@@ -1,19 +1,36 @@
-"""The README's example runs as printed."""
+"""The README's examples run as printed."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from pit_jax.models import create
+from pit_jax.models.__main__ import main
+from pit_jax.neurons import PIT
+
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_example_runs_and_prints_a_line_like_the_one_shown():
-    readme = (ROOT / "README.md").read_text()
-    example, shown = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", readme, re.S).groups()
+    pair = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.S)
+    example, shown = pair.groups()
     printed = subprocess.check_output([sys.executable, "-c", example], cwd=ROOT, text=True)
     without_figures = re.compile(r"\d+\.\d+%")
     assert without_figures.sub("", printed) == without_figures.sub("", shown)
     # Last bits differ between machines, so the accuracy is held to what a reader would notice.
     accuracy, promised = (float(re.search(r"[\d.]+", text)[0]) for text in (printed, shown))
     assert abs(accuracy - promised) < 5
+
+
+def test_the_table_of_networks_is_what_the_command_prints(capsys):
+    pair = re.search(r"python -m pit_jax\.models (.*?) +#.*?```text\n(.*?)```", README, re.S)
+    arguments, shown = pair.groups()
+    assert main(arguments.split()) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_the_network_of_the_readme_is_made():
+    (call,) = re.findall(r"`pit_jax\.models\.(create\(.*?\))`", README)
+    assert eval(call, {"create": create, "PIT": PIT}).num_steps == 4

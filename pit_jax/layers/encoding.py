@@ -1,7 +1,7 @@
 """From images or frames to what the first layer sees."""
 
+import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -24,13 +24,17 @@ def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C
     return x
 
 
-def check_channels(
-    x: Float[Array, "B T H W C"], kernel: Float[Array | np.ndarray, "h w c f"]
-) -> None:
-    """Raises ValueError unless `x` has as many channels as the first convolution's `kernel`."""
-    if x.shape[-1] != kernel.shape[-2]:
+def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
+    """Raises ValueError unless `x` has as many channels as the convolution `first` was made for.
+
+    Before `network` has its parameters any number will do.
+    """
+    if not network.has_variable("params", first):
+        return
+    channels: int = network.get_variable("params", first)["kernel"].shape[-2]
+    if x.shape[-1] != channels:
         raise ValueError(
-            f"the network was initialised for {kernel.shape[-2]} input channels, but the input has "
+            f"the network was initialised for {channels} input channels, but the input has "
             f"{x.shape[-1]}; channels come last, as in [B, H, W, C]."
         )
 

@@ -22,5 +22,13 @@ def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*
 
 
 def vote(x: Float[Array, "*B n"], voters: int) -> Float[Array, "*B k"]:
-    """The mean over each class's `voters` neighbouring outputs (PLIFNet's readout)."""
+    """The mean over each class's `voters` neighbouring outputs (PLIFNet's readout).
+
+    Raises ValueError unless `voters` divides the outputs.
+    """
+    if voters < 1 or x.shape[-1] % voters:
+        raise ValueError(
+            f"{x.shape[-1]} outputs cannot be shared equally among classes of voters={voters}; "
+            "each class takes as many, at least one."
+        )
     return jnp.mean(x.reshape(*x.shape[:-1], -1, voters), axis=-1)

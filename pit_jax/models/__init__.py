@@ -62,13 +62,15 @@ def create(
     """The network `name` of `MODELS` with `neuron()` at each of its neuron layers.
 
     `neuron` makes a neuron without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are
-    fields of the network. Raises ValueError for an unknown name, naming the nearest.
+    fields of the network. A list among them, as JSON has it, becomes a tuple, since fields must be
+    hashable. Raises ValueError for an unknown name, naming the nearest.
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f" did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no network {name!r};{hint} known: {', '.join(sorted(MODELS))}.")
-    return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in kw.items()}
+    return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **fields)
 
 
 __all__ = [

@@ -149,11 +149,10 @@ def _positive(text: str) -> int:
 
 
 def _fields(text: str) -> dict[str, Any]:
-    """Fields of a network from JSON, lists as tuples."""
+    """Fields of a network from JSON."""
     try:
-        fields = json.loads(text)
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    except (AttributeError, json.JSONDecodeError) as error:
+        return dict(json.loads(text))
+    except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"no JSON object: {text}") from error
 
 

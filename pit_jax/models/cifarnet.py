@@ -46,8 +46,7 @@ class CIFARNet(nn.Module):
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
         x = with_time(x, self.num_steps)
-        if self.has_variable("params", "conv1"):
-            check_channels(x, self.get_variable("params", "conv1")["kernel"])
+        check_channels(self, "conv1", x)
         for number, (features, stride) in enumerate(
             zip(self.widths, self.strides, strict=True), start=1
         ):

@@ -27,7 +27,7 @@ def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
     Kinds: `conv kernel`, `conv bias`, `norm`, `linear kernel`, `linear bias`, and `neuron` for all
     that neurons learn, PIT's scales among it.
     """
-    leaves = {path: value for path, value in flatten_dict(params).items()}
+    leaves = flatten_dict(params)
     kinds: Counter[str] = Counter()
     for (*layer, leaf), value in leaves.items():
         if (kernel := leaves.get((*layer, "kernel"))) is not None:

@@ -154,8 +154,7 @@ class ESpikeFormer(nn.Module):
         )
         parts = self.mlp_ratio, self.neuron, layer
         x = with_time(x, self.num_steps)
-        if self.has_variable("params", "stage1_down"):
-            check_channels(x, self.get_variable("params", "stage1_down")["kernel"])
+        check_channels(self, "stage1_down", x)
         for stage, (width, blocks, stride) in enumerate(
             zip(self.widths, self.stages, self.strides, strict=True), start=1
         ):

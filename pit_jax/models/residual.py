@@ -79,8 +79,7 @@ class ResNet(nn.Module):
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         layers = Layers.bind(self.neuron, self.norm, self.dtype, train)
         x = with_time(x, self.num_steps)
-        if self.has_variable("params", "stem"):
-            check_channels(x, self.get_variable("params", "stem")["kernel"])
+        check_channels(self, "stem", x)
         x = self.stem(layers, x, self.width, self.num_steps)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):

@@ -125,8 +125,7 @@ class SpikeDrivenTransformer(nn.Module):
             dtype=self.dtype,
         )
         x = with_time(x, self.num_steps)
-        if self.has_variable("params", "patch1"):
-            check_channels(x, self.get_variable("params", "patch1")["kernel"])
+        check_channels(self, "patch1", x)
         x = layer(x, self.width // 8, 3, name="patch1")
         x = self.pooled(self.neuron()(repeat_over_time(x, self.num_steps)), after=1)
         x = self.pooled(self.neuron()(layer(x, self.width // 4, 3, name="patch2")), after=2)

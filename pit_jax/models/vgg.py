@@ -60,8 +60,7 @@ class VGG(nn.Module):
         bias = nn.initializers.zeros if self.conv_bias else None
         x = with_time(x, self.num_steps)
         check_map(x, len(self.pool_after))
-        if self.has_variable("params", "conv1"):
-            check_channels(x, self.get_variable("params", "conv1")["kernel"])
+        check_channels(self, "conv1", x)
         for number, features in enumerate(self.widths, start=1):
             x = conv_norm_neuron(
                 x,

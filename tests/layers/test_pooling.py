@@ -107,6 +107,7 @@ def test_a_class_has_the_mean_of_its_neighbouring_voters():
     np.testing.assert_array_equal(vote(x, 1), x)
 
 
-def test_outputs_that_voters_do_not_divide_are_refused():
-    with pytest.raises(TypeError):
-        vote(jnp.ones((2, 10)), 3)
+@pytest.mark.parametrize("voters", [3, 0])
+def test_outputs_that_voters_do_not_divide_are_refused(voters):
+    with pytest.raises(ValueError, match=f"10 outputs cannot be shared .* voters={voters}"):
+        vote(jnp.ones((2, 10)), voters)

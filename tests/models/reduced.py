@@ -94,3 +94,5 @@ REDUCED = {
     "e_spikeformer_m": _SPIKEFORMER,
     "e_spikeformer_l": _SPIKEFORMER,
 }
+# Of names that share a row the first stands for all.
+DISTINCT = list({id(row): name for name, row in reversed(REDUCED.items())}.values())

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from pit_jax.models import MODELS, create
 from pit_jax.neurons import NEURONS, PIT, scale
 from tests.helpers import jit_once
-from tests.models.reduced import REDUCED
+from tests.models.reduced import DISTINCT, REDUCED
 
 LEARNING = NEURONS | {
     "PIT with LSQ's gradient": partial(PIT, parametrise=scale.lsq),
@@ -22,8 +22,6 @@ LEARNING = NEURONS | {
 # Every neuron on two networks and every network with two neurons; the other pairs are slow.
 QUICK_NETWORKS = ("resnet8", "sew_resnet18")
 QUICK_NEURONS = ("PIT", "LIF")
-# Of names that share a row the first stands for all.
-NETWORKS = list({id(row): name for name, row in reversed(REDUCED.items())}.values())
 PAIRS = [
     pytest.param(
         network,
@@ -31,14 +29,14 @@ PAIRS = [
         id=f"{network}-{neuron}",
         marks=() if network in QUICK_NETWORKS or neuron in QUICK_NEURONS else pytest.mark.slow,
     )
-    for network in NETWORKS
+    for network in DISTINCT
     for neuron in LEARNING
 ]
 
 
 def test_every_network_has_a_small_form():
     assert set(REDUCED) == set(MODELS)
-    assert set(QUICK_NETWORKS) <= set(NETWORKS)
+    assert set(QUICK_NETWORKS) <= set(DISTINCT)
 
 
 def varied_batch(shape):

@@ -8,20 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pit_jax.models import MODELS, create
+from pit_jax.models import create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.residual import Layers
 from pit_jax.models.resnet import PreActBlock
 from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
 from tests.helpers import by_layer, equations, integers, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.reduced import REDUCED
+from tests.models.reduced import DISTINCT, REDUCED
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 4])
-@pytest.mark.parametrize("num_classes, total", [(10, 11_176_906), (100, 11_223_076)])
+@pytest.mark.parametrize(
+    "num_classes, num_steps, total", [(10, 4, 11_176_906), (100, 1, 11_223_076)]
+)
 def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_a_channel_and_step(
-    num_classes, total, num_steps
+    num_classes, num_steps, total
 ):
     model = create("resnet18", num_classes=num_classes, neuron=PIT, num_steps=num_steps)
     kinds = parameters_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"])
@@ -53,15 +54,14 @@ def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
     assert outputs["head"] == (3, 2, 10)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet8"])
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_images_and_frames_give_logits_for_every_step_with_any_neuron(name, neuron):
-    model = create(name, num_classes=7, neuron=neuron, num_steps=4)
+def test_images_and_frames_give_logits_for_every_step_with_any_neuron(neuron):
+    model = create("resnet8", num_classes=7, neuron=neuron, num_steps=4)
     assert shapes(model, (3, 32, 32, 3), train=True)[0].shape == (3, 4, 7)
     assert shapes(model, (3, 4, 32, 32, 2), train=True)[0].shape == (3, 4, 7)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_every_network_takes_images_and_frames_and_gives_logits_for_every_step(name):
     row = REDUCED[name]
     model = create(name, num_classes=7, neuron=PIT, num_steps=4, **row.kw)
@@ -111,6 +111,12 @@ def test_another_number_of_channels_is_an_error_with_both_numbers():
     _, variables = shapes(model, (2, 16, 16, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 4"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), jnp.float32))
+
+
+def test_fields_from_json_are_taken():
+    model = create("vgg11", num_classes=5, neuron=PIT, widths=[4, 8], pool_after=[1, 2])
+    assert (model.widths, model.pool_after) == ((4, 8), (1, 2))
+    assert isinstance(hash(model), int)
 
 
 def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
@@ -238,7 +244,7 @@ def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(strid
 def test_a_strided_convolution_pads_both_sides_by_one():
     model = create("resnet8", num_classes=2, neuron=ILIF, stages=(1,), width=1, stem_stride=2)
     x = np.random.default_rng(0).normal(size=(1, 6, 6, 1)).astype(np.float32)
-    variables = model.init(KEY, jnp.asarray(x))
+    variables = jit_once(model.init)(KEY, x)
     corner = jnp.zeros((3, 3, 1, 1)).at[0, 0].set(1)  # Reads the pixel up and left.
     variables["params"]["stem"]["kernel"] = corner
     _, new = model.apply(
