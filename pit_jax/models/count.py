@@ -1,10 +1,24 @@
-"""What a network holds, counted from shapes alone."""
+"""What a network holds and what it costs, counted from shapes alone."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 from flax.traverse_util import flatten_dict
+
+from pit_jax.models.trace import Trace, trace
+
+PARAMETER_KINDS = (
+    "conv kernel",
+    "conv bias",
+    "norm",
+    "linear kernel",
+    "linear bias",
+    "neuron",
+)
 
 
 def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
@@ -21,3 +35,93 @@ def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
         else:
             kinds["norm" if (*layer, "scale") in leaves else "neuron"] += value.size
     return kinds
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network: `kind` is `conv`, `linear`, `norm`, `neuron` or `product`.
+
+    `shape` is that of its output, batch and steps first. `macs` are the multiply-accumulates of one
+    sample over all of its steps: a layer before the repetition over time has one step. A product
+    multiplies two activations, as q k^T v do; it is named after the module around it. `neurons` are
+    those of one sample; each of them runs at every step. `bytes` is the size of the output for the
+    whole batch.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    neurons: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A network's sums; `parameters` by kind as in `parameters_by_kind`.
+
+    `layers` counts convolutions and linear layers, `neuron_layers` the layers of neurons, `macs`
+    those of convolutions and linear layers, `products` the multiply-accumulates between two
+    activations. `activation_bytes` sums the outputs of all these layers and the norms for the whole
+    batch: not what pooling, shortcut sums and dropout give, nor membranes, parameters or gradients.
+    """
+
+    layers: int
+    neuron_layers: int
+    parameters: dict[str, int]
+    macs: int
+    products: int
+    neurons: int
+    activation_bytes: int
+
+
+def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[Layer]:
+    """The layers of `model` in the order in which they run, without running them.
+
+    `x_shape` is that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
+    """
+    return layers_of(trace(model, x_shape))
+
+
+def layers_of(traced: Trace) -> list[Layer]:
+    """The layers of a network that is traced already."""
+    sizes: Counter[str] = Counter()
+    for path, value in flatten_dict(traced.params).items():
+        for depth in range(1, len(path)):  # A neuron may have modules inside.
+            sizes["/".join(path[:depth])] += value.size
+    batch = traced.nodes[0].shape[0]
+    return [
+        Layer(
+            path=node.path,
+            kind=node.kind,
+            shape=node.shape,
+            parameters=0 if node.kind == "product" else sizes[node.path],
+            macs=math.prod(node.shape) // batch * node.terms,
+            neurons=math.prod(node.shape[2:]) if node.kind == "neuron" else 0,
+            bytes=math.prod(node.shape) * node.dtype.itemsize,
+        )
+        for node in traced.nodes
+        if node.kind in ("conv", "linear", "norm", "neuron", "product")
+    ]
+
+
+def totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
+    """The sums over `layers`, and the parameters by kind."""
+    return totals_of(trace(model, x_shape))
+
+
+def totals_of(traced: Trace) -> Totals:
+    """The sums of a network that is traced already."""
+    rows = layers_of(traced)
+    kinds = Counter(row.kind for row in rows)
+    by_kind = parameters_by_kind(traced.params)
+    return Totals(
+        layers=kinds["conv"] + kinds["linear"],
+        neuron_layers=kinds["neuron"],
+        parameters={kind: by_kind[kind] for kind in PARAMETER_KINDS},
+        macs=sum(row.macs for row in rows if row.kind != "product"),
+        products=sum(row.macs for row in rows if row.kind == "product"),
+        neurons=sum(row.neurons for row in rows),
+        activation_bytes=sum(row.bytes for row in rows),
+    )

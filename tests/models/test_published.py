@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pit_jax.models import create
-from pit_jax.models.count import parameters_by_kind
+from pit_jax.models.count import parameters_by_kind, totals
 from pit_jax.neurons import PIT
 from tests.helpers import by_layer
 from tests.models.helpers import KEY
@@ -57,3 +57,9 @@ TOTALS = {
 def test_the_kinds_of_parameters_sum_to_the_published_total(row):
     rows = {str(published): published for published in PUBLISHED}
     assert sum(rows[row].parameters.values()) == TOTALS[row]
+
+
+@pytest.mark.parametrize("row", [row for row in PUBLISHED if row.macs], ids=str)
+def test_a_pass_of_a_network_costs_what_its_publication_says(row):
+    model = create(row.name, num_classes=row.num_classes, neuron=PIT, **row.kw)
+    assert totals(model, (1, *row.shape)).macs == row.macs

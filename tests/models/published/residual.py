@@ -45,6 +45,7 @@ RESIDUAL = [
             "stage3_block2": (8, 8, 512),
             "hidden": (256,),
         },
+        macs=2_285_373_952,
     ),
     Published(
         "resnet19",
@@ -133,6 +134,7 @@ RESIDUAL = [
             "stage3_block2": (14, 14, 256),
             "stage4_block2": (7, 7, 512),
         },
+        macs=1_814_073_344,
     ),
     Published(
         "sew_resnet34",
@@ -142,6 +144,7 @@ RESIDUAL = [
         layers=36,
         channels=8_512,
         neurons=3_738_112,
+        macs=3_663_761_408,
     ),
     Published(
         "sew_resnet50",

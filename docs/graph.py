@@ -1,0 +1,113 @@
+"""Networks as pictures need them: repeated blocks once, one main path, branches beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pit_jax.models.trace import Node
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What leaves the main path at `fork` and comes back at `join`; positions on that path.
+
+    `nodes` are the layers on the way; a shortcut without any is an identity. `lane` counts from the
+    main path outwards so that no two branches cross.
+    """
+
+    fork: int
+    join: int
+    nodes: tuple[Node, ...]
+    lane: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The longest way through a graph, its branches, and how often each node on it is repeated."""
+
+    path: list[Node]
+    branches: list[Branch]
+    repeats: list[int]
+
+    @property
+    def lanes(self) -> int:
+        return max((branch.lane for branch in self.branches), default=0)
+
+
+def whole(nodes: Sequence[Node]) -> Picture:
+    """A whole network, equal blocks in a row drawn once."""
+    kept, repeats = _without_repeats(nodes)
+    return _picture(kept, repeats)
+
+
+def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
+    """The module at `path` with the sum that its output goes into, behind its input.
+
+    With `until`, what runs from the layer at `path` to before that at `until`.
+    """
+    inside = [i for i, node in enumerate(nodes) if f"{node.path}/".startswith(f"{path}/")]
+    if until:
+        ends = [i for i, node in enumerate(nodes) if node.path == until]
+        inside = list(range(inside[0], ends[0]))
+    elif nodes[inside[-1]].kind != "add" and nodes[inside[-1] + 1].kind == "add":
+        inside.append(inside[-1] + 1)
+    outside = {j for i in inside for j in nodes[i].inputs} - set(inside)
+    (source,) = outside
+    places = {source: 0} | {i: place for place, i in enumerate(inside, start=1)}
+    selected = [replace(nodes[i], inputs=tuple(places[j] for j in nodes[i].inputs)) for i in inside]
+    entry = replace(nodes[source], kind="input", path="", inputs=())
+    return _picture([entry, *selected], [1] * (len(selected) + 1))
+
+
+def _without_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
+    """The nodes without blocks that equal the block before, and how often each stands for one."""
+    kept: list[Node] = []
+    repeats: list[int] = []
+    places: list[int] = []  # Where a node, or the one that stands for it, is in `kept`.
+    last = None
+    for _, run in groupby(range(len(nodes)), key=lambda i: nodes[i].path.partition("/")[0]):
+        members = list(run)
+        form = [
+            replace(nodes[i], path="", inputs=tuple(j - members[0] for j in nodes[i].inputs))
+            for i in members
+        ]
+        if len(form) > 1 and form == last:
+            first = len(kept) - len(form)
+            places += range(first, len(kept))
+            repeats[first:] = [n + 1 for n in repeats[first:]]
+            continue
+        last = form
+        for i in members:
+            places.append(len(kept))
+            kept.append(replace(nodes[i], inputs=tuple(places[j] for j in nodes[i].inputs)))
+            repeats.append(1)
+    return kept, repeats
+
+
+def _picture(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
+    depth: list[int] = []
+    for node in nodes:
+        depth.append(1 + max((depth[j] for j in node.inputs), default=0))
+    path = [len(nodes) - 1]
+    while nodes[path[0]].inputs:
+        path.insert(0, max(nodes[path[0]].inputs, key=depth.__getitem__))
+    place = {i: at for at, i in enumerate(path)}
+    branches = []
+    for join, i in enumerate(path[1:], start=1):
+        for j in nodes[i].inputs:
+            way: list[int] = []
+            while j not in place:
+                way.insert(0, j)
+                j = nodes[j].inputs[0]
+            if way or place[j] != join - 1:
+                branches.append(Branch(place[j], join, tuple(nodes[k] for k in way), lane=0))
+    return Picture([nodes[i] for i in path], _in_lanes(branches), [repeats[i] for i in path])
+
+
+def _in_lanes(branches: Sequence[Branch]) -> list[Branch]:
+    """Shorter branches nearer to the path, none on top of another."""
+    placed: list[Branch] = []
+    for branch in sorted(branches, key=lambda b: (b.join - b.fork, b.fork)):
+        over = {b.lane for b in placed if max(b.fork, branch.fork) < min(b.join, branch.join)}
+        placed.append(replace(branch, lane=max(over, default=0) + 1))
+    return placed

@@ -1,0 +1,183 @@
+"""What networks hold and cost, from shapes alone: python -m pit_jax.models [NAME ...]"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax.numpy as jnp
+
+from pit_jax.models import MODELS, create
+from pit_jax.models.count import Layer, Totals, layers, totals
+from pit_jax.models.inputs import CIFAR10, INPUTS, Input
+from pit_jax.neurons import NEURONS
+
+EPILOG = """\
+Nothing is allocated or computed, so the largest network takes seconds on a laptop.
+
+MACs are the multiply-accumulates of convolutions and linear layers for one sample over all of its
+steps; an image's layers before the repetition over time count once, frames pass every layer at
+every step. Products are those between two activations (attention). Neurons are those of one sample,
+whatever the number of steps. Activations are the bytes of what convolutions, linear layers, norms,
+neurons and products give for the whole batch, without membranes, parameters and gradients.
+k, M and G are powers of 1000, bytes too; --json has the exact integers.
+"""
+
+PARAMETERS = ("network", "parameters", "conv", "bias", "norm", "linear", "neuron")
+COSTS = ("network", "input", "layers", "neuron layers", "MACs", "products", "neurons", "bytes")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the tables; exit code 2 and one line for what cannot be counted."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    names = args.names or list(MODELS)
+    if args.layers and len(names) != 1:
+        parser.exit(2, "error: --layers takes one network by its name.\n")
+    counted: dict[str, Any] = {}
+    count = layers if args.layers else totals
+    for name in names:
+        try:
+            x = _input(name, args)
+            model = create(
+                name,
+                num_classes=x.num_classes,
+                neuron=NEURONS[args.neuron],
+                num_steps=args.steps,
+                dtype=jnp.dtype(args.dtype),
+                **args.fields,
+            )
+            counted[name] = count(model, x.batch(args.batch, args.steps))
+        except (TypeError, ValueError) as error:
+            parser.exit(2, f"error: {f'{name}: ' if name in MODELS else ''}{error}\n")
+    if args.json:
+        json.dump(_plain(counted, args), sys.stdout, indent=1)
+        print()
+    elif args.layers:
+        print(layer_table(counted[names[0]]))
+    else:
+        steps = "1 step" if args.steps == 1 else f"{args.steps} steps"
+        print(f"{args.neuron} neurons, {steps}, a batch of {args.batch}, {args.dtype}\n")
+        print(total_tables(counted, {name: _input(name, args) for name in names}))
+    return 0
+
+
+def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
+    """Parameters by kind and costs, a row for each network."""
+    parameters, costs = [], []
+    for name, t in counted.items():
+        kernel, bias, norm, linear, linear_bias, neuron = t.parameters.values()
+        kinds = (sum(t.parameters.values()), kernel, bias + linear_bias, norm, linear, neuron)
+        parameters.append((name, *map(short, kinds)))
+        shape = "x".join(map(str, inputs[name].shape))
+        cost = (t.macs, t.products, t.neurons, t.activation_bytes)
+        costs.append((name, shape, str(t.layers), str(t.neuron_layers), *map(short, cost)))
+    return f"{grid(PARAMETERS, parameters)}\n\n{grid(COSTS, costs)}"
+
+
+def layer_table(rows: Iterable[Layer]) -> str:
+    """A row for each layer."""
+    return grid(
+        ("layer", "kind", "output [B, T, ..., C]", "parameters", "MACs", "neurons", "bytes"),
+        [
+            (
+                row.path,
+                row.kind,
+                "x".join(map(str, row.shape)),
+                *map(short, (row.parameters, row.macs, row.neurons, row.bytes)),
+            )
+            for row in rows
+        ],
+    )
+
+
+def short(count: int) -> str:
+    """Four digits and a unit: 11180810 is 11.18M; 0 is a dash."""
+    if count < 1000:
+        return str(count) if count else "-"
+    value, units = float(count), iter("kMGTP")
+    unit = ""
+    while float(f"{value:.4g}") >= 1000:
+        value, unit = value / 1000, next(units)
+    return f"{value:#.4g}{unit}"
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under their heads, two blanks apart, the first on the left and the others right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = (head, ["-" * width for width in widths], *rows)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _input(name: str, args: argparse.Namespace) -> Input:
+    """The network's published input, changed as asked for; `create` refuses an unknown name."""
+    x = INPUTS.get(name, CIFAR10)
+    height, width, channels = x.shape
+    shape = (args.size or height, args.size or width, args.channels or channels)
+    return x._replace(shape=shape, num_classes=args.classes or x.num_classes)
+
+
+def _plain(counted: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """For JSON: each network with its input, and either its totals or its layers."""
+    plain = {}
+    for name, count in counted.items():
+        x = _input(name, args)
+        what = {"layers": [asdict(row) for row in count]} if args.layers else asdict(count)
+        plain[name] = {
+            "input": x.batch(args.batch, args.steps),
+            "num_classes": x.num_classes,
+            "num_steps": args.steps,
+            "neuron": args.neuron,
+            "dtype": args.dtype,
+            "fields": args.fields,
+        } | what
+    return plain
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """Fields of a network from JSON, lists as tuples."""
+    try:
+        fields = json.loads(text)
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    except (AttributeError, json.JSONDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"no JSON object: {text}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pit_jax.models",
+        description="Parameters, multiply-accumulates, neurons and activations of networks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("names", metavar="NAME", nargs="*", help="networks of pit_jax.models.MODELS; default: all")
+    add("--batch", type=_positive, default=1, metavar="B", help="samples in a batch; default: 1")
+    add("--steps", type=_positive, default=1, metavar="T", help="time steps; default: 1")
+    add("--size", type=_positive, metavar="S", help="height and width; default: as published")
+    add("--channels", type=_positive, metavar="C", help="input channels; default: as published")
+    add("--classes", type=_positive, metavar="K", help="classes; default: as published")
+    add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=", ".join(NEURONS))
+    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="compute")
+    add("--fields", type=_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")
+    add("--layers", action="store_true", help="every layer of one network")
+    add("--json", action="store_true", help="exact integers, for programs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""What runs when a network is called and what feeds what, read from one trace without computing."""
+
+import math
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from pit_jax.neurons import ReLU
+
+# Steps between layers that are worth a node of their own, by the name of their primitive.
+_POOLS = {"reduce_window_max": "max pool", "reduce_window_sum": "average pool"}
+_JOINS = {"add": "add", "add_any": "add", "mul": "product", "dot_general": "product"}
+_SCOPE = re.compile(r"<([^<>]*)>")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer or a step between layers, and the indices of the nodes whose outputs it takes.
+
+    `kind` is that of a layer (`conv`, `linear`, `norm`, `neuron`) or of a step: `input`, `add`,
+    `product` (of two activations), `max pool`, `average pool`, `mean` or `sum` (over space).
+    `path` is the layer's, or that of the module around the step; `window` is the kernel's size and
+    stride where there is one; `terms` counts the products in one output of a conv, a linear layer
+    or a product.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    inputs: tuple[int, ...] = ()
+    window: tuple[int, int] | None = None
+    terms: int = 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The nodes of one forward pass in the order in which they run, and the shapes of `params`."""
+
+    nodes: list[Node]
+    params: Mapping[str, Any]
+
+
+def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
+    """Follows the input through the network in evaluation; takes no memory, whatever the size.
+
+    A layer is a neuron, or a module with parameters of its own and no module inside. `x_shape` is
+    that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
+    """
+    outputs: dict[str, jax.Array] = {}
+    neurons: set[str] = set()
+
+    def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        path = "/".join(context.module.path)
+        with jax.named_scope(f"<{path}>"):
+            out = run(*args, **kwargs)
+        if context.method_name == "__call__" and isinstance(out, jax.Array):
+            outputs[path] = out
+            # A spiking neuron is known by its probe, whoever wrote it.
+            if isinstance(context.module, ReLU) or context.module.has_variable(
+                "intermediates", "count"
+            ):
+                neurons.add(path)
+        return out
+
+    def run(x: Any) -> Any:
+        with nn.intercept_methods(see):
+            return model.init_with_output(jax.random.key(0), x, mutable=True)
+
+    x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
+    jaxpr, (_, variables) = jax.make_jaxpr(run, return_shape=True)(x)
+    params = variables["params"]
+    layers = _layers(flatten_dict(params, sep="/"), outputs, neurons)
+    walk = _Walk(layers, [Node("", "input", x.shape, x.dtype)])
+    walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Source(0)}, "")
+    return Trace(walk.nodes, params)
+
+
+def _layers(params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]) -> dict[str, Node]:
+    """The node of every layer by its path; its inputs and window are not known yet."""
+    own = {name.rpartition("/")[0] for name in params}
+    outer = {path[:i] for path in outputs for i in range(len(path)) if path[i] == "/"}
+    layers: dict[str, Node] = {}
+    for path in (own - outer | neurons) & outputs.keys() - {""}:
+        if _around(path.rpartition("/")[0], neurons):
+            continue
+        kernel = params.get(f"{path}/kernel")
+        kind, terms = "neuron" if path in neurons else "norm", 0
+        if kernel is not None:
+            kind = "linear" if kernel.ndim == 2 else "conv"
+            terms = kernel.size // kernel.shape[-1]
+        out = outputs[path]
+        layers[path] = Node(path, kind, out.shape, out.dtype, terms=terms)
+    return layers
+
+
+def _around(path: str, layers: Container[str]) -> str:
+    """The layer at `path` or around it, or nothing."""
+    while path and path not in layers:
+        path = path.rpartition("/")[0]
+    return path
+
+
+class _Source(NamedTuple):
+    """The node that a value comes from, and where it was since summed or averaged over space."""
+
+    node: int
+    reduced: str = ""
+    path: str = ""
+
+
+# What jax's types say of a program's values leaves out their shapes.
+_Value = Any
+_Operand = tuple[_Value, _Source]
+
+
+class _Walk:
+    """Goes through a traced program once and collects `nodes`; `layers` are known beforehand."""
+
+    def __init__(self, layers: dict[str, Node], nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self._layers = layers
+        self._placed: dict[str, int] = {}
+
+    def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Source], around: str) -> None:
+        """Adds to `known` the source of every value of `jaxpr` that depends on the input."""
+        for equation in jaxpr.eqns:
+            scopes = _SCOPE.findall(str(equation.source_info.name_stack))
+            path = scopes[-1] if scopes else around
+            layer = _around(path, self._layers)
+            operands = [(v, known[v]) for v in equation.invars if _is_in(v, known)]
+            if not operands:
+                continue
+            inner = _inner(equation)
+            if layer:
+                known |= dict.fromkeys(equation.outvars, self._layer(layer, equation, operands))
+            elif inner is not None and len(inner.invars) == len(equation.invars):
+                given = zip(inner.invars, equation.invars, strict=True)
+                passed = {arg: known[v] for arg, v in given if _is_in(v, known)}
+                self.follow(inner, passed, path)
+                returned = zip(equation.outvars, inner.outvars, strict=True)
+                known |= {v: passed[out] for v, out in returned if _is_in(out, passed)}
+            else:
+                known |= dict.fromkeys(equation.outvars, self._step(path, equation, operands))
+
+    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
+        """One node for all equations of a layer."""
+        index = self._placed.get(path)
+        new = [
+            self._arrived(v, source)
+            for v, source in operands
+            if index is None or source.node < index
+        ]
+        if index is None:
+            index = self._placed[path] = len(self.nodes)
+            self.nodes.append(self._layers[path])
+        node = self.nodes[index]
+        node = replace(node, inputs=tuple(dict.fromkeys((*node.inputs, *new))))
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = _aval(equation.invars[1])
+            node = replace(node, window=(kernel.shape[0], equation.params["window_strides"][0]))
+        self.nodes[index] = node
+        return _Source(index)
+
+    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
+        name, out = equation.primitive.name, _aval(equation.outvars[0])
+        (first, source), sources = operands[0], {s for _, s in operands}
+        terms, window = 0, None
+        if name in _POOLS:
+            size, stride = equation.params["window_dimensions"], equation.params["window_strides"]
+            window = (max(size), max(stride))
+            kind = _POOLS[name]
+        elif name in _JOINS and len(operands) == 2 and (name != "add" or len(sources) == 2):
+            kind = _JOINS[name]
+            terms = int(kind == "product")
+            if name == "dot_general":
+                contracted = equation.params["dimension_numbers"][0][0]
+                terms = math.prod(_aval(first).shape[axis] for axis in contracted)
+        elif name == "reduce_sum":
+            return _Source(source.node, "sum", path)
+        elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
+            return source._replace(reduced="mean")
+        else:
+            return source
+        inputs = tuple(self._arrived(v, s) for v, s in operands)
+        self.nodes.append(Node(path, kind, out.shape, out.dtype, inputs, window, terms))
+        return _Source(len(self.nodes) - 1)
+
+    def _arrived(self, v: _Value, source: _Source) -> int:
+        """The node that `v` comes from, behind one for its sum or mean if it had any."""
+        # An adaptive pool to the size that is there leaves everything as it is.
+        kept = math.prod(_aval(v).shape) == math.prod(self.nodes[source.node].shape)
+        if kept or not source.reduced:
+            return source.node
+        kind, path = source.reduced, source.path
+        summed = Node(path, kind, _aval(v).shape, _aval(v).dtype, (source.node,))
+        if summed not in self.nodes:
+            self.nodes.append(summed)
+        return self.nodes.index(summed)
+
+
+def _is_in(v: _Value, known: Mapping[_Value, _Source]) -> bool:
+    return not isinstance(v, Literal) and v in known
+
+
+def _aval(v: _Value) -> Any:
+    return v.aval
+
+
+def _inner(equation: JaxprEqn) -> Any:
+    """The program inside a call, such as that of a jitted function, or None."""
+    for value in equation.params.values():
+        if isinstance(value, ClosedJaxpr):
+            return value.jaxpr
+        if isinstance(value, Jaxpr):
+            return value
+    return None

@@ -1,0 +1,102 @@
+"""The command that prints what networks hold and cost."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pit_jax.models import MODELS
+from pit_jax.models.__main__ import main, short
+
+RESNET18 = {
+    "layers": 21,
+    "neuron_layers": 17,
+    "macs": 555_422_720,
+    "products": 0,
+    "neurons": 557_056,
+}
+
+
+def test_the_command_prints_parameters_by_kind_and_costs():
+    command = [sys.executable, "-m", "pit_jax.models", "resnet18", "resnet8"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (parameters, cost) = (line.split() for line in lines if line.startswith("resnet18 "))
+    assert parameters == "resnet18 11.18M 11.16M 4.746k 7.808k 5.120k 3.904k".split()
+    assert cost[:7] == "resnet18 32x32x3 21 17 555.4M - 557.1k".split()
+
+
+@pytest.mark.slow
+def test_the_tables_of_all_networks_fit_100_columns(capsys):
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert {line.split()[0] for line in lines if line} >= set(MODELS)
+
+
+def test_json_has_exact_integers(capsys):
+    assert main(["resnet18", "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)["resnet18"]
+    assert {key: counted[key] for key in RESNET18} == RESNET18
+    assert sum(counted["parameters"].values()) == 11_180_810
+    assert counted["input"] == [1, 32, 32, 3]
+
+
+def test_options_change_the_network_and_its_input(capsys):
+    options = "--batch 4 --steps 2 --size 16 --classes 7 --channels 1 --neuron LIF --dtype bfloat16"
+    fields = ["--fields", '{"stages": [1, 1], "width": 8}']
+    assert main(["resnet8", "--layers", "--json", *options.split(), *fields]) == 0
+    counted = json.loads(capsys.readouterr().out)["resnet8"]
+    rows = counted["layers"]
+    assert counted["input"] == [4, 16, 16, 1]
+    assert rows[0]["shape"] == [4, 1, 16, 16, 8]
+    assert rows[0]["bytes"] == 4 * 16 * 16 * 8 * 2
+    assert rows[2]["path"] == "stage1_block1/LIF_0"
+    assert (rows[-1]["path"], rows[-1]["shape"]) == ("head", [4, 2, 7])
+
+
+def test_layers_of_one_network_are_rows_with_their_path_and_shape(capsys):
+    assert main(["resnet18", "--layers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[2].split() == "stem conv 1x1x32x32x64 1.728k 1.769M - 262.1k".split()
+    assert lines[-1].split() == "head linear 1x1x10 5.130k 5.120k - 40".split()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["resnte18"], "did you mean 'resnet18'"),
+        (["resnet18", "resnet8", "--layers"], "one network"),
+        (["--layers"], "one network"),
+        (["resnet8", "--neuron", "PTI"], "invalid choice: 'PTI'"),
+        (["resnet8", "--steps", "0"], "0 is not a positive number"),
+        (["resnet8", "--fields", "[1]"], "no JSON object"),
+        (["resnet8", "--fields", '{"widht": 8}'], "resnet8: .*widht"),
+    ],
+)
+def test_what_cannot_be_counted_is_one_line_that_says_why(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert re.search(message, last)
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [
+        (0, "-"),
+        (999, "999"),
+        (1000, "1.000k"),
+        (999_949, "999.9k"),
+        (999_951, "1.000M"),
+        (11_180_810, "11.18M"),
+        (2_285_373_952, "2.285G"),
+    ],
+)
+def test_numbers_have_four_digits_and_a_unit(count, text):
+    assert short(count) == text
