@@ -20,6 +20,7 @@ HOW = (
     "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
     "tonic.datasets.CIFAR10DVS(save_to=DIR)"
 )
+MD5 = {"CIFAR10DVS.zip": "ce3a4a0682dc0943703bd8f749a7701c"}  # Tonic's; it holds ten archives.
 # What the authors ship comes first: its axes are known to be those of other code.
 READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
 

@@ -20,6 +20,11 @@ NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
 TONIC = "DVSGesture"  # The folder that tonic makes.
+MD5 = {
+    ARCHIVE: "8a5c71fb11e24e5ca5b11866ca6c00a1",
+    "ibmGestureTrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
+    "ibmGestureTest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
+}
 HOW = (
     f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand\n"
     "or tonic's copy, cut into 1,077 and 264 gestures: pip install tonic, then in Python "
