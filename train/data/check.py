@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train import build, cli, data
-from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, sheet
+from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, n_mnist, sheet
 from train.data.download import md5
 from train.data.resident import epoch_order
 from train.errors import UserError
@@ -31,6 +31,7 @@ ARCHIVES = {
     "cifar100": cifar.MD5,
     "cifar10_dvs": cifar10_dvs.MD5,
     "dvs_gesture": dvs_gesture.MD5,
+    "n_mnist": n_mnist.MD5,
 }
 PUBLISHED = {
     "cifar10": [(50_000, 10_000)],
@@ -96,7 +97,9 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
     problems = []
     for archive, published in ARCHIVES.get(name, {}).items():
         for file in (root / archive, *root.glob(f"*/{archive}")):
-            if not file.is_file():
+            # Tonic's archive holds ten with these names, whose hashes nobody published.
+            copied = archive != cifar10_dvs.TONIC and file.with_name(cifar10_dvs.TONIC).exists()
+            if copied or not file.is_file():
                 continue
             if (found := md5(file)) == published:
                 console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)

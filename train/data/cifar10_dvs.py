@@ -20,7 +20,20 @@ HOW = (
     "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
     "tonic.datasets.CIFAR10DVS(save_to=DIR)"
 )
-MD5 = {"CIFAR10DVS.zip": "ce3a4a0682dc0943703bd8f749a7701c"}  # Tonic's; it holds ten archives.
+TONIC = "CIFAR10DVS.zip"  # Of tonic's copy; it holds an archive of each class.
+MD5 = {
+    "airplane.zip": "0afd5c4bf9ae06af762a77b180354fdd",
+    "automobile.zip": "8438dfeba3bc970c94962d995b1b9bdd",
+    "bird.zip": "a9c207c91c55b9dc2002dc21c684d785",
+    "cat.zip": "52c63c677c2b15fa5146a8daf4d56687",
+    "deer.zip": "b6bf21f6c04d21ba4e23fc3e36c8a4a3",
+    "dog.zip": "f379ebdf6703d16e0a690782e62639c3",
+    "frog.zip": "cad6ed91214b1c7388a5f6ee56d08803",
+    "horse.zip": "e7cbbf77bec584ffbf913f00e682782a",
+    "ship.zip": "41c7bd7d6b251be82557c6cce9a7d5c9",
+    "truck.zip": "89f3922fd147d9aeff89e76a2b0b70a7",
+    TONIC: "ce3a4a0682dc0943703bd8f749a7701c",
+}
 # What the authors ship comes first: its axes are known to be those of other code.
 READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
 
