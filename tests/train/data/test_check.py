@@ -78,6 +78,16 @@ def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, caps
     assert f"{archive}: whole, by its md5" in capsys.readouterr().out
 
 
+def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):
+    (tmp_path / "CIFAR10DVS").mkdir()
+    (tmp_path / "CIFAR10DVS" / "cat.zip").write_bytes(b"")
+    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "cat.zip has the md5 d41d8cd98f00b204e9800998ecf8427e" in told
+    (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
+    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "CIFAR10DVS.zip has the md5" in told
+
+
 def test_published_counts_are_those_of_the_data_that_ship():
     assert check.check_counts(data.load("digits")) == []
 
