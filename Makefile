@@ -2,14 +2,15 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all lint types docs lock
+.PHONY: help run test test-all test-peers lint types docs lock
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.ready  ## Train on the digits that ship with scikit-learn
 	$(RUN) -m train.main --config configs/digits.py --workdir runs/digits
@@ -19,6 +20,9 @@ test: $(VENV)/.ready  ## Run the tests, except those that take minutes
 
 test-all: $(VENV)/.ready  ## Run all tests
 	$(RUN) -m pytest -m "slow or not slow"
+
+test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
+	$(PEERS)/bin/python -m pytest tests/interop/test_peers_*.py
 
 lint: $(VENV)/.ready  ## Check style and formatting
 	$(RUN) -m ruff check .
@@ -42,4 +46,13 @@ $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned requirements into $(VENV); this takes about a minute."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# Beside the pinned environment, in one of its own: nothing else imports what is in it.
+$(PEERS)/.ready: $(VENV)/.ready benchmarks/peers.txt benchmarks/peers-alone.txt
+	$(PYTHON) -m venv $(PEERS)
+	@echo "Installing PyTorch and SpikingJelly into $(PEERS); this takes some minutes."
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers-alone.txt
 	@touch $@

@@ -30,7 +30,8 @@ def get_config(variant: str = "pit") -> ConfigDict:
         "size": 128,
     }
     config.data.num_frames = config.get_ref("num_steps")
-    config.augment = {"pad": 0, "flip": False}
+    # No flip to be switched on: it would make a left hand of a right one.
+    config.augment = {"roll": 0, "rotate": 0}
 
     # Dropout behind every neuron, 0.4, is that of the authors' code.
     config.model = {

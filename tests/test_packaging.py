@@ -74,7 +74,7 @@ def packages(names: set[str]) -> set[str]:
 @pytest.mark.parametrize("name", MODULES)
 def test_library_imports_neither_the_training_program_nor_its_dependencies(name):
     programs = {"train", "configs", "tests"}
-    theirs = {"optax", "orbax", "tonic", "ml_collections", "tensorflow_datasets"}
+    theirs = {"optax", "orbax", "tonic", "ml_collections", "tensorflow_datasets", "torch"}
     assert not packages(imports(name)) & (programs | theirs)
 
 

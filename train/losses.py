@@ -1,19 +1,23 @@
-"""Losses of logits `[B, T, K]` and integer labels `[B]`; each gives a scalar."""
+"""Losses of logits `[B, T, K]` and labels; each gives a scalar.
+
+Labels are integers `[B]`, or shares of the classes `[B, K]`, as mixed images have them.
+"""
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+Labels = Int[Array, " B"] | Float[Array, "B K"]
 
-def cross_entropy(logits: Float[Array, "B T K"], labels: Int[Array, " B"]) -> Float[Array, ""]:
+
+def cross_entropy(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array, ""]:
     """Cross-entropy of the logits' mean over time."""
-    per_sample = optax.softmax_cross_entropy_with_integer_labels(logits.mean(axis=1), labels)
-    return per_sample.mean()
+    return _entropy(logits.mean(axis=1), labels).mean()
 
 
 def tet(
     logits: Float[Array, "B T K"],
-    labels: Int[Array, " B"],
+    labels: Labels,
     *,
     weight: float = 0.05,
     target: float = 1.0,
@@ -23,9 +27,15 @@ def tet(
     (1 - weight) * mean_t CE(o_t, y) + weight * mean (o - target)^2; the second term pulls every
     logit to the firing threshold `target`.
     """
-    at_each_step = jnp.broadcast_to(labels[:, None], logits.shape[:2])
-    per_step = optax.softmax_cross_entropy_with_integer_labels(logits, at_each_step)
+    at_each_step = jnp.broadcast_to(labels[:, None], (*logits.shape[:2], *labels.shape[1:]))
+    per_step = _entropy(logits, at_each_step)
     return (1 - weight) * per_step.mean() + weight * jnp.square(logits - target).mean()
 
 
 LOSSES = {"cross_entropy": cross_entropy, "tet": tet}
+
+
+def _entropy(logits: Float[Array, "*N K"], labels: Array) -> Float[Array, "*N"]:
+    if labels.ndim == logits.ndim:
+        return optax.softmax_cross_entropy(logits, labels)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)

@@ -38,7 +38,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
-    build.check_numbers(config)
+    build.check_values(config)
     size, batch_size = len(dataset.train.images), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
@@ -48,10 +48,10 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     model = build.network(config, dataset)
     loss = build.loss(config)
     optimizer = build.optimizer(config, steps_per_epoch)
-    augment = build.augmentation(config, dataset)
+    prepare = build.preparation(config, dataset)
     normalize = build.normalization(dataset)
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
-    train_step = make_train_step(model, optimizer, loss, augment)
+    train_step = make_train_step(model, optimizer, loss, prepare)
 
     # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
@@ -60,7 +60,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     def first_state(columns: Batch, order: Order, key: Key[Array, ""]) -> TrainState:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)
-        images = augment(augment_key, take(columns, order[0])["image"])
+        images, _ = prepare(augment_key, take(columns, order[0]))
         return create_state(model, optimizer, init_key, key, images)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)

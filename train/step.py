@@ -14,6 +14,7 @@ from train.state import Metrics, TrainState
 
 Batch = dict[str, Array]
 Loss = Callable[[Array, Array], Array]
+Prepare = Callable[[Array, Batch], tuple[Array, Array]]
 
 
 def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
@@ -26,16 +27,16 @@ def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss,
-    augment: Callable[[Array, Array], Array],
+    prepare: Prepare,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
 
-    `augment(key, images)` gives the floats that the network sees.
+    `prepare(key, batch)` gives the floats that the network sees and the labels of the loss.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key = step_keys(state.key, state.step)
-        images = augment(augment_key, batch["image"])
+        images, labels = prepare(augment_key, batch)
 
         def objective(params: Any) -> tuple[Array, tuple[Array, Any]]:
             logits, updates = model.apply(
@@ -46,14 +47,14 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
             logits = at_least_float32(logits)
-            return loss(logits, batch["label"]), (logits, updates.get("batch_stats", {}))
+            return loss(logits, labels), (logits, updates.get("batch_stats", {}))
 
         (value, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         seen = len(batch["label"])
         sums = {
             "loss": value * seen,
-            "correct": correct(logits, batch["label"]).sum(),
+            "correct": correct(logits, labels).sum(),
             "seen": seen,
         }
         state = state.replace(
@@ -97,7 +98,11 @@ def make_eval_step(
 
 
 def correct(logits: Array, labels: Array) -> Array:
-    """1 where the class with the largest mean logit over time is the label, `[B]`."""
+    """1 where the class with the largest mean logit over time is the label, `[B]`.
+
+    Of shares of the classes, `[B, K]`, the largest is the label.
+    """
+    labels = labels.argmax(axis=-1) if labels.ndim == 2 else labels
     return (logits.mean(axis=1).argmax(axis=-1) == labels).astype(jnp.float32)
 
 

@@ -2,19 +2,39 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pit_jax.models import create
+from pit_jax.models.count import parameters_by_kind
+from pit_jax.neurons.probe import record
 from tests.helpers import jit_once
 
 KEY = jax.random.key(0)
+
+
+class Unmoved(nn.Module):
+    """PIT's parameters and probes without its steps: what large networks are traced with."""
+
+    @nn.compact
+    def __call__(self, current):
+        self.param("a", nn.initializers.ones, (current.shape[1], current.shape[-1]))
+        record(self, current, current, levels=1)
+        return current
 
 
 def shapes(model, x_shape, **kw):
     """Output and variables of the first call as shapes and dtypes; nothing is computed."""
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
+
+
+def parameters_of(name, shape, num_classes, neuron=Unmoved, num_steps=1, **kw):
+    """The parameters by kind of a network for images `shape`, or frames where it starts with T."""
+    model = create(name, num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
+    return parameters_by_kind(shapes(model, (1, *shape))[1]["params"])
 
 
 def trained_logits(model, image):

@@ -11,14 +11,56 @@ import pytest
 from pit_jax.layers import batch_norm
 from pit_jax.layers.norm import no_norm
 from pit_jax.models import create
-from pit_jax.models.residual import Layers
-from pit_jax.models.resnet import pooled_projection
+from pit_jax.models.residual import Layers, mean_head
+from pit_jax.models.resnet import neuron_stem, pooled_projection
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import by_layer, jit_once
-from tests.models.helpers import KEY, shapes, trained_logits
-from tests.models.reference import avg_pool, conv, conv_norm, dense, fire, max_pool, mean_dense
+from tests.models.helpers import KEY, parameters_of, shapes, trained_logits
+from tests.models.reference import (
+    conv,
+    conv_norm,
+    dense,
+    fire,
+    flat,
+    max_pool,
+    mean_dense,
+    pool2x2,
+    repeated,
+)
 
 STEPS = 2
+ONE_LINEAR = {"head": mean_head}
+
+
+def narrow_stem(layers, x, width, num_steps):
+    """TET's: half as wide as the first stage."""
+    return neuron_stem(layers, x, width // 2, num_steps)
+
+
+@pytest.mark.parametrize(
+    "num_classes, kw, want",
+    [
+        # With one linear layer, as in Ternary Spike and MPBN.
+        (10, ONE_LINEAR, 12_569_226),
+        (100, ONE_LINEAR, 12_615_396),
+        (10, {"stem": narrow_stem}, 12_630_858),
+        (100, {"stem": narrow_stem}, 12_653_988),
+        # The common ResNet18 of CIFAR, which is not the paper's.
+        (10, ONE_LINEAR | {"stages": (2, 2, 2, 2), "width": 64}, 11_173_962),
+        (100, ONE_LINEAR | {"stages": (2, 2, 2, 2), "width": 64}, 11_220_132),
+        # The thin ResNet20 of QCFS.
+        (10, ONE_LINEAR | {"stages": (3, 3, 3), "width": 16}, 272_474),
+        (100, ONE_LINEAR | {"stages": (3, 3, 3), "width": 16}, 278_324),
+    ],
+)
+def test_published_relatives_of_resnet19_have_their_parameters(num_classes, kw, want):
+    assert parameters_of("resnet19", (32, 32, 3), num_classes, ReLU, **kw).total() == want
+
+
+@pytest.mark.parametrize("num_classes, want", [(10, 12_697_728), (100, 12_720_768)])
+def test_the_printed_size_of_resnet19_is_the_same_without_biases(num_classes, want):
+    kinds = parameters_of("resnet19", (32, 32, 3), num_classes, ReLU)
+    assert kinds.total() - kinds["linear bias"] == want
 
 
 def small(name, **kw):
@@ -29,8 +71,9 @@ def image(size):
     return np.random.default_rng(0).normal(size=(3, size, size, 3))
 
 
-def repeated(x):
-    return np.repeat(x[:, None], STEPS, axis=1)
+def still(size):
+    """The image at every step."""
+    return repeated(image(size)[:, None], STEPS)
 
 
 def basic_block(p, x, stride):
@@ -43,7 +86,7 @@ def basic_block(p, x, stride):
 
 def test_resnet19_computes_what_tdbns_network_with_tets_head_does(x64):
     logits, p = trained_logits(small("resnet19"), image(8))
-    x = fire(conv_norm(repeated(image(8)), p["stem"], p["stem_norm"]))
+    x = fire(conv_norm(still(8), p["stem"], p["stem_norm"]))
     assert "shortcut" not in p["stage1_block1"] and "shortcut" in p["stage2_block1"]
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
     x = fire(mean_dense(x, p["hidden"]))
@@ -52,7 +95,7 @@ def test_resnet19_computes_what_tdbns_network_with_tets_head_does(x64):
 
 def test_resnet34_computes_what_imagenets_resnet_with_neurons_does(x64):
     logits, p = trained_logits(small("resnet34"), image(16))
-    x = max_pool(fire(conv_norm(repeated(image(16)), p["stem"], p["stem_norm"], 2)))
+    x = max_pool(fire(conv_norm(still(16), p["stem"], p["stem_norm"], 2)))
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
     np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
 
@@ -64,13 +107,12 @@ def test_resnet20_without_norm_computes_what_diet_snns_does(x64):
         y = conv(fire(conv(x, p["conv1"], stride)), p["conv2"])
         return fire(y + (conv(x, p["shortcut"], stride) if "shortcut" in p else x))
 
-    x = repeated(image(8))
+    x = still(8)
     for name in ("stem", "stem2", "stem3"):
         x = fire(conv(x, p[name]))
-    x = block(p["stage2_block1"], block(p["stage1_block1"], avg_pool(x), 1), 2)
+    x = block(p["stage2_block1"], block(p["stage1_block1"], pool2x2(x), 1), 2)
     assert p["head"].keys() == {"kernel"}
-    x = x.reshape(3, STEPS, 2 * 2 * 8)
-    np.testing.assert_allclose(logits, dense(x, p["head"]), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(logits, dense(flat(x), p["head"]), rtol=0, atol=1e-9)
 
 
 def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
@@ -80,13 +122,13 @@ def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
         y = fire(conv_norm(x, p["conv1"], p["norm1"], stride))
         y = conv_norm(y, p["conv2"], p["norm2"])
         if "shortcut" in p:
-            x = conv_norm(avg_pool(x), p["shortcut"], p["shortcut_norm"])
+            x = conv_norm(pool2x2(x), p["shortcut"], p["shortcut_norm"])
         return fire(y + x)
 
-    x = repeated(image(8))
+    x = still(8)
     for name in ("stem", "stem2", "stem3"):
         x = fire(conv_norm(x, p[name], p[f"{name}_norm"]))
-    x = block(p["stage2_block1"], block(p["stage1_block1"], avg_pool(x), 1), 2)
+    x = block(p["stage2_block1"], block(p["stage1_block1"], pool2x2(x), 1), 2)
     np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
 
 

@@ -12,13 +12,7 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.plain_reference import (
-    batch_norm,
-    flat,
-    integer_lif,
-    plain_layer,
-    random_variables,
-)
+from tests.models.reference import dense, fire, flat, norm, plain_layer, random_variables
 
 
 def test_the_printed_size_counts_weights_only():
@@ -48,11 +42,11 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
             spikes, number, variables, levels=2, num_steps=2, stride=stride, epsilon=1e-4
         )
     assert spikes.shape[2:] == (3, 2, 5)
-    current = flat(spikes) @ params["hidden"]["kernel"] + params["hidden"]["bias"]
-    current = batch_norm(current, params["hidden_norm"], stats["hidden_norm"], epsilon=1e-4)
-    spikes = integer_lif(current, levels=2)
+    current = dense(flat(spikes), params["hidden"])
+    current = norm(current, params["hidden_norm"], stats["hidden_norm"], epsilon=1e-4)
+    spikes = fire(current, levels=2)
     assert set(np.unique(spikes)) == {0, 1, 2}
-    want = spikes @ params["head"]["kernel"] + params["head"]["bias"]
+    want = dense(spikes, params["head"])
     assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # The steps do differ.
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
 
@@ -84,9 +78,9 @@ SMALL = CIFARNet(num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), strides
 
 def test_the_newest_batch_weighs_nine_tenths_in_the_statistics():
     outputs, stats = trained_once(SMALL)
-    for layer, norm in [("conv1", "norm1"), ("conv2", "norm2"), ("hidden", "hidden_norm")]:
+    for layer, norm_name in [("conv1", "norm1"), ("conv2", "norm2"), ("hidden", "hidden_norm")]:
         mean = np.asarray(outputs[layer], np.float64).reshape(-1, outputs[layer].shape[-1]).mean(0)
-        np.testing.assert_allclose(stats[norm]["mean"], 0.9 * mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(stats[norm_name]["mean"], 0.9 * mean, rtol=1e-4, atol=1e-5)
 
 
 def test_a_fifth_of_the_heads_inputs_is_dropped_with_one_mask_for_all_steps():

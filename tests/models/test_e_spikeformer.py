@@ -13,11 +13,12 @@ from pit_jax.models import ESpikeFormer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import by_layer, jit_once
-from tests.models.by_hand import Network, integer_lif, random_variables, repeated
 from tests.models.helpers import KEY, shapes
+from tests.models.reference import Network, fire, random_variables, repeated
 
 SMALL = {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2}
 create_s = partial(create, "e_spikeformer_s", num_classes=5)
+quarters = partial(fire, unit=1 / 4)
 
 
 def attend(q, k, v, heads):
@@ -34,17 +35,17 @@ def attend(q, k, v, heads):
     return np.concatenate(outputs, axis=-1)
 
 
-def by_hand(network, x, num_steps, fire, fire_last):
+def by_hand(network, x, num_steps):
     """Logits, and the spikes that must vary for the comparison to mean much."""
 
     def separable(x, part):
         for name in ("expand", "depthwise", "contract"):
-            x = part.layer(fire(x), name)
+            x = part.layer(quarters(x), name)
         return x
 
     def mlp(x, part):
         for name in ("expand", "contract"):
-            x = part.layer(fire(x), name)
+            x = part.layer(quarters(x), name)
         return x
 
     x = repeated(network.layer(x, "stage1_down", stride=2), num_steps)
@@ -52,16 +53,16 @@ def by_hand(network, x, num_steps, fire, fire_last):
     x = x + separable(x, block["separable"])
     x = x + mlp(x, block["mlp"])
 
-    x = network.layer(fire(x), "stage2_down")
+    x = network.layer(quarters(x), "stage2_down")
     block = network["stage2_block1"]
     x = x + separable(x, block["separable"])
-    attention, spikes = block["attention"], fire(x)
-    q, k, v = (fire(attention.layer(spikes, name)) for name in ("query", "key", "value"))
-    mixed = fire(attend(q, k, v, heads=2))
+    attention, spikes = block["attention"], quarters(x)
+    q, k, v = (quarters(attention.layer(spikes, name)) for name in ("query", "key", "value"))
+    mixed = quarters(attend(q, k, v, heads=2))
     x = x + attention.layer(mixed, "projection")
     x = x + mlp(x, block["mlp"])
 
-    last = fire_last(x.mean(axis=(2, 3)))
+    last = fire(x.mean(axis=(2, 3)))
     return network.linear(last, "head"), (spikes, q, k, v, mixed, last)
 
 
@@ -77,8 +78,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
     x = np.random.default_rng(1).normal(0.5, 2, size=shape)
     variables = random_variables(model, shape)
     frames = x if len(shape) == 5 else x[:, None]
-    fire, fire_last = integer_lif(levels=4, unit=1 / 4), integer_lif(levels=4)
-    want, between = by_hand(Network(variables), frames, 2, fire, fire_last)
+    want, between = by_hand(Network(variables), frames, num_steps=2)
     assert all(len(np.unique(spikes)) > 2 for spikes in between)
     assert (want[:, 0] != want[:, 1]).any() and np.ptp(want, axis=0).any()
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)

@@ -12,7 +12,7 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, PLIF, ReLU
 from tests.helpers import by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.plain_reference import flat, integer_lif, plain_layer, pool2x2, random_variables
+from tests.models.reference import dense, fire, flat, plain_layer, pool2x2, random_variables
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
             spikes = pool2x2(spikes, np.max)
     spikes = flat(spikes)
     for name in ("hidden", "head"):
-        spikes = integer_lif(spikes @ variables["params"][name]["kernel"], levels=2)
+        spikes = fire(dense(spikes, variables["params"][name]), levels=2)
         assert set(np.unique(spikes)) == {0, 1, 2}
     want = np.stack([spikes[..., 4 * k : 4 * k + 4].mean(axis=-1) for k in range(3)], axis=-1)
     assert (want[:, 0] != want[:, 1]).any() and (want[0] != want[1]).any()

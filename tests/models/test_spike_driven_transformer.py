@@ -13,37 +13,37 @@ from pit_jax.models import SpikeDrivenTransformer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import by_layer, jit_once
-from tests.models.by_hand import Network, integer_lif, max_pool, random_variables, repeated
 from tests.models.helpers import KEY, shapes
+from tests.models.reference import Network, fire, max_pool, random_variables, repeated
 
 NAME = "spike_driven_transformer"
+counts = partial(fire, levels=2)
 SMALL = {"num_classes": 5, "depth": 1, "width": 16, "heads": 2}
 
 
 def by_hand(network, x, num_steps, pool_after, second_shortcut):
     """Logits, and the values between layers that must vary for the comparison to mean much."""
-    fire, gate = integer_lif(levels=2), integer_lif(levels=1)
     x = repeated(network.layer(x, "patch1"), num_steps)
     for number in (1, 2, 3):
-        x = fire(x)
+        x = counts(x)
         if number in pool_after:
             x = max_pool(x)
         x = network.layer(x, f"patch{number + 1}")
     if 4 in pool_after:
         x = max_pool(x)
-    x = x + network.layer(fire(x), "position")
+    x = x + network.layer(counts(x), "position")
 
     attention, mlp = network["block1"]["attention"], network["block1"]["mlp"]
-    spikes = fire(x)
-    q, k, v = (fire(attention.layer(spikes, name)) for name in ("query", "key", "value"))
-    kv = gate((k * v).sum(axis=(2, 3), keepdims=True))
+    spikes = counts(x)
+    q, k, v = (counts(attention.layer(spikes, name)) for name in ("query", "key", "value"))
+    kv = fire((k * v).sum(axis=(2, 3), keepdims=True), levels=1)
     x = x + attention.layer(q * kv, "projection")
-    y = mlp.layer(fire(x), "expand")
+    y = mlp.layer(counts(x), "expand")
     if second_shortcut:
         x = y = x + y
-    x = x + mlp.layer(fire(y), "contract")
+    x = x + mlp.layer(counts(y), "contract")
 
-    last = fire(x.mean(axis=(2, 3)))
+    last = counts(x.mean(axis=(2, 3)))
     return network.linear(last, "head"), (spikes, q, kv, last)
 
 

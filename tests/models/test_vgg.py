@@ -8,36 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pit_jax.layers.norm import no_norm
 from pit_jax.models import VGG, create
-from pit_jax.models.count import parameters_by_kind
-from pit_jax.neurons import ILIF, LIF, PIT, ReLU
+from pit_jax.neurons import ILIF, LIF, PIT, ReLU, scale
 from tests.helpers import by_layer, jit_once
-from tests.models.helpers import KEY, shapes
-from tests.models.plain_reference import flat, plain_layer, pool2x2, random_variables
+from tests.models.helpers import KEY, parameters_of, shapes
+from tests.models.reference import dense, flat, plain_layer, pool2x2, random_variables
 
 FIVE_POOLS = (1, 2, 4, 6, 8)
-
-
-def total(model, x_shape):
-    return parameters_by_kind(shapes(model, x_shape)[1]["params"]).total()
+RELEASED = partial(PIT, parametrise=scale.released)  # A vector and a scalar at every step.
 
 
 @pytest.mark.parametrize(
-    "size, num_classes, num_steps, pool_after, want",
-    [(48, 10, 10, (2, 4, 6, 8), 9_299_018), (128, 11, 20, FIVE_POOLS, 9_331_147)],
-    ids=["CIFAR10-DVS", "DVS-Gesture"],
+    "neuron, size, num_classes, num_steps, pool_after, want",
+    [
+        (PIT, 48, 10, 10, (2, 4, 6, 8), 9_299_018),
+        (PIT, 128, 11, 20, FIVE_POOLS, 9_331_147),
+        (RELEASED, 48, 10, 10, (2, 4, 6, 8), 9_299_098),
+        (RELEASED, 128, 11, 20, FIVE_POOLS, 9_331_307),
+    ],
+    ids=["CIFAR10-DVS", "DVS-Gesture", "CIFAR10-DVS, released", "DVS-Gesture, released"],
 )
 def test_vgg11_has_the_parameters_of_the_paper_with_its_scales(
-    size, num_classes, num_steps, pool_after, want
+    neuron, size, num_classes, num_steps, pool_after, want
 ):
-    model = create(
-        "vgg11",
-        num_classes=num_classes,
-        neuron=PIT,
-        num_steps=num_steps,
-        pool_after=pool_after,
+    kinds = parameters_of(
+        "vgg11", (num_steps, size, size, 2), num_classes, neuron, num_steps, pool_after=pool_after
     )
-    assert total(model, (1, num_steps, size, size, 2)) == want
+    assert kinds.total() == want
 
 
 @pytest.mark.parametrize(
@@ -53,11 +51,12 @@ def test_vgg11_has_the_parameters_of_the_paper_with_its_scales(
         ("vgg11", (32, 32, 3), 10, {"head": "gap"}, 9_231_114),
         ("vgg16", (32, 32, 3), 10, {"conv_bias": True}, 14_728_266),
         ("vgg16", (32, 32, 3), 100, {"conv_bias": True}, 14_774_436),
+        ("vgg16", (32, 32, 3), 10, {"conv_bias": True, "norm": no_norm}, 14_719_818),
         ("vgg16", (32, 32, 3), 100, {}, 14_770_212),
     ],
 )
 def test_published_variants_have_their_parameters(name, shape, num_classes, kw, want):
-    assert total(create(name, num_classes=num_classes, neuron=LIF, **kw), (1, *shape)) == want
+    assert parameters_of(name, shape, num_classes, ReLU, **kw).total() == want
 
 
 def adaptive(x, size):
@@ -97,7 +96,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, head, shape):
         if number == 2:
             spikes = pool2x2(spikes, np.mean)
     params = variables["params"]["head"]
-    want = flat(HEADS[head](spikes)) @ params["kernel"] + params["bias"]
+    want = dense(flat(HEADS[head](spikes)), params)
     assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # The steps do differ.
     logits = jit_once(model.apply)(variables, x)
     np.testing.assert_allclose(logits, want, rtol=0, atol=1e-9)

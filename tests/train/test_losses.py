@@ -1,10 +1,13 @@
 """The losses against NumPy in float64, values and gradients."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.helpers import equations
 from train.losses import cross_entropy, tet
 
 BATCH, STEPS, CLASSES = 5, 3, 7
@@ -34,6 +37,28 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_label_at_every_step(
     grad = jax.grad(cross_entropy)(jnp.asarray(LOGITS), LABELS)
     want = (softmax(LOGITS.mean(axis=1)) - ONE_HOT)[:, None] / (BATCH * STEPS)
     np.testing.assert_allclose(grad, np.broadcast_to(want, LOGITS.shape), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, tet])
+def test_one_hot_labels_are_as_good_as_integers(loss):
+    integers, shares = (jax.value_and_grad(loss)(LOGITS, each) for each in (LABELS, ONE_HOT))
+    np.testing.assert_allclose(shares[0], integers[0], rtol=1e-12)
+    np.testing.assert_allclose(shares[1], integers[1], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, partial(tet, weight=0.3, target=0.5)])
+def test_the_loss_of_mixed_labels_is_the_mix_of_the_losses(loss):
+    other = (LABELS + 1) % CLASSES
+    mixed = 0.3 * ONE_HOT + 0.7 * np.eye(CLASSES)[other]
+    want = 0.3 * loss(LOGITS, LABELS) + 0.7 * loss(LOGITS, other)
+    np.testing.assert_allclose(loss(LOGITS, mixed), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, tet])
+def test_integer_labels_stay_integers(loss):
+    with_integers = jax.make_jaxpr(loss)(LOGITS, LABELS)
+    names = {name for name, _ in equations(with_integers.jaxpr)}
+    assert "gather" in names and "one_hot" not in names and "eq" not in names
 
 
 @pytest.mark.parametrize("weight, target", [(0.05, 1.0), (0.3, 0.5), (1.0, -2.0)])

@@ -208,6 +208,12 @@ def test_the_class_is_that_of_the_largest_mean_over_time():
     assert correct(logits, jnp.array([0, 0])).tolist() == [1, 0]
 
 
+def test_of_mixed_labels_the_larger_one_counts():
+    logits = jnp.array([[[3.0, 0.0, 1.0]], [[0.0, 1.0, 0.5]]])
+    shares = jnp.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]])
+    assert correct(logits, shares).tolist() == [1, 0]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     config = get_config()
     config.learning_rate = 1e30

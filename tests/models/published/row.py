@@ -8,7 +8,8 @@ from typing import Any
 class Published:
     """What a network of `MODELS` has when built with `kw` for `num_classes` and images `shape`.
 
-    `layers`, `channels` and `neurons` count the neuron layers, the channels summed over them (PIT's
+    `parameters` are those by kind and `total` their sum, without a neuron's own; `layers`,
+    `channels` and `neurons` count the neuron layers, the channels summed over them (PIT's
     parameters at one step) and the neurons of one image; `maps` are outputs `(H, W, C)` by layer;
     `macs` are those of convolutions and linear layers at one step, where another source has them.
     """
@@ -17,6 +18,7 @@ class Published:
     shape: tuple[int, int, int]
     num_classes: int
     parameters: dict[str, int]
+    total: int
     layers: int
     channels: int
     neurons: int

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
@@ -59,7 +60,8 @@ def test_data_that_are_not_there_end_in_where_they_belong(tmp_path, capsys):
 def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys, monkeypatch):
     archive = write_cifar100(tmp_path, 40)
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
-    # In place of a ResNet18, which takes a minute to compile.
+    # In place of AutoAugment and a ResNet18, which take a minute to compile.
+    monkeypatch.setattr(check, "draw", lambda config, dataset: Figure())
     monkeypatch.setattr(check, "speed", lambda config, dataset: "")
     assert doctor("--config", "configs/cifar100.py", *place) == 2
     printed = capsys.readouterr().out

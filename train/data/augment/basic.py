@@ -1,4 +1,4 @@
-"""Augmentation on the device: pure functions of a key and a batch, to be called inside jit."""
+"""Crop, mirror and normalise images: what every recipe for small images begins and ends with."""
 
 from collections.abc import Sequence
 

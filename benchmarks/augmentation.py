@@ -1,0 +1,55 @@
+"""Milliseconds of augmentation for a batch, by recipe: python -m benchmarks.augmentation
+
+128 made-up images of CIFAR's size on one device, from uint8 to what the network and the loss get.
+Prints one JSON object: the median of the rounds for each recipe, and the environment.
+"""
+
+import json
+import statistics
+import time
+from typing import Any
+
+import jax
+
+from configs.cifar100 import get_config
+from train import build
+from train.data import load, resident
+from train.environment import describe
+
+ROUNDS, BATCH, SHAPE = 50, 128, (32, 32, 3)
+RECIPES: dict[str, dict[str, Any]] = {
+    "normalisation alone": {},
+    "crop and flip": {"pad": 4, "flip": True},
+    "cifar100 (crop, flip, AutoAugment, Cutout)": get_config().augment.to_dict(),
+    "cifar100:released (flip, TrivialAugment, Random Erasing, Mixup or CutMix)": get_config(
+        "released"
+    ).augment.to_dict(),
+    "RandAugment": {"policy": {"name": "rand", "num_ops": 2, "magnitude": 9}},
+}
+
+
+def measure(recipe: dict[str, Any]) -> float:
+    """The median time of one batch in milliseconds, after the first."""
+    config = get_config()
+    config.augment = recipe
+    dataset = load("synthetic", shape=SHAPE, num_train=BATCH)
+    batch = jax.device_put(resident.arrays(dataset.train))
+    prepare = jax.jit(build.preparation(config, dataset))
+    jax.block_until_ready(prepare(jax.random.key(0), batch))
+    times = []
+    for number in range(ROUNDS):
+        key = jax.random.key(number)
+        start = time.perf_counter()
+        jax.block_until_ready(prepare(key, batch))
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def main() -> None:
+    """All recipes, one after the other."""
+    medians = {name: round(measure(recipe), 1) for name, recipe in RECIPES.items()}
+    print(json.dumps({"ms a batch of 128": medians, "environment": describe()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Turns a PyTorch checkpoint into a folder of our variables; see --help."""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pit_jax
+from pit_jax.interop.convert import convert, find_layout
+from pit_jax.interop.errors import CheckpointError
+from pit_jax.interop.files import load
+from pit_jax.interop.layouts import LAYOUTS
+from pit_jax.interop.store import write
+from pit_jax.models import MODELS, create
+
+EPILOG = """
+example: python -m pit_jax.interop resnet18-f37072fd.pth --model sew_resnet18 --out sew18
+then:    variables = pit_jax.interop.read("sew18")
+"""
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pit_jax.interop",
+        description="Writes DIR/variables.safetensors and DIR/manifest.json from a PyTorch file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file")
+    parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist")
+    parser.add_argument("--layout", choices=LAYOUTS, help="found from the names unless given")
+    parser.add_argument("--entry", metavar="KEY", help="of a checkpoint with several state_dicts")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="default: the checkpoint's")
+    parser.add_argument("--num-steps", type=int, default=1, metavar="T", help="default: 1")
+    parser.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="a field of the network, as in --field 'pool_after=[1,2,4,6,8]'; may be repeated",
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="of the images"
+    )
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="leave a layer, e.g. head, at initial values; may be repeated",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of these initial values")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after a whole import, 2 for a mistake to be mended."""
+    args = arguments(argv)
+    try:
+        run(args)
+    except (CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Does what the arguments ask for. Raises CheckpointError when that cannot be done."""
+    if Path(args.out).exists():
+        raise CheckpointError(f"{args.out} exists and is left as it is; name a new folder.")
+    fields = fields_of(args)
+    state_dict = load(args.checkpoint, entry=args.entry)
+    layout = args.layout or find_layout(state_dict)
+    channels, classes = _ends(state_dict, layout)
+    num_classes = classes if args.num_classes is None else args.num_classes
+    neurons = LAYOUTS[layout].neurons
+    try:
+        model = create(
+            args.model, num_classes=num_classes, num_steps=args.num_steps, **neurons, **fields
+        )
+        sample = jax.ShapeDtypeStruct((1, *args.size, channels), jnp.float32)
+        jax.eval_shape(model.init, jax.random.key(0), sample)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the network {args.model!r} cannot be built: {error}") from error
+    variables = convert(
+        state_dict, model, sample, layout=layout, skip=args.skip, key=jax.random.key(args.seed)
+    )
+    write(
+        variables,
+        args.out,
+        model={
+            "name": args.model,
+            "num_classes": num_classes,
+            "num_steps": args.num_steps,
+            **{field: _described(neuron) for field, neuron in neurons.items()},
+            **fields,
+        },
+        layout=layout,
+        skipped={"layers": args.skip, "seed": args.seed} if args.skip else None,
+        source={"file": Path(args.checkpoint).name, "sha256": _sha256(args.checkpoint)},
+        versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
+    )
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    print(f"{args.out}: {count:,} parameters of {args.model}, read in the layout {layout!r}.")
+    for layer in args.skip:
+        print(f"{layer} is at its initial values.")
+
+
+def fields_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What `--field` gives. Raises CheckpointError for what is not NAME=JSON."""
+    fields = {}
+    for assignment in args.field:
+        name, _, value = assignment.partition("=")
+        try:
+            fields[name] = _tuples(json.loads(value))
+        except json.JSONDecodeError as error:
+            raise CheckpointError(
+                f"--field takes NAME=JSON, e.g. width=64 or head='\"flatten\"', got {assignment!r}."
+            ) from error
+    return fields
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _ends(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:
+    """The channels that the first convolution takes, and the classes that the head gives."""
+    first, *_, head = (f"{layer.theirs}.weight" for layer in LAYOUTS[layout].layers)
+    for name, axes in ((first, 4), (head, 2)):
+        if name not in state_dict or state_dict[name].ndim != axes:
+            raise CheckpointError(
+                f"read in the layout {layout!r}, it lacks a {name} of {axes} axes; "
+                "give another --layout."
+            )
+    return state_dict[first].shape[1], state_dict[head].shape[0]
+
+
+def _described(neuron: Callable[[], Any]) -> dict[str, Any]:
+    """A neuron as its name and the fields that are not its defaults."""
+    fields = {
+        name: getattr(value, "__name__", value)
+        for name, value in getattr(neuron, "keywords", {}).items()
+    }
+    return {"name": type(neuron()).__name__, **fields}
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

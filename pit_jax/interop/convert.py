@@ -1,0 +1,227 @@
+"""A PyTorch state_dict to the variables of a network: all of it, or an error that says why not."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
+
+from pit_jax.interop.errors import CheckpointError
+from pit_jax.interop.layout import Layer, Layout
+from pit_jax.interop.layouts import LAYOUTS
+
+Path = tuple[str, ...]
+Shapes = dict[Path, jax.ShapeDtypeStruct]
+
+_THEIR_LEAF = {
+    ("params", "kernel"): "weight",
+    ("params", "scale"): "weight",
+    ("params", "bias"): "bias",
+    ("batch_stats", "mean"): "running_mean",
+    ("batch_stats", "var"): "running_var",
+}
+
+
+def convert(
+    state_dict: Mapping[str, np.ndarray],
+    model: nn.Module,
+    sample: Array | np.ndarray | jax.ShapeDtypeStruct,
+    *,
+    layout: str | None = None,
+    skip: Sequence[str] = (),
+    key: Array | None = None,
+) -> dict[str, Any]:
+    """`{"params": ..., "batch_stats": ...}` of `model` with the values of `state_dict`.
+
+    `sample` is a batch of the network's input, or its shape and dtype. `layout`, one of `LAYOUTS`,
+    is found from the names unless given. Layers of `model` named in `skip`, e.g. `("head",)`, start
+    from `key` as in `model.init`, whatever the state_dict has for them. So do parameters of
+    neurons, which no layout has: PIT's scales are read from `sample`, which then holds a real first
+    batch, behind the converted weights.
+
+    Raises CheckpointError, which lists every missing, unused and misshapen name, unless all of the
+    network and all of the state_dict find each other; of the state_dict only num_batches_tracked is
+    passed over.
+    """
+    name = layout if layout is not None else find_layout(state_dict)
+    if name not in LAYOUTS:
+        raise CheckpointError(f"there is no layout {name!r}; known: {', '.join(LAYOUTS)}.")
+    leaves = _leaves(model, sample)
+    _check_skip(skip, leaves)
+    start = {path for path in leaves if _skipped(path, skip) or _of_neuron(path, leaves)}
+    values, report = _matched(state_dict, LAYOUTS[name], leaves, start)
+    if report:
+        raise CheckpointError(
+            f"the checkpoint, read in the layout {name!r}, does not fit {type(model).__name__}:\n"
+            + "\n".join(f"  {problem}" for problem in report)
+            + "\nGive the network the fields it was published with; skip=('head',) leaves a layer "
+            "at its initial values."
+        )
+    if start:
+        values |= _started(model, values, start, sample, key)
+    return unflatten_dict(values)
+
+
+def find_layout(state_dict: Mapping[str, Any]) -> str:
+    """The one of `LAYOUTS` that knows most of the names.
+
+    Raises CheckpointError when none knows half of them, or two know as many.
+    """
+    names = {name.rpartition(".")[0] for name in state_dict}
+    known = {
+        layout: sum(map(table.knows, names)) / max(len(names), 1)
+        for layout, table in LAYOUTS.items()
+    }
+    best = max(known.values())
+    found = [layout for layout, share in known.items() if share == best]
+    if best < 0.5:
+        raise CheckpointError(
+            f"no layout knows names like {', '.join(list(state_dict)[:3])}; known layouts: "
+            f"{', '.join(LAYOUTS)}."
+        )
+    if len(found) > 1:
+        raise CheckpointError(
+            f"the names fit the layouts {' and '.join(found)} equally; say which one it is with "
+            f"layout={found[0]!r}."
+        )
+    return found[0]
+
+
+def _leaves(model: nn.Module, sample: Any) -> Shapes:
+    """What the network has, as shapes: nothing is computed or allocated."""
+    sample = jax.ShapeDtypeStruct(sample.shape, sample.dtype)
+    variables = jax.eval_shape(model.init, jax.random.key(0), sample)
+    return {
+        path: leaf
+        for path, leaf in flatten_dict(variables).items()
+        if path[0] in ("params", "batch_stats")
+    }
+
+
+def _skipped(path: Path, skip: Sequence[str]) -> bool:
+    layer = "/".join(path[1:-1])
+    return any(layer == name or layer.startswith(f"{name}/") for name in skip)
+
+
+def _check_skip(skip: Sequence[str], leaves: Shapes) -> None:
+    for name in skip:
+        if not any(_skipped(path, (name,)) for path in leaves):
+            layers = dict.fromkeys(path[1] for path in leaves)
+            raise CheckpointError(
+                f"the network has no layer {name!r} to skip; it has {', '.join(layers)}."
+            )
+
+
+def _of_neuron(path: Path, leaves: Collection[Path]) -> bool:
+    collection, *layer, _ = path
+    siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
+    return collection == "params" and not any(sibling in leaves for sibling in siblings)
+
+
+def _matched(
+    state_dict: Mapping[str, np.ndarray], layout: Layout, leaves: Shapes, start: set[Path]
+) -> tuple[dict[Path, Array], list[str]]:
+    """The values of all `leaves` but those in `start`, and what is wrong, in lines."""
+    values: dict[Path, Array] = {}
+    used: set[str] = set()
+    missing, misshapen = [], []
+    for path, leaf in leaves.items():
+        ours, wanted = "/".join(path[1:-1]), f"{'/'.join(path)} {leaf.shape}"
+        found = layout.source(ours)
+        if found is None:
+            if layout.leaves_unread(ours):
+                values[path] = jnp.zeros(leaf.shape, leaf.dtype)
+            elif path not in start:
+                missing.append(f"a layer, unknown to this layout, for {wanted}")
+            continue
+        theirs, layer = found
+        name = f"{theirs}.{_THEIR_LEAF.get((path[0], path[-1]), path[-1])}"
+        used.add(name)
+        if path in start:
+            continue
+        if name not in state_dict:
+            missing.append(f"{name} for {wanted}")
+            continue
+        array = state_dict[name]
+        turned = _turned(array, leaf.shape, _map_channels(layer, leaves))
+        if turned is None or not jnp.issubdtype(array.dtype, jnp.floating):
+            misshapen.append(f"{name} {array.shape} {array.dtype} for {wanted}")
+            continue
+        # Not leaf.dtype: Flax makes a norm's statistics float32 even under x64.
+        values[path] = jnp.asarray(np.ascontiguousarray(turned), float)
+        shift = layout.shifted_by(ours) if path[-1] == "mean" else None
+        if shift is not None and (bias := state_dict.get(f"{shift}.bias")) is not None:
+            used.add(f"{shift}.bias")
+            if bias.shape == leaf.shape:
+                values[path] -= jnp.asarray(bias, float)
+            else:
+                misshapen.append(f"{shift}.bias {bias.shape} {bias.dtype} for {wanted}")
+    unused = [
+        f"{name} {value.shape}"
+        for name, value in state_dict.items()
+        if name not in used and not name.endswith("num_batches_tracked")
+    ]
+    kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
+    return values, [_listed(kind, lines) for kind, lines in kinds.items() if lines]
+
+
+def _listed(kind: str, lines: list[str]) -> str:
+    more = f", and {len(lines) - 10} more" if len(lines) > 10 else ""
+    return f"{len(lines)} {kind}: {', '.join(lines[:10])}{more}"
+
+
+def _map_channels(layer: Layer, leaves: Shapes) -> int | None:
+    kernel = ("params", *(layer.map_of or "").split("/"), "kernel")
+    return leaves[kernel].shape[-1] if kernel in leaves else None
+
+
+def _turned(theirs: np.ndarray, shape: tuple[int, ...], channels: int | None) -> np.ndarray | None:
+    """`theirs` with the axes in our order, a view; None when it does not have `shape`.
+
+    Out, in, space becomes space, in, out; `channels` are those of a map that a linear layer reads.
+    """
+    if theirs.ndim == 2 and channels is not None:
+        size = round((theirs.shape[1] / channels) ** 0.5)
+        if theirs.shape[1] != channels * size**2:
+            return None
+        theirs = theirs.reshape(-1, channels, size, size).transpose(0, 2, 3, 1)
+        theirs = theirs.reshape(len(theirs), -1)
+    turned = theirs.transpose(*range(2, theirs.ndim), 1, 0) if theirs.ndim > 1 else theirs
+    if turned.shape[:-2] != shape[:-2] and {*turned.shape[:-2], *shape[:-2]} == {1}:
+        # A kernel of size 1 has no axes of space to speak of: Conv1d and Conv2d are the same there.
+        turned = turned.reshape(*(1 for _ in shape[:-2]), *turned.shape[-2:])
+    return turned if turned.shape == shape else None
+
+
+def _started(
+    model: nn.Module, values: dict[Path, Array], start: set[Path], sample: Any, key: Array | None
+) -> dict[Path, Array]:
+    """The leaves `start` as the network's first training batch makes them behind `values`."""
+    names = ", ".join("/".join(path) for path in sorted(start)[:5])
+    if key is None:
+        raise CheckpointError(
+            f"{len(start)} leaves are not from the checkpoint ({names}, ...); give key= for their "
+            "start, or for neurons without parameters choose another neuron, such as LIF."
+        )
+    if isinstance(sample, jax.ShapeDtypeStruct):
+        if any(_of_neuron(path, {*values, *start}) for path in start):
+            raise CheckpointError(
+                f"neurons read their start ({names}, ...) from a first training batch; give it as "
+                "sample instead of its shape."
+            )
+        sample = jnp.zeros(sample.shape, sample.dtype)
+
+    @jax.jit
+    def first_batch(values: dict[Path, Array], sample: Array) -> dict[Path, Array]:
+        params, dropout = jax.random.split(key)
+        rngs = {"params": params, "dropout": dropout}
+        _, new = model.apply(
+            unflatten_dict(values), sample, train=True, rngs=rngs, mutable=["params", "batch_stats"]
+        )
+        return {path: leaf for path, leaf in flatten_dict(new).items() if path in start}
+
+    return first_batch(values, sample)

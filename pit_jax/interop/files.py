@@ -1,0 +1,182 @@
+"""Files of weights to arrays by name, without torch: .safetensors, and .pth in both its formats."""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pit_jax.interop.errors import CheckpointError
+from pit_jax.interop.restricted import Storage, Tensor, TorchUnpickler
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# What DataParallel and torch.compile put in front of every name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+V = TypeVar("V")
+
+
+def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]:
+    """The tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
+
+    A checkpoint that holds the state_dict under a key ("model", "state_dict", "net", ...) is
+    opened; where several entries hold tensors, `entry` says which. Prefixes of DataParallel and
+    torch.compile are taken off. Nothing in the file is ever run. Raises CheckpointError for a file
+    that is damaged, of another format, or holds more than tensors and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+            file.seek(0)
+            if head[:4] == b"PK\x03\x04":
+                return _arrays(*_zip(file), entry)
+            if head[8:] == b"{":  # After the length of its header in eight bytes.
+                return _safetensors(path, entry)
+            if head[:1] == b"\x80":  # The first byte of a pickle.
+                return _arrays(*_legacy(file), entry)
+        raise CheckpointError("neither a file of torch.save nor a .safetensors file.")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # Damaged bytes can raise anything.
+        raise CheckpointError(f"damaged or cut off ({error}).") from error
+
+
+def _zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """The format since torch 1.6: data.pkl and one file for each storage."""
+    with _damage():
+        archive = zipfile.ZipFile(file)
+        names = set(archive.namelist())
+        pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+        if len(pickles) != 1:
+            raise CheckpointError("a zip file, but not of torch.save: it has no data.pkl.")
+        folder = pickles[0].removesuffix("data.pkl")
+        if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
+            raise CheckpointError("written on a big-endian machine, which is not supported.")
+        value = TorchUnpickler(io.BytesIO(archive.read(pickles[0]))).load()
+
+    def data(storage: Storage) -> np.ndarray:
+        name = f"{folder}data/{storage.key}"
+        _check_size(storage, archive.getinfo(name).file_size if name in names else "no")
+        with _damage():
+            return np.frombuffer(archive.read(name), storage.dtype)
+
+    return value, data
+
+
+def _legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """The format before torch 1.6: pickles one after the other, then the storages."""
+    if TorchUnpickler(file).load() != _LEGACY_MAGIC:
+        raise CheckpointError("a pickle, but not of torch.save.")
+    TorchUnpickler(file).load()  # The version of the protocol: there has been one.
+    machine = TorchUnpickler(file).load()
+    if not isinstance(machine, dict) or not machine.get("little_endian"):
+        raise CheckpointError("written on a big-endian machine, which is not supported.")
+    unpickler = TorchUnpickler(file)
+    value = unpickler.load()
+    places: dict[str, tuple[int, int]] = {}
+    for key in TorchUnpickler(file).load():
+        count = int.from_bytes(file.read(8), "little")
+        if key not in unpickler.storages:
+            raise CheckpointError(f"it has a storage {key!r} that no tensor refers to.")
+        size = count * unpickler.storages[key].dtype.itemsize
+        places[key] = file.tell(), size
+        file.seek(size, 1)
+
+    def data(storage: Storage) -> np.ndarray:
+        start, size = places.get(storage.key, (0, "no"))
+        _check_size(storage, size)
+        file.seek(start)
+        content = file.read(storage.size * storage.dtype.itemsize)
+        _check_size(storage, len(content))
+        return np.frombuffer(content, storage.dtype)
+
+    return value, data
+
+
+def _check_size(storage: Storage, found: int | str) -> None:
+    expected = storage.size * storage.dtype.itemsize
+    if found != expected:
+        raise CheckpointError(
+            f"its storage {storage.key!r} should have {expected} bytes, but has {found}; the file "
+            "is damaged or cut off."
+        )
+
+
+def _safetensors(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+    if entry is not None:
+        raise CheckpointError(f"a .safetensors file has no entries, so there is no {entry!r}.")
+    package = safetensors()
+    with _damage():
+        return _unwrapped(package.load_file(path))
+
+
+def safetensors() -> ModuleType:
+    """The package, which only the extra `interop` installs."""
+    try:
+        return import_module("safetensors.numpy")
+    except ImportError as error:
+        raise CheckpointError(
+            ".safetensors files need the safetensors package: pip install 'pit-jax[interop]'."
+        ) from error
+
+
+def _arrays(
+    value: Any, data: Callable[[Storage], np.ndarray], entry: str | None
+) -> dict[str, np.ndarray]:
+    read = cache(data)
+    tensors = _unwrapped(_state_dict(value, entry))
+    return {name: tensor.array(read(tensor.storage)) for name, tensor in tensors.items()}
+
+
+def _state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
+    """`value` itself or its one entry that is a state_dict; `entry` names one of several."""
+    if entry is None and _is_state_dict(value):
+        return value
+    entries = value if isinstance(value, dict) else {}
+    found = {str(key): inner for key, inner in entries.items() if _is_state_dict(inner)}
+    if entry is not None:
+        found = {key: inner for key, inner in found.items() if key == entry}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise CheckpointError(
+            f"{len(found)} of its entries hold tensors by name: {', '.join(found)}; say which one "
+            f"with entry={next(iter(found))!r}."
+        )
+    kind = f"a dictionary with {', '.join(map(str, entries))}" if entries else type(value).__name__
+    wanted = "a state_dict" if entry is None else f"a state_dict under {entry!r}"
+    raise CheckpointError(f"it holds {kind}, but not {wanted} (names and only tensors).")
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(x, Tensor) for key, x in value.items())
+    )
+
+
+def _unwrapped(tensors: Mapping[str, V]) -> dict[str, V]:
+    names = list(tensors)
+    while wrapper := next(
+        (w for w in _WRAPPERS if names and all(name.startswith(w) for name in names)), None
+    ):
+        names = [name.removeprefix(wrapper) for name in names]
+    return dict(zip(names, tensors.values(), strict=True))

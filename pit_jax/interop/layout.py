@@ -1,0 +1,84 @@
+"""How checkpoints name their layers: tables of patterns that are read in both directions."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import flax.linen as nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a layout: the layer `theirs` of a checkpoint is our layer `ours`.
+
+    Both may hold numbers by name: `{block}`, or `{block-1}` for the number less one, since PyTorch
+    counts from 0 and we from 1. `map_of` is our convolution whose flattened map a linear layer
+    reads, channels first there and last here. `shift` is our norm that takes up the bias of their
+    convolution where ours has none.
+    """
+
+    theirs: str
+    ours: str
+    map_of: str | None = None
+    shift: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of one family of checkpoints.
+
+    `layers` starts with the first convolution and ends with the linear head. `unread` are our
+    layers that the family lacks and that no output depends on; they become zeros. `neurons` are the
+    published ones, without parameters, as the fields that our networks take them by.
+    """
+
+    layers: tuple[Layer, ...]
+    neurons: Mapping[str, Callable[[], nn.Module]]
+    unread: tuple[str, ...] = ()
+
+    def source(self, ours: str) -> tuple[str, Layer] | None:
+        """Their name of our layer `ours`, with its line."""
+        for layer in self.layers:
+            if (numbers := _numbers(layer.ours, ours)) is not None:
+                return _written(layer.theirs, numbers), layer
+        return None
+
+    def shifted_by(self, ours: str) -> str | None:
+        """Their convolution whose bias our norm `ours` takes up."""
+        for layer in self.layers:
+            if layer.shift and (numbers := _numbers(layer.shift, ours)) is not None:
+                return _written(layer.theirs, numbers)
+        return None
+
+    def leaves_unread(self, ours: str) -> bool:
+        """Whether our layer `ours` is in `unread`."""
+        return any(_numbers(pattern, ours) is not None for pattern in self.unread)
+
+    def knows(self, theirs: str) -> bool:
+        """Whether it has a layer that the checkpoint calls `theirs`."""
+        return any(_numbers(layer.theirs, theirs) is not None for layer in self.layers)
+
+
+_NUMBER = re.compile(r"\{(\w+?)([+-]1)?\}")
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    text, *rest = _NUMBER.split(pattern)
+    expression = re.escape(text)
+    for name, text in zip(rest[::3], rest[2::3], strict=True):
+        expression += f"(?P<{name}>[0-9]+)" + re.escape(text)
+    return re.compile(expression)
+
+
+def _numbers(pattern: str, name: str) -> dict[str, int] | None:
+    """The numbers that `pattern` finds in `name`; None where it does not match."""
+    if (found := _expression(pattern).fullmatch(name)) is None:
+        return None
+    shifts = {number: int(shift or 0) for number, shift in _NUMBER.findall(pattern)}
+    return {number: int(text) - shifts[number] for number, text in found.groupdict().items()}
+
+
+def _written(pattern: str, numbers: dict[str, int]) -> str:
+    return _NUMBER.sub(lambda found: str(numbers[found[1]] + int(found[2] or 0)), pattern)

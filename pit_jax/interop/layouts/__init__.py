@@ -1,0 +1,18 @@
+"""The layouts that are known, by name."""
+
+from pit_jax.interop.layout import Layout
+from pit_jax.interop.layouts import resnet, transformer, vgg
+
+LAYOUTS: dict[str, Layout] = {
+    "torchvision": resnet.torchvision,
+    "sew_resnet": resnet.sew_resnet,
+    "sew_resnet_sequential": resnet.sew_resnet_sequential,
+    "ms_resnet": resnet.ms_resnet,
+    "spikingjelly_ms_resnet": resnet.spikingjelly_ms_resnet,
+    "clif_resnet": resnet.clif_resnet,
+    "clif_vgg11": vgg.clif_vgg11,
+    "vggsnn": vgg.vggsnn,
+    "spike_driven_transformer": transformer.spike_driven_transformer,
+    "spikingjelly_sdt": transformer.spikingjelly_sdt,
+    "e_spikeformer": transformer.e_spikeformer,
+}

@@ -1,0 +1,88 @@
+"""Residual networks: torchvision's names and those of four spiking families."""
+
+from functools import partial
+
+from pit_jax.interop.layout import Layer, Layout
+from pit_jax.neurons import IF, LIF, hard_reset
+
+_BLOCK = "stage{stage}_block{block}"
+_THEIRS = "layer{stage}.{block-1}"
+
+# Also timm's, and those of SpikingJelly's SEW ResNets from 0.0.0.0.12 on; a neuron has no weights.
+torchvision = Layout(
+    layers=(
+        Layer("conv1", "stem"),
+        Layer("bn1", "stem_norm"),
+        Layer(f"{_THEIRS}.conv{{number}}", f"{_BLOCK}/conv{{number}}"),
+        Layer(f"{_THEIRS}.bn{{number}}", f"{_BLOCK}/norm{{number}}"),
+        Layer(f"{_THEIRS}.downsample.0", f"{_BLOCK}/shortcut"),
+        Layer(f"{_THEIRS}.downsample.1", f"{_BLOCK}/shortcut_norm"),
+        Layer("fc", "head"),
+    ),
+    neurons={"neuron": IF},
+)
+
+
+def _sew(container: str) -> Layout:
+    """SEW's repository: convolution and norm sit together in a container of SpikingJelly."""
+    return Layout(
+        layers=(
+            Layer("conv1", "stem"),
+            Layer("bn1", "stem_norm"),
+            Layer(f"{_THEIRS}.conv{{number}}{container}.0", f"{_BLOCK}/conv{{number}}"),
+            Layer(f"{_THEIRS}.conv{{number}}{container}.1", f"{_BLOCK}/norm{{number}}"),
+            Layer(f"{_THEIRS}.downsample.0{container}.0", f"{_BLOCK}/shortcut"),
+            Layer(f"{_THEIRS}.downsample.0{container}.1", f"{_BLOCK}/shortcut_norm"),
+            Layer("fc", "head"),
+        ),
+        neurons={"neuron": IF},
+    )
+
+
+# The published checkpoints, and what the same script saves under SpikingJelly of May 2022 and on.
+sew_resnet = _sew(".module")
+sew_resnet_sequential = _sew("")
+
+_ms_neurons = {
+    "neuron": partial(LIF, decay=0.25, threshold=0.5, reset=hard_reset, detach_reset=True)
+}
+
+# Ariande1/MS-ResNet, whose stages are counted from 2.
+_MS_THEIRS = "conv{stage+1}_x.{block-1}"
+ms_resnet = Layout(
+    layers=(
+        Layer("conv1.0", "stem"),
+        Layer("conv1.1.bn", "stem_norm"),
+        Layer(f"{_MS_THEIRS}.residual_function.1", f"{_BLOCK}/conv1"),
+        Layer(f"{_MS_THEIRS}.residual_function.2.bn", f"{_BLOCK}/norm1"),
+        Layer(f"{_MS_THEIRS}.residual_function.4", f"{_BLOCK}/conv2"),
+        Layer(f"{_MS_THEIRS}.residual_function.5.bn", f"{_BLOCK}/norm2"),
+        Layer(f"{_MS_THEIRS}.shortcut.0", f"{_BLOCK}/shortcut"),
+        Layer(f"{_MS_THEIRS}.shortcut.1.bn", f"{_BLOCK}/shortcut_norm"),
+        Layer("fc", "head"),
+    ),
+    neurons=_ms_neurons,
+)
+
+spikingjelly_ms_resnet = Layout(
+    layers=(
+        Layer("stem.0", "stem"),
+        Layer("stem.1", "stem_norm"),
+        *torchvision.layers[2:6],
+        Layer("head", "head"),
+    ),
+    neurons=_ms_neurons,
+)
+
+# HuuYuLong/Complementary-LIF: pre-activation, as SLTT's and DSR's.
+clif_resnet = Layout(
+    layers=(
+        Layer("conv1", "stem"),
+        Layer(f"{_THEIRS}.bn{{number}}", f"{_BLOCK}/norm{{number}}"),
+        Layer(f"{_THEIRS}.conv{{number}}", f"{_BLOCK}/conv{{number}}"),
+        Layer(f"{_THEIRS}.shortcut", f"{_BLOCK}/shortcut"),
+        Layer("bn1", "norm"),
+        Layer("linear", "head"),
+    ),
+    neurons={"neuron": LIF},
+)

@@ -1,0 +1,65 @@
+"""Variables as a folder: their arrays, and a manifest whose hashes are checked on reading."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from pit_jax.interop.errors import CheckpointError
+from pit_jax.interop.files import safetensors
+
+ARRAYS = "variables.safetensors"
+MANIFEST = "manifest.json"
+
+
+def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> None:
+    """Writes `variables` and a manifest with their names, shapes and hash, and `notes`.
+
+    Raises CheckpointError when `folder` exists.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists and is left as it is; name a new folder.")
+    arrays = {
+        name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()
+    }
+    content = safetensors().save(arrays)
+    manifest = {
+        **notes,
+        "arrays": {
+            name: {"shape": list(array.shape), "dtype": str(array.dtype)}
+            for name, array in sorted(arrays.items())
+        },
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    # The folder appears when it is whole.
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    unfinished.mkdir(parents=True)
+    (unfinished / ARRAYS).write_bytes(content)
+    (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    unfinished.rename(folder)
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """The variables that `write` put into `folder`.
+
+    Raises CheckpointError when it lacks a file, or its arrays are not those of its manifest.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        content = (folder / ARRAYS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is no folder of imported variables: {error}.") from error
+    if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
+        raise CheckpointError(
+            f"{folder / ARRAYS} is not the file that {MANIFEST} was written for; import it again."
+        )
+    stored = safetensors().load(content)
+    arrays = {tuple(name.split("/")): jnp.asarray(array) for name, array in stored.items()}
+    return unflatten_dict(arrays)

@@ -1,0 +1,153 @@
+"""python -m pit_jax.interop writes a folder that reads back, or says in one line why not."""
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
+
+from pit_jax import interop
+from pit_jax.interop.__main__ import arguments, fields_of, main
+from pit_jax.models import create
+from pit_jax.neurons import LIF
+from tests.interop.families import FAMILIES
+from tests.interop.torch_bytes import tensors, zip_file
+
+FAMILY = FAMILIES["clif_resnet"]
+SMALL = ["--field", "stages=[1,2]", "--field", "width=4"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "best.pth"
+    path.write_bytes(zip_file({"net": tensors(FAMILY.state_dict()), "epoch": 3}))
+    return path
+
+
+def command(checkpoint, out, *arguments, model="resnet18"):
+    return main([str(checkpoint), "--model", model, "--out", str(out), *arguments])
+
+
+def test_the_folder_reads_back_as_what_convert_gives(checkpoint, tmp_path, capsys):
+    assert command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
+    assert "parameters of resnet18, read in the layout 'clif_resnet'" in capsys.readouterr().out
+    model = create("resnet18", num_classes=5, neuron=LIF, **FAMILY.kw)
+    sample = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+    expected = flatten_dict(interop.convert(interop.load(checkpoint), model, sample))
+    found = flatten_dict(interop.read(tmp_path / "imported"))
+    assert found.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_array_equal(found[path], leaf, strict=True)
+
+
+def test_the_manifest_says_what_the_variables_are_and_come_from(checkpoint, tmp_path):
+    assert command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
+    manifest = json.loads((tmp_path / "imported/manifest.json").read_text())
+    assert manifest["model"] == {
+        "name": "resnet18",
+        "num_classes": 5,
+        "num_steps": 4,
+        "neuron": {"name": "LIF"},
+        "stages": [1, 2],
+        "width": 4,
+    }
+    assert manifest["layout"] == "clif_resnet"
+    source = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert manifest["source"] == {"file": "best.pth", "sha256": source}
+    arrays = (tmp_path / "imported/variables.safetensors").read_bytes()
+    assert manifest["sha256"] == hashlib.sha256(arrays).hexdigest()
+    assert manifest["arrays"]["params/head/kernel"] == {"shape": [8, 5], "dtype": "float32"}
+    assert manifest["versions"].keys() == {"pit_jax", "jax", "flax"}
+
+
+def test_neurons_are_described_by_what_is_not_their_default(tmp_path):
+    family = FAMILIES["spike_driven_transformer"]
+    save_file(family.state_dict(), tmp_path / "sdt.safetensors")
+    fields = [f"--field={name}={value}" for name, value in family.kw.items()]
+    model = "spike_driven_transformer"
+    out = tmp_path / "imported"
+    assert command(tmp_path / "sdt.safetensors", out, *fields, model=model) == 0
+    described = json.loads((out / "manifest.json").read_text())["model"]
+    lif = {"name": "LIF", "decay_input": True, "reset": "hard_reset", "detach_reset": True}
+    assert described["neuron"] == lif
+    assert described["gate_neuron"] == lif | {"threshold": 0.5}
+
+
+def test_a_skipped_head_has_the_classes_asked_for(checkpoint, tmp_path, capsys):
+    out = tmp_path / "imported"
+    assert command(checkpoint, out, *SMALL, "--num-classes", "3") == 2
+    assert ", linear.weight (5, 8) float32 for params/head/kernel (8, 3)" in capsys.readouterr().err
+    assert command(checkpoint, out, *SMALL, "--num-classes", "3", "--skip", "head") == 0
+    assert "head is at its initial values" in capsys.readouterr().out
+    assert interop.read(out)["params"]["head"]["kernel"].shape == (8, 3)
+    assert json.loads((out / "manifest.json").read_text())["skipped"]["layers"] == ["head"]
+
+
+def test_an_existing_folder_is_left_as_it_is(checkpoint, tmp_path, capsys):
+    (tmp_path / "imported").mkdir()
+    assert command(checkpoint, tmp_path / "imported", *SMALL) == 2
+    assert "imported exists and is left as it is; name a new" in capsys.readouterr().err
+    assert not any((tmp_path / "imported").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--field", "width"], "--field takes NAME=JSON, e.g. width=64"),
+        (["--field", "depth=3"], "the network 'resnet18' cannot be built: .*depth"),
+        (["--layout", "torchvision"], "lacks a fc.weight of 2 axes; give another --layout"),
+        (["--entry", "model"], "a dictionary with net, epoch, but not a state_dict under 'model'"),
+        (["--skip", "fc"], "the network has no layer 'fc' to skip"),
+        ([], "does not fit"),
+    ],
+)
+def test_a_mistake_is_one_error_with_exit_code_2(checkpoint, tmp_path, capsys, arguments, message):
+    small = [] if not arguments else SMALL
+    assert command(checkpoint, tmp_path / "imported", *small, *arguments) == 2
+    assert re.search(f"^error: .*{message}", capsys.readouterr().err, re.DOTALL)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_an_unknown_network_or_file_is_named(checkpoint, tmp_path, capsys):
+    assert command(checkpoint, tmp_path / "imported", model="resnet81") == 2
+    assert "there is no network 'resnet81'; did you mean" in capsys.readouterr().err
+    assert command(tmp_path / "nothing.pth", tmp_path / "imported") == 2
+    assert "there is no file" in capsys.readouterr().err
+
+
+def test_help_needs_no_file(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    assert "usage: python -m pit_jax.interop" in capsys.readouterr().out
+
+
+def test_arrays_that_are_not_those_of_the_manifest_are_refused(checkpoint, tmp_path):
+    out = tmp_path / "imported"
+    assert command(checkpoint, out, *SMALL) == 0
+    arrays = out / "variables.safetensors"
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1
+    arrays.write_bytes(content)
+    with pytest.raises(interop.CheckpointError, match="is not the file that manifest.json was"):
+        interop.read(out)
+    arrays.unlink()
+    with pytest.raises(interop.CheckpointError, match="is no folder of imported variables"):
+        interop.read(out)
+
+
+DOCS = Path(__file__).parents[2] / "docs/interop.md"
+COMMANDS = re.findall(r"^python -m pit_jax.interop (.*)$", DOCS.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_documentation_name_networks_and_fields_that_exist(line):
+    args = arguments(shlex.split(line))
+    assert args.model in line and args.out.startswith("imported/")
+    create(args.model, num_classes=2, neuron=LIF, **fields_of(args))

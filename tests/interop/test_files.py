@@ -1,0 +1,215 @@
+"""Files of torch.save and of safetensors are read to the bit; nothing in them is ever run."""
+
+import struct
+from argparse import Namespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from pit_jax.interop import CheckpointError, load
+from tests.interop.torch_bytes import FORMATS, STORAGES, Fake, call, emit, tensor, tensors, whole
+
+ARRAYS = {
+    "conv1.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    "bn1.weight": np.float32([0.5, -0.25]),
+    "bn1.num_batches_tracked": np.array(7),
+}
+
+
+@pytest.fixture(params=FORMATS)
+def written(request, tmp_path):
+    """Writes a value in one of the formats and gives the path."""
+
+    def write(value, pickled=None):
+        path = tmp_path / "checkpoint.pth"
+        path.write_bytes(FORMATS[request.param](value, pickled))
+        return path
+
+    return write
+
+
+def same(found, expected):
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_state_dict_comes_back_to_the_bit(written):
+    same(load(written(tensors(ARRAYS))), ARRAYS)
+
+
+@pytest.mark.parametrize("dtype", STORAGES)
+def test_every_dtype_is_read(written, dtype):
+    array = np.array([0, 1, 2, 3, 100]).astype(jnp.dtype(dtype))
+    same(load(written({"x": tensor(array, "0")})), {"x": array})
+
+
+def test_strides_and_offsets_are_honoured_in_a_shared_storage(written):
+    memory = np.arange(12, dtype=np.float32)
+    value = {
+        "transposed": Fake(memory, "0", (4, 3), (1, 4)),
+        "every second": Fake(memory, "0", (2, 2), (4, 2), offset=5),
+        "the same twice": Fake(memory, "0", (2, 3), (0, 1), offset=9),
+        "scalar": Fake(memory, "0", (), (), offset=11),
+        "empty": Fake(memory, "0", (0, 3), (3, 1), offset=12),
+        "parameter": Fake(memory, "0", (2,), (1,), parameter=True),
+    }
+    grid = memory.reshape(3, 4)
+    expected = {
+        "transposed": grid.T,
+        "every second": np.float32([[5, 7], [9, 11]]),
+        "the same twice": np.float32([[9, 10, 11]] * 2),
+        "scalar": np.float32(11),
+        "empty": np.empty((0, 3), np.float32),
+        "parameter": np.float32([0, 1]),
+    }
+    same(load(written(value)), {name: np.asarray(array) for name, array in expected.items()})
+
+
+def test_a_checkpoint_is_opened_at_its_only_state_dict(written):
+    moments = {"state": {0: {"momentum": tensor(np.ones(3), "9")}}, "param_groups": [{"lr": 0.1}]}
+    checkpoint = {
+        "net": tensors(ARRAYS),
+        "optimizer": moments,
+        "epoch": 3,
+        "args": Namespace(lr=0.1, steps=[1, 2], name=None, amp=True),
+    }
+    same(load(written(checkpoint)), ARRAYS)
+
+
+def test_several_state_dicts_need_a_choice(written):
+    average = {"conv1.weight": tensor(np.float32([1]), "average")}
+    path = written({"state_dict": tensors(ARRAYS), "state_dict_ema": average})
+    with pytest.raises(CheckpointError, match="2 of its entries.*state_dict, state_dict_ema.*ent"):
+        load(path)
+    assert load(path, entry="state_dict_ema").keys() == {"conv1.weight"}
+    with pytest.raises(CheckpointError, match="not a state_dict under 'model'"):
+        load(path, entry="model")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off(written, prefix):
+    wrapped = {prefix + name: array for name, array in ARRAYS.items()}
+    same(load(written(tensors(wrapped))), ARRAYS)
+
+
+def test_a_prefix_that_not_all_names_have_stays(written):
+    arrays = {"module.weight": np.ones(2), "weight": np.ones(2)}
+    same(load(written(tensors(arrays))), arrays)
+
+
+@pytest.mark.parametrize(
+    "value, held",
+    [({"epoch": 3, "lr": 0.1}, "a dictionary with epoch, lr"), ([1, 2], "list"), ({}, "dict")],
+)
+def test_a_file_without_a_state_dict_says_what_it_holds(written, value, held):
+    with pytest.raises(CheckpointError, match=f"holds {held}, but not a state_dict"):
+        load(written(value))
+
+
+MALICIOUS = {
+    "os.system": lambda place: call("os", "system", f"touch {place}"),
+    "builtins.eval": lambda place: call("builtins", "eval", f"open({str(place)!r}, 'w')"),
+    "builtins.getattr": lambda place: call("builtins", "getattr", "", "join"),
+    "torch.hub.load": lambda place: call("torch.hub", "load", str(place)),
+    "torch.load": lambda place: call("torch", "load", str(place)),
+    "models.Net": lambda place: b"cmodels\nNet\n)\x81}(X\x01\x00\x00\x00aI1\nub",
+    "pickle.loads": lambda place: b"\x8c\x06pickle\x8c\x05loads\x93(C\x01.tR",
+}
+
+
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_what_could_run_code_is_refused_by_name_and_not_run(written, tmp_path, name):
+    place = tmp_path / "ran"
+    path = written({}, whole(MALICIOUS[name](place)))
+    with pytest.raises(CheckpointError, match=f"asks for {name}, which is not loaded"):
+        load(path)
+    assert not place.exists()
+
+
+def test_a_pickle_cannot_change_what_the_next_one_meets(written):
+    """The instruction b sets attributes: here of OrderedDict and of a rebuilding function."""
+    state = b"}(X\x0c\x00\x00\x00__setstate__I1\nu"
+    for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
+        with pytest.raises(CheckpointError):
+            load(written({}, whole(target + state + b"b")))
+    same(load(written(tensors(ARRAYS))), ARRAYS)
+
+
+@pytest.mark.parametrize(
+    "shape, strides, offset",
+    [((3,), (1,), 1), ((2, 2), (2, 1), 0), ((2,), (-1,), 1), ((1,), (1,), -1), ((2**40,), (1,), 0)],
+)
+def test_a_tensor_outside_its_storage_is_refused(written, shape, strides, offset):
+    window = Fake(np.zeros(3), "0", shape, strides, offset)
+    with pytest.raises(CheckpointError, match="does not lie in its storage of 3 values"):
+        load(written({"x": window}))
+
+
+def test_a_storage_of_another_size_is_refused(written):
+    value = {"x": Fake(np.zeros(3, np.float32), "0", (2,), (1,))}
+    pickled = whole(emit(value))
+    assert pickled.count(b"I3\n") == 1  # The number of values in the storage.
+    path = written(value, pickled.replace(b"I3\n", b"I4\n"))
+    with pytest.raises(CheckpointError, match="should have 16 bytes, but has 12"):
+        load(path)
+
+
+def test_a_file_cut_off_anywhere_is_refused(written):
+    path = written(tensors(ARRAYS))
+    content = path.read_bytes()
+    for end in range(0, len(content), 3):
+        path.write_bytes(content[:end])
+        with pytest.raises(CheckpointError, match="checkpoint.pth: "):
+            load(path)
+
+
+def test_damaged_bytes_give_arrays_or_the_one_error(written):
+    path = written(tensors(ARRAYS))
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in random.integers(len(content), size=3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            assert all(isinstance(array, np.ndarray) for array in load(path).values())
+        except CheckpointError:
+            pass
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b" + bytes(40), struct.pack("<d", 1)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="neither a file of torch.save nor a .safetensors"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no file .*nothing.pth"):
+        load(tmp_path / "nothing.pth")
+
+
+def test_safetensors_are_read_under_any_suffix_with_bfloat16(tmp_path):
+    arrays = ARRAYS | {"half": np.arange(4).astype(jnp.bfloat16)}
+    path = tmp_path / "weights.bin"
+    save_file({f"module.{name}": array for name, array in arrays.items()}, path)
+    found = load(path)
+    same({name: found[name] for name in arrays}, arrays)
+    with pytest.raises(CheckpointError, match="has no entries, so there is no 'model'"):
+        load(path, entry="model")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="damaged or cut off"):
+        load(path)
+
+
+def test_arrays_cannot_be_written_to(written):
+    """They are windows on shared memory."""
+    array = load(written(tensors(ARRAYS)))["bn1.weight"]
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1

@@ -1,0 +1,102 @@
+"""Mixup and CutMix: shares of images and of labels are the same, and as often as Beta says."""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers import jit_once
+from train.data.augment import MIXES, mixup_or_cutmix
+
+HEIGHT, WIDTH, DRAWS = 8, 4, 10_000  # 32 pixels: shares of them are exact.
+# Image i is all i + 1 and has class i.
+IMAGES = np.broadcast_to(
+    np.arange(1, 5, dtype=np.float32)[:, None, None, None], (4, HEIGHT, WIDTH, 2)
+)
+LABELS = np.eye(4, dtype=np.float32)
+OPTIONS = {
+    "mixup": {"alpha": 0.2},
+    "cutmix": {"alpha": 1.0},
+    "mixup_or_cutmix": {"mixup_alpha": 1.0, "cutmix_alpha": 1.0},
+}
+
+
+@lru_cache
+def many(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """10,000 batches mixed: images `[N, B, H, W, C]`, labels `[N, B, K]`."""
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    function = jit_once(jax.vmap(lambda key: MIXES[name](key, IMAGES, LABELS, **OPTIONS[name])))
+    return tuple(np.asarray(each) for each in function(keys))
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_labels_are_shares_of_the_image_and_of_the_one_before_it(name):
+    for labels in many(name)[1][:100]:
+        share = np.diagonal(labels)
+        assert (share == share[0]).all()
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+        want = share[0] * LABELS + (1 - share[0]) * LABELS[[3, 0, 1, 2]]
+        np.testing.assert_allclose(labels, want, rtol=1e-6)
+
+
+def test_mixup_mixes_images_as_labels_by_shares_with_the_moments_of_beta():
+    images, labels = many("mixup")
+    share = labels[:, :1, :1, None, None]
+    want = share * IMAGES + (1 - share) * IMAGES[[3, 0, 1, 2]]
+    np.testing.assert_allclose(images, want, rtol=1e-6)
+    share = share.ravel().astype(np.float64)
+    variance = 1 / (4 * (2 * OPTIONS["mixup"]["alpha"] + 1))
+    assert abs(share.mean() - 0.5) < 3 * np.sqrt(variance / DRAWS)
+    spread = (share - 0.5) ** 2
+    assert abs(spread.mean() - variance) < 3 * spread.std() / np.sqrt(DRAWS)
+
+
+def test_the_area_of_the_pasted_box_is_the_weight_of_its_label_exactly():
+    images, labels = many("cutmix")
+    pasted = images != IMAGES
+    assert (pasted == pasted[:, :1, :, :, :1]).all()  # One box for the batch and all channels.
+    area = pasted[:, 0, :, :, 0].sum(axis=(1, 2))
+    assert (labels[:, 0, 0] == np.float32(HEIGHT * WIDTH - area) / np.float32(HEIGHT * WIDTH)).all()
+    assert (images[:, 1][pasted[:, 1]] == IMAGES[0, 0, 0, 0]).all()
+    rows, columns = pasted[:, 0, :, :, 0].any(axis=2), pasted[:, 0, :, :, 0].any(axis=1)
+    assert (area == rows.sum(axis=1) * columns.sum(axis=1)).all()
+
+
+def test_boxes_are_drawn_as_in_the_authors_code():
+    """Half a side is the share's root, cut to whole pixels; the centre is any pixel."""
+    rng, areas = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        half = 0.5 * np.sqrt(1 - rng.beta(1, 1))
+        y, x = rng.integers(HEIGHT), rng.integers(WIDTH)
+        tall, wide = int(half * HEIGHT), int(half * WIDTH)
+        rows = min(y + tall, HEIGHT) - max(y - tall, 0)
+        areas.append(rows * (min(x + wide, WIDTH) - max(x - wide, 0)))
+    got, want = (many("cutmix")[0][:, 0, :, :, 0] != 1).sum(axis=(1, 2)), np.array(areas)
+    error = np.sqrt((got.var() + want.var()) / DRAWS)
+    assert abs(got.mean() - want.mean()) < 3 * error
+    assert set(got) == set(want)
+
+
+def test_each_of_the_two_comes_in_half_of_the_batches():
+    images, _ = many("mixup_or_cutmix")
+    pixels = images[:, 1, :, :, 0]
+    mixed_up = ((pixels == pixels[:, :1, :1]) & (pixels % 1 != 0)).all(axis=(1, 2))
+    assert abs(mixed_up.sum() - DRAWS / 2) < 3 * np.sqrt(DRAWS / 4)
+    assert (pixels[~mixed_up] % 1 == 0).all()
+
+
+def test_one_key_gives_one_batch_and_x64_the_same_draws(key):
+    function = jit_once(partial(mixup_or_cutmix, mixup_alpha=0.2, cutmix_alpha=1.0))
+
+    def mixed() -> list[np.ndarray]:
+        out = function(key, jnp.asarray(IMAGES), jnp.asarray(LABELS))
+        assert {each.dtype for each in out} == {np.dtype("f4")}
+        return [np.asarray(each) for each in out]
+
+    once = mixed()
+    assert all((one == other).all() for one, other in zip(once, mixed(), strict=True))
+    with jax.enable_x64(True):
+        for one, other in zip(once, mixed(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -1,0 +1,165 @@
+"""The policies: AutoAugment's table against the paper, and what is drawn how often."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers import jit_once
+from train.data.augment import POLICIES, auto_augment, rand_augment, trivial_augment_wide
+from train.data.augment.policies import CIFAR_TABLE, narrow_space, wide_space
+
+# The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix): the magnitude of an
+# operation that has none is there too.
+PAPER = """
+Invert 0.1 7 Contrast 0.2 6
+Rotate 0.7 2 TranslateX 0.3 9
+Sharpness 0.8 1 Sharpness 0.9 3
+ShearY 0.5 8 TranslateY 0.7 9
+AutoContrast 0.5 8 Equalize 0.9 2
+ShearY 0.2 7 Posterize 0.3 7
+Color 0.4 3 Brightness 0.6 7
+Sharpness 0.3 9 Brightness 0.7 9
+Equalize 0.6 5 Equalize 0.5 1
+Contrast 0.6 7 Sharpness 0.6 5
+Color 0.7 7 TranslateX 0.5 8
+Equalize 0.3 7 AutoContrast 0.4 8
+TranslateY 0.4 3 Sharpness 0.2 6
+Brightness 0.9 6 Color 0.2 8
+Solarize 0.5 2 Invert 0.0 3
+Equalize 0.2 0 AutoContrast 0.6 0
+Equalize 0.2 8 Equalize 0.6 4
+Color 0.9 9 Equalize 0.6 6
+AutoContrast 0.8 4 Solarize 0.2 8
+Brightness 0.1 3 Color 0.7 0
+Solarize 0.4 5 AutoContrast 0.9 3
+TranslateY 0.9 9 TranslateY 0.7 9
+AutoContrast 0.9 2 Solarize 0.8 3
+Equalize 0.8 8 Invert 0.1 3
+TranslateY 0.7 9 AutoContrast 0.9 1
+"""
+DRAWS = 10_000
+
+
+def drawn(policy, image: np.ndarray, **options) -> np.ndarray:
+    """What `policy` makes of 10,000 copies of one small image."""
+    images = np.repeat(image[None], DRAWS, axis=0)
+    return np.asarray(jit_once(lambda key: policy(key, images, **options))(jax.random.key(0)))
+
+
+def within_three_sigma(count: int, probability: float) -> bool:
+    sigma = np.sqrt(DRAWS * probability * (1 - probability))
+    return abs(count - DRAWS * probability) <= 3 * sigma
+
+
+def only(monkeypatch, *row) -> None:
+    """Let AutoAugment's table have one row."""
+    monkeypatch.setattr("train.data.augment.policies.CIFAR_TABLE", (row,))
+
+
+@pytest.mark.parametrize("number", range(25))
+def test_a_row_of_the_table_is_the_papers(number):
+    first, p, m, second, q, n = PAPER.strip().splitlines()[number].split()
+    want = [(first.lower(), float(p), int(m)), (second.lower(), float(q), int(n))]
+    for (name, probability, magnitude), (paper, p, m) in zip(
+        CIFAR_TABLE[number], want, strict=True
+    ):
+        assert (name.replace("_", ""), probability) == (paper, p)
+        assert magnitude == (None if paper in {"invert", "autocontrast", "equalize"} else m)
+
+
+def test_the_table_has_the_papers_rows_and_no_more():
+    assert len(CIFAR_TABLE) == len(PAPER.strip().splitlines()) == 25
+
+
+def test_the_magnitudes_are_the_papers_ranges_in_ten_steps():
+    space = narrow_space(10, 24, 32)
+    for name, most in [("shear_x", 0.3), ("rotate", 30), ("color", 0.9), ("brightness", 0.9)]:
+        np.testing.assert_allclose(space[name], most / 9 * np.arange(10))
+    np.testing.assert_allclose(space["translate_x"][9], 32 * 150 / 331)
+    np.testing.assert_allclose(space["translate_y"][9], 24 * 150 / 331)
+    assert space["posterize"].tolist() == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
+    np.testing.assert_allclose(space["solarize"], 255 - 255 / 9 * np.arange(10))
+
+
+def test_trivial_augments_magnitudes_are_torchvisions_wide_ranges():
+    space = wide_space(31)
+    assert set(space) == set(narrow_space(31, 8, 8)) - {"invert"} and len(space) == 14
+    ends = {"shear_x": 0.99, "translate_x": 32, "rotate": 135, "contrast": 0.99, "solarize": 0}
+    assert {name: space[name][-1] for name in ends} == ends
+    assert space["posterize"][[0, 15, 30]].tolist() == [8, 5, 2]
+    assert [int(each) for each in space["translate_y"][[14, 15, 30]]] == [14, 16, 32]
+
+
+def test_both_operations_of_a_row_are_drawn_in_order_each_with_its_probability(monkeypatch):
+    only(monkeypatch, ("posterize", 0.6, 9), ("invert", 0.3, None))
+    out = drawn(auto_augment, np.full((1, 1, 1), 0b0101_1111, np.uint8)).ravel()
+    levels, counts = np.unique(out, return_counts=True)
+    want = {
+        0b0101_1111: 0.4 * 0.7,
+        0b0101_0000: 0.6 * 0.7,
+        0b1010_0000: 0.4 * 0.3,
+        0b1010_1111: 0.6 * 0.3,  # The other way round it would be 0b1010_0000.
+    }
+    assert set(levels.tolist()) == set(want)
+    for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
+        assert within_three_sigma(count, want[level]), level
+
+
+def test_half_of_the_translations_go_each_way(monkeypatch):
+    only(monkeypatch, ("translate_x", 0.8, 9), ("identity", 1.0, None))
+    image = np.arange(1, 9, dtype=np.uint8).reshape(1, 8, 1)  # 150 / 331 * 8 pixels: three.
+    out = drawn(auto_augment, image)
+    right = (out == np.concatenate([np.zeros((1, 3, 1)), image[:, :-3]], axis=1)).all((1, 2, 3))
+    left = (out == np.concatenate([image[:, 3:], np.zeros((1, 3, 1))], axis=1)).all((1, 2, 3))
+    still = (out == image).all((1, 2, 3))
+    assert right.sum() + left.sum() + still.sum() == DRAWS
+    assert within_three_sigma(right.sum(), 0.4) and within_three_sigma(left.sum(), 0.4)
+
+
+def test_every_row_is_drawn_equally_often(monkeypatch):
+    rows = tuple((("posterize", 1.0, bin), ("identity", 1.0, None)) for bin in (0, 3, 5, 7, 9))
+    monkeypatch.setattr("train.data.augment.policies.CIFAR_TABLE", rows)
+    out = drawn(auto_augment, np.full((1, 1, 1), 255, np.uint8)).ravel()
+    for bits in (8, 7, 6, 5, 4):
+        assert within_three_sigma((out == 256 - 2 ** (8 - bits)).sum(), 1 / 5), bits
+
+
+def test_trivial_augment_draws_operation_and_magnitude_equally_often():
+    out = drawn(trivial_augment_wide, np.full((1, 1, 1), 255, np.uint8)).ravel()
+    # Of 31 magnitudes of posterize 3 keep 8 bits (0, 1, 2), 3 keep 2 bits (28, 29, 30).
+    assert within_three_sigma((out == 0b1100_0000).sum(), 1 / 14 * 3 / 31)
+    # Black: all of solarize, half of the shears, translations and rotations that leave the pixel.
+    assert within_three_sigma((out == 255 - 255).sum(), expected_black())
+
+
+def expected_black() -> float:
+    """Of one white pixel: solarize always, and whatever moves its centre out of the image."""
+    space = wide_space(31)
+    moved = sum((space[name] >= 1).mean() for name in ("translate_x", "translate_y"))
+    # A shear moves the centre by half its magnitude, always less than half a pixel; a rotation not.
+    return (1 + moved) / 14
+
+
+def test_rand_augment_has_one_magnitude_and_as_many_operations_as_told():
+    image = np.full((1, 1, 1), 255, np.uint8)
+    # 31 magnitudes of four bits: at 30 four bits are left, of solarize's threshold nothing.
+    once = drawn(rand_augment, image, num_ops=1, magnitude=30).ravel()
+    assert within_three_sigma((once == 0b1111_0000).sum(), 1 / 14)
+    assert within_three_sigma((once == 0).sum(), 1 / 14)
+    # At 0 only solarize does anything, and two of them nothing.
+    never = drawn(rand_augment, image, num_ops=2, magnitude=0).ravel()
+    assert within_three_sigma((never == 0).sum(), 2 * 1 / 14 * 13 / 14)
+
+
+@pytest.mark.parametrize(
+    "name, resample", [("autoaugment", "nearest"), ("trivial", "bilinear"), ("rand", "nearest")]
+)
+def test_one_key_gives_one_batch_with_and_without_x64(key, name, resample):
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+    function = jit_once(lambda key: POLICIES[name](key, images, resample=resample))
+    once = np.asarray(function(key))
+    assert once.dtype == np.uint8 and once.shape == images.shape and (once != images).any()
+    np.testing.assert_array_equal(function(key), once)
+    assert (np.asarray(function(jax.random.key(1))) != once).any()
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(function(key), once)

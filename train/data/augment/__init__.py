@@ -1,0 +1,33 @@
+"""Augmentation on the device: pure functions of a key and a batch, to be called inside jit."""
+
+from train.data.augment.basic import flip, normalize, pad_crop
+from train.data.augment.erase import cutout, random_erasing
+from train.data.augment.frames import flip_frames, roll_frames, rotate_frames
+from train.data.augment.geometry import RESAMPLERS
+from train.data.augment.mix import MIXES, cutmix, mixup, mixup_or_cutmix
+from train.data.augment.policies import (
+    POLICIES,
+    auto_augment,
+    rand_augment,
+    trivial_augment_wide,
+)
+
+__all__ = [
+    "MIXES",
+    "POLICIES",
+    "RESAMPLERS",
+    "auto_augment",
+    "cutmix",
+    "cutout",
+    "flip",
+    "flip_frames",
+    "mixup",
+    "mixup_or_cutmix",
+    "normalize",
+    "pad_crop",
+    "rand_augment",
+    "random_erasing",
+    "roll_frames",
+    "rotate_frames",
+    "trivial_augment_wide",
+]

@@ -1,0 +1,72 @@
+"""Rectangles of images set to a value: Cutout and Random Erasing, for any number of channels."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Num
+
+TRIES = 10  # Of torchvision: an image for which none fits stays whole.
+
+
+def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
+    """One square hole of zeros in each image, whose centre is any pixel; cut at the border.
+
+    Cutout (DeVries and Taylor 2017). Of pixels the hole is black, of normalised images the mean.
+    It has `size // 2` pixels before its centre and as many from it on.
+    """
+    batch, height, width, _ = images.shape
+    row_key, column_key = jax.random.split(key)
+    row = jax.random.randint(row_key, (batch,), 0, height, dtype=jnp.int32)
+    column = jax.random.randint(column_key, (batch,), 0, width, dtype=jnp.int32)
+    half = size // 2
+    hole = boxes(row - half, row + half, column - half, column + half, height, width)
+    return _erase(images, hole)
+
+
+def random_erasing(
+    key: jax.Array,
+    images: Num[Array, "B H W C"],
+    *,
+    probability: float,
+    scale: tuple[float, float] = (0.02, 0.33),
+    ratio: tuple[float, float] = (0.3, 3.3),
+) -> Num[Array, "B H W C"]:
+    """A rectangle of zeros in each image with `probability`, after normalisation the mean.
+
+    Random Erasing (Zhong et al. 2020) as in torchvision: its area is a share between the two of
+    `scale`, its height over its width between the two of `ratio`, log-uniform.
+    """
+    batch, height, width, _ = images.shape
+    chance_key, area_key, ratio_key, row_key, column_key = jax.random.split(key, 5)
+
+    def uniform(key: jax.Array, low: float, high: float) -> Array:
+        return jax.random.uniform(key, (batch, TRIES), jnp.float32, low, high)
+
+    area = height * width * uniform(area_key, *scale)
+    aspect = jnp.exp(uniform(ratio_key, *(math.log(side) for side in ratio)))
+    tall = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
+    wide = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    fits = (tall < height) & (wide < width)
+    first = fits.argmax(axis=1)[:, None]
+    tall, wide = (jnp.take_along_axis(each, first, axis=1)[:, 0] for each in (tall, wide))
+    erased = jax.random.uniform(chance_key, (batch,), jnp.float32) < probability
+    erased &= fits.any(axis=1)
+    tall, wide = (jnp.where(erased, each, 0) for each in (tall, wide))
+    top = jax.random.randint(row_key, (batch,), 0, height - tall + 1, dtype=jnp.int32)
+    left = jax.random.randint(column_key, (batch,), 0, width - wide + 1, dtype=jnp.int32)
+    return _erase(images, boxes(top, top + tall, left, left + wide, height, width))
+
+
+def boxes(
+    top: Array, bottom: Array, left: Array, right: Array, height: int, width: int
+) -> Bool[Array, "B H W"]:
+    """True in rows top to bottom - 1 and columns left to right - 1 of each image."""
+    row = jnp.arange(height, dtype=jnp.int32)[None, :, None]
+    column = jnp.arange(width, dtype=jnp.int32)[None, None, :]
+    top, bottom, left, right = (each[:, None, None] for each in (top, bottom, left, right))
+    return (top <= row) & (row < bottom) & (left <= column) & (column < right)
+
+
+def _erase(images: Array, mask: Array) -> Array:
+    return jnp.where(mask[..., None], jnp.zeros((), images.dtype), images)

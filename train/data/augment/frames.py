@@ -1,0 +1,46 @@
+"""Augmentation of event frames: every step of a sample moves in the same way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Num
+
+from train.data.augment.basic import flip
+from train.data.augment.geometry import nearest, rotation
+
+Frames = Num[Array, "B T H W C"]
+
+
+def flip_frames(key: jax.Array, frames: Frames) -> Frames:
+    """Mirror each sample left to right with probability 1/2."""
+    return _steps_apart(flip(key, _steps_together(frames)), frames)
+
+
+def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
+    """Move each sample by up to `pixels` down and right or back; what leaves comes in again.
+
+    Temporal efficient training's augmentation (Deng et al. 2022) with 5 pixels.
+    """
+    down, right = jax.random.randint(key, (2, len(frames)), -pixels, pixels + 1, dtype=jnp.int32)
+    return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
+
+
+def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
+    """Turn each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
+
+    The released CIFAR10-DVS augmentation, with 15 degrees. Counts stay counts.
+    """
+    height, width = frames.shape[2:4]
+    turns = np.stack([rotation(angle, height, width) for angle in range(-degrees, degrees)])
+    turn = jax.random.randint(key, (len(frames),), 0, len(turns), dtype=jnp.int32)
+    return _steps_apart(nearest(_steps_together(frames), jnp.asarray(turns)[turn]), frames)
+
+
+def _steps_together(frames: Frames) -> Num[Array, "B H W TC"]:
+    batch, steps, height, width, channels = frames.shape
+    return jnp.moveaxis(frames, 1, 3).reshape(batch, height, width, steps * channels)
+
+
+def _steps_apart(images: Num[Array, "B H W TC"], frames: Frames) -> Frames:
+    batch, steps, height, width, channels = frames.shape
+    return jnp.moveaxis(images.reshape(batch, height, width, steps, channels), 3, 1)

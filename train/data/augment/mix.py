@@ -1,0 +1,79 @@
+"""Two images and their labels in one: functions `(key, images, labels) -> (images, labels)`.
+
+Labels are shares of the classes, `[B, K]`, one-hot to begin with. Each image meets its neighbour in
+the batch, which the order of the epoch has made random, so no device needs the whole batch. One
+draw holds for the batch, as in the authors' code.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from train.data.augment.erase import boxes
+
+Images = Float[Array, "B H W C"]
+Labels = Float[Array, "B K"]
+
+
+def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
+    """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbour.
+
+    mixup (Zhang et al. 2018).
+    """
+    share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
+    return _mixed(images, labels, share[None, None, None], share)
+
+
+def cutmix(
+    key: jax.Array, images: Images, labels: Labels, *, alpha: float
+) -> tuple[Images, Labels]:
+    """A box of each image replaced by its neighbour's; labels follow the area that is left.
+
+    CutMix (Yun et al. 2019): the box has a share of the area that is drawn from Beta(alpha, alpha)
+    and any pixel for its centre, and is cut at the border.
+    """
+    share_key, box_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
+    return _mixed(images, labels, *_all_but_a_box(box_key, images, share))
+
+
+def mixup_or_cutmix(
+    key: jax.Array, images: Images, labels: Labels, *, mixup_alpha: float, cutmix_alpha: float
+) -> tuple[Images, Labels]:
+    """One of the two for each batch, equally likely: what the authors' code does to CIFAR."""
+    choice_key, share_key, box_key = jax.random.split(key, 3)
+    cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0
+    alpha = jnp.where(cut, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
+    share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
+    outside, area = _all_but_a_box(box_key, images, share)
+    own, share = jnp.where(cut, outside, share), jnp.where(cut, area, share)
+    return _mixed(images, labels, own, share)
+
+
+MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "mixup_or_cutmix": mixup_or_cutmix,
+}
+
+
+def _all_but_a_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
+    """1 outside a box of about 1 - share of the pixels, `[1, H, W]`, and the share outside."""
+    height, width = images.shape[1:3]
+    row_key, column_key = jax.random.split(key)
+    row = jax.random.randint(row_key, (1,), 0, height, dtype=jnp.int32)
+    column = jax.random.randint(column_key, (1,), 0, width, dtype=jnp.int32)
+    half = 0.5 * jnp.sqrt(1 - share)
+    tall, wide = ((half * side).astype(jnp.int32) for side in (height, width))
+    inside = boxes(row - tall, row + tall, column - wide, column + wide, height, width)
+    own = 1 - inside.astype(jnp.float32)
+    return own, own.sum() / (height * width)
+
+
+def _mixed(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
+    """Each pixel keeps the part `own` of its image, each label the part `share`."""
+    own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
+    neighbours, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
+    return own * images + (1 - own) * neighbours, share * labels + (1 - share) * theirs

@@ -1,0 +1,194 @@
+"""Learned and random policies: which operations each image of a batch goes through.
+
+Magnitudes, signs and probabilities are torchvision's, whose CIFAR table is that of the paper. Every
+policy is a function `(key, images) -> images` of uint8 images with one channel or three.
+"""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt8
+
+from train.data.augment.geometry import RESAMPLERS
+from train.data.augment.operations import apply
+from train.data.augment.settings import SIGNED, Settings, setting
+
+Images = UInt8[Array, "B H W C"]
+Space = dict[str, np.ndarray]
+
+# Cubuk et al. 2019 (arXiv 1805.09501), appendix, the table for CIFAR-10: two operations a row, each
+# with its probability and its magnitude, 0 to 9. Where an operation has no magnitude it says None.
+CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
+    (("invert", 0.1, None), ("contrast", 0.2, 6)),
+    (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
+    (("sharpness", 0.8, 1), ("sharpness", 0.9, 3)),
+    (("shear_y", 0.5, 8), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.5, None), ("equalize", 0.9, None)),
+    (("shear_y", 0.2, 7), ("posterize", 0.3, 7)),
+    (("color", 0.4, 3), ("brightness", 0.6, 7)),
+    (("sharpness", 0.3, 9), ("brightness", 0.7, 9)),
+    (("equalize", 0.6, None), ("equalize", 0.5, None)),
+    (("contrast", 0.6, 7), ("sharpness", 0.6, 5)),
+    (("color", 0.7, 7), ("translate_x", 0.5, 8)),
+    (("equalize", 0.3, None), ("autocontrast", 0.4, None)),
+    (("translate_y", 0.4, 3), ("sharpness", 0.2, 6)),
+    (("brightness", 0.9, 6), ("color", 0.2, 8)),
+    (("solarize", 0.5, 2), ("invert", 0.0, None)),
+    (("equalize", 0.2, None), ("autocontrast", 0.6, None)),
+    (("equalize", 0.2, None), ("equalize", 0.6, None)),
+    (("color", 0.9, 9), ("equalize", 0.6, None)),
+    (("autocontrast", 0.8, None), ("solarize", 0.2, 8)),
+    (("brightness", 0.1, 3), ("color", 0.7, 0)),
+    (("solarize", 0.4, 5), ("autocontrast", 0.9, None)),
+    (("translate_y", 0.9, 9), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.9, None), ("solarize", 0.8, 3)),
+    (("equalize", 0.8, None), ("invert", 0.1, None)),
+    (("translate_y", 0.7, 9), ("autocontrast", 0.9, None)),
+)
+BINS = 31  # How many magnitudes the random policies have.
+SIDES = (1, -1)
+
+
+def auto_augment(key: jax.Array, images: Images, *, resample: str = "nearest") -> Images:
+    """One of the 25 rows of `CIFAR_TABLE` for each image: its two operations, each if drawn.
+
+    AutoAugment (Cubuk et al. 2019); `resample` is a name of `RESAMPLERS`.
+    """
+    size = images.shape[1:3]
+    space = narrow_space(10, *size)
+    # [row, first or second operation, positive or negative or left out]
+    table = _stack(
+        _stack(
+            _stack([*_both_signs(name, space[name][bin or 0], *size), Settings()])
+            for name, _, bin in row
+        )
+        for row in CIFAR_TABLE
+    )
+    probability = jnp.array([[p for _, p, _ in row] for row in CIFAR_TABLE], jnp.float32)
+    row_key, chance_key, sign_key = jax.random.split(key, 3)
+    row = _integers(row_key, (len(images),), len(CIFAR_TABLE))
+    chance = jax.random.uniform(chance_key, (len(images), 2), jnp.float32)
+    sign = _integers(sign_key, (len(images), 2), len(SIDES))
+    which = jnp.where(chance < probability[row], sign, len(SIDES))
+    for i in range(2):
+        images = apply(images, _take(table, row, i, which[:, i]), RESAMPLERS[resample])
+    return images
+
+
+def trivial_augment_wide(key: jax.Array, images: Images, *, resample: str = "nearest") -> Images:
+    """One operation of `wide_space` for each image, its magnitude drawn as well.
+
+    TrivialAugment (Müller and Hutter 2021), wide; `resample` is a name of `RESAMPLERS`.
+    """
+    table = _table(wide_space(BINS), *images.shape[1:3])
+    return apply(images, _drawn(key, table, len(images)), RESAMPLERS[resample])
+
+
+def rand_augment(
+    key: jax.Array,
+    images: Images,
+    *,
+    num_ops: int = 2,
+    magnitude: int = 9,
+    resample: str = "nearest",
+) -> Images:
+    """`num_ops` operations one after the other for each image, all at `magnitude`, 0 to 30.
+
+    RandAugment (Cubuk et al. 2020); `resample` is a name of `RESAMPLERS`.
+    """
+    space = narrow_space(BINS, *images.shape[1:3])
+    table = _table(
+        {name: at[[magnitude]] for name, at in space.items() if name != "invert"},
+        *images.shape[1:3],
+    )
+    for operation_key in jax.random.split(key, num_ops):
+        images = apply(images, _drawn(operation_key, table, len(images)), RESAMPLERS[resample])
+    return images
+
+
+POLICIES: dict[str, Callable[..., Images]] = {
+    "autoaugment": auto_augment,
+    "trivial": trivial_augment_wide,
+    "rand": rand_augment,
+}
+
+
+def narrow_space(bins: int, height: int, width: int) -> Space:
+    """The magnitudes of AutoAugment and RandAugment, `[bins]` for each operation."""
+    return _space(
+        bins,
+        shear=0.3,
+        translate_x=150 / 331 * width,
+        translate_y=150 / 331 * height,
+        rotate=30,
+        enhance=0.9,
+        bits_lost=4,
+    ) | {"invert": np.zeros(bins)}
+
+
+def wide_space(bins: int) -> Space:
+    """The magnitudes of TrivialAugment, `[bins]` for each operation."""
+    return _space(
+        bins,
+        shear=0.99,
+        translate_x=32,
+        translate_y=32,
+        rotate=135,
+        enhance=0.99,
+        bits_lost=6,
+    )
+
+
+def _space(
+    bins: int,
+    *,
+    shear: float,
+    translate_x: float,
+    translate_y: float,
+    rotate: float,
+    enhance: float,
+    bits_lost: int,
+) -> Space:
+    """Magnitudes from none to the given one; an operation without magnitude has zeros."""
+    largest = {"identity": 0, "shear_x": shear, "shear_y": shear}
+    largest |= {"translate_x": translate_x, "translate_y": translate_y, "rotate": rotate}
+    largest |= dict.fromkeys(("brightness", "color", "contrast", "sharpness"), enhance)
+    largest |= dict.fromkeys(("autocontrast", "equalize"), 0)
+    return {name: np.linspace(0, most, bins) for name, most in largest.items()} | {
+        "posterize": 8 - np.round(np.linspace(0, bits_lost, bins)),
+        "solarize": np.linspace(255, 0, bins),
+    }
+
+
+def _table(space: Space, height: int, width: int) -> Settings:
+    """The settings `[operation, bin, sign]` of a space."""
+    return _stack(
+        _stack(_stack(_both_signs(name, magnitude, height, width)) for magnitude in magnitudes)
+        for name, magnitudes in space.items()
+    )
+
+
+def _both_signs(name: str, magnitude: float, height: int, width: int) -> list[Settings]:
+    signs = SIDES if name in SIGNED else (1, 1)
+    return [setting(name, sign * float(magnitude), height, width) for sign in signs]
+
+
+def _drawn(key: jax.Array, table: Settings, batch: int) -> Settings:
+    """One setting of a table for each image, all equally likely."""
+    drawn = zip(jax.random.split(key, 3), table.bits.shape, strict=True)
+    return _take(table, *(_integers(each, (batch,), below) for each, below in drawn))
+
+
+def _integers(key: jax.Array, shape: tuple[int, ...], below: int) -> jax.Array:
+    # int32 by name: with x64 the default is int64, whose draws differ.
+    return jax.random.randint(key, shape, 0, below, dtype=jnp.int32)
+
+
+def _stack(settings: Iterable[Settings]) -> Settings:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *settings)
+
+
+def _take(table: Settings, *index: jax.Array | int) -> Settings:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], table)

@@ -1,0 +1,79 @@
+"""One operation on an image as a few numbers, with every other operation at rest.
+
+A policy is then a table of settings, and a batch in which each image has its own operation passes
+through all of them once (operations.py), instead of through every branch of a switch.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from train.data.augment.geometry import IDENTITY, affine, rotation
+
+
+class Settings(NamedTuple):
+    """What `operations.apply` does to each image; the defaults leave it as it is.
+
+    `matrix` `[..., 6]` is a transform of geometry.py; `bits` masks the grey levels; levels from
+    `threshold` on are inverted; the image is moved from `degenerate`, an index into `DEGENERATES`,
+    by `factor` `[..., 2]`, a sum of two numbers; then it is read through one of `TABLES`.
+    """
+
+    matrix: Any = IDENTITY
+    bits: Any = np.int32(255)
+    threshold: Any = np.int32(256)
+    degenerate: Any = np.int32(0)
+    factor: Any = np.array([1, 0], np.float32)
+    table: Any = np.int32(0)
+
+
+DEGENERATES = ("black", "mean", "grey", "smooth")
+TABLES = ("identity", "autocontrast", "equalize")
+
+
+def setting(name: str, magnitude: float, height: int, width: int) -> Settings:
+    """The operation `name` of `OPERATIONS` with `magnitude` on images of this size."""
+    return OPERATIONS[name](magnitude, height, width)
+
+
+def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
+    """Pillow's ImageEnhance with the factor 1 + magnitude."""
+
+    def at(magnitude: float, height: int, width: int) -> Settings:
+        del height, width
+        factor = np.float32(1 + magnitude)
+        # The upper 12 bits and the rest: times a difference of grey levels both are exact, so their
+        # sum is the rounded float32 product that Pillow has, whatever a compiler contracts.
+        coarse = np.round(factor * 2**11).astype(np.float32) / np.float32(2**11)
+        return Settings(
+            degenerate=np.int32(DEGENERATES.index(degenerate)),
+            factor=np.array([coarse, factor - coarse], np.float32),
+        )
+
+    return at
+
+
+# Signs and units as torchvision has them: a positive translation moves right or down, a positive
+# rotation is counterclockwise, in degrees; translations are cut to whole pixels.
+OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {
+    "identity": lambda m, h, w: Settings(),
+    "shear_x": lambda m, h, w: Settings(matrix=affine(1, m, 0, 0, 1, 0)),
+    "shear_y": lambda m, h, w: Settings(matrix=affine(1, 0, 0, m, 1, 0)),
+    "translate_x": lambda m, h, w: Settings(matrix=affine(1, 0, -int(m), 0, 1, 0)),
+    "translate_y": lambda m, h, w: Settings(matrix=affine(1, 0, 0, 0, 1, -int(m))),
+    "rotate": lambda m, h, w: Settings(matrix=rotation(m, h, w)),
+    "brightness": _enhance("black"),
+    "contrast": _enhance("mean"),
+    "color": _enhance("grey"),
+    "sharpness": _enhance("smooth"),
+    "posterize": lambda m, h, w: Settings(bits=np.int32(256 - 2 ** (8 - int(m)))),
+    "solarize": lambda m, h, w: Settings(threshold=np.int32(math.ceil(m))),
+    "invert": lambda m, h, w: Settings(threshold=np.int32(0)),
+    "autocontrast": lambda m, h, w: Settings(table=np.int32(TABLES.index("autocontrast"))),
+    "equalize": lambda m, h, w: Settings(table=np.int32(TABLES.index("equalize"))),
+}
+SIGNED = frozenset(
+    "shear_x shear_y translate_x translate_y rotate brightness color contrast sharpness".split()
+)
