@@ -1,4 +1,4 @@
-"""The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, --workdir DIR."""
+"""The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, a folder."""
 
 import difflib
 from pathlib import Path
@@ -10,24 +10,31 @@ from ml_collections import ConfigDict, config_flags
 from train.errors import UserError
 
 USAGE = """
-usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--workdir DIR]
+usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
 
   --config FILE[:variant]   a file under configs/; each says at its head what it costs and gives
   --config.KEY=VALUE        another value for one key of it, e.g. --config.optimizer.momentum=0.8
-  --workdir DIR             where everything is written; default: runs/ and the config's name
+  --{place} DIR{pad}where everything is written; default: {under}/ and the config's name
   --help                    this page
 """
 
 
-def parse(argv: list[str]) -> tuple[ConfigDict, Path]:
-    """The config with its overrides, locked, and the workdir; `argv` as in `sys.argv`.
+def usage(program: str, place: str = "workdir", under: str = "runs") -> str:
+    """How to call `train.PROGRAM`, which writes to `--PLACE DIR`."""
+    pad = " " * (20 - len(place))
+    return USAGE.format(program=program, place=place, under=under, pad=pad)
 
+
+def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple[ConfigDict, Path]:
+    """The config with its overrides, locked, and the folder to write to: `--PLACE DIR`.
+
+    `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
     Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
     value of the wrong type, or an unknown flag.
     """
     file = _config_file(argv)
     try:
-        plain, _ = _read([argv[0], f"--config={file}"])
+        plain, _ = _read([argv[0], f"--config={file}"], place)
     except Exception as error:  # The file is a program: it can raise anything.
         raise UserError(f"{file}: {_last_line(error)}") from error
     if not isinstance(config := plain["config"].value, ConfigDict):
@@ -36,21 +43,21 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path]:
         if override.lstrip("-").startswith(("config.", "noconfig.")):
             _check_key(override, config)
     try:
-        values, rest = _read(argv)
+        values, rest = _read(argv, place)
     except (flags.Error, OSError, TypeError, ValueError) as error:
         raise UserError(_last_line(error)) from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
     path, _, variant = file.partition(":")
     name = Path(path).stem + (f"_{variant}" if variant else "")
-    return values["config"].value, Path(values["workdir"].value or f"runs/{name}")
+    return values["config"].value, Path(values[place].value or f"{under}/{name}")
 
 
-def _read(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+def _read(argv: list[str], place: str) -> tuple[flags.FlagValues, list[str]]:
     """The parsed flags and the arguments that are none."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
-    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_string(place, None, "", flag_values=values)
     return values, values(argv)[1:]
 
 

@@ -16,7 +16,7 @@ from train.errors import UserError
 def main(argv: list[str]) -> int:
     """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended."""
     if {"--help", "-h"} & set(argv):
-        print(__doc__ + cli.USAGE.format(program="main"))
+        print(__doc__ + cli.usage("main"))
         return 0
     try:
         config, workdir = cli.parse(argv)

@@ -23,7 +23,10 @@ SHAPES = {
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
     "dvs_digits": ((10, 20, 20, 2), 10),
+    "cifar10_dvs": ((10, 48, 48, 2), 10),
+    "dvs_gesture": ((20, 128, 128, 2), 11),
 }
+EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture"}
 
 
 def load(name: str, variant: str):
@@ -77,7 +80,14 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
         assert all(scale.shape[0] == config.num_steps for scale in scales)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "dvs_digits"])
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_a_network_for_events_has_a_step_for_every_frame(name):
+    for variant in VARIANTS:
+        config = load(name, variant)
+        assert config.num_steps == config.data.num_frames == SHAPES[name][0][0]
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - EVENTS))
 def test_every_spiking_variant_of_a_config_for_images_may_send_equally_many_spikes(name):
     sent = {
         load(name, variant).num_steps * load(name, variant).neuron.get("levels", 1)
@@ -124,3 +134,27 @@ def test_the_cifar_configs_are_the_papers_table_6(name, decay):
     # Its results on CIFAR are those of ResNet18 with T x D = 1 x 4.
     assert config.model.name == "resnet18" and config.num_steps == 1
     assert config.neuron.name == "PIT" and config.neuron.levels == 4
+
+
+@pytest.mark.parametrize(
+    "name, batch, steps, levels, size, dropout",
+    [("cifar10_dvs", 128, 10, 4, 48, 0.0), ("dvs_gesture", 16, 20, 2, 128, 0.4)],
+)
+def test_the_event_configs_are_the_papers_tables_6_11_and_12(
+    name, batch, steps, levels, size, dropout
+):
+    config = load(name, "pit")
+    optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
+    assert config.optimizer.to_dict() == optimizer
+    assert (config.epochs, config.batch_size, config.learning_rate) == (300, batch, 0.05)
+    assert config.warmup_epochs == 0 and config.loss.to_dict() == {"name": "tet"}
+    assert (config.num_steps, config.neuron.levels, config.data.size) == (steps, levels, size)
+    assert config.data.split_by == "number" and not config.neuron.detach_reset
+    assert config.model.name == "vgg11" and config.model.get("dropout", 0.0) == dropout
+
+
+def test_memory_fades_faster_on_cifar10_dvs():
+    """0.25 there and 0.5 elsewhere, for whatever neuron has a decay."""
+    for variant in ("pit", "lif", "ilif"):
+        assert load("cifar10_dvs", variant).neuron.decay == 0.25
+        assert load("dvs_gesture", variant).neuron.decay == 0.5

@@ -92,6 +92,9 @@ _CIFAR100 = _Source(
     std=(0.2675, 0.2565, 0.2761),
 )
 
+# The archives that there are, by their hashes.
+MD5 = {layout.archive: layout.md5 for s in (_CIFAR10, _CIFAR100) for layout in s.layouts}
+
 
 def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """50,000 training and 10,000 test images `N 32 32 3` in 10 classes.

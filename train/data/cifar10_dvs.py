@@ -1,4 +1,4 @@
-"""CIFAR10-DVS: 10,000 recordings of moving CIFAR-10 images in AEDAT 2.0, as their authors ship."""
+"""CIFAR10-DVS: 10,000 recordings of moving CIFAR-10 images, in AEDAT 2.0 or tonic's AEDAT 4."""
 
 import os
 import re
@@ -10,11 +10,32 @@ from train.data.cache import cache_folder
 from train.data.dataset import DataNotFound, Dataset
 from train.data.recordings import Frames, Recording, frames_dataset
 from train.data.split import in_test
+from train.data.tonic_copies import read_aedat4
 from train.errors import UserError
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SENSOR = (128, 128)
-HOW = "the ten .zip files of https://doi.org/10.6084/m9.figshare.4724671.v2"
+HOW = (
+    "the ten .zip files of https://doi.org/10.6084/m9.figshare.4724671.v2\n"
+    "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
+    "tonic.datasets.CIFAR10DVS(save_to=DIR)"
+)
+TONIC = "CIFAR10DVS.zip"  # Of tonic's copy; it holds an archive of each class.
+MD5 = {
+    "airplane.zip": "0afd5c4bf9ae06af762a77b180354fdd",
+    "automobile.zip": "8438dfeba3bc970c94962d995b1b9bdd",
+    "bird.zip": "a9c207c91c55b9dc2002dc21c684d785",
+    "cat.zip": "52c63c677c2b15fa5146a8daf4d56687",
+    "deer.zip": "b6bf21f6c04d21ba4e23fc3e36c8a4a3",
+    "dog.zip": "f379ebdf6703d16e0a690782e62639c3",
+    "frog.zip": "cad6ed91214b1c7388a5f6ee56d08803",
+    "horse.zip": "e7cbbf77bec584ffbf913f00e682782a",
+    "ship.zip": "41c7bd7d6b251be82557c6cce9a7d5c9",
+    "truck.zip": "89f3922fd147d9aeff89e76a2b0b70a7",
+    TONIC: "ce3a4a0682dc0943703bd8f749a7701c",
+}
+# What the authors ship comes first: its axes are known to be those of other code.
+READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
 
 
 def cifar10_dvs(
@@ -31,48 +52,54 @@ def cifar10_dvs(
     Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
     `DataNotFound` where a class is missing, `UserError` for damaged files and unknown rules.
     """
-    recordings = _find(Path(data_dir).absolute())
+    recordings, suffix = _find(Path(data_dir).absolute())
     tested = in_test("cifar10_dvs", split, recordings)
     return frames_dataset(
         "cifar10_dvs",
         len(CLASSES),
         [recording for recording, test in zip(recordings, tested, strict=True) if not test],
         [recording for recording, test in zip(recordings, tested, strict=True) if test],
-        read_aedat2,
+        READERS[suffix],
         Frames(num_frames, split_by, SENSOR, (size, size)),
         cache_folder(data_dir, cache_dir),
     )
 
 
-def _find(root: Path) -> list[Recording]:
-    """Every recording in the order of classes and numbers, from folders or zips of the classes."""
+def _find(root: Path) -> tuple[list[Recording], str]:
+    """Every recording in the order of classes and numbers, and how their names end."""
     missing = []
     for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
-        found = [_of_class(folder, label) for label in range(len(CLASSES))]
-        if all(found):
-            return [recording for recordings in found for recording in recordings]
-        absent = [name for name, recordings in zip(CLASSES, found, strict=True) if not recordings]
-        missing.append((folder, f"no {', '.join(absent)} (a folder of .aedat files or a .zip)"))
+        files = [_of_class(folder, name) for name in CLASSES]
+        for suffix in READERS:
+            found = [_recordings(label, of, suffix) for label, of in enumerate(files)]
+            if all(found):
+                return [recording for recordings in found for recording in recordings], suffix
+        absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
+        names = ", ".join(absent) or "single kind of file for all classes"
+        missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
     raise DataNotFound("cifar10_dvs", missing, HOW)
 
 
-def _of_class(folder: Path, label: int) -> list[Recording]:
-    name = CLASSES[label]
+def _of_class(folder: Path, name: str) -> list[tuple[Path, str]]:
+    """The files of one class with their members: from its folder, or else from its zip."""
     archive = folder / f"{name}.zip"
     if (folder / name).is_dir():
-        found = [(file, "") for file in (folder / name).glob("*.aedat")]
-    elif archive.is_file():
-        try:
-            with zipfile.ZipFile(archive) as content:
-                members = content.namelist()
-        except zipfile.BadZipFile as error:
-            raise UserError(f"{archive}: {error}; fetch it again: {HOW}") from error
-        found = [(archive, member) for member in members if member.endswith(".aedat")]
-    else:
+        return [(file, "") for file in (folder / name).iterdir() if file.suffix in READERS]
+    if not archive.is_file():
         return []
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = content.namelist()
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{archive}: {error}; fetch it again: {HOW}") from error
+    return [(archive, member) for member in members if PurePosixPath(member).suffix in READERS]
+
+
+def _recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:
     recordings = [
         Recording(label, _number(PurePosixPath(member or file)), file, member)
-        for file, member in found
+        for file, member in files
+        if PurePosixPath(member or file).suffix == suffix
     ]
     return sorted(recordings, key=lambda recording: recording.number)
 

@@ -41,7 +41,7 @@ def download(remote: Remote, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch(remote.url, part)
-        found = _md5(part)
+        found = md5(part)
         if found != remote.md5:
             bad = target.with_name(f"{target.name}.bad")
             os.replace(part, bad)
@@ -94,6 +94,7 @@ def _bar() -> Progress:
     )
 
 
-def _md5(file: Path) -> str:
+def md5(file: Path) -> str:
+    """The MD5 of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "md5").hexdigest()

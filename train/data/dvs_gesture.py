@@ -1,7 +1,8 @@
-"""DVS128-Gesture: 11 hand gestures of 29 users in AEDAT 3.1, cut by the labels beside them."""
+"""DVS128-Gesture: 11 hand gestures of 29 users, from IBM's recordings or tonic's cut gestures."""
 
 import csv
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -11,13 +12,24 @@ from pathlib import Path
 from pit_jax.events import read_aedat31
 from train.data.cache import cache_folder
 from train.data.dataset import DataNotFound, Dataset
-from train.data.recordings import Frames, Recording, frames_dataset
+from train.data.recordings import Frames, Reader, Recording, frames_dataset
+from train.data.tonic_copies import read_array
 from train.errors import UserError
 
 NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
-HOW = f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand"
+TONIC = "DVSGesture"  # The folder that tonic makes.
+MD5 = {
+    ARCHIVE: "8a5c71fb11e24e5ca5b11866ca6c00a1",
+    "ibmGestureTrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
+    "ibmGestureTest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
+}
+HOW = (
+    f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand\n"
+    "or tonic's copy, cut into 1,077 and 264 gestures: pip install tonic, then in Python "
+    "tonic.datasets.DVSGesture(save_to=DIR, train=True), and the same with train=False"
+)
 
 
 def dvs_gesture(
@@ -30,42 +42,103 @@ def dvs_gesture(
 ) -> Dataset:
     """Frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
 
-    Users 1 to 23 train and 24 to 29 test, as the data set's own lists say. The archive is extracted
-    once; frames are kept in `cache_dir`, by default `data_dir`/cache. Raises `DataNotFound` without
-    either, `UserError` for files that are missing or damaged.
+    Users 1 to 23 train and 24 to 29 test, as the data set's own lists say; tonic's copy has 1,077
+    and 264 gestures. Archives are extracted once, beside the frames that are kept in `cache_dir`,
+    by default `data_dir`/cache. Raises `DataNotFound` without any, `UserError` for files that are
+    missing or damaged.
     """
-    folder = _folder(Path(data_dir).absolute())
+    root, cache = Path(data_dir).absolute(), cache_folder(data_dir, cache_dir).absolute()
+    train, test, read = _official(root, cache) or _tonic(root, cache) or _nothing(root)
+    frames = Frames(num_frames, split_by, SENSOR, (size, size))
+    return frames_dataset("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
+
+
+_Found = tuple[list[Recording], list[Recording], Reader]
+
+
+def _official(root: Path, cache: Path) -> _Found | None:
+    """What IBM ships: recordings of many gestures each, and lists of those of both splits."""
+    folder = _folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
+    if folder is None:
+        return None
     train, test = (
         _gestures(folder, _whole(folder / name))
         for name in ("trials_to_train.txt", "trials_to_test.txt")
     )
-    frames = Frames(num_frames, split_by, SENSOR, (size, size))
-    cache = cache_folder(data_dir, cache_dir)
-    return frames_dataset("dvs_gesture", NUM_CLASSES, train, test, read_aedat31, frames, cache)
+    return train, test, read_aedat31
 
 
-def _folder(root: Path) -> Path:
-    folder, archive = root / FOLDER, root / ARCHIVE
-    if folder.is_dir():
-        return folder
-    if not archive.is_file():
-        raise DataNotFound(
-            "dvs_gesture", [(folder, "the extracted archive"), (archive, "the archive")], HOW
+def _tonic(root: Path, cache: Path) -> _Found | None:
+    """What tonic downloads: a folder for each user and light, with a file for each gesture."""
+    splits = []
+    for name in ("ibmGestureTrain", "ibmGestureTest"):
+        folders = [root / TONIC / name, root / name, cache / name]
+        archives = [root / TONIC / f"{name}.tar.gz", root / f"{name}.tar.gz"]
+        folder = _folder(folders, archives)
+        if folder is not None:
+            splits.append(_arrays(folder))
+    if len(splits) == 1:
+        raise UserError(
+            f"{root / TONIC} holds only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
         )
-    part = root / f"{FOLDER}.part"  # What a kill leaves behind has another name than the whole.
-    shutil.rmtree(part, ignore_errors=True)
+    return (splits[0], splits[1], read_array) if splits else None
+
+
+def _nothing(root: Path) -> _Found:
+    places = [
+        (root / FOLDER, "the extracted archive"),
+        (root / ARCHIVE, "the archive"),
+        (root / TONIC, "ibmGestureTrain and ibmGestureTest, folders or .tar.gz, as tonic has them"),
+    ]
+    raise DataNotFound("dvs_gesture", places, HOW)
+
+
+def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
+    """The first of `folders` that is there; else the last of them, extracted from an archive."""
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    archive = next((archive for archive in archives if archive.is_file()), None)
+    if archive is None:
+        return None
+    folder = folders[-1]
+    part = folder.with_name(f"{folder.name}.part")  # A kill leaves another name than the whole's.
     print(f"extracting {archive} once, to {folder}", file=sys.stderr)
     try:
+        shutil.rmtree(part, ignore_errors=True)
         with tarfile.open(archive) as content:
             content.extractall(part, filter="data")
-        (part / FOLDER).rename(folder)
+        if not (part / folder.name).is_dir():
+            raise tarfile.TarError(f"no folder {folder.name} in it")
+        (part / folder.name).rename(folder)
     except (EOFError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{archive} is not a whole archive ({error}); get {HOW}.") from error
+        raise UserError(f"{archive} is not a whole archive ({error}); get {HOW}") from error
     except OSError as error:
-        raise UserError(f"cannot extract {archive} to {folder}: {error}.") from error
+        raise UserError(
+            f"cannot extract {archive} to {folder} ({error}); choose another place with "
+            "--config.data.cache_dir=DIR."
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _arrays(folder: Path) -> list[Recording]:
+    """The gestures of one split of tonic's copy, in the order of users, lights and labels."""
+    found = []
+    for file in folder.glob("*/*.npy"):
+        user = re.fullmatch(r"user(\d+)_(.+)", file.parent.name)
+        if not (user and file.stem.isdigit() and int(file.stem) < NUM_CLASSES):
+            raise UserError(
+                f"{file}: expected a name like user01_fluorescent/0.npy, with a label of 0 to "
+                f"{NUM_CLASSES - 1}."
+            )
+        found.append((int(user[1]), user[2], int(file.stem), file))
+    if not found:
+        raise UserError(f"{folder} holds no userNN_light/LABEL.npy; remove it and get {HOW}")
+    return [
+        Recording(label, place, file) for place, (_, _, label, file) in enumerate(sorted(found))
+    ]
 
 
 def _gestures(folder: Path, trials: Path) -> list[Recording]:

@@ -11,6 +11,10 @@ from train.data.recordings import Frames, Recording, frames_dataset
 from train.errors import UserError
 
 SENSOR = (34, 34)
+MD5 = {
+    "Train.zip": "20959b8e626244a1b502305a9e6e2031",
+    "Test.zip": "69ca8762b2fe404d9b9bad1103e97832",
+}
 HOW = "Train.zip and Test.zip from https://www.garrickorchard.com/datasets/n-mnist"
 
 

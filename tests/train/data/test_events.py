@@ -206,7 +206,15 @@ def test_a_cut_off_archive_is_refused_and_leaves_no_folder(tmp_path):
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(UserError, match="DvsGesture.tar.gz is not a whole archive"):
         load("dvs_gesture", tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["DvsGesture.tar.gz"]
+    assert [file.name for file in tmp_path.rglob("*")] == ["DvsGesture.tar.gz", "cache"]
+
+
+def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache(tmp_path):
+    (tmp_path / "data").mkdir()
+    write_archive(tmp_path / "data", gesture_files())
+    load("dvs_gesture", tmp_path / "data", num_frames=1, cache_dir=str(tmp_path / "cache"))
+    assert [file.name for file in (tmp_path / "data").rglob("*")] == ["DvsGesture.tar.gz"]
+    assert (tmp_path / "cache" / "DvsGesture" / "user01_led.aedat").is_file()
 
 
 @pytest.mark.parametrize(

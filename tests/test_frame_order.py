@@ -1,0 +1,22 @@
+"""The benchmark of frame order: what shuffling keeps, and what it changes."""
+
+import numpy as np
+
+from benchmarks.frame_order import shuffled
+
+
+def test_every_sample_keeps_its_frames_in_an_order_of_its_own():
+    frames = np.random.default_rng(0).integers(0, 9, (30, 10, 3, 3, 2))
+    mixed = shuffled(frames, seed=0)
+    orders = set()
+    for before, after in zip(frames, mixed, strict=True):
+        places = [next(i for i in range(10) if np.array_equal(before[i], frame)) for frame in after]
+        assert sorted(places) == list(range(10))
+        orders.add(tuple(places))
+    assert len(orders) == 30
+
+
+def test_the_seed_is_all_that_the_order_depends_on():
+    frames = np.arange(2 * 6).reshape(2, 6, 1, 1, 1)
+    assert np.array_equal(shuffled(frames, seed=3), shuffled(frames, seed=3))
+    assert not np.array_equal(shuffled(frames, seed=3), shuffled(frames, seed=4))

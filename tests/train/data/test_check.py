@@ -1,0 +1,163 @@
+"""The doctor: what it says about data that are whole, changed, missing or in both splits."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+
+from tests.train.helpers import TINY, write_cifar100
+from train import data
+from train.data import Dataset, Split, check, sheet
+
+
+def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
+    """Samples that all differ, so many of each class."""
+    random = np.random.default_rng(0)
+
+    def split(counts):
+        labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        return Split(random.integers(0, 256, (len(labels), *shape), dtype=np.uint8), labels)
+
+    return Dataset(name, split(train), split(test), len(train), (0.5,), (0.2,))
+
+
+def doctor(*args):
+    return check.main(["check", *args])
+
+
+def test_whole_data_end_in_ready_and_leave_a_sheet(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(check, "SECONDS", 0)
+    assert doctor("--config", TINY, "--out", str(tmp_path / "new"), "--config.seed=1") == 0
+    printed, errors = capsys.readouterr()
+    assert printed.splitlines()[-1] == "ready" and errors == ""
+    assert "samples of synthetic" in printed and "rough numbers" in printed
+    with Image.open(tmp_path / "new" / "sheet.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_help_names_the_program_and_its_flags(capsys):
+    assert doctor("--help") == 0
+    printed = capsys.readouterr().out
+    assert "usage: python -m train.data.check --config FILE[:variant]" in printed
+    assert (
+        "  --out DIR                 where everything is written; default: runs/check/" in printed
+    )
+
+
+def test_data_that_are_not_there_end_in_where_they_belong(tmp_path, capsys):
+    args = ["--config", "configs/fashion_mnist.py", f"--config.data.data_dir={tmp_path}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.data.fashion_mnist.DEBIAN", tmp_path / "debian")
+        assert doctor(*args, "--out", str(tmp_path / "out")) == 2
+    printed, errors = capsys.readouterr()
+    assert "ready" not in printed and f"{tmp_path}/fashion-mnist: no train-images" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys, monkeypatch):
+    archive = write_cifar100(tmp_path, 40)
+    place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
+    # In place of AutoAugment and a ResNet18, which take a minute to compile.
+    monkeypatch.setattr(check, "draw", lambda config, dataset: Figure())
+    monkeypatch.setattr(check, "speed", lambda config, dataset: "")
+    assert doctor("--config", "configs/cifar100.py", *place) == 2
+    printed = capsys.readouterr().out
+    found = hashlib.md5(archive.read_bytes()).hexdigest()
+    assert f"to do: {archive} has the md5 {found}, the published file eb9058c3a382ffc710" in printed
+    assert "to do: cifar100 has 40 training and 40 test samples, not 50,000 and 10,000" in printed
+    assert "to do: no training sample is of class" in printed and "ready" not in printed
+    assert archive.is_file()
+
+
+def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, capsys):
+    archive = write_cifar100(tmp_path, 2)
+    right = {archive.name: hashlib.md5(archive.read_bytes()).hexdigest()}
+    monkeypatch.setitem(check.ARCHIVES, "cifar100", right)
+    assert check.check_archives("cifar100", tmp_path, Console()) == []
+    assert f"{archive}: whole, by its md5" in capsys.readouterr().out
+
+
+def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):
+    (tmp_path / "CIFAR10DVS").mkdir()
+    (tmp_path / "CIFAR10DVS" / "cat.zip").write_bytes(b"")
+    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "cat.zip has the md5 d41d8cd98f00b204e9800998ecf8427e" in told
+    (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
+    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "CIFAR10DVS.zip has the md5" in told
+
+
+def test_published_counts_are_those_of_the_data_that_ship():
+    assert check.check_counts(data.load("digits")) == []
+
+
+@pytest.mark.parametrize(
+    "found, problem",
+    [
+        (dataset("digits"), "12 training and 6 test samples, not 1,437 and 360"),
+        (dataset(train=(4, 0, 4)), "no training sample is of class 1"),
+        (
+            dataset("cifar10", (4_999, 5_001, *[5_000] * 8), [1_000] * 10, (1, 1, 1)),
+            "not equally large, as published: labels were changed",
+        ),
+        (dataset("dvs_gesture"), "not 1,176 and 288 or 1,077 and 264: files are missing"),
+    ],
+)
+def test_counts_that_differ_are_told(found, problem):
+    (told,) = check.check_counts(found)
+    assert problem in told
+
+
+def test_equal_classes_draw_no_remark_and_unequal_ones_do():
+    assert check.imbalance(dataset(train=(4, 8, 5))) == []
+    (told,) = check.imbalance(dataset(train=(4, 9, 5)))
+    assert "largest class of train has 9 samples and the smallest 4" in told
+
+
+def test_test_samples_that_are_training_samples_are_counted_with_their_labels():
+    whole = dataset()
+    assert check.duplicates(whole) == []
+    whole.test.images[0] = whole.train.images[0]
+    whole.test.images[1] = whole.train.images[11]
+    (told,) = check.duplicates(whole)
+    assert told.startswith("2 of 6 test samples are training samples too, bit by bit, 1 of them")
+
+
+def test_recordings_without_events_are_counted():
+    whole = dataset(shape=(2, 4, 4, 2))
+    assert check.blank(whole) == []
+    whole.test.images[3:5] = 0
+    assert check.blank(whole) == ["2 samples of test are blank."]
+
+
+def drawn(figure):
+    return figure.axes[0].images[0].get_array()
+
+
+def test_events_are_orange_where_on_blue_where_off_and_dark_where_both():
+    frames = np.zeros((1, 2, 16, 16, 2))
+    frames[0, 0, 0, 0, 1] = frames[0, 1, 0, 1, 0] = 3
+    frames[0, 1, 0, 2] = 3
+    picture = drawn(sheet.frames_sheet("", sheet.Samples(frames, [frames], [7])))
+    assert picture.shape == (2 * 17, 2 * 17, 3)
+    np.testing.assert_allclose(picture[0, 0], sheet.ON)
+    np.testing.assert_allclose(picture[0, 17 + 1], sheet.OFF)
+    assert (picture[0, 17 + 2] < 0.25).all() and (picture[5, 5] == 1).all()
+
+
+def test_long_recordings_show_frames_from_the_first_to_the_last():
+    frames = np.zeros((1, 40, 4, 4, 2))
+    frames[0, 39, 0, 0, 1] = 1
+    figure = sheet.frames_sheet("", sheet.Samples(frames, [frames], [0]))
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(names) == 10 and names[0] == "t = 1" and names[-1] == "t = 40"
+    np.testing.assert_allclose(drawn(figure)[0, 9 * 5], sheet.ON)
+
+
+def test_images_stand_above_their_augmentations_within_0_and_1():
+    raw, changed = np.full((2, 4, 4, 1), 0.25), np.full((2, 4, 4, 1), 1.5)
+    picture = drawn(sheet.images_sheet("", sheet.Samples(raw, [changed], [0, 1])))
+    assert (picture[:4, :4] == 0.25).all() and (picture[5:9, :4] == 1).all()

@@ -1,0 +1,257 @@
+"""Looks at the data before hours are spent on them: python -m train.data.check --config FILE
+
+It loads the data set as training would (and so fetches or prepares what training would), compares
+archives and counts with what was published, looks for samples that are in both splits, draws a
+contact sheet, raw and augmented, and measures loading against training. Its last line is "ready",
+or before it stands what to do and the exit code is 2.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from train import build, cli, data
+from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, n_mnist, sheet
+from train.data.download import md5
+from train.data.resident import epoch_order
+from train.errors import UserError
+from train.program import make_program
+
+# The hashes of archives by their names, and how many samples train and test.
+ARCHIVES = {
+    "cifar10": cifar.MD5,
+    "cifar100": cifar.MD5,
+    "cifar10_dvs": cifar10_dvs.MD5,
+    "dvs_gesture": dvs_gesture.MD5,
+    "n_mnist": n_mnist.MD5,
+}
+PUBLISHED = {
+    "cifar10": [(50_000, 10_000)],
+    "cifar100": [(50_000, 10_000)],
+    "cifar10_dvs": [(9_000, 1_000)],
+    "digits": [(1_437, 360)],
+    "dvs_digits": [(1_437, 360)],
+    "dvs_gesture": [(1_176, 288), (1_077, 264)],
+    "fashion_mnist": [(60_000, 10_000)],
+    "n_mnist": [(60_000, 10_000)],
+}
+EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # As many samples in every class.
+MOST_ROWS, MOST_SAMPLES = 20, {"images": 10, "frames": 4}
+SECONDS = 2.0  # Of each measurement of speed.
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 for data that are ready, 2 for a mistake to be mended."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__ + cli.usage("data.check", "out", "runs/check"))
+        return 0
+    try:
+        config, out = cli.parse(argv, "out", "runs/check")
+        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+        problems = check(config, out, Console())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for problem in problems:
+        print(f"to do: {problem}")
+    if not problems:
+        print("ready")
+    return 2 if problems else 0
+
+
+def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
+    """Prints what is found; gives what has to be mended before training."""
+    problems = check_archives(config.data.name, Path(config.data.data_dir), console)
+    began = time.monotonic()
+    dataset = data.load(**config.data)
+    console.print(
+        f"{config.data.name} loaded in {time.monotonic() - began:.1f} s: "
+        f"{dataset.train.images.dtype} {dataset.train.images.shape[1:]}",
+        highlight=False,
+    )
+    console.print(table(dataset))
+    problems += check_counts(dataset)
+    for warning in (*imbalance(dataset), *blank(dataset), *duplicates(dataset)):
+        console.print(f"note: {warning}", highlight=False, soft_wrap=True)
+    file = out / "sheet.png"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        draw(config, dataset).savefig(file, dpi=150)
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
+    console.print(f"contact sheet: {file}", highlight=False, soft_wrap=True)
+    console.print(speed(config, dataset), highlight=False, soft_wrap=True)
+    return problems
+
+
+def check_archives(name: str, root: Path, console: Console) -> list[str]:
+    """Compares the archives under `root` with the published hashes."""
+    problems = []
+    for archive, published in ARCHIVES.get(name, {}).items():
+        for file in (root / archive, *root.glob(f"*/{archive}")):
+            # Tonic's archive holds ten with these names, whose hashes nobody published.
+            copied = archive != cifar10_dvs.TONIC and file.with_name(cifar10_dvs.TONIC).exists()
+            if copied or not file.is_file():
+                continue
+            if (found := md5(file)) == published:
+                console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
+            else:
+                problems.append(
+                    f"{file} has the md5 {found}, the published file {published}: "
+                    "move it away and fetch it again."
+                )
+    return problems
+
+
+def table(dataset: Dataset) -> Table:
+    """How many samples of each class both splits have."""
+    counts = _counts(dataset)
+    made = Table("class", title=f"samples of {dataset.name}", title_justify="left")
+    for split in counts:
+        made.add_column(split, justify="right")
+    if dataset.num_classes <= MOST_ROWS:
+        for label in range(dataset.num_classes):
+            made.add_row(str(label), *(f"{of[label]:,}" for of in counts.values()))
+    else:
+        ranges = (f"{of.min():,} to {of.max():,} each" for of in counts.values())
+        made.add_row(f"0 to {dataset.num_classes - 1}", *ranges)
+    made.add_section()
+    made.add_row("all", *(f"{of.sum():,}" for of in counts.values()))
+    for published in PUBLISHED.get(dataset.name, []):
+        made.add_row("published", *(f"{count:,}" for count in published))
+    return made
+
+
+def check_counts(dataset: Dataset) -> list[str]:
+    """What is missing: samples that were published, or a class that nothing trains."""
+    counts, published = _counts(dataset), PUBLISHED.get(dataset.name)
+    problems = []
+    found = (len(dataset.train.labels), len(dataset.test.labels))
+    if published and found not in published:
+        expected = " or ".join(f"{train:,} and {test:,}" for train, test in published)
+        problems.append(
+            f"{dataset.name} has {found[0]:,} training and {found[1]:,} test samples, not "
+            f"{expected}: files are missing or of another version; see docs/data.md."
+        )
+    elif dataset.name in EQUAL and any(of.min() != of.max() for of in counts.values()):
+        problems.append(
+            f"the classes of {dataset.name} are not equally large, as published: labels were "
+            "changed; fetch the files again."
+        )
+    if missing := np.flatnonzero(counts["train"] == 0).tolist():
+        problems.append(f"no training sample is of class {', '.join(map(str, missing))}.")
+    return problems
+
+
+def imbalance(dataset: Dataset) -> list[str]:
+    """Splits whose largest class has more than twice the samples of the smallest."""
+    return [
+        f"the largest class of {split} has {of.max():,} samples and the smallest {of.min():,}: "
+        "accuracy will be that of the large classes above all."
+        for split, of in _counts(dataset).items()
+        if of.max() > 2 * of.min()
+    ]
+
+
+def blank(dataset: Dataset) -> list[str]:
+    """Samples in which every value is the same, such as recordings without events."""
+    found = []
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        count = sum(bool((sample == sample.flat[0]).all()) for sample in split.images)
+        if count:
+            found.append(f"{count:,} samples of {name} are blank.")
+    return found
+
+
+def duplicates(dataset: Dataset) -> list[str]:
+    """Test samples that are training samples too, bit by bit."""
+    trained: dict[bytes, int] = {}
+    for sample, label in zip(dataset.train.images, dataset.train.labels.tolist(), strict=True):
+        trained[sample.tobytes()] = label
+    labels = [
+        (label, trained[sample.tobytes()])
+        for sample, label in zip(dataset.test.images, dataset.test.labels.tolist(), strict=True)
+        if sample.tobytes() in trained
+    ]
+    if not labels:
+        return []
+    other = sum(there != here for there, here in labels)
+    return [
+        f"{len(labels):,} of {len(dataset.test.labels):,} test samples are training samples too, "
+        f"bit by bit, {other:,} of them with another label: the test accuracy is not that of new "
+        "samples only."
+    ]
+
+
+def draw(config: ConfigDict, dataset: Dataset) -> Any:
+    """The contact sheet: the first training sample of some classes, and its augmentations."""
+    images = bool(dataset.mean)
+    most = MOST_SAMPLES["images" if images else "frames"]
+    labels, first = np.unique(dataset.train.labels, return_index=True)
+    chosen = dataset.train.images[first[:most]]
+    augment = jax.jit(build.augmentation(config, dataset))
+    draws = [np.asarray(augment(jax.random.key(seed), chosen)) for seed in range(3)]
+    title = f"{config.data.name}, as config.augment = {config.augment.to_dict()} changes it"
+    named = [int(label) for label in labels[:most]]
+    if not images:
+        return sheet.frames_sheet(title, sheet.Samples(chosen, draws, named))
+    undone = [draw * np.array(dataset.std) + np.array(dataset.mean) for draw in draws]
+    return sheet.images_sheet(title, sheet.Samples(chosen / 255, undone, named))
+
+
+def speed(config: ConfigDict, dataset: Dataset) -> str:
+    """Images a second through augmentation alone, and through the whole training step."""
+    loaded = config.batch_size * _per_second(_preparation(config, dataset))
+    program = make_program(config, dataset)
+    state, step, batch = program.first_state(), program.compile_step(), program.epoch_order(0)
+
+    def train() -> Any:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return metrics
+
+    trained = config.batch_size * _per_second(train)
+    return (
+        f"speed: {loaded:,.0f} images/s are picked and augmented, {trained:,.0f} images/s trained; "
+        f"the first is {min(trained / loaded, 1):.1%} of a step. These are rough numbers: one "
+        f"measurement of {SECONDS:.0f} s each, slowed by whatever else runs."
+    )
+
+
+def _preparation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
+    """What a step does before the network: its batch is picked and augmented."""
+    augment = build.augmentation(config, dataset)
+    images = jax.device_put(dataset.train.images)
+    order = epoch_order(config.seed, 0, len(images), config.batch_size)
+    if not len(order):
+        raise UserError(f"config.batch_size must be at most {len(images)}, the training images.")
+    prepare = jax.jit(lambda images, index: augment(jax.random.key(0), images[index]))
+    return lambda: prepare(images, order[0])
+
+
+def _per_second(call: Callable[[], Any]) -> float:
+    jax.block_until_ready(call())  # Compiled and warm.
+    began, calls = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < SECONDS or not calls:
+        jax.block_until_ready(call())
+        calls += 1
+    return calls / passed
+
+
+def _counts(dataset: Dataset) -> dict[str, np.ndarray]:
+    def count(split: Split) -> np.ndarray:
+        return np.bincount(split.labels, minlength=dataset.num_classes)
+
+    return {"train": count(dataset.train), "test": count(dataset.test)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

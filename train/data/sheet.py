@@ -1,0 +1,77 @@
+"""Contact sheets: what the network is about to see, raw and augmented, on one picture."""
+
+import textwrap
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+# Of Okabe and Ito's palette, told apart by colour-blind people too.
+ON, OFF = np.array([213, 94, 0]) / 255, np.array([0, 114, 178]) / 255
+MOST_STEPS = 10
+
+
+class Samples(NamedTuple):
+    """Samples `N ...` as they lie on disk, some draws of their augmentation, and their labels."""
+
+    raw: np.ndarray
+    augmented: list[np.ndarray]
+    labels: list[int]
+
+
+def images_sheet(title: str, samples: Samples) -> Figure:
+    """Images `N H W C` of 0..1: a column for each, the raw ones on top."""
+    rows = np.stack([_rgb(images) for images in (samples.raw, *samples.augmented)])
+    names = ["raw", *["augmented"] * len(samples.augmented)]
+    return _sheet(title, rows, names, [f"class {label}" for label in samples.labels])
+
+
+def frames_sheet(title: str, samples: Samples) -> Figure:
+    """Frames of counts `N T H W 2`: time goes right, ON orange and OFF blue, darker for more."""
+    steps = samples.raw.shape[1]
+    shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int))
+    rows, names = [], []
+    for i, label in enumerate(samples.labels):
+        for kind, frames in (("raw", samples.raw), ("augmented", samples.augmented[0])):
+            rows.append(_two_colours(frames[i])[shown])
+            names.append(f"class {label}, {kind}")
+    title = f"{title}; ON is orange, OFF blue"
+    return _sheet(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
+
+
+def _rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
+    return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
+
+
+def _two_colours(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
+    """Each event takes its colour's opposite from white; few pixels with many do not set the tone.
+
+    A pixel with both is dark.
+    """
+    happened = frames[frames > 0]
+    most = np.percentile(happened, 95) if happened.size else 1.0
+    off, on = np.moveaxis(np.clip(frames / most, 0, 1), -1, 0)[..., None]
+    return np.clip(1 - on * (1 - ON) - off * (1 - OFF), 0, 1)
+
+
+def _sheet(
+    title: str, tiles: Float[np.ndarray, "R K H W 3"], rows: list[str], columns: list[str]
+) -> Figure:
+    height, width = tiles.shape[2:4]
+    gap = max(1, height // 16)
+    # One picture with grey lines: a pair of axes for each tile would take seconds to draw.
+    framed = np.pad(
+        tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), mode="constant", constant_values=0.6
+    )
+    mosaic = framed.transpose(0, 2, 1, 3, 4).reshape(len(rows) * (height + gap), -1, 3)
+    figure = Figure(figsize=(11, 1 + 9.5 * mosaic.shape[0] / mosaic.shape[1]), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 110), x=0.01, ha="left", fontsize="medium")
+    axes = figure.subplots()
+    axes.imshow(mosaic, interpolation="nearest")
+    axes.set_yticks([(height + gap) * i + height / 2 for i in range(len(rows))], rows)
+    axes.set_xticks([(width + gap) * i + width / 2 for i in range(len(columns))], columns)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure

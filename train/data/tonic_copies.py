@@ -1,0 +1,59 @@
+"""Reads event files as tonic downloads them: aedat4, and arrays of x, y, p and milliseconds."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pit_jax.events import EVENT, make_events
+from train.errors import UserError
+
+
+def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
+    """The events of an AEDAT 4 recording, as tonic's copy of CIFAR10-DVS holds them.
+
+    Of several event streams the one with the lowest number counts, as in tonic. Axes are those of
+    the file. Raises `ValueError` for a file that is damaged or of another version, `UserError`
+    without the package `aedat`.
+    """
+    try:
+        from aedat import Decoder
+    except ImportError as error:
+        raise UserError(
+            ".aedat4 files are read by the package aedat, which is not here: pip install aedat"
+        ) from error
+    if not isinstance(source, Path):  # It opens files by their names only.
+        with tempfile.NamedTemporaryFile(suffix=".aedat4") as file:
+            file.write(source.read())
+            file.flush()
+            return read_aedat4(Path(file.name))
+    try:
+        decoder = Decoder(source)
+        streams = decoder.id_to_stream().items()
+        chosen = min((number for number, s in streams if s["type"] == "events"), default=None)
+        parts = [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
+    except Exception as error:  # All of its errors are plain exceptions with a sentence.
+        raise ValueError(f"no whole AEDAT 4 file ({error}); fetch or extract it again.") from error
+    if chosen is None:
+        raise ValueError("an AEDAT 4 file without a stream of events.")
+    return np.concatenate(
+        [np.empty(0, EVENT), *(make_events(p["t"], p["x"], p["y"], p["on"]) for p in parts)]
+    )
+
+
+def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
+    """The events of one gesture of tonic's DVS-Gesture: rows of x, y, polarity and milliseconds.
+
+    Raises `ValueError` for a file that holds no such array, or only a part of it.
+    """
+    try:
+        rows = np.load(source, allow_pickle=False)
+    except EOFError as error:
+        raise ValueError("an empty file: fetch or extract it again.") from error
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+        raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):
+        raise ValueError("expected finite x, y, p and t of at least 0: the file is damaged.")
+    x, y, polarity, milliseconds = rows.T
+    return make_events(np.rint(milliseconds * 1000.0), x, y, polarity != 0)
