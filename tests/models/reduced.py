@@ -33,6 +33,7 @@ def _bias_before_norm(path: tuple[str, ...]) -> bool:
 
 
 # Names that differ in their number of blocks only are one network at this size and share a row.
+_PREACT = Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm)
 # Stem and pool leave a quarter of the resolution, so the images are larger.
 _SEW, _SEW_BOTTLENECK, _MS = (
     Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3)) for _ in range(3)
@@ -58,8 +59,8 @@ _SPIKEFORMER = Reduced(
 )
 
 REDUCED = {
-    "resnet8": Reduced({"width": 4}, cancelled=_bias_before_norm),
-    "resnet18": Reduced({"width": 4, "stages": (1, 1)}, cancelled=_bias_before_norm),
+    "resnet8": _PREACT,
+    "resnet18": _PREACT,
     "resnet19": Reduced({"width": 4, "stages": (1, 1)}, gain=4.0),
     "resnet20": Reduced({"width": 4, "stages": (1, 1), "dropout": 0.0}, gain=4.0),
     "resnet34": Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3)),
