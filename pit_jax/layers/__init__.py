@@ -1,7 +1,7 @@
 """Layers without a membrane: they run once on all steps of a batch, outside the time loop."""
 
-from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
-from pit_jax.layers.linear import conv, dense
+from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
 
 __all__ = [

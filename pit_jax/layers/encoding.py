@@ -1,6 +1,5 @@
 """From images or frames to what the first layer sees."""
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -22,21 +21,6 @@ def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C
             f"T={x.shape[1]}; build it with num_steps={x.shape[1]} or integrate {num_steps} frames."
         )
     return x
-
-
-def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
-    """Raises ValueError unless `x` has as many channels as the convolution `first` was made for.
-
-    Before `network` has its parameters any number will do.
-    """
-    if not network.has_variable("params", first):
-        return
-    channels: int = network.get_variable("params", first)["kernel"].shape[-2]
-    if x.shape[-1] != channels:
-        raise ValueError(
-            f"the network was initialised for {channels} input channels, but the input has "
-            f"{x.shape[-1]}; channels come last, as in [B, H, W, C]."
-        )
 
 
 def repeat_over_time(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 Initializer = Callable[..., Array]
 
@@ -76,3 +76,18 @@ def dense(
         param_dtype=float,
         name=name,
     )
+
+
+def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
+    """Raises ValueError unless `x` has as many channels as the convolution `first` was made for.
+
+    Before `network` has its parameters any number will do.
+    """
+    if not network.has_variable("params", first):
+        return
+    channels: int = network.get_variable("params", first)["kernel"].shape[-2]
+    if x.shape[-1] != channels:
+        raise ValueError(
+            f"the network was initialised for {channels} input channels, but the input has "
+            f"{x.shape[-1]}; channels come last, as in [B, H, W, C]."
+        )

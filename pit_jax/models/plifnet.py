@@ -7,8 +7,8 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import check_channels, with_time
-from pit_jax.layers.linear import Initializer, conv, dense, uniform_fan_in
+from pit_jax.layers.encoding import with_time
+from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
 from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron

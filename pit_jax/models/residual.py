@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
-from pit_jax.layers.linear import Initializer, conv, dense, uniform_bias
+from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_bias
 from pit_jax.layers.norm import Norm, batch_norm
 
 

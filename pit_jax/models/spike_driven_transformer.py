@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.attention import channel_attention, check_heads
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import check_channels, repeat_over_time, with_time
-from pit_jax.layers.linear import dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 
 # The published start cuts it off at 2, a hundred standard deviations away.
