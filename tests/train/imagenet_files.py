@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,55 @@ def write_folders(folder: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     return folder
+
+
+def write_prepared(root: Path) -> Path:
+    """As tfds has it: shards of tf.train.Example, and what describes them."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
+    from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
+
+    def record(label: int, name: str, content: bytes) -> bytes:
+        def text(value: bytes) -> feature_pb2.Feature:
+            return feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[value]))
+
+        number = feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=[label]))
+        features = {"file_name": text(name.encode()), "image": text(content), "label": number}
+        example = example_pb2.Example(features=feature_pb2.Features(feature=features))
+        return example.SerializeToString()
+
+    folder = root / "imagenet2012" / "5.1.0"
+    folder.mkdir(parents=True)
+    splits = []
+    for split, images in (("train", training_images()), ("validation", validation_images())):
+        file = folder / f"imagenet2012-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        for image in images:
+            writer.write(record(*image))
+        writer.close()
+        name = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        splits.append({"name": split, "shardLengths": [str(len(images))], "filepathTemplate": name})
+    core = "tensorflow_datasets.core.features."
+    features = {
+        "image": {
+            "pythonClassName": f"{core}image_feature.Image",
+            "image": {
+                "shape": {"dimensions": ["-1", "-1", "3"]},
+                "dtype": "uint8",
+                "encodingFormat": "jpeg",
+            },
+        },
+        "label": {
+            "pythonClassName": f"{core}class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": str(len(CLASSES))},
+        },
+        "file_name": {"pythonClassName": f"{core}text_feature.Text", "text": {}},
+    }
+    top = {"pythonClassName": f"{core}features_dict.FeaturesDict"}
+    info = {"name": "imagenet2012", "version": "5.1.0", "fileFormat": "array_record"}
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": splits}))
+    (folder / "features.json").write_text(
+        json.dumps(top | {"featuresDict": {"features": features}})
+    )
+    (folder / "label.labels.txt").write_text("\n".join(CLASSES))
+    return root

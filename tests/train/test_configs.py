@@ -22,6 +22,7 @@ SHAPES = {
     "fashion_mnist": ((28, 28, 1), 10),
     "cifar10": ((32, 32, 3), 10),
     "cifar100": ((32, 32, 3), 100),
+    "imagenet": ((32, 32, 3), 1000),
 }
 
 
@@ -99,3 +100,18 @@ def test_the_cifar_configs_are_the_papers_table_6(name, decay):
     # Its results on CIFAR are those of ResNet18 with T x D = 1 x 4.
     assert config.model.name == "resnet18" and config.num_steps == 1
     assert config.neuron.name == "PIT" and config.neuron.levels == 4
+
+
+def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors():
+    config = load("imagenet", "pit")
+    assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 5e-4)
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 256, 5e-2)
+    assert config.warmup_epochs == 0 and config.data.size == 224
+    assert config.model.name == "sew_resnet34"
+    assert (config.num_steps, config.neuron.name, config.neuron.levels) == (1, "PIT", 4)
+
+    config = load("imagenet", "sew")
+    assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
+    assert (config.epochs, config.batch_size, config.learning_rate) == (320, 256, 0.1)
+    assert (config.num_steps, config.neuron.name) == (4, "IF")
+    build.network(config, blank("imagenet", 2))

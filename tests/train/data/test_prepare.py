@@ -27,6 +27,7 @@ from tests.train.imagenet_files import (
     validation_images,
     write_archives,
     write_folders,
+    write_prepared,
 )
 from train.data import imagenet_source, prepare, records
 
@@ -99,6 +100,15 @@ def test_folders_hold_the_same_images(tmp_path):
     assert stored(tmp_path / "out", "train") == expected(training_images())
     by_class = sorted(validation_images(), key=lambda image: image[:2])
     assert stored(tmp_path / "out", "test") == expected(by_class)
+
+
+def test_what_tfds_has_prepared_is_stored_without_decoding(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    assert run(write_prepared(tmp_path / "source"), tmp_path / "out") == 0
+    assert stored(tmp_path / "out", "train") == expected(training_images())
+    assert stored(tmp_path / "out", "test") == expected(validation_images())
+    manifest = records.read_manifest(tmp_path / "out")
+    assert manifest["classes"] == list(CLASSES) and manifest["source"] == "tfds 5.1.0"
 
 
 @pytest.mark.parametrize("how", ["list", "extracted devkit", "flat folder"])
