@@ -75,7 +75,7 @@ def test_an_epoch_has_the_steps_of_the_manifests_images(program, uninterrupted):
     assert [record["step"] for record in records(uninterrupted)] == [4, 8]
 
 
-@pytest.mark.parametrize("steps", [0, 1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+@pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
 def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     config, shared, uninterrupted, tmp_path, steps
 ):
@@ -147,23 +147,24 @@ def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
     assert list(feed.one_ahead(iter(()))) == []
 
 
-def test_a_worker_changes_no_bit_and_ends_with_the_run(
-    config, program, uninterrupted, tmp_path, monkeypatch
+def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
+    config, shared, uninterrupted, tmp_path, monkeypatch
 ):
+    assert train(config, tmp_path, stop=stop_after(1)) is None
     config = config.copy_and_resolve_references()
     config.data.workers = 1
     with runs_on(1):
         batches = make_program(config, data.load(**config.data)).batches
     # Compiled already: only the batches come from elsewhere.
-    monkeypatch.setattr("train.loop.make_program", lambda *_: program._replace(batches=batches))
+    monkeypatch.setattr("train.loop.make_program", lambda *_: shared._replace(batches=batches))
     assert train(config, tmp_path) is not None
-    assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
+    assert bits(saved(tmp_path, shared)) == bits(saved(uninterrupted, shared))
     assert multiprocessing.active_children() == []
 
 
 @pytest.mark.slow
-def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, uninterrupted, tmp_path):
-    file, workdir = tmp_path / "streamed.py", tmp_path / "run"
+def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path):
+    file, workdir = tmp_path / "run.py", tmp_path / "run"
     file.write_text(
         "from ml_collections import ConfigDict\n"
         f"def get_config():\n    return ConfigDict({config.to_dict()!r})\n"

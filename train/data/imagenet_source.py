@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from train.data.dataset import DataNotFound
 from train.data.imagenet_labels import validation_labels
@@ -23,11 +23,6 @@ HOW = (
     "an account at image-net.org (ILSVRC2012, task 1 and 2), then\n"
     "  python -m train.data.prepare imagenet --source DIR --out DIR"
 )
-
-
-class _Class(NamedTuple):
-    name: str
-    train: Piece
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def convert(plan: Plan, out: Path, *, workers: int, size: int = 0) -> dict[str, 
         kept = {file: about for file, about in done.items() if (out / file).exists()}
         verify(out, kept, workers)
         missing = [shard for shard in plan.shards if shard.file not in kept]
-        if missing:
+        if missing and not size:  # How much smaller images will take nobody knows yet.
             _check_space(plan, out, len(missing))
         for part in out.glob("*.part"):
             part.unlink()
@@ -231,7 +231,9 @@ def _write(shard: Shard, out: Path, size: int) -> tuple[Path, dict[str, Any]]:
                 writer.write(LABEL.pack(label) + content)
                 labels[label] += 1
         writer.close()
-    except RuntimeError as error:  # The status of its C++ file, as text.
+    except OSError as error:
+        raise UserError(f"the source of {shard.file} cannot be read ({error}).") from error
+    except RuntimeError as error:  # What writes says it so, with the disk's own words.
         raise OSError(0, str(error)) from error
     return part, {
         "split": shard.split,

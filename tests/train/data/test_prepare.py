@@ -258,6 +258,14 @@ def test_a_file_that_is_no_image_is_named_with_its_place(source, tmp_path, capsy
     assert f"{source / VAL} (ILSVRC2012_val_00000002.JPEG at byte {offset}) is no image" in message
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
+    source = write_folders(tmp_path / "source")
+    broken = source / "train" / CLASSES[0] / "broken.JPEG"
+    broken.mkdir()
+    message = refused(capsys, source, tmp_path / "out")
+    assert f"'{broken}'" in message and "cannot be read" in message
+
+
 def test_a_damaged_devkit_is_named(source, tmp_path, capsys):
     kit = source / f"{DEVKIT}.tar.gz"
     kit.write_bytes(kit.read_bytes()[:-200])
