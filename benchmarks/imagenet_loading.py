@@ -3,12 +3,14 @@
 Decoding, the random crop to 224 and the way of a batch to this process; no device, no network. The
 files are made up: smooth noise of 500x375 that JPEG brings to about the size of ImageNet's, from
 memory, since they were just written. The cases take turns, so that other work on the machine slows
-all of them; the median of the rounds counts. Prints one JSON object.
+all of them; the median of the rounds counts. Beside the speeds stands how many cores that many busy
+processes got in the same minute: no worker adds more than this. Prints one JSON object.
 """
 
 import io
 import itertools
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from train.data.records import convert
 from train.environment import describe
 
 ROUNDS, WORKERS = 3, (0, 1, 2)
-IMAGES, BATCH, BATCHES = 128, 32, 12
+IMAGES, BATCH, BATCHES = 128, 32, 24
 
 
 def picture(seed: int) -> bytes:
@@ -68,17 +70,37 @@ def measure(folder: Path, workers: int) -> float:
         return BATCHES * BATCH / (time.perf_counter() - start)
 
 
+def cores(processes: int) -> float:
+    """Seconds of processor time a second that so many busy processes got together."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(spin, [0.0] * processes)
+        start = time.perf_counter()
+        pool.map(spin, [1.0] * processes, chunksize=1)
+        return processes / (time.perf_counter() - start)
+
+
+def spin(seconds: float) -> None:
+    """Keeps the processor busy for `seconds` of its own time."""
+    start = time.process_time()
+    while time.process_time() - start < seconds:
+        pass
+
+
 def main() -> None:
     """All cases, `ROUNDS` times."""
     speeds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    got: dict[int, list[float]] = {max(workers, 1): [] for workers in WORKERS}
     with tempfile.TemporaryDirectory() as folder:
         print("making pictures", file=sys.stderr)
         size = prepare(Path(folder))
         for _ in range(ROUNDS):
             for workers in WORKERS:
                 speeds[workers].append(measure(Path(folder), workers))
+            for processes in got:
+                got[processes].append(cores(processes))
     found = {
         "images/s by workers": {n: round(statistics.median(s)) for n, s in speeds.items()},
+        "cores by busy processes": {n: round(statistics.median(c), 2) for n, c in got.items()},
         "mean bytes of a file": size,
         "environment": describe(),
     }
