@@ -7,17 +7,20 @@ import os
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from rich.console import Console
 from rich.progress import track
 
 from train.data.pictures import check_image, shrink
 from train.data.workers import serve_parent
 from train.errors import UserError
 from train.workdir import write_whole
+
+T = TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -203,13 +206,13 @@ def _write_all(
 ) -> Iterator[tuple[Shard, Path, dict[str, Any]]]:
     """Each shard with the file that was written for it, as they are done."""
     if workers <= 1 or len(shards) <= 1:
-        for shard in track(shards, "writing"):
+        for shard in _bar(shards, "writing"):
             yield shard, *_write(shard, out, size)
         return
     with _pool(min(workers, len(shards))) as pool:
         jobs = {pool.submit(_write, shard, out, size): shard for shard in shards}
         try:
-            for job in track(as_completed(jobs), "writing", total=len(jobs)):
+            for job in _bar(as_completed(jobs), "writing", len(jobs)):
                 yield jobs[job], *job.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -246,10 +249,14 @@ def _write(shard: Shard, out: Path, size: int) -> tuple[Path, dict[str, Any]]:
 
 def _each(function: Any, arguments: list[Any], workers: int, title: str) -> Iterator[Any]:
     if workers <= 1 or len(arguments) <= 1:
-        yield from map(function, track(arguments, title))
+        yield from map(function, _bar(arguments, title))
         return
     with _pool(min(workers, len(arguments))) as pool:
-        yield from track(pool.map(function, arguments), title, total=len(arguments))
+        yield from _bar(pool.map(function, arguments), title, len(arguments))
+
+
+def _bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
+    return track(items, title, total, console=Console(stderr=True))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
