@@ -38,10 +38,8 @@ def accuracies(config: ConfigDict, dataset: Dataset, tests: dict[str, Split]) ->
     began = time.monotonic()
     program = make_program(config, dataset)
     state, step = program.first_state(), program.compile_step()
-    for epoch in range(config.epochs):
-        order = program.epoch_order(epoch)
-        for _ in range(program.steps_per_epoch):
-            state, _ = step(state, order)
+    for batch in program.batches(0):
+        state, _ = step(state, batch)
     found = {}
     for name, split in tests.items():
         tested = make_program(config, dataclasses.replace(dataset, test=split)).evaluate(state)

@@ -42,7 +42,7 @@ def measure(name: str) -> float:
     config.model.update(changes)
     dataset = load("synthetic", shape=SHAPES[file], num_train=config.batch_size)
     program = make_program(config, dataset)
-    state, step, order = program.first_state(), program.compile_step(), program.epoch_order(0)
+    state, step, order = program.first_state(), program.compile_step(), next(program.batches(0))
     state, _ = step(state, order)
     jax.block_until_ready(state)
     start = time.perf_counter()

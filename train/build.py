@@ -131,7 +131,7 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
     frames: `flip`, `roll` by up to so many pixels, `rotate` by up to so many degrees.
     """
     section = config.augment
-    frames = dataset.train.images.ndim == 5
+    frames = len(dataset.train.shape) == 4
     _check_stages(section, frames)
     pixels: list[tuple[str, Callable[..., Array]]] = []
     floats: list[tuple[str, Callable[..., Array]]] = []
@@ -200,7 +200,7 @@ def _check_stages(section: ConfigDict, frames: bool) -> None:
 
 
 def _check_channels(dataset: Dataset) -> None:
-    channels = dataset.train.images.shape[-1]
+    channels = dataset.train.shape[-1]
     if channels not in (1, 3):
         raise UserError(f"config.augment.policy needs 1 or 3 channels; the data have {channels}.")
 

@@ -1,17 +1,20 @@
 """Loss, accuracy and firing rates over a whole split."""
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
 from train import sharding
-from train.data import resident
-from train.data.dataset import Split
+from train.data import resident, streamed
+from train.data.dataset import Split, Streamed
 from train.state import Metrics, TrainState
 from train.step import Batch
 
@@ -24,14 +27,43 @@ class Evaluation(NamedTuple):
     rates: dict[str, list[float]]
 
 
+Sums = Callable[[TrainState], Metrics]
+
+
 def make_evaluate(
-    eval_step: Callable[[TrainState, Batch], Metrics], split: Split, batch_size: int, mesh: Mesh
+    eval_step: Callable[[TrainState, Batch], Metrics],
+    split: Split | Streamed,
+    batch_size: int,
+    mesh: Mesh,
 ) -> Callable[[TrainState], Evaluation]:
-    """A function that runs `eval_step` over all of `split`, which it keeps on the device."""
+    """A function that runs `eval_step` over all of `split`: on the devices, or read from disk."""
+    sums: Sums
+    if isinstance(split, Streamed):
+        sums = _streamed_sums(eval_step, split, batch_size, mesh)
+    else:
+        sums = _resident_sums(eval_step, split, batch_size, mesh)
+
+    def evaluate(state: TrainState) -> Evaluation:
+        totals = jax.device_get(sums(state))
+        size = np.float64(len(split))
+        means = {name: total / size for name, total in totals.items()}
+        rates = {name: mean for name, mean in means.items() if name.startswith("rate/")}
+        return Evaluation(
+            float(means["loss"]),
+            float(means["correct"]),
+            {name.removeprefix("rate/"): mean.tolist() for name, mean in rates.items()},
+        )
+
+    return evaluate
+
+
+def _resident_sums(
+    eval_step: Callable[[TrainState, Batch], Metrics], split: Split, batch_size: int, mesh: Mesh
+) -> Sums:
     everywhere = sharding.replicated(mesh)
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
     columns = jax.device_put(resident.arrays(split), everywhere)
-    batches = jax.device_put(resident.whole_order(len(split.images), batch_size), everywhere)
+    batches = jax.device_put(resident.whole_order(len(split), batch_size), everywhere)
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
@@ -43,15 +75,32 @@ def make_evaluate(
 
         return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(one, batches))
 
-    def evaluate(state: TrainState) -> Evaluation:
-        totals = jax.device_get(sums(state, columns, batches))
-        size = np.float64(len(split.images))
-        means = {name: total / size for name, total in totals.items()}
-        rates = {name: mean for name, mean in means.items() if name.startswith("rate/")}
-        return Evaluation(
-            float(means["loss"]),
-            float(means["correct"]),
-            {name.removeprefix("rate/"): mean.tolist() for name, mean in rates.items()},
-        )
+    return lambda state: sums(state, columns, batches)
 
-    return evaluate
+
+def _streamed_sums(
+    eval_step: Callable[[TrainState, Batch], Metrics], split: Streamed, batch_size: int, mesh: Mesh
+) -> Sums:
+    everywhere, divided = sharding.replicated(mesh), sharding.over_batch(mesh)
+    by_step = streamed.testing(split, batch_size)
+    like = {
+        "image": jax.ShapeDtypeStruct((batch_size, *split.shape), split.dtype),
+        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
+    }
+
+    # Each batch adds to the sums of the one before, so that no two programs run at once.
+    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
+    def add(totals: Metrics, state: TrainState, batch: Batch) -> Metrics:
+        return jax.tree.map(jnp.add, totals, eval_step(state, batch))
+
+    def sums(state: TrainState) -> Metrics:
+        totals = jax.device_put(
+            optax.tree.zeros_like(jax.eval_shape(eval_step, state, like)), everywhere
+        )
+        with closing(streamed.read_ahead(by_step, 0, split.workers)) as batches:
+            for batch in batches:
+                totals = add(totals, state, jax.device_put(batch, divided))
+        return totals
+
+    return sums

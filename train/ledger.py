@@ -54,9 +54,9 @@ def read_run(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
         ) from error
-    # Where a run was written and read is of no use elsewhere.
+    # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
-    for place in ("data_dir", "cache_dir"):
+    for place in ("data_dir", "cache_dir", "workers"):
         parts["config"]["data"].pop(place, None)
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])

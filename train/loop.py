@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import jax
@@ -55,7 +56,7 @@ def _train(
     started: float,
 ) -> tuple[TrainState, Progress] | None:
     total_steps = config.epochs * program.steps_per_epoch
-    with Display(total_steps, config.batch_size) as display:
+    with Display(total_steps, config.batch_size) as display, ExitStack() as stack:
         restored = checkpoints.restore_last(program.abstract_state)
         state, progress = restored or (program.first_state(), Progress())
         earlier, begun = progress.seconds, int(state.step)
@@ -69,10 +70,10 @@ def _train(
             warn_of_floored_scales(state.params)
         note_start(workdir, begun)
         step = program.compile_step()
+        batches = stack.enter_context(closing(program.batches(begun)))
         display.begin(begun)
 
         for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
-            order = program.epoch_order(epoch - 1)
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if stop():
@@ -81,7 +82,7 @@ def _train(
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                     return None
-                state, metrics = step(state, order)
+                state, metrics = step(state, next(batches))
                 if display.is_due():
                     display.show(epoch, number, **jax.device_get(metrics))
 

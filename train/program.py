@@ -1,33 +1,37 @@
 """The functions that a run calls, jitted and placed on the devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 from train import build, sharding
-from train.data import Dataset, resident
+from train.data import Dataset
 from train.errors import UserError
 from train.evaluation import Evaluation, make_evaluate
+from train.feed import make_feed
 from train.state import Metrics, TrainState, create_state
 from train.step import Batch, make_eval_step, make_train_step, step_keys
 
-Order = Int[Array, "S B"]
-Step = Callable[[TrainState, Order], tuple[TrainState, Metrics]]
+# Of the state and of what `Program.batches` gives.
+Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 
 
 class Program(NamedTuple):
-    """One run's functions; every array they take and give is whole on each device."""
+    """One run's functions; every state and metric they take and give is whole on each device.
+
+    `batches(first)` gives what the compiled step takes beside the state, from step `first` on.
+    """
 
     steps_per_epoch: int
     abstract_state: TrainState
     first_state: Callable[[], TrainState]
     compile_step: Callable[[], Step]
-    epoch_order: Callable[[int], Order]
+    batches: Callable[[int], Generator[Any, None, None]]
     evaluate: Callable[[TrainState], Evaluation]
     neuron_layers: list[str]
 
@@ -39,7 +43,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     in the config that its parts refuse.
     """
     build.check_values(config)
-    size, batch_size = len(dataset.train.images), config.batch_size
+    size, batch_size = len(dataset.train), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
     steps_per_epoch = size // batch_size
@@ -50,43 +54,41 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     optimizer = build.optimizer(config, steps_per_epoch)
     prepare = build.preparation(config, dataset)
     normalize = build.normalization(dataset)
-    take = partial(resident.take, sharding=sharding.over_batch(mesh))
+    feed = make_feed(
+        dataset.train, seed=config.seed, batch_size=batch_size, epochs=config.epochs, mesh=mesh
+    )
     train_step = make_train_step(model, optimizer, loss, prepare)
 
     # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=quick)
-    def first_state(columns: Batch, order: Order, key: Key[Array, ""]) -> TrainState:
+    def first_state(columns: Batch, fed: Any, key: Key[Array, ""]) -> TrainState:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)
-        images, _ = prepare(augment_key, take(columns, order[0]))
+        images, _ = prepare(augment_key, feed.pick(columns, fed, 0))
         return create_state(model, optimizer, init_key, key, images)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    def step(state: TrainState, columns: Batch, order: Order) -> tuple[TrainState, Metrics]:
-        return train_step(state, take(columns, order[state.step % steps_per_epoch]))
+    def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
+        return train_step(state, feed.pick(columns, fed, state.step))
 
-    def epoch_order(epoch: int) -> Order:
-        order = resident.epoch_order(config.seed, epoch, size, batch_size)
-        return jax.device_put(order, everywhere)
-
-    columns = jax.device_put(resident.arrays(dataset.train), everywhere)
-    beginning = (columns, epoch_order(0), jax.device_put(jax.random.key(config.seed), everywhere))
-    abstract = _placed(jax.eval_shape(first_state, *beginning), everywhere)
+    key = jax.device_put(jax.random.key(config.seed), everywhere)
+    abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key), everywhere)
 
     def compile_step() -> Step:
-        compiled = step.lower(abstract, *beginning[:2]).compile()
-        return lambda state, order: compiled(state, columns, order)
+        compiled = step.lower(abstract, feed.columns, feed.like).compile()
+        return lambda state, fed: compiled(state, feed.columns, fed)
 
-    images = jax.eval_shape(normalize, dataset.test.images[:1])
+    image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
+    images = jax.eval_shape(normalize, image)
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=steps_per_epoch,
         abstract_state=abstract,
-        first_state=lambda: first_state(*beginning),
+        first_state=lambda: first_state(feed.columns, feed.first(), key),
         compile_step=compile_step,
-        epoch_order=epoch_order,
+        batches=feed.batches,
         evaluate=make_evaluate(
             make_eval_step(model, loss, normalize), dataset.test, batch_size, mesh
         ),

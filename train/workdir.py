@@ -14,8 +14,8 @@ from flax.traverse_util import flatten_dict
 
 from train.errors import UserError
 
-# The data may lie elsewhere when a run goes on.
-MAY_MOVE = ("data.data_dir", "data.cache_dir")
+# The data may lie elsewhere, and other workers read it, when a run goes on.
+MAY_MOVE = ("data.data_dir", "data.cache_dir", "data.workers")
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:

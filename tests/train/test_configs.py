@@ -25,6 +25,7 @@ SHAPES = {
     "dvs_digits": ((10, 20, 20, 2), 10),
     "cifar10_dvs": ((10, 48, 48, 2), 10),
     "dvs_gesture": ((20, 128, 128, 2), 11),
+    "imagenet": ((32, 32, 3), 1000),
 }
 EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture"}
 
@@ -158,3 +159,18 @@ def test_memory_fades_faster_on_cifar10_dvs():
     for variant in ("pit", "lif", "ilif"):
         assert load("cifar10_dvs", variant).neuron.decay == 0.25
         assert load("dvs_gesture", variant).neuron.decay == 0.5
+
+
+def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors():
+    config = load("imagenet", "pit")
+    assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 5e-4)
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 256, 5e-2)
+    assert config.warmup_epochs == 0 and config.data.size == 224
+    assert config.model.name == "sew_resnet34"
+    assert (config.num_steps, config.neuron.name, config.neuron.levels) == (1, "PIT", 4)
+
+    config = load("imagenet", "sew")
+    assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
+    assert (config.epochs, config.batch_size, config.learning_rate) == (320, 256, 0.1)
+    assert (config.num_steps, config.neuron.name) == (4, "IF")
+    build.network(config, blank("imagenet", 2))

@@ -146,8 +146,12 @@ def refusal(capsys, compiled: list[str], workdir: Path, *args: str) -> str:
 
 
 def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
-    tmp_path, capsys, compiled
+    tmp_path, capsys, compiled, monkeypatch
 ):
+    def refuse(url, start):
+        raise OSError("no network here")
+
+    monkeypatch.setattr("train.data.download._open", refuse)
     arguments = ("--config", "configs/cifar100.py", HERE)
     folder = tmp_path / "nothing"
     data_dir = f"--config.data.data_dir={folder}"
@@ -155,6 +159,7 @@ def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
     for place in ("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"):
         assert f"  {folder / place}: " in message
     assert f"curl -fL --create-dirs -o {folder}/cifar-100-python.tar.gz https://" in message
+    assert "no network here" in message
     assert compiled == [] and not folder.exists()
 
 

@@ -56,7 +56,7 @@ def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> 
         state = jax.device_put(start, replicated(mesh_of(devices)))
     with texts_of_compilations() as texts:
         step = program.compile_step()
-    losses, after, order = [], [learned(state)], program.epoch_order(0)
+    losses, after, order = [], [learned(state)], next(program.batches(0))
     for _ in range(STEPS):
         state, metrics = step(state, order)
         losses.append(float(metrics["loss"]))

@@ -22,7 +22,7 @@ from train import build, data
 from train.data import resident
 from train.errors import UserError
 from train.loop import train
-from train.program import Order, Program, Step
+from train.program import Program, Step
 from train.state import TrainState
 from train.step import correct, step_keys
 
@@ -48,8 +48,8 @@ def step(program) -> Step:
 
 
 @pytest.fixture(scope="module")
-def order(program) -> Order:
-    return program.epoch_order(0)
+def order(program) -> jax.Array:
+    return next(program.batches(0))
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     for name in scales:
         np.testing.assert_allclose(begun[name], scales[name], rtol=1e-9)
 
-    _, metrics = program.compile_step()(state, program.epoch_order(0))
+    _, metrics = program.compile_step()(state, next(program.batches(0)))
     labels = dataset.train.labels[order[0]]
     assert float(metrics["loss"]) == pytest.approx(losses(logits, labels).mean(), abs=1e-9)
 

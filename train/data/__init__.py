@@ -1,4 +1,4 @@
-"""The data sets of the training program: uint8 images in memory, read from disk or made here."""
+"""The data sets of the training program: images in memory or, where they are many, on disk."""
 
 import difflib
 import inspect
@@ -13,13 +13,14 @@ from train.data import (
     dvs_gesture,
     fashion_mnist,
     folder,
+    imagenet,
     n_mnist,
     synthetic,
 )
-from train.data.dataset import DataNotFound, Dataset, Split
+from train.data.dataset import DataNotFound, Dataset, Split, Streamed
 from train.errors import UserError
 
-__all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "load"]
+__all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "Streamed", "load"]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar.cifar10,
@@ -30,6 +31,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "dvs_gesture": dvs_gesture.dvs_gesture,
     "fashion_mnist": fashion_mnist.fashion_mnist,
     "folder": folder.folder,
+    "imagenet": imagenet.imagenet,
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }

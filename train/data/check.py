@@ -20,6 +20,7 @@ from rich.table import Table
 
 from train import build, cli, data
 from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, n_mnist, sheet
+from train.data.dataset import Streamed
 from train.data.download import md5
 from train.data.resident import epoch_order
 from train.errors import UserError
@@ -72,6 +73,11 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     problems = check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
     dataset = data.load(**config.data)
+    if isinstance(dataset.train, Streamed):
+        raise UserError(
+            f"{config.data.name} stays on disk and is not counted here; train.data.prepare checks "
+            "its files: run it again on the same --out."
+        )
     console.print(
         f"{config.data.name} loaded in {time.monotonic() - began:.1f} s: "
         f"{dataset.train.images.dtype} {dataset.train.images.shape[1:]}",
@@ -211,7 +217,8 @@ def speed(config: ConfigDict, dataset: Dataset) -> str:
     """Images a second through augmentation alone, and through the whole training step."""
     loaded = config.batch_size * _per_second(_preparation(config, dataset))
     program = make_program(config, dataset)
-    state, step, batch = program.first_state(), program.compile_step(), program.epoch_order(0)
+    state, step = program.first_state(), program.compile_step()
+    batch = next(program.batches(0))
 
     def train() -> Any:
         nonlocal state

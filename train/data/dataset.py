@@ -1,8 +1,9 @@
 """What every data set looks like once it is loaded, and the error for one that is not there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -16,17 +17,51 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of one image."""
+        return self.images.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the images."""
+        return self.images.dtype
+
 
 @dataclass(frozen=True)
-class Dataset:
+class Streamed:
+    """A split that is read sample by sample: `read(index, rng)` gives an image and its label.
+
+    `rng` is there for random crops. `workers` processes read ahead; 0 is this one.
+    """
+
+    size: int
+    shape: tuple[int, ...]
+    read: Callable[[int, np.random.Generator], tuple[np.ndarray, int]]
+    workers: int
+    dtype: np.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.size
+
+
+S = TypeVar("S", Split, Streamed)
+
+
+@dataclass(frozen=True)
+class Dataset(Generic[S]):
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
-    Frames have neither: counts enter the network as they are.
+    Both splits lie in memory, or both on disk. Frames have neither mean nor std: counts enter the
+    network as they are.
     """
 
     name: str
-    train: Split
-    test: Split
+    train: S
+    test: S
     num_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

@@ -39,7 +39,6 @@ def download(remote: Remote, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     print(f"downloading {remote.url} to {target}", file=sys.stderr)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         _fetch(remote.url, part)
         found = md5(part)
         if found != remote.md5:
@@ -65,6 +64,7 @@ def _fetch(url: str, part: Path) -> None:
         if error.code != 416:
             raise
         return  # Nothing is left to fetch: the hash will tell.
+    part.parent.mkdir(parents=True, exist_ok=True)  # Not before the server has answered.
     with response:
         if response.status != 206:
             start = 0  # A server that cannot resume sends all of it.

@@ -1,0 +1,158 @@
+"""ImageNet in small: three classes of noise, in every layout that people have it in."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+CLASSES = ("n01440764", "n02105855", "n15075141")
+TRAIN = {"n01440764": 5, "n02105855": 4, "n15075141": 7}
+# The class of each validation image; classes are numbered by name.
+TESTED = (2, 0, 1, 1, 0)
+# The development kit counts them from 1 in an order of its own, families of classes behind them.
+DEVKIT_ID = {"n15075141": 1, "n01440764": 2, "n02105855": 3}
+DEVKIT = "ILSVRC2012_devkit_t12"
+
+
+def jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
+    """A picture of noise of `size` (width, height)."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    noise = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise.squeeze(), mode).save(file, "JPEG")
+    return file.getvalue()
+
+
+def training_images() -> list[tuple[int, str, bytes]]:
+    """Label, name and file of every training image, class by class."""
+    images = []
+    for label, (name, count) in enumerate(TRAIN.items()):
+        for i in range(count):
+            # One black and white and one of CMYK, as some of ImageNet's are.
+            mode = {(0, 1): "L", (1, 2): "CMYK"}.get((label, i), "RGB")
+            images.append((label, f"{name}_{i}.JPEG", jpeg(0, label, i, mode=mode)))
+    return images
+
+
+def validation_images() -> list[tuple[int, str, bytes]]:
+    """The same of the validation images, in their order."""
+    return [
+        (label, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(1, i, size=(30 + i, 40)))
+        for i, label in enumerate(TESTED, start=1)
+    ]
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    """An archive in the POSIX format of 1988, header by header, with its end mark."""
+    blocks = []
+    for name, content in files.items():
+        header = bytearray(512)
+        header[0:100] = name.encode().ljust(100, b"\0")
+        header[100:108], header[108:116], header[116:124] = b"0000644\0", b"0000000\0", b"0000000\0"
+        header[124:136], header[136:148] = b"%011o\0" % len(content), b"00000000000\0"
+        header[148:156], header[156:157] = b" " * 8, b"0"
+        header[257:265] = b"ustar\x0000"
+        header[148:156] = b"%06o\0 " % sum(header)
+        blocks += [bytes(header), content.ljust(-(-len(content) // 512) * 512, b"\0")]
+    return b"".join(blocks).ljust(sum(map(len, blocks)) + 1024, b"\0")
+
+
+def write_archives(folder: Path, *, devkit: bool = True) -> Path:
+    """The official archives: one of archives, one of images, and what tells their classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inner = {
+        f"{name}.tar": tar({file: content for i, file, content in training_images() if i == label})
+        for label, name in enumerate(CLASSES)
+    }
+    # Not in the order of their names.
+    (folder / "ILSVRC2012_img_train.tar").write_bytes(tar(dict(reversed(inner.items()))))
+    images = {file: content for _, file, content in reversed(validation_images())}
+    (folder / "ILSVRC2012_img_val.tar").write_bytes(tar(images))
+    if devkit:
+        kit = tar({f"{DEVKIT}/data/{name}": content for name, content in devkit_files().items()})
+        (folder / f"{DEVKIT}.tar.gz").write_bytes(gzip.compress(kit))
+    else:
+        lines = "".join(f"{CLASSES[label]}\n" for label in TESTED)
+        (folder / "imagenet_2012_validation_synset_labels.txt").write_text(lines)
+    return folder
+
+
+def devkit_files() -> dict[str, bytes]:
+    """The two files of the development kit that are read: MATLAB's table, and one number a line."""
+    kinds = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O"), ("num_children", "f8")]
+    rows = [(number, name, "a thing", 0) for name, number in DEVKIT_ID.items()]
+    rows.append((4, "n00001740", "a family of things", 3))
+    table = np.array(rows, dtype=kinds).reshape(-1, 1)
+    meta = io.BytesIO()
+    savemat(meta, {"synsets": table})
+    truth = "".join(f"{DEVKIT_ID[CLASSES[label]]}\n" for label in TESTED)
+    return {
+        "meta.mat": meta.getvalue(),
+        "ILSVRC2012_validation_ground_truth.txt": truth.encode(),
+    }
+
+
+def write_folders(folder: Path) -> Path:
+    """A folder for each class in train and val, as many tools extract the archives."""
+    for split, images in (("train", training_images()), ("val", validation_images())):
+        for label, file, content in images:
+            path = folder / split / CLASSES[label] / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return folder
+
+
+def write_prepared(root: Path) -> Path:
+    """As tfds has it: shards of tf.train.Example, and what describes them."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
+    from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
+
+    def record(label: int, name: str, content: bytes) -> bytes:
+        def text(value: bytes) -> feature_pb2.Feature:
+            return feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[value]))
+
+        number = feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=[label]))
+        features = {"file_name": text(name.encode()), "image": text(content), "label": number}
+        example = example_pb2.Example(features=feature_pb2.Features(feature=features))
+        return example.SerializeToString()
+
+    folder = root / "imagenet2012" / "5.1.0"
+    folder.mkdir(parents=True)
+    splits = []
+    for split, images in (("train", training_images()), ("validation", validation_images())):
+        file = folder / f"imagenet2012-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        for image in images:
+            writer.write(record(*image))
+        writer.close()
+        name = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        splits.append({"name": split, "shardLengths": [str(len(images))], "filepathTemplate": name})
+    core = "tensorflow_datasets.core.features."
+    features = {
+        "image": {
+            "pythonClassName": f"{core}image_feature.Image",
+            "image": {
+                "shape": {"dimensions": ["-1", "-1", "3"]},
+                "dtype": "uint8",
+                "encodingFormat": "jpeg",
+            },
+        },
+        "label": {
+            "pythonClassName": f"{core}class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": str(len(CLASSES))},
+        },
+        "file_name": {"pythonClassName": f"{core}text_feature.Text", "text": {}},
+    }
+    top = {"pythonClassName": f"{core}features_dict.FeaturesDict"}
+    info = {"name": "imagenet2012", "version": "5.1.0", "fileFormat": "array_record"}
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": splits}))
+    (folder / "features.json").write_text(
+        json.dumps(top | {"featuresDict": {"features": features}})
+    )
+    (folder / "label.labels.txt").write_text("\n".join(CLASSES))
+    return root

@@ -1,0 +1,76 @@
+"""Image files to arrays on the host: decoded, cropped and resized as ImageNet networks expect."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from train.errors import UserError
+
+# Of the random rectangle: least share of the area, widest ratio of the sides.
+LEAST_AREA, RATIO, ATTEMPTS = 0.08, 4 / 3, 10
+BILINEAR = Image.Resampling.BILINEAR
+
+
+def decode(content: bytes, place: str) -> Image.Image:
+    """The image of a file's bytes in RGB; raises `UserError` naming `place` if it is not whole."""
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return opened.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"{place} is no whole image ({error}).") from error
+
+
+def check_image(content: bytes, place: str) -> None:
+    """Raises `UserError` unless the bytes begin as an image does; the pixels are not decoded."""
+    try:
+        with Image.open(io.BytesIO(content)):
+            pass
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"{place} is no image ({error}).") from error
+
+
+def shrink(content: bytes, size: int, place: str) -> bytes:
+    """The file as it is, or as a JPEG whose shorter side is `size` if that was longer."""
+    image = decode(content, place)
+    if min(image.size) <= size:
+        return content
+    smaller = io.BytesIO()
+    image.resize(_shorter_side(image, size), BILINEAR).save(smaller, "JPEG", quality=95)
+    return smaller.getvalue()
+
+
+def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random rectangle as `size size 3` (Inception's): 8 to 100 % of the area, 3:4 to 4:3."""
+    square = image.crop(_rectangle(*image.size, rng)).resize((size, size), BILINEAR)
+    return np.asarray(square)
+
+
+def centre_crop(image: Image.Image, size: int) -> np.ndarray:
+    """The middle `size size 3` of the image resized to a shorter side of `size` 256/224."""
+    image = image.resize(_shorter_side(image, round(size * 256 / 224)), BILINEAR)
+    left, top = (round((side - size) / 2) for side in image.size)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
+    width, height = image.size
+    shorter = min(width, height)
+    return int(size * width / shorter), int(size * height / shorter)
+
+
+def _rectangle(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom; the largest in the middle where no random one fits."""
+    for _ in range(ATTEMPTS):
+        area = width * height * rng.uniform(LEAST_AREA, 1)
+        ratio = RATIO ** rng.uniform(-1, 1)
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(rng.integers(width - w + 1))
+            top = int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    w = min(width, round(height * RATIO))
+    h = min(height, round(width * RATIO))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

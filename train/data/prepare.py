@@ -1,0 +1,78 @@
+"""Converts a data set once: python -m train.data.prepare imagenet --source DIR --out DIR
+
+usage: python -m train.data.prepare NAME --source DIR --out DIR [--workers N] [--size N]
+
+  NAME         imagenet
+  --source     where the files lie as they were downloaded; nothing there is changed
+  --out        a new folder for the converted data, or one that this command began to fill
+  --workers    processes that read and write at once; default: one for each core
+  --size       make images smaller, to a shorter side of N pixels; default 0: as they are
+  --help       this page
+
+Stopped or killed, the same command goes on with what is missing. On a finished folder it checks
+the hash of every file.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from train.data import imagenet_source
+from train.data.records import Plan, convert
+from train.errors import UserError
+
+# What finds the files of a data set and says how to convert them.
+PLANS: dict[str, Callable[[Path], Plan]] = {"imagenet": imagenet_source.plan}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code 0 for a finished conversion, 2 for a mistake to be mended or after Ctrl-C."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    try:
+        args = _parse(argv[1:])
+        source, out = Path(args.source).absolute(), Path(args.out).absolute()
+        print(f"looking at {source}", file=sys.stderr)
+        plan = PLANS[args.name](source)
+        print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
+        manifest = convert(plan, out, workers=args.workers, size=args.size)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here.", file=sys.stderr)
+        return 2
+    for split in ("train", "test"):
+        shards = [shard for shard in manifest["shards"].values() if shard["split"] == split]
+        images, size = (sum(shard[key] for shard in shards) for key in ("records", "bytes"))
+        print(f"{split}: {images:,} images in {len(shards)} files, {size:,} bytes")
+    print(f"{len(plan.classes):,} classes; {out} is whole.")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help.")
+
+
+def _parse(argv: Sequence[str]) -> Any:
+    parser = _Parser(prog="python -m train.data.prepare", add_help=False, allow_abbrev=False)
+    parser.add_argument("name")
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--size", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.name not in PLANS:
+        raise UserError(f"nothing to prepare for {args.name!r}; there are: {', '.join(PLANS)}.")
+    if args.workers < 1 or args.size < 0:
+        raise UserError("--workers must be at least 1 and --size at least 0.")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

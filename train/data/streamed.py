@@ -1,0 +1,101 @@
+"""Batches of a split that stays on disk, made by worker processes; each a function of its step."""
+
+import functools
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from train.data import resident
+from train.data.dataset import Streamed
+from train.data.workers import serve_parent
+
+Samples = dict[str, Any]  # Columns by name: of a batch, or one sample's values.
+
+
+def training(split: Streamed, seed: int, batch_size: int, epochs: int) -> Any:
+    """The batches of a run by step: a Grain dataset of `image` and `label`.
+
+    The order is that of data on the device. A crop depends on the seed, the epoch and the sample
+    only, so neither workers nor a resumed run change it.
+    """
+    import grain
+
+    return grain.MapDataset.source(_Training(split, seed, batch_size, epochs)).batch(batch_size)
+
+
+def testing(split: Streamed, batch_size: int) -> Any:
+    """The batches of one pass over all samples: `image`, `label` and `weight`, 0 for padding."""
+    import grain
+
+    return grain.MapDataset.source(_Testing(split, batch_size)).batch(batch_size)
+
+
+def read_ahead(
+    batches: Any, first: int, workers: int
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """The batches from `first` on, made in worker processes, a batch in each; they end with it."""
+    import grain
+
+    # No threads beside: what lies ready takes memory, a batch of ImageNet 38 MB.
+    one_at_a_time = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    ahead = batches[first:].to_iter_dataset(one_at_a_time)
+    if workers:
+        # Grain 0.2.18 asks for its flags' values, which only absl's own main function parses.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        ahead = ahead.mp_prefetch(options, worker_init_fn=_begin_worker)
+    with closing(iter(ahead)) as iterator:
+        yield from iterator
+
+
+def _begin_worker(number: int, count: int) -> None:
+    del number, count
+    serve_parent()
+
+
+@dataclass(frozen=True)
+class _Training:
+    split: Streamed
+    seed: int
+    batch_size: int
+    epochs: int
+
+    @property
+    def _an_epoch(self) -> int:
+        return len(self.split) // self.batch_size * self.batch_size
+
+    def __len__(self) -> int:
+        return self.epochs * self._an_epoch
+
+    def __getitem__(self, position: int) -> Samples:
+        epoch, place = divmod(int(position), self._an_epoch)
+        index = int(_order(self.seed, epoch, len(self.split), self.batch_size)[place])
+        # One more than the index: a trailing zero would give the generator of the order.
+        rng = np.random.default_rng((self.seed, epoch, index + 1))
+        image, label = self.split.read(index, rng)
+        return {"image": image, "label": np.int32(label)}
+
+
+@dataclass(frozen=True)
+class _Testing:
+    split: Streamed
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size) * self.batch_size
+
+    def __getitem__(self, position: int) -> Samples:
+        index = int(position) % len(self.split)
+        image, label = self.split.read(index, np.random.default_rng(index))
+        weight = np.float32(position < len(self.split))
+        return {"image": image, "label": np.int32(label), "weight": weight}
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray:
+    return resident.epoch_order(seed, epoch, size, batch_size).ravel()

@@ -1,0 +1,21 @@
+"""Processes that work for another one, and neither outlive it nor stop before it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+
+def serve_parent() -> None:
+    """Called first in a worker: signals are its parent's to answer, and it ends with its parent."""
+    # A terminal and a batch system signal all processes of a program at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # Killed: nobody is left to whom anything could be said.
