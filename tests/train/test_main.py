@@ -155,7 +155,9 @@ def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
     arguments = ("--config", "configs/cifar100.py", HERE)
     folder = tmp_path / "nothing"
     data_dir = f"--config.data.data_dir={folder}"
-    message = refusal(capsys, compiled, tmp_path / "run", *arguments, data_dir)
+    assert run_main(*arguments, data_dir, "--workdir", str(tmp_path / "run")) == 2
+    said, message = capsys.readouterr().err.split("error: ", 1)
+    assert said.startswith("downloading https://") and not (tmp_path / "run").exists()
     for place in ("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"):
         assert f"  {folder / place}: " in message
     assert f"curl -fL --create-dirs -o {folder}/cifar-100-python.tar.gz https://" in message
@@ -180,7 +182,7 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
             "config.neuron.name is 'PTI'; it can be CLIF, GLIF, IF, ILIF, LIF, PIT",
         ),
         ("neuron.name=LIF", "unexpected keyword argument 'levels'"),
-        ("model.name=vgg12", "no network 'vgg12'; did you mean 'vgg11'?"),
+        ("model.name=vgg111", "no network 'vgg111'; did you mean 'vgg11'?"),
         ("loss.name=mse", "config.loss.name is 'mse'; it can be cross_entropy, tet"),
         ("optimizer.name=adam", "config.optimizer.name is 'adam'; it can be adamw, lamb, sgd"),
         ("data.name=sinthetic", "unknown data set 'sinthetic': did you mean 'synthetic'?"),

@@ -25,7 +25,8 @@ def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
 
 
 def doctor(*args):
-    return check.main(["check", *args])
+    # The devices that this process has already.
+    return check.main(["check", *args, "--config.cpu_devices=4"])
 
 
 def test_whole_data_end_in_ready_and_leave_a_sheet(tmp_path, capsys, monkeypatch):
