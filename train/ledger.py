@@ -14,7 +14,7 @@ from typing import Any
 
 from train.errors import UserError
 from train.summary import steps_and_levels
-from train.workdir import write_whole
+from train.workdir import MAY_MOVE, write_whole
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
@@ -56,8 +56,8 @@ def read_run(workdir: Path) -> dict[str, Any]:
         ) from error
     # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
-    for place in ("data_dir", "cache_dir", "workers"):
-        parts["config"]["data"].pop(place, None)
+    for place in MAY_MOVE:
+        parts["config"]["data"].pop(place.removeprefix("data."), None)
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
     return parts | {"epochs": [json.loads(line) for line in epochs]}
@@ -105,13 +105,14 @@ def _mean_sd(values: list[float]) -> str:
 
 
 def _command(arguments: str) -> str:
-    """A run's arguments without where it wrote and which seed it had."""
+    """A run's arguments without its places and its seed."""
+    left_out = ("--workdir=", *(f"--config.{key}=" for key in ("seed", *MAY_MOVE)))
     words = iter(shlex.split(arguments))
     kept: list[str] = []
     for word in words:
         if word == "--workdir":
             next(words)
-        elif not word.startswith(("--workdir=", "--config.seed=")):
+        elif not word.startswith(left_out):
             kept.append(word)
     return shlex.join(kept)
 

@@ -41,7 +41,8 @@ def test_results_page_holds_the_table_of_the_recorded_runs_and_no_other():
 def test_a_run_is_kept_without_its_seed_s_flag_and_its_places(tmp_path):
     kept = run(0, 0.9)
     config = kept["config"] | {"data": {"name": "digits", "data_dir": "/a"}}
-    start = {"arguments": f"--config c.py --config.seed=0 --workdir '{tmp_path} b' --config.lr=1"}
+    places = f"--workdir '{tmp_path} b' --config.data.data_dir=/a"
+    start = {"arguments": f"--config c.py --config.seed=0 {places} --config.lr=1"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "environment.json").write_text(json.dumps([start]))
     (tmp_path / "summary.json").write_text(json.dumps(kept["summary"] | {"workdir": "/a b"}))
