@@ -22,7 +22,7 @@ test-all: $(VENV)/.ready  ## Run all tests
 	$(RUN) -m pytest -m "slow or not slow"
 
 test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
-	$(PEERS)/bin/python -m pytest tests/interop/test_peers_*.py
+	$(PEERS)/bin/python -m pytest tests/*/test_peers_*.py
 
 lint: $(VENV)/.ready  ## Check style and formatting
 	$(RUN) -m ruff check .
