@@ -122,6 +122,18 @@ def test_a_step_changes_every_parameter_and_counts_itself(program, step, order):
     assert after.step == 1 and bits(after.key) == key
 
 
+def test_within_an_epoch_nothing_is_copied_to_the_device_or_back(program, step):
+    state, batches = program.first_state(), program.batches(0)
+    # An epoch begins with its order; the steps after it find all they need where they run.
+    state, _ = step(state, next(batches))
+    with jax.transfer_guard("disallow_explicit"):
+        for _ in range(program.steps_per_epoch - 1):
+            state, _ = step(state, next(batches))
+        with pytest.raises(Exception, match="host-to-device transfer"):
+            jnp.asarray(np.ones(3)) + 1
+    assert state.step == program.steps_per_epoch
+
+
 def test_the_totals_are_the_sums_over_the_steps(program, step, order):
     state, seen = program.first_state(), []
     for _ in range(3):
