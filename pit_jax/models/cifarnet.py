@@ -19,8 +19,8 @@ class CIFARNet(nn.Module):
     3 x 3 convolutions of `widths` channels and `strides`, each with norm and neuron; a linear
     layer to `hidden` features with norm and neuron; then `dropout` and a linear head at every
     step. An image's first current is computed once and enters at every step. Raises ValueError
-    unless `widths` and `strides` are as many, and for an input of another rank, number of steps or
-    channels.
+    when `widths` and `strides` are empty or not of one length, and for an input of another rank,
+    number of steps or channels.
     """
 
     num_classes: int
@@ -35,10 +35,10 @@ class CIFARNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        if len(self.widths) != len(self.strides):
+        if not 0 < len(self.widths) == len(self.strides):
             raise ValueError(
-                f"each convolution has a width and a stride, got {len(self.widths)} widths and "
-                f"{len(self.strides)} strides."
+                "each of one or more convolutions has a width and a stride, got "
+                f"{len(self.widths)} widths and {len(self.strides)} strides."
             )
         super().__post_init__()
 

@@ -116,9 +116,9 @@ class ESpikeFormer(nn.Module):
     `partial(ILIF, decay=0.0, normalise=True)`, with a head neuron that does not normalise. With
     `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
     that of the computation; parameters are float32 (float64 under x64). Raises ValueError when
-    `widths`, `stages` and `strides` are not of one length, when `heads` does not divide the width
-    of a stage that attends, and when the input has another rank, number of steps or channels than
-    the network.
+    `widths`, `stages` and `strides` are empty or not of one length, when `heads` does not divide
+    the width of a stage that attends, and when the input has another rank, number of steps or
+    channels than the network.
     """
 
     num_classes: int
@@ -135,9 +135,9 @@ class ESpikeFormer(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.widths) == len(self.stages) == len(self.strides):
+        if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(
-                "widths, stages and strides have one entry a stage, got "
+                "widths, stages and strides have one entry for each of one or more stages, got "
                 f"{self.widths}, {self.stages} and {self.strides}."
             )
         for width in self.widths[self.conv_stages :]:

@@ -155,8 +155,12 @@ def test_the_norm_passed_in_follows_every_convolution():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"stages": (1, 1)}, r"one entry a stage, got .*\(1, 1\)"),
-        ({"strides": (2, 2, 2, 2)}, r"one entry a stage, got .*\(2, 2, 2, 2\)"),
+        ({"stages": (1, 1)}, r"one entry for each .*, got .*\(1, 1\)"),
+        ({"strides": (2, 2, 2, 2)}, r"one entry for each .*, got .*\(2, 2, 2, 2\)"),
+        (
+            {"widths": (), "stages": (), "strides": ()},
+            r"one or more stages, got \(\), \(\) and \(\)",
+        ),
         ({"heads": 5}, "128 channels cannot be shared equally among heads=5"),
     ],
 )
