@@ -121,16 +121,12 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
     for assignment in args.field:
         name, _, value = assignment.partition("=")
         try:
-            fields[name] = _tuples(json.loads(value))
+            fields[name] = json.loads(value)
         except json.JSONDecodeError as error:
             raise CheckpointError(
                 f"--field takes NAME=JSON, e.g. width=64 or head='\"flatten\"', got {assignment!r}."
             ) from error
     return fields
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _ends(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:
