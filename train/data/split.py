@@ -16,14 +16,15 @@ FOLDER = Path(__file__).parent / "splits"
 def in_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
     """Whether each recording is for testing, by `rule` of `splits/NAME.json`.
 
-    A rule names a half-open range of numbers, or of ranks in the class. Raises `UserError` for an
-    unknown rule, and for one that leaves the training or the test set empty.
+    A rule tests on a half-open range of the numbers in the file names, or of the ranks of these
+    names in their class. Raises `UserError` for an unknown rule, and for one that leaves the
+    training or the test set empty.
     """
     rules = json.loads((FOLDER / f"{name}.json").read_text())
     if rule not in rules:
         raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
     first, end = rules[rule]["test"]
-    place = _ranks(recordings) if rules[rule]["by"].startswith("rank") else _numbers(recordings)
+    place = PLACES[rules[rule]["by"]](recordings)
     test = (place >= first) & (place < end)
     if test.all() or not test.any():
         raise UserError(
@@ -47,3 +48,6 @@ def _ranks(recordings: Sequence[Recording]) -> np.ndarray:
         label: {n: i for i, n in enumerate(sorted(names))} for label, names in classes.items()
     }
     return np.array([places[recording.label][recording.name] for recording in recordings])
+
+
+PLACES = {"number": _numbers, "rank": _ranks}
