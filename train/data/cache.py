@@ -3,17 +3,18 @@
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
+from train.data.workers import cores, pool
 from train.errors import UserError
 
 SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
@@ -65,16 +66,14 @@ def _make_all(
     make: Callable[[range], np.ndarray], shards: list[range], workers: int | None
 ) -> Iterator[tuple[range, np.ndarray]]:
     """Each shard with its array, as they are done."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(shards))
+    workers = min(workers or cores(), len(shards))
     if workers == 1:
-        for shard in track(shards, "samples"):
+        for shard in track(shards, "samples", console=Console(stderr=True)):
             yield shard, make(shard)
         return
-    # Not fork: JAX has threads by now, and their locks would be copied as they are.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = {pool.submit(make, shard): shard for shard in shards}
-        for job in track(as_completed(jobs), "samples", total=len(jobs)):
+    with pool(workers) as processes:
+        jobs = {processes.submit(make, shard): shard for shard in shards}
+        for job in track(as_completed(jobs), "samples", len(jobs), console=Console(stderr=True)):
             yield jobs[job], job.result()
 
 

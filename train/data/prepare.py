@@ -14,7 +14,6 @@ the hash of every file.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, NoReturn
 
 from train.data import imagenet_source
 from train.data.records import Plan, convert
+from train.data.workers import cores
 from train.errors import UserError
 
 # What finds the files of a data set and says how to convert them.
@@ -64,7 +64,7 @@ def _parse(argv: Sequence[str]) -> Any:
     parser.add_argument("name")
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--size", type=int, default=0)
     args = parser.parse_args(argv)
     if args.name not in PLANS:

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from train.data.pictures import check_image, shrink
-from train.data.workers import serve_parent
+from train.data.workers import pool
 from train.errors import UserError
 from train.workdir import write_whole
 
@@ -209,13 +208,13 @@ def _write_all(
         for shard in _bar(shards, "writing"):
             yield shard, *_write(shard, out, size)
         return
-    with _pool(min(workers, len(shards))) as pool:
-        jobs = {pool.submit(_write, shard, out, size): shard for shard in shards}
+    with pool(min(workers, len(shards))) as processes:
+        jobs = {processes.submit(_write, shard, out, size): shard for shard in shards}
         try:
             for job in _bar(as_completed(jobs), "writing", len(jobs)):
                 yield jobs[job], *job.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            processes.shutdown(wait=False, cancel_futures=True)
             raise
 
 
@@ -251,18 +250,12 @@ def _each(function: Any, arguments: list[Any], workers: int, title: str) -> Iter
     if workers <= 1 or len(arguments) <= 1:
         yield from map(function, _bar(arguments, title))
         return
-    with _pool(min(workers, len(arguments))) as pool:
-        yield from _bar(pool.map(function, arguments), title, len(arguments))
+    with pool(min(workers, len(arguments))) as processes:
+        yield from _bar(processes.map(function, arguments), title, len(arguments))
 
 
 def _bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
     return track(items, title, total, console=Console(stderr=True))
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Not fork: libraries have threads by now, and their locks would be copied as they are.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent)
 
 
 def _sha256(file: Path) -> str:

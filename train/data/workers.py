@@ -4,6 +4,22 @@ import multiprocessing
 import os
 import signal
 import threading
+from concurrent.futures import ProcessPoolExecutor
+
+
+def cores() -> int:
+    """How many cores this process may use, where the system tells; else how many there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows.
+        return os.cpu_count() or 1
+
+
+def pool(workers: int) -> ProcessPoolExecutor:
+    """Processes for functions of modules; they end with this one."""
+    # Not fork: libraries have threads by now, and their locks would be copied as they are.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent)
 
 
 def serve_parent() -> None:
