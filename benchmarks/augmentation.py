@@ -12,9 +12,9 @@ from typing import Any
 import jax
 
 from configs.cifar100 import get_config
-from train import build
 from train.data import load, resident
 from train.environment import describe
+from train.preparation import preparation
 
 ROUNDS, BATCH, SHAPE = 50, 128, (32, 32, 3)
 RECIPES: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ def measure(recipe: dict[str, Any]) -> float:
     config.augment = recipe
     dataset = load("synthetic", shape=SHAPE, num_train=BATCH)
     batch = jax.device_put(resident.arrays(dataset.train))
-    prepare = jax.jit(build.preparation(config, dataset))
+    prepare = jax.jit(preparation(config, dataset))
     jax.block_until_ready(prepare(jax.random.key(0), batch))
     times = []
     for number in range(ROUNDS):

@@ -12,14 +12,13 @@ accelerator. Result: none yet.
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
     released = variant == "released"
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.data = {"name": "cifar100", "data_dir": "data"}
     config.augment = {

@@ -11,13 +11,12 @@ that it does not: --config.augment.flip=true --config.augment.rotate=15.
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.neuron, _ = neuron(variant)
     if "decay" in config.neuron:

@@ -8,13 +8,12 @@ seeds 0 to 2; docs/results.md).
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.data = {"name": "digits", "data_dir": "data"}
     config.augment = {"pad": 1, "flip": False}

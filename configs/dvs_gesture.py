@@ -10,13 +10,12 @@ give 1,176 and 288, as its authors' code has them. --config.neuron.levels=1 is t
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.neuron, _ = neuron(variant)
     if "levels" in config.neuron:

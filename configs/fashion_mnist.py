@@ -8,13 +8,12 @@ last epoch, seed 0; docs/results.md). Variants: fashion_mnist.py:lif, :ilif, :re
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.data = {"name": "fashion_mnist", "data_dir": "data"}
     config.augment = {"pad": 2, "flip": True}

@@ -13,13 +13,12 @@ Cost: not measured; the paper used eight GPUs. Result: none yet. The learning ra
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from configs.neurons import neuron
 
 
 def get_config(variant: str = "pit") -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.data = {"name": "imagenet", "data_dir": "data", "size": 224, "workers": 8}
     # The workers crop.

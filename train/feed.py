@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -31,22 +32,27 @@ class Feed(NamedTuple):
 
 
 def make_feed(
-    split: Split | Streamed, *, seed: int, batch_size: int, epochs: int, mesh: Mesh
+    split: Split | Streamed, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:
     """The feed of a run; a last incomplete batch of an epoch is left out."""
     if isinstance(split, Streamed):
-        return _streamed(split, seed, batch_size, epochs, mesh)
-    return _resident(split, seed, batch_size, epochs, mesh)
+        by_step = streamed.training(split, seed, batch_size, epochs, repeats)
+        return _streamed(split, by_step, batch_size, mesh)
+    order = partial(
+        resident.epoch_order, seed, size=len(split), batch_size=batch_size, repeats=repeats
+    )
+    return _resident(split, order, batch_size, epochs, mesh)
 
 
-def _resident(split: Split, seed: int, batch_size: int, epochs: int, mesh: Mesh) -> Feed:
+def _resident(
+    split: Split, epoch_order: Callable[[int], np.ndarray], batch_size: int, epochs: int, mesh: Mesh
+) -> Feed:
     """Each step is fed the order of its epoch and takes its own part of the resident split."""
     everywhere, steps = sharding.replicated(mesh), len(split) // batch_size
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
 
     def order(epoch: int) -> Array:
-        whole = resident.epoch_order(seed, epoch, len(split), batch_size)
-        return jax.device_put(whole, everywhere)
+        return jax.device_put(epoch_order(epoch), everywhere)
 
     def batches(first: int) -> Generator[Array, None, None]:
         begun, done = divmod(first, steps)
@@ -63,10 +69,9 @@ def _resident(split: Split, seed: int, batch_size: int, epochs: int, mesh: Mesh)
     )
 
 
-def _streamed(split: Streamed, seed: int, batch_size: int, epochs: int, mesh: Mesh) -> Feed:
+def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Feed:
     """Each step is fed its own batch, which is on the devices before the one before it begins."""
     divided = sharding.over_batch(mesh)
-    by_step = streamed.training(split, seed, batch_size, epochs)
     image = ((batch_size, *split.shape), split.dtype)
 
     def batches(first: int) -> Generator[Batch, None, None]:

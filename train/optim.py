@@ -1,14 +1,16 @@
 """Optimizers of the paper's recipes, with cosine schedule and optional linear warm-up."""
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 
-def cosine(peak: float, *, steps: int, warmup_steps: int = 0) -> optax.Schedule:
-    """Linear from 0 to `peak` over `warmup_steps`, then a half cosine to 0 at `steps`."""
+def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
+    """Linear from 0 to `peak` over `warmup_steps`, then a half cosine to `end` at `steps`."""
     if warmup_steps == 0:
-        return optax.cosine_decay_schedule(peak, steps)
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, steps)
+        return optax.cosine_decay_schedule(peak, steps, alpha=end / peak)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, steps, end)
 
 
 def kernels_only(params: optax.Params) -> optax.Params:
@@ -32,10 +34,32 @@ def adamw(
 
 
 def lamb(
-    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+    schedule: optax.Schedule,
+    *,
+    momentum: float,
+    weight_decay: float,
+    trust_clip: bool = False,
+    max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-    """LAMB: AdamW with a trust ratio per layer, for large batches."""
-    return optax.lamb(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
+    """LAMB (You et al. 2020) as in timm: AdamW whose steps are as long as each kernel is.
+
+    The whole gradient is cut to `max_norm` before; what is not decayed keeps AdamW's step. With
+    `trust_clip` no step becomes longer than AdamW's.
+    """
+
+    def trust(update: Array, kernel: Array) -> Array:
+        length, own = jnp.linalg.norm(update), jnp.linalg.norm(kernel)
+        ratio = jnp.where((length > 0) & (own > 0), own / jnp.where(length > 0, length, 1), 1)
+        return update * (jnp.minimum(ratio, 1) if trust_clip else ratio)
+
+    adapt = optax.stateless(lambda updates, params: jax.tree.map(trust, updates, params))
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.scale_by_adam(b1=momentum, eps=1e-6),
+        optax.add_decayed_weights(weight_decay, mask=kernels_only),
+        optax.masked(adapt, kernels_only),
+        optax.scale_by_learning_rate(schedule),
+    )
 
 
 OPTIMIZERS = {"sgd": sgd, "adamw": adamw, "lamb": lamb}

@@ -9,11 +9,13 @@ from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
-from train import build, sharding
+from train import build, pretrained, sharding
 from train.data import Dataset
 from train.errors import UserError
 from train.evaluation import Evaluation, make_evaluate
 from train.feed import make_feed
+from train.limits import check_values
+from train.preparation import normalization, preparation
 from train.state import Metrics, TrainState, create_state
 from train.step import Batch, make_eval_step, make_train_step, step_keys
 
@@ -42,7 +44,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
-    build.check_values(config)
+    check_values(config)
     size, batch_size = len(dataset.train), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
@@ -52,10 +54,15 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     model = build.network(config, dataset)
     loss = build.loss(config)
     optimizer = build.optimizer(config, steps_per_epoch)
-    prepare = build.preparation(config, dataset)
-    normalize = build.normalization(dataset)
+    prepare = preparation(config, dataset)
+    normalize = normalization(dataset)
     feed = make_feed(
-        dataset.train, seed=config.seed, batch_size=batch_size, epochs=config.epochs, mesh=mesh
+        dataset.train,
+        seed=config.seed,
+        batch_size=batch_size,
+        epochs=config.epochs,
+        repeats=config.augment.get("repeats", 1),
+        mesh=mesh,
     )
     train_step = make_train_step(model, optimizer, loss, prepare)
 
@@ -63,30 +70,31 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=quick)
-    def first_state(columns: Batch, fed: Any, key: Key[Array, ""]) -> TrainState:
+    def first_state(columns: Batch, fed: Any, key: Key[Array, ""], given: Any) -> TrainState:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)
         images, _ = prepare(augment_key, feed.pick(columns, fed, 0))
-        return create_state(model, optimizer, init_key, key, images)
+        return create_state(model, optimizer, init_key, key, images, given)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
         return train_step(state, feed.pick(columns, fed, state.step))
 
     key = jax.device_put(jax.random.key(config.seed), everywhere)
-    abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key), everywhere)
+    image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
+    images = jax.eval_shape(normalize, image)
+    given = jax.device_put(pretrained.read(config.pretrained, model, images), everywhere)
+    abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
     def compile_step() -> Step:
         compiled = step.lower(abstract, feed.columns, feed.like).compile()
         return lambda state, fed: compiled(state, feed.columns, fed)
 
-    image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
-    images = jax.eval_shape(normalize, image)
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=steps_per_epoch,
         abstract_state=abstract,
-        first_state=lambda: first_state(feed.columns, feed.first(), key),
+        first_state=lambda: first_state(feed.columns, feed.first(), key, given),
         compile_step=compile_step,
         batches=feed.batches,
         evaluate=make_evaluate(

@@ -1,5 +1,7 @@
 """Everything that a run carries from step to step."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
+
+from pit_jax.interop import completed
 
 Metrics = dict[str, Array]
 
@@ -32,9 +36,18 @@ def create_state(
     init_key: Key[Array, ""],
     key: Key[Array, ""],
     images: Float[Array, "B ..."],
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainState:
-    """The state before the first step; `images` is the first training batch, which PIT reads."""
-    variables = model.init({"params": init_key, "dropout": init_key}, images, train=True)
+    """The state before the first step; `images` is the first training batch, which PIT reads.
+
+    `given` are variables that the network starts from; it makes the others behind them.
+    """
+    rngs = {"params": init_key, "dropout": init_key}
+    variables: Mapping[str, Any]
+    if given:
+        variables = completed(model, given, images, rngs)
+    else:
+        variables = model.init(rngs, images, train=True)
     # Flax starts running statistics in float32 even under x64, and updates them in float64.
     stats = jax.tree.map(lambda x: x.astype(float), variables.get("batch_stats", {}))
     return TrainState(

@@ -4,10 +4,20 @@ Nothing here imports torch or runs what a file holds. `python -m pit_jax.interop
 same from the command line.
 """
 
-from pit_jax.interop.convert import convert, find_layout
+from pit_jax.interop.convert import completed, convert, find_layout, of_neuron
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
 from pit_jax.interop.store import read, write
 
-__all__ = ["LAYOUTS", "CheckpointError", "convert", "find_layout", "load", "read", "write"]
+__all__ = [
+    "LAYOUTS",
+    "CheckpointError",
+    "completed",
+    "convert",
+    "find_layout",
+    "load",
+    "of_neuron",
+    "read",
+    "write",
+]

@@ -52,7 +52,7 @@ def convert(
         raise CheckpointError(f"there is no layout {name!r}; known: {', '.join(LAYOUTS)}.")
     leaves = _leaves(model, sample)
     _check_skip(skip, leaves)
-    start = {path for path in leaves if _skipped(path, skip) or _of_neuron(path, leaves)}
+    start = {path for path in leaves if _skipped(path, skip) or of_neuron(path, leaves)}
     values, report = _matched(state_dict, LAYOUTS[name], leaves, start)
     if report:
         raise CheckpointError(
@@ -64,6 +64,24 @@ def convert(
     if start:
         values |= _started(model, values, start, sample, key)
     return unflatten_dict(values)
+
+
+def completed(
+    model: nn.Module, given: Mapping[str, Any], images: Array, rngs: dict[str, Array]
+) -> dict[str, Any]:
+    """The variables of `model`: those `given`, and what they lack as in `model.init`.
+
+    Scales of PIT read `images`, a first training batch, behind the given weights.
+    """
+    _, made = model.apply(given, images, train=True, rngs=rngs, mutable=["params", "batch_stats"])
+    return unflatten_dict(flatten_dict(made) | flatten_dict(given))
+
+
+def of_neuron(path: Path, leaves: Collection[Path]) -> bool:
+    """Whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
+    collection, *layer, _ = path
+    siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
+    return collection == "params" and not any(sibling in leaves for sibling in siblings)
 
 
 def find_layout(state_dict: Mapping[str, Any]) -> str:
@@ -114,12 +132,6 @@ def _check_skip(skip: Sequence[str], leaves: Shapes) -> None:
             raise CheckpointError(
                 f"the network has no layer {name!r} to skip; it has {', '.join(layers)}."
             )
-
-
-def _of_neuron(path: Path, leaves: Collection[Path]) -> bool:
-    collection, *layer, _ = path
-    siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
-    return collection == "params" and not any(sibling in leaves for sibling in siblings)
 
 
 def _matched(
@@ -208,7 +220,7 @@ def _started(
             "start, or for neurons without parameters choose another neuron, such as LIF."
         )
     if isinstance(sample, jax.ShapeDtypeStruct):
-        if any(_of_neuron(path, {*values, *start}) for path in start):
+        if any(of_neuron(path, {*values, *start}) for path in start):
             raise CheckpointError(
                 f"neurons read their start ({names}, ...) from a first training batch; give it as "
                 "sample instead of its shape."
@@ -219,9 +231,7 @@ def _started(
     def first_batch(values: dict[Path, Array], sample: Array) -> dict[Path, Array]:
         params, dropout = jax.random.split(key)
         rngs = {"params": params, "dropout": dropout}
-        _, new = model.apply(
-            unflatten_dict(values), sample, train=True, rngs=rngs, mutable=["params", "batch_stats"]
-        )
-        return {path: leaf for path, leaf in flatten_dict(new).items() if path in start}
+        whole = flatten_dict(completed(model, unflatten_dict(values), sample, rngs))
+        return {path: leaf for path, leaf in whole.items() if path in start}
 
     return first_batch(values, sample)

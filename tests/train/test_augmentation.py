@@ -14,10 +14,10 @@ from configs import cifar100
 from tests.helpers import jit_once
 from tests.train.helpers import mesh_of, program_on
 from tests.train.tiny import get_config
-from train import build
 from train.data import Dataset, Split
 from train.errors import UserError
 from train.losses import cross_entropy
+from train.preparation import preparation
 from train.state import create_state
 from train.step import make_train_step, step_keys
 
@@ -41,7 +41,7 @@ def with_augment(**augment) -> ConfigDict:
 
 
 def prepared(key, **augment) -> tuple[np.ndarray, np.ndarray]:
-    prepare = jit_once(build.preparation(with_augment(**augment), DATASET))
+    prepare = jit_once(preparation(with_augment(**augment), DATASET))
     return tuple(np.asarray(each) for each in prepare(key, BATCH))
 
 
@@ -49,7 +49,7 @@ def compiled_on(devices: int, key: jax.Array, recipe: dict) -> tuple[str, list[n
     mesh = mesh_of(devices)
     batch = jax.device_put(BATCH, NamedSharding(mesh, PartitionSpec("data")))
     key = jax.device_put(key, NamedSharding(mesh, PartitionSpec()))
-    prepare = jit_once(build.preparation(with_augment(**recipe), DATASET))
+    prepare = jit_once(preparation(with_augment(**recipe), DATASET))
     compiled = prepare.lower(key, batch).compile()
     return compiled.as_text(), [np.asarray(each) for each in compiled(key, batch)]
 
@@ -100,12 +100,12 @@ def test_event_frames_are_mirrored_rolled_and_turned_as_counts(key):
     split = Split(counts, SPLIT.labels)
     dataset = Dataset("events", split, split, 10)
     for augment in ({"flip": True}, {"roll": 2}, {"rotate": 15}):
-        prepare = jit_once(build.preparation(with_augment(pad=0, **augment), dataset))
+        prepare = jit_once(preparation(with_augment(pad=0, **augment), dataset))
         frames, _ = prepare(key, {"image": counts, "label": split.labels})
         assert frames.shape == counts.shape and frames.dtype == np.float32
         assert (frames != counts).any() and set(np.unique(frames)) <= set(range(9))
     with pytest.raises(UserError, match="config.augment.policy is for images only"):
-        build.preparation(with_augment(policy={"name": "rand"}), dataset)
+        preparation(with_augment(policy={"name": "rand"}), dataset)
 
 
 def test_mixed_labels_are_shares_of_the_classes(key):
@@ -127,7 +127,7 @@ class Linear(nn.Module):
 def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key):
     model, optimizer = Linear(), optax.sgd(0.1)
     mixed = with_augment(mix={"name": "mixup", "alpha": 1.0})
-    prepare = build.preparation(mixed, DATASET)
+    prepare = preparation(mixed, DATASET)
     train_step = make_train_step(model, optimizer, cross_entropy, prepare)
     images, labels = jit_once(prepare)(step_keys(key, 0)[0], BATCH)
     create = jit_once(partial(create_state, model, optimizer))
@@ -148,7 +148,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
     [
         ({"flop": True}, "config.augment has no key 'flop'; it has pad, flip, policy, cutout"),
         ({"roll": 5}, "config.augment.roll is for frames only"),
-        ({"policy": {"name": "auto"}}, "policy.name is 'auto'; it can be autoaugment, rand, triv"),
+        ({"policy": {"name": "auto"}}, "policy.name is 'auto'; it can be autoaugment, rand, rand"),
         ({"policy": {"name": "rand", "ops": 2}}, "augment.policy: rand_augment got an unexpected"),
         ({"policy": {"name": "rand", "magnitude": 31}}, "magnitude must be at most 30, got 31"),
         ({"policy": {"name": "rand", "num_ops": 0}}, "num_ops must be at least 1, got 0"),
@@ -160,6 +160,8 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"erase": {"p": 0.1}}, "config.augment.erase: random_erasing missing a required argument"),
         ({"mix": {"name": "mixup", "alpha": 0.0}}, "augment.mix.alpha must be more than 0, got 0"),
         ({"mix": {"name": "mixup"}}, "config.augment.mix: mixup missing a required argument"),
+        ({"smoothing": 1.5}, "config.augment.smoothing must be at most 1, got 1.5"),
+        ({"repeats": 0}, "config.augment.repeats must be at least 1, got 0"),
         ({"mix": {"name": "remix"}}, "mix.name is 'remix'; it can be cutmix, mixup, mixup_or_cut"),
     ],
 )
@@ -174,4 +176,21 @@ def test_a_policy_is_refused_for_data_without_one_or_three_channels():
     split = Split(IMAGES[..., :2], SPLIT.labels)
     dataset = Dataset("events", split, split, 10, (MEAN,) * 2, (STD,) * 2)
     with pytest.raises(UserError, match="needs 1 or 3 channels; the data have 2"):
-        build.preparation(with_augment(policy={"name": "rand"}), dataset)
+        preparation(with_augment(policy={"name": "rand"}), dataset)
+
+
+def test_smoothing_gives_every_class_a_share_of_each_label(key):
+    _, labels = prepared(key, smoothing=0.1)
+    np.testing.assert_allclose(labels, 0.9 * np.eye(10)[SPLIT.labels] + 0.01, rtol=1e-6)
+    _, mixed = prepared(key, smoothing=0.1, mix={"name": "mixup", "alpha": 1.0})
+    assert mixed.min() == pytest.approx(0.01)
+    np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_policy_fills_with_black_or_with_the_mean_of_the_data(key):
+    policy = {"name": "rand", "num_ops": 4, "magnitude": 30}
+    mean = np.float32((round(255 * MEAN) / 255 - MEAN) / STD)
+    for fill, level in (("black", -MEAN / STD), ("mean", mean)):
+        images, _ = prepared(key, policy={**policy, "fill": fill})
+        filled = np.isclose(images, level, atol=1e-6).mean()
+        assert (filled > 0.1) == (fill == "black" or filled > 0.02)

@@ -13,6 +13,7 @@ from tests.train.helpers import ROOT
 from train import build
 from train.cli import parse
 from train.data import DATASETS, Dataset, Split
+from train.preparation import augmentation
 
 STEMS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 CONFIGS = [s for s in STEMS if hasattr(importlib.import_module(f"configs.{s}"), "get_config")]
@@ -62,7 +63,7 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     assert config.data.name in DATASETS
     dataset = blank(config.data.name, 2)
     model = build.network(config, dataset)
-    augment = build.augmentation(config, dataset)
+    augment = augmentation(config, dataset)
     optimizer = build.optimizer(config, steps_per_epoch=10)
     images = jax.eval_shape(augment, jax.random.key(0), dataset.train.images)
     assert images.shape == dataset.train.images.shape

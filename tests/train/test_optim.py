@@ -125,6 +125,53 @@ def test_sgd_is_pytorchs_the_decay_joins_the_gradient_before_the_momentum(x64):
         np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-12)
 
 
+def test_the_rate_ends_where_it_is_told():
+    for warmup_steps in (0, 4):
+        rate = cosine(PEAK, steps=12, warmup_steps=warmup_steps, end=0.01)
+        assert rate(12) == pytest.approx(0.01) and rate(20) == pytest.approx(0.01)
+        middle = (12 + warmup_steps) / 2
+        assert rate(middle) == pytest.approx((PEAK + 0.01) / 2)
+
+
+@pytest.mark.parametrize("trust_clip", [False, True])
+def test_lamb_is_timms(trust_clip, x64):
+    """Clipped as a whole, Adam's step, decay, and for kernels a length in units of their own."""
+    momentum, second, decay, eps = 0.9, 0.999, 0.3, 1e-6
+    optimizer = lamb(
+        optax.constant_schedule(PEAK),
+        momentum=momentum,
+        weight_decay=decay,
+        trust_clip=trust_clip,
+    )
+    rng = np.random.default_rng(0)
+    values = {
+        "small": {"kernel": 0.01 * rng.normal(size=(3, 2))},
+        "large": {"kernel": 40.0 * np.ones(4)},
+    }
+    values["norm"] = {"bias": rng.normal(size=3)}
+    params = jax.tree.map(jnp.asarray, values)
+    state = optimizer.init(params)
+    moments = jax.tree.map(lambda value: (0 * value, 0 * value), values)
+    for step in range(1, 4):
+        grads = jax.tree.map(lambda value: step * rng.normal(size=value.shape), values)
+        norm = np.sqrt(sum((grad**2).sum() for grad in jax.tree.leaves(grads)))
+        updates, state = optimizer.update(jax.tree.map(jnp.asarray, grads), state, params)
+        params = optax.apply_updates(params, updates)
+        for layer, leaf in (("small", "kernel"), ("large", "kernel"), ("norm", "bias")):
+            value, grad = values[layer][leaf], grads[layer][leaf] / max(norm, 1)
+            m, v = moments[layer][leaf]
+            m, v = momentum * m + (1 - momentum) * grad, second * v + (1 - second) * grad**2
+            moments[layer][leaf] = (m, v)
+            move = m / (1 - momentum**step) / (np.sqrt(v / (1 - second**step)) + eps)
+            if leaf == "kernel":
+                move = move + decay * value
+                trust = np.linalg.norm(value) / np.linalg.norm(move)
+                assert (trust < 1) == (layer == "small")
+                move = move * (min(trust, 1) if trust_clip else trust)
+            values[layer][leaf] = value - PEAK * move
+            np.testing.assert_allclose(params[layer][leaf], values[layer][leaf], rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_another_optimizer_needs_no_other_change_of_a_config(name):
     config = get_config()

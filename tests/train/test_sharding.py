@@ -15,6 +15,7 @@ from tests.train.hlo import convolutions, convolutions_in_loops, loops
 from tests.train.tiny import get_config
 from train import build, data
 from train.errors import UserError
+from train.preparation import normalization
 from train.sharding import data_mesh, replicated
 from train.state import TrainState
 
@@ -106,7 +107,7 @@ def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, ca
     config = eight_wide()
     dataset = data.load(**config.data)
     model = build.network(config, dataset)
-    images = build.normalization(dataset)(dataset.test.images)
+    images = normalization(dataset)(dataset.test.images)
 
     @jax.jit
     def counts(params: Any, stats: Any) -> list[jax.Array]:

@@ -22,6 +22,7 @@ from train import build, data
 from train.data import resident
 from train.errors import UserError
 from train.loop import train
+from train.preparation import augmentation, normalization
 from train.program import Program, Step
 from train.state import TrainState
 from train.step import correct, step_keys
@@ -79,7 +80,7 @@ def test_padding_the_last_test_batch_biases_nothing(program, trained):
     dataset = data.load(**config.data)
     variables = on_one_device(trained)
     logits, probes = build.network(config, dataset).apply(
-        variables, build.normalization(dataset)(dataset.test.images), mutable=["intermediates"]
+        variables, normalization(dataset)(dataset.test.images), mutable=["intermediates"]
     )
     logits, labels = np.asarray(logits, np.float64), dataset.test.labels
     each = losses(logits, labels)
@@ -155,7 +156,7 @@ def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
             ran.append("/".join(context.module.path))
         return call(*args, **kwargs)
 
-    images = build.normalization(dataset)(dataset.test.images[:1])
+    images = normalization(dataset)(dataset.test.images[:1])
     with nn.intercept_methods(note):
         model = build.network(config, dataset)
         jax.eval_shape(model.init, jax.random.key(0), images)
@@ -188,7 +189,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
 
     order = resident.epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
     first, second = (dataset.train.images[index] for index in order[:2])
-    augment = build.augmentation(config, dataset)
+    augment = augmentation(config, dataset)
     logits, scales = seen(augment(augment_key, first))
     begun = by_layer(start["params"], "a")
     assert scales.keys() == begun.keys() == set(program.neuron_layers)
@@ -200,7 +201,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     assert float(metrics["loss"]) == pytest.approx(losses(logits, labels).mean(), abs=1e-9)
 
     # Neither another batch nor the same one without its augmentation would do.
-    for images in (augment(augment_key, second), build.normalization(dataset)(first)):
+    for images in (augment(augment_key, second), normalization(dataset)(first)):
         other = seen(images)[1]
         assert all(abs(begun[name] - other[name]).max() > 1e-3 for name in begun)
 

@@ -28,6 +28,7 @@ from train import build, data, feed
 from train.data import imagenet_source, streamed
 from train.data.records import convert
 from train.loop import train
+from train.preparation import normalization
 from train.program import Program, make_program
 
 pytest.importorskip("grain")
@@ -94,7 +95,7 @@ def test_testing_counts_every_image_once_and_no_padding(config, program):
     images, labels = zip(*(dataset.test.read(i, None) for i in range(5)), strict=True)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     variables = jax.tree.map(lambda x: jax.numpy.asarray(np.array(x)), variables)
-    floats = build.normalization(dataset)(np.stack(images))
+    floats = normalization(dataset)(np.stack(images))
     logits = build.network(config, dataset).apply(variables, floats)
     logits = np.asarray(logits, np.float64).mean(axis=1)
     each = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(5), labels]

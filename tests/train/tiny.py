@@ -5,13 +5,13 @@ Two epochs of three steps. It is a config file: `--config tests/train/tiny.py` w
 
 from ml_collections import ConfigDict
 
+from configs.base import base
+
 STEPS_PER_EPOCH, EPOCHS = 3, 2
 
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.cpu_devices = 1
+    config = base()
 
     config.data = {"name": "synthetic", "data_dir": "data", "num_train": 100, "num_test": 40}
     config.augment = {"pad": 1, "flip": True}

@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from train import build, cli, data
+from train import cli, data
 from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, n_mnist, sheet
 from train.data.dataset import Streamed
 from train.data.download import md5
 from train.data.resident import epoch_order
 from train.errors import UserError
+from train.preparation import augmentation
 from train.program import make_program
 
 # The hashes of archives by their names, and how many samples train and test.
@@ -203,7 +204,7 @@ def draw(config: ConfigDict, dataset: Dataset) -> Any:
     most = MOST_SAMPLES["images" if images else "frames"]
     labels, first = np.unique(dataset.train.labels, return_index=True)
     chosen = dataset.train.images[first[:most]]
-    augment = jax.jit(build.augmentation(config, dataset))
+    augment = jax.jit(augmentation(config, dataset))
     draws = [np.asarray(augment(jax.random.key(seed), chosen)) for seed in range(3)]
     title = f"{config.data.name}, as config.augment = {config.augment.to_dict()} changes it"
     named = [int(label) for label in labels[:most]]
@@ -235,7 +236,7 @@ def speed(config: ConfigDict, dataset: Dataset) -> str:
 
 def _preparation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
     """What a step does before the network: its batch is picked and augmented."""
-    augment = build.augmentation(config, dataset)
+    augment = augmentation(config, dataset)
     images = jax.device_put(dataset.train.images)
     order = epoch_order(config.seed, 0, len(images), config.batch_size)
     if not len(order):

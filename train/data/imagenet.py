@@ -1,13 +1,14 @@
 """ImageNet-1k, converted by train.data.prepare: JPEGs that workers decode and crop."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from train.data.dataset import DataNotFound, Dataset, Streamed
-from train.data.pictures import centre_crop, decode, random_crop
+from train.data.pictures import RESAMPLING, centre_crop, decode, random_crop
 from train.data.records import MANIFEST, Records, read_manifest
 from train.errors import UserError
 
@@ -16,18 +17,33 @@ HOW = "python -m train.data.prepare imagenet --source DIR --out {out}"
 
 
 def imagenet(
-    data_dir: str | os.PathLike[str] = "data", *, size: int = 224, workers: int = 0
+    data_dir: str | os.PathLike[str] = "data",
+    *,
+    size: int = 224,
+    workers: int = 0,
+    least_area: float = 0.08,
+    resize: int = 0,
+    resample: str = "bilinear",
 ) -> Dataset:
     """Images `size size 3`: random crops for training, the middle of each for testing.
 
-    `workers` processes read ahead; 0 reads in this one. Raises `DataNotFound` if nothing was
-    converted yet, `UserError` if files are not those of the manifest.
+    A crop has `least_area` to all of its image's area; the middle is that of the image resized to a
+    shorter side of `resize`, `size` 256/224 if it is 0. `workers` processes read ahead; 0 reads in
+    this one. Raises `DataNotFound` if nothing was converted yet, `UserError` if files are not those
+    of the manifest and for values that cannot be.
     """
     if size < 1 or workers < 0:
         raise UserError(
             "config.data.size must be at least 1 and config.data.workers at least 0, "
             f"got {size} and {workers}."
         )
+    if not 0 < least_area <= 1 or resample not in RESAMPLING or 0 < resize < size or resize < 0:
+        raise UserError(
+            "config.data.least_area must be more than 0 and at most 1, resize 0 or at least size, "
+            f"resample {' or '.join(RESAMPLING)}, got {least_area}, {resize} and {resample!r}."
+        )
+    crop = partial(random_crop, least_area=least_area, resample=resample)
+    middle = partial(centre_crop, resize=resize or round(size * 256 / 224), resample=resample)
     root = Path(data_dir).absolute()
     folder = next((p for p in (root / "imagenet", root) if (p / MANIFEST).is_file()), None)
     if folder is None:
@@ -35,23 +51,31 @@ def imagenet(
         raise DataNotFound("imagenet", places, HOW.format(out=root / "imagenet"))
     manifest = read_manifest(folder)
     splits = []
-    for name, read in (("train", _random), ("test", _centre)):
+    for name, sample, cut in (("train", _random, crop), ("test", _centre, middle)):
         records = Records(folder, manifest, name)
-        sample = partial(read, records, size)
-        splits.append(Streamed(len(records), (size, size, 3), sample, workers))
+        read = partial(sample, records, cut, size)
+        splits.append(Streamed(len(records), (size, size, 3), read, workers))
     return Dataset("imagenet", splits[0], splits[1], len(manifest["classes"]), MEAN, STD)
 
 
 def _random(
-    records: Records, size: int, index: int, rng: np.random.Generator
+    records: Records,
+    crop: Callable[..., np.ndarray],
+    size: int,
+    index: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, int]:
     place, label, content = records[index]
-    return random_crop(decode(content, place), size, rng), label
+    return crop(decode(content, place), size, rng), label
 
 
 def _centre(
-    records: Records, size: int, index: int, rng: np.random.Generator
+    records: Records,
+    crop: Callable[..., np.ndarray],
+    size: int,
+    index: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, int]:
     del rng
     place, label, content = records[index]
-    return centre_crop(decode(content, place), size), label
+    return crop(decode(content, place), size), label

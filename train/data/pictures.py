@@ -8,9 +8,9 @@ from PIL import Image, UnidentifiedImageError
 
 from train.errors import UserError
 
-# Of the random rectangle: least share of the area, widest ratio of the sides.
-LEAST_AREA, RATIO, ATTEMPTS = 0.08, 4 / 3, 10
+RATIO, ATTEMPTS = 4 / 3, 10  # Of the random rectangle: the widest ratio of its sides.
 BILINEAR = Image.Resampling.BILINEAR
+RESAMPLING = {"bilinear": BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def decode(content: bytes, place: str) -> Image.Image:
@@ -41,15 +41,24 @@ def shrink(content: bytes, size: int, place: str) -> bytes:
     return smaller.getvalue()
 
 
-def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random rectangle as `size size 3` (Inception's): 8 to 100 % of the area, 3:4 to 4:3."""
-    square = image.crop(_rectangle(*image.size, rng)).resize((size, size), BILINEAR)
-    return np.asarray(square)
+def random_crop(
+    image: Image.Image,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    least_area: float = 0.08,
+    resample: str = "bilinear",
+) -> np.ndarray:
+    """A random rectangle as `size size 3` (Inception's): `least_area` to 1, sides 3:4 to 4:3."""
+    box = rectangle(*image.size, least_area, rng)
+    return np.asarray(image.crop(box).resize((size, size), RESAMPLING[resample]))
 
 
-def centre_crop(image: Image.Image, size: int) -> np.ndarray:
-    """The middle `size size 3` of the image resized to a shorter side of `size` 256/224."""
-    image = image.resize(_shorter_side(image, round(size * 256 / 224)), BILINEAR)
+def centre_crop(
+    image: Image.Image, size: int, *, resize: int, resample: str = "bilinear"
+) -> np.ndarray:
+    """The middle `size size 3` of the image resized to a shorter side of `resize`."""
+    image = image.resize(_shorter_side(image, resize), RESAMPLING[resample])
     left, top = (round((side - size) / 2) for side in image.size)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
@@ -60,10 +69,12 @@ def _shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
     return int(size * width / shorter), int(size * height / shorter)
 
 
-def _rectangle(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def rectangle(
+    width: int, height: int, least_area: float, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
     """Left, top, right and bottom; the largest in the middle where no random one fits."""
     for _ in range(ATTEMPTS):
-        area = width * height * rng.uniform(LEAST_AREA, 1)
+        area = width * height * rng.uniform(least_area, 1)
         ratio = RATIO ** rng.uniform(-1, 1)
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -13,14 +13,26 @@ def arrays(split: Split) -> dict[str, np.ndarray]:
     return {"image": split.images, "label": split.labels}
 
 
-def epoch_order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray:
+def epoch_order(seed: int, epoch: int, size: int, batch_size: int, repeats: int = 1) -> np.ndarray:
     """Which samples each step of `epoch` sees, `[steps, batch]`; an incomplete batch is left out.
 
-    A function of its arguments alone, so a resumed run needs no position in the data.
+    A function of its arguments alone, so a resumed run needs no position in the data. With
+    `repeats` a step sees each of its samples so many times, and the epoch fewer samples (repeated
+    augmentation, Hoffer et al. 2020).
     """
     order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+    return order[copies(size, batch_size, repeats) // repeats]
+
+
+def copies(size: int, batch_size: int, repeats: int) -> np.ndarray:
+    """Places `[steps, batch]` in the list that has each sample of the order `repeats` times.
+
+    Those of one sample are consecutive there and far apart in their batch, so that a mix with a
+    neighbour meets another sample.
+    """
     steps = size // batch_size
-    return order[: steps * batch_size].reshape(steps, batch_size)
+    apart = np.argsort(np.arange(batch_size) % repeats, kind="stable")
+    return np.arange(steps * batch_size).reshape(steps, batch_size)[:, apart]
 
 
 def whole_order(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

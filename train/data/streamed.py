@@ -16,15 +16,16 @@ from train.data.workers import serve_parent
 Samples = dict[str, Any]  # Columns by name: of a batch, or one sample's values.
 
 
-def training(split: Streamed, seed: int, batch_size: int, epochs: int) -> Any:
+def training(split: Streamed, seed: int, batch_size: int, epochs: int, repeats: int = 1) -> Any:
     """The batches of a run by step: a Grain dataset of `image` and `label`.
 
-    The order is that of data on the device. A crop depends on the seed, the epoch and the sample
-    only, so neither workers nor a resumed run change it.
+    The order is that of data on the device. A crop depends on the seed, the epoch, the sample and
+    which of its `repeats` it is only, so neither workers nor a resumed run change it.
     """
     import grain
 
-    return grain.MapDataset.source(_Training(split, seed, batch_size, epochs)).batch(batch_size)
+    samples = _Training(split, seed, batch_size, epochs, repeats)
+    return grain.MapDataset.source(samples).batch(batch_size)
 
 
 def testing(split: Streamed, batch_size: int) -> Any:
@@ -64,6 +65,7 @@ class _Training:
     seed: int
     batch_size: int
     epochs: int
+    repeats: int
 
     @property
     def _an_epoch(self) -> int:
@@ -74,9 +76,11 @@ class _Training:
 
     def __getitem__(self, position: int) -> Samples:
         epoch, place = divmod(int(position), self._an_epoch)
-        index = int(_order(self.seed, epoch, len(self.split), self.batch_size)[place])
-        # One more than the index: a trailing zero would give the generator of the order.
-        rng = np.random.default_rng((self.seed, epoch, index + 1))
+        sizes = len(self.split), self.batch_size, self.repeats
+        index = int(_order(self.seed, epoch, *sizes)[place])
+        copy = int(_copies(*sizes)[place]) % self.repeats
+        # One more than the index: trailing zeros would give the generator of the order.
+        rng = np.random.default_rng((self.seed, epoch, index + 1, copy))
         image, label = self.split.read(index, rng)
         return {"image": image, "label": np.int32(label)}
 
@@ -97,5 +101,10 @@ class _Testing:
 
 
 @functools.lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, size: int, batch_size: int) -> np.ndarray:
-    return resident.epoch_order(seed, epoch, size, batch_size).ravel()
+def _order(seed: int, epoch: int, size: int, batch_size: int, repeats: int) -> np.ndarray:
+    return resident.epoch_order(seed, epoch, size, batch_size, repeats).ravel()
+
+
+@functools.lru_cache(maxsize=1)
+def _copies(size: int, batch_size: int, repeats: int) -> np.ndarray:
+    return resident.copies(size, batch_size, repeats).ravel()

@@ -1,5 +1,7 @@
 """Cutout and Random Erasing: where the holes are, how large and how many."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,3 +103,14 @@ def test_x64_changes_no_draw(key, erase):
     assert (once == 0).any() and (function(key) == once).all()
     with jax.enable_x64(True):
         assert (function(key) == once).all()
+
+
+def test_noise_is_normal_and_only_in_the_rectangle(key):
+    images = np.full((400, 12, 10, 3), 7, np.float32)
+    erase = jit_once(partial(random_erasing, probability=0.5, fill="noise"))
+    out = np.asarray(erase(key, images))
+    zeros = np.asarray(jit_once(partial(random_erasing, probability=0.5))(key, images))
+    noise = out[zeros == 0]
+    assert (out[zeros != 0] == 7).all()
+    assert abs(noise.mean()) < 3 / np.sqrt(noise.size)
+    assert abs(noise.var() - 1) < 3 * np.sqrt(2 / noise.size)

@@ -71,7 +71,7 @@ def test_the_middle_is_the_middle():
     ramp = np.zeros((256, 512, 3), np.uint8)
     ramp[..., 0] = np.arange(512) // 2
     ramp[..., 1] = np.arange(256)[:, None]
-    middle = centre_crop(Image.fromarray(ramp), 224)
+    middle = centre_crop(Image.fromarray(ramp), 224, resize=256)
     assert middle.shape == (224, 224, 3)
     assert (middle[0, 0, 0], middle[-1, -1, 0]) == (144 // 2, (144 + 223) // 2)
     assert (middle[0, 0, 1], middle[-1, -1, 1]) == (16, 16 + 223)
@@ -79,7 +79,7 @@ def test_the_middle_is_the_middle():
 
 def rectangles(width, height, count=4000):
     rng = np.random.default_rng(0)
-    drawn = [pictures._rectangle(width, height, rng) for _ in range(count)]
+    drawn = [pictures.rectangle(width, height, 0.08, rng) for _ in range(count)]
     left, top, right, bottom = np.array(drawn).T
     assert (left >= 0).all() and (top >= 0).all()
     assert (right <= width).all() and (bottom <= height).all()
@@ -110,7 +110,7 @@ def test_an_image_too_long_for_any_ratio_gives_its_middle():
 
 def test_a_random_crop_is_the_rectangle_resized():
     image = decode(jpeg(3), "")
-    box = pictures._rectangle(*image.size, np.random.default_rng(7))
+    box = pictures.rectangle(*image.size, 0.08, np.random.default_rng(7))
     by_hand = image.crop(box).resize((12, 12), Image.Resampling.BILINEAR)
     assert (random_crop(image, 12, np.random.default_rng(7)) == np.asarray(by_hand)).all()
 

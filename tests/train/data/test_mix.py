@@ -100,3 +100,16 @@ def test_one_key_gives_one_batch_and_x64_the_same_draws(key):
     with jax.enable_x64(True):
         for one, other in zip(once, mixed(), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_batch_is_mixed_with_its_probability():
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    options = OPTIONS["mixup_or_cutmix"] | {"probability": 0.6}
+    mix = jit_once(jax.vmap(lambda key: mixup_or_cutmix(key, IMAGES, LABELS, **options)))
+    images, labels = (np.asarray(each) for each in mix(keys))
+    alone = (labels == LABELS).all(axis=(1, 2))
+    assert (images[alone] == IMAGES).all()
+    # A box that is cut away to nothing leaves a batch as it is, too.
+    always = (many("mixup_or_cutmix")[1] == LABELS).all(axis=(1, 2)).mean()
+    want = 0.4 + 0.6 * always
+    assert abs(alone.mean() - want) < 3 * np.sqrt(2 * want * (1 - want) / DRAWS)

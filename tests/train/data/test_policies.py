@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 
 from tests.helpers import jit_once
-from train.data.augment import POLICIES, auto_augment, rand_augment, trivial_augment_wide
-from train.data.augment.policies import CIFAR_TABLE, narrow_space, wide_space
+from train.data.augment import (
+    POLICIES,
+    auto_augment,
+    rand_augment,
+    rand_augment_increasing,
+    trivial_augment_wide,
+)
+from train.data.augment.policies import CIFAR_TABLE, increasing_space, narrow_space, wide_space
 
 # The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix): the magnitude of an
 # operation that has none is there too.
@@ -152,7 +158,13 @@ def test_rand_augment_has_one_magnitude_and_as_many_operations_as_told():
 
 
 @pytest.mark.parametrize(
-    "name, resample", [("autoaugment", "nearest"), ("trivial", "bilinear"), ("rand", "nearest")]
+    "name, resample",
+    [
+        ("autoaugment", "nearest"),
+        ("trivial", "bilinear"),
+        ("rand", "nearest"),
+        ("rand_increasing", "bilinear"),
+    ],
 )
 def test_one_key_gives_one_batch_with_and_without_x64(key, name, resample):
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
@@ -163,3 +175,45 @@ def test_one_key_gives_one_batch_with_and_without_x64(key, name, resample):
     assert (np.asarray(function(jax.random.key(1))) != once).any()
     with jax.enable_x64(True):
         np.testing.assert_array_equal(function(key), once)
+
+
+def test_timms_magnitudes_grow_with_the_level_for_every_operation():
+    space = increasing_space(24, 32)
+    assert len(space) == 15 and {len(at) for at in space.values()} == {101}
+    at = {name: [float(of[tenths]) for tenths in (0, 50, 100)] for name, of in space.items()}
+    assert at["posterize"] == [4, 2, 0] and at["solarize"] == [256, 128, 0]
+    assert at["solarize_add"] == [0, 55, 110] and at["rotate"] == [0, 15, 30]
+    for name, most in [("color", 0.9), ("sharpness", 0.9), ("shear_x", 0.3), ("slide_x", 14.4)]:
+        np.testing.assert_allclose(at[name], [0, most / 2, most])
+    np.testing.assert_allclose(at["slide_y"], [0, 5.4, 10.8])
+
+
+def test_timms_rand_augment_draws_each_operation_with_its_probability():
+    image = np.full((1, 1, 1), 200, np.uint8)
+    options = {"num_ops": 1, "magnitude": 10, "deviation": 0.0, "probability": 0.6}
+    out = drawn(rand_augment_increasing, image, **options).ravel()
+    # Brightness goes both ways, by a factor of 0.1 or 1.9; a slide of less than half a pixel stays.
+    want = {55: 2, 0: 1, 20: 0.5, 255: 0.5}  # Invert and solarize, posterize, brightness.
+    for level, operations in want.items():
+        assert within_three_sigma((out == level).sum(), 0.6 * operations / 15), level
+    assert set(np.unique(out)) == {*want, 200}
+
+
+def test_timms_magnitudes_are_normal_about_the_given_one(monkeypatch):
+    space = {"solarize_add": increasing_space(1, 1)["solarize_add"]}
+    monkeypatch.setattr("train.data.augment.policies.increasing_space", lambda *_: space)
+    options = {"num_ops": 1, "magnitude": 5, "deviation": 0.5, "probability": 1.0}
+    out = drawn(rand_augment_increasing, np.zeros((1, 1, 1), np.uint8), **options).ravel()
+    level = np.round(5 + 0.5 * np.random.default_rng(0).normal(size=DRAWS), 1).clip(0, 10)
+    by_hand = np.trunc(level / 10 * 110)
+    error = np.hypot(out.std(), by_hand.std()) / np.sqrt(DRAWS)
+    assert abs(out.mean() - by_hand.mean()) < 3 * error
+    assert out.std() == pytest.approx(by_hand.std(), rel=0.03)
+
+
+def test_outside_of_the_image_is_the_fill(monkeypatch):
+    only(monkeypatch, ("translate_x", 1.0, 9), ("identity", 1.0, None))
+    image = np.full((1, 8, 3), 255, np.uint8)
+    out = drawn(auto_augment, image, fill=(10, 20, 30))
+    assert (out == [10, 20, 30]).all(axis=-1).sum() == DRAWS * 3
+    assert (out == 255).all(axis=-1).sum() == DRAWS * 5

@@ -9,6 +9,7 @@ from train.data.augment.policies import (
     POLICIES,
     auto_augment,
     rand_augment,
+    rand_augment_increasing,
     trivial_augment_wide,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "normalize",
     "pad_crop",
     "rand_augment",
+    "rand_augment_increasing",
     "random_erasing",
     "roll_frames",
     "rotate_frames",

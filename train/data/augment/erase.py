@@ -29,16 +29,18 @@ def random_erasing(
     images: Num[Array, "B H W C"],
     *,
     probability: float,
+    fill: str = "mean",
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Num[Array, "B H W C"]:
     """A rectangle of zeros in each image with `probability`, after normalisation the mean.
 
     Random Erasing (Zhong et al. 2020) as in torchvision: its area is a share between the two of
-    `scale`, its height over its width between the two of `ratio`, log-uniform.
+    `scale`, its height over its width between the two of `ratio`, log-uniform. With the `fill`
+    "noise" every value in it is drawn from a normal distribution, as in timm's mode "pixel".
     """
     batch, height, width, _ = images.shape
-    chance_key, area_key, ratio_key, row_key, column_key = jax.random.split(key, 5)
+    chance_key, area_key, ratio_key, row_key, column_key, noise_key = jax.random.split(key, 6)
 
     def uniform(key: jax.Array, low: float, high: float) -> Array:
         return jax.random.uniform(key, (batch, TRIES), jnp.float32, low, high)
@@ -55,7 +57,10 @@ def random_erasing(
     tall, wide = (jnp.where(erased, each, 0) for each in (tall, wide))
     top = jax.random.randint(row_key, (batch,), 0, height - tall + 1, dtype=jnp.int32)
     left = jax.random.randint(column_key, (batch,), 0, width - wide + 1, dtype=jnp.int32)
-    return _erase(images, boxes(top, top + tall, left, left + wide, height, width))
+    box = boxes(top, top + tall, left, left + wide, height, width)
+    if fill == "noise":
+        return _erase(images, box, jax.random.normal(noise_key, images.shape, jnp.float32))
+    return _erase(images, box)
 
 
 def boxes(
@@ -68,5 +73,5 @@ def boxes(
     return (top <= row) & (row < bottom) & (left <= column) & (column < right)
 
 
-def _erase(images: Array, mask: Array) -> Array:
-    return jnp.where(mask[..., None], jnp.zeros((), images.dtype), images)
+def _erase(images: Array, mask: Array, fill: Array | float = 0) -> Array:
+    return jnp.where(mask[..., None], jnp.asarray(fill, images.dtype), images)

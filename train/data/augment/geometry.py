@@ -1,10 +1,12 @@
 """Affine transforms in Pillow's fixed-point arithmetic, so that they pick Pillow's very pixels.
 
 A transform is six int32 in 1/65536 pixel: output pixel (x, y) takes the input at column
-m0 x + m1 y + m2 and row m3 x + m4 y + m5. Outside the image is 0: black, as in torchvision.
+m0 x + m1 y + m2 and row m3 x + m4 y + m5. Outside the image is `fill`, a grey level or one for each
+channel: 0 unless given, black, as in torchvision.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int32, Num
 
 ONE = 1 << 16
+Fill = int | Sequence[int]
 
 
 def affine(a: float, b: float, c: float, d: float, e: float, f: float) -> np.ndarray:
@@ -34,17 +37,21 @@ def rotation(degrees: float, height: int, width: int) -> np.ndarray:
     return affine(cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
 
 
-def nearest(images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"]) -> Num[Array, "B H W C"]:
+def nearest(
+    images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"], fill: Fill = 0
+) -> Num[Array, "B H W C"]:
     """Each image through its own transform, by the pixel that each sample falls into."""
     x, y, inside = _samples(images, matrix)
-    return _where(inside, _pixels(images, y >> 16, x >> 16))
+    return _where(inside, _pixels(images, y >> 16, x >> 16), fill)
 
 
-def bilinear(images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"]) -> Num[Array, "B H W C"]:
+def bilinear(
+    images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"], fill: Fill = 0
+) -> Num[Array, "B H W C"]:
     """Each image through its own transform, by the four pixels around each sample.
 
     Integers are rounded down as in Pillow, from weights of 1/65536 where Pillow's are float64: at
-    most one grey level apart, but for samples on the very edge of the image, black or not.
+    most one grey level apart, but for samples on the very edge of the image, inside or not.
     """
     height, width = images.shape[1:3]
     x, y, inside = _samples(images, matrix)
@@ -60,7 +67,7 @@ def bilinear(images: Num[Array, "B H W C"], matrix: Int32[Array, "B 6"]) -> Num[
 
     above = between(pixels(top, left), pixels(top, left + 1), x)
     below = between(pixels(top + 1, left), pixels(top + 1, left + 1), x)
-    return _where(inside, between(above, below, y).astype(images.dtype))
+    return _where(inside, between(above, below, y).astype(images.dtype), fill)
 
 
 RESAMPLERS = {"nearest": nearest, "bilinear": bilinear}
@@ -88,5 +95,6 @@ def _pixels(images: Array, row: Array, column: Array) -> Array:
     return jax.vmap(pick)(images, place)
 
 
-def _where(inside: Array, pixels: Array) -> Array:
-    return jnp.where(inside[..., None], pixels, jnp.zeros((), pixels.dtype))
+def _where(inside: Array, pixels: Array, fill: Fill) -> Array:
+    outside = jnp.broadcast_to(jnp.array(fill, pixels.dtype), pixels.shape[-1:])
+    return jnp.where(inside[..., None], pixels, outside[None, None, None])

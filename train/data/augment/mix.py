@@ -40,15 +40,26 @@ def cutmix(
 
 
 def mixup_or_cutmix(
-    key: jax.Array, images: Images, labels: Labels, *, mixup_alpha: float, cutmix_alpha: float
+    key: jax.Array,
+    images: Images,
+    labels: Labels,
+    *,
+    mixup_alpha: float,
+    cutmix_alpha: float,
+    probability: float = 1.0,
 ) -> tuple[Images, Labels]:
-    """One of the two for each batch, equally likely: what the authors' code does to CIFAR."""
-    choice_key, share_key, box_key = jax.random.split(key, 3)
+    """One of the two for each batch, equally likely: what the authors' code does to CIFAR.
+
+    With a `probability` below 1 a batch may stay as it is, as timm's can.
+    """
+    choice_key, share_key, box_key, any_key = jax.random.split(key, 4)
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0
     alpha = jnp.where(cut, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
     outside, area = _all_but_a_box(box_key, images, share)
     own, share = jnp.where(cut, outside, share), jnp.where(cut, area, share)
+    mixed = jax.random.uniform(any_key, (), jnp.float32) < probability
+    own, share = jnp.where(mixed, own, 1), jnp.where(mixed, share, 1)
     return _mixed(images, labels, own, share)
 
 

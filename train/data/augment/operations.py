@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, UInt8
 
-from train.data.augment.geometry import nearest
+from train.data.augment.geometry import Fill, nearest
 from train.data.augment.settings import DEGENERATES, TABLES, Settings
 
 Images = UInt8[Array, "B H W C"]
@@ -24,9 +24,10 @@ LEVELS = 256
 def apply(
     images: Images,
     settings: Settings,
-    resample: Callable[[Array, Array], Array] = nearest,
+    resample: Callable[[Array, Array, Fill], Array] = nearest,
+    fill: Fill = 0,
 ) -> Images:
-    """Each image through its own setting; `resample` is a function of geometry.py.
+    """Each image through its own setting; `resample` and `fill` are those of geometry.py.
 
     Raises `ValueError` unless the images are uint8 with one channel or three.
     """
@@ -35,9 +36,10 @@ def apply(
             "policies need uint8 images [B, H, W, C] with 1 or 3 channels, got "
             f"{images.dtype} of shape {images.shape}."
         )
-    images = resample(images, settings.matrix)
+    images = resample(images, settings.matrix, fill)
     images = posterize(images, settings.bits)
     images = solarize(images, settings.threshold)
+    images = solarize_add(images, settings.gain)
     images = enhance(images, settings.degenerate, settings.factor)
     return look_up(images, tables(images, settings.table))
 
@@ -50,6 +52,13 @@ def posterize(images: Images, bits: PerImage) -> Images:
 def solarize(images: Images, threshold: PerImage) -> Images:
     """Grey levels inverted from `threshold` on; 0 inverts the image, 256 nothing."""
     return jnp.where(images.astype(jnp.int32) < _beside(threshold), images, 255 - images)
+
+
+def solarize_add(images: Images, gain: PerImage) -> Images:
+    """Grey levels below 128 with `gain` more, at most 255."""
+    levels = images.astype(jnp.int32)
+    gained = jnp.minimum(levels + _beside(gain), 255)
+    return jnp.where(levels < 128, gained, levels).astype(jnp.uint8)
 
 
 def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"]) -> Images:

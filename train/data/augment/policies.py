@@ -1,7 +1,9 @@
 """Learned and random policies: which operations each image of a batch goes through.
 
-Magnitudes, signs and probabilities are torchvision's, whose CIFAR table is that of the paper. Every
-policy is a function `(key, images) -> images` of uint8 images with one channel or three.
+Magnitudes, signs and probabilities are torchvision's, whose CIFAR table is that of the paper, and
+those of `rand_augment_increasing` timm's. Every policy is a function `(key, images) -> images` of
+uint8 images with one channel or three; `resample` is a name of `RESAMPLERS`, `fill` the grey level
+outside.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from train.data.augment.geometry import RESAMPLERS
+from train.data.augment.geometry import RESAMPLERS, Fill
 from train.data.augment.operations import apply
 from train.data.augment.settings import SIGNED, Settings, setting
 
@@ -48,13 +50,16 @@ CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, None)),
 )
 BINS = 31  # How many magnitudes the random policies have.
+TENTHS = 101  # And timm's: 0, 0.1, ... 10.
 SIDES = (1, -1)
 
 
-def auto_augment(key: jax.Array, images: Images, *, resample: str = "nearest") -> Images:
+def auto_augment(
+    key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
+) -> Images:
     """One of the 25 rows of `CIFAR_TABLE` for each image: its two operations, each if drawn.
 
-    AutoAugment (Cubuk et al. 2019); `resample` is a name of `RESAMPLERS`.
+    AutoAugment (Cubuk et al. 2019).
     """
     size = images.shape[1:3]
     space = narrow_space(10, *size)
@@ -73,17 +78,19 @@ def auto_augment(key: jax.Array, images: Images, *, resample: str = "nearest") -
     sign = _integers(sign_key, (len(images), 2), len(SIDES))
     which = jnp.where(chance < probability[row], sign, len(SIDES))
     for i in range(2):
-        images = apply(images, _take(table, row, i, which[:, i]), RESAMPLERS[resample])
+        images = apply(images, _take(table, row, i, which[:, i]), RESAMPLERS[resample], fill)
     return images
 
 
-def trivial_augment_wide(key: jax.Array, images: Images, *, resample: str = "nearest") -> Images:
+def trivial_augment_wide(
+    key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
+) -> Images:
     """One operation of `wide_space` for each image, its magnitude drawn as well.
 
-    TrivialAugment (Müller and Hutter 2021), wide; `resample` is a name of `RESAMPLERS`.
+    TrivialAugment (Müller and Hutter 2021), wide.
     """
     table = _table(wide_space(BINS), *images.shape[1:3])
-    return apply(images, _drawn(key, table, len(images)), RESAMPLERS[resample])
+    return apply(images, _drawn(key, table, len(images)), RESAMPLERS[resample], fill)
 
 
 def rand_augment(
@@ -93,10 +100,11 @@ def rand_augment(
     num_ops: int = 2,
     magnitude: int = 9,
     resample: str = "nearest",
+    fill: Fill = 0,
 ) -> Images:
     """`num_ops` operations one after the other for each image, all at `magnitude`, 0 to 30.
 
-    RandAugment (Cubuk et al. 2020); `resample` is a name of `RESAMPLERS`.
+    RandAugment (Cubuk et al. 2020).
     """
     space = narrow_space(BINS, *images.shape[1:3])
     table = _table(
@@ -104,7 +112,41 @@ def rand_augment(
         *images.shape[1:3],
     )
     for operation_key in jax.random.split(key, num_ops):
-        images = apply(images, _drawn(operation_key, table, len(images)), RESAMPLERS[resample])
+        drawn = _drawn(operation_key, table, len(images))
+        images = apply(images, drawn, RESAMPLERS[resample], fill)
+    return images
+
+
+def rand_augment_increasing(
+    key: jax.Array,
+    images: Images,
+    *,
+    num_ops: int = 2,
+    magnitude: int = 9,
+    deviation: float = 0.5,
+    probability: float = 0.5,
+    resample: str = "bilinear",
+    fill: Fill = 0,
+) -> Images:
+    """timm's RandAugment, "rand-m9-mstd0.5-inc1": `num_ops` operations, each with `probability`.
+
+    Each draws its own magnitude, normal about `magnitude` with `deviation`, cut to 0..10 and here
+    rounded to tenths.
+    """
+    size = images.shape[1:3]
+    space = increasing_space(*size)
+    rest = {"identity": np.zeros(TENTHS)}  # The last row: an operation that was not drawn.
+    table = _table(space | rest, *size)
+    for operation_key in jax.random.split(key, num_ops):
+        name_key, chance_key, bin_key, sign_key = jax.random.split(operation_key, 4)
+        chance = jax.random.uniform(chance_key, (len(images),), jnp.float32)
+        name = _integers(name_key, (len(images),), len(space))
+        name = jnp.where(chance < probability, name, len(space))
+        normal = jax.random.normal(bin_key, (len(images),), jnp.float32)
+        tenths = jnp.round(10 * (magnitude + deviation * normal)).astype(jnp.int32)
+        sign = _integers(sign_key, (len(images),), len(SIDES))
+        drawn = _take(table, name, jnp.clip(tenths, 0, TENTHS - 1), sign)
+        images = apply(images, drawn, RESAMPLERS[resample], fill)
     return images
 
 
@@ -112,6 +154,7 @@ POLICIES: dict[str, Callable[..., Images]] = {
     "autoaugment": auto_augment,
     "trivial": trivial_augment_wide,
     "rand": rand_augment,
+    "rand_increasing": rand_augment_increasing,
 }
 
 
@@ -139,6 +182,26 @@ def wide_space(bins: int) -> Space:
         enhance=0.99,
         bits_lost=6,
     )
+
+
+def increasing_space(height: int, width: int) -> Space:
+    """The magnitudes of timm's RandAugment at 0, 0.1, ... 10, `[101]` for each operation."""
+    level = np.arange(TENTHS) / 10
+    none = np.zeros(TENTHS)
+    return {
+        "autocontrast": none,
+        "equalize": none,
+        "invert": none,
+        "rotate": level / 10 * 30,
+        "posterize": 4 - np.trunc(level / 10 * 4),
+        "solarize": 256 - np.trunc(level / 10 * 256),
+        "solarize_add": np.trunc(level / 10 * 110),
+        **dict.fromkeys(("color", "contrast", "brightness", "sharpness"), level / 10 * 0.9),
+        "shear_x": level / 10 * 0.3,
+        "shear_y": level / 10 * 0.3,
+        "slide_x": level / 10 * 0.45 * width,
+        "slide_y": level / 10 * 0.45 * height,
+    }
 
 
 def _space(

@@ -17,13 +17,15 @@ class Settings(NamedTuple):
     """What `operations.apply` does to each image; the defaults leave it as it is.
 
     `matrix` `[..., 6]` is a transform of geometry.py; `bits` masks the grey levels; levels from
-    `threshold` on are inverted; the image is moved from `degenerate`, an index into `DEGENERATES`,
-    by `factor` `[..., 2]`, a sum of two numbers; then it is read through one of `TABLES`.
+    `threshold` on are inverted, those below 128 gain `gain`; the image is moved from `degenerate`,
+    an index into `DEGENERATES`, by `factor` `[..., 2]`, a sum of two numbers; then it is read
+    through one of `TABLES`.
     """
 
     matrix: Any = IDENTITY
     bits: Any = np.int32(255)
     threshold: Any = np.int32(256)
+    gain: Any = np.int32(0)
     degenerate: Any = np.int32(0)
     factor: Any = np.array([1, 0], np.float32)
     table: Any = np.int32(0)
@@ -56,13 +58,15 @@ def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
 
 
 # Signs and units as torchvision has them: a positive translation moves right or down, a positive
-# rotation is counterclockwise, in degrees; translations are cut to whole pixels.
+# rotation is counterclockwise, in degrees; translations are cut to whole pixels, slides are not.
 OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {
     "identity": lambda m, h, w: Settings(),
     "shear_x": lambda m, h, w: Settings(matrix=affine(1, m, 0, 0, 1, 0)),
     "shear_y": lambda m, h, w: Settings(matrix=affine(1, 0, 0, m, 1, 0)),
     "translate_x": lambda m, h, w: Settings(matrix=affine(1, 0, -int(m), 0, 1, 0)),
     "translate_y": lambda m, h, w: Settings(matrix=affine(1, 0, 0, 0, 1, -int(m))),
+    "slide_x": lambda m, h, w: Settings(matrix=affine(1, 0, -m, 0, 1, 0)),
+    "slide_y": lambda m, h, w: Settings(matrix=affine(1, 0, 0, 0, 1, -m)),
     "rotate": lambda m, h, w: Settings(matrix=rotation(m, h, w)),
     "brightness": _enhance("black"),
     "contrast": _enhance("mean"),
@@ -70,10 +74,12 @@ OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {
     "sharpness": _enhance("smooth"),
     "posterize": lambda m, h, w: Settings(bits=np.int32(256 - 2 ** (8 - int(m)))),
     "solarize": lambda m, h, w: Settings(threshold=np.int32(math.ceil(m))),
+    "solarize_add": lambda m, h, w: Settings(gain=np.int32(m)),
     "invert": lambda m, h, w: Settings(threshold=np.int32(0)),
     "autocontrast": lambda m, h, w: Settings(table=np.int32(TABLES.index("autocontrast"))),
     "equalize": lambda m, h, w: Settings(table=np.int32(TABLES.index("equalize"))),
 }
 SIGNED = frozenset(
-    "shear_x shear_y translate_x translate_y rotate brightness color contrast sharpness".split()
+    "shear_x shear_y translate_x translate_y slide_x slide_y rotate "
+    "brightness color contrast sharpness".split()
 )
