@@ -44,10 +44,11 @@ def read(folder: str, model: nn.Module, images: jax.ShapeDtypeStruct) -> dict[st
         if not of_neuron(path, here.keys())
     ]
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        problems.sort(key=lambda problem: ("batch_stats" in problem, problem))
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise UserError(
             f"config.pretrained: {folder} does not fit config.model: "
-            f"{'; '.join(sorted(problems)[:5])}{more}. Import it for this network; with "
+            f"{'; '.join(problems[:5])}{more}. Import it for this network; with "
             "--num-classes N --skip head the head starts anew."
         )
     return given
