@@ -29,7 +29,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     }
 
     config.model = {"name": "resnet18", "dtype": "float32"}
-    config.neuron, config.num_steps = neuron("pit" if released else variant)
+    config.neuron, config.num_steps = neuron(variant, {"released": "pit"})
     config.loss = {"name": "cross_entropy"}
 
     config.epochs = 200

@@ -1,5 +1,7 @@
 """The neurons that the configs compare, as `FILE.py:variant`."""
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
 # Equal T x D: each sends at most four binary spikes per neuron and sample. With T > 1 the paper's
@@ -25,9 +27,13 @@ VARIANTS = {
 }
 
 
-def neuron(variant: str) -> tuple[ConfigDict, int]:
-    """The neuron's section of a config and the number of steps T."""
-    if variant not in VARIANTS:
-        raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}.")
-    section, num_steps = VARIANTS[variant]
+def neuron(variant: str, recipes: Mapping[str, str] | None = None) -> tuple[ConfigDict, int]:
+    """The neuron's section of a config and the number of steps T.
+
+    `recipes` are variants that a file has beside these, each with the one of these that it uses.
+    """
+    known = {name: name for name in VARIANTS} | dict(recipes or {})
+    if variant not in known:
+        raise ValueError(f"no variant {variant!r}; there are {', '.join(known)}.")
+    section, num_steps = VARIANTS[known[variant]]
     return ConfigDict(section), num_steps

@@ -7,12 +7,15 @@ import jax
 import numpy as np
 import pytest
 
+from configs import imagenet
 from configs.neurons import VARIANTS
+from pit_jax.interop import LAYOUTS
 from pit_jax.neurons import NEURONS
 from tests.train.helpers import ROOT
 from train import build
 from train.cli import parse
 from train.data import DATASETS, Dataset, Split
+from train.errors import UserError
 from train.preparation import augmentation
 
 STEMS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -54,6 +57,7 @@ def test_the_configs_of_the_readme_are_there():
 # Every neuron on the digits, every config with the two that its table compares.
 PAIRS = [("digits", variant) for variant in VARIANTS]
 PAIRS += [(name, variant) for name in CONFIGS if name != "digits" for variant in ("pit", "lif")]
+PAIRS += [("imagenet", variant) for variant in imagenet.NEURONS]
 
 
 @pytest.mark.parametrize("name, variant", PAIRS)
@@ -77,7 +81,7 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     loss = jax.eval_shape(build.loss(config), logits, dataset.train.labels)
     assert loss.shape == ()
     scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
-    assert bool(scales) == (variant in {"pit", "pit_full", "qat"})
+    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"})
     if variant != "qat":  # One scale a channel: it has no steps.
         assert all(scale.shape[0] == config.num_steps for scale in scales)
 
@@ -174,4 +178,70 @@ def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors()
     assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
     assert (config.epochs, config.batch_size, config.learning_rate) == (320, 256, 0.1)
     assert (config.num_steps, config.neuron.name) == (4, "IF")
-    build.network(config, blank("imagenet", 2))
+
+
+def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images():
+    paper, released = load("imagenet", "pit"), load("imagenet", "released")
+    assert released.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
+    assert (released.batch_size, released.learning_rate) == (8 * 256, 0.01)
+    for key in ("model", "neuron", "data", "augment", "epochs"):
+        assert paper[key] == released[key]
+
+
+@pytest.mark.parametrize(
+    "variant, name, steps, levels",
+    [
+        ("sdt", "LIF", 4, None),
+        ("sdt_pit", "PIT", 1, 4),
+        ("e_spikeformer", "ILIF", 1, 4),
+        ("e_spikeformer_pit", "PIT", 1, 4),
+    ],
+)
+def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
+    variant, name, steps, levels
+):
+    config = load("imagenet", variant)
+    assert (config.neuron.name, config.num_steps) == (name, steps)
+    assert config.neuron.get("levels") == levels
+    policy, optimizer = config.augment.policy, config.optimizer
+    assert (optimizer.name, optimizer.momentum) == ("lamb", 0.9)
+    assert (policy.name, policy.num_ops, policy.deviation) == ("rand_increasing", 2, 0.5)
+    assert config.augment.smoothing == 0.1 and config.data.resample == "bicubic"
+    rates = (config.learning_rate, config.min_learning_rate)
+    if variant.startswith("sdt"):
+        assert (config.epochs, config.warmup_epochs, config.batch_size) == (300, 20, 384)
+        assert rates == (1.5e-3, 1.5e-5) and optimizer.weight_decay == 0.01
+        assert (policy.magnitude, config.augment.repeats, config.data.least_area) == (5, 3, 0.2)
+        assert config.data.resize == int(224 / 0.95)
+        mix = config.augment.mix
+        assert (mix.mixup_alpha, mix.cutmix_alpha, mix.probability) == (0.2, 1.0, 0.6)
+    else:
+        assert (config.epochs, config.warmup_epochs, config.batch_size) == (200, 5, 2048)
+        assert rates == (4.8e-3, 1e-6) and optimizer.weight_decay == 0.05 and optimizer.trust_clip
+        assert (policy.magnitude, config.data.resize) == (9, 232)
+        assert config.augment.erase.to_dict() == {"probability": 0.25, "fill": "noise"}
+        assert "mix" not in config.augment and "repeats" not in config.augment
+
+
+@pytest.mark.parametrize(
+    "variant, layout",
+    [
+        ("sew", "sew_resnet"),
+        ("sdt", "spike_driven_transformer"),
+        ("e_spikeformer", "e_spikeformer"),
+    ],
+)
+def test_a_published_recipe_has_the_neurons_of_its_published_weights(variant, layout):
+    model = build.network(load("imagenet", variant), blank("imagenet", 2))
+    for field, neuron in LAYOUTS[layout].neurons.items():
+        made, published = getattr(model, field)(), neuron()
+        if hasattr(made, "spike"):  # Weights know of no surrogate.
+            made = made.clone(spike=published.spike)
+        assert made == published
+
+
+def test_a_variant_that_is_not_there_is_answered_with_all_that_are():
+    with pytest.raises(UserError, match="no variant 'sddt'; there are pit, .* sdt, sdt_pit, e_spi"):
+        load("imagenet", "sddt")
+    with pytest.raises(UserError, match="no variant 'release'; there are pit, .*, released"):
+        load("cifar10", "release")

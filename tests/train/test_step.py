@@ -216,6 +216,20 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
     assert (resident.epoch_order(1, 1, size, BATCH) == orders[3]).all()
 
 
+@pytest.mark.parametrize("batch_size, repeats", [(6, 3), (8, 3), (4, 2), (2, 5)])
+def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size, repeats):
+    once = resident.epoch_order(0, 0, 40, batch_size)
+    order = resident.epoch_order(0, 0, 40, batch_size, repeats)
+    assert order.shape == once.shape
+    labels, counts = np.unique(order, return_counts=True)
+    assert set(labels) == set(once.ravel()[: -(-order.size // repeats)])
+    assert sorted(counts)[1:] == [repeats] * (len(counts) - 1)
+    if batch_size == 6:
+        assert (order[:, :2] == order[:, 2:4]).all() and (order[:, :2] == order[:, 4:]).all()
+    if repeats < batch_size:
+        assert (order != np.roll(order, 1, axis=1)).mean() > 0.8
+
+
 def test_the_class_is_that_of_the_largest_mean_over_time():
     logits = jnp.array([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.5, 0.0]]])
     assert correct(logits, jnp.array([0, 0])).tolist() == [1, 0]

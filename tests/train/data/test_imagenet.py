@@ -225,3 +225,44 @@ def test_shards_that_are_not_those_of_the_manifest_are_refused(tmp_path):
 def test_the_classes_are_numbered_by_name():
     assert list(CLASSES) == sorted(CLASSES)
     assert [label for label, _ in itertools.groupby(training_images(), lambda x: x[0])] == [0, 1, 2]
+
+
+def test_crops_are_as_large_and_as_smooth_as_told(converted):
+    data = load("imagenet", converted, size=12, least_area=0.9, resize=13, resample="bicubic")
+    place, _, content = data.train.read.args[0][3]
+    image, smooth = decode(content, place), Image.Resampling.BICUBIC
+    box = pictures.rectangle(*image.size, 0.9, np.random.default_rng(5))
+    assert (box[2] - box[0]) * (box[3] - box[1]) > 0.85 * image.width * image.height
+    by_hand = np.asarray(image.crop(box).resize((12, 12), smooth))
+    assert (data.train.read(3, np.random.default_rng(5))[0] == by_hand).all()
+    place, _, content = data.test.read.args[0][0]
+    image = decode(content, place)
+    shorter = min(image.size)
+    image = image.resize((13 * image.width // shorter, 13 * image.height // shorter), smooth)
+    left, top = (round((side - 12) / 2) for side in image.size)
+    by_hand = np.asarray(image.crop((left, top, left + 12, top + 12)))
+    assert (data.test.read(0, np.random.default_rng())[0] == by_hand).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"least_area": 0.0}, {"least_area": 1.5}, {"resize": 200}, {"resample": "nearest"}]
+)
+def test_crops_that_cannot_be_are_refused_with_what_can(converted, options):
+    with pytest.raises(UserError, match="more than 0 and at most 1, resize 0 or at least size, re"):
+        load("imagenet", converted, **options)
+
+
+def test_a_sample_that_is_repeated_is_cropped_anew_each_time(converted):
+    data = load("imagenet", converted, size=12)
+    by_step = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
+    once = streamed.training(data.train, 0, 6, epochs=2)
+    batch = by_step[0]
+    assert (
+        batch["label"][:2].tolist() == batch["label"][2:4].tolist() == batch["label"][4:].tolist()
+    )
+    crops = batch["image"].reshape(3, 2, -1)
+    assert all((crops[i] != crops[j]).any(axis=1).all() for i, j in ((0, 1), (0, 2), (1, 2)))
+    # The first of the three is the crop of a run without repeats.
+    assert (crops[0] == once[0]["image"][:2].reshape(2, -1)).all()
+    again = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
+    assert all((by_step[i]["image"] == again[i]["image"]).all() for i in (3, 0))
