@@ -22,3 +22,13 @@ def compiled() -> Iterator[list[str]]:
     """The names of the functions that were compiled since the test began."""
     _compiled.clear()
     yield _compiled
+
+
+@pytest.fixture
+def no_network(monkeypatch) -> None:
+    """Every download fails at once."""
+
+    def refuse(url: str, start: int) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setattr("train.data.download._open", refuse)

@@ -11,9 +11,9 @@ from train.data import (
     digits,
     dvs_digits,
     dvs_gesture,
-    fashion_mnist,
     folder,
     imagenet,
+    mnist,
     n_mnist,
     synthetic,
 )
@@ -29,9 +29,10 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits.digits,
     "dvs_digits": dvs_digits.dvs_digits,
     "dvs_gesture": dvs_gesture.dvs_gesture,
-    "fashion_mnist": fashion_mnist.fashion_mnist,
+    "fashion_mnist": mnist.fashion_mnist,
     "folder": folder.folder,
     "imagenet": imagenet.imagenet,
+    "mnist": mnist.mnist,
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }

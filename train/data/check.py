@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train import cli, data
-from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, n_mnist, sheet
+from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, mnist, n_mnist, sheet
 from train.data.dataset import Streamed
 from train.data.download import md5
 from train.data.resident import epoch_order
@@ -33,6 +33,7 @@ ARCHIVES = {
     "cifar100": cifar.MD5,
     "cifar10_dvs": cifar10_dvs.MD5,
     "dvs_gesture": dvs_gesture.MD5,
+    **mnist.MD5,
     "n_mnist": n_mnist.MD5,
 }
 PUBLISHED = {
@@ -43,6 +44,8 @@ PUBLISHED = {
     "dvs_digits": [(1_437, 360)],
     "dvs_gesture": [(1_176, 288), (1_077, 264)],
     "fashion_mnist": [(60_000, 10_000)],
+    "imagenet": [(1_281_167, 50_000)],
+    "mnist": [(60_000, 10_000)],
     "n_mnist": [(60_000, 10_000)],
 }
 EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # As many samples in every class.

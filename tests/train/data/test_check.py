@@ -51,7 +51,7 @@ def test_help_names_the_program_and_its_flags(capsys):
 def test_data_that_are_not_there_end_in_where_they_belong(tmp_path, capsys):
     args = ["--config", "configs/fashion_mnist.py", f"--config.data.data_dir={tmp_path}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.data.fashion_mnist.DEBIAN", tmp_path / "debian")
+        patch.setattr("train.data.mnist.DEBIAN", tmp_path / "debian")
         assert doctor(*args, "--out", str(tmp_path / "out")) == 2
     printed, errors = capsys.readouterr()
     assert "ready" not in printed and f"{tmp_path}/fashion-mnist: no train-images" in errors

@@ -159,14 +159,6 @@ def test_a_binary_file_that_ends_within_a_row_is_an_error(tmp_path, cut):
         load("cifar10", tmp_path)
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(url, start):
-        raise OSError("no network here")
-
-    monkeypatch.setattr("train.data.download._open", refuse)
-
-
 def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch):
     source = write_cifar10(tmp_path / "server", cifar10_files())
     asked = []

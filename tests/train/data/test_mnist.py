@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.data import DataNotFound, fashion_mnist, load
+from train.data import DataNotFound, load, mnist
 from train.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -30,16 +30,26 @@ def write(folder: Path, *, gzipped: bool = True, **changed: np.ndarray) -> None:
 @pytest.fixture(autouse=True)
 def no_debian_package(request, tmp_path, monkeypatch):
     if "installed" not in request.node.name:
-        monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
+        monkeypatch.setattr(mnist, "DEBIAN", tmp_path / "debian")
 
 
 @pytest.mark.parametrize("gzipped", [True, False])
 @pytest.mark.parametrize(
-    "folder", ["data/fashion-mnist", "data/FashionMNIST/raw", "data", "debian"]
+    "name, folder",
+    [
+        ("fashion_mnist", "data/fashion-mnist"),
+        ("fashion_mnist", "data/FashionMNIST/raw"),
+        ("fashion_mnist", "data"),
+        ("fashion_mnist", "debian"),
+        ("mnist", "data/mnist"),
+        ("mnist", "data/MNIST/raw"),
+        ("mnist", "data"),
+    ],
 )
-def test_images_and_labels_are_read_exactly_from_each_place(tmp_path, folder, gzipped):
+def test_images_and_labels_are_read_exactly_from_each_place(tmp_path, name, folder, gzipped):
     write(tmp_path / folder, gzipped=gzipped)
-    dataset = load("fashion_mnist", tmp_path / "data")
+    dataset = load(name, tmp_path / "data")
+    assert dataset.name == name
     assert (dataset.train.images == TRAIN[..., None]).all()
     assert (dataset.test.images == TEST[..., None]).all()
     assert dataset.train.labels.tolist() == [9, 0, 3, 3, 1]
@@ -55,6 +65,35 @@ def test_the_first_complete_folder_wins(tmp_path):
     assert load("fashion_mnist", tmp_path / "data").test.labels.tolist() == [2, 7, 0]
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch, name):
+    write(tmp_path / "server")
+    asked = {}
+
+    def fetch(remote, target):
+        asked[remote.url.rpartition("/")[2]] = (target.name, len(remote.md5))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((tmp_path / "server" / target.name).read_bytes())
+
+    monkeypatch.setattr(mnist, "download", fetch)
+    assert (load(name, tmp_path / "data").test.images == TEST[..., None]).all()
+    assert asked == {f"{stem}.gz": (f"{stem}.gz", 32) for stem in FILES}
+    asked.clear()
+    missing = tmp_path / "data" / name.replace("_", "-") / "t10k-labels-idx1-ubyte.gz"
+    missing.unlink()
+    load(name, tmp_path / "data")
+    assert list(asked) == [missing.name]  # Only what is not there.
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_digits_are_not_looked_for_where_debian_has_the_clothes(tmp_path):
+    write(tmp_path / "debian")
+    assert load("fashion_mnist", tmp_path / "data").test.labels.tolist() == [2, 7, 0]
+    with pytest.raises(DataNotFound, match="mnist/: the four|ossci-datasets.*\n.*no network here"):
+        load("mnist", tmp_path / "data")
+
+
+@pytest.mark.usefixtures("no_network")
 def test_missing_data_is_answered_with_each_place_what_it_lacks_and_how_to_get_it(tmp_path):
     write(tmp_path / "data" / "fashion-mnist")
     (tmp_path / "data" / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -82,7 +121,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, stem, array, problem):
         load("fashion_mnist", tmp_path)
 
 
-@pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="dataset-fashion-mnist not there")
+@pytest.mark.skipif(not mnist.DEBIAN.is_dir(), reason="dataset-fashion-mnist not there")
 def test_the_installed_package_has_the_published_size_mean_and_std(tmp_path):
     dataset = load("fashion_mnist", tmp_path)
     assert dataset.train.images.shape == (60_000, 28, 28, 1)
