@@ -23,7 +23,7 @@ from tests.train.helpers import (
     stop_after,
 )
 from tests.train.imagenet_files import write_folders
-from tests.train.tiny import get_config
+from tests.train.tiny_imagenet import get_config
 from train import build, data, feed
 from train.data import imagenet_source, streamed
 from train.data.records import convert
@@ -41,10 +41,7 @@ def config(tmp_path_factory) -> ConfigDict:
     folder = tmp_path_factory.mktemp("imagenet")
     convert(imagenet_source.plan(write_folders(folder / "source")), folder / "data", workers=1)
     config = get_config()
-    config.data = {"name": "imagenet", "data_dir": str(folder / "data"), "size": 8, "workers": 0}
-    config.augment.pad = 0
-    config.num_steps = 1
-    config.batch_size = BATCH
+    config.data.data_dir = str(folder / "data")
     return config
 
 

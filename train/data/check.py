@@ -8,9 +8,7 @@ or before it stands what to do and the exit code is 2.
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,13 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from train import cli, data
-from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, mnist, n_mnist, sheet
+from train.data import Dataset, Split, cifar, cifar10_dvs, dvs_gesture, mnist, n_mnist, trial
 from train.data.dataset import Streamed
 from train.data.download import md5
-from train.data.resident import epoch_order
 from train.errors import UserError
-from train.preparation import augmentation
-from train.program import make_program
 
 # The hashes of archives by their names, and how many samples train and test.
 ARCHIVES = {
@@ -49,8 +44,7 @@ PUBLISHED = {
     "n_mnist": [(60_000, 10_000)],
 }
 EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # As many samples in every class.
-MOST_ROWS, MOST_SAMPLES = 20, {"images": 10, "frames": 4}
-SECONDS = 2.0  # Of each measurement of speed.
+MOST_ROWS = 20
 
 
 def main(argv: list[str]) -> int:
@@ -77,28 +71,31 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     problems = check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
     dataset = data.load(**config.data)
-    if isinstance(dataset.train, Streamed):
-        raise UserError(
-            f"{config.data.name} stays on disk and is not counted here; train.data.prepare checks "
-            "its files: run it again on the same --out."
-        )
     console.print(
         f"{config.data.name} loaded in {time.monotonic() - began:.1f} s: "
-        f"{dataset.train.images.dtype} {dataset.train.images.shape[1:]}",
+        f"{dataset.train.dtype} {dataset.train.shape}",
         highlight=False,
     )
     console.print(table(dataset))
     problems += check_counts(dataset)
-    for warning in (*imbalance(dataset), *blank(dataset), *duplicates(dataset)):
-        console.print(f"note: {warning}", highlight=False, soft_wrap=True)
+    notes = imbalance(dataset)
+    if isinstance(dataset.train, Streamed):
+        dataset.train.verify()
+        dataset.test.verify()
+        console.print("every file: whole, by its sha256", highlight=False)
+        notes += ["blank samples and copies among those for testing are not looked for on disk."]
+    else:
+        notes += [*blank(dataset), *duplicates(dataset)]
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     file = out / "sheet.png"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        draw(config, dataset).savefig(file, dpi=150)
+        trial.draw(config, dataset).savefig(file, dpi=150)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
     console.print(f"contact sheet: {file}", highlight=False, soft_wrap=True)
-    console.print(speed(config, dataset), highlight=False, soft_wrap=True)
+    console.print(trial.speed(config, dataset), highlight=False, soft_wrap=True)
     return problems
 
 
@@ -144,7 +141,7 @@ def check_counts(dataset: Dataset) -> list[str]:
     """What is missing: samples that were published, or a class that nothing trains."""
     counts, published = _counts(dataset), PUBLISHED.get(dataset.name)
     problems = []
-    found = (len(dataset.train.labels), len(dataset.test.labels))
+    found = (len(dataset.train), len(dataset.test))
     if published and found not in published:
         expected = " or ".join(f"{train:,} and {test:,}" for train, test in published)
         problems.append(
@@ -201,64 +198,10 @@ def duplicates(dataset: Dataset) -> list[str]:
     ]
 
 
-def draw(config: ConfigDict, dataset: Dataset) -> Any:
-    """The contact sheet: the first training sample of some classes, and its augmentations."""
-    images = bool(dataset.mean)
-    most = MOST_SAMPLES["images" if images else "frames"]
-    labels, first = np.unique(dataset.train.labels, return_index=True)
-    chosen = dataset.train.images[first[:most]]
-    augment = jax.jit(augmentation(config, dataset))
-    draws = [np.asarray(augment(jax.random.key(seed), chosen)) for seed in range(3)]
-    title = f"{config.data.name}, as config.augment = {config.augment.to_dict()} changes it"
-    named = [int(label) for label in labels[:most]]
-    if not images:
-        return sheet.frames_sheet(title, sheet.Samples(chosen, draws, named))
-    undone = [draw * np.array(dataset.std) + np.array(dataset.mean) for draw in draws]
-    return sheet.images_sheet(title, sheet.Samples(chosen / 255, undone, named))
-
-
-def speed(config: ConfigDict, dataset: Dataset) -> str:
-    """Images a second through augmentation alone, and through the whole training step."""
-    loaded = config.batch_size * _per_second(_preparation(config, dataset))
-    program = make_program(config, dataset)
-    state, step = program.first_state(), program.compile_step()
-    batch = next(program.batches(0))
-
-    def train() -> Any:
-        nonlocal state
-        state, metrics = step(state, batch)
-        return metrics
-
-    trained = config.batch_size * _per_second(train)
-    return (
-        f"speed: {loaded:,.0f} images/s are picked and augmented, {trained:,.0f} images/s trained; "
-        f"the first is {min(trained / loaded, 1):.1%} of a step. These are rough numbers: one "
-        f"measurement of {SECONDS:.0f} s each, slowed by whatever else runs."
-    )
-
-
-def _preparation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
-    """What a step does before the network: its batch is picked and augmented."""
-    augment = augmentation(config, dataset)
-    images = jax.device_put(dataset.train.images)
-    order = epoch_order(config.seed, 0, len(images), config.batch_size)
-    if not len(order):
-        raise UserError(f"config.batch_size must be at most {len(images)}, the training images.")
-    prepare = jax.jit(lambda images, index: augment(jax.random.key(0), images[index]))
-    return lambda: prepare(images, order[0])
-
-
-def _per_second(call: Callable[[], Any]) -> float:
-    jax.block_until_ready(call())  # Compiled and warm.
-    began, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < SECONDS or not calls:
-        jax.block_until_ready(call())
-        calls += 1
-    return calls / passed
-
-
 def _counts(dataset: Dataset) -> dict[str, np.ndarray]:
-    def count(split: Split) -> np.ndarray:
+    def count(split: Split | Streamed) -> np.ndarray:
+        if isinstance(split, Streamed):
+            return np.array(split.per_class)
         return np.bincount(split.labels, minlength=dataset.num_classes)
 
     return {"train": count(dataset.train), "test": count(dataset.test)}

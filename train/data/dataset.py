@@ -35,17 +35,19 @@ class Split:
 class Streamed:
     """A split that is read sample by sample: `read(index, rng)` gives an image and its label.
 
-    `rng` is there for random crops. `workers` processes read ahead; 0 is this one.
+    `rng` is there for random crops. `workers` processes read ahead; 0 is this one. `per_class` are
+    the counts of samples; `verify()` reads all files and raises `UserError` for a damaged one.
     """
 
-    size: int
+    per_class: tuple[int, ...]
     shape: tuple[int, ...]
     read: Callable[[int, np.random.Generator], tuple[np.ndarray, int]]
     workers: int
+    verify: Callable[[], None]
     dtype: np.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
-        return self.size
+        return sum(self.per_class)
 
 
 S = TypeVar("S", Split, Streamed)

@@ -9,7 +9,8 @@ import numpy as np
 
 from train.data.dataset import DataNotFound, Dataset, Streamed
 from train.data.pictures import RESAMPLING, centre_crop, decode, random_crop
-from train.data.records import MANIFEST, Records, read_manifest
+from train.data.records import MANIFEST, Records, read_manifest, verify
+from train.data.workers import cores
 from train.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,7 +55,8 @@ def imagenet(
     for name, sample, cut in (("train", _random, crop), ("test", _centre, middle)):
         records = Records(folder, manifest, name)
         read = partial(sample, records, cut, size)
-        splits.append(Streamed(len(records), (size, size, 3), read, workers))
+        check = partial(verify, folder, records.shards, cores())
+        splits.append(Streamed(records.per_class, (size, size, 3), read, workers, check))
     return Dataset("imagenet", splits[0], splits[1], len(manifest["classes"]), MEAN, STD)
 
 

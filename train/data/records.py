@@ -119,21 +119,33 @@ def verify(folder: Path, shards: Mapping[str, Any], workers: int) -> None:
 
 
 class Records:
-    """The records of one split, by index: `records[i]` is a `Sample`."""
+    """The records of one split, by index: `records[i]` is a `Sample`.
+
+    `shards` is what the manifest says of its files, `per_class` how many records each class has.
+    """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         self._folder = folder
-        self._shards = [
-            _Instruction(str(folder / name), manifest["shards"][name]["records"])
+        self.shards = {
+            name: manifest["shards"][name]
             for name in manifest["files"]  # Their order; in "shards" it is when they were done.
             if manifest["shards"][name]["split"] == split
-        ]
-        self._source = ArrayRecordDataSource(self._shards)
+        }
+        self.per_class = tuple(
+            sum(about["per_class"].get(str(label), 0) for about in self.shards.values())
+            for label in range(len(manifest["classes"]))
+        )
+        self._source = ArrayRecordDataSource(
+            [
+                _Instruction(str(folder / name), shard["records"])
+                for name, shard in self.shards.items()
+            ]
+        )
 
     def __len__(self) -> int:
-        return sum(shard.take for shard in self._shards)
+        return sum(self.per_class)
 
     def __getitem__(self, index: int) -> Sample:
         record = self._source[index]

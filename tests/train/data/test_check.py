@@ -9,8 +9,10 @@ from PIL import Image
 from rich.console import Console
 
 from tests.train.helpers import TINY, write_cifar100
+from tests.train.imagenet_files import write_folders
 from train import data
-from train.data import Dataset, Split, check, sheet
+from train.data import Dataset, Split, check, imagenet_source, sheet, trial
+from train.data.records import convert
 
 
 def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
@@ -30,7 +32,7 @@ def doctor(*args):
 
 
 def test_whole_data_end_in_ready_and_leave_a_sheet(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(check, "SECONDS", 0)
+    monkeypatch.setattr(trial, "SECONDS", 0)
     assert doctor("--config", TINY, "--out", str(tmp_path / "new"), "--config.seed=1") == 0
     printed, errors = capsys.readouterr()
     assert printed.splitlines()[-1] == "ready" and errors == ""
@@ -62,8 +64,8 @@ def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys
     archive = write_cifar100(tmp_path, 40)
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
     # In place of AutoAugment and a ResNet18, which take a minute to compile.
-    monkeypatch.setattr(check, "draw", lambda config, dataset: Figure())
-    monkeypatch.setattr(check, "speed", lambda config, dataset: "")
+    monkeypatch.setattr(trial, "draw", lambda config, dataset: Figure())
+    monkeypatch.setattr(trial, "speed", lambda config, dataset: "")
     assert doctor("--config", "configs/cifar100.py", *place) == 2
     printed = capsys.readouterr().out
     found = hashlib.md5(archive.read_bytes()).hexdigest()
@@ -162,3 +164,27 @@ def test_images_stand_above_their_augmentations_within_0_and_1():
     raw, changed = np.full((2, 4, 4, 1), 0.25), np.full((2, 4, 4, 1), 1.5)
     picture = drawn(sheet.images_sheet("", sheet.Samples(raw, [changed], [0, 1])))
     assert (picture[:4, :4] == 0.25).all() and (picture[5:9, :4] == 1).all()
+
+
+def test_images_on_disk_are_counted_verified_drawn_and_timed(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("grain")
+    monkeypatch.setattr(trial, "SECONDS", 0)
+    convert(imagenet_source.plan(write_folders(tmp_path / "source")), tmp_path / "data", workers=1)
+    config = [
+        "--config",
+        "tests/train/tiny_imagenet.py",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+    assert doctor(*config) == 2  # Sixteen images are not ImageNet.
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "0 │ 5 │ 2" in printed and "all │ 16 │ 5" in printed
+    assert "every file: whole, by its sha256" in printed
+    assert "to do: imagenet has 16 training and 5 test samples, not 1,281,167 and 50,000" in printed
+    assert "images/s are read by 0 workers" in printed and (tmp_path / "out/sheet.png").exists()
+    shard = next((tmp_path / "data").glob("*train*"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert doctor(*config) == 2
+    assert f"{shard}: expected sha256" in capsys.readouterr().err
