@@ -2,13 +2,12 @@
 
 import os
 import re
-import zipfile
 from pathlib import Path, PurePosixPath
 
 from pit_jax.events import read_aedat2
 from train.data.cache import cache_folder
 from train.data.dataset import DataNotFound, Dataset
-from train.data.recordings import Frames, Recording, frames_dataset
+from train.data.recordings import Frames, Recording, frames_dataset, stored
 from train.data.split import in_test
 from train.data.tonic_copies import read_aedat4
 from train.errors import UserError
@@ -69,30 +68,18 @@ def _find(root: Path) -> tuple[list[Recording], str]:
     """Every recording in the order of classes and numbers, and how their names end."""
     missing = []
     for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
-        files = [_of_class(folder, name) for name in CLASSES]
+        files = [stored(folder / name, READERS, HOW) or [] for name in CLASSES]
         for suffix in READERS:
             found = [_recordings(label, of, suffix) for label, of in enumerate(files)]
             if all(found):
                 return [recording for recordings in found for recording in recordings], suffix
         absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
         names = ", ".join(absent) or "single kind of file for all classes"
-        missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
+        kinds = "a folder of .aedat or .aedat4 files or a .zip"
+        if (folder / TONIC).is_file():
+            kinds += f"; unzip {TONIC}, which holds them"
+        missing.append((folder, f"no {names} ({kinds})"))
     raise DataNotFound("cifar10_dvs", missing, HOW)
-
-
-def _of_class(folder: Path, name: str) -> list[tuple[Path, str]]:
-    """The files of one class with their members: from its folder, or else from its zip."""
-    archive = folder / f"{name}.zip"
-    if (folder / name).is_dir():
-        return [(file, "") for file in (folder / name).iterdir() if file.suffix in READERS]
-    if not archive.is_file():
-        return []
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = content.namelist()
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{archive}: {error}; fetch it again: {HOW}") from error
-    return [(archive, member) for member in members if PurePosixPath(member).suffix in READERS]
 
 
 def _recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:

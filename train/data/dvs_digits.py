@@ -32,7 +32,7 @@ def dvs_digits(
     for name, split in (("train", still.train), ("test", still.test)):
         first = 0 if name == "train" else len(still.train.images)
         key = asdict(CAMERA) | {"side": SIDE, "frames": num_frames, "split": name, "version": 1}
-        make = partial(_frames, split.images[..., 0], first, num_frames)
+        make = partial(record_frames, split.images[..., 0], first, num_frames)
         frames = cached(cache, "dvs_digits", key, len(split.images), make)
         splits[name] = Split(frames, split.labels)
     return Dataset("dvs_digits", splits["train"], splits["test"], still.num_classes)
@@ -44,7 +44,8 @@ def record(image: np.ndarray, seed: int) -> np.ndarray:
     return CAMERA.record(np.asarray(large), seed=seed)
 
 
-def _frames(images: np.ndarray, first_seed: int, num_frames: int, which: range) -> np.ndarray:
+def record_frames(images: np.ndarray, first_seed: int, num_frames: int, which: range) -> np.ndarray:
+    """Frames `T 20 20 2` of the digits `which` of `images` `N 8 8`, each with a seed of its own."""
     size = {"height": CAMERA.height, "width": CAMERA.width}
     counts = np.stack(
         [integrate_by_number(record(images[i], first_seed + i), num_frames, **size) for i in which]

@@ -1,16 +1,16 @@
 """N-MNIST: MNIST filmed by a camera on a pan-tilt unit, 34x34 pixels, in 300 ms."""
 
 import os
-import zipfile
 from pathlib import Path, PurePosixPath
 
 from pit_jax.events import read_atis
 from train.data.cache import cache_folder
 from train.data.dataset import DataNotFound, Dataset
-from train.data.recordings import Frames, Recording, frames_dataset
+from train.data.recordings import Frames, Recording, frames_dataset, stored
 from train.errors import UserError
 
 SENSOR = (34, 34)
+DIGITS = {str(digit) for digit in range(10)}
 MD5 = {
     "Train.zip": "20959b8e626244a1b502305a9e6e2031",
     "Test.zip": "69ca8762b2fe404d9b9bad1103e97832",
@@ -38,21 +38,18 @@ def n_mnist(
 
 
 def _find(root: Path, split: str) -> list[Recording]:
+    """Every recording in the order of classes and numbers."""
     places = []
     for folder in (root / "NMNIST", root / "n_mnist", root):
-        archive = folder / f"{split}.zip"
-        places += [(folder / split, "folders 0 to 9 of .bin files"), (archive, "the same as a zip")]
-        if (folder / split).is_dir():
-            found = [(file, "") for file in (folder / split).glob("*/*.bin")]
-        elif archive.is_file():
-            try:
-                with zipfile.ZipFile(archive) as content:
-                    members = content.namelist()
-            except zipfile.BadZipFile as error:
-                raise UserError(f"{archive}: {error}; get {HOW}.") from error
-            found = [(archive, member) for member in members if member.endswith(".bin")]
-        else:
-            continue
-        named = sorted((PurePosixPath(member or file), file, member) for file, member in found)
-        return [Recording(int(n.parent.name), int(n.stem), f, m) for n, f, m in named]
+        files = stored(folder / split, (".bin",), HOW)
+        if files is not None:
+            return sorted(_recording(file, member) for file, member in files)
+        places.append((folder / split, "folders 0 to 9 of .bin files, or the same as a .zip"))
     raise DataNotFound("n_mnist", places, HOW)
+
+
+def _recording(file: Path, member: str) -> Recording:
+    name = PurePosixPath(member or file)
+    if not (name.stem.isdecimal() and name.parent.name in DIGITS):
+        raise UserError(f"{name}: expected a name like 7/00012.bin, whose folder is its class.")
+    return Recording(int(name.parent.name), int(name.stem), file, member)

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -39,6 +39,25 @@ class Recording(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}{f' ({self.member})' if self.member else ''}"
+
+
+def stored(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
+    """The files with one of the `endings` in the folder `place`, or else in its zip as members.
+
+    A file of a folder has the member "". None if there is neither folder nor zip. Raises UserError,
+    which says `how` to get it, for a damaged zip.
+    """
+    archive = place.with_name(f"{place.name}.zip")
+    if place.is_dir():
+        return [(file, "") for file in place.rglob("*") if file.suffix in endings]
+    if not archive.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = content.namelist()
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
+    return [(archive, member) for member in members if PurePosixPath(member).suffix in endings]
 
 
 class Frames(NamedTuple):

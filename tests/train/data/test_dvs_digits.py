@@ -5,14 +5,14 @@ import pytest
 
 from pit_jax.events import integrate_by_number
 from train.data.digits import digits
-from train.data.dvs_digits import _frames, dvs_digits, record
+from train.data.dvs_digits import dvs_digits, record, record_frames
 from train.errors import UserError
 
 
 def test_a_sample_is_its_digits_recording_in_frames_of_equal_counts():
     image = digits().train.images[3, ..., 0]
     events = record(image, seed=3)
-    frames = _frames(image[None].repeat(4, axis=0), 0, 10, range(3, 4))
+    frames = record_frames(image[None].repeat(4, axis=0), 0, 10, range(3, 4))
     assert frames.dtype == np.uint8 and frames.shape == (1, 10, 20, 20, 2)
     assert np.array_equal(frames[0], integrate_by_number(events, 10, height=20, width=20))
     per_frame = frames.sum(axis=(2, 3, 4))[0]
@@ -27,7 +27,7 @@ def test_training_and_test_samples_have_different_noise():
 def test_frames_of_the_last_saccade_move_the_other_way():
     """Order matters: what is ON in front at the start is ON behind at the end."""
     images = digits().train.images[:40, ..., 0]
-    frames = _frames(images, 0, 10, range(40)).astype(float)
+    frames = record_frames(images, 0, 10, range(40)).astype(float)
     sign = frames[..., 1] - frames[..., 0]  # ON minus OFF.
     early, late = sign[:, 1].mean(axis=0).ravel(), sign[:, 8].mean(axis=0).ravel()
     assert np.corrcoef(early, late)[0, 1] < -0.2

@@ -275,3 +275,18 @@ def test_without_any_files_every_place_is_named(tmp_path):
             load(name, tmp_path)
     with pytest.raises(DataNotFound, match="Train.zip and Test.zip from"):
         load("n_mnist", tmp_path)
+
+
+def test_a_file_of_n_mnist_outside_of_its_ten_folders_is_named(tmp_path):
+    for place in ("Train/3/00001.bin", "Train/other/00002.bin", "Test/3/00001.bin"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    with pytest.raises(UserError, match=r"other/00002.bin: expected a name like 7/00012.bin"):
+        load("n_mnist", tmp_path)
+
+
+def test_tonics_archive_of_archives_is_to_be_unzipped(tmp_path):
+    (tmp_path / "CIFAR10DVS").mkdir()
+    (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
+    with pytest.raises(DataNotFound, match="no airplane, .*; unzip CIFAR10DVS.zip, which holds"):
+        load("cifar10_dvs", tmp_path)
