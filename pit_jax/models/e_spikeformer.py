@@ -13,6 +13,7 @@ from pit_jax.layers.conv_norm import ConvNorm, conv_norm
 from pit_jax.layers.encoding import repeat_over_time, with_time
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.remat import check_remat, rematted
 
 
 class SeparableConv(nn.Module):
@@ -115,10 +116,10 @@ class ESpikeFormer(nn.Module):
     `head_neuron`, which is `neuron` unless given, and a linear head; the published neuron is
     `partial(ILIF, decay=0.0, normalise=True)`, with a head neuron that does not normalise. With
     `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
-    that of the computation; parameters are float32 (float64 under x64). Raises ValueError when
-    `widths`, `stages` and `strides` are empty or not of one length, when `heads` does not divide
-    the width of a stage that attends, and when the input has another rank, number of steps or
-    channels than the network.
+    that of the computation; parameters are float32 (float64 under x64). `remat` says what blocks
+    keep for the gradient, see layers.remat. Raises ValueError when `widths`, `stages` and `strides`
+    are empty or not of one length, when `heads` does not divide the width of a stage that attends,
+    and when the input has another rank, number of steps or channels than the network.
     """
 
     num_classes: int
@@ -133,8 +134,10 @@ class ESpikeFormer(nn.Module):
     head_neuron: Callable[[], nn.Module] | None = None
     norm: Norm = batch_norm
     dtype: DTypeLike | None = None
+    remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_remat(self.remat)
         if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(
                 "widths, stages and strides have one entry for each of one or more stages, got "
@@ -167,9 +170,9 @@ class ESpikeFormer(nn.Module):
             for block in range(1, blocks + 1):
                 name = f"stage{stage}_block{block}"
                 if stage <= self.conv_stages:
-                    x = ConvBlock(*parts, name=name)(x)
+                    x = rematted(ConvBlock, self.remat)(*parts, name=name)(x)
                 else:
-                    x = AttentionBlock(self.heads, *parts, name=name)(x)
+                    x = rematted(AttentionBlock, self.remat)(self.heads, *parts, name=name)(x)
         x = (self.head_neuron or self.neuron)()(jnp.mean(x, axis=(2, 3)))
         weights = nn.initializers.normal(0.02)
         return dense(self.num_classes, kernel_init=weights, dtype=self.dtype, name="head")(x)

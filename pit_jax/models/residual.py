@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from pit_jax.layers.encoding import repeat_over_time, with_time
 from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_bias
 from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.remat import check_remat, rematted
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class ResNet(nn.Module):
     what it computes before the first neuron it computes once per image. Stage i of `stages` has
     that many blocks, `block(features=width * 2**i, stride=..., layers=...)`, whose first has stride
     2, in stage 0 `first_stride`. `head(layers, x, num_classes)` gives the logits of every step.
-    Parameters are float32 (float64 under x64) whatever the `dtype` of the computation. Raises
-    ValueError when a stage has no block or there is none, and when the input has another rank,
-    number of steps or channels than the network.
+    Parameters are float32 (float64 under x64) whatever the `dtype` of the computation. `remat` says
+    what blocks keep for the gradient, see layers.remat. Raises ValueError when a stage has no block
+    or there is none, and when the input has another rank, number of steps or channels than the
+    network.
     """
 
     num_classes: int
@@ -66,8 +68,10 @@ class ResNet(nn.Module):
     first_stride: int = 1
     norm: Norm = batch_norm
     dtype: DTypeLike | None = None
+    remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_remat(self.remat)
         if min(self.stages, default=0) < 1:
             raise ValueError(
                 f"stages are numbers of blocks, one or more of at least 1, got {self.stages}; "
@@ -81,10 +85,11 @@ class ResNet(nn.Module):
         x = with_time(x, self.num_steps)
         check_channels(self, "stem", x)
         x = self.stem(layers, x, self.width, self.num_steps)
+        make_block = rematted(self.block, self.remat)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
                 first = self.first_stride if stage == 0 else 2
-                x = self.block(
+                x = make_block(
                     features=self.width * 2**stage,
                     stride=first if block == 0 else 1,
                     layers=layers,

@@ -80,6 +80,7 @@ def preact_resnet(
     dropout: float = 0.0,
     norm: Norm = batch_norm,
     dtype: DTypeLike | None = None,
+    remat: str = "none",
 ) -> ResNet:
     """Pre-activation network for small images (Meng et al. 2022; Huang et al. 2024)."""
     return ResNet(
@@ -93,6 +94,7 @@ def preact_resnet(
         num_steps=num_steps,
         norm=norm,
         dtype=dtype,
+        remat=remat,
     )
 
 
@@ -194,6 +196,7 @@ def resnet20(
     norm: Norm | None = None,
     dropout: float | None = None,
     dtype: DTypeLike | None = None,
+    remat: str = "none",
 ) -> ResNet:
     """The widened ResNet20: without norm Diet-SNN's (Rathi and Roy 2021), with one that of Ternary
     Spike and MPBN (Guo et al. 2024, 2023b).
@@ -220,4 +223,5 @@ def resnet20(
         num_steps=num_steps,
         norm=norm,
         dtype=dtype,
+        remat=remat,
     )

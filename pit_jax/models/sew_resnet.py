@@ -97,6 +97,7 @@ def sew_resnet(
     downsample_neuron: Callable[[], nn.Module] | None = None,
     norm: Norm = batch_norm,
     dtype: DTypeLike | None = None,
+    remat: str = "none",
 ) -> ResNet:
     """SEW ResNet whose blocks end in `join(shortcut, branch)`, a function or its name in `JOINS`.
 
@@ -121,6 +122,7 @@ def sew_resnet(
         num_steps=num_steps,
         norm=norm,
         dtype=dtype,
+        remat=remat,
     )
 
 

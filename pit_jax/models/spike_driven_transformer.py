@@ -13,6 +13,7 @@ from pit_jax.layers.conv_norm import ConvNorm, conv_norm
 from pit_jax.layers.encoding import repeat_over_time, with_time
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
+from pit_jax.layers.remat import check_remat, rematted
 
 # The published start cuts it off at 2, a hundred standard deviations away.
 weights = nn.initializers.normal(0.02)
@@ -86,10 +87,10 @@ class SpikeDrivenTransformer(nn.Module):
     CIFAR. `gate_neuron`, `neuron` unless given, is the neuron on the attention's sum over tokens;
     the published LIF has half the threshold there. `heads` only shape a parameter that nothing
     reads. With `num_steps` > 1 an image's first current is computed once and enters at every step.
-    `dtype` is that of the computation; parameters are float32 (float64 under x64). Raises
-    ValueError when `heads` does not divide `width`, for a `width` < 8, for a pool after another
-    convolution than these four, and when the input has another rank, number of steps or channels
-    than the network.
+    `dtype` is that of the computation; parameters are float32 (float64 under x64). `remat` says
+    what blocks keep for the gradient, see layers.remat. Raises ValueError when `heads` does not
+    divide `width`, for a `width` < 8, for a pool after another convolution than these four, and
+    when the input has another rank, number of steps or channels than the network.
     """
 
     num_classes: int
@@ -103,8 +104,10 @@ class SpikeDrivenTransformer(nn.Module):
     gate_neuron: Callable[[], nn.Module] | None = None
     norm: Norm = batch_norm
     dtype: DTypeLike | None = None
+    remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_remat(self.remat)
         check_heads(self.width, self.heads)
         if self.width < 8:
             raise ValueError(
@@ -134,7 +137,7 @@ class SpikeDrivenTransformer(nn.Module):
         x = self.pooled(layer(x, self.width, 3, name="patch4"), after=4)
         x = x + layer(self.neuron()(x), self.width, 3, name="position")
         for block in range(self.depth):
-            x = Block(
+            x = rematted(Block, self.remat)(
                 heads=self.heads,
                 hidden=int(self.width * self.mlp_ratio),
                 neuron=self.neuron,
