@@ -11,4 +11,11 @@ def base() -> ConfigDict:
     config.cpu_devices = 1
     # A folder that pit_jax.interop wrote: the run starts from its weights.
     config.pretrained = ""
+    # Layers that keep their weights, by name or by how their names begin: ("stem", "stage1").
+    config.freeze = ()
+    # A batch passes the network in so many parts, to save memory; norms see one part at a time.
+    config.accumulate = 1
+    # Above 0, tests are made with an exponential average of the weights that keeps this part of
+    # itself at each step, e.g. 0.9998.
+    config.averaging = 0.0
     return config

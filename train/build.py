@@ -1,11 +1,12 @@
 """From a config to the parts of a run: network, loss, optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import init, models, surrogate
@@ -90,7 +91,11 @@ def loss(config: ConfigDict) -> Loss:
 
 
 def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimizer of `config.optimizer` on the cosine schedule of the whole run."""
+    """The optimizer of `config.optimizer` on the cosine schedule of the whole run.
+
+    Layers of `config.freeze` stay as they are. Raises UserError, from `init` on, for one of these
+    names that no layer begins with.
+    """
     schedule = cosine(
         config.learning_rate,
         end=config.get("min_learning_rate", 0.0),
@@ -99,6 +104,21 @@ def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransfo
     )
     make: Any = chosen("optimizer", OPTIMIZERS, config.optimizer)
     try:
-        return make(schedule, **options(config.optimizer))
+        made: optax.GradientTransformation = make(schedule, **options(config.optimizer))
     except TypeError as error:
         raise UserError(f"config.optimizer: {error}") from error
+    if not config.freeze:
+        return made
+    return optax.chain(made, optax.masked(optax.set_to_zero(), partial(_frozen, config.freeze)))
+
+
+def _frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
+    layers = {path: "/".join(path[:-1]) for path in flatten_dict(params)}
+    for name in names:
+        if not any(layer.startswith(name) for layer in layers.values()):
+            raise UserError(
+                f"config.freeze: no layer begins with {name!r}; there are "
+                f"{', '.join(dict.fromkeys(layer.partition('/')[0] for layer in layers.values()))}."
+            )
+    frozen = {path: layer.startswith(tuple(names)) for path, layer in layers.items()}
+    return unflatten_dict(frozen)

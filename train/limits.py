@@ -23,6 +23,8 @@ LEAST = {
     "augment.cutout.size": 0,
     "augment.erase.probability": 0,
     "augment.mix.probability": 0,
+    "accumulate": 1,
+    "averaging": 0,
     "epochs": 1,
     "batch_size": 1,
     "warmup_epochs": 0,
@@ -30,6 +32,7 @@ LEAST = {
 }
 # The most.
 MOST = {
+    "averaging": 0.99999,
     "augment.smoothing": 1,
     "augment.policy.magnitude": 30,
     "augment.policy.probability": 1,

@@ -49,7 +49,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
     steps_per_epoch = size // batch_size
-    mesh = sharding.data_mesh(batch_size)
+    mesh = sharding.data_mesh(batch_size, config.accumulate)
     everywhere = sharding.replicated(mesh)
     model = build.network(config, dataset)
     loss = build.loss(config)
@@ -64,7 +64,14 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
         repeats=config.augment.get("repeats", 1),
         mesh=mesh,
     )
-    train_step = make_train_step(model, optimizer, loss, prepare)
+    train_step = make_train_step(
+        model,
+        optimizer,
+        loss,
+        prepare,
+        accumulate=config.accumulate,
+        averaging=config.averaging,
+    )
 
     # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
@@ -74,7 +81,9 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)
         images, _ = prepare(augment_key, feed.pick(columns, fed, 0))
-        return create_state(model, optimizer, init_key, key, images, given)
+        return create_state(
+            model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
+        )
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:

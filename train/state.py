@@ -19,6 +19,7 @@ Metrics = dict[str, Array]
 class TrainState(flax.struct.PyTreeNode):
     """Parameters, statistics, optimizer, key after `step` steps; `totals` are the epoch's sums.
 
+    `averaged` are exponential averages of parameters and statistics, empty in a run without.
     All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have.
     """
 
@@ -27,7 +28,13 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    averaged: Any
     totals: Metrics
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the network is tested with: the averages, if there are some."""
+        return self.averaged or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(
@@ -37,10 +44,13 @@ def create_state(
     key: Key[Array, ""],
     images: Float[Array, "B ..."],
     given: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    averaged: bool = False,
 ) -> TrainState:
     """The state before the first step; `images` is the first training batch, which PIT reads.
 
-    `given` are variables that the network starts from; it makes the others behind them.
+    `given` are variables that the network starts from; it makes the others behind them. With
+    `averaged` the averages start too.
     """
     rngs = {"params": init_key, "dropout": init_key}
     variables: Mapping[str, Any]
@@ -56,6 +66,7 @@ def create_state(
         params=variables["params"],
         batch_stats=stats,
         opt_state=optimizer.init(variables["params"]),
+        averaged={"params": variables["params"], "batch_stats": stats} if averaged else {},
         totals=no_totals(),
     )
 

@@ -28,45 +28,81 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     loss: Loss,
     prepare: Prepare,
+    *,
+    accumulate: int = 1,
+    averaging: float = 0.0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
 
-    `prepare(key, batch)` gives the floats that the network sees and the labels of the loss.
+    `prepare(key, batch)` gives the floats that the network sees and the labels of the loss. The
+    batch passes the network in `accumulate` equal parts one after the other, whose gradients are
+    averaged; norms see one part at a time. `averaging` is the part that the averaged weights keep
+    of themselves at a step.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key = step_keys(state.key, state.step)
         images, labels = prepare(augment_key, batch)
 
-        def objective(params: Any) -> tuple[Array, tuple[Array, Any]]:
+        def objective(
+            params: Any, stats: Any, images: Array, labels: Array, key: Array
+        ) -> tuple[Array, tuple[Array, Any]]:
             logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": params, "batch_stats": stats},
                 images,
                 train=True,
                 mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
+                rngs={"dropout": key},
             )
             logits = at_least_float32(logits)
-            return loss(logits, labels), (logits, updates.get("batch_stats", {}))
+            right = correct(logits, labels).sum()
+            return loss(logits, labels), (right, updates.get("batch_stats", {}))
 
-        (value, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        if accumulate == 1:
+            (value, (right, stats)), grads = differentiate(
+                state.params, state.batch_stats, images, labels, dropout_key
+            )
+        else:
+            params, stats = state.params, state.batch_stats
+            value, right, grads = jnp.zeros(()), jnp.zeros(()), optax.tree.zeros_like(params)
+            # Not a scan: on CPUs the gradient of a convolution in one is many times slower.
+            for part in range(accumulate):
+                (a, (b, stats)), c = differentiate(
+                    params,
+                    stats,
+                    _part(images, part, accumulate),
+                    _part(labels, part, accumulate),
+                    jax.random.fold_in(dropout_key, part),
+                )
+                value, right, grads = jax.tree.map(jnp.add, (value, right, grads), (a, b, c))
+                # The next part begins when this one's gradients are there and its memory is free.
+                params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
+            value, grads = jax.tree.map(lambda x: x / accumulate, (value, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         seen = len(batch["label"])
-        sums = {
-            "loss": value * seen,
-            "correct": correct(logits, labels).sum(),
-            "seen": seen,
-        }
+        sums = {"loss": value * seen, "correct": right, "seen": seen}
         state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=stats,
             opt_state=opt_state,
+            averaged=optax.incremental_update(
+                {"params": params, "batch_stats": stats}, state.averaged, 1 - averaging
+            )
+            if averaging
+            else {},
             totals=jax.tree.map(lambda total, new: total + new, state.totals, sums),
         )
-        return state, {"loss": value, "accuracy": sums["correct"] / seen}
+        return state, {"loss": value, "accuracy": right / seen}
 
     return train_step
+
+
+def _part(column: Array, part: int, parts: int) -> Array:
+    # Every parts-th sample: of consecutive ones each device would need some of the others'.
+    return column.reshape(-1, parts, *column.shape[1:])[:, part]
 
 
 def make_eval_step(
@@ -79,7 +115,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
         logits, probes = model.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
+            state.variables,
             normalize(batch["image"]),
             mutable=["intermediates"],
         )

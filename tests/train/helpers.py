@@ -46,7 +46,7 @@ def runs_on(count: int) -> Iterator[None]:
     On one nothing can hang: two programs at once may wait for each other's collectives for ever.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.sharding.data_mesh", lambda batch_size: mesh_of(count))
+        patch.setattr("train.sharding.data_mesh", lambda *_: mesh_of(count))
         yield
 
 
