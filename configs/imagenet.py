@@ -11,7 +11,8 @@ is the table's, 50 times a usual one for AdamW. Give data.workers one process fo
 do not change. Other recipes are variants:
 
 - imagenet.py:released, the authors' code: SGD on a batch of 8 x 256 from torchvision's weights.
-  Import them (docs/interop.md), then --config.pretrained=imported/start34.
+  Import them into imported/resnet34 first (docs/interop.md), or elsewhere and give
+  --config.pretrained=DIR.
 - imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
 - imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs
   (published, 8-384: 72.28); imagenet.py:sdt_pit is the same with PIT, T x D = 1 x 4. Its authors
@@ -58,6 +59,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
 
 
 def released(config: ConfigDict) -> None:
+    config.pretrained = "imported/resnet34"
     config.batch_size = 2048
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     config.learning_rate = 0.01

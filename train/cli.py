@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from train.errors import UserError
+from train.limits import check_values
 
 USAGE = """
 usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
@@ -30,7 +31,7 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
 
     `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
     Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
-    value of the wrong type, or an unknown flag.
+    value of the wrong type or outside of its limits, or an unknown flag.
     """
     file = _config_file(argv)
     try:
@@ -50,7 +51,9 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
         raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
     path, _, variant = file.partition(":")
     name = Path(path).stem + (f"_{variant}" if variant else "")
-    return values["config"].value, Path(values[place].value or f"{under}/{name}")
+    config = values["config"].value
+    check_values(config)
+    return config, Path(values[place].value or f"{under}/{name}")
 
 
 def _read(argv: list[str], place: str) -> tuple[flags.FlagValues, list[str]]:

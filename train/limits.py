@@ -29,10 +29,13 @@ LEAST = {
     "batch_size": 1,
     "warmup_epochs": 0,
     "min_learning_rate": 0,
+    "optimizer.momentum": 0,
+    "optimizer.weight_decay": 0,
 }
 # The most.
 MOST = {
     "averaging": 0.99999,
+    "optimizer.momentum": 0.9999,
     "augment.smoothing": 1,
     "augment.policy.magnitude": 30,
     "augment.policy.probability": 1,
@@ -44,6 +47,7 @@ POSITIVE = {
     "augment.mix.alpha",
     "augment.mix.mixup_alpha",
     "augment.mix.cutmix_alpha",
+    "learning_rate",
     "optimizer.max_norm",
 }
 # The words that one of few can be.

@@ -180,10 +180,11 @@ def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors()
     assert (config.num_steps, config.neuron.name) == (4, "IF")
 
 
-def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images():
+def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_given_weights():
     paper, released = load("imagenet", "pit"), load("imagenet", "released")
     assert released.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     assert (released.batch_size, released.learning_rate) == (8 * 256, 0.01)
+    assert released.pretrained and not paper.pretrained
     for key in ("model", "neuron", "data", "augment", "epochs"):
         assert paper[key] == released[key]
 
