@@ -131,7 +131,8 @@ def _classes(result: Mapping[str, Any]) -> Table:
 def _print_rates(console: Console, rates: Mapping[str, list[float]]) -> None:
     if not rates:
         return
-    layers = Table("neuron layer", title="mean firing rate, share of D", title_justify="left")
+    layers = Table(title="mean firing rate, share of D", title_justify="left")
+    layers.add_column("neuron layer", overflow="fold")
     for step in range(len(next(iter(rates.values())))):
         layers.add_column(f"t={step + 1}", justify="right")
     for layer, of_steps in rates.items():

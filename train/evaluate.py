@@ -80,6 +80,7 @@ def evaluate(
     Raises UserError for data or a checkpoint that is missing or damaged, and for folders that are
     not those of the classes.
     """
+    restore.find(workdir, checkpoint)  # Before what takes minutes.
     dataset = data.load(**config.data)
     measured, note = dataset.train if split == "train" else dataset.test, ""
     if folder is not None:

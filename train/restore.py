@@ -10,8 +10,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pit_jax.init import SCALE_FLOOR
 from train.errors import UserError
 from train.state import TrainState
+from train.summary import count_parameters
 
 # The parameters that make a scale; see pit_jax/neurons/scale.py.
 SCALES = ("a", "alpha", "p")
@@ -25,24 +27,36 @@ def newest(workdir: Path, which: str) -> int | None:
     return max(steps, default=None)
 
 
+def find(workdir: Path, which: str) -> Path:
+    """The folder of the newest whole checkpoint; raises UserError before the first save."""
+    if (step := newest(workdir, which)) is None:
+        raise UserError(
+            f"{workdir / which} holds no checkpoint yet; the first is saved after an epoch."
+        )
+    return workdir / which / str(step)
+
+
 def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
     """The newest state of `last` or `best`, placed as the abstract `like` is.
 
     Raises UserError before the first save, and for files that are damaged.
     """
-    if (step := newest(workdir, which)) is None:
-        raise UserError(
-            f"{workdir / which} holds no checkpoint yet; the first is saved after an epoch."
-        )
-    folder = workdir / which / str(step)
+    folder = find(workdir, which)
     state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))
     return cast(TrainState, state)
 
 
-def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
-    """PIT's scales by layer, `[T, C]` or `[C]`, of the newest checkpoint; none without one.
+def parameters(workdir: Path) -> tuple[int, int] | None:
+    """How many parameters beside PIT's scales a run trains, and of these; None before a save."""
+    if (step := newest(workdir, "last")) is None:
+        return None
+    return count_parameters(_saved(workdir / "last" / str(step))["params"])
 
-    They are as learned, before the floor. Nothing else of the state is read, and no device is used.
+
+def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
+    """The scales that PIT fires with, `[T, C]` or `[C]` by layer; none before a save.
+
+    Nothing else of the newest checkpoint is read, and no device is used.
     """
     if (step := newest(workdir, which)) is None:
         return {}
@@ -62,7 +76,7 @@ def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
             made["/".join(layer)] = leaf
         elif name == "p" and (*layer, "alpha") in found:
             made["/".join(layer)] = found[*layer, "alpha"] * leaf
-    return made
+    return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
 
 
 def _saved(folder: Path) -> dict[str, Any]:
