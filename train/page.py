@@ -30,6 +30,7 @@ CSS = """
 @media (prefers-color-scheme: dark) {
   :root { --line: #3c434b; --dim: #9aa5b1; }
   body { background: #181b1f; color: #e3e6ea; }
+  svg { filter: brightness(1.3); }
 }
 body { margin: 0 auto; max-width: 56rem; padding: 1rem 1.5rem 4rem;
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -41,7 +42,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .9rem .25rem 0; text-align: left;
          vertical-align: top; }
 td { max-width: 24rem; overflow-wrap: break-word; }
-th { white-space: nowrap; font-weight: 600; } th[scope=row] { color: var(--dim); font-weight: 400; }
+th { font-weight: 600; } th[scope=row] { color: var(--dim); font-weight: 400; white-space: nowrap; }
 p.dim, figcaption { color: var(--dim); margin: .2rem 0; font-size: .9rem; }
 figure { margin: .5rem 0; } svg { display: block; max-width: 100%; height: auto; }
 details { margin-top: .6rem; } summary { cursor: pointer; }
