@@ -35,6 +35,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
+from configs.base import base
 from train import build, data, figures, measures, restore, sharding
 from train.data import Split, Streamed
 from train.data.own_images import own_images
@@ -42,6 +43,7 @@ from train.display import print_evaluation
 from train.environment import describe
 from train.errors import UserError
 from train.evaluation import make_sums
+from train.preparation import normalization
 from train.program import make_program
 from train.reading import read_config
 from train.state import Metrics, TrainState
@@ -96,7 +98,7 @@ def evaluate(
     step = make_eval_step(
         build.network(config, dataset),
         build.loss(config),
-        build.normalization(dataset),
+        normalization(dataset),
         measures.count,
     )
     totals = _totals(step, measured, config.batch_size, state)
@@ -170,7 +172,11 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:
-    config = ConfigDict(read_config(args.workdir))
+    # A run of an older version lacks keys that came later.
+    config = base()
+    config.update(read_config(args.workdir))
+    # What it began with is in the checkpoint.
+    config.pretrained = ""
     if args.data_dir is not None:
         config.data.data_dir = args.data_dir
     for key in ("batch_size", "cpu_devices"):

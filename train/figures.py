@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 # Of a confusion matrix whose classes are named, and whose counts are written into it.
 MOST_NAMES, MOST_COUNTS = 40, 12
+# Time steps whose firing rates are bars, and whose rates are written into a table.
+MOST_BARS, MOST_WRITTEN = 4, 16
+RATE = "mean firing rate (% of D, over the test images)"
 
 
 def points(
@@ -42,26 +45,50 @@ def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
 
 
 def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
-    """Mean firing rate (mean integer / D) of every neuron layer, a bar for each time step."""
+    """Mean firing rate (mean integer / D) of every neuron layer and time step.
+
+    A bar for each of a few steps; of many a table of shades, with the numbers in it.
+    """
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
     axes = figure.subplots()
-    steps = len(next(iter(rates.values())))
-    height = 0.8 / steps
-    for step in range(steps):
-        at = [row + (step - (steps - 1) / 2) * height for row in range(len(rates))]
-        values = [100 * layer[step] for layer in rates.values()]
-        bars = axes.barh(at, values, height, label=f"t = {step + 1}", color=f"C{step}")
-        if steps == 1:
-            axes.bar_label(bars, fmt="%.1f", padding=3)
+    shares = 100 * np.array(list(rates.values()))
+    if shares.shape[1] <= MOST_BARS:
+        _bars(axes, shares)
+    else:
+        _shades(axes, shares)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.invert_yaxis()
-    axes.set(xlabel="mean firing rate (% of D, over the test images)")
     axes.set_title(title, loc="left")
+    return figure
+
+
+def _bars(axes: Axes, shares: np.ndarray) -> None:
+    steps = shares.shape[1]
+    height = 0.8 / steps
+    for step in range(steps):
+        at = np.arange(len(shares)) + (step - (steps - 1) / 2) * height
+        bars = axes.barh(at, shares[:, step], height, label=f"t = {step + 1}", color=f"C{step}")
+        if steps == 1:
+            axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set(xlabel=RATE)
     if steps > 1:
         axes.legend()
     axes.margins(x=0.08)
     axes.grid(axis="x", alpha=0.3)
-    return figure
+
+
+def _shades(axes: Axes, shares: np.ndarray) -> None:
+    steps = shares.shape[1]
+    # Not imshow: in an SVG this stays a drawing.
+    shades = axes.pcolormesh(shares, cmap="Blues", vmin=0, shading="nearest", linewidth=0)
+    axes.set_xticks(range(steps), [str(step + 1) for step in range(steps)])
+    axes.set(xlabel=f"time step; cells: {RATE}")
+    if steps > MOST_WRITTEN:
+        axes.figure.colorbar(shades, ax=axes)
+    else:
+        for (row, step), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 * shares.max() else "black"
+            axes.text(step, row, f"{share:.1f}", color=colour, ha="center", va="center", fontsize=8)
 
 
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
@@ -109,9 +136,9 @@ def _reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
         100 * width,
         color="0.85",
         edgecolor="white",
-        label="share of the images",
+        label="share of images",
     )
-    axes.plot([0, 100], [0, 100], "0.5", linestyle="--", label="confidence = accuracy")
+    axes.plot([0, 100], [0, 100], "0.5", linestyle="--", label="ideal")
     axes.plot(
         [100 * each["confidence"] for each in filled],
         [100 * each["accuracy"] for each in filled],

@@ -1,6 +1,7 @@
 """A page of HTML that needs nothing beside itself: tables, and figures as SVG within it."""
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
@@ -53,7 +54,7 @@ nav ul { padding-left: 1.2rem; }
 
 def page(title: str, body: Iterable[str]) -> str:
     """The whole document. The policy in it forbids browsers to load anything."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         f'{MARK}<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -126,7 +127,7 @@ def _change(element: ElementTree.Element, name: str) -> None:
         if key == "id":
             element.set(key, f"{name}-{value}")
         elif key == f"{{{LINK}}}href":
-            element.set(key, value.replace("#", f"#{name}-", 1))
+            element.set(key, re.sub("^#", f"#{name}-", value))
         else:
             own = value.replace("url(#", f"url(#{name}-")
             element.set(key, own.replace(INK, "currentColor"))

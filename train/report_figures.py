@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from train.figures import points
 
@@ -69,6 +70,9 @@ def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> F
     values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
     if values.max() > 20 * values.min():
         axes.set_xscale("log")
+        # Its own would be mathematics, which page.STYLE has as plain text.
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(last)), list(last))
     axes.invert_yaxis()
     axes.set(xlabel="scale a, over channels and steps: median, middle half, range")

@@ -19,6 +19,7 @@ from train.data.resident import arrays
 from train.errors import UserError
 from train.evaluate import main
 from train.evaluation import make_sums
+from train.preparation import normalization
 
 # Long enough that its answers are not all alike.
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4", "--config.epochs=30")
@@ -88,7 +89,7 @@ def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
     config = config_of(workdir)
     dataset = data.load(**config.data)
     state = restore.restore(workdir, "last", program_on(1, config).abstract_state)
-    model, normalize = build.network(config, dataset), build.normalization(dataset)
+    model, normalize = build.network(config, dataset), normalization(dataset)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     apply = jax.jit(lambda image: model.apply(variables, normalize(image[None]))[0].mean(axis=0))
     return np.stack([apply(image) for image in dataset.test.images]), dataset.test.labels
@@ -310,7 +311,7 @@ def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
 
 def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
     shutil.copytree(workdir, tmp_path / "run")
-    (step,) = (tmp_path / "run" / "last").iterdir()
+    step = restore.find(tmp_path / "run", "last")
     for file in (step / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
