@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ from rich.progress import track
 
 from configs.base import base
 from train import build, data, figures, measures, restore, sharding
+from train.cli import Parser
 from train.data import Split, Streamed
 from train.data.own_images import own_images
 from train.display import print_evaluation
@@ -187,13 +188,8 @@ def _config(args: argparse.Namespace) -> ConfigDict:
     return config
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m train.evaluate", add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
     parser.add_argument("--split", choices=("test", "train"))

@@ -14,13 +14,14 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
 from train import figures, page, report_figures, restore
+from train.cli import Parser
 from train.errors import UserError
 from train.reading import read_config, read_json, read_records
 from train.summary import steps_and_levels, title
@@ -250,13 +251,8 @@ def _write(out: Path, text: str) -> None:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m train.report", add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
     parser.add_argument("--out", type=Path, default=Path("report.html"))
     return parser.parse_args(argv)
