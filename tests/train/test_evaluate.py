@@ -225,7 +225,13 @@ def test_no_device_gathers_the_batch():
 
 def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
     split = data.load("synthetic", num_train=1, num_test=40).test
-    on_disk = Streamed(40, (8, 8, 1), lambda i, rng: (split.images[i], split.labels[i]), workers=0)
+    on_disk = Streamed(
+        per_class=(4,) * 10,
+        shape=(8, 8, 1),
+        read=lambda i, rng: (split.images[i], split.labels[i]),
+        workers=0,
+        verify=lambda: None,
+    )
     weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
     seen = []
 
