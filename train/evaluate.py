@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         args = _parse(argv[1:])
         config = _config(args)
-        source = Path(args.folder).name if args.folder else args.split
-        out = Path(args.out or args.workdir / "evaluation" / f"{args.checkpoint}_{source}.json")
+        source = args.folder.resolve().name if args.folder else args.split
+        out = args.out or args.workdir / "evaluation" / f"{args.checkpoint}_{source}.json"
         _check_free(out, args.overwrite)
         # Before anything asks for a device.
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
@@ -138,7 +139,8 @@ def _totals(
     waiting = nullcontext() if isinstance(split, Streamed) else Console().status(doing)
     with waiting:
         mesh = sharding.data_mesh(batch_size)
-        sums = make_sums(step, split, batch_size, mesh, lambda all, n: track(all, doing, total=n))
+        watch = partial(track, description=doing)
+        sums = make_sums(step, split, batch_size, mesh, lambda batches, n: watch(batches, total=n))
         return cast(dict[str, np.ndarray], jax.device_get(sums(state)))
 
 
