@@ -1,7 +1,9 @@
 """The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, a folder."""
 
+import argparse
 import difflib
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags
 from flax.traverse_util import flatten_dict
@@ -18,6 +20,16 @@ usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...
   --{place} DIR{pad}where everything is written; default: {under}/ and the config's name
   --help                    this page
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """For programs without a config: a mistake is a UserError, and names are not abbreviated."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help.")
 
 
 def usage(program: str, place: str = "workdir", under: str = "runs") -> str:

@@ -1,15 +1,19 @@
 """What a person sees while a run goes on, and at its end."""
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from train.summary import Summary
 
 REFRESH_SECONDS = 0.5
+MOST_CLASSES = 20
 
 
 class Display:
@@ -78,11 +82,59 @@ def print_summary(summary: Summary) -> None:
     run.add_row("wall time", f"{summary.seconds:,.0f} s")
     run.add_row("written to", summary.workdir)
     console.print(run)
-    if summary.rates:
-        layers = Table("neuron layer", title="mean firing rate, share of D", title_justify="left")
-        steps = len(next(iter(summary.rates.values())))
-        for step in range(steps):
-            layers.add_column(f"t={step + 1}", justify="right")
-        for layer, rates in summary.rates.items():
-            layers.add_row(layer, *(f"{rate:.1%}" for rate in rates))
-        console.print(layers)
+    _print_rates(console, summary.rates)
+
+
+def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
+    """What train.evaluate found, as tables: in all, of the classes, and of the layers."""
+    console = Console()
+    found = Table(title=result["title"], show_header=False, title_justify="left")
+    found.add_column()
+    found.add_column(overflow="fold")
+    found.add_row("checkpoint", f"{result['checkpoint']}, step {result['step']:,}")
+    images = f"{result['images']:,}, {result['data']} {result['split']}"
+    if result["note"]:
+        images = f"{result['images']:,} in {result['split']}; {result['note']}"
+    found.add_row("images", Text(images))
+    found.add_row("accuracy", f"{result['accuracy']:.2%}")
+    found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
+    found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
+    found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
+    found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")
+    found.add_row("written to", Text(f"{out} and {out.with_suffix('.png').name}"))
+    console.print(found)
+    console.print(_classes(result))
+    _print_rates(console, result["rates"])
+
+
+def _classes(result: Mapping[str, Any]) -> Table:
+    """The accuracy of the classes, the lowest first where there are many, and the usual mistake."""
+    names, confusion = result["classes"], result["confusion"]
+    seen = [(a, k) for k, a in enumerate(result["accuracy_of_class"]) if a is not None]
+    chosen = seen if len(seen) <= MOST_CLASSES else sorted(seen)[:MOST_CLASSES]
+    title = "accuracy of each class"
+    if len(chosen) < len(seen):
+        title = f"the {MOST_CLASSES} classes of lowest accuracy, of {len(seen)}"
+    table = Table("class", title=title, title_justify="left")
+    table.add_column("images", justify="right")
+    table.add_column("accuracy", justify="right")
+    table.add_column("most often taken for")
+    for accuracy, k in chosen:
+        wrong = [(count, j) for j, count in enumerate(confusion[k]) if j != k and count]
+        count, j = max(wrong, default=(0, k), key=lambda each: each[0])
+        mistake = f"{names[j]} ({count:,})" if count else ""
+        # Text: the names are a user's and may look like markup.
+        table.add_row(Text(names[k]), f"{sum(confusion[k]):,}", f"{accuracy:.2%}", Text(mistake))
+    return table
+
+
+def _print_rates(console: Console, rates: Mapping[str, list[float]]) -> None:
+    if not rates:
+        return
+    layers = Table(title="mean firing rate, share of D", title_justify="left")
+    layers.add_column("neuron layer", overflow="fold")
+    for step in range(len(next(iter(rates.values())))):
+        layers.add_column(f"t={step + 1}", justify="right")
+    for layer, of_steps in rates.items():
+        layers.add_row(layer, *(f"{rate:.1%}" for rate in of_steps))
+    console.print(layers)

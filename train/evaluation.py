@@ -1,6 +1,6 @@
 """Loss, accuracy and firing rates over a whole split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
@@ -28,6 +28,8 @@ class Evaluation(NamedTuple):
 
 
 Sums = Callable[[TrainState], Metrics]
+# Gives the batches of a split on disk as they come, and how many: for who shows a bar of them.
+Watch = Callable[[Iterable[dict[str, np.ndarray]], int], Iterable[dict[str, np.ndarray]]]
 
 
 def make_evaluate(
@@ -36,12 +38,8 @@ def make_evaluate(
     batch_size: int,
     mesh: Mesh,
 ) -> Callable[[TrainState], Evaluation]:
-    """A function that runs `eval_step` over all of `split`: on the devices, or read from disk."""
-    sums: Sums
-    if isinstance(split, Streamed):
-        sums = _streamed_sums(eval_step, split, batch_size, mesh)
-    else:
-        sums = _resident_sums(eval_step, split, batch_size, mesh)
+    """A function that gives the means of what `eval_step` sums over all of `split`."""
+    sums = make_sums(eval_step, split, batch_size, mesh)
 
     def evaluate(state: TrainState) -> Evaluation:
         totals = jax.device_get(sums(state))
@@ -55,6 +53,19 @@ def make_evaluate(
         )
 
     return evaluate
+
+
+def make_sums(
+    eval_step: Callable[[TrainState, Batch], Metrics],
+    split: Split | Streamed,
+    batch_size: int,
+    mesh: Mesh,
+    watch: Watch = lambda batches, count: batches,
+) -> Sums:
+    """A function that runs `eval_step` over all of `split`: on the devices, or read from disk."""
+    if isinstance(split, Streamed):
+        return _streamed_sums(eval_step, split, batch_size, mesh, watch)
+    return _resident_sums(eval_step, split, batch_size, mesh)
 
 
 def _resident_sums(
@@ -79,7 +90,11 @@ def _resident_sums(
 
 
 def _streamed_sums(
-    eval_step: Callable[[TrainState, Batch], Metrics], split: Streamed, batch_size: int, mesh: Mesh
+    eval_step: Callable[[TrainState, Batch], Metrics],
+    split: Streamed,
+    batch_size: int,
+    mesh: Mesh,
+    watch: Watch,
 ) -> Sums:
     everywhere, divided = sharding.replicated(mesh), sharding.over_batch(mesh)
     by_step = streamed.testing(split, batch_size)
@@ -99,7 +114,7 @@ def _streamed_sums(
             optax.tree.zeros_like(jax.eval_shape(eval_step, state, like)), everywhere
         )
         with closing(streamed.read_ahead(by_step, 0, split.workers)) as batches:
-            for batch in batches:
+            for batch in watch(batches, len(by_step)):
                 totals = add(totals, state, jax.device_put(batch, divided))
         return totals
 

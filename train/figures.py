@@ -2,19 +2,41 @@
 
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+# Of a confusion matrix whose classes are named, and whose counts are written into it.
+MOST_NAMES, MOST_COUNTS = 40, 12
+# Time steps whose firing rates are bars, and whose rates are written into a table.
+MOST_BARS, MOST_WRITTEN = 4, 16
+RATE = "mean firing rate (% of D, over the test images)"
+
+
+def points(
+    records: list[dict[str, Any]], key: str, scale: float = 1
+) -> tuple[list[float], list[float]]:
+    """The epochs, with their parts, at which `key` was recorded, and its values.
+
+    A record without the key, or with no number there, has no point.
+    """
+    whole = max(
+        (record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1
+    )
+    found = [(record["step"] / whole, record.get(key)) for record in records if "step" in record]
+    kept = [(at, scale * value) for at, value in found if isinstance(value, (int, float))]
+    return [at for at, _ in kept], [value for _, value in kept]
 
 
 def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
     """Loss and accuracy on training (augmented, as trained) and test images over the epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
-    at = [record["epoch"] for record in epochs]
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
         for split, colour in (("train", "#0072b2"), ("test", "#d55e00")):
-            values = [scale * record[f"{split}_{quantity}"] for record in epochs]
+            at, values = points(epochs, f"{split}_{quantity}", scale)
             axes.plot(at, values, colour, marker="o", markersize=3, label=split)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
@@ -23,23 +45,107 @@ def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
 
 
 def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
-    """Mean firing rate (mean integer / D) of every neuron layer, a bar for each time step."""
+    """Mean firing rate (mean integer / D) of every neuron layer and time step.
+
+    A bar for each of a few steps; of many a table of shades, with the numbers in it.
+    """
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
     axes = figure.subplots()
-    steps = len(next(iter(rates.values())))
-    height = 0.8 / steps
-    for step in range(steps):
-        at = [row + (step - (steps - 1) / 2) * height for row in range(len(rates))]
-        values = [100 * layer[step] for layer in rates.values()]
-        bars = axes.barh(at, values, height, label=f"t = {step + 1}", color=f"C{step}")
-        if steps == 1:
-            axes.bar_label(bars, fmt="%.1f", padding=3)
+    shares = 100 * np.array(list(rates.values()))
+    if shares.shape[1] <= MOST_BARS:
+        _bars(axes, shares)
+    else:
+        _shades(axes, shares)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.invert_yaxis()
-    axes.set(xlabel="mean firing rate (% of D, over the test images)")
     axes.set_title(title, loc="left")
+    return figure
+
+
+def _bars(axes: Axes, shares: np.ndarray) -> None:
+    steps = shares.shape[1]
+    height = 0.8 / steps
+    for step in range(steps):
+        at = np.arange(len(shares)) + (step - (steps - 1) / 2) * height
+        bars = axes.barh(at, shares[:, step], height, label=f"t = {step + 1}", color=f"C{step}")
+        if steps == 1:
+            axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set(xlabel=RATE)
     if steps > 1:
         axes.legend()
     axes.margins(x=0.08)
     axes.grid(axis="x", alpha=0.3)
+
+
+def _shades(axes: Axes, shares: np.ndarray) -> None:
+    steps = shares.shape[1]
+    # Not imshow: in an SVG this stays a drawing.
+    shades = axes.pcolormesh(shares, cmap="Blues", vmin=0, shading="nearest", linewidth=0)
+    axes.set_xticks(range(steps), [str(step + 1) for step in range(steps)])
+    axes.set(xlabel=f"time step; cells: {RATE}")
+    if steps > MOST_WRITTEN:
+        axes.figure.colorbar(shades, ax=axes)
+    else:
+        for (row, step), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 * shares.max() else "black"
+            axes.text(step, row, f"{share:.1f}", color=colour, ha="center", va="center", fontsize=8)
+
+
+def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
+    """The confusion matrix, each row as shares of its class, beside the reliability diagram.
+
+    `bins` are those of `train.measures`.
+    """
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _confusion(left, np.array(confusion), classes)
+    _reliability(right, bins)
     return figure
+
+
+def _confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    bar = axes.figure.colorbar(picture, ax=axes, shrink=0.8)
+    bar.set_label("% of the class")
+    axes.set(xlabel="answer", ylabel="label")
+    if len(classes) <= MOST_NAMES:
+        axes.set_xticks(range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), classes)
+        if max(map(len, classes)) > 2:
+            for name in axes.get_xticklabels():
+                name.set(rotation=45, ha="right", rotation_mode="anchor")
+    if len(classes) <= MOST_COUNTS:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 50 else "black"
+                axes.text(
+                    column, row, f"{count:,}", color=colour, ha="center", va="center", fontsize=8
+                )
+
+
+def _reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
+    filled = [each for each in bins if each["images"]]
+    width = bins[0]["up_to"] - bins[0]["above"]
+    at = [100 * (each["above"] + width / 2) for each in filled]
+    total = sum(each["images"] for each in filled)
+    axes.bar(
+        at,
+        [100 * each["images"] / total for each in filled],
+        100 * width,
+        color="0.85",
+        edgecolor="white",
+        label="share of images",
+    )
+    axes.plot([0, 100], [0, 100], "0.5", linestyle="--", label="ideal")
+    axes.plot(
+        [100 * each["confidence"] for each in filled],
+        [100 * each["accuracy"] for each in filled],
+        "#d55e00",
+        marker="o",
+        label="accuracy",
+    )
+    axes.set(xlim=(0, 100), ylim=(0, 102), xlabel="confidence (%)", ylabel="%")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8)

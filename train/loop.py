@@ -20,7 +20,7 @@ from train.errors import UserError
 from train.program import Program, make_program
 from train.records import Records
 from train.state import TrainState, no_totals
-from train.summary import Summary, count_parameters, steps_and_levels
+from train.summary import Summary, count_parameters, title
 from train.workdir import claim, write_whole
 
 
@@ -144,8 +144,7 @@ def _summary(
     test = program.evaluate(state)
     parameters, scales = count_parameters(state.params)
     return Summary(
-        title=f"{config.data.name}, {config.model.name}, {config.neuron.name} "
-        f"{steps_and_levels(config)}",
+        title=title(config),
         workdir=str(workdir),
         last_accuracy=test.accuracy,
         best_accuracy=progress.best_accuracy,

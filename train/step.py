@@ -15,6 +15,7 @@ from train.state import Metrics, TrainState
 Batch = dict[str, Array]
 Loss = Callable[[Array, Array], Array]
 Prepare = Callable[[Array, Batch], tuple[Array, Array]]
+Count = Callable[[Array, Array, Array], Metrics]
 
 
 def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
@@ -106,11 +107,15 @@ def _part(column: Array, part: int, parts: int) -> Array:
 
 
 def make_eval_step(
-    model: nn.Module, loss: Loss, normalize: Callable[[Array], Array]
+    model: nn.Module,
+    loss: Loss,
+    normalize: Callable[[Array], Array],
+    count: Count = lambda scores, labels, weight: {},
 ) -> Callable[[TrainState, Batch], Metrics]:
     """`(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
 
-    The sums are `loss`, `correct` and per neuron layer the firing rate of each step, `[T]`.
+    The sums are `loss`, `correct`, per neuron layer the firing rate of each step, `[T]`, and what
+    `count` gives for the logits' mean over time, the labels and the weights.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
@@ -128,6 +133,7 @@ def make_eval_step(
             "loss": (losses * weight).sum(),
             "correct": (correct(logits, batch["label"]) * weight).sum(),
             **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
+            **count(logits.mean(axis=1), batch["label"], weight),
         }
 
     return eval_step

@@ -20,6 +20,12 @@ class Summary(NamedTuple):
     rates: dict[str, list[float]]
 
 
+def title(config: Mapping[str, Any]) -> str:
+    """A run in one line: its data, network and neuron."""
+    what = (config[part]["name"] for part in ("data", "model", "neuron"))
+    return f"{', '.join(what)} {steps_and_levels(config)}"
+
+
 def steps_and_levels(config: Mapping[str, Any]) -> str:
     """T and, for a neuron that fires integers, D: `T=1 D=4`."""
     levels = config["neuron"].get("levels")

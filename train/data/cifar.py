@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.batches import parse_batch, parse_rows, read_archive, read_folder
+from train.data.class_names import CIFAR10, CIFAR100
 from train.data.dataset import DataNotFound, Dataset, Split
 from train.data.download import Remote, download
 from train.data.prepared import newest_version, read_split
@@ -37,7 +38,7 @@ class _Layout:
 class _Source:
     name: str
     layouts: tuple[_Layout, ...]
-    num_classes: int
+    classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -62,7 +63,7 @@ _CIFAR10 = _Source(
             md5="c32a1d4ab5d03f1284b67883e8d87530",
         ),
     ),
-    num_classes=10,
+    classes=CIFAR10,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2023, 0.1994, 0.2010),
 )
@@ -87,7 +88,7 @@ _CIFAR100 = _Source(
             md5="03b5dce01913d631647c71ecec9e9cb8",
         ),
     ),
-    num_classes=100,
+    classes=CIFAR100,
     mean=(0.5071, 0.4867, 0.4408),
     std=(0.2675, 0.2565, 0.2761),
 )
@@ -117,7 +118,8 @@ def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 def _load(source: _Source, root: Path) -> Dataset:
     splits = _official(source, root) or _prepared(source, root) or _fetched(source, root)
     train, test = splits
-    return Dataset(source.name, train, test, source.num_classes, source.mean, source.std)
+    classes = source.classes
+    return Dataset(source.name, train, test, len(classes), source.mean, source.std, classes)
 
 
 def _official(source: _Source, root: Path) -> list[Split] | None:
@@ -135,7 +137,7 @@ def _prepared(source: _Source, root: Path) -> list[Split] | None:
     if not version:
         return None
     return [
-        read_split(root, source.name, version, split, (32, 32, 3), source.num_classes)
+        read_split(root, source.name, version, split, (32, 32, 3), len(source.classes))
         for split in ("train", "test")
     ]
 

@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 
 from pit_jax.events import read_aedat2
 from train.data.cache import cache_folder
+from train.data.class_names import CIFAR10 as CLASSES
 from train.data.dataset import DataNotFound, Dataset
 from train.data.recordings import Frames, Recording, frames_dataset, stored
 from train.data.split import in_test
 from train.data.tonic_copies import read_aedat4
 from train.errors import UserError
 
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 SENSOR = (128, 128)
 HOW = (
     "the ten .zip files of https://doi.org/10.6084/m9.figshare.4724671.v2\n"

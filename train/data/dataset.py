@@ -67,6 +67,7 @@ class Dataset(Generic[S]):
     num_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()  # Their names by label, where they have any.
 
 
 class DataNotFound(UserError):

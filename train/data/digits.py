@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.data.class_names import DIGITS
 from train.data.dataset import Dataset, Split
 
 TEST_INDICES = Path(__file__).parent / "splits" / "digits_test.txt"
@@ -28,4 +29,5 @@ def digits(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         num_classes=10,
         mean=(float(pixels.mean()),),
         std=(float(pixels.std()),),
+        classes=DIGITS,
     )

@@ -35,7 +35,9 @@ def dvs_digits(
         make = partial(record_frames, split.images[..., 0], first, num_frames)
         frames = cached(cache, "dvs_digits", key, len(split.images), make)
         splits[name] = Split(frames, split.labels)
-    return Dataset("dvs_digits", splits["train"], splits["test"], still.num_classes)
+    return Dataset(
+        "dvs_digits", splits["train"], splits["test"], still.num_classes, classes=still.classes
+    )
 
 
 def record(image: np.ndarray, seed: int) -> np.ndarray:

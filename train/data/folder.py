@@ -1,6 +1,7 @@
 """A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,50 +30,62 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     missing = [place for place in places.values() if not place.is_dir()]
     if missing:
         raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
-    classes = {split: _classes(place) for split, place in places.items()}
+    classes = {split: classes_in(place) for split, place in places.items()}
     if classes["train"] != classes["test"]:
         only = sorted(set(classes["train"]) ^ set(classes["test"]))
         raise UserError(f"{root}: only one of train and test has the classes {', '.join(only)}.")
-    train, test = (_read(place, classes["train"], size) for place in places.values())
+    labels = {name: label for label, name in enumerate(classes["train"])}
+    train, test = (read(place, labels, (size, size, 3)) for place in places.values())
     pixels = train.images.reshape(-1, 3)
     mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
     return Dataset(
         "folder",
         train,
         test,
-        len(classes["train"]),
+        len(labels),
         tuple(mean.tolist()),
         # A channel that never changes is centred only.
         tuple(np.where(std > 0, std, 1).tolist()),
+        tuple(labels),
     )
 
 
-def _classes(place: Path) -> list[str]:
+def classes_in(place: Path) -> list[str]:
+    """The names of the folders in `place`; raises UserError unless there are two or more."""
     names = sorted(child.name for child in place.iterdir() if child.is_dir())
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
     return names
 
 
-def _read(place: Path, classes: list[str], size: int) -> Split:
+def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Split:
+    """The images of `place`/CLASS as `N *shape`, with the label of each class.
+
+    Raises UserError for a class without images, and for a file that is no whole image.
+    """
     files = []
-    for label, name in enumerate(classes):
+    for name, label in labels.items():
         found = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
         if not found:
             raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
         files += [(file, label) for file in found]
-    images = [_image(file, size) for file, _ in track(files, f"reading {place.name}")]
+    images = [_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
     return Split(np.stack(images), np.array([label for _, label in files], np.int32))
 
 
-def _image(file: Path, size: int) -> np.ndarray:
-    """One image as `size size 3`: the largest square in its middle, resized with antialiasing."""
+def _image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """One image as `H W C`, grey for one channel: the largest such rectangle in its middle.
+
+    It is resized with antialiasing.
+    """
+    height, width, channels = shape
     try:
         with Image.open(file) as opened:
-            image = opened.convert("RGB")
+            image = opened.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"{file} is no whole image ({error}); replace or remove it.") from error
-    side = min(image.size)
-    left, top = ((edge - side) // 2 for edge in image.size)
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+    scale = min(image.width / width, image.height / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    cut = image.crop((left, top, left + w, top + h))
+    return np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)

@@ -57,7 +57,8 @@ def imagenet(
         read = partial(sample, records, cut, size)
         check = partial(verify, folder, records.shards, cores())
         splits.append(Streamed(records.per_class, (size, size, 3), read, workers, check))
-    return Dataset("imagenet", splits[0], splits[1], len(manifest["classes"]), MEAN, STD)
+    classes = tuple(manifest["classes"])
+    return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
 
 
 def _random(

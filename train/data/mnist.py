@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.data.class_names import DIGITS, FASHION_MNIST
 from train.data.dataset import DataNotFound, Dataset, Split, check_labels
 from train.data.download import Remote, download
 from train.data.idx import read_idx
@@ -22,6 +23,7 @@ class _Source:
     md5: dict[str, str]
     mean: float
     std: float
+    classes: tuple[str, ...]
 
 
 _MNIST = _Source(
@@ -36,6 +38,7 @@ _MNIST = _Source(
     },
     mean=0.1307,
     std=0.3081,
+    classes=DIGITS,
 )
 _FASHION = _Source(
     name="fashion_mnist",
@@ -49,6 +52,7 @@ _FASHION = _Source(
     },
     mean=0.2860,
     std=0.3530,
+    classes=FASHION_MNIST,
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 # The hashes of both by the folder that their archives are fetched to.
@@ -87,6 +91,7 @@ def _load(source: _Source, root: Path, elsewhere: tuple[Path, ...]) -> Dataset:
         num_classes=10,
         mean=(source.mean,),
         std=(source.std,),
+        classes=source.classes,
     )
 
 

@@ -13,12 +13,12 @@ Stopped or killed, the same command goes on with what is missing. On a finished 
 the hash of every file.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from train.cli import Parser
 from train.data import imagenet_source
 from train.data.records import Plan, convert
 from train.data.workers import cores
@@ -54,13 +54,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
-
-
 def _parse(argv: Sequence[str]) -> Any:
-    parser = _Parser(prog="python -m train.data.prepare", add_help=False, allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("name")
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", required=True)

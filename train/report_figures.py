@@ -1,0 +1,93 @@
+"""Pictures of train.report: several runs in one, speed, and the scales of PIT."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
+
+from train.figures import points
+
+# Of Okabe and Ito's palette, told apart by colour-blind people too, on white and on black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+STYLES = ("-", "--", "-.")
+FIRST, LAST = "#999999", "#0072b2"
+
+
+def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
+    """Test loss and accuracy of several runs by name, and thin and dotted those of training."""
+    figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
+    for axes, quantity, scale, label in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
+    ):
+        lines: list[Line2D] = []
+        for i, records in enumerate(runs.values()):
+            colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)]
+            axes.plot(*points(records, f"train_{quantity}", scale), colour, linestyle=":", lw=1)
+            at, values = points(records, f"test_{quantity}", scale)
+            lines += axes.plot(at, values, colour, linestyle=style, marker="o", markersize=3)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+    figure.legend(lines, list(runs), loc="outside lower left", frameon=False)
+    return figure
+
+
+def throughput(records: list[dict[str, Any]]) -> Figure:
+    """Images a second of training, over the epochs."""
+    figure = Figure(figsize=(9, 2.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*points(records, "images_per_second"), LAST, marker="o", markersize=3)
+    axes.set(xlabel="epoch", ylabel="images/s")
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
+    """The scales of every layer: median, middle half and range, now and where they started."""
+    drawn = [("start", FIRST, first)] if first else []
+    drawn.append(("last checkpoint", LAST, last))
+    figure = Figure(figsize=(9, 1.5 + 0.36 * len(last)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.7 / len(drawn)
+    for i, (_, colour, by_layer) in enumerate(drawn):
+        rows = [row for row, layer in enumerate(last) if layer in by_layer]
+        axes.bxp(
+            [_box(by_layer[layer]) for layer in last if layer in by_layer],
+            positions=[row + (i - (len(drawn) - 1) / 2) * height for row in rows],
+            widths=0.8 * height,
+            orientation="horizontal",
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.6},
+            whiskerprops={"color": colour},
+            capprops={"color": colour},
+        )
+    values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
+    if values.max() > 20 * values.min():
+        axes.set_xscale("log")
+        # Its own would be mathematics, which page.STYLE has as plain text.
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(len(last)), list(last))
+    axes.invert_yaxis()
+    axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
+    axes.grid(axis="x", alpha=0.3)
+    handles = [Patch(color=colour, label=label, alpha=0.6) for label, colour, _ in drawn]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    return figure
+
+
+def _box(a: np.ndarray) -> dict[str, Any]:
+    lowest, q1, median, q3, highest = np.quantile(a, (0, 0.25, 0.5, 0.75, 1))
+    return {"whislo": lowest, "q1": q1, "med": median, "q3": q3, "whishi": highest}
+
+
+def layers_in_order(found: Mapping[str, np.ndarray], order: Sequence[str]) -> dict[str, np.ndarray]:
+    """`found` as the layers run, where that is known; the others behind, by their names."""
+    known = [layer for layer in order if layer in found]
+    return {layer: found[layer] for layer in [*known, *sorted(set(found) - set(known))]}

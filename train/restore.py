@@ -1,0 +1,111 @@
+"""Reads checkpoints of a run that may still go on; nothing in its folder is changed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from pit_jax.init import SCALE_FLOOR
+from train.errors import UserError
+from train.state import TrainState
+from train.summary import count_parameters
+
+# The parameters that make a scale; see pit_jax/neurons/scale.py.
+SCALES = ("a", "alpha", "p")
+
+
+def newest(workdir: Path, which: str) -> int | None:
+    """The step of the newest whole checkpoint in `last`, `best` or `first`; None without one."""
+    folder = workdir / which
+    # Orbax gives a checkpoint its name, the step, when it is whole.
+    steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    return max(steps, default=None)
+
+
+def find(workdir: Path, which: str) -> Path:
+    """The folder of the newest whole checkpoint; raises UserError before the first save."""
+    if (step := newest(workdir, which)) is None:
+        raise UserError(
+            f"{workdir / which} holds no checkpoint yet; the first is saved after an epoch."
+        )
+    return workdir / which / str(step)
+
+
+def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
+    """The newest state of `last` or `best`, placed as the abstract `like` is.
+
+    Raises UserError before the first save, and for files that are damaged.
+    """
+    folder = find(workdir, which)
+    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))
+    return cast(TrainState, state)
+
+
+def parameters(workdir: Path) -> tuple[int, int] | None:
+    """How many parameters beside PIT's scales a run trains, and of these; None before a save."""
+    if (step := newest(workdir, "last")) is None:
+        return None
+    return count_parameters(_saved(workdir / "last" / str(step))["params"])
+
+
+def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
+    """The scales that PIT fires with, `[T, C]` or `[C]` by layer; none before a save.
+
+    Nothing else of the newest checkpoint is read, and no device is used.
+    """
+    if (step := newest(workdir, which)) is None:
+        return {}
+    folder = workdir / which / str(step)
+    params = flatten_dict(_saved(folder)["params"])
+    of_scales = {path: leaf for path, leaf in params.items() if path[-1] in SCALES}
+    if not of_scales:
+        return {}
+    item = {"params": unflatten_dict(of_scales)}
+    # Without a type each array would be put where it lay when it was saved.
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+    wanted = ocp.args.PyTreeRestore(item=item, restore_args=on_host, partial_restore=True)
+    found = flatten_dict(_read(folder, ocp.PyTreeCheckpointHandler(), wanted)["params"])
+    made = {}
+    for (*layer, name), leaf in found.items():
+        if name == "a":
+            made["/".join(layer)] = leaf
+        elif name == "p" and (*layer, "alpha") in found:
+            made["/".join(layer)] = found[*layer, "alpha"] * leaf
+    return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    """The state of a checkpoint as shapes and types."""
+    with _unharmed(folder), _checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        tree = checkpointer.metadata(folder.absolute()).item_metadata["state"].tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def _read(folder: Path, handler: Any, state: Any) -> Any:
+    items = ocp.args.Composite(state=state, progress=ocp.args.JsonRestore())
+    with _unharmed(folder), _checkpointer(handler) as checkpointer:
+        return checkpointer.restore(folder.absolute(), args=items)["state"]
+
+
+def _checkpointer(of_state: Any) -> ocp.Checkpointer:
+    # Orbax warns of items that it has no handler for, even where nobody wants them.
+    handlers = {"state": of_state, "progress": ocp.JsonCheckpointHandler()}
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+
+
+@contextmanager
+def _unharmed(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax and its storage raise many kinds.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the checkpoint {folder} cannot be read ({reason}); it is damaged, of another version "
+            "of the network, or its run saved a newer one meanwhile. Try again, or the other "
+            "--checkpoint, last or best."
+        ) from error
