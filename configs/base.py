@@ -18,4 +18,7 @@ def base() -> ConfigDict:
     # Above 0, tests are made with an exponential average of the weights that keeps this part of
     # itself at each step, e.g. 0.9998.
     config.averaging = 0.0
+    # Steps of a run that are left out because their loss or gradient is not finite; one more, and
+    # the run stops and says where it began.
+    config.skip = 0
     return config

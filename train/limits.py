@@ -29,6 +29,7 @@ LEAST = {
     "batch_size": 1,
     "warmup_epochs": 0,
     "min_learning_rate": 0,
+    "skip": 0,
     "optimizer.momentum": 0,
     "optimizer.weight_decay": 0,
 }

@@ -71,6 +71,7 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
         prepare,
         accumulate=config.accumulate,
         averaging=config.averaging,
+        skip=config.skip,
     )
 
     # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.

@@ -20,6 +20,7 @@ class TrainState(flax.struct.PyTreeNode):
     """Parameters, statistics, optimizer, key after `step` steps; `totals` are the epoch's sums.
 
     `averaged` are exponential averages of parameters and statistics, empty in a run without.
+    `skipped` steps so far had a loss or a gradient that was not finite, the last of them `bad`.
     All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have.
     """
 
@@ -29,6 +30,8 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: optax.OptState
     averaged: Any
+    skipped: Int[Array, ""]
+    bad: Int[Array, ""]
     totals: Metrics
 
     @property
@@ -67,6 +70,8 @@ def create_state(
         batch_stats=stats,
         opt_state=optimizer.init(variables["params"]),
         averaged={"params": variables["params"], "batch_stats": stats} if averaged else {},
+        skipped=jnp.zeros((), jnp.int32),
+        bad=jnp.full((), -1, jnp.int32),
         totals=no_totals(),
     )
 

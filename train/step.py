@@ -1,6 +1,7 @@
 """The pure training and evaluation steps; nothing else in the program runs the network."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -32,13 +33,15 @@ def make_train_step(
     *,
     accumulate: int = 1,
     averaging: float = 0.0,
+    skip: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
 
     `prepare(key, batch)` gives the floats that the network sees and the labels of the loss. The
     batch passes the network in `accumulate` equal parts one after the other, whose gradients are
     averaged; norms see one part at a time. `averaging` is the part that the averaged weights keep
-    of themselves at a step.
+    of themselves at a step. A loss or a gradient that is not finite changes nothing but the count
+    of such steps; after more than `skip` of them nothing changes any more.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -84,19 +87,29 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         seen = len(batch["label"])
         sums = {"loss": value * seen, "correct": right, "seen": seen}
-        state = state.replace(
-            step=state.step + 1,
-            params=params,
-            batch_stats=stats,
-            opt_state=opt_state,
-            averaged=optax.incremental_update(
+        learned = {
+            "params": params,
+            "batch_stats": stats,
+            "opt_state": opt_state,
+            "averaged": optax.incremental_update(
                 {"params": params, "batch_stats": stats}, state.averaged, 1 - averaging
             )
             if averaging
             else {},
-            totals=jax.tree.map(lambda total, new: total + new, state.totals, sums),
+            "totals": jax.tree.map(lambda total, new: total + new, state.totals, sums),
+        }
+        before = {name: getattr(state, name) for name in learned}
+        going = state.skipped <= skip
+        finite = jax.tree.reduce(
+            jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), (value, grads))
         )
-        return state, {"loss": value, "accuracy": right / seen}
+        state = state.replace(
+            step=state.step + 1,
+            skipped=state.skipped + (going & ~finite),
+            bad=jnp.where(going & ~finite, state.step, state.bad),
+            **jax.tree.map(partial(jnp.where, going & finite), learned, before),
+        )
+        return state, {"loss": value, "accuracy": right / seen, "skipped": state.skipped}
 
     return train_step
 
