@@ -11,4 +11,7 @@ def base() -> ConfigDict:
     config.cpu_devices = 1
     # A folder that pit_jax.interop wrote: the run starts from its weights.
     config.pretrained = ""
+    # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The
+    # newest is that of an epoch, or one of every so many steps within it. 0 is never.
+    config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0}
     return config

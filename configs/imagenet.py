@@ -19,6 +19,7 @@ from configs.neurons import neuron
 
 def get_config(variant: str = "pit") -> ConfigDict:
     config = base()
+    config.checkpoints.every_steps = 1000  # Of 5,004: an epoch may take hours.
 
     config.data = {"name": "imagenet", "data_dir": "data", "size": 224, "workers": 8}
     # The workers crop.

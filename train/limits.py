@@ -26,6 +26,9 @@ LEAST = {
     "epochs": 1,
     "batch_size": 1,
     "warmup_epochs": 0,
+    "checkpoints.last": 1,
+    "checkpoints.every_epochs": 0,
+    "checkpoints.every_steps": 0,
     "min_learning_rate": 0,
 }
 # The most.

@@ -82,7 +82,7 @@ def saved(workdir: Path, program: Program) -> TrainState:
     """The newest checkpoint of a run."""
     checkpoints = Checkpoints(workdir)
     try:
-        restored = checkpoints.restore_last(program.abstract_state)
+        restored = checkpoints.restore(program.abstract_state)
     finally:
         checkpoints.close()
     assert restored is not None, f"no checkpoint in {workdir}"

@@ -13,11 +13,17 @@ from train.loop import train
 from train.workdir import claim
 
 
+def hold(workdir: Path, config: dict) -> None:
+    """Claims the folder and gives it back."""
+    with claim(workdir, config):
+        pass
+
+
 @pytest.fixture
 def run(tmp_path) -> Path:
     """A workdir with the marks of a run of the tiny config."""
     workdir = tmp_path / "run"
-    claim(workdir, get_config().to_dict())
+    hold(workdir, get_config().to_dict())
     (workdir / "metrics.jsonl").write_text('{"step": 3}\n')
     (workdir / "last" / "3").mkdir(parents=True)
     (workdir / "last" / "3" / "state").write_bytes(b"parameters")
@@ -53,27 +59,27 @@ def test_keys_that_only_one_of_the_configs_has_differ_too(run):
     config = get_config().to_dict()
     config["old"] = config.pop("seed")
     with pytest.raises(UserError, match="seed: 0 there, None here") as error:
-        claim(run, config)
+        hold(run, config)
     assert "old: None there, 0 here" in str(error.value)
 
 
 def test_the_same_config_goes_on_though_json_has_no_tuples(run):
     before = contents(run)
-    claim(run, get_config().to_dict())
+    hold(run, get_config().to_dict())
     after = contents(run)
     assert after.keys() == before.keys()
     assert all(after[name][0] == content for name, (content, _) in before.items())
 
 
 def test_a_new_workdir_is_made_with_all_folders_above_it(tmp_path):
-    claim(tmp_path / "a" / "b", get_config().to_dict())
+    hold(tmp_path / "a" / "b", get_config().to_dict())
     written = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
     assert written == json.loads(json.dumps(get_config().to_dict()))
 
 
 def test_an_empty_folder_can_become_a_run(tmp_path):
-    claim(tmp_path, {"seed": 1})
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    hold(tmp_path, {"seed": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, compiled):
@@ -103,7 +109,7 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path, compiled, name
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
 def test_a_place_where_not_even_root_may_write_is_refused():
     with pytest.raises(UserError, match="cannot write to the workdir /proc/pit_jax"):
-        claim(Path("/proc/pit_jax"), {"seed": 1})
+        hold(Path("/proc/pit_jax"), {"seed": 1})
 
 
 @pytest.mark.parametrize(
