@@ -110,20 +110,18 @@ def _train(
 
 @contextmanager
 def _room_on(workdir: Path) -> Iterator[None]:
+    """Says what is kept when the disk takes no more."""
     try:
         yield
     except Exception as error:
-        if not (reason := no_room(error)):
+        if isinstance(error, UserError) or not (reason := no_room(error)):
             raise
         saved = newest_step(workdir)
+        kept = (
+            "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        )
         raise UserError(
-            f"cannot write to {workdir}: {reason}. "
-            + (
-                "Nothing was saved yet"
-                if saved is None
-                else f"The checkpoint of step {saved} is kept"
-            )
-            + ": mend that, and the same command goes on."
+            f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
         ) from error
 
 
