@@ -13,6 +13,7 @@ import pytest
 
 from tests.train.helpers import (
     ENVIRONMENT,
+    MAIN,
     ROOT,
     TINY,
     assert_ended_alike,
@@ -245,12 +246,10 @@ def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, shared
     """No file of the second process may be longer than 4 KiB."""
     workdir = tmp_path / "run"
     stopped_late(workdir)
-    shutil.rmtree(workdir / "best")  # So that only last/ is saved.
-    command = (
-        f"ulimit -f 4; exec {sys.executable} -m train.main --config {TINY} --workdir {workdir}"
-    )
     process = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+        ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *MAIN, "--config", TINY]
+        + ["--workdir", str(workdir)],
+        **{"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True},
     )
     assert process.returncode == 2, process.stderr
     message = (
