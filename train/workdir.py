@@ -93,8 +93,9 @@ def _lock(workdir: Path) -> IO[str]:
     """
     file = (workdir / LOCK).open("a+")
     try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not fcntl:
+            raise OSError(errno.ENOSYS, "this system has no such locks")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with file:
             file.seek(0)

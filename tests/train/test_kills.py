@@ -18,15 +18,15 @@ from tests.train.helpers import (
     records,
     runs_on,
     start_main,
+    steps_saved,
 )
 from train.cli import parse
 from train.loop import train
 
-SAVES_OFTEN = ("--config.checkpoints.every_steps=2", "--config.checkpoints.every_epochs=2")
-TINY_RUN = ("--config", TINY, "--config.epochs=30", *SAVES_OFTEN)
+TINY_RUN = ("--config", TINY, "--config.epochs=30", "--config.checkpoints.every_steps=2")
 DIGITS_RUN = (
     *("--config", str(ROOT / "configs/digits.py"), "--config.model.width=4"),
-    *("--config.epochs=60", *SAVES_OFTEN),
+    *("--config.epochs=40", "--config.checkpoints.every_steps=10"),
 )
 
 
@@ -34,6 +34,11 @@ def starts(workdir: Path) -> int:
     """How many processes have trained here."""
     file = workdir / "environment.json"
     return len(json.loads(file.read_text())) if file.exists() else 0
+
+
+def newest(workdir: Path) -> int:
+    """The step of the newest checkpoint that a run goes on from, within an epoch or at its end."""
+    return max(steps_saved(workdir), default=-1)
 
 
 def wait_until(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
@@ -51,17 +56,20 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
 def interrupted(
     arguments: tuple[str, ...], workdir: Path, number: signal.Signals, times: int, seconds: float
 ) -> list[str]:
-    """Starts the run `times` times and ends it; gives what it was doing, by what it left.
+    """Starts the run `times` times and ends it; gives what each was doing, by what it left.
 
-    In turn: at a random moment of the first `seconds` of training, and in a checkpoint's writing.
+    In turn: at a random moment of the `seconds` that follow its beginning, of those that follow
+    its first checkpoint, and likewise but then in the next checkpoint's writing.
     """
     draw, doing = random.Random(0), []
     for turn in range(times):
-        begun = starts(workdir)
+        begun, known = starts(workdir), newest(workdir)
         process = start_main(*arguments, "--workdir", str(workdir))
         wait_until(process, lambda begun=begun: starts(workdir) > begun)
+        if turn % 3:
+            wait_until(process, lambda known=known: newest(workdir) > known)
         time.sleep(draw.uniform(0, seconds))
-        if turn % 2:
+        if turn % 3 == 2:
             wait_until(process, lambda: any(workdir.glob("*/*.orbax-checkpoint-tmp")))
         code, printed = end(process, number)
         saved = number == signal.SIGTERM and "stopped and saved" in printed
@@ -87,10 +95,10 @@ def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Pa
     assert epochs == expected
 
 
-def test_a_run_killed_twice_and_terminated_once_ends_as_one_left_alone(tmp_path):
+def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp_path):
     workdir = tmp_path / "run"
-    interrupted(TINY_RUN, workdir, signal.SIGKILL, times=2, seconds=1)
-    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.2)
+    interrupted(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
+    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
     finished(TINY_RUN, workdir)
     with runs_on(1):
         train(parse(["main", *TINY_RUN])[0], tmp_path / "alone")
@@ -101,8 +109,9 @@ def test_a_run_killed_twice_and_terminated_once_ends_as_one_left_alone(tmp_path)
 @pytest.mark.parametrize("number, times", [(signal.SIGKILL, 20), (signal.SIGTERM, 6)])
 def test_digits_ended_at_many_moments_end_as_those_left_alone(tmp_path, number, times):
     workdir = tmp_path / "run"
-    doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=1)
-    assert number == signal.SIGTERM or len(set(doing)) == 2, doing
+    doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=2)
+    assert number == signal.SIGTERM or set(doing) == {"saving", "else"}
+    assert records(workdir)  # Not all in the first epoch.
     for folder in (workdir, tmp_path / "alone"):
         finished(DIGITS_RUN, folder)
     assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")
