@@ -21,4 +21,7 @@ def base() -> ConfigDict:
     # Steps of a run that are left out because their loss or gradient is not finite; one more, and
     # the run stops and says where it began.
     config.skip = 0
+    # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The
+    # newest is that of an epoch, or one of every so many steps within it. 0 is never.
+    config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0}
     return config

@@ -33,6 +33,7 @@ from configs.neurons import neuron
 
 def get_config(variant: str = "pit") -> ConfigDict:
     config = base()
+    config.checkpoints.every_steps = 1000  # Of 5,004: an epoch may take hours.
 
     config.data = {"name": "imagenet", "data_dir": "data", "size": 224, "workers": 8}
     # The middle of test images that are 256 wide or high; crops for training from 8 % of an image.

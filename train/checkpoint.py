@@ -1,11 +1,20 @@
-"""Checkpoints with Orbax: `last` to resume from, `best` by test accuracy."""
+"""Checkpoints with Orbax, each with a manifest: the first, the last, the best, every so many."""
 
+import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
+from train import manifest
+from train.errors import UserError
 from train.state import TrainState
+
+# In this order: of equally new ones the first is restored.
+FOLDERS = ("last", "best", "every", "first")
+DAMAGED = "damaged"
 
 
 class Progress(NamedTuple):
@@ -17,50 +26,157 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; a step is saved whole or not at all, in the background."""
+    """The checkpoints of one workdir; a step is saved whole or not at all, in the background.
 
-    def __init__(self, workdir: Path) -> None:
-        # Two managers: one with a best_fn deletes the newest checkpoint for an older, better one.
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
-        folders = (workdir.absolute() / "last", workdir.absolute() / "best")
-        self._last, self._best = (
-            ocp.CheckpointManager(folder, options=options) for folder in folders
-        )
+    `last/` keeps the newest `last` of them, `best/` the best, `first/` that of step 0 and `every/`
+    one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
+    Raises UserError when there are some and none is whole. Damaged ones that are newer than the
+    newest whole one are moved to `damaged/`, which is said on stderr.
+    """
+
+    def __init__(
+        self, workdir: Path, last: int = 2, every_epochs: int = 0, every_steps: int = 0
+    ) -> None:
+        self._workdir = workdir.absolute()
+        self._every_epochs, self._every_steps = every_epochs, every_steps
+        # Before Orbax looks at the folders.
+        self._found = _newest_whole(self._workdir)
+        # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
+        keep = {"last": last, "best": 1, "every": None, "first": None}
+        self._managers = {name: _manager(self._workdir / name, keep[name]) for name in FOLDERS}
+
+    def save_first(self, state: TrainState, progress: Progress) -> None:
+        """Saves what the run starts with."""
+        self._save("first", state, progress)
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
         """Saves where to resume."""
-        _save(self._last, state, progress)
+        self._save("last", state, progress)
 
-    def save_best(self, state: TrainState, progress: Progress) -> None:
-        """Saves the best so far."""
-        _save(self._best, state, progress)
+    def save_epoch(self, state: TrainState, progress: Progress, epoch: int) -> None:
+        """Saves the end of an epoch: to resume, and apart if it is the best or one of every n."""
+        if progress.best_epoch == epoch:
+            self._save("best", state, progress)
+        if self._every_epochs and epoch % self._every_epochs == 0:
+            self._save("every", state, progress)
+        self._save("last", state, progress)
+
+    def is_due(self, step: int) -> bool:
+        """Whether to save after this step within an epoch."""
+        return bool(self._every_steps and step and step % self._every_steps == 0)
 
     def last_step(self) -> int | None:
-        """The step to resume from; None before the first save."""
-        step: int | None = self._last.latest_step()
-        return step
+        """The step to resume from, when all saves have ended; None before the first."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+        return newest_step(self._workdir)
 
-    def restore_last(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest state, placed as the abstract `like` is; None before the first save."""
-        if (step := self.last_step()) is None:
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
+        """The newest whole state, placed as the abstract `like` is; None before the first save."""
+        if self._found is None:
             return None
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
         )
-        found = self._last.restore(step, args=items)
+        found = self._managers[self._found.name].restore(self._found.step, args=items)
         return found["state"], Progress(**found["progress"])
+
+    def raise_failure(self) -> None:
+        """Raises what a save in the background ended with; waits for none that goes on."""
+        for manager in self._managers.values():
+            # Not check_for_errors: it would hide the error from the thread that then deletes.
+            if not manager.is_saving_in_progress():
+                manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._last.close()
-        self._best.close()
+        with ExitStack() as stack:
+            for manager in self._managers.values():
+                stack.callback(manager.close)
+
+    def _save(self, name: str, state: TrainState, progress: Progress) -> None:
+        manager = self._managers[name]
+        if manager.latest_step() == (step := int(state.step)):
+            return
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardSave(state),
+            "progress": ocp.args.JsonSave(progress._asdict()),
+        }
+        manager.save(step, args=ocp.args.Composite(**items))
 
 
-def _save(manager: ocp.CheckpointManager, state: TrainState, progress: Progress) -> None:
-    if manager.latest_step() == (step := int(state.step)):
-        return
-    items: dict[str, Any] = {
-        "state": ocp.args.StandardSave(state),
-        "progress": ocp.args.JsonSave(progress._asdict()),
-    }
-    manager.save(step, args=ocp.args.Composite(**items))
+def newest_step(workdir: Path) -> int | None:
+    """The step of the newest checkpoint that is on disk."""
+    return max((saved.step for saved in _saved(workdir)), default=None)
+
+
+class _Saved(NamedTuple):
+    """A checkpoint on disk: `workdir/name/step`."""
+
+    step: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.step}"
+
+
+def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
+    # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
+    # and no older one is deleted before this one has it.
+    options = ocp.AsyncOptions(post_finalization_callback=partial(_write_manifest, folder))
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, async_options=options
+        ),
+    )
+
+
+def _write_manifest(folder: Path) -> None:
+    for unfinished in folder.iterdir():
+        if not unfinished.name.isdigit():
+            manifest.write(unfinished)
+
+
+def _saved(workdir: Path) -> list[_Saved]:
+    """All that have their final name, the newest first."""
+    found = [
+        _Saved(int(path.name), name)
+        for name in FOLDERS
+        for path in (workdir / name).glob("*")
+        if path.name.isdigit()
+    ]
+    return sorted(found, key=lambda saved: -saved.step)
+
+
+def _newest_whole(workdir: Path) -> _Saved | None:
+    damaged: dict[_Saved, str] = {}
+    for saved in _saved(workdir):
+        if complaint := manifest.damage(workdir / str(saved)):
+            damaged[saved] = complaint
+            continue
+        for each, what in damaged.items():
+            aside = _set_aside(workdir, each)
+            print(
+                f"the checkpoint {each} is damaged: {what}. It is kept as {aside}; "
+                f"the run goes on from step {saved.step}, {saved}.",
+                file=sys.stderr,
+            )
+        return saved
+    if damaged:
+        lines = [f"  {each}: {what}" for each, what in damaged.items()]
+        raise UserError(
+            f"every checkpoint in {workdir} is damaged:\n" + "\n".join(lines) + "\n"
+            "put a whole copy of one in its place, or begin anew in another --workdir."
+        )
+    return None
+
+
+def _set_aside(workdir: Path, saved: _Saved) -> str:
+    """Moves it to where nothing looks for it, and tells where."""
+    number = 0
+    while (aside := workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}").exists():
+        number += 1
+    aside.parent.mkdir(exist_ok=True)
+    (workdir / str(saved)).rename(aside)
+    return aside.relative_to(workdir).as_posix()

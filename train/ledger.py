@@ -56,6 +56,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         ) from error
     # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
+    parts["config"].pop("checkpoints", None)
     for place in MAY_MOVE:
         parts["config"]["data"].pop(place.removeprefix("data."), None)
     for start in parts["environment"]:

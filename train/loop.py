@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import jax
@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from pit_jax.init import warn_of_floored_scales
 from train import data, figures
-from train.checkpoint import Checkpoints, Progress
+from train.checkpoint import Checkpoints, Progress, newest_step
+from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
@@ -21,7 +22,7 @@ from train.program import Program, make_program
 from train.records import Records
 from train.state import TrainState, no_totals
 from train.summary import Summary, count_parameters, title
-from train.workdir import claim, write_whole
+from train.workdir import claim, no_room, write_whole
 
 
 def train(
@@ -30,21 +31,18 @@ def train(
     """Trains as `config` says, going on where `workdir` left off; None if `stop()` became true.
 
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
-    compiles, and for a loss that is no longer finite, which is not saved.
+    compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
     started = time.monotonic()
     dataset = data.load(**config.data)
     program = make_program(config, dataset)
-    claim(workdir, config.to_dict())
-    checkpoints = Checkpoints(workdir)
-    try:
-        trained = _train(config, workdir, program, checkpoints, stop, started)
-    finally:
-        checkpoints.close()
-    if trained is None:
-        return None
-    state, progress = trained
-    return _finish(config, workdir, program, state, progress)
+    with claim(workdir, config.to_dict()), _room_on(workdir), kept_in(workdir / "compiled"):
+        with closing(Checkpoints(workdir, **config.checkpoints)) as checkpoints:
+            trained = _train(config, workdir, program, checkpoints, stop, started)
+        if trained is None:
+            return None
+        state, progress = trained
+        return _finish(config, workdir, program, state, progress)
 
 
 def _train(
@@ -57,17 +55,18 @@ def _train(
 ) -> tuple[TrainState, Progress] | None:
     total_steps = config.epochs * program.steps_per_epoch
     with Display(total_steps, config.batch_size) as display, ExitStack() as stack:
-        restored = checkpoints.restore_last(program.abstract_state)
+        restored = checkpoints.restore(program.abstract_state)
         state, progress = restored or (program.first_state(), Progress())
         earlier, begun = progress.seconds, int(state.step)
         records = Records(workdir / "metrics.jsonl", begun)
         if begun == total_steps:
             display.begin(begun)
             return state, progress
-        if restored:
+        if begun:
             display.note(f"going on from step {begun} of {total_steps} in {workdir}")
         else:
             warn_of_floored_scales(state.params)
+            checkpoints.save_first(state, progress)
         note_start(workdir, begun)
         step = program.compile_step()
         batches = stack.enter_context(closing(program.batches(begun)))
@@ -76,14 +75,16 @@ def _train(
         for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
-                if stop():
+                if (stopped := stop()) or checkpoints.is_due(number - 1):
                     norm = float(optax.tree.norm(state.params))
                     _check_finite("norm of the weights", norm, epoch, checkpoints)
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
+                if stopped:
                     return None
                 state, metrics = step(state, next(batches))
                 if display.is_due():
+                    checkpoints.raise_failure()
                     display.show(epoch, number, **jax.device_get(metrics))
 
             trained = _means(state, epoch, checkpoints)
@@ -103,9 +104,25 @@ def _train(
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
                 progress = progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
-                checkpoints.save_best(state, progress)
-            checkpoints.save_last(state, progress)
+            checkpoints.save_epoch(state, progress, epoch)
     return state, progress
+
+
+@contextmanager
+def _room_on(workdir: Path) -> Iterator[None]:
+    """Says what is kept when the disk takes no more."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := no_room(error)):
+            raise
+        saved = newest_step(workdir)
+        kept = (
+            "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        )
+        raise UserError(
+            f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
+        ) from error
 
 
 def _means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:

@@ -3,6 +3,7 @@
 The same command again goes on where the run stopped.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -26,6 +27,9 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
         from train.loop import train
 
+        # Orbax logs the tracebacks of whatever it raises as well.
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         summary = train(config, workdir, stop=stop_on_signal())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class Records:
         self.all.append(record)
         with self._file.open("a") as file:
             file.write(f"{json.dumps(record)}\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -1,50 +1,130 @@
 """The folder of one run.
 
-It holds config.json, environment.json, metrics.jsonl and the checkpoints last/ and best/; at the
-end summary.json, curves.png and rates.png.
+It holds config.json, environment.json, metrics.jsonl, the checkpoints (train.checkpoint), compiled
+programs and the lock; at the end summary.json, curves.png and rates.png.
 """
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flax.traverse_util import flatten_dict
 
 from train.errors import UserError
 
-# The data may lie elsewhere, and other workers read it, when a run goes on.
-MAY_MOVE = ("data.data_dir", "data.cache_dir", "data.workers")
+try:
+    import fcntl
+except ImportError:  # Windows: it has no locks that a program gives back when it is killed.
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "lock"
+# What a run that was killed while it claimed a folder may have left there.
+BEGUN = {LOCK, "config.json.part"}
+# The data may lie elsewhere, other workers read it, more or less is kept, when a run goes on.
+MAY_MOVE = (
+    *("data.data_dir", "data.cache_dir", "data.workers"),
+    *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
+)
+# What a disk that takes no more gives as the reason.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+@contextmanager
+def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """Makes `workdir` the folder of a run with `config`, or finds that it is one already.
 
-    Raises UserError, and writes nothing, when it cannot be written, holds files of something else,
-    or belongs to a run with another config.
+    Meanwhile no other run can claim it. Raises UserError, and writes nothing, when it cannot be
+    written, holds files of something else, belongs to a run with another config, or is in use.
     """
-    file = workdir / "config.json"
-    try:
-        if file.is_file():
-            _check_same(workdir, json.loads(file.read_text()), config)
-        elif workdir.is_dir() and any(workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+    with _answered(workdir):
+        _check(workdir, config)
         workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(config, indent=2))
-    except OSError as error:
-        raise UserError(
-            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
-        ) from error
-    except ValueError as error:  # No JSON, no text, or no object.
-        raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+        lock = _lock(workdir)
+    with lock:
+        with _answered(workdir):
+            _check(workdir, config)  # Another run may have begun here before the lock.
+            write_whole(workdir / "config.json", json.dumps(config, indent=2))
+        yield
+        lock.truncate(0)
 
 
 def write_whole(file: Path, text: str) -> None:
     """Writes `file` so that a reader finds either the old text or the new, never a part."""
     part = file.with_name(f"{file.name}.part")
-    part.write_text(text)
+    with part.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
     os.replace(part, file)
+
+
+def no_room(error: BaseException | None) -> str | None:
+    """Why the disk took no more, if that is what `error` or one that caused it says."""
+    while error is not None:
+        for number in NO_ROOM:
+            # TensorStore gives no OSError, but its words.
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def _answered(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
+        ) from error
+
+
+def _lock(workdir: Path) -> IO[str]:
+    """The open lock file, with who holds it; the system gives the lock back when the process ends.
+
+    The file itself stays: one that is deleted can be locked by one run, and a new one by another.
+    """
+    file = (workdir / LOCK).open("a+")
+    try:
+        if not fcntl:
+            raise OSError(errno.ENOSYS, "this system has no such locks")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+        raise UserError(
+            f"the workdir {workdir} is in use by {holder}. Wait for its end, end it, or choose "
+            "another --workdir."
+        ) from None
+    except OSError as error:  # Some network file systems have none.
+        print(
+            f"{workdir} cannot be locked ({error.strerror}): see to it that no other run uses it.",
+            file=sys.stderr,
+        )
+    file.truncate(0)
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    file.write(f"process {os.getpid()} on {platform.node()}, since {since}")
+    file.flush()
+    return file
+
+
+def _check(workdir: Path, config: Mapping[str, Any]) -> None:
+    file = workdir / "config.json"
+    try:
+        if file.is_file():
+            _check_same(workdir, json.loads(file.read_text()), config)
+        elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+    except ValueError as error:  # No JSON, no text, or no object.
+        raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
 
 
 def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:

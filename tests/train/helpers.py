@@ -29,6 +29,8 @@ from train.state import TrainState
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests/train/tiny.py")
+MAIN = (sys.executable, "-m", "train.main")
+ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 # A run has compiled these once it has begun.
 RUN = {"jit(first_state)", "jit(step)"}
 
@@ -82,7 +84,7 @@ def saved(workdir: Path, program: Program) -> TrainState:
     """The newest checkpoint of a run."""
     checkpoints = Checkpoints(workdir)
     try:
-        restored = checkpoints.restore_last(program.abstract_state)
+        restored = checkpoints.restore(program.abstract_state)
     finally:
         checkpoints.close()
     assert restored is not None, f"no checkpoint in {workdir}"
@@ -120,6 +122,16 @@ def steps_saved(workdir: Path, folder: str = "last") -> list[int]:
     return [int(path.name) for path in where.glob("*") if path.name.isdigit()]
 
 
+def assert_ended_alike(one: Path, other: Path, program: Program) -> None:
+    """Two runs ended with the same bits, and wrote the same but for the clock."""
+    states = [bits(saved(workdir, program)) for workdir in (one, other)]
+    assert len(states[0]) > 30
+    assert [path for path in states[0] if states[0][path] != states[1][path]] == []
+    assert records(one) == records(other)
+    assert reached(one) == reached(other)
+    assert steps_saved(one, "best") == steps_saved(other, "best")
+
+
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Every file below `folder` with its bytes and the time of its last change."""
     return {
@@ -144,9 +156,9 @@ def run_main(*args: str) -> int:
 def start_main(*args: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
     """`python -m train.main ARGS` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "train.main", *args],
+        [*MAIN, *args],
         cwd=cwd,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -193,6 +193,8 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
         ("warmup_epochs=2", "warmup_epochs must be less than config.epochs, 2, got 2"),
         ("warmup_epochs=-1", "warmup_epochs must be at least 0, got -1"),
         ("augment.pad=-1", "augment.pad must be at least 0, got -1"),
+        ("checkpoints.last=0", "checkpoints.last must be at least 1, got 0"),
+        ("checkpoints.every_steps=-1", "checkpoints.every_steps must be at least 0, got -1"),
         ("seed=-1", "seed must be at least 0, got -1"),
         ("num_steps=0", "num_steps must be at least 1, got 0"),
         ("model.width=0", "model.width must be at least 1, got 0"),

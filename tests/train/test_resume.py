@@ -1,27 +1,32 @@
 """A run that is stopped or killed and started again ends with the bits of one that was not."""
 
 import functools
+import itertools
 import json
-import signal
+import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.train.helpers import (
+    ENVIRONMENT,
+    MAIN,
+    ROOT,
     TINY,
+    assert_ended_alike,
     bits,
-    end_once,
-    reached,
     records,
     runs_on,
     saved,
-    start_main,
     steps_saved,
     stop_after,
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import data
+from train.checkpoint import Checkpoints
 from train.loop import train
 from train.program import Program, make_program
 from train.summary import Summary
@@ -64,15 +69,6 @@ def uninterrupted(tmp_path_factory) -> tuple[Path, Summary]:
     return workdir, summary
 
 
-def assert_ended_alike(one: Path, other: Path, program: Program) -> None:
-    states = [bits(saved(workdir, program)) for workdir in (one, other)]
-    assert len(states[0]) > 30
-    assert [path for path in states[0] if states[0][path] != states[1][path]] == []
-    assert records(one) == records(other)
-    assert reached(one) == reached(other)
-    assert steps_saved(one, "best") == steps_saved(other, "best")
-
-
 def test_two_uninterrupted_runs_end_with_the_same_bits(uninterrupted, shared, tmp_path):
     assert train(get_config(), tmp_path / "run") is not None
     assert_ended_alike(uninterrupted[0], tmp_path / "run", shared)
@@ -88,7 +84,7 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     uninterrupted, shared, tmp_path, steps
 ):
     assert train(get_config(), tmp_path, stop=stop_after(steps)) is None
-    assert steps_saved(tmp_path) == [steps]
+    assert max(steps_saved(tmp_path)) == steps
     assert not (tmp_path / "summary.json").exists()
     assert bits(saved(tmp_path, shared)) != bits(saved(uninterrupted[0], shared))
     assert train(get_config(), tmp_path) is not None
@@ -99,7 +95,7 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
 def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, shared, tmp_path):
     for step in range(1, STEPS):
         assert train(get_config(), tmp_path, stop=stop_after(1)) is None
-        assert steps_saved(tmp_path) == [step]
+        assert max(steps_saved(tmp_path)) == step
     assert train(get_config(), tmp_path) is not None
     assert_ended_alike(uninterrupted[0], tmp_path, shared)
 
@@ -161,8 +157,12 @@ def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
     def die(*_) -> None:
         raise KeyboardInterrupt
 
+    save = Checkpoints._save
     with monkeypatch.context() as patch:
-        patch.setattr("train.checkpoint.Checkpoints.save_last", die)
+        patch.setattr(
+            "train.checkpoint.Checkpoints._save",
+            lambda self, name, *args: (die if name == "last" else save)(self, name, *args),
+        )
         with pytest.raises(KeyboardInterrupt):
             train(get_config(), tmp_path)
     assert steps_saved(tmp_path, "best") == [STEPS_PER_EPOCH] and steps_saved(tmp_path) == []
@@ -170,34 +170,93 @@ def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
     assert_ended_alike(uninterrupted[0], tmp_path, shared)
 
 
-def test_a_process_killed_then_terminated_then_left_alone_ends_with_the_same_bits(tmp_path):
-    """SIGKILL at any moment after the first checkpoint, SIGTERM in the second life."""
-    arguments = ("--config", TINY, "--config.epochs=20", "--workdir", str(tmp_path / "run"))
-    last = functools.partial(max, default=0)
+def stopped_late(workdir: Path) -> None:
+    """A run that was stopped after its fourth step; its checkpoints are of the steps 0, 3 and 4."""
+    assert train(get_config(), workdir, stop=stop_after(4)) is None
+    assert sorted(steps_saved(workdir)) == [3, 4] and steps_saved(workdir, "first") == [0]
 
-    def has_saved_beyond(step: int) -> bool:
-        return last(steps_saved(tmp_path / "run")) > step
 
-    code, printed = end_once(start_main(*arguments), lambda: has_saved_beyond(0), signal.SIGKILL)
-    assert code == -signal.SIGKILL, printed
-    assert not (tmp_path / "run" / "summary.json").exists()
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
 
-    reached_step = last(steps_saved(tmp_path / "run"))
-    code, printed = end_once(
-        start_main(*arguments), lambda: has_saved_beyond(reached_step), signal.SIGTERM
-    )
-    assert code == 0, printed
-    assert "stopped and saved; the same command goes on from here." in printed
-    assert last(steps_saved(tmp_path / "run")) > reached_step
-    assert not (tmp_path / "run" / "summary.json").exists()
 
-    process = start_main(*arguments)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
-    assert "test accuracy, last epoch" in printed
+@pytest.mark.parametrize("harm", [flip_a_bit, Path.unlink])
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    uninterrupted, shared, tmp_path, capsys, harm
+):
+    stopped_late(tmp_path)
+    # The largest file is that of the parameters.
+    harm(max((tmp_path / "last" / "4" / "state").rglob("*"), key=lambda file: file.stat().st_size))
+    assert train(get_config(), tmp_path) is not None
+    printed = capsys.readouterr()
+    assert "the checkpoint last/4 is damaged: state/" in printed.err
+    assert "the run goes on from step 3, last/3." in printed.err
+    assert "going on from step 3 of 6" in printed.out
+    assert_ended_alike(uninterrupted[0], tmp_path, shared)
 
+
+def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
+    uninterrupted, shared, tmp_path
+):
+    stopped_late(tmp_path)
+    shutil.rmtree(tmp_path / "last")
+    shutil.rmtree(tmp_path / "best")
+    first_state = shared._replace(first_state=lambda: pytest.fail("it was saved"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.loop.make_program", lambda *_: first_state)
+        assert train(get_config(), tmp_path) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+
+
+def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, shared, tmp_path):
+    shutil.copytree(uninterrupted[0] / "first", tmp_path / "first")
+    assert bits(saved(tmp_path, shared)) == bits(shared.first_state())
+
+
+def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.loop.make_program", lambda *_: program)
+    stopped_late(tmp_path)
     config = get_config()
-    config.epochs = 20
-    train(config, tmp_path / "uninterrupted")
-    program = make_program(config, data.load(**config.data))
-    assert_ended_alike(tmp_path / "uninterrupted", tmp_path / "run", program)
+    config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1}
+    assert train(config, tmp_path) is not None
+    assert sorted(steps_saved(tmp_path)) == [3, 4, 5, 6] and steps_saved(tmp_path, "every") == [6]
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_clock_that_jumps_back_changes_nothing(
+    uninterrupted, shared, tmp_path, monkeypatch, steps
+):
+    """Each time it is asked it is an hour earlier."""
+    assert train(get_config(), tmp_path, stop=stop_after(steps)) is None
+    hours = itertools.count()
+    now, now_ns = time.time(), time.time_ns()
+    monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns - 3600 * 10**9 * next(hours))
+    assert train(get_config(), tmp_path) is not None
+    assert next(hours) > 1
+    monkeypatch.undo()
+    assert [record["step"] for record in records(tmp_path)] == [3, 6]
+    assert max(steps_saved(tmp_path)) == STEPS
+
+
+def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, shared, tmp_path):
+    """No file of the second process may be longer than 4 KiB."""
+    workdir = tmp_path / "run"
+    stopped_late(workdir)
+    process = subprocess.run(
+        ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *MAIN, "--config", TINY]
+        + ["--workdir", str(workdir)],
+        **{"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True},
+    )
+    assert process.returncode == 2, process.stderr
+    message = (
+        f"error: cannot write to {workdir}: File too large; the checkpoint of step 4 is kept. "
+        "Mend that, and the same command goes on.\n"
+    )
+    assert message in process.stderr
+    assert max(steps_saved(workdir)) == 4
+    assert train(get_config(), workdir) is not None
+    assert_ended_alike(uninterrupted[0], workdir, shared)

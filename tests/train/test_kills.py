@@ -1,0 +1,117 @@
+"""Processes that are killed at any moment and started again end with the bits of one left alone."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import (
+    ROOT,
+    TINY,
+    assert_ended_alike,
+    program_on,
+    records,
+    runs_on,
+    start_main,
+    steps_saved,
+)
+from train.cli import parse
+from train.loop import train
+
+TINY_RUN = ("--config", TINY, "--config.epochs=30", "--config.checkpoints.every_steps=2")
+DIGITS_RUN = (
+    *("--config", str(ROOT / "configs/digits.py"), "--config.model.width=4"),
+    *("--config.epochs=40", "--config.checkpoints.every_steps=10"),
+)
+
+
+def starts(workdir: Path) -> int:
+    """How many processes have trained here."""
+    file = workdir / "environment.json"
+    return len(json.loads(file.read_text())) if file.exists() else 0
+
+
+def newest(workdir: Path) -> int:
+    """The step of the newest checkpoint that a run goes on from, within an epoch or at its end."""
+    return max(steps_saved(workdir), default=-1)
+
+
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=120)
+    return process.returncode, printed
+
+
+def interrupted(
+    arguments: tuple[str, ...], workdir: Path, number: signal.Signals, times: int, seconds: float
+) -> list[str]:
+    """Starts the run `times` times and ends it; gives what each was doing, by what it left.
+
+    In turn: at a random moment of the `seconds` that follow its beginning, of those that follow
+    its first checkpoint, and likewise but then in the next checkpoint's writing.
+    """
+    draw, doing = random.Random(0), []
+    for turn in range(times):
+        begun, known = starts(workdir), newest(workdir)
+        process = start_main(*arguments, "--workdir", str(workdir))
+        wait_until(process, lambda begun=begun: starts(workdir) > begun)
+        if turn % 3:
+            wait_until(process, lambda known=known: newest(workdir) > known)
+        time.sleep(draw.uniform(0, seconds))
+        if turn % 3 == 2:
+            wait_until(process, lambda: any(workdir.glob("*/*.orbax-checkpoint-tmp")))
+        code, printed = end(process, number)
+        saved = number == signal.SIGTERM and "stopped and saved" in printed
+        assert code == (0 if saved else -number), printed
+        assert "Traceback" not in printed and "damaged" not in printed, printed
+        assert not (workdir / "summary.json").exists(), "it was not interrupted but had ended"
+        doing.append("saving" if any(workdir.glob("*/*.orbax-checkpoint-tmp")) else "else")
+    return doing
+
+
+def finished(arguments: tuple[str, ...], workdir: Path) -> None:
+    process = start_main(*arguments, "--workdir", str(workdir))
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+
+
+def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Path) -> None:
+    config = parse(["main", *arguments])[0]
+    program = program_on(1, config)
+    assert_ended_alike(alone, workdir, program)
+    epochs = [(record["epoch"], record["step"]) for record in records(workdir)]
+    expected = [(epoch, epoch * program.steps_per_epoch) for epoch in range(1, config.epochs + 1)]
+    assert epochs == expected
+
+
+def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp_path):
+    workdir = tmp_path / "run"
+    interrupted(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
+    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
+    finished(TINY_RUN, workdir)
+    with runs_on(1):
+        train(parse(["main", *TINY_RUN])[0], tmp_path / "alone")
+    assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, times", [(signal.SIGKILL, 20), (signal.SIGTERM, 6)])
+def test_digits_ended_at_many_moments_end_as_those_left_alone(tmp_path, number, times):
+    workdir = tmp_path / "run"
+    doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=2)
+    assert number == signal.SIGTERM or set(doing) == {"saving", "else"}
+    assert records(workdir)  # Not all in the first epoch.
+    for folder in (workdir, tmp_path / "alone"):
+        finished(DIGITS_RUN, folder)
+    assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")

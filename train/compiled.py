@@ -1,0 +1,44 @@
+"""Compiled programs on disk, so that a run that goes on does not compile them again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax._src.compilation_cache import decompress_executable  # There is no public name for it.
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+# Quicker ones are not worth their files.
+LEAST_SECONDS = 0.2
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """What compiles meanwhile is kept in `folder`, unless JAX was told of another place."""
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is not None:
+        yield
+        return
+    before = config.jax_persistent_cache_min_compile_time_secs
+    _drop_parts(folder)
+    _keep(str(folder), LEAST_SECONDS)
+    try:
+        yield
+    finally:
+        _keep(None, before)
+
+
+def _drop_parts(folder: Path) -> None:
+    """Removes what a killed run wrote in part; JAX would keep it and complain at every start."""
+    for file in folder.glob("*-cache"):
+        try:
+            decompress_executable(file.read_bytes())
+        except Exception:  # Which one depends on the compression.
+            file.unlink()
+
+
+def _keep(folder: str | None, least_seconds: float) -> None:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least_seconds)
+    reset_cache()  # JAX looks at the folder once only.
