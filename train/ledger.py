@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
+from train.records import epochs
 from train.summary import steps_and_levels
 from train.workdir import MAY_MOVE, write_whole
 
@@ -49,7 +50,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
             part: json.loads((workdir / f"{part}.json").read_text())
             for part in ("config", "environment", "summary")
         }
-        epochs = (workdir / "metrics.jsonl").read_text().splitlines()
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
     except FileNotFoundError as error:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
@@ -61,7 +62,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         parts["config"]["data"].pop(place.removeprefix("data."), None)
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
-    return parts | {"epochs": [json.loads(line) for line in epochs]}
+    return parts | {"epochs": epochs(map(json.loads, lines))}
 
 
 def table(runs: Path) -> str:

@@ -32,6 +32,7 @@ LEAST = {
     "checkpoints.every_epochs": 0,
     "checkpoints.every_steps": 0,
     "min_learning_rate": 0,
+    "log_every": 0,
     "skip": 0,
     "optimizer.momentum": 0,
     "optimizer.weight_decay": 0,

@@ -5,10 +5,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import jax
-import optax
 from ml_collections import ConfigDict
 
 from pit_jax.init import warn_of_floored_scales
@@ -22,6 +22,7 @@ from train.program import Program, make_program
 from train.records import Records
 from train.state import TrainState, no_totals
 from train.summary import Summary, count_parameters, title
+from train.watch import Done, Watch
 from train.workdir import claim, no_room, write_whole
 
 
@@ -70,23 +71,33 @@ def _train(
         note_start(workdir, begun)
         step = program.compile_step()
         batches = stack.enter_context(closing(program.batches(begun)))
+        watch = Watch(
+            program,
+            workdir,
+            skip=config.skip,
+            skipped=int(state.skipped),
+            note=display.note,
+            kept=partial(_kept, checkpoints),
+        )
         display.begin(begun)
 
         for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if (stopped := stop()) or checkpoints.is_due(number - 1):
-                    norm = float(optax.tree.norm(state.params))
-                    _check_finite("norm of the weights", norm, epoch, checkpoints)
+                    _record(records, watch.settle(state), epoch, config.log_every)
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                 if stopped:
                     return None
                 state, metrics = step(state, next(batches))
-                if display.is_due():
+                done = watch.look(state, number, metrics)
+                _record(records, done, epoch, config.log_every)
+                if done and display.is_due():
                     checkpoints.raise_failure()
-                    display.show(epoch, number, **jax.device_get(metrics))
+                    display.show(epoch, *done)
 
+            watch.settle(state)
             trained = _means(state, epoch, checkpoints)
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             test = program.evaluate(state)
@@ -99,7 +110,7 @@ def _train(
                 test_accuracy=test.accuracy,
                 images_per_second=speed,
             )
-            display.epoch(records.all[-1])
+            display.epoch(records.epochs[-1])
             state = state.replace(totals=jax.device_put(no_totals(), state.step.sharding))
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
@@ -134,12 +145,21 @@ def _means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str,
 
 def _check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints) -> None:
     if not math.isfinite(value):
-        saved = checkpoints.last_step()
-        kept = f"the checkpoint of step {saved} is kept" if saved else "nothing was saved yet"
         raise UserError(
-            f"the {what} became {value} in epoch {epoch}; {kept}. A lower config.learning_rate "
-            "or some config.warmup_epochs usually help, in another --workdir."
+            f"the {what} became {value} in epoch {epoch}. {_kept(checkpoints)}. A lower "
+            "config.learning_rate or some config.warmup_epochs usually help, in another --workdir."
         )
+
+
+def _record(records: Records, done: Done | None, epoch: int, every: int) -> None:
+    """Writes down one of every so many steps; the last of an epoch has the epoch's line."""
+    if done and every and done.step % every == 0:
+        records.write(epoch=epoch, **done._asdict())
+
+
+def _kept(checkpoints: Checkpoints) -> str:
+    saved = checkpoints.last_step()
+    return "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
 
 
 def _finish(
@@ -148,7 +168,7 @@ def _finish(
     summary = _summary(config, workdir, program, state, progress)
     records = Records(workdir / "metrics.jsonl", int(state.step))
     write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
-    figures.curves(summary.title, records.all).savefig(workdir / "curves.png", dpi=150)
+    figures.curves(summary.title, records.epochs).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)
     print_summary(summary)

@@ -1,19 +1,23 @@
 """The functions that a run calls, jitted and placed on the devices."""
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 from train import build, pretrained, sharding
 from train.data import Dataset
+from train.data.resident import epoch_order
 from train.errors import UserError
 from train.evaluation import Evaluation, make_evaluate
 from train.feed import make_feed
+from train.guard import make_diagnose
 from train.limits import check_values
 from train.preparation import normalization, preparation
 from train.state import Metrics, TrainState, create_state
@@ -26,7 +30,9 @@ Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 class Program(NamedTuple):
     """One run's functions; every state and metric they take and give is whole on each device.
 
-    `batches(first)` gives what the compiled step takes beside the state, from step `first` on.
+    `batches(first)` gives what the compiled step takes beside the state, from step `first` on, and
+    `samples(step)` which training samples step `step`, from 0 on, sees. `diagnose(state)` says in
+    words where the step `state.bad` is not finite.
     """
 
     steps_per_epoch: int
@@ -36,6 +42,8 @@ class Program(NamedTuple):
     batches: Callable[[int], Generator[Any, None, None]]
     evaluate: Callable[[TrainState], Evaluation]
     neuron_layers: list[str]
+    samples: Callable[[int], np.ndarray]
+    diagnose: Callable[[TrainState], str]
 
 
 def make_program(config: ConfigDict, dataset: Dataset) -> Program:
@@ -56,12 +64,13 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     optimizer = build.optimizer(config, steps_per_epoch)
     prepare = preparation(config, dataset)
     normalize = normalization(dataset)
+    repeats = config.augment.get("repeats", 1)
     feed = make_feed(
         dataset.train,
         seed=config.seed,
         batch_size=batch_size,
         epochs=config.epochs,
-        repeats=config.augment.get("repeats", 1),
+        repeats=repeats,
         mesh=mesh,
     )
     train_step = make_train_step(
@@ -100,6 +109,15 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
         compiled = step.lower(abstract, feed.columns, feed.like).compile()
         return lambda state, fed: compiled(state, feed.columns, fed)
 
+    def samples(step: int) -> np.ndarray:
+        epoch, place = divmod(step, steps_per_epoch)
+        return epoch_order(config.seed, epoch, size, batch_size, repeats)[place]
+
+    def diagnose(state: TrainState) -> str:
+        with closing(feed.batches(int(state.bad))) as batches:
+            batch = jax.jit(feed.pick)(feed.columns, next(batches), state.bad)
+        return make_diagnose(model, loss, prepare)(state, batch)
+
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=steps_per_epoch,
@@ -111,6 +129,8 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
             make_eval_step(model, loss, normalize), dataset.test, batch_size, mesh
         ),
         neuron_layers=neuron_layers(model, variables, images),
+        samples=samples,
+        diagnose=diagnose,
     )
 
 

@@ -1,7 +1,11 @@
-"""metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps."""
+"""metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps.
+
+The line of an epoch has what it was tested with; those of single steps have not.
+"""
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +18,26 @@ class Records:
     def __init__(self, file: Path, step: int) -> None:
         kept = [record for record in _read(file) if record["step"] <= step]
         write_whole(file, "".join(f"{json.dumps(record)}\n" for record in kept))
-        self.all: list[dict[str, Any]] = kept
+        self._all: list[dict[str, Any]] = kept
         self._file = file
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of epochs."""
+        return epochs(self._all)
 
     def write(self, **record: Any) -> None:
         """One line, on disk when this returns."""
-        self.all.append(record)
+        self._all.append(record)
         with self._file.open("a") as file:
             file.write(f"{json.dumps(record)}\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of some lines that are of epochs."""
+    return [record for record in records if "test_loss" in record]
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
