@@ -23,6 +23,8 @@ def base() -> ConfigDict:
     config.skip = 0
     # metrics.jsonl gets a line for each epoch, and for one of every so many steps; 0 is none.
     config.log_every = 50
+    # The first and the last step of a trace for XProf, e.g. (20, 25).
+    config.profile_steps = ()
     # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The
     # newest is that of an epoch, or one of every so many steps within it. 0 is never.
     config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0}

@@ -75,6 +75,11 @@ def check_values(config: ConfigDict) -> None:
             raise UserError(f"config.{key} must be more than 0, got {value}.")
         if key in WORDS and value not in WORDS[key]:
             raise UserError(f"config.{key} is {value!r}; it can be {', '.join(WORDS[key])}.")
+    traced = config.get("profile_steps", ())
+    if traced and not (len(traced) == 2 and 1 <= traced[0] <= traced[1]):
+        raise UserError(
+            f"config.profile_steps is the first and the last step, from 1 on, got {tuple(traced)}."
+        )
     if config.warmup_epochs >= config.epochs:
         raise UserError(
             f"config.warmup_epochs must be less than config.epochs, {config.epochs}, "

@@ -18,6 +18,7 @@ from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
+from train.profile import Profile
 from train.program import Program, make_program
 from train.records import Records
 from train.state import TrainState, no_totals
@@ -79,6 +80,9 @@ def _train(
             note=display.note,
             kept=partial(_kept, checkpoints),
         )
+        profile = Profile(workdir, config.profile_steps)
+        stack.callback(profile.close)
+        display.note(str(step))
         display.begin(begun)
 
         for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
@@ -90,7 +94,9 @@ def _train(
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                 if stopped:
                     return None
+                profile.before(number)
                 state, metrics = step(state, next(batches))
+                profile.after(number, state)
                 done = watch.look(state, number, metrics)
                 _record(records, done, epoch, config.log_every)
                 if done and display.is_due():

@@ -23,8 +23,27 @@ from train.preparation import normalization, preparation
 from train.state import Metrics, TrainState, create_state
 from train.step import Batch, make_eval_step, make_train_step, step_keys
 
-# Of the state and of what `Program.batches` gives.
-Step = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+class CompiledStep:
+    """A step of the state, whose memory it takes, and of what `Program.batches` gives."""
+
+    def __init__(self, compiled: jax.stages.Compiled, columns: Batch) -> None:
+        self._compiled, self._columns = compiled, columns
+
+    def __call__(self, state: TrainState, fed: Any) -> tuple[TrainState, Metrics]:
+        stepped: tuple[TrainState, Metrics] = self._compiled(state, self._columns, fed)
+        return stepped
+
+    def __str__(self) -> str:
+        """What it costs by the compiler's own count, on each device."""
+        cost, memory = self._compiled.cost_analysis(), self._compiled.memory_analysis()
+        told = [f"{cost['flops'] / 1e9:,.2f} GFLOP"] if cost and "flops" in cost else []
+        if memory is not None:
+            told += [
+                f"{memory.argument_size_in_bytes / 2**20:,.0f} MiB for state and data",
+                f"{memory.temp_size_in_bytes / 2**20:,.0f} MiB beside",
+            ]
+        return f"a step takes {', '.join(told)} on each device" if told else "compiled"
 
 
 class Program(NamedTuple):
@@ -38,7 +57,7 @@ class Program(NamedTuple):
     steps_per_epoch: int
     abstract_state: TrainState
     first_state: Callable[[], TrainState]
-    compile_step: Callable[[], Step]
+    compile_step: Callable[[], CompiledStep]
     batches: Callable[[int], Generator[Any, None, None]]
     evaluate: Callable[[TrainState], Evaluation]
     neuron_layers: list[str]
@@ -105,9 +124,8 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     given = jax.device_put(pretrained.read(config.pretrained, model, images), everywhere)
     abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
-    def compile_step() -> Step:
-        compiled = step.lower(abstract, feed.columns, feed.like).compile()
-        return lambda state, fed: compiled(state, feed.columns, fed)
+    def compile_step() -> CompiledStep:
+        return CompiledStep(step.lower(abstract, feed.columns, feed.like).compile(), feed.columns)
 
     def samples(step: int) -> np.ndarray:
         epoch, place = divmod(step, steps_per_epoch)

@@ -31,6 +31,7 @@ BEGUN = {LOCK, "config.json.part"}
 MAY_MOVE = (
     *("data.data_dir", "data.cache_dir", "data.workers"),
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
+    "profile_steps",
 )
 # What a disk that takes no more gives as the reason.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -123,3 +123,17 @@ def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
     assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
     assert ["test_loss" in line for line in lines] == [False, False, True] * 2
     assert all(np.isfinite(line["loss"]) for line in lines if "test_loss" not in line)
+
+
+def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
+    with runs_on(1):
+        train(tiny(profile_steps=(2, 3)), tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed
+
+
+@pytest.mark.parametrize("steps", [(3,), (0, 2), (3, 2), (1, 2, 3)])
+def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
+    with pytest.raises(UserError, match="is the first and the last step, from 1 on, got"):
+        program_on(1, tiny(profile_steps=steps))

@@ -244,7 +244,7 @@ def test_of_mixed_labels_the_larger_one_counts():
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
-    with runs_on(1), pytest.raises(UserError, match=r"loss became (nan|inf) in epoch 1;") as error:
+    with runs_on(1), pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
         train(config, tmp_path)
     assert "config.learning_rate" in str(error.value)
     assert records(tmp_path) == []
@@ -254,6 +254,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
 def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
-    with runs_on(1), pytest.raises(UserError, match="norm of the weights became .* nothing was"):
+    with runs_on(1), pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
         train(config, tmp_path, stop=stop_after(2))
     assert steps_saved(tmp_path) == []

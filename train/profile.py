@@ -1,0 +1,37 @@
+"""A trace of some steps for XProf or Perfetto, in the folder of the run."""
+
+from pathlib import Path
+
+import jax
+
+FOLDER = "profile"
+
+
+class Profile:
+    """Traces the steps `first` to `last` of a run, counted from 1, into `workdir/profile`.
+
+    Without `steps` it does nothing.
+    """
+
+    def __init__(self, workdir: Path, steps: tuple[int, ...]) -> None:
+        self._folder = workdir / FOLDER
+        self._first, self._last = steps or (0, 0)
+        self._tracing = False
+
+    def before(self, step: int) -> None:
+        """To be called before each step."""
+        if step == self._first:
+            jax.profiler.start_trace(self._folder)
+            self._tracing = True
+
+    def after(self, step: int, results: object) -> None:
+        """To be called after each step with what it gave, whose end the last one waits for."""
+        if self._tracing and step == self._last:
+            jax.block_until_ready(results)
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is still going on."""
+        if self._tracing:
+            jax.profiler.stop_trace()
+            self._tracing = False
