@@ -24,6 +24,7 @@ _PACKET = np.dtype(
         ("valid", "<u4"),
     ]
 )
+_OVERFLOW_Y, _OVERFLOW = 240, 2**13  # A row that no sensor has, and the µs that it stands for.
 _POLARITY = 1  # The packet type of brightness changes; others hold frames, inertia, triggers.
 
 
@@ -93,13 +94,17 @@ def read_aedat31(source: Source) -> np.ndarray:
 def read_atis(source: Source) -> np.ndarray:
     """The events of an N-MNIST or N-Caltech101 `.bin` file: five bytes each.
 
-    Bytes 0 and 1 are x and y, the next bit the polarity, the last 23 bits the time in µs. Raises
-    ValueError for a file that ends within an event.
+    Bytes 0 and 1 are x and y, the next bit the polarity, the last 23 bits the time in µs. As in
+    the authors' event-Python and in tonic, a y of 240 marks no event: it adds 2**13 µs to the
+    times behind it. Raises ValueError for a file that ends within an event.
     """
     raw, path = _read(source)
     _check_whole(path, 0, len(raw), size=5)
     x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).astype(np.int64).T
-    return make_events(((high & 0x7F) << 16) | (middle << 8) | low, x, y, high >> 7)
+    overflow = y == _OVERFLOW_Y
+    time = ((high & 0x7F) << 16) | (middle << 8) | low
+    time += _OVERFLOW * np.cumsum(overflow)
+    return make_events(time, x, y, high >> 7)[~overflow]
 
 
 def _read(source: Source) -> tuple[bytes, str]:

@@ -100,6 +100,15 @@ def test_an_nmnist_file_has_five_bytes_an_event(tmp_path):
     assert read_atis(path).tolist() == [(2, 10, 33, 1), (2**23 - 1, 0, 1, 0)]
 
 
+def test_an_overflow_event_adds_8192_microseconds_to_all_behind_it(tmp_path):
+    """As in event-Python and in tonic: no pixel has y = 240."""
+    path = tmp_path / "image_0001.bin"
+    first, overflow = "01 02 00 1f ff", "00 f0 00 00 00"
+    second, third = "03 04 00 00 05", "05 06 80 00 07"
+    path.write_bytes(bytes.fromhex(first + overflow + second + overflow * 2 + third))
+    assert read_atis(path).tolist() == [(8191, 1, 2, 0), (8197, 3, 4, 0), (24583, 5, 6, 1)]
+
+
 END_2, END_31 = len(HEADER_2), len(HEADER_31)
 
 

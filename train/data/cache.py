@@ -45,11 +45,11 @@ def cached(
     folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "key.json").write_text(text + "\n")
         found = {shard.start: _find(folder, shard) for shard in shards}
         missing = [shard for shard in shards if found[shard.start] is None]
-        if missing:
+        if missing:  # Nothing is written otherwise: a whole cache may lie where nobody can.
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "key.json").write_text(text + "\n")
             print(f"making {name} once, in {folder}", file=sys.stderr)
             for shard, array in _make_all(make, missing, workers):
                 _keep(folder, shard, array)

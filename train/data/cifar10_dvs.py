@@ -2,18 +2,21 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pit_jax.events import read_aedat2
+from train.data.archives import stored, unpacked
 from train.data.cache import cache_folder
 from train.data.class_names import CIFAR10 as CLASSES
 from train.data.dataset import DataNotFound, Dataset
-from train.data.recordings import Frames, Recording, frames_dataset, stored
+from train.data.recordings import Frames, Recording, frames_dataset, warn_of_missing
 from train.data.split import in_test
 from train.data.tonic_copies import read_aedat4
 from train.errors import UserError
 
 SENSOR = (128, 128)
+PUBLISHED = dict.fromkeys(CLASSES, 1_000)
 HOW = (
     "the ten .zip files of https://doi.org/10.6084/m9.figshare.4724671.v2\n"
     "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
@@ -48,10 +51,12 @@ def cifar10_dvs(
 ) -> Dataset:
     """Frames of counts `N T size size 2`; `split` names a rule of `splits/cifar10_dvs.json`.
 
-    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
-    `DataNotFound` where a class is missing, `UserError` for damaged files and unknown rules.
+    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Says on stderr where
+    recordings are missing. Raises `DataNotFound` where a whole class is, `UserError` for damaged
+    files and unknown rules.
     """
-    recordings, suffix = _find(Path(data_dir).absolute())
+    cache = cache_folder(data_dir, cache_dir).absolute()
+    recordings, suffix = _find(Path(data_dir).absolute(), cache)
     tested = in_test("cifar10_dvs", split, recordings)
     return frames_dataset(
         "cifar10_dvs",
@@ -60,25 +65,32 @@ def cifar10_dvs(
         [recording for recording, test in zip(recordings, tested, strict=True) if test],
         READERS[suffix],
         Frames(num_frames, split_by, SENSOR, (size, size)),
-        cache_folder(data_dir, cache_dir),
+        cache,
     )
 
 
-def _find(root: Path) -> tuple[list[Recording], str]:
+def _places(root: Path, cache: Path) -> Iterator[Path]:
+    """The folders to look in; what tonic's archive holds comes behind what lies beside it."""
+    for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
+        yield folder
+        if (folder / TONIC).is_file():
+            yield unpacked(folder / TONIC, cache, HOW)
+
+
+def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
     """Every recording in the order of classes and numbers, and how their names end."""
     missing = []
-    for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
+    for folder in _places(root, cache):
         files = [stored(folder / name, READERS, HOW) or [] for name in CLASSES]
         for suffix in READERS:
             found = [_recordings(label, of, suffix) for label, of in enumerate(files)]
             if all(found):
+                counts = dict(zip(CLASSES, map(len, found), strict=True))
+                warn_of_missing("cifar10_dvs", counts, PUBLISHED)
                 return [recording for recordings in found for recording in recordings], suffix
         absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
         names = ", ".join(absent) or "single kind of file for all classes"
-        kinds = "a folder of .aedat or .aedat4 files or a .zip"
-        if (folder / TONIC).is_file():
-            kinds += f"; unzip {TONIC}, which holds them"
-        missing.append((folder, f"no {names} ({kinds})"))
+        missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
     raise DataNotFound("cifar10_dvs", missing, HOW)
 
 

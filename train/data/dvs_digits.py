@@ -11,7 +11,7 @@ from pit_jax.events import Camera, integrate_by_number
 from train.data.cache import cache_folder, cached
 from train.data.dataset import Dataset, Split
 from train.data.digits import digits
-from train.errors import UserError
+from train.data.recordings import check_whole
 
 CAMERA = Camera(height=20, width=20)
 SIDE = 16  # Of a digit on the sensor, twice its own; the gaze moves it over the rest.
@@ -23,10 +23,9 @@ def dvs_digits(
     """1,437 training and 360 test recordings as `num_frames` frames of counts `N T 20 20 2`.
 
     They are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises `UserError` for
-    less than one frame, and where the cache cannot be written.
+    a `num_frames` that is no whole number of at least 1, and where the cache cannot be written.
     """
-    if num_frames < 1:
-        raise UserError(f"config.data.num_frames must be at least 1, got {num_frames}.")
+    check_whole("num_frames", num_frames)
     still = digits()
     cache, splits = cache_folder(data_dir, cache_dir), {}
     for name, split in (("train", still.train), ("test", still.test)):

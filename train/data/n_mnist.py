@@ -4,12 +4,14 @@ import os
 from pathlib import Path, PurePosixPath
 
 from pit_jax.events import read_atis
+from train.data.archives import stored
 from train.data.cache import cache_folder
 from train.data.dataset import DataNotFound, Dataset
-from train.data.recordings import Frames, Recording, frames_dataset, stored
+from train.data.recordings import Frames, Recording, frames_dataset, warn_of_missing
 from train.errors import UserError
 
 SENSOR = (34, 34)
+PUBLISHED = {"Train": 60_000, "Test": 10_000}
 DIGITS = {str(digit) for digit in range(10)}
 MD5 = {
     "Train.zip": "20959b8e626244a1b502305a9e6e2031",
@@ -28,10 +30,12 @@ def n_mnist(
     """Frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
 
     Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
-    `DataNotFound` where folders and archives are missing, `UserError` for damaged files.
+    `DataNotFound` where folders and archives are missing, `UserError` for damaged files. Says on
+    stderr where recordings are missing.
     """
     root = Path(data_dir).absolute()
-    train, test = (_find(root, name) for name in ("Train", "Test"))
+    train, test = (_find(root, name) for name in PUBLISHED)
+    warn_of_missing("n_mnist", {"Train": len(train), "Test": len(test)}, PUBLISHED)
     frames = Frames(num_frames, split_by, SENSOR, SENSOR)
     cache = cache_folder(data_dir, cache_dir)
     return frames_dataset("n_mnist", 10, train, test, read_atis, frames, cache)
@@ -42,6 +46,10 @@ def _find(root: Path, split: str) -> list[Recording]:
     places = []
     for folder in (root / "NMNIST", root / "n_mnist", root):
         files = stored(folder / split, (".bin",), HOW)
+        if files == []:
+            raise UserError(
+                f"{folder / split} holds no .bin file: remove it, fetch or extract it again: {HOW}"
+            )
         if files is not None:
             return sorted(_recording(file, member) for file, member in files)
         places.append((folder / split, "folders 0 to 9 of .bin files, or the same as a .zip"))

@@ -1,8 +1,9 @@
 """Event recordings on disk to frames in memory: read, cut, integrated, resized and cached."""
 
 import io
+import sys
 import zipfile
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pit_jax.events import integrate_by_number, integrate_by_time
+from train.data.archives import DAMAGE, fingerprints
 from train.data.cache import cached
 from train.data.dataset import Dataset, Split
 from train.errors import UserError
@@ -41,25 +43,6 @@ class Recording(NamedTuple):
         return f"{self.file}{f' ({self.member})' if self.member else ''}"
 
 
-def stored(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
-    """The files with one of the `endings` in the folder `place`, or else in its zip as members.
-
-    A file of a folder has the member "". None if there is neither folder nor zip. Raises UserError,
-    which says `how` to get it, for a damaged zip.
-    """
-    archive = place.with_name(f"{place.name}.zip")
-    if place.is_dir():
-        return [(file, "") for file in place.rglob("*") if file.suffix in endings]
-    if not archive.is_file():
-        return None
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = content.namelist()
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
-    return [(archive, member) for member in members if PurePosixPath(member).suffix in endings]
-
-
 class Frames(NamedTuple):
     """How events become frames: how many, by which rule, on which sensor, and their last size."""
 
@@ -70,12 +53,34 @@ class Frames(NamedTuple):
 
     def check(self) -> None:
         """Raises UserError for values that make no frames."""
-        if self.split_by not in RULES:
+        if self.split_by not in list(RULES):
             raise UserError(
                 f"config.data.split_by is {self.split_by!r}; it can be {', '.join(RULES)}."
             )
-        if min(self.num_frames, *self.size) < 1:
-            raise UserError(f"frames need a number and a size of at least 1, got {self}.")
+        check_whole("num_frames", self.num_frames)
+        for side in self.size:
+            check_whole("size", side)
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raises UserError unless the option `name` is a whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"config.data.{name} must be a whole number and at least 1, got {value!r}.")
+
+
+def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str, int]) -> None:
+    """Says on stderr where there are other counts of recordings than in any `published` copy."""
+    if found in published:
+        return
+    nearest = min(published, key=lambda counts: abs(sum(counts.values()) - sum(found.values())))
+    counts = ", ".join(
+        f"{found[of]:,} of {nearest[of]:,} {of}" for of in nearest if found[of] != nearest[of]
+    )
+    print(
+        f"warning: {name} has {counts} recordings that were published: where files are missing, "
+        "extract or fetch them again",
+        file=sys.stderr,
+    )
 
 
 def frames_dataset(
@@ -96,9 +101,12 @@ def frames_dataset(
     splits = []
     for recordings in (train, test):
         key = {
-            "version": 1,
+            "version": 2,
             "frames": frames,
-            "files": [[r.name, r.file.stat().st_size, r.start, r.end] for r in recordings],
+            "files": [
+                [r.name, *known, r.start, r.end]
+                for r, known in zip(recordings, _fingerprints(recordings), strict=True)
+            ],
         }
         make = partial(_make, tuple(recordings), read, frames)
         labels = np.array([recording.label for recording in recordings], np.int32)
@@ -114,6 +122,13 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     channels = np.moveaxis(frames, -1, 1).astype(np.float32)
     return np.stack([np.stack([smaller(c) for c in frame], axis=-1) for frame in channels])
+
+
+def _fingerprints(recordings: Sequence[Recording]) -> list[list[int | str]]:
+    try:
+        return fingerprints((recording.file, recording.member) for recording in recordings)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
 
 def _make(
@@ -135,21 +150,49 @@ def _make(
 def _read(recording: Recording, read: Reader) -> np.ndarray:
     try:
         if not recording.member:
-            return read(recording.file)
-        with zipfile.ZipFile(recording.file) as archive:
-            return read(io.BytesIO(archive.read(recording.member)))
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{recording}: {error}") from error
+            events = read(recording.file)
+        else:
+            with zipfile.ZipFile(recording.file) as archive:
+                events = read(io.BytesIO(archive.read(recording.member)))
+    except (OSError, *DAMAGE) as error:
+        raise _refused(recording, error) from error
+    if not len(events):
+        raise _refused(recording, "there is no event in it")
+    return events
 
 
 def _frames(recording: Recording, events: np.ndarray, frames: Frames) -> np.ndarray:
     if recording.end >= 0:
-        events = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
+        events = _part(recording, events)
     height, width = frames.sensor
     try:
         counts = RULES[frames.split_by](events, frames.num_frames, height=height, width=width)
     except ValueError as error:
-        raise UserError(f"{recording}: {error}") from error
+        raise _refused(recording, error) from error
     if frames.size != frames.sensor:
         return resize(counts, frames.size)
     return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def _part(recording: Recording, events: np.ndarray) -> np.ndarray:
+    """The events from the recording's start to its end."""
+    first, last = int(events["t"].min()), int(events["t"].max())
+    span = f"its labels name {recording.start} to {recording.end} µs, but its events"
+    # Cut off between two packets, a file looks whole but for its labels.
+    if last + 1 < recording.end:
+        raise _refused(recording, f"{span} end at {last} µs")
+    part = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
+    if not len(part):
+        raise _refused(recording, f"{span}, of {first} to {last} µs, have none there")
+    return part
+
+
+def _refused(recording: Recording, why: Exception | str) -> UserError:
+    """The error for a file that is no good: which one, why, and what to do."""
+    said = str(why).rstrip(".") or "it ends too early"  # An EOFError is silent.
+    # Readers of files name them; those of archives' members cannot.
+    if str(recording.file) not in said:
+        said = f"{recording}: {said}"
+    if isinstance(why, OSError) and why.errno:
+        return UserError(f"{said}.")
+    return UserError(f"{said}.\nFetch or extract this file again; docs/data.md says from where.")

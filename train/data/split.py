@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,22 +18,33 @@ def in_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray
     """Whether each recording is for testing, by `rule` of `splits/NAME.json`.
 
     A rule tests on a half-open range of the numbers in the file names, or of the ranks of these
-    names in their class. Raises `UserError` for an unknown rule, and for one that leaves the
-    training or the test set empty.
+    names in their class, or on the numbers that are listed for each class. Raises `UserError` for
+    an unknown rule, and for one that leaves the training or the test set empty.
     """
-    rules = json.loads((FOLDER / f"{name}.json").read_text())
-    if rule not in rules:
+    rules = manifest(name)
+    if rule not in list(rules):
         raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
-    first, end = rules[rule]["test"]
-    place = PLACES[rules[rule]["by"]](recordings)
-    test = (place >= first) & (place < end)
+    by, chosen = rules[rule]["by"], rules[rule]["test"]
+    if by == "list":
+        what = "listed numbers"
+        test = np.array([r.number in chosen[r.label] for r in recordings])
+    else:
+        first, end = chosen
+        what = f"{by} {first} to {end - 1}"
+        place = PLACES[by](recordings)
+        test = (place >= first) & (place < end)
     if test.all() or not test.any():
         raise UserError(
-            f"the split {rule!r} tests on {rules[rule]['by']} {first} to {end - 1}, which is "
-            f"{test.sum()} of the {len(test)} recordings found: files are missing, or choose "
-            f"another split: {', '.join(rules)}."
+            f"the split {rule!r} tests on {what}, which is {test.sum()} of the {len(test)} "
+            "recordings found: files are missing, or choose another split: "
+            f"{', '.join(rules)}."
         )
     return test
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """What `splits/NAME.json` says."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def _numbers(recordings: Sequence[Recording]) -> np.ndarray:

@@ -34,7 +34,7 @@ def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
         chosen = min((number for number, s in streams if s["type"] == "events"), default=None)
         parts = [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
     except Exception as error:  # All of its errors are plain exceptions with a sentence.
-        raise ValueError(f"no whole AEDAT 4 file ({error}); fetch or extract it again.") from error
+        raise ValueError(f"no whole AEDAT 4 file ({error}).") from error
     if chosen is None:
         raise ValueError("an AEDAT 4 file without a stream of events.")
     return np.concatenate(
@@ -50,10 +50,10 @@ def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
     try:
         rows = np.load(source, allow_pickle=False)
     except EOFError as error:
-        raise ValueError("an empty file: fetch or extract it again.") from error
+        raise ValueError("an empty file.") from error
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
         raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
     if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):
-        raise ValueError("expected finite x, y, p and t of at least 0: the file is damaged.")
+        raise ValueError("expected finite x, y, p and t of at least 0.")
     x, y, polarity, milliseconds = rows.T
     return make_events(np.rint(milliseconds * 1000.0), x, y, polarity != 0)

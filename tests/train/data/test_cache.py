@@ -44,6 +44,80 @@ def test_after_a_kill_only_what_is_missing_is_made(tmp_path):
     assert len(log.read_text().split()) == 3
 
 
+PROGRAM = """
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from tests.train.data.killed import slow_squares
+from train.data.cache import SHARD, cached
+
+if __name__ == "__main__":
+    cached(Path(sys.argv[1]), "squares", {}, 6 * SHARD, slow_squares, workers=2)
+"""
+
+
+def test_what_a_killed_program_left_is_taken_up_and_its_workers_end(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    cache = tmp_path / "cache"
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py"), str(cache)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(cache.glob("*/*.npz")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.kill()  # SIGKILL: nothing can be tidied up.
+    kept = {file.name for file in cache.glob("*/*.npz")}
+    assert process.returncode == -signal.SIGKILL and 0 < len(kept) < 6
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(process.pid)
+    log = tmp_path / "log"
+    made = cached(cache, "squares", {}, 6 * SHARD, partial(counted, log), workers=1)
+    assert np.array_equal(made, squares(range(6 * SHARD)))
+    assert len(log.read_text().split()) == 6 - len(kept)
+    assert kept < {file.name for file in cache.glob("*/*.npz")}
+
+
+def alive(group: int) -> bool:
+    """Whether any process of the group is."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_whole_cache_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    made = cached(tmp_path, "squares", {}, COUNT, squares, workers=1)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    for name in ("mkdir", "write_text", "write_bytes", "unlink"):
+        monkeypatch.setattr(f"pathlib.Path.{name}", refuse)
+    monkeypatch.setattr("os.replace", refuse)
+    assert np.array_equal(cached(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
+    with pytest.raises(UserError, match="Read-only file system.; choose another"):
+        cached(tmp_path, "squares", {"power": 3}, COUNT, squares, workers=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_whole_cache_is_read_from_a_folder_without_the_right_to_write(tmp_path):
+    made = cached(tmp_path, "squares", {}, COUNT, squares, workers=1)
+    (folder,) = tmp_path.glob("squares-*")
+    folder.chmod(0o555)
+    tmp_path.chmod(0o555)
+    try:
+        assert np.array_equal(cached(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
+    finally:
+        tmp_path.chmod(0o755)
+        folder.chmod(0o755)
+
+
 def test_what_depends_on_something_else_lies_elsewhere(tmp_path):
     cached(tmp_path, "squares", {"power": 2}, 3, squares, workers=1)
     cubes = cached(tmp_path, "squares", {"power": 3}, 3, lambda r: squares(r) * 2, workers=1)

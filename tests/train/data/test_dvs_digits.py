@@ -33,6 +33,7 @@ def test_frames_of_the_last_saccade_move_the_other_way():
     assert np.corrcoef(early, late)[0, 1] < -0.2
 
 
-def test_less_than_one_frame_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="num_frames must be at least 1, got 0"):
-        dvs_digits(tmp_path, num_frames=0)
+@pytest.mark.parametrize("num_frames", [0, 1.5, "a"])
+def test_less_than_one_frame_and_no_number_of_frames_are_errors(tmp_path, num_frames):
+    with pytest.raises(UserError, match=f"num_frames must be a whole .*, got {num_frames!r}"):
+        dvs_digits(tmp_path, num_frames=num_frames)

@@ -1,27 +1,37 @@
 """The event data sets, from files in their own formats, folders and archives."""
 
 import io
+import json
+import os
 import struct
-import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pit_jax.events import make_events, write_aedat2
+from pit_jax.events import read_aedat2
+from tests.train.event_files import (
+    GESTURES,
+    aedat2,
+    aedat31,
+    cifar10_dvs_files,
+    class_archives,
+    gesture_files,
+    n_mnist_files,
+    seed_of,
+    stream,
+    write,
+    write_tar,
+    zipped,
+)
 from train.data import DataNotFound, load
 from train.data.cifar10_dvs import CLASSES
-from train.data.recordings import resize
+from train.data.recordings import Recording, resize, warn_of_missing
+from train.data.split import FOLDER, in_test
 from train.errors import UserError
 
 NUMBERS = (0, 5, 899, 900, 999)
-
-
-def stream(seed, count=40, side=128):
-    random = np.random.default_rng(seed)
-    times = np.sort(random.integers(0, 10_000, count))
-    x, y = random.integers(0, side, (2, count))
-    return make_events(times, x, y, random.integers(0, 2, count))
 
 
 def counts(events, num_frames, side=128):
@@ -32,36 +42,23 @@ def counts(events, num_frames, side=128):
     return frames
 
 
-def seed_of(label, number):
-    return 1000 * label + number
-
-
 @pytest.fixture
 def cifar10_dvs(tmp_path):
     """Five recordings of each class, in folders."""
-    for label, name in enumerate(CLASSES):
-        (tmp_path / "CIFAR10DVS" / name).mkdir(parents=True)
-        for number in NUMBERS:
-            file = tmp_path / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat"
-            write_aedat2(file, stream(seed_of(label, number)))
+    write(tmp_path / "CIFAR10DVS", cifar10_dvs_files(NUMBERS))
     return tmp_path
 
 
-def zip_classes(root):
-    """The same as ten archives, as they are downloaded."""
-    for folder in sorted((root / "CIFAR10DVS").iterdir()):
-        with zipfile.ZipFile(root / f"{folder.name}.zip", "w") as archive:
-            for file in sorted(folder.iterdir(), reverse=True):
-                archive.write(file, f"{folder.name}/{file.name}")
-                file.unlink()
-        folder.rmdir()
+@pytest.fixture
+def zips(tmp_path):
+    """The same as ten archives."""
+    write(tmp_path, class_archives(cifar10_dvs_files(NUMBERS)))
+    return tmp_path
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_cifar10_dvs_trains_on_the_first_900_of_each_class(cifar10_dvs, zipped):
-    if zipped:
-        zip_classes(cifar10_dvs)
-    data = load("cifar10_dvs", cifar10_dvs, num_frames=3, size=128)
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_cifar10_dvs_trains_on_the_first_900_of_each_class(request, layout):
+    data = load("cifar10_dvs", request.getfixturevalue(layout), num_frames=3, size=128)
     assert data.num_classes == 10 and data.mean == ()
     for split, numbers in ((data.train, (0, 5, 899)), (data.test, (900, 999))):
         assert split.images.shape == (10 * len(numbers), 3, 128, 128, 2)
@@ -76,10 +73,45 @@ def test_cifar10_dvs_trains_on_the_first_900_of_each_class(cifar10_dvs, zipped):
 def test_other_splits_of_cifar10_dvs_have_names(cifar10_dvs):
     data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=16, split="tebn")
     assert len(data.train.labels) == 30 and len(data.test.labels) == 20  # Numbers 0 and 5 test.
-    with pytest.raises(UserError, match="'random'; it can be first900, tebn, spikingjelly"):
-        load("cifar10_dvs", cifar10_dvs, split="random")
+    with pytest.raises(UserError, match="'mine'; it can be first900, tebn, spikingjelly, random"):
+        load("cifar10_dvs", cifar10_dvs, split="mine")
     with pytest.raises(UserError, match="tests on rank 900 to 999, which is 0 of the 50"):
         load("cifar10_dvs", cifar10_dvs, split="spikingjelly")
+
+
+def test_the_random_split_is_one_of_nine_to_one_that_is_written_down():
+    rule = json.loads((FOLDER / "cifar10_dvs.json").read_text())["random"]
+    assert len(rule["test"]) == len(CLASSES)
+    for numbers in rule["test"]:
+        assert len(set(numbers)) == 100 and set(numbers) <= set(range(1000))
+    assert len({tuple(numbers) for numbers in rule["test"]}) == len(CLASSES)
+    recordings = [
+        Recording(label, number, Path(f"cifar10_{name}_{number}.aedat"))
+        for label, name in enumerate(CLASSES)
+        for number in range(1000)
+    ]
+    tested = in_test("cifar10_dvs", "random", recordings).reshape(10, 1000)
+    for label, numbers in enumerate(rule["test"]):
+        assert np.flatnonzero(tested[label]).tolist() == numbers
+
+
+def shrunk(length, size):
+    """Weights `size length` of a triangle as wide as two new pixels about each one's middle."""
+    scale = length / size
+    middles = (np.arange(size)[:, None] + 0.5) * scale
+    distances = np.abs(np.arange(length) + 0.5 - middles) / scale
+    weights = np.maximum(1 - distances, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("length, size", [(128, 48), (128, 8), (34, 20)])
+def test_frames_shrink_by_an_antialiased_bilinear_filter(length, size):
+    counts = np.random.default_rng(size).integers(0, 30, (2, length, length, 2))
+    weights = shrunk(length, size)
+    want = np.einsum("iy,tyxc,jx->tijc", weights, counts, weights)
+    np.testing.assert_allclose(resize(counts, (size, size)), want, atol=1e-4)
+    picked = ((np.arange(size) + 0.5) * length / size).astype(int)
+    assert np.abs(counts[:, picked][:, :, picked] - want).max() > 1  # As nearest pixels would.
 
 
 def test_resized_frames_keep_each_polarity_apart_and_their_mean(cifar10_dvs):
@@ -101,11 +133,70 @@ def test_frames_are_made_once_and_damaged_ones_again(cifar10_dvs, capsys):
 
     first = images()
     assert "making cifar10_dvs once" in capsys.readouterr().err
-    assert np.array_equal(images(), first) and capsys.readouterr().err == ""
+    assert np.array_equal(images(), first) and "making" not in capsys.readouterr().err
     for shard in (cifar10_dvs / "cache").glob("*/*.npz"):
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     assert np.array_equal(images(), first)
     assert "is damaged; it is made again" in capsys.readouterr().err
+
+
+def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
+    def image():
+        return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=128).train.images[0]
+
+    assert np.array_equal(image(), counts(stream(0), 2))
+    file = cifar10_dvs / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat"
+    was = file.stat()
+    file.write_bytes(aedat2(stream(77)))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # As cp -p does: the content tells.
+    assert file.stat().st_size == was.st_size and np.array_equal(image(), counts(stream(77), 2))
+    changed = bytearray(aedat2(stream(77, count=30_000)))
+    file.write_bytes(changed)
+    image()
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    changed[len(changed) // 2 + 1] ^= 1
+    file.write_bytes(changed)  # Both ends are the same: the time tells.
+    assert np.array_equal(image(), counts(read_aedat2(file), 2))
+
+
+def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
+    def image():
+        return load("cifar10_dvs", zips, num_frames=2, size=128).train.images[0]
+
+    assert np.array_equal(image(), counts(stream(0), 2))
+    files = cifar10_dvs_files(NUMBERS)
+    files["airplane/cifar10_airplane_0.aedat"] = aedat2(stream(77))
+    write(zips, class_archives(files))
+    assert np.array_equal(image(), counts(stream(77), 2))
+
+
+def test_recordings_that_are_missing_are_told_with_the_counts(cifar10_dvs, capsys):
+    load("cifar10_dvs", cifar10_dvs, num_frames=1, size=8)
+    assert "warning: cifar10_dvs has 5 of 1,000 airplane, 5 of" in capsys.readouterr().err
+
+
+def test_as_many_recordings_as_were_published_are_no_reason_to_warn(capsys):
+    published = ({"train": 1176, "test": 288}, {"train": 1077, "test": 264})
+    for found in published:
+        warn_of_missing("gestures", found, *published)
+    assert capsys.readouterr().err == ""
+    warn_of_missing("gestures", {"train": 1077, "test": 260}, *published)
+    assert "warning: gestures has 260 of 264 test recordings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_what_macos_puts_beside_files_is_left_out(request, tmp_path, layout):
+    request.getfixturevalue(layout)
+    mac = {"cat/._cifar10_cat_0.aedat": b"\0", "__MACOSX/cat/._cifar10_cat_0.aedat": b"\0"}
+    mac["__MACOSX/cat/cifar10_cat_1.aedat"] = b"\0"
+    if layout == "zips":
+        with zipfile.ZipFile(tmp_path / "cat.zip", "a") as archive:
+            for name, content in mac.items():
+                archive.writestr(name, content)
+    else:
+        write(tmp_path / "CIFAR10DVS", mac | {"cat/__MACOSX/cifar10_cat_1.aedat": b"\0"})
+    data = load("cifar10_dvs", tmp_path, num_frames=1, size=8)
+    assert len(data.train) == 30 and len(data.test) == 20
 
 
 def test_a_class_that_is_missing_is_named_with_all_places(cifar10_dvs):
@@ -118,30 +209,89 @@ def test_a_class_that_is_missing_is_named_with_all_places(cifar10_dvs):
 def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
     file = cifar10_dvs / "CIFAR10DVS" / "bird" / "cifar10_bird_5.aedat"
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(UserError, match="cifar10_bird_5.aedat.* ends within an event of 8 bytes"):
+    with pytest.raises(
+        UserError, match="cifar10_bird_5.aedat ends within an event of 8 bytes"
+    ) as error:
         load("cifar10_dvs", cifar10_dvs, num_frames=2)
+    assert str(error.value).count("cifar10_bird_5.aedat") == 1
+    assert "Fetch or extract this file again; docs/data.md" in str(error.value)
 
 
-def test_a_file_without_a_number_and_a_broken_zip_are_errors(cifar10_dvs):
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (aedat2(stream(0, count=0)), "there is no event in it"),
+        (b"", "is no AEDAT 2.0 file: it starts with b''"),
+        (aedat31(stream(0)), "is no AEDAT 2.0 file"),
+        (aedat2(stream(0)[::-1]), "events must be in order of time"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_a_recording_that_is_no_good_is_named_once_with_what_to_do(
+    request, tmp_path, layout, content, message
+):
+    request.getfixturevalue(layout)
+    name = "cifar10_bird_5.aedat"
+    if layout == "zips":
+        files = cifar10_dvs_files(NUMBERS) | {f"bird/{name}": content}
+        write(tmp_path, class_archives(files))
+    else:
+        (tmp_path / "CIFAR10DVS" / "bird" / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load("cifar10_dvs", tmp_path, num_frames=2)
+    assert str(error.value).count(name) == 1
+    assert "Fetch or extract this file again; docs/data.md" in str(error.value)
+
+
+def damaged(archive, name, at, value):
+    """A zip whose headers of the member `name` have another 16-bit value, e.g. of its flags."""
+    raw = bytearray(archive)
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        struct.pack_into("<H", raw, content.getinfo(name).header_offset + at, value)
+    listed = raw.rindex(name.encode(), 0, raw.rindex(b"PK\5\6")) - 46
+    assert raw[listed : listed + 4] == b"PK\1\2"
+    struct.pack_into("<H", raw, listed + at + 2, value)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "at, value, message", [(6, 1, "encrypted"), (8, 77, "compression method"), (14, 7, "CRC-32")]
+)
+def test_a_damaged_member_of_a_zip_is_named_with_what_to_do(zips, at, value, message):
+    name = "bird/cifar10_bird_5.aedat"
+    whole = (zips / "bird.zip").read_bytes()
+    (zips / "bird.zip").write_bytes(damaged(whole, name, at, value))
+    with pytest.raises(UserError, match=message) as error:
+        load("cifar10_dvs", zips, num_frames=2)
+    assert f"{zips / 'bird.zip'} ({name}): " in str(error.value)
+    assert "Fetch or extract this file again; docs/data.md" in str(error.value)
+
+
+def test_a_file_without_a_number_is_an_error(cifar10_dvs):
     folder = cifar10_dvs / "CIFAR10DVS" / "bird"
     (folder / "mine.aedat").write_bytes(b"")
     with pytest.raises(UserError, match="mine.aedat: expected a name like cifar10_airplane_0"):
         load("cifar10_dvs", cifar10_dvs)
-    (folder / "mine.aedat").unlink()
-    zip_classes(cifar10_dvs)
-    whole = (cifar10_dvs / "dog.zip").read_bytes()
-    (cifar10_dvs / "dog.zip").write_bytes(whole[:-50])
+
+
+def test_a_zip_cut_off_is_an_error_and_stays(zips):
+    whole = (zips / "dog.zip").read_bytes()
+    (zips / "dog.zip").write_bytes(whole[:-50])
     with pytest.raises(UserError, match="dog.zip: .*fetch it again"):
-        load("cifar10_dvs", cifar10_dvs)
-    assert (cifar10_dvs / "dog.zip").read_bytes() == whole[:-50]
+        load("cifar10_dvs", zips)
+    assert (zips / "dog.zip").read_bytes() == whole[:-50]
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"split_by": "count"}, "split_by is 'count'; it can be number, time"),
-        ({"num_frames": 0}, "at least 1"),
-        ({"size": 0}, "at least 1"),
+        ({"split_by": []}, r"split_by is \[\]; it can be number, time"),
+        ({"split": 5}, "split is 5; it can be first900"),
+        ({"num_frames": 0}, "num_frames must be a whole number and at least 1, got 0"),
+        ({"num_frames": 1.5}, "num_frames must be a whole number and at least 1, got 1.5"),
+        ({"num_frames": "a"}, "num_frames must be a whole number and at least 1, got 'a'"),
+        ({"size": 0}, "size must be a whole number and at least 1, got 0"),
     ],
 )
 def test_options_that_make_no_frames_are_errors(cifar10_dvs, options, message):
@@ -149,37 +299,8 @@ def test_options_that_make_no_frames_are_errors(cifar10_dvs, options, message):
         load("cifar10_dvs", cifar10_dvs, **options)
 
 
-def aedat31(events):
-    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n"
-    for start in range(0, len(events), 16):
-        part = events[start : start + 16].tolist()
-        header += struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, len(part), len(part), len(part))
-        header += b"".join(
-            struct.pack("<II", x << 17 | y << 2 | p << 1 | 1, t) for t, x, y, p in part
-        )
-    return header
-
-
-GESTURES = {"user01_led": [(1, 0, 4_000), (11, 3_000, 9_999)], "user29_lab": [(3, 2_000, 10_000)]}
-
-
-def gesture_files():
-    """The official layout: recordings, their labels, and the lists of both splits."""
-    files = {"README.txt": b"", "trials_to_train.txt": b"user01_led.aedat\n"}
-    files["trials_to_test.txt"] = b"user29_lab.aedat\n"
-    for seed, (name, rows) in enumerate(GESTURES.items()):
-        files[f"{name}.aedat"] = aedat31(stream(seed))
-        lines = ["class,startTime_usec,endTime_usec", *(",".join(map(str, row)) for row in rows)]
-        files[f"{name}_labels.csv"] = "\n".join(lines).encode() + b"\n"
-    return files
-
-
 def write_archive(root, files):
-    with tarfile.open(root / "DvsGesture.tar.gz", "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"DvsGesture/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    write_tar(root / "DvsGesture.tar.gz", {f"DvsGesture/{name}": files[name] for name in files})
 
 
 def test_dvs_gesture_is_cut_by_its_labels_and_split_by_its_lists(tmp_path):
@@ -221,9 +342,7 @@ def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache
 def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
     files = gesture_files()
     del files[lost]
-    (tmp_path / "DvsGesture").mkdir()
-    for name, content in files.items():
-        (tmp_path / "DvsGesture" / name).write_bytes(content)
+    write(tmp_path / "DvsGesture", files)
     with pytest.raises(UserError, match=f"{lost} is missing: the archive was extracted in part"):
         load("dvs_gesture", tmp_path)
 
@@ -237,36 +356,75 @@ def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
     ],
 )
 def test_labels_that_cannot_be_are_refused_by_row(tmp_path, row, message):
-    (tmp_path / "DvsGesture").mkdir()
-    for name, content in gesture_files().items():
-        (tmp_path / "DvsGesture" / name).write_bytes(content)
-    labels = tmp_path / "DvsGesture" / "user01_led_labels.csv"
-    labels.write_text(f"class,startTime_usec,endTime_usec\n{row}\n")
+    labels = f"class,startTime_usec,endTime_usec\n{row}\n".encode()
+    write(tmp_path / "DvsGesture", gesture_files() | {"user01_led_labels.csv": labels})
     with pytest.raises(UserError, match=message):
         load("dvs_gesture", tmp_path)
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_n_mnist_is_read_from_folders_and_archives(tmp_path, zipped):
-    def content(seed):
-        events = stream(seed, side=34)
-        return b"".join(
-            bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for t, x, y, p in events.tolist()
-        )
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("user01_led_labels.csv", b"", "user01_led_labels.csv holds no gesture"),
+        ("user01_led_labels.csv", b"\xff\xfe1,0,5", "user01_led_labels.csv is no text"),
+        ("trials_to_train.txt", b"", "trials_to_train.txt names no recording"),
+        ("trials_to_train.txt", b"\xffuser01_led.aedat", "trials_to_train.txt is no text"),
+        ("trials_to_train.txt", b"README.txt", "trials_to_train.txt: expected names like user01"),
+        ("trials_to_train.txt", b"user29_lab.aedat", "user29_lab.aedat stands in the train split"),
+        ("user01_led.aedat", aedat31(stream(0, count=0)), "user01_led.aedat: there is no event"),
+        (
+            "user01_led.aedat",
+            aedat31(stream(0)[:32]),
+            rf"user01_led.aedat: its labels name 3000 to 9999 µs, but its events end at "
+            rf"{stream(0)['t'][31]} µs",
+        ),
+        (
+            "user01_led_labels.csv",
+            b"class,startTime_usec,endTime_usec\n5,4,5\n",
+            r"user01_led.aedat: its labels name 4 to 5 µs, but its events, .* have none there",
+        ),
+    ],
+)
+def test_files_of_gestures_that_lack_something_are_named(tmp_path, name, content, message):
+    write(tmp_path / "DvsGesture", gesture_files() | {name: content})
+    with pytest.raises(UserError, match=message) as error:
+        load("dvs_gesture", tmp_path, num_frames=1)
+    assert " again" in str(error.value)
 
-    for split in ("Train", "Test"):
-        names = {f"{split}/{label}/{i:05d}.bin": content(label) for i, label in enumerate((3, 7))}
-        if zipped:
-            with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as archive:
-                for name, data in names.items():
-                    archive.writestr(name, data)
-        for name, data in ({} if zipped else names).items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_bytes(data)
+
+def test_gestures_that_are_missing_are_told_with_the_counts(tmp_path, capsys):
+    write(tmp_path / "DvsGesture", gesture_files())
+    load("dvs_gesture", tmp_path, num_frames=1, size=8)
+    assert "dvs_gesture has 2 of 1,077 train, 1 of 264 test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_n_mnist_is_read_from_folders_and_archives(tmp_path, archived, capsys):
+    for split, files in n_mnist_files().items():
+        write(tmp_path, {f"{split}.zip": zipped(files)} if archived else files)
     data = load("n_mnist", tmp_path, num_frames=4)
     assert data.train.labels.tolist() == data.test.labels.tolist() == [3, 7]
     for i, label in enumerate((3, 7)):
         assert np.array_equal(data.train.images[i], counts(stream(label, side=34), 4, side=34))
+    assert "n_mnist has 2 of 60,000 Train, 2 of 10,000 Test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", bytes([0, 240, 0, 0, 0])])
+def test_a_recording_of_n_mnist_without_events_is_named(tmp_path, content):
+    for files in n_mnist_files().values():
+        write(tmp_path, files)
+    (tmp_path / "Train/3/00000.bin").write_bytes(content)
+    with pytest.raises(UserError, match=r"Train/3/00000.bin: there is no event in it(.|\n)*again"):
+        load("n_mnist", tmp_path, num_frames=1)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_split_of_n_mnist_without_recordings_is_named(tmp_path, archived):
+    files = n_mnist_files()
+    write(tmp_path, {"Train.zip": zipped({})} if archived else {"Train/README.txt": b""})
+    write(tmp_path, files["Test"])
+    with pytest.raises(UserError, match="Train holds no .bin file: remove it, fetch or extract"):
+        load("n_mnist", tmp_path)
 
 
 def test_without_any_files_every_place_is_named(tmp_path):
@@ -283,10 +441,3 @@ def test_a_file_of_n_mnist_outside_of_its_ten_folders_is_named(tmp_path):
         (tmp_path / place).write_bytes(b"")
     with pytest.raises(UserError, match=r"other/00002.bin: expected a name like 7/00012.bin"):
         load("n_mnist", tmp_path)
-
-
-def test_tonics_archive_of_archives_is_to_be_unzipped(tmp_path):
-    (tmp_path / "CIFAR10DVS").mkdir()
-    (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
-    with pytest.raises(DataNotFound, match="no airplane, .*; unzip CIFAR10DVS.zip, which holds"):
-        load("cifar10_dvs", tmp_path)

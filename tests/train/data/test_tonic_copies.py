@@ -1,27 +1,29 @@
 """The copies of event data sets that tonic downloads: cut gestures as arrays, and AEDAT 4."""
 
 import io
-import struct
 import sys
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
 
-from pit_jax.events import integrate_by_number, make_events, write_aedat2
+from pit_jax.events import integrate_by_number, make_events
+from tests.train.event_files import (
+    TONIC_TRAIN,
+    aedat4,
+    cifar10_dvs_files,
+    class_archives,
+    rows,
+    saved,
+    seed_of,
+    stream,
+    tonic_gesture_files,
+    write,
+    write_tar,
+    zipped,
+)
 from train.data import DataNotFound, load
-from train.data.cifar10_dvs import CLASSES
 from train.data.tonic_copies import read_aedat4, read_array
 from train.errors import UserError
-
-
-def rows(seed, count=30):
-    """x, y, p and milliseconds, as one file of tonic's DVS-Gesture holds them."""
-    random = np.random.default_rng(seed)
-    x, y = random.integers(0, 128, (2, count))
-    times = np.sort(random.integers(0, 50, count))
-    return np.stack([x, y, random.integers(0, 2, count), times], axis=1).astype(np.float64)
 
 
 def frames(array, num_frames):
@@ -29,36 +31,12 @@ def frames(array, num_frames):
     return integrate_by_number(make_events(1000 * t, x, y, p), num_frames, height=128, width=128)
 
 
-def saved(array):
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-# In the order in which they are read: by the number of the user.
-TRAIN = ("user02_lab/4", "user10_fluorescent/0", "user10_fluorescent/10", "user10_led/0")
-TEST = ("user24_led/3",)
-
-
-def gestures():
-    named = {"ibmGestureTrain": TRAIN, "ibmGestureTest": TEST}
-    return {
-        split: {f"{split}/{name}.npy": saved(rows(seed)) for seed, name in enumerate(names)}
-        for split, names in named.items()
-    }
-
-
 def write_gestures(root, archived):
-    for split, files in gestures().items():
+    for split, files in tonic_gesture_files().items():
         if archived:
-            with tarfile.open(root / f"{split}.tar.gz", "w:gz") as archive:
-                for name, content in files.items():
-                    member = tarfile.TarInfo(name)
-                    member.size = len(content)
-                    archive.addfile(member, io.BytesIO(content))
-        for name, content in ({} if archived else files).items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(content)
+            write_tar(root / f"{split}.tar.gz", files)
+        else:
+            write(root, files)
 
 
 @pytest.mark.parametrize("archived", [False, True])
@@ -68,7 +46,7 @@ def test_cut_gestures_are_read_from_folders_and_archives(tmp_path, archived):
     data = load("dvs_gesture", tmp_path, num_frames=3)
     assert data.num_classes == 11
     assert data.train.labels.tolist() == [4, 0, 10, 0] and data.test.labels.tolist() == [3]
-    for seed in range(len(TRAIN)):
+    for seed in range(len(TONIC_TRAIN)):
         assert np.array_equal(data.train.images[seed], frames(rows(seed), 3))
     assert np.array_equal(data.test.images[0], frames(rows(0), 3))
 
@@ -92,6 +70,20 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
         load("dvs_gesture", tmp_path)
 
 
+def test_gestures_of_users_of_the_other_split_are_refused(tmp_path):
+    write_gestures(tmp_path, archived=False)
+    folder = tmp_path / "ibmGestureTest"
+    (folder / "user24_led").rename(folder / "user23_led")
+    with pytest.raises(UserError, match="user23_led/3.npy stands in the test split, .* 24 to 29"):
+        load("dvs_gesture", tmp_path)
+
+
+def test_what_macos_puts_beside_arrays_is_left_out(tmp_path):
+    write_gestures(tmp_path, archived=False)
+    (tmp_path / "ibmGestureTrain/user02_lab/._4.npy").write_bytes(b"\0")
+    assert len(load("dvs_gesture", tmp_path, num_frames=1, size=8).train) == len(TONIC_TRAIN)
+
+
 @pytest.mark.parametrize("name", ["user01_lab/11.npy", "user01_lab/x.npy", "someone/1.npy"])
 def test_a_file_whose_name_gives_no_label_is_refused(tmp_path, name):
     write_gestures(tmp_path, archived=False)
@@ -106,7 +98,8 @@ def test_a_file_whose_name_gives_no_label_is_refused(tmp_path, name):
     "content, message",
     [
         (saved(rows(0))[:-8], "user02_lab/4.npy"),
-        (b"", "user02_lab/4.npy"),
+        (b"", "user02_lab/4.npy: an empty file"),
+        (saved(rows(0)[:0]), "user02_lab/4.npy: there is no event in it"),
         (saved(rows(0)[:, :3]), r"expected rows of x, y, p and t, got float64 \(30, 3\)"),
         (saved(np.array([[1, 2, np.nan, 3]])), "expected finite x, y, p and t"),
         (saved(np.array([[1, -2, 0, 3]])), "expected finite x, y, p and t of at least 0"),
@@ -122,58 +115,6 @@ def test_a_damaged_array_is_refused_by_name(tmp_path, content, message):
     assert "ibmGestureTrain/user02_lab/4.npy" in str(error.value)
 
 
-def flatbuffer(identifier, vtable, table, rest):
-    """A buffer with its size in front: where its table is, a name, the table's fields, the rest."""
-    at = 8 + len(vtable)
-    content = struct.pack("<I4s", at, identifier) + vtable + struct.pack("<i", len(vtable))
-    content += table + rest
-    return struct.pack("<I", len(content)) + content
-
-
-def packet(events):
-    """Uncompressed: a vector of structs of 16 bytes, t x y p."""
-    vtable = struct.pack("<HHHxx", 6, 8, 4)
-    structs = b"".join(struct.pack("<qhh?xxx", *event) for event in events.tolist())
-    buffer = flatbuffer(
-        b"EVTS", vtable, struct.pack("<I", 4), struct.pack("<I", len(events)) + structs
-    )
-    return struct.pack("<II", 0, len(buffer)) + buffer
-
-
-def aedat4(events, size=16):
-    """A recording without compression: version, header with its streams, packets of `size`."""
-    streams = (
-        b'<dv version="2.0"><node name="outInfo"><node name="0">'
-        b'<attr key="typeIdentifier" type="string">EVTS</attr><node name="info">'
-        b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
-        b"</node></node></node></dv>"
-    )
-    packets = b"".join(packet(events[i : i + size]) for i in range(0, len(events), size))
-
-    def header(end_of_packets):
-        vtable = struct.pack("<HHHHHxx", 10, 16, 0, 8, 4)
-        table = struct.pack("<Iq", 12, end_of_packets)
-        text = struct.pack("<I", len(streams)) + streams + b"\0"
-        return b"#!AER-DAT4.0\r\n" + flatbuffer(b"IOHE", vtable, table, text)
-
-    return header(len(header(0)) + len(packets)) + packets
-
-
-def stream(seed, count=40):
-    random = np.random.default_rng(seed)
-    x, y = random.integers(0, 128, (2, count))
-    times = np.sort(random.integers(0, 10_000, count))
-    return make_events(times, x, y, random.integers(0, 2, count))
-
-
-def write_cifar10_dvs(root, content, numbers=(0, 900)):
-    for label, name in enumerate(CLASSES):
-        (root / name).mkdir(parents=True)
-        for number in numbers:
-            file = root / name / f"cifar10_{name}_{number}.aedat4"
-            file.write_bytes(content(10 * label + (number > 0)))
-
-
 def test_aedat4_is_read_exactly_from_files_and_archives(tmp_path):
     pytest.importorskip("aedat")
     events = stream(0)
@@ -182,22 +123,51 @@ def test_aedat4_is_read_exactly_from_files_and_archives(tmp_path):
         assert np.array_equal(read_aedat4(source), events)
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, zipped):
+def cifar10_dvs():
+    """A recording for training and one for testing of each class."""
+    return cifar10_dvs_files((0, 900), ".aedat4", aedat4)
+
+
+@pytest.mark.parametrize("layout", ["folders", "archives", "an archive of archives"])
+def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
     pytest.importorskip("aedat")
-    folder = tmp_path / "CIFAR10DVS"
-    write_cifar10_dvs(folder, lambda seed: aedat4(stream(seed)))
-    if zipped:
-        for name in CLASSES:
-            with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
-                for file in (folder / name).iterdir():
-                    archive.write(file, f"{name}/{file.name}")
-        folder.rename(tmp_path / "elsewhere")
+    files = cifar10_dvs()
+    if layout != "folders":
+        files = class_archives(files)
+    if layout == "an archive of archives":
+        files = {"CIFAR10DVS.zip": zipped(files)}
+    write(tmp_path / "CIFAR10DVS", files)
     data = load("cifar10_dvs", tmp_path, num_frames=2, size=128)
     assert data.train.labels.tolist() == data.test.labels.tolist() == list(range(10))
-    for split, extra in ((data.train, 0), (data.test, 1)):
-        want = integrate_by_number(stream(30 + extra), 2, height=128, width=128)
+    for split, number in ((data.train, 0), (data.test, 900)):
+        want = integrate_by_number(stream(seed_of(3, number)), 2, height=128, width=128)
         assert np.array_equal(split.images[3], want)
+    assert {file.name for file in (tmp_path / "CIFAR10DVS").glob("*.*")} == {
+        name for name in files if "/" not in name
+    }
+
+
+def test_archives_in_an_archive_are_extracted_once_into_the_cache(tmp_path, capsys):
+    pytest.importorskip("aedat")
+    write(tmp_path / "data", {"CIFAR10DVS.zip": zipped(class_archives(cifar10_dvs()))})
+    for said in (1, 0):
+        load("cifar10_dvs", tmp_path / "data", size=8, cache_dir=str(tmp_path / "cache"))
+        assert capsys.readouterr().err.count("CIFAR10DVS.zip once, to") == said
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["CIFAR10DVS.zip"]
+    assert len(list((tmp_path / "cache").glob("CIFAR10DVS-*/*.zip"))) == 10
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("at", [0.5, -22])
+def test_a_damaged_archive_of_archives_is_refused_and_leaves_nothing(tmp_path, at):
+    archive = bytearray(zipped(class_archives(cifar10_dvs_files((0, 900), ".aedat4"))))
+    at = int(at * len(archive)) if at == 0.5 else at
+    archive[at : at + 8] = b"damaged!"
+    (tmp_path / "CIFAR10DVS.zip").write_bytes(archive)
+    with pytest.raises(UserError, match="CIFAR10DVS.zip: (.|\n)*fetch it again"):
+        load("cifar10_dvs", tmp_path)
+    assert not list(tmp_path.glob("cache/*"))
+    assert (tmp_path / "CIFAR10DVS.zip").read_bytes() == archive
 
 
 @pytest.mark.parametrize("kept", [0, 10, 60, 0.5, -1])
@@ -217,19 +187,17 @@ def test_without_aedat_the_package_is_named(tmp_path, monkeypatch):
 
 
 def test_what_the_authors_ship_comes_before_tonics_copy(tmp_path):
-    write_cifar10_dvs(tmp_path / "CIFAR10DVS", lambda seed: b"not read")
-    for label, name in enumerate(CLASSES):
-        for number in (5, 950):
-            file = tmp_path / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat"
-            write_aedat2(file, stream(label))
+    unread = cifar10_dvs_files((0, 900), ".aedat4", lambda events: b"not read")
+    write(tmp_path / "CIFAR10DVS", unread | cifar10_dvs_files((5, 950)))
     data = load("cifar10_dvs", tmp_path, num_frames=2, size=128)
-    want = integrate_by_number(stream(7), 2, height=128, width=128)
+    want = integrate_by_number(stream(seed_of(7, 5)), 2, height=128, width=128)
     assert np.array_equal(data.train.images[7], want)
 
 
 def test_files_of_both_kinds_do_not_make_one_data_set(tmp_path):
-    write_cifar10_dvs(tmp_path, lambda seed: b"")
-    (tmp_path / "cat" / "cifar10_cat_0.aedat4").rename(tmp_path / "cat" / "cifar10_cat_0.aedat")
-    (tmp_path / "cat" / "cifar10_cat_900.aedat4").unlink()
+    files = cifar10_dvs()
+    del files["cat/cifar10_cat_900.aedat4"]
+    files["cat/cifar10_cat_0.aedat"] = files.pop("cat/cifar10_cat_0.aedat4")
+    write(tmp_path, files)
     with pytest.raises(DataNotFound, match="no single kind of file for all classes"):
         load("cifar10_dvs", tmp_path)

@@ -1,0 +1,18 @@
+"""The smallest runs on event data: two frames of 8 x 8, of N-MNIST 34 x 34, one epoch.
+
+`--config tests/train/tiny_events.py:cifar10_dvs`; `event_files.py` writes the data.
+"""
+
+from ml_collections import ConfigDict
+
+from tests.train import tiny
+
+
+def get_config(name: str = "cifar10_dvs") -> ConfigDict:
+    config = tiny.get_config()
+    config.data = {"name": name, "data_dir": "data", "num_frames": 2}
+    if name != "n_mnist":
+        config.data.size = 8
+    config.augment = {"flip": False}
+    config.epochs = 1
+    return config
