@@ -91,7 +91,7 @@ def _fingerprint(file: Path) -> list[int | str]:
         if about.st_size > ENDS:
             content.seek(max(ENDS, about.st_size - ENDS))
             ends += content.read(ENDS)
-    return [about.st_size, about.st_mtime_ns, hashlib.sha256(ends).hexdigest()]
+    return [about.st_size, about.st_mtime_ns, hashlib.sha256(ends).hexdigest()[:16]]
 
 
 def _checksums(archive: Path) -> dict[str, list[int | str]]:

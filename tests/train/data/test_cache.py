@@ -1,10 +1,16 @@
 """Made once: arrays from several processes, taken up again after a kill, and refused nowhere."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 
 import numpy as np
 import pytest
 
+from tests.train.helpers import ROOT
 from train.data.cache import SHARD, cached
 from train.errors import UserError
 
@@ -47,10 +53,17 @@ def test_after_a_kill_only_what_is_missing_is_made(tmp_path):
 PROGRAM = """
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from tests.train.data.killed import slow_squares
+
+import numpy as np
+
 from train.data.cache import SHARD, cached
+
+
+def slow_squares(which):
+    time.sleep(0.3)
+    return np.array([[i * i] for i in which])
+
 
 if __name__ == "__main__":
     cached(Path(sys.argv[1]), "squares", {}, 6 * SHARD, slow_squares, workers=2)
@@ -67,7 +80,7 @@ def test_what_a_killed_program_left_is_taken_up_and_its_workers_end(tmp_path):
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 60
-        while not list(cache.glob("*/*.npz")) and time.monotonic() < deadline:
+        while not list(cache.glob("*/*.npz")) and process.poll() is None:
             time.sleep(0.005)
         process.kill()  # SIGKILL: nothing can be tidied up.
     kept = {file.name for file in cache.glob("*/*.npz")}

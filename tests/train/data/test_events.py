@@ -26,6 +26,7 @@ from tests.train.event_files import (
     zipped,
 )
 from train.data import DataNotFound, load
+from train.data.check import check_counts
 from train.data.cifar10_dvs import CLASSES
 from train.data.recordings import Recording, resize, warn_of_missing
 from train.data.split import FOLDER, in_test
@@ -171,8 +172,10 @@ def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
 
 
 def test_recordings_that_are_missing_are_told_with_the_counts(cifar10_dvs, capsys):
-    load("cifar10_dvs", cifar10_dvs, num_frames=1, size=8)
+    data = load("cifar10_dvs", cifar10_dvs, num_frames=1, size=8)
     assert "warning: cifar10_dvs has 5 of 1,000 airplane, 5 of" in capsys.readouterr().err
+    (told,) = check_counts(data)  # The doctor's.
+    assert "has 30 training and 20 test samples, not 9,000 and 1,000: files are missing" in told
 
 
 def test_as_many_recordings_as_were_published_are_no_reason_to_warn(capsys):
