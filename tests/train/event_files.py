@@ -28,6 +28,14 @@ def stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
     return make_events(times, x, y, random.integers(0, 2, count))
 
 
+def counts(events: np.ndarray, num_frames: int, side: int = 128) -> np.ndarray:
+    """Frames by a loop: every one takes an equal number of events, the last also the rest."""
+    frames = np.zeros((num_frames, side, side, 2), int)
+    for i, (_, x, y, p) in enumerate(events.tolist()):
+        frames[min(i // (len(events) // num_frames), num_frames - 1), y, x, p] += 1
+    return frames
+
+
 def write(root: Path, files: Mapping[str, bytes]) -> None:
     """Files of a folder by their paths in it."""
     for name, content in files.items():
