@@ -37,7 +37,7 @@ def train(
     """
     started = time.monotonic()
     dataset = data.load(**config.data)
-    program = make_program(config, dataset)
+    program = make_program(config, dataset, fresh=newest_step(workdir) is None)
     with claim(workdir, config.to_dict()), _room_on(workdir), kept_in(workdir / "compiled"):
         with closing(Checkpoints(workdir, **config.checkpoints)) as checkpoints:
             trained = _train(config, workdir, program, checkpoints, stop, started)

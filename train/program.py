@@ -65,8 +65,10 @@ class Program(NamedTuple):
     diagnose: Callable[[TrainState], str]
 
 
-def make_program(config: ConfigDict, dataset: Dataset) -> Program:
+def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) -> Program:
     """The functions of a run with `config` on `dataset`; nothing is compiled before one is called.
+
+    One that is not `fresh` goes on, and needs no weights to start from.
 
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
@@ -121,7 +123,8 @@ def make_program(config: ConfigDict, dataset: Dataset) -> Program:
     key = jax.device_put(jax.random.key(config.seed), everywhere)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
-    given = jax.device_put(pretrained.read(config.pretrained, model, images), everywhere)
+    folder = config.pretrained if fresh else ""
+    given = jax.device_put(pretrained.read(folder, model, images), everywhere)
     abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
     def compile_step() -> CompiledStep:

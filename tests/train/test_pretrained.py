@@ -1,5 +1,6 @@
 """A run that starts from imported weights, and whose scales are read behind them."""
 
+import shutil
 from functools import partial
 
 import jax
@@ -13,10 +14,11 @@ from pit_jax.models import create
 from pit_jax.neurons import IF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import jit_once
-from tests.train.helpers import program_on
+from tests.train.helpers import program_on, records, runs_on, stop_after
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
+from train.loop import train
 from train.preparation import preparation
 from train.step import step_keys
 
@@ -92,6 +94,16 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path, variables, com
     with pytest.raises(UserError, match=complaint):
         program_on(1, config_from(tmp_path / "other"))
     assert "jit(first_state)" not in compiled
+
+
+def test_a_run_that_goes_on_needs_the_folder_no_more(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "imported")
+    config = config_from(copied)
+    with runs_on(1):
+        assert train(config, tmp_path / "run", stop=stop_after(2)) is None
+        shutil.rmtree(copied)
+        assert train(config, tmp_path / "run") is not None
+    assert [line["step"] for line in records(tmp_path / "run")] == [3, 6]
 
 
 def test_a_folder_that_is_not_there_or_not_whole_is_refused(folder, tmp_path):

@@ -52,7 +52,7 @@ def program() -> Program:
 def shared(program, monkeypatch) -> Program:
     """Makes `train` take that program, so that it does not compile again."""
 
-    def take(config, dataset) -> Program:
+    def take(config, dataset, fresh) -> Program:
         assert config.to_dict() == get_config().to_dict()
         return program
 
@@ -132,7 +132,7 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
         "train.environment.describe", lambda: {"commit": "that of this second start"}
     )
     monkeypatch.setattr(
-        "train.loop.make_program", lambda *_: program._replace(compile_step=compile_step)
+        "train.loop.make_program", lambda *_, **__: program._replace(compile_step=compile_step)
     )
     assert train(get_config(), workdir) == summary
     printed = capsys.readouterr().out
@@ -205,7 +205,7 @@ def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
     shutil.rmtree(tmp_path / "best")
     first_state = shared._replace(first_state=lambda: pytest.fail("it was saved"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.make_program", lambda *_: first_state)
+        patch.setattr("train.loop.make_program", lambda *_, **__: first_state)
         assert train(get_config(), tmp_path) is not None
     assert_ended_alike(uninterrupted[0], tmp_path, shared)
 
@@ -216,7 +216,7 @@ def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, sha
 
 
 def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.loop.make_program", lambda *_: program)
+    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
     stopped_late(tmp_path)
     config = get_config()
     config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1}

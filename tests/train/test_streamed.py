@@ -55,7 +55,7 @@ def program(config) -> Program:
 @pytest.fixture
 def shared(program, monkeypatch) -> Program:
     """Makes `train` take that program, so that it does not compile again."""
-    monkeypatch.setattr("train.loop.make_program", lambda *_: program)
+    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
     return program
 
 
@@ -63,7 +63,7 @@ def shared(program, monkeypatch) -> Program:
 def uninterrupted(config, program, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.make_program", lambda *_: program)
+        patch.setattr("train.loop.make_program", lambda *_, **__: program)
         assert train(config, workdir) is not None
     return workdir
 
@@ -154,7 +154,9 @@ def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
     with runs_on(1):
         batches = make_program(config, data.load(**config.data)).batches
     # Compiled already: only the batches come from elsewhere.
-    monkeypatch.setattr("train.loop.make_program", lambda *_: shared._replace(batches=batches))
+    monkeypatch.setattr(
+        "train.loop.make_program", lambda *_, **__: shared._replace(batches=batches)
+    )
     assert train(config, tmp_path) is not None
     assert bits(saved(tmp_path, shared)) == bits(saved(uninterrupted, shared))
     assert multiprocessing.active_children() == []
