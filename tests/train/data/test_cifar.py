@@ -1,13 +1,17 @@
-import io
 import pickle
 import re
-import struct
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.train.image_files import (
+    binary,
+    python2_pickle,
+    python3_pickle,
+    write_archive,
+    write_folder,
+)
 from train.data import DataNotFound, load
 from train.errors import UserError
 
@@ -17,42 +21,6 @@ IMAGES = {name: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for name, n
 LABELS = {name: RNG.integers(0, 10, n).tolist() for name, n in ROWS.items()}
 
 
-def text(value: bytes) -> bytes:
-    return b"U" + bytes([len(value)]) + value
-
-
-def integer(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def rows(images: np.ndarray) -> np.ndarray:
-    """1024 red, 1024 green and 1024 blue pixels a row."""
-    return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-
-
-def python2_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
-    """A batch as Python 2 wrote the official ones, opcode by opcode."""
-    data = rows(images)
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text(b"b") + b"\x87R"
-    )
-    array += b"(K\x01" + integer(data.shape[0]) + integer(data.shape[1]) + b"\x86"
-    array += b"cnumpy\ndtype\n" + text(b"u1") + b"K\0K\x01\x87R"
-    array += b"(K\x03" + text(b"|") + b"NNN" + integer(-1) + integer(-1) + b"K\0tb"
-    array += b"\x89T" + struct.pack("<I", data.size) + data.tobytes() + b"tb"
-    items = text(b"batch_label") + text(b"a batch")
-    for key, values in labels.items():
-        items += text(key.encode()) + b"](" + b"".join(map(integer, values)) + b"e"
-    items += text(b"data") + array
-    items += text(b"filenames") + b"](" + text(b"a_cat.png") * len(images) + b"e"
-    return b"\x80\x02}(" + items + b"u."
-
-
-def python3_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
-    named = {key.encode(): values for key, values in labels.items()}
-    return pickle.dumps({b"data": rows(images), **named}, protocol=2)
-
-
 def cifar10_files(pickled=python2_pickle) -> dict[str, bytes]:
     """In the official order, which is not that of the batches."""
     files = {"batches.meta": b"", "data_batch_4": b"", "readme.html": b"<html>", "test_batch": b""}
@@ -60,27 +28,8 @@ def cifar10_files(pickled=python2_pickle) -> dict[str, bytes]:
     return files | {name: pickled(IMAGES[name], labels=LABELS[name]) for name in IMAGES}
 
 
-def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as tar:
-        directory = tarfile.TarInfo(folder)
-        directory.type = tarfile.DIRTYPE
-        tar.addfile(directory)
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
-
-
 def write_cifar10(root: Path, files: dict[str, bytes]) -> Path:
     return write_archive(root / "cifar-10-python.tar.gz", "cifar-10-batches-py", files)
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
 
 
 def assert_is_cifar10(dataset) -> None:
@@ -124,11 +73,6 @@ def test_cifar100_has_the_fine_labels(tmp_path, extracted):
     assert dataset.num_classes == 100
     for split in (dataset.train, dataset.test):
         assert (split.images == images).all() and split.labels.tolist() == fine
-
-
-def binary(images: np.ndarray, *labels: list[int]) -> bytes:
-    """Rows of one byte for each label, then the pixels."""
-    return np.concatenate([np.array(labels, np.uint8).T, rows(images)], axis=1).tobytes()
 
 
 @pytest.mark.parametrize("extracted", [False, True])

@@ -2,15 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.train.image_files import save
 from train.data import DataNotFound, load
 from train.errors import UserError
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.train.image_files import write_idx
 from train.data import DataNotFound, load, mnist
 from train.errors import UserError
 
@@ -19,12 +18,7 @@ FILES = {
 
 
 def write(folder: Path, *, gzipped: bool = True, **changed: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem, array in {**FILES, **changed}.items():
-        content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-        content += array.tobytes()
-        name = f"{stem}.gz" if gzipped else stem
-        (folder / name).write_bytes(gzip.compress(content) if gzipped else content)
+    write_idx(folder, {**FILES, **changed}, gzipped=gzipped)
 
 
 @pytest.fixture(autouse=True)

@@ -1,20 +1,16 @@
-import io
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
-from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
 
+from tests.train.image_files import write_prepared
 from train.data import load
 from train.data.prepared import newest_version
 from train.errors import UserError
 
 # There is none for Windows and macOS.
-ArrayRecordWriter = pytest.importorskip("array_record.python.array_record_module").ArrayRecordWriter
+pytest.importorskip("array_record")
 RNG = np.random.default_rng(0)
 IMAGES = {
     split: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
@@ -23,58 +19,8 @@ IMAGES = {
 LABELS = {"train": [3, 1, 4, 1, 5], "test": [9, 2, 6]}
 
 
-def record(image: np.ndarray, label: int) -> bytes:
-    """One image as tfds stores it: a tf.train.Example with a PNG in it."""
-    png = io.BytesIO()
-    Image.fromarray(image).save(png, "PNG")
-    features = {
-        "id": feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[b"an_id"])),
-        "image": feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[png.getvalue()])),
-        "label": feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=[label])),
-    }
-    example = example_pb2.Example(features=feature_pb2.Features(feature=features))
-    return example.SerializeToString()
-
-
 def prepare(root: Path, name: str, *, file_format: str = "array_record", labels=LABELS) -> Path:
-    folder = root / name / "3.0.2"
-    folder.mkdir(parents=True)
-    splits = []
-    for split, images in IMAGES.items():
-        records = [record(x, y) for x, y in zip(images, labels[split], strict=True)]
-        writer = ArrayRecordWriter(
-            f"{folder}/{name}-{split}.{file_format}-00000-of-00001", "group_size:1"
-        )
-        for each in records:
-            writer.write(each)
-        writer.close()
-        splits.append(
-            {
-                "name": split,
-                "shardLengths": [str(len(records))],
-                "numBytes": str(sum(map(len, records))),
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            }
-        )
-    module = "tensorflow_datasets.core.features."
-    features = {
-        "id": {"pythonClassName": f"{module}text_feature.Text", "text": {}},
-        "image": {
-            "pythonClassName": f"{module}image_feature.Image",
-            "image": {"shape": {"dimensions": ["32", "32", "3"]}, "dtype": "uint8"},
-        },
-        "label": {
-            "pythonClassName": f"{module}class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": "100" if name == "cifar100" else "10"},
-        },
-    }
-    top = {"pythonClassName": f"{module}features_dict.FeaturesDict"}
-    info = {"name": name, "version": "3.0.2", "fileFormat": file_format, "splits": splits}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    (folder / "features.json").write_text(
-        json.dumps(top | {"featuresDict": {"features": features}})
-    )
-    return folder
+    return write_prepared(root, name, IMAGES, labels, file_format=file_format)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -1,0 +1,155 @@
+"""Data sets of images in their true formats: IDX, CIFAR's archives, tfds, folders of pictures."""
+
+import gzip
+import io
+import json
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_idx(folder: Path, arrays: dict[str, np.ndarray], *, gzipped: bool = True) -> None:
+    """The uint8 arrays as IDX files by these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, array in arrays.items():
+        content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        content += array.tobytes()
+        name = f"{stem}.gz" if gzipped else stem
+        (folder / name).write_bytes(gzip.compress(content) if gzipped else content)
+
+
+def save(path: Path, pixels: object) -> None:
+    """A picture in the format that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def text(value: bytes) -> bytes:
+    return b"U" + bytes([len(value)]) + value
+
+
+def integer(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def rows(images: np.ndarray) -> np.ndarray:
+    """1024 red, 1024 green and 1024 blue pixels a row."""
+    return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+
+
+def python2_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
+    """A batch as Python 2 wrote the official ones, opcode by opcode."""
+    data = rows(images)
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text(b"b") + b"\x87R"
+    )
+    array += b"(K\x01" + integer(data.shape[0]) + integer(data.shape[1]) + b"\x86"
+    array += b"cnumpy\ndtype\n" + text(b"u1") + b"K\0K\x01\x87R"
+    array += b"(K\x03" + text(b"|") + b"NNN" + integer(-1) + integer(-1) + b"K\0tb"
+    array += b"\x89T" + struct.pack("<I", data.size) + data.tobytes() + b"tb"
+    items = text(b"batch_label") + text(b"a batch")
+    for key, values in labels.items():
+        items += text(key.encode()) + b"](" + b"".join(map(integer, values)) + b"e"
+    items += text(b"data") + array
+    items += text(b"filenames") + b"](" + text(b"a_cat.png") * len(images) + b"e"
+    return b"\x80\x02}(" + items + b"u."
+
+
+def python3_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
+    named = {key.encode(): values for key, values in labels.items()}
+    return pickle.dumps({b"data": rows(images), **named}, protocol=2)
+
+
+def binary(images: np.ndarray, *labels: list[int]) -> bytes:
+    """Rows of one byte for each label, then the pixels."""
+    return np.concatenate([np.array(labels, np.uint8).T, rows(images)], axis=1).tobytes()
+
+
+def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        directory = tarfile.TarInfo(folder)
+        directory.type = tarfile.DIRTYPE
+        tar.addfile(directory)
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def record(image: np.ndarray, label: int) -> bytes:
+    """One image as tfds stores it: a tf.train.Example with a PNG in it."""
+    from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
+    from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
+
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    features = {
+        "id": feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[b"an_id"])),
+        "image": feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=[png.getvalue()])),
+        "label": feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=[label])),
+    }
+    example = example_pb2.Example(features=feature_pb2.Features(feature=features))
+    return example.SerializeToString()
+
+
+def write_prepared(
+    root: Path,
+    name: str,
+    images: dict[str, np.ndarray],
+    labels: dict[str, list[int]],
+    *,
+    file_format: str = "array_record",
+) -> Path:
+    """CIFAR as tfds has it: a shard of each split, and what describes them."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    folder = root / name / "3.0.2"
+    folder.mkdir(parents=True)
+    splits = []
+    for split in images:
+        records = [record(x, y) for x, y in zip(images[split], labels[split], strict=True)]
+        writer = ArrayRecordWriter(
+            f"{folder}/{name}-{split}.{file_format}-00000-of-00001", "group_size:1"
+        )
+        for each in records:
+            writer.write(each)
+        writer.close()
+        splits.append(
+            {
+                "name": split,
+                "shardLengths": [str(len(records))],
+                "numBytes": str(sum(map(len, records))),
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+        )
+    module = "tensorflow_datasets.core.features."
+    features = {
+        "id": {"pythonClassName": f"{module}text_feature.Text", "text": {}},
+        "image": {
+            "pythonClassName": f"{module}image_feature.Image",
+            "image": {"shape": {"dimensions": ["32", "32", "3"]}, "dtype": "uint8"},
+        },
+        "label": {
+            "pythonClassName": f"{module}class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": "100" if name == "cifar100" else "10"},
+        },
+    }
+    top = {"pythonClassName": f"{module}features_dict.FeaturesDict"}
+    info = {"name": name, "version": "3.0.2", "fileFormat": file_format, "splits": splits}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "features.json").write_text(
+        json.dumps(top | {"featuresDict": {"features": features}})
+    )
+    return folder

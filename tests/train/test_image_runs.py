@@ -1,0 +1,178 @@
+"""Every format that images come in, through a run: true files in a folder, `train.main` on them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.helpers import contents, records, run_main, runs_on
+from tests.train.image_files import (
+    binary,
+    python2_pickle,
+    save,
+    write_archive,
+    write_folder,
+    write_idx,
+    write_prepared,
+)
+from tests.train.imagenet_files import write_folders
+from train import data
+from train.data import imagenet_source
+from train.data.records import convert
+
+STEPS, BATCH = 3, 4
+TRAINED, TESTED = STEPS * BATCH, 5  # The last batch for testing is not full.
+BATCHES = {f"data_batch_{i}": count for i, count in enumerate((3, 3, 2, 2, 2), start=1)}
+
+
+def noise(count: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def labels(count: int) -> list[int]:
+    return [i % 10 for i in range(count)]
+
+
+def idx(folder: Path, *, gzipped: bool) -> None:
+    arrays = {}
+    for split, count in (("train", TRAINED), ("t10k", TESTED)):
+        arrays[f"{split}-images-idx3-ubyte"] = noise(count, 28, 28)
+        arrays[f"{split}-labels-idx1-ubyte"] = np.array(labels(count), np.uint8)
+    write_idx(folder, arrays, gzipped=gzipped)
+
+
+def pickled() -> dict[str, bytes]:
+    counts = BATCHES | {"test_batch": TESTED}
+    return {
+        name: python2_pickle(noise(count, 32, 32, 3), labels=labels(count))
+        for name, count in counts.items()
+    }
+
+
+def rows() -> dict[str, bytes]:
+    counts = BATCHES | {"test_batch": TESTED}
+    return {
+        f"{name}.bin": binary(noise(count, 32, 32, 3), labels(count))
+        for name, count in counts.items()
+    }
+
+
+def fine(names: tuple[str, str], *, pickled: bool) -> dict[str, bytes]:
+    files = {}
+    for name, count in zip(names, (TRAINED, TESTED), strict=True):
+        images, wanted, coarse = noise(count, 32, 32, 3), labels(count), [0] * count
+        files[name] = (
+            python2_pickle(images, fine_labels=wanted, coarse_labels=coarse)
+            if pickled
+            else binary(images, coarse, wanted)
+        )
+    return files
+
+
+def tfds(root: Path, name: str) -> None:
+    pytest.importorskip("array_record")
+    pytest.importorskip("tensorflow_datasets")
+    images = {"train": noise(TRAINED, 32, 32, 3), "test": noise(TESTED, 32, 32, 3)}
+    write_prepared(root, name, images, {"train": labels(TRAINED), "test": labels(TESTED)})
+
+
+def pictures(root: Path) -> None:
+    for split, count in (("train", TRAINED), ("val", TESTED)):
+        for i, image in enumerate(noise(count, 9, 12, 3)):
+            save(root / split / ("ant", "bee")[i % 2] / f"{i}{('.png', '.jpg')[i % 2]}", image)
+
+
+def imagenet(root: Path) -> None:
+    pytest.importorskip("array_record")
+    pytest.importorskip("grain")
+    source = root.with_name("source")
+    convert(imagenet_source.plan(write_folders(source)), root, workers=1)
+
+
+# The name of the data set, and what writes its files into a folder.
+FORMATS = {
+    "mnist, gzipped": ("mnist", lambda root: idx(root / "mnist", gzipped=True)),
+    "mnist, plain": ("mnist", lambda root: idx(root / "MNIST/raw", gzipped=False)),
+    "fashion_mnist, gzipped": (
+        "fashion_mnist",
+        lambda root: idx(root / "FashionMNIST/raw", gzipped=True),
+    ),
+    "fashion_mnist, plain": ("fashion_mnist", lambda root: idx(root, gzipped=False)),
+    "cifar10, python archive": (
+        "cifar10",
+        lambda root: write_archive(
+            root / "cifar-10-python.tar.gz", "cifar-10-batches-py", pickled()
+        ),
+    ),
+    "cifar10, python folder": (
+        "cifar10",
+        lambda root: write_folder(root / "cifar-10-batches-py", pickled()),
+    ),
+    "cifar10, binary archive": (
+        "cifar10",
+        lambda root: write_archive(root / "cifar-10-binary.tar.gz", "cifar-10-batches-bin", rows()),
+    ),
+    "cifar10, binary folder": (
+        "cifar10",
+        lambda root: write_folder(root / "cifar-10-batches-bin", rows()),
+    ),
+    "cifar10, tfds": ("cifar10", lambda root: tfds(root, "cifar10")),
+    "cifar100, python archive": (
+        "cifar100",
+        lambda root: write_archive(
+            root / "cifar-100-python.tar.gz",
+            "cifar-100-python",
+            fine(("train", "test"), pickled=True),
+        ),
+    ),
+    "cifar100, binary folder": (
+        "cifar100",
+        lambda root: write_folder(
+            root / "cifar-100-binary", fine(("train.bin", "test.bin"), pickled=False)
+        ),
+    ),
+    "cifar100, tfds": ("cifar100", lambda root: tfds(root, "cifar100")),
+    "folder": ("folder", pictures),
+    "imagenet": ("imagenet", imagenet),
+}
+
+
+def write(tmp_path: Path, layout: str) -> tuple[str, Path]:
+    """The data set's name, and the folder that its files were written to."""
+    name, written = FORMATS[layout]
+    root = tmp_path / "data"
+    root.mkdir()
+    written(root)
+    return name, root
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("layout", [layout for layout in FORMATS if layout != "imagenet"])
+def test_a_few_steps_are_trained_on_files_of_each_format(tmp_path, layout):
+    name, root = write(tmp_path, layout)
+    before, run = contents(root), tmp_path / "run"
+    config = ("--config", f"tests/train/tiny_images.py:{name}", "--config.cpu_devices=4")
+    with runs_on(1):
+        assert run_main(*config, f"--config.data.data_dir={root}", "--workdir", str(run)) == 0
+    (record,) = records(run)
+    assert record["step"] == STEPS and 0 < record["train_loss"] < 20
+    assert record["test_accuracy"] * TESTED == pytest.approx(
+        round(record["test_accuracy"] * TESTED)
+    )
+    assert json.loads((run / "summary.json").read_text())["best_epoch"] == 1
+    assert contents(root) == before
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("layout", FORMATS)
+def test_reading_images_writes_nothing_where_they_lie(tmp_path, layout):
+    name, root = write(tmp_path, layout)
+    before = contents(root)
+    dataset = data.load(name, root)
+    if name == "imagenet":
+        for split in (dataset.train, dataset.test):
+            split.verify()
+            for index in range(len(split)):
+                split.read(index, np.random.default_rng(0))
+    assert contents(root) == before
