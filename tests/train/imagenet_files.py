@@ -27,6 +27,12 @@ def jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> byt
     return file.getvalue()
 
 
+def undecodable(content: bytes) -> bytes:
+    """The JPEG with a scan of pixels that asks for Huffman tables that there are not."""
+    scan = content.index(b"\xff\xda")
+    return content[: scan + 6] + b"\x33" + content[scan + 7 :]
+
+
 def training_images() -> list[tuple[int, str, bytes]]:
     """Label, name and file of every training image, class by class."""
     images = []

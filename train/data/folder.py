@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
 
 from train.data.dataset import DataNotFound, Dataset, Split
+from train.data.pictures import is_copy, reason
 from train.errors import UserError
 
 HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
@@ -21,8 +22,8 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
     `UserError` for files that are no images and for classes that only one split has.
     """
-    if size < 1:
-        raise UserError(f"config.data.size must be at least 1, got {size}.")
+    if not isinstance(size, int) or size < 1:
+        raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
     root = Path(data_dir).absolute()
     places = {"train": root / "train", "test": root / "test"}
     if not places["test"].is_dir() and (root / "val").is_dir():
@@ -52,7 +53,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
 
 def classes_in(place: Path) -> list[str]:
     """The names of the folders in `place`; raises UserError unless there are two or more."""
-    names = sorted(child.name for child in place.iterdir() if child.is_dir())
+    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not is_copy(p.name))
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
     return names
@@ -65,7 +66,8 @@ def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Spli
     """
     files = []
     for name, label in labels.items():
-        found = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in inside if not is_copy(p.relative_to(place)))
         if not found:
             raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
         files += [(file, label) for file in found]
@@ -82,8 +84,10 @@ def _image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file} is no whole image ({error}); replace or remove it.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{file} is no whole image ({reason(error)}); replace or remove it."
+        ) from error
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - w) // 2, (image.height - h) // 2

@@ -15,6 +15,10 @@ from train.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = "python -m train.data.prepare imagenet --source DIR --out {out}"
+AGAIN = (
+    "Delete this file and repeat `python -m train.data.prepare imagenet` as before, with --verify: "
+    "it alone is written again, and the image of the source is named."
+)
 
 
 def imagenet(
@@ -69,7 +73,7 @@ def _random(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, int]:
     place, label, content = records[index]
-    return crop(decode(content, place), size, rng), label
+    return crop(decode(content, place, AGAIN), size, rng), label
 
 
 def _centre(
@@ -81,4 +85,4 @@ def _centre(
 ) -> tuple[np.ndarray, int]:
     del rng
     place, label, content = records[index]
-    return crop(decode(content, place), size), label
+    return crop(decode(content, place, AGAIN), size), label

@@ -8,6 +8,7 @@ from typing import Any
 
 from train.data.dataset import DataNotFound
 from train.data.imagenet_labels import validation_labels
+from train.data.pictures import is_copy
 from train.data.prepared import newest_version
 from train.data.records import Piece, Plan, Sample, Shard
 from train.data.tar import Member, members
@@ -38,6 +39,8 @@ class TarPart:
         with self.file.open("rb") as file:
             try:
                 for member in members(file, self.start, self.end):
+                    if is_copy(member.name):
+                        continue
                     yield _read(self.file, file, member, self.label)
             except ValueError as error:
                 raise _damaged(self.file, error) from error
@@ -196,7 +199,8 @@ def _tfds_source(root: Path, version: str, split: str) -> Any:
 def _members(archive: Path) -> list[Member]:
     with archive.open("rb") as file:
         try:
-            return list(members(file, 0, archive.stat().st_size))
+            found = members(file, 0, archive.stat().st_size)
+            return [member for member in found if not is_copy(member.name)]
         except ValueError as error:
             raise _damaged(archive, error) from error
 
@@ -212,20 +216,25 @@ def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
 
 
 def _folders(parent: Path) -> list[str]:
-    return sorted(child.name for child in parent.iterdir() if child.is_dir())
+    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_copy(p.name))
 
 
 def _images(folder: Path, label: int) -> list[tuple[Path, int]]:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    images = _image_files(folder)
     if not images:
         raise UserError(f"{folder} holds no image; it can hold {', '.join(sorted(SUFFIXES))}.")
     return [(path, label) for path in images]
 
 
+def _image_files(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not is_copy(path.name))
+
+
 def _flat_images(
     folder: Path, of_image: dict[str, str], classes: Sequence[str]
 ) -> list[tuple[Path, int]]:
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    images = _image_files(folder)
     if {path.stem for path in images} != set(of_image):
         raise UserError(
             f"{folder} holds {len(images)} images, not the {len(of_image)} with labels."

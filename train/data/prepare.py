@@ -1,12 +1,13 @@
 """Converts a data set once: python -m train.data.prepare imagenet --source DIR --out DIR
 
-usage: python -m train.data.prepare NAME --source DIR --out DIR [--workers N] [--size N]
+usage: python -m train.data.prepare NAME --source DIR --out DIR [--workers N] [--size N] [--verify]
 
   NAME         imagenet
   --source     where the files lie as they were downloaded; nothing there is changed
   --out        a new folder for the converted data, or one that this command began to fill
   --workers    processes that read and write at once; default: one for each core
   --size       make images smaller, to a shorter side of N pixels; default 0: as they are
+  --verify     decode every image before it is stored; without, a JPEG must begin and end as one
   --help       this page
 
 Stopped or killed, the same command goes on with what is missing. On a finished folder it checks
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"looking at {source}", file=sys.stderr)
         plan = PLANS[args.name](source)
         print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
-        manifest = convert(plan, out, workers=args.workers, size=args.size)
+        manifest = convert(plan, out, workers=args.workers, size=args.size, decoded=args.verify)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +62,7 @@ def _parse(argv: Sequence[str]) -> Any:
     parser.add_argument("--out", required=True)
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("--verify", action="store_true")
     args = parser.parse_args(argv)
     if args.name not in PLANS:
         raise UserError(f"nothing to prepare for {args.name!r}; there are: {', '.join(PLANS)}.")

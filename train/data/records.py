@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import struct
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import as_completed
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
-from train.data.pictures import check_image, shrink
+from train.data.pictures import check_image, decode, shrink
 from train.data.workers import pool
 from train.errors import UserError
 from train.workdir import write_whole
@@ -27,6 +29,9 @@ MANIFEST = "manifest.json"
 LABEL = struct.Struct("<I")
 # Random access to each record; JPEGs do not get smaller.
 OPTIONS = "group_size:1,uncompressed"
+FETCH = (
+    "Fetch it, or the archive that it came in, again; or remove it. Then the same command goes on."
+)
 
 
 class Sample(NamedTuple):
@@ -61,11 +66,14 @@ class Plan(NamedTuple):
     num_bytes: int
 
 
-def convert(plan: Plan, out: Path, *, workers: int, size: int = 0) -> dict[str, Any]:
+def convert(
+    plan: Plan, out: Path, *, workers: int, size: int = 0, decoded: bool = False
+) -> dict[str, Any]:
     """Writes the shards of `plan` that `out` lacks, and gives the manifest.
 
     The manifest has the images of each shard, by class, its bytes and its sha256. With a `size`
-    above 0 images whose shorter side is longer are made smaller. Raises `UserError` for a folder
+    above 0 images whose shorter side is longer are made smaller; with `decoded` every image is
+    decoded to see that it can be. Raises `UserError` for a folder
     of something else, a shard that has changed, a damaged source, and where the disk fails.
     """
     try:
@@ -78,7 +86,7 @@ def convert(plan: Plan, out: Path, *, workers: int, size: int = 0) -> dict[str, 
             _check_space(plan, out, len(missing))
         for part in out.glob("*.part"):
             part.unlink()
-        for shard, part, about in _write_all(missing, out, size, workers):
+        for shard, part, about in _write_all(missing, out, size, decoded, workers):
             os.replace(part, out / shard.file)
             done[shard.file] = about
             write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -137,6 +145,7 @@ class Records:
             sum(about["per_class"].get(str(label), 0) for about in self.shards.values())
             for label in range(len(manifest["classes"]))
         )
+        self._ends = list(accumulate(shard["records"] for shard in self.shards.values()))
         self._source = ArrayRecordDataSource(
             [
                 _Instruction(str(folder / name), shard["records"])
@@ -150,7 +159,12 @@ class Records:
     def __getitem__(self, index: int) -> Sample:
         record = self._source[index]
         (label,) = LABEL.unpack_from(record)
-        return Sample(f"{self._folder}: record {index}", label, record[LABEL.size :])
+        return Sample(self._place(index), label, record[LABEL.size :])
+
+    def _place(self, index: int) -> str:
+        shard = bisect_right(self._ends, index)
+        first = self._ends[shard - 1] if shard else 0
+        return f"{self._folder / list(self.shards)[shard]}: record {index - first}"
 
 
 class _Instruction(NamedTuple):
@@ -184,6 +198,8 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
                 f"another {', '.join(differing)}); choose another --out."
             )
         return manifest
+    if not (there := _there(out)).is_dir():
+        raise UserError(f"{there} is a file; choose another --out, a folder.")
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no conversion; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
@@ -213,15 +229,15 @@ def _check_space(plan: Plan, out: Path, missing: int) -> None:
 
 
 def _write_all(
-    shards: list[Shard], out: Path, size: int, workers: int
+    shards: list[Shard], out: Path, size: int, decoded: bool, workers: int
 ) -> Iterator[tuple[Shard, Path, dict[str, Any]]]:
     """Each shard with the file that was written for it, as they are done."""
     if workers <= 1 or len(shards) <= 1:
         for shard in _bar(shards, "writing"):
-            yield shard, *_write(shard, out, size)
+            yield shard, *_write(shard, out, size, decoded)
         return
     with pool(min(workers, len(shards))) as processes:
-        jobs = {processes.submit(_write, shard, out, size): shard for shard in shards}
+        jobs = {processes.submit(_write, shard, out, size, decoded): shard for shard in shards}
         try:
             for job in _bar(as_completed(jobs), "writing", len(jobs)):
                 yield jobs[job], *job.result()
@@ -230,7 +246,7 @@ def _write_all(
             raise
 
 
-def _write(shard: Shard, out: Path, size: int) -> tuple[Path, dict[str, Any]]:
+def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dict[str, Any]]:
     """One shard under a name of this process, which the main process changes when it is whole."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -240,8 +256,11 @@ def _write(shard: Shard, out: Path, size: int) -> tuple[Path, dict[str, Any]]:
         writer = ArrayRecordWriter(str(part), OPTIONS)
         for piece in shard.pieces:
             for place, label, content in piece.samples():
-                check_image(content, place)
-                content = shrink(content, size, place) if size else content
+                check_image(content, place, FETCH)
+                if size:
+                    content = shrink(content, size, place, FETCH)
+                elif decoded:
+                    decode(content, place, FETCH)
                 writer.write(LABEL.pack(label) + content)
                 labels[label] += 1
         writer.close()

@@ -64,5 +64,26 @@ def test_classes_must_be_two_the_same_in_both_splits_and_not_empty(pictures):
             (pictures / split / name).rename(pictures / f"{split}-{name}")
     with pytest.raises(UserError, match="two or more classes, got .'ant'."):
         load("folder", pictures)
-    with pytest.raises(UserError, match="size must be at least 1, got 0"):
-        load("folder", pictures, size=0)
+
+
+@pytest.mark.parametrize("size", [0, "a", 1.5])
+def test_a_size_that_is_no_whole_number_of_at_least_1_is_refused(pictures, size):
+    with pytest.raises(UserError, match=f"size must be a whole number of at least 1, got {size!r}"):
+        load("folder", pictures, size=size)
+
+
+def test_the_copies_that_macos_makes_are_passed_over(pictures):
+    before = load("folder", pictures)
+    for split in ("train", "test"):
+        (pictures / split / "ant" / "._b.png").write_bytes(b"\0\5\x16\7")
+        save(pictures / split / "__MACOSX" / "ant" / "b.png", np.zeros((2, 2)))
+        save(pictures / split / "zebra" / "__MACOSX" / "a.png", np.zeros((2, 2)))
+    after = load("folder", pictures)
+    assert after.num_classes == 2 and after.train.labels.tolist() == before.train.labels.tolist()
+    assert (after.test.images == before.test.images).all()
+
+
+def test_a_file_of_no_known_format_is_named_without_a_python_object(pictures):
+    (pictures / "test" / "ant" / "b.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"ant/b.png is no whole image \(it is in no format that"):
+        load("folder", pictures)

@@ -14,10 +14,11 @@ from tests.train.imagenet_files import (
     CLASSES,
     jpeg,
     training_images,
+    undecodable,
     validation_images,
     write_archives,
 )
-from train.data import DataNotFound, load, pictures, records, streamed
+from train.data import DataNotFound, imagenet_source, load, pictures, records, streamed
 from train.data.imagenet_source import plan
 from train.data.pictures import centre_crop, decode, random_crop
 from train.errors import UserError
@@ -177,20 +178,33 @@ def test_testing_reads_every_image_once_and_gives_padding_no_weight(converted, b
         assert (image[i] == expected[0]).all() and label[i] == expected[1]
 
 
-def test_a_damaged_image_ends_the_reading_with_its_record(tmp_path):
+def test_a_damaged_image_ends_the_reading_with_its_record_and_what_to_do(tmp_path):
     source = write_archives(tmp_path / "source")
     out = tmp_path / "data"
-    whole = jpeg(5, size=(300, 300))
     content = (source / "ILSVRC2012_img_train.tar").read_bytes()
     first = training_images()[0][2]
-    (source / "ILSVRC2012_img_train.tar").write_bytes(
-        content.replace(first, whole[: len(first)])  # It begins well.
-    )
+    (source / "ILSVRC2012_img_train.tar").write_bytes(content.replace(first, undecodable(first)))
     records.convert(plan(source), out, workers=1)
-    with pytest.raises(UserError, match=r"data: record 0 is no whole image \(image file is trunc"):
-        batches(out)
-    with pytest.raises(UserError, match=r"data: record 0 is no whole image \(image file is trunc"):
-        batches(out, workers=1)
+    shard = out / "train-00000-of-00001.array_record"
+    for workers in (0, 1):
+        with pytest.raises(
+            UserError, match=f"{shard}: record 0 is no whole image .broken"
+        ) as error:
+            batches(out, workers=workers)
+        assert "Delete this file and repeat" in str(error.value) and "--verify" in str(error.value)
+    shard.unlink()
+    with pytest.raises(UserError, match="n01440764_0.JPEG at byte"):
+        records.convert(plan(source), out, workers=1, decoded=True)
+
+
+def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet_source, "CLASSES_A_SHARD", 1)
+    source = write_archives(tmp_path / "source")
+    manifest = records.convert(plan(source), tmp_path, workers=1)
+    found = records.Records(tmp_path, manifest, "train")
+    places = [found[i].place.removeprefix(f"{tmp_path}/train-0000") for i in (0, 4, 5, 8, 9, 15)]
+    ends = [(0, 0), (0, 4), (1, 0), (1, 3), (2, 0), (2, 6)]  # Five, four and seven images.
+    assert places == [f"{file}-of-00003.array_record: record {i}" for file, i in ends]
 
 
 def test_without_a_conversion_the_command_is_named(tmp_path):

@@ -1,0 +1,40 @@
+"""Your own images: a folder of train/CLASS/ and test/CLASS/ (or val/CLASS/), see docs/data.md.
+
+python -m train.main --config configs/folder.py
+
+Say where they are and how large the network shall see them, both in pixels and memory:
+
+    --config.data.data_dir=DIR --config.data.size=64
+
+An SEW-ResNet18 of half the width, small enough for CPUs; with many images or large ones take
+--config.model.width=64 or --config.model.name=sew_resnet34, which can start from published weights
+(docs/interop.md). Set --config.augment.flip=False where a mirror image would be another class.
+Cost and result are those of your images. Variants: folder.py:lif, :ilif, :relu.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import base
+from configs.neurons import neuron
+
+
+def get_config(variant: str = "pit") -> ConfigDict:
+    config = base()
+
+    config.data = {"name": "folder", "data_dir": "data", "size": 64}
+    config.augment = {
+        "pad": 8,
+        "flip": True,
+        "policy": {"name": "trivial", "resample": "bilinear", "fill": "mean"},
+    }
+
+    config.model = {"name": "sew_resnet18", "width": 32, "dtype": "float32"}
+    config.neuron, config.num_steps = neuron(variant)
+    config.loss = {"name": "cross_entropy"}
+
+    config.epochs = 30
+    config.batch_size = 32
+    config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
+    config.learning_rate = 0.05
+    config.warmup_epochs = 1
+    return config
