@@ -44,6 +44,18 @@ def read(folder: str, model: nn.Module, images: jax.ShapeDtypeStruct) -> dict[st
         if not of_neuron(path, here.keys())
     ]
     if problems:
+        heads = [
+            (there[path].shape[-1], here[path].shape[-1])
+            for path in there
+            if path in here and "head" in path and there[path].shape != here[path].shape
+        ]
+        if len(heads) == len(problems) and len(set(heads)) == 1:
+            theirs, ours = heads[0]
+            raise UserError(
+                f"config.pretrained: the head of {folder} is for {theirs} classes, the data set "
+                f"has {ours}. Import the checkpoint again with --num-classes {ours} --skip head: "
+                "the head starts anew."
+            )
         problems.sort(key=lambda problem: ("batch_stats" in problem, problem))
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise UserError(

@@ -11,6 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+# The names of the four files of MNIST and Fashion-MNIST.
+STEMS = tuple(
+    f"{split}-{kind}-ubyte"
+    for split in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+)
+
 
 def write_idx(folder: Path, arrays: dict[str, np.ndarray], *, gzipped: bool = True) -> None:
     """The uint8 arrays as IDX files by these names."""

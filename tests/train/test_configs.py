@@ -111,6 +111,14 @@ def test_the_command_at_the_head_of_a_config_names_that_file(name):
     assert f"python -m train.main --config configs/{name}.py\n" in source
 
 
+def test_a_users_images_can_have_another_size_and_network_by_flags():
+    larger = ("--config.data.size=224", "--config.model.name=sew_resnet34")
+    file = str(ROOT / "configs/folder.py")
+    config, _ = parse(["main", "--config", file, *larger, "--config.model.width=64"])
+    assert config.data.size == 224
+    assert build.network(config, blank("folder", 2)).stages == (3, 4, 6, 3)
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
     paper, released = load(name, "pit").to_dict(), load(name, "released").to_dict()

@@ -80,7 +80,14 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
     "variables, complaint",
     [
         (published(width=6), r"params/.*kernel \(.*, 6\), of the network \(.*, 4\)"),
-        (published(num_classes=3), r"head/kernel \(4, 3\), of the network \(4, 10\).*--skip head"),
+        (
+            published(num_classes=3),
+            r"head of .*other is for 3 classes, .* has 10\..* --num-classes 10 --skip head",
+        ),
+        (
+            published(width=6, num_classes=3),
+            r"head/kernel \(6, 3\), of the network \(4, 10\).*--skip head",
+        ),
         ({"params": published()["params"]}, "no batch_stats/"),
         (
             published() | {"params": published()["params"] | {"more": {"kernel": np.ones(1)}}},

@@ -8,6 +8,8 @@ or before it stands what to do and the exit code is 2.
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,15 +24,32 @@ from train.data.dataset import Streamed
 from train.data.download import md5
 from train.errors import UserError
 
-# The hashes of archives by their names, and how many samples train and test.
-ARCHIVES = {
-    "cifar10": cifar.MD5,
-    "cifar100": cifar.MD5,
-    "cifar10_dvs": cifar10_dvs.MD5,
-    "dvs_gesture": dvs_gesture.MD5,
-    **mnist.MD5,
-    "n_mnist": n_mnist.MD5,
+Files = dict[Path, str | None]
+
+
+def by_names(md5s: dict[str, str], root: Path) -> Files:
+    """The archives with published hashes in `root` and the folders in it."""
+    return {
+        file: published
+        for archive, published in md5s.items()
+        for file in (root / archive, *root.glob(f"*/{archive}"))
+        # Tonic's archive holds ten with these names, whose hashes nobody published.
+        if file.is_file()
+        and (archive == cifar10_dvs.TONIC or not file.with_name(cifar10_dvs.TONIC).exists())
+    }
+
+
+# What gives the files of a data set under a folder, with their hashes where they are published.
+FILES: dict[str, Callable[[Path], Files]] = {
+    "cifar10": partial(cifar.files, "cifar10"),
+    "cifar100": partial(cifar.files, "cifar100"),
+    "cifar10_dvs": partial(by_names, cifar10_dvs.MD5),
+    "dvs_gesture": partial(by_names, dvs_gesture.MD5),
+    "fashion_mnist": partial(mnist.files, "fashion_mnist"),
+    "mnist": partial(mnist.files, "mnist"),
+    "n_mnist": partial(by_names, n_mnist.MD5),
 }
+# How many samples train and test.
 PUBLISHED = {
     "cifar10": [(50_000, 10_000)],
     "cifar100": [(50_000, 10_000)],
@@ -70,7 +89,10 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     """Prints what is found; gives what has to be mended before training."""
     problems = check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
-    dataset = data.load(**config.data)
+    try:
+        dataset = data.load(**config.data)
+    except UserError as error:
+        raise UserError("\n".join([*problems, str(error)])) from error
     console.print(
         f"{config.data.name} loaded in {time.monotonic() - began:.1f} s: "
         f"{dataset.train.dtype} {dataset.train.shape}",
@@ -100,21 +122,27 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
 
 
 def check_archives(name: str, root: Path, console: Console) -> list[str]:
-    """Compares the archives under `root` with the published hashes."""
-    problems = []
-    for archive, published in ARCHIVES.get(name, {}).items():
-        for file in (root / archive, *root.glob(f"*/{archive}")):
-            # Tonic's archive holds ten with these names, whose hashes nobody published.
-            copied = archive != cifar10_dvs.TONIC and file.with_name(cifar10_dvs.TONIC).exists()
-            if copied or not file.is_file():
-                continue
-            if (found := md5(file)) == published:
-                console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
-            else:
-                problems.append(
-                    f"{file} has the md5 {found}, the published file {published}: "
-                    "move it away and fetch it again."
-                )
+    """Compares the archives that are read under `root` with the published hashes."""
+    if name not in FILES:
+        return []
+    problems, files = [], FILES[name](root)
+    for file, published in files.items():
+        if published is None:
+            continue
+        if (found := md5(file)) == published:
+            console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
+        else:
+            problems.append(
+                f"{file} has the md5 {found}, the published file {published}: "
+                "move it away and fetch it again."
+            )
+    plain = [str(file) for file, published in files.items() if published is None]
+    if plain:
+        told = f"{', '.join(plain)}: not hashed: only archives have published hashes"
+        console.print(told, highlight=False, soft_wrap=True)
+    elif not files:
+        told = f"{root}: not hashed: it holds none of the archives that have published hashes"
+        console.print(told, highlight=False, soft_wrap=True)
     return problems
 
 

@@ -93,9 +93,6 @@ _CIFAR100 = _Source(
     std=(0.2675, 0.2565, 0.2761),
 )
 
-# The archives that there are, by their hashes.
-MD5 = {layout.archive: layout.md5 for s in (_CIFAR10, _CIFAR100) for layout in s.layouts}
-
 
 def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
@@ -115,6 +112,16 @@ def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     return _load(_CIFAR100, Path(data_dir).absolute())
 
 
+def files(name: str, root: Path) -> dict[Path, str | None]:
+    """What is read of `cifar10` or `cifar100` under `root`; an archive has its published md5."""
+    source = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}[name]
+    if found := _found(source, root):
+        layout, place = found
+        return {place: layout.md5 if place.is_file() else None}
+    version = newest_version(root, name)
+    return {root / name / version: None} if version else {}
+
+
 def _load(source: _Source, root: Path) -> Dataset:
     splits = _official(source, root) or _prepared(source, root) or _fetched(source, root)
     train, test = splits
@@ -123,12 +130,23 @@ def _load(source: _Source, root: Path) -> Dataset:
 
 
 def _official(source: _Source, root: Path) -> list[Split] | None:
+    found = _found(source, root)
+    if found is None:
+        return None
+    layout, place = found
+    if place.is_file():
+        return _read(layout, place, partial(read_archive, place, layout.folder))
+    return _read(layout, place, partial(read_folder, place))
+
+
+def _found(source: _Source, root: Path) -> tuple[_Layout, Path] | None:
+    """The first of the official archives and their folders that is there."""
     for layout in source.layouts:
         archive, folder = root / layout.archive, root / layout.folder
         if archive.is_file():
-            return _read(layout, archive, partial(read_archive, archive, layout.folder))
+            return layout, archive
         if folder.is_dir():
-            return _read(layout, folder, partial(read_folder, folder))
+            return layout, folder
     return None
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from http.client import HTTPException, HTTPResponse
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
@@ -33,16 +34,17 @@ class Remote(NamedTuple):
 def download(remote: Remote, target: Path) -> None:
     """Fetches `remote` to `target`, going on where an earlier attempt stopped.
 
-    Until its hash is found right it is called `target.part`; with another hash it is kept as
-    `target.bad`. Raises `UserError` for that, and where server or disk fail.
+    Until its hash is found right it has a name that no other program gives; with another hash it is
+    kept as `target.bad`, or `target.2.bad` and so on. Raises `UserError` for that, and where server
+    or disk fail.
     """
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f".{target.name}.pit_jax.part")
     print(f"downloading {remote.url} to {target}", file=sys.stderr)
     try:
         _fetch(remote.url, part)
         found = md5(part)
         if found != remote.md5:
-            bad = target.with_name(f"{target.name}.bad")
+            bad = _unused(target)
             os.replace(part, bad)
             raise UserError(
                 f"{remote.url}: expected a file with md5 {remote.md5}, got {found}. It is kept as "
@@ -54,6 +56,13 @@ def download(remote: Remote, target: Path) -> None:
             f"{remote.url} could not be fetched to {target} ({error}). What came is kept; the same "
             "command goes on with it."
         ) from error
+
+
+def _unused(target: Path) -> Path:
+    """The first name for a bad `target` that no file has."""
+    numbered = (f"{target.name}.{number}.bad" for number in count(2))
+    names = (target.with_name(name) for name in chain([f"{target.name}.bad"], numbered))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -71,7 +80,7 @@ def _fetch(url: str, part: Path) -> None:
         length = response.headers["Content-Length"]
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as file, _bar() as bar:
-            task = bar.add_task(part.stem, completed=start, total=total)
+            task = bar.add_task(url.rpartition("/")[2], completed=start, total=total)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 bar.advance(task, len(chunk))

@@ -55,11 +55,6 @@ _FASHION = _Source(
     classes=FASHION_MNIST,
 )
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-# The hashes of both by the folder that their archives are fetched to.
-MD5 = {
-    source.name: {f"{source.folders[0]}/{stem}.gz": md5 for stem, md5 in source.md5.items()}
-    for source in (_MNIST, _FASHION)
-}
 
 
 def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
@@ -68,7 +63,7 @@ def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     The four files are fetched if they are not under `data_dir`. Raises `DataNotFound` if that
     fails, `UserError` if they are not what they should be.
     """
-    return _load(_MNIST, Path(data_dir).absolute(), ())
+    return _load(_MNIST, Path(data_dir).absolute())
 
 
 def fashion_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
@@ -77,13 +72,21 @@ def fashion_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     The four files are fetched if they are neither under `data_dir` nor in Debian's package. Raises
     `DataNotFound` if that fails, `UserError` if they are not what they should be.
     """
-    return _load(_FASHION, Path(data_dir).absolute(), (DEBIAN,))
+    return _load(_FASHION, Path(data_dir).absolute())
 
 
-def _load(source: _Source, root: Path, elsewhere: tuple[Path, ...]) -> Dataset:
-    places = [*(root / folder for folder in source.folders), root, *elsewhere]
-    paths = next(filter(None, (_whole(source, place) for place in places)), None)
-    train_images, train_labels, test_images, test_labels = paths or _fetched(source, places)
+def files(name: str, root: Path) -> dict[Path, str | None]:
+    """What is read of `mnist` or `fashion_mnist`; archives of the authors have their md5."""
+    source = {"mnist": _MNIST, "fashion_mnist": _FASHION}[name]
+    return {
+        path: md5 if path.suffix == ".gz" and path.parent != DEBIAN else None
+        for path, md5 in zip(_found(source, root) or (), source.md5.values(), strict=False)
+    }
+
+
+def _load(source: _Source, root: Path) -> Dataset:
+    paths = _found(source, root) or _fetched(source, _places(source, root))
+    train_images, train_labels, test_images, test_labels = paths
     return Dataset(
         name=source.name,
         train=_split(train_images, train_labels),
@@ -93,6 +96,17 @@ def _load(source: _Source, root: Path, elsewhere: tuple[Path, ...]) -> Dataset:
         std=(source.std,),
         classes=source.classes,
     )
+
+
+def _places(source: _Source, root: Path) -> list[Path]:
+    elsewhere = [DEBIAN] if source is _FASHION else []
+    return [*(root / folder for folder in source.folders), root, *elsewhere]
+
+
+def _found(source: _Source, root: Path) -> list[Path] | None:
+    """The four files in the first place that has all of them."""
+    places = _places(source, root)
+    return next(filter(None, (_whole(source, place) for place in places)), None)
 
 
 def _whole(source: _Source, folder: Path) -> list[Path] | None:
@@ -127,6 +141,11 @@ def _fetched(source: _Source, places: list[Path]) -> list[Path]:
 
 def _split(images_path: Path, labels_path: Path) -> Split:
     images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
+    if not len(images):
+        raise UserError(
+            f"{images_path.absolute()}: expected images, got none. "
+            "Replace the file with the official one."
+        )
     if images.shape[1:] != (28, 28):
         raise UserError(f"{images_path.absolute()}: expected 28x28 images, got {images.shape[1:]}.")
     if len(images) != len(labels):

@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.train.helpers import TINY, write_cifar100
+from tests.train.image_files import STEMS, write_idx
 from tests.train.imagenet_files import write_folders
 from train import data
 from train.data import Dataset, Split, check, imagenet_source, sheet, trial
@@ -77,10 +78,58 @@ def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys
 
 def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, capsys):
     archive = write_cifar100(tmp_path, 2)
-    right = {archive.name: hashlib.md5(archive.read_bytes()).hexdigest()}
-    monkeypatch.setitem(check.ARCHIVES, "cifar100", right)
+    right = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(check.FILES, "cifar100", lambda root: {root / archive.name: right})
     assert check.check_archives("cifar100", tmp_path, Console()) == []
     assert f"{archive}: whole, by its md5" in capsys.readouterr().out
+
+
+def bad_idx(folder):
+    """The files of MNIST by their names, without what they should hold."""
+    write_idx(folder, dict.fromkeys(STEMS, np.zeros(1, np.uint8)))
+
+
+@pytest.mark.parametrize("folder", ["MNIST/raw", "mnist", "."])
+def test_the_files_are_hashed_in_the_place_that_they_are_read_from(tmp_path, folder):
+    bad_idx(tmp_path / folder)
+    told = check.check_archives("mnist", tmp_path, Console())
+    files = sorted(told.partition(" has the md5")[0] for told in told)
+    assert files == sorted(str(file) for file in (tmp_path / folder).iterdir())
+
+
+def test_of_two_copies_the_one_that_is_read_is_hashed(tmp_path):
+    bad_idx(tmp_path / "mnist")
+    bad_idx(tmp_path / "MNIST/raw")
+    told = check.check_archives("mnist", tmp_path, Console())
+    assert len(told) == 4 and all(f"{tmp_path}/mnist/" in each for each in told)
+
+
+def test_the_archive_of_another_data_set_is_none_of_this_ones_business(tmp_path):
+    write_cifar100(tmp_path, 2)
+    assert check.check_archives("cifar10", tmp_path, Console()) == []
+    assert len(check.check_archives("cifar100", tmp_path, Console())) == 1
+
+
+def test_what_has_no_published_hash_is_said_to_be_not_hashed(tmp_path, capsys, monkeypatch):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    assert check.check_archives("cifar10", tmp_path, Console()) == []
+    line = "cifar-10-batches-py: not hashed: only archives have published hashes\n"
+    assert capsys.readouterr().out.endswith(line)
+    monkeypatch.setattr("train.data.mnist.DEBIAN", tmp_path / "debian")
+    bad_idx(tmp_path / "debian")  # Whose packers compressed it anew.
+    assert check.check_archives("fashion_mnist", tmp_path, Console()) == []
+    assert "t10k-labels-idx1-ubyte.gz: not hashed" in capsys.readouterr().out
+    assert check.check_archives("n_mnist", tmp_path, Console()) == []
+    assert f"{tmp_path}: not hashed: it holds none" in capsys.readouterr().out
+
+
+def test_hashes_are_told_though_loading_fails(tmp_path, capsys):
+    archive = write_cifar100(tmp_path, 4)
+    archive.write_bytes(archive.read_bytes()[:-20])
+    place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
+    assert doctor("--config", "configs/cifar100.py", *place) == 2
+    errors = capsys.readouterr().err
+    assert f"{archive} has the md5" in errors and "not a whole tar.gz archive" in errors
 
 
 def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):

@@ -1,5 +1,6 @@
 """Downloads from a server on this machine: whole, cut off and resumed, wrong, refused."""
 
+import contextlib
 import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +65,7 @@ def test_what_was_fetched_before_a_stop_is_used_where_the_server_can(
     target = tmp_path / "data.tar.gz"
     with pytest.raises(UserError, match="closed after|IncompleteRead|more expected"):
         download(remote(server, "/cut"), target)
-    have = (tmp_path / "data.tar.gz.part").stat().st_size
+    have = (tmp_path / ".data.tar.gz.pit_jax.part").stat().st_size
     assert have == len(CONTENT) // 2 and not target.exists()
     download(remote(server, path), target)
     assert server.asked == [None, f"bytes={have}-"]
@@ -72,7 +73,7 @@ def test_what_was_fetched_before_a_stop_is_used_where_the_server_can(
 
 
 def test_a_part_that_is_whole_already_is_only_checked(server, tmp_path):
-    (tmp_path / "data.part").write_bytes(CONTENT)
+    (tmp_path / ".data.pit_jax.part").write_bytes(CONTENT)
     download(remote(server, "/whole"), tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == CONTENT
 
@@ -82,6 +83,26 @@ def test_a_wrong_hash_is_refused_and_kept_aside(server, tmp_path):
     with pytest.raises(UserError, match=f"expected a file with md5 {'0' * 32}, got {MD5}"):
         download(remote(server, "/whole", md5="0" * 32), target)
     assert [file.name for file in tmp_path.iterdir()] == ["data.bad"]
+
+
+def test_every_wrong_file_is_kept(server, tmp_path):
+    for name in ("data.bad", "data.2.bad", "data.3.bad"):
+        with pytest.raises(UserError, match=f"kept as {tmp_path}/{name};"):
+            download(remote(server, "/whole", md5="0" * 32), tmp_path / "data")
+        (tmp_path / name).write_bytes(CONTENT + name.encode())
+    for name in ("data.bad", "data.2.bad", "data.3.bad"):
+        assert (tmp_path / name).read_bytes() == CONTENT + name.encode()
+
+
+@pytest.mark.parametrize("path", ["/whole", "/old", "/cut"])
+def test_the_unfinished_files_of_other_programs_are_left_alone(server, tmp_path, path):
+    others = ["data.part", "data.crdownload", "data.bad"]
+    for name in others:
+        (tmp_path / name).write_bytes(CONTENT[:1000])
+    with contextlib.suppress(UserError):
+        download(remote(server, path), tmp_path / "data")
+    assert server.asked == [None]
+    assert all((tmp_path / name).read_bytes() == CONTENT[:1000] for name in others)
 
 
 def test_a_server_that_says_no_is_an_error_with_its_answer(server, tmp_path):

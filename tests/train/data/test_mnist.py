@@ -104,6 +104,8 @@ def test_missing_data_is_answered_with_each_place_what_it_lacks_and_how_to_get_i
     "stem, array, problem",
     [
         ("train-images-idx3-ubyte", TRAIN[:, 1:], r"expected 28x28 images, got \(27, 28\)"),
+        ("train-images-idx3-ubyte", TRAIN[:0], "expected images, got none. Replace the file"),
+        ("t10k-images-idx3-ubyte", TEST[:0], "expected images, got none. Replace the file"),
         ("t10k-images-idx3-ubyte", TEST[0], "expected 3 axes, got 2"),
         ("t10k-labels-idx1-ubyte", np.zeros(2, np.uint8), "expected 3 labels, one .*, got 2"),
         ("train-labels-idx1-ubyte", np.full(5, 10, np.uint8), "expected labels 0..9, got 10"),
