@@ -110,13 +110,33 @@ def test_an_operation_equals_pillows_at_every_magnitude(name, shape):
 BETWEEN = ["shear_x", "shear_y", "slide_x", "slide_y", "rotate"]
 
 
+EDGE = 1e-3  # In pixels: ours has transforms of 1/65536 pixel.
+
+
+def on_the_edge(name: str, magnitude: float, height: int, width: int) -> np.ndarray:
+    """Which pixels are taken from so near the border that rounding puts them inside or outside."""
+    y, x = np.indices((height, width)) + 0.5
+    cos, sin = np.cos(np.radians(magnitude)), np.sin(np.radians(magnitude))
+    right, down = x - width / 2, y - height / 2
+    u, v = {
+        "shear_x": (x + magnitude * y, y),
+        "shear_y": (x, y + magnitude * x),
+        "slide_x": (x - magnitude, y),
+        "slide_y": (x, y - magnitude),
+        "rotate": (cos * right - sin * down + width / 2, sin * right + cos * down + height / 2),
+    }[name]
+    borders = (u, u - width, v, v - height)
+    return np.any([abs(distance) < EDGE for distance in borders], axis=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", BETWEEN)
-def test_between_four_pixels_an_operation_is_within_one_level_of_pillows(name):
-    shape = SHAPES["color"]
+def test_between_four_pixels_an_operation_is_within_one_level_of_pillows(name, shape):
     got, want = ours(shape, "bilinear")[name].astype(int), pillows(name, shape, "bilinear")
-    on_the_edge = ((got == 0) | (want == 0)).all(axis=-1)
+    edges = [on_the_edge(name, each, *shape[:2]) for each in magnitudes(name, shape)]
+    exempt = np.repeat(edges, len(pictures(shape)), axis=0)
     far = (abs(got - want) > 1).any(axis=-1)
-    assert not (far & ~on_the_edge).any() and far.mean() < 1e-3
+    assert not (far & ~exempt).any() and exempt.mean() < 0.05
     assert (got == want).mean() > 0.99
 
 

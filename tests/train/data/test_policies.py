@@ -13,6 +13,7 @@ from train.data.augment import (
     trivial_augment_wide,
 )
 from train.data.augment.policies import CIFAR_TABLE, increasing_space, narrow_space, wide_space
+from train.data.augment.settings import SIGNED, Settings, setting
 
 # The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix): the magnitude of an
 # operation that has none is there too.
@@ -109,6 +110,86 @@ def test_both_operations_of_a_row_are_drawn_in_order_each_with_its_probability(m
     assert set(levels.tolist()) == set(want)
     for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
         assert within_three_sigma(count, want[level]), level
+
+
+SIZE = (16, 12)
+# Of each policy: its options, the probability of an operation in each of the times that it applies
+# some to the batch. At these magnitudes none of those with a sign leaves the image as it is.
+MOVING = {
+    "trivial": ({}, [1 / 14 * 30 / 31]),  # One of the 31 magnitudes is zero.
+    "rand": ({"num_ops": 2, "magnitude": 9}, [1 / 14] * 2),
+    "rand_increasing": ({"num_ops": 2, "magnitude": 9, "probability": 0.7}, [0.7 / 15] * 2),
+}
+
+
+def recorded(monkeypatch, policy, **options) -> list[Settings]:
+    """The settings that `policy` draws for 10,000 images, each time that it applies some."""
+    drawn = []
+
+    def apply(images, settings, *rest):
+        drawn.append(jax.tree.map(np.asarray, settings))
+        return images
+
+    monkeypatch.setattr("train.data.augment.policies.apply", apply)
+    POLICIES[policy](jax.random.key(0), np.zeros((DRAWS, *SIZE, 3), np.uint8), **options)
+    return drawn
+
+
+def signs(drawn: Settings) -> dict[str, np.ndarray]:
+    """For each operation with a sign +1 or -1 where it was drawn, 0 where it was not."""
+    m = (drawn.matrix - setting("identity", 0, *SIZE).matrix).T
+    sheared_x, sheared_y = m[1] != 0, m[3] != 0
+    moved = ~sheared_x & ~sheared_y
+    # What moves right takes its pixels from the left, and what turns counterclockwise those of the
+    # upper rows from further right.
+    found = {
+        "rotate": -np.sign(m[1]) * (sheared_x & sheared_y),
+        "shear_x": np.sign(m[1]) * (sheared_x & ~sheared_y),
+        "shear_y": np.sign(m[3]) * (sheared_y & ~sheared_x),
+        "x": -np.sign(m[2]) * moved,
+        "y": -np.sign(m[5]) * moved,
+    }
+    changed = np.sign(drawn.factor.sum(axis=-1) - 1)
+    for i, name in enumerate(("brightness", "contrast", "color", "sharpness")):
+        found[name] = changed * (drawn.degenerate == i)
+    return found
+
+
+def check_signs(drawn: Settings, probability: dict[str, float]) -> None:
+    for name, sign in signs(drawn).items():
+        positive, negative = (sign > 0).sum(), (sign < 0).sum()
+        for count in (positive, negative):
+            assert within_three_sigma(count, probability[name] / 2), name
+        assert abs(positive - negative) <= 3 * np.sqrt(positive + negative), name
+
+
+@pytest.mark.parametrize("name", sorted(SIGNED))
+def test_signs_are_told_from_settings(name):
+    key = name.removeprefix("translate_").removeprefix("slide_")
+    for magnitude in (1.5, -1.5):
+        one = setting(name, magnitude, *SIZE)
+        found = signs(jax.tree.map(lambda leaf: np.asarray(leaf)[None], one))
+        assert found.pop(key) == np.sign(magnitude) and not any(found.values())
+
+
+@pytest.mark.parametrize("policy", MOVING)
+def test_half_of_the_signed_operations_go_each_way(monkeypatch, policy):
+    options, probabilities = MOVING[policy]
+    drawn = recorded(monkeypatch, policy, **options)
+    assert len(drawn) == len(probabilities)
+    for settings, probability in zip(drawn, probabilities, strict=True):
+        check_signs(settings, dict.fromkeys(signs(settings), probability))
+
+
+def test_half_of_the_signed_operations_of_autoaugments_table_go_each_way(monkeypatch):
+    for place, settings in enumerate(recorded(monkeypatch, "autoaugment")):
+        probability = dict.fromkeys(signs(settings), 0.0)
+        for row in CIFAR_TABLE:
+            name, chance, magnitude = row[place]
+            key = name.removeprefix("translate_")
+            if key in probability and magnitude:
+                probability[key] += chance / 25
+        check_signs(settings, probability)
 
 
 def test_half_of_the_translations_go_each_way(monkeypatch):
