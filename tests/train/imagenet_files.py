@@ -3,11 +3,15 @@
 import gzip
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from train.data import prepare, records
 
 CLASSES = ("n01440764", "n02105855", "n15075141")
 TRAIN = {"n01440764": 5, "n02105855": 4, "n15075141": 7}
@@ -162,3 +166,27 @@ def write_prepared(root: Path) -> Path:
     )
     (folder / "label.labels.txt").write_text("\n".join(CLASSES))
     return root
+
+
+def run(source: Path, out: Path, *options: str, workers: int = 1) -> int:
+    """The exit code of `python -m train.data.prepare imagenet`."""
+    arguments = ("--source", str(source), "--out", str(out), "--workers", str(workers))
+    return prepare.main(["prepare", "imagenet", *arguments, *options])
+
+
+def stored(out: Path, split: str) -> list[tuple[int, bytes]]:
+    """Label and file of every record of a split."""
+    manifest = records.read_manifest(out)
+    found = records.Records(out, manifest, split)
+    return [(found[i].label, found[i].content) for i in range(len(found))]
+
+
+def expected(images: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, bytes]]:
+    """Label and file of every image."""
+    return [(label, content) for label, _, content in images]
+
+
+def refused(capsys: pytest.CaptureFixture[str], source: Path, out: Path, *options: str) -> str:
+    """What is printed when the command ends in an error."""
+    assert run(source, out, *options) == 2
+    return capsys.readouterr().err

@@ -21,10 +21,13 @@ from tests.train.imagenet_files import (
     DEVKIT,
     TESTED,
     devkit_files,
+    expected,
     jpeg,
+    refused,
+    run,
+    stored,
     tar,
     training_images,
-    undecodable,
     validation_images,
     write_archives,
     write_folders,
@@ -46,26 +49,6 @@ def small_shards(monkeypatch):
 @pytest.fixture
 def source(tmp_path):
     return write_archives(tmp_path / "source")
-
-
-def run(source, out, *options, workers=1):
-    arguments = ("--source", str(source), "--out", str(out), "--workers", str(workers))
-    return prepare.main(["prepare", "imagenet", *arguments, *options])
-
-
-def stored(out, split):
-    manifest = records.read_manifest(out)
-    found = records.Records(out, manifest, split)
-    return [(found[i].label, found[i].content) for i in range(len(found))]
-
-
-def expected(images):
-    return [(label, content) for label, _, content in images]
-
-
-def refused(capsys, source, out, *options):
-    assert run(source, out, *options) == 2
-    return capsys.readouterr().err
 
 
 def test_the_official_archives_are_stored_byte_for_byte(source, tmp_path, capsys):
@@ -250,89 +233,6 @@ def test_a_missing_validation_image_is_noticed(source, tmp_path, capsys):
     assert f"{source / VAL} holds 4 images, but there are 5 labels" in message
 
 
-def test_a_file_that_is_no_image_is_named_with_its_place(source, tmp_path, capsys):
-    images = {name: content for _, name, content in validation_images()}
-    images["ILSVRC2012_val_00000002.JPEG"] = b"nothing"
-    (source / VAL).write_bytes(tar(images))
-    message = refused(capsys, source, tmp_path / "out")
-    offset = 512 + -(-len(images["ILSVRC2012_val_00000001.JPEG"]) // 512) * 512 + 512
-    assert (
-        f"{source / VAL} (ILSVRC2012_val_00000002.JPEG at byte {offset}) is no whole image"
-        in message
-    )
-    assert "in no format that Pillow knows). Fetch it" in message
-
-
-def preview(content: bytes) -> bytes:
-    """The JPEG with another one in its header, as cameras put it there."""
-    inner = b"Exif\0\0" + jpeg(1, size=(8, 8))
-    return content[:2] + b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner + content[2:]
-
-
-@pytest.mark.parametrize("layout", [write_archives, write_folders])
-@pytest.mark.parametrize("changed", [lambda whole: whole, preview])
-@pytest.mark.parametrize("kept", [0.05, 0.5, 0.99])
-def test_a_truncated_image_is_refused_with_its_name_and_what_to_do(
-    tmp_path, capsys, monkeypatch, layout, changed, kept
-):
-    images = validation_images()
-    label, name, _ = images[1]
-    whole = changed(jpeg(1, 2, size=(64, 64)))
-    images[1] = (label, name, whole[: int(kept * len(whole))])
-    monkeypatch.setattr("tests.train.imagenet_files.validation_images", lambda: images)
-    message = refused(capsys, layout(tmp_path / "source"), tmp_path / "out")
-    assert name in message and "is no whole image" in message and "_io.BytesIO" not in message
-    assert "Fetch it, or the archive that it came in, again" in message
-
-
-def test_bytes_behind_the_end_of_a_jpeg_and_other_formats_are_stored_as_they_are(tmp_path):
-    source = write_folders(tmp_path / "source")
-    folder = source / "train" / CLASSES[0]
-    (folder / "0_trailing.JPEG").write_bytes(jpeg(5) + bytes(700))
-    (folder / "1_preview.JPEG").write_bytes(preview(jpeg(6)))
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "2_is_a_png.JPEG", "PNG")
-    assert run(source, tmp_path / "out", "--verify") == 0
-    assert stored(tmp_path / "out", "train")[:3] == [
-        (0, (folder / name).read_bytes())
-        for name in ("0_trailing.JPEG", "1_preview.JPEG", "2_is_a_png.JPEG")
-    ]
-
-
-def test_verify_decodes_what_begins_and_ends_as_an_image(tmp_path, capsys):
-    source = write_folders(tmp_path / "source")
-    file = source / "train" / CLASSES[1] / "broken.JPEG"
-    file.write_bytes(undecodable(jpeg(3)))
-    assert f"{file} is no whole image" in refused(capsys, source, tmp_path / "out", "--verify")
-    assert run(source, tmp_path / "other") == 0
-
-
-def test_the_copies_that_macos_makes_are_passed_over(tmp_path):
-    folders = write_folders(tmp_path / "folders")
-    for path in [*folders.rglob("*.JPEG")]:
-        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
-    (folders / "train" / "__MACOSX").mkdir()
-    assert run(folders, tmp_path / "out") == 0
-    assert stored(tmp_path / "out", "train") == expected(training_images())
-    archives = write_archives(tmp_path / "archives")
-    inner = {
-        f"{name}.tar": tar(
-            {
-                copy + file: b"\0\5\x16\7" if copy else content
-                for label, file, content in training_images()
-                if CLASSES[label] == name
-                for copy in ("._", "")
-            }
-        )
-        for name in CLASSES
-    }
-    (archives / TRAIN).write_bytes(tar({"._n01440764.tar": b"\0\5\x16\7"} | inner))
-    images = {name: content for _, name, content in reversed(validation_images())}
-    (archives / VAL).write_bytes(tar({"__MACOSX/._x.JPEG": b"\0\5\x16\7"} | images))
-    assert run(archives, tmp_path / "from archives") == 0
-    assert stored(tmp_path / "from archives", "train") == expected(training_images())
-    assert stored(tmp_path / "from archives", "test") == expected(reversed(validation_images()))
-
-
 @pytest.mark.parametrize("inside", ["", "new"])
 def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(source, tmp_path, capsys, inside):
     file = tmp_path / "thesis.txt"
@@ -426,7 +326,7 @@ def test_a_wrong_command_is_explained(arguments, message, capsys):
 def test_help_names_every_option(capsys):
     assert prepare.main(["prepare", "--help"]) == 0
     page = capsys.readouterr().out
-    for word in ("--source", "--out", "--workers", "--size", *prepare.PLANS):
+    for word in ("--source", "--out", "--workers", "--size", "--verify", *prepare.PLANS):
         assert word in page
 
 
