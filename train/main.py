@@ -27,9 +27,6 @@ def main(argv: list[str]) -> int:
         jax.config.update("jax_num_cpu_devices", config.cpu_devices)
         from train.loop import train
 
-        # Orbax logs the tracebacks of whatever it raises as well.
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         summary = train(config, workdir, stop=stop_on_signal())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,5 +50,19 @@ def stop_on_signal() -> Callable[[], bool]:
     return lambda: bool(received)
 
 
+def hush_storage() -> None:
+    """Of a save that fails only what is raised is told, not each of its threads' tracebacks."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+        # The rest of a save, whose loop ended with its first error.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = tell
+
+
 if __name__ == "__main__":
+    hush_storage()
     sys.exit(main(sys.argv))
