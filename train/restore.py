@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.init import SCALE_FLOOR
+from train import manifest
 from train.errors import UserError
 from train.state import TrainState
 from train.summary import count_parameters
@@ -42,6 +43,11 @@ def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
     Raises UserError before the first save, and for files that are damaged.
     """
     folder = find(workdir, which)
+    if what := manifest.damage(folder):
+        raise UserError(
+            f"the checkpoint {folder} is damaged: {what}. Take the other --checkpoint, last or "
+            "best, or let the run go on, which falls back to one that is whole."
+        )
     state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))
     return cast(TrainState, state)
 

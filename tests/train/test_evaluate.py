@@ -340,11 +340,12 @@ def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
 def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
     shutil.copytree(workdir, tmp_path / "run")
     step = restore.find(tmp_path / "run", "last")
-    for file in (step / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    file = max((step / "state").rglob("*"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
     message = refusal(capsys, "--workdir", tmp_path / "run", "--out", out)
-    assert f"the checkpoint {step} cannot be read" in message
+    assert f"the checkpoint {step} is damaged: " in message and "has other bytes than" in message
 
 
 @pytest.mark.parametrize(

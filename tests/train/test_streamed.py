@@ -78,7 +78,7 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     config, shared, uninterrupted, tmp_path, steps
 ):
     assert train(config, tmp_path, stop=stop_after(steps)) is None
-    assert steps_saved(tmp_path) == [steps]
+    assert max(steps_saved(tmp_path)) == steps
     assert train(config, tmp_path) is not None
     ended, other = bits(saved(tmp_path, shared)), bits(saved(uninterrupted, shared))
     assert [path for path in other if ended[path] != other[path]] == []
