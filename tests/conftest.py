@@ -25,6 +25,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jax")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_go() -> Iterator[None]:
+    """Each file leaves its compiled programs behind: those of all files take gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
