@@ -16,7 +16,7 @@ run: $(VENV)/.ready  ## Train on the digits that ship with scikit-learn
 	$(RUN) -m train.main --config configs/digits.py --workdir runs/digits
 
 test: $(VENV)/.ready  ## Run the tests, except those that take minutes
-	$(RUN) -m pytest -n auto --dist loadfile
+	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-all: $(VENV)/.ready  ## Run all tests
 	$(RUN) -m pytest -m "slow or not slow"

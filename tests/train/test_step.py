@@ -23,7 +23,7 @@ from train.data import resident
 from train.errors import UserError
 from train.loop import train
 from train.preparation import augmentation, normalization
-from train.program import Program, Step
+from train.program import CompiledStep, Program
 from train.state import TrainState
 from train.step import correct, step_keys
 
@@ -44,7 +44,7 @@ def program() -> Program:
 
 
 @pytest.fixture(scope="module")
-def step(program) -> Step:
+def step(program) -> CompiledStep:
     return program.compile_step()
 
 
