@@ -4,6 +4,7 @@ import difflib
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from train.data import (
     cifar,
@@ -16,6 +17,7 @@ from train.data import (
     mnist,
     n_mnist,
     synthetic,
+    tonic_copies,
 )
 from train.data.dataset import DataNotFound, Dataset, Split, Streamed
 from train.errors import UserError
@@ -41,8 +43,9 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 def load(name: str, data_dir: str | os.PathLike[str] = "data", **options: object) -> Dataset:
     """Load the data set `name` from `data_dir`; `options` go to its function in `DATASETS`.
 
-    Raises `DataNotFound` if its files are in none of the places it is looked for, and `UserError`
-    for an unknown name, an option it does not take, or files that are damaged.
+    Event data sets that are not there are fetched by tonic, where it is installed. Raises
+    `DataNotFound` if its files are in none of the places it is looked for, and `UserError` for an
+    unknown name, an option it does not take, or files that are damaged.
     """
     if name not in DATASETS:
         nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)[0]
@@ -57,4 +60,9 @@ def load(name: str, data_dir: str | os.PathLike[str] = "data", **options: object
             f"data set {name!r} takes no option {', '.join(unknown)}; "
             f"it takes {', '.join(taken) or 'none'}."
         )
+    try:
+        return DATASETS[name](data_dir, **options)
+    except DataNotFound:
+        if not tonic_copies.fetch(name, Path(data_dir)):
+            raise
     return DATASETS[name](data_dir, **options)

@@ -1,6 +1,10 @@
-"""Reads event files as tonic downloads them: aedat4, and arrays of x, y, p and milliseconds."""
+"""Event data sets as tonic has them: fetched by it, and its files read without it.
+
+Its files are aedat4, and arrays of x, y, p and milliseconds.
+"""
 
 import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,6 +12,36 @@ import numpy as np
 
 from pit_jax.events import EVENT, make_events
 from train.errors import UserError
+
+# What to ask tonic for; each is downloaded and extracted when it is made.
+CLASSES: dict[str, list[tuple[str, dict[str, bool]]]] = {
+    "cifar10_dvs": [("CIFAR10DVS", {})],
+    "dvs_gesture": [("DVSGesture", {"train": True}), ("DVSGesture", {"train": False})],
+    "n_mnist": [("NMNIST", {"train": True}), ("NMNIST", {"train": False})],
+}
+
+
+def fetch(name: str, root: Path) -> bool:
+    """Downloads a data set to `root` by tonic; False where tonic has it not, or is not installed.
+
+    Raises `UserError` when tonic fails.
+    """
+    if name not in CLASSES:
+        return False
+    try:
+        import tonic
+    except ImportError:
+        return False
+    print(f"{name} is not there: tonic downloads it to {root.absolute()}", file=sys.stderr)
+    try:
+        for cls, options in CLASSES[name]:
+            getattr(tonic.datasets, cls)(save_to=str(root), **options)
+    except Exception as error:  # Of the network, the disk or an archive: it raises many kinds.
+        raise UserError(
+            f"tonic could not download {name} to {root.absolute()} ({error}). Try again, or fetch "
+            "it by hand; docs/data.md says from where."
+        ) from error
+    return True
 
 
 def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import io
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,3 +203,43 @@ def test_files_of_both_kinds_do_not_make_one_data_set(tmp_path):
     write(tmp_path, files)
     with pytest.raises(DataNotFound, match="no single kind of file for all classes"):
         load("cifar10_dvs", tmp_path)
+
+
+def tonic_with(**classes) -> SimpleNamespace:
+    return SimpleNamespace(datasets=SimpleNamespace(**classes))
+
+
+def test_what_is_not_there_is_fetched_by_tonic_where_it_is_installed(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def nmnist(save_to, train):
+        asked.append((save_to, train))
+        for digit in range(2):
+            file = Path(save_to) / "NMNIST" / ("Train" if train else "Test") / f"{digit}/00001.bin"
+            file.parent.mkdir(parents=True)
+            file.write_bytes(bytes([3, 4, 0, 0, 5, 6, 7, 128, 0, 9]))
+
+    monkeypatch.setitem(sys.modules, "tonic", tonic_with(NMNIST=nmnist))
+    assert load("n_mnist", tmp_path, num_frames=1).train.labels.tolist() == [0, 1]
+    assert asked == [(str(tmp_path), True), (str(tmp_path), False)]
+    assert f"tonic downloads it to {tmp_path}" in capsys.readouterr().err
+    load("n_mnist", tmp_path, num_frames=1)
+    assert len(asked) == 2
+
+
+def test_a_download_by_tonic_that_fails_is_told(tmp_path, monkeypatch):
+    def fails(save_to):
+        raise RuntimeError("no network here")
+
+    monkeypatch.setitem(sys.modules, "tonic", tonic_with(CIFAR10DVS=fails))
+    with pytest.raises(UserError, match="tonic could not download cifar10_dvs .*no network here"):
+        load("cifar10_dvs", tmp_path)
+
+
+def test_nothing_is_fetched_for_other_data_sets_or_without_tonic(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tonic", None)  # An import of it fails.
+    with pytest.raises(DataNotFound):
+        load("n_mnist", tmp_path)
+    monkeypatch.setitem(sys.modules, "tonic", tonic_with())
+    with pytest.raises(DataNotFound):
+        load("imagenet", tmp_path)
