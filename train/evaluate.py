@@ -90,12 +90,14 @@ def evaluate(
     if folder is not None:
         measured, note = own_images(folder, dataset)
     # A program of one batch has the same state as that of the run and loads no data to speak of.
+    small = config.copy_and_resolve_references()
+    small.batch_size, small.accumulate = jax.device_count() * small.augment.get("repeats", 1), 1
     few = replace(
         dataset,
-        train=_first(dataset.train, config.batch_size),
-        test=_first(dataset.test, config.batch_size),
+        train=_first(dataset.train, small.batch_size),
+        test=_first(dataset.test, small.batch_size),
     )
-    program = make_program(config, few)
+    program = make_program(small, few)
     state = restore.restore(workdir, checkpoint, program.abstract_state)
     step = make_eval_step(
         build.network(config, dataset),

@@ -69,7 +69,9 @@ def make_diagnose(model: nn.Module, loss: Loss, prepare: Prepare) -> Diagnose:
         # The gradient passes the layers the other way: the last one to compute is the first.
         order = [layer for layer in outputs if layer in gradients]
         first = next((layer for layer in reversed(order) if not gradients[layer]), None)
-        return f"the gradient of {first}" if first else "nothing when computed once more"
+        if first is None:
+            return "nothing when computed once more"
+        return f"the gradient of {first or 'the network'}"
 
     return diagnose
 

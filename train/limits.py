@@ -75,6 +75,12 @@ def check_values(config: ConfigDict) -> None:
             raise UserError(f"config.{key} must be more than 0, got {value}.")
         if key in WORDS and value not in WORDS[key]:
             raise UserError(f"config.{key} is {value!r}; it can be {', '.join(WORDS[key])}.")
+    policy = config.get("augment", {}).get("policy", {})
+    if policy.get("name") == "rand_increasing" and policy.get("magnitude", 0) > 10:
+        raise UserError(
+            "config.augment.policy.magnitude of rand_increasing must be at most 10, got "
+            f"{policy.magnitude}."
+        )
     traced = config.get("profile_steps", ())
     if traced and not (len(traced) == 2 and 1 <= traced[0] <= traced[1]):
         raise UserError(

@@ -144,6 +144,12 @@ def _room_on(workdir: Path) -> Iterator[None]:
 
 def _means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:
     totals = jax.device_get(state.totals)
+    if not totals["seen"]:
+        raise UserError(
+            f"every step of epoch {epoch} was left out: none has a finite loss and gradient. "
+            f"{_kept(checkpoints)}. A lower config.learning_rate usually helps, in another "
+            "--workdir."
+        )
     loss = float(totals["loss"] / totals["seen"])
     _check_finite("training loss", loss, epoch, checkpoints)
     return {"train_loss": loss, "train_accuracy": float(totals["correct"] / totals["seen"])}
@@ -160,7 +166,10 @@ def _check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints)
 def _record(records: Records, done: Done | None, epoch: int, every: int) -> None:
     """Writes down one of every so many steps; the last of an epoch has the epoch's line."""
     if done and every and done.step % every == 0:
-        records.write(epoch=epoch, **done._asdict())
+        # JSON has no NaN; a step that was left out may have one.
+        values = {"loss": done.loss, "accuracy": done.accuracy}
+        finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
+        records.write(epoch=epoch, step=done.step, **finite)
 
 
 def _kept(checkpoints: Checkpoints) -> str:

@@ -13,6 +13,8 @@ import jax
 from train import cli
 from train.errors import UserError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main(argv: list[str]) -> int:
     """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended."""
@@ -43,10 +45,11 @@ def stop_on_signal() -> Callable[[], bool]:
     def note(number: int, frame: object) -> None:
         del frame
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+    for each in SIGNALS:
+        signal.signal(each, note)
     return lambda: bool(received)
 
 

@@ -12,11 +12,9 @@ from train.errors import UserError
 
 def chosen(what: str, table: Mapping[str, Any], section: ConfigDict) -> Any:
     """What `section.name` names in `table`; raises UserError, listing the table, if nothing."""
-    if section.name not in table:
-        raise UserError(
-            f"config.{what}.name is {section.name!r}; it can be {', '.join(sorted(table))}."
-        )
-    return table[section.name]
+    if (name := section.get("name")) not in table:
+        raise UserError(f"config.{what}.name is {name!r}; it can be {', '.join(sorted(table))}.")
+    return table[name]
 
 
 def options(section: ConfigDict, *but: str) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def lamb(
         optax.clip_by_global_norm(max_norm),
         optax.scale_by_adam(b1=momentum, eps=1e-6),
         optax.add_decayed_weights(weight_decay, mask=kernels_only),
-        optax.masked(adapt, kernels_only),
+        # timm's adapts only what decays.
+        optax.masked(adapt, kernels_only) if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )
 

@@ -86,6 +86,11 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     prepare = preparation(config, dataset)
     normalize = normalization(dataset)
     repeats = config.augment.get("repeats", 1)
+    if batch_size % repeats:
+        raise UserError(
+            f"config.augment.repeats {repeats} does not divide batch_size {batch_size}; the "
+            f"nearest that it divides: {batch_size // repeats * repeats or repeats}."
+        )
     feed = make_feed(
         dataset.train,
         seed=config.seed,

@@ -32,7 +32,7 @@ def find(workdir: Path, which: str) -> Path:
     """The folder of the newest whole checkpoint; raises UserError before the first save."""
     if (step := newest(workdir, which)) is None:
         raise UserError(
-            f"{workdir / which} holds no checkpoint yet; the first is saved after an epoch."
+            f"{workdir / which} holds no checkpoint yet; one comes with the end of an epoch."
         )
     return workdir / which / str(step)
 
@@ -60,22 +60,29 @@ def parameters(workdir: Path) -> tuple[int, int] | None:
 
 
 def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
-    """The scales that PIT fires with, `[T, C]` or `[C]` by layer; none before a save.
+    """The scales that PIT is tested with, `[T, C]` or `[C]` by layer; none before a save.
 
-    Nothing else of the newest checkpoint is read, and no device is used.
+    These are the averages, in a run that has some. Nothing else of the newest checkpoint is read,
+    and no device is used.
     """
     if (step := newest(workdir, which)) is None:
         return {}
     folder = workdir / which / str(step)
-    params = flatten_dict(_saved(folder)["params"])
-    of_scales = {path: leaf for path, leaf in params.items() if path[-1] in SCALES}
+    saved = _saved(folder)
+    inside = ("averaged", "params") if saved.get("averaged") else ("params",)
+    of_scales = {
+        path: leaf
+        for path, leaf in flatten_dict(saved).items()
+        if path[: len(inside)] == inside and path[-1] in SCALES
+    }
     if not of_scales:
         return {}
-    item = {"params": unflatten_dict(of_scales)}
+    item = unflatten_dict(of_scales)
     # Without a type each array would be put where it lay when it was saved.
     on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
     wanted = ocp.args.PyTreeRestore(item=item, restore_args=on_host, partial_restore=True)
-    found = flatten_dict(_read(folder, ocp.PyTreeCheckpointHandler(), wanted)["params"])
+    read = flatten_dict(_read(folder, ocp.PyTreeCheckpointHandler(), wanted))
+    found = {path[len(inside) :]: leaf for path, leaf in read.items()}
     made = {}
     for (*layer, name), leaf in found.items():
         if name == "a":

@@ -1,7 +1,7 @@
 """The folder of one run.
 
 It holds config.json, environment.json, metrics.jsonl, the checkpoints (train.checkpoint), compiled
-programs and the lock; at the end summary.json, curves.png and rates.png.
+programs and the lock; at the end summary.json, curves.png and rates.png. docs/training.md has all.
 """
 
 import errno

@@ -133,7 +133,7 @@ def safetensors() -> ModuleType:
         return import_module("safetensors.numpy")
     except ImportError as error:
         raise CheckpointError(
-            ".safetensors files need the safetensors package: pip install 'pit-jax[interop]'."
+            ".safetensors files need the safetensors package: pip install safetensors."
         ) from error
 
 

@@ -162,6 +162,12 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"mix": {"name": "mixup"}}, "config.augment.mix: mixup missing a required argument"),
         ({"smoothing": 1.5}, "config.augment.smoothing must be at most 1, got 1.5"),
         ({"repeats": 0}, "config.augment.repeats must be at least 1, got 0"),
+        ({"repeats": 3}, "repeats 3 does not divide batch_size 32; the nearest that it divid"),
+        ({"policy": {"num_ops": 2}}, "config.augment.policy.name is None; it can be autoaugment"),
+        (
+            {"policy": {"name": "rand_increasing", "magnitude": 11}},
+            "policy.magnitude of rand_increasing must be at most 10, got 11",
+        ),
         ({"mix": {"name": "remix"}}, "mix.name is 'remix'; it can be cutmix, mixup, mixup_or_cut"),
     ],
 )

@@ -191,6 +191,14 @@ def test_neither_padding_nor_the_size_of_the_batch_counts(workdir, out, found):
     assert other["calibration"]["error"] == pytest.approx(found["calibration"]["error"], rel=1e-5)
 
 
+def test_how_a_run_trained_does_not_limit_the_batch(workdir, tmp_path, out):
+    parts = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((parts / "config.json").read_text())
+    (parts / "config.json").write_text(json.dumps(config | {"accumulate": 4}))
+    for size in (20, 200):  # Not of four devices in four parts; more than there are for training.
+        assert run("--workdir", parts, "--batch-size", size, "--out", out, "--overwrite") == 0
+
+
 def test_a_tie_is_among_the_first_five_and_a_logit_that_is_no_number_is_not():
     scores = np.zeros((3, 8), np.float32)
     scores[1, :5] = 1  # Five are larger than the label's.

@@ -71,6 +71,18 @@ def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
     assert record["step"] == 3 and np.isfinite(record["train_loss"])
 
 
+def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
+    run(tmp_path, losing, epochs=1, skip=1, log_every=1)
+    assert [line.get("loss", 0) is None for line in records(tmp_path)] == [False, True, False]
+
+
+def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path, monkeypatch):
+    lost_always = {"cross_entropy": lambda logits, labels: jax.numpy.nan * logits.sum()}
+    monkeypatch.setattr("train.build.LOSSES", lost_always)
+    with runs_on(1), pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
+        train(tiny(skip=5), tmp_path)
+
+
 def test_a_step_left_out_changes_nothing_but_the_counts(losing):
     seed, label = losing
     config = tiny(seed=seed, skip=1, averaging=0.9)

@@ -110,7 +110,8 @@ def _repeated(split: Streamed, batch_size: int) -> Columns:
 def _read_per_second(config: ConfigDict, split: Streamed) -> float:
     """Images a second that the workers give, once all have begun."""
     begun = 2 * split.workers + 1
-    by_step = streamed.training(split, config.seed, config.batch_size, config.epochs)
+    # A small set may have fewer batches than are read in these seconds.
+    by_step = streamed.training(split, config.seed, config.batch_size, epochs=10**6)
     with closing(streamed.read_ahead(by_step, 0, split.workers)) as ahead:
         for _ in islice(ahead, begun):
             pass
