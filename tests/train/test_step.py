@@ -206,6 +206,21 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
         assert all(abs(begun[name] - other[name]).max() > 1e-3 for name in begun)
 
 
+def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
+    config = get_config()
+    config.epochs = 3
+    before_steps = []
+
+    def never_stop() -> bool:
+        before_steps.append(len(compiled))
+        return False
+
+    with runs_on(1):
+        train(config, tmp_path, stop=never_stop)
+    assert len(before_steps) == 9 and before_steps[0] > 0
+    assert before_steps[3] == before_steps[8]
+
+
 def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
     size, seeds, epochs = 21, (0, 1), (0, 1)
     orders = [resident.epoch_order(s, e, size, BATCH) for s in seeds for e in epochs]
