@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from train.data.dataset import DataNotFound, Dataset, Streamed
 from train.data.pictures import RESAMPLING, centre_crop, decode, random_crop
@@ -47,8 +49,11 @@ def imagenet(
             "config.data.least_area must be more than 0 and at most 1, resize 0 or at least size, "
             f"resample {' or '.join(RESAMPLING)}, got {least_area}, {resize} and {resample!r}."
         )
-    crop = partial(random_crop, least_area=least_area, resample=resample)
-    middle = partial(centre_crop, resize=resize or round(size * 256 / 224), resample=resample)
+    shorter = resize or round(size * 256 / 224)
+    cuts = {
+        "train": partial(random_crop, size=size, least_area=least_area, resample=resample),
+        "test": partial(_middle, size=size, resize=shorter, resample=resample),
+    }
     root = Path(data_dir).absolute()
     folder = next((p for p in (root / "imagenet", root) if (p / MANIFEST).is_file()), None)
     if folder is None:
@@ -56,33 +61,25 @@ def imagenet(
         raise DataNotFound("imagenet", places, HOW.format(out=root / "imagenet"))
     manifest = read_manifest(folder)
     splits = []
-    for name, sample, cut in (("train", _random, crop), ("test", _centre, middle)):
+    for name, cut in cuts.items():
         records = Records(folder, manifest, name)
-        read = partial(sample, records, cut, size)
+        read = partial(_sample, records, cut)
         check = partial(verify, folder, records.shards, cores())
         splits.append(Streamed(records.per_class, (size, size, 3), read, workers, check))
     classes = tuple(manifest["classes"])
     return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
 
 
-def _random(
+def _sample(
     records: Records,
-    crop: Callable[..., np.ndarray],
-    size: int,
+    cut: Callable[[Image.Image, np.random.Generator], np.ndarray],
     index: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, int]:
     place, label, content = records[index]
-    return crop(decode(content, place, AGAIN), size, rng), label
+    return cut(decode(content, place, AGAIN), rng), label
 
 
-def _centre(
-    records: Records,
-    crop: Callable[..., np.ndarray],
-    size: int,
-    index: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, int]:
+def _middle(image: Image.Image, rng: np.random.Generator, **how: Any) -> np.ndarray:
     del rng
-    place, label, content = records[index]
-    return crop(decode(content, place, AGAIN), size), label
+    return centre_crop(image, **how)

@@ -65,9 +65,9 @@ def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:
 
 def random_crop(
     image: Image.Image,
-    size: int,
     rng: np.random.Generator,
     *,
+    size: int,
     least_area: float = 0.08,
     resample: str = "bilinear",
 ) -> np.ndarray:
@@ -77,7 +77,7 @@ def random_crop(
 
 
 def centre_crop(
-    image: Image.Image, size: int, *, resize: int, resample: str = "bilinear"
+    image: Image.Image, *, size: int, resize: int, resample: str = "bilinear"
 ) -> np.ndarray:
     """The middle `size size 3` of the image resized to a shorter side of `resize`."""
     image = image.resize(_shorter_side(image, resize), RESAMPLING[resample])

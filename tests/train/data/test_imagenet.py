@@ -72,7 +72,7 @@ def test_the_middle_is_the_middle():
     ramp = np.zeros((256, 512, 3), np.uint8)
     ramp[..., 0] = np.arange(512) // 2
     ramp[..., 1] = np.arange(256)[:, None]
-    middle = centre_crop(Image.fromarray(ramp), 224, resize=256)
+    middle = centre_crop(Image.fromarray(ramp), size=224, resize=256)
     assert middle.shape == (224, 224, 3)
     assert (middle[0, 0, 0], middle[-1, -1, 0]) == (144 // 2, (144 + 223) // 2)
     assert (middle[0, 0, 1], middle[-1, -1, 1]) == (16, 16 + 223)
@@ -113,7 +113,7 @@ def test_a_random_crop_is_the_rectangle_resized():
     image = decode(jpeg(3), "")
     box = pictures.rectangle(*image.size, 0.08, np.random.default_rng(7))
     by_hand = image.crop(box).resize((12, 12), Image.Resampling.BILINEAR)
-    assert (random_crop(image, 12, np.random.default_rng(7)) == np.asarray(by_hand)).all()
+    assert (random_crop(image, np.random.default_rng(7), size=12) == np.asarray(by_hand)).all()
 
 
 def batches(data_dir, first=0, workers=0, seed=0, size=12, epochs=2):
