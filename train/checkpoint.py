@@ -110,6 +110,11 @@ def newest_step(workdir: Path) -> int | None:
     return max((saved.step for saved in _saved(workdir)), default=None)
 
 
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the checkpoints in `last/` or another: Orbax names them when they are whole."""
+    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+
+
 class _Saved(NamedTuple):
     """A checkpoint on disk: `workdir/name/step`."""
 
@@ -140,12 +145,7 @@ def _write_manifest(folder: Path) -> None:
 
 def _saved(workdir: Path) -> list[_Saved]:
     """All that have their final name, the newest first."""
-    found = [
-        _Saved(int(path.name), name)
-        for name in FOLDERS
-        for path in (workdir / name).glob("*")
-        if path.name.isdigit()
-    ]
+    found = [_Saved(step, name) for name in FOLDERS for step in steps_in(workdir / name)]
     return sorted(found, key=lambda saved: -saved.step)
 
 

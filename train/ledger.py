@@ -12,7 +12,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from flax.traverse_util import flatten_dict, unflatten_dict
+
 from train.errors import UserError
+from train.reading import read_records
 from train.records import epochs
 from train.summary import steps_and_levels
 from train.workdir import MAY_MOVE, write_whole
@@ -50,19 +53,19 @@ def read_run(workdir: Path) -> dict[str, Any]:
             part: json.loads((workdir / f"{part}.json").read_text())
             for part in ("config", "environment", "summary")
         }
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
     except FileNotFoundError as error:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
         ) from error
     # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
-    parts["config"].pop("checkpoints", None)
-    for place in MAY_MOVE:
-        parts["config"]["data"].pop(place.removeprefix("data."), None)
+    config = flatten_dict(parts["config"], keep_empty_nodes=True, sep=".")
+    parts["config"] = unflatten_dict(
+        {key: value for key, value in config.items() if key not in MAY_MOVE}, sep="."
+    )
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
-    return parts | {"epochs": epochs(map(json.loads, lines))}
+    return parts | {"epochs": epochs(read_records(workdir / "metrics.jsonl"))}
 
 
 def table(runs: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from train.reading import read_records
 from train.workdir import write_whole
 
 
@@ -16,7 +17,7 @@ class Records:
     """Appends to `file`; what a killed run wrote beyond `step` is dropped, to come anew."""
 
     def __init__(self, file: Path, step: int) -> None:
-        kept = [record for record in _read(file) if record["step"] <= step]
+        kept = [record for record in read_records(file) if record["step"] <= step]
         write_whole(file, "".join(f"{json.dumps(record)}\n" for record in kept))
         self._all: list[dict[str, Any]] = kept
         self._file = file
@@ -38,10 +39,3 @@ class Records:
 def epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of some lines that are of epochs."""
     return [record for record in records if "test_loss" in record]
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    if not file.exists():
-        return []
-    lines = file.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]

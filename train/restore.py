@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.init import SCALE_FLOOR
 from train import manifest
+from train.checkpoint import steps_in
 from train.errors import UserError
 from train.state import TrainState
 from train.summary import count_parameters
@@ -22,10 +23,7 @@ SCALES = ("a", "alpha", "p")
 
 def newest(workdir: Path, which: str) -> int | None:
     """The step of the newest whole checkpoint in `last`, `best` or `first`; None without one."""
-    folder = workdir / which
-    # Orbax gives a checkpoint its name, the step, when it is whole.
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-    return max(steps, default=None)
+    return max(steps_in(workdir / which), default=None)
 
 
 def find(workdir: Path, which: str) -> Path:
