@@ -13,11 +13,10 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from tests.train.helpers import bits, contents, mesh_of, program_on, run_main, runs_on, saved
+from tests.train.helpers import contents, mesh_of, program_on, run_main, runs_on
 from train import build, data, measures, restore
 from train.data.dataset import Streamed
 from train.data.resident import arrays
-from train.errors import UserError
 from train.evaluate import main
 from train.evaluation import make_sums
 from train.preparation import normalization
@@ -376,26 +375,3 @@ def test_help_shows_how_to_call_the_program(capsys):
     printed = capsys.readouterr().out
     for flag in ("--workdir", "--checkpoint", "--split", "--folder", "--out", "--data-dir"):
         assert flag in printed
-
-
-# What reads the checkpoints.
-
-
-def test_a_restored_checkpoint_has_the_bits_that_training_saved(workdir):
-    program = program_on(1, config_of(workdir))
-    restored = restore.restore(workdir, "last", program.abstract_state)
-    assert bits(restored) == bits(saved(workdir, program))
-
-
-def test_the_scales_are_read_alone(workdir):
-    program = program_on(1, config_of(workdir))
-    params = restore.restore(workdir, "last", program.abstract_state).params
-    found = restore.scales(workdir, "last")
-    assert set(found) == {"stage1_block1/PIT_0", "stage1_block1/PIT_1", "PIT_0"}
-    assert (found["PIT_0"] == np.asarray(params["PIT_0"]["a"])).all()
-
-
-def test_reading_takes_no_checkpoint_of_another_kind(tmp_path):
-    with pytest.raises(UserError, match="holds no checkpoint yet"):
-        restore.find(tmp_path, "best")
-    assert restore.scales(tmp_path, "last") == {} and restore.parameters(tmp_path) is None
