@@ -67,8 +67,9 @@ def unpacked(archive: Path, root: Path, how: str) -> Path:
     return folder
 
 
-def of_macos(name: PurePath) -> bool:
-    """Whether a file is what macOS puts beside those that it copies: theirs in name only."""
+def of_macos(name: str | PurePath) -> bool:
+    """Whether macOS put the file beside another of nearly its name: `._NAME`, `__MACOSX/`."""
+    name = PurePath(name)
     return name.name.startswith("._") or "__MACOSX" in name.parts
 
 
@@ -77,8 +78,8 @@ def fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
 
     For a file that is its size, the time of its last change and the sha256 of its first and last
     64 KiB; for a member the size and CRC-32 in the archive's list. Every start of a run opens each
-    file once for it: 0.2 ms for one of CIFAR10-DVS here, from memory. A change in the middle that
-    keeps size and time is not seen. Raises OSError for a file that cannot be read.
+    file once for it. A change in the middle that keeps size and time is not seen. Raises OSError
+    for a file that cannot be read.
     """
     of_file, of_members = cache(_fingerprint), cache(_checksums)
     return [of_members(file)[member] if member else of_file(file) for file, member in places]

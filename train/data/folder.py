@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from train.data.archives import of_macos
 from train.data.dataset import DataNotFound, Dataset, Split
-from train.data.pictures import is_copy, reason
+from train.data.pictures import reason
 from train.errors import UserError
 
 HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
@@ -53,7 +54,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
 
 def classes_in(place: Path) -> list[str]:
     """The names of the folders in `place`; raises UserError unless there are two or more."""
-    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not is_copy(p.name))
+    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not of_macos(p.name))
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
     return names
@@ -67,7 +68,7 @@ def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Spli
     files = []
     for name, label in labels.items():
         inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
-        found = sorted(p for p in inside if not is_copy(p.relative_to(place)))
+        found = sorted(p for p in inside if not of_macos(p.relative_to(place)))
         if not found:
             raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
         files += [(file, label) for file in found]

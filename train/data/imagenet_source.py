@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train.data.archives import of_macos
 from train.data.dataset import DataNotFound
 from train.data.imagenet_labels import validation_labels
-from train.data.pictures import is_copy
 from train.data.prepared import newest_version
 from train.data.records import Piece, Plan, Sample, Shard
 from train.data.tar import Member, members
@@ -39,7 +39,7 @@ class TarPart:
         with self.file.open("rb") as file:
             try:
                 for member in members(file, self.start, self.end):
-                    if is_copy(member.name):
+                    if of_macos(member.name):
                         continue
                     yield _read(self.file, file, member, self.label)
             except ValueError as error:
@@ -200,7 +200,7 @@ def _members(archive: Path) -> list[Member]:
     with archive.open("rb") as file:
         try:
             found = members(file, 0, archive.stat().st_size)
-            return [member for member in found if not is_copy(member.name)]
+            return [member for member in found if not of_macos(member.name)]
         except ValueError as error:
             raise _damaged(archive, error) from error
 
@@ -216,7 +216,7 @@ def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
 
 
 def _folders(parent: Path) -> list[str]:
-    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_copy(p.name))
+    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not of_macos(p.name))
 
 
 def _images(folder: Path, label: int) -> list[tuple[Path, int]]:
@@ -228,7 +228,7 @@ def _images(folder: Path, label: int) -> list[tuple[Path, int]]:
 
 def _image_files(folder: Path) -> list[Path]:
     found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not is_copy(path.name))
+    return sorted(path for path in found if not of_macos(path.name))
 
 
 def _flat_images(

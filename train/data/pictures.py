@@ -2,7 +2,6 @@
 
 import io
 import math
-from pathlib import PurePath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -45,12 +44,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # Its own words are of a Python object.
         return "it is in no format that Pillow knows"
     return str(error)
-
-
-def is_copy(path: str | PurePath) -> bool:
-    """Whether macOS put the file beside another of nearly its name: `._NAME`, `__MACOSX/`."""
-    path = PurePath(path)
-    return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
 def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:
