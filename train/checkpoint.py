@@ -6,10 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
-from train import manifest
+from train import hosts, manifest
 from train.errors import UserError
+from train.sharding import placed
 from train.state import TrainState
 
 # In this order: of equally new ones the first is restored.
@@ -32,6 +36,9 @@ class Checkpoints:
     one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
     Raises UserError when there are some and none is whole. Damaged ones that are newer than the
     newest whole one are moved to `damaged/`, which is said on stderr.
+
+    Of several processes, each of which has the whole state, the first alone reads and writes. The
+    others call the same methods in the same order.
     """
 
     def __init__(
@@ -39,6 +46,10 @@ class Checkpoints:
     ) -> None:
         self._workdir = workdir.absolute()
         self._every_epochs, self._every_steps = every_epochs, every_steps
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._found = self._asked = None
+        if not hosts.is_first():
+            return
         # Before Orbax looks at the folders.
         self._found = _newest_whole(self._workdir)
         # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
@@ -69,17 +80,25 @@ class Checkpoints:
         """The step to resume from, when all saves have ended; None before the first."""
         for manager in self._managers.values():
             manager.wait_until_finished()
-        return newest_step(self._workdir)
+        return newest_step(self._workdir) if self._managers else self._asked
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest whole state, placed as the abstract `like` is; None before the first save."""
-        if self._found is None:
+        self._asked = hosts.number_of_first(self._found and self._found.step)
+        if self._asked is None:
             return None
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
-        )
-        found = self._managers[self._found.name].restore(self._found.step, args=items)
-        return found["state"], Progress(**found["progress"])
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        local = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+        if self._found:
+            items = ocp.args.Composite(
+                state=ocp.args.StandardRestore(local), progress=ocp.args.JsonRestore()
+            )
+            found = self._managers[self._found.name].restore(self._found.step, args=items)
+            state, progress = found["state"], Progress(**found["progress"])
+        else:
+            state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+            progress = Progress()
+        return placed(hosts.from_first(state), like.step.sharding), progress
 
     def raise_failure(self) -> None:
         """Raises what a save in the background ended with; waits for none that goes on."""
@@ -95,11 +114,14 @@ class Checkpoints:
                 stack.callback(manager.close)
 
     def _save(self, name: str, state: TrainState, progress: Progress) -> None:
-        manager = self._managers[name]
-        if manager.latest_step() == (step := int(state.step)):
+        self._asked = step = int(state.step)
+        manager = self._managers.get(name)
+        if manager is None or manager.latest_step() == step:
             return
+        # Each device has all of it; that of another process Orbax would wait for.
+        here = jax.tree.map(lambda x: x.addressable_data(0), state)
         items: dict[str, Any] = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.StandardSave(here),
             "progress": ocp.args.JsonSave(progress._asdict()),
         }
         manager.save(step, args=ocp.args.Composite(**items))
@@ -129,10 +151,19 @@ def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
     # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
     # and no older one is deleted before this one has it.
     options = ocp.AsyncOptions(post_finalization_callback=partial(_write_manifest, folder))
+    # Orbax would have all processes wait for one another.
+    alone = ocp.options.MultiprocessingOptions(
+        active_processes={0}, barrier_sync_key_prefix=folder.name
+    )
+    folder.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, async_options=options
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            async_options=options,
+            multiprocessing_options=alone,
+            create=False,
         ),
     )
 

@@ -73,8 +73,8 @@ def _resident_sums(
 ) -> Sums:
     everywhere = sharding.replicated(mesh)
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
-    columns = jax.device_put(resident.arrays(split), everywhere)
-    batches = jax.device_put(resident.whole_order(len(split), batch_size), everywhere)
+    columns = sharding.placed(resident.arrays(split), everywhere)
+    batches = sharding.placed(resident.whole_order(len(split), batch_size), everywhere)
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
@@ -97,7 +97,7 @@ def _streamed_sums(
     watch: Watch,
 ) -> Sums:
     everywhere, divided = sharding.replicated(mesh), sharding.over_batch(mesh)
-    by_step = streamed.testing(split, batch_size)
+    by_step = streamed.testing(split, batch_size, sharding.rows_here(mesh, batch_size))
     like = {
         "image": jax.ShapeDtypeStruct((batch_size, *split.shape), split.dtype),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
@@ -110,12 +110,12 @@ def _streamed_sums(
         return jax.tree.map(jnp.add, totals, eval_step(state, batch))
 
     def sums(state: TrainState) -> Metrics:
-        totals = jax.device_put(
+        totals = sharding.placed(
             optax.tree.zeros_like(jax.eval_shape(eval_step, state, like)), everywhere
         )
         with closing(streamed.read_ahead(by_step, 0, split.workers)) as batches:
             for batch in watch(batches, len(by_step)):
-                totals = add(totals, state, jax.device_put(batch, divided))
+                totals = add(totals, state, sharding.placed(batch, divided))
         return totals
 
     return sums

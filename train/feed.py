@@ -36,7 +36,8 @@ def make_feed(
 ) -> Feed:
     """The feed of a run; a last incomplete batch of an epoch is left out."""
     if isinstance(split, Streamed):
-        by_step = streamed.training(split, seed, batch_size, epochs, repeats)
+        rows = sharding.rows_here(mesh, batch_size)
+        by_step = streamed.training(split, seed, batch_size, epochs, repeats, rows)
         return _streamed(split, by_step, batch_size, mesh)
     order = partial(
         resident.epoch_order, seed, size=len(split), batch_size=batch_size, repeats=repeats
@@ -52,7 +53,7 @@ def _resident(
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
 
     def order(epoch: int) -> Array:
-        return jax.device_put(epoch_order(epoch), everywhere)
+        return sharding.placed(epoch_order(epoch), everywhere)
 
     def batches(first: int) -> Generator[Array, None, None]:
         begun, done = divmod(first, steps)
@@ -61,7 +62,7 @@ def _resident(
             done = 0
 
     return Feed(
-        columns=jax.device_put(resident.arrays(split), everywhere),
+        columns=sharding.placed(resident.arrays(split), everywhere),
         like=jax.ShapeDtypeStruct((steps, batch_size), jnp.int32, sharding=everywhere),
         first=lambda: order(0),
         batches=batches,
@@ -70,13 +71,16 @@ def _resident(
 
 
 def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Feed:
-    """Each step is fed its own batch, which is on the devices before the one before it begins."""
+    """Each step is fed its own batch, which is on the devices before the one before it begins.
+
+    A process reads the rows of its own devices.
+    """
     divided = sharding.over_batch(mesh)
     image = ((batch_size, *split.shape), split.dtype)
 
     def batches(first: int) -> Generator[Batch, None, None]:
         with closing(streamed.read_ahead(by_step, first, split.workers)) as ahead:
-            yield from one_ahead(jax.device_put(batch, divided) for batch in ahead)
+            yield from one_ahead(sharding.placed(batch, divided) for batch in ahead)
 
     return Feed(
         columns={},
@@ -84,7 +88,7 @@ def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Fee
             "image": jax.ShapeDtypeStruct(*image, sharding=divided),
             "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=divided),
         },
-        first=lambda: jax.device_put(by_step[0], divided),
+        first=lambda: sharding.placed(by_step[0], divided),
         batches=batches,
         pick=lambda columns, batch, step: batch,
     )

@@ -125,11 +125,11 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
         return train_step(state, feed.pick(columns, fed, state.step))
 
-    key = jax.device_put(jax.random.key(config.seed), everywhere)
+    key = sharding.placed(jax.random.key(config.seed), everywhere)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
     folder = config.pretrained if fresh else ""
-    given = jax.device_put(pretrained.read(folder, model, images), everywhere)
+    given = sharding.placed(pretrained.read(folder, model, images), everywhere)
     abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
     def compile_step() -> CompiledStep:

@@ -1,16 +1,21 @@
 """Where arrays live: the mesh of devices and the two ways to lie on it."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from train.errors import UserError
 
 
 def data_mesh(batch_size: int, accumulate: int = 1) -> Mesh:
-    """All devices in one row, `data`; raises UserError unless they divide each part of the batch.
+    """All devices of all processes in one row, `data`.
 
-    The axis is Auto: with the default Explicit one, average pools, gathers from resident data and
-    vmapped crops raise.
+    Raises UserError unless they divide each part of the batch. The axis is Auto: with the default
+    Explicit one, average pools, gathers from resident data and vmapped crops raise.
     """
     devices = jax.device_count()
     shares = devices * accumulate
@@ -33,3 +38,30 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The first axis, the batch, divided among the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """Which rows of a batch the devices of this process take, in their order."""
+    taken = over_batch(mesh).addressable_devices_indices_map((batch_size,))
+    rows = np.arange(batch_size)
+    return np.unique(np.concatenate([rows[place] for place in taken.values() if place]))
+
+
+def placed(tree: Any, sharding: Sharding) -> Any:
+    """Arrays on the devices, of which each process gives what its own devices need.
+
+    Where every device has a whole copy, that is all of it, and the same in every process.
+    """
+
+    def place(x: Any) -> jax.Array:
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(partial(of_data, place), tree)
+
+
+def of_data(function: Callable[[Any], Any], x: Any) -> Any:
+    """`function(x)`; of a random key, the key of what its numbers become."""
+    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = function(jax.random.key_data(x))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    return function(x)

@@ -16,23 +16,37 @@ from train.data.workers import serve_parent
 Samples = dict[str, Any]  # Columns by name: of a batch, or one sample's values.
 
 
-def training(split: Streamed, seed: int, batch_size: int, epochs: int, repeats: int = 1) -> Any:
+def training(
+    split: Streamed,
+    seed: int,
+    batch_size: int,
+    epochs: int,
+    repeats: int = 1,
+    rows: np.ndarray | None = None,
+) -> Any:
     """The batches of a run by step: a Grain dataset of `image` and `label`.
+
+    Of each batch only `rows` are read, if some are given: those of one of several processes.
 
     The order is that of data on the device. A crop depends on the seed, the epoch, the sample and
     which of its `repeats` it is only, so neither workers nor a resumed run change it.
     """
     import grain
 
-    samples = _Training(split, seed, batch_size, epochs, repeats)
-    return grain.MapDataset.source(samples).batch(batch_size)
+    rows = np.arange(batch_size) if rows is None else rows
+    samples = _Training(split, seed, batch_size, epochs, repeats, rows)
+    return grain.MapDataset.source(samples).batch(len(rows))
 
 
-def testing(split: Streamed, batch_size: int) -> Any:
-    """The batches of one pass over all samples: `image`, `label` and `weight`, 0 for padding."""
+def testing(split: Streamed, batch_size: int, rows: np.ndarray | None = None) -> Any:
+    """The batches of one pass over all samples: `image`, `label` and `weight`, 0 for padding.
+
+    Of each batch only `rows`, as in `training`.
+    """
     import grain
 
-    return grain.MapDataset.source(_Testing(split, batch_size)).batch(batch_size)
+    rows = np.arange(batch_size) if rows is None else rows
+    return grain.MapDataset.source(_Testing(split, batch_size, rows)).batch(len(rows))
 
 
 def read_ahead(
@@ -66,16 +80,19 @@ class _Training:
     batch_size: int
     epochs: int
     repeats: int
+    rows: np.ndarray
 
     @property
-    def _an_epoch(self) -> int:
-        return len(self.split) // self.batch_size * self.batch_size
+    def _steps(self) -> int:
+        return len(self.split) // self.batch_size
 
     def __len__(self) -> int:
-        return self.epochs * self._an_epoch
+        return self.epochs * self._steps * len(self.rows)
 
     def __getitem__(self, position: int) -> Samples:
-        epoch, place = divmod(int(position), self._an_epoch)
+        step, row = divmod(int(position), len(self.rows))
+        epoch, step = divmod(step, self._steps)
+        place = step * self.batch_size + self.rows[row]
         sizes = len(self.split), self.batch_size, self.repeats
         index = int(_order(self.seed, epoch, *sizes)[place])
         copy = int(_copies(*sizes)[place]) % self.repeats
@@ -89,14 +106,17 @@ class _Training:
 class _Testing:
     split: Streamed
     batch_size: int
+    rows: np.ndarray
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size) * self.batch_size
+        return -(-len(self.split) // self.batch_size) * len(self.rows)
 
     def __getitem__(self, position: int) -> Samples:
-        index = int(position) % len(self.split)
+        step, row = divmod(int(position), len(self.rows))
+        place = step * self.batch_size + int(self.rows[row])
+        index = place % len(self.split)
         image, label = self.split.read(index, np.random.default_rng(index))
-        weight = np.float32(position < len(self.split))
+        weight = np.float32(place < len(self.split))
         return {"image": image, "label": np.int32(label), "weight": weight}
 
 

@@ -1,0 +1,43 @@
+"""Says what became of a process that JAX or the system ended before it could say so itself.
+
+JAX aborts a process whose peers are gone. A small process of its own, this file, outlives it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def left_for(workdir: Path) -> Iterator[None]:
+    """Meanwhile an end of this process that it does not survive to explain is explained."""
+    # In a session of its own, so that what ends the program's group passes it by.
+    command = [sys.executable, __file__, str(workdir)]
+    sentinel = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert sentinel.stdin is not None
+    try:
+        yield
+    finally:
+        sentinel.stdin.write(b"well")
+        sentinel.stdin.close()
+        sentinel.wait()
+
+
+def main(workdir: Path) -> None:
+    """Waits for the end of the process that started this one."""
+    if sys.stdin.buffer.read():
+        return
+    saved = [int(path.name) for path in workdir.glob("*/*") if path.name.isdigit()]
+    kept = f"The checkpoint of step {max(saved)} is kept" if saved else "No checkpoint is here"
+    print(
+        f"error: this process was ended from outside, most likely because another process of the "
+        f"run was lost. {kept} in {workdir}. Start all processes again with the same command, and "
+        "the run goes on.",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
