@@ -23,6 +23,10 @@ def base() -> ConfigDict:
     config.skip = 0
     # metrics.jsonl gets a line for each epoch, and for one of every so many steps; 0 is none.
     config.log_every = 50
+    # The same for TensorBoard, in the folder tensorboard/ of the run.
+    config.tensorboard = True
+    # The same for Weights & Biases, if a project is named and `pip install wandb` was done.
+    config.wandb = {"project": ""}
     # The first and the last step of a trace for XProf, e.g. (20, 25).
     config.profile_steps = ()
     # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The

@@ -18,12 +18,15 @@ from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
+from train.journal import open_journal
 from train.profile import Profile
 from train.program import Program, make_program
-from train.records import Records
+from train.reading import read_records
+from train.records import epochs
 from train.state import TrainState, no_totals
 from train.summary import Summary, count_parameters, title
-from train.watch import Done, Watch
+from train.watch import Watch
+from train.weights_and_biases import check_installed
 from train.workdir import claim, no_room, write_whole
 
 
@@ -36,6 +39,7 @@ def train(
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
     started = time.monotonic()
+    check_installed(config)
     dataset = data.load(**config.data)
     program = make_program(config, dataset, fresh=newest_step(workdir) is None)
     with claim(workdir, config.to_dict()), _room_on(workdir), kept_in(workdir / "compiled"):
@@ -60,7 +64,6 @@ def _train(
         restored = checkpoints.restore(program.abstract_state)
         state, progress = restored or (program.first_state(), Progress())
         earlier, begun = progress.seconds, int(state.step)
-        records = Records(workdir / "metrics.jsonl", begun)
         if begun == total_steps:
             display.begin(begun)
             return state, progress
@@ -69,6 +72,7 @@ def _train(
         else:
             warn_of_floored_scales(state.params)
             checkpoints.save_first(state, progress)
+        journal = stack.enter_context(closing(open_journal(config, workdir, begun)))
         note_start(workdir, begun)
         step = program.compile_step()
         batches = stack.enter_context(closing(program.batches(begun)))
@@ -89,7 +93,7 @@ def _train(
             first, since = int(state.step), time.monotonic()
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if (stopped := stop()) or checkpoints.is_due(number - 1):
-                    _record(records, watch.settle(state), epoch, config.log_every)
+                    journal.step(epoch, watch.settle(state))
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                 if stopped:
@@ -98,7 +102,7 @@ def _train(
                 state, metrics = step(state, next(batches))
                 profile.after(number, state)
                 done = watch.look(state, number, metrics)
-                _record(records, done, epoch, config.log_every)
+                journal.step(epoch, done)
                 if done and display.is_due():
                     checkpoints.raise_failure()
                     display.show(epoch, *done)
@@ -108,15 +112,16 @@ def _train(
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             test = program.evaluate(state)
             _check_finite("test loss", test.loss, epoch, checkpoints)
-            records.write(
-                step=number,
-                epoch=epoch,
+            record = {
+                "step": number,
+                "epoch": epoch,
                 **trained,
-                test_loss=test.loss,
-                test_accuracy=test.accuracy,
-                images_per_second=speed,
-            )
-            display.epoch(records.epochs[-1])
+                "test_loss": test.loss,
+                "test_accuracy": test.accuracy,
+                "images_per_second": speed,
+            }
+            journal.epoch(record)
+            display.epoch(record)
             state = state.replace(totals=jax.device_put(no_totals(), state.step.sharding))
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
@@ -163,15 +168,6 @@ def _check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints)
         )
 
 
-def _record(records: Records, done: Done | None, epoch: int, every: int) -> None:
-    """Writes down one of every so many steps; the last of an epoch has the epoch's line."""
-    if done and every and done.step % every == 0:
-        # JSON has no NaN; a step that was left out may have one.
-        values = {"loss": done.loss, "accuracy": done.accuracy}
-        finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        records.write(epoch=epoch, step=done.step, **finite)
-
-
 def _kept(checkpoints: Checkpoints) -> str:
     saved = checkpoints.last_step()
     return "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
@@ -181,9 +177,9 @@ def _finish(
     config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
 ) -> Summary:
     summary = _summary(config, workdir, program, state, progress)
-    records = Records(workdir / "metrics.jsonl", int(state.step))
+    records = epochs(read_records(workdir / "metrics.jsonl"))
     write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
-    figures.curves(summary.title, records.epochs).savefig(workdir / "curves.png", dpi=150)
+    figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)
     print_summary(summary)

@@ -27,11 +27,12 @@ except ImportError:  # Windows: it has no locks that a program gives back when i
 LOCK = "lock"
 # What a run that was killed while it claimed a folder may have left there.
 BEGUN = {LOCK, "config.json.part"}
-# The data may lie elsewhere, other workers read it, more or less is kept, when a run goes on.
+# The data may lie elsewhere, other workers read it, more or less is kept or told to others, when a
+# run goes on.
 MAY_MOVE = (
     *("data.data_dir", "data.cache_dir", "data.workers"),
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
-    "profile_steps",
+    *("tensorboard", "wandb.project", "profile_steps"),
 )
 # What a disk that takes no more gives as the reason.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
