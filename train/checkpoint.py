@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
-from jax.sharding import SingleDeviceSharding
 
 from train import hosts, manifest
 from train.errors import UserError
 from train.sharding import placed
-from train.state import TrainState
+from train.state import TrainState, keyed, unkeyed
 
 # In this order: of equally new ones the first is restored.
 FOLDERS = ("last", "best", "every", "first")
@@ -47,7 +46,8 @@ class Checkpoints:
         self._workdir = workdir.absolute()
         self._every_epochs, self._every_steps = every_epochs, every_steps
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._found = self._asked = None
+        self._found: _Saved | None = None
+        self._asked: int | None = None
         if not hosts.is_first():
             return
         # Before Orbax looks at the folders.
@@ -87,18 +87,16 @@ class Checkpoints:
         self._asked = hosts.number_of_first(self._found and self._found.step)
         if self._asked is None:
             return None
-        here = SingleDeviceSharding(jax.local_devices()[0])
-        local = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+        stored = jax.eval_shape(unkeyed, like)
+        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
+        progress = Progress()
         if self._found:
             items = ocp.args.Composite(
-                state=ocp.args.StandardRestore(local), progress=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(state), progress=ocp.args.JsonRestore()
             )
             found = self._managers[self._found.name].restore(self._found.step, args=items)
             state, progress = found["state"], Progress(**found["progress"])
-        else:
-            state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-            progress = Progress()
-        return placed(hosts.from_first(state), like.step.sharding), progress
+        return keyed(placed(hosts.from_first(state), like.step.sharding)), progress
 
     def raise_failure(self) -> None:
         """Raises what a save in the background ended with; waits for none that goes on."""
@@ -118,10 +116,10 @@ class Checkpoints:
         manager = self._managers.get(name)
         if manager is None or manager.latest_step() == step:
             return
-        # Each device has all of it; that of another process Orbax would wait for.
-        here = jax.tree.map(lambda x: x.addressable_data(0), state)
+        # On the host: what lies on the devices of several processes Orbax would have all of them
+        # save, each its part, though each has it whole.
         items: dict[str, Any] = {
-            "state": ocp.args.StandardSave(here),
+            "state": ocp.args.StandardSave(jax.device_get(unkeyed(state))),
             "progress": ocp.args.JsonSave(progress._asdict()),
         }
         manager.save(step, args=ocp.args.Composite(**items))

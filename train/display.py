@@ -17,16 +17,19 @@ MOST_CLASSES = 20
 
 
 class Display:
-    """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines."""
+    """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines.
 
-    def __init__(self, total_steps: int, batch_size: int) -> None:
+    A `quiet` one shows nothing.
+    """
+
+    def __init__(self, total_steps: int, batch_size: int, quiet: bool = False) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
-            console=Console(),
+            console=Console(quiet=quiet),
         )
         self._task = self._progress.add_task("", total=total_steps, epoch="-", numbers="compiling")
         self._batch_size = batch_size

@@ -7,11 +7,12 @@ import importlib.util
 import itertools
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -19,7 +20,6 @@ from jax.experimental import multihost_utils
 
 from train.cli import Parser
 from train.errors import UserError
-from train.sharding import of_data
 
 USAGE = """
   --coordinator HOST:PORT --processes N --process I
@@ -30,6 +30,7 @@ USAGE = """
 # JAX ends a process that has not heard from another one for so long.
 HEARTBEAT_SECONDS = 30
 LONGEST_MESSAGE = 4000
+GRACE_SECONDS = 2
 # How many processes srun and mpirun started with this one.
 STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
@@ -110,6 +111,18 @@ def together() -> Iterator[None]:
         raise failure
 
 
+@contextmanager
+def first_ahead() -> Iterator[None]:
+    """The first process does it alone; then the others do it, all at once."""
+    if not is_first():
+        _meet()
+    try:
+        yield
+    finally:
+        if is_first():
+            _meet()
+
+
 def from_first(tree: Any) -> Any:
     """The arrays of the first process, bit for bit; those of the others have the same shapes."""
     if jax.process_count() == 1:
@@ -121,7 +134,7 @@ def from_first(tree: Any) -> Any:
         received = multihost_utils.broadcast_one_to_all(np.atleast_1d(x).view(np.uint8))
         return np.array(received).view(x.dtype).reshape(x.shape)
 
-    return jax.tree.map(partial(of_data, send), tree)
+    return jax.tree.map(send, tree)
 
 
 def number_of_first(number: int | None) -> int | None:
@@ -158,6 +171,20 @@ def losses_told() -> Iterator[None]:
             f"another process of this run has ended or cannot be reached "
             f"({str(error).splitlines()[0]})."
         ) from error
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process without waiting for the others, which end because of it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_first():  # With it goes what holds them together; what they have to say comes before.
+        time.sleep(GRACE_SECONDS)
+    os._exit(code)
+
+
+def _meet() -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("meet")
 
 
 def _texts(text: str) -> list[str]:

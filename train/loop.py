@@ -12,13 +12,13 @@ import jax
 from ml_collections import ConfigDict
 
 from pit_jax.init import warn_of_floored_scales
-from train import data, figures
+from train import data, figures, hosts, sharding
 from train.checkpoint import Checkpoints, Progress, newest_step
 from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
-from train.journal import open_journal
+from train.journal import Journal, open_journal
 from train.profile import Profile
 from train.program import Program, make_program
 from train.reading import read_records
@@ -39,11 +39,20 @@ def train(
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
     started = time.monotonic()
-    check_installed(config)
-    dataset = data.load(**config.data)
-    program = make_program(config, dataset, fresh=newest_step(workdir) is None)
-    with claim(workdir, config.to_dict()), _room_on(workdir), kept_in(workdir / "compiled"):
-        with closing(Checkpoints(workdir, **config.checkpoints)) as checkpoints:
+    with hosts.together(), hosts.first_ahead():  # It may have to fetch them to where all look.
+        dataset = data.load(**config.data)
+    begun = hosts.number_of_first(newest_step(workdir))
+    with hosts.together():
+        check_installed(config)
+        program = make_program(config, dataset, fresh=begun is None)
+    with ExitStack() as stack:
+        with hosts.together():
+            if hosts.is_first():
+                stack.enter_context(claim(workdir, config.to_dict()))
+                stack.enter_context(_room_on(workdir))
+                stack.enter_context(kept_in(workdir / "compiled"))
+            checkpoints = Checkpoints(workdir, **config.checkpoints)
+        with closing(checkpoints), _losses_told(checkpoints):
             trained = _train(config, workdir, program, checkpoints, stop, started)
         if trained is None:
             return None
@@ -60,7 +69,8 @@ def _train(
     started: float,
 ) -> tuple[TrainState, Progress] | None:
     total_steps = config.epochs * program.steps_per_epoch
-    with Display(total_steps, config.batch_size) as display, ExitStack() as stack:
+    quiet = not hosts.is_first()
+    with Display(total_steps, config.batch_size, quiet) as display, ExitStack() as stack:
         restored = checkpoints.restore(program.abstract_state)
         state, progress = restored or (program.first_state(), Progress())
         earlier, begun = progress.seconds, int(state.step)
@@ -72,8 +82,11 @@ def _train(
         else:
             warn_of_floored_scales(state.params)
             checkpoints.save_first(state, progress)
-        journal = stack.enter_context(closing(open_journal(config, workdir, begun)))
-        note_start(workdir, begun)
+        journal = Journal()
+        with hosts.together():
+            if hosts.is_first():
+                journal = stack.enter_context(closing(open_journal(config, workdir, begun)))
+                note_start(workdir, begun)
         step = program.compile_step()
         batches = stack.enter_context(closing(program.batches(begun)))
         watch = Watch(
@@ -84,7 +97,7 @@ def _train(
             note=display.note,
             kept=partial(_kept, checkpoints),
         )
-        profile = Profile(workdir, config.profile_steps)
+        profile = Profile(workdir, config.profile_steps if hosts.is_first() else ())
         stack.callback(profile.close)
         display.note(str(step))
         display.begin(begun)
@@ -122,7 +135,7 @@ def _train(
             }
             journal.epoch(record)
             display.epoch(record)
-            state = state.replace(totals=jax.device_put(no_totals(), state.step.sharding))
+            state = state.replace(totals=sharding.placed(no_totals(), state.step.sharding))
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
                 progress = progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
@@ -144,6 +157,19 @@ def _room_on(workdir: Path) -> Iterator[None]:
         )
         raise UserError(
             f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
+        ) from error
+
+
+@contextmanager
+def _losses_told(checkpoints: Checkpoints) -> Iterator[None]:
+    """Says how to go on without a process of the run that is gone."""
+    try:
+        with hosts.losses_told():
+            yield
+    except hosts.PeerLost as error:
+        raise hosts.PeerLost(
+            f"{error} {_kept(checkpoints)}. Start all processes again with the same command, and "
+            "the run goes on."
         ) from error
 
 
@@ -177,6 +203,8 @@ def _finish(
     config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
 ) -> Summary:
     summary = _summary(config, workdir, program, state, progress)
+    if not hosts.is_first():
+        return summary
     records = epochs(read_records(workdir / "metrics.jsonl"))
     write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
     figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)

@@ -1,39 +1,65 @@
 """Trains a network: python -m train.main --config configs/digits.py --workdir runs/digits
 
-The same command again goes on where the run stopped.
+The same command again goes on where the run stopped. Started in several processes, it is one run.
 """
 
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import jax
 
-from train import cli
+from train import cli, hosts, last_words
 from train.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended."""
+    """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended.
+
+    It is 1 for a run that another of its processes left.
+    """
     if {"--help", "-h"} & set(argv):
-        print(__doc__ + cli.usage("main"))
+        print(__doc__ + cli.usage("main") + hosts.USAGE)
         return 0
     try:
-        config, workdir = cli.parse(argv)
-        if config.cpu_devices < 1:
-            raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
-        # Before anything asks for a device; for what it is worth see docs/decisions.md.
-        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
-        from train.loop import train
-
-        summary = train(config, workdir, stop=stop_on_signal())
+        return _run(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    if summary is None:
+        code = 1 if isinstance(error, hosts.PeerLost) else 2
+    except Exception:
+        # At its own end Python would wait for the other processes, which wait for this one.
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        code = 1
+    if jax.distributed.is_initialized():
+        hosts.leave(code)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    several, argv = hosts.take(argv)
+    config, workdir = cli.parse(argv)
+    if config.cpu_devices < 1:
+        raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
+    # Before anything asks for a device; for what it is worth see docs/decisions.md.
+    jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+    with ExitStack() as stack:
+        if several is None:
+            stop = stop_on_signal()
+        else:
+            stack.enter_context(last_words.left_for(workdir))
+            hosts.join(several)
+            stop = hosts.stop_together()
+        from train.loop import train
+
+        summary = train(config, workdir, stop)
+    if summary is None and hosts.is_first():
         print("stopped and saved; the same command goes on from here.")
     return 0
 

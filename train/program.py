@@ -125,7 +125,7 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
         return train_step(state, feed.pick(columns, fed, state.step))
 
-    key = sharding.placed(jax.random.key(config.seed), everywhere)
+    key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
     folder = config.pretrained if fresh else ""

@@ -14,7 +14,7 @@ from pit_jax.init import SCALE_FLOOR
 from train import manifest
 from train.checkpoint import steps_in
 from train.errors import UserError
-from train.state import TrainState
+from train.state import TrainState, keyed, unkeyed
 from train.summary import count_parameters
 
 # The parameters that make a scale; see pit_jax/neurons/scale.py.
@@ -46,8 +46,12 @@ def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
             f"the checkpoint {folder} is damaged: {what}. Take the other --checkpoint, last or "
             "best, or let the run go on, which falls back to one that is whole."
         )
-    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like))
-    return cast(TrainState, state)
+    stored = jax.eval_shape(unkeyed, like)
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.step.sharding), stored
+    )
+    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(placed))
+    return keyed(cast(TrainState, state))
 
 
 def parameters(workdir: Path) -> tuple[int, int] | None:

@@ -1,7 +1,5 @@
 """Where arrays live: the mesh of devices and the two ways to lie on it."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -56,12 +54,4 @@ def placed(tree: Any, sharding: Sharding) -> Any:
     def place(x: Any) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
-    return jax.tree.map(partial(of_data, place), tree)
-
-
-def of_data(function: Callable[[Any], Any], x: Any) -> Any:
-    """`function(x)`; of a random key, the key of what its numbers become."""
-    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-        data = function(jax.random.key_data(x))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-    return function(x)
+    return jax.tree.map(place, tree)

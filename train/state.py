@@ -76,6 +76,16 @@ def create_state(
     )
 
 
+def unkeyed(state: TrainState) -> TrainState:
+    """The state as it is stored: its key as plain numbers."""
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def keyed(state: TrainState) -> TrainState:
+    """What `unkeyed` was made of."""
+    return state.replace(key=jax.random.wrap_key_data(state.key))
+
+
 def no_totals() -> Metrics:
     """What an epoch starts to sum."""
     return {"loss": jnp.zeros(()), "correct": jnp.zeros(()), "seen": jnp.zeros(())}

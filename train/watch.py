@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 
+from train import hosts
 from train.errors import UserError
 from train.program import Program
 from train.state import Metrics, TrainState
@@ -76,7 +77,8 @@ class Watch:
         samples = self._program.samples(step - 1)
         epoch = (step - 1) // self._program.steps_per_epoch + 1
         told = {"step": step, "epoch": epoch, "first": where, "samples": samples.tolist()}
-        write_whole(self._workdir / FILE, json.dumps(told, indent=2))
+        if hosts.is_first():
+            write_whole(self._workdir / FILE, json.dumps(told, indent=2))
         few = ", ".join(map(str, samples[:MOST_SAMPLES]))
         return (
             f"step {step}, in epoch {epoch}, is not finite; the first that is not is {where}, on "

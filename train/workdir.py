@@ -28,8 +28,9 @@ LOCK = "lock"
 # What a run that was killed while it claimed a folder may have left there.
 BEGUN = {LOCK, "config.json.part"}
 # The data may lie elsewhere, other workers read it, more or less is kept or told to others, when a
-# run goes on.
+# run goes on. On other devices sums are made in another order, as in other processes.
 MAY_MOVE = (
+    "cpu_devices",
     *("data.data_dir", "data.cache_dir", "data.workers"),
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
     *("tensorboard", "wandb.project", "profile_steps"),
