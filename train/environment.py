@@ -23,6 +23,7 @@ def describe() -> dict[str, str | int]:
         "flax": flax.__version__,
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
+        "processes": jax.process_count(),
         "processor": _processor(),
     }
 

@@ -3,6 +3,7 @@
 The first of them keeps the folder of the run. All of them run the same program in step.
 """
 
+import hashlib
 import importlib.util
 import itertools
 import os
@@ -89,6 +90,18 @@ def join(given: Mapping[str, Any]) -> None:
 def is_first() -> bool:
     """Whether this process keeps the folder of the run."""
     return jax.process_index() == 0
+
+
+def check_alike(what: str, text: str) -> None:
+    """Raises UserError, in all processes, unless all have the same `text` of what it is."""
+    if jax.process_count() == 1:
+        return
+    first, *others = _texts(hashlib.sha256(text.encode()).hexdigest())
+    if differing := [str(i) for i, other in enumerate(others, 1) if other != first]:
+        raise UserError(
+            f"the processes of this run must have the same {what}; other than the first have "
+            f"{', '.join(differing)}."
+        )
 
 
 @contextmanager

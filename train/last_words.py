@@ -30,11 +30,11 @@ def main(workdir: Path) -> None:
     if sys.stdin.buffer.read():
         return
     saved = [int(path.name) for path in workdir.glob("*/*") if path.name.isdigit()]
-    kept = f"The checkpoint of step {max(saved)} is kept" if saved else "No checkpoint is here"
+    kept = f"The checkpoint of step {max(saved)}" if saved else "No checkpoint"
     print(
-        f"error: this process was ended from outside, most likely because another process of the "
-        f"run was lost. {kept} in {workdir}. Start all processes again with the same command, and "
-        "the run goes on.",
+        "error: this process was ended from outside, most likely because another process of the "
+        f"run was lost. {kept} is kept in {workdir}. Start all processes again with the same command, and the run goes "
+        "on.",
         file=sys.stderr,
     )
 

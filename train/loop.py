@@ -27,7 +27,7 @@ from train.state import TrainState, no_totals
 from train.summary import Summary, count_parameters, title
 from train.watch import Watch
 from train.weights_and_biases import check_installed
-from train.workdir import claim, no_room, write_whole
+from train.workdir import claim, lasting, no_room, write_whole
 
 
 def train(
@@ -39,6 +39,7 @@ def train(
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
     started = time.monotonic()
+    hosts.check_alike("config", json.dumps(lasting(config.to_dict())))
     with hosts.together(), hosts.first_ahead():  # It may have to fetch them to where all look.
         dataset = data.load(**config.data)
     begun = hosts.number_of_first(newest_step(workdir))

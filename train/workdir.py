@@ -58,6 +58,12 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
         lock.truncate(0)
 
 
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config, as `model.width`, that stay as they are when a run goes on."""
+    flat = flatten_dict(config, sep=".")
+    return {key: value for key, value in flat.items() if key not in MAY_MOVE}
+
+
 def write_whole(file: Path, text: str) -> None:
     """Writes `file` so that a reader finds either the old text or the new, never a part."""
     part = file.with_name(f"{file.name}.part")
@@ -134,8 +140,8 @@ def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
     if not isinstance(old, dict):
         raise ValueError("it holds no object")
     # Through JSON, since that is what was written: tuples become lists.
-    was, now = (flatten_dict(config, sep=".") for config in (old, json.loads(json.dumps(new))))
-    differing = [key for key in was | now if was.get(key) != now.get(key) and key not in MAY_MOVE]
+    was, now = lasting(old), lasting(json.loads(json.dumps(new)))
+    differing = [key for key in was | now if was.get(key) != now.get(key)]
     if differing:
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
         raise UserError(
