@@ -33,8 +33,8 @@ def main(workdir: Path) -> None:
     kept = f"The checkpoint of step {max(saved)}" if saved else "No checkpoint"
     print(
         "error: this process was ended from outside, most likely because another process of the "
-        f"run was lost. {kept} is kept in {workdir}. Start all processes again with the same command, and the run goes "
-        "on.",
+        f"run was lost. {kept} is kept in {workdir}. Start all processes again with the same "
+        "command, and the run goes on.",
         file=sys.stderr,
     )
 
