@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from pit_jax.init import SCALE_FLOOR
 from train.data import Split, Streamed
+from train.sharding import placed
 from train.state import TrainState
 
 # Integers of a layer that are compared from step to step: a share of them is off by 0.2 % at most.
@@ -49,7 +50,7 @@ def make_probe(
         )
 
     # Read when the first epoch ends, and not by programs that only evaluate.
-    batch = cache(lambda: jax.device_put(spread(split, images), everywhere))
+    batch = cache(lambda: placed(spread(split, images), everywhere))
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 
