@@ -36,8 +36,11 @@ class Limit(NamedTuple):
     most: float = math.inf
 
 
+# Runs of configs/digits.py with ten neurons stay far within, from their first epoch on: no scale at
+# the floor, no channel silent or saturated, distances from 32 %, rates of 4 to 70 %, at most 35 %
+# flips and 17 % oscillating. PLIF, silent at first, and learning rates 20 times as high do not.
 LIMITS = (
-    # At the floor a membrane of 0.004 already fires 4; no scale of a healthy run comes near it.
+    # At the floor a membrane of 0.004 fires 4 already; Eq. 12 starts far above it.
     Limit(
         "floor",
         "{:.3g} % of its scales lie at their floor",
@@ -59,26 +62,27 @@ LIMITS = (
         "a larger scale, a lower learning rate or another initialisation may help",
         most=0.05,
     ),
+    # A thousandth of D is one spike of 250 neurons with D = 4.
     Limit(
         "rate",
         "it fires at {:.3g} % of D on average",
         "hardly anything passes it; a smaller scale or threshold may help",
-        least=0.002,
+        least=0.001,
     ),
     Limit(
         "rate",
         "it fires at {:.3g} % of D on average",
         "it tells little apart; a larger scale or threshold may help",
-        most=0.8,
+        most=0.9,
     ),
-    # Spread evenly between the boundaries they are 25 % of a step away, and outside of them more.
+    # Spread evenly between the boundaries they are 25 % of a step away, and those outside more.
     Limit(
         "distance",
         "its membranes are {:.3g} % of a step from where they round on average",
         "they pile up where the integers flip; a lower learning rate may help",
-        least=0.1,
+        least=0.2,
     ),
-    # Half as often as integers that are drawn anew at each step and are 0 half of the time.
+    # Spikes that are drawn anew at each step, half of them 0, flip at 50 % and oscillate at 25 %.
     Limit(
         "flips",
         "{:.3g} % of its integers changed in one step",
@@ -163,7 +167,7 @@ def complaints(measured: Measured) -> dict[tuple[str, int], str]:
     found = {}
     for layer, values in measured.items():
         for place, limit in enumerate(LIMITS):
-            value = values[limit.measure]
+            value = values.get(limit.measure)
             if value is None or limit.least <= value <= limit.most:
                 continue
             bound = f"over {100 * limit.most:g} %"
