@@ -26,12 +26,12 @@ from train.program import Program, make_program
 
 # name: (config, the size of its data where they are made up, the parts of an epoch, rounds)
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
-    "digits": (digits.get_config, {}, 1, 15),
+    "digits": (digits.get_config, {}, 1, 60),
     "fashion_mnist": (
         fashion_mnist.get_config,
         {"shape": (28, 28, 1), "num_train": 7500, "num_test": 1250},
         8,
-        5,
+        8,
     ),
 }
 

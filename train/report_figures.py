@@ -106,7 +106,7 @@ def health(records: list[dict[str, Any]]) -> Figure:
     `records` are those that have the measures; layers are darker the earlier they are.
     """
     layers = list(records[-1]["health"])
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.9, len(layers)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.9, len(layers)))
     found = {
         (measure, layer): [record["health"].get(layer, {}).get(measure) for record in records]
         for measure in HEALTH
