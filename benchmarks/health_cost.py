@@ -39,9 +39,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
 def epoch(program: Program, step: Any, every_epochs: int, workdir: Path) -> float:
     """Seconds of the first epoch, after everything is compiled."""
     state = jax.block_until_ready(jax.tree.map(jnp.copy, program.first_state()))
-    health = Health(
-        program, workdir, every_epochs=every_epochs, begun=0, epochs=(), note=lambda text: None
-    )
+    health = Health(program, workdir, every_epochs=every_epochs, begun=0, note=lambda text: None)
     batches = program.batches(0)
     start = time.perf_counter()
     for number in range(1, program.steps_per_epoch + 1):

@@ -1,5 +1,6 @@
 """The health of neuron layers: each measure, its warning, and that looking changes nothing."""
 
+import json
 from functools import cache
 
 import jax
@@ -322,27 +323,30 @@ class Sick:
         return Look({"PIT_0": WELL | state}, {"PIT_0": np.zeros(3)})
 
 
-def told(workdir, states, epochs=()):
-    """What is said at the ends of epochs with these states, and the records of these epochs."""
+def told(workdir, states, begun=0):
+    """What is said at the ends of the epochs after step `begun`; metrics.jsonl gets the lines."""
     notes: list[str] = []
-    begun = Health(Sick(), workdir, every_epochs=1, begun=0, epochs=epochs, note=notes.append)
-    found = [begun.end(state, epoch) for epoch, state in enumerate(states, 1)]
-    return notes, found
+    health = Health(Sick(), workdir, every_epochs=1, begun=begun, note=notes.append)
+    with (workdir / "metrics.jsonl").open("a") as file:
+        for step, state in enumerate(states, begun + 1):
+            file.write(json.dumps({"step": step} | health.end(state, step)) + "\n")
+    return notes
 
 
 def test_what_leaves_its_range_is_said_once_and_again_when_it_left_it_anew(tmp_path):
     ill = {"silent": 0.43}
-    notes, _ = told(tmp_path, [{}, ill, ill, {}, ill, ill])
+    notes = told(tmp_path, [{}, ill, ill, {}, ill, ill])
     assert [note.partition(",")[0] for note in notes] == ["epoch 2", "epoch 5"]
     assert "PIT_0: 43 % of its channels never fire (over 30 %); a smaller scale" in notes[0]
 
 
 def test_what_a_run_said_before_it_was_stopped_is_not_said_again(tmp_path):
     ill = {"silent": 0.43}
-    _, measured = told(tmp_path, [{}, ill])
-    assert told(tmp_path, [ill, ill], epochs=measured)[0] == []
-    assert len(told(tmp_path, [ill | {"floor": 0.5}], epochs=measured)[0]) == 1
-    assert len(told(tmp_path, [ill], epochs=[*measured, {"step": 6}, measured[0]])[0]) == 1
+    told(tmp_path, [{}, ill, {}])
+    # That of step 3 is not known to a run that goes on after step 2.
+    assert told(tmp_path, [ill], begun=2) == []
+    assert len(told(tmp_path, [ill | {"floor": 0.5}], begun=2)) == 1
+    assert len(told(tmp_path, [ill], begun=1)) == 1
 
 
 def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
@@ -359,6 +363,7 @@ def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
 
 
 def test_what_is_no_number_is_recorded_as_none(tmp_path):
-    (measured,) = told(tmp_path, [{"distance": np.nan}])[1]
-    assert measured["health"]["PIT_0"]["distance"] is None
-    assert measured["health"]["PIT_0"]["rate"] == 0.1
+    told(tmp_path, [{"distance": np.nan}])
+    (line,) = records(tmp_path)
+    assert line["health"]["PIT_0"]["distance"] is None
+    assert line["health"]["PIT_0"]["rate"] == 0.1
