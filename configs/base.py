@@ -27,6 +27,9 @@ def base() -> ConfigDict:
     config.tensorboard = True
     # The same for Weights & Biases, if a project is named and `pip install wandb` was done.
     config.wandb = {"project": ""}
+    # Every so many epochs, 0 is never, the scales, firing and rounding of every layer are measured
+    # on so many training samples; what is out of its range is said in a line.
+    config.health = {"images": 64, "every_epochs": 1}
     # The first and the last step of a trace for XProf, e.g. (20, 25).
     config.profile_steps = ()
     # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The

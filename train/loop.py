@@ -18,6 +18,7 @@ from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
+from train.health import Health
 from train.journal import Journal, open_journal
 from train.profile import Profile
 from train.program import Program, make_program
@@ -98,6 +99,13 @@ def _train(
             note=display.note,
             kept=partial(_kept, checkpoints),
         )
+        health = Health(
+            program,
+            workdir,
+            every_epochs=config.health.every_epochs,
+            begun=begun,
+            note=display.note,
+        )
         profile = Profile(workdir, config.profile_steps if hosts.is_first() else ())
         stack.callback(profile.close)
         display.note(str(step))
@@ -108,11 +116,13 @@ def _train(
             for number in range(first + 1, epoch * program.steps_per_epoch + 1):
                 if (stopped := stop()) or checkpoints.is_due(number - 1):
                     journal.step(epoch, watch.settle(state))
+                    health.keep(number - 1)
                     seconds = earlier + time.monotonic() - started
                     checkpoints.save_last(state, progress._replace(seconds=seconds))
                 if stopped:
                     return None
                 profile.before(number)
+                health.before(state, number)
                 state, metrics = step(state, next(batches))
                 profile.after(number, state)
                 done = watch.look(state, number, metrics)
@@ -133,6 +143,7 @@ def _train(
                 "test_loss": test.loss,
                 "test_accuracy": test.accuracy,
                 "images_per_second": speed,
+                **health.end(state, epoch),
             }
             journal.epoch(record)
             display.epoch(record)

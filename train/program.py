@@ -20,6 +20,7 @@ from train.feed import make_feed
 from train.guard import make_diagnose
 from train.limits import check_values
 from train.preparation import normalization, preparation
+from train.probe import Look, make_probe
 from train.state import Metrics, TrainState, create_state
 from train.step import Batch, make_eval_step, make_train_step, step_keys
 
@@ -51,7 +52,7 @@ class Program(NamedTuple):
 
     `batches(first)` gives what the compiled step takes beside the state, from step `first` on, and
     `samples(step)` which training samples step `step`, from 0 on, sees. `diagnose(state)` says in
-    words where the step `state.bad` is not finite.
+    words where the step `state.bad` is not finite. `probe(state)` looks at its neuron layers.
     """
 
     steps_per_epoch: int
@@ -63,6 +64,7 @@ class Program(NamedTuple):
     neuron_layers: list[str]
     samples: Callable[[int], np.ndarray]
     diagnose: Callable[[TrainState], str]
+    probe: Callable[[TrainState], Look]
 
 
 def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) -> Program:
@@ -157,6 +159,7 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
         neuron_layers=neuron_layers(model, variables, images),
         samples=samples,
         diagnose=diagnose,
+        probe=make_probe(model, normalize, dataset.train, config.health.images, everywhere),
     )
 
 

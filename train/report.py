@@ -7,7 +7,7 @@ usage: python -m train.report WORKDIR [WORKDIR ...] [--out FILE.html]
   --help     this page
 
 The page needs nothing beside itself and no network. It shows curves, firing rates, the scales of
-PIT, speed, config and environment of every run, and compares them.
+PIT, the health of all layers, speed, config and environment of every run, and compares them.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict
 from train import figures, page, report_figures, restore
 from train.cli import Parser
 from train.errors import UserError
+from train.health import complaints
 from train.reading import read_config, read_json, read_records
 from train.summary import steps_and_levels, title
 from train.workdir import write_whole
@@ -126,6 +127,8 @@ def _run(run: Run, prefix: str) -> Iterator[str]:
         )
     if run.last_scales:
         yield from _scales(run, prefix)
+    if any(record.get("health") for record in run.records):
+        yield from _health(run, prefix)
     if run.evaluations:
         yield page.heading("Evaluations")
         yield page.table(EVALUATED, (_evaluation(*each) for each in run.evaluations.items()))
@@ -153,6 +156,26 @@ def _scales(run: Run, prefix: str) -> Iterator[str]:
         rows.append([layer, a.size, *shown, start])
     header = ("neuron layer", "scales", "least", "median", "largest", "median at the start")
     yield page.details("scales as numbers", page.table(header, rows))
+
+
+def _health(run: Run, prefix: str) -> Iterator[str]:
+    records = [record for record in run.records if record.get("health")]
+    last = records[-1]["health"]
+    yield page.heading("Health")
+    yield page.picture(
+        f"{prefix}-health",
+        "Of every neuron layer, the darker the earlier, on a few fixed training images at the end "
+        "of each epoch; the dashed line ends the range in which there is no warning.",
+        lambda: report_figures.health(records),
+    )
+    for complaint in complaints(last).values():
+        yield page.paragraph(f"Out of its range at the end: {complaint}.")
+    rows = [
+        [layer, *(_percent(values.get(measure)) for measure in report_figures.HEALTH)]
+        for layer, values in last.items()
+    ]
+    header = ("neuron layer", *report_figures.HEALTH)
+    yield page.details("health as numbers", page.table(header, rows))
 
 
 def _facts(run: Run) -> dict[str, str]:

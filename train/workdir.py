@@ -33,7 +33,7 @@ MAY_MOVE = (
     "cpu_devices",
     *("data.data_dir", "data.cache_dir", "data.workers"),
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
-    *("tensorboard", "wandb.project", "profile_steps"),
+    *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
 # What a disk that takes no more gives as the reason.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -64,11 +64,11 @@ def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key not in MAY_MOVE}
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes `file` so that a reader finds either the old text or the new, never a part."""
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Writes `file` so that a reader finds either the old content or the new, never a part."""
     part = file.with_name(f"{file.name}.part")
-    with part.open("w") as opened:
-        opened.write(text)
+    with part.open("wb") as opened:
+        opened.write(content.encode() if isinstance(content, str) else content)
         opened.flush()
         os.fsync(opened.fileno())
     os.replace(part, file)

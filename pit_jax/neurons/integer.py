@@ -10,7 +10,7 @@ from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import per_channel, positive, scale_of
 from pit_jax.neurons.scan import over_time, widened
-from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, soft_reset
+from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
 from pit_jax.surrogate import clipped_round
 
 
@@ -41,7 +41,7 @@ class ILIF(nn.Module):
             return soft_reset(u, s, detach=self.detach_reset), (u, s)
 
         u, s = over_time(step, current, unroll=self.unroll)
-        record(self, u, s, self.levels)
+        record(self, u, s, self.levels, rounded=u)
         return (s / self.levels if self.normalise else s).astype(current.dtype)
 
 
@@ -65,5 +65,6 @@ class QAT(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         x = current.astype(widened(current.dtype))
         a = positive(self.parametrise(self, partial(scale_of, self), x))
-        record(self, x, pit_count(x, a, levels=self.levels), self.levels)
+        count = pit_count(x, a, levels=self.levels)
+        record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

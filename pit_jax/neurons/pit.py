@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Float
 
 from pit_jax.init import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import check_fits, first_batch_scale, per_channel, positive
 from pit_jax.neurons.scan import over_time
-from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, soft_reset
+from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
 
 
 class PIT(nn.Module):
@@ -54,5 +55,6 @@ class PIT(nn.Module):
 
         a = positive(self.parametrise(self, first_batch, current))
         u, count, s = over_time(step, current, a, unroll=self.unroll)
-        record(self, u, count, self.levels)
+        rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
+        record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)

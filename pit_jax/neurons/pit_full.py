@@ -29,6 +29,16 @@ def triangles(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
     return lower, upper, inverse(lower, lower=True), inverse(upper, lower=False)
 
 
+def unmixed(
+    u: Float[Array, "*N C"],
+    a: Float[Array, " C"],
+    lower_inverse: Float[Array, "C C"],
+    upper_inverse: Float[Array, "C C"],
+) -> Float[Array, "*N C"]:
+    """A^-1 u with A = L diag(a) U, of the inverses of L and U."""
+    return matmul(matmul(u, lower_inverse.T) * leading_ones(1 / a, u.ndim), upper_inverse.T)
+
+
 def full_fire(
     u: Float[Array, "*N C"],
     a: Float[Array, " C"],
@@ -43,10 +53,6 @@ def full_fire(
     the mask of Eq. 28 for A, and the mask times the factor of Eq. 13 for u, as in Eqs. 30 and 32.
     """
     lower, upper, lower_inverse, upper_inverse = factors
-
-    def unmixed(u: Array, a: Array, lower_inverse: Array, upper_inverse: Array) -> Array:
-        return matmul(matmul(u, lower_inverse.T) * leading_ones(1 / a, u.ndim), upper_inverse.T)
-
     hold = jax.lax.stop_gradient
     inverse = (a, lower_inverse, upper_inverse)
     k = clipped_round(unmixed(u, *hold(inverse)), levels, strength)
@@ -100,6 +106,8 @@ class PITFull(nn.Module):
             return reset(u, s), (u, k, s)
 
         factors = jax.vmap(triangles)(mixing)
-        u, count, s = over_time(step, current, positive(scale), *factors, unroll=self.unroll)
-        record(self, u, count, self.levels)
+        a = positive(scale)
+        u, count, s = over_time(step, current, a, *factors, unroll=self.unroll)
+        rounded = jax.vmap(unmixed, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
+        record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)

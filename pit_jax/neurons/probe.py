@@ -15,17 +15,27 @@ def record(
     membrane: Float[Array, "B T *N C"],
     count: Float[Array, "B T *N C"],
     levels: int,
+    *,
+    scale: Float[Array, "*TC"] | None = None,
+    rounded: Float[Array, "B T *N C"] | None = None,
 ) -> None:
-    """Sows `membrane` (before firing), the integers `count`, and `rate` `[B, T]`.
+    """Sows `membrane` (before firing), the integers `count`, the largest, `levels`, and `rate`.
 
-    The rate is the mean of |count| / levels over the layer's neurons. Under `jit` all of it costs
-    nothing unless the caller asks for it with `mutable=["intermediates"]`.
+    The rate `[B, T]` is the mean of |count| / levels over the layer's neurons. A neuron with a
+    learned scale gives it as `scale`, `[T, C]` or `[C]`, and one that rounds what it rounds as
+    `rounded`, u / a. Under `jit` all of it costs nothing unless the caller asks for it with
+    `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
     neuron.sow(
         "intermediates", "rate", jnp.mean(jnp.abs(count), tuple(range(2, count.ndim))) / levels
     )
+    neuron.sow("intermediates", "levels", jnp.asarray(levels, count.dtype))
+    if scale is not None:
+        neuron.sow("intermediates", "scale", scale)
+    if rounded is not None:
+        neuron.sow("intermediates", "rounded", rounded)
 
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:

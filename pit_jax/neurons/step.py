@@ -145,7 +145,7 @@ def check_levels(levels: int) -> None:
 
 def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
     """The integer clip(round(u / a), 0, levels) that PIT fires; `a` broadcasts as in `pit_fire`."""
-    return jnp.clip(round_half_up(_quotient(u, a)), 0, levels)
+    return jnp.clip(round_half_up(quotient(u, a)), 0, levels)
 
 
 def pit_fire(
@@ -170,7 +170,7 @@ def leading_ones(a: Array, ndim: int) -> Array:
     return a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 
-def _quotient(u: Array, a: Array) -> Array:
+def quotient(u: Float[Array, "*N"], a: Float[Array, "..."]) -> Float[Array, "*N"]:
     """u / a as u * (1 / a): XLA makes that of a division by a broadcast anyway, so say it."""
     return u * leading_ones(1 / a, u.ndim)
 
@@ -190,7 +190,7 @@ def _pit_fire_backward(
     levels: int, strength: float, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     u, a = saved
-    x = _quotient(u, a)
+    x = quotient(u, a)
     window = inside(x, levels)
     grad_u = jnp.where(window, g * rectifier(x, strength), 0).astype(u.dtype)  # Eq. 30
     grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32

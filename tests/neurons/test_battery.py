@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from pit_jax.neurons import NEURONS
+from tests.helpers import integers
 from tests.neurons.table import (
     ROWS,
     currents,
@@ -195,7 +196,8 @@ def test_probes_show_membrane_integers_and_rate(strict, name):
     neuron, variables = ready(name, x)
     params = parameters(variables)
     y, probes = jit_run(neuron, variables, x)
-    assert probes.keys() == {"membrane", "count", "rate"}
+    assert {"membrane", "count", "levels", "rate"} <= probes.keys()
+    assert probes["levels"] == row.levels
     assert probes["membrane"].shape == probes["count"].shape == x.shape
     count = np.asarray(probes["count"])
     assert set(np.unique(count)) == set(row.fired)
@@ -206,6 +208,22 @@ def test_probes_show_membrane_integers_and_rate(strict, name):
     np.testing.assert_allclose(probes["rate"], want, rtol=1e-6)
     first = row.first(params, np.asarray(x[:, 0]))  # From rest.
     np.testing.assert_allclose(probes["membrane"][:, 0], first, rtol=0, atol=1e-6)
+
+
+@ALL_SPIKING
+def test_probes_show_the_scale_and_what_is_rounded_where_there_are_some(strict, name):
+    x = currents()
+    neuron, variables = ready(name, x)
+    params = parameters(variables)
+    _, probes = jit_run(neuron, variables, x)
+    assert ("scale" in probes) == (name in ("PIT", "PITFull", "QAT"))
+    assert ("rounded" in probes) == (name in ("PIT", "PITFull", "QAT", "ILIF"))
+    if "scale" in probes:
+        np.testing.assert_array_equal(probes["scale"], params["a"])
+    if "rounded" in probes:
+        want = ROWS[name].in_units(params, np.asarray(probes["membrane"]))
+        np.testing.assert_allclose(probes["rounded"], want, rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(probes["count"], integers(np.asarray(probes["rounded"]), 4))
 
 
 def test_probes_cost_nothing_under_jit_unless_asked_for():

@@ -122,9 +122,9 @@ def test_numbers_are_those_of_the_files(runs, three):
 def test_the_layers_of_a_run_are_shown_with_rates_and_scales(runs, three):
     section = three[1].sections["run-1"]
     for layer in json.loads((runs / "pit" / "summary.json").read_text())["rates"]:
-        # In two pictures, as text, and in the table of scales.
-        assert len(re.findall(rf"(?<!/){layer}", section)) == 3
-    for heading in ("Loss and accuracy", "Throughput", "Firing rates", "Scales a"):
+        # In three pictures, as text, and in the tables of scales and of health.
+        assert len(re.findall(rf"(?<!/){layer}", section)) == 5
+    for heading in ("Loss and accuracy", "Throughput", "Firing rates", "Scales a", "Health"):
         assert heading in section
 
 
