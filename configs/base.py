@@ -9,9 +9,11 @@ def base() -> ConfigDict:
     config.seed = 0
     # Virtual devices, on CPUs only; why one is the default says docs/decisions.md.
     config.cpu_devices = 1
-    # A folder that pit_jax.interop wrote: the run starts from its weights.
+    # A folder of another run, or one that pit_jax.interop wrote: the run starts from its weights,
     config.pretrained = ""
-    # Layers that keep their weights, by name or by how their names begin: ("stem", "stage1").
+    # but for these layers, by how their names or a part of them begin: ("head", "PIT").
+    config.anew = ()
+    # Layers that keep their weights, named so too: ("stem", "stage1").
     config.freeze = ()
     # A batch passes the network in so many parts, to save memory; norms see one part at a time.
     config.accumulate = 1

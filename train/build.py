@@ -13,6 +13,7 @@ from pit_jax import init, models, surrogate
 from pit_jax.neurons import NEURONS, scale, step
 from train.data import Dataset
 from train.errors import UserError
+from train.layers import chosen_layers
 from train.losses import LOSSES
 from train.named import chosen, named, options
 from train.optim import OPTIMIZERS, cosine
@@ -114,11 +115,5 @@ def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransfo
 
 def _frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
     layers = {path: "/".join(path[:-1]) for path in flatten_dict(params)}
-    for name in names:
-        if not any(layer.startswith(name) for layer in layers.values()):
-            raise UserError(
-                f"config.freeze: no layer begins with {name!r}; there are "
-                f"{', '.join(dict.fromkeys(layer.partition('/')[0] for layer in layers.values()))}."
-            )
-    frozen = {path: layer.startswith(tuple(names)) for path, layer in layers.items()}
-    return unflatten_dict(frozen)
+    frozen = chosen_layers("freeze", names, layers.values())
+    return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

@@ -181,7 +181,7 @@ def _config(args: argparse.Namespace) -> ConfigDict:
     config = base()
     config.update(read_config(args.workdir))
     # What it began with is in the checkpoint.
-    config.pretrained = ""
+    config.pretrained, config.anew = "", ()
     if args.data_dir is not None:
         config.data.data_dir = args.data_dir
     for key in ("batch_size", "cpu_devices"):

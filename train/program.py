@@ -130,8 +130,8 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
-    folder = config.pretrained if fresh else ""
-    given = sharding.placed(pretrained.read(folder, model, images), everywhere)
+    given = pretrained.read(config.pretrained, config.anew, model, images) if fresh else {}
+    given = sharding.placed(given, everywhere)
     abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
     def compile_step() -> CompiledStep:

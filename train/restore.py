@@ -1,6 +1,6 @@
 """Reads checkpoints of a run that may still go on; nothing in its folder is changed."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -41,11 +41,7 @@ def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
     Raises UserError before the first save, and for files that are damaged.
     """
     folder = find(workdir, which)
-    if what := manifest.damage(folder):
-        raise UserError(
-            f"the checkpoint {folder} is damaged: {what}. Take the other --checkpoint, last or "
-            "best, or let the run go on, which falls back to one that is whole."
-        )
+    _check_whole(folder, "Take the other --checkpoint, last or best")
     stored = jax.eval_shape(unkeyed, like)
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.step.sharding), stored
@@ -71,20 +67,11 @@ def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
         return {}
     folder = workdir / which / str(step)
     saved = _saved(folder)
-    inside = ("averaged", "params") if saved.get("averaged") else ("params",)
-    of_scales = {
-        path: leaf
-        for path, leaf in flatten_dict(saved).items()
-        if path[: len(inside)] == inside and path[-1] in SCALES
+    inside = (*_tested(saved), "params")
+    wanted = {
+        path for path in flatten_dict(saved) if path[: len(inside)] == inside and path[-1] in SCALES
     }
-    if not of_scales:
-        return {}
-    item = unflatten_dict(of_scales)
-    # Without a type each array would be put where it lay when it was saved.
-    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
-    wanted = ocp.args.PyTreeRestore(item=item, restore_args=on_host, partial_restore=True)
-    read = flatten_dict(_read(folder, ocp.PyTreeCheckpointHandler(), wanted))
-    found = {path[len(inside) :]: leaf for path, leaf in read.items()}
+    found = {path[len(inside) :]: leaf for path, leaf in _leaves(folder, saved, wanted).items()}
     made = {}
     for (*layer, name), leaf in found.items():
         if name == "a":
@@ -92,6 +79,57 @@ def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
         elif name == "p" and (*layer, "alpha") in found:
             made["/".join(layer)] = found[*layer, "alpha"] * leaf
     return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
+
+
+def variables(workdir: Path) -> dict[str, Any]:
+    """What a run tests at its best checkpoint, or its last one before the end of the first epoch.
+
+    These are the averages, in a run that has some. Raises UserError before the first save, and for
+    files that are damaged. No device is used.
+    """
+    folder = find(workdir, "best" if newest(workdir, "best") is not None else "last")
+    _check_whole(folder, "Put a whole copy in its place")
+    saved, dtype = _saved(folder), jax.dtypes.canonicalize_dtype(float)
+    outside = _tested(saved)
+    wanted = {
+        path
+        for path in flatten_dict(saved)
+        if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
+    }
+    found = _leaves(folder, saved, wanted)
+    return unflatten_dict(
+        {path[len(outside) :]: leaf.astype(dtype) for path, leaf in found.items()}
+    )
+
+
+def _tested(saved: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where in a state the variables lie that the network is tested with."""
+    return ("averaged",) if saved.get("averaged") else ()
+
+
+def _check_whole(folder: Path, advice: str) -> None:
+    if what := manifest.damage(folder):
+        raise UserError(
+            f"the checkpoint {folder} is damaged: {what}. {advice}, or let the run go on, which "
+            "falls back to one that is whole."
+        )
+
+
+def _leaves(
+    folder: Path, saved: Mapping[str, Any], wanted: Collection[tuple[str, ...]]
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Some leaves of a saved state, on the host."""
+    leaves = {path: leaf for path, leaf in flatten_dict(saved).items() if path in wanted}
+    if not leaves:
+        return {}
+    item = unflatten_dict(leaves)
+    # Without a type each array would be put where it lay when it was saved.
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+    args = ocp.args.PyTreeRestore(item=item, restore_args=on_host, partial_restore=True)
+    found: dict[tuple[str, ...], np.ndarray] = flatten_dict(
+        _read(folder, ocp.PyTreeCheckpointHandler(), args)
+    )
+    return found
 
 
 def _saved(folder: Path) -> dict[str, Any]:
@@ -110,7 +148,13 @@ def _read(folder: Path, handler: Any, state: Any) -> Any:
 def _checkpointer(of_state: Any) -> ocp.Checkpointer:
     # Orbax warns of items that it has no handler for, even where nobody wants them.
     handlers = {"state": of_state, "progress": ocp.JsonCheckpointHandler()}
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+    # Of several processes each reads for itself, without waiting for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    return ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(**handlers), multiprocessing_options=alone
+    )
 
 
 @contextmanager

@@ -74,7 +74,9 @@ def completed(
     Scales of PIT read `images`, a first training batch, behind the given weights.
     """
     _, made = model.apply(given, images, train=True, rngs=rngs, mutable=["params", "batch_stats"])
-    return unflatten_dict(flatten_dict(made) | flatten_dict(given))
+    # Behind the batch the statistics of `made` have moved.
+    start = {"batch_stats": model.init(rngs, images, train=True).get("batch_stats", {})}
+    return unflatten_dict(flatten_dict(made) | flatten_dict(start) | flatten_dict(given))
 
 
 def of_neuron(path: Path, leaves: Collection[Path]) -> bool:
