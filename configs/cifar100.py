@@ -28,7 +28,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
         "cutout": {"size": 16, "fill": "mean"},
     }
 
-    config.model = {"name": "resnet18", "dtype": "float32"}
+    config.model = {"name": "resnet18", "dtype": "float32", "remat": "none"}
     config.neuron, config.num_steps = neuron(variant, {"released": "pit"})
     config.loss = {"name": "cross_entropy"}
 

@@ -41,7 +41,7 @@ def get_config(variant: str = "pit") -> ConfigDict:
     # The workers crop.
     config.augment = {"pad": 0, "flip": True}
 
-    config.model = {"name": "sew_resnet34", "dtype": "float32"}
+    config.model = {"name": "sew_resnet34", "dtype": "float32", "remat": "none"}
     config.loss = {"name": "cross_entropy"}
 
     config.epochs = 200

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from tests.train.helpers import TINY, program_on, reached, records, saved, steps_saved
 from tests.train.imagenet_files import write_folders
@@ -43,7 +44,7 @@ def assert_alike(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS)
     for path, leaf in ours.items():
         np.testing.assert_allclose(leaf, theirs[path], rtol=0, atol=1e-9, err_msg=path)
     for a, b in zip(records(one), records(other), strict=True):
-        assert a == pytest.approx(b, abs=1e-9, rel=0)
+        assert flatten_dict(a) == pytest.approx(flatten_dict(b), abs=1e-9, rel=0)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def test_a_run_of_two_processes_goes_on_in_one(runs, tmp_path):
     assert_alike(runs["4"], workdir)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_one_process_that_is_told_to_stop_stops_all_at_one_step(tmp_path, number):
     workdir = tmp_path / "run"
     run = Run(workdir, *LONG, "--config.cpu_devices=2")
@@ -102,7 +105,7 @@ def test_one_process_that_is_told_to_stop_stops_all_at_one_step(tmp_path, number
     assert not (workdir / "summary.json").exists()
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tmp_path, victim):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*TWO, "--config.epochs=12", "--config.checkpoints.every_steps=2")
@@ -118,7 +121,7 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     for folder in (workdir, alone):
         Run(folder, *arguments).finish()
     assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
-    assert reached(alone) == pytest.approx(reached(workdir)) or reached(alone) == reached(workdir)
+    assert reached(alone)["best_epoch"] == reached(workdir)["best_epoch"]
 
 
 @pytest.fixture(scope="module")

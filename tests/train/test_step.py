@@ -17,7 +17,7 @@ from tests.train.helpers import (
     steps_saved,
     stop_after,
 )
-from tests.train.tiny import get_config
+from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import build, data
 from train.data import resident
 from train.errors import UserError
@@ -272,3 +272,22 @@ def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
     with runs_on(1), pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
         train(config, tmp_path, stop=stop_after(2))
     assert steps_saved(tmp_path) == []
+
+
+def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(tmp_path):
+    guarded = []
+
+    def never_stop() -> bool:
+        """Asked before each step; the first has compiled and placed everything."""
+        guarded.append(jax.config.jax_transfer_guard)
+        if len(guarded) == 2:
+            jax.config.update("jax_transfer_guard", "disallow")
+        return False
+
+    with runs_on(1):
+        try:
+            train(get_config(), tmp_path, stop=never_stop)
+        finally:
+            jax.config.update("jax_transfer_guard", guarded[0])
+    assert guarded[2:] == ["disallow"] * (EPOCHS * STEPS_PER_EPOCH - 2)
+    assert len(guarded) > 4

@@ -1,0 +1,125 @@
+"""What a training step takes of one device's memory: python -m benchmarks.step_memory
+
+Nothing is run: shapes are traced and the step is compiled for this machine's CPU, with XLA's
+scheduler for least memory. Writes benchmarks/step_memory.json, and prints it as a table.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# Before JAX is imported: the usual scheduler of CPUs keeps twice as much.
+os.environ["XLA_FLAGS"] = "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train import build
+from train.cli import parse
+from train.data import Dataset, Split
+from train.environment import describe
+from train.preparation import preparation
+from train.state import create_state
+from train.step import at_least_float32, make_train_step
+
+OUT = Path("benchmarks/step_memory.json")
+MIB = 2**20
+# Config, side of its images, classes, images on a device, what its blocks keep, dtype.
+ROWS = (
+    ("cifar100", 32, 100, 128, "none", "float32"),
+    ("cifar100", 32, 100, 128, "convolutions", "float32"),
+    ("imagenet", 224, 1000, 32, "none", "float32"),
+    ("imagenet", 224, 1000, 32, "none", "bfloat16"),
+    ("imagenet", 224, 1000, 32, "convolutions", "float32"),
+    ("imagenet", 224, 1000, 32, "blocks", "float32"),
+    ("imagenet:sew", 224, 1000, 32, "none", "float32"),
+    ("imagenet:sew", 224, 1000, 32, "blocks", "float32"),
+    ("imagenet:e_spikeformer_pit", 224, 1000, 32, "none", "float32"),
+    ("imagenet:e_spikeformer_pit", 224, 1000, 32, "blocks", "float32"),
+)
+
+
+def main() -> None:
+    rows = []
+    for row in ROWS:
+        rows.append(measure(*row))
+        print(line(rows[-1]), flush=True)
+        OUT.write_text(json.dumps({"environment": describe(), "rows": rows}, indent=1) + "\n")
+
+
+def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: str) -> dict:
+    """The bytes of one device's step with `batch` images on it."""
+    file, _, variant = name.partition(":")
+    config = parse(
+        ["", "--config", f"configs/{file}.py:{variant}" if variant else f"configs/{file}.py"]
+    )[0]
+    with config.unlocked():
+        config.model.update({"remat": remat, "dtype": dtype})
+    split = Split(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int32))
+    dataset = Dataset(config.data.name, split, split, classes, (0.5,) * 3, (0.2,) * 3)
+    model, loss = build.network(config, dataset), build.loss(config)
+    optimizer, prepare = build.optimizer(config, 1000), preparation(config, dataset)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    fed = {
+        "image": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((batch,), jnp.int32),
+    }
+    images, labels = jax.eval_shape(prepare, key, fed)
+
+    def first_state(key: Any, images: Any) -> Any:
+        return create_state(model, optimizer, key, key, images, averaged=config.averaging > 0)
+
+    state = jax.eval_shape(first_state, key, images)
+
+    def objective(params: Any, stats: Any, images: Any, labels: Any) -> Any:
+        logits, _ = model.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return loss(at_least_float32(logits), labels)
+
+    def kept(params: Any, *rest: Any) -> Any:
+        return jax.vjp(lambda params: objective(params, *rest), params)[1]
+
+    residuals = jax.eval_shape(kept, state.params, state.batch_stats, images, labels)
+    step = jax.jit(make_train_step(model, optimizer, loss, prepare), donate_argnums=0)
+    compiled = step.lower(state, fed).compile()
+    return {
+        "config": name,
+        "neuron": config.neuron.name,
+        "steps": config.num_steps,
+        "images": batch,
+        "dtype": dtype,
+        "remat": remat,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "state_mib": round(bytes_of(state) / MIB),
+        "kept_for_gradient_mib": round(bytes_of(residuals) / MIB),
+        "compiled_beside_state_mib": round(compiled.memory_analysis().temp_size_in_bytes / MIB),
+        "gflop": round(compiled.cost_analysis()["flops"] / 1e9, 1),
+    }
+
+
+def bytes_of(tree: Any) -> int:
+    leaves = jax.tree.leaves(tree)
+    plain = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in plain)
+
+
+def line(row: dict) -> str:
+    """A row of the table in docs/scaling.md."""
+    return (
+        f"| `{row['config']}` | {row['neuron']}, T={row['steps']} | {row['images']} | "
+        f"{row['dtype']} | {row['remat']} | {row['state_mib']:,} | "
+        f"{row['kept_for_gradient_mib']:,} | {row['compiled_beside_state_mib']:,} | "
+        f"{row['gflop']:,.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

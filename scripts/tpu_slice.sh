@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Trains on every host of a Cloud TPU slice:
+#
+#   scripts/tpu_slice.sh NAME ZONE --config configs/imagenet.py --workdir /mnt/runs/sew
+#   scripts/tpu_slice.sh NAME ZONE --config configs/imagenet.py:e_spikeformer_pit --workdir ...
+#
+# The slice has the repository in ~/pit_jax, and its environment with JAX for TPUs in there:
+#
+#   make .venv/.ready && .venv/bin/pip install "jax[tpu]==$(.venv/bin/python -c 'import jax; print(jax.__version__)')"
+#
+# The hosts find each other. Only the first one looks at the workdir; data have to lie on all.
+set -euo pipefail
+[[ $# -ge 4 ]] || { echo "usage: $0 NAME ZONE --config FILE ..." >&2; exit 2; }
+name=$1 zone=$2
+shift 2
+printf -v arguments '%q ' "$@"
+exec ${GCLOUD:-gcloud} compute tpus tpu-vm ssh "$name" --zone "$zone" --worker=all \
+	--command "cd ~/pit_jax && .venv/bin/python -m train.main $arguments"

@@ -1,0 +1,53 @@
+"""What the computer's clock says is written down, and nothing depends on it."""
+
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import assert_ended_alike, program_on, runs_on, stop_after
+from tests.train.tiny import get_config
+from train.loop import train
+
+DAY = 24 * 3600.0
+
+
+def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
+    with runs_on(1):
+        train(get_config(), tmp_path / "alone")
+        calls = itertools.count()
+        now = time.time()
+        with monkeypatch.context() as patch:
+            # At every look an hour earlier.
+            patch.setattr("time.time", lambda: now - 3600 * next(calls))
+            assert train(get_config(), tmp_path / "run", stop=stop_after(4)) is None
+            summary = train(get_config(), tmp_path / "run")
+    assert next(calls) > 10
+    assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
+    assert summary is not None and 0 < summary.seconds < 600
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["images_per_second"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("ahead", [DAY, -10_000 * DAY])
+def test_a_run_goes_on_from_checkpoints_of_another_time(tmp_path, ahead):
+    with runs_on(1):
+        train(get_config(), tmp_path / "alone")
+        assert train(get_config(), tmp_path / "run", stop=stop_after(4)) is None
+        # The newest in steps has the oldest date.
+        for number, path in enumerate(by_step(tmp_path / "run")):
+            moment = time.time() + ahead - number * DAY
+            for file in (*path.rglob("*"), path):
+                os.utime(file, (moment, moment))
+        train(get_config(), tmp_path / "run")
+    assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
+
+
+def by_step(workdir: Path) -> list[Path]:
+    """The folders of checkpoints, the oldest first."""
+    found = [path for path in workdir.glob("*/*") if path.name.isdigit()]
+    assert len(found) > 2
+    return sorted(found, key=lambda path: int(path.name))
