@@ -1,5 +1,6 @@
 """Several processes, each with some of the devices, are one run."""
 
+import io
 import json
 import signal
 import subprocess
@@ -143,8 +144,9 @@ def test_data_that_one_process_lacks_end_both_before_anything_is_written(imagene
     two = (*imagenet, "--config.cpu_devices=2")
     run = Run(tmp_path / "run", *two, own={1: (nowhere,)})
     assert run.codes() == [2, 2]
-    assert f"error: process 1: {tmp_path / 'nowhere'}" in run.printed(0)
-    assert f"error: {tmp_path / 'nowhere'}" in run.printed(1)
+    assert "error: process 1: " in run.printed(0)
+    for process in (0, 1):
+        assert str(tmp_path / "nowhere") in run.printed(process)
     assert not (tmp_path / "run").exists()
 
 
@@ -203,14 +205,6 @@ def test_flags_that_cannot_be_are_refused(arguments, message):
         flags(*arguments)
 
 
-def test_under_srun_jax_finds_the_others_by_what_srun_says(monkeypatch):
-    given = {}
-    monkeypatch.setattr("jax._src.distributed.State.initialize", lambda _, *a: given.update(a=a))
-    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
-    hosts.join({})
-    assert hosts.HEARTBEAT_SECONDS in given["a"]
-
-
 def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
     (tmp_path / "last/30").mkdir(parents=True)
     (tmp_path / "best/20").mkdir(parents=True)
@@ -230,6 +224,6 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
 
 
 def test_who_finds_no_checkpoint_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", open("/dev/null"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     last_words.main(tmp_path)
     assert f"No checkpoint is kept in {tmp_path}." in capsys.readouterr().err
