@@ -73,12 +73,13 @@ def points(workdir: Path) -> list[tuple[int, str, float]]:
 
 
 def recorded(workdir: Path) -> list[tuple[int, str, float]]:
-    return [
-        (record["step"], NAMES[key], pytest.approx(value))
-        for record in records(workdir)
-        for key, value in record.items()
-        if key in NAMES
-    ]
+    found = []
+    for record in records(workdir):
+        numbers = {NAMES[key]: value for key, value in record.items() if key in NAMES}
+        for layer, measures in record.get("health", {}).items():
+            numbers |= {f"health/{measure}/{layer}": value for measure, value in measures.items()}
+        found += [(record["step"], name, pytest.approx(value)) for name, value in numbers.items()]
+    return found
 
 
 class StandIn(ModuleType):
@@ -139,7 +140,7 @@ def begun(alone, tmp_path) -> Path:
 
 def test_tensorboard_has_every_number_of_the_record(alone):
     assert points(alone) == recorded(alone)
-    assert len(points(alone)) == 4 * 2 + 2 * 4
+    assert len(points(alone)) == 4 * 2 + 2 * 4 + 2 * 3 * 7
     speeds = [
         value.simple_value
         for event in events(alone)
