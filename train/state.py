@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
@@ -72,7 +73,7 @@ def create_state(
         averaged={"params": variables["params"], "batch_stats": stats} if averaged else {},
         skipped=jnp.zeros((), jnp.int32),
         bad=jnp.full((), -1, jnp.int32),
-        totals=no_totals(),
+        totals=jax.tree.map(jnp.asarray, no_totals()),
     )
 
 
@@ -86,6 +87,7 @@ def keyed(state: TrainState) -> TrainState:
     return state.replace(key=jax.random.wrap_key_data(state.key))
 
 
-def no_totals() -> Metrics:
-    """What an epoch starts to sum."""
-    return {"loss": jnp.zeros(()), "correct": jnp.zeros(()), "seen": jnp.zeros(())}
+def no_totals() -> dict[str, np.ndarray]:
+    """What an epoch starts to sum, on the host."""
+    zero = np.zeros((), jnp.result_type(float))
+    return {"loss": zero, "correct": zero, "seen": zero}
