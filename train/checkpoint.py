@@ -1,6 +1,8 @@
 """Checkpoints with Orbax, each with a manifest: the first, the last, the best, every so many."""
 
+import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -34,14 +36,21 @@ class Checkpoints:
     `last/` keeps the newest `last` of them, `best/` the best, `first/` that of step 0 and `every/`
     one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
     Raises UserError when there are some and none is whole. Damaged ones that are newer than the
-    newest whole one are moved to `damaged/`, which is said on stderr.
+    newest whole one are moved to `damaged/`, which is said on stderr. Those of `last/` that are
+    newer than `until` are deleted, to come anew.
 
     Of several processes, each of which has the whole state, the first alone reads and writes. The
     others call the same methods in the same order.
     """
 
     def __init__(
-        self, workdir: Path, last: int = 2, every_epochs: int = 0, every_steps: int = 0
+        self,
+        workdir: Path,
+        last: int = 2,
+        every_epochs: int = 0,
+        every_steps: int = 0,
+        *,
+        until: int | None = None,
     ) -> None:
         self._workdir = workdir.absolute()
         self._every_epochs, self._every_steps = every_epochs, every_steps
@@ -51,7 +60,10 @@ class Checkpoints:
         if not hosts.is_first():
             return
         # Before Orbax looks at the folders.
-        self._found = _newest_whole(self._workdir)
+        for step in steps_in(self._workdir / "last"):
+            if until is not None and step > until:
+                shutil.rmtree(self._workdir / "last" / str(step))
+        self._found = _newest_whole(self._workdir, until)
         # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
         keep = {"last": last, "best": 1, "every": None, "first": None}
         self._managers = {name: _manager(self._workdir / name, keep[name]) for name in FOLDERS}
@@ -130,6 +142,13 @@ def newest_step(workdir: Path) -> int | None:
     return max((saved.step for saved in _saved(workdir)), default=None)
 
 
+def whole_steps(workdir: Path) -> Iterator[int]:
+    """The steps of checkpoints that are as their manifests say, the newest first."""
+    for saved in _saved(workdir):
+        if not manifest.damage(workdir / str(saved)):
+            yield saved.step
+
+
 def steps_in(folder: Path) -> list[int]:
     """The steps of the checkpoints in `last/` or another: Orbax names them when they are whole."""
     return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
@@ -178,9 +197,11 @@ def _saved(workdir: Path) -> list[_Saved]:
     return sorted(found, key=lambda saved: -saved.step)
 
 
-def _newest_whole(workdir: Path) -> _Saved | None:
+def _newest_whole(workdir: Path, until: int | None) -> _Saved | None:
     damaged: dict[_Saved, str] = {}
     for saved in _saved(workdir):
+        if until is not None and saved.step > until:
+            continue
         if complaint := manifest.damage(workdir / str(saved)):
             damaged[saved] = complaint
             continue

@@ -1,6 +1,6 @@
 """Loss, accuracy and firing rates over a whole split."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
@@ -42,17 +42,21 @@ def make_evaluate(
     sums = make_sums(eval_step, split, batch_size, mesh)
 
     def evaluate(state: TrainState) -> Evaluation:
-        totals = jax.device_get(sums(state))
-        size = np.float64(len(split))
-        means = {name: total / size for name, total in totals.items()}
-        rates = {name: mean for name, mean in means.items() if name.startswith("rate/")}
-        return Evaluation(
-            float(means["loss"]),
-            float(means["correct"]),
-            {name.removeprefix("rate/"): mean.tolist() for name, mean in rates.items()},
-        )
+        return means(jax.device_get(sums(state)), len(split))
 
     return evaluate
+
+
+def means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
+    """The sums over so many samples as means."""
+    size = np.float64(count)
+    found = {name: total / size for name, total in totals.items()}
+    rates = {name: mean for name, mean in found.items() if name.startswith("rate/")}
+    return Evaluation(
+        float(found["loss"]),
+        float(found["correct"]),
+        {name.removeprefix("rate/"): mean.tolist() for name, mean in rates.items()},
+    )
 
 
 def make_sums(
@@ -78,7 +82,15 @@ def _resident_sums(
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
-    @partial(jax.jit, out_shardings=everywhere)
+    sums = jax.jit(whole_sums(eval_step, take), out_shardings=everywhere)
+    return lambda state: sums(state, columns, batches)
+
+
+def whole_sums(
+    eval_step: Callable[[TrainState, Batch], Metrics], take: Callable[[Batch, Array], Batch]
+) -> Callable[[TrainState, Batch, tuple[Array, Array]], Metrics]:
+    """`(state, columns, resident.whole_order(...)) -> sums` over the samples that it takes."""
+
     def sums(state: TrainState, columns: Batch, batches: tuple[Array, Array]) -> Metrics:
         def one(batch: tuple[Array, Array]) -> Metrics:
             index, weight = batch
@@ -86,7 +98,7 @@ def _resident_sums(
 
         return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(one, batches))
 
-    return lambda state: sums(state, columns, batches)
+    return sums
 
 
 def _streamed_sums(

@@ -18,6 +18,7 @@ from train.compiled import kept_in
 from train.display import Display, print_summary
 from train.environment import note_start
 from train.errors import UserError
+from train.evaluation import Evaluation
 from train.health import Health
 from train.journal import Journal, open_journal
 from train.profile import Profile
@@ -51,7 +52,7 @@ def train(
         with hosts.together():
             if hosts.is_first():
                 stack.enter_context(claim(workdir, config.to_dict()))
-                stack.enter_context(_room_on(workdir))
+                stack.enter_context(room_on(workdir))
                 stack.enter_context(kept_in(workdir / "compiled"))
             checkpoints = Checkpoints(workdir, **config.checkpoints)
         with closing(checkpoints), _losses_told(checkpoints):
@@ -97,7 +98,7 @@ def _train(
             skip=config.skip,
             skipped=int(state.skipped),
             note=display.note,
-            kept=partial(_kept, checkpoints),
+            kept=partial(kept, checkpoints),
         )
         health = Health(
             program,
@@ -132,10 +133,10 @@ def _train(
                     display.show(epoch, *done)
 
             watch.settle(state)
-            trained = _means(state, epoch, checkpoints)
+            trained = means(state, epoch, checkpoints)
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             test = program.evaluate(state)
-            _check_finite("test loss", test.loss, epoch, checkpoints)
+            check_finite("test loss", test.loss, epoch, checkpoints)
             record = {
                 "step": number,
                 "epoch": epoch,
@@ -156,7 +157,7 @@ def _train(
 
 
 @contextmanager
-def _room_on(workdir: Path) -> Iterator[None]:
+def room_on(workdir: Path) -> Iterator[None]:
     """Says what is kept when the disk takes no more."""
     try:
         yield
@@ -164,11 +165,11 @@ def _room_on(workdir: Path) -> Iterator[None]:
         if isinstance(error, UserError) or not (reason := no_room(error)):
             raise
         saved = newest_step(workdir)
-        kept = (
+        said = (
             "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
         )
         raise UserError(
-            f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
+            f"cannot write to {workdir}: {reason}; {said}. Mend that, and the same command goes on."
         ) from error
 
 
@@ -180,33 +181,36 @@ def _losses_told(checkpoints: Checkpoints) -> Iterator[None]:
             yield
     except hosts.PeerLost as error:
         raise hosts.PeerLost(
-            f"{error} {_kept(checkpoints)}. Start all processes again with the same command, and "
+            f"{error} {kept(checkpoints)}. Start all processes again with the same command, and "
             "the run goes on."
         ) from error
 
 
-def _means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:
+def means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:
+    """Loss and accuracy in training; raises UserError where there is no finite loss."""
     totals = jax.device_get(state.totals)
     if not totals["seen"]:
         raise UserError(
             f"every step of epoch {epoch} was left out: none has a finite loss and gradient. "
-            f"{_kept(checkpoints)}. A lower config.learning_rate usually helps, in another "
+            f"{kept(checkpoints)}. A lower config.learning_rate usually helps, in another "
             "--workdir."
         )
     loss = float(totals["loss"] / totals["seen"])
-    _check_finite("training loss", loss, epoch, checkpoints)
+    check_finite("training loss", loss, epoch, checkpoints)
     return {"train_loss": loss, "train_accuracy": float(totals["correct"] / totals["seen"])}
 
 
-def _check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints) -> None:
+def check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints) -> None:
+    """Raises UserError for a value that is not finite."""
     if not math.isfinite(value):
         raise UserError(
-            f"the {what} became {value} in epoch {epoch}. {_kept(checkpoints)}. A lower "
+            f"the {what} became {value} in epoch {epoch}. {kept(checkpoints)}. A lower "
             "config.learning_rate or some config.warmup_epochs usually help, in another --workdir."
         )
 
 
-def _kept(checkpoints: Checkpoints) -> str:
+def kept(checkpoints: Checkpoints) -> str:
+    """Which checkpoint there is, in words."""
     saved = checkpoints.last_step()
     return "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
 
@@ -214,22 +218,31 @@ def _kept(checkpoints: Checkpoints) -> str:
 def _finish(
     config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
 ) -> Summary:
-    summary = _summary(config, workdir, program, state, progress)
-    if not hosts.is_first():
-        return summary
+    summary = summarised(config, workdir, program, program.evaluate(state), state, progress)
+    if hosts.is_first():
+        write_end(workdir, summary)
+        print_summary(summary)
+    return summary
+
+
+def write_end(workdir: Path, summary: Summary) -> None:
+    """Writes the files that a finished run has."""
     records = epochs(read_records(workdir / "metrics.jsonl"))
     write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
     figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)
-    print_summary(summary)
-    return summary
 
 
-def _summary(
-    config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
+def summarised(
+    config: ConfigDict,
+    workdir: Path,
+    program: Program,
+    test: Evaluation,
+    state: TrainState,
+    progress: Progress,
 ) -> Summary:
-    test = program.evaluate(state)
+    """The end of a run that reached `state`, and `test` with it."""
     parameters, scales = count_parameters(state.params)
     return Summary(
         title=title(config),

@@ -1,6 +1,6 @@
 """The functions that a run calls, jitted and placed on the devices."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,6 +47,18 @@ class CompiledStep:
         return f"a step takes {', '.join(told)} on each device" if told else "compiled"
 
 
+class Pure(NamedTuple):
+    """What a run computes, wherever it is placed: the state of a first batch, steps, tests.
+
+    `given` are the variables that it starts from, on the host.
+    """
+
+    begin: Callable[[Key[Array, ""], Batch, Any], TrainState]
+    train: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+    test: Callable[[TrainState, Batch], Metrics]
+    given: Any
+
+
 class Program(NamedTuple):
     """One run's functions; every state and metric they take and give is whole on each device.
 
@@ -65,12 +77,20 @@ class Program(NamedTuple):
     samples: Callable[[int], np.ndarray]
     diagnose: Callable[[TrainState], str]
     probe: Callable[[TrainState], Look]
+    pure: Pure
 
 
-def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) -> Program:
+def make_program(
+    config: ConfigDict,
+    dataset: Dataset,
+    *,
+    fresh: bool = True,
+    among: Sequence[jax.Device] | None = None,
+) -> Program:
     """The functions of a run with `config` on `dataset`; nothing is compiled before one is called.
 
-    One that is not `fresh` goes on, and needs no weights to start from.
+    One that is not `fresh` goes on, and needs no weights to start from. It runs on all devices, or
+    on those it is `among`.
 
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
@@ -80,7 +100,7 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
     steps_per_epoch = size // batch_size
-    mesh = sharding.data_mesh(batch_size, config.accumulate)
+    mesh = sharding.data_mesh(batch_size, config.accumulate, among)
     everywhere = sharding.replicated(mesh)
     model = build.network(config, dataset)
     loss = build.loss(config)
@@ -111,17 +131,19 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
         skip=config.skip,
     )
 
-    # It runs once, so a quick compilation is worth more than quick code. Tried on CPUs only.
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    eval_step = make_eval_step(model, loss, normalize)
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick)
-    def first_state(columns: Batch, fed: Any, key: Key[Array, ""], given: Any) -> TrainState:
+    def begin(key: Key[Array, ""], batch: Batch, given: Any) -> TrainState:
         init_key, key = jax.random.split(key)
         augment_key, _ = step_keys(key, 0)
-        images, _ = prepare(augment_key, feed.pick(columns, fed, 0))
+        images, _ = prepare(augment_key, batch)
         return create_state(
             model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
         )
+
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick())
+    def first_state(columns: Batch, fed: Any, key: Key[Array, ""], given: Any) -> TrainState:
+        return begin(key, feed.pick(columns, fed, 0), given)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
@@ -130,8 +152,13 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
     key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
-    given = pretrained.read(config.pretrained, config.anew, model, images) if fresh else {}
-    given = sharding.placed(given, everywhere)
+    pure = Pure(
+        begin,
+        train_step,
+        eval_step,
+        pretrained.read(config.pretrained, config.anew, model, images) if fresh else {},
+    )
+    given = sharding.placed(pure.given, everywhere)
     abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
 
     def compile_step() -> CompiledStep:
@@ -153,14 +180,19 @@ def make_program(config: ConfigDict, dataset: Dataset, *, fresh: bool = True) ->
         first_state=lambda: first_state(feed.columns, feed.first(), key, given),
         compile_step=compile_step,
         batches=feed.batches,
-        evaluate=make_evaluate(
-            make_eval_step(model, loss, normalize), dataset.test, batch_size, mesh
-        ),
+        evaluate=make_evaluate(eval_step, dataset.test, batch_size, mesh),
         neuron_layers=neuron_layers(model, variables, images),
         samples=samples,
         diagnose=diagnose,
         probe=make_probe(model, normalize, dataset.train, config.health.images, everywhere),
+        pure=pure,
     )
+
+
+def quick() -> dict[str, Any] | None:
+    """Options for what runs once, of which a quick compilation is worth more than quick code."""
+    # Tried on CPUs only.
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def _placed(tree: Any, everywhere: jax.sharding.NamedSharding) -> Any:

@@ -1,5 +1,6 @@
 """Where arrays live: the mesh of devices and the two ways to lie on it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,13 +10,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from train.errors import UserError
 
 
-def data_mesh(batch_size: int, accumulate: int = 1) -> Mesh:
-    """All devices of all processes in one row, `data`.
+def data_mesh(
+    batch_size: int, accumulate: int = 1, among: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """All devices of all processes in one row, `data`, or those it is `among`.
 
     Raises UserError unless they divide each part of the batch. The axis is Auto: with the default
     Explicit one, average pools, gathers from resident data and vmapped crops raise.
     """
-    devices = jax.device_count()
+    among = jax.devices() if among is None else among
+    devices = len(among)
     shares = devices * accumulate
     if batch_size % shares:
         below = batch_size // shares * shares
@@ -25,7 +29,7 @@ def data_mesh(batch_size: int, accumulate: int = 1) -> Mesh:
             f"batch_size {batch_size} does not divide among {devices} devices{parts}; "
             f"the nearest that do: {nearest}."
         )
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=among)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -42,10 +42,12 @@ def whole_order(size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     return index % size, (index < size).astype(np.float32)
 
 
-def take(columns: dict[str, Array], index: Array, sharding: NamedSharding) -> dict[str, Array]:
-    """The samples `index` of every column, each device taking its own part of them only."""
+def take(
+    columns: dict[str, Array], index: Array, sharding: NamedSharding | None = None
+) -> dict[str, Array]:
+    """The samples `index` of every column; with `sharding` each device takes its own part only."""
+    taken = {name: column[index] for name, column in columns.items()}
+    if sharding is None:
+        return taken
     # Without the constraint directly behind the gather every device takes the whole batch.
-    return {
-        name: jax.lax.with_sharding_constraint(column[index], sharding)
-        for name, column in columns.items()
-    }
+    return jax.lax.with_sharding_constraint(taken, sharding)
