@@ -32,7 +32,7 @@ def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
     assert all(json.loads(line)["images_per_second"] > 0 for line in lines)
 
 
-@pytest.mark.parametrize("ahead", [DAY, -10_000 * DAY])
+@pytest.mark.parametrize("ahead", [DAY, pytest.param(-10_000 * DAY, marks=pytest.mark.slow)])
 def test_a_run_goes_on_from_checkpoints_of_another_time(tmp_path, ahead):
     with runs_on(1):
         train(get_config(), tmp_path / "alone")

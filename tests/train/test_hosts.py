@@ -48,17 +48,27 @@ def assert_alike(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS)
         assert flatten_dict(a) == pytest.approx(flatten_dict(b), abs=1e-9, rel=0)
 
 
+class Runs(dict[str, Path]):
+    """The folders of runs of one config in float64 on 1, 2, 4 or 8 devices, or on 2 x 2."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        processes, devices = name.split("x") if "x" in name else ("1", name)
+        self[name] = self._folder / name
+        arguments = (*ARGUMENTS, f"--config.cpu_devices={devices}")
+        Run(self[name], *arguments, count=int(processes)).finish()
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[str, Path]:
-    """The folders of runs of the same config in float64 on 1, 2, 4 and 8 devices, and on 2 x 2."""
-    folder = tmp_path_factory.mktemp("runs")
-    for count in (1, 2, 4, 8):
-        devices = f"--config.cpu_devices={count}"
-        Run(folder / str(count), *ARGUMENTS, devices, count=1).finish()
-    Run(folder / "2x2", *TWO).finish()
-    return {path.name: path for path in folder.iterdir() if path.is_dir()}
+def runs(tmp_path_factory) -> Runs:
+    """Each is made when it is first asked for."""
+    return Runs(tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", ["2", "4", "8"])
 def test_in_float64_more_devices_learn_what_one_does(runs, devices):
     assert_alike(runs["1"], runs[devices])
@@ -82,6 +92,7 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(runs):
     assert [(start["devices"], start["processes"]) for start in environment] == [(4, 2)]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(runs, tmp_path):
     workdir = tmp_path / "run"
     begun = Run(workdir, *TWO, "--config.checkpoints.every_steps=2")
@@ -133,6 +144,7 @@ def imagenet(tmp_path_factory) -> tuple[str, ...]:
     return "--config", TINY_IMAGENET, f"--config.data.data_dir={folder / 'data'}"
 
 
+@pytest.mark.slow
 def test_each_process_reads_the_images_of_its_own_devices(imagenet, tmp_path):
     Run(tmp_path / "one", *imagenet, "--config.cpu_devices=4", count=1).finish()
     Run(tmp_path / "two", *imagenet, "--config.cpu_devices=2").finish()

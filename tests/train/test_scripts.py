@@ -58,6 +58,7 @@ def processes(workdir: Path) -> list[int]:
     return [start["processes"] for start in starts]
 
 
+@pytest.mark.slow
 def test_several_processes_on_one_box_stop_together_and_go_on(tmp_path):
     workdir = tmp_path / "run"
     arguments = ("2", *ARGUMENTS, "--config.epochs=8", "--workdir", str(workdir))
@@ -100,6 +101,7 @@ def test_tasks_of_slurm_find_each_other_and_an_unfinished_job_is_queued_again(tm
     assert requeued.read_text().split() == ["requeue", job["SLURM_JOB_ID"]]
 
 
+@pytest.mark.slow
 def test_processes_of_open_mpi_find_each_other(tmp_path):
     workdir = tmp_path / "run"
     # The job's number is a multiple of 2^12; JAX takes the port from it.
