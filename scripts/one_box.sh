@@ -11,8 +11,8 @@ python=${PYTHON:-.venv/bin/python}
 port=${PORT:-$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')}
 
 pids=()
-# SIGTERM to one of them stops all at the same step.
-trap 'kill -TERM "${pids[0]}" 2>/dev/null' INT TERM
+# They stop at the same step.
+trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' INT TERM
 for ((i = 0; i < processes; i++)); do
 	if [[ -n "${GPUS_EACH:-}" ]]; then
 		CUDA_VISIBLE_DEVICES=$(seq -s, $((i * GPUS_EACH)) $(((i + 1) * GPUS_EACH - 1)))

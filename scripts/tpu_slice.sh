@@ -9,10 +9,13 @@
 #   make .venv/.ready && .venv/bin/pip install "jax[tpu]==$(.venv/bin/python -c 'import jax; print(jax.__version__)')"
 #
 # The hosts find each other. Only the first one looks at the workdir; data have to lie on all.
+# The run does not end with this connection: each host writes to ~/pit_jax/run.log. To stop it, saved:
+#
+#   gcloud compute tpus tpu-vm ssh NAME --zone ZONE --worker=0 --command 'pkill -TERM -f train.main'
 set -euo pipefail
 [[ $# -ge 4 ]] || { echo "usage: $0 NAME ZONE --config FILE ..." >&2; exit 2; }
 name=$1 zone=$2
 shift 2
 printf -v arguments '%q ' "$@"
 exec ${GCLOUD:-gcloud} compute tpus tpu-vm ssh "$name" --zone "$zone" --worker=all \
-	--command "cd ~/pit_jax && .venv/bin/python -m train.main $arguments"
+	--command "cd ~/pit_jax && (setsid nohup .venv/bin/python -m train.main $arguments >> run.log 2>&1 &)"

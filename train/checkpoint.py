@@ -56,7 +56,6 @@ class Checkpoints:
         self._every_epochs, self._every_steps = every_epochs, every_steps
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._found: _Saved | None = None
-        self._asked: int | None = None
         if not hosts.is_first():
             return
         # Before Orbax looks at the folders.
@@ -89,15 +88,17 @@ class Checkpoints:
         return bool(self._every_steps and step and step % self._every_steps == 0)
 
     def last_step(self) -> int | None:
-        """The step to resume from, when all saves have ended; None before the first."""
+        """The step to resume from, when all saves have ended; None before the first.
+
+        It is for the first process.
+        """
         for manager in self._managers.values():
             manager.wait_until_finished()
-        return newest_step(self._workdir) if self._managers else self._asked
+        return newest_step(self._workdir)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest whole state, placed as the abstract `like` is; None before the first save."""
-        self._asked = hosts.number_of_first(self._found and self._found.step)
-        if self._asked is None:
+        if hosts.number_of_first(self._found and self._found.step) is None:
             return None
         stored = jax.eval_shape(unkeyed, like)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
@@ -124,9 +125,8 @@ class Checkpoints:
                 stack.callback(manager.close)
 
     def _save(self, name: str, state: TrainState, progress: Progress) -> None:
-        self._asked = step = int(state.step)
         manager = self._managers.get(name)
-        if manager is None or manager.latest_step() == step:
+        if manager is None or manager.latest_step() == (step := int(state.step)):
             return
         # On the host: what lies on the devices of several processes Orbax would have all of them
         # save, each its part, though each has it whole.

@@ -117,8 +117,11 @@ class Health:
         self._program, self._file, self._note = program, workdir / FILE, note
         self._every_epochs = every_epochs if program.neuron_layers else 0
         # The integers before the last two steps of an epoch.
-        self._counts: list[Mapping[str, Array | np.ndarray]] = _read(self._file, begun)
-        records = read_records(workdir / RECORDS)
+        self._counts: list[Mapping[str, Array | np.ndarray]] = []
+        records = []
+        if hosts.is_first():
+            self._counts += _read(self._file, begun)
+            records = read_records(workdir / RECORDS)
         measured = [
             record["health"] for record in records if "health" in record and record["step"] <= begun
         ]

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ USAGE = """
 HEARTBEAT_SECONDS = 30
 LONGEST_MESSAGE = 4000
 GRACE_SECONDS = 2
+# In what JAX raises when a process is lost; it raises the like for a device that is out of memory.
+OF_PEERS = r"(?i)gloo|nccl|unavailable|deadline.exceeded|aborted|cancelled|coordination|connection"
 # How many processes srun and mpirun started with this one.
 STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
@@ -76,7 +79,8 @@ def take(
 def join(given: Mapping[str, Any]) -> None:
     """Becomes one of several processes; waits for all of them.
 
-    Raises UserError when it cannot be known which. If one does not come, JAX ends this one.
+    Raises UserError when it cannot be known which, and when they have not equally many devices. If
+    one does not come, JAX ends this one.
     """
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
@@ -85,6 +89,12 @@ def join(given: Mapping[str, Any]) -> None:
             f"the processes of this run cannot find each other ({error}); give --coordinator, "
             "--processes and --process."
         ) from error
+    here, every, count = jax.local_device_count(), jax.device_count(), jax.process_count()
+    if here * count != every:
+        raise UserError(
+            f"the processes of this run need equally many devices; this one has {here} of {every}, "
+            f"and there are {count} processes."
+        )
 
 
 def is_first() -> bool:
@@ -108,15 +118,15 @@ def check_alike(what: str, text: str) -> None:
 def together() -> Iterator[None]:
     """What goes wrong for one process meanwhile is told to all, and ends them all.
 
-    Nothing within may need the other processes.
+    Nothing within may need the other processes, but for `first_ahead`.
     """
-    failure: UserError | None = None
+    failure: Exception | None = None
     try:
         yield
-    except UserError as error:
+    except Exception as error:
         failure = error
     if jax.process_count() > 1:
-        others = _texts(str(failure or ""))
+        others = _texts("" if failure is None else str(failure) or type(failure).__name__)
         for process, message in enumerate(others):
             if message and failure is None:
                 raise UserError(f"process {process}: {message}")
@@ -159,7 +169,7 @@ def number_of_first(number: int | None) -> int | None:
 def stop_together() -> Callable[[], bool]:
     """To be asked before each step: whether all processes stop there, since one was told to.
 
-    SIGTERM and SIGINT tell it; a second SIGINT ends the process.
+    SIGTERM and SIGINT tell it; a second SIGINT ends the process. SIGTERM belongs to JAX.
     """
     steps = itertools.count()
 
@@ -173,16 +183,17 @@ def stop_together() -> Callable[[], bool]:
 
 
 @contextmanager
-def losses_told() -> Iterator[None]:
-    """Raises PeerLost for what JAX raises when another process is gone."""
+def losses_told(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Raises PeerLost for what JAX raises when another process is gone; `kept()` is a sentence."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or not re.search(OF_PEERS, str(error)):
             raise
         raise PeerLost(
-            f"another process of this run has ended or cannot be reached "
-            f"({str(error).splitlines()[0]})."
+            "another process of this run has ended or cannot be reached "
+            f"({str(error).splitlines()[0]}). {kept()}Start all processes again with the same "
+            "command, and the run goes on."
         ) from error
 
 

@@ -3,10 +3,11 @@
 JAX aborts a process whose peers are gone. A small process of its own, this file, outlives it.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -20,9 +21,8 @@ def left_for(workdir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sentinel.stdin.write(b"well")
-        sentinel.stdin.close()
-        sentinel.wait()
+        with suppress(BrokenPipeError):  # It may have been killed: nothing else depends on it.
+            sentinel.communicate(b"well")
 
 
 def main(workdir: Path) -> None:
@@ -30,14 +30,19 @@ def main(workdir: Path) -> None:
     if sys.stdin.buffer.read():
         return
     saved = [int(path.name) for path in workdir.glob("*/*") if path.name.isdigit()]
-    kept = f"The checkpoint of step {max(saved)}" if saved else "No checkpoint"
+    newest = (
+        f"The newest checkpoint is that of step {max(saved)}" if saved else "None is to be seen"
+    )
     print(
         "error: this process was ended from outside, most likely because another process of the "
-        f"run was lost. {kept} is kept in {workdir}. Start all processes again with the same "
-        "command, and the run goes on.",
+        f"run was lost. {newest} in {workdir}. Start all processes again with the same command, "
+        "and the run goes on.",
         file=sys.stderr,
     )
 
 
 if __name__ == "__main__":
+    # Schedulers tell every process of a job to end; that the run has ended well comes later.
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     main(Path(sys.argv[1]))

@@ -29,7 +29,7 @@ from train.state import TrainState, no_totals
 from train.summary import Summary, count_parameters, title
 from train.watch import Watch
 from train.weights_and_biases import check_installed
-from train.workdir import claim, lasting, no_room, write_whole
+from train.workdir import alike, claim, no_room, write_whole
 
 
 def train(
@@ -40,13 +40,20 @@ def train(
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
-    started = time.monotonic()
-    hosts.check_alike("config", json.dumps(lasting(config.to_dict())))
+    with hosts.losses_told():
+        return _run(config, workdir, stop, time.monotonic())
+
+
+def _run(
+    config: ConfigDict, workdir: Path, stop: Callable[[], bool], started: float
+) -> Summary | None:
+    hosts.check_alike("config", json.dumps(alike(config.to_dict())))
     with hosts.together(), hosts.first_ahead():  # It may have to fetch them to where all look.
         dataset = data.load(**config.data)
-    begun = hosts.number_of_first(newest_step(workdir))
+    begun = hosts.number_of_first(newest_step(workdir) if hosts.is_first() else None)
     with hosts.together():
-        check_installed(config)
+        if hosts.is_first():
+            check_installed(config)
         program = make_program(config, dataset, fresh=begun is None)
     with ExitStack() as stack:
         with hosts.together():
@@ -55,7 +62,7 @@ def train(
                 stack.enter_context(room_on(workdir))
                 stack.enter_context(kept_in(workdir / "compiled"))
             checkpoints = Checkpoints(workdir, **config.checkpoints)
-        with closing(checkpoints), _losses_told(checkpoints):
+        with closing(checkpoints), hosts.losses_told(lambda: f"{kept(checkpoints)}. "):
             trained = _train(config, workdir, program, checkpoints, stop, started)
         if trained is None:
             return None
@@ -173,19 +180,6 @@ def room_on(workdir: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _losses_told(checkpoints: Checkpoints) -> Iterator[None]:
-    """Says how to go on without a process of the run that is gone."""
-    try:
-        with hosts.losses_told():
-            yield
-    except hosts.PeerLost as error:
-        raise hosts.PeerLost(
-            f"{error} {kept(checkpoints)}. Start all processes again with the same command, and "
-            "the run goes on."
-        ) from error
-
-
 def means(state: TrainState, epoch: int, checkpoints: Checkpoints) -> dict[str, float]:
     """Loss and accuracy in training; raises UserError where there is no finite loss."""
     totals = jax.device_get(state.totals)
@@ -211,6 +205,8 @@ def check_finite(what: str, value: float, epoch: int, checkpoints: Checkpoints) 
 
 def kept(checkpoints: Checkpoints) -> str:
     """Which checkpoint there is, in words."""
+    if not hosts.is_first():
+        return "The first process has the newest checkpoint"
     saved = checkpoints.last_step()
     return "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
 

@@ -149,7 +149,7 @@ def make_program(
     def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
         return train_step(state, feed.pick(columns, fed, state.step))
 
-    key = jax.jit(jax.random.key, out_shardings=everywhere)(config.seed)
+    key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images = jax.eval_shape(normalize, image)
     pure = Pure(
@@ -159,7 +159,9 @@ def make_program(
         pretrained.read(config.pretrained, config.anew, model, images) if fresh else {},
     )
     given = sharding.placed(pure.given, everywhere)
-    abstract = _placed(jax.eval_shape(first_state, feed.columns, feed.like, key, given), everywhere)
+    abstract = _placed(
+        jax.eval_shape(first_state, feed.columns, feed.like, jax.eval_shape(key), given), everywhere
+    )
 
     def compile_step() -> CompiledStep:
         return CompiledStep(step.lower(abstract, feed.columns, feed.like).compile(), feed.columns)
@@ -177,7 +179,7 @@ def make_program(
     return Program(
         steps_per_epoch=steps_per_epoch,
         abstract_state=abstract,
-        first_state=lambda: first_state(feed.columns, feed.first(), key, given),
+        first_state=lambda: first_state(feed.columns, feed.first(), key(), given),
         compile_step=compile_step,
         batches=feed.batches,
         evaluate=make_evaluate(eval_step, dataset.test, batch_size, mesh),

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,9 +29,10 @@ LOCK = "lock"
 BEGUN = {LOCK, "config.json.part"}
 # The data may lie elsewhere, other workers read it, more or less is kept or told to others, when a
 # run goes on. On other devices sums are made in another order, as in other processes.
+PLACES = ("data.data_dir", "data.cache_dir", "data.workers")
 MAY_MOVE = (
+    *PLACES,
     "cpu_devices",
-    *("data.data_dir", "data.cache_dir", "data.workers"),
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
     *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
@@ -60,8 +61,17 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
 
 def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config, as `model.width`, that stay as they are when a run goes on."""
+    return _without(MAY_MOVE, config)
+
+
+def alike(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that all processes of a run have alike."""
+    return _without(PLACES, config)
+
+
+def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten_dict(config, sep=".")
-    return {key: value for key, value in flat.items() if key not in MAY_MOVE}
+    return {key: value for key, value in flat.items() if key not in keys}
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

@@ -128,7 +128,7 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     assert time.monotonic() - since < 60
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
     printed = run.printed(1 - victim)
-    assert "another process of th" in printed and " is kept" in printed
+    assert "another process of th" in printed and "checkpoint" in printed
     assert "Start all processes again with the same command, and the run goes on." in printed
     for folder in (workdir, alone):
         Run(folder, *arguments).finish()
@@ -224,7 +224,7 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
         "import os, pathlib, signal, sys; from train.last_words import left_for\n"
         "with left_for(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), int(sys.argv[2]))"
     )
-    for number, said in ((9, "The checkpoint of step 30 is kept"), (0, "")):
+    for number, said in ((9, "The newest checkpoint is that of step 30 in"), (0, "")):
         ended = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(number)],
             capture_output=True,
@@ -238,4 +238,4 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
 def test_who_finds_no_checkpoint_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     last_words.main(tmp_path)
-    assert f"No checkpoint is kept in {tmp_path}." in capsys.readouterr().err
+    assert f"None is to be seen in {tmp_path}." in capsys.readouterr().err

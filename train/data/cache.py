@@ -91,7 +91,7 @@ def _keep(folder: Path, shard: range, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, samples=array)
     raw = buffer.getvalue()
-    part = folder / f"{shard.start:06d}.part"
+    part = folder / f"{shard.start:06d}.{os.getpid()}.part"
     part.write_bytes(raw)
     os.replace(part, folder / f"{shard.start:06d}-{_digest(raw)}.npz")
 
