@@ -5,7 +5,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import jax
 from ml_collections import ConfigDict
 
 from pit_jax.init import warn_of_floored_scales
@@ -122,7 +121,7 @@ class SeedRun:
         self.progress = self.progress._replace(seconds=seconds)
         if test.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
-        state = state.replace(totals=jax.device_get(no_totals()))
+        state = state.replace(totals=no_totals())
         self.checkpoints.save_epoch(state, self.progress, epoch)
         return record
 

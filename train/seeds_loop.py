@@ -138,8 +138,7 @@ def _train(
                 for run, state, test in zip(runs, alone, tests, strict=True)
             ]
             display.epoch(_mean(records))
-            zeros = jax.tree.map(lambda x: jax.device_put(0 * x, x.sharding), states.totals)
-            states = states.replace(totals=zeros)
+            states = states.replace(totals=jax.tree.map(_zeros, states.totals))
     return states
 
 
@@ -198,6 +197,10 @@ def _wait(runs: Sequence[SeedRun]) -> None:
     """Until all saves have ended: so no seed is ahead of another by more than one."""
     for run in runs:
         run.checkpoints.last_step()
+
+
+def _zeros(like: jax.Array) -> jax.Array:
+    return jax.device_put(np.zeros(like.shape, like.dtype), like.sharding)
 
 
 def _mean(records: list[dict[str, Any]]) -> dict[str, Any]:
