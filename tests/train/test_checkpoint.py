@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import pytest
@@ -18,7 +19,7 @@ from train.checkpoint import Checkpoints, Progress
 from train.errors import UserError
 
 
-class State(NamedTuple):
+class State(flax.struct.PyTreeNode):
     """A small state: checkpoints ask for its step, and keep whatever else there is."""
 
     step: Any
@@ -29,7 +30,7 @@ class State(NamedTuple):
 def state_of(step: int) -> Any:
     """A state that differs from that of any other step."""
     params = {"w": jnp.arange(6.0) + step, "b": jnp.full((3,), step / 8)}
-    return State(jnp.array(step), jax.random.key(step), params)
+    return State(step=jnp.array(step), key=jax.random.key(step), params=params)
 
 
 @contextmanager
