@@ -3,6 +3,7 @@
 The first of them keeps the folder of the run. All of them run the same program in step.
 """
 
+import ctypes
 import hashlib
 import importlib.util
 import itertools
@@ -169,16 +170,24 @@ def number_of_first(number: int | None) -> int | None:
 def stop_together() -> Callable[[], bool]:
     """To be asked before each step: whether all processes stop there, since one was told to.
 
-    SIGTERM and SIGINT tell it; a second SIGINT ends the process. SIGTERM belongs to JAX.
+    SIGTERM and SIGINT tell it; a second signal ends the process at once.
     """
     steps = itertools.count()
+    # JAX has set a handler for SIGTERM that starts the agreement on a step, and keeps each later
+    # one. Python cannot name it, so C gives it back.
+    c_signal = ctypes.CDLL(None).signal
+    c_signal.argtypes, c_signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    agree = ctypes.CFUNCTYPE(None, ctypes.c_int)(c_signal(signal.SIGTERM, None))
+    both = (signal.SIGINT, signal.SIGTERM)
 
     def note(number: int, frame: object) -> None:
-        del frame
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)  # What JAX listens for.
+        del number, frame
+        for each in both:
+            signal.signal(each, signal.SIG_DFL)
+        agree(signal.SIGTERM)
 
-    signal.signal(signal.SIGINT, note)
+    for each in both:
+        signal.signal(each, note)
     return lambda: multihost_utils.reached_preemption_sync_point(next(steps))
 
 

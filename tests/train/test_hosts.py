@@ -117,6 +117,23 @@ def test_one_process_that_is_told_to_stop_stops_all_at_one_step(tmp_path, number
     assert not (workdir / "summary.json").exists()
 
 
+@pytest.mark.slow
+def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_path):
+    workdir = tmp_path / "run"
+    arguments = (*TWO, "--config.epochs=300", "--config.checkpoints.every_steps=2")
+    run = Run(workdir, *arguments)
+    run.end(1, signal.SIGTERM, when=lambda: bool(steps_saved(workdir)))
+    deadline = time.monotonic() + 5
+    while run.processes[1].poll() is None and time.monotonic() < deadline:
+        run.processes[1].send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+    codes = run.codes(seconds=60)
+    assert codes[1] == -signal.SIGTERM and codes[0] not in (0, 2)
+    again = Run(workdir, *arguments)
+    again.end(0, signal.SIGTERM, when=lambda: "going on from step" in again.printed(0))
+    again.finish()
+
+
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tmp_path, victim):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
