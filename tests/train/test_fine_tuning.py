@@ -115,6 +115,7 @@ def test_norms_that_start_anew_have_the_statistics_of_a_beginning(source, learne
     assert not np.any(stats["mean"]) and np.all(stats["var"] == 1)
 
 
+@pytest.mark.slow
 def test_averages_are_what_is_taken_of_a_run_that_has_some(tmp_path):
     config = tiny(averaging=0.9, epochs=1)
     with runs_on(1):
@@ -124,6 +125,7 @@ def test_averages_are_what_is_taken_of_a_run_that_has_some(tmp_path):
     assert differing(begun, {path: np.asarray(leaf) for path, leaf in averaged.items()}) == set()
 
 
+@pytest.mark.slow
 def test_without_a_tested_epoch_the_last_checkpoint_is_taken(tmp_path):
     with runs_on(1):
         assert train(tiny(), tmp_path, stop=stop_after(2)) is None
@@ -173,6 +175,7 @@ def test_layers_that_are_not_there_are_named(source):
     assert "config.pretrained, which names no folder" in refusal(10, anew=("head",))
 
 
+@pytest.mark.slow
 def test_imported_weights_can_leave_layers_too(tmp_path):
     interop.write(published(num_classes=3), tmp_path / "imported")
     config = tiny(pretrained=str(tmp_path / "imported"), anew=("head",))

@@ -244,7 +244,9 @@ def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, co
     assert records(tmp_path) == seen != records(uninterrupted)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 5])
+@pytest.mark.parametrize(
+    "steps", [*(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 4)), 2, 5]
+)
 def test_a_run_that_was_stopped_records_the_same(uninterrupted, shared, tmp_path, steps):
     assert train(tiny(), tmp_path, stop=stop_after(steps)) is None
     # Only before the last step of an epoch there is something that no later state shows.
@@ -271,7 +273,9 @@ def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(
     assert records(tmp_path) == records(uninterrupted)
 
 
-@pytest.mark.parametrize("harm", ["lose", "shorten", "flip"])
+@pytest.mark.parametrize(
+    "harm", ["lose", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("shorten", "flip"))]
+)
 def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
     uninterrupted, shared, tmp_path, harm
 ):

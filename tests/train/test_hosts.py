@@ -134,7 +134,8 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
     again.finish()
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tmp_path, victim):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*TWO, "--config.epochs=12", "--config.checkpoints.every_steps=2")

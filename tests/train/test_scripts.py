@@ -85,6 +85,7 @@ def test_a_launcher_without_arguments_says_what_it_wants(script):
     assert run.returncode == 2 and printed.startswith("usage: ")
 
 
+@pytest.mark.slow
 def test_tasks_of_slurm_find_each_other_and_an_unfinished_job_is_queued_again(tmp_path):
     srun = stand_in(tmp_path, "srun", SRUN)
     requeued = stand_in(tmp_path, "scontrol", ECHO)

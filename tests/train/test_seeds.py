@@ -89,6 +89,7 @@ def test_what_was_stopped_goes_on(alone, tmp_path, programs):
     assert_as_alone(tmp_path, alone, programs)
 
 
+@pytest.mark.slow
 def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
     assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(2)) is None
     with runs_on(1):
@@ -98,6 +99,7 @@ def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
         train_seeds(tiny(), SEEDS, tmp_path)
 
 
+@pytest.mark.slow
 def test_seeds_of_which_some_have_not_begun_begin(tmp_path):
     (tmp_path / "seed_0" / "first" / "0").mkdir(parents=True)
     folders = [tmp_path / "seed_0", tmp_path / "seed_1"]
@@ -114,6 +116,7 @@ def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path, monkeypa
     assert f"--workdir {tmp_path}/seed_{seed} and --config.seed={seed}" in message
 
 
+@pytest.mark.slow
 def test_such_a_step_can_be_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("train.build.LOSSES", {"cross_entropy": lost})
     assert train_seeds(tiny(skip=6, epochs=1), SEEDS, tmp_path) is not None
