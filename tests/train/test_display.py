@@ -14,7 +14,7 @@ def screen(monkeypatch) -> io.StringIO:
     """A terminal of 120 columns."""
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=120, color_system=None)
-    monkeypatch.setattr(display, "Console", lambda: console)
+    monkeypatch.setattr(display, "Console", lambda quiet: console)
     return written
 
 
