@@ -93,15 +93,16 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(runs):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_in_one(runs, tmp_path):
-    workdir = tmp_path / "run"
-    begun = Run(workdir, *TWO, "--config.checkpoints.every_steps=2")
+def test_a_run_of_two_processes_goes_on_in_one(tmp_path):
+    workdir, alone = tmp_path / "run", tmp_path / "alone"
+    arguments = (*ARGUMENTS, "--config.epochs=60", "--config.checkpoints.every_steps=2")
+    begun = Run(workdir, *arguments, "--config.cpu_devices=2")
     begun.end(1, signal.SIGTERM, when=lambda: bool(steps_saved(workdir)))
     begun.finish()
-    if (workdir / "summary.json").exists():
-        pytest.skip("it was over before the signal came")
-    Run(workdir, *ARGUMENTS, "--config.cpu_devices=4", count=1).finish()
-    assert_alike(runs["4"], workdir)
+    assert not (workdir / "summary.json").exists()  # It was stopped, and not over.
+    for folder in (workdir, alone):
+        Run(folder, *arguments, "--config.cpu_devices=4", count=1).finish()
+    assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=60"))
 
 
 @pytest.mark.parametrize(
