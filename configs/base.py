@@ -35,6 +35,7 @@ def base() -> ConfigDict:
     # The first and the last step of a trace for XProf, e.g. (20, 25).
     config.profile_steps = ()
     # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The
-    # newest is that of an epoch, or one of every so many steps within it. 0 is never.
-    config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0}
+    # newest is that of an epoch, or one of every so many steps within it. 0 is never. Epochs that
+    # end sooner after the latest written one than so many seconds wait in memory.
+    config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0, "seconds_apart": 30.0}
     return config

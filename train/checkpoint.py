@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -35,6 +36,8 @@ class Checkpoints:
 
     `last/` keeps the newest `last` of them, `best/` the best, `first/` that of step 0 and `every/`
     one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
+    Ends of epochs within `seconds_apart` of the latest one written can be held in memory: writing
+    takes longer than some epochs of a small network.
     Raises UserError when there are some and none is whole. Damaged ones that are newer than the
     newest whole one are moved to `damaged/`, which is said on stderr. Those of `last/` that are
     newer than `until` are deleted, to come anew.
@@ -49,12 +52,15 @@ class Checkpoints:
         last: int = 2,
         every_epochs: int = 0,
         every_steps: int = 0,
+        seconds_apart: float = 0,
         *,
         until: int | None = None,
     ) -> None:
         self._workdir = workdir.absolute()
         self._every_epochs, self._every_steps = every_epochs, every_steps
+        self._seconds_apart, self._written = seconds_apart, time.monotonic()
         self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._held: dict[str, tuple[int, ocp.args.Composite]] = {}
         self._found: _Saved | None = None
         if not hosts.is_first():
             return
@@ -69,19 +75,34 @@ class Checkpoints:
 
     def save_first(self, state: TrainState, progress: Progress) -> None:
         """Saves what the run starts with."""
-        self._save("first", state, progress)
+        self._hold(["first"], state, progress)
+        self._write()
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
         """Saves where to resume."""
-        self._save("last", state, progress)
+        self._hold(["last"], state, progress)
+        self._write()
 
-    def save_epoch(self, state: TrainState, progress: Progress, epoch: int) -> None:
-        """Saves the end of an epoch: to resume, and apart if it is the best or one of every n."""
+    def save_epoch(
+        self, state: TrainState, progress: Progress, epoch: int, *, hold: bool = False
+    ) -> None:
+        """Saves the end of an epoch: to resume, and apart if it is the best or one of every n.
+
+        With `hold` only in memory, until anything is written, the newest step is asked for or all
+        is closed; then what was held is written with it, but of each folder the newest alone.
+        """
+        names = ["last"]
         if progress.best_epoch == epoch:
-            self._save("best", state, progress)
+            names.append("best")
         if self._every_epochs and epoch % self._every_epochs == 0:
-            self._save("every", state, progress)
-        self._save("last", state, progress)
+            names.append("every")
+        self._hold(names, state, progress)
+        if not hold or "every" in names:
+            self._write()
+
+    def is_time(self) -> bool:
+        """Whether the latest one was written long enough ago for another."""
+        return time.monotonic() - self._written >= self._seconds_apart
 
     def is_due(self, step: int) -> bool:
         """Whether to save after this step within an epoch."""
@@ -92,9 +113,14 @@ class Checkpoints:
 
         It is for the first process.
         """
+        self._write()
+        self.wait()
+        return newest_step(self._workdir)
+
+    def wait(self) -> None:
+        """Returns when what is being written is on disk."""
         for manager in self._managers.values():
             manager.wait_until_finished()
-        return newest_step(self._workdir)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest whole state, placed as the abstract `like` is; None before the first save."""
@@ -123,10 +149,10 @@ class Checkpoints:
         with ExitStack() as stack:
             for manager in self._managers.values():
                 stack.callback(manager.close)
+            self._write()
 
-    def _save(self, name: str, state: TrainState, progress: Progress) -> None:
-        manager = self._managers.get(name)
-        if manager is None or manager.latest_step() == (step := int(state.step)):
+    def _hold(self, names: list[str], state: TrainState, progress: Progress) -> None:
+        if not self._managers:
             return
         # On the host: what lies on the devices of several processes Orbax would have all of them
         # save, each its part, though each has it whole.
@@ -134,7 +160,17 @@ class Checkpoints:
             "state": ocp.args.StandardSave(jax.device_get(unkeyed(state))),
             "progress": ocp.args.JsonSave(progress._asdict()),
         }
-        manager.save(step, args=ocp.args.Composite(**items))
+        for name in names:
+            self._held[name] = int(state.step), ocp.args.Composite(**items)
+
+    def _write(self) -> None:
+        """Writes what is held; `last` after the others, for its progress names the best."""
+        for name in reversed(FOLDERS):
+            if name in self._held:
+                step, items = self._held.pop(name)
+                if self._managers[name].latest_step() != step:
+                    self._managers[name].save(step, args=items)
+                self._written = time.monotonic()
 
 
 def newest_step(workdir: Path) -> int | None:

@@ -31,6 +31,7 @@ LEAST = {
     "checkpoints.last": 1,
     "checkpoints.every_epochs": 0,
     "checkpoints.every_steps": 0,
+    "checkpoints.seconds_apart": 0,
     "health.images": 1,
     "health.every_epochs": 0,
     "min_learning_rate": 0,

@@ -159,7 +159,7 @@ def _train(
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
                 progress = progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
-            checkpoints.save_epoch(state, progress, epoch)
+            checkpoints.save_epoch(state, progress, epoch, hold=not checkpoints.is_time())
     return state, progress
 
 

@@ -104,7 +104,7 @@ class SeedRun:
     def end(
         self, state: TrainState, epoch: int, test: Evaluation, speed: float, seconds: float
     ) -> dict[str, Any]:
-        """The line of an epoch that is over and tested, told and saved."""
+        """The line of an epoch that is over and tested, told."""
         with self._named():
             trained = means(state, epoch, self.checkpoints)
             check_finite("test loss", test.loss, epoch, self.checkpoints)
@@ -121,9 +121,12 @@ class SeedRun:
         self.progress = self.progress._replace(seconds=seconds)
         if test.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
-        state = state.replace(totals=no_totals())
-        self.checkpoints.save_epoch(state, self.progress, epoch)
         return record
+
+    def save_epoch(self, state: TrainState, epoch: int, hold: bool) -> None:
+        """Saves the end of an epoch, with `hold` in memory."""
+        state = state.replace(totals=no_totals())
+        self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -132,11 +132,16 @@ def _train(
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             tests = program.evaluate(states)
             seconds = earlier + time.monotonic() - started
-            _wait(runs)
             records = [
                 run.end(state, epoch, test, speed, seconds)
                 for run, state, test in zip(runs, alone, tests, strict=True)
             ]
+            # All or none, and after all have an end: where one goes on, so must the others.
+            hold = not runs[0].checkpoints.is_time()
+            if not hold:
+                _wait(runs)
+            for run, state in zip(runs, alone, strict=True):
+                run.save_epoch(state, epoch, hold)
             display.epoch(_mean(records))
             states = states.replace(totals=jax.tree.map(_zeros, states.totals))
     return states
@@ -196,7 +201,7 @@ def _tell(runs: Sequence[SeedRun], epoch: int, done: Sequence[Done]) -> None:
 def _wait(runs: Sequence[SeedRun]) -> None:
     """Until all saves have ended: so no seed is ahead of another by more than one."""
     for run in runs:
-        run.checkpoints.last_step()
+        run.checkpoints.wait()
 
 
 def _zeros(like: jax.Array) -> jax.Array:

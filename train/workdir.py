@@ -34,6 +34,7 @@ MAY_MOVE = (
     *PLACES,
     "cpu_devices",
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
+    "checkpoints.seconds_apart",
     *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
 # What a disk that takes no more gives as the reason.

@@ -15,7 +15,7 @@ import pytest
 
 from tests.train.helpers import bits, contents, steps_saved
 from train import manifest
-from train.checkpoint import Checkpoints, Progress
+from train.checkpoint import Checkpoints, Progress, newest_step
 from train.errors import UserError
 
 
@@ -76,6 +76,64 @@ def test_every_second_epoch_is_kept_beside_the_newest_one(tmp_path):
             checkpoints.save_epoch(state_of(epoch), Progress(), epoch)
     assert sorted(steps_saved(tmp_path, "every")) == [2, 4, 6]
     assert steps_saved(tmp_path) == [7]
+
+
+def test_epochs_that_are_held_are_written_with_the_next_that_is_not(tmp_path):
+    with opened(tmp_path) as checkpoints:
+        for epoch in (1, 2, 3):
+            best = min(epoch, 2)
+            progress = Progress(float(epoch), best / 10, best)
+            checkpoints.save_epoch(state_of(epoch), progress, epoch, hold=True)
+        checkpoints.wait()
+        assert newest_step(tmp_path) is None
+        checkpoints.save_last(state_of(4), Progress(4.0, 0.2, 2))
+        checkpoints.wait()
+        assert (steps_saved(tmp_path, "best"), steps_saved(tmp_path)) == ([2], [4])
+    assert restored(tmp_path) == (4, Progress(4.0, 0.2, 2))
+
+
+@pytest.mark.parametrize("write", [Checkpoints.close, Checkpoints.last_step])
+def test_what_is_held_is_written_at_the_end_and_when_the_newest_is_asked_for(tmp_path, write):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1, hold=True)
+    write(checkpoints)
+    assert restored(tmp_path) == (1, Progress(1.0, 0.5, 1))
+    checkpoints.close()
+
+
+def test_a_held_state_is_that_of_its_epoch_though_steps_reuse_its_memory(tmp_path):
+    def train(state: Any) -> Any:
+        return state.replace(params=jax.tree.map(lambda x: x * 3 + 1, state.params))
+
+    step, state = jax.jit(train, donate_argnums=0), state_of(5)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+    expected = bits(state)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save_epoch(state, Progress(), 1, hold=True)
+        for _ in range(3):
+            state = step(state)
+    with opened(tmp_path) as checkpoints:
+        found = checkpoints.restore(like)
+    assert found is not None and bits(found[0]) == expected != bits(state)
+
+
+def test_epochs_wait_until_the_seconds_apart_have_passed_since_one_was_written(
+    tmp_path, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with opened(tmp_path, seconds_apart=10) as checkpoints:
+        assert not checkpoints.is_time()
+        now[0] = 110
+        assert checkpoints.is_time()
+        checkpoints.save_epoch(state_of(1), Progress(), 1)
+        assert not checkpoints.is_time()
+        now[0] = 119.9
+        checkpoints.save_epoch(state_of(2), Progress(), 2, hold=True)
+        now[0] = 120
+        assert checkpoints.is_time()
 
 
 def test_within_an_epoch_one_is_due_every_few_steps_or_never(tmp_path):
