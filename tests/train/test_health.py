@@ -262,7 +262,7 @@ def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(
     config = tiny()
     config.checkpoints.every_steps = 1
 
-    def die(*_) -> None:
+    def die(*_, **__) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

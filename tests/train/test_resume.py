@@ -8,8 +8,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from orbax.checkpoint import CheckpointManager
 
 from tests.train.helpers import (
     ENVIRONMENT,
@@ -26,7 +28,6 @@ from tests.train.helpers import (
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import data
-from train.checkpoint import Checkpoints
 from train.loop import train
 from train.program import Program, make_program
 from train.summary import Summary
@@ -154,15 +155,15 @@ def test_what_a_killed_run_recorded_beyond_its_checkpoint_comes_anew(
 def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
     uninterrupted, shared, tmp_path, monkeypatch
 ):
-    def die(*_) -> None:
-        raise KeyboardInterrupt
+    save = CheckpointManager.save
 
-    save = Checkpoints._save
+    def die_at_the_last(manager: CheckpointManager, step: int, **kw: Any) -> None:
+        if manager.directory.name == "last":
+            raise KeyboardInterrupt
+        save(manager, step, **kw)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "train.checkpoint.Checkpoints._save",
-            lambda self, name, *args: (die if name == "last" else save)(self, name, *args),
-        )
+        patch.setattr(CheckpointManager, "save", die_at_the_last)
         with pytest.raises(KeyboardInterrupt):
             train(get_config(), tmp_path)
     assert steps_saved(tmp_path, "best") == [STEPS_PER_EPOCH] and steps_saved(tmp_path) == []
@@ -219,10 +220,22 @@ def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_
     monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
     stopped_late(tmp_path)
     config = get_config()
-    config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1}
+    config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1, "seconds_apart": 0.0}
     assert train(config, tmp_path) is not None
     assert sorted(steps_saved(tmp_path)) == [3, 4, 5, 6] and steps_saved(tmp_path, "every") == [6]
     assert_ended_alike(uninterrupted[0], tmp_path, program)
+
+
+def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
+    uninterrupted, program, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
+    config = get_config()
+    config.checkpoints.seconds_apart = 3600.0
+    assert train(config, tmp_path / "run") is not None
+    assert steps_saved(tmp_path / "run") == [STEPS]
+    assert steps_saved(tmp_path / "run", "best") == steps_saved(uninterrupted[0], "best")
+    assert_ended_alike(uninterrupted[0], tmp_path / "run", program)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
