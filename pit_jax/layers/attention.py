@@ -1,7 +1,9 @@
 """Self-attention between spikes, linear in the tokens: the places of a step, without a softmax."""
 
 from collections.abc import Callable
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,6 +22,8 @@ def channel_attention(
     return query * gate(jnp.sum(key * value, axis=(2, 3), keepdims=True))
 
 
+# Jitted to keep its name in a traced program, where the compiler of pit_jax.inference looks for it.
+@partial(jax.jit, static_argnames="heads")
 def linear_attention(
     query: Float[Array, "B T H W C"],
     key: Float[Array, "B T H W C"],

@@ -1,10 +1,14 @@
 """Pooling that Flax has not: its `avg_pool` and `max_pool` do for the rest."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+# Jitted to keep its name in a traced program, where the compiler of pit_jax.inference looks for it.
+@partial(jax.jit, static_argnames="size")
 def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*B s s C"]:
     """Means over PyTorch's index sets, `size` of them on each axis of space.
 

@@ -1,0 +1,5 @@
+"""What a compiler cannot do, said in words."""
+
+
+class NotFoldable(ValueError):
+    """A part of a network that no spiking program says exactly."""

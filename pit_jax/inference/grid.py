@@ -1,0 +1,382 @@
+"""The folded network in integers: every sum that can occur is exact in float32.
+
+An accumulator counts in a unit of its own, a power of two as long as weights enter it, so large
+that no sum of its weights can reach 2^24. Accumulators that pass their current on share one unit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pit_jax.inference.errors import NotFoldable
+from pit_jax.inference.fixed import FixedNeuron, fix
+from pit_jax.inference.fold import (
+    Accumulator,
+    Attention,
+    Conv,
+    Dense,
+    Folded,
+    Node,
+    Pixels,
+    Product,
+    Spikes,
+    Term,
+    Value,
+)
+from pit_jax.inference.structure import Pool, Shape, Structure
+
+# Below it float32 has every integer, and every sum of them.
+EXACT = 2**24
+# Products of pixels, or of currents, are summed in so many bits more, and rounded.
+EXTRA_BITS = 6
+PIXEL_BITS = 14
+_BITS = {"float32": None, "int16": 16, "int8": 8}
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """Integer weights of one source: `[1 or T, h, w, C_in / groups, C_out]` of a convolution,
+    `[1 or T, C_in, C_out]` of a linear layer, `[1 or T, ...]` of one synapse each (`diagonal`).
+
+    Without weights the current passes on. Of a current that is multiplied the last `shift` bits are
+    rounded off before, and the last `extra` of the product after; likewise of pixels.
+    """
+
+    source: int
+    structure: tuple[Structure, ...]
+    weight: np.ndarray | None
+    kind: str
+    path: str
+    strides: Shape = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    groups: int = 1
+    shift: int = 0
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Summed:
+    """An accumulator: its synapses, its bias `[1 or T, ...]`, its unit `[1 or T, 1 or C]`."""
+
+    synapses: tuple[Synapse, ...]
+    bias: np.ndarray
+    unit: np.ndarray
+    bound: int
+    shape: Shape
+    path: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Pixels in units of `unit`, not beyond `bound` of them."""
+
+    unit: float
+    bound: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A layer of neurons at the current of one accumulator."""
+
+    accumulator: int
+    neuron: FixedNeuron
+    shape: Shape
+    path: str
+
+
+@dataclass(frozen=True)
+class Attended:
+    """`Attention` with integer weights; its current counts in `unit`."""
+
+    query: int
+    key: int
+    value: int
+    heads: int
+    weight: np.ndarray
+    unit: np.ndarray
+    bound: int
+    shape: Shape
+    path: str
+
+
+Integer = Sampled | Summed | Fired | Product | Attended
+
+
+def on_grid(
+    folded: Folded, num_steps: int, *, largest_input: float, weights: str = "float32"
+) -> list[Integer]:
+    """The nodes of `folded` in integers, for inputs of at most `largest_input`.
+
+    `weights` is `float32`, or `int8` or `int16` for a coarser unit that makes them fit.
+    """
+    if weights not in _BITS:
+        raise ValueError(f"weights is {weights!r}; it can be {', '.join(_BITS)}.")
+    if not 0 < largest_input < math.inf:
+        raise ValueError(f"largest_input must be a number above 0, got {largest_input}.")
+    return _Grid(folded.nodes, num_steps, largest_input, _BITS[weights]).nodes
+
+
+class _Grid:
+    def __init__(
+        self, folded: Sequence[Node], num_steps: int, largest_input: float, bits: int | None
+    ) -> None:
+        self.folded, self.steps, self.bits = folded, num_steps, bits
+        self.pixel_unit = 2.0 ** (math.ceil(math.log2(largest_input)) - PIXEL_BITS)
+        self.largest_input = largest_input
+        # Over time a membrane adds up: it shall stay an int32.
+        self.limit = min(EXACT, 2**29 // num_steps)
+        self.nodes: list[Integer] = []
+        self.real = self._real_bounds()
+        self.exponents = self._exponents()
+        for number, node in enumerate(folded):
+            self.nodes.append(self._integer(number, node))
+
+    # In real numbers: how large a value of each node can be.
+
+    def _real_bounds(self) -> list[float]:
+        bounds: list[float] = []
+        for node in self.folded:
+            match node:
+                case Pixels():
+                    bounds.append(self.largest_input + self.pixel_unit)
+                case Spikes():
+                    bounds.append(node.firing.levels)
+                case Product():
+                    bounds.append(bounds[node.first] * (1 if node.silent else bounds[node.second]))
+                case Attention():
+                    bounds.append(_attended(node, bounds, self._tokens(node)))
+                case Accumulator():
+                    bounds.append(_summed(node.value, bounds))
+        return bounds
+
+    def _tokens(self, node: Attention) -> int:
+        return math.prod(node.shape[:-1])
+
+    def _exponents(self) -> dict[int, int]:
+        """The unit 2^-p of each accumulator that weights enter, as p; chains have one."""
+        group = list(range(len(self.folded)))
+
+        def root(i: int) -> int:
+            return i if group[i] == i else root(group[i])
+
+        weighed = [i for i, node in enumerate(self.folded) if self._is_weighed(node)]
+        for i in weighed:
+            for term in self._value(i).terms:
+                if self._passes(term) and isinstance(self.folded[term.source], Accumulator):
+                    group[root(i)] = root(term.source)
+        exponents: dict[int, int] = {}
+        for i in weighed:
+            bound = max(self.real[i], 1e-30)
+            p = math.floor(math.log2(self.limit / 2 / bound))
+            if self.bits:
+                p = min(p, self._fitting(i))
+            exponents[root(i)] = min(p, exponents.get(root(i), p))
+        return {i: exponents[root(i)] for i in weighed}
+
+    def _value(self, i: int) -> Value:
+        node = self.folded[i]
+        assert isinstance(node, Accumulator)
+        return node.value
+
+    def _is_weighed(self, node: Node) -> bool:
+        """Not only the current of another, with a gain: that is the other's with another unit."""
+        return isinstance(node, Accumulator) and not self._is_rescaled(node.value)
+
+    def _is_rescaled(self, value: Value) -> bool:
+        if len(value.terms) > 1:
+            return False
+        (term,) = value.terms
+        return term.weight is None and self._is_current(term.source)
+
+    def _is_current(self, source: int) -> bool:
+        return isinstance(self.folded[source], Accumulator | Attention)
+
+    def _passes(self, term: Term) -> bool:
+        return term.weight is None and self._is_current(term.source)
+
+    def _fitting(self, i: int) -> int:
+        """The p with which the largest weight is the largest that `bits` hold."""
+        largest = 1e-30
+        for term in self._value(i).terms:
+            if term.weight is not None:
+                pixels = isinstance(self.folded[term.source], Pixels)
+                unit = self.pixel_unit * 2**EXTRA_BITS if pixels else 1.0
+                largest = max(largest, float(abs(term.weight.kernel).max()) * unit)
+            elif not self._is_current(term.source):
+                largest = max(largest, float(abs(_gain_or_mixing(term)).max()))
+        return math.floor(math.log2((2 ** (self.bits - 1) - 1) / largest))
+
+    # In integers.
+
+    def _integer(self, number: int, node: Node) -> Integer:
+        match node:
+            case Pixels():
+                bound = math.ceil(self.largest_input / self.pixel_unit)
+                return Sampled(self.pixel_unit, bound, node.shape)
+            case Product():
+                return node
+            case Spikes():
+                at = self.nodes[node.accumulator]
+                assert isinstance(at, Summed | Attended)
+                neuron = fix(node.firing, at.unit, at.bound, self.steps)
+                return Fired(node.accumulator, neuron, node.shape, node.path)
+            case Attention():
+                return self._attended(node)
+            case Accumulator():
+                if self._is_rescaled(node.value):
+                    return self._rescaled(node)
+                exponent = self.exponents[number]
+                while True:
+                    summed = self._summed(node, exponent)
+                    if summed.bound < self.limit:
+                        return summed
+                    raise NotFoldable(f"the sums at {node.path} exceed {self.limit}.")
+
+    def _summed(self, node: Accumulator, exponent: int) -> Summed:
+        unit = 2.0**-exponent
+        synapses = [self._synapse(term, unit, node.path) for term in node.value.terms]
+        bias = np.rint(node.value.bias / unit)
+        bound = int(abs(bias).max()) + sum(self._reach(synapse) for synapse in synapses)
+        return Summed(
+            tuple(synapses),
+            bias.astype(np.int32),
+            np.full((1, 1), unit),
+            bound,
+            node.value.shape,
+            node.path,
+        )
+
+    def _rescaled(self, node: Accumulator) -> Summed:
+        """The current of another accumulator with a gain: the gain is in the unit, for nothing."""
+        (term,) = node.value.terms
+        source = self.nodes[term.source]
+        assert isinstance(source, Summed | Attended)
+        gain = term.gain
+        if term.mixing is not None or gain.ndim > 2:
+            raise NotFoldable(f"{node.path} has another scale of a current at each place.")
+        sign = np.sign(gain)
+        unit = source.unit * np.where(gain == 0, 1, abs(gain))
+        kind, weight = ("pass", None) if np.all(sign == 1) else ("diagonal", sign.astype(np.int32))
+        synapse = Synapse(term.source, term.structure, weight, kind, node.path)
+        bias = np.rint(node.value.bias / unit).astype(np.int32)
+        bound = source.bound * _growth(term.structure) + int(abs(bias).max())
+        if bound >= 2**29 // self.steps:
+            raise NotFoldable(f"the sums at {node.path} can reach {bound}: too much for int32.")
+        return Summed((synapse,), bias, unit, bound, node.value.shape, node.path)
+
+    def _synapse(self, term: Term, unit: float, path: str) -> Synapse:
+        source = self.nodes[term.source]
+        path = term.path or path
+        if self._passes(term):
+            assert isinstance(source, Summed | Attended)
+            if np.any(term.gain != 1) or np.any(source.unit != unit):
+                raise NotFoldable(
+                    f"{path} adds a current that is scaled to others; scale it in a norm behind "
+                    "the sum."
+                )
+            if any(not (isinstance(s, Pool) and s.largest) for s in term.structure):
+                raise NotFoldable(f"{path} adds a current that was summed over space to others.")
+            return Synapse(term.source, term.structure, None, "pass", path)
+        blank = Synapse(term.source, term.structure, None, "diagonal", path)
+        if isinstance(source, Sampled):
+            fine = unit / 2**EXTRA_BITS / source.unit
+            return replace(_with_weights(blank, term, fine), extra=EXTRA_BITS)
+        if not self._is_current(term.source):
+            return _with_weights(blank, term, unit)
+        assert isinstance(source, Summed | Attended)
+        # Weights and currents share the bits that a product has.
+        bits = math.log2(max(source.bound, 2)) / 2
+        shift = max(0, round(bits) - EXTRA_BITS // 2)
+        if source.unit.size > 1:
+            raise NotFoldable(f"{path} multiplies a current whose channels have their own units.")
+        fine = unit / 2**EXTRA_BITS / (float(source.unit.max()) * 2**shift)
+        return replace(_with_weights(blank, term, fine), shift=shift, extra=EXTRA_BITS)
+
+    def _reach(self, synapse: Synapse) -> int:
+        """The largest sum that the weights of one source can give."""
+        source = self.nodes[synapse.source]
+        bound = self._count(synapse.source) * _growth(synapse.structure)
+        if synapse.weight is None:
+            return bound
+        weight = abs(synapse.weight.astype(np.int64))
+        axes = tuple(range(1, weight.ndim - 1))
+        largest = int((weight if synapse.kind == "diagonal" else weight.sum(axes)).max())
+        bound = (bound >> synapse.shift) + (synapse.shift > 0)
+        return (bound * largest >> synapse.extra) + (synapse.extra > 0)
+
+    def _count(self, source: int) -> int:
+        node = self.nodes[source]
+        match node:
+            case Fired():
+                return node.neuron.levels
+            case Product():
+                return self._count(node.first) * (1 if node.silent else self._count(node.second))
+            case _:
+                return node.bound
+
+    def _attended(self, node: Attention) -> Attended:
+        counts = [self._count(s) for s in (node.query, node.key, node.value)]
+        channels = node.weight.shape[-1] // node.heads
+        terms = math.prod(counts) * self._tokens(node) * channels
+        largest = float(abs(node.weight).max())
+        exponent = math.floor(math.log2(min(EXACT, 2**29 // self.steps) / terms / largest))
+        weight = np.rint(node.weight * 2.0**exponent).astype(np.int32)
+        return Attended(
+            node.query,
+            node.key,
+            node.value,
+            node.heads,
+            weight,
+            np.full((1, 1), 2.0**-exponent),
+            terms * int(abs(weight).max()),
+            node.shape,
+            node.path,
+        )
+
+
+def _with_weights(blank: Synapse, term: Term, unit: float) -> Synapse:
+    match term.weight:
+        case Conv() as conv:
+            kw = {"strides": conv.strides, "padding": conv.padding, "groups": conv.groups}
+            return replace(blank, weight=_rounded(conv.kernel / unit), kind="conv", **kw)
+        case Dense() as dense:
+            return replace(blank, weight=_rounded(dense.kernel / unit), kind="dense")
+    if term.mixing is None:
+        return replace(blank, weight=_rounded(term.gain / unit))
+    kernel = np.swapaxes(term.mixing, 1, 2) * term.gain[:, None, :]
+    return replace(blank, weight=_rounded(kernel / unit), kind="dense")
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    return np.rint(x).astype(np.int32)
+
+
+def _growth(structure: Sequence[Structure]) -> int:
+    return math.prod(step.growth() for step in structure)
+
+
+def _gain_or_mixing(term: Term) -> np.ndarray:
+    return term.gain if term.mixing is None else term.mixing
+
+
+def _summed(value: Value, bounds: Sequence[float]) -> float:
+    total = float(abs(value.bias).max())
+    for term in value.terms:
+        bound = bounds[term.source] * _growth(term.structure)
+        if term.weight is not None:
+            kernel = abs(term.weight.kernel)
+            bound *= float(kernel.sum(tuple(range(1, kernel.ndim - 1))).max())
+        elif term.mixing is not None:
+            bound *= float(abs(term.mixing).sum(2).max() * abs(term.gain).max())
+        else:
+            bound *= float(abs(term.gain).max())
+        total += bound
+    return total
+
+
+def _attended(node: Attention, bounds: Sequence[float], tokens: int) -> float:
+    largest = float(abs(node.weight).max()) * node.weight.shape[-1] // node.heads
+    return bounds[node.query] * bounds[node.key] * bounds[node.value] * tokens * largest

@@ -1,0 +1,113 @@
+"""A compiled network: binary spikes between neurons and weights, and the same in integers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from pit_jax.inference.fold import fold
+from pit_jax.inference.grid import Fired, Integer, Sampled, Summed, on_grid
+from pit_jax.inference.outline import outline
+from pit_jax.inference.run import Form, run, weights_of
+
+
+@dataclass(frozen=True)
+class SpikingProgram:
+    """The spike-driven form of a network; `nodes` in the order in which they run at each step.
+
+    Calls take images `[B, H, W, C]`, which enter at every step, or frames `[B, T, H, W, C]`.
+    """
+
+    nodes: Sequence[Integer]
+    num_steps: int
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "B K"]:
+        """Logits, the mean over the steps, from binary spikes."""
+        return self._logits("slots")(self._weights, self._checked(x))
+
+    def grid(self, x: Float[Array, "..."]) -> Float[Array, "B K"]:
+        """Logits from integer counts, with the same weights."""
+        return self._logits("counts")(self._weights, self._checked(x))
+
+    def trace(self, x: Float[Array, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
+        """The spikes of every neuron layer: 0 and 1 in each of D slots, of ternary ones also -1."""
+        return self._spikes("slots")(self._weights, self._checked(x))
+
+    def counts(self, x: Float[Array, "..."]) -> dict[str, Int[Array, "B T ..."]]:
+        """The integers of every neuron layer, as `grid` has them."""
+        return self._spikes("counts")(self._weights, self._checked(x))
+
+    @cached_property
+    def _weights(self) -> Any:
+        return weights_of(self.nodes)
+
+    @cached_property
+    def _compiled(self) -> dict[Any, Any]:
+        return {}
+
+    def _logits(self, form: Form) -> Any:
+        if ("logits", form) not in self._compiled:
+
+            def logits(weights: Any, x: Array) -> Array:
+                steps = run(self.nodes, weights, x, self.num_steps, form, lambda out: out[-1])
+                total = sum(steps[1:], steps[0])
+                last = self.nodes[-1]
+                assert isinstance(last, Summed) and last.unit.size == 1
+                return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
+
+            self._compiled["logits", form] = jax.jit(logits)
+        return self._compiled["logits", form]
+
+    def _spikes(self, form: Form) -> Any:
+        if ("spikes", form) not in self._compiled:
+            fired = {i: node.path for i, node in enumerate(self.nodes) if isinstance(node, Fired)}
+
+            def spikes(weights: Any, x: Array) -> dict[str, Array]:
+                def show(outputs: list[Array]) -> dict[str, Array]:
+                    return {path: outputs[i] for i, path in fired.items()}
+
+                steps = run(self.nodes, weights, x, self.num_steps, form, show)
+                axis = 0 if form == "counts" else 1
+                whole = {path: jnp.stack([s[path] for s in steps], axis + 1) for path in steps[0]}
+                if form == "counts":
+                    return whole
+                return {path: jnp.moveaxis(s, 0, 2) for path, s in whole.items()}
+
+            self._compiled["spikes", form] = jax.jit(spikes)
+        return self._compiled["spikes", form]
+
+    def _checked(self, x: Any) -> Array:
+        x = jnp.asarray(x, jnp.float32)
+        sampled = self.nodes[0]
+        assert isinstance(sampled, Sampled)
+        frames = (self.num_steps, *sampled.shape)
+        if x.shape[1:] not in (sampled.shape, frames):
+            raise ValueError(
+                f"the program takes images [B, {', '.join(map(str, sampled.shape))}] or frames "
+                f"[B, {', '.join(map(str, frames))}], got {x.shape}."
+            )
+        return x
+
+
+def compile(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    sample_batch: Any,
+    *,
+    largest_input: float | None = None,
+    weights: str = "float32",
+) -> SpikingProgram:
+    """The spiking program of a trained network."""
+    sample = np.asarray(sample_batch)
+    outlined = outline(model, variables, sample.shape)
+    folded = fold(outlined)
+    out = jax.eval_shape(partial(model.apply, variables), sample)
+    largest = largest_input or 2 * float(abs(sample).max())
+    nodes = on_grid(folded, out.shape[1], largest_input=largest, weights=weights)
+    return SpikingProgram(nodes, out.shape[1])
