@@ -153,10 +153,16 @@ def start(source, out):
     )
 
 
+def finished_shards(out: Path) -> dict[str, Any]:
+    manifest = out / "manifest.json"
+    return json.loads(manifest.read_text())["shards"] if manifest.exists() else {}
+
+
 def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
     out = tmp_path / "out"
     process = start(source, out)
-    while not list(out.glob("train*.array_record")) and process.poll() is None:
+    # A shard has its name before the manifest has it.
+    while not finished_shards(out) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -164,7 +170,7 @@ def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
         records.read_manifest(out)
     (part,) = out.glob("*.part")
     begun = {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
-    finished = json.loads((out / "manifest.json").read_text())["shards"]
+    finished = finished_shards(out)
     assert run(source, out) == 0
     assert finished and not part.exists()
     for name in finished:
