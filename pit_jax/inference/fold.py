@@ -518,7 +518,6 @@ def _folded(layer: Layer, kernel: np.ndarray, term: Term) -> Weight:
     module = layer.module
     if kernel.ndim == 2:
         return Dense(_on_inputs(kernel[None], term))
-    kw: dict[str, Any] = {}
     for name in ("kernel_dilation", "input_dilation"):
         if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
             raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")
@@ -530,8 +529,20 @@ def _folded(layer: Layer, kernel: np.ndarray, term: Term) -> Weight:
     padding = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
     strides = module.strides
     strides = (strides,) * size if isinstance(strides, int) else tuple(strides or (1,) * size)
-    kw |= {"strides": strides, "padding": padding, "groups": module.feature_group_count}
-    return Conv(_on_inputs(kernel[None], term, kw["groups"]), **kw)
+    groups, kernel = module.feature_group_count, kernel[None]
+    if term.mixing is not None:  # Every output then reads every input.
+        groups, kernel = 1, _ungrouped(kernel, groups)
+    return Conv(_on_inputs(kernel, term, groups), strides, padding, groups)
+
+
+def _ungrouped(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """The kernel of a convolution in groups as that of one without, zeros between the groups."""
+    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    whole = np.zeros((*kernel.shape[:-2], groups * inputs, groups * outputs))
+    for g in range(groups):
+        out = slice(g * outputs, (g + 1) * outputs)
+        whole[..., g * inputs : (g + 1) * inputs, out] = kernel[..., out]
+    return whole
 
 
 def _on_inputs(kernel: np.ndarray, term: Term, groups: int = 1) -> np.ndarray:
@@ -552,8 +563,6 @@ def _on_inputs(kernel: np.ndarray, term: Term, groups: int = 1) -> np.ndarray:
         kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
     if term.mixing is None:
         return kernel
-    if groups > 1:
-        raise NotFoldable(f"{term.path} mixes channels before a convolution in groups.")
     channels = term.mixing.shape[-1]
     places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
     mixed = np.einsum("t...co,tci->t...io", *_steps_alike(places, term.mixing))
