@@ -1,4 +1,4 @@
-"""What each neuron does at inference, as one rule of real numbers that a compiler can put on a grid.
+"""What each neuron does at inference: one rule of real numbers, which a compiler puts on a grid.
 
 With the membrane u of a step, the count of levels reached is
 k = clip(floor((u - first) / step) + 1, 0, levels), and what remains of u for the next step is

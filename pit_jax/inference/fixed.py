@@ -157,7 +157,7 @@ def fix(rule: Firing, unit: np.ndarray, bound: int, num_steps: int) -> FixedNeur
         one = np.rint(np.clip(1 / fine, 0, LARGEST)).astype(np.int32)
         return FixedNeuron(**{**kw, "one": one, "slowness": slowness, "slow_shift": shift})
     if rule.mixing is not None and num_steps > 1 and np.any(rule.leak):
-        return FixedNeuron(**{**kw, **_carried(rule.mixing, reach << guard)})
+        return FixedNeuron(**{**kw, **_carried(rule.mixing, reach * 2**guard)})
     return fixed
 
 

@@ -8,7 +8,7 @@ plus a bias. Batch norm and PIT's scale are gains; so they end in the weights be
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
@@ -128,8 +128,9 @@ def fold(outlined: Outline) -> Folded:
     jaxpr = outlined.jaxpr.jaxpr
     walk = _Walk(outlined.layers, used(jaxpr))
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
-    walk.nodes.append(Pixels(pixels.aval.shape[1 if len(pixels.aval.shape) == 4 else 2 :]))
-    walk.known[pixels] = Value((Term(0),), np.zeros((1, 1)), walk.nodes[0].shape)
+    shape = _shape(pixels)[1 if len(_shape(pixels)) == 4 else 2 :]
+    walk.nodes.append(Pixels(shape))
+    walk.known[pixels] = Value((Term(0),), np.zeros((1, 1)), shape)
     walk.constants |= dict(zip(jaxpr.constvars, outlined.jaxpr.consts, strict=True))
     for equation in jaxpr.eqns:
         if any(v in walk.uses for v in equation.outvars):
@@ -159,7 +160,8 @@ class _Walk:
         rule = getattr(self, f"_{name}", None)
         if rule is None:
             raise NotFoldable(f"no rule for {name}, {_where(equation)}; say what it computes.")
-        value = rule(equation, *(self.known.get(v) if _is_key(v) else None for v in equation.invars))
+        operands = [None if isinstance(v, Literal) else self.known.get(v) for v in equation.invars]
+        value = rule(equation, *operands)
         if self.uses.get(out, 0) > 1 and any(term.weight is not None for term in value.terms):
             value = self.carried(value)
         self.known[out] = value
@@ -301,7 +303,7 @@ class _Walk:
 
     def multiplied(self, a: Value, b: Value, equation: JaxprEqn) -> Value:
         """The product of two spikes, or of one and what is silent where the other fires."""
-        path, shape = _where(equation), equation.outvars[0].aval.shape[2:]
+        path, shape = _where(equation), _tail(equation)
         silent = bool(np.all(b.bias == 1))
         both = (*a.terms, *b.terms)
         single = len(a.terms) == len(b.terms) == 1 and not np.any(a.bias)
@@ -313,11 +315,9 @@ class _Walk:
             for t in both
         )
         binary = all(self.levels(t.source) == 1 and np.all(abs(t.gain) == 1) for t in both)
-        if not (single and spikes and (binary or not silent)) or (
-            np.any(b.bias) and not silent
-        ):
+        if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
             raise NotFoldable(
-                f"the product at {path} is of sums of spikes, of more than one level or scaled; "
+                f"the product {path} is of sums of spikes, of more than one level or scaled; "
                 "only that of two neurons' spikes is one of spikes."
             )
         (first,), (second,) = a.terms, b.terms
@@ -349,15 +349,15 @@ class _Walk:
         if any(term.weight is not None for term in value.terms):
             value = self.carried(value)
         if np.any(value.bias):
-            raise NotFoldable(f"a bias before the pool or sum at {path}.")
+            raise NotFoldable(f"a bias before the pool or sum {path}.")
         largest = isinstance(structure, Pool) and structure.largest
         terms = []
         for term in value.terms:
             if largest and (len(value.terms) > 1 or term.mixing is not None):
-                raise NotFoldable(f"the max-pool at {path} is of a sum, not of one neuron's spikes.")
+                raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
             if largest and not np.all(term.gain > 0):
                 raise NotFoldable(
-                    f"the max-pool at {path} follows a scale that is not above 0: the largest "
+                    f"the max-pool {path} follows a scale that is not above 0: the largest "
                     "spike is not the largest of what it stands for."
                 )
             if isinstance(structure, Sum) and _varies(term.gain, structure.axes):
@@ -371,15 +371,14 @@ class _Walk:
         """A sum of what has scales of its own, as the vote's, written as a linear layer."""
         source = self.nodes[term.source]
         if term.mixing is not None or len(shape) != 1 or not isinstance(source, Spikes):
-            raise NotFoldable(f"the sum at {path} is of what has another scale at each place.")
+            raise NotFoldable(f"the sum {path} is of what has another scale at each place.")
         inputs = int(np.prod(source.shape))
-        one = np.eye(inputs).reshape(inputs, *source.shape)
+        one = jnp.eye(inputs).reshape(inputs, *source.shape)
         for step in term.structure:
-            one = np.asarray(step(one))
-        steps = [np.asarray(structure(one * gain[None])) for gain in term.gain]
-        return Term(
-            term.source, (Reshape((inputs,)),), weight=Dense(np.stack(steps)), path=path
-        )
+            one = step(one)
+        taken = np.asarray(one, np.float64)
+        steps = [np.asarray(structure(taken * gain[None])) for gain in term.gain]
+        return Term(term.source, (Reshape((inputs,)),), weight=Dense(np.stack(steps)), path=path)
 
     def _reduce_window_sum(self, equation: JaxprEqn, value: Value, largest: bool = False) -> Value:
         p = equation.params
@@ -428,33 +427,32 @@ class _Walk:
             term = value.terms[0]
             plain = term.weight is None and term.mixing is None and not term.structure
             if len(value.terms) > 1 or not plain or not isinstance(self.nodes[term.source], Spikes):
-                raise NotFoldable(f"the attention at {path} reads other than one neuron's spikes.")
+                raise NotFoldable(f"the attention {path} reads other than one neuron's spikes.")
         program = inner(equation)
         assert program is not None
         product = next(e for e in program.jaxpr.eqns if e.primitive.name == "dot_general")
-        heads = product.invars[0].aval.shape[3]
-        query, key, value = (value.terms[0] for value in values)
+        heads = _shape(product.invars[0])[3]
+        query, key, attended = (value.terms[0] for value in values)
         channels = values[0].shape[-1]
         weight = _times(query.gain, key.gain) * np.ones((1, channels))
-        sources = query.source, key.source, value.source
+        sources = query.source, key.source, attended.source
         self.nodes.append(Attention(*sources, heads, weight, shape, path))
-        gain = value.gain * (2 * (channels // heads) ** -0.5)
-        return Value(
-            (Term(len(self.nodes) - 1, (), gain, path=path),), np.zeros((1, 1)), shape
-        )
-
-
-def _is_key(v: Any) -> bool:
-    return not isinstance(v, Literal)
+        gain = attended.gain * (2 * (channels // heads) ** -0.5)
+        return Value((Term(len(self.nodes) - 1, (), gain, path=path),), np.zeros((1, 1)), shape)
 
 
 def _tail(equation: JaxprEqn) -> Shape:
-    return equation.outvars[0].aval.shape[2:]
+    return _shape(equation.outvars[0])[2:]
+
+
+def _shape(v: Any) -> Shape:
+    # What jax's types say of a program's values leaves out their shapes.
+    shape: Shape = v.aval.shape
+    return shape
 
 
 def _where(equation: JaxprEqn) -> str:
-    stack = str(equation.source_info.name_stack)
-    return f"in {stack}" if stack else f"at {jax.typeof(equation.outvars[0]) if False else equation.outvars[0].aval.str_short()}"
+    return f"in {equation.source_info.name_stack}"
 
 
 def _steps_alike(*arrays: np.ndarray) -> list[np.ndarray]:
@@ -485,10 +483,10 @@ def _behind(structure: Structure, gain: np.ndarray, shape: Shape, path: str) -> 
         whole = np.broadcast_to(_aligned(gain, len(shape) + 1), (len(gain), *shape))
         return whole.reshape(len(gain), *structure.shape)
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"the pool or sum at {path} is of what has another scale at each place.")
+        raise NotFoldable(f"the pool or sum {path} is of what has another scale at each place.")
     if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
-        if gain.shape[-1] > 1 and np.ptp(gain.reshape(len(gain), -1, gain.shape[-1]), axis=-1).any():
-            raise NotFoldable(f"the sum at {path} is over channels of different scales.")
+        if np.ptp(gain, axis=-1).any():
+            raise NotFoldable(f"the sum {path} is over channels of different scales.")
         return gain.reshape(len(gain), -1)[:, :1]
     return gain.reshape(len(gain), gain.shape[-1])
 

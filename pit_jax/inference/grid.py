@@ -172,7 +172,7 @@ class _Grid:
             bound = max(self.real[i], 1e-30)
             p = math.floor(math.log2(self.limit / 2 / bound))
             if self.bits:
-                p = min(p, self._fitting(i))
+                p = min(p, self._fitting(i, self.bits))
             exponents[root(i)] = min(p, exponents.get(root(i), p))
         return {i: exponents[root(i)] for i in weighed}
 
@@ -197,8 +197,8 @@ class _Grid:
     def _passes(self, term: Term) -> bool:
         return term.weight is None and self._is_current(term.source)
 
-    def _fitting(self, i: int) -> int:
-        """The p with which the largest weight is the largest that `bits` hold."""
+    def _fitting(self, i: int, bits: int) -> int:
+        """The p with which the largest weight is the largest that so many bits hold."""
         largest = 1e-30
         for term in self._value(i).terms:
             if term.weight is not None:
@@ -207,7 +207,7 @@ class _Grid:
                 largest = max(largest, float(abs(term.weight.kernel).max()) * unit)
             elif not self._is_current(term.source):
                 largest = max(largest, float(abs(_gain_or_mixing(term)).max()))
-        return math.floor(math.log2((2 ** (self.bits - 1) - 1) / largest))
+        return math.floor(math.log2((2 ** (bits - 1) - 1) / largest))
 
     # In integers.
 
@@ -228,18 +228,15 @@ class _Grid:
             case Accumulator():
                 if self._is_rescaled(node.value):
                     return self._rescaled(node)
-                exponent = self.exponents[number]
-                while True:
-                    summed = self._summed(node, exponent)
-                    if summed.bound < self.limit:
-                        return summed
-                    raise NotFoldable(f"the sums at {node.path} exceed {self.limit}.")
+                return self._summed(node, self.exponents[number])
 
     def _summed(self, node: Accumulator, exponent: int) -> Summed:
         unit = 2.0**-exponent
         synapses = [self._synapse(term, unit, node.path) for term in node.value.terms]
         bias = np.rint(node.value.bias / unit)
         bound = int(abs(bias).max()) + sum(self._reach(synapse) for synapse in synapses)
+        if bound >= self.limit:
+            raise NotFoldable(f"the sums of {node.path} can reach {bound}, beyond {self.limit}.")
         return Summed(
             tuple(synapses),
             bias.astype(np.int32),
@@ -297,7 +294,6 @@ class _Grid:
 
     def _reach(self, synapse: Synapse) -> int:
         """The largest sum that the weights of one source can give."""
-        source = self.nodes[synapse.source]
         bound = self._count(synapse.source) * _growth(synapse.structure)
         if synapse.weight is None:
             return bound
@@ -340,8 +336,14 @@ class _Grid:
 def _with_weights(blank: Synapse, term: Term, unit: float) -> Synapse:
     match term.weight:
         case Conv() as conv:
-            kw = {"strides": conv.strides, "padding": conv.padding, "groups": conv.groups}
-            return replace(blank, weight=_rounded(conv.kernel / unit), kind="conv", **kw)
+            return replace(
+                blank,
+                weight=_rounded(conv.kernel / unit),
+                kind="conv",
+                strides=conv.strides,
+                padding=conv.padding,
+                groups=conv.groups,
+            )
         case Dense() as dense:
             return replace(blank, weight=_rounded(dense.kernel / unit), kind="dense")
     if term.mixing is None:
