@@ -3,3 +3,7 @@
 
 class NotFoldable(ValueError):
     """A part of a network that no spiking program says exactly."""
+
+
+class NotEqual(AssertionError):
+    """A program whose spikes are not the integers of its grid."""

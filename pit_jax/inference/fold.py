@@ -1,11 +1,6 @@
-"""From a network to accumulators: what reaches each neuron, as weights of spikes, in real numbers.
+"""From a network to accumulators and neurons: batch norm and scales end in the weights."""
 
-A value between layers is a sum of terms, each a source (pixels, the spikes of a neuron, or the
-current of an accumulator) behind structure, a gain per channel and at most one layer of weights,
-plus a bias. Batch norm and PIT's scale are gains; so they end in the weights beside them.
-"""
-
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,112 +10,30 @@ from jax.extend.core import JaxprEqn, Literal
 from pit_jax.inference.affine import affine
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.firing import Firing, firing
+from pit_jax.inference.graph import (
+    Accumulator,
+    Attention,
+    Dense,
+    Folded,
+    Node,
+    Pixels,
+    Product,
+    Spikes,
+    Term,
+    Value,
+)
 from pit_jax.inference.outline import Layer, Outline, inner, used
 from pit_jax.inference.structure import Cells, Pool, Reshape, Shape, Structure, Sum
-
-
-@dataclass(frozen=True)
-class Conv:
-    """A convolution with its kernel `[1 or T, h, w, C_in / groups, C_out]`."""
-
-    kernel: np.ndarray
-    strides: Shape
-    padding: tuple[tuple[int, int], ...]
-    groups: int
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A linear layer over the last axis with its kernel `[1 or T, C_in, C_out]`."""
-
-    kernel: np.ndarray
-
-
-Weight = Conv | Dense
-
-
-@dataclass(frozen=True)
-class Term:
-    """gain * structure(source), or weight(structure(source)); `gain` is `[1 or T, ...]`.
-
-    `mixing` `[T, C, C]` acts on the channels of the source before the structure (PITFull).
-    `path` names the layer whose weights these are, or the module around a shortcut.
-    """
-
-    source: int
-    structure: tuple[Structure, ...] = ()
-    gain: np.ndarray = field(default_factory=lambda: np.ones((1, 1)))
-    mixing: np.ndarray | None = None
-    weight: Weight | None = None
-    path: str = ""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A sum of terms and a bias `[1 or T, ...]`; one sample of one step of it has `shape`."""
-
-    terms: tuple[Term, ...]
-    bias: np.ndarray
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The input."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Accumulator:
-    """Adds what its value says, once per step."""
-
-    value: Value
-    path: str
-
-
-@dataclass(frozen=True)
-class Spikes:
-    """The counts that a neuron layer fires at the current of one accumulator."""
-
-    accumulator: int
-    firing: Firing
-    shape: Shape
-    path: str
-
-
-@dataclass(frozen=True)
-class Product:
-    """The products of two spikes: where both fire, or with `silent` where only the first does."""
-
-    first: int
-    second: int
-    shape: Shape
-    path: str
-    silent: bool = False
-
-
-@dataclass(frozen=True)
-class Attention:
-    """query (weight keyᵀ value) of three spikes, a current; `weight` `[T, C]` stays inside."""
-
-    query: int
-    key: int
-    value: int
-    heads: int
-    weight: np.ndarray
-    shape: Shape
-    path: str
-
-
-Node = Pixels | Accumulator | Spikes | Product | Attention
-
-
-@dataclass(frozen=True)
-class Folded:
-    """The nodes in the order in which they run; the last one accumulates the logits."""
-
-    nodes: list[Node]
+from pit_jax.inference.weights import (
+    behind,
+    folded,
+    gains_as_kernel,
+    plus,
+    scaled_weight,
+    steps_alike,
+    times,
+    varies,
+)
 
 
 def fold(outlined: Outline) -> Folded:
@@ -213,7 +126,7 @@ class _Walk:
                 term,
                 gain=np.ones((1, 1)),
                 mixing=None,
-                weight=_folded(layer, params["kernel"], term),
+                weight=folded(layer, params["kernel"], term),
                 path=layer.path,
             )
             for term in value.terms
@@ -246,10 +159,10 @@ class _Walk:
         terms = []
         for term in value.terms:
             if term.weight is None:
-                terms.append(replace(term, gain=_times(term.gain, gain), path=term.path or path))
+                terms.append(replace(term, gain=times(term.gain, gain), path=term.path or path))
             else:
-                terms.append(replace(term, weight=_scaled_weight(term.weight, gain)))
-        return Value(tuple(terms), _times(value.bias, gain) + bias, value.shape)
+                terms.append(replace(term, weight=scaled_weight(term.weight, gain)))
+        return Value(tuple(terms), times(value.bias, gain) + bias, value.shape)
 
     def mixed(self, value: Value, matrix: np.ndarray, path: str) -> Value:
         """matrix value, step by step; `matrix` `[T, C, C]`."""
@@ -258,7 +171,7 @@ class _Walk:
             weight = term.weight
             if weight is None:
                 channels = value.shape[-1]
-                kernel = _gains_as_kernel(term, channels) @ np.swapaxes(matrix, 1, 2)
+                kernel = gains_as_kernel(term, channels) @ np.swapaxes(matrix, 1, 2)
                 structure = term.structure
                 terms.append(Term(term.source, structure, weight=Dense(kernel), path=path))
                 continue
@@ -267,14 +180,14 @@ class _Walk:
             )
             terms.append(replace(term, weight=replace(weight, kernel=kernel)))
         bias = np.broadcast_to(value.bias, (*value.bias.shape[:-1], value.shape[-1]))
-        bias = np.einsum("t...c,tdc->t...d", *_steps_alike(bias, matrix))
+        bias = np.einsum("t...c,tdc->t...d", *steps_alike(bias, matrix))
         return Value(tuple(terms), bias, value.shape)
 
     def _add(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if a is None or b is None:
             value, constant = self.with_constant(equation, a, b)
             return replace(value, bias=value.bias + constant)
-        return Value((*a.terms, *b.terms), _plus(a, b), a.shape)
+        return Value((*a.terms, *b.terms), plus(a, b), a.shape)
 
     _add_any = _add
 
@@ -322,7 +235,7 @@ class _Walk:
             )
         (first,), (second,) = a.terms, b.terms
         self.nodes.append(Product(first.source, second.source, shape, path, silent))
-        gain = first.gain if silent else _times(first.gain, second.gain)
+        gain = first.gain if silent else times(first.gain, second.gain)
         term = Term(len(self.nodes) - 1, (), gain, path=path)
         return Value((term,), np.zeros((1, 1)), shape)
 
@@ -360,10 +273,10 @@ class _Walk:
                     f"the max-pool {path} follows a scale that is not above 0: the largest "
                     "spike is not the largest of what it stands for."
                 )
-            if isinstance(structure, Sum) and _varies(term.gain, structure.axes):
+            if isinstance(structure, Sum) and varies(term.gain, structure.axes):
                 terms.append(self.as_dense(term, structure, shape, path))
                 continue
-            gain = _behind(structure, term.gain, value.shape, path)
+            gain = behind(structure, term.gain, value.shape, path)
             terms.append(replace(term, structure=(*term.structure, structure), gain=gain))
         return Value(tuple(terms), np.zeros((1, 1)), shape)
 
@@ -434,7 +347,7 @@ class _Walk:
         heads = _shape(product.invars[0])[3]
         query, key, attended = (value.terms[0] for value in values)
         channels = values[0].shape[-1]
-        weight = _times(query.gain, key.gain) * np.ones((1, channels))
+        weight = times(query.gain, key.gain) * np.ones((1, channels))
         sources = query.source, key.source, attended.source
         self.nodes.append(Attention(*sources, heads, weight, shape, path))
         gain = attended.gain * (2 * (channels // heads) ** -0.5)
@@ -453,115 +366,3 @@ def _shape(v: Any) -> Shape:
 
 def _where(equation: JaxprEqn) -> str:
     return f"in {equation.source_info.name_stack}"
-
-
-def _steps_alike(*arrays: np.ndarray) -> list[np.ndarray]:
-    steps = max(map(len, arrays))
-    return [np.broadcast_to(a, (steps, *a.shape[1:])) for a in arrays]
-
-
-def _aligned(a: np.ndarray, ndim: int) -> np.ndarray:
-    """`[T, ...]` with axes of size 1 behind time, so that it has `ndim`."""
-    return a.reshape(len(a), *(1,) * (ndim - a.ndim), *a.shape[1:])
-
-
-def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    ndim = max(a.ndim, b.ndim)
-    return _aligned(a, ndim) * _aligned(b, ndim)
-
-
-def _plus(a: Value, b: Value) -> np.ndarray:
-    ndim = max(a.bias.ndim, b.bias.ndim)
-    return _aligned(a.bias, ndim) + _aligned(b.bias, ndim)
-
-
-def _behind(structure: Structure, gain: np.ndarray, shape: Shape, path: str) -> np.ndarray:
-    """The gain `[T, ...]` of an input of `shape` as that of the output."""
-    if isinstance(structure, Reshape):
-        if gain.size == len(gain):
-            return gain.reshape(len(gain), 1)
-        whole = np.broadcast_to(_aligned(gain, len(shape) + 1), (len(gain), *shape))
-        return whole.reshape(len(gain), *structure.shape)
-    if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"the pool or sum {path} is of what has another scale at each place.")
-    if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
-        if np.ptp(gain, axis=-1).any():
-            raise NotFoldable(f"the sum {path} is over channels of different scales.")
-        return gain.reshape(len(gain), -1)[:, :1]
-    return gain.reshape(len(gain), gain.shape[-1])
-
-
-def _gains_as_kernel(term: Term, channels: int) -> np.ndarray:
-    """What a term without weights does to its channels, `[T, C, C]`."""
-    gain = np.broadcast_to(term.gain, (len(term.gain), channels))
-    if term.mixing is not None:
-        return np.swapaxes(term.mixing, 1, 2) * gain[:, None, :]
-    return gain[:, :, None] * np.eye(channels)
-
-
-def _varies(gain: np.ndarray, axes: Shape) -> bool:
-    """Whether a gain `[T, ...]` of a shape differs along some of its axes."""
-    return gain.ndim > 2 and any(np.ptp(gain, axis=axis + 1).any() for axis in axes)
-
-
-def _scaled_weight(weight: Weight, gain: np.ndarray) -> Weight:
-    if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable("weights are scaled differently from place to place.")
-    gain = gain.reshape(len(gain), gain.shape[-1])
-    return replace(weight, kernel=weight.kernel * _aligned(gain, weight.kernel.ndim))
-
-
-def _folded(layer: Layer, kernel: np.ndarray, term: Term) -> Weight:
-    """The weights of `layer` behind the gain and mixing of `term`, which they take in."""
-    module = layer.module
-    if kernel.ndim == 2:
-        return Dense(_on_inputs(kernel[None], term))
-    for name in ("kernel_dilation", "input_dilation"):
-        if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
-            raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")
-    padding = module.padding
-    if isinstance(padding, str):
-        raise NotFoldable(f"{layer.path} has padding {padding!r}; give numbers.")
-    size = len(module.kernel_size)
-    padding = padding if not isinstance(padding, int) else (padding,) * size
-    padding = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
-    strides = module.strides
-    strides = (strides,) * size if isinstance(strides, int) else tuple(strides or (1,) * size)
-    groups, kernel = module.feature_group_count, kernel[None]
-    if term.mixing is not None:  # Every output then reads every input.
-        groups, kernel = 1, _ungrouped(kernel, groups)
-    return Conv(_on_inputs(kernel, term, groups), strides, padding, groups)
-
-
-def _ungrouped(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The kernel of a convolution in groups as that of one without, zeros between the groups."""
-    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
-    whole = np.zeros((*kernel.shape[:-2], groups * inputs, groups * outputs))
-    for g in range(groups):
-        out = slice(g * outputs, (g + 1) * outputs)
-        whole[..., g * inputs : (g + 1) * inputs, out] = kernel[..., out]
-    return whole
-
-
-def _on_inputs(kernel: np.ndarray, term: Term, groups: int = 1) -> np.ndarray:
-    """`kernel` `[1, ..., C_in, C_out]` times a gain `[T, ...]` of its inputs."""
-    inputs, gain = kernel.shape[-2], term.gain
-    if kernel.ndim == 3:
-        gain = gain.reshape(len(gain), -1)
-    elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"{term.path} feeds a convolution with another scale at each place.")
-    gain = gain.reshape(len(gain), -1)
-    if groups > 1 and gain.shape[-1] > 1:
-        # Each output of a group reads its own inputs: [T, groups, C_in] beside [.., groups, C_out].
-        gain = gain.reshape(len(gain), groups, inputs)
-        parts = kernel.reshape(*kernel.shape[:-1], groups, -1)
-        gain = np.swapaxes(gain, 1, 2)[:, None, None, :, :, None]
-        kernel = (parts * gain).reshape(len(gain), *kernel.shape[1:])
-    else:
-        kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
-    if term.mixing is None:
-        return kernel
-    channels = term.mixing.shape[-1]
-    places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
-    mixed = np.einsum("t...co,tci->t...io", *_steps_alike(places, term.mixing))
-    return mixed.reshape(len(mixed), *kernel.shape[1:])

@@ -12,7 +12,7 @@ import numpy as np
 
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.fixed import FixedNeuron, fix
-from pit_jax.inference.fold import (
+from pit_jax.inference.graph import (
     Accumulator,
     Attention,
     Conv,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pit_jax.inference.fixed import State
-from pit_jax.inference.fold import Product
+from pit_jax.inference.graph import Product
 from pit_jax.inference.grid import PIXEL_BITS, Attended, Fired, Integer, Sampled, Summed, Synapse
 
 # Bits of a pixel in the lower of two halves.
