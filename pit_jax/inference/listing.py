@@ -54,7 +54,8 @@ def _synapse(nodes: Sequence[Integer], synapse: Synapse) -> str:
     reads = " of pixels, multiplies" if isinstance(source, Sampled) else ""
     if isinstance(source, Summed | Attended) and synapse.kind != "diagonal":
         reads = " of currents, multiplies"
-    return f"<- {synapse.source} {synapse.kind} {_size(synapse.weight.shape[1:])}{copies}{reads} ({synapse.path})"
+    size = _size(synapse.weight.shape[1:])
+    return f"<- {synapse.source} {synapse.kind} {size}{copies}{reads} ({synapse.path})"
 
 
 def _size(shape: Sequence[int]) -> str:
