@@ -143,7 +143,7 @@ class _Grid:
                 case Pixels():
                     bounds.append(self.largest_input + self.pixel_unit)
                 case Spikes():
-                    bounds.append(node.firing.levels)
+                    bounds.append(float(node.firing.levels))
                 case Product():
                     bounds.append(bounds[node.first] * (1 if node.silent else bounds[node.second]))
                 case Attention():

@@ -66,8 +66,8 @@ def _behind_time(row: np.ndarray, ndim: int) -> np.ndarray:
 @dataclass
 class LayerProof:
     """One neuron layer: whether slots and counts are equal at each step, the mean count, and the
-    share of counts that are not the trained network's, with the distance of the nearest of those to
-    their boundary, in levels."""
+    share of counts that are not the trained network's, with how far at most, in levels, those of
+    the first step that has any lie from their boundary."""
 
     path: str
     equal: list[bool]
@@ -190,8 +190,11 @@ def _layer(path: str, slots: Any, counts: Any, reading: Reading | None) -> Layer
     equal = [bool(same[:, t].all()) for t in range(counts.shape[1])]
     row = LayerProof(path, equal, float(abs(counts).mean()))
     if reading is not None and (other := reading.counts != counts).any():
-        distance = abs(reading.position - np.floor(reading.position) - 0.5)[other]
-        row.flipped, row.distance = float(other.mean()), float(distance.max())
+        # At later steps the membranes are others, for the flips themselves.
+        step = next(t for t in range(other.shape[1]) if other[:, t].any())
+        position = reading.position[:, step][other[:, step]]
+        row.distance = float(abs(position - np.floor(position) - 0.5).max())
+        row.flipped = float(other.mean())
     return row
 
 

@@ -1,0 +1,199 @@
+"""A program's binary spikes are the integers of its grid, bit for bit, and nearly the network's."""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax import neurons
+from pit_jax.inference import NotFoldable, SpikingProgram, compile
+from pit_jax.inference.grid import Summed
+from tests.inference.alive import NEURONS, alive
+from tests.models.reduced import DISTINCT
+
+# Each network and each neuron once; all pairs are slow.
+SAMPLE = [
+    ("resnet8", "PIT", 2, 4),
+    ("resnet19", "LIF", 2, 1),
+    ("resnet20", "QAT", 1, 2),
+    ("resnet34", "RealSpike", 2, 1),
+    ("sew_resnet18", "PIT", 2, 2),
+    ("sew_resnet50", "IF", 1, 1),
+    ("ms_resnet18", "GLIF", 2, 1),
+    ("vgg11", "PITFull", 2, 2),
+    ("vgg16", "CLIF", 4, 1),
+    ("plifnet", "PLIF", 2, 1),
+    ("cifarnet", "Ternary", 2, 1),
+    ("cifarnet", "NormedLIF", 2, 1),
+    ("resnet8", "TrainableTernary", 4, 1),
+    ("spike_driven_transformer", "ILIF", 1, 2),
+    ("e_spikeformer_t", "ILIF", 1, 4),
+]
+ONE_OR_MORE = {"ILIF", "PIT", "PITFull", "QAT"}
+# What multiplies or takes the maximum of mixed spikes is no program of spikes.
+REFUSED_OF_PIT_FULL = {
+    *("resnet34", "sew_resnet18", "sew_resnet50", "plifnet"),
+    *("spike_driven_transformer", "e_spikeformer_t"),
+}
+
+
+def assert_equal(program: SpikingProgram, x) -> None:
+    report = program.verify(x)
+    assert report, str(report)
+    assert np.array_equal(program(x), program.grid(x))
+    slots, counts = program.trace(x), program.counts(x)
+    assert slots.keys() == counts.keys() and len(slots) > 1
+    for path, spikes in slots.items():
+        assert set(np.unique(spikes)) <= {-1, 0, 1}
+        assert np.array_equal(spikes.sum(2), counts[path])
+    fired = [float(abs(spikes).mean()) for spikes in slots.values()]
+    assert sum(rate > 0 for rate in fired) > len(fired) / 2, f"the network is dead: {fired}"
+    # The grid is so fine that only membranes at a boundary fall on its other side.
+    first = report.first_flip
+    assert first is None or first.distance < 0.02, str(report)
+
+
+@pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
+def test_a_program_is_its_grid(name, neuron, num_steps, levels):
+    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps)
+    assert_equal(compile(model, variables, x, verify=False), x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("neuron", sorted(NEURONS))
+@pytest.mark.parametrize("name", DISTINCT)
+def test_every_pair_of_network_and_neuron(name, neuron):
+    """The steps and levels go through 1, 2 and 4 from one pair to the next."""
+    turn = DISTINCT.index(name) + sorted(NEURONS).index(neuron)
+    num_steps, levels = (1, 2, 4)[turn % 3], (4, 1, 2)[turn // 3 % 3]
+    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, seed=turn)
+    if neuron == "PITFull" and name in REFUSED_OF_PIT_FULL:
+        with pytest.raises(NotFoldable):
+            compile(model, variables, x)
+    else:
+        assert_equal(compile(model, variables, x, verify=False), x)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return alive("resnet8", partial(neurons.PIT, levels=2), 2)
+
+
+def test_frames_enter_one_at_each_step(small):
+    model, variables, x = small
+    frames = jnp.stack([x, -x], axis=1)
+    program = compile(model, variables, frames)
+    assert_equal(program, frames)
+    assert not np.array_equal(program(frames), program(x))
+
+
+def test_an_image_is_a_frame_that_stays(small):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    assert np.array_equal(program(x), program(jnp.stack([x, x], axis=1)))
+
+
+def test_each_sample_is_alone(small):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    assert np.array_equal(program(x)[2:3], program(x[2:3]))
+
+
+@pytest.mark.parametrize("weights, largest", [("int8", 127), ("int16", 32767)])
+def test_weights_of_spikes_can_be_small_integers(small, weights, largest):
+    model, variables, x = small
+    program = compile(model, variables, x, weights=weights)
+    assert_equal_but_coarse(program, x)
+    for node in program.nodes:
+        if isinstance(node, Summed):
+            for synapse in node.synapses:
+                assert synapse.weight is None or abs(synapse.weight).max() <= largest
+
+
+def assert_equal_but_coarse(program, x):
+    assert program.verify(x)
+    assert np.array_equal(program(x), program.grid(x))
+
+
+def test_one_changed_number_is_found(small):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    assert program.verify(x)
+    first = next(node for node in program.nodes if isinstance(node, Summed))
+    for numbers in (first.synapses[0].weight, first.bias):
+        numbers.flat[0] += 1
+        report = program.verify(x)
+        assert not report and "the program was changed" in str(report)
+        numbers.flat[0] -= 1
+    assert program.verify(x)
+
+
+def test_verification_takes_many_batches_and_says_what_it_saw(small):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    report = program.verify([x, x[:3], 100 * x[:1]])
+    assert report.samples == 12 and report.clipped > 0
+    text = str(report)
+    assert text.startswith("equal on 12 samples: spikes of ")
+    assert "input values were cut off at the largest input" in text
+    with pytest.raises(ValueError, match="nothing to verify"):
+        program.verify([])
+
+
+def test_the_program_is_listed(small):
+    model, variables, x = small
+    text = str(compile(model, variables, x))
+    assert "input 8x8x3 in units of" in text
+    assert "<- 0 conv 3x3x3x4 of pixels, multiplies (stem)" in text
+    assert "conv 3x3x4x4 x 2 steps (stage1_block1/conv1)" in text
+    assert "neurons fire 2 slots" in text
+
+
+@pytest.mark.parametrize(
+    "name, neuron, says",
+    [
+        ("resnet8", neurons.ReLU, "is a ReLU, which sends no spikes"),
+        ("sew_resnet18", partial(neurons.PITFull, levels=2), "the max-pool in .* is of a sum"),
+        ("plifnet", partial(neurons.RealSpike), "follows a scale that is not above 0"),
+    ],
+)
+def test_what_no_program_says_exactly_is_refused_with_the_reason(name, neuron, says):
+    model, variables, x = alive(name, neuron, 1)
+    if neuron != neurons.ReLU and "RealSpike" in str(neuron):
+        variables["params"]["RealSpike_0"]["amplitude"] *= -1
+    with pytest.raises(NotFoldable, match=says):
+        compile(model, variables, x)
+
+
+def test_joins_of_binary_spikes_are_spikes():
+    for join in ("and", "iand"):
+        model, variables, x = alive("sew_resnet18", neurons.IF, 2, join=join)
+        assert_equal(compile(model, variables, x, verify=False), x)
+    model, variables, x = alive("sew_resnet18", partial(neurons.PIT, levels=2), 1, join="iand")
+    with pytest.raises(NotFoldable, match="is of sums of spikes, of more than one level or scaled"):
+        compile(model, variables, x)
+
+
+@pytest.mark.parametrize(
+    "sample, says",
+    [
+        (np.zeros((2, 8, 8)), "got \\(2, 8, 8\\)"),
+        (np.zeros((0, 8, 8, 3)), "got \\(0, 8, 8, 3\\)"),
+        (np.full((2, 8, 8, 3), np.nan), "not finite"),
+        (np.zeros((2, 8, 8, 3)), "largest_input must be a number above 0"),
+    ],
+)
+def test_a_sample_that_says_nothing_is_refused(small, sample, says):
+    model, variables, _ = small
+    with pytest.raises(ValueError, match=says):
+        compile(model, variables, sample)
+
+
+def test_an_input_of_another_shape_is_refused(small):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    with pytest.raises(
+        ValueError, match=r"takes images \[B, 8, 8, 3\] or frames \[B, 2, 8, 8, 3\]"
+    ):
+        program(x[:, :4])
