@@ -235,7 +235,7 @@ def _ternary(layer: Layer, params: Params) -> Firing:
     return Firing(**{**vars(rule), "signed": True})
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 

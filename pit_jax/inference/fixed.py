@@ -24,6 +24,19 @@ TABLE_STEP_BITS, TABLE_RANGE = 8, 16
 LARGEST = 2**30
 
 
+def thermometer(levels: int) -> tuple[int, ...]:
+    """A slot for each level; a count of k fills the first k (Appendix A, at threshold 1/2)."""
+    return (1,) * levels
+
+
+def bitwise(levels: int) -> tuple[int, ...]:
+    """A slot for each bit of the largest count, the highest first."""
+    return tuple(1 << bit for bit in reversed(range(levels.bit_length())))
+
+
+CODES = {"thermometer": thermometer, "bitwise": bitwise}
+
+
 class State(NamedTuple):
     """What a layer keeps between steps: membranes, and CLIF's second potential."""
 
@@ -38,6 +51,7 @@ class FixedNeuron:
     `leak` and `leak_fired` count 1 / 4096 and take a membrane from the unit of its step to that of
     the next. `one` is 1.0 on the membrane's grid, `slowness` and `shift` take a membrane to the
     table's (CLIF). `carry` `[T, C, C]`, in 1 / 4096, is what a mixing leaves for the next step.
+    `slots` says how many levels a spike in each slot stands for, in the order of their emission.
     """
 
     first: np.ndarray
@@ -47,17 +61,13 @@ class FixedNeuron:
     leak_fired: np.ndarray
     levels: int
     guard: int
+    slots: tuple[int, ...]
     signed: bool = False
     one: np.ndarray | None = None
     slowness: np.ndarray | None = None
     slow_shift: int = 0
     carry: np.ndarray | None = None
     carry_shift: int = 0
-
-    @property
-    def slots(self) -> int:
-        """The number of binary slots of a count."""
-        return self.levels
 
     def start(self, current: Array) -> State:
         """At rest."""
@@ -78,16 +88,24 @@ class FixedNeuron:
         """One step as an integrate-and-fire neuron with soft reset: the state after it, and the
         spikes of each slot `[D, B, ...]` int8."""
         u = state.membrane + (current << self.guard)
-        first, step = (self._at(x, t, u) for x in (self.first, self.step))
-        potential, slots = u, []
-        for _ in range(self.levels):
-            spike = (potential >= first).astype(jnp.int32)
+        step, potential = self._at(self.step, t, u), u
+        if sum(self.slots) > self.levels:  # Slots that could say more than the largest count.
+            potential = jnp.minimum(u, self._at(self._threshold(self.levels), t, u))
+        spikes, k = [], jnp.zeros_like(u)
+        for levels in self.slots:
+            threshold = self._at(self._threshold(levels), t, u)
+            spike = (potential >= threshold).astype(jnp.int32)
             if self.signed:
-                spike = spike - (potential <= -first).astype(jnp.int32)
-            potential = potential - step * spike
-            slots.append(spike)
-        k = sum(slots[1:], slots[0])
-        return self._rest(state, u, k, t), jnp.stack(slots).astype(jnp.int8)
+                spike = spike - (potential <= -threshold).astype(jnp.int32)
+            potential = potential - levels * step * spike
+            spikes.append(spike)
+            k = k + levels * spike
+        return self._rest(state, u, k, t), jnp.stack(spikes).astype(jnp.int8)
+
+    def _threshold(self, levels: int) -> np.ndarray:
+        """The membrane from which a slot of so many levels fires."""
+        threshold = self.first.astype(np.int64) + (levels - 1) * self.step.astype(np.int64)
+        return np.minimum(threshold, LARGEST).astype(np.int32)  # No membrane is as large.
 
     def _rest(self, state: State, u: Array, k: Array, t: int) -> State:
         drop, slow = self._at(self.drop, t, u), None
@@ -121,7 +139,9 @@ def multiplied(x: Array, number: Array) -> Array:
     return (x >> LEAK_BITS) * number + ((x & low) * number >> LEAK_BITS)
 
 
-def fix(rule: Firing, unit: np.ndarray, bound: int, num_steps: int) -> FixedNeuron:
+def fix(
+    rule: Firing, unit: np.ndarray, bound: int, num_steps: int, code: str = "thermometer"
+) -> FixedNeuron:
     """`rule` where currents count in `unit` `[1 or T, 1 or C]` and none exceeds `bound` of them."""
     largest_leak = max(float(rule.leak.max()), float(rule.leak_fired.max()))
     reach = bound * sum(min(largest_leak, 1.0) ** i for i in range(num_steps))
@@ -145,7 +165,8 @@ def fix(rule: Firing, unit: np.ndarray, bound: int, num_steps: int) -> FixedNeur
         np.rint(x * (units / next_unit) * 2**LEAK_BITS).astype(np.int32)
         for x in (rule.leak, rule.leak_fired)
     )
-    fixed = FixedNeuron(first, step, drop, leak, leak_fired, rule.levels, guard, rule.signed)
+    slots = CODES[code](rule.levels)
+    fixed = FixedNeuron(first, step, drop, leak, leak_fired, rule.levels, guard, slots, rule.signed)
     kw = vars(fixed)
     if rule.tau is not None:
         if num_steps > 64:

@@ -6,12 +6,12 @@ that no sum of its weights can reach 2^24. Accumulators that pass their current 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pit_jax.inference.errors import NotFoldable
-from pit_jax.inference.fixed import FixedNeuron, fix
+from pit_jax.inference.fixed import CODES, fix
 from pit_jax.inference.graph import (
     Accumulator,
     Attention,
@@ -25,7 +25,8 @@ from pit_jax.inference.graph import (
     Term,
     Value,
 )
-from pit_jax.inference.structure import Pool, Shape, Structure
+from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.structure import Pool, Structure
 
 # Below it float32 has every integer, and every sum of them.
 EXACT = 2**24
@@ -35,95 +36,65 @@ PIXEL_BITS = 14
 _BITS = {"float32": None, "int16": 16, "int8": 8}
 
 
-@dataclass(frozen=True)
-class Synapse:
-    """Integer weights of one source: `[1 or T, h, w, C_in / groups, C_out]` of a convolution,
-    `[1 or T, C_in, C_out]` of a linear layer, `[1 or T, ...]` of one synapse each (`diagonal`).
-
-    Without weights the current passes on. Of a current that is multiplied the last `shift` bits are
-    rounded off before, and the last `extra` of the product after; likewise of pixels.
-    """
-
-    source: int
-    structure: tuple[Structure, ...]
-    weight: np.ndarray | None
-    kind: str
-    path: str
-    strides: Shape = ()
-    padding: tuple[tuple[int, int], ...] = ()
-    groups: int = 1
-    shift: int = 0
-    extra: int = 0
-
-
-@dataclass(frozen=True)
-class Summed:
-    """An accumulator: its synapses, its bias `[1 or T, ...]`, its unit `[1 or T, 1 or C]`."""
-
-    synapses: tuple[Synapse, ...]
-    bias: np.ndarray
-    unit: np.ndarray
-    bound: int
-    shape: Shape
-    path: str
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Pixels in units of `unit`, not beyond `bound` of them."""
-
-    unit: float
-    bound: int
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Fired:
-    """A layer of neurons at the current of one accumulator."""
-
-    accumulator: int
-    neuron: FixedNeuron
-    shape: Shape
-    path: str
-
-
-@dataclass(frozen=True)
-class Attended:
-    """`Attention` with integer weights; its current counts in `unit`."""
-
-    query: int
-    key: int
-    value: int
-    heads: int
-    weight: np.ndarray
-    unit: np.ndarray
-    bound: int
-    shape: Shape
-    path: str
-
-
-Integer = Sampled | Summed | Fired | Product | Attended
-
-
 def on_grid(
-    folded: Folded, num_steps: int, *, largest_input: float, weights: str = "float32"
+    folded: Folded,
+    num_steps: int,
+    *,
+    largest_input: float,
+    weights: str = "float32",
+    code: str = "thermometer",
 ) -> list[Integer]:
     """The nodes of `folded` in integers, for inputs of at most `largest_input`.
 
-    `weights` is `float32`, or `int8` or `int16` for a coarser unit that makes them fit.
+    `weights` is `float32`, or `int8` or `int16` for a coarser unit that makes them fit; `code` is
+    `thermometer` or `bitwise`, which raises NotFoldable where slots meet a maximum or a product.
     """
+    if code not in CODES:
+        raise ValueError(f"code is {code!r}; it can be {', '.join(CODES)}.")
     if weights not in _BITS:
         raise ValueError(f"weights is {weights!r}; it can be {', '.join(_BITS)}.")
     if not 0 < largest_input < math.inf:
         raise ValueError(f"largest_input must be a number above 0, got {largest_input}.")
-    return _Grid(folded.nodes, num_steps, largest_input, _BITS[weights]).nodes
+    nodes = _Grid(folded.nodes, num_steps, largest_input, _BITS[weights], code).nodes
+    _check_code(nodes)
+    return nodes
+
+
+def _check_code(nodes: Sequence[Integer]) -> None:
+    """Slots of unlike worth add up, but neither their maxima nor their products say anything."""
+
+    def refuse(source: int, what: str) -> None:
+        node = nodes[source]
+        if isinstance(node, Fired) and max(node.neuron.slots) > 1:
+            raise NotFoldable(
+                f"{what} reads the slots of {node.path} one by one, which the bitwise code does "
+                'not allow; compile with code="thermometer".'
+            )
+
+    for node in nodes:
+        match node:
+            case Summed():
+                for synapse in node.synapses:
+                    if any(isinstance(s, Pool) and s.largest for s in synapse.structure):
+                        refuse(synapse.source, f"the max-pool before {synapse.path}")
+            case Product():
+                for source in (node.first, node.second):
+                    refuse(source, f"the product {node.path}")
+            case Attended():
+                for source in (node.query, node.key, node.value):
+                    refuse(source, f"the attention {node.path}")
 
 
 class _Grid:
     def __init__(
-        self, folded: Sequence[Node], num_steps: int, largest_input: float, bits: int | None
+        self,
+        folded: Sequence[Node],
+        num_steps: int,
+        largest_input: float,
+        bits: int | None,
+        code: str,
     ) -> None:
-        self.folded, self.steps, self.bits = folded, num_steps, bits
+        self.folded, self.steps, self.bits, self.code = folded, num_steps, bits, code
         self.pixel_unit = 2.0 ** (math.ceil(math.log2(largest_input)) - PIXEL_BITS)
         self.largest_input = largest_input
         # Over time a membrane adds up: it shall stay an int32.
@@ -221,7 +192,7 @@ class _Grid:
             case Spikes():
                 at = self.nodes[node.accumulator]
                 assert isinstance(at, Summed | Attended)
-                neuron = fix(node.firing, at.unit, at.bound, self.steps)
+                neuron = fix(node.firing, at.unit, at.bound, self.steps, self.code)
                 return Fired(node.accumulator, neuron, node.shape, node.path)
             case Attention():
                 return self._attended(node)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pit_jax.inference.graph import Product
-from pit_jax.inference.grid import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
 
 
 def table(nodes: Sequence[Integer], num_steps: int) -> str:

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 from pit_jax.inference.errors import NotEqual
 from pit_jax.inference.fold import fold
 from pit_jax.inference.graph import Spikes
-from pit_jax.inference.grid import Fired, Integer, Sampled, Summed, on_grid
+from pit_jax.inference.grid import on_grid
+from pit_jax.inference.integers import Fired, Integer, Sampled, Summed
 from pit_jax.inference.listing import table
 from pit_jax.inference.outline import outline
 from pit_jax.inference.proof import Reference, Report, fingerprint, prove, reference_of

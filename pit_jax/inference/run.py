@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from pit_jax.inference.fixed import State
 from pit_jax.inference.graph import Product
-from pit_jax.inference.grid import PIXEL_BITS, Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.grid import PIXEL_BITS
+from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
 
 # Bits of a pixel in the lower of two halves.
 HALF = PIXEL_BITS // 2
@@ -122,7 +123,11 @@ def _current(
     slots, batch = x.shape[:2]
     x = _structured(synapse, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
     each = _weighed(synapse, x, weight)
-    return jnp.sum(each.reshape(slots, batch, *each.shape[1:]), axis=0).astype(jnp.int32)
+    each = each.reshape(slots, batch, *each.shape[1:])
+    if isinstance(source, Fired):
+        worth = jnp.asarray(source.neuron.slots, jnp.float32)
+        each = each * worth.reshape(-1, *(1,) * (each.ndim - 1))
+    return jnp.sum(each, axis=0).astype(jnp.int32)
 
 
 def _structured(synapse: Synapse, x: Array) -> Array:
