@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,9 @@ class Checkpoints:
         self._found = _newest_whole(self._workdir, until)
         # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
         keep = {"last": last, "best": 1, "every": None, "first": None}
-        self._managers = {name: _manager(self._workdir / name, keep[name]) for name in FOLDERS}
+        for name in reversed(FOLDERS):
+            ahead = list(self._managers.values()) if name == "last" else []
+            self._managers[name] = _manager(self._workdir / name, keep[name], ahead)
 
     def save_first(self, state: TrainState, progress: Progress) -> None:
         """Saves what the run starts with."""
@@ -164,7 +166,7 @@ class Checkpoints:
             self._held[name] = int(state.step), ocp.args.Composite(**items)
 
     def _write(self) -> None:
-        """Writes what is held; `last` after the others, for its progress names the best."""
+        """Writes what is held; `last` is whole after the others: its progress names the best."""
         for name in reversed(FOLDERS):
             if name in self._held:
                 step, items = self._held.pop(name)
@@ -200,10 +202,13 @@ class _Saved(NamedTuple):
         return f"{self.name}/{self.step}"
 
 
-def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
+def _manager(
+    folder: Path, keep: int | None, ahead: Sequence[ocp.CheckpointManager]
+) -> ocp.CheckpointManager:
+    """Its checkpoints get their names after those that the managers `ahead` save meanwhile."""
     # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
     # and no older one is deleted before this one has it.
-    options = ocp.AsyncOptions(post_finalization_callback=partial(_write_manifest, folder))
+    options = ocp.AsyncOptions(post_finalization_callback=partial(_complete, folder, ahead))
     # Orbax would have all processes wait for one another.
     alone = ocp.options.MultiprocessingOptions(
         active_processes={0}, barrier_sync_key_prefix=folder.name
@@ -221,7 +226,9 @@ def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
     )
 
 
-def _write_manifest(folder: Path) -> None:
+def _complete(folder: Path, ahead: Sequence[ocp.CheckpointManager]) -> None:
+    for manager in ahead:
+        manager.wait_until_finished()  # Raises what its save ended with: then this one fails too.
     for unfinished in folder.iterdir():
         if not unfinished.name.isdigit():
             manifest.write(unfinished)

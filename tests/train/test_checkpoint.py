@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -164,6 +165,41 @@ def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path, monkeypa
         and names[0].startswith("1.")
         and manifest.damage(tmp_path / "last/1") is None
     )
+
+
+def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path, monkeypatch):
+    """So a run that is killed between the two does not go on without its best."""
+    write = manifest.write
+
+    def take_long(folder: Path) -> None:
+        if folder.parent.name == "best":
+            time.sleep(0.5)
+        write(folder)
+
+    monkeypatch.setattr(manifest, "write", take_long)
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
+        assert steps_saved(tmp_path) == []  # It does not wait itself.
+        while not steps_saved(tmp_path):
+            assert checkpoints._managers["last"].is_saving_in_progress()
+        assert steps_saved(tmp_path, "best") == [1]
+
+
+def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path, monkeypatch):
+    write = manifest.write
+
+    def fail(folder: Path) -> None:
+        if folder.parent.name == "best":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(folder)
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_first(state_of(0), Progress())
+    monkeypatch.setattr(manifest, "write", fail)
+    checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.close()
+    assert newest_step(tmp_path) == 0
 
 
 def flip_a_bit(file: Path) -> None:
