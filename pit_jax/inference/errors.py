@@ -7,3 +7,7 @@ class NotFoldable(ValueError):
 
 class NotEqual(AssertionError):
     """A program whose spikes are not the integers of its grid."""
+
+
+class ArtefactError(ValueError):
+    """A saved program that is damaged, or cannot be written where it shall be."""

@@ -1,0 +1,137 @@
+"""A folder of files with a manifest of their hashes, and a hash of the manifest beside it.
+
+A hash shows damage; it is no signature. `sha256sum -c manifest.sha256` checks the manifest, which
+has the hashes of all other files.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pit_jax.inference.errors import ArtefactError
+
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+
+
+def write(
+    folder: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    files: Mapping[str, bytes],
+    notes: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Writes `files` and a manifest with `notes`; the folder appears when it is whole.
+
+    Raises ArtefactError when it is there already, unless it shall `overwrite` an artefact.
+    """
+    folder = Path(folder).absolute()
+    check_free(folder, overwrite)
+    manifest = {
+        "kind": kind,
+        "version": version,
+        **notes,
+        "files": {name: _identity(content) for name, content in files.items()},
+    }
+    text = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
+    line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
+    part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    shutil.rmtree(part, ignore_errors=True)  # Of a killed process with this number.
+    part.mkdir(parents=True)
+    try:
+        for name, content in {**files, MANIFEST: text, MANIFEST_HASH: line}.items():
+            with (part / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raises ArtefactError when `write` would refuse to write there."""
+    folder = Path(folder)
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise ArtefactError(f"{folder} is there already; name another folder, or overwrite it.")
+    if not (folder / MANIFEST_HASH).is_file():
+        raise ArtefactError(
+            f"{folder} is no artefact, and is not overwritten; name another folder."
+        )
+
+
+def read(
+    folder: str | os.PathLike[str], kind: str, version: int
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest of an artefact and its files.
+
+    Raises ArtefactError when a file is missing, cut off or changed, or when it is of another kind
+    or a version later than `version`.
+    """
+    folder = Path(folder)
+    text = _content(folder, MANIFEST)
+    line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
+    if _content(folder, MANIFEST_HASH) != line:
+        raise ArtefactError(
+            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
+            "another copy, or write it again."
+        )
+    manifest = _manifest(folder, text)
+    if manifest.get("kind") != kind:
+        raise ArtefactError(f"{folder} is of the kind {manifest.get('kind')!r}, not {kind!r}.")
+    found = manifest.get("version")
+    if not isinstance(found, int) or not 1 <= found <= version:
+        raise ArtefactError(
+            f"{folder} has version {found!r} of its format, and this pit_jax reads versions up to "
+            f"{version}; it was written by pit_jax {manifest.get('versions', {}).get('pit_jax')}."
+        )
+    files = {}
+    for name, identity in manifest["files"].items():
+        files[name] = content = _content(folder, name)
+        if len(content) != identity["bytes"]:
+            raise ArtefactError(
+                f"{folder / name} has {len(content):,} bytes of {identity['bytes']:,}; take "
+                "another copy, or write it again."
+            )
+        if _identity(content) != identity:
+            raise ArtefactError(
+                f"{folder / name} has other bytes than were written; take another copy, or write "
+                "it again."
+            )
+    return manifest, files
+
+
+def _identity(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _content(folder: Path, name: str) -> bytes:
+    if Path(name).name != name:
+        raise ArtefactError(f"{folder / MANIFEST} names {name!r}, which is no file of its folder.")
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{folder} has no {name} that can be read ({error}).") from error
+
+
+def _manifest(folder: Path, text: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(text)
+        files = manifest["files"].values()
+        if not all(identity.keys() == {"bytes", "sha256"} for identity in files):
+            raise ValueError("no hashes")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtefactError(f"{folder / MANIFEST} is no manifest of an artefact.") from error
+    return dict(manifest)

@@ -1,0 +1,121 @@
+"""A program as a folder: its arrays, and a manifest with the rest, hashes, versions and proof."""
+
+import os
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pit_jax
+from pit_jax.inference import artefact
+from pit_jax.inference.described import described, restored
+from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.integers import Integer, Sampled, Summed
+from pit_jax.inference.proof import Report, fingerprint
+from pit_jax.inference.run import run, weights_of
+
+KIND, VERSION = "pit_jax.program", 1
+ARRAYS = "program.safetensors"
+
+
+class Stored(NamedTuple):
+    """What a folder has of a program."""
+
+    nodes: Sequence[Integer]
+    num_steps: int
+    fingerprint: str
+    proof: Report | None
+
+
+def write(
+    program: Stored, folder: str | os.PathLike[str], about: Mapping[str, Any], overwrite: bool
+) -> None:
+    """Writes a program to `folder`, with what there is to say `about` it, as JSON has it.
+
+    Raises ArtefactError when the folder is there already, unless it shall `overwrite` another
+    program's, and when the program is not the one that was compiled.
+    """
+    if fingerprint(program.nodes) != program.fingerprint:
+        raise ArtefactError("the program was changed since it was compiled; compile it again.")
+    if program.proof is not None and not program.proof:
+        raise ArtefactError(f"the program is not its grid:\n{program.proof}")
+    artefact.check_free(folder, overwrite)
+    arrays: dict[str, np.ndarray] = {}
+    nodes = described(program.nodes, arrays)
+    notes = {
+        **facts(program),
+        "about": dict(about),
+        "nodes": nodes,
+        "arrays": {name: _kind(array) for name, array in arrays.items()},
+    }
+    files = {ARRAYS: _safetensors().save(arrays)}
+    artefact.write(folder, KIND, VERSION, files, notes, overwrite)
+
+
+def facts(program: Stored) -> dict[str, Any]:
+    """What every artefact of a program says of it."""
+    return {
+        "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
+        "num_steps": program.num_steps,
+        "fingerprint": program.fingerprint,
+        "proof": described(program.proof, {}),
+    }
+
+
+def read(folder: str | os.PathLike[str]) -> Stored:
+    """The program that `write` put into `folder`.
+
+    Raises ArtefactError when a file is missing, cut off or changed, or holds what this version of
+    pit_jax does not know.
+    """
+    manifest, files = artefact.read(folder, KIND, VERSION)
+    try:
+        arrays = _safetensors().load(files[ARRAYS])
+        if {name: _kind(array) for name, array in arrays.items()} != manifest["arrays"]:
+            raise ArtefactError("the arrays have other shapes or types than the manifest says.")
+        nodes = restored(manifest["nodes"], list[Integer], arrays, "nodes")
+        steps = restored(manifest["num_steps"], int, {}, "num_steps")
+        proof = restored(manifest["proof"], Report | None, {}, "proof")
+        if fingerprint(nodes) != manifest["fingerprint"]:
+            raise ArtefactError("its numbers are not those that were compiled.")
+        _check_fit(nodes, steps)
+    except ArtefactError as error:
+        raise ArtefactError(f"{folder}: {error}") from error
+    except KeyError as error:
+        raise ArtefactError(f"{folder}: the manifest has no {error}.") from error
+    return Stored(nodes, steps, manifest["fingerprint"], proof)
+
+
+def _check_fit(nodes: Sequence[Integer], num_steps: int) -> None:
+    """Follows the shapes of one image through all nodes."""
+    if not nodes or not isinstance(nodes[0], Sampled) or not isinstance(nodes[-1], Summed):
+        raise ArtefactError("a program begins with its input and ends with a sum.")
+    image = jax.ShapeDtypeStruct((1, *nodes[0].shape), jnp.float32)
+
+    def outputs(weights: Any, x: Any) -> Any:
+        return run(nodes, weights, x, num_steps, "slots", lambda outputs: outputs)
+
+    try:
+        steps = jax.eval_shape(outputs, weights_of(nodes), image)
+    except Exception as error:  # Of shapes, sources and types that do not fit.
+        raise ArtefactError(f"its parts do not fit ({error}).") from error
+    for node, output in zip(nodes, steps[0], strict=True):
+        if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
+            raise ArtefactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
+
+
+def _kind(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "a program's folder has a .safetensors file: pip install 'pit-jax[export]'"
+        ) from error
+    return safetensors.numpy
