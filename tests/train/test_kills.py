@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -29,7 +30,7 @@ TINY_RUN = (
 )
 DIGITS_RUN = (
     *("--config", str(ROOT / "configs/digits.py"), "--config.model.width=4"),
-    *("--config.epochs=40", "--config.log_every=5", "--config.checkpoints.every_steps=10"),
+    *("--config.epochs=40", "--config.log_every=1", "--config.checkpoints.every_steps=10"),
 )
 
 
@@ -42,6 +43,19 @@ def starts(workdir: Path) -> int:
 def newest(workdir: Path) -> int:
     """The step of the newest checkpoint that a run goes on from, within an epoch or at its end."""
     return max(steps_saved(workdir), default=-1)
+
+
+def is_saving(workdir: Path) -> bool:
+    """Whether a checkpoint has not got its name."""
+    return any(workdir.glob("*/*.orbax-checkpoint-tmp"))
+
+
+def is_testing(workdir: Path, length: int) -> bool:
+    """Whether an epoch of so many steps is in its last one or its test: its own line is not there,
+    and of all other steps there are lines."""
+    file = workdir / "metrics.jsonl"
+    *lines, _ = file.read_text().split("\n") if file.exists() else [""]
+    return bool(lines) and json.loads(lines[-1])["step"] % length == length - 1
 
 
 def wait_until(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
@@ -62,24 +76,31 @@ def interrupted(
     """Starts the run `times` times and ends it; gives what each was doing, by what it left.
 
     In turn: at a random moment of the `seconds` that follow its beginning, of those that follow
-    its first checkpoint, and likewise but then in the next checkpoint's writing.
+    its first checkpoint, and likewise but then in the next checkpoint's writing, or in the next
+    test.
     """
+    config = parse(["main", *arguments])[0]
+    length = program_on(1, config).steps_per_epoch
     draw, doing = random.Random(0), []
     for turn in range(times):
         begun, known = starts(workdir), newest(workdir)
         process = start_main(*arguments, "--workdir", str(workdir))
         wait_until(process, lambda begun=begun: starts(workdir) > begun)
-        if turn % 3:
+        if turn % 4:
             wait_until(process, lambda known=known: newest(workdir) > known)
         time.sleep(draw.uniform(0, seconds))
-        if turn % 3 == 2:
-            wait_until(process, lambda: any(workdir.glob("*/*.orbax-checkpoint-tmp")))
+        if turn % 4 == 2:
+            wait_until(process, lambda: is_saving(workdir))
+        if turn % 4 == 3:
+            wait_until(process, lambda: is_testing(workdir, length))
+            time.sleep(draw.uniform(0, 0.03))  # Behind the step.
         code, printed = end(process, number)
         saved = number == signal.SIGTERM and "stopped and saved" in printed
         assert code == (0 if saved else -number), printed
         assert "Traceback" not in printed and "damaged" not in printed, printed
         assert not (workdir / "summary.json").exists(), "it was not interrupted but had ended"
-        doing.append("saving" if any(workdir.glob("*/*.orbax-checkpoint-tmp")) else "else")
+        testing = "testing" if is_testing(workdir, length) else "else"
+        doing.append("saving" if is_saving(workdir) else testing)
     return doing
 
 
@@ -114,8 +135,28 @@ def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp
 def test_digits_ended_at_many_moments_end_as_those_left_alone(tmp_path, number, times):
     workdir = tmp_path / "run"
     doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=2)
-    assert number == signal.SIGTERM or set(doing) == {"saving", "else"}
+    assert number == signal.SIGTERM or set(doing) == {"saving", "testing", "else"}
     assert records(workdir)  # Not all in the first epoch.
     for folder in (workdir, tmp_path / "alone"):
         finished(DIGITS_RUN, folder)
     assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_path):
+    workdir = tmp_path / "run"
+    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=2, seconds=0.5)
+    shutil.rmtree(workdir / "compiled")  # It compiles for some seconds, and then would save.
+    begun, saved = starts(workdir), newest(workdir)
+    process = start_main(*TINY_RUN, "--workdir", str(workdir))
+    wait_until(process, lambda: starts(workdir) > begun)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    since = time.monotonic()
+    assert process.poll() is None
+    code, printed = end(process, signal.SIGTERM)
+    assert code == -signal.SIGTERM and time.monotonic() - since < 1
+    assert "saved" not in printed and newest(workdir) == saved
+    for folder in (workdir, tmp_path / "alone"):
+        finished(TINY_RUN, folder)
+    assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
