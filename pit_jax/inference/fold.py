@@ -193,7 +193,7 @@ class _Walk:
 
     def _sub(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if b is not None:
-            b = self.scaled(b, np.array([[-1.0]]), 0.0, _where(equation))
+            b = self.scaled(b, np.array([[-1.0]]), 0.0, _path(equation))
             if a is None:
                 value, constant = self.with_constant(equation, a, b)
                 return replace(value, bias=value.bias + constant)
@@ -206,17 +206,17 @@ class _Walk:
         if a is None or b is not None:
             raise NotFoldable(f"a division by activations, {_where(equation)}.")
         value, constant = self.with_constant(equation, a, b)
-        return self.scaled(value, 1 / constant, 0.0, _where(equation))
+        return self.scaled(value, 1 / constant, 0.0, _path(equation))
 
     def _mul(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if a is None or b is None:
             value, constant = self.with_constant(equation, a, b)
-            return self.scaled(value, constant, 0.0, _where(equation))
+            return self.scaled(value, constant, 0.0, _path(equation))
         return self.multiplied(a, b, equation)
 
     def multiplied(self, a: Value, b: Value, equation: JaxprEqn) -> Value:
         """The product of two spikes, or of one and what is silent where the other fires."""
-        path, shape = _where(equation), _tail(equation)
+        path, shape = _path(equation), _tail(equation)
         silent = bool(np.all(b.bias == 1))
         both = (*a.terms, *b.terms)
         single = len(a.terms) == len(b.terms) == 1 and not np.any(a.bias)
@@ -327,7 +327,7 @@ class _Walk:
         cells = Cells(shape[0], *value.shape[:2])
         value = self.structured(value, cells, shape, _where(equation))
         gain = 1 / np.asarray(cells.sizes(), np.float64)[None, :, :, None]
-        return self.scaled(value, gain, 0.0, _where(equation))
+        return self.scaled(value, gain, 0.0, _path(equation))
 
     def _convert_element_type(self, equation: JaxprEqn, value: Value) -> Value:
         return value
@@ -335,7 +335,7 @@ class _Walk:
     _copy = _stop_gradient = _convert_element_type
 
     def _linear_attention(self, equation: JaxprEqn, *values: Value) -> Value:
-        path, shape = _where(equation), _tail(equation)
+        path, shape = _path(equation), _tail(equation)
         for value in values:
             term = value.terms[0]
             plain = term.weight is None and term.mixing is None and not term.structure
@@ -362,6 +362,12 @@ def _shape(v: Any) -> Shape:
     # What jax's types say of a program's values leaves out their shapes.
     shape: Shape = v.aval.shape
     return shape
+
+
+def _path(equation: JaxprEqn) -> str:
+    """The path of the module around an equation; the stack begins with the network's own name."""
+    stack = str(equation.source_info.name_stack)
+    return stack.partition("/")[2] or stack
 
 
 def _where(equation: JaxprEqn) -> str:

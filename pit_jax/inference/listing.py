@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from pit_jax.inference.graph import Product
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
 
@@ -14,7 +16,7 @@ def table(nodes: Sequence[Integer], num_steps: int) -> str:
     spikes that it reads; `x 2 steps` says the first. What multiplies, because it reads pixels or
     currents, says so.
     """
-    lines = [f"{num_steps} steps; counts are sent as binary spikes, one slot for each level"]
+    lines = [f"{num_steps} step{'s' * (num_steps > 1)}; counts are sent as binary spikes in slots"]
     for number in range(len(nodes)):
         lines.extend(f"{number:3}  {line}" for line in _lines(nodes, number))
     return "\n".join(lines)
@@ -27,9 +29,17 @@ def _lines(nodes: Sequence[Integer], number: int) -> list[str]:
             return [f"input {_size(node.shape)} in units of {node.unit:g}, up to {node.bound}"]
         case Fired():
             neuron = node.neuron
-            what = f"{neuron.levels} slot{'s' * (neuron.levels > 1)}"
-            what += " of -1, 0, 1" * neuron.signed
-            return [f"{node.path}: {_size(node.shape)} neurons fire {what} <- {node.accumulator}"]
+            worth = ", ".join(map(str, neuron.slots))
+            slots = f"{len(neuron.slots)} slot{'s' * (len(neuron.slots) > 1)}"
+            slots += f" of {worth} levels" if max(neuron.slots) > 1 else ""
+            slots += " of -1, 0, 1" * neuron.signed
+            at = nodes[node.accumulator]
+            assert isinstance(at, Summed | Attended)
+            threshold = _range(neuron.first * (at.unit / 2**neuron.guard))
+            return [
+                f"{node.path}: {_size(node.shape)} neurons fire {slots} <- {node.accumulator}, "
+                f"threshold {threshold}"
+            ]
         case Product():
             word = "without" if node.silent else "and"
             return [f"{node.path}: spikes of {node.first} {word} {node.second}"]
@@ -56,6 +66,24 @@ def _synapse(nodes: Sequence[Integer], synapse: Synapse) -> str:
         reads = " of currents, multiplies"
     size = _size(synapse.weight.shape[1:])
     return f"<- {synapse.source} {synapse.kind} {size}{copies}{reads} ({synapse.path})"
+
+
+def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Rows of a table as lines; the first `left` columns begin at the left, the others end at the
+    right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _range(x: np.ndarray) -> str:
+    low, high = float(x.min()), float(x.max())
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def _size(shape: Sequence[int]) -> str:

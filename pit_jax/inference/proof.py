@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -78,18 +79,30 @@ class LayerProof:
 
 @dataclass
 class Report:
-    """What `SpikingProgram.verify` found; true if the program is its grid, bit for bit."""
+    """What `SpikingProgram.verify` found; true if the program is its grid, bit for bit.
+
+    `differing` counts the samples whose largest logit is another than that of the trained network
+    in floats, `largest_difference` is over all logits; both are None where it is not known, as the
+    accuracies are without labels.
+    """
 
     samples: int
     untouched: bool
     logits_equal: bool
     layers: list[LayerProof]
     clipped: int
-    top1_agreement: float | None = None
+    differing: int | None = None
     largest_difference: float | None = None
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
 
     def __bool__(self) -> bool:
         return self.untouched and self.logits_equal and all(all(row.equal) for row in self.layers)
+
+    @property
+    def top1_agreement(self) -> float | None:
+        """The share of samples whose largest logit is that of the trained network."""
+        return None if self.differing is None else 1 - self.differing / self.samples
 
     @property
     def first_flip(self) -> LayerProof | None:
@@ -110,10 +123,15 @@ class Report:
                 lines.append(f"  {row.path}: slots differ from counts at step {steps}")
         if self.clipped:
             lines.append(f"{self.clipped} input values were cut off at the largest input")
+        if self.accuracy is not None:
+            lines.append(f"{self.accuracy:.2%} of the labels are its largest logit")
+        if self.reference_accuracy is not None:
+            lines[-1] += f", {self.reference_accuracy:.2%} that of the trained network in floats"
         if self.top1_agreement is not None:
             lines.append(
                 f"with the trained network in floats: {self.top1_agreement:.2%} of the largest "
-                f"logits agree, no logit differs by more than {self.largest_difference:.3g}"
+                f"logits agree, all but {self.differing}; no logit differs by more than "
+                f"{self.largest_difference:.3g}"
             )
             if (first := self.first_flip) is None:
                 lines.append("every spike is its")
@@ -149,44 +167,62 @@ def fingerprint(nodes: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def prove(program: Any, batches: Iterable[Any]) -> Report:
-    """Runs a program and its grid on every batch, and the trained network where it is known."""
+def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = None) -> Report:
+    """Runs a program and its grid on every batch, and the trained network where it is known.
+
+    Raises ValueError for no sample at all, and for labels that are not one for each.
+    """
     rows: dict[str, LayerProof] = {}
-    samples = clipped = agreed = 0
+    samples = clipped = differing = correct = reference_correct = 0
     logits_equal, difference = True, 0.0
-    for x in batches:
+    worth = program.slots
+    answers = repeat(None) if labels is None else labels
+    for x, y in zip(batches, answers, strict=labels is not None):
+        if y is not None and np.shape(y) != (len(x),):
+            raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
         slots, counts = program.trace(x), program.counts(x)
         logits = np.asarray(program.grid(x))
         logits_equal &= np.array_equal(logits, np.asarray(program(x)))
         clipped += program.clipped(x)
         reference = program.reference(x) if program.reference else None
         for path in counts:
-            new = _layer(path, slots[path], counts[path], reference and reference[1][path])
+            reading = reference[1][path] if reference else None
+            new = _layer(path, slots[path], counts[path], worth[path], reading)
             rows[path] = new if path not in rows else _joined(rows[path], samples, new, len(x))
         if reference:
-            agreed += int((reference[0].argmax(-1) == logits.argmax(-1)).sum())
+            differing += int((reference[0].argmax(-1) != logits.argmax(-1)).sum())
             difference = max(difference, float(abs(reference[0] - logits).max()))
+            if y is not None:
+                reference_correct += int((reference[0].argmax(-1) == y).sum())
+        if y is not None:
+            correct += int((logits.argmax(-1) == y).sum())
         samples += len(x)
     if not samples:
         raise ValueError("there is nothing to verify with: no batch, or an empty one.")
+    known = program.reference is not None
     return Report(
         samples=samples,
         untouched=fingerprint(program.nodes) == program.fingerprint,
         logits_equal=logits_equal,
         layers=list(rows.values()),
         clipped=clipped,
-        top1_agreement=agreed / samples if program.reference else None,
-        largest_difference=difference if program.reference else None,
+        differing=differing if known else None,
+        largest_difference=difference if known else None,
+        accuracy=correct / samples if labels is not None else None,
+        reference_accuracy=reference_correct / samples if known and labels is not None else None,
     )
 
 
-def _layer(path: str, slots: Any, counts: Any, reading: Reading | None) -> LayerProof:
+def _layer(
+    path: str, slots: Any, counts: Any, worth: tuple[int, ...], reading: Reading | None
+) -> LayerProof:
     slots, counts = np.asarray(slots), np.asarray(counts)
-    # Binary, and from the first slot on: a count of 2 fills the first two.
     size = abs(slots)
     binary = (size <= 1) & (slots >= (0 if (counts >= 0).all() else -1))
-    sorted_ = np.all(size[:, :, 1:] <= size[:, :, :-1], axis=2)
-    same = (slots.sum(2) == counts) & binary.all(2) & sorted_
+    levels = np.asarray(worth, np.int32).reshape(-1, *(1,) * (slots.ndim - 3))
+    same = ((slots * levels).sum(2) == counts) & binary.all(2)
+    if max(worth) == 1:  # From the first slot on: a count of 2 fills the first two.
+        same &= np.all(size[:, :, 1:] <= size[:, :, :-1], axis=2)
     equal = [bool(same[:, t].all()) for t in range(counts.shape[1])]
     row = LayerProof(path, equal, float(abs(counts).mean()))
     if reading is not None and (other := reading.counts != counts).any():

@@ -12,6 +12,7 @@ from pit_jax.inference.fixed import State
 from pit_jax.inference.graph import Product
 from pit_jax.inference.grid import PIXEL_BITS
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.structure import Structure
 
 # Bits of a pixel in the lower of two halves.
 HALF = PIXEL_BITS // 2
@@ -102,27 +103,27 @@ def _current(
     if weight is not None:
         weight = weight[t if len(weight) > 1 else 0]
     if isinstance(source, Summed | Attended):
-        x = _structured(synapse, x)
+        x = structured(synapse.structure, x)
         if weight is None:
             return x
         if synapse.kind == "diagonal":
             return x * weight
         x = _rounded(x, synapse.shift)
-        return _rounded(_weighed(synapse, x, weight), synapse.extra)
+        return _rounded(weighed(synapse, x, weight), synapse.extra)
     # Every sum is below 2^24, so float32 has it exactly, in any order.
     weight = None if weight is None else weight.astype(jnp.float32)
     if isinstance(source, Sampled):
         # In two halves, for with all their bits the sums of products would exceed 2^24.
-        high = jnp.floor(_structured(synapse, x) / 2**HALF)
-        parts = _weighed(synapse, jnp.concatenate([high, x - high * 2**HALF]), weight)
+        high = jnp.floor(structured(synapse.structure, x) / 2**HALF)
+        parts = weighed(synapse, jnp.concatenate([high, x - high * 2**HALF]), weight)
         high, low = jnp.split(parts.astype(jnp.int32), 2)
         return _rounded((high << HALF) + low, synapse.extra)
     if form == "counts":
-        x = _structured(synapse, x.astype(jnp.float32))
-        return _weighed(synapse, x, weight).astype(jnp.int32)
+        x = structured(synapse.structure, x.astype(jnp.float32))
+        return weighed(synapse, x, weight).astype(jnp.int32)
     slots, batch = x.shape[:2]
-    x = _structured(synapse, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
-    each = _weighed(synapse, x, weight)
+    x = structured(synapse.structure, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
+    each = weighed(synapse, x, weight)
     each = each.reshape(slots, batch, *each.shape[1:])
     if isinstance(source, Fired):
         worth = jnp.asarray(source.neuron.slots, jnp.float32)
@@ -130,9 +131,10 @@ def _current(
     return jnp.sum(each, axis=0).astype(jnp.int32)
 
 
-def _structured(synapse: Synapse, x: Array) -> Array:
-    for structure in synapse.structure:
-        x = structure(x)
+def structured(structure: Sequence[Structure], x: Array) -> Array:
+    """What a source `[B, ...]` is behind its pools, sums and reshapes."""
+    for each in structure:
+        x = each(x)
     return x
 
 
@@ -140,7 +142,8 @@ def _rounded(x: Array, bits: int) -> Array:
     return (x + (1 << bits >> 1)) >> bits
 
 
-def _weighed(synapse: Synapse, x: Array, weight: Array | None) -> Array:
+def weighed(synapse: Synapse, x: Array, weight: Array | None) -> Array:
+    """x `[B, ...]` times the weights of one step, or x itself without any."""
     exact = jax.lax.Precision.HIGHEST
     if weight is None:
         return x

@@ -1,0 +1,163 @@
+"""What a program costs: additions for spikes, multiplications that are left, copies of weights."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from pit_jax.inference.graph import Product
+from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.listing import columns
+from pit_jax.inference.run import run, structured, weighed, weights_of
+from pit_jax.inference.structure import Pool, Structure
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one source of an accumulator costs, for one sample over all steps.
+
+    `accumulations` is the mean over the samples of each spike times the synapses that it reaches,
+    borders, strides and groups included; `macs` counts products of pixels or currents,
+    `additions` currents that pass on, `dense_macs` what the layer would take with no spike silent
+    and a count in one slot. `weights` are those of one step, kept in `copies`.
+    """
+
+    path: str
+    source: str
+    accumulations: float = 0.0
+    macs: int = 0
+    additions: int = 0
+    weights: int = 0
+    copies: int = 1
+    dense_macs: int = 0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs of a program, a row for each source of each accumulator; `str` is their table."""
+
+    rows: list[Cost]
+
+    def total(self, what: str) -> float:
+        """The sum of one field of all rows."""
+        return float(sum(getattr(row, what) for row in self.rows))
+
+    @property
+    def stored_weights(self) -> int:
+        """The numbers of all copies of the weights, for each step and each stream."""
+        return sum(row.weights * row.copies for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("layer", "reads", "accumulations", "MACs", "weights", "copies", "dense MACs")
+        table = [
+            (
+                *(row.path, row.source, f"{row.accumulations:,.1f}", f"{row.macs:,}"),
+                *(f"{row.weights:,}", str(row.copies), f"{row.dense_macs:,}"),
+            )
+            for row in self.rows
+        ]
+        accumulations, macs, dense = map(self.total, ("accumulations", "macs", "dense_macs"))
+        total = ("in all", "", f"{accumulations:,.1f}", f"{macs:,.0f}")
+        table.append((*total, f"{self.stored_weights:,}", "", f"{dense:,.0f}"))
+        return "\n".join(columns([head, *table], left=2))
+
+
+def costs(nodes: Sequence[Integer], num_steps: int, x: Array) -> Costs:
+    """The costs of a program for the images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
+    frames = num_steps if x.ndim == 5 else 1  # An image that stays is convolved once.
+    spiking = [
+        (number, synapse)
+        for number, node in enumerate(nodes)
+        if isinstance(node, Summed)
+        for synapse in node.synapses
+        if isinstance(nodes[synapse.source], Fired | Product)
+    ]
+
+    def show(outputs: list[Array]) -> list[Array]:
+        # Spikes of each place, of all slots and samples: 2^31 of them are far.
+        return [_arriving(synapse, outputs[synapse.source]) for _, synapse in spiking]
+
+    def spikes(x: Array) -> list[Array]:
+        steps = run(nodes, weights_of(nodes), x, num_steps, "slots", show)
+        return [sum(arriving[1:], arriving[0]) for arriving in zip(*steps, strict=True)]
+
+    arrived = [np.asarray(each, np.float64) for each in jax.jit(spikes)(x)]
+    counted = {id(synapse): each for (_, synapse), each in zip(spiking, arrived, strict=True)}
+    rows = []
+    for node in nodes:
+        match node:
+            case Summed():
+                for synapse in node.synapses:
+                    steps = frames if isinstance(nodes[synapse.source], Sampled) else num_steps
+                    here = counted.get(id(synapse))
+                    rows.append(_cost(nodes, synapse, steps, here, len(x), node.path))
+            case Attended():
+                rows.append(_attention(node, num_steps))
+    return Costs(rows)
+
+
+def _cost(
+    nodes: Sequence[Integer],
+    synapse: Synapse,
+    steps: int,
+    arrived: np.ndarray | None,
+    samples: int,
+    path: str,
+) -> Cost:
+    source = nodes[synapse.source]
+    names = {Sampled: "pixels", Summed: "currents", Attended: "currents"}
+    reads = names.get(type(source)) or f"spikes of {getattr(source, 'path', '')}"
+    weight = synapse.weight
+    reach = _reach(synapse, source.shape, arrived is not None)
+    dense = int(reach.sum()) * steps
+    if weight is None:
+        return Cost(path, reads, additions=dense)
+    size, copies = math.prod(weight.shape[1:]), len(weight)
+    if arrived is None:
+        return Cost(synapse.path, reads, 0.0, dense, 0, size, copies, dense)
+    spikes = float((arrived * reach).sum()) / samples
+    return Cost(synapse.path, reads, spikes, 0, 0, size, copies, dense)
+
+
+def _attention(node: Attended, steps: int) -> Cost:
+    channels = node.shape[-1] // node.heads
+    head = node.heads * node.weight.shape[-1] // node.heads * channels
+    macs = steps * head * (2 * math.prod(node.shape[:-1]) + 1)
+    size, copies = node.weight.shape[-1], len(node.weight)
+    return Cost(node.path, "spikes of three", 0.0, macs, 0, size, copies, macs)
+
+
+def _split(synapse: Synapse, spiking: bool) -> tuple[Sequence[Structure], Sequence[Structure]]:
+    """The structure before and behind the place where additions begin.
+
+    Spikes stay spikes up to the last maximum, and each adds to what is behind; of pixels and
+    currents the weights read what the structure has left.
+    """
+    if not spiking:
+        return synapse.structure, ()
+    largest = [i for i, s in enumerate(synapse.structure) if isinstance(s, Pool) and s.largest]
+    at = largest[-1] + 1 if largest else 0
+    return synapse.structure[:at], synapse.structure[at:]
+
+
+def _arriving(synapse: Synapse, slots: Array) -> Array:
+    """The spikes of all slots and samples at each place where additions begin."""
+    x = abs(slots.reshape(-1, *slots.shape[2:])).astype(jnp.float32)
+    return jnp.sum(structured(_split(synapse, True)[0], x).astype(jnp.int32), axis=0)
+
+
+def _reach(synapse: Synapse, shape: tuple[int, ...], spiking: bool) -> np.ndarray:
+    """The number of accumulators that one spike at each place adds to."""
+    before, behind = _split(synapse, spiking)
+    ones = None if synapse.weight is None else jnp.ones(synapse.weight.shape[1:], jnp.float32)
+    place = jax.eval_shape(partial(structured, before), jnp.zeros((1, *shape)))
+    # The transpose of a layer of ones counts, for each input, the outputs that it enters.
+    out, transposed = jax.vjp(
+        lambda x: weighed(synapse, structured(behind, x), ones), jnp.zeros(place.shape)
+    )
+    return np.asarray(transposed(jnp.ones_like(out))[0][0], np.float64)
