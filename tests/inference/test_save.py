@@ -1,0 +1,252 @@
+"""A program comes back from its folder as it was, or is refused with what is wrong about it."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pit_jax import neurons
+from pit_jax.inference import ArtefactError, SpikingProgram, compile, load
+from pit_jax.inference.artefact import MANIFEST, MANIFEST_HASH
+from pit_jax.inference.store import ARRAYS
+from tests.inference.alive import NEURONS, alive
+
+FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)
+# Every kind of node, of structure and of neuron once.
+SAMPLE = [
+    ("resnet8", "PIT", 2, 4),
+    ("vgg11", "PITFull", 2, 2),
+    ("vgg16", "CLIF", 4, 1),
+    ("cifarnet", "Ternary", 2, 1),
+    ("e_spikeformer_t", "ILIF", 1, 2),
+    ("spike_driven_transformer", "ILIF", 1, 2),
+]
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[SpikingProgram, jax.Array]:
+    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 2)
+    return compile(model, variables, x), x
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory) -> Path:
+    """The folder of the small program."""
+    folder = tmp_path_factory.mktemp("saved") / "program"
+    small[0].save(folder, about={"classes": ["a", "b"]})
+    return folder
+
+
+def changed(whole: Path, place: Path, change: Callable[[dict], None]) -> Path:
+    """A copy whose manifest says something else, with the hash that belongs to it."""
+    shutil.copytree(whole, place)
+    manifest = json.loads((whole / MANIFEST).read_text())
+    change(manifest)
+    text = json.dumps(manifest).encode()
+    (place / MANIFEST).write_bytes(text)
+    (place / MANIFEST_HASH).write_text(f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n")
+    return place
+
+
+@pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
+def test_a_loaded_program_is_the_saved_one(name, neuron, num_steps, levels, tmp_path):
+    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, batch=2)
+    program = compile(model, variables, x, verify=False)
+    program.save(tmp_path / "saved")
+    loaded = load(tmp_path / "saved")
+    assert np.array_equal(program(x), loaded(x))
+    assert str(loaded) == str(program) and loaded.fingerprint == program.fingerprint
+    ours, theirs = program.trace(x), loaded.trace(x)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[path], theirs[path]) for path in ours)
+
+
+def test_a_loaded_program_proves_itself_without_the_network(small, whole):
+    program, x = small
+    loaded = load(whole)
+    report = loaded.verify(x)
+    assert loaded.reference is None and report and report.top1_agreement is None
+    assert loaded.proof == program.proof and loaded.proof.samples == len(x)
+
+
+def test_a_later_proof_takes_the_place_of_that_of_the_sample(small, tmp_path):
+    program, x = small
+    program.save(tmp_path / "saved", proof=program.verify([x, x]))
+    assert load(tmp_path / "saved").proof.samples == 2 * len(x)
+
+
+def test_the_manifest_says_what_it_was_made_with_and_what_it_was_told(small, whole):
+    manifest = json.loads((whole / MANIFEST).read_text())
+    assert manifest["versions"]["jax"] == jax.__version__
+    assert manifest["about"] == {"classes": ["a", "b"]}
+    assert manifest["num_steps"] == 2 and manifest["fingerprint"] == small[0].fingerprint
+
+
+def test_a_shell_checks_the_hashes(whole):
+    subprocess.run(["sha256sum", "--check", "--quiet", MANIFEST_HASH], cwd=whole, check=True)
+
+
+def test_one_load_after_the_other_writes_the_same_folder(whole, tmp_path):
+    load(whole).save(tmp_path / "again", about={"classes": ["a", "b"]})
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (whole / name).read_bytes()
+
+
+@given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
+@settings(max_examples=100)
+def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place):
+    name, at, bit = place
+    folder = shutil.copytree(whole, tmp_path_factory.mktemp("flipped") / "program")
+    content = bytearray((folder / name).read_bytes())
+    content[at % len(content)] ^= 1 << bit
+    (folder / name).write_bytes(content)
+    with pytest.raises(ArtefactError, match="take another copy"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])
+def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep):
+    folder = shutil.copytree(whole, tmp_path / "program")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(keep * len(content))] or b"")
+    if keep == 1:
+        (folder / name).write_bytes(content + b"\0")
+    with pytest.raises(ArtefactError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(whole, tmp_path, name):
+    folder = shutil.copytree(whole, tmp_path / "program")
+    (folder / name).unlink()
+    with pytest.raises(ArtefactError, match=f"has no {name} that can be read"):
+        load(folder)
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    with pytest.raises(ArtefactError, match="nowhere has no manifest.json"):
+        load(tmp_path / "nowhere")
+
+
+def first(manifest: dict, kind: str) -> dict:
+    return next(node for node in manifest["nodes"] if node["class"] == kind)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda m: m.update(version=2), "has version 2 of its format.*reads versions up to 1"),
+        (lambda m: m.update(version="1"), "has version '1'"),
+        (lambda m: m.update(kind="other"), "is of the kind 'other', not 'pit_jax.program'"),
+        (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
+        (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, and this pit_jax knows int"),
+        (
+            lambda m: first(m, "Fired").update({"class": "Popen"}),
+            r"nodes\.\d+ is 'Popen', and this pit_jax knows Sampled, Summed",
+        ),
+        (
+            lambda m: first(m, "Fired").update({"class": "Pool"}),
+            r"nodes\.\d+ is 'Pool', and this pit_jax knows Sampled",
+        ),
+        (lambda m: first(m, "Summed").update(delay=1), r"a Summed has other fields.*\(delay\)"),
+        (lambda m: first(m, "Summed").pop("bias"), r"a Summed has other fields here \(bias\)"),
+        (lambda m: first(m, "Summed").update(bias=[0]), r"bias is \[0\], and this.* knows ndarray"),
+        (lambda m: first(m, "Summed")["bias"].update(array="x"), "there is no array 'x'"),
+        (lambda m: first(m, "Summed").update(bound=1), "not those that were compiled"),
+        (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
+        (lambda m: m.pop("files"), "is no manifest of an artefact"),
+        (
+            lambda m: m["files"].update({"../x": {"bytes": 0, "sha256": ""}}),
+            "no file of its folder",
+        ),
+    ],
+)
+def test_a_manifest_that_says_other_things_is_refused(whole, tmp_path, change, says):
+    with pytest.raises(ArtefactError, match=says):
+        load(changed(whole, tmp_path / "program", change))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda nodes: nodes[:-1], "begins with its input and ends with a sum"),
+        (lambda nodes: [nodes[0], *nodes[2:]], "its parts do not fit"),
+    ],
+)
+def test_nodes_that_do_not_fit_together_are_refused(small, tmp_path, change, says):
+    from pit_jax.inference.proof import fingerprint
+
+    nodes = change(list(small[0].nodes))
+    SpikingProgram(nodes, 2, fingerprint(nodes)).save(tmp_path / "odd")
+    with pytest.raises(ArtefactError, match=says):
+        load(tmp_path / "odd")
+
+
+def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
+    program, _ = small
+    folder = shutil.copytree(whole, tmp_path / "program")
+    (folder / "proof.json").write_text("of the old one")
+    with pytest.raises(ArtefactError, match="is there already; name another folder, or overwrite"):
+        program.save(folder)
+    assert (folder / "proof.json").exists()
+    program.save(folder, overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["program"]
+
+
+def test_a_folder_of_something_else_is_not_overwritten(small, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match="is no artefact, and is not overwritten"):
+        small[0].save(tmp_path, overwrite=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_write_that_fails_leaves_what_was_there(small, whole, tmp_path, monkeypatch):
+    folder = shutil.copytree(whole, tmp_path / "program")
+    rename = Path.rename
+
+    def fail_once(path: Path, target: Path) -> Path:
+        if target == folder and path.name.endswith(".part"):
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(OSError, match="no"):
+        small[0].save(folder, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["program"]
+    assert load(folder)
+
+
+def test_a_program_that_was_changed_is_not_saved(tmp_path):
+    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 1)
+    program = compile(model, variables, x)
+    program.nodes[1].bias.flat[0] += 1
+    with pytest.raises(ArtefactError, match="changed since it was compiled"):
+        program.save(tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_with_a_proof_that_failed_is_not_saved(small, tmp_path):
+    program, x = small
+    report = program.verify(x)
+    report.logits_equal = False
+    with pytest.raises(ArtefactError, match="the program is not its grid:\nNOT EQUAL"):
+        program.save(tmp_path / "saved", proof=report)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_safetensors_the_error_names_what_to_install(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"pip install 'pit-jax\[export\]'"):
+        small[0].save(tmp_path / "saved")
