@@ -61,6 +61,19 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path,
     assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
 
 
+def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path, monkeypatch):
+    def steep(logits, labels):
+        """Cross-entropy and nothing, whose gradient is infinite."""
+        nothing = logits - jax.lax.stop_gradient(logits)
+        return cross_entropy(logits, labels) + jax.numpy.sqrt(abs(nothing).sum())
+
+    monkeypatch.setattr("train.build.LOSSES", {"cross_entropy": steep})
+    said = "step 1, in epoch 1, is not finite; the first that is not is the gradient of head, on"
+    with runs_on(1), pytest.raises(UserError, match=said):
+        train(tiny(), tmp_path)
+    assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
+
+
 def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
     summary, _ = run(tmp_path, losing, epochs=1, skip=1)
     assert summary is not None
