@@ -93,15 +93,17 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(runs):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_in_one(tmp_path):
+def test_a_run_of_two_processes_goes_on_in_one_with_another_number_of_devices(tmp_path):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*ARGUMENTS, "--config.epochs=60", "--config.checkpoints.every_steps=2")
     begun = Run(workdir, *arguments, "--config.cpu_devices=2")
     begun.end(1, signal.SIGTERM, when=lambda: bool(steps_saved(workdir)))
     begun.finish()
     assert not (workdir / "summary.json").exists()  # It was stopped, and not over.
-    for folder in (workdir, alone):
-        Run(folder, *arguments, "--config.cpu_devices=4", count=1).finish()
+    Run(workdir, *arguments, "--config.cpu_devices=1", count=1).finish()
+    Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
+    starts = json.loads((workdir / "environment.json").read_text())
+    assert [(start["devices"], start["processes"]) for start in starts] == [(4, 2), (1, 1)]
     assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=60"))
 
 
@@ -155,6 +157,17 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     assert reached(alone)["best_epoch"] == reached(workdir)["best_epoch"]
 
 
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_both_with_its_step_and_layer(tmp_path):
+    run = Run(tmp_path / "run", *TWO, "--config.learning_rate=1e300")
+    assert run.codes() == [2, 2]
+    for process in (0, 1):
+        assert "error: step 2, in epoch 1, is not finite; the first" in run.printed(process)
+        assert "Traceback" not in run.printed(process)
+    assert "The checkpoint of step 0 is kept." in run.printed(0)
+    assert steps_saved(tmp_path / "run", "first") == [0] and steps_saved(tmp_path / "run") == []
+
+
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory) -> tuple[str, ...]:
     """The arguments of a run that reads its images from disk."""
@@ -186,6 +199,15 @@ def test_processes_with_different_configs_are_refused(tmp_path):
     assert run.codes() == [2, 2]
     for process in (0, 1):
         assert "must have the same config; other than the first have 1." in run.printed(process)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_divide_among_the_devices_of_all_is_refused_by_all(tmp_path):
+    run = Run(tmp_path / "run", *TWO, "--config.batch_size=30")
+    assert run.codes() == [2, 2]
+    message = "error: batch_size 30 does not divide among 4 devices; the nearest that do: 28, 32.\n"
+    for process in (0, 1):
+        assert message in run.printed(process)
     assert not (tmp_path / "run").exists()
 
 
