@@ -3,10 +3,19 @@
 program = compile(model, variables, sample_batch)
 logits = program(x)
 print(program, program.verify(x))
+program.save("digits.spikes"); program = load("digits.spikes")
 """
 
-from pit_jax.inference.errors import NotEqual, NotFoldable
-from pit_jax.inference.program import SpikingProgram, compile
+from pit_jax.inference.errors import ArtefactError, NotEqual, NotFoldable
+from pit_jax.inference.program import SpikingProgram, compile, load
 from pit_jax.inference.proof import Report
 
-__all__ = ["NotEqual", "NotFoldable", "Report", "SpikingProgram", "compile"]
+__all__ = [
+    "ArtefactError",
+    "NotEqual",
+    "NotFoldable",
+    "Report",
+    "SpikingProgram",
+    "compile",
+    "load",
+]

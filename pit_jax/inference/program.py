@@ -1,5 +1,6 @@
 """A compiled network: binary spikes between neurons and weights, and the same in integers."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,8 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from pit_jax.inference import store
+from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual
 from pit_jax.inference.fold import fold
 from pit_jax.inference.graph import Spikes
@@ -27,41 +31,83 @@ class SpikingProgram:
     """The spike-driven form of a network; `nodes` in the order in which they run at each step.
 
     Calls take images `[B, H, W, C]`, which enter at every step, or frames `[B, T, H, W, C]`.
-    `fingerprint` is that of the nodes when they were compiled, `reference` the trained network.
+    `fingerprint` is that of the nodes when they were compiled, `reference` the trained network,
+    and `proof` what the verification at that time found.
     """
 
     nodes: Sequence[Integer]
     num_steps: int
     fingerprint: str
     reference: Reference | None = None
+    proof: Report | None = None
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "B K"]:
+    def __call__(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Logits, the mean over the steps, from binary spikes."""
         return self._logits("slots")(self._weights, self._checked(x))
 
-    def grid(self, x: Float[Array, "..."]) -> Float[Array, "B K"]:
+    def grid(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
         """Logits from integer counts, with the same weights."""
         return self._logits("counts")(self._weights, self._checked(x))
 
-    def trace(self, x: Float[Array, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
+    def trace(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
         """The spikes of every neuron layer: 0 and 1 in each of D slots, of ternary ones also -1."""
-        return self._spikes("slots")(self._weights, self._checked(x))
+        spikes: dict[str, Array] = self.watch(x, "slots")[1]
+        return spikes
 
-    def counts(self, x: Float[Array, "..."]) -> dict[str, Int[Array, "B T ..."]]:
+    def counts(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T ..."]]:
         """The integers of every neuron layer, as `grid` has them."""
-        return self._spikes("counts")(self._weights, self._checked(x))
+        spikes: dict[str, Array] = self.watch(x, "counts")[1]
+        return spikes
 
-    def clipped(self, x: Float[Array, "..."]) -> int:
+    def watch(self, x: Float[ArrayLike, "..."], form: Form) -> tuple[Array, dict[str, Array]]:
+        """Logits and spikes at once, as binary `slots` or as `counts`."""
+        logits, spikes = self._watched(form)(self._weights, self._checked(x))
+        return logits, spikes
+
+    def costs(self, x: Float[ArrayLike, "..."]) -> Costs:
+        """Additions, multiplications and weights of every layer, for the mean of these samples."""
+        return costs(self.nodes, self.num_steps, self._checked(x))
+
+    def clipped(self, x: Float[ArrayLike, "..."]) -> int:
         """How many input values lie beyond the largest that the program was compiled for."""
         sampled = self._pixels
         return int(np.sum(abs(np.asarray(x)) > sampled.bound * sampled.unit))
 
-    def verify(self, batches: Any) -> Report:
-        """Compares spikes, counts and logits on one batch or several; see `Report`."""
-        return prove(self, [batches] if hasattr(batches, "shape") else batches)
+    def verify(self, batches: Any, labels: Any = None) -> Report:
+        """Compares spikes, counts and logits on one batch or several; see `Report`.
+
+        With `labels`, `[B]` of one batch or one such array for each of several, it tells the
+        accuracy too, and so what the grid costs.
+        """
+        if hasattr(batches, "shape"):
+            batches, labels = [batches], None if labels is None else [labels]
+        return prove(self, batches, labels)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        proof: Report | None = None,
+        about: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Writes the program to a folder that `load` reads, with the proof at compilation or a
+        later `proof`, and what there is to say `about` it, as JSON has it.
+
+        Raises ArtefactError when the folder is there already, unless it shall `overwrite` what an
+        earlier call wrote, and when program and grid are not equal.
+        """
+        proof = self.proof if proof is None else proof
+        stored = store.Stored(self.nodes, self.num_steps, self.fingerprint, proof)
+        store.write(stored, folder, about or {}, overwrite)
 
     def __str__(self) -> str:
         return table(self.nodes, self.num_steps)
+
+    @property
+    def slots(self) -> dict[str, tuple[int, ...]]:
+        """How many levels a spike in each slot stands for, of every neuron layer."""
+        return {node.path: node.neuron.slots for node in self.nodes if isinstance(node, Fired)}
 
     @property
     def _pixels(self) -> Sampled:
@@ -71,7 +117,8 @@ class SpikingProgram:
 
     @cached_property
     def _weights(self) -> Any:
-        return weights_of(self.nodes)
+        with jax.ensure_compile_time_eval():  # The first call may be in another's trace.
+            return weights_of(self.nodes)
 
     @cached_property
     def _compiled(self) -> dict[Any, Any]:
@@ -81,32 +128,44 @@ class SpikingProgram:
         if ("logits", form) not in self._compiled:
 
             def logits(weights: Any, x: Array) -> Array:
-                steps = run(self.nodes, weights, x, self.num_steps, form, lambda out: out[-1])
-                total = sum(steps[1:], steps[0])
-                last = self.nodes[-1]
-                assert isinstance(last, Summed) and last.unit.size == 1
-                return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
+                return self._mean(
+                    run(self.nodes, weights, x, self.num_steps, form, lambda outputs: outputs[-1])
+                )
 
             self._compiled["logits", form] = jax.jit(logits)
         return self._compiled["logits", form]
 
-    def _spikes(self, form: Form) -> Any:
-        if ("spikes", form) not in self._compiled:
+    def _watched(self, form: Form) -> Any:
+        if ("watched", form) not in self._compiled:
             fired = {i: node.path for i, node in enumerate(self.nodes) if isinstance(node, Fired)}
 
-            def spikes(weights: Any, x: Array) -> dict[str, Array]:
-                def show(outputs: list[Array]) -> dict[str, Array]:
-                    return {path: outputs[i] for i, path in fired.items()}
+            def show(outputs: list[Array]) -> tuple[Array, list[Array]]:
+                return outputs[-1], [outputs[i] for i in fired]
 
+            def watched(weights: Any, x: Array) -> tuple[Array, list[Array]]:
                 steps = run(self.nodes, weights, x, self.num_steps, form, show)
-                axis = 0 if form == "counts" else 1
-                whole = {path: jnp.stack([s[path] for s in steps], axis + 1) for path in steps[0]}
-                if form == "counts":
-                    return whole
-                return {path: jnp.moveaxis(s, 0, 2) for path, s in whole.items()}
+                logits, spikes = zip(*steps, strict=True)
+                time = 1 if form == "counts" else 2
+                whole = [jnp.stack(layer, time) for layer in zip(*spikes, strict=True)]
+                if form == "slots":
+                    whole = [jnp.moveaxis(layer, 0, 2) for layer in whole]
+                return self._mean(logits), whole
 
-            self._compiled["spikes", form] = jax.jit(spikes)
-        return self._compiled["spikes", form]
+            compiled = jax.jit(watched)
+
+            def named(weights: Any, x: Array) -> tuple[Array, dict[str, Array]]:
+                logits, spikes = compiled(weights, x)  # jit would sort a dictionary by its names.
+                return logits, dict(zip(fired.values(), spikes, strict=True))
+
+            self._compiled["watched", form] = named
+        return self._compiled["watched", form]
+
+    def _mean(self, logits: Sequence[Array]) -> Array:
+        """Logits `[B, K]` float32 of the integer sums of all steps."""
+        last = self.nodes[-1]
+        assert isinstance(last, Summed) and last.unit.size == 1
+        total = sum(logits[1:], logits[0])
+        return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
 
     def _checked(self, x: Any) -> Array:
         x = jnp.asarray(x, jnp.float32)
@@ -127,6 +186,7 @@ def compile(
     *,
     largest_input: float | None = None,
     weights: str = "float32",
+    code: str = "thermometer",
     verify: bool = True,
 ) -> SpikingProgram:
     """The spiking program of a trained network (Appendix A): batch norm and scales folded into
@@ -135,8 +195,9 @@ def compile(
     `sample_batch` holds images `[B, H, W, C]` or frames `[B, T, H, W, C]`, with which the program
     is verified unless `verify` is False. Inputs beyond `largest_input`, twice the sample's largest
     unless given, are cut off there. `weights` is `float32`, for all bits that stay exact in it, or
-    `int16` or `int8`. Raises NotFoldable for what no spiking program says exactly, and NotEqual if
-    the verification fails.
+    `int16` or `int8`. `code` sends a count as `thermometer`, a slot for each of D levels, or as
+    `bitwise`, ⌈log₂(D+1)⌉ slots, each worth twice the next. Raises NotFoldable for what no spiking
+    program says exactly, and NotEqual if the verification fails.
     """
     sample = np.asarray(sample_batch, np.float32)
     if sample.ndim not in (4, 5) or not sample.size:
@@ -148,11 +209,23 @@ def compile(
     folded = fold(outline(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
-    nodes = on_grid(folded, steps, largest_input=largest, weights=weights)
+    nodes = on_grid(folded, steps, largest_input=largest, weights=weights, code=code)
     rules = {node.path: node.firing for node in folded.nodes if isinstance(node, Spikes)}
     program = SpikingProgram(
         nodes, steps, fingerprint(nodes), reference_of(model, variables, rules)
     )
-    if verify and not (report := program.verify(sample)):
-        raise NotEqual(str(report))
+    if verify:
+        if not (report := program.verify(sample)):
+            raise NotEqual(str(report))
+        object.__setattr__(program, "proof", report)  # A copy would be jitted anew.
     return program
+
+
+def load(folder: str | os.PathLike[str]) -> SpikingProgram:
+    """The program that `SpikingProgram.save` put into `folder`; it knows no trained network.
+
+    Raises ArtefactError when a file is missing, cut off or changed, or holds what this version of
+    pit_jax does not know.
+    """
+    stored = store.read(folder)
+    return SpikingProgram(stored.nodes, stored.num_steps, stored.fingerprint, proof=stored.proof)

@@ -68,7 +68,7 @@ def step(
                     for synapse, weight in zip(node.synapses, weights[number], strict=True)
                 ]
                 bias = _row(node.bias, t).astype(np.int32)
-                shape = (len(pixels), *node.shape)
+                shape = (pixels.shape[0], *node.shape)
                 total = sum(parts[1:], parts[0]) + jnp.asarray(bias).reshape(
                     (1,) * (len(shape) - bias.ndim) + bias.shape
                 )
