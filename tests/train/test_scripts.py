@@ -61,7 +61,7 @@ def processes(workdir: Path) -> list[int]:
 @pytest.mark.slow
 def test_several_processes_on_one_box_stop_together_and_go_on(tmp_path):
     workdir = tmp_path / "run"
-    arguments = ("2", *ARGUMENTS, "--config.epochs=8", "--workdir", str(workdir))
+    arguments = ("2", *ARGUMENTS, "--config.epochs=60", "--workdir", str(workdir))
     first = start("one_box.sh", *arguments)
     deadline = time.monotonic() + 240
     while not steps_saved(workdir) and time.monotonic() < deadline and first.poll() is None:
