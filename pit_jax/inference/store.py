@@ -38,15 +38,12 @@ def write(
     Raises ArtefactError when the folder is there already, unless it shall `overwrite` another
     program's, and when the program is not the one that was compiled.
     """
-    if fingerprint(program.nodes) != program.fingerprint:
-        raise ArtefactError("the program was changed since it was compiled; compile it again.")
-    if program.proof is not None and not program.proof:
-        raise ArtefactError(f"the program is not its grid:\n{program.proof}")
+    said = facts(program)
     artefact.check_free(folder, overwrite)
     arrays: dict[str, np.ndarray] = {}
     nodes = described(program.nodes, arrays)
     notes = {
-        **facts(program),
+        **said,
         "about": dict(about),
         "nodes": nodes,
         "arrays": {name: _kind(array) for name, array in arrays.items()},
@@ -56,7 +53,14 @@ def write(
 
 
 def facts(program: Stored) -> dict[str, Any]:
-    """What every artefact of a program says of it."""
+    """What every artefact of a program says of it.
+
+    Raises ArtefactError when it is not the one that was compiled, or its proof failed.
+    """
+    if fingerprint(program.nodes) != program.fingerprint:
+        raise ArtefactError("the program was changed since it was compiled; compile it again.")
+    if program.proof is not None and not program.proof:
+        raise ArtefactError(f"the program is not its grid:\n{program.proof}")
     return {
         "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
         "num_steps": program.num_steps,

@@ -1,0 +1,132 @@
+"""A program as one StableHLO module, for CPUs, GPUs and TPUs, that needs JAX and nothing of ours.
+
+In a process without pit_jax, `manifest.json` has the hash to compare with:
+
+    import jax.export, json, pathlib, hashlib
+    content = pathlib.Path("digits.stablehlo/program.stablehlo").read_bytes()
+    manifest = json.loads(pathlib.Path("digits.stablehlo/manifest.json").read_text())
+    known = manifest["files"]["program.stablehlo"]["sha256"]
+    assert hashlib.sha256(content).hexdigest() == known  # JAX takes flipped bits as they are.
+    logits = jax.export.deserialize(bytearray(content)).call(x)
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Shaped
+
+from pit_jax.inference import Report, SpikingProgram, artefact
+from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.integers import Sampled
+from pit_jax.inference.store import Stored, facts
+
+KIND, VERSION = "pit_jax.stablehlo", 1
+MODULE = "program.stablehlo"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@dataclass(frozen=True)
+class StableHLO:
+    """A loaded module and what its manifest says: `input`, `num_steps`, `about` and more."""
+
+    exported: Any
+    manifest: Mapping[str, Any]
+
+    def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
+        """Logits, of any number of samples of the shape and type in `manifest["input"]`."""
+        return self._call(x)
+
+    @cached_property
+    def _call(self) -> Any:
+        return jax.jit(self.exported.call)
+
+
+def to_stablehlo(
+    program: SpikingProgram,
+    folder: str | os.PathLike[str],
+    *,
+    frames: bool = False,
+    pixels: Float[np.ndarray, "256 C"] | None = None,
+    proof: Report | None = None,
+    about: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes the program, from binary spikes, all its steps in one module, for any batch size.
+
+    It takes images `x` `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, float32, to logits
+    `[B, K]`. With `pixels` it takes uint8 and looks up there what the program sees, per channel.
+    The manifest has the proof at compilation or a later `proof`, and what there is to say `about`
+    it, as JSON has it. Raises ArtefactError as `SpikingProgram.save` does.
+    """
+    export = _export()
+    artefact.check_free(folder, overwrite)
+    proof = program.proof if proof is None else proof
+    said = facts(Stored(program.nodes, program.num_steps, program.fingerprint, proof))
+    sampled = program.nodes[0]
+    assert isinstance(sampled, Sampled)
+    if pixels is not None and pixels.shape != (256, sampled.shape[-1]):
+        raise ValueError(
+            f"pixels has a row for each of 256 values and {sampled.shape[-1]} channels, got "
+            f"{pixels.shape}."
+        )
+    shape = (program.num_steps, *sampled.shape) if frames else sampled.shape
+    dtype = jnp.float32 if pixels is None else jnp.uint8
+
+    @jax.jit
+    def logits(x: Array) -> Array:
+        if pixels is not None:
+            x = jnp.asarray(pixels, jnp.float32)[x, jnp.arange(pixels.shape[1])]
+        return program(x)
+
+    (batch,) = export.symbolic_shape("batch")
+    x = jax.ShapeDtypeStruct((batch, *shape), dtype)
+    exported = export.export(logits, platforms=PLATFORMS)(x)
+    notes = {
+        **said,
+        "platforms": PLATFORMS,
+        "calling_convention_version": exported.calling_convention_version,
+        "input": {"shape": ["batch", *shape], "dtype": jnp.dtype(dtype).name},
+        "output": {
+            "shape": ["batch", *exported.out_avals[0].shape[1:]],
+            "dtype": exported.out_avals[0].dtype.name,
+        },
+        "about": dict(about or {}),
+    }
+    files = {MODULE: bytes(exported.serialize())}
+    artefact.write(folder, KIND, VERSION, files, notes, overwrite)
+
+
+def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
+    """What `to_stablehlo` wrote, as a function from images or frames to logits.
+
+    Raises ArtefactError when a file is missing, cut off or changed, or is none that JAX reads.
+    """
+    export = _export()
+    manifest, files = artefact.read(folder, KIND, VERSION)
+    try:
+        exported = export.deserialize(bytearray(files[MODULE]))
+    except Exception as error:  # JAX raises many kinds.
+        raise ArtefactError(
+            f"{folder} is whole, but this JAX {jax.__version__} does not read it ({error!r}); it "
+            f"was written by {manifest.get('versions')}."
+        ) from error
+    return StableHLO(exported, manifest)
+
+
+def _export() -> ModuleType:
+    try:
+        import flatbuffers  # noqa: F401  JAX asks for it later, in the middle of its work.
+        from jax import export
+    except ImportError as error:
+        raise ImportError(
+            "StableHLO modules are read and written with flatbuffers: pip install 'pit-jax[export]'"
+        ) from error
+    return export

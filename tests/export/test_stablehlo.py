@@ -1,0 +1,169 @@
+"""StableHLO artefacts give the program's logits to the bit, wherever JAX is, or are refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pit_jax import neurons
+from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
+from pit_jax.export.stablehlo import MODULE
+from pit_jax.inference import ArtefactError, SpikingProgram, compile
+from pit_jax.inference.artefact import MANIFEST, MANIFEST_HASH
+from tests.inference.alive import NEURONS, alive
+
+FILES = (MANIFEST, MANIFEST_HASH, MODULE)
+ALONE = """
+import sys
+for name in ("pit_jax", "flax"):
+    sys.modules[name] = None  # An import of it fails.
+import numpy
+{snippet}
+numpy.save("logits.npy", logits)
+"""
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[SpikingProgram, jax.Array]:
+    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 2)
+    return compile(model, variables, x, verify=False), x
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory) -> Path:
+    """The small program's folder."""
+    folder = tmp_path_factory.mktemp("exported") / "digits.stablehlo"
+    to_stablehlo(small[0], folder, about={"classes": ["a", "b"]})
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_its_logits_are_the_programs_at_every_batch_size(small, whole, batch):
+    program, x = small
+    assert np.array_equal(load_stablehlo(whole)(x[:batch]), program(x[:batch]))
+
+
+@pytest.mark.parametrize(
+    "name, neuron, num_steps, levels",
+    [
+        ("vgg16", "CLIF", 2, 1),
+        ("cifarnet", "Ternary", 2, 1),
+        ("e_spikeformer_t", "ILIF", 1, 4),
+        ("spike_driven_transformer", "ILIF", 2, 2),
+    ],
+)
+def test_every_kind_of_layer_goes_out(name, neuron, num_steps, levels, tmp_path):
+    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, batch=3)
+    program = compile(model, variables, x, verify=False)
+    to_stablehlo(program, tmp_path / "out")
+    assert np.array_equal(load_stablehlo(tmp_path / "out")(x), program(x))
+
+
+def test_frames_enter_one_at_each_step(small, tmp_path):
+    program, x = small
+    frames = jnp.stack([x, -x], axis=1)
+    to_stablehlo(program, tmp_path / "out", frames=True)
+    assert np.array_equal(load_stablehlo(tmp_path / "out")(frames), program(frames))
+
+
+def test_pixels_are_looked_up_in_front(small, tmp_path):
+    program, _ = small
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(256, 3)).astype(np.float32)
+    images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    seen = np.stack([table[images[..., c], c] for c in range(3)], axis=-1)
+    to_stablehlo(program, tmp_path / "out", pixels=table)
+    assert np.array_equal(load_stablehlo(tmp_path / "out")(images), program(seen))
+    with pytest.raises(ValueError, match=r"256 values and 3 channels, got \(256, 1\)"):
+        to_stablehlo(program, tmp_path / "other", pixels=table[:, :1])
+
+
+def test_it_runs_where_neither_pit_jax_nor_flax_can_be_imported(small, whole):
+    """The lines at the head of the module, as they stand there."""
+    program, x = small
+    snippet = textwrap.dedent("    import" + stablehlo.__doc__.split("    import", 1)[1])
+    np.save(whole.parent / "x.npy", x[:3])
+    subprocess.run(
+        [sys.executable, "-c", ALONE.format(snippet=f"x = numpy.load('x.npy')\n{snippet}")],
+        cwd=whole.parent,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=True,
+    )
+    assert np.array_equal(np.load(whole.parent / "logits.npy"), program(x[:3]))
+
+
+def test_the_manifest_says_what_goes_in_and_out(small, whole):
+    manifest = load_stablehlo(whole).manifest
+    assert manifest == json.loads((whole / MANIFEST).read_text())
+    assert manifest["input"] == {"shape": ["batch", 8, 8, 3], "dtype": "float32"}
+    assert manifest["output"] == {"shape": ["batch", 5], "dtype": "float32"}
+    assert manifest["platforms"] == ["cpu", "cuda", "tpu"]
+    assert manifest["num_steps"] == 2 and manifest["fingerprint"] == small[0].fingerprint
+    assert manifest["about"] == {"classes": ["a", "b"]}
+
+
+@given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
+@settings(max_examples=50)
+def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place):
+    name, at, bit = place
+    folder = shutil.copytree(whole, tmp_path_factory.mktemp("flipped") / "out")
+    content = bytearray((folder / name).read_bytes())
+    content[at % len(content)] ^= 1 << bit
+    (folder / name).write_bytes(content)
+    with pytest.raises(ArtefactError, match="take another copy"):
+        load_stablehlo(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("keep", [0, 0.5, None])
+def test_a_file_that_is_cut_off_or_missing_is_named(whole, tmp_path, name, keep):
+    folder = shutil.copytree(whole, tmp_path / "out")
+    content = (folder / name).read_bytes()
+    if keep is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ArtefactError, match=name):
+        load_stablehlo(folder)
+
+
+def test_what_this_jax_does_not_read_is_said(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.export.Exported, "serialize", lambda _: b"of another age" * 9)
+    to_stablehlo(small[0], tmp_path / "out")
+    with pytest.raises(ArtefactError, match=f"is whole, but this JAX {jax.__version__} does not"):
+        load_stablehlo(tmp_path / "out")
+
+
+def test_a_folder_of_a_program_is_no_stablehlo(small, tmp_path):
+    small[0].save(tmp_path / "saved")
+    with pytest.raises(ArtefactError, match="is of the kind 'pit_jax.program'"):
+        load_stablehlo(tmp_path / "saved")
+
+
+def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "out")
+    before = (folder / MANIFEST).read_bytes()
+    with pytest.raises(ArtefactError, match="is there already"):
+        to_stablehlo(small[0], folder)
+    assert (folder / MANIFEST).read_bytes() == before
+    to_stablehlo(small[0], folder, overwrite=True)
+    assert load_stablehlo(folder).manifest["about"] == {}
+
+
+def test_without_flatbuffers_the_error_names_what_to_install(small, whole, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ImportError, match=r"pip install 'pit-jax\[export\]'"):
+        to_stablehlo(small[0], tmp_path / "out")
+    with pytest.raises(ImportError, match=r"pip install 'pit-jax\[export\]'"):
+        load_stablehlo(whole)
