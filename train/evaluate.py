@@ -36,7 +36,6 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from configs.base import base
 from train import build, data, figures, measures, restore, sharding
 from train.cli import Parser
 from train.data import Split, Streamed
@@ -47,7 +46,7 @@ from train.errors import UserError
 from train.evaluation import make_sums
 from train.preparation import normalization
 from train.program import make_program
-from train.reading import read_config
+from train.reading import config_of
 from train.state import Metrics, TrainState
 from train.step import Batch, make_eval_step
 from train.summary import title
@@ -177,13 +176,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:
-    # A run of an older version lacks keys that came later.
-    config = base()
-    config.update(read_config(args.workdir))
-    # What it began with is in the checkpoint.
-    config.pretrained, config.anew = "", ()
-    if args.data_dir is not None:
-        config.data.data_dir = args.data_dir
+    config = config_of(args.workdir, args.data_dir)
     for key in ("batch_size", "cpu_devices"):
         if (value := getattr(args, key)) is not None:
             config[key] = value

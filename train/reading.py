@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from configs.base import base
 from train.errors import UserError
 
 
@@ -14,6 +17,21 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
         )
+    return config
+
+
+def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
+    """The config of a run as its checkpoints are used with it, with its data in `data_dir`.
+
+    Raises UserError where there is no run.
+    """
+    # A run of an older version lacks keys that came later.
+    config = base()
+    config.update(read_config(workdir))
+    # What it began with is in the checkpoint.
+    config.pretrained, config.anew = "", ()
+    if data_dir is not None:
+        config.data.data_dir = data_dir
     return config
 
 

@@ -81,13 +81,15 @@ def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
     return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
 
 
-def variables(workdir: Path) -> dict[str, Any]:
-    """What a run tests at its best checkpoint, or its last one before the end of the first epoch.
+def variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
+    """What a run tests at its `last` or `best` checkpoint; unless `which` says one, the best, or
+    the last before the end of the first epoch.
 
     These are the averages, in a run that has some. Raises UserError before the first save, and for
     files that are damaged. No device is used.
     """
-    folder = find(workdir, "best" if newest(workdir, "best") is not None else "last")
+    best = "best" if newest(workdir, "best") is not None else "last"
+    folder = find(workdir, which or best)
     _check_whole(folder, "Put a whole copy in its place")
     saved, dtype = _saved(folder), jax.dtypes.canonicalize_dtype(float)
     outside = _tested(saved)
