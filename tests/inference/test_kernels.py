@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pit_jax.inference import kernels
-from pit_jax.inference.kernels import conv, dense
+from pit_jax.inference.event_driven import kernels
+from pit_jax.inference.event_driven.kernels import conv, dense
 
 # Each pair of dtypes is compiled by itself.
 DTYPES = [("int8", "int16"), ("int8", "int32"), ("uint8", "int16"), ("uint8", "int8")]

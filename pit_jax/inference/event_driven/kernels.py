@@ -4,16 +4,17 @@ Exact in integers while every sum fits an int32. A call runs in one thread and l
 lock, so threads may share a batch: a layer is too short to hand to threads of its own.
 """
 
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Int32
 
 try:
-    import numba
+    from pit_jax.inference.event_driven.compiled import SOURCES, compiled, kept
+    from pit_jax.inference.event_driven.lanes import add_rows
 except ImportError as error:
     raise ImportError(
-        "pit_jax.inference.kernels needs numba: pip install 'pit-jax[event-driven]'."
+        "pit_jax.inference.event_driven needs numba: pip install 'pit-jax[event-driven]'."
     ) from error
 
 Pair = tuple[int, int]
@@ -59,10 +60,8 @@ def conv(
     shape = conv_shape(spikes.shape, kernel.shape, strides, padding, groups)
     into = _accumulators(into, shape)
     # One layout is compiled, for dense and conv alike.
-    spikes, kernel = np.ascontiguousarray(spikes), np.ascontiguousarray(kernel)
-    depthwise = groups > 1 and kernel.shape[2] == 1 and kernel.shape[3] == groups
-    add = _add_depthwise if depthwise else _add_rows
-    add(spikes, kernel, into, *strides, padding[0][0], padding[1][0], groups)
+    spikes, kernel = (np.ascontiguousarray(x) for x in (spikes, kernel))
+    _conv(spikes, kernel, into, *strides, padding[0][0], padding[1][0], groups)
     return into
 
 
@@ -119,97 +118,105 @@ def _accumulators(into: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray
     return into
 
 
-# Below is what numba compiles: at the first call with new dtypes, then kept in __pycache__.
-# no_type_check keeps the shape checks of the tests away, which it could not compile.
+# Below is what numba compiles. no_type_check keeps the shape checks of the tests away, which it
+# could not compile.
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(nogil=True, cache=True)(function)
-
-
-@_compiled
+@compiled
 @no_type_check
-def _list_spikes(image, place, count, first):
-    """Spikes of image [H, W, C] as x * C + c and their count; row y from first[y, x] to [y, W]."""
+def list_spikes(image, groups, place, count, first):
+    """Lists what is not silent in image [H, W, C], group by group and row by row; returns how many.
+
+    A spike of channel c of a group at x is at `place` x * C / groups + c; those of row y of group g
+    lie from first[g, y, x] to first[g, y, W].
+    """
     height, width, channels = image.shape
+    wide = channels // groups
     found = 0
-    for y in range(height):
-        for x in range(width):
-            first[y, x] = found
-            for c in range(channels):
-                # Written always and kept if not silent: no branch to mispredict.
-                place[found] = x * channels + c
-                count[found] = image[y, x, c]
-                found += image[y, x, c] != 0
-        first[y, width] = found
+    for g in range(groups):
+        for y in range(height):
+            for x in range(width):
+                first[g, y, x] = found
+                for c in range(wide):
+                    # Written always and kept if not silent: no branch to mispredict.
+                    place[found] = x * wide + c
+                    count[found] = image[y, x, g * wide + c]
+                    found += image[y, x, g * wide + c] != 0
+            first[g, y, width] = found
     return found
 
 
-@_compiled
+@compiled
 @no_type_check
-def _add_rows(spikes, kernel, out, down, right, top, left, groups):
-    """A row [C_out / groups] of the kernel for each spike in the window of each output pixel."""
-    _, height, width, channels = spikes.shape
-    kh, kw, wide, features = kernel.shape
+def add_windows(place, count, first, rows, out, kh, kw, wide, down, right, top, left):
+    """Adds to out [H', W', C_out] the rows of the kernel [kh, kw, wide, C_out / groups] of every
+    spike in the window of each pixel."""
+    groups, height, width = first.shape[0], first.shape[1], first.shape[2] - 1
+    features = out.shape[2]
     deep = features // groups
-    rows = kernel.reshape(kh * kw * wide, features)
-    place = np.empty(height * width * wide + 1, np.int32)
-    count = np.empty(height * width * wide + 1, spikes.dtype)
-    first = np.empty((height, width + 1), np.int32)
-    for b in range(len(spikes)):
-        for g in range(groups):
-            own = slice(g * deep, (g + 1) * deep)
-            _list_spikes(spikes[b, :, :, g * wide : (g + 1) * wide], place, count, first)
-            for oy in range(out.shape[1]):
-                y0 = oy * down - top
-                for ox in range(out.shape[2]):
-                    x0 = ox * right - left
-                    start, stop = max(x0, 0), min(x0 + kw, width)
-                    if start >= stop:
-                        continue
-                    sums = out[b, oy, ox, own]
-                    for y in range(max(y0, 0), min(y0 + kh, height)):
-                        # The spikes of a row's kw pixels lie side by side, as do their rows.
-                        shift = ((y - y0) * kw - x0) * wide
-                        begin, end = first[y, start], first[y, stop]
-                        # By four, which read and write the sums once.
-                        alone = end - (end - begin) % 4
-                        for i in range(begin, alone, 4):
-                            i1, i2, i3 = i + 1, i + 2, i + 3
-                            row, times = rows[place[i] + shift, own], np.int32(count[i])
-                            row1, times1 = rows[place[i1] + shift, own], np.int32(count[i1])
-                            row2, times2 = rows[place[i2] + shift, own], np.int32(count[i2])
-                            row3, times3 = rows[place[i3] + shift, own], np.int32(count[i3])
-                            for o in range(deep):
-                                two = times * row[o] + times1 * row1[o]
-                                sums[o] += two + times2 * row2[o] + times3 * row3[o]
-                        for i in range(alone, end):
-                            row, times = rows[place[i] + shift, own], np.int32(count[i])
-                            for o in range(deep):
-                                sums[o] += times * row[o]
-
-
-@_compiled
-@no_type_check
-def _add_depthwise(spikes, kernel, out, down, right, top, left, groups):
-    """One entry of the kernel for each spike in the window of each output pixel."""
-    _, height, width, channels = spikes.shape
-    kh, kw = kernel.shape[:2]
-    entries = kernel.reshape(kh * kw * channels)
-    place = np.empty(height * width * channels + 1, np.int32)
-    count = np.empty(height * width * channels + 1, spikes.dtype)
-    first = np.empty((height, width + 1), np.int32)
-    for b in range(len(spikes)):
-        channel = place[: _list_spikes(spikes[b], place, count, first)] % channels
-        for oy in range(out.shape[1]):
+    sums = out.reshape(out.size)
+    for g in range(groups):
+        for oy in range(out.shape[0]):
             y0 = oy * down - top
-            for ox in range(out.shape[2]):
+            for ox in range(out.shape[1]):
                 x0 = ox * right - left
                 start, stop = max(x0, 0), min(x0 + kw, width)
                 if start >= stop:
                     continue
-                sums = out[b, oy, ox]
+                at = (oy * out.shape[1] + ox) * features + g * deep
                 for y in range(max(y0, 0), min(y0 + kh, height)):
-                    shift = ((y - y0) * kw - x0) * channels
-                    for i in range(first[y, start], first[y, stop]):
-                        sums[channel[i]] += np.int32(count[i]) * entries[place[i] + shift]
+                    # The spikes of a row's kw pixels lie side by side, as do their rows.
+                    shift = ((y - y0) * kw - x0) * wide
+                    begin, end = np.int64(first[g, y, start]), np.int64(first[g, y, stop])
+                    add_rows(
+                        sums, at, rows, place, features, g * deep, deep, shift, count, begin, end
+                    )  # fmt: skip
+
+
+@compiled
+@no_type_check
+def add_depthwise(place, count, first, entries, out, kh, kw, down, right, top, left):
+    """Adds to out [H', W', C] one entry of the kernel [kh, kw, C] for each spike in a window."""
+    height, width, channels = first.shape[1], first.shape[2] - 1, out.shape[2]
+    for oy in range(out.shape[0]):
+        y0 = oy * down - top
+        for ox in range(out.shape[1]):
+            x0 = ox * right - left
+            start, stop = max(x0, 0), min(x0 + kw, width)
+            if start >= stop:
+                continue
+            sums = out[oy, ox]
+            for y in range(max(y0, 0), min(y0 + kh, height)):
+                shift = ((y - y0) * kw - x0) * channels
+                for i in range(first[0, y, start], first[0, y, stop]):
+                    sums[place[i] % channels] += count[i] * entries[place[i] + shift]
+
+
+@compiled
+@no_type_check
+def _add_all(spikes, kernel, out, down, right, top, left, groups):
+    batch, height, width, channels = spikes.shape
+    kh, kw, wide, features = kernel.shape
+    depthwise = groups > 1 and wide == 1 and features == groups
+    apart = 1 if depthwise else groups
+    place, count = np.empty((2, height * width * channels), np.int32)
+    first = np.empty((apart, height, width + 1), np.int32)
+    rows = kernel.reshape(kernel.size)
+    for b in range(batch):
+        list_spikes(spikes[b], apart, place, count, first)
+        if depthwise:
+            add_depthwise(place, count, first, rows, out[b], kh, kw, down, right, top, left)
+        else:
+            add_windows(place, count, first, rows, out[b], kh, kw, wide, down, right, top, left)
+
+
+@no_type_check
+def _entry(sources):
+    def conv(spikes, kernel, out, down, right, top, left, groups):
+        sources  # noqa: B018
+        _add_all(spikes, kernel, out, down, right, top, left, groups)
+
+    return kept(conv)
+
+
+_conv = _entry(SOURCES)

@@ -1,0 +1,31 @@
+"""How functions become machine code, and when they become it anew."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from pit_jax.inference import fixed
+
+
+def compiled(function: Any) -> Any:
+    """`function` as a part of what calls it."""
+    return numba.njit(nogil=True)(function)
+
+
+def kept(function: Any) -> Any:
+    """`function` in machine code, which is made at its first call and kept in __pycache__.
+
+    numba keeps it until the file of `function` changes, whatever becomes of those that it calls.
+    So it is to be a closure over `SOURCES`, which numba looks at too.
+    """
+    return numba.njit(nogil=True, cache=True)(function)
+
+
+def _digest() -> str:
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(fixed.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+SOURCES = _digest()
