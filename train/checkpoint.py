@@ -158,12 +158,13 @@ class Checkpoints:
             return
         # On the host: what lies on the devices of several processes Orbax would have all of them
         # save, each its part, though each has it whole.
+        on_host = jax.device_get(unkeyed(state))
         items: dict[str, Any] = {
-            "state": ocp.args.StandardSave(jax.device_get(unkeyed(state))),
+            "state": ocp.args.StandardSave(on_host),
             "progress": ocp.args.JsonSave(progress._asdict()),
         }
         for name in names:
-            self._held[name] = int(state.step), ocp.args.Composite(**items)
+            self._held[name] = int(on_host.step), ocp.args.Composite(**items)
 
     def _write(self) -> None:
         """Writes what is held; `last` is whole after the others: its progress names the best."""

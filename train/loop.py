@@ -119,9 +119,10 @@ def _train(
         display.note(str(step))
         display.begin(begun)
 
-        for epoch in range(begun // program.steps_per_epoch + 1, config.epochs + 1):
-            first, since = int(state.step), time.monotonic()
-            for number in range(first + 1, epoch * program.steps_per_epoch + 1):
+        length = program.steps_per_epoch
+        for epoch in range(begun // length + 1, config.epochs + 1):
+            first, since = max(begun, (epoch - 1) * length), time.monotonic()
+            for number in range(first + 1, epoch * length + 1):
                 if (stopped := stop()) or checkpoints.is_due(number - 1):
                     journal.step(epoch, watch.settle(state))
                     health.keep(number - 1)
