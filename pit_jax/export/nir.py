@@ -1,0 +1,137 @@
+"""NIR graphs, which other simulators and neuromorphic chips read: written, checked and read."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import numpy as np
+
+import pit_jax
+from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.integers import Sampled
+from pit_jax.inference.program import SpikingProgram
+
+if TYPE_CHECKING:
+    import nir
+
+# In seconds: what most of NIR's readers take for a step unless they are told.
+DT = 1e-4
+HASH = "sha256"
+
+
+def to_nir(
+    program: SpikingProgram,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    dt: float = DT,
+    overwrite: bool = False,
+) -> "nir.NIRGraph":
+    """The program as a NIR graph from pixels `[C, H, W]`, one step of `dt` seconds after the other,
+    to logits `[K]`, whose mean over the steps is the program's; with `path` also as a file.
+
+    A simulator that takes Euler steps of `dt` gives the same spikes and logits, for inputs that are
+    multiples of the metadata's `input_step` and not beyond `input_limit`, in floats of `precision`.
+    Raises NotInNIR for what NIR does not say exactly, and ArtefactError for a file that is there
+    already, unless it shall `overwrite` it.
+    """
+    nir = _nir("write")
+    from pit_jax.export.nir_writer import Writer
+
+    if path is not None and Path(path).exists() and not overwrite:
+        raise ArtefactError(f"{path} is there already; name another file, or overwrite it.")
+    pixels = program.nodes[0]
+    assert isinstance(pixels, Sampled)
+    writer = Writer(program.nodes, program.num_steps, dt)
+    metadata: dict[str, Any] = {
+        "pit_jax": pit_jax.__version__,
+        "program": program.fingerprint,
+        "num_steps": program.num_steps,
+        "dt": dt,
+        "precision": writer.precision,
+        "input_step": writer.input_step,
+        "input_limit": pixels.bound * pixels.unit,
+    }
+    graph = nir.NIRGraph(writer.nodes, writer.edges, metadata=metadata)
+    graph.metadata[HASH] = _hash(graph)
+    if path is not None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            nir.write(part, graph)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return graph
+
+
+def from_nir(
+    source: "nir.NIRGraph | str | os.PathLike[str]",
+    *,
+    num_steps: int | None = None,
+    dt: float | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A NIR graph or its file as a network and its variables, of this package's neurons.
+
+    `model.apply(variables, x)` takes images `[B, H, W, C]` or frames `[B, T, H, W, C]`, vectors
+    without H and W, and gives the outputs `[B, T, ...]`. Graphs written here know their `num_steps`
+    and `dt`. A hash among the metadata is checked; graphs of other tools have none.
+    Raises ArtefactError for a damaged file and NotInNIR for nodes that have no counterpart.
+    """
+    nir = _nir("read")
+    from pit_jax.export.nir_reader import read
+
+    graph = source
+    if not isinstance(graph, nir.NIRGraph):
+        if not Path(source).is_file():
+            raise ArtefactError(f"there is no file {source}.")
+        try:
+            graph = nir.read(source)
+        except Exception as error:  # Damaged bytes can raise anything.
+            raise ArtefactError(f"{source} is damaged or no NIR graph ({error}).") from error
+    known = graph.metadata
+    if HASH in known and known[HASH] != _hash(graph):
+        raise ArtefactError(
+            "the graph has other numbers than were written; take another copy, or write it again."
+        )
+    steps = known.get("num_steps") if num_steps is None else num_steps
+    if steps is None:
+        raise ValueError("the graph does not say for how many steps it runs; give num_steps.")
+    return read(graph, int(steps), float(known.get("dt", DT) if dt is None else dt))
+
+
+def _nir(verb: str) -> Any:
+    try:
+        import nir
+    except ImportError as error:
+        raise ImportError(
+            f"to {verb} a NIR graph you need nir, of the extra `export`: "
+            "pip install 'pit-jax[export]'."
+        ) from error
+    return nir
+
+
+def _hash(graph: "nir.NIRGraph") -> str:
+    """Over nodes, edges and metadata; the same before and after a file."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key in sorted(value):
+                digest.update(f"{key}:".encode())
+                add(value[key])
+        elif isinstance(value, str | bytes):
+            digest.update(value.encode() if isinstance(value, str) else value)
+        else:
+            array = np.asarray(value)
+            array = array.astype(np.int64) if array.dtype.kind in "iu" else array
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+
+    add({name: node.to_dict() for name, node in graph.nodes.items()})
+    add({f"{a} -> {b}": "" for a, b in graph.edges})
+    add({key: value for key, value in graph.metadata.items() if key != HASH})
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""The network that a NIR graph becomes: one part for each node, sums where edges meet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pit_jax import surrogate
+from pit_jax.neurons.probe import record
+from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.step import charge, hard_reset
+
+
+@dataclass(frozen=True)
+class Part:
+    """One node: what `make` of its name makes, at the sum of its `sources`."""
+
+    name: str
+    sources: tuple[str, ...]
+    make: Callable[[str], Callable[[Array], Array]]
+
+
+class NIRNetwork(nn.Module):
+    """Images or vectors `[B, ...]`, which enter at every step, or `[B, T, ...]`, to the outputs
+    `[B, T, ...]` of the last part; without time an input has `rank` axes behind B."""
+
+    parts: tuple[Part, ...]
+    num_steps: int
+    rank: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "..."]:
+        if x.ndim == self.rank + 1:
+            x = jnp.broadcast_to(x[:, None], (len(x), self.num_steps, *x.shape[1:]))
+        if x.ndim != self.rank + 2 or x.shape[1] != self.num_steps:
+            raise ValueError(
+                f"the network takes [B, ...] of {self.rank} more axes, or [B, {self.num_steps}, "
+                f"...], got {x.shape}."
+            )
+        values = {"": x}
+        for part in self.parts:
+            total, *rest = (values[source] for source in part.sources)
+            for value in rest:
+                total = total + value
+            values[part.name] = part.make(part.name)(total)
+        return values[self.parts[-1].name]
+
+
+class ThresholdedIF(nn.Module):
+    """A LIF neuron with hard reset whose neurons have thresholds of their own, `[C]` or
+    `[H, W, C]`."""
+
+    decay: float
+
+    @nn.compact
+    def __call__(self, current: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
+        threshold = self.param("threshold", nn.initializers.ones, current.shape[2:])
+
+        def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
+            u = charge(v, current, decay=self.decay)
+            s = surrogate.arctan(u - threshold)
+            return hard_reset(u, s, detach=True), (u, s)
+
+        u, s = over_time(step, current)
+        record(self, u, s, levels=1)
+        return s
+
+
+class Scale(nn.Module):
+    """Each value times a number of its own."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
+        return x * self.param("scale", nn.initializers.ones, x.shape[2:])
+
+
+def sum_pool(
+    x: Float[Array, "B T H W C"],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> Float[Array, "B T h w C"]:
+    """The sums over windows."""
+    still, none = (1, 1), ((0, 0), (0, 0))
+    return jax.lax.reduce_window(
+        x,
+        jnp.zeros((), x.dtype),
+        jax.lax.add,
+        (*still, *window, 1),
+        (*still, *strides, 1),
+        (*none, *padding, (0, 0)),
+    )

@@ -1,0 +1,152 @@
+"""A program as one ONNX file of standard operators, equal to it bit by bit in onnxruntime."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import pit_jax
+from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.integers import Sampled, Summed
+from pit_jax.inference.program import SpikingProgram
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 17, 8  # Of 2022: what runtimes of today read, with all that is needed.
+
+
+def to_onnx(
+    program: SpikingProgram,
+    path: str | os.PathLike[str],
+    *,
+    frames: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Writes the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
+    `[B, T, H, W, C]`, to `logits` `[B, K]`, both float32.
+
+    The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtefactError for
+    a file that is there already, unless it shall `overwrite` it.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ArtefactError(f"{path} is there already; name another file, or overwrite it.")
+    content = _model(program, frames).SerializeToString(deterministic=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The hash comes first: a file that was not finished is not that of its hash.
+    _replace(_hash_of(path), _line(content, path))
+    _replace(path, content)
+
+
+def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
+    """The file as a function of x that gives logits, run by onnxruntime on the CPU.
+
+    Raises ArtefactError when the file or its hash beside it is missing, changed or cut off.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(_MISSING.format("run", "onnxruntime")) from error
+    path = Path(path)
+    try:
+        content, line = path.read_bytes(), _hash_of(path).read_bytes()
+    except OSError as error:
+        raise ArtefactError(f"{path} or its hash beside it cannot be read ({error}).") from error
+    if line != _line(content, path):
+        raise ArtefactError(
+            f"{path} has other bytes than were written; take another copy, or write it again."
+        )
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(x: Any) -> np.ndarray:
+        (logits,) = session.run(None, {"x": np.asarray(x, np.float32)})
+        return np.asarray(logits)
+
+    return run
+
+
+_MISSING = "to {} an ONNX file you need {}, of the extra `onnx`: pip install 'pit-jax[onnx]'."
+
+
+def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(_MISSING.format("write", "onnx")) from error
+    from pit_jax.export.onnx_graph import Graph
+    from pit_jax.export.onnx_step import Steps
+
+    pixels, last = program.nodes[0], program.nodes[-1]
+    assert isinstance(pixels, Sampled) and isinstance(last, Summed)
+    graph = Graph()
+    steps = Steps(graph, program.nodes, program.num_steps)
+    currents = []
+    for t in range(program.num_steps):
+        at = graph.op("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
+        currents.append(steps.step(at, t))
+    total = graph.as_float(graph.total(currents))
+    mean = graph.constant(last.unit.item() / program.num_steps, np.float32)
+    graph.nodes.append(onnx.helper.make_node("Mul", [total, mean], ["logits"], "logits"))
+
+    shape = (program.num_steps, *pixels.shape) if frames else pixels.shape
+    value = onnx.helper.make_tensor_value_info
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.nodes,
+            "spiking_program",
+            [value("x", onnx.TensorProto.FLOAT, ["B", *shape])],
+            [value("logits", onnx.TensorProto.FLOAT, ["B", *last.shape])],
+            graph.initialisers,
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="pit_jax",
+        producer_version=pit_jax.__version__,
+    )
+    axes = "B, T, H, W, C" if frames else "B, H, W, C"
+    limit = f"cut off beyond +-{pixels.bound * pixels.unit:g}, in units of {pixels.unit:g}"
+    onnx.helper.set_model_props(
+        model,
+        {
+            "pit_jax": pit_jax.__version__,
+            "program": program.fingerprint,
+            "initialisers_sha256": _initialisers_hash(graph.initialisers),
+            "num_steps": str(program.num_steps),
+            "input": f"x [{axes}], float32, {limit}",
+            "output": "logits [B, K], float32, the mean over the steps",
+        },
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _initialisers_hash(initialisers: list[Any]) -> str:
+    """Over the names and contents of all tensors, in their order."""
+    digest = hashlib.sha256()
+    for tensor in initialisers:
+        digest.update(tensor.SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
+def _hash_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _line(content: bytes, path: Path) -> bytes:
+    return f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,43 @@
+"""What the tests of exports share: small networks, and for NIR graphs inputs on their grid."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from pit_jax import neurons
+from pit_jax.inference import SpikingProgram, compile
+from pit_jax.models.residual import ResNet, mean_head
+from pit_jax.models.resnet import neuron_stem
+from pit_jax.models.sew_resnet import JOINS, SEWBlock
+from pit_jax.neurons.step import hard_reset
+
+HARD_LIF = partial(neurons.LIF, reset=hard_reset)
+
+
+def on_grid(x, graph) -> np.ndarray:
+    """x in the steps that the graph takes."""
+    step, limit = graph.metadata["input_step"], graph.metadata["input_limit"]
+    return np.clip(np.round(np.asarray(x) / step) * step, -limit, limit).astype(np.float32)
+
+
+def counts_by_layer(program, spikes) -> dict[str, np.ndarray]:
+    """Counts `[B, T, ...]` of the program's layers from spikes of the graph's neurons, by name: a
+    layer of several levels is several neurons."""
+    counts = {}
+    for path in program.slots:
+        name = path.replace("/", ".")
+        levels = [s for key, s in spikes.items() if key == name or key.startswith(f"{name}_")]
+        counts[path] = np.sum(levels, axis=0)
+    return counts
+
+
+def joined(join: str) -> tuple[SpikingProgram, jax.Array]:
+    """A program whose blocks multiply spikes, and images for it."""
+    block = partial(SEWBlock, join=JOINS[join], downsample_neuron=neurons.IF)
+    fields = dict(num_classes=5, neuron=neurons.IF, stages=(1, 1), width=8, num_steps=2)
+    model = ResNet(stem=neuron_stem, block=block, head=mean_head, **fields)
+    x = 2 * jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
+    variables = model.init(jax.random.key(1), x)
+    variables = {key: variables[key] for key in ("params", "batch_stats")}
+    return compile(model, variables, x, verify=False), x

@@ -1,0 +1,147 @@
+"""onnxruntime computes the program's logits, in a process that has no pit_jax, JAX or Flax."""
+
+import hashlib
+import subprocess
+import sys
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnx
+
+from pit_jax import neurons
+from pit_jax.export import load_onnx, to_onnx
+from pit_jax.inference import ArtefactError, compile
+from tests.export.graphs import joined
+from tests.inference.alive import NEURONS, alive
+
+SAMPLE = [
+    ("resnet8", "PIT", 2, 4),
+    ("resnet19", "LIF", 2, 1),
+    ("resnet20", "QAT", 1, 2),
+    ("sew_resnet18", "PIT", 2, 2),
+    ("ms_resnet18", "GLIF", 2, 1),
+    ("vgg11", "PITFull", 2, 2),
+    ("vgg16", "CLIF", 4, 1),
+    ("plifnet", "IF", 2, 1),
+    ("cifarnet", "Ternary", 2, 1),
+    ("spike_driven_transformer", "ILIF", 2, 2),
+    ("e_spikeformer_t", "ILIF", 1, 4),
+]
+
+ALONE = """
+import sys
+for name in ("pit_jax", "jax", "flax"):
+    sys.modules[name] = None
+import numpy as np
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+for name in sys.argv[2:]:
+    (logits,) = session.run(None, {"x": np.load(name)})
+    np.save(name + ".logits.npy", logits)
+"""
+
+
+def run_alone(path, batches, tmp_path) -> list[np.ndarray]:
+    """The logits of each batch, from a process of their own."""
+    names = [str(tmp_path / f"{i}.npy") for i in range(len(batches))]
+    for name, x in zip(names, batches, strict=True):
+        np.save(name, np.asarray(x))
+    subprocess.run([sys.executable, "-c", ALONE, str(path), *names], check=True)
+    return [np.load(name + ".logits.npy") for name in names]
+
+
+def assert_equal(program, x, path, tmp_path, **kw):
+    to_onnx(program, path, **kw)
+    batches = [x[:5], x[:1]]
+    for batch, logits in zip(batches, run_alone(path, batches, tmp_path), strict=True):
+        assert logits.any() and logits.dtype == np.float32
+        assert np.array_equal(logits, program(batch))
+
+
+@pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
+def test_the_file_is_the_program(name, neuron, num_steps, levels, tmp_path):
+    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps)
+    program = compile(model, variables, x, verify=False)
+    assert_equal(program, x, tmp_path / "program.onnx", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return alive("resnet8", partial(neurons.PIT, levels=3), 2)
+
+
+def test_frames_and_codes_and_small_weights_are_in_it(small, tmp_path):
+    model, variables, x = small
+    frames = jnp.stack([x, -x], axis=1)
+    program = compile(model, variables, frames, code="bitwise", weights="int8")
+    assert_equal(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
+
+
+@pytest.mark.parametrize("join", ["and", "iand"])
+def test_joins_of_binary_spikes_are_in_it(join, tmp_path):
+    program, x = joined(join)
+    assert_equal(program, x, tmp_path / "joined.onnx", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(small, tmp_path_factory):
+    model, variables, x = small
+    path = tmp_path_factory.mktemp("onnx") / "program.onnx"
+    program = compile(model, variables, x)
+    to_onnx(program, path)
+    return program, x, path
+
+
+def test_it_says_what_it_is(written):
+    program, _, path = written
+    model = onnx.load(path)
+    said = {each.key: each.value for each in model.metadata_props}
+    assert said["program"] == program.fingerprint and said["num_steps"] == "2"
+    digest = hashlib.sha256()
+    for tensor in model.graph.initializer:
+        digest.update(tensor.SerializeToString(deterministic=True))
+    assert said["initialisers_sha256"] == digest.hexdigest()
+    assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_it_is_read_back(written):
+    program, x, path = written
+    assert np.array_equal(load_onnx(path)(x), program(x))
+
+
+def test_a_shell_can_check_it(written):
+    _, _, path = written
+    check = ["sha256sum", "-c", f"{path.name}.sha256"]
+    subprocess.run(check, cwd=path.parent, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
+    _, _, path = written
+    content = bytearray(path.read_bytes())
+    copy = tmp_path / path.name
+    (tmp_path / f"{path.name}.sha256").write_bytes(
+        path.with_name(f"{path.name}.sha256").read_bytes()
+    )
+    weight = max(onnx.load(path).graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    content[content.index(weight.raw_data) + 5] ^= 1
+    for damaged in (bytes(content), path.read_bytes()[:-1]):
+        copy.write_bytes(damaged)
+        with pytest.raises(ArtefactError, match="other bytes than were written"):
+            load_onnx(copy)
+    copy.unlink()
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        load_onnx(copy)
+
+
+def test_nothing_is_overwritten_unasked(written):
+    program, x, path = written
+    with pytest.raises(ArtefactError, match="is there already"):
+        to_onnx(program, path)
+    to_onnx(program, path, overwrite=True)
+    assert np.array_equal(load_onnx(path)(x), program(x))
