@@ -28,7 +28,7 @@ def compiled(
     Raises UserError for a checkpoint that is missing or damaged, and for a network that no spiking
     program says exactly.
     """
-    variables = restore.variables(workdir, checkpoint)
+    variables = jax.tree.map(jnp.asarray, restore.variables(workdir, checkpoint))
     network = build.network(config, dataset)
     sample = _sample(dataset, batch_size(config, dataset))
     try:
@@ -49,9 +49,8 @@ def proved(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Rep
     size = batch_size(config, dataset)
     count = -(-len(dataset.test) // size)
     watched = track(_batches(dataset.test, size), f"verifying {len(dataset.test):,} samples", count)
-    normalize = jax.jit(normalization(dataset))
     first, second = tee(watched)
-    return program.verify((normalize(x) for x, _ in first), (y for _, y in second))
+    return program.verify((seen(dataset, x) for x, _ in first), (y for _, y in second))
 
 
 def batch_size(config: ConfigDict, dataset: Dataset) -> int:
@@ -67,6 +66,12 @@ def pixels(dataset: Dataset) -> np.ndarray | None:
     values = jnp.arange(256, dtype=jnp.uint8)[:, None, None, None]
     shown = jnp.broadcast_to(values, (256, 1, 1, len(dataset.mean)))
     return np.asarray(normalization(dataset)(shown)).reshape(256, -1)
+
+
+def seen(dataset: Dataset, images: np.ndarray) -> np.ndarray:
+    """What the network sees of `images`: values of `pixels`, to the bit, or counts as floats."""
+    table = pixels(dataset)
+    return images.astype(np.float32) if table is None else table[images, np.arange(table.shape[1])]
 
 
 def largest_input(dataset: Dataset) -> float | None:
@@ -86,7 +91,7 @@ def _sample(dataset: Dataset, size: int) -> np.ndarray:
         images = np.stack([split.read(i, rng)[0] for i in range(min(size, len(split)))])
     else:
         images = split.images[:size]
-    return np.asarray(normalization(dataset)(jnp.asarray(images)))
+    return seen(dataset, images)
 
 
 def _batches(split: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,0 +1,51 @@
+"""Trains on handwritten digits, compiles to binary spikes, proves it and writes it for JAX alone.
+
+python -m examples.spike_driven.make runs/spikes     # half a minute; --epochs=30 for 99 %
+python examples/spike_driven/run.py runs/spikes/digits.stablehlo
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pit_jax.export import to_stablehlo
+from pit_jax.inference import compile
+from train import build, data, restore
+from train.data.digits import TEST_INDICES
+from train.main import main
+from train.preparation import normalization
+from train.reading import config_of
+from train.spiking import pixels
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("folder", type=Path)
+parser.add_argument("--epochs", type=int, default=5)
+args = parser.parse_args()
+
+run = args.folder / "run"
+config = ["--config", "configs/digits.py", f"--config.epochs={args.epochs}"]
+if main(["main", *config, "--workdir", str(run)]):
+    sys.exit(2)
+
+config = config_of(run)
+digits = data.load(**config.data)
+network, variables = build.network(config, digits), restore.variables(run)
+normalize = normalization(digits)
+
+# Batch norm and scales go into integer weights, and a count of up to 4 into four binary spikes.
+program = compile(network, variables, normalize(digits.train.images[:60]))
+print(program)
+
+# Its spikes and logits are those of integers, to the bit; how near they are to the trained network.
+proof = program.verify(normalize(digits.test.images), digits.test.labels)
+print(proof)
+
+# The artefact takes the images as they are: what the network sees of a pixel is looked up in front.
+about = {"classes": digits.classes, "held_out": np.loadtxt(TEST_INDICES, dtype=int).tolist()}
+folder = args.folder / "digits.stablehlo"
+to_stablehlo(
+    program, folder, pixels=pixels(digits), proof=proof, about=about, overwrite=folder.exists()
+)
+print(f"written to {folder}")
