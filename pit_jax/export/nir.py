@@ -78,7 +78,8 @@ def from_nir(
 
     `model.apply(variables, x)` takes images `[B, H, W, C]` or frames `[B, T, H, W, C]`, vectors
     without H and W, and gives the outputs `[B, T, ...]`. Graphs written here know their `num_steps`
-    and `dt`. A hash among the metadata is checked; graphs of other tools have none.
+    and `dt`; those whose `precision` is float64 are exact where JAX has it (`jax.enable_x64`). A
+    hash among the metadata is checked; graphs of other tools have none.
     Raises ArtefactError for a damaged file and NotInNIR for nodes that have no counterpart.
     """
     nir = _nir("read")

@@ -143,7 +143,8 @@ def _lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
 
 def _neuron(threshold: np.ndarray, decay: float, decay_input: bool = False) -> tuple[Make, Params]:
     """NIR's neurons fire above their threshold, ours at it: ours is the next float."""
-    threshold = np.nextafter(_channels_last(threshold).astype(np.float32), np.float32(np.inf))
+    threshold = _channels_last(threshold).astype(jnp.result_type(float))
+    threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
     if np.all(threshold == threshold.flat[0]):
         one = float(threshold.flat[0])
         if decay == 1:
@@ -151,7 +152,7 @@ def _neuron(threshold: np.ndarray, decay: float, decay_input: bool = False) -> t
         lif = partial(LIF, decay, one, reset=hard_reset, decay_input=decay_input)
         return lambda name: lif(name=name), {}
     if decay_input:  # All of a membrane is so much smaller.
-        threshold = threshold / np.float32(1 - decay)
+        threshold = threshold / threshold.dtype.type(1 - decay)
     return lambda name: ThresholdedIF(decay, name=name), {"threshold": threshold}
 
 

@@ -172,10 +172,14 @@ class Steps:
         return g.op("Gather", table, g.op("Cast", at, to=onnx.TensorProto.INT64))
 
     def _product(self, node: Product) -> list[str]:
-        g, second = self.graph, self._slots(node.second)
+        g = self.graph
+        first, second = (
+            [g.structured(x, pools, self.nodes[source].shape, 1)[0] for x in self._slots(source)]
+            for source, pools in zip((node.first, node.second), node.pools, strict=True)
+        )
         if node.silent:
             second = [g.op("Sub", g.constant(1), spike) for spike in second]
-        return [g.op("Mul", a, b) for a in self._slots(node.first) for b in second]
+        return [g.op("Mul", a, b) for a in first for b in second]
 
     def _attended(self, node: Attended, t: int) -> str:
         """query (weight keyᵀ value), of counts: what reads them multiplies."""

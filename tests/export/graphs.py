@@ -7,8 +7,7 @@ import numpy as np
 
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
-from pit_jax.models.residual import ResNet, mean_head
-from pit_jax.models.resnet import neuron_stem
+from pit_jax.models.residual import ResNet, image_stem, mean_head
 from pit_jax.models.sew_resnet import JOINS, SEWBlock
 from pit_jax.neurons.step import hard_reset
 
@@ -36,8 +35,8 @@ def joined(join: str) -> tuple[SpikingProgram, jax.Array]:
     """A program whose blocks multiply spikes, and images for it."""
     block = partial(SEWBlock, join=JOINS[join], downsample_neuron=neurons.IF)
     fields = dict(num_classes=5, neuron=neurons.IF, stages=(1, 1), width=8, num_steps=2)
-    model = ResNet(stem=neuron_stem, block=block, head=mean_head, **fields)
-    x = 2 * jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
+    model = ResNet(stem=image_stem, block=block, head=mean_head, **fields)
+    x = 2 * jax.random.normal(jax.random.key(0), (6, 16, 16, 3))
     variables = model.init(jax.random.key(1), x)
     variables = {key: variables[key] for key in ("params", "batch_stats")}
     return compile(model, variables, x, verify=False), x

@@ -1,0 +1,201 @@
+"""A NIR graph computes what its program does, or is refused; so it is when it is read again."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import nir
+import numpy as np
+import pytest
+
+from pit_jax import neurons
+from pit_jax.export import NotInNIR, from_nir, to_nir
+from pit_jax.inference import ArtefactError, compile
+from pit_jax.neurons.step import hard_reset
+from tests.export.graphs import HARD_LIF, counts_by_layer, joined, on_grid
+from tests.helpers import by_layer
+from tests.inference.alive import alive
+
+EXACT = [
+    ("resnet8", partial(neurons.PIT, levels=2), 1, "float32"),
+    ("resnet8", HARD_LIF, 4, "int8"),
+    ("sew_resnet18", neurons.IF, 2, "int8"),
+    ("vgg11", partial(neurons.QAT, levels=2), 2, "float32"),
+    ("resnet34", partial(neurons.ILIF, levels=2), 1, "float32"),
+]
+
+
+@pytest.mark.parametrize(("name", "neuron", "num_steps", "weights"), EXACT)
+def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, tmp_path):
+    model, variables, x = alive(name, neuron, num_steps)
+    program = compile(model, variables, x, weights=weights, verify=False)
+    graph = to_nir(program, tmp_path / "program.nir")
+    assert graph.metadata["precision"] == "float32"
+    again, read = from_nir(tmp_path / "program.nir")
+    x = on_grid(x, graph)
+    logits, probes = jax.jit(partial(again.apply, mutable=["intermediates"]))(read, x)
+    assert np.array_equal(np.asarray(logits).mean(1), program(x))
+    spikes = by_layer(probes["intermediates"], "count")
+    ours = counts_by_layer(program, spikes)
+    counts = program.counts(x)
+    assert counts.keys() == ours.keys()
+    for path in counts:
+        assert np.array_equal(ours[path], counts[path]), path
+    assert np.mean([np.any(layer) for layer in counts.values()]) > 0.5
+
+
+def test_what_float32_cannot_hold_is_equal_in_float64(x64):
+    model, variables, x = alive("resnet8", neurons.IF, 4)
+    program = compile(model, variables, x, verify=False)
+    graph = to_nir(program)
+    assert graph.metadata["precision"] == "float64"
+    again, read = from_nir(graph)
+    x = on_grid(x, graph)
+    wide = jax.tree.map(lambda leaf: leaf.astype(np.float64), read)
+    logits = again.apply(wide, jnp.asarray(x, np.float64))
+    assert logits.dtype == np.float64
+    assert np.array_equal(np.asarray(logits).mean(1), program(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "neuron", "num_steps", "says"),
+    [
+        ("resnet8", neurons.LIF, 2, "keeps some of its membrane when it fires"),
+        ("resnet8", partial(neurons.ILIF, levels=2), 2, "fires integers over 2 steps"),
+        ("resnet8", partial(neurons.PIT, levels=1), 2, "thresholds that differ from step to step"),
+        ("resnet8", neurons.Ternary, 1, "fires -1 too"),
+        ("resnet8", neurons.PLIF, 4, "rounds .* bits of it off in 4 steps"),
+        ("ms_resnet18", neurons.IF, 2, "multiplies currents and rounds them"),
+        pytest.param(
+            *("spike_driven_transformer", partial(neurons.ILIF, levels=1), 1, "NIR"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_nir_cannot_say_is_refused_by_name(name, neuron, num_steps, says):
+    model, variables, x = alive(name, neuron, num_steps)
+    if neuron is neurons.PLIF:
+        params = variables["params"]
+        variables["params"] = jax.tree.map(lambda leaf: leaf + 0.3 * (leaf.ndim == 0), params)
+    program = compile(model, variables, x, verify=False)
+    with pytest.raises(NotInNIR, match=says):
+        to_nir(program)
+
+
+def test_products_of_spikes_are_refused():
+    with pytest.raises(NotInNIR, match="multiplies spikes, which no NIR node does"):
+        to_nir(joined("and")[0])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    model, variables, x = alive("cifarnet", neurons.IF, 2)
+    program = compile(model, variables, x, verify=False)
+    path = tmp_path_factory.mktemp("nir") / "program.nir"
+    to_nir(program, path)
+    return program, path
+
+
+def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
+    _, path = written
+    graph = nir.read(path)
+    conv = next(node for node in graph.nodes.values() if isinstance(node, nir.Conv2d))
+    conv.weight.view(np.uint8).flat[5] ^= 1
+    nir.write(tmp_path / "flipped.nir", graph)
+    with pytest.raises(ArtefactError, match="other numbers than were written"):
+        from_nir(tmp_path / "flipped.nir")
+    content = path.read_bytes()
+    for keep in (len(content) // 2, 100, 0):
+        (tmp_path / "short.nir").write_bytes(content[:keep])
+        with pytest.raises(ArtefactError, match="is damaged or no NIR graph"):
+            from_nir(tmp_path / "short.nir")
+    with pytest.raises(ArtefactError, match="there is no file"):
+        from_nir(tmp_path / "none.nir")
+
+
+def test_other_edges_or_notes_are_refused_too(written):
+    _, path = written
+    for change in (
+        lambda graph: graph.edges.reverse() or graph.edges.pop(),
+        lambda graph: graph.metadata.update(num_steps=3),
+    ):
+        graph = nir.read(path)
+        change(graph)
+        with pytest.raises(ArtefactError, match="other numbers than were written"):
+            from_nir(graph)
+
+
+def test_nothing_is_overwritten_unasked(written):
+    program, path = written
+    with pytest.raises(ArtefactError, match="is there already"):
+        to_nir(program, path)
+    to_nir(program, path, overwrite=True)
+    assert from_nir(path)[0].num_steps == 2
+
+
+def chain(*nodes) -> nir.NIRGraph:
+    return nir.NIRGraph.from_list(*nodes)
+
+
+def lif(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0, v_reset=0.0) -> nir.LIF:
+    values = (tau, r, v_leak, v_threshold, v_reset)
+    return nir.LIF(*(np.full(2, value) for value in values))
+
+
+def test_a_graph_of_another_tool_has_no_hash_and_is_read():
+    """Between steps half of a membrane stays; at its threshold a neuron of NIR does not fire."""
+    linear = nir.Linear(np.eye(2, dtype=np.float32))
+    model, variables = from_nir(chain(linear, lif()), num_steps=3)
+    x = jnp.array([[1.0, 0.5]])
+    spikes = model.apply(variables, x)
+    np.testing.assert_array_equal(spikes[0], [[0, 0], [1, 0], [0, 0]])
+
+
+def test_a_step_is_what_the_caller_says():
+    integrator = nir.IF(r=np.ones(2), v_threshold=np.ones(2))
+    with pytest.raises(NotInNIR, match="give dt=1/r"):
+        from_nir(chain(integrator), num_steps=2)
+    model, variables = from_nir(chain(integrator), num_steps=2, dt=1.0)
+    spikes = model.apply(variables, jnp.array([[0.75, 0.25]]))
+    np.testing.assert_array_equal(spikes[0], [[0, 0], [1, 0]])
+    with pytest.raises(ValueError, match="give num_steps"):
+        from_nir(chain(integrator))
+
+
+def test_thresholds_may_differ_between_neurons():
+    model, variables = from_nir(chain(nir.Threshold(np.array([0.5, 2.0]))), num_steps=1)
+    spikes = model.apply(variables, jnp.array([[0.5, 2.5]]))
+    np.testing.assert_array_equal(spikes[0], [[0, 1]])
+
+
+def recurrent() -> nir.NIRGraph:
+    graph = chain(nir.Linear(np.eye(2)), lif())
+    graph.edges.append(("lif", "linear"))
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (lambda: chain(nir.LI(*(np.ones(2) for _ in range(3)))), "li is a LI; what can be read"),
+        (lambda: chain(lif(v_reset=0.5)), "lif has v_reset = 0.5"),
+        (lambda: chain(lif(v_leak=-1)), "lif has v_leak = -1"),
+        (lambda: chain(lif(r=3.0)), "lif has r dt / tau = 1.5"),
+        (lambda: chain(lif(tau=5e-5)), "at least dt"),
+        (recurrent, "recurrent"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(graph, says):
+    with pytest.raises(NotInNIR, match=says):
+        from_nir(graph(), num_steps=1)
+
+
+def test_what_is_read_can_be_compiled_again():
+    model, variables, x = alive("cifarnet", partial(neurons.IF, reset=hard_reset), 2)
+    program = compile(model, variables, x, weights="int8", verify=False)
+    graph = to_nir(program)
+    again, read = from_nir(graph)
+    x = on_grid(x, graph)
+    twice = compile(again, read, x, verify=False)
+    agree = np.argmax(twice(x), -1) == np.argmax(program(x), -1)
+    assert agree.all()
