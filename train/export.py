@@ -28,6 +28,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,13 @@ from train.reading import config_of, read_json
 from train.summary import title
 from train.workdir import write_whole
 
-FORMATS = ("directory", "stablehlo", "onnx", "nir")
+# Of each format, what has to be installed, and the extra that has it.
+FORMATS = {
+    "directory": ("safetensors", "export"),
+    "stablehlo": ("flatbuffers", "export"),
+    "onnx": ("onnx", "onnx"),
+    "nir": ("nir", "export"),
+}
 PROOF = "proof.json"
 
 
@@ -68,7 +75,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
-    restore.find(args.workdir, args.checkpoint)  # Before what takes minutes.
+    # Before what takes minutes.
+    package, extra = FORMATS[args.format]
+    if find_spec(package) is None:
+        raise UserError(
+            f"--format {args.format} needs {package}: pip install '.[{extra}]' in the clone."
+        )
+    restore.find(args.workdir, args.checkpoint)
     _refused(artefact.check_free, out, args.overwrite)
     dataset = data.load(**config.data)
     if args.pixels and not dataset.mean:
@@ -154,7 +167,7 @@ def _refused(call: Any, *args: Any) -> None:
     """Calls `call`; what it refuses is a UserError."""
     try:
         call(*args)
-    except (ArtefactError, NotInNIR, ImportError) as error:
+    except (ArtefactError, NotInNIR) as error:
         raise UserError(str(error)) from error
     except OSError as error:
         raise UserError(f"cannot write ({error}); choose another --out.") from error
