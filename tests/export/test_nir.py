@@ -67,7 +67,12 @@ def test_what_float32_cannot_hold_is_equal_in_float64(x64):
         ("resnet8", neurons.PLIF, 4, "rounds .* bits of it off in 4 steps"),
         ("ms_resnet18", neurons.IF, 2, "multiplies currents and rounds them"),
         pytest.param(
-            *("spike_driven_transformer", partial(neurons.ILIF, levels=1), 1, "NIR"),
+            *(
+                "spike_driven_transformer",
+                partial(neurons.ILIF, levels=1),
+                1,
+                "maximum of currents",
+            ),
             marks=pytest.mark.slow,
         ),
     ],
