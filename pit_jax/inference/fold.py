@@ -126,7 +126,7 @@ class _Walk:
                 term,
                 gain=np.ones((1, 1)),
                 mixing=None,
-                weight=folded(layer, params["kernel"], term),
+                weight=folded(layer, params["kernel"], term, value.shape),
                 path=layer.path,
             )
             for term in value.terms
@@ -222,7 +222,7 @@ class _Walk:
         single = len(a.terms) == len(b.terms) == 1 and not np.any(a.bias)
         spikes = all(
             isinstance(self.nodes[t.source], Spikes | Product)
-            and not t.structure
+            and all(isinstance(s, Pool) and s.largest for s in t.structure)
             and t.weight is None
             and t.mixing is None
             for t in both
@@ -234,7 +234,8 @@ class _Walk:
                 "only that of two neurons' spikes is one of spikes."
             )
         (first,), (second,) = a.terms, b.terms
-        self.nodes.append(Product(first.source, second.source, shape, path, silent))
+        pools = first.structure, second.structure
+        self.nodes.append(Product(first.source, second.source, shape, path, silent, pools))
         gain = first.gain if silent else times(first.gain, second.gain)
         term = Term(len(self.nodes) - 1, (), gain, path=path)
         return Value((term,), np.zeros((1, 1)), shape)

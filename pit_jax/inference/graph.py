@@ -85,13 +85,17 @@ class Spikes:
 
 @dataclass(frozen=True)
 class Product:
-    """The products of two spikes: where both fire, or with `silent` where only the first does."""
+    """The products of two spikes: where both fire, or with `silent` where only the first does.
+
+    `pools` are the maxima over places behind each of the two sources.
+    """
 
     first: int
     second: int
     shape: Shape
     path: str
     silent: bool = False
+    pools: tuple[tuple[Structure, ...], tuple[Structure, ...]] = ((), ())
 
 
 @dataclass(frozen=True)

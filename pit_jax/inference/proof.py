@@ -180,9 +180,10 @@ def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = N
     for x, y in zip(batches, answers, strict=labels is not None):
         if y is not None and np.shape(y) != (len(x),):
             raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
-        slots, counts = program.trace(x), program.counts(x)
-        logits = np.asarray(program.grid(x))
-        logits_equal &= np.array_equal(logits, np.asarray(program(x)))
+        own_logits, slots = program.watch(x, "slots")
+        logits, counts = program.watch(x, "counts")
+        logits = np.asarray(logits)
+        logits_equal &= np.array_equal(logits, np.asarray(own_logits))
         clipped += program.clipped(x)
         reference = program.reference(x) if program.reference else None
         for path in counts:

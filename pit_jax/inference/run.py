@@ -165,8 +165,19 @@ def weighed(synapse: Synapse, x: Array, weight: Array | None) -> Array:
     )
 
 
+def pooled(x: Array, structure: Sequence[Structure], form: Form) -> Array:
+    """Counts `[B, ...]` or slots `[D, B, ...]` behind maxima over places."""
+    if form == "counts":
+        return structured(structure, x)
+    each = structured(structure, x.reshape(-1, *x.shape[2:]))
+    return each.reshape(*x.shape[:2], *each.shape[1:])
+
+
 def _product(node: Product, outputs: Sequence[Array], form: Form) -> Array:
-    first, second = outputs[node.first], outputs[node.second]
+    first, second = (
+        pooled(outputs[source], structure, form)
+        for source, structure in zip((node.first, node.second), node.pools, strict=True)
+    )
     if form == "counts":
         return first * (1 - second if node.silent else second)
     if node.silent:

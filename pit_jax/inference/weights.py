@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 
 from pit_jax.inference.errors import NotFoldable
@@ -70,22 +71,24 @@ def scaled_weight(weight: Weight, gain: np.ndarray) -> Weight:
     return replace(weight, kernel=weight.kernel * aligned(gain, weight.kernel.ndim))
 
 
-def folded(layer: Layer, kernel: np.ndarray, term: Term) -> Weight:
-    """The weights of `layer` behind the gain and mixing of `term`, which they take in."""
+def folded(layer: Layer, kernel: np.ndarray, term: Term, shape: Shape) -> Weight:
+    """The weights of `layer` behind the gain and mixing of `term`, of `shape`, which they take in."""
     module = layer.module
     if kernel.ndim == 2:
         return Dense(_on_inputs(kernel[None], term))
     for name in ("kernel_dilation", "input_dilation"):
         if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
             raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")
-    padding = module.padding
-    if isinstance(padding, str):
-        raise NotFoldable(f"{layer.path} has padding {padding!r}; give numbers.")
     size = len(module.kernel_size)
-    padding = padding if not isinstance(padding, int) else (padding,) * size
-    padding = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
     strides = module.strides
     strides = (strides,) * size if isinstance(strides, int) else tuple(strides or (1,) * size)
+    padding = module.padding
+    if padding in ("SAME", "VALID"):
+        padding = jax.lax.padtype_to_pads(shape[:-1], kernel.shape[:size], strides, padding)
+    if isinstance(padding, str):
+        raise NotFoldable(f"{layer.path} has padding {padding!r}, for which there is no rule.")
+    padding = padding if not isinstance(padding, int) else (padding,) * size
+    padding = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
     groups, kernel = module.feature_group_count, kernel[None]
     if term.mixing is not None:  # Every output then reads every input.
         groups, kernel = 1, _ungrouped(kernel, groups)

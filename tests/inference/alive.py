@@ -36,7 +36,8 @@ def alive(
     fields = {**row.kw, **kw}
     model = create(name, num_classes=5, neuron=neuron, num_steps=num_steps, **fields)
     x = jax.random.normal(jax.random.key(seed), (batch, *row.shape))
-    start = model.init(jax.random.key(seed + 1), x)
+    quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    start = quickly(model.init)(jax.random.key(seed + 1), x)
     variables = {key: start[key] for key in ("params", "batch_stats") if key in start}
     draw = np.random.default_rng(seed)
 
@@ -55,7 +56,7 @@ def alive(
     variables["params"] = jax.tree_util.tree_map_with_path(lively, variables["params"])
     if "batch_stats" in variables:
 
-        @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+        @quickly
         def seen(variables: Any, key: Any) -> Any:
             shown = jax.random.normal(key, x.shape)
             rngs = {"dropout": key}
