@@ -5,10 +5,15 @@ that train.loop does beside them: the metrics of each step read one step late, a
 metrics.jsonl and a point in TensorBoard for one of 50, and at the end of an epoch its line and its
 checkpoints, the last and the best, with the wait for the last of them to be on disk. Neither has
 tests. Prints one JSON object: for each config the seconds of a step alone, what the rest adds in
-per cent, and the environment. Fashion-MNIST's images are made up, a quarter of them.
+per cent, of the clock and of the time that the processor works, the load of the machine, and the
+environment. Fashion-MNIST's images are made up, a quarter of them.
+
+On a machine that is busy with other work the clock tells little, and the processor's time more: it
+is that of this process alone, and has all that is done in the background too.
 """
 
 import json
+import os
 import statistics
 import time
 from contextlib import closing
@@ -18,6 +23,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from configs import digits, fashion_mnist
 from train.checkpoint import Checkpoints, Progress
@@ -34,23 +40,28 @@ CASES: dict[str, tuple[Any, dict[str, Any], int, int]] = {
 }
 
 
-def alone(program: Program, step: Any, epochs: int) -> float:
+def now() -> np.ndarray:
+    """Seconds of the clock, and of the processor's time that this process took."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def alone(program: Program, step: Any, epochs: int) -> np.ndarray:
     """Seconds of the steps of some epochs, after everything is compiled."""
     state, batches = fresh(program), program.batches(0)
-    start = time.perf_counter()
+    start = now()
     for _ in range(epochs * program.steps_per_epoch):
         state, _ = step(state, next(batches))
     jax.block_until_ready(state)
-    return time.perf_counter() - start
+    return now() - start
 
 
-def recorded(program: Program, step: Any, epochs: int, config: Any, workdir: Path) -> float:
+def recorded(program: Program, step: Any, epochs: int, config: Any, workdir: Path) -> np.ndarray:
     """Seconds of the same steps, on record and in checkpoints."""
     state, batches = fresh(program), program.batches(0)
     watch = Watch(program, workdir, skip=0, skipped=0, note=print, kept=lambda: "")
     checkpoints = Checkpoints(workdir, **config.checkpoints)
     with closing(open_journal(config, workdir, 0)) as journal:
-        start = time.perf_counter()
+        start = now()
         with closing(checkpoints):
             for epoch in range(1, epochs + 1):
                 first = int(state.step) + 1
@@ -63,7 +74,7 @@ def recorded(program: Program, step: Any, epochs: int, config: Any, workdir: Pat
                 journal.epoch({"step": number, "epoch": epoch, "test_loss": 0.0, **record})
                 progress, hold = Progress(best_epoch=epoch), not checkpoints.is_time()
                 checkpoints.save_epoch(state, progress, epoch, hold=hold)
-        return time.perf_counter() - start
+        return now() - start
 
 
 def fresh(program: Program) -> Any:
@@ -83,14 +94,19 @@ def main() -> None:
             with TemporaryDirectory() as folder:
                 bare.append(alone(program, step, epochs))
                 added.append(recorded(program, step, epochs, config, Path(folder)) / bare[-1] - 1)
-        steps = epochs * program.steps_per_epoch
+        clock, processor = (100 * np.stack(added)).round(2).T.tolist()
         found[name] = {
             "epochs_a_round": epochs,
             "steps_an_epoch": program.steps_per_epoch,
             "rounds": rounds,
-            "seconds_of_a_step_alone": round(statistics.median(bare) / steps, 5),
-            "added_percent": round(100 * statistics.median(added), 2),
-            "added_percent_of_each_round": [round(100 * each, 2) for each in added],
+            "seconds_of_a_step_alone": round(
+                statistics.median(each[0] for each in bare) / (epochs * program.steps_per_epoch), 5
+            ),
+            "added_percent": statistics.median(clock),
+            "added_percent_of_each_round": clock,
+            "added_percent_of_processor_time": statistics.median(processor),
+            "added_percent_of_processor_time_of_each_round": processor,
+            "load_of_the_machine": round(os.getloadavg()[1], 1),
         }
     print(json.dumps({"environment": describe(), "cases": found}, indent=1))
 
