@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -24,6 +25,10 @@ from pit_jax.inference.listing import table
 from pit_jax.inference.outline import outline
 from pit_jax.inference.proof import Reference, Report, fingerprint, prove, reference_of
 from pit_jax.inference.run import Form, run, weights_of
+from pit_jax.inference.stream import Stream, in_jax
+
+if TYPE_CHECKING:  # It needs numba, which is optional.
+    from pit_jax.inference.event_driven import Crossover, EventDriven
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +87,23 @@ class SpikingProgram:
         if hasattr(batches, "shape"):
             batches, labels = [batches], None if labels is None else [labels]
         return prove(self, batches, labels)
+
+    def event_driven(self, crossover: "Crossover | None" = None) -> "EventDriven":
+        """The program in compiled loops on a CPU, which spend time on spikes; needs numba.
+
+        A layer of which more inputs fire than its `crossover` says adds them all, of this machine's
+        kind by default: see `pit_jax.inference.event_driven`.
+        """
+        from pit_jax.inference.event_driven import EventDriven, measured
+
+        return EventDriven(self.nodes, self.num_steps, crossover or measured)
+
+    def stream(self) -> Stream:
+        """The program frame by frame, with logits after each."""
+        last = self.nodes[-1]
+        assert isinstance(last, Summed)
+        advance = in_jax(self.nodes, self._weights)
+        return Stream(self.num_steps, self._pixels.shape, last.unit.item(), advance)
 
     def save(
         self,
@@ -206,6 +228,9 @@ def compile(
         )
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")
+    for path, leaf in flatten_dict(dict(variables), sep="/").items():
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"{path} holds values that are not finite; no program says them.")
     folded = fold(outline(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input

@@ -1,7 +1,5 @@
 """Currents from spikes alone: to the last integer those of a plain loop and of JAX."""
 
-import runpy
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pit_jax.inference.event_driven import kernels
 from pit_jax.inference.event_driven.kernels import conv, dense
 
 # Each pair of dtypes is compiled by itself.
@@ -214,9 +211,3 @@ def test_conv_says_what_came_and_what_it_takes(change, message):
 def test_dense_says_what_came_and_what_it_takes(spikes, weight, message):
     with pytest.raises(ValueError, match=message):
         dense(spikes, weight)
-
-
-def test_without_numba_the_error_names_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(ImportError, match=r"pip install 'pit-jax\[event-driven\]'"):
-        runpy.run_path(kernels.__file__)

@@ -1,0 +1,23 @@
+"""Programs on a CPU that spend time on spikes alone, in compiled loops instead of JAX.
+
+runtime = program.event_driven()
+logits = runtime(x)
+print(runtime)
+"""
+
+try:
+    import numba  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "the event-driven runtime needs numba: pip install 'pit-jax[event-driven]'."
+    ) from error
+
+from pit_jax.inference.event_driven.crossover import (
+    Crossover,
+    all_dense,
+    all_event_driven,
+    measured,
+)
+from pit_jax.inference.event_driven.runtime import EventDriven
+
+__all__ = ["Crossover", "EventDriven", "all_dense", "all_event_driven", "measured"]

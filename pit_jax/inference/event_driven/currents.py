@@ -7,16 +7,14 @@ import numpy as np
 from pit_jax.inference.event_driven.compiled import compiled
 from pit_jax.inference.event_driven.instructions import images
 from pit_jax.inference.event_driven.kernels import add_depthwise, add_windows, list_spikes
-
-# So many output pixels of a batch are multiplied at once.
-ROWS = 512
+from pit_jax.inference.event_driven.lanes import LANES, PIXELS, add_all
 
 
 @compiled
 @no_type_check
 def lists(one, b, memory, batch):
     """Where the spikes of one sample are listed: places, counts, and where those of a row begin."""
-    size = one.height * one.width * one.channels
+    size = one.height * one.width * one.channels + LANES
     rows = one.groups * one.height * (one.width + 1)
     own = memory[one.listed * batch + b * (2 * size + rows) :][: 2 * size + rows]
     first = own[2 * size :].reshape(one.groups, one.height, one.width + 1)
@@ -27,102 +25,97 @@ def lists(one, b, memory, batch):
 @no_type_check
 def listed(one, memory, batch):
     """Lists the spikes of a batch, and returns how many there are."""
-    given = images(one.source, one.height, one.width, one.channels, memory, batch)
+    size = one.height * one.width * one.channels
     found = 0
     for b in range(batch):
         place, count, first = lists(one, b, memory, batch)
-        found += list_spikes(given[b], one.groups, place, count, first)
+        image = memory[one.source * batch + b * size :][:size]
+        found += list_spikes(
+            image, one.height, one.width, one.channels, one.groups, place, count, first
+        )
     return found
 
 
 @compiled
 @no_type_check
-def dense(one, memory, numbers, floats, scratch, t, batch):
-    """Adds the currents of all values, spikes or not."""
-    given = images(one.source, one.height, one.width, one.channels, memory, batch)
-    sums = images(one.to, one.out_height, one.out_width, one.features, memory, batch)
-    if one.depthwise:
-        kernel = numbers[one.weight + t * one.copies :][: one.period]
-        kernel = kernel.reshape(one.kh, one.kw, one.channels)
-        for b in range(batch):
-            _slide(one, given[b], kernel, sums[b])
+def add(one, dense, memory, numbers, shorts, t, batch):
+    """Adds the currents of all values, or of the spikes that are listed."""
+    at = one.weight + t * one.copies
+    if one.short:
+        _add(one, dense, memory, shorts[at : at + one.period], batch)
     else:
-        _multiply(one, given, floats[one.floats + t * one.copies :][: one.period], sums, scratch)
+        _add(one, dense, memory, numbers[at : at + one.period], batch)
 
 
 @compiled
 @no_type_check
-def by_spikes(one, memory, numbers, shorts, t, batch):
-    """Adds the currents of the spikes that are listed."""
+def _add(one, dense, memory, rows, batch):
     sums = images(one.to, one.out_height, one.out_width, one.features, memory, batch)
-    at = one.weight + t * one.copies
+    size = one.height * one.width * one.channels
     for b in range(batch):
+        if dense:
+            image = memory[one.source * batch + b * size :][:size]
+            if one.depthwise:
+                _slide(one, image, rows, sums[b])
+            else:
+                _multiply(one, image, rows, sums[b])
+            continue
         place, count, first = lists(one, b, memory, batch)
         if one.depthwise:
             add_depthwise(
-                place, count, first, numbers[at : at + one.period], sums[b],
+                place, count, first, rows, sums[b],
                 one.kh, one.kw, one.down, one.right, one.top, one.left,
-            )  # fmt: skip
-        elif one.short:
-            add_windows(
-                place, count, first, shorts[at : at + one.period], sums[b], one.kh, one.kw,
-                one.channels // one.groups, one.down, one.right, one.top, one.left,
             )  # fmt: skip
         else:
             add_windows(
-                place, count, first, numbers[at : at + one.period], sums[b], one.kh, one.kw,
+                place, count, first, rows, sums[b], one.kh, one.kw,
                 one.channels // one.groups, one.down, one.right, one.top, one.left,
             )  # fmt: skip
 
 
 @compiled
 @no_type_check
-def _multiply(one, given, weights, sums, scratch):
-    """A product of matrices in float32, which has every sum of it exactly, in any order."""
+def _multiply(one, image, rows, sums):
+    """The convolution of one sample: at each place of the kernel, for all output pixels of a row
+    that it lies inside the image for."""
     wide, deep = one.channels // one.groups, one.features // one.groups
-    inputs, outputs = one.kh * one.kw * wide, one.out_height * one.out_width
-    some = max(1, ROWS // outputs)
+    into = sums.reshape(sums.size)
+    stride = one.right * one.channels
     for g in range(one.groups):
-        weight = weights[g * inputs * deep :][: inputs * deep].reshape(inputs, deep)
-        for begin in range(0, len(given), some):
-            samples = min(some, len(given) - begin)
-            rows = samples * outputs
-            columns = scratch[: rows * inputs].reshape(rows, inputs)
-            products = scratch[rows * inputs :][: rows * deep].reshape(rows, deep)
-            for s in range(samples):
-                _columns(one, given[begin + s], g * wide, columns[s * outputs :])
-            np.dot(columns, weight, products)
-            for s in range(samples):
-                into = sums[begin + s].reshape(outputs, one.features)
-                for row in range(outputs):
-                    for o in range(deep):
-                        into[row, g * deep + o] += np.int32(products[s * outputs + row, o])
+        for oy in range(one.out_height):
+            for ky in range(one.kh):
+                y = oy * one.down - one.top + ky
+                if not 0 <= y < one.height:
+                    continue
+                for kx in range(one.kw):
+                    ox, end = _inside(one, kx)
+                    row = (ky * one.kw + kx) * wide * one.features + g * deep
+                    while ox < end:
+                        some = PIXELS if ox + PIXELS <= end else 1
+                        x = ox * one.right - one.left + kx
+                        add_all(
+                            some,
+                            into, (oy * one.out_width + ox) * one.features + g * deep, one.features,
+                            image, (y * one.width + x) * one.channels + g * wide, stride,
+                            rows, row, one.features, wide, deep,
+                        )  # fmt: skip
+                        ox += some
 
 
 @compiled
 @no_type_check
-def _columns(one, image, channel, columns):
-    """The window of each output pixel as a row, of the channels from `channel` on."""
-    wide = one.channels // one.groups
-    for oy in range(one.out_height):
-        for ox in range(one.out_width):
-            row = columns[oy * one.out_width + ox]
-            at = 0
-            for y in range(oy * one.down - one.top, oy * one.down - one.top + one.kh):
-                for x in range(ox * one.right - one.left, ox * one.right - one.left + one.kw):
-                    if 0 <= y < one.height and 0 <= x < one.width:
-                        for c in range(wide):
-                            row[at + c] = image[y, x, channel + c]
-                    else:
-                        for c in range(wide):
-                            row[at + c] = 0
-                    at += wide
+def _inside(one, kx):
+    """From which to which output pixel the kernel's column kx lies inside the image."""
+    first = max(0, -((kx - one.left) // one.right))
+    return first, min(one.out_width, (one.width - 1 + one.left - kx) // one.right + 1)
 
 
 @compiled
 @no_type_check
-def _slide(one, image, kernel, sums):
+def _slide(one, image, entries, sums):
     """A depthwise convolution of one sample."""
+    image = image.reshape(one.height, one.width, one.channels)
+    kernel = entries.reshape(one.kh, one.kw, one.channels)
     for oy in range(one.out_height):
         y0 = oy * one.down - one.top
         for ox in range(one.out_width):

@@ -14,9 +14,8 @@ FIELDS = (
     *("op", "source", "second", "third", "to", "size"),
     # Numbers: where, the distance from those of one step to the next, and how many are used.
     *("weight", "copies", "period"),
-    # Of weights: whether they are int16, whether each channel has its own (depthwise), and where
-    # a product of matrices has them as floats, if it may be one.
-    *("short", "depthwise", "matrix", "floats"),
+    # Of weights: whether they are int16, and whether each channel has its own.
+    *("short", "depthwise"),
     # The spikes of a source: where they are listed, and by which instruction.
     *("listed", "events"),
     # `adds` to what is there; a right shift, rounded; the largest pixel; the maximum, not the sum.

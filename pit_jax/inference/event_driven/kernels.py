@@ -9,13 +9,8 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Int32
 
-try:
-    from pit_jax.inference.event_driven.compiled import SOURCES, compiled, kept
-    from pit_jax.inference.event_driven.lanes import add_rows
-except ImportError as error:
-    raise ImportError(
-        "pit_jax.inference.event_driven needs numba: pip install 'pit-jax[event-driven]'."
-    ) from error
+from pit_jax.inference.event_driven.compiled import SOURCES, compiled, kept
+from pit_jax.inference.event_driven.lanes import LANES, add_rows, list_lanes
 
 Pair = tuple[int, int]
 
@@ -124,24 +119,29 @@ def _accumulators(into: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray
 
 @compiled
 @no_type_check
-def list_spikes(image, groups, place, count, first):
-    """Lists what is not silent in image [H, W, C], group by group and row by row; returns how many.
+def list_spikes(values, height, width, channels, groups, place, count, first):
+    """Lists what is not 0 of an image [H, W, C], group by group and row by row; returns how many.
 
     A spike of channel c of a group at x is at `place` x * C / groups + c; those of row y of group g
-    lie from first[g, y, x] to first[g, y, W].
+    lie from first[g, y, x] to first[g, y, W]. Lists have `LANES` entries more than can be listed.
     """
-    height, width, channels = image.shape
     wide = channels // groups
     found = 0
     for g in range(groups):
         for y in range(height):
             for x in range(width):
                 first[g, y, x] = found
-                for c in range(wide):
+                at = (y * width + x) * channels + g * wide
+                c = 0
+                while c + LANES <= wide:
+                    found = list_lanes(values, at + c, place, count, found, x * wide + c)
+                    c += LANES
+                while c < wide:
                     # Written always and kept if not silent: no branch to mispredict.
                     place[found] = x * wide + c
-                    count[found] = image[y, x, g * wide + c]
-                    found += image[y, x, g * wide + c] != 0
+                    count[found] = values[at + c]
+                    found += values[at + c] != 0
+                    c += 1
             first[g, y, width] = found
     return found
 
@@ -199,11 +199,13 @@ def _add_all(spikes, kernel, out, down, right, top, left, groups):
     kh, kw, wide, features = kernel.shape
     depthwise = groups > 1 and wide == 1 and features == groups
     apart = 1 if depthwise else groups
-    place, count = np.empty((2, height * width * channels), np.int32)
+    size = height * width * channels
+    place, count = np.empty(size + LANES, np.int32), np.empty(size + LANES, np.int32)
     first = np.empty((apart, height, width + 1), np.int32)
     rows = kernel.reshape(kernel.size)
     for b in range(batch):
-        list_spikes(spikes[b], apart, place, count, first)
+        image = spikes[b].reshape(size).astype(np.int32)
+        list_spikes(image, height, width, channels, apart, place, count, first)
         if depthwise:
             add_depthwise(place, count, first, rows, out[b], kh, kw, down, right, top, left)
         else:

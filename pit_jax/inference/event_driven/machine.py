@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 
 from pit_jax.inference.event_driven.compiled import SOURCES, compiled, kept
-from pit_jax.inference.event_driven.currents import by_spikes, dense, listed
+from pit_jax.inference.event_driven.currents import add, listed
 from pit_jax.inference.event_driven.instructions import (
     CELLS,
     CLEAR,
@@ -32,7 +32,7 @@ from pit_jax.inference.event_driven.spikes import attend, fire, product
 @compiled
 @no_type_check
 def _steps(
-    tape, memory, state, numbers, shorts, floats, scratch, most, frames, first, last, keep, sums, to
+    tape, memory, state, numbers, shorts, unit, most, frames, first, last, keep, sums, to
 ):  # fmt: skip
     """Steps `first` to `last` of a batch, with frames [B, 1 or T, N]: adds the outputs of the last
     node, which lie at `to`, to `sums` [B, K]; returns by instruction how many spikes were listed
@@ -53,11 +53,9 @@ def _steps(
                 found[i] = listed(one, memory, batch)
                 seen[i] += found[i]
             elif op == CONV:
-                if one.matrix and found[one.events] > most[i]:
-                    dense(one, memory, numbers, floats, scratch, t, batch)
-                    seen[i] += 1
-                else:
-                    by_spikes(one, memory, numbers, shorts, t, batch)
+                dense = found[one.events] > most[i]
+                add(one, dense, memory, numbers, shorts, t, batch)
+                seen[i] += dense
             elif op == FIRE:
                 fire(one, memory, state, numbers, t, batch, keep or t + 1 < last)
             elif op == START:
@@ -67,7 +65,7 @@ def _steps(
             elif op == ROUND:
                 _round(one, memory, batch)
             elif op == SAMPLE:
-                _sample(one, memory, floats, frame, batch)
+                _sample(one, memory, unit, frame, batch)
             elif op == CLEAR:
                 values(one.to, one.size, memory, batch)[:] = 0
             elif op == POOL:
@@ -86,8 +84,8 @@ def _steps(
 
 @compiled
 @no_type_check
-def _sample(one, memory, floats, frame, batch):
-    unit, bound = floats[one.weight], np.float32(one.bound)
+def _sample(one, memory, unit, frame, batch):
+    bound = np.float32(one.bound)
     pixels = values(one.to, one.size, memory, batch).reshape(batch, one.size)
     for b in range(batch):
         for i in range(one.size):
@@ -101,7 +99,8 @@ def _start(one, memory, numbers, t, batch):
     row = numbers[one.weight + t * one.copies :][: one.period]
     sums = values(one.to, one.size, memory, batch).reshape(-1, one.period)
     for i in range(len(sums)):
-        sums[i] = row
+        for c in range(one.period):
+            sums[i, c] = row[c]
 
 
 @compiled

@@ -1,45 +1,148 @@
-"""A program on a CPU without JAX: it spends time on spikes, where these are few enough to pay."""
+"""A program without JAX: in one compiled call, which goes by the spikes where that takes less."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from pit_jax.inference.event_driven.crossover import Crossover, measured
 from pit_jax.inference.event_driven.machine import run
-from pit_jax.inference.event_driven.tape import write
+from pit_jax.inference.event_driven.tape import Layer, write
 from pit_jax.inference.integers import Integer, Sampled, Summed
+from pit_jax.inference.listing import columns
+from pit_jax.inference.stream import Stream
 
-MANY = 2**62
+
+@dataclass(frozen=True)
+class Choice:
+    """How a layer of weights ran: the share of its inputs that fired, the rate up to which it goes
+    by spikes, and at how many of the steps it added all its inputs instead."""
+
+    layer: Layer
+    rate: float
+    crossover: float
+    dense: int
+    steps: int
+
+
+class _Room(NamedTuple):
+    """What a batch of one size works in."""
+
+    memory: np.ndarray
+    state: np.ndarray
+    most: np.ndarray
 
 
 class EventDriven:
-    def __init__(self, nodes: Sequence[Integer], num_steps: int, dense: bool | None = None) -> None:
+    """`program`'s logits, equal bit for bit, from compiled loops over its spikes.
+
+    A count is one event, which adds a row of weights so many times. Calls take turns, as they share
+    what is allocated once for each batch size.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Integer], num_steps: int, crossover: Crossover = measured
+    ) -> None:
         sampled, last = nodes[0], nodes[-1]
         assert isinstance(sampled, Sampled) and isinstance(last, Summed)
         self.shape, self.num_steps = sampled.shape, num_steps
-        self._factor = np.float32(last.unit.item() / num_steps)
-        self._tape = write(nodes, num_steps)
-        self.dense = dense
-        self.classes = last.shape[0]
-        self._rooms: dict[int, Any] = {}
+        self._crossover, self._tape = crossover, write(nodes, num_steps)
+        self._unit, self._classes = last.unit.item(), last.shape[0]
+        self._rooms: dict[int, _Room] = {}
+        # Of the last call: what the machine saw, of how many samples, at how many steps.
+        self._seen: tuple[np.ndarray, int, int] | None = None
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
+        """Logits, the mean over the steps, of images `[B, H, W, C]` or frames `[B, T, H, W, C]`."""
         x = np.ascontiguousarray(x, np.float32)
-        batch = len(x)
-        frames = x.reshape(batch, 1 if x.ndim == 4 else self.num_steps, -1)
-        tape = self._tape
-        if batch not in self._rooms:
-            self._rooms[batch] = (
-                np.empty(tape.memory * batch, np.int32),
-                np.zeros(tape.state * batch, np.int32),
-                np.empty(tape.scratch, np.float32),
-                np.full(len(tape.code), -1 if self.dense else MANY, np.int64),
+        if x.shape[1:] not in (self.shape, (self.num_steps, *self.shape)):
+            size = ", ".join(map(str, self.shape))
+            raise ValueError(
+                f"the program takes images [B, {size}] or frames [B, {self.num_steps}, {size}], "
+                f"got {x.shape}."
             )
-        memory, state, scratch, most = self._rooms[batch]
-        state[:] = 0
-        total = np.zeros((batch, self.classes), np.int32)
-        self.seen = run(tape.code, memory, state, tape.numbers, tape.shorts, tape.floats,
-            scratch, most, frames, 0, self.num_steps, False, total, tape.logits)
-        return total.astype(np.float32) * self._factor
+        steps = 1 if x.ndim == 4 else self.num_steps
+        sums = np.zeros((len(x), self._classes), np.int32)
+        if len(x):
+            room = self._room(len(x))
+            room.state[:] = 0
+            self._run(room, x.reshape(len(x), steps, -1), 0, self.num_steps, False, sums)
+        return sums.astype(np.float32) * np.float32(self._unit / self.num_steps)
+
+    def stream(self) -> Stream:
+        """One frame at a time; see `Stream`."""
+
+        def advance(state: Any, frame: Any, t: int) -> tuple[Any, Int[np.ndarray, "B K"]]:
+            frame = np.ascontiguousarray(frame, np.float32).reshape(len(frame), 1, -1)
+            sums = np.zeros((len(frame), self._classes), np.int32)
+            if not len(frame):
+                return state, sums
+            room = self._room(len(frame))
+            room.state[:] = 0 if state is None else state
+            self._run(room, frame, t, t + 1, True, sums)
+            return room.state.copy(), sums
+
+        return Stream(self.num_steps, self.shape, self._unit, advance)
+
+    @property
+    def choices(self) -> list[Choice]:
+        """How each layer ran in the last call that had a sample; empty before."""
+        if self._seen is None:
+            return []
+        seen, batch, steps = self._seen
+        return [
+            Choice(
+                layer,
+                float(seen[layer.events] / (layer.inputs * batch * steps)),
+                self._crossover(layer, batch),
+                int(seen[layer.at]),
+                steps,
+            )
+            for layer in self._tape.layers
+        ]
+
+    def __str__(self) -> str:
+        """A line for each layer of weights, as it ran in the last call."""
+        if not self.choices:
+            return f"{len(self._tape.layers)} layers of weights, not run yet"
+        head = ["layer", "kernel", "inputs that fire", "by spikes up to", "ran"]
+        rows = [
+            [
+                c.layer.path,
+                "x".join(map(str, c.layer.kernel)),
+                f"{c.rate:.1%}",
+                _share(c.crossover),
+                f"dense, {c.dense} of {c.steps} steps" if c.dense else "by spikes",
+            ]
+            for c in self.choices
+        ]
+        return "\n".join(columns([head, *rows], left=2))
+
+    def _run(
+        self, room: _Room, frames: np.ndarray, first: int, last: int, keep: bool, sums: np.ndarray
+    ) -> None:
+        tape = self._tape
+        seen = run(
+            tape.code, room.memory, room.state, tape.numbers, tape.shorts, tape.unit,
+            room.most, frames, first, last, keep, sums, tape.logits,
+        )  # fmt: skip
+        self._seen = seen, len(frames), last - first
+
+    def _room(self, batch: int) -> _Room:
+        if batch not in self._rooms:
+            tape = self._tape
+            most = np.zeros(len(tape.code), np.int64)
+            for layer in tape.layers:
+                most[layer.at] = int(self._crossover(layer, batch) * layer.inputs * batch)
+            self._rooms[batch] = _Room(
+                np.empty(tape.memory * batch, np.int32),
+                np.empty(tape.state * batch, np.int32),
+                most,
+            )
+        return self._rooms[batch]
+
+
+def _share(crossover: float) -> str:
+    return "never" if crossover <= 0 else f"{crossover:.0%}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from pit_jax.inference.event_driven.compiled import compiled
 from pit_jax.inference.event_driven.instructions import values
+from pit_jax.inference.event_driven.lanes import LANES, count_lanes
 from pit_jax.inference.fixed import LEAK_BITS, TABLE_RANGE, TABLE_STEP_BITS
 
 # Rows of a neuron's numbers behind its thresholds.
@@ -25,29 +26,37 @@ _SIGMOID = np.rint(2.0**LEAK_BITS / (1 + np.exp(-_GRID))).astype(np.int32)
 def fire(one, memory, state, numbers, t, batch, goes_on):
     """One step of `FixedNeuron`, of whose state there is need if it `goes_on`."""
     channels = one.channels
-    rule = numbers[one.weight + t * one.copies :][: one.period].reshape(-1, channels)
-    currents = values(one.source, one.size, memory, batch).reshape(-1, channels)
-    counts = values(one.to, one.size, memory, batch).reshape(-1, channels)
-    membranes = values(one.membrane, one.size, state, batch).reshape(-1, channels)
-    for i in range(len(counts)):
-        # Membranes hold u, until they hold what is left of it.
-        u, k = membranes[i], counts[i]
-        for c in range(channels):
-            u[c] = np.int32(u[c] + np.int32(currents[i, c] << one.guard))
-        if one.signed:
-            for c in range(channels):
-                k[c] = np.int32(u[c] >= rule[0, c]) - np.int32(u[c] <= -rule[0, c])
-        else:
-            k[:] = 0
-            for level in range(one.levels):
-                for c in range(channels):
-                    k[c] += np.int32(u[c] >= rule[level, c])
+    thresholds = numbers[one.weight + t * one.copies :][: one.period]
+    rule = thresholds.reshape(-1, channels)
+    currents = values(one.source, one.size, memory, batch)
+    counts = values(one.to, one.size, memory, batch)
+    # Membranes hold u, until they hold what is left of it.
+    membranes = values(one.membrane, one.size, state, batch)
+    for at in range(0, len(counts), channels):
+        c = 0
+        if not one.signed:
+            while c + LANES <= channels:
+                count_lanes(
+                    currents, membranes, counts, at + c, thresholds, c, channels,
+                    one.levels, one.guard,
+                )  # fmt: skip
+                c += LANES
+        while c < channels:
+            u = np.int32(membranes[at + c] + np.int32(currents[at + c] << one.guard))
+            if one.signed:
+                k = np.int32(u >= rule[0, c]) - np.int32(u <= -rule[0, c])
+            else:
+                k = 0
+                for level in range(one.levels):
+                    k += np.int32(u >= rule[level, c])
+            membranes[at + c], counts[at + c] = u, k
+            c += 1
     if not goes_on:
         return
     rest = rule[one.levels :]
     mixed = np.empty(channels if one.carries else 0, np.int32)
-    for i in range(len(counts)):
-        u, k = membranes[i], counts[i]
+    for i in range(len(counts) // channels):
+        u, k = membranes[i * channels :][:channels], counts[i * channels :][:channels]
         if one.slowed:
             slow = values(one.slow, one.size, state, batch).reshape(-1, channels)[i]
             _drop_deeper(u, k, slow, rest, one.slow_shift)

@@ -1,14 +1,14 @@
 """From the nodes of a program to a tape of instructions, with all their numbers side by side."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pit_jax.inference.event_driven import instructions as op
-from pit_jax.inference.event_driven.currents import ROWS
+from pit_jax.inference.event_driven.lanes import LANES
 from pit_jax.inference.fixed import FixedNeuron
 from pit_jax.inference.graph import Product
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
@@ -19,31 +19,39 @@ SHORT = 2**15
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of weights on spikes: its instruction, that which lists them, and what it is."""
+    """A layer of weights `[h, w, C_in / groups, C_out]`: its instruction, that which lists its
+    spikes, and how many inputs and output pixels it has."""
 
     at: int
     events: int
     path: str
-    source: str
     kernel: Shape
-    strides: Shape
     groups: int
     inputs: int
-    outputs: int
-    chosen: bool
+    pixels: int
+
+    @property
+    def kind(self) -> str:
+        """`conv` or, where each channel has its own weights, `depthwise`."""
+        return "depthwise" if self.groups == self.kernel[3] > 1 else "conv"
+
+    @property
+    def size(self) -> tuple[int, int, int, int]:
+        """Input channels that an output reads, features, output pixels, pixels of the kernel."""
+        kh, kw, wide, features = self.kernel
+        return wide, features, self.pixels, kh * kw
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Instructions, their numbers, and how much memory a sample and a batch take."""
+    """Instructions, their numbers, the unit of pixels, and how much memory a sample takes."""
 
     code: np.ndarray
     numbers: np.ndarray
     shorts: np.ndarray
-    floats: np.ndarray
+    unit: np.float32
     memory: int
     state: int
-    scratch: int
     logits: int
     layers: list[Layer]
 
@@ -74,8 +82,8 @@ class _Writer:
     def __init__(self, nodes: Sequence[Integer], num_steps: int) -> None:
         self.nodes, self.steps = nodes, num_steps
         self.code: list[dict[str, int]] = []
-        self.numbers, self.shorts, self.floats = map(_Numbers, (np.int32, np.int16, np.float32))
-        self.memory = self.state = self.scratch = 0
+        self.numbers, self.shorts = _Numbers(np.int32), _Numbers(np.int16)
+        self.memory = self.state = 0
         self.layers: list[Layer] = []
         # Where the values of each node lie, of each structure of them, and of lists of spikes.
         self.values: list[int] = []
@@ -89,10 +97,11 @@ class _Writer:
         for row, fields in zip(code, self.code, strict=True):
             for name, value in fields.items():
                 row[name] = value
-        numbers, shorts, floats = (x.whole() for x in (self.numbers, self.shorts, self.floats))
+        first = self.nodes[0]
+        assert isinstance(first, Sampled)
         return Tape(
-            code, numbers, shorts, floats, self.memory, self.state, self.scratch, self.values[-1],
-            self.layers,
+            code, self.numbers.whole(), self.shorts.whole(), np.float32(first.unit),
+            self.memory, self.state, self.values[-1], self.layers,
         )  # fmt: skip
 
     def _write(self, what: int, **fields: int) -> int:
@@ -122,8 +131,7 @@ class _Writer:
         self.values.append(to)
         match node:
             case Sampled():
-                unit = self.floats.add(np.asarray(node.unit, np.float32))
-                self._write(op.SAMPLE, to=to, size=size, weight=unit, bound=node.bound)
+                self._write(op.SAMPLE, to=to, size=size, bound=node.bound)
             case Summed():
                 self._write(op.START, to=to, size=size, **self._row(node.bias, node.shape))
                 for synapse in node.synapses:
@@ -180,21 +188,13 @@ class _Writer:
             strides, padding, groups = (1, 1), ((0, 0), (0, 0)), 1
         kh, kw, wide, features = weight.shape[1:]
         depthwise = groups > 1 and wide == 1 and features == groups
-        on_spikes = isinstance(self.nodes[synapse.source], Fired | Product)
-        short = abs(weight).max() < SHORT and not depthwise
+        short = bool(abs(weight).max() < SHORT)
         place: dict[str, int] = {"short": short, "depthwise": depthwise}
         place |= self._copies(self.shorts if short else self.numbers, weight)
-        if on_spikes and not depthwise:
-            # Group by group, as the matrices that are multiplied.
-            matrices = weight.reshape(len(weight), kh * kw * wide, groups, features // groups)
-            place["floats"] = self.floats.add(np.moveaxis(matrices, 2, 1))
-            outputs, inputs = math.prod(shape[:2]), kh * kw * wide
-            rows = max(1, ROWS // outputs) * outputs
-            self.scratch = max(self.scratch, rows * (inputs + features // groups))
         events, listed = self._listed(source, given, 1 if depthwise else groups)
         at = self._write(
             op.CONV,
-            source=source, to=to, listed=listed, events=events, matrix=on_spikes,
+            source=source, to=to, listed=listed, events=events,
             height=given[0], width=given[1], channels=given[2],
             out_height=shape[0], out_width=shape[1], features=features, kh=kh, kw=kw,
             down=strides[0], right=strides[1], top=padding[0][0], left=padding[1][0],
@@ -202,9 +202,13 @@ class _Writer:
         )  # fmt: skip
         self.layers.append(
             Layer(
-                at, events, synapse.path, type(self.nodes[synapse.source]).__name__,
-                (kh, kw, wide, features), tuple(strides), groups, math.prod(given),
-                math.prod(shape), on_spikes,
+                at,
+                events,
+                synapse.path,
+                (kh, kw, wide, features),
+                groups,
+                math.prod(given),
+                math.prod(shape[:2]),
             )  # fmt: skip
         )
 
@@ -213,7 +217,8 @@ class _Writer:
         key = (source, given, groups)
         if key not in self.lists:
             height, width, channels = given
-            listed = self._room((2 * math.prod(given) + groups * height * (width + 1),))
+            rows = groups * height * (width + 1)
+            listed = self._room((2 * (math.prod(given) + LANES) + rows,))
             events = self._write(
                 op.LIST,
                 source=source, listed=listed, groups=groups,
@@ -246,7 +251,7 @@ class _Writer:
                     at, shape = to, shape[:axis] + shape[axis + 1 :]
                 return at, shape
             case Cells():
-                after = (step.size, step.size, shape[2])
+                after: Shape = (step.size, step.size, shape[2])
                 return self._over_space(op.CELLS, at, shape, after), after
             case Pool():
                 assert step.window[2:] == (1,), step

@@ -1,0 +1,185 @@
+"""Measures the crossover of layers on this machine.
+
+usage: python -m pit_jax.inference.event_driven.measure [FILE]
+
+Writes FILE, crossover.json beside this one by default, for `from_file`: for every kind of layer the
+share of its inputs that fire at which adding all of them takes as long as going by the spikes. It
+takes some minutes, in which the machine should have nothing else to do.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pit_jax.inference.event_driven.crossover import TABLE
+from pit_jax.inference.event_driven.machine import run
+from pit_jax.inference.event_driven.tape import Layer, write
+from pit_jax.inference.fixed import FixedNeuron, thermometer
+from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
+
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+BATCHES = (1, 16)
+ROUNDS, SECONDS = 5, 0.01
+LEVELS = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer: side of its input, size of the kernel, channels, features, stride; or depthwise."""
+
+    side: int
+    kernel: int
+    channels: int
+    features: int
+    stride: int = 1
+    depthwise: bool = False
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """As much as keeps the side at stride 1."""
+        half = self.kernel // 2
+        return (half, half), (half, half)
+
+    @property
+    def groups(self) -> int:
+        """One for each channel of a depthwise layer."""
+        return self.channels if self.depthwise else 1
+
+    def weights(self) -> np.ndarray:
+        """Weights `[h, w, C_in / groups, C_out]` as small as those of a grid of many bits."""
+        shape = (self.kernel, self.kernel, self.channels // self.groups, self.features)
+        limit = min(2**14, 2**23 // (LEVELS * self.kernel**2 * shape[2]))
+        return np.random.default_rng(0).integers(-limit, limit + 1, shape).astype(np.int32)
+
+
+CASES = (
+    Case(1, 1, 512, 10),
+    Case(1, 1, 2048, 1024),
+    *(Case(side, 3, c, c) for side, c in ((28, 16), (14, 32), (7, 64), (4, 128), (8, 256))),
+    Case(14, 3, 32, 64, stride=2),
+    Case(8, 3, 128, 256, stride=2),
+    *(Case(side, 1, c, 2 * c) for side, c in ((14, 32), (8, 128))),
+    Case(14, 3, 64, 64, depthwise=True),
+    Case(14, 7, 64, 64, depthwise=True),
+)
+
+
+class OneLayer:
+    """A layer alone, with its spikes in the memory where a network would have them."""
+
+    def __init__(self, case: Case, spikes: np.ndarray) -> None:
+        """`spikes` are counts `[B, H, W, C]`."""
+        self._tape = write(_nodes(case), 1)
+        self.layer: Layer = self._tape.layers[-1]
+        tape, batch = self._tape, len(spikes)
+        self._memory = np.empty(tape.memory * batch, np.int32)
+        self._state = np.zeros(tape.state * batch, np.int32)
+        self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
+        self._outputs = np.zeros((batch, self.layer.pixels * case.features), np.int32)
+        # All of it once, for the spikes; then what is behind them: START, LIST, CONV.
+        self._run(tape.code, 0)
+        self._by_spikes, self._dense = tape.code[-3:].copy(), tape.code[[-3, -1]]
+        self._by_spikes["events"], self._dense["events"] = 1, 0
+
+    def __call__(self, dense: bool) -> None:
+        """Sets the currents to the bias and adds, by the spikes that it lists or all."""
+        if dense:
+            self._run(self._dense, -1)
+        else:
+            self._run(self._by_spikes, 2**62)
+
+    @property
+    def currents(self) -> np.ndarray:
+        """What the last call added, of all samples."""
+        to = self._tape.code[-1]["to"] * len(self._frames)
+        return self._memory[to : to + self._outputs.size]
+
+    def _run(self, code: np.ndarray, most: int) -> None:
+        tape = self._tape
+        run(
+            code, self._memory, self._state, tape.numbers, tape.shorts, tape.unit,
+            np.full(len(code), most), self._frames, 0, 1, False, self._outputs, tape.logits,
+        )  # fmt: skip
+
+
+def _nodes(case: Case) -> list[Integer]:
+    """A program whose neurons fire what its pixels say."""
+    image = (case.side, case.side, case.channels)
+    one = np.ones((1, 1), np.int32)
+    neuron = FixedNeuron(one, one, one, 0 * one, 0 * one, LEVELS, 0, thermometer(LEVELS))
+    out = (case.side + 2 * (case.kernel // 2) - case.kernel) // case.stride + 1
+    layer = Synapse(
+        2, (), case.weights()[None], "conv", "layer",
+        (case.stride,) * 2, case.padding, case.groups,
+    )  # fmt: skip
+    unit = np.ones((1, 1))
+    return [
+        Sampled(1.0, LEVELS, image),
+        Summed((Synapse(0, (), one, "diagonal", ""),), 0 * one, unit, LEVELS, image, ""),
+        Fired(1, neuron, image, ""),
+        Summed((layer,), 0 * one, unit, 2**23, (out, out, case.features), "layer"),
+    ]
+
+
+def random_spikes(case: Case, batch: int, rate: float) -> np.ndarray:
+    """Counts 1 to 4 `[B, H, W, C]` int8, as many of them as the rate says."""
+    rng = np.random.default_rng(1)
+    shape = (batch, case.side, case.side, case.channels)
+    return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
+
+
+def medians(*calls: Callable[[], object]) -> list[float]:
+    """The median time of each in seconds; they take turns, to share what disturbs."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        for call, taken in zip(calls, times, strict=True):
+            call()  # Not timed: the threads of the one before may still be busy.
+            end = time.perf_counter() + SECONDS
+            while (start := time.perf_counter()) < end:
+                call()
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+def crossing(rates: Sequence[float], ratios: Sequence[float]) -> float:
+    """The rate at which `ratios`, of dense to event-driven time, falls below 1: between those
+    measured on logarithmic axes, 1 if it never does and 0 if it begins below."""
+    for i, ratio in enumerate(ratios):
+        if ratio < 1:
+            if i == 0:
+                return 0.0
+            share = np.log(ratios[i - 1]) / np.log(ratios[i - 1] / ratio)
+            return float(rates[i - 1] * (rates[i] / rates[i - 1]) ** share)
+    return 1.0
+
+
+def main(argv: Sequence[str]) -> None:
+    """All cases, one after the other."""
+    rows = []
+    for case in CASES:
+        for batch in BATCHES:
+            ratios = []
+            for rate in RATES:
+                one = OneLayer(case, random_spikes(case, batch, rate))
+                by_spikes, dense = medians(lambda: one(False), lambda: one(True))  # noqa: B023
+                ratios.append(dense / by_spikes)
+            rate = crossing(RATES, ratios)
+            row = {"kind": one.layer.kind, "size": one.layer.size, "batch": batch}
+            rows.append({**row, "rate": round(rate, 3)})
+            print(case, batch, f"{rate:.1%}", [round(r, 1) for r in ratios], flush=True)
+    machine = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    file = Path(argv[0]) if argv else TABLE
+    layers = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
