@@ -308,11 +308,21 @@ class _Walk:
 
     def _reduce_sum(self, equation: JaxprEqn, value: Value) -> Value:
         axes = tuple(axis - 2 for axis in equation.params["axes"])
+        if min(axes) < 0:
+            raise NotFoldable(
+                f"a sum over samples or time, {_where(equation)}; logits are [B, T, K], of which a "
+                "program takes the mean itself."
+            )
         terms = int(np.prod([value.shape[axis] for axis in axes]))
         return self.structured(value, Sum(axes, terms), _tail(equation), _where(equation))
 
     def _reshape(self, equation: JaxprEqn, value: Value) -> Value:
         shape = _tail(equation)
+        if np.prod(shape) != np.prod(value.shape):
+            raise NotFoldable(
+                f"a reshape that mixes samples and time with space, {_where(equation)}; leave "
+                "[B, T, ...] in front, which Flax's layers and pools take as it is."
+            )
         return self.structured(value, Reshape(shape), shape, _where(equation))
 
     def _broadcast_in_dim(self, equation: JaxprEqn, value: Value) -> Value:

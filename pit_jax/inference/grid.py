@@ -26,6 +26,7 @@ from pit_jax.inference.graph import (
     Value,
 )
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.sides import Sides, one_each
 from pit_jax.inference.structure import Pool, Structure
 
 # Below it float32 has every integer, and every sum of them.
@@ -99,11 +100,22 @@ class _Grid:
         self.largest_input = largest_input
         # Over time a membrane adds up: it shall stay an int32.
         self.limit = min(EXACT, 2**29 // num_steps)
-        self.nodes: list[Integer] = []
-        self.real = self._real_bounds()
+        self.groups = self._groups()
         self.exponents = self._exponents()
-        for number, node in enumerate(folded):
-            self.nodes.append(self._integer(number, node))
+        self.nodes: list[Integer] = []
+        while (beyond := self._fill()) is not None:
+            # Rounded weights reach further than the real ones: once more with half as many units.
+            for i, group in self.groups.items():
+                self.exponents[i] -= group == self.groups[beyond]
+
+    def _fill(self) -> int | None:
+        """Writes the nodes; ends at the first accumulator whose sums do not fit and returns it."""
+        self.nodes = []
+        for number, node in enumerate(self.folded):
+            self.nodes.append(made := self._integer(number, node))
+            if number in self.groups and isinstance(made, Summed) and made.bound >= self.limit:
+                return number
+        return None
 
     # In real numbers: how large a value of each node can be.
 
@@ -120,14 +132,39 @@ class _Grid:
                 case Attention():
                     bounds.append(_attended(node, bounds, self._tokens(node)))
                 case Accumulator():
-                    bounds.append(_summed(node.value, bounds))
+                    bounds.append(self._real_sum(node.value, bounds))
         return bounds
+
+    def _real_sum(self, value: Value, bounds: Sequence[float]) -> float:
+        sides = Sides(abs(value.bias).max())
+        for term in value.terms:
+            bound = bounds[term.source] * _growth(term.structure)
+            if term.weight is not None:
+                kernel = term.weight.kernel
+            elif term.mixing is not None:
+                kernel = np.swapaxes(term.mixing, 1, 2) * term.gain[:, None, :]
+            else:
+                kernel = one_each(term.gain)
+            sides += Sides.of(kernel, bound, self._both_signs(term.source))
+        return sides.largest
+
+    def _both_signs(self, source: int) -> bool:
+        """Whether what a node gives can be below 0."""
+        match self.folded[source]:
+            case Spikes() as spikes:
+                return spikes.firing.signed
+            case Product() as product:
+                return self._both_signs(product.first) or (
+                    not product.silent and self._both_signs(product.second)
+                )
+        return True
 
     def _tokens(self, node: Attention) -> int:
         return math.prod(node.shape[:-1])
 
-    def _exponents(self) -> dict[int, int]:
-        """The unit 2^-p of each accumulator that weights enter, as p; chains have one."""
+    def _groups(self) -> dict[int, int]:
+        """The accumulators that weights enter, each with the first of its chain: they share a
+        unit."""
         group = list(range(len(self.folded)))
 
         def root(i: int) -> int:
@@ -138,14 +175,17 @@ class _Grid:
             for term in self._value(i).terms:
                 if self._passes(term) and isinstance(self.folded[term.source], Accumulator):
                     group[root(i)] = root(term.source)
-        exponents: dict[int, int] = {}
-        for i in weighed:
-            bound = max(self.real[i], 1e-30)
-            p = math.floor(math.log2(self.limit / 2 / bound))
+        return {i: root(i) for i in weighed}
+
+    def _exponents(self) -> dict[int, int]:
+        """The finest unit 2^-p, as p, in which the sums of each chain may fit."""
+        real, exponents = self._real_bounds(), dict[int, int]()
+        for i, group in self.groups.items():
+            p = math.floor(math.log2(self.limit / max(real[i], 1e-30)))
             if self.bits:
                 p = min(p, self._fitting(i, self.bits))
-            exponents[root(i)] = min(p, exponents.get(root(i), p))
-        return {i: exponents[root(i)] for i in weighed}
+            exponents[group] = min(p, exponents.get(group, p))
+        return {i: exponents[group] for i, group in self.groups.items()}
 
     def _value(self, i: int) -> Value:
         node = self.folded[i]
@@ -205,14 +245,12 @@ class _Grid:
         unit = 2.0**-exponent
         synapses = [self._synapse(term, unit, node.path) for term in node.value.terms]
         bias = np.rint(node.value.bias / unit)
-        bound = int(abs(bias).max()) + sum(self._reach(synapse) for synapse in synapses)
-        if bound >= self.limit:
-            raise NotFoldable(f"the sums of {node.path} can reach {bound}, beyond {self.limit}.")
+        sides = sum(map(self._reach, synapses), Sides(abs(bias).max()))
         return Summed(
             tuple(synapses),
             bias.astype(np.int32),
             np.full((1, 1), unit),
-            bound,
+            int(sides.largest),
             node.value.shape,
             node.path,
         )
@@ -263,16 +301,17 @@ class _Grid:
         fine = unit / 2**EXTRA_BITS / (float(source.unit.max()) * 2**shift)
         return replace(_with_weights(blank, term, fine), shift=shift, extra=EXTRA_BITS)
 
-    def _reach(self, synapse: Synapse) -> int:
-        """The largest sum that the weights of one source can give."""
+    def _reach(self, synapse: Synapse) -> Sides:
+        """The largest sums that the weights of one source can give."""
         bound = self._count(synapse.source) * _growth(synapse.structure)
         if synapse.weight is None:
-            return bound
-        weight = abs(synapse.weight.astype(np.int64))
-        axes = tuple(range(1, weight.ndim - 1))
-        largest = int((weight if synapse.kind == "diagonal" else weight.sum(axes)).max())
+            return Sides(bound)
+        weight = one_each(synapse.weight) if synapse.kind == "diagonal" else synapse.weight
         bound = (bound >> synapse.shift) + (synapse.shift > 0)
-        return (bound * largest >> synapse.extra) + (synapse.extra > 0)
+        sides = Sides.of(weight, bound, self._both_signs(synapse.source))
+        if not synapse.extra:
+            return sides
+        return Sides(*(side // 2**synapse.extra + 1 for side in (sides.up, sides.down)))
 
     def _count(self, source: int) -> int:
         node = self.nodes[source]
@@ -333,21 +372,6 @@ def _growth(structure: Sequence[Structure]) -> int:
 
 def _gain_or_mixing(term: Term) -> np.ndarray:
     return term.gain if term.mixing is None else term.mixing
-
-
-def _summed(value: Value, bounds: Sequence[float]) -> float:
-    total = float(abs(value.bias).max())
-    for term in value.terms:
-        bound = bounds[term.source] * _growth(term.structure)
-        if term.weight is not None:
-            kernel = abs(term.weight.kernel)
-            bound *= float(kernel.sum(tuple(range(1, kernel.ndim - 1))).max())
-        elif term.mixing is not None:
-            bound *= float(abs(term.mixing).sum(2).max() * abs(term.gain).max())
-        else:
-            bound *= float(abs(term.gain).max())
-        total += bound
-    return total
 
 
 def _attended(node: Attention, bounds: Sequence[float], tokens: int) -> float:

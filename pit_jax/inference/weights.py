@@ -72,7 +72,7 @@ def scaled_weight(weight: Weight, gain: np.ndarray) -> Weight:
 
 
 def folded(layer: Layer, kernel: np.ndarray, term: Term, shape: Shape) -> Weight:
-    """The weights of `layer` behind the gain and mixing of `term`, of `shape`, which they take in."""
+    """The weights of `layer` on inputs of `shape`, with the gain and mixing of `term` in them."""
     module = layer.module
     if kernel.ndim == 2:
         return Dense(_on_inputs(kernel[None], term))
