@@ -37,7 +37,8 @@ def test_wheel_holds_the_typed_library_and_nothing_else(distributions):
     info = f"pit_jax-{pit_jax.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"pit_jax", info}
     sources = {path.relative_to(ROOT).as_posix() for path in MODULES.values()}
-    assert {name for name in names if name.startswith("pit_jax/")} == sources | {"pit_jax/py.typed"}
+    data = {"pit_jax/py.typed", "pit_jax/inference/event_driven/crossover.json"}
+    assert {name for name in names if name.startswith("pit_jax/")} == sources | data
     assert f"{info}/licenses/LICENSE" in names
 
 

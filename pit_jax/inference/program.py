@@ -88,15 +88,17 @@ class SpikingProgram:
             batches, labels = [batches], None if labels is None else [labels]
         return prove(self, batches, labels)
 
-    def event_driven(self, crossover: "Crossover | None" = None) -> "EventDriven":
+    def event_driven(
+        self, crossover: "Crossover | None" = None, threads: int | None = None
+    ) -> "EventDriven":
         """The program in compiled loops on a CPU, which spend time on spikes; needs numba.
 
-        A layer of which more inputs fire than its `crossover` says adds them all, of this machine's
-        kind by default: see `pit_jax.inference.event_driven`.
+        A layer of which more inputs fire than its `crossover` says adds them all, as was measured
+        by default. A batch is divided among `threads`, by default the cores of this process.
         """
         from pit_jax.inference.event_driven import EventDriven, measured
 
-        return EventDriven(self.nodes, self.num_steps, crossover or measured)
+        return EventDriven(self.nodes, self.num_steps, crossover or measured, threads)
 
     def stream(self) -> Stream:
         """The program frame by frame, with logits after each."""

@@ -28,7 +28,7 @@ def assert_equal(program, x):
 
 
 def choices(program, x, crossover):
-    runtime = program.event_driven(crossover)
+    runtime = program.event_driven(crossover, threads=1)
     runtime(np.asarray(x))
     return runtime.choices
 
@@ -79,6 +79,13 @@ def test_a_batch_may_have_any_size_and_may_change_it(small):
         assert np.array_equal(runtime(x[:samples]), want[:samples])
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_batch_may_be_divided_among_threads(small, threads):
+    program, x = small
+    many = np.concatenate([x, -x, 2 * x])[:23]
+    assert np.array_equal(program.event_driven(threads=threads)(many), program(many))
+
+
 def test_inputs_beyond_the_largest_are_cut_off_alike(small):
     program, x = small
     far = np.concatenate([1000 * x[:2], np.full_like(x[:1], np.inf)])
@@ -100,14 +107,17 @@ def test_all_layers_run_as_they_are_told(small):
 
 def test_a_runtime_says_how_each_layer_ran(small):
     program, x = small
-    runtime = program.event_driven(lambda layer, batch: 0.0 if "conv1" in layer.path else 1.0)
+    runtime = program.event_driven(
+        lambda layer, batch: 0.0 if "conv1" in layer.path else 1.0, threads=2
+    )
     assert "not run yet" in str(runtime)
     runtime(x)
     ran = {choice.layer.path: choice for choice in runtime.choices}
-    assert ran["stage1_block1/conv1"].dense == 2 and not ran["stage1_block1/conv2"].dense
+    # Two steps in two threads.
+    assert ran["stage1_block1/conv1"].dense == 4 and not ran["stage1_block1/conv2"].dense
     counts = program.counts(x)["stage1_block1/PIT_0"]
     assert ran["stage1_block1/conv1"].rate == pytest.approx(float((counts != 0).mean()))
-    assert "dense, 2 of 2 steps" in str(runtime)
+    assert "dense, 4 of 4" in str(runtime)
 
 
 def test_a_layer_has_the_crossover_of_the_nearest_that_was_measured(tmp_path, small):

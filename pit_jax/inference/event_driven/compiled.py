@@ -1,6 +1,7 @@
-"""How functions become machine code, and when they become it anew."""
+"""How functions become machine code, when they become it anew, and how many cores run it."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def kept(function: Any) -> Any:
     So it is to be a closure over `SOURCES`, which numba looks at too.
     """
     return numba.njit(nogil=True, cache=True)(function)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux knows of those that it may not.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _digest() -> str:

@@ -8,7 +8,6 @@ takes some minutes, in which the machine should have nothing else to do.
 """
 
 import json
-import os
 import platform
 import statistics
 import sys
@@ -19,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pit_jax.inference.event_driven.compiled import cores
 from pit_jax.inference.event_driven.crossover import TABLE
 from pit_jax.inference.event_driven.machine import run
-from pit_jax.inference.event_driven.tape import Layer, write
+from pit_jax.inference.event_driven.tape import Layer, aligned, write
 from pit_jax.inference.fixed import FixedNeuron, thermometer
 from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
 
@@ -80,8 +80,8 @@ class OneLayer:
         self._tape = write(_nodes(case), 1)
         self.layer: Layer = self._tape.layers[-1]
         tape, batch = self._tape, len(spikes)
-        self._memory = np.empty(tape.memory * batch, np.int32)
-        self._state = np.zeros(tape.state * batch, np.int32)
+        self._memory = aligned(tape.memory * batch, np.int32)
+        self._state = aligned(tape.state * batch, np.int32)
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
         self._outputs = np.zeros((batch, self.layer.pixels * case.features), np.int32)
         # All of it once, for the spikes; then what is behind them: START, LIST, CONV.
@@ -136,13 +136,15 @@ def random_spikes(case: Case, batch: int, rate: float) -> np.ndarray:
     return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
 
 
-def medians(*calls: Callable[[], object]) -> list[float]:
+def medians(
+    *calls: Callable[[], object], rounds: int = ROUNDS, seconds: float = SECONDS
+) -> list[float]:
     """The median time of each in seconds; they take turns, to share what disturbs."""
     times: list[list[float]] = [[] for _ in calls]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for call, taken in zip(calls, times, strict=True):
             call()  # Not timed: the threads of the one before may still be busy.
-            end = time.perf_counter() + SECONDS
+            end = time.perf_counter() + seconds
             while (start := time.perf_counter()) < end:
                 call()
                 taken.append(time.perf_counter() - start)
@@ -175,7 +177,7 @@ def main(argv: Sequence[str]) -> None:
             row = {"kind": one.layer.kind, "size": one.layer.size, "batch": batch}
             rows.append({**row, "rate": round(rate, 3)})
             print(case, batch, f"{rate:.1%}", [round(r, 1) for r in ratios], flush=True)
-    machine = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    machine = {"machine": platform.machine(), "cores": cores()}
     file = Path(argv[0]) if argv else TABLE
     layers = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')

@@ -1,30 +1,36 @@
 """A program without JAX: in one compiled call, which goes by the spikes where that takes less."""
 
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from pit_jax.inference.event_driven.compiled import cores
 from pit_jax.inference.event_driven.crossover import Crossover, measured
 from pit_jax.inference.event_driven.machine import run
-from pit_jax.inference.event_driven.tape import Layer, write
+from pit_jax.inference.event_driven.tape import Layer, aligned, write
 from pit_jax.inference.integers import Integer, Sampled, Summed
 from pit_jax.inference.listing import columns
 from pit_jax.inference.stream import Stream
+
+# A thread takes at least so many samples: fewer take no longer than it takes to begin.
+FEW = 4
 
 
 @dataclass(frozen=True)
 class Choice:
     """How a layer of weights ran: the share of its inputs that fired, the rate up to which it goes
-    by spikes, and at how many of the steps it added all its inputs instead."""
+    by spikes, and how many of its runs, one for each step and thread, added all inputs instead."""
 
     layer: Layer
     rate: float
     crossover: float
     dense: int
-    steps: int
+    runs: int
 
 
 class _Room(NamedTuple):
@@ -38,21 +44,29 @@ class _Room(NamedTuple):
 class EventDriven:
     """`program`'s logits, equal bit for bit, from compiled loops over its spikes.
 
-    A count is one event, which adds a row of weights so many times. Calls take turns, as they share
-    what is allocated once for each batch size.
+    A count is one event, which adds a row of weights so many times. A batch is divided among up to
+    `threads`, the cores of this process by default, a single sample is not. Calls take turns, as
+    they share what is allocated once for each batch size.
     """
 
     def __init__(
-        self, nodes: Sequence[Integer], num_steps: int, crossover: Crossover = measured
+        self,
+        nodes: Sequence[Integer],
+        num_steps: int,
+        crossover: Crossover = measured,
+        threads: int | None = None,
     ) -> None:
         sampled, last = nodes[0], nodes[-1]
         assert isinstance(sampled, Sampled) and isinstance(last, Summed)
         self.shape, self.num_steps = sampled.shape, num_steps
         self._crossover, self._tape = crossover, write(nodes, num_steps)
         self._unit, self._classes = last.unit.item(), last.shape[0]
-        self._rooms: dict[int, _Room] = {}
-        # Of the last call: what the machine saw, of how many samples, at how many steps.
-        self._seen: tuple[np.ndarray, int, int] | None = None
+        self._threads = threads or cores()
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
+        self._rooms: dict[tuple[int, int], _Room] = {}
+        # Of the last call: what the machine saw in each part, of how many samples, in how many
+        # steps.
+        self._seen: tuple[list[np.ndarray], int, int] | None = None
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
         """Logits, the mean over the steps, of images `[B, H, W, C]` or frames `[B, T, H, W, C]`."""
@@ -63,12 +77,21 @@ class EventDriven:
                 f"the program takes images [B, {size}] or frames [B, {self.num_steps}, {size}], "
                 f"got {x.shape}."
             )
-        steps = 1 if x.ndim == 4 else self.num_steps
+        frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
         sums = np.zeros((len(x), self._classes), np.int32)
         if len(x):
-            room = self._room(len(x))
-            room.state[:] = 0
-            self._run(room, x.reshape(len(x), steps, -1), 0, self.num_steps, False, sums)
+            parts = max(1, min(self._threads, len(x) // FEW))
+            edges = [len(x) * part // parts for part in range(parts + 1)]
+
+            def work(part: int) -> np.ndarray:
+                mine = slice(edges[part], edges[part + 1])
+                room = self._room(edges[part + 1] - edges[part], part)
+                room.state[:] = 0
+                return self._run(room, frames[mine], 0, self.num_steps, False, sums[mine])
+
+            others = [self._pool.submit(work, part) for part in range(1, parts)]
+            seen = [work(0), *(other.result() for other in others)]
+            self._seen = seen, len(x), self.num_steps
         return sums.astype(np.float32) * np.float32(self._unit / self.num_steps)
 
     def stream(self) -> Stream:
@@ -81,7 +104,7 @@ class EventDriven:
                 return state, sums
             room = self._room(len(frame))
             room.state[:] = 0 if state is None else state
-            self._run(room, frame, t, t + 1, True, sums)
+            self._seen = [self._run(room, frame, t, t + 1, True, sums)], len(frame), 1
             return room.state.copy(), sums
 
         return Stream(self.num_steps, self.shape, self._unit, advance)
@@ -91,14 +114,15 @@ class EventDriven:
         """How each layer ran in the last call that had a sample; empty before."""
         if self._seen is None:
             return []
-        seen, batch, steps = self._seen
+        parts, batch, steps = self._seen
+        seen = sum(parts[1:], parts[0])
         return [
             Choice(
                 layer,
                 float(seen[layer.events] / (layer.inputs * batch * steps)),
-                self._crossover(layer, batch),
+                self._crossover(layer, batch // len(parts)),
                 int(seen[layer.at]),
-                steps,
+                steps * len(parts),
             )
             for layer in self._tape.layers
         ]
@@ -114,7 +138,7 @@ class EventDriven:
                 "x".join(map(str, c.layer.kernel)),
                 f"{c.rate:.1%}",
                 _share(c.crossover),
-                f"dense, {c.dense} of {c.steps} steps" if c.dense else "by spikes",
+                f"dense, {c.dense} of {c.runs}" if c.dense else "by spikes",
             ]
             for c in self.choices
         ]
@@ -122,26 +146,25 @@ class EventDriven:
 
     def _run(
         self, room: _Room, frames: np.ndarray, first: int, last: int, keep: bool, sums: np.ndarray
-    ) -> None:
+    ) -> np.ndarray:
         tape = self._tape
-        seen = run(
+        return run(
             tape.code, room.memory, room.state, tape.numbers, tape.shorts, tape.unit,
             room.most, frames, first, last, keep, sums, tape.logits,
         )  # fmt: skip
-        self._seen = seen, len(frames), last - first
 
-    def _room(self, batch: int) -> _Room:
-        if batch not in self._rooms:
+    def _room(self, batch: int, part: int = 0) -> _Room:
+        if (batch, part) not in self._rooms:
             tape = self._tape
             most = np.zeros(len(tape.code), np.int64)
             for layer in tape.layers:
                 most[layer.at] = int(self._crossover(layer, batch) * layer.inputs * batch)
-            self._rooms[batch] = _Room(
-                np.empty(tape.memory * batch, np.int32),
-                np.empty(tape.state * batch, np.int32),
+            self._rooms[batch, part] = _Room(
+                aligned(tape.memory * batch, np.int32),
+                aligned(tape.state * batch, np.int32),
                 most,
             )
-        return self._rooms[batch]
+        return self._rooms[batch, part]
 
 
 def _share(crossover: float) -> str:

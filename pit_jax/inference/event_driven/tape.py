@@ -15,6 +15,8 @@ from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed
 from pit_jax.inference.structure import Cells, Pool, Reshape, Shape, Structure, Sum
 
 SHORT = 2**15
+# Bytes of a line of the cache, and so many entries are whole lines too.
+LINE = 64
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,36 @@ def write(nodes: Sequence[Integer], num_steps: int) -> Tape:
     return _Writer(nodes, num_steps).tape()
 
 
+def aligned(size: int, dtype: Any) -> np.ndarray:
+    """Zeros that begin at a line of the cache: a register that lies in two is read twice."""
+    raw = np.zeros(size * np.dtype(dtype).itemsize + LINE, np.uint8)
+    return raw[-raw.ctypes.data % LINE :][: size * np.dtype(dtype).itemsize].view(dtype)
+
+
+def _lined(size: int) -> int:
+    return -(-size // LINE) * LINE
+
+
 class _Numbers:
-    """Arrays of one dtype end to end."""
+    """Arrays of one dtype, each from a line of the cache on."""
 
     def __init__(self, dtype: Any) -> None:
         self.parts: list[np.ndarray] = []
+        self.begins: list[int] = []
         self.size, self.dtype = 0, dtype
 
     def add(self, x: np.ndarray) -> int:
         """Where `x` begins."""
-        begin, self.size = self.size, self.size + x.size
+        begin, self.size = self.size, _lined(self.size + x.size)
         self.parts.append(np.ascontiguousarray(x, self.dtype).reshape(-1))
+        self.begins.append(begin)
         return begin
 
     def whole(self) -> np.ndarray:
-        return np.concatenate([*self.parts, np.zeros(1, self.dtype)])
+        whole = aligned(self.size + LINE, self.dtype)
+        for begin, part in zip(self.begins, self.parts, strict=True):
+            whole[begin : begin + part.size] = part
+        return whole
 
 
 class _Writer:
@@ -109,7 +126,7 @@ class _Writer:
         return len(self.code) - 1
 
     def _room(self, shape: Sequence[int]) -> int:
-        begin, self.memory = self.memory, self.memory + math.prod(shape)
+        begin, self.memory = self.memory, _lined(self.memory + math.prod(shape))
         return begin
 
     def _row(self, x: np.ndarray, shape: Shape) -> dict[str, int]:
@@ -283,10 +300,10 @@ class _Writer:
         steps = max(map(len, rows))
         table = np.stack([np.broadcast_to(row, (steps, channels)) for row in rows], 1)
         fields = self._copies(self.numbers, table)
-        membrane, self.state = self.state, self.state + size
+        membrane, self.state = self.state, _lined(self.state + size)
         if neuron.one is not None:
             fields |= {"slowed": 1, "slow": self.state, "slow_shift": neuron.slow_shift}
-            self.state += size
+            self.state = _lined(self.state + size)
         if neuron.carry is not None:
             fields |= {"carries": 1, "carry": self.numbers.add(neuron.carry)}
             fields["carry_shift"] = neuron.carry_shift
