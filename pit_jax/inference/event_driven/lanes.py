@@ -242,14 +242,21 @@ def list_lanes(typing, values, at, place, count, found, begin):
 
 @intrinsic
 @no_type_check
-def count_lanes(typing, currents, membranes, counts, at, rule, column, channels, levels, guard):
-    """Charges `LANES` membranes, and counts the levels that they reach of a rule [levels, C]."""
+def count_lanes(
+    typing, currents, membranes, fresh, counts, at, rule, column, channels, levels, guard
+):  # fmt: skip
+    """Charges `LANES` membranes, from 0 if `fresh`, and counts the levels that they reach of a rule
+    [levels, C]."""
 
     def code(context, builder, signature, given):
         code = _Code(context, builder, signature, given)
-        currents, membranes, counts, at, rule, column, channels, levels, guard = code.arguments
+        currents, membranes, fresh, counts, at, rule, column, channels, levels, guard = (
+            code.arguments
+        )
         bits = code.spread(builder.trunc(guard, _NUMBER))
-        u = builder.add(code.read(membranes, at), builder.shl(code.read(currents, at), bits))
+        rest = builder.icmp_signed("!=", fresh, _INDEX(0))
+        old = builder.select(rest, code.constant(0), code.read(membranes, at))
+        u = builder.add(old, builder.shl(code.read(currents, at), bits))
 
         def reach(level, held):
             row = code.read(rule, builder.add(builder.mul(level, channels), column))
@@ -262,4 +269,6 @@ def count_lanes(typing, currents, membranes, counts, at, rule, column, channels,
         return context.get_dummy_value()
 
     whole = types.intp
-    return types.void(currents, membranes, counts, whole, rule, whole, whole, whole, whole), code
+    return types.void(
+        currents, membranes, whole, counts, whole, rule, *(whole,) * 4
+    ), code  # fmt: skip

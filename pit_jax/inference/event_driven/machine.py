@@ -32,14 +32,14 @@ from pit_jax.inference.event_driven.spikes import attend, fire, product
 @compiled
 @no_type_check
 def _steps(
-    tape, memory, state, numbers, shorts, unit, most, frames, first, last, keep, sums, to
+    tape, memory, state, numbers, shorts, unit, most, frames, first, last, fresh, keep, sums, to
 ):  # fmt: skip
     """Steps `first` to `last` of a batch, with frames [B, 1 or T, N]: adds the outputs of the last
     node, which lie at `to`, to `sums` [B, K]; returns by instruction how many spikes were listed
     and how often all was added.
 
-    `most` says up to how many spikes a batch goes by them. The state is that for a further step
-    only if it is to be kept.
+    `most` says up to how many spikes a batch goes by them. Neurons begin at rest if `fresh`, and
+    the state is that for a further step only if it is to be kept.
     """
     batch = len(frames)
     seen = np.zeros(len(tape), np.int64)
@@ -57,7 +57,8 @@ def _steps(
                 add(one, dense, memory, numbers, shorts, t, batch)
                 seen[i] += dense
             elif op == FIRE:
-                fire(one, memory, state, numbers, t, batch, keep or t + 1 < last)
+                new, more = fresh and t == first, keep or t + 1 < last
+                fire(one, memory, state, numbers, t, batch, new, more)
             elif op == START:
                 _start(one, memory, numbers, t, batch)
             elif op == SCALE:

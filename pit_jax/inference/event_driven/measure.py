@@ -106,7 +106,7 @@ class OneLayer:
         tape = self._tape
         run(
             code, self._memory, self._state, tape.numbers, tape.shorts, tape.unit,
-            np.full(len(code), most), self._frames, 0, 1, False, self._outputs, tape.logits,
+            np.full(len(code), most), self._frames, 0, 1, True, False, self._outputs, tape.logits,
         )  # fmt: skip
 
 

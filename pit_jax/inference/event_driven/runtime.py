@@ -79,16 +79,15 @@ class EventDriven:
             )
         frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
         sums = np.zeros((len(x), self._classes), np.int32)
+        parts = max(1, min(self._threads, len(x) // FEW))
+        edges = [len(x) * part // parts for part in range(parts + 1)]
+
+        def work(part: int) -> np.ndarray:
+            mine = slice(edges[part], edges[part + 1])
+            room = self._room(edges[part + 1] - edges[part], part)
+            return self._run(room, frames[mine], 0, self.num_steps, True, False, sums[mine])
+
         if len(x):
-            parts = max(1, min(self._threads, len(x) // FEW))
-            edges = [len(x) * part // parts for part in range(parts + 1)]
-
-            def work(part: int) -> np.ndarray:
-                mine = slice(edges[part], edges[part + 1])
-                room = self._room(edges[part + 1] - edges[part], part)
-                room.state[:] = 0
-                return self._run(room, frames[mine], 0, self.num_steps, False, sums[mine])
-
             others = [self._pool.submit(work, part) for part in range(1, parts)]
             seen = [work(0), *(other.result() for other in others)]
             self._seen = seen, len(x), self.num_steps
@@ -103,8 +102,10 @@ class EventDriven:
             if not len(frame):
                 return state, sums
             room = self._room(len(frame))
-            room.state[:] = 0 if state is None else state
-            self._seen = [self._run(room, frame, t, t + 1, True, sums)], len(frame), 1
+            fresh = state is None
+            if not fresh:
+                room.state[:] = state
+            self._seen = [self._run(room, frame, t, t + 1, fresh, True, sums)], len(frame), 1
             return room.state.copy(), sums
 
         return Stream(self.num_steps, self.shape, self._unit, advance)
@@ -145,12 +146,19 @@ class EventDriven:
         return "\n".join(columns([head, *rows], left=2))
 
     def _run(
-        self, room: _Room, frames: np.ndarray, first: int, last: int, keep: bool, sums: np.ndarray
+        self,
+        room: _Room,
+        frames: np.ndarray,
+        first: int,
+        last: int,
+        fresh: bool,
+        keep: bool,
+        sums: np.ndarray,
     ) -> np.ndarray:
         tape = self._tape
         return run(
             tape.code, room.memory, room.state, tape.numbers, tape.shorts, tape.unit,
-            room.most, frames, first, last, keep, sums, tape.logits,
+            room.most, frames, first, last, fresh, keep, sums, tape.logits,
         )  # fmt: skip
 
     def _room(self, batch: int, part: int = 0) -> _Room:

@@ -23,8 +23,9 @@ _SIGMOID = np.rint(2.0**LEAK_BITS / (1 + np.exp(-_GRID))).astype(np.int32)
 
 @compiled
 @no_type_check
-def fire(one, memory, state, numbers, t, batch, goes_on):
-    """One step of `FixedNeuron`, of whose state there is need if it `goes_on`."""
+def fire(one, memory, state, numbers, t, batch, fresh, goes_on):
+    """One step of `FixedNeuron`: from rest if `fresh`, and with no state after it unless it
+    `goes_on`."""
     channels = one.channels
     thresholds = numbers[one.weight + t * one.copies :][: one.period]
     rule = thresholds.reshape(-1, channels)
@@ -37,12 +38,13 @@ def fire(one, memory, state, numbers, t, batch, goes_on):
         if not one.signed:
             while c + LANES <= channels:
                 count_lanes(
-                    currents, membranes, counts, at + c, thresholds, c, channels,
+                    currents, membranes, np.intp(fresh), counts, at + c, thresholds, c, channels,
                     one.levels, one.guard,
                 )  # fmt: skip
                 c += LANES
         while c < channels:
-            u = np.int32(membranes[at + c] + np.int32(currents[at + c] << one.guard))
+            old = np.int32(0) if fresh else membranes[at + c]
+            u = np.int32(old + np.int32(currents[at + c] << one.guard))
             if one.signed:
                 k = np.int32(u >= rule[0, c]) - np.int32(u <= -rule[0, c])
             else:
@@ -59,6 +61,8 @@ def fire(one, memory, state, numbers, t, batch, goes_on):
         u, k = membranes[i * channels :][:channels], counts[i * channels :][:channels]
         if one.slowed:
             slow = values(one.slow, one.size, state, batch).reshape(-1, channels)[i]
+            if fresh:
+                slow[:] = 0
             _drop_deeper(u, k, slow, rest, one.slow_shift)
         else:
             for c in range(channels):
