@@ -14,6 +14,7 @@ import nir
 import numpy as np
 
 from pit_jax.export.errors import NotInNIR
+from pit_jax.export.nir_units import between, in_one_unit
 from pit_jax.inference.fixed import LEAK_BITS, FixedNeuron
 from pit_jax.inference.graph import Product
 from pit_jax.inference.grid import EXACT
@@ -36,12 +37,13 @@ class Writer:
     """
 
     def __init__(self, nodes: Sequence[Integer], num_steps: int, dt: float) -> None:
-        self.integers, self.num_steps, self.dt = nodes, num_steps, dt
+        self.integers, self.multiples = in_one_unit(nodes)
+        self.num_steps, self.dt = num_steps, dt
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
         self.precision, self.input_step = "float32", 0.0
         self.wires: list[Wires] = []
-        for node in nodes:
+        for node in self.integers:
             self.wires.append(self._node(node))
         self._output()
 
@@ -244,8 +246,10 @@ class Writer:
         finest = 2.0 ** -(_bits_behind(leak) * (self.num_steps - 1))
         nodes = []
         for level in range(neuron.levels):
-            lowest = np.ceil((first + level * step.astype(np.float64)) / 2**neuron.guard / finest)
-            threshold = np.minimum(lowest * finest, at.bound * self.num_steps + 1) - finest / 2
+            multiple = finest * self.multiples.get(node.accumulator, np.ones(1))
+            lowest = np.ceil((first + level * step.astype(np.float64)) / 2**neuron.guard / multiple)
+            unreached = np.ceil((at.bound * self.num_steps + 1) / multiple)
+            threshold = between(np.minimum(lowest, unreached) * multiple, multiple)
             threshold = np.broadcast_to(threshold - bias, node.shape)
             nodes.append(self._add(path, self._neuron(neuron, threshold, leak), names))
         reach = at.bound * sum(float(leak.max()) ** i for i in range(self.num_steps))

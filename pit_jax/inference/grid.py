@@ -1,7 +1,8 @@
 """The folded network in integers: every sum that can occur is exact in float32.
 
 An accumulator counts in a unit of its own, a power of two as long as weights enter it, so large
-that no sum of its weights can reach 2^24. Accumulators that pass their current on share one unit.
+that no sum of its weights can reach 2^24: one for each channel if only a neuron reads it, one for
+all of those that pass their currents on to one another.
 """
 
 import math
@@ -25,15 +26,23 @@ from pit_jax.inference.graph import (
     Term,
     Value,
 )
-from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.integers import (
+    Attended,
+    Fired,
+    Integer,
+    Sampled,
+    Summed,
+    Synapse,
+    check_code,
+)
 from pit_jax.inference.sides import Sides, one_each
 from pit_jax.inference.structure import Pool, Structure
 
 # Below it float32 has every integer, and every sum of them.
 EXACT = 2**24
 # Products of pixels, or of currents, are summed in so many bits more, and rounded.
-EXTRA_BITS = 6
-PIXEL_BITS = 14
+EXTRA_BITS = 7
+PIXEL_BITS = 15
 _BITS = {"float32": None, "int16": 16, "int8": 8}
 
 
@@ -57,33 +66,8 @@ def on_grid(
     if not 0 < largest_input < math.inf:
         raise ValueError(f"largest_input must be a number above 0, got {largest_input}.")
     nodes = _Grid(folded.nodes, num_steps, largest_input, _BITS[weights], code).nodes
-    _check_code(nodes)
+    check_code(nodes)
     return nodes
-
-
-def _check_code(nodes: Sequence[Integer]) -> None:
-    """Slots of unlike worth add up, but neither their maxima nor their products say anything."""
-
-    def refuse(source: int, what: str) -> None:
-        node = nodes[source]
-        if isinstance(node, Fired) and max(node.neuron.slots) > 1:
-            raise NotFoldable(
-                f"{what} reads the slots of {node.path} one by one, which the bitwise code does "
-                'not allow; compile with code="thermometer".'
-            )
-
-    for node in nodes:
-        match node:
-            case Summed():
-                for synapse in node.synapses:
-                    if any(isinstance(s, Pool) and s.largest for s in synapse.structure):
-                        refuse(synapse.source, f"the max-pool before {synapse.path}")
-            case Product():
-                for source in (node.first, node.second):
-                    refuse(source, f"the product {node.path}")
-            case Attended():
-                for source in (node.query, node.key, node.value):
-                    refuse(source, f"the attention {node.path}")
 
 
 class _Grid:
@@ -103,25 +87,28 @@ class _Grid:
         self.groups = self._groups()
         self.exponents = self._exponents()
         self.nodes: list[Integer] = []
-        while (beyond := self._fill()) is not None:
-            # Rounded weights reach further than the real ones: once more with half as many units.
-            for i, group in self.groups.items():
-                self.exponents[i] -= group == self.groups[beyond]
+        while not self._fill():
+            pass
 
-    def _fill(self) -> int | None:
-        """Writes the nodes; ends at the first accumulator whose sums do not fit and returns it."""
+    def _fill(self) -> bool:
+        """Writes the nodes; where rounded weights reach further than the real ones did, it ends
+        with less fine units and False."""
         self.nodes = []
         for number, node in enumerate(self.folded):
-            self.nodes.append(made := self._integer(number, node))
-            if number in self.groups and isinstance(made, Summed) and made.bound >= self.limit:
-                return number
-        return None
+            self.nodes.append(self._integer(number, node))
+            if number in self.groups and np.any(beyond := self.sides.each >= self.limit):
+                exponents = self.exponents[self.groups[number]]
+                exponents -= beyond if exponents.size > 1 else 1
+                return False
+        return True
 
     # In real numbers: how large a value of each node can be.
 
-    def _real_bounds(self) -> list[float]:
+    def _real_sums(self) -> dict[int, Sides]:
+        """How far the sums of each accumulator that weights enter can go."""
         bounds: list[float] = []
-        for node in self.folded:
+        sums: dict[int, Sides] = {}
+        for number, node in enumerate(self.folded):
             match node:
                 case Pixels():
                     bounds.append(self.largest_input + self.pixel_unit)
@@ -132,11 +119,14 @@ class _Grid:
                 case Attention():
                     bounds.append(_attended(node, bounds, self._tokens(node)))
                 case Accumulator():
-                    bounds.append(self._real_sum(node.value, bounds))
-        return bounds
+                    sides = self._real_sum(node.value, bounds)
+                    bounds.append(sides.largest)
+                    if number in self.groups:
+                        sums[number] = sides
+        return sums
 
-    def _real_sum(self, value: Value, bounds: Sequence[float]) -> float:
-        sides = Sides(abs(value.bias).max())
+    def _real_sum(self, value: Value, bounds: Sequence[float]) -> Sides:
+        sides = Sides(_largest(value.bias))
         for term in value.terms:
             bound = bounds[term.source] * _growth(term.structure)
             if term.weight is not None:
@@ -146,7 +136,7 @@ class _Grid:
             else:
                 kernel = one_each(term.gain)
             sides += Sides.of(kernel, bound, self._both_signs(term.source))
-        return sides.largest
+        return sides
 
     def _both_signs(self, source: int) -> bool:
         """Whether what a node gives can be below 0."""
@@ -177,15 +167,29 @@ class _Grid:
                     group[root(i)] = root(term.source)
         return {i: root(i) for i in weighed}
 
-    def _exponents(self) -> dict[int, int]:
-        """The finest unit 2^-p, as p, in which the sums of each chain may fit."""
-        real, exponents = self._real_bounds(), dict[int, int]()
-        for i, group in self.groups.items():
-            p = math.floor(math.log2(self.limit / max(real[i], 1e-30)))
+    def _exponents(self) -> dict[int, np.ndarray]:
+        """The finest unit 2^-p, as p `[1 or C]`, in which the sums of each chain may fit."""
+        exponents: dict[int, np.ndarray] = {}
+        for i, real in self._real_sums().items():
+            p = np.floor(np.log2(self.limit / np.maximum(real.each, 1e-30)))
             if self.bits:
-                p = min(p, self._fitting(i, self.bits))
-            exponents[group] = min(p, exponents.get(group, p))
-        return {i: exponents[group] for i, group in self.groups.items()}
+                p = np.minimum(p, self._fitting(i, self.bits))
+            if not self._is_alone(i):
+                p = p.min(keepdims=True)
+            group = self.groups[i]
+            exponents[group] = np.minimum(p, exponents.get(group, p)).astype(int)
+        return exponents
+
+    def _is_alone(self, i: int) -> bool:
+        """Whether all that reads an accumulator is a neuron whose channels are apart."""
+        for node in self.folded:
+            match node:
+                case Spikes() if node.accumulator == i and node.firing.mixing is not None:
+                    return False
+                case Accumulator() if any(term.source == i for term in node.value.terms):
+                    return False
+        chain = sum(group == self.groups[i] for group in self.groups.values())
+        return chain == 1 and i < len(self.folded) - 1
 
     def _value(self, i: int) -> Value:
         node = self.folded[i]
@@ -208,17 +212,17 @@ class _Grid:
     def _passes(self, term: Term) -> bool:
         return term.weight is None and self._is_current(term.source)
 
-    def _fitting(self, i: int, bits: int) -> int:
-        """The p with which the largest weight is the largest that so many bits hold."""
-        largest = 1e-30
+    def _fitting(self, i: int, bits: int) -> np.ndarray:
+        """The p `[1 or C]` with which the largest weight is the largest that so many bits hold."""
+        largest = np.full(1, 1e-30)
         for term in self._value(i).terms:
             if term.weight is not None:
                 pixels = isinstance(self.folded[term.source], Pixels)
                 unit = self.pixel_unit * 2**EXTRA_BITS if pixels else 1.0
-                largest = max(largest, float(abs(term.weight.kernel).max()) * unit)
+                largest = np.maximum(largest, _largest(term.weight.kernel) * unit)
             elif not self._is_current(term.source):
-                largest = max(largest, float(abs(_gain_or_mixing(term)).max()))
-        return math.floor(math.log2((2 ** (bits - 1) - 1) / largest))
+                largest = np.maximum(largest, _largest(_gain_or_mixing(term)))
+        return np.floor(np.log2((2 ** (bits - 1) - 1) / largest))
 
     # In integers.
 
@@ -239,18 +243,18 @@ class _Grid:
             case Accumulator():
                 if self._is_rescaled(node.value):
                     return self._rescaled(node)
-                return self._summed(node, self.exponents[number])
+                return self._summed(node, self.exponents[self.groups[number]])
 
-    def _summed(self, node: Accumulator, exponent: int) -> Summed:
-        unit = 2.0**-exponent
+    def _summed(self, node: Accumulator, exponents: np.ndarray) -> Summed:
+        unit = 2.0 ** -exponents[None].astype(np.float64)
         synapses = [self._synapse(term, unit, node.path) for term in node.value.terms]
         bias = np.rint(node.value.bias / unit)
-        sides = sum(map(self._reach, synapses), Sides(abs(bias).max()))
+        self.sides = sum(map(self._reach, synapses), Sides(_largest(bias)))
         return Summed(
             tuple(synapses),
             bias.astype(np.int32),
-            np.full((1, 1), unit),
-            int(sides.largest),
+            unit,
+            int(self.sides.largest),
             node.value.shape,
             node.path,
         )
@@ -273,7 +277,7 @@ class _Grid:
             raise NotFoldable(f"the sums at {node.path} can reach {bound}: too much for int32.")
         return Summed((synapse,), bias, unit, bound, node.value.shape, node.path)
 
-    def _synapse(self, term: Term, unit: float, path: str) -> Synapse:
+    def _synapse(self, term: Term, unit: np.ndarray, path: str) -> Synapse:
         source = self.nodes[term.source]
         path = term.path or path
         if self._passes(term):
@@ -343,7 +347,7 @@ class _Grid:
         )
 
 
-def _with_weights(blank: Synapse, term: Term, unit: float) -> Synapse:
+def _with_weights(blank: Synapse, term: Term, unit: np.ndarray) -> Synapse:
     match term.weight:
         case Conv() as conv:
             return replace(
@@ -364,6 +368,12 @@ def _with_weights(blank: Synapse, term: Term, unit: float) -> Synapse:
 
 def _rounded(x: np.ndarray) -> np.ndarray:
     return np.rint(x).astype(np.int32)
+
+
+def _largest(x: np.ndarray) -> np.ndarray:
+    """The largest size in each channel, the last axis."""
+    channels: np.ndarray = abs(x).reshape(-1, x.shape[-1]).max(0)
+    return channels
 
 
 def _growth(structure: Sequence[Structure]) -> int:

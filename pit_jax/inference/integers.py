@@ -1,12 +1,14 @@
 """The nodes of a program: what a folded network is once its numbers are integers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.fixed import FixedNeuron
 from pit_jax.inference.graph import Product
-from pit_jax.inference.structure import Shape, Structure
+from pit_jax.inference.structure import Pool, Shape, Structure
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,29 @@ class Attended:
 
 
 Integer = Sampled | Summed | Fired | Product | Attended
+
+
+def check_code(nodes: Sequence[Integer]) -> None:
+    """Raises NotFoldable where slots of unlike worth meet a maximum or a product: they add up, but
+    neither of these says anything of them one by one."""
+
+    def refuse(source: int, what: str) -> None:
+        node = nodes[source]
+        if isinstance(node, Fired) and max(node.neuron.slots) > 1:
+            raise NotFoldable(
+                f"{what} reads the slots of {node.path} one by one, which the bitwise code does "
+                'not allow; compile with code="thermometer".'
+            )
+
+    for node in nodes:
+        match node:
+            case Summed():
+                for synapse in node.synapses:
+                    if any(isinstance(s, Pool) and s.largest for s in synapse.structure):
+                        refuse(synapse.source, f"the max-pool before {synapse.path}")
+            case Product():
+                for source in (node.first, node.second):
+                    refuse(source, f"the product {node.path}")
+            case Attended():
+                for source in (node.query, node.key, node.value):
+                    refuse(source, f"the attention {node.path}")

@@ -27,9 +27,14 @@ class Sides:
         return Sides(self.up + other.up, self.down + other.down)
 
     @property
+    def each(self) -> np.ndarray:
+        """The further side of every channel, `[1 or C]`."""
+        return np.atleast_1d(np.maximum(self.up, self.down))
+
+    @property
     def largest(self) -> float:
         """The furthest of any channel."""
-        return float(max(np.max(self.up), np.max(self.down)))
+        return float(self.each.max())
 
 
 def one_each(gain: np.ndarray) -> np.ndarray:

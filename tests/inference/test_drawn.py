@@ -146,7 +146,7 @@ def placed(pixels: np.ndarray, a: float) -> tuple[Placed, dict[str, Any], np.nda
 def test_membranes_on_a_boundary_or_a_unit_beside_it_are_counted_half_up(a):
     """At k + 1/2 levels, one unit of the pixels to either side, below 0 and above D."""
     ties = a * (np.arange(-3, 8) + 0.5)
-    unit = 2.0**-11  # Of pixels up to 8, at 14 bits.
+    unit = 2.0**-12  # Of pixels up to 8, at 15 bits.
     pixels = np.concatenate([ties, ties - unit, ties + unit])
     model, variables, x = placed(pixels, a)
     program = compile(model, variables, x, largest_input=8.0)

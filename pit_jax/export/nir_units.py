@@ -1,0 +1,54 @@
+"""A program whose currents count in one unit at each accumulator, as NIR's thresholds need it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pit_jax.inference.integers import Fired, Integer, Summed
+
+
+def in_one_unit(nodes: Sequence[Integer]) -> tuple[list[Integer], dict[int, np.ndarray]]:
+    """The nodes with the finest unit of any channel at all channels of an accumulator.
+
+    Beside them, by accumulator, what the currents of each channel `[C]` are multiples of.
+    """
+    changed: list[Integer] = []
+    multiples: dict[int, np.ndarray] = {}
+    for number, node in enumerate(nodes):
+        match node:
+            case Summed() if node.unit.size > 1 and _are_powers_of_two(node.unit):
+                times = multiples[number] = (node.unit / node.unit.min())[0].astype(np.int64)
+                synapses = tuple(
+                    s if s.weight is None else replace(s, weight=s.weight * times)
+                    for s in node.synapses
+                )
+                node = replace(
+                    node,
+                    synapses=synapses,
+                    bias=node.bias * times,
+                    unit=np.full((1, 1), node.unit.min()),
+                    bound=node.bound * int(times.max()),
+                )
+            case Fired() if node.accumulator in multiples:
+                times, neuron = multiples[node.accumulator], node.neuron
+                first, step = neuron.first * times, neuron.step * times
+                node = replace(node, neuron=replace(neuron, first=first, step=step))
+        changed.append(node)
+    return changed, multiples
+
+
+def _are_powers_of_two(unit: np.ndarray) -> bool:
+    """As they are where weights enter; what only passes a current on has its gain in its unit."""
+    return len(unit) == 1 and bool(np.all(np.frexp(unit)[0] == 0.5))
+
+
+def between(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
+    """Thresholds that no membrane has: below the `lowest` that fires, above the one before it.
+
+    One for all channels where there is one.
+    """
+    below, above = (lowest - multiple).max(), lowest.min()
+    if below < above:
+        return np.full_like(lowest, (below + above) / 2)
+    return lowest - multiple / 2
