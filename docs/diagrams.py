@@ -1,7 +1,8 @@
 """Draws the networks and writes their tables into docs/models: python -m docs.diagrams [PAGE ...]
 
-Both come from tracing the networks of pit_jax at their published sizes. The tests compare what is
-committed with what this gives, so run it after a change of a network.
+Both come from tracing the networks of pit_jax at their published sizes. The page `inference` has
+its pictures and tables from folded networks. The tests compare what is committed with what this
+gives, so run it after a change of a network.
 """
 
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from docs import inference
 from docs.drawing import svg
 from docs.families import FAMILIES, Family, Picture
 from docs.graph import whole, zoom
@@ -33,10 +35,14 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__)
         return 0
     pages = {family.page: family for family in FAMILIES}
-    if unknown := set(argv[1:]) - pages.keys():
-        print(f"error: no page {min(unknown)!r}; there are {', '.join(pages)}.", file=sys.stderr)
+    names = [*pages, "inference"]
+    if unknown := set(argv[1:]) - set(names):
+        print(f"error: no page {min(unknown)!r}; there are {', '.join(names)}.", file=sys.stderr)
         return 2
-    for name in argv[1:] or pages:
+    for name in argv[1:] or names:
+        if name == "inference":
+            inference.write()
+            continue
         page = DOCS / "models" / f"{name}.md"
         page.write_text(with_table(page.read_text(), table(pages[name])))
         for picture in pages[name].pictures:

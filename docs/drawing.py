@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from docs.graph import Branch, Picture
+from docs.graph import Branch, Picture, Worded
 from pit_jax.models.trace import Node
 
 WIDTH = 1000  # All lengths are in pixels of a picture of this width.
@@ -29,8 +29,11 @@ COLOURS = {
     "average pool": "#7fcfb5",
     "mean": "#7fcfb5",
     "sum": "#7fcfb5",
+    "synapse": "#dd9fc2",
+    "current": "#f0e442",
+    "attention": "#e58a4e",
 }
-SIGNS = {"add": "+", "product": "×", "sum": "Σ"}
+SIGNS = {"add": "+", "product": "×", "sum": "Σ", "accumulator": "Σ"}
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pit_jax",
@@ -42,12 +45,23 @@ STYLE: Any = {
 
 def svg(title: str, network: Picture, zooms: Sequence[tuple[str, Picture]]) -> str:
     """The whole network, and beneath it each zoom under its caption."""
-    buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure = draw(title, network, zooms)
-        figure.savefig(
-            buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title}
-        )
+        return text_of(draw(title, network, zooms), title)
+
+
+def zooms_svg(title: str, zooms: Sequence[tuple[str, Picture]]) -> str:
+    """Each zoom under its caption, without the network around them."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _canvas(title, 40 + sum(_zoom_height(picture) for _, picture in zooms))
+        _legend(axes, [node for _, picture in zooms for node in _nodes(picture)], 20)
+        _zooms(axes, zooms, 40.0)
+        return text_of(figure, title)
+
+
+def text_of(figure: Figure, title: str) -> str:
+    """A figure as SVG, the same on every machine."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     # A hundredth of a point is enough, and the same with every build of the font library.
     text = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", buffer.getvalue())
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
@@ -57,20 +71,26 @@ def draw(title: str, network: Picture, zooms: Sequence[tuple[str, Picture]]) -> 
     """The same as a figure of matplotlib."""
     bars = _Bars(network)
     heights = [bars.height, *(_zoom_height(picture) for _, picture in zooms)]
-    height = 34 + sum(heights)
+    figure, axes = _canvas(title, 34 + sum(heights))
+    _legend(axes, _nodes(network), 20)
+    bars.draw(axes, 34.0)
+    _zooms(axes, zooms, 34.0 + bars.height)
+    return figure
+
+
+def _canvas(title: str, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))
     axes.axis("off")
     axes.text(MARGIN, 20, title, fontsize=13, fontweight="bold", color=INK, va="center")
-    _legend(axes, network, 20)
-    top = 34.0
-    bars.draw(axes, top)
-    top += bars.height
+    return figure, axes
+
+
+def _zooms(axes: Axes, zooms: Sequence[tuple[str, Picture]], top: float) -> None:
     for caption, picture in zooms:
         _zoom(axes, caption, picture, top)
         top += _zoom_height(picture)
-    return figure
 
 
 class _Bars:
@@ -213,6 +233,9 @@ def _reach(node: Node, wide: float) -> float:
 
 
 def _box(axes: Axes, node: Node, x: float, y: float, wide: float) -> None:
+    if isinstance(node, Worded) and node.below:
+        below = y + (22 if node.kind in SIGNS else 24)
+        axes.text(x, below, node.below, fontsize=7.5, ha="center", va="center", color=SOFT)
     if node.kind in SIGNS:
         _sign(axes, node, x, y, 12, 13)
         return
@@ -236,13 +259,16 @@ def _box(axes: Axes, node: Node, x: float, y: float, wide: float) -> None:
     )
     axes.text(x, y - (7 if detail else 0), name, fontsize=size, **text)
     axes.text(x, y + 7, detail, fontsize=small, **text)
-    if node.kind in ("conv", "linear", "norm"):  # Their names in the tree of parameters.
+    # Their names in the tree of parameters.
+    if node.kind in ("conv", "linear", "norm") and not isinstance(node, Worded):
         own = node.path.rpartition("/")[2]
         axes.text(x, y + 24, own, fontsize=7.5, ha="center", va="center", color=SOFT)
 
 
 def _words(node: Node) -> tuple[str, str]:
     """What a box says: the kind with its window, and the channels with the stride."""
+    if isinstance(node, Worded):
+        return node.words
     size, stride = node.window or (0, 1)
     window = f" {size}×{size}" if size else ""
     kind = {"max pool": "max", "average pool": "average"}.get(node.kind, node.kind)
@@ -332,8 +358,11 @@ def _short(name: str, blocks: Counter[str]) -> str:
     return name.partition("_")[2] if name.startswith("stage") else name
 
 
-def _legend(axes: Axes, picture: Picture, y: float) -> None:
-    nodes = [*picture.path, *(node for branch in picture.branches for node in branch.nodes)]
+def _nodes(picture: Picture) -> list[Node]:
+    return [*picture.path, *(node for branch in picture.branches for node in branch.nodes)]
+
+
+def _legend(axes: Axes, nodes: Sequence[Node], y: float) -> None:
     kinds = [kind for kind in COLOURS if kind in {node.kind for node in nodes}]
     x = WIDTH - MARGIN - 8.0
     for kind in reversed(kinds):

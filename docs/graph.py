@@ -8,6 +8,14 @@ from pit_jax.models.trace import Node
 
 
 @dataclass(frozen=True)
+class Worded(Node):
+    """A node that says itself what its box does, in two lines, and what stands below it."""
+
+    words: tuple[str, str] = ("", "")
+    below: str = ""
+
+
+@dataclass(frozen=True)
 class Branch:
     """What leaves the main path at `fork` and comes back at `join`; positions on that path.
 
@@ -56,7 +64,12 @@ def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
     places = {source: 0} | {i: place for place, i in enumerate(inside, start=1)}
     selected = [replace(nodes[i], inputs=tuple(places[j] for j in nodes[i].inputs)) for i in inside]
     entry = replace(nodes[source], kind="input", path="", inputs=())
-    return _picture([entry, *selected], [1] * (len(selected) + 1))
+    return drawn_once([entry, *selected])
+
+
+def drawn_once(nodes: Sequence[Node]) -> Picture:
+    """All of `nodes`, which begin with the only one that has no inputs and end at the last."""
+    return _picture(nodes, [1] * len(nodes))
 
 
 def _without_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:

@@ -291,7 +291,7 @@ class _Walk:
         for step in term.structure:
             one = step(one)
         taken = np.asarray(one, np.float64)
-        steps = [np.asarray(structure(taken * gain[None])) for gain in term.gain]
+        steps = [np.asarray(structure(jnp.asarray(taken * gain[None]))) for gain in term.gain]
         return Term(term.source, (Reshape((inputs,)),), weight=Dense(np.stack(steps)), path=path)
 
     def _reduce_window_sum(self, equation: JaxprEqn, value: Value, largest: bool = False) -> Value:

@@ -1,0 +1,100 @@
+"""What docs/inference.md shows and code knows: its pictures, and what stands between its markers.
+
+`python -m docs.diagrams inference` writes all of it but what a run printed (docs.printed).
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from docs import codes, folds
+
+DOCS = Path(__file__).parent
+PAGE = DOCS / "inference.md"
+BENCHMARKS = DOCS.parent / "benchmarks"
+AGREEMENT = BENCHMARKS / "spike_driven_agreement.json"
+EVENT_DRIVEN = BENCHMARKS / "event_driven.json"
+START, END = "<!-- {} of docs.inference -->\n", "<!-- its end -->"
+
+
+def pictures() -> dict[str, Callable[[], str]]:
+    """By the name of its file, what draws each picture."""
+    return {one.name: partial(folds.drawn, one) for one in folds.FOLDS} | {"codes": codes.drawn}
+
+
+def blocks() -> dict[str, Callable[[], str]]:
+    """By the name in its markers, what writes each table."""
+    written: dict[str, Callable[[], str]] = {
+        "thresholds": codes.thresholds,
+        "agreement": agreement,
+        "event_driven": event_driven,
+    }
+    return written | {one.name: partial(costs, one) for one in folds.FOLDS}
+
+
+def write() -> None:
+    """Draws the pictures and writes the tables into the page."""
+    for name, drawn in pictures().items():
+        folds.file(name).parent.mkdir(parents=True, exist_ok=True)
+        folds.file(name).write_text(drawn())
+    for name, written in blocks().items():
+        PAGE.write_text(with_block(PAGE.read_text(), name, written()))
+
+
+def with_block(page: str, name: str, text: str) -> str:
+    """`page` with `text` between the markers of `name`."""
+    before, _, rest = page.partition(START.format(name))
+    return before + START.format(name) + text + END + rest.partition(END)[2]
+
+
+def block(page: str, name: str) -> str:
+    """What stands between the markers of `name`."""
+    return page.partition(START.format(name))[2].partition(END)[0]
+
+
+def costs(one: folds.Fold) -> str:
+    """What a fold costs, as `program.costs` prints it."""
+    return f"```text\n{folds.costs(one)}\n```\n"
+
+
+def agreement() -> str:
+    """How near programs are to the trained networks, a row for each run."""
+    rows = [
+        "| run | samples | spikes and logits | largest logits that agree | accuracy, program "
+        "| in floats | logits differ by up to | spikes that differ, first layer | last layer |",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for run in json.loads(AGREEMENT.read_text()):
+        flipped = list(run["flipped"].values())
+        same = "equal, bit for bit" if run["equal"] else "NOT EQUAL"
+        cells = [
+            f"`{run['config']}`<br>{run['title']}",
+            f"{run['samples']:,}",
+            same,
+            f"{run['top1_agreement']:.2%}, all but {run['differing']}",
+            f"{run['accuracy']:.2%}",
+            f"{run['reference_accuracy']:.2%}",
+            f"{run['largest_difference']:.2g}",
+            f"{flipped[0]:.1e}",
+            f"{flipped[-1]:.1e}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def event_driven() -> str:
+    """How long a network takes in each runtime, a row for each batch, and where ours loses."""
+    measured = json.loads(EVENT_DRIVEN.read_text())
+    network = measured["network"]
+    names = list(next(iter(network["batches"].values()))["microseconds"])
+    rows = [
+        f"{network['name']}, µs a call:\n",
+        f"| batch | inputs that fire | {' | '.join(names)} |",
+        "|--:" * (len(names) + 2) + "|",
+    ]
+    for batch, each in network["batches"].items():
+        times = " | ".join(f"{each['microseconds'][name]:,.0f}" for name in names)
+        rows.append(f"| {batch} | {each['own rate']:.1%} | {times} |")
+    losses = [f"- {loss}" for loss in measured["losses"]]
+    return "\n".join([*rows, "\nWhere it loses:\n", *losses]) + "\n"
