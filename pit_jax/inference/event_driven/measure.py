@@ -143,7 +143,9 @@ def medians(
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, taken in zip(calls, times, strict=True):
-            call()  # Not timed: the threads of the one before may still be busy.
+            # Not timed: the threads of the one before may still be busy.
+            time.sleep(seconds / 2)
+            call()
             end = time.perf_counter() + seconds
             while (start := time.perf_counter()) < end:
                 call()

@@ -1,0 +1,265 @@
+"""The event-driven runtime against dense JAX and PyTorch: python -m benchmarks.event_driven WORKDIR
+
+WORKDIR holds a run of configs/fashion_mnist.py; the environment is that of `make test-peers`. Both
+a network and single layers are timed at firing rates that go up; of the network by its thresholds,
+which are scaled, as well as at its own rates. Everything takes turns in one process, JAX and
+PyTorch on the cores that they take by default, PyTorch also on one, whichever is faster. Writes
+event_driven.json beside this file and the picture docs/images/event_driven.png, and prints where
+the runtime loses.
+"""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+import jax
+import jax.numpy as jnp
+import numba
+import numpy as np
+import torch
+from ml_collections import ConfigDict
+
+from benchmarks import torch_layers as peers
+from benchmarks.event_driven_figure import draw
+from pit_jax.inference import SpikingProgram, compile
+from pit_jax.inference.event_driven.compiled import cores
+from pit_jax.inference.event_driven.measure import Case, OneLayer, medians, random_spikes
+from pit_jax.inference.integers import Fired
+from train import build, data, restore
+from train.environment import describe
+from train.preparation import normalization
+from train.reading import read_config
+
+BATCHES, ROUNDS, SECONDS = (1, 16), 7, 0.03
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+# Thresholds of the network, times these: the lower, the more fire.
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+SAMPLES = 512
+LAYERS = {
+    "linear 2048 to 1024": Case(1, 1, 2048, 1024),
+    "3x3, 32 to 32, 14x14": Case(14, 3, 32, 32),
+    "3x3, 64 to 64, 7x7": Case(7, 3, 64, 64),
+    "3x3, 128 to 128, 4x4": Case(4, 3, 128, 128),
+    "3x3, 256 to 256, 8x8": Case(8, 3, 256, 256),
+    "3x3, stride 2, 32 to 64, 14x14": Case(14, 3, 32, 64, stride=2),
+    "1x1, 128 to 256, 8x8": Case(8, 1, 128, 256),
+    "depthwise 3x3, 64, 14x14": Case(14, 3, 64, 64, depthwise=True),
+}
+
+Call = Callable[[], object]
+
+
+def main(argv: Sequence[str]) -> None:
+    """The network, then the layers."""
+    workdir = Path(argv[0])
+    network = measure_network(workdir)
+    layers = {
+        f"{name}, batch {batch}": measure_layer(case, batch)
+        for name, case in LAYERS.items()
+        for batch in BATCHES
+    }
+    result = {
+        "network": network,
+        "layers": layers,
+        "losses": list(losses(network, layers)),
+        "environment": describe()
+        | {"cores": cores(), "torch": torch.__version__, "torch threads": torch.get_num_threads()}
+        | {"torch int8": torch.backends.quantized.engine, "numba": numba.__version__}
+        | {"load average at the end": [round(x, 2) for x in os.getloadavg()]},
+    }
+    file = Path(__file__).with_suffix(".json")
+    file.write_text(json.dumps(result, indent=1) + "\n")
+    draw(result, Path(__file__).parents[1] / "docs" / "images" / "event_driven.png")
+    print("\n".join(result["losses"]))
+
+
+def measure_network(workdir: Path) -> dict[str, Any]:
+    """A trained network at its own rates, and with other thresholds at others."""
+    config = ConfigDict(read_config(workdir))
+    dataset = data.load(**config.data)
+    model, variables = build.network(config, dataset), restore.variables(workdir)
+    test = dataset.test
+    x = np.asarray(normalization(dataset)(jnp.asarray(test.images[:SAMPLES])), np.float32)
+    program = compile(model, variables, x)
+    floats = jax.jit(lambda x: model.apply(variables, x).mean(1))
+    reached = np.asarray(floats(x)).argmax(-1)
+    in_float32, in_int8 = peers.Float32(program.nodes), peers.Int8(program.nodes, abs(x).max())
+    with torch.inference_mode():
+        agree = {
+            name: float((module(peers.images(x)).numpy().argmax(-1) == reached).mean())
+            for name, module in (("PyTorch float32", in_float32), ("PyTorch int8", in_int8))
+        }
+    agree["event-driven"] = float((program.event_driven()(x).argmax(-1) == reached).mean())
+    print("largest logits that are the trained network's:", agree)
+
+    result: dict[str, Any] = {
+        "name": "resnet8, 32 channels, trained on Fashion-MNIST, PIT with 4 levels, 1 step",
+        "samples": SAMPLES,
+        "agree": agree,
+        "rates": {path: round(rate, 4) for path, rate in _rates(program, x).items()},
+        "batches": {},
+    }
+    for batch in BATCHES:
+        samples = [x[i : i + batch] for i in range(0, SAMPLES, batch)]
+        dense: dict[str, Call] = {
+            "JAX float32": each(samples, lambda x: floats(x).block_until_ready(), jnp.asarray),
+            "JAX program.grid": each(
+                samples, lambda x: program.grid(x).block_until_ready(), jnp.asarray
+            ),
+        }
+        for name, module in (("PyTorch float32", in_float32), ("PyTorch int8", in_int8)):
+            graph = peers.frozen(module, peers.images(samples[0]))
+            for threads in sorted({1, cores()}):
+                call = in_pytorch(graph, threads)
+                dense[f"{name}, {threads} threads"] = each(samples, call, peers.images)
+        result["batches"][str(batch)] = _network_times(program, dense, samples, x)
+        print(batch, json.dumps(result["batches"][str(batch)]), flush=True)
+    return result
+
+
+def _network_times(
+    program: SpikingProgram, dense: dict[str, Call], samples: list[np.ndarray], x: np.ndarray
+) -> dict[str, Any]:
+    own = program.event_driven()
+    assert np.array_equal(own(x), program(x))
+    calls = {
+        **dense,
+        "event-driven": each(samples, own),
+        "event-driven on one thread": each(samples, program.event_driven(threads=1)),
+    }
+    taken = times(calls)
+    curve: dict[str, list[float]] = {"scale": [], "rate": [], "event-driven": []}
+    for scale in SCALES:
+        other = scaled(program, scale)
+        runtime = other.event_driven()
+        assert np.array_equal(runtime(x), other(x))
+        curve["scale"].append(scale)
+        curve["rate"].append(round(float(np.mean(list(_rates(other, x).values()))), 4))
+        curve["event-driven"] += times({"": each(samples, runtime)}).values()
+    return {
+        "own rate": round(float(np.mean(list(_rates(program, x).values()))), 4),
+        "microseconds": taken,
+        "times faster": {
+            name: round(value / taken["event-driven"], 2)
+            for name, value in taken.items()
+            if not name.startswith("event-driven")
+        },
+        "at other thresholds": curve,
+    }
+
+
+def scaled(program: SpikingProgram, scale: float) -> SpikingProgram:
+    """The same network whose neurons need `scale` times as much for a level."""
+
+    def other(node: Any) -> Any:
+        if not isinstance(node, Fired):
+            return node
+        first = np.maximum(np.rint(node.neuron.first * scale), 1).astype(np.int32)
+        neuron = replace(node.neuron, first=first, step=2 * first, drop=2 * first)
+        return replace(node, neuron=neuron)
+
+    return SpikingProgram([other(node) for node in program.nodes], program.num_steps, "")
+
+
+def _rates(program: SpikingProgram, x: np.ndarray) -> dict[str, float]:
+    """The share of the neurons of each layer that fire at all."""
+    return {path: float((np.asarray(k) != 0).mean()) for path, k in program.counts(x).items()}
+
+
+def measure_layer(case: Case, batch: int) -> dict[str, Any]:
+    """Times of one layer by rate, in microseconds, the event-driven ones in one thread."""
+    weight = case.weights()
+    padding = case.padding[0][0]
+    kernel = jnp.asarray(weight, jnp.float32)
+    jitted = jax.jit(
+        partial(
+            jax.lax.conv_general_dilated,
+            window_strides=(case.stride,) * 2,
+            padding=case.padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=case.groups,
+        )
+    )
+    in_float32, in_int8 = peers.convolution(weight, case.stride, padding, case.groups)
+    row: dict[str, Any] = {"rate": list(RATES), "microseconds": {}}
+    for rate in RATES:
+        spikes = random_spikes(case, batch, rate)
+        one, x = OneLayer(case, spikes), jnp.asarray(spikes, jnp.float32)
+        floats, eights = peers.counts(spikes)
+        one(dense=False)
+        want = np.asarray(jitted(x, kernel)).reshape(-1)
+        assert np.array_equal(one.currents, want), case
+        calls = {
+            "event-driven": lambda one=one: one(dense=False),
+            "all inputs": lambda one=one: one(dense=True),
+            "JAX float32": lambda x=x: jitted(x, kernel).block_until_ready(),
+        }
+        for threads in sorted({1, cores()}):
+            for name, call, given in (
+                ("PyTorch float32", in_float32, floats),
+                ("PyTorch int8", in_int8, eights),
+            ):
+                calls[f"{name}, {threads} threads"] = partial(in_pytorch(call, threads), given)
+        taken = times(calls)
+        for name, value in taken.items():
+            row["microseconds"].setdefault(name, []).append(value)
+    print(case, batch, row["microseconds"], flush=True)
+    return row
+
+
+def losses(network: dict[str, Any], layers: dict[str, Any]) -> Any:
+    """Where something dense takes less time, in words."""
+    for batch, row in network["batches"].items():
+        for name, ratio in row["times faster"].items():
+            if ratio < 1:
+                yield f"the network at batch {batch} takes {1 / ratio:.1f} times that of {name}"
+    for layer, row in layers.items():
+        own = row["microseconds"]["event-driven"]
+        for name in ("JAX float32", "PyTorch float32", "PyTorch int8"):
+            lost = [
+                r for r, a, b in zip(row["rate"], own, row["microseconds"][name], strict=True)
+                if a > b
+            ]  # fmt: skip
+            if lost:
+                yield f"{layer}: slower than {name} from a rate of {min(lost):.0%} on"
+
+
+def each(samples: list[Any], call: Callable[[Any], object], made: Any = np.asarray) -> Call:
+    """A call on the next of the samples every time, which are `made` before."""
+    ready, turn = [made(x) for x in samples], iter(range(10**9))
+    return lambda: call(ready[next(turn) % len(ready)])
+
+
+def in_pytorch(call: Callable[[Any], Any], threads: int) -> Callable[[Any], Any]:
+    """`call` in PyTorch's inference mode, on so many threads."""
+
+    @torch.inference_mode()
+    def limited(x: Any) -> Any:
+        torch.set_num_threads(threads)
+        return call(x)
+
+    return limited
+
+
+def times(calls: dict[str, Call]) -> dict[str, float]:
+    """Medians of rounds in which the calls take turns, in microseconds; what ran on several numbers
+    of threads is there as the fastest too, without them."""
+    taken = medians(*calls.values(), rounds=ROUNDS, seconds=SECONDS)
+    rows = {name: round(1e6 * value, 1) for name, value in zip(calls, taken, strict=True)}
+    for name in list(rows):
+        whole = name.partition(",")[0]
+        rows[whole] = min(rows[name], rows.get(whole, rows[name]))
+    return rows
+
+
+if __name__ == "__main__":
+    # PyTorch's quantised tensors and traces are to be replaced, and say so at every use.
+    warnings.simplefilter("ignore")
+    main(sys.argv[1:])

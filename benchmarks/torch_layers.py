@@ -1,0 +1,208 @@
+"""The layers and networks of benchmarks.event_driven in PyTorch: dense, in float32 and in int8."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.structure import Reshape, Sum
+
+# What int8 sums are rounded to before they are added to others, in counts of their neuron.
+PART, MIDDLE = 1 / 16, 128
+LEVELS = 4
+INT8, COUNT = torch.qint8, torch.quint8
+
+
+def convolution(
+    weight: np.ndarray, stride: int, padding: int, groups: int
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]:
+    """A layer [h, w, C_in / groups, C_out] of [B, C, H, W], in float32 and, of counts, in int8."""
+    kernel = _channels_first(weight)
+    packed = torch.ops.quantized.conv2d_prepack(
+        _int8(kernel), None, [stride] * 2, [padding] * 2, [1, 1], groups
+    )
+    scale = float(abs(kernel).sum((1, 2, 3)).max()) / 255
+    floats = kernel.contiguous(memory_format=torch.channels_last)
+
+    def in_float32(x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, floats, None, stride, padding, 1, groups)
+
+    def in_int8(x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.conv2d(x, packed, scale, MIDDLE)
+
+    return in_float32, in_int8
+
+
+def counts(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Counts [B, H, W, C] as float32 and as int8, [B, C, H, W] with the channels last in memory."""
+    floats = torch.from_numpy(x.astype(np.float32)).permute(0, 3, 1, 2)
+    floats = floats.contiguous(memory_format=torch.channels_last)
+    return floats, torch.quantize_per_tensor(floats, 1.0, 0, COUNT)
+
+
+class Float32(torch.nn.Module):
+    """The nodes of a program of one step, dense in floats; counts are rounded half to even."""
+
+    def __init__(self, nodes: Sequence[Integer]) -> None:
+        super().__init__()
+        self.nodes = nodes
+        self.kernels = {id(s): _kernel(s, nodes, 1.0) for s in _synapses(nodes)}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values: list[torch.Tensor] = []
+        for node in self.nodes:
+            match node:
+                case Sampled():
+                    values.append(x / node.unit)
+                case Fired():
+                    # In units of a count: the weights before it are divided by its step.
+                    size = torch.from_numpy(_step(node))
+                    count = torch.round(values[node.accumulator] / _behind(size))
+                    values.append(torch.clamp(count, 0, node.neuron.levels))
+                case Summed():
+                    total: Any = _behind(torch.from_numpy(node.bias[0].astype(np.float32)))
+                    for synapse in node.synapses:
+                        given = _structured(synapse, values[synapse.source])
+                        total = total + self._current(synapse, given)
+                    values.append(total)
+        return values[-1].flatten(1)
+
+    def _current(self, synapse: Synapse, x: torch.Tensor) -> torch.Tensor:
+        kernel = self.kernels[id(synapse)]
+        groups = kernel.shape[0] if synapse.kind == "diagonal" else synapse.groups
+        stride, padding = _geometry(synapse)
+        return F.conv2d(x, kernel, None, stride, padding, 1, groups)
+
+
+class Int8(torch.nn.Module):
+    """The same with weights and sums of 8 bits, as PyTorch's quantised layers have them."""
+
+    def __init__(self, nodes: Sequence[Integer], largest: float) -> None:
+        super().__init__()
+        self.nodes, self.pixel = nodes, largest / 127
+        self.names: dict[int, str] = {}
+        for node in nodes:
+            if not isinstance(node, Summed):
+                continue
+            # Everything in units of a count of the neuron behind, or of the largest logit.
+            step = self._unit(node)
+            for at, synapse in enumerate(node.synapses):
+                kernel = _kernel(synapse, nodes, step)
+                if isinstance(nodes[synapse.source], Sampled):
+                    kernel = kernel / nodes[synapse.source].unit
+                bias = torch.from_numpy((node.bias[0] / step).astype(np.float32)).reshape(-1)
+                bias = bias.expand(kernel.shape[0]).contiguous() if at == 0 else None
+                stride, padding = _geometry(synapse)
+                groups = kernel.shape[0] if synapse.kind == "diagonal" else synapse.groups
+                packed = torch.ops.quantized.conv2d_prepack(
+                    _int8(kernel), bias, list(stride), list(padding), [1, 1], groups
+                )
+                # A trace finds what is packed as an attribute only.
+                self.names[id(synapse)] = f"layer{len(self.names)}"
+                setattr(self, self.names[id(synapse)], packed)
+
+    def _unit(self, node: Summed) -> np.ndarray:
+        fired = [
+            n for n in self.nodes if isinstance(n, Fired) and self.nodes[n.accumulator] is node
+        ]
+        return _step(fired[0]) if fired else np.full(1, node.bound / 127, np.float32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values: list[torch.Tensor] = []
+        for node in self.nodes:
+            match node:
+                case Sampled():
+                    values.append(torch.quantize_per_tensor(x, self.pixel, MIDDLE, COUNT))
+                case Fired():
+                    values.append(torch.clamp(values[node.accumulator], 0, node.neuron.levels))
+                case Summed():
+                    last = node is self.nodes[-1]
+                    whole = (1.0, MIDDLE) if last else (1.0, 0)
+                    parts = []
+                    for synapse in node.synapses:
+                        given = _structured(synapse, values[synapse.source])
+                        out = whole if len(node.synapses) == 1 else (PART, MIDDLE)
+                        packed = getattr(self, self.names[id(synapse)])
+                        parts.append(torch.ops.quantized.conv2d(given, packed, *out))
+                    total = parts[0]
+                    for part in parts[1:]:
+                        total = torch.ops.quantized.add(total, part, *whole)
+                    values.append(total)
+        return values[-1].dequantize().flatten(1)
+
+
+def frozen(module: torch.nn.Module, x: torch.Tensor) -> Any:
+    """`module` as one traced graph, so that Python does not run between its layers."""
+    with torch.inference_mode():
+        return torch.jit.freeze(torch.jit.trace(module.eval(), x, check_trace=False).eval())
+
+
+def images(x: np.ndarray) -> torch.Tensor:
+    """[B, H, W, C] as [B, C, H, W] with the channels last in memory."""
+    tensor = torch.from_numpy(np.ascontiguousarray(x, np.float32)).permute(0, 3, 1, 2)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _synapses(nodes: Sequence[Integer]) -> list[Synapse]:
+    return [synapse for node in nodes if isinstance(node, Summed) for synapse in node.synapses]
+
+
+def _kernel(synapse: Synapse, nodes: Sequence[Integer], step: Any) -> torch.Tensor:
+    weight = synapse.weight
+    assert weight is not None and len(weight) == 1, "only programs of one step"
+    weight = weight[0] / 2.0**synapse.extra / step
+    if synapse.kind == "diagonal":
+        channels = nodes[synapse.source].shape[-1]
+        weight = np.broadcast_to(weight, (1, 1, 1, channels))
+    elif synapse.kind == "dense":
+        weight = weight[None, None]
+    return _channels_first(weight).contiguous(memory_format=torch.channels_last)
+
+
+def _channels_first(weight: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(weight, np.float32)).permute(3, 2, 0, 1)
+
+
+def _int8(kernel: torch.Tensor) -> torch.Tensor:
+    scales = abs(kernel).amax((1, 2, 3)).clamp(min=1e-9).double() / 127
+    zero = torch.zeros(len(scales), dtype=torch.int64)
+    return torch.quantize_per_channel(kernel.contiguous(), scales, zero, 0, INT8)
+
+
+def _step(node: Fired) -> np.ndarray:
+    neuron = node.neuron
+    assert np.array_equal(2 * neuron.first, neuron.step), "only neurons that round"
+    step = neuron.step[0] / 2.0**neuron.guard
+    return np.broadcast_to(step, node.shape[-1:]).astype(np.float32)
+
+
+def _geometry(synapse: Synapse) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if synapse.kind != "conv":
+        return (1, 1), (0, 0)
+    assert all(a == b for a, b in synapse.padding), "only equal padding on both sides"
+    return tuple(synapse.strides), tuple(a for a, _ in synapse.padding)
+
+
+def _structured(synapse: Synapse, x: torch.Tensor) -> torch.Tensor:
+    for step in synapse.structure:
+        match step:
+            case Sum(axes=(0, 1)):
+                size = x.shape[2] * x.shape[3]
+                if x.is_quantized:  # In 8 bits of its own: those of a count would round it away.
+                    x = x.dequantize().sum((2, 3), keepdim=True)
+                    x = torch.quantize_per_tensor(x, size * LEVELS / 255, 0, COUNT)
+                else:
+                    x = x.sum((2, 3), keepdim=True)
+            case Reshape():
+                assert math.prod(step.shape) == x[0].numel() == x.shape[1]
+            case _:
+                raise ValueError(f"{step} is not in the networks that are measured.")
+    return x
+
+
+def _behind(row: torch.Tensor) -> torch.Tensor:
+    return row.reshape(1, -1, 1, 1)
