@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from docs import codes, folds
 
@@ -15,6 +16,8 @@ PAGE = DOCS / "inference.md"
 BENCHMARKS = DOCS.parent / "benchmarks"
 AGREEMENT = BENCHMARKS / "spike_driven_agreement.json"
 EVENT_DRIVEN = BENCHMARKS / "event_driven.json"
+PEERS = "JAX float32", "PyTorch float32", "PyTorch int8"
+RUNTIMES = "event-driven", "JAX program.grid", *PEERS
 START, END = "<!-- {} of docs.inference -->\n", "<!-- its end -->"
 
 
@@ -84,17 +87,28 @@ def agreement() -> str:
 
 
 def event_driven() -> str:
-    """How long a network takes in each runtime, a row for each batch, and where ours loses."""
+    """How long a network takes in each runtime, and from which firing rate on a layer loses."""
     measured = json.loads(EVENT_DRIVEN.read_text())
     network = measured["network"]
-    names = list(next(iter(network["batches"].values()))["microseconds"])
     rows = [
-        f"{network['name']}, µs a call:\n",
-        f"| batch | inputs that fire | {' | '.join(names)} |",
-        "|--:" * (len(names) + 2) + "|",
+        f"The network is {network['name']}; times are in µs a call.\n",
+        f"| batch | inputs that fire | {' | '.join(RUNTIMES)} |",
+        "|--:" * (len(RUNTIMES) + 2) + "|",
     ]
     for batch, each in network["batches"].items():
-        times = " | ".join(f"{each['microseconds'][name]:,.0f}" for name in names)
+        times = " | ".join(f"{each['microseconds'][name]:,.0f}" for name in RUNTIMES)
         rows.append(f"| {batch} | {each['own rate']:.1%} | {times} |")
-    losses = [f"- {loss}" for loss in measured["losses"]]
-    return "\n".join([*rows, "\nWhere it loses:\n", *losses]) + "\n"
+    rows += [
+        "\nOf single layers, it is slower from this firing rate on:\n",
+        f"| layer | {' | '.join(PEERS)} |",
+        "|---" + "|--:" * len(PEERS) + "|",
+    ]
+    for name, layer in measured["layers"].items():
+        rows.append(f"| {name} | {' | '.join(_loses(layer, peer) for peer in PEERS)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _loses(layer: dict[str, Any], peer: str) -> str:
+    own, other = layer["microseconds"]["event-driven"], layer["microseconds"][peer]
+    slower = (rate for rate, a, b in zip(layer["rate"], own, other, strict=True) if a > b)
+    return f"{rate:.0%}" if (rate := next(slower, None)) is not None else "never"

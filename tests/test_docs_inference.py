@@ -109,3 +109,9 @@ def test_the_accuracy_at_threshold_one_is_that_of_its_run():
 def test_all_formats_have_their_line():
     assert re.findall(r"^\| `(\w+)` \| ", TEXT, re.M) == list(FORMATS)
     assert NotFoldable.__name__ in TEXT and NotInNIR.__name__ in TEXT
+
+
+def test_the_readme_tells_the_agreement_of_its_run():
+    readme = (PAGE.parents[1] / "README.md").read_text()
+    (run,) = (r for r in json.loads(inference.AGREEMENT.read_text()) if r["samples"] == 10_000)
+    assert f"Of 10,000 Fashion-MNIST images all but {run['differing']} have" in readme
