@@ -175,27 +175,26 @@ def _rates(program: SpikingProgram, x: np.ndarray) -> dict[str, float]:
 
 def measure_layer(case: Case, batch: int) -> dict[str, Any]:
     """Times of one layer by rate, in microseconds, the event-driven ones in one thread."""
-    weight = case.weights()
-    padding = case.padding[0][0]
+    synapse = case.synapse()
+    weight, (padding, _) = synapse.weight[0], synapse.padding[0]
     kernel = jnp.asarray(weight, jnp.float32)
     jitted = jax.jit(
         partial(
             jax.lax.conv_general_dilated,
             window_strides=(case.stride,) * 2,
-            padding=case.padding,
+            padding=synapse.padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=case.groups,
+            feature_group_count=synapse.groups,
         )
     )
-    in_float32, in_int8 = peers.convolution(weight, case.stride, padding, case.groups)
+    in_float32, in_int8 = peers.convolution(weight, case.stride, padding, synapse.groups)
     row: dict[str, Any] = {"rate": list(RATES), "microseconds": {}}
     for rate in RATES:
         spikes = random_spikes(case, batch, rate)
-        one, x = OneLayer(case, spikes), jnp.asarray(spikes, jnp.float32)
+        one, x = OneLayer(synapse, spikes), jnp.asarray(spikes, jnp.float32)
         floats, eights = peers.counts(spikes)
         one(dense=False)
-        want = np.asarray(jitted(x, kernel)).reshape(-1)
-        assert np.array_equal(one.currents, want), case
+        assert np.array_equal(one.currents, jitted(x, kernel)), case
         calls = {
             "event-driven": lambda one=one: one(dense=False),
             "all inputs": lambda one=one: one(dense=True),

@@ -45,8 +45,8 @@ def draw(result: dict[str, Any], file: Path) -> None:
         0.5, 0.005,
         f"Medians of interleaved rounds on {environment['processor']}; jax {environment['jax']}, "
         f"torch {environment['torch']}, numba {environment['numba']}. Layers: random spikes of 1 "
-        f"to 4, event-driven in one thread. Network: {result['network']['samples']} test images; the "
-        "ring is its own rate, elsewhere its thresholds are scaled.",
+        f"to 4, event-driven in one thread. Network: {result['network']['samples']} test images; "
+        "the ring is its own rate, elsewhere its thresholds are scaled.",
         ha="center", fontsize=8,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0.02, 1, 0.97))

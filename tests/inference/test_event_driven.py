@@ -11,7 +11,7 @@ import pit_jax.inference.event_driven as package
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.inference.event_driven import all_dense, all_event_driven, measured
 from pit_jax.inference.event_driven.crossover import from_file
-from pit_jax.inference.event_driven.measure import Case, OneLayer, crossing, random_spikes
+from pit_jax.inference.event_driven.measure import crossing
 from tests.inference.alive import NEURONS, alive
 from tests.inference.test_program import SAMPLE
 from tests.models.reduced import DISTINCT
@@ -135,23 +135,6 @@ def test_a_layer_has_the_crossover_of_the_nearest_that_was_measured(tmp_path, sm
     assert from_file(file)(layer, 1) == 0.1
     assert from_file(file)(layer, 16) == 0.3
     assert 0 <= measured(layer, 1) <= 1
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case(6, 3, 16, 32),
-        Case(6, 3, 80, 24, stride=2),
-        Case(5, 1, 16, 112),
-        Case(6, 3, 16, 16, depthwise=True),
-    ],
-)
-def test_a_layer_alone_adds_the_same_either_way(case):
-    one = OneLayer(case, random_spikes(case, 2, 0.3))
-    one(dense=True)
-    dense = one.currents.copy()
-    one(dense=False)
-    assert dense.any() and np.array_equal(dense, one.currents)
 
 
 @pytest.mark.parametrize(

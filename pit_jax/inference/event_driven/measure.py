@@ -8,6 +8,7 @@ takes some minutes, in which the machine should have nothing else to do.
 """
 
 import json
+import math
 import platform
 import statistics
 import sys
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int32
 
 from pit_jax.inference.event_driven.compiled import cores
 from pit_jax.inference.event_driven.crossover import TABLE
@@ -24,6 +26,7 @@ from pit_jax.inference.event_driven.machine import run
 from pit_jax.inference.event_driven.tape import Layer, aligned, write
 from pit_jax.inference.fixed import FixedNeuron, thermometer
 from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.structure import Shape
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 BATCHES = (1, 16)
@@ -42,22 +45,15 @@ class Case:
     stride: int = 1
     depthwise: bool = False
 
-    @property
-    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """As much as keeps the side at stride 1."""
-        half = self.kernel // 2
-        return (half, half), (half, half)
-
-    @property
-    def groups(self) -> int:
-        """One for each channel of a depthwise layer."""
-        return self.channels if self.depthwise else 1
-
-    def weights(self) -> np.ndarray:
-        """Weights `[h, w, C_in / groups, C_out]` as small as those of a grid of many bits."""
-        shape = (self.kernel, self.kernel, self.channels // self.groups, self.features)
-        limit = min(2**14, 2**23 // (LEVELS * self.kernel**2 * shape[2]))
-        return np.random.default_rng(0).integers(-limit, limit + 1, shape).astype(np.int32)
+    def synapse(self) -> Synapse:
+        """Its weights, as small as those of a grid of many bits."""
+        groups = self.channels if self.depthwise else 1
+        shape = (1, self.kernel, self.kernel, self.channels // groups, self.features)
+        limit = min(2**14, 2**23 // (LEVELS * self.kernel**2 * shape[3]))
+        weight = np.random.default_rng(0).integers(-limit, limit + 1, shape).astype(np.int32)
+        # As much padding as keeps the side at stride 1.
+        padding = ((self.kernel // 2,) * 2,) * 2
+        return Synapse(2, (), weight, "conv", "layer", (self.stride,) * 2, padding, groups)
 
 
 CASES = (
@@ -75,15 +71,17 @@ CASES = (
 class OneLayer:
     """A layer alone, with its spikes in the memory where a network would have them."""
 
-    def __init__(self, case: Case, spikes: np.ndarray) -> None:
-        """`spikes` are counts `[B, H, W, C]`."""
-        self._tape = write(_nodes(case), 1)
+    def __init__(self, synapse: Synapse, spikes: np.ndarray) -> None:
+        """`spikes` are counts of at most `LEVELS`, `[B, H, W, C]`."""
+        nodes = _nodes(synapse, spikes.shape[1:])
+        self._tape = write(nodes, 1)
         self.layer: Layer = self._tape.layers[-1]
         tape, batch = self._tape, len(spikes)
         self._memory = aligned(tape.memory * batch, np.int32)
         self._state = aligned(tape.state * batch, np.int32)
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
-        self._outputs = np.zeros((batch, self.layer.pixels * case.features), np.int32)
+        self._shape = batch, *nodes[-1].shape
+        self._outputs = np.zeros((batch, math.prod(self._shape[1:])), np.int32)
         # All of it once, for the spikes; then what is behind them: START, LIST, CONV.
         self._run(tape.code, 0)
         self._by_spikes, self._dense = tape.code[-3:].copy(), tape.code[[-3, -1]]
@@ -97,10 +95,10 @@ class OneLayer:
             self._run(self._by_spikes, 2**62)
 
     @property
-    def currents(self) -> np.ndarray:
-        """What the last call added, of all samples."""
+    def currents(self) -> Int32[np.ndarray, "B H W C"]:
+        """What the last call added."""
         to = self._tape.code[-1]["to"] * len(self._frames)
-        return self._memory[to : to + self._outputs.size]
+        return self._memory[to : to + self._outputs.size].reshape(self._shape)
 
     def _run(self, code: np.ndarray, most: int) -> None:
         tape = self._tape
@@ -110,22 +108,21 @@ class OneLayer:
         )  # fmt: skip
 
 
-def _nodes(case: Case) -> list[Integer]:
+def _nodes(synapse: Synapse, image: Shape) -> list[Integer]:
     """A program whose neurons fire what its pixels say."""
-    image = (case.side, case.side, case.channels)
-    one = np.ones((1, 1), np.int32)
+    one, unit = np.ones((1, 1), np.int32), np.ones((1, 1))
     neuron = FixedNeuron(one, one, one, 0 * one, 0 * one, LEVELS, 0, thermometer(LEVELS))
-    out = (case.side + 2 * (case.kernel // 2) - case.kernel) // case.stride + 1
-    layer = Synapse(
-        2, (), case.weights()[None], "conv", "layer",
-        (case.stride,) * 2, case.padding, case.groups,
-    )  # fmt: skip
-    unit = np.ones((1, 1))
+    assert synapse.weight is not None
+    sizes = zip(image, synapse.padding, synapse.weight.shape[1:], synapse.strides, strict=False)
+    out = (
+        *((n + sum(pad) - k) // stride + 1 for n, pad, k, stride in sizes),
+        synapse.weight.shape[4],
+    )
     return [
         Sampled(1.0, LEVELS, image),
         Summed((Synapse(0, (), one, "diagonal", ""),), 0 * one, unit, LEVELS, image, ""),
         Fired(1, neuron, image, ""),
-        Summed((layer,), 0 * one, unit, 2**23, (out, out, case.features), "layer"),
+        Summed((synapse,), 0 * one, unit, 2**23, out, "layer"),
     ]
 
 
@@ -172,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
         for batch in BATCHES:
             ratios = []
             for rate in RATES:
-                one = OneLayer(case, random_spikes(case, batch, rate))
+                one = OneLayer(case.synapse(), random_spikes(case, batch, rate))
                 by_spikes, dense = medians(lambda: one(False), lambda: one(True))  # noqa: B023
                 ratios.append(dense / by_spikes)
             rate = crossing(RATES, ratios)
