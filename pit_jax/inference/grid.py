@@ -95,10 +95,18 @@ class _Grid:
         with less fine units and False."""
         self.nodes = []
         for number, node in enumerate(self.folded):
-            self.nodes.append(self._integer(number, node))
+            self.nodes.append(made := self._integer(number, node))
             if number in self.groups and np.any(beyond := self.sides.each >= self.limit):
                 exponents = self.exponents[self.groups[number]]
                 exponents -= beyond if exponents.size > 1 else 1
+                return False
+            if isinstance(made, Summed) and made.bound >= 2**29 // self.steps:
+                (source,) = (synapse.source for synapse in made.synapses)
+                if source not in self.groups:
+                    raise NotFoldable(
+                        f"the sums at {made.path} can reach {made.bound}: too much for int32."
+                    )
+                self.exponents[self.groups[source]] -= 1
                 return False
         return True
 
@@ -273,8 +281,6 @@ class _Grid:
         synapse = Synapse(term.source, term.structure, weight, kind, node.path)
         bias = np.rint(node.value.bias / unit).astype(np.int32)
         bound = source.bound * _growth(term.structure) + int(abs(bias).max())
-        if bound >= 2**29 // self.steps:
-            raise NotFoldable(f"the sums at {node.path} can reach {bound}: too much for int32.")
         return Summed((synapse,), bias, unit, bound, node.value.shape, node.path)
 
     def _synapse(self, term: Term, unit: np.ndarray, path: str) -> Synapse:

@@ -17,8 +17,10 @@ from tests.models.reduced import REDUCED
 NEURONS = {
     **{
         name: lambda levels, name=name: getattr(neurons, name)
-        for name in ("IF", "LIF", "PLIF", "CLIF", "GLIF", "Ternary", "RealSpike")
+        for name in ("IF", "LIF", "CLIF", "GLIF", "Ternary", "RealSpike")
     },
+    # It halves its currents: at threshold 1 one step would leave it silent.
+    "PLIF": lambda levels: partial(neurons.PLIF, threshold=0.25),
     "TrainableTernary": lambda levels: neurons.TrainableTernary,
     "NormedLIF": lambda levels: NormedLIF,
     **{
