@@ -53,7 +53,7 @@ class _Drawing:
                 slots = f"{node.firing.levels} slot{'s' * (node.firing.levels > 1)}"
                 outside = node.accumulator not in self.inside
                 sources = [self._place(node.accumulator)]
-                below = node.path.rpartition("/")[0] if outside else ""
+                below = node.path.partition("/")[0] if outside else ""
                 at = self._box("neuron", node.shape, sources, ("neuron", slots), below)
             case Product():
                 sources = [self._place(node.first), self._place(node.second)]
