@@ -1,5 +1,6 @@
 """Small networks that fire: scales of all sizes, and batch norm that has seen 60 batches."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,20 +14,25 @@ from pit_jax.models import create
 from pit_jax.neurons.normed import NormedLIF
 from tests.models.reduced import REDUCED
 
+
+def _of_one_level(neuron: Any) -> Callable[[int], Any]:
+    return lambda levels: neuron
+
+
+def _of_levels(neuron: Any) -> Callable[[int], Any]:
+    return lambda levels: partial(neuron, levels=levels)
+
+
 # Neurons by name, as a function of their levels; binary and ternary ones have one.
-NEURONS = {
+NEURONS: dict[str, Callable[[int], Any]] = {
     **{
-        name: lambda levels, name=name: getattr(neurons, name)
-        for name in ("IF", "LIF", "CLIF", "GLIF", "Ternary", "RealSpike")
+        name: _of_one_level(getattr(neurons, name))
+        for name in ("IF", "LIF", "CLIF", "GLIF", "Ternary", "RealSpike", "TrainableTernary")
     },
     # It halves its currents: at threshold 1 one step would leave it silent.
-    "PLIF": lambda levels: partial(neurons.PLIF, threshold=0.25),
-    "TrainableTernary": lambda levels: neurons.TrainableTernary,
-    "NormedLIF": lambda levels: NormedLIF,
-    **{
-        name: lambda levels, name=name: partial(getattr(neurons, name), levels=levels)
-        for name in ("ILIF", "PIT", "PITFull", "QAT")
-    },
+    "PLIF": _of_one_level(partial(neurons.PLIF, threshold=0.25)),
+    "NormedLIF": _of_one_level(NormedLIF),
+    **{name: _of_levels(getattr(neurons, name)) for name in ("ILIF", "PIT", "PITFull", "QAT")},
 }
 
 
