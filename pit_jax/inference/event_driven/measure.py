@@ -133,10 +133,10 @@ def random_spikes(case: Case, batch: int, rate: float) -> np.ndarray:
     return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
 
 
-def medians(
+def timings(
     *calls: Callable[[], object], rounds: int = ROUNDS, seconds: float = SECONDS
-) -> list[float]:
-    """The median time of each in seconds; they take turns, to share what disturbs."""
+) -> list[list[float]]:
+    """The times of each in seconds; they take turns, to share what disturbs."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, taken in zip(calls, times, strict=True):
@@ -147,7 +147,7 @@ def medians(
             while (start := time.perf_counter()) < end:
                 call()
                 taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+    return times
 
 
 def crossing(rates: Sequence[float], ratios: Sequence[float]) -> float:
@@ -170,7 +170,8 @@ def main(argv: Sequence[str]) -> None:
             ratios = []
             for rate in RATES:
                 one = OneLayer(case.synapse(), random_spikes(case, batch, rate))
-                by_spikes, dense = medians(lambda: one(False), lambda: one(True))  # noqa: B023
+                both = timings(lambda: one(False), lambda: one(True))  # noqa: B023
+                by_spikes, dense = map(statistics.median, both)
                 ratios.append(dense / by_spikes)
             rate = crossing(RATES, ratios)
             row = {"kind": one.layer.kind, "size": one.layer.size, "batch": batch}
