@@ -41,7 +41,14 @@ class StableHLO:
     manifest: Mapping[str, Any]
 
     def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
-        """Logits, of any number of samples of the shape and type in `manifest["input"]`."""
+        """Logits, of one sample or more of the shape and type in `manifest["input"]`."""
+        x = jnp.asarray(x)
+        shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
+        if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
+            raise ValueError(
+                f"the module takes [{', '.join(map(str, shape))}] {dtype} of one sample or more, "
+                f"got {x.shape} {x.dtype}."
+            )
         return self._call(x)
 
     @cached_property

@@ -5,15 +5,20 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.outline import NORMS, Layer
 from pit_jax.layers.norm import EPSILON, TEBN, TDBatchNorm
 
 
 def affine(layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
-    """gain and bias, `[1 or T, C]`, of a norm that uses its running statistics; None for others."""
+    """gain and bias, `[1 or T, C]`, of a norm that uses its running statistics; None for others.
+
+    Raises NotFoldable for one over another axis than the last."""
     norm = layer.module
     if not isinstance(norm, NORMS):
         return None
+    if isinstance(norm, nn.BatchNorm) and norm.axis != -1:
+        raise NotFoldable(f"{layer.path} norms axis {norm.axis}; there is a rule for axis -1 only.")
     statistics: dict[str, Any] = layer.variables["batch_stats"]
     params: dict[str, Any] = layer.variables.get("params", {})
     mean, var = (np.asarray(statistics[name], np.float64) for name in ("mean", "var"))

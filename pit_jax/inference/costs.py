@@ -69,6 +69,10 @@ class Costs:
 
 def costs(nodes: Sequence[Integer], num_steps: int, x: Array) -> Costs:
     """The costs of a program for the images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
+    if not len(x):
+        raise ValueError(
+            f"costs are the mean over samples, of which {x.shape} has none; give some."
+        )
     frames = num_steps if x.ndim == 5 else 1  # An image that stays is convolved once.
     spiking = [
         (number, synapse)

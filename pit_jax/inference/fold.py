@@ -22,7 +22,7 @@ from pit_jax.inference.graph import (
     Term,
     Value,
 )
-from pit_jax.inference.outline import Layer, Outline, inner, used
+from pit_jax.inference.outline import NAMED, Layer, Outline, inner, name_of, used
 from pit_jax.inference.structure import Cells, Pool, Reshape, Shape, Structure, Sum
 from pit_jax.inference.weights import (
     behind,
@@ -48,6 +48,8 @@ def fold(outlined: Outline) -> Folded:
     for equation in jaxpr.eqns:
         if any(v in walk.uses for v in equation.outvars):
             walk.follow(equation)
+    if logits not in walk.known:
+        raise NotFoldable("the logits are the same whatever the input is; there is nothing to say.")
     walk.accumulated(walk.known[logits], "logits", always=True)
     return Folded(walk.nodes)
 
@@ -67,12 +69,14 @@ class _Walk:
             values = [self.constant(v) for v in equation.invars]
             self.constants[out] = equation.primitive.bind(*values, **equation.params)
             return
-        name = equation.primitive.name
-        if name in ("jit", "pjit"):
-            name = equation.params["name"]
+        name = name_of(equation)
         rule = getattr(self, f"_{name}", None)
-        if rule is None:
-            raise NotFoldable(f"no rule for {name}, {_where(equation)}; say what it computes.")
+        # Anyone's function can have the name of a rule.
+        if rule is None or (name != equation.primitive.name and name not in NAMED):
+            raise NotFoldable(
+                f"no rule for {name}, {_where(equation)}; there are rules for nn.Conv, nn.Dense, "
+                "norms, neurons, pools, sums, products of spikes and reshapes."
+            )
         operands = [None if isinstance(v, Literal) else self.known.get(v) for v in equation.invars]
         value = rule(equation, *operands)
         if self.uses.get(out, 0) > 1 and any(term.weight is not None for term in value.terms):
@@ -105,6 +109,11 @@ class _Walk:
     def _layer(self, equation: JaxprEqn, value: Value) -> Value:
         layer = self.layers[equation.params["path"]]
         shape = equation.params["shape"][2:]
+        if _shape(equation.invars[0])[2:] != value.shape:
+            raise NotFoldable(
+                f"{layer.path} reads {_shape(equation.invars[0])}, without an axis of time; repeat "
+                "images in front of it, to [B, T, H, W, C]."
+            )
         name = type(layer.module).__name__
         if name in ("Conv", "Dense"):
             return self.weighed(layer, value, shape)
@@ -118,7 +127,8 @@ class _Walk:
             value = self.carried(value)
         if np.any(value.bias):
             raise NotFoldable(
-                f"{layer.path} reads a sum with a bias: beside a border its padding is 0."
+                f"{layer.path} reads a sum with a bias: beside a border its padding is 0. Add it "
+                "behind, or to the images before the network."
             )
         params = {k: np.asarray(x, np.float64) for k, x in layer.variables["params"].items()}
         terms = tuple(

@@ -16,6 +16,8 @@ from pit_jax.neurons.normed import NormedLIF
 NORMS = (nn.BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
 SPIKING = (*NEURONS.values(), NormedLIF)
 LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
+# Functions of this package that keep their names in a traced program.
+NAMED = ("adaptive_avg_pool", "linear_attention")
 
 _layer = Primitive("layer")
 
@@ -24,9 +26,6 @@ _layer = Primitive("layer")
 def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
     del path
     return jax.core.ShapedArray(shape, x.dtype)
-
-
-_attention = Primitive("linear_attention")
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,13 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     return Outline(jax.make_jaxpr(run)(x), layers)
+
+
+def name_of(equation: JaxprEqn) -> str:
+    """The name of an operation, or of the function that an equation calls."""
+    name: str = equation.primitive.name
+    called = inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
+    return called.jaxpr.debug_info.func_name if called else name
 
 
 def inner(equation: JaxprEqn) -> ClosedJaxpr | None:

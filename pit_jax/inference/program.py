@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from pit_jax.inference import store
 from pit_jax.inference.costs import Costs, costs
-from pit_jax.inference.errors import NotEqual
+from pit_jax.inference.errors import NotEqual, NotFoldable
 from pit_jax.inference.fold import fold
 from pit_jax.inference.graph import Spikes
 from pit_jax.inference.grid import on_grid
@@ -70,7 +70,8 @@ class SpikingProgram:
         return logits, spikes
 
     def costs(self, x: Float[ArrayLike, "..."]) -> Costs:
-        """Additions, multiplications and weights of every layer, for the mean of these samples."""
+        """Additions, multiplications and weights of every layer, for the mean of these samples, of
+        which there must be one at least."""
         return costs(self.nodes, self.num_steps, self._checked(x))
 
     def clipped(self, x: Float[ArrayLike, "..."]) -> int:
@@ -235,9 +236,16 @@ def compile(
             raise ValueError(f"{path} holds values that are not finite; no program says them.")
     folded = fold(outline(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
+    if largest_input is None and not sample.any():
+        raise ValueError(
+            "sample_batch is 0 everywhere and says nothing of the largest input; give samples as "
+            "the network sees them, or largest_input."
+        )
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
     nodes = on_grid(folded, steps, largest_input=largest, weights=weights, code=code)
     rules = {node.path: node.firing for node in folded.nodes if isinstance(node, Spikes)}
+    if not rules:
+        raise NotFoldable("the network has no neurons, and so no spikes; give it some.")
     program = SpikingProgram(
         nodes, steps, fingerprint(nodes), reference_of(model, variables, rules)
     )

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from itertools import repeat
+from itertools import repeat, zip_longest
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -170,14 +170,21 @@ def fingerprint(nodes: Sequence[Any]) -> str:
 def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = None) -> Report:
     """Runs a program and its grid on every batch, and the trained network where it is known.
 
-    Raises ValueError for no sample at all, and for labels that are not one for each.
+    Raises ValueError for no sample at all, for values that are not finite, and for labels that are
+    not one for each.
     """
     rows: dict[str, LayerProof] = {}
     samples = clipped = differing = correct = reference_correct = 0
     logits_equal, difference = True, 0.0
     worth = program.slots
-    answers = repeat(None) if labels is None else labels
-    for x, y in zip(batches, answers, strict=labels is not None):
+    for x, y in _together(batches, labels):
+        if not len(x):
+            continue
+        if not np.isfinite(np.asarray(x)).all():
+            raise ValueError(
+                "a batch holds values that are not finite, of which networks in floats and in "
+                "integers say different things; leave them out."
+            )
         if y is not None and np.shape(y) != (len(x),):
             raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
         own_logits, slots = program.watch(x, "slots")
@@ -212,6 +219,21 @@ def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = N
         accuracy=correct / samples if labels is not None else None,
         reference_accuracy=reference_correct / samples if known and labels is not None else None,
     )
+
+
+def _together(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:
+    """Each batch with its labels, or None; raises ValueError where one of them is missing."""
+    if labels is None:
+        yield from zip(batches, repeat(None), strict=False)
+        return
+    missing = object()
+    for x, y in zip_longest(batches, labels, fillvalue=missing):
+        if x is missing or y is missing:
+            raise ValueError(
+                "labels are one array for each batch, but there are more "
+                f"{'labels' if x is missing else 'batches'}; give as many of both."
+            )
+        yield x, y
 
 
 def _layer(

@@ -114,7 +114,8 @@ def _current(
     weight = None if weight is None else weight.astype(jnp.float32)
     if isinstance(source, Sampled):
         # In two halves, for with all their bits the sums of products would exceed 2^24.
-        high = jnp.floor(structured(synapse.structure, x) / 2**HALF)
+        x = structured(synapse.structure, x)
+        high = jnp.floor(x / 2**HALF)
         parts = weighed(synapse, jnp.concatenate([high, x - high * 2**HALF]), weight)
         high, low = jnp.split(parts.astype(jnp.int32), 2)
         return _rounded((high << HALF) + low, synapse.extra)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -113,6 +114,7 @@ def in_jax(nodes: Sequence[Integer], weights: Weights) -> Advance:
 
     @partial(jax.jit, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:
+        frame = jnp.asarray(frame, jnp.float32)  # As the program takes all its samples.
         after = step(nodes, weights, neurons or {}, frame, t, "counts")
         return after.states, after.outputs[-1]
 

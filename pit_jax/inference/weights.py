@@ -76,6 +76,10 @@ def folded(layer: Layer, kernel: np.ndarray, term: Term, shape: Shape) -> Weight
     module = layer.module
     if kernel.ndim == 2:
         return Dense(_on_inputs(kernel[None], term))
+    if module.mask is not None:
+        raise NotFoldable(
+            f"{layer.path} has a mask, for which there is no rule; put it in the kernel."
+        )
     for name in ("kernel_dilation", "input_dilation"):
         if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
             raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")

@@ -103,6 +103,20 @@ def test_it_runs_where_neither_pit_jax_nor_flax_can_be_imported(small, whole):
     assert np.array_equal(np.load(whole.parent / "logits.npy"), program(x[:3]))
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((2, 4, 8, 3), np.float32),
+        np.zeros((0, 8, 8, 3), np.float32),
+        np.zeros((2, 8, 8, 3), np.uint8),
+    ],
+    ids=["shape", "none", "type"],
+)
+def test_other_inputs_are_refused(whole, x):
+    with pytest.raises(ValueError, match=r"takes \[batch, 8, 8, 3\] float32 of one sample or more"):
+        load_stablehlo(whole)(x)
+
+
 def test_the_manifest_says_what_goes_in_and_out(small, whole):
     manifest = load_stablehlo(whole).manifest
     assert manifest == json.loads((whole / MANIFEST).read_text())

@@ -110,3 +110,11 @@ def test_what_keeps_its_multiplications_counts_them():
     # 16 tokens, 2 heads of 4 channels, values of 16: keys by values, scaled, and queries by that.
     assert attention.macs == 2 * (4 * 16) * (2 * 16 + 1)
     assert attention.accumulations == 0
+
+
+def test_costs_of_no_sample_are_refused():
+    program, x = drawn((4, 3, 1, 1, ""))
+    with pytest.raises(
+        ValueError, match=r"the mean over samples, of which \(0, 6, 5, 3\) has none"
+    ):
+        program.costs(x[:0])

@@ -142,8 +142,14 @@ def test_verification_takes_many_batches_and_says_what_it_saw(small, program):
     assert f"{report.accuracy:.2%} of the labels are its largest logit" in text
     with pytest.raises(ValueError, match=r"labels are one for each of 8 samples, got \(3,\)"):
         program.verify(x, labels[:3])
-    with pytest.raises(ValueError, match="nothing to verify"):
-        program.verify([])
+    with pytest.raises(ValueError, match="there are more batches; give as many of both"):
+        program.verify([x, x], [labels])
+    with pytest.raises(ValueError, match="not finite"):
+        program.verify(x.at[0, 0, 0, 0].set(np.nan))
+    for nothing in ([], x[:0]):
+        with pytest.raises(ValueError, match="nothing to verify"):
+            program.verify(nothing)
+    assert program.verify([x, x[:0]]).samples == 8
 
 
 def test_the_program_is_listed(program):
@@ -188,7 +194,7 @@ def test_joins_of_more_levels_are_refused():
         (np.zeros((2, 8, 8)), "got \\(2, 8, 8\\)"),
         (np.zeros((0, 8, 8, 3)), "got \\(0, 8, 8, 3\\)"),
         (np.full((2, 8, 8, 3), np.nan), "not finite"),
-        (np.zeros((2, 8, 8, 3)), "largest_input must be a number above 0"),
+        (np.zeros((2, 8, 8, 3)), "is 0 everywhere .* give samples as the network sees them"),
     ],
 )
 def test_a_sample_that_says_nothing_is_refused(small, sample, says):

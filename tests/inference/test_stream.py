@@ -70,6 +70,12 @@ def test_each_sample_is_alone(streamed):
     assert np.array_equal(fed(stream, frames[1:2])[1][-1], fed(stream, frames)[1][-1][1:2])
 
 
+def test_frames_of_fewer_bits_are_taken_as_the_program_takes_them(streamed):
+    program, stream, frames = streamed
+    frames = frames.astype(jnp.float16)
+    assert np.array_equal(fed(stream, frames)[1][-1], program(frames))
+
+
 def test_there_is_no_step_behind_the_last(streamed):
     _, stream, frames = streamed
     state, _ = fed(stream, frames)

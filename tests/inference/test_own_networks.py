@@ -1,0 +1,103 @@
+"""Networks that are none of the zoo fold too, or are refused in words that say what to do."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from pit_jax.inference import NotFoldable, compile
+from pit_jax.neurons import PIT
+
+STEPS = 2
+X = np.random.default_rng(0).standard_normal((4, 6, 6, 2), np.float32)
+
+
+class Own(nn.Module):
+    """A network made of a function."""
+
+    run: Callable[[Array], Array]
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        return self.run(x)
+
+
+def own(run: Callable[[Array], Array]) -> tuple[nn.Module, Any, np.ndarray]:
+    network = Own(run)
+    return network, network.init(jax.random.key(0), jnp.asarray(X)), X
+
+
+def repeated(x: Array) -> Array:
+    return jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
+
+
+def row(x: Array) -> Array:
+    return x.reshape(*x.shape[:2], -1)
+
+
+def behind(part: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """A network whose neurons see what a part makes of the images."""
+    return lambda x: nn.Dense(5)(row(PIT(levels=4)(part(repeated(x)))))
+
+
+pooled = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(lambda x: nn.Dense(9)(row(x)), id="a row of pixels"),
+        pytest.param(lambda x: nn.Conv(4, (3, 3))(pooled(x)), id="means of pixels"),
+        pytest.param(pooled, id="means alone"),
+        pytest.param(lambda x: nn.Conv(4, (3, 3), strides=2, padding="SAME")(x), id="SAME"),
+    ],
+)
+def test_weights_read_pixels_behind_pools_and_reshapes(part):
+    program = compile(*own(behind(part)))
+    x = X * np.linspace(0.1, 3, len(X), dtype=np.float32)[:, None, None, None]
+    assert program.verify(x) and any(spikes.any() for spikes in program.trace(x).values())
+    assert np.array_equal(program.event_driven()(x), program(x))
+    assert program.proof.largest_difference < 1e-4
+
+
+@jax.jit
+def add(x: Array, y: Array) -> Array:
+    """Not a sum."""
+    return x - 3 * y
+
+
+@pytest.mark.parametrize(
+    "run, says",
+    [
+        (lambda x: nn.Dense(5)(row(repeated(x))), "has no neurons, and so no spikes"),
+        (lambda x: jnp.zeros((len(x), STEPS, 5)), "logits are the same whatever the input is"),
+        (
+            lambda x: nn.Dense(5)(row(PIT()(repeated(nn.Conv(4, (3, 3))(x))))),
+            r"Conv_0 reads \(4, 6, 6, 2\), without an axis of time; repeat images in front",
+        ),
+        (behind(nn.relu), "no rule for relu, in Own; there are rules for nn.Conv, nn.Dense"),
+        (behind(abs), "no rule for abs, in Own; there are rules"),
+        (behind(lambda x: add(x, 2 * x)), "no rule for add, in Own"),
+        (
+            behind(lambda x: nn.BatchNorm(use_running_average=True, axis=2)(x)),
+            "BatchNorm_0 norms axis 2; there is a rule for axis -1 only",
+        ),
+        (
+            behind(lambda x: nn.Conv(4, (3, 3), mask=jnp.ones((3, 3, 2, 4)))(x)),
+            "Conv_0 has a mask, for which there is no rule; put it in the kernel",
+        ),
+        (
+            behind(lambda x: nn.Conv(4, (3, 3))(x - 0.5)),
+            "Conv_0 reads a sum with a bias.* Add it behind, or to the images before the network",
+        ),
+    ],
+)
+def test_what_is_refused_names_the_place_and_the_way_out(run, says):
+    with pytest.raises(NotFoldable, match=says):
+        compile(*own(run))
