@@ -42,6 +42,8 @@ def to_nir(
 
     if path is not None and Path(path).exists() and not overwrite:
         raise ArtefactError(f"{path} is there already; name another file, or overwrite it.")
+    if not dt > 0:
+        raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
     pixels = program.nodes[0]
     assert isinstance(pixels, Sampled)
     writer = Writer(program.nodes, program.num_steps, dt)

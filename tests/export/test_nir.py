@@ -129,6 +129,11 @@ def test_nothing_is_overwritten_unasked(written):
     assert from_nir(path)[0].num_steps == 2
 
 
+def test_a_step_takes_some_time(written):
+    with pytest.raises(ValueError, match="how many seconds a step takes, above 0, got 0"):
+        to_nir(written[0], dt=0)
+
+
 def chain(*nodes) -> nir.NIRGraph:
     return nir.NIRGraph.from_list(*nodes)
 
