@@ -130,8 +130,8 @@ def test_nothing_is_overwritten_unasked(written):
 
 
 def test_a_step_takes_some_time(written):
-    with pytest.raises(ValueError, match="how many seconds a step takes, above 0, got 0"):
-        to_nir(written[0], dt=0)
+    with pytest.raises(ValueError, match="how many seconds a step takes, above 0, got 0.0"):
+        to_nir(written[0], dt=0.0)
 
 
 def chain(*nodes) -> nir.NIRGraph:
