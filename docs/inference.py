@@ -18,6 +18,7 @@ AGREEMENT = BENCHMARKS / "spike_driven_agreement.json"
 EVENT_DRIVEN = BENCHMARKS / "event_driven.json"
 PEERS = "JAX float32", "PyTorch float32", "PyTorch int8"
 RUNTIMES = "event-driven", "JAX program.grid", *PEERS
+QUICKEST = "microseconds of the quickest tenth"
 START, END = "<!-- {} of docs.inference -->\n", "<!-- its end -->"
 
 
@@ -91,12 +92,13 @@ def event_driven() -> str:
     measured = json.loads(EVENT_DRIVEN.read_text())
     network = measured["network"]
     rows = [
-        f"The network is {network['name']}; times are in µs a call.\n",
+        f"The network is {network['name']}. Times are in µs a call, which a tenth of the calls "
+        "stayed below: other work ran beside.\n",
         f"| batch | inputs that fire | {' | '.join(RUNTIMES)} |",
         "|--:" * (len(RUNTIMES) + 2) + "|",
     ]
     for batch, each in network["batches"].items():
-        times = " | ".join(f"{each['microseconds'][name]:,.0f}" for name in RUNTIMES)
+        times = " | ".join(f"{each[QUICKEST][name]:,.0f}" for name in RUNTIMES)
         rows.append(f"| {batch} | {each['own rate']:.1%} | {times} |")
     rows += [
         "\nOf single layers, it is slower from this firing rate on:\n",

@@ -157,9 +157,13 @@ class _Writer:
                 self._fired(node, to, size)
             case Product():
                 first, second = self.values[node.first], self.values[node.second]
+                other = self.nodes[node.second].shape
+                # The second may be one for all places.
+                assert self.nodes[node.first].shape == node.shape, node.path
+                assert other == node.shape or math.prod(other) == node.shape[-1], node.path
                 self._write(
                     op.PRODUCT, source=first, second=second, to=to, size=size, silent=node.silent,
-                    period=math.prod(self.nodes[node.second].shape),
+                    period=math.prod(other),
                 )  # fmt: skip
             case Attended():
                 source, second, third = (self.values[i] for i in (node.query, node.key, node.value))
@@ -173,6 +177,7 @@ class _Writer:
     def _synapse(self, synapse: Synapse, to: int, shape: Shape) -> None:
         source, given = self._structured(synapse.source, synapse.structure)
         size = math.prod(shape)
+        assert synapse.kind in ("conv", "dense") or math.prod(given) == size, synapse.path
         if synapse.weight is None:
             self._write(op.ROUND, source=source, to=to, size=size, adds=1)
             return
