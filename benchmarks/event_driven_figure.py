@@ -46,8 +46,8 @@ def draw(result: dict[str, Any], file: Path) -> None:
         f"Medians of interleaved rounds on {environment['processor']}; jax {environment['jax']}, "
         f"torch {environment['torch']}, numba {environment['numba']}. Layers: random spikes of 1 "
         f"to 4, event-driven in one thread. Network: {result['network']['samples']} test images; "
-        "\nthe ring is its own rate, elsewhere its thresholds are scaled; of the network all are of "
-        "the quickest tenth.",
+        "\nthe ring is its own rate, elsewhere its thresholds are scaled; all of it are of the "
+        "quickest tenth.",
         ha="center", fontsize=7,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0.02, 1, 0.97))
