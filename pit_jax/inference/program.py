@@ -1,6 +1,7 @@
 """A compiled network: binary spikes between neurons and weights, and the same in integers."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,6 +30,9 @@ from pit_jax.inference.stream import Stream, in_jax
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
     from pit_jax.inference.event_driven import Crossover, EventDriven
+
+# In levels: membranes this far from a boundary are on its other side for no rounding.
+FAR = 0.05
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -252,8 +256,22 @@ def compile(
     if verify:
         if not (report := program.verify(sample)):
             raise NotEqual(str(report))
+        if weights == "float32" and not report.clipped:
+            _warn_if_far(report)
         object.__setattr__(program, "proof", report)  # A copy would be jitted anew.
     return program
+
+
+def _warn_if_far(report: Report) -> None:
+    """The grid moves membranes by little; what is further off was coarse, or folded wrongly."""
+    first = report.first_flip
+    if first is not None and first.distance is not None and first.distance > FAR:
+        warnings.warn(
+            f"{first.path} fires other counts than the trained network, up to {first.distance:.2g} "
+            "levels from their boundary, where the grid's rounding is far smaller than that in "
+            "most networks: look at report.top1_agreement before you rely on this program.",
+            stacklevel=3,
+        )
 
 
 def load(folder: str | os.PathLike[str]) -> SpikingProgram:

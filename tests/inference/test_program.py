@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pit_jax import neurons
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
+from pit_jax.inference import program as program_module
 from pit_jax.inference.grid import Summed
 from tests.inference.alive import NEURONS, alive
 from tests.models.reduced import DISTINCT
@@ -242,3 +244,14 @@ def test_bits_meet_neither_maxima_nor_products(name, says):
 def test_an_unknown_code_is_refused(small):
     with pytest.raises(ValueError, match="code is 'rate'; it can be thermometer, bitwise"):
         compile(*small, code="rate")
+
+
+def test_counts_that_no_rounding_explains_are_told(small, monkeypatch):
+    model, variables, x = small
+    params = {**variables["params"]}
+    halved = jax.tree.map(lambda leaf: leaf / 2, params["stem"])
+    program = compile(model, variables | {"params": {**params, "stem": halved}}, x)
+    reference = program.reference
+    monkeypatch.setattr(program_module, "reference_of", lambda *_: reference)
+    with pytest.warns(UserWarning, match="stage1_block1/PIT_0 fires other counts than the trained"):
+        assert compile(model, variables, x).verify(x)
