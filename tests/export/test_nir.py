@@ -20,9 +20,12 @@ from tests.inference.alive import alive
 EXACT = [
     ("resnet8", partial(neurons.PIT, levels=2), 1, "float32", "float64"),
     ("resnet8", HARD_LIF, 4, "int8", "float64"),
-    ("sew_resnet18", neurons.IF, 2, "int8", "float32"),
+    pytest.param("sew_resnet18", neurons.IF, 2, "int8", "float32", marks=pytest.mark.slow),
     ("vgg11", partial(neurons.QAT, levels=2), 2, "int8", "float32"),
-    ("resnet34", partial(neurons.ILIF, levels=2), 1, "float32", "float64"),
+    pytest.param(
+        *("resnet34", partial(neurons.ILIF, levels=2), 1, "float32", "float64"),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
