@@ -102,26 +102,50 @@ class Graph:
             bound *= each.growth()
         return x, bound
 
-    def weighed(self, x: str, synapse: Synapse, weight: np.ndarray | None, bound: int) -> str:
-        """Integers x, not beyond `bound`, times the weights of one step."""
+    def weighed(
+        self,
+        x: str,
+        synapse: Synapse,
+        weight: np.ndarray | None,
+        bound: int,
+        spikes: bool = False,
+    ) -> str:
+        """Integers x, not beyond `bound`, times the weights of one step; of sums of `spikes`."""
         if weight is None:
             return x
         if synapse.kind == "diagonal":
             return self.scaled(x, weight)
         if synapse.kind == "dense":
             kernel = self.constant(weight, np.float32)
-            return self._in_parts(x, weight, bound, lambda part: self.op("MatMul", part, kernel))
+            return self._in_parts(
+                x, weight, bound, lambda part: self.op("MatMul", part, kernel), spikes
+            )
         kernel = self.constant(weight.transpose(3, 2, 0, 1), np.float32)
         window = _window(weight.shape, synapse.strides, synapse.padding)
         attributes = {**window, "group": synapse.groups}
         return self._in_parts(
-            x, weight, bound, lambda part: self._channels_first("Conv", part, kernel, **attributes)
+            x,
+            weight,
+            bound,
+            lambda part: self._channels_first("Conv", part, kernel, **attributes),
+            spikes,
         )
 
-    def _in_parts(self, x: str, weight: np.ndarray, bound: int, apply: Callable[[str], str]) -> str:
+    def _in_parts(
+        self,
+        x: str,
+        weight: np.ndarray,
+        bound: int,
+        apply: Callable[[str], str],
+        spikes: bool = False,
+    ) -> str:
         """A linear map of x in float, of so few bits at once that no sum reaches 2^24."""
-        largest = int(abs(weight.astype(np.int64)).sum(tuple(range(weight.ndim - 1))).max())
-        if largest * bound < EXACT:
+        wide, axes = weight.astype(np.int64), tuple(range(weight.ndim - 1))
+        largest = int(abs(wide).sum(axes).max())
+        # Spikes are 0 or more, unless ternary, whose weights are so much smaller: of the sums of
+        # one sign only, which the grid keeps below 2^24.
+        one_side = max(int(np.maximum(sign * wide, 0).sum(axes).max()) for sign in (1, -1))
+        if (one_side if spikes else largest) * bound < EXACT:
             return self.as_double(apply(self.as_float(x)))
         bits = math.floor(math.log2(EXACT / largest)) - 1
         if bits < 1:

@@ -98,7 +98,7 @@ class Steps:
         assert isinstance(source, Fired | Product)
         x = slots[0] if len(slots) == 1 else g.op("Concat", *slots, axis=0)
         x, bound = g.structured(x, synapse.structure, source.shape, 1)
-        x = g.weighed(x, synapse, weight, bound)
+        x = g.weighed(x, synapse, weight, bound, spikes=True)
         if len(slots) == 1:
             return x
         each = g.reshaped(x, len(slots), -1, *shape)
