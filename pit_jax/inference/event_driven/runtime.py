@@ -58,6 +58,8 @@ class EventDriven:
     ) -> None:
         sampled, last = nodes[0], nodes[-1]
         assert isinstance(sampled, Sampled) and isinstance(last, Summed)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is 1 or more, or None for one on each core; got {threads}.")
         self.shape, self.num_steps = sampled.shape, num_steps
         self._crossover, self._tape = crossover, write(nodes, num_steps)
         self._unit, self._classes = last.unit.item(), last.shape[0]
@@ -97,7 +99,8 @@ class EventDriven:
         """One frame at a time; see `Stream`."""
 
         def advance(state: Any, frame: Any, t: int) -> tuple[Any, Int[np.ndarray, "B K"]]:
-            frame = np.ascontiguousarray(frame, np.float32).reshape(len(frame), 1, -1)
+            frame = np.ascontiguousarray(frame, np.float32)
+            frame = frame.reshape(len(frame), 1, math.prod(self.shape))
             sums = np.zeros((len(frame), self._classes), np.int32)
             if not len(frame):
                 return state, sums
