@@ -8,11 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from pit_jax.init import SCALE_FLOOR
+from pit_jax.neurons.probe import neuron_probes
 from train.data import Split, Streamed
 from train.sharding import placed
 from train.state import TrainState
@@ -51,25 +51,23 @@ def make_probe(
         )
 
     # Read when the first epoch ends, and not by programs that only evaluate.
-    batch = cache(lambda: placed(spread(split, images), everywhere))
+    batch = cache(lambda: placed(spread(split, images)[0], everywhere))
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 
-def spread(split: Split | Streamed, count: int) -> np.ndarray:
-    """`count` samples at equal distances, at most all: the first ones may be of one class."""
+def spread(split: Split | Streamed, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of `count` samples at equal distances, at most all.
+
+    The first ones may be of one class.
+    """
     size = len(split)
     index = np.arange(min(count, size)) * size // min(count, size)
     if isinstance(split, Split):
-        return split.images[index]
-    return np.stack([split.read(int(i), np.random.default_rng(i))[0] for i in index])
-
-
-def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """What `pit_jax.neurons.probe.record` sowed, by the path of the neuron layer."""
-    layers: dict[str, dict[str, Array]] = {}
-    for (*path, name), sown in flatten_dict(intermediates).items():
-        layers.setdefault("/".join(path), {})[name] = sown[0]
-    return {layer: sown for layer, sown in layers.items() if "count" in sown}
+        return split.images[index], split.labels[index]
+    images, labels = zip(
+        *(split.read(int(i), np.random.default_rng(i)) for i in index), strict=True
+    )
+    return np.stack(images), np.array(labels)
 
 
 def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:

@@ -47,6 +47,14 @@ def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B 
     }
 
 
+def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """All that `record` sowed, by the path of the neuron layer and its name."""
+    layers: dict[str, dict[str, Array]] = {}
+    for (*path, name), sown in flatten_dict(intermediates).items():
+        layers.setdefault("/".join(path), {})[name] = sown[0]
+    return {layer: sown for layer, sown in layers.items() if "count" in sown}
+
+
 def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> list[str]:
     """The paths of the neuron layers in the order in which they run, without running them.
 

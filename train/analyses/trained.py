@@ -1,0 +1,69 @@
+"""A run as the analyses see it, and what they give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+from jax.sharding import NamedSharding
+from jaxtyping import Array
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from train.data import Dataset
+from train.preparation import normalization
+from train.probe import spread
+from train.sharding import placed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run at one checkpoint; nothing in its folder is changed.
+
+    `variables` are what it tests with, whole on each device. `out` is the folder of the results,
+    where an analysis may keep what it has so far.
+    """
+
+    name: str
+    workdir: Path
+    checkpoint: str
+    config: ConfigDict
+    dataset: Dataset
+    model: nn.Module
+    variables: Mapping[str, Any]
+    over_batch: NamedSharding
+    out: Path
+
+    def samples(self, split: str, count: int) -> tuple[Array, Array]:
+        """Inputs and labels of `count` samples at equal distances of `train` or `test`, divided
+        among the devices."""
+        images, labels = spread(getattr(self.dataset, split), count)
+        x = normalization(self.dataset)(placed(images, self.over_batch))
+        return x, placed(labels, self.over_batch)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a CSV file holds."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, made when it is wanted, and what to read in it."""
+
+    draw: Callable[[], Figure]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What an analysis found: remarks, tables and figures, each by its name as a file."""
+
+    title: str
+    remarks: Sequence[str] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    figures: Mapping[str, Drawn] = field(default_factory=dict)
