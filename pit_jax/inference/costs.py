@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ from jaxtyping import Array
 from pit_jax.inference.graph import Product
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
 from pit_jax.inference.listing import columns
-from pit_jax.inference.run import run, structured, weighed, weights_of
-from pit_jax.inference.structure import Pool, Structure
+from pit_jax.inference.reach import additions_begin, arriving, behind_all, entered, reach
+from pit_jax.inference.run import run, weights_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,9 @@ def costs(nodes: Sequence[Integer], num_steps: int, x: Array) -> Costs:
 
     def spikes(x: Array) -> list[Array]:
         steps = run(nodes, weights_of(nodes), x, num_steps, "slots", show)
-        return [sum(arriving[1:], arriving[0]) for arriving in zip(*steps, strict=True)]
+        return [sum(each[1:], each[0]) for each in zip(*steps, strict=True)]
 
-    arrived = [np.asarray(each, np.float64) for each in jax.jit(spikes)(x)]
+    arrived = [np.asarray(each, np.int64) for each in jax.jit(spikes)(x)]
     counted = {id(synapse): each for (_, synapse), each in zip(spiking, arrived, strict=True)}
     rows = []
     for node in nodes:
@@ -117,14 +116,14 @@ def _cost(
     names = {Sampled: "pixels", Summed: "currents", Attended: "currents"}
     reads = names.get(type(source)) or f"spikes of {getattr(source, 'path', '')}"
     weight = synapse.weight
-    reach = _reach(synapse, source.shape, arrived is not None)
-    dense = int(reach.sum()) * steps
+    reached = _reach(synapse, source.shape, arrived is not None)
+    dense = int(reached.sum()) * steps
     if weight is None:
         return Cost(path, reads, additions=dense)
     size, copies = math.prod(weight.shape[1:]), len(weight)
     if arrived is None:
         return Cost(synapse.path, reads, 0.0, dense, 0, size, copies, dense)
-    spikes = float((arrived * reach).sum()) / samples
+    spikes = int((arrived * reached).sum()) / samples
     return Cost(synapse.path, reads, spikes, 0, 0, size, copies, dense)
 
 
@@ -136,32 +135,23 @@ def _attention(node: Attended, steps: int) -> Cost:
     return Cost(node.path, "spikes of three", 0.0, macs, 0, size, copies, macs)
 
 
-def _split(synapse: Synapse, spiking: bool) -> tuple[Sequence[Structure], Sequence[Structure]]:
-    """The structure before and behind the place where additions begin.
-
-    Spikes stay spikes up to the last maximum, and each adds to what is behind; of pixels and
-    currents the weights read what the structure has left.
-    """
-    if not spiking:
-        return synapse.structure, ()
-    largest = [i for i, s in enumerate(synapse.structure) if isinstance(s, Pool) and s.largest]
-    at = largest[-1] + 1 if largest else 0
-    return synapse.structure[:at], synapse.structure[at:]
-
-
 def _arriving(synapse: Synapse, slots: Array) -> Array:
     """The spikes of all slots and samples at each place where additions begin."""
-    x = abs(slots.reshape(-1, *slots.shape[2:])).astype(jnp.float32)
-    return jnp.sum(structured(_split(synapse, True)[0], x).astype(jnp.int32), axis=0)
+    before, _ = additions_begin(synapse.structure, spiking=True)
+    return jnp.sum(arriving(before, slots.reshape(-1, *slots.shape[2:])), axis=0)
 
 
 def _reach(synapse: Synapse, shape: tuple[int, ...], spiking: bool) -> np.ndarray:
     """The number of accumulators that one spike at each place adds to."""
-    before, behind = _split(synapse, spiking)
-    ones = None if synapse.weight is None else jnp.ones(synapse.weight.shape[1:], jnp.float32)
-    place = jax.eval_shape(partial(structured, before), jnp.zeros((1, *shape)))
-    # The transpose of a layer of ones counts, for each input, the outputs that it enters.
-    out, transposed = jax.vjp(
-        lambda x: weighed(synapse, structured(behind, x), ones), jnp.zeros(place.shape)
-    )
-    return np.asarray(transposed(jnp.ones_like(out))[0][0], np.float64)
+    before, behind = additions_begin(synapse.structure, spiking)
+    inputs = behind_all(synapse.structure, shape)
+    return reach(before, behind, shape, _fan(synapse, inputs))
+
+
+def _fan(synapse: Synapse, inputs: tuple[int, ...]) -> np.ndarray:
+    if synapse.weight is None or synapse.kind == "diagonal":
+        return np.ones(inputs, np.int64)
+    kernel = synapse.weight.shape[1:]
+    if synapse.kind == "dense":
+        return np.full(inputs, kernel[-1])
+    return entered(inputs, kernel, synapse.strides, synapse.padding, synapse.groups)

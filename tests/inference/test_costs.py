@@ -69,6 +69,19 @@ def test_accumulations_are_the_synapses_that_spikes_reach(kernel, stride, groups
     assert row(costs, "Conv_2").macs == 0
 
 
+def test_the_maximum_of_ternary_spikes_is_that_of_their_signs():
+    model = Drawn(neurons.Ternary, STEPS, ((4, 3, 1, 1, "max"), (2, 1, 1, 1, "")))
+    x = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
+    program = compile(model, trained(model, x, 0), x, verify=False)
+    spikes = np.asarray(program.trace(x)["Ternary_0"])[..., :4, :]
+    windows = spikes.reshape(*spikes.shape[:3], 3, 2, 2, 2, 4)
+    largest = windows.max((4, 6))
+    assert abs(windows).max((4, 6)).sum() > abs(largest).sum()
+    # A 1 x 1 convolution to two channels; the maximum of -1 and 0 is 0, which is no spike.
+    reached = abs(largest).sum() * 2
+    assert row(program.costs(x), "Conv_1").accumulations == pytest.approx(reached / len(x))
+
+
 def test_pixels_are_multiplied_once_though_an_image_stays():
     program, x = drawn((4, 3, 2, 1, ""), (2, 1, 1, 1, ""))
     # Of 6 x 5, padded by 1: windows of 3 at rows -1, 1, 3 and columns -1, 1, 3.
