@@ -102,58 +102,51 @@ class Graph:
             bound *= each.growth()
         return x, bound
 
-    def weighed(
-        self,
-        x: str,
-        synapse: Synapse,
-        weight: np.ndarray | None,
-        bound: int,
-        spikes: bool = False,
-    ) -> str:
-        """Integers x, not beyond `bound`, times the weights of one step; of sums of `spikes`."""
+    def weighed(self, x: str, synapse: Synapse, weight: np.ndarray | None, bound: int) -> str:
+        """Integers x, not beyond `bound`, times the weights of one step."""
         if weight is None:
             return x
         if synapse.kind == "diagonal":
             return self.scaled(x, weight)
+        largest = int(abs(weight.astype(np.int64)).sum(_but_last(weight)).max())
+        return self._in_parts(x, bound, largest, self._layer(synapse, weight))
+
+    def weighed_spikes(
+        self, x: str, synapse: Synapse, weight: np.ndarray | None, bound: int
+    ) -> str:
+        """As `weighed`, of sums of spikes.
+
+        They are 0 or more, unless ternary, whose weights are so much smaller: what counts is the
+        sum of one sign only, which the grid keeps below 2^24.
+        """
+        if weight is not None and synapse.kind != "diagonal":
+            wide = weight.astype(np.int64)
+            sides = (np.maximum(sign * wide, 0).sum(_but_last(wide)).max() for sign in (1, -1))
+            if int(max(sides)) * bound < EXACT:
+                return self.as_double(self._layer(synapse, weight)(self.as_float(x)))
+        return self.weighed(x, synapse, weight, bound)
+
+    def _layer(self, synapse: Synapse, weight: np.ndarray) -> Callable[[str], str]:
+        """Weights of one step as a function of a float tensor."""
         if synapse.kind == "dense":
-            kernel = self.constant(weight, np.float32)
-            return self._in_parts(
-                x, weight, bound, lambda part: self.op("MatMul", part, kernel), spikes
-            )
+            matrix = self.constant(weight, np.float32)
+            return lambda x: self.op("MatMul", x, matrix)
         kernel = self.constant(weight.transpose(3, 2, 0, 1), np.float32)
         window = _window(weight.shape, synapse.strides, synapse.padding)
-        attributes = {**window, "group": synapse.groups}
-        return self._in_parts(
-            x,
-            weight,
-            bound,
-            lambda part: self._channels_first("Conv", part, kernel, **attributes),
-            spikes,
-        )
+        return lambda x: self._channels_first("Conv", x, kernel, **window, group=synapse.groups)
 
-    def _in_parts(
-        self,
-        x: str,
-        weight: np.ndarray,
-        bound: int,
-        apply: Callable[[str], str],
-        spikes: bool = False,
-    ) -> str:
-        """A linear map of x in float, of so few bits at once that no sum reaches 2^24."""
-        wide, axes = weight.astype(np.int64), tuple(range(weight.ndim - 1))
-        largest = int(abs(wide).sum(axes).max())
-        # Spikes are 0 or more, unless ternary, whose weights are so much smaller: of the sums of
-        # one sign only, which the grid keeps below 2^24.
-        one_side = max(int(np.maximum(sign * wide, 0).sum(axes).max()) for sign in (1, -1))
-        if (one_side if spikes else largest) * bound < EXACT:
-            return self.as_double(apply(self.as_float(x)))
+    def _in_parts(self, x: str, bound: int, largest: int, layer: Callable[[str], str]) -> str:
+        """A layer whose outputs are at most `largest` times the inputs, in float, of so few bits of
+        x at once that no sum reaches 2^24."""
+        if largest * bound < EXACT:
+            return self.as_double(layer(self.as_float(x)))
         bits = math.floor(math.log2(EXACT / largest)) - 1
         if bits < 1:
             raise ValueError(f"weights whose sums reach {largest:,} are too large to be float.")
         high = self.shifted(x, bits)
         low = self.op("Sub", x, self.scaled(high, 2.0**bits))
-        parts = self._in_parts(high, weight, (bound >> bits) + 1, apply)
-        rest = self.as_double(apply(self.as_float(low)))
+        parts = self._in_parts(high, (bound >> bits) + 1, largest, layer)
+        rest = self.as_double(layer(self.as_float(low)))
         return self.op("Add", self.scaled(parts, 2.0**bits), rest)
 
     def _channels_first(self, kind: str, x: str, *inputs: str, **attributes: Any) -> str:
@@ -175,6 +168,10 @@ class Graph:
         flat = self.reshaped(x, 0, places, -1)
         summed = self.op("MatMul", self.constant(matrix), flat)
         return self.reshaped(summed, 0, cells.size, cells.size, -1)
+
+
+def _but_last(weight: np.ndarray) -> tuple[int, ...]:
+    return tuple(range(weight.ndim - 1))
 
 
 def _window(window: Shape, strides: Shape, padding: tuple[tuple[int, int], ...]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import onnx
 
@@ -14,10 +13,11 @@ from pit_jax.inference.fixed import (
     TABLE_RANGE,
     TABLE_STEP_BITS,
     FixedNeuron,
-    _table,
+    sigmoid_table,
 )
 from pit_jax.inference.graph import Product
 from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.run import row_of
 from pit_jax.inference.structure import Shape
 
 
@@ -52,7 +52,7 @@ class Steps:
                 case Summed():
                     parts = [self._current(synapse, node.shape, t) for synapse in node.synapses]
                     total = self.graph.total(parts)
-                    self.outputs.append(self.graph.plus(total, _row(node.bias, t)))
+                    self.outputs.append(self.graph.plus(total, row_of(node.bias, t)))
                 case Fired():
                     state = self.states.get(number, State())
                     current = self._of(node.accumulator)
@@ -76,12 +76,13 @@ class Steps:
 
     def _sampled(self, node: Sampled, pixels: str) -> str:
         g = self.graph
+        pixels = g.op("Where", g.op("IsNaN", pixels), g.constant(0, np.float32), pixels)
         integers = g.op("Round", g.scaled(g.as_double(pixels), 1 / node.unit))
         return g.op("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
     def _current(self, synapse: Synapse, shape: Shape, t: int) -> str:
         g, source = self.graph, self.nodes[synapse.source]
-        weight = None if synapse.weight is None else _row(synapse.weight, t)
+        weight = None if synapse.weight is None else row_of(synapse.weight, t)
         if isinstance(source, Fired | Product):
             return self._from_spikes(synapse, weight, shape)
         x, bound = self._of(synapse.source), source.bound
@@ -98,7 +99,7 @@ class Steps:
         assert isinstance(source, Fired | Product)
         x = slots[0] if len(slots) == 1 else g.op("Concat", *slots, axis=0)
         x, bound = g.structured(x, synapse.structure, source.shape, 1)
-        x = g.weighed(x, synapse, weight, bound, spikes=True)
+        x = g.weighed_spikes(x, synapse, weight, bound)
         if len(slots) == 1:
             return x
         each = g.reshaped(x, len(slots), -1, *shape)
@@ -114,7 +115,7 @@ class Steps:
         u = g.scaled(current, 2.0**neuron.guard)
         if state.membrane is not None:
             u = g.op("Add", state.membrane, u)
-        first, step = (_row(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
+        first, step = (row_of(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
         potential = u
         if sum(neuron.slots) > neuron.levels:
             highest = g.constant(first + (neuron.levels - 1) * step)
@@ -138,7 +139,7 @@ class Steps:
             return State()
         worth = zip(slots, neuron.slots, strict=True)
         k = g.total([g.scaled(spike, levels) for spike, levels in worth])
-        dropped, slow = g.scaled(k, _row(neuron.drop, t)), None
+        dropped, slow = g.scaled(k, row_of(neuron.drop, t)), None
         if neuron.one is not None:
             assert neuron.slowness is not None
             scaled = g.shifted(self._multiplied(u, neuron.slowness, t), neuron.slow_shift)
@@ -162,12 +163,12 @@ class Steps:
 
     def _multiplied(self, x: str, number: np.ndarray, t: int) -> str:
         """floor(x number / 4096)."""
-        g, row = self.graph, _row(number, t) / 2.0**LEAK_BITS
+        g, row = self.graph, row_of(number, t) / 2.0**LEAK_BITS
         return x if np.all(row == 1) else g.op("Floor", g.op("Mul", x, g.constant(row)))
 
     def _sigmoid(self, x: str) -> str:
         g, half = self.graph, TABLE_RANGE << TABLE_STEP_BITS
-        table = g.constant(np.asarray(_table(jnp.arange(-half, half + 1))))
+        table = g.constant(sigmoid_table())
         at = g.plus(g.op("Clip", x, g.constant(-half), g.constant(half)), half)
         return g.op("Gather", table, g.op("Cast", at, to=onnx.TensorProto.INT64))
 
@@ -191,11 +192,7 @@ class Steps:
 
         query = heads(node.query, [0, 2, 1, 3])
         key, value = heads(node.key, [0, 2, 3, 1]), heads(node.value, [0, 2, 1, 3])
-        weight = _row(node.weight, t).reshape(node.heads, -1, 1)
+        weight = row_of(node.weight, t).reshape(node.heads, -1, 1)
         met = g.scaled(g.op("MatMul", key, value), weight)
         mixed = g.op("Transpose", g.op("MatMul", query, met), perm=[0, 2, 1, 3])
         return g.reshaped(mixed, -1, *node.shape)
-
-
-def _row(x: np.ndarray, t: int) -> np.ndarray:
-    return x[t if len(x) > 1 else 0]

@@ -112,8 +112,8 @@ class FixedNeuron:
         if self.one is not None:
             assert self.slowness is not None and state.slow is not None
             scaled = multiplied(u, self._at(self.slowness, t, u)) >> self.slow_shift
-            slow = (state.slow * _table(scaled) >> LEAK_BITS) + (k << LEAK_BITS)
-            deepening = _table(slow >> (LEAK_BITS - TABLE_STEP_BITS))
+            slow = (state.slow * _sigmoid(scaled) >> LEAK_BITS) + (k << LEAK_BITS)
+            deepening = _sigmoid(slow >> (LEAK_BITS - TABLE_STEP_BITS))
             drop = drop + multiplied(self._at(self.one, t, u), deepening)
         left = u - drop * k
         fired = k != 0
@@ -195,9 +195,14 @@ def _shifted(x: Array, bits: int) -> Array:
     return x >> bits if bits >= 0 else x << -bits
 
 
-def _table(x: Array) -> Array:
-    """The sigmoid, from units of 2^-8 to units of 2^-12."""
+def sigmoid_table() -> np.ndarray:
+    """The sigmoid of -TABLE_RANGE to TABLE_RANGE in steps of 2^-8, in units of 2^-12, int32."""
     half = TABLE_RANGE << TABLE_STEP_BITS
     grid = np.arange(-half, half + 1) / 2.0**TABLE_STEP_BITS
-    values = np.rint(2.0**LEAK_BITS / (1 + np.exp(-grid))).astype(np.int32)
-    return jnp.asarray(values)[jnp.clip(x, -half, half) + half]
+    return np.rint(2.0**LEAK_BITS / (1 + np.exp(-grid))).astype(np.int32)
+
+
+def _sigmoid(x: Array) -> Array:
+    """The sigmoid, from units of 2^-8 to units of 2^-12."""
+    half = TABLE_RANGE << TABLE_STEP_BITS
+    return jnp.asarray(sigmoid_table())[jnp.clip(x, -half, half) + half]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
@@ -125,11 +126,6 @@ class _Walk:
     def weighed(self, layer: Layer, value: Value, shape: Shape) -> Value:
         if any(term.weight is not None for term in value.terms):
             value = self.carried(value)
-        if np.any(value.bias):
-            raise NotFoldable(
-                f"{layer.path} reads a sum with a bias: beside a border its padding is 0. Add it "
-                "behind, or to the images before the network."
-            )
         params = {k: np.asarray(x, np.float64) for k, x in layer.variables["params"].items()}
         terms = tuple(
             replace(
@@ -141,8 +137,16 @@ class _Walk:
             )
             for term in value.terms
         )
-        bias = params.get("bias", np.zeros(1))
-        return Value(terms, bias[None], shape)
+        bias = params.get("bias", np.zeros(1))[None]
+        if np.any(value.bias):
+            if isinstance(layer.module, nn.Conv):
+                raise NotFoldable(
+                    f"{layer.path} reads a sum with a bias: beside a border its padding is 0. Add "
+                    "it behind, or to the images before the network."
+                )
+            inputs = (*value.bias.shape[:-1], value.shape[-1])
+            bias = np.broadcast_to(value.bias, inputs) @ params["kernel"] + bias
+        return Value(terms, bias, shape)
 
     def fired(self, layer: Layer, rule: Firing, value: Value) -> Value:
         value = self.scaled(value, rule.current_gain, rule.current_bias, path=layer.path)

@@ -25,7 +25,7 @@ from pit_jax.inference.integers import Fired, Integer, Sampled, Summed
 from pit_jax.inference.listing import table
 from pit_jax.inference.outline import outline
 from pit_jax.inference.proof import Reference, Report, fingerprint, prove, reference_of
-from pit_jax.inference.run import Form, run, weights_of
+from pit_jax.inference.run import Form, check_input, run, weights_of
 from pit_jax.inference.stream import Stream, in_jax
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
@@ -79,9 +79,10 @@ class SpikingProgram:
         return costs(self.nodes, self.num_steps, self._checked(x))
 
     def clipped(self, x: Float[ArrayLike, "..."]) -> int:
-        """How many input values lie beyond the largest that the program was compiled for."""
+        """How many input values lie beyond the largest that the program was compiled for, or are no
+        number, which it takes as 0."""
         sampled = self._pixels
-        return int(np.sum(abs(np.asarray(x)) > sampled.bound * sampled.unit))
+        return int(np.sum(~(abs(np.asarray(x)) <= sampled.bound * sampled.unit)))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
         """Compares spikes, counts and logits on one batch or several; see `Report`.
@@ -198,13 +199,7 @@ class SpikingProgram:
 
     def _checked(self, x: Any) -> Array:
         x = jnp.asarray(x, jnp.float32)
-        sampled = self._pixels
-        frames = (self.num_steps, *sampled.shape)
-        if x.shape[1:] not in (sampled.shape, frames):
-            raise ValueError(
-                f"the program takes images [B, {', '.join(map(str, sampled.shape))}] or frames "
-                f"[B, {', '.join(map(str, frames))}], got {x.shape}."
-            )
+        check_input(x.shape, self._pixels.shape, self.num_steps)
         return x
 
 

@@ -32,6 +32,15 @@ class Step(NamedTuple):
     outputs: list[Array]
 
 
+def check_input(given: tuple[int, ...], pixels: tuple[int, ...], num_steps: int) -> None:
+    """Raises ValueError unless inputs of the shape `given` are images or frames of `pixels`."""
+    if given[1:] not in (pixels, (num_steps, *pixels)):
+        size = ", ".join(map(str, pixels))
+        raise ValueError(
+            f"the program takes images [B, {size}] or frames [B, {num_steps}, {size}], got {given}."
+        )
+
+
 def weights_of(nodes: Sequence[Integer]) -> Weights:
     """The weights of every node's synapses, as a run takes them."""
     return [
@@ -43,7 +52,11 @@ def weights_of(nodes: Sequence[Integer]) -> Weights:
 
 
 def sampled(node: Sampled, x: Float[Array, "B H W C"]) -> Array:
-    """Pixels as integers `[B, H, W, C]` float32, cut off where they exceed the node's bound."""
+    """Pixels as integers `[B, H, W, C]` float32, cut off where they exceed the node's bound.
+
+    What is no number is 0: each runtime would make another integer of it.
+    """
+    x = jnp.where(jnp.isnan(x), 0, x)
     return jnp.clip(jnp.round(x / node.unit), -node.bound, node.bound)
 
 
@@ -67,7 +80,7 @@ def step(
                     _current(synapse, weight, outputs[synapse.source], nodes, t, form)
                     for synapse, weight in zip(node.synapses, weights[number], strict=True)
                 ]
-                bias = _row(node.bias, t).astype(np.int32)
+                bias = row_of(node.bias, t).astype(np.int32)
                 shape = (pixels.shape[0], *node.shape)
                 total = sum(parts[1:], parts[0]) + jnp.asarray(bias).reshape(
                     (1,) * (len(shape) - bias.ndim) + bias.shape
@@ -86,7 +99,8 @@ def step(
     return Step(after, outputs)
 
 
-def _row(x: np.ndarray, t: int) -> np.ndarray:
+def row_of(x: np.ndarray, t: int) -> np.ndarray:
+    """The numbers of step t, of `[1 or T, ...]`."""
     return x[t if len(x) > 1 else 0]
 
 
@@ -195,7 +209,7 @@ def _attention(node: Attended, outputs: Sequence[Array], t: int, form: Form) -> 
         return x.reshape(*x.shape[:2], -1, node.heads, x.shape[-1] // node.heads)
 
     query, key, value = map(heads, (node.query, node.key, node.value))
-    weight = jnp.asarray(_row(node.weight, t)).reshape(1, node.heads, -1, 1)
+    weight = jnp.asarray(row_of(node.weight, t)).reshape(1, node.heads, -1, 1)
     met = jnp.einsum("dbnhc,ebnhf->bhcf", key, value)
     mixed = jnp.einsum("dbnhc,bhcf->bnhf", query, met * weight)
     return mixed.reshape(mixed.shape[0], *node.shape)

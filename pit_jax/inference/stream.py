@@ -66,6 +66,7 @@ class Stream:
                 f"the program has {self.num_steps} steps, and the stream has had them all; begin "
                 "again with start()."
             )
+        frame = frame if hasattr(frame, "shape") else np.asarray(frame, np.float32)
         if frame.shape[1:] != self.shape or (state.steps and len(frame) != len(state.total)):
             batch = len(state.total) if state.steps else "B"
             raise ValueError(
@@ -82,6 +83,11 @@ class Stream:
         A sample keeps the logits with which it was confident first. The others of its batch go on,
         and it with them: only when all are confident is a step spared.
         """
+        if not -1 <= margin <= 1:
+            raise ValueError(
+                "margin is a difference of probabilities, at most 1, and below 0 for the first "
+                f"frame alone; got {margin}."
+            )
         state, kept, steps = self.start(), np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
         for frame in frames:
             state, logits = self(state, frame)
@@ -105,8 +111,9 @@ def confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
     """
     logits = np.asarray(logits, np.float64)
     odds = np.exp(logits - logits.max(-1, keepdims=True))
-    largest = np.sort(odds / odds.sum(-1, keepdims=True), axis=-1)[:, -2:]
-    return largest[:, 1] - largest[:, 0] > margin
+    largest = np.sort(odds / odds.sum(-1, keepdims=True), axis=-1)
+    second = largest[:, -2] if logits.shape[-1] > 1 else 0.0  # Of one class nothing is in doubt.
+    return largest[:, -1] - second > margin
 
 
 def in_jax(nodes: Sequence[Integer], weights: Weights) -> Advance:

@@ -83,6 +83,12 @@ def test_frames_and_codes_and_small_weights_are_in_it(small, tmp_path):
     assert_equal(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
 
 
+def test_what_is_no_number_counts_as_0(small, tmp_path):
+    model, variables, x = small
+    program = compile(model, variables, x)
+    assert_equal(program, x.at[:, 1].set(jnp.nan), tmp_path / "gaps.onnx", tmp_path)
+
+
 @pytest.mark.parametrize("join", ["and", "iand"])
 def test_joins_of_binary_spikes_are_in_it(join, tmp_path):
     program, x = joined(join)

@@ -98,6 +98,27 @@ def test_inputs_beyond_the_largest_are_cut_off_alike(small):
     assert program.clipped(far) and np.array_equal(program.event_driven()(far), program(far))
 
 
+def test_what_is_no_number_counts_as_0_in_every_runtime(small):
+    program, x = small
+    gaps = np.where(np.arange(x.size).reshape(x.shape) % 5 == 0, np.nan, x)
+    want = np.asarray(program(np.nan_to_num(gaps)))
+    assert program.clipped(gaps) == np.isnan(gaps).sum()
+    assert np.array_equal(program(gaps), want) and np.array_equal(program.grid(gaps), want)
+    assert np.array_equal(program.event_driven()(gaps), want)
+
+
+def test_there_is_a_thread_at_least(small):
+    with pytest.raises(ValueError, match="threads is 1 or more.* got 0"):
+        small[0].event_driven(threads=0)
+
+
+def test_a_stream_takes_a_frame_without_samples(small):
+    program, x = small
+    stream = program.event_driven().stream()
+    state, logits = stream(stream.start(), x[:0])
+    assert logits.shape == (0, program(x).shape[1]) and state.steps == 1
+
+
 def test_an_input_of_another_shape_is_refused(small):
     program, x = small
     with pytest.raises(

@@ -55,6 +55,7 @@ pooled = partial(nn.avg_pool, window_shape=(2, 2), strides=(2, 2))
         pytest.param(lambda x: nn.Dense(9)(row(x)), id="a row of pixels"),
         pytest.param(lambda x: nn.Conv(4, (3, 3))(pooled(x)), id="means of pixels"),
         pytest.param(pooled, id="means alone"),
+        pytest.param(lambda x: nn.Dense(9)(row(PIT(levels=2)(x)) + 0.5), id="a bias of inputs"),
         pytest.param(lambda x: nn.Conv(4, (3, 3), strides=2, padding="SAME")(x), id="SAME"),
     ],
 )

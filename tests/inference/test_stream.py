@@ -117,6 +117,22 @@ def test_a_decision_needs_a_frame(streamed):
         streamed[1].decide([], 0.5)
 
 
+@pytest.mark.parametrize("margin", [3.0, float("nan")])
+def test_a_margin_is_a_difference_of_probabilities(streamed, margin):
+    with pytest.raises(ValueError, match=f"difference of probabilities.* got {margin}"):
+        streamed[1].decide([], margin)
+
+
+def test_a_frame_may_be_a_list(streamed):
+    _, stream, frames = streamed
+    want = stream(stream.start(), frames[:, 0])[1]
+    assert np.array_equal(stream(stream.start(), frames[:, 0].tolist())[1], want)
+
+
+def test_of_one_class_nothing_is_in_doubt():
+    assert confident(np.zeros((2, 1), np.float32), 0.9).all()
+
+
 def test_confidence_is_the_difference_of_the_two_largest_probabilities():
     logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]]).astype(np.float32)
     assert list(confident(logits, 0.3)) == [True, False]

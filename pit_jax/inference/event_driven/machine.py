@@ -90,7 +90,7 @@ def _sample(one, memory, unit, frame, batch):
     pixels = values(one.to, one.size, memory, batch).reshape(batch, one.size)
     for b in range(batch):
         for i in range(one.size):
-            x = np.rint(frame[b, i] / unit)
+            x = np.rint(np.float32(0) if np.isnan(frame[b, i]) else frame[b, i] / unit)
             pixels[b, i] = np.int32(min(max(x, -bound), bound))
 
 

@@ -15,6 +15,7 @@ from pit_jax.inference.event_driven.machine import run
 from pit_jax.inference.event_driven.tape import Layer, aligned, write
 from pit_jax.inference.integers import Integer, Sampled, Summed
 from pit_jax.inference.listing import columns
+from pit_jax.inference.run import check_input
 from pit_jax.inference.stream import Stream
 
 # A thread takes at least so many samples: fewer take no longer than it takes to begin.
@@ -73,12 +74,7 @@ class EventDriven:
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
         """Logits, the mean over the steps, of images `[B, H, W, C]` or frames `[B, T, H, W, C]`."""
         x = np.ascontiguousarray(x, np.float32)
-        if x.shape[1:] not in (self.shape, (self.num_steps, *self.shape)):
-            size = ", ".join(map(str, self.shape))
-            raise ValueError(
-                f"the program takes images [B, {size}] or frames [B, {self.num_steps}, {size}], "
-                f"got {x.shape}."
-            )
+        check_input(x.shape, self.shape, self.num_steps)
         frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
         sums = np.zeros((len(x), self._classes), np.int32)
         parts = max(1, min(self._threads, len(x) // FEW))

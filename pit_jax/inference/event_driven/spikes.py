@@ -10,15 +10,14 @@ import numpy as np
 from pit_jax.inference.event_driven.compiled import compiled
 from pit_jax.inference.event_driven.instructions import values
 from pit_jax.inference.event_driven.lanes import LANES, count_lanes
-from pit_jax.inference.fixed import LEAK_BITS, TABLE_RANGE, TABLE_STEP_BITS
+from pit_jax.inference.fixed import LEAK_BITS, TABLE_RANGE, TABLE_STEP_BITS, sigmoid_table
 
 # Rows of a neuron's numbers behind its thresholds.
 DROP, LEAK, LEAK_FIRED, ONE, SLOWNESS = range(5)
 
 _LOW = (1 << LEAK_BITS) - 1
 _HALF = TABLE_RANGE << TABLE_STEP_BITS
-_GRID = np.arange(-_HALF, _HALF + 1) / 2.0**TABLE_STEP_BITS
-_SIGMOID = np.rint(2.0**LEAK_BITS / (1 + np.exp(-_GRID))).astype(np.int32)
+_SIGMOID = sigmoid_table()
 
 
 @compiled
