@@ -2,16 +2,20 @@
 
 import io
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
 
-# By its first line a page is known as one that may be replaced.
-MARK = "<!doctype html><!-- made by python -m train.report -->\n"
+# By its first line a page is known as one that the same program may replace.
+MARK = "<!doctype html><!-- made by python -m train.{} -->\n"
+# Drawings of more bytes, such as surfaces, are shown as pixels.
+MOST_DRAWN = 400_000
 # Figures are drawn in it, and browsers replace it by the colour of the text: black, or light.
 INK = "#010203"
 STYLE: Any = {
@@ -45,23 +49,32 @@ th, td { border-bottom: 1px solid var(--line); padding: .25rem .9rem .25rem 0; t
 td { max-width: 24rem; overflow-wrap: break-word; }
 th { font-weight: 600; } th[scope=row] { color: var(--dim); font-weight: 400; white-space: nowrap; }
 p.dim, figcaption { color: var(--dim); margin: .2rem 0; font-size: .9rem; }
-figure { margin: .5rem 0; } svg { display: block; max-width: 100%; height: auto; }
+figure { margin: .5rem 0; } svg, img { display: block; max-width: 100%; height: auto; }
 details { margin-top: .6rem; } summary { cursor: pointer; }
 nav ul { padding-left: 1.2rem; }
 @media print { details { display: block; } section { break-before: page; } }
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """The whole document. The policy in it forbids browsers to load anything."""
+def page(title: str, body: Iterable[str], program: str) -> str:
+    """The whole document, by `program`. The policy in it forbids browsers to load anything."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
-        f'{MARK}<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{MARK.format(program)}<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
+
+
+def is_page(file: Path, program: str) -> bool:
+    """Whether `program` made this file."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.readline() == MARK.format(program)
+    except OSError:
+        return False
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
@@ -102,11 +115,16 @@ def paragraph(text: str) -> str:
     return f'<p class="dim">{escape(text)}</p>'
 
 
-def picture(name: str, caption: str, draw: Callable[[], Figure]) -> str:
-    """What `draw` gives, in the colours of the page; `name` is its own on the page."""
-    with matplotlib.rc_context(STYLE):
+def picture(name: str, caption: str, draw: Callable[[], Figure], *, math: bool = False) -> str:
+    """What `draw` gives, in the colours of the page; `name` is its own on the page.
+
+    With `math`, dollars in texts enclose mathematics, as the labels of logarithmic axes have them.
+    """
+    with matplotlib.rc_context({**STYLE, "text.parse_math": math}):
         written = io.BytesIO()
         draw().savefig(written, format="svg", metadata={"Date": None})
+    if len(written.getvalue()) > MOST_DRAWN:
+        return _pixels(caption, draw)
     root = ElementTree.fromstring(written.getvalue())
     for parent in root.iter():
         for child in list(parent):
@@ -119,6 +137,15 @@ def picture(name: str, caption: str, draw: Callable[[], Figure]) -> str:
     ElementTree.register_namespace("xlink", LINK)
     drawn = ElementTree.tostring(root, encoding="unicode")
     return f"<figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _pixels(caption: str, draw: Callable[[], Figure]) -> str:
+    """What `draw` gives as it is printed, black on white."""
+    written = io.BytesIO()
+    draw().savefig(written, format="png", dpi=150)
+    source = f"data:image/png;base64,{b64encode(written.getvalue()).decode()}"
+    shown = f'<img src="{source}" alt="{escape(caption)}">'
+    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _change(element: ElementTree.Element, name: str) -> None:

@@ -1,6 +1,7 @@
 """What a run has written, read while it may still go on; nothing is changed."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,9 @@ def read_records(file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.endswith("\n")]
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); restore it or move it away.") from error
+
+
+def distinct_names(workdirs: Sequence[Path]) -> list[str]:
+    """The folders' names, whole paths where these are not all different."""
+    found = [workdir.resolve().name for workdir in workdirs]
+    return found if len(set(found)) == len(found) else [str(workdir) for workdir in workdirs]

@@ -24,11 +24,11 @@ from train import figures, page, report_figures, restore
 from train.cli import Parser
 from train.errors import UserError
 from train.health import complaints
-from train.reading import read_config, read_json, read_records
+from train.reading import distinct_names, read_config, read_json, read_records
 from train.summary import steps_and_levels, title
 from train.workdir import write_whole
 
-NONE = "–"
+PROGRAM, NONE = "report", "–"
 # The columns of what train.evaluate left in a folder.
 EVALUATED = (
     *("file", "checkpoint", "on", "images", "accuracy", "among five"),
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         jax.config.update("jax_platforms", "cpu")  # A run may need all of the accelerator.
         runs = [
             read_run(workdir, name)
-            for workdir, name in zip(args.workdirs, _names(args.workdirs), strict=True)
+            for workdir, name in zip(args.workdirs, distinct_names(args.workdirs), strict=True)
         ]
         _write(args.out, report(runs))
     except UserError as error:
@@ -98,7 +98,8 @@ def report(runs: list[Run]) -> str:
         body.append(page.section("comparison", "Comparison", _comparison(runs)))
     for i, run in enumerate(runs, 1):
         body.append(page.section(f"run-{i}", run.name, _run(run, f"run-{i}")))
-    return page.page(title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs", body)
+    of = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
+    return page.page(of, body, PROGRAM)
 
 
 def _run(run: Run, prefix: str) -> Iterator[str]:
@@ -247,23 +248,9 @@ def _flat(config: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in flatten_dict(config, sep=".").items()}
 
 
-def _names(workdirs: Sequence[Path]) -> list[str]:
-    """The folders' names, whole paths where these are not all different."""
-    names = [workdir.resolve().name for workdir in workdirs]
-    return names if len(set(names)) == len(names) else [str(workdir) for workdir in workdirs]
-
-
 def _check_out(out: Path) -> None:
-    if out.exists() and not (out.is_file() and _is_page(out)):
+    if out.exists() and not (out.is_file() and page.is_page(out, PROGRAM)):
         raise UserError(f"{out} is no page of this program and is kept; choose another --out.")
-
-
-def _is_page(file: Path) -> bool:
-    try:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            return opened.readline() == page.MARK
-    except OSError:
-        return False
 
 
 def _write(out: Path, text: str) -> None:

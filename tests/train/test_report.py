@@ -223,7 +223,7 @@ def test_only_a_page_of_its_own_is_replaced(runs, tmp_path, capsys):
     out = tmp_path / "report.html"
     made(out, runs / "begun")
     made(out, runs / "begun")
-    assert out.read_text().startswith(page.MARK)
+    assert out.read_text().startswith(page.MARK.format("report"))
     out.write_text("<html>mine</html>")
     assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
     assert "is no page of this program and is kept" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from train.data import Dataset
+from train.errors import UserError
 from train.preparation import normalization
 from train.probe import spread
 from train.sharding import placed
@@ -22,7 +23,8 @@ class Trained:
     """A run at one checkpoint; nothing in its folder is changed.
 
     `variables` are what it tests with, whole on each device. `out` is the folder of the results,
-    where an analysis may keep what it has so far.
+    where an analysis may keep what it has so far. `wanted` is how many samples every analysis takes
+    in place of its own number.
     """
 
     name: str
@@ -34,11 +36,18 @@ class Trained:
     variables: Mapping[str, Any]
     over_batch: NamedSharding
     out: Path
+    wanted: int | None = None
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
         """Inputs and labels of `count` samples at equal distances of `train` or `test`, divided
-        among the devices."""
-        images, labels = spread(getattr(self.dataset, split), count)
+        among the devices: of all, or of as many fewer as they divide."""
+        taken, devices = getattr(self.dataset, split), self.over_batch.mesh.size
+        count = min(self.wanted or count, len(taken))
+        if count < devices:
+            raise UserError(
+                f"{count} samples do not divide among {devices} devices; take more --samples."
+            )
+        images, labels = spread(taken, count // devices * devices)
         x = normalization(self.dataset)(placed(images, self.over_batch))
         return x, placed(labels, self.over_batch)
 
@@ -61,7 +70,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis found: remarks, tables and figures, each by its name as a file."""
+    """What an analysis found: remarks, tables and figures, each by its name as a file.
+
+    One without tables and figures says in its remarks why it has none to give of this run.
+    """
 
     title: str
     remarks: Sequence[str] = ()
