@@ -1,9 +1,10 @@
 """How near programs of binary spikes are to the trained networks, on whole test sets.
 
-python -m train.export --workdir RUN --format directory         # of every run, then
-python -m benchmarks.spike_driven_agreement RUN [RUN ...]
+python -m train.export --workdir RUN --format directory         # of every run, and of some
+python -m train.export --workdir RUN --format directory --weights int8 --out RUN/export/int8
+python -m benchmarks.spike_driven_agreement RUN [RUN ...]       # then
 
-It gathers what the exports found into benchmarks/spike_driven_agreement.json.
+It gathers what all exports in the runs' folders found into benchmarks/spike_driven_agreement.json.
 """
 
 import json
@@ -15,9 +16,19 @@ OUT = Path(__file__).with_suffix(".json")
 FROM_EXPORT = ("title", "data", "seed", "checkpoint", "step", "commit_of_training")
 
 
-def found(run: Path) -> dict:
-    """What the export of the last checkpoint of a run says, and how the run was started."""
-    proof = json.loads((run / "export/last_directory/proof.json").read_text())
+BITS = ("float32", "int16", "int8")
+
+
+def exports(run: Path) -> list[dict]:
+    """What the exports of a run to folders say, those of most bits first."""
+    files = run.glob("export/*/program.safetensors")
+    rows = [found(run, file.with_name("proof.json")) for file in files]
+    return sorted(rows, key=lambda row: BITS.index(row["weights"]))
+
+
+def found(run: Path, proof_file: Path) -> dict:
+    """What one export of a run says, and how the run was started."""
+    proof = json.loads(proof_file.read_text())
     start = json.loads((run / "environment.json").read_text())[-1]
     report, environment = proof["report"], proof["environment"]
     changes = re.findall(r"--config\.(?!data)\S+", start["arguments"])
@@ -39,11 +50,12 @@ def found(run: Path) -> dict:
 
 def main(runs: list[str]) -> None:
     """Gathers the runs and prints a line of each."""
-    rows = [found(Path(run)) for run in runs]
+    rows = [row for run in runs for row in exports(Path(run))]
     OUT.write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(
-            f"{row['config']}: {'equal' if row['equal'] else 'NOT EQUAL'} on {row['samples']:,}, "
+            f"{row['config']}, {row['weights']}: "
+            f"{'equal' if row['equal'] else 'NOT EQUAL'} on {row['samples']:,}, "
             f"{row['differing']} differ ({row['top1_agreement']:.2%} agree), accuracy "
             f"{row['accuracy']:.2%} of the program, {row['reference_accuracy']:.2%} in floats"
         )

@@ -63,17 +63,19 @@ def costs(one: folds.Fold) -> str:
 
 
 def agreement() -> str:
-    """How near programs are to the trained networks, a row for each run."""
+    """How near programs are to the trained networks, a row for each run and its weights."""
     rows = [
-        "| run | samples | spikes and logits | largest logits that agree | accuracy, program "
-        "| in floats | logits differ by up to | spikes that differ, first layer | last layer |",
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|",
+        "| run | weights | samples | spikes and logits | largest logits that agree "
+        "| accuracy, program | in floats | logits differ by up to "
+        "| spikes that differ, first layer | last layer |",
+        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
     for run in json.loads(AGREEMENT.read_text()):
         flipped = list(run["flipped"].values())
         same = "equal, bit for bit" if run["equal"] else "NOT EQUAL"
         cells = [
             f"`{run['config']}`<br>{run['title']}",
+            run["weights"],
             f"{run['samples']:,}",
             same,
             f"{run['top1_agreement']:.2%}, all but {run['differing']}",
