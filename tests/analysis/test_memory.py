@@ -1,0 +1,172 @@
+"""The memory of a training step by part, byte by byte on networks small enough for a hand."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from pit_jax import models
+from pit_jax.analysis.memory import Kept, Memory, bytes_of, kept, training_memory
+from pit_jax.neurons import LIF, PIT, pit_fire
+
+# Images, and what enters, is hidden and leaves.
+B, C, H, K = 5, 3, 7, 2
+WEIGHTS = {"first": jnp.ones((C, H)), "second": jnp.ones((H, K))}
+X = jnp.ones((B, C))
+
+
+def sine(w: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.sin(x @ w)
+
+
+def two_layers(w: Any, x: jax.Array, layer: Callable = sine) -> jax.Array:
+    return (layer(w["first"], x) @ w["second"]).sum()
+
+
+def sizes(arrays: tuple[Kept, ...]) -> list[int]:
+    return sorted(array.bytes for array in arrays)
+
+
+def test_a_sine_and_its_derivative_are_kept_and_no_argument() -> None:
+    assert sizes(kept(two_layers, WEIGHTS, X)) == [4 * B * H, 4 * B * H]
+
+
+def test_a_jitted_layer_keeps_the_same() -> None:
+    assert sizes(kept(partial(two_layers, layer=jax.jit(sine)), WEIGHTS, X)) == [4 * B * H] * 2
+
+
+def test_what_a_jitted_function_only_reshapes_is_no_new_array() -> None:
+    @jax.jit
+    def folded(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, C)
+
+    def f(w: Any, x: jax.Array) -> jax.Array:
+        return two_layers(w, folded(x))
+
+    assert sizes(kept(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
+
+
+@pytest.mark.parametrize(("steps", "new"), [(1, []), (2, [2 * 4 * B * C])])
+def test_time_in_front_is_another_shape_of_one_step_and_a_new_array_of_two(
+    steps: int, new: list[int]
+) -> None:
+    def f(w: jax.Array, x: jax.Array) -> jax.Array:
+        return (jnp.moveaxis(x, 0, 1).reshape(-1, C) @ w).sum()
+
+    assert sizes(kept(f, WEIGHTS["first"], jnp.ones((steps, B, C)))) == new
+
+
+def test_pit_keeps_its_membrane_and_not_its_scale() -> None:
+    def f(params: Any, x: jax.Array) -> jax.Array:
+        return pit_fire(x @ params["w"], params["a"], levels=4).sum()
+
+    params = {"w": WEIGHTS["first"], "a": jnp.ones(H)}
+    assert sizes(kept(f, params, X)) == [4 * B * H]
+
+
+def test_a_loop_keeps_what_every_turn_leaves() -> None:
+    def f(w: jax.Array, x: jax.Array) -> jax.Array:
+        def turn(v: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return jnp.sin(v * w), None
+
+        return jax.lax.scan(turn, x, length=6)[0].sum()
+
+    # What enters the turn, and the cosine.
+    assert sizes(kept(f, jnp.ones(()), X)) == [6 * 4 * B * C, 6 * 4 * B * C]
+
+
+def test_a_layer_under_remat_keeps_only_what_leaves_it() -> None:
+    f = partial(two_layers, layer=jax.checkpoint(sine))
+    assert sizes(kept(f, WEIGHTS, X)) == [4 * B * H]
+
+
+def test_dropout_keeps_a_byte_for_each_element_and_no_key() -> None:
+    def f(w: jax.Array, x: jax.Array, key: jax.Array) -> jax.Array:
+        layer = nn.Dropout(0.5, deterministic=False)
+        return layer.apply({}, x @ w, rngs={"dropout": key}).sum()
+
+    assert sizes(kept(f, WEIGHTS["first"], X, jax.random.key(0))) == [B * H]
+    assert bytes_of(jax.random.key(0)) == 0
+
+
+class Net(nn.Module):
+    """Linear, neuron, norm and linear, at each of T steps."""
+
+    neuron: Callable[[], nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = self.neuron()(nn.Dense(H, use_bias=False, name="first")(x))
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        return nn.Dense(K, name="second")(x)
+
+
+def memory_of(model: nn.Module, shape: tuple[int, ...]) -> Memory:
+    return training_memory(
+        model,
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+        jax.ShapeDtypeStruct(shape[:1], jnp.int32),
+        loss=lambda logits, labels: (logits.sum(axis=(1, 2)) * labels).sum(),
+        optimizer_init=optax.adam(0.1).init,
+    )
+
+
+def test_the_parts_of_a_small_network() -> None:
+    steps = 2
+    memory = memory_of(Net(partial(PIT, levels=4)), (B, steps, C))
+    parameters = C * H + steps * H + 2 * H + H * K + K  # Weights, a, norm, weights, bias.
+    assert memory.parameters == memory.gradients == 4 * parameters
+    assert memory.statistics == 4 * 2 * H
+    assert memory.optimizer == 2 * 4 * parameters + 4  # Two moments and the count of steps.
+    assert memory.batch == 4 * B * steps * C + 4 * B
+    assert memory.total == sum(memory.parts.values())
+
+
+def test_the_activations_of_a_small_network_by_layer() -> None:
+    steps = 2
+    memory = memory_of(Net(partial(PIT, levels=4)), (B, steps, C))
+    array, row = 4 * B * steps * H, 4 * H
+    # The membranes, and `a` above its floor.
+    assert memory.activations_of()["PIT_0"] == array + steps * row
+    # Of the norm: less the mean, times scale and factor, and what comes out; rows beside.
+    assert memory.activations_of()["norm"] // array == 3
+    assert memory.activations == sum(memory.activations_of().values())
+    assert set(memory.activations_of(1)) == set(memory.activations_of())
+
+
+def test_activations_are_in_proportion_to_steps_and_images_and_not_to_levels() -> None:
+    def large(levels: int, images: int, steps: int) -> int:
+        memory = memory_of(Net(partial(PIT, levels=levels)), (images, steps, C))
+        return sum(
+            array.bytes for array in memory.kept if images in array.shape and H in array.shape
+        )
+
+    one = large(1, 11, 1)
+    assert large(4, 11, 1) == one
+    assert large(4, 33, 1) == 3 * one
+    assert large(4, 11, 13) == 13 * one
+
+
+def test_remat_and_a_short_dtype_keep_less() -> None:
+    def activations(**fields: Any) -> int:
+        model = models.create("resnet8", num_classes=10, neuron=LIF, num_steps=4, **fields)
+        return memory_of(model, (8, 8, 8, 1)).activations
+
+    plain = activations()
+    assert activations(remat="blocks") < activations(remat="convolutions") < plain
+    # Norms and membranes stay float32.
+    assert plain / 2 < activations(dtype=jnp.bfloat16) < plain
+
+
+def test_layers_come_in_their_order_and_add_up_to_blocks() -> None:
+    model = models.create("resnet8", num_classes=10, neuron=partial(PIT, levels=4))
+    memory = memory_of(model, (8, 8, 8, 1))
+    blocks = list(memory.activations_of(1))
+    assert blocks[:3] == ["stage1_block1", "stage2_block1", "stage3_block1"]
+    inside = [size for name, size in memory.activations_of().items() if name.startswith("stage1")]
+    assert memory.activations_of(1)["stage1_block1"] == sum(inside)
