@@ -1,0 +1,37 @@
+"""Operations, bit operations, memory traffic and energy of a network, layer by layer.
+
+found = report(model, variables, images)
+print(found, found.neurobench, found.conventions["honest"])
+"""
+
+from pit_jax.analysis.energy.codes import BINARY_CODE, EXPANDED, Code
+from pit_jax.analysis.energy.conventions import (
+    TABLE_3,
+    TABLE_10,
+    paper_table3,
+    paper_table10,
+    s_ace,
+)
+from pit_jax.analysis.energy.counts import Counts, count
+from pit_jax.analysis.energy.prices import FLOAT32, INT8, Bits, Memory, Picojoules
+from pit_jax.analysis.energy.report import Report, report
+
+__all__ = [
+    "BINARY_CODE",
+    "EXPANDED",
+    "FLOAT32",
+    "INT8",
+    "TABLE_3",
+    "TABLE_10",
+    "Bits",
+    "Code",
+    "Counts",
+    "Memory",
+    "Picojoules",
+    "Report",
+    "count",
+    "paper_table3",
+    "paper_table10",
+    "report",
+    "s_ace",
+]

@@ -1,0 +1,203 @@
+"""The synapses of a folded network, counted from shapes: what reads what, and how often."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pit_jax.inference.graph import (
+    Accumulator,
+    Attention,
+    Conv,
+    Dense,
+    Node,
+    Pixels,
+    Product,
+    Spikes,
+    Term,
+)
+from pit_jax.inference.reach import additions_begin, behind_all, entered, reach
+from pit_jax.inference.structure import Shape, Structure
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """What one source of an accumulator, or a product of spikes, takes for `steps` of a sample.
+
+    `kind` is `conv` or `linear`, `shortcut` for one synapse each, `current` for a sum that passes
+    on, `attention` or `product`. `reads` says what: `spikes` with counts up to `levels`, or
+    `pixels` or `currents`; `stream` is not 0 where the same weights read several sources.
+
+    Of one step: `inputs` and `outputs` are numbers, `macs` the products of a convolution or linear
+    layer as papers count them, those with padding too, `connections` the synapses without them,
+    `biases` the additions of a bias. `weights` are stored in `copies`.
+
+    Of all samples and steps: the sum of the source's |count|, `counted`, the `spikes` that say it,
+    `accumulations`, each of them times the synapses it reaches, and `products` of pixels that are
+    not 0. `by_sample` has the accumulations of each sample, rounded as float32 does.
+    """
+
+    path: str
+    kind: str
+    reads: str
+    source: str
+    steps: int
+    inputs: int
+    outputs: int
+    connections: int
+    levels: int = 1
+    stream: int = 0
+    macs: int = 0
+    biases: int = 0
+    weights: int = 0
+    copies: int = 1
+    counted: int = 0
+    spikes: int = 0
+    accumulations: int = 0
+    products: int = 0
+    by_sample: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Synapses with their source's number, and the `reached` accumulators of each place behind
+    `before`, where additions begin."""
+
+    synapses: Synapses
+    source: int
+    before: Sequence[Structure] = ()
+    reached: np.ndarray | int = 0
+
+
+def synapses_at(nodes: Sequence[Node], number: int, num_steps: int, frames: bool) -> list[Traced]:
+    """The synapses of one node, for images, whose pixels are multiplied once, or for `frames`."""
+    node = nodes[number]
+    match node:
+        case Accumulator():
+            return _of_accumulator(nodes, node, num_steps, frames)
+        case Attention():
+            return [_of_attention(nodes, node, num_steps)]
+        case Product():
+            return [_of_product(nodes, number, node, num_steps)]
+    return []
+
+
+def levels_of(nodes: Sequence[Node], source: int) -> int:
+    """The largest count of spikes, or of a product of them; 1 for pixels and currents."""
+    node = nodes[source]
+    match node:
+        case Spikes():
+            return node.firing.levels
+        case Product():
+            first = levels_of(nodes, node.first)
+            return first if node.silent else first * levels_of(nodes, node.second)
+    return 1
+
+
+def shape_of(node: Node) -> Shape:
+    """The shape of one sample and step of what a node gives."""
+    return node.value.shape if isinstance(node, Accumulator) else node.shape
+
+
+def _of_accumulator(
+    nodes: Sequence[Node], node: Accumulator, num_steps: int, frames: bool
+) -> list[Traced]:
+    outputs = math.prod(node.value.shape)
+    streams: Counter[str] = Counter()
+    rows = []
+    for term in node.value.terms:
+        traced = _of_term(nodes, term, node)
+        source, synapses = nodes[term.source], traced.synapses
+        steps = 1 if isinstance(source, Pixels) and not frames else num_steps
+        synapses = replace(synapses, steps=steps, outputs=outputs)
+        if term.weight is not None:
+            synapses = replace(synapses, stream=streams[term.path])
+            streams[term.path] += 1
+        rows.append(replace(traced, synapses=synapses))
+    if np.any(node.value.bias):
+        with_bias = replace(rows[0].synapses, biases=outputs)
+        rows[0] = replace(rows[0], synapses=with_bias)
+    return rows
+
+
+def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
+    source = nodes[term.source]
+    shape = shape_of(source)
+    match source:
+        case Spikes() | Product():
+            reads = "spikes"
+        case Pixels():
+            reads = "pixels"
+        case _:
+            reads = "currents"
+    before, behind = additions_begin(term.structure, reads == "spikes")
+    inputs = behind_all(term.structure, shape)
+    fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", term.gain
+    macs = 0
+    if isinstance(term.weight, Conv):
+        kind, kernel = "conv", term.weight.kernel
+        window = term.weight.strides, term.weight.padding, term.weight.groups
+        fan = entered(inputs, kernel.shape[1:], *window)
+    elif isinstance(term.weight, Dense):
+        kind, kernel = "linear", term.weight.kernel
+        fan = np.full(inputs, kernel.shape[-1])
+    elif term.mixing is not None:
+        kernel = term.mixing
+        fan = np.full(inputs, kernel.shape[-1])
+    if term.weight is not None:
+        macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
+    passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(term.gain) == 1))
+    reached = reach(before, behind, shape, fan)
+    synapses = Synapses(
+        path=(term.path or node.path) if not passes else node.path,
+        kind="current" if passes else kind,
+        reads=reads,
+        source=getattr(source, "path", ""),
+        steps=1,
+        inputs=math.prod(shape),
+        outputs=0,
+        connections=int(reached.sum()),
+        levels=levels_of(nodes, term.source),
+        macs=macs,
+        weights=0 if passes else math.prod(kernel.shape[1:]),
+        copies=1 if passes else len(kernel),
+    )
+    return Traced(synapses, term.source, before, reached)
+
+
+def _of_attention(nodes: Sequence[Node], node: Attention, num_steps: int) -> Traced:
+    # Keys by values, their products scaled, and queries by these.
+    channels = node.shape[-1] // node.heads
+    macs = node.weight.shape[-1] * channels * (2 * math.prod(node.shape[:-1]) + 1)
+    sources = node.query, node.key, node.value
+    synapses = Synapses(
+        path=node.path,
+        kind="attention",
+        reads="currents",
+        source=" ".join(getattr(nodes[each], "path", "") for each in sources),
+        steps=num_steps,
+        inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
+        outputs=math.prod(node.shape),
+        connections=macs,
+        weights=node.weight.shape[-1],
+        copies=len(node.weight),
+    )
+    return Traced(synapses, node.query)
+
+
+def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> Traced:
+    sources = node.first, node.second
+    synapses = Synapses(
+        path=node.path,
+        kind="product",
+        reads="spikes",
+        source=" ".join(getattr(nodes[each], "path", "") for each in sources),
+        steps=num_steps,
+        inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
+        outputs=math.prod(node.shape),
+        connections=math.prod(node.shape),
+        levels=levels_of(nodes, number),
+    )
+    return Traced(synapses, number)
