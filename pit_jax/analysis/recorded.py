@@ -16,7 +16,7 @@ class Recorded:
     """One neuron layer: `membrane` before firing, the integer `count`, the `spike` it sends.
 
     `levels` is the largest count, D. `scale` is that of neurons with a learned one, `[T, C]` or
-    `[C]`, and None otherwise.
+    `[C]`, and `rounded` what neurons that round do round, u / a; both are None otherwise.
     """
 
     membrane: Float[Array, "B T *N C"]
@@ -24,6 +24,7 @@ class Recorded:
     spike: Float[Array, "B T *N C"]
     levels: int
     scale: Float[Array, "*TC"] | None
+    rounded: Float[Array, "B T *N C"] | None = None
 
 
 def recorder(
@@ -50,6 +51,7 @@ def recorder(
                 seen[layer]["__call__"],
                 int(seen[layer]["levels"]),
                 seen[layer].get("scale"),
+                seen[layer].get("rounded"),
             )
             for layer in neuron_layers(model, variables, x)
         }
