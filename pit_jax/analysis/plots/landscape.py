@@ -1,0 +1,79 @@
+"""Loss landscapes: contours, and the surface in perspective; one or several on the same scale."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
+
+from pit_jax.analysis.plots.style import ORDERED, WIDTH, figure
+
+LEVELS = 18
+# A loss of 0 has no logarithm.
+LEAST = 1e-6
+DIRECTIONS = ("first direction, x", "second direction, y")
+
+
+def contour(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
+    """`[side, side]` losses by name, over `axis` in both directions, with lines of equal loss."""
+    drawn, across = _panels(surfaces)
+    surfaces = _drawable(surfaces)
+    norm = _norm(surfaces)
+    levels = np.geomspace(norm.vmin, norm.vmax, LEVELS)
+    for panel, (name, losses) in zip(across, surfaces.items(), strict=True):
+        filled = panel.contourf(axis, axis, losses.T, levels, cmap=ORDERED, norm=norm)
+        lines = panel.contour(axis, axis, losses.T, levels, colors="white", linewidths=0.5)
+        panel.clabel(lines, levels[::2], fmt="%.2g", fontsize=7)
+        panel.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
+        panel.set(title=name, xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], aspect="equal")
+    bar = drawn.colorbar(filled, ax=across, label="loss, the weights at +", format="%.2g")
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    return drawn
+
+
+def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
+    """The same as heights, the logarithm of the loss."""
+    drawn, across = _panels(surfaces, projection="3d")
+    surfaces = _drawable(surfaces)
+    norm = _norm(surfaces)
+    lowest, highest = np.log10([norm.vmin, norm.vmax])
+    x, y = np.meshgrid(axis, axis, indexing="ij")
+    middle = len(axis) // 2
+    for panel, (name, losses) in zip(across, surfaces.items(), strict=True):
+        heights = np.log10(losses)
+        panel.plot_surface(
+            x, y, heights, cmap=ORDERED, vmin=lowest, vmax=highest, rcount=100, ccount=100
+        )
+        at = float(heights[middle, middle])
+        panel.plot([0, 0], [0, 0], [at, highest], color="black", linewidth=1, zorder=10)
+        panel.text(0, 0, highest, f"{losses[middle, middle]:.2g} at the weights", zorder=10)
+        panel.zaxis.set_major_locator(MultipleLocator())
+        panel.zaxis.set_major_formatter(FuncFormatter(lambda z, _: f"{10**z:.2g}"))
+        panel.set(title=name, xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], zlabel="loss")
+        panel.set(xticks=axis[[0, middle, -1]], yticks=axis[[0, middle, -1]])
+        panel.set_zlim(lowest, highest)
+        panel.view_init(elev=35, azim=-60)
+    return drawn
+
+
+def _panels(surfaces: Mapping[str, np.ndarray], **kw: Any) -> tuple[Figure, list[Any]]:
+    count = len(surfaces)
+    drawn = figure(5.0 if count == 1 else 0.9 * WIDTH / count, width=6.5 if count == 1 else WIDTH)
+    return drawn, list(drawn.subplots(1, count, squeeze=False, subplot_kw=kw)[0])
+
+
+def _drawable(surfaces: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Losses that are not finite become the largest one of all that is, and those of 0 `LEAST`."""
+    most = max(losses[np.isfinite(losses)].max() for losses in surfaces.values())
+    return {
+        name: np.clip(np.where(np.isfinite(losses), losses, most), LEAST, None)
+        for name, losses in surfaces.items()
+    }
+
+
+def _norm(surfaces: Mapping[str, np.ndarray]) -> Any:
+    every = np.concatenate([losses.ravel() for losses in surfaces.values()])
+    # Room for a surface that is flat.
+    return LogNorm(every.min() / 1.01, every.max() * 1.01)
