@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pit_jax.analysis.energy.prices import FLOAT32, Picojoules
+from pit_jax.analysis.energy.prices import FLOAT32, Number, Picojoules
 
 
-def s_ace(macs: float, *, weight_bits: int, steps: int, spike_bits: int) -> float:
+def s_ace(macs: Number, *, weight_bits: int, steps: int, spike_bits: int) -> Number:
     """S-ACE of layers with so many products in a step: macs · T · b_w · b_s (Shen et al. 2024)."""
     return macs * steps * weight_bits * spike_bits
 
 
 def paper_table3(
-    macs: float, rate: float, *, steps: int, levels: int, weight_bits: int = 16
-) -> tuple[float, float]:
+    macs: Number, rate: Number, *, steps: int, levels: int, weight_bits: int = 16
+) -> tuple[Number, Number]:
     """S-ACE and NS-ACE as Table 3 has them: products rounded to two digits, 0.56 G, times T · D.
 
     All layers are charged alike, the first too, and `rate`, the mean count over D, is one number
@@ -26,11 +26,11 @@ def paper_table3(
 def paper_table10(
     first_macs: int,
     neurons: int,
-    accumulations: float,
+    accumulations: Number,
     *,
     scaled: bool,
     picojoules: Picojoules = FLOAT32,
-) -> tuple[int, float]:
+) -> tuple[int, Number]:
     """MACs and energy (pJ) as Table 10 has them: the first layer once, and one MAC for each neuron,
     or two where it is `scaled` by PIT, however many steps there are."""
     macs = first_macs + neurons * (2 if scaled else 1)

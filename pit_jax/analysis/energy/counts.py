@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from pit_jax.analysis.energy.codes import EXPANDED, Code
@@ -79,7 +80,7 @@ class Counts:
 def count(
     model: nn.Module,
     variables: Mapping[str, Any],
-    batches: Float[Array, "..."] | Iterable[Float[Array, "..."]],
+    batches: Float[ArrayLike, "..."] | Iterable[Float[ArrayLike, "..."]],
     *,
     code: Code = EXPANDED,
 ) -> Counts:
@@ -87,7 +88,7 @@ def count(
 
     Raises NotFoldable for a network that no program of spikes says exactly.
     """
-    given: Iterable[Any] = [batches] if hasattr(batches, "shape") else batches
+    given: Any = [batches] if hasattr(batches, "shape") else batches
     network, samples = None, 0
     for x in given:
         if not len(x):
@@ -98,7 +99,7 @@ def count(
                 f"samples are {x.shape[1:]} in this batch and {network.shape} before; count inputs "
                 "of different shapes one by one."
             )
-        network.add(x)
+        network.add(jnp.asarray(x))
         samples += len(x)
     if network is None:
         raise ValueError("counts are of samples, of which there are none; give some.")

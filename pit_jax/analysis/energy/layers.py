@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pit_jax.analysis.energy.codes import BINARY_CODE, Code
 from pit_jax.analysis.energy.counts import Counts, Neurons
-from pit_jax.analysis.energy.prices import Bits, Memory, Picojoules
+from pit_jax.analysis.energy.prices import Bits, Memory, Number, Picojoules
 from pit_jax.analysis.energy.synapses import Synapses
 
 
@@ -24,13 +24,13 @@ class Operations:
     `comparisons` are those with thresholds, and where two spikes are combined.
     """
 
-    macs: float = 0.0
-    accumulations: float = 0.0
-    multiplications: float = 0.0
-    additions: float = 0.0
-    comparisons: float = 0.0
+    macs: Number = 0.0
+    accumulations: Number = 0.0
+    multiplications: Number = 0.0
+    additions: Number = 0.0
+    comparisons: Number = 0.0
 
-    def energy(self, picojoules: Picojoules) -> float:
+    def energy(self, picojoules: Picojoules) -> Number:
         """In pJ."""
         return (
             self.macs * picojoules.mac
@@ -43,10 +43,10 @@ class Operations:
 class Moved:
     """Bits that are read or written, and how many are stored where they lie."""
 
-    moved: float = 0.0
-    stored: float = 0.0
+    moved: Number = 0.0
+    stored: Number = 0.0
 
-    def energy(self, memory: Memory) -> float:
+    def energy(self, memory: Memory) -> Number:
         """In pJ."""
         return self.moved * memory.per_bit(self.stored)
 
@@ -64,11 +64,11 @@ class Traffic:
     activations: Moved = Moved()
 
     @property
-    def moved(self) -> float:
+    def moved(self) -> Number:
         """All bits together."""
         return self.weights.moved + self.membranes.moved + self.activations.moved
 
-    def energy(self, memory: Memory) -> float:
+    def energy(self, memory: Memory) -> Number:
         """In pJ."""
         parts = self.weights, self.membranes, self.activations
         return sum(part.energy(memory) for part in parts)
@@ -87,11 +87,11 @@ class Layer:
     source: str
     operations: Operations
     traffic: Traffic
-    energy: float
-    memory_energy: float
+    energy: Number
+    memory_energy: Number
     bit_budget: int = 0
-    s_ace: float = 0.0
-    ns_ace: float = 0.0
+    s_ace: Number = 0.0
+    ns_ace: Number = 0.0
 
 
 def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> Layer:
@@ -221,8 +221,8 @@ def _priced(
     traffic: Traffic,
     prices: Prices,
     bit_budget: int = 0,
-    s_ace: float = 0.0,
-    ns_ace: float = 0.0,
+    s_ace: Number = 0,
+    ns_ace: Number = 0,
 ) -> Layer:
     return Layer(
         layer.path,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 KB = 1024
+Number = int | float
 
 
 @dataclass(frozen=True)
@@ -12,9 +13,9 @@ class Picojoules:
     The defaults are for 32-bit floats (Appendix E.2).
     """
 
-    ac: float = 0.9
-    mac: float = 4.6
-    multiply: float = 3.7
+    ac: Number = 0.9
+    mac: Number = 4.6
+    multiply: Number = 3.7
 
 
 FLOAT32 = Picojoules()
@@ -29,10 +30,10 @@ class Memory:
     What a layer keeps lies in the smallest memory that holds it.
     """
 
-    sizes: tuple[tuple[int, float], ...] = ((8 * KB, 10.0), (32 * KB, 20.0), (KB * KB, 100.0))
-    beyond: float = 1300.0
+    sizes: tuple[tuple[int, Number], ...] = ((8 * KB, 10.0), (32 * KB, 20.0), (KB * KB, 100.0))
+    beyond: Number = 1300.0
 
-    def per_bit(self, stored_bits: float) -> float:
+    def per_bit(self, stored_bits: Number) -> Number:
         """pJ to read or write one of so many bits."""
         for size, picojoules in self.sizes:
             if stored_bits <= 8 * size:

@@ -6,13 +6,22 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.conventions import paper_table3, paper_table10
 from pit_jax.analysis.energy.counts import Counts, count
 from pit_jax.analysis.energy.layers import Layer, Prices, of_network, of_twin
-from pit_jax.analysis.energy.prices import FLOAT32, HOROWITZ, WIDTHS, Bits, Memory, Picojoules
+from pit_jax.analysis.energy.prices import (
+    FLOAT32,
+    HOROWITZ,
+    WIDTHS,
+    Bits,
+    Memory,
+    Number,
+    Picojoules,
+)
 from pit_jax.inference.listing import columns
 
 
@@ -23,11 +32,11 @@ class Sums:
     `energy` is that of operations, without memory.
     """
 
-    accumulations: float | None = None
-    macs: float | None = None
-    energy: float | None = None
-    s_ace: float | None = None
-    ns_ace: float | None = None
+    accumulations: Number | None = None
+    macs: Number | None = None
+    energy: Number | None = None
+    s_ace: Number | None = None
+    ns_ace: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -54,19 +63,19 @@ class Report:
         }
 
     @property
-    def energy(self) -> float:
+    def energy(self) -> Number:
         """pJ of all operations for one sample, in the mean."""
         return sum(layer.energy for layer in self.layers)
 
     @property
-    def energy_deviation(self) -> float:
+    def energy_deviation(self) -> Number:
         """The standard deviation, between samples, of the energy of accumulations, in pJ."""
         by_sample = [row.by_sample for row in self.counts.synapses if row.by_sample.size]
         total = np.sum(by_sample, axis=0) if by_sample else np.zeros(1)
         return float(np.std(total)) * self.prices.picojoules.ac
 
     @property
-    def memory_energy(self) -> float:
+    def memory_energy(self) -> Number:
         """pJ of all that is read and written for one sample, in the mean."""
         return sum(layer.memory_energy for layer in self.layers)
 
@@ -85,7 +94,7 @@ class Report:
 def report(
     model: nn.Module,
     variables: Mapping[str, Any],
-    batches: Float[Array, "..."] | Iterable[Float[Array, "..."]],
+    batches: Float[ArrayLike, "..."] | Iterable[Float[ArrayLike, "..."]],
     *,
     code: Code = EXPANDED,
     bits: Bits = WIDTHS,
@@ -187,7 +196,7 @@ def _table(report: Report) -> str:
     return "\n".join(columns([HEAD, *rows], left=2))
 
 
-def _row(layer: Layer, twin: Layer) -> list[float]:
+def _row(layer: Layer, twin: Layer) -> list[Number]:
     done = layer.operations
     others = done.multiplications + done.additions + done.comparisons
     energies = layer.energy, layer.memory_energy, twin.energy, twin.memory_energy
@@ -197,5 +206,5 @@ def _row(layer: Layer, twin: Layer) -> list[float]:
     ]
 
 
-def _number(x: float) -> str:
+def _number(x: Number) -> str:
     return f"{x:,.1f}" if x < 1e4 else f"{x:,.0f}"

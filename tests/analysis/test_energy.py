@@ -1,0 +1,318 @@
+"""Operations are counted as loops over every synapse and every spike count them."""
+
+import itertools
+from functools import partial
+
+import flax.linen as nn
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from pit_jax import neurons
+from pit_jax.analysis.energy import BINARY_CODE, EXPANDED, count
+from pit_jax.analysis.recorded import recorder
+from pit_jax.inference import NotFoldable, compile
+from pit_jax.layers.attention import channel_attention, linear_attention
+from pit_jax.models import create
+from tests.helpers import jit_once
+from tests.inference.test_drawn import DULL, Drawn, drawn_networks, trained
+
+LEVELS, STEPS = 2, 2
+X = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
+
+
+def row(counts, path, kind=None, source=None):
+    (found,) = (
+        row
+        for row in counts.synapses
+        if row.path == path and kind in (None, row.kind) and source in (None, row.source)
+    )
+    return found
+
+
+def started(model, x, seed=0):
+    return dict(jit_once(model.init)(jax.random.key(seed), x))
+
+
+def saturated(model, x):
+    """The network with silent kernels and large biases: every neuron fires D in every step."""
+    variables = started(model, x)
+
+    def full(path, leaf):
+        values = {"kernel": 0.0, "bias": 100.0}
+        return jnp.full_like(leaf, values[path[-1].key]) if path[-1].key in values else leaf
+
+    params = jax.tree_util.tree_map_with_path(full, variables["params"])
+    return {**variables, "params": params}
+
+
+def by_loops(integers, kernel, stride, pad, groups, features, pool=""):
+    """For each sample and step, output place, tap and feature, the integer that it adds."""
+    total = 0
+    for k in abs(integers).reshape(-1, *integers.shape[2:]):
+        if pool:
+            height, width = k.shape[0] // 2, k.shape[1] // 2
+            windows = k[: 2 * height, : 2 * width].reshape(height, 2, width, 2, -1)
+            k = windows.max((1, 3)) if pool == "max" else windows.sum((1, 3))
+        height, width, channels = k.shape
+        places = [range((n + 2 * pad - kernel) // stride + 1) for n in (height, width)]
+        for (oy, ox), o in itertools.product(itertools.product(*places), range(features)):
+            group = o // (features // groups)
+            inputs = range(group * channels // groups, (group + 1) * channels // groups)
+            for ky, kx in itertools.product(range(kernel), range(kernel)):
+                y, x = oy * stride + ky - pad, ox * stride + kx - pad
+                if 0 <= y < height and 0 <= x < width:
+                    total += sum(int(k[y, x, i]) for i in inputs)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("seed", "first", "second", "third"),
+    [
+        (0, (4, 3, 1, 1, "avg"), (4, 3, 1, 2, "max"), (4, 1, 1, 4, "")),
+        (2, (4, 1, 1, 1, ""), (4, 3, 2, 2, ""), (2, 3, 1, 2, "")),
+    ],
+)
+def test_accumulations_are_those_of_loops_over_all_synapses(seed, first, second, third):
+    model = Drawn(partial(neurons.PIT, levels=3), STEPS, (first, second, third))
+    variables = started(model, X, seed)
+    counts, seen = count(model, variables, X), recorder(model)(variables, X)
+    pool = ""
+    for at, (features, kernel, stride, groups, then) in enumerate((first, second, third)):
+        found = row(counts, f"Conv_{at}")
+        if at:
+            integers = np.asarray(seen[f"PIT_{at - 1}"].count, int)
+            assert integers.any()
+            window = kernel, stride, kernel // 2, groups, features
+            assert found.accumulations == by_loops(integers, *window, pool)
+            assert found.spikes == integers.sum()
+        assert found.copies == (STEPS if at else 1)  # A scale for each step.
+        pool = then
+    head = np.asarray(seen["PIT_2"].count, int)
+    assert row(counts, "Dense_0").accumulations == head.sum() * 3
+
+
+def test_integers_worked_out_by_hand():
+    layers = ((4, 3, 2, 1, ""), (4, 3, 1, 2, "avg"), (6, 1, 1, 1, ""), (6, 1, 1, 3, "add"))
+    model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, layers)
+    counts = count(model, saturated(model, X), X)
+    assert counts.samples == 3 and counts.steps == STEPS
+    # Of 6 x 5, padded by 1, windows of 3 with stride 2 have 8 x 7 places inside, of 9 x 9.
+    stem = row(counts, "Conv_0")
+    assert (stem.steps, stem.connections, stem.macs) == (1, 8 * 7 * 3 * 4, 81 * 3 * 4)
+    assert stem.accumulations == 0 and stem.biases == 3 * 3 * 4
+    assert stem.products == 3 * stem.connections  # No pixel is 0.
+    # 3 x 3 x 4 neurons; windows of 3 have 7 x 7 places inside; each group has 2 of 4 channels.
+    grouped = row(counts, "Conv_1")
+    assert (grouped.connections, grouped.macs) == (49 * 2 * 4, 81 * 2 * 4)
+    assert grouped.weights == 9 * 2 * 4 and grouped.copies == STEPS
+    # All send D in each of T steps of 3 samples.
+    sent = LEVELS * STEPS * 3
+    assert grouped.accumulations == sent * 49 * 2 * 4
+    assert grouped.spikes == sent * 36
+    # The pool of 2 x 2 has one window in 3 x 3, and each of its 4 x 4 spikes reaches 6 outputs.
+    pooled = row(counts, "Conv_2")
+    assert (pooled.connections, pooled.macs) == (4 * 4 * 6, 4 * 6)
+    assert pooled.accumulations == sent * 4 * 4 * 6
+    # A linear layer reads the last neurons and, beside their block, those before.
+    last, shortcut = row(counts, "Dense_0", source="PIT_3"), row(counts, "Dense_0", source="PIT_2")
+    assert last.accumulations == shortcut.accumulations == sent * 6 * 3
+    assert (last.stream, shortcut.stream) == (0, 1)
+    assert [layer.neurons for layer in counts.neurons] == [36, 36, 6, 6]
+    for layer in counts.neurons:
+        assert layer.counted == layer.spikes == sent * layer.neurons
+        assert layer.fired == (3 * layer.neurons,) * STEPS
+    assert counts.rate == 1.0
+
+
+def test_shortcuts_are_one_synapse_for_each_spike():
+    model = create(
+        *("resnet8",),
+        num_classes=5,
+        neuron=partial(neurons.PIT, levels=LEVELS),
+        num_steps=STEPS,
+        width=4,
+        stages=(1, 1),
+    )
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    counts = count(model, started(model, x), x)
+    shortcut = row(counts, "stage1_block1/PIT_0", "shortcut")
+    (layer,) = (layer for layer in counts.neurons if layer.path == "stage1_block1/PIT_0")
+    assert shortcut.accumulations == layer.spikes > 0
+    assert shortcut.connections == layer.neurons and shortcut.macs == 0
+    projection = row(counts, "stage2_block1/shortcut")  # 1 x 1, of every second place.
+    assert projection.macs == projection.connections == projection.outputs * 4
+
+
+class Attending(nn.Module):
+    """Three layers of neurons meet in an attention, which the next neurons read."""
+
+    linear: bool
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
+        fire = partial(neurons.ILIF, levels=LEVELS, normalise=False)
+        if not self.linear:
+            fire = partial(neurons.LIF, threshold=0.3)
+        query, key, value = (fire()(nn.Dense(4, name=name)(x)) for name in "qkv")
+        if self.linear:
+            met = linear_attention(query, key, value, heads=2)
+        else:
+            met = channel_attention(query, key, value, fire(name="gate"))
+        met = nn.Dense(6, name="behind")(met)
+        return nn.Dense(3, name="head")(fire()(met).mean((2, 3)))
+
+
+def test_linear_attention_keeps_its_products():
+    model = Attending(linear=True)
+    counts = count(model, started(model, X), X)
+    (attention,) = (row for row in counts.synapses if row.kind == "attention")
+    # 30 tokens, 2 heads of 2 x 2 channels: keys by values, scaled, and queries by that.
+    assert attention.connections == 2 * (2 * 2) * (30 + 1 + 30)
+    assert attention.steps == STEPS and attention.accumulations == 0
+    current = row(counts, "behind")
+    assert current.reads == "currents" and current.connections == 30 * 4 * 6
+
+
+def test_channel_attention_adds_where_two_neurons_fire():
+    model = Attending(linear=False)
+    variables = started(model, X)
+    counts, seen = count(model, variables, X), recorder(model)(variables, X)
+    q, k, v, gate = (
+        np.asarray(seen[path].count, int) for path in ("LIF_0", "LIF_1", "LIF_2", "gate")
+    )
+    products = [row for row in counts.synapses if row.kind == "product"]
+    assert [row.connections for row in products] == [30 * 4, 30 * 4]
+    assert [row.spikes for row in products] == [(k * v).sum(), (q * gate).sum()]
+    # A sum over the tokens is one synapse each; the layer behind has 6 outputs.
+    into_gate = next(row for row in counts.synapses if row.kind == "shortcut")
+    assert into_gate.accumulations == (k * v).sum() > 0
+    assert row(counts, "behind").accumulations == (q * gate).sum() * 6 > 0
+
+
+NETWORKS = {
+    "PIT": (partial(neurons.PIT, levels=3), ((4, 3, 1, 1, "max"), (4, 3, 2, 2, "add"))),
+    "LIF": (partial(neurons.LIF, threshold=0.3), ((4, 3, 1, 1, "avg"), (4, 3, 1, 4, "add"))),
+    "Ternary": (neurons.Ternary, ((4, 3, 1, 1, "max"), (4, 1, 2, 1, ""))),
+    "PITFull": (partial(neurons.PITFull, levels=2), ((4, 3, 1, 1, "avg"), (4, 3, 1, 2, "add"))),
+}
+
+
+def check_costs(counts, costs):
+    """Row by row the costs of a program, which sees one slot after another."""
+    rows = [row for row in counts.synapses if row.kind != "product"]
+    for row, cost in zip(rows, costs.rows, strict=True):
+        assert row.path == cost.path
+        assert row.accumulations / counts.samples == cost.accumulations
+        dense = row.connections * row.steps
+        assert (cost.additions if row.kind == "current" else cost.dense_macs) == dense
+        assert (row.weights, row.copies) == (cost.weights, cost.copies) or row.kind == "current"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_expanded_network_costs_the_same(name):
+    neuron, layers = NETWORKS[name]
+    model = Drawn(neuron, STEPS, layers)
+    frames = jnp.stack([X, -X], axis=1)
+    variables = started(model, frames)
+    counts, program = count(model, variables, frames), compile(model, variables, frames)
+    for layer in counts.neurons:
+        slots = np.asarray(program.trace(frames)[layer.path])
+        assert layer.spikes == abs(slots).sum() > 0
+    check_costs(counts, program.costs(frames))
+
+
+@DULL
+@pytest.mark.slow
+@given(drawn_networks(), st.integers(0, 99))
+@settings(max_examples=25, phases=[Phase.generate])
+def test_drawn_networks_cost_what_their_programs_do(drawn, seed):
+    model, shape, code, _ = drawn
+    x = jax.random.normal(jax.random.key(seed), (4, *shape))
+    variables = trained(model, x, seed)
+    program = compile(model, variables, x, code=code, verify=False)
+    counts = count(model, variables, x, code=EXPANDED if code == "thermometer" else BINARY_CODE)
+    on_grid = program.counts(x)
+    # A membrane close to a boundary may be on its other side on the grid.
+    if all(int(abs(on_grid[each.path]).sum()) == each.counted for each in counts.neurons):
+        check_costs(counts, program.costs(x))
+
+
+class Passing(nn.Module):
+    """The second neurons see the current of the first beside what these send."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
+        current = nn.Conv(4, (3, 3))(x)
+        for _ in range(2):
+            spikes = neurons.ILIF(levels=LEVELS, normalise=False)(current)
+            current = current + nn.Conv(4, (3, 3), use_bias=False)(spikes)
+        return nn.Dense(3)(neurons.ILIF(levels=LEVELS)(current).mean((2, 3)))
+
+
+def test_a_current_that_passes_on_is_added_once():
+    model = Passing()
+    variables = started(model, X)
+    counts = count(model, variables, X)
+    check_costs(counts, compile(model, variables, X).costs(X))
+    passing = [row for row in counts.synapses if row.kind == "current"]
+    assert [(row.connections, row.steps) for row in passing] == [(6 * 5 * 4, STEPS)] * 2
+
+
+def test_the_binary_code_sends_the_bits_of_a_count():
+    model = Drawn(partial(neurons.PIT, levels=4), STEPS, ((4, 3, 1, 1, "avg"), (4, 3, 1, 1, "")))
+    variables = started(model, X)
+    counts = count(model, variables, X, code=BINARY_CODE)
+    check_costs(counts, compile(model, variables, X, code="bitwise").costs(X))
+    k = np.asarray(recorder(model)(variables, X)["PIT_0"].count, int)
+    assert counts.neurons[0].spikes == sum(bin(each).count("1") for each in k.ravel())
+    assert counts.neurons[0].counted == k.sum()
+    assert [EXPANDED.slots(levels) for levels in (1, 3, 4, 8)] == [1, 3, 4, 8]
+    assert [BINARY_CODE.slots(levels) for levels in (1, 3, 4, 8)] == [1, 2, 3, 4]
+
+
+def test_sums_beyond_the_integers_of_float32_are_exact():
+    model = Drawn(partial(neurons.PIT, levels=4), STEPS, ((17, 1, 1, 1, ""), (63, 3, 1, 1, "")))
+    x = jnp.ones((1, 63, 65, 3))
+    counts = count(model, saturated(model, x), [x, x, x])
+    # 3 samples of 2 steps of integers 4: odd factors leave float32 no exact value.
+    expected = 3 * 2 * 4 * (3 * 63 - 2) * (3 * 65 - 2) * 17 * 63
+    assert row(counts, "Conv_1").accumulations == expected
+    assert int(np.float32(expected)) != expected
+
+
+def test_batches_add_up_and_may_lie_on_several_devices():
+    model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, "max"),))
+    x = jax.random.normal(jax.random.key(1), (8, 6, 5, 3))
+    variables = started(model, x)
+    whole = count(model, variables, x)
+    assert count(model, variables, iter([x[:4], x[:0], x[4:]])).layers == whole.layers
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    divided = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    everywhere = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    assert count(model, everywhere, divided).layers == whole.layers
+    largest = recorder(model)(variables, x)["PIT_0"].count
+    largest = largest[:, :, :, :4].reshape(8, STEPS, 3, 2, 2, 2, 4).max((3, 5))
+    by_sample = row(whole, "Dense_0").by_sample
+    np.testing.assert_array_equal(by_sample, 3 * largest.sum((1, 2, 3, 4)))
+
+
+def test_what_is_no_network_of_spikes_is_refused_with_the_reason():
+    model = Drawn(neurons.ReLU, STEPS, ((4, 3, 1, 1, ""),))
+    with pytest.raises(NotFoldable, match=r"ReLU_0 is a ReLU, which sends no spikes"):
+        count(model, started(model, X), X)
+
+
+def test_no_samples_and_samples_of_two_shapes_are_refused():
+    model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, ""),))
+    variables = started(model, X)
+    with pytest.raises(ValueError, match="of which there are none; give some"):
+        count(model, variables, [])
+    with pytest.raises(ValueError, match=r"\(6, 4, 3\) in this batch and \(6, 5, 3\) before"):
+        count(model, variables, [X, X[:, :, :4]])
