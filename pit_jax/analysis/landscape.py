@@ -52,7 +52,7 @@ def directions(
     `treatment(path, leaf)` gives for each parameter the function of Gaussian numbers and weights
     that makes its part: `filterwise`, `still`, `along_themselves`, or one of your own.
     """
-    leaves = flatten_dict(params)
+    leaves = {path: jnp.asarray(leaf) for path, leaf in flatten_dict(params).items()}
 
     def direction(key: Array) -> dict[str, Any]:
         made = {}

@@ -1,0 +1,247 @@
+"""The loss landscape: its directions, its points on any number of devices, and one that goes on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from pit_jax.analysis import landscape
+from pit_jax.analysis.plots import landscape as plots
+from pit_jax.neurons import PIT
+from train.analyses import landscape as of_runs
+from train.analyses.trained import Trained
+from train.data import Dataset, Split
+from train.losses import cross_entropy
+from train.sharding import data_mesh, over_batch, placed, replicated
+
+SHAPES = {
+    "conv": {"kernel": (3, 3, 4, 8), "bias": (8,)},
+    "depthwise": {"kernel": (3, 3, 1, 8)},
+    "grouped": {"kernel": (3, 3, 2, 8)},
+    "dense": {"kernel": (5, 6)},
+    "norm": {"scale": (8,), "bias": (8,)},
+    "PIT_0": {"a": (2, 8)},
+}
+
+
+@pytest.fixture(scope="module")
+def params() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        SHAPES,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def norms(kernel: Any) -> np.ndarray:
+    """Of each filter: what leads to one output channel."""
+    return np.linalg.norm(np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1), axis=1)
+
+
+@pytest.mark.parametrize("layer", ["conv", "depthwise", "grouped", "dense"])
+def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights(
+    params: Any, key: jax.Array, layer: str
+) -> None:
+    for direction in landscape.directions(params, key):
+        found, own = direction[layer]["kernel"], params[layer]["kernel"]
+        np.testing.assert_allclose(norms(found), norms(own), rtol=1e-5)
+        assert np.abs(np.vdot(found, own)) < 0.9 * np.vdot(own, own)
+
+
+def test_only_kernels_move_unless_told(params: Any, key: jax.Array) -> None:
+    first, _ = landscape.directions(params, key)
+    kernels = ["conv/kernel", "depthwise/kernel", "grouped/kernel", "dense/kernel"]
+    assert sorted(landscape.moved(first)) == sorted(kernels)
+
+
+def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax.Array) -> None:
+    def treatment(path: tuple[str, ...], leaf: jax.Array) -> Any:
+        if path[-1] == "a":
+            return landscape.filterwise
+        if path[0] == "norm":
+            return landscape.along_themselves
+        return landscape.still
+
+    first, _ = landscape.directions(params, key, treatment=treatment)
+    assert sorted(landscape.moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
+    np.testing.assert_allclose(norms(first["PIT_0"]["a"]), norms(params["PIT_0"]["a"]), rtol=1e-5)
+    assert (first["norm"]["scale"] == params["norm"]["scale"]).all()
+
+
+def test_directions_differ_from_one_another_and_are_those_of_the_key(
+    params: Any, key: jax.Array
+) -> None:
+    first, second = landscape.directions(params, key)
+    again, _ = landscape.directions(params, key)
+    assert (first["conv"]["kernel"] == again["conv"]["kernel"]).all()
+    assert not (first["conv"]["kernel"] == second["conv"]["kernel"]).any()
+
+
+def test_the_middle_of_the_grid_is_exactly_the_weights() -> None:
+    axis = landscape.axis()
+    assert (len(axis), axis[0], axis[25], axis[50]) == (51, -1, 0, 1)
+    assert (landscape.grid(axis)[51 * 25 + 25] == 0).all()
+    assert landscape.grid(np.arange(2)).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    with pytest.raises(ValueError, match="odd number of points, at least 3, got 50"):
+        landscape.axis(50)
+
+
+class Net(nn.Module):
+    """A convolution, norm, PIT and linear layer."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.Conv(6, (3, 3), name="conv")(x)
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)[:, None]
+        x = PIT(levels=4)(x).mean(axis=(2, 3))
+        return nn.Dense(3, name="head")(x)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What looks like a run, of random weights, on two devices."""
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32))
+    dataset = Dataset("made_up", split, split, 3, (0.5,), (0.2,))
+    model, mesh = Net(), data_mesh(2, among=jax.devices()[:2])
+    variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)
+    out = tmp_path_factory.mktemp("landscape")
+    return Trained(
+        name="made up",
+        workdir=out,
+        checkpoint="last",
+        config=ConfigDict({"loss": {"name": "cross_entropy"}}),
+        dataset=dataset,
+        model=model,
+        variables=placed(jax.device_get(variables), replicated(mesh)),
+        over_batch=over_batch(mesh),
+        out=out,
+        wanted=32,
+    )
+
+
+def on_devices(trained: Trained, devices: int) -> tuple[Any, Any]:
+    """The loss of a network's weights, and the losses of points on so many devices."""
+    images, labels = jax.device_get(trained.samples("train", 32))
+    stats = jax.device_get(trained.variables["batch_stats"])
+    params = jax.device_get(trained.variables["params"])
+
+    def loss(params: Any, stats: Any, images: Any, labels: Any) -> jax.Array:
+        logits = trained.model.apply({"params": params, "batch_stats": stats}, images)
+        return cross_entropy(logits, labels)
+
+    mesh = data_mesh(devices, among=jax.devices()[:devices])
+    directions = landscape.directions(params, jax.random.key(123))
+    evaluate = landscape.point_losses(loss, mesh, params, directions, stats, images, labels)
+    return jax.jit(loss)(params, stats, images, labels), evaluate
+
+
+def test_the_centre_is_the_loss_of_the_weights(trained: Trained) -> None:
+    loss, evaluate = on_devices(trained, 1)
+    np.testing.assert_allclose(evaluate(np.zeros((1, 2))), loss, rtol=1e-6)
+
+
+def test_one_device_and_several_give_the_same_numbers_and_nothing_compiles_again(
+    trained: Trained,
+) -> None:
+    points = landscape.grid(landscape.axis(3))
+    _, alone = on_devices(trained, 1)
+    _, together = on_devices(trained, 4)
+    by_one = np.concatenate([alone(points[:8]), alone(points[8:])])
+    assert (together(points) == by_one).all()
+    assert len(set(by_one)) == 9
+    with pytest.raises(ValueError, match="at most 8 points at once, got 9"):
+        alone(points)
+
+
+def test_a_point_is_the_loss_of_the_weights_moved_there(key: jax.Array) -> None:
+    def loss(params: Any, at: jax.Array) -> jax.Array:
+        return jnp.square(params["w"]["kernel"] - at).sum()
+
+    w = {"w": {"kernel": jnp.asarray([[1.0, 2.0]])}}
+    d, e = (
+        {"w": {"kernel": jnp.asarray([[1.0, 0.0]])}},
+        {"w": {"kernel": jnp.asarray([[0.0, 3.0]])}},
+    )
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, -2.0]])
+    evaluate = landscape.point_losses(loss, data_mesh(1, among=jax.devices()[:1]), w, (d, e), 1.0)
+    assert evaluate(points).tolist() == [0 + 1, 1 + 1, 0.25 + 25]
+
+
+class Killed(Exception):
+    pass
+
+
+def dies(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program ends when so many chunks are there."""
+    real = landscape.losses_so_far
+
+    def so_far(*args: Any) -> Iterator[np.ndarray]:
+        for i, found in enumerate(real(*args), 1):
+            yield found
+            if i == after:
+                raise Killed
+
+    monkeypatch.setattr(landscape, "losses_so_far", so_far)
+
+
+def test_a_stopped_surface_goes_on_and_is_the_same(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = of_runs.surface(replace(trained, out=_made(tmp_path / "whole")), 7).losses
+    run = replace(trained, out=_made(tmp_path / "stopped"))
+    with monkeypatch.context() as patch:
+        dies(2, patch)
+        with pytest.raises(Killed):
+            of_runs.surface(run, 7)
+    counted: list[int] = []
+    real = landscape.losses_so_far
+    monkeypatch.setattr(
+        landscape,
+        "losses_so_far",
+        lambda evaluate, points, size, known: (
+            counted.append(len(known)) or real(evaluate, points, size, known)
+        ),
+    )
+    assert (of_runs.surface(run, 7).losses == whole).all()
+    assert counted == [2 * 2 * landscape.POINTS]
+    # Nothing is left to do the next time.
+    assert (of_runs.surface(run, 7).losses == whole).all()
+    assert counted[1] == 49
+    # Of other weights, or other points, nothing is taken over.
+    halved = jax.tree.map(lambda x: x / 2, trained.variables)
+    assert not (of_runs.surface(replace(run, variables=halved), 7).losses == whole).any()
+    of_runs.surface(run, 5)
+    assert counted[2:] == [0, 0]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_the_analysis_says_what_moved_and_draws(trained: Trained) -> None:
+    found = of_runs.analyse(trained, side=5)
+    assert len(found.tables["losses"].rows) == 25
+    how, told = found.remarks
+    assert "n = 32 training images" in how and "seed 123" in how and "the 2 kernels" in how
+    assert told.startswith("made up: ") and " 5 x 5 points mean " in told
+    for drawn in found.figures.values():
+        assert drawn.caption.startswith(how)
+        drawn.draw().canvas.draw()
+
+
+def test_losses_that_are_not_finite_and_of_0_are_drawn_too() -> None:
+    losses = np.abs(landscape.grid(landscape.axis(5))).sum(axis=1).reshape(5, 5)
+    losses[0, 0], losses[0, 1] = np.nan, np.inf
+    for draw in (plots.contour, plots.perspective):
+        draw({"one": losses, "other": losses + 1}, landscape.axis(5)).canvas.draw()
+        draw({"flat": np.ones((5, 5))}, landscape.axis(5)).canvas.draw()
