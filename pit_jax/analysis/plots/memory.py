@@ -1,0 +1,48 @@
+"""What a training step keeps in memory: its parts, and its activations by layer."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.plots.style import COLOURS, figure, finish
+
+MIB = 2**20
+
+
+def parts(steps: Mapping[str, Mapping[str, int]], measured: Mapping[str, int | None]) -> Figure:
+    """A bar for each training step, its parts in bytes by name, and a mark at what was measured."""
+    drawn = figure(1.4 + 0.4 * len(steps))
+    axes = drawn.subplots()
+    names = list(dict.fromkeys(name for sizes in steps.values() for name in sizes))
+    left = np.zeros(len(steps))
+    for name, colour in zip(names, COLOURS, strict=False):
+        widths = np.array([sizes[name] / MIB for sizes in steps.values()])
+        axes.barh(range(len(steps)), widths, left=left, color=colour, label=name)
+        left += widths
+    for row, total in enumerate(left):
+        axes.annotate(
+            f"{total:,.0f}", (total, row), (4, 0), textcoords="offset points", va="center"
+        )
+    found = [(size / MIB, row) for row, step in enumerate(steps) if (size := measured.get(step))]
+    if found:
+        axes.scatter(*zip(*found, strict=True), 250, "black", "|", lw=3, label="measured peak")
+    axes.set_yticks(range(len(steps)), list(steps))
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    finish(axes, xlabel="MiB of a training step")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.25 - 0.5 / len(steps)), ncols=4)
+    return drawn
+
+
+def by_layer(layers: Mapping[str, int], title: str) -> Figure:
+    """The activations of each layer, or block, in the order in which they run."""
+    drawn = figure(1.2 + 0.3 * len(layers))
+    axes = drawn.subplots()
+    bars = axes.barh(range(len(layers)), [size / MIB for size in layers.values()], color=COLOURS[0])
+    axes.bar_label(bars, fmt="{:,.3g}", padding=3)
+    axes.set_yticks(range(len(layers)), list(layers))
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    finish(axes, title=title, xlabel="MiB kept for the backward pass")
+    return drawn
