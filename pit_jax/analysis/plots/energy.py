@@ -1,0 +1,65 @@
+"""Operations and energy of every layer, beside those of the quantised twin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.plots.style import COLOURS, GREY, figure, finish
+
+BAR = 0.4
+PARTS = ("MACs", "accumulations", "neurons and sums")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A layer: products and accumulations with the latter's deviation between samples, the nJ of
+    `PARTS` and of memory, and the products, nJ and memory's nJ of its twin."""
+
+    name: str
+    operations: float
+    deviation: float
+    energy: tuple[float, float, float]
+    energy_deviation: float
+    memory: float
+    twin_operations: float
+    twin_energy: float
+    twin_memory: float
+
+
+def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
+    """Two bars for each layer, the network's and below it the twin's, in three columns."""
+    drawn = figure(1.9 + 0.34 * len(layers), width=12.0)
+    counts, energies, memories = drawn.subplots(1, 3, sharey=True)
+    rows = np.arange(len(layers))
+    counts.barh(
+        *(rows - BAR / 2, [layer.operations for layer in layers], BAR),
+        color=[COLOURS[1 if layer.energy[0] else 0] for layer in layers],
+        xerr=[layer.deviation or np.nan for layer in layers],
+        capsize=2,
+    )
+    counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GREY)
+    counts.set_xscale("log")  # Layers without any have no bar.
+    counts.set_yticks(rows, [layer.name for layer in layers])
+    counts.invert_yaxis()
+    finish(counts, xlabel="accumulations and MACs a sample")
+
+    start = np.zeros(len(layers))
+    for part, colour in zip(range(len(PARTS)), (COLOURS[1], COLOURS[0], COLOURS[4]), strict=True):
+        width = np.array([layer.energy[part] for layer in layers])
+        energies.barh(rows - BAR / 2, width, BAR, left=start, color=colour, label=PARTS[part])
+        start = start + width
+    spread = [layer.energy_deviation or np.nan for layer in layers]
+    energies.errorbar(start, rows - BAR / 2, xerr=spread, fmt="none", ecolor="black", capsize=2)
+    twins = [layer.twin_energy for layer in layers]
+    energies.barh(rows + BAR / 2, twins, BAR, color=GREY, label="quantised twin, MACs")
+    finish(energies, xlabel="operations (nJ a sample)")
+
+    held = [layer.memory for layer in layers]
+    memories.barh(rows - BAR / 2, held, BAR, color=COLOURS[2], label="memory")
+    memories.barh(rows + BAR / 2, [layer.twin_memory for layer in layers], BAR, color=GREY)
+    finish(memories, xlabel="memory, nothing reused (nJ a sample)")
+    drawn.legend(loc="outside upper center", ncols=5, frameon=False)
+    drawn.supxlabel(f"mean of {samples} samples; lines: ± 1 standard deviation between samples")
+    return drawn
