@@ -36,7 +36,7 @@ def analyse(trained: Trained) -> Analysis:
     rows = [
         (name, part, size) for name, each in measured.items() for part, size in each.parts.items()
     ]
-    title = f"{trained.name}, {images} images, {step.activations / MIB:,.1f} MiB in all"
+    title = f"{trained.name}, {images} images, T = {config.num_steps}"
     return Analysis(
         title="Memory of a training step",
         remarks=[told],
@@ -46,7 +46,7 @@ def analyse(trained: Trained) -> Analysis:
         },
         figures={
             "parts": Drawn(
-                partial(plots.parts, {name: each.parts for name, each in measured.items()}, {}),
+                partial(plots.parts, {name: each.parts for name, each in measured.items()}, title),
                 told,
             ),
             "blocks": Drawn(

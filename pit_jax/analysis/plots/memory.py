@@ -1,6 +1,7 @@
 """What a training step keeps in memory: its parts, and its activations by layer."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,11 +9,14 @@ from matplotlib.figure import Figure
 from pit_jax.analysis.plots.style import COLOURS, figure, finish
 
 MIB = 2**20
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def parts(steps: Mapping[str, Mapping[str, int]], measured: Mapping[str, int | None]) -> Figure:
+def parts(
+    steps: Mapping[str, Mapping[str, int]], title: str, measured: Mapping[str, int] = NOTHING
+) -> Figure:
     """A bar for each training step, its parts in bytes by name, and a mark at what was measured."""
-    drawn = figure(1.4 + 0.4 * len(steps))
+    drawn = figure(1.5 + 0.4 * len(steps))
     axes = drawn.subplots()
     names = list(dict.fromkeys(name for sizes in steps.values() for name in sizes))
     left = np.zeros(len(steps))
@@ -21,17 +25,18 @@ def parts(steps: Mapping[str, Mapping[str, int]], measured: Mapping[str, int | N
         axes.barh(range(len(steps)), widths, left=left, color=colour, label=name)
         left += widths
     for row, total in enumerate(left):
-        axes.annotate(
-            f"{total:,.0f}", (total, row), (4, 0), textcoords="offset points", va="center"
-        )
-    found = [(size / MIB, row) for row, step in enumerate(steps) if (size := measured.get(step))]
-    if found:
-        axes.scatter(*zip(*found, strict=True), 250, "black", "|", lw=3, label="measured peak")
+        label = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
+        axes.annotate(label, (total, row), (6, 0), textcoords="offset points", va="center")
+    rows = [row for row, step in enumerate(steps) if step in measured]
+    if rows:
+        peaks = [measured[step] / MIB for step in steps if step in measured]
+        axes.scatter(peaks, rows, marker="|", s=250, c="black", lw=3, label="measured peak")
     axes.set_yticks(range(len(steps)), list(steps))
     axes.invert_yaxis()
     axes.margins(x=0.1)
-    finish(axes, xlabel="MiB of a training step")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.25 - 0.5 / len(steps)), ncols=4)
+    axes.set_axisbelow(True)
+    finish(axes, title=title, xlabel="MiB of a training step")
+    drawn.legend(loc="outside lower center", ncols=4)
     return drawn
 
 
@@ -44,5 +49,6 @@ def by_layer(layers: Mapping[str, int], title: str) -> Figure:
     axes.set_yticks(range(len(layers)), list(layers))
     axes.invert_yaxis()
     axes.margins(x=0.1)
+    axes.set_axisbelow(True)
     finish(axes, title=title, xlabel="MiB kept for the backward pass")
     return drawn
