@@ -14,7 +14,7 @@ def entropy(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
 
     Of n independent draws it is too small, by (K - 1) / (2 n ln 2) bits in the first order.
     """
-    return np.sum(entr(shares(counts)), -1) / BIT
+    return np.asarray(np.sum(entr(shares(counts)), -1) / BIT)
 
 
 def miller_madow(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
@@ -22,12 +22,13 @@ def miller_madow(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
 
     That is right for n independent draws and too little for those of the neurons of one sample.
     """
-    return entropy(counts) + (np.sum(counts > 0, -1) - 1) / (2 * np.sum(counts, -1) * BIT)
+    seen = np.sum(counts > 0, -1)
+    return np.asarray(entropy(counts) + (seen - 1) / (2 * np.sum(counts, -1) * BIT))
 
 
 def divergence(p: Real[np.ndarray, "*N K"], q: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
     """Σ p log2(p / q), Kullback-Leibler; infinite if an outcome of the first never occurs in q."""
-    return np.sum(rel_entr(shares(p), shares(q)), -1) / BIT
+    return np.asarray(np.sum(rel_entr(shares(p), shares(q)), -1) / BIT)
 
 
 def shares(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N K"]:

@@ -115,4 +115,4 @@ def jackknife(
     value = np.where(known, corrected, whole)
     low = np.where(known, value - half, -np.inf)
     high = np.where(known, value + half, np.inf)
-    return Estimate(*(np.clip(end, least, most) for end in (value, low, high)))
+    return Estimate(*(np.asarray(np.clip(end, least, most)) for end in (value, low, high)))

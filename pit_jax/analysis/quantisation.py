@@ -59,20 +59,24 @@ def rounded_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*
 
 
 def binary_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """H(x - 1), as LIF fires, whatever the `levels`."""
+    """H(x - 1), as LIF fires; `levels` is 1."""
     del levels
     return heaviside(x - 1)
 
 
 class Range(NamedTuple):
-    """The scale of membranes of one batch, as in `pit_jax.init`, and the integer of u / a."""
+    """The scale of membranes of one batch, as in `pit_jax.init`, and the integer of u / a.
+
+    One with `levels` has these, whatever number is asked for.
+    """
 
     scale: Callable[..., Array]
     fire: Callable[..., Array] = rounded_count
+    levels: int | None = None
 
 
 RANGES: Mapping[str, Range] = {
-    "binary": Range(init.ones, binary_count),
+    "binary": Range(init.ones, binary_count, levels=1),
     "min_max": Range(init.min_max),
     "three_sigma": Range(init.three_sigma),
     "covering": Range(init.covering),
@@ -143,7 +147,7 @@ class _Fold:
     """What one range does with one layer, as far as the batches have come."""
 
     def __init__(self, chosen: Range, levels: int, most: int, groups: int) -> None:
-        self.chosen, self.levels, self.most = chosen, levels, most
+        self.chosen, self.levels, self.most = chosen, chosen.levels or levels, most
         self.groups, self.scales = Groups(groups), list[np.ndarray]()
         self.first, self.occurred = 0, np.zeros(())
 

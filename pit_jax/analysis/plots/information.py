@@ -1,0 +1,110 @@
+"""What firing loses by layer and step, and what ranges of levels make of the same membranes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.information import Loss
+from pit_jax.analysis.jackknife import Estimate
+from pit_jax.analysis.plots.style import COLOURS, GREY, LINES, figure, finish, shades
+
+# Title and axis of the measures that a figure shows, in the order of its panels.
+PANELS = {
+    "information": ("Mutual information, given the channel", "I(U; S), bits"),
+    "relative": ("Frobenius distance", "‖s − u‖ / ‖u‖"),
+    "spike_membrane": ("Kullback-Leibler, spike from membrane", "KL, bits"),
+    "variance": ("Variance", "Var(s) / Var(u)"),
+}
+
+
+def by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
+    """Four measures of every layer with intervals, a line for each step."""
+    drawn = figure(8.2)
+    panels = drawn.subplots(2, 2, sharex=True)
+    steps = len(next(iter(losses.values())).steps["information"].value)
+    for axes, (name, (title, label)) in zip(panels.flat, PANELS.items(), strict=True):
+        for t, shade in enumerate(shades(steps)):
+            one = [_at(loss.steps[name], t) for loss in losses.values()]
+            shift = 0.5 * (t - (steps - 1) / 2) / max(steps, 2)
+            _with_intervals(axes, one, shift, color=shade, label=f"t = {t + 1}")
+        finish(axes, title=title, ylabel=label)
+    bounds = [loss.bound for loss in losses.values()]
+    panels.flat[0].plot(bounds, color=GREY, linestyle="--", label="at most")
+    panels.flat[3].axhline(1, color=GREY, linestyle="--", label="consistent")
+    for axes in panels[1]:
+        _name_layers(axes, losses)
+    if steps > 1:
+        panels.flat[1].legend(fontsize="small", ncols=2)
+    panels.flat[0].legend(*_last(panels.flat[0]), fontsize="small")
+    panels.flat[3].legend(*_last(panels.flat[3]), fontsize="small")
+    _told(drawn, [loss.samples for loss in losses.values()], confidence)
+    return drawn
+
+
+def compared(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -> Figure:
+    """Four measures of every layer, over all steps, of several runs.
+
+    Layers stand by their place in each network. Information is that of one step, on average.
+    """
+    drawn = figure(7.2)
+    panels = drawn.subplots(2, 2, sharex=True)
+    for axes, (name, (title, label)) in zip(panels.flat, PANELS.items(), strict=True):
+        for i, (run, losses) in enumerate(runs.items()):
+            one = [_mean_step(loss, name) for loss in losses.values()]
+            shift = 0.3 * (i - (len(runs) - 1) / 2) / max(len(runs), 2)
+            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+            _with_intervals(axes, one, shift, label=run, **style)
+        finish(axes, title=title, ylabel=label)
+    panels.flat[3].axhline(1, color=GREY, linestyle=":")
+    deepest = max(map(len, runs.values()))
+    for axes in panels[1]:
+        axes.set_xticks(range(deepest), [str(i + 1) for i in range(deepest)])
+        axes.set_xlabel("neuron layer")
+    panels.flat[0].legend(fontsize="small")
+    _told(drawn, [x.samples for losses in runs.values() for x in losses.values()], confidence)
+    return drawn
+
+
+def _mean_step(loss: Loss, name: str) -> tuple[float, float, float]:
+    """A measure over all steps; of those that are summed over steps the mean of a step."""
+    times = len(loss.steps[name].value) if name in ("information", "spike_membrane") else 1
+    value, low, high = loss.total[name]
+    return float(value) / times, float(low) / times, float(high) / times
+
+
+def _at(estimate: Estimate, t: int) -> tuple[float, float, float]:
+    return float(estimate.value[t]), float(estimate.low[t]), float(estimate.high[t])
+
+
+def _with_intervals(
+    axes: Axes, ends: Sequence[tuple[float, float, float]], shift: float, **style: Any
+) -> None:
+    """A line through values, with intervals; what is not finite is left out."""
+    value, low, high = np.where(np.isfinite(ends), ends, np.nan).T
+    error = np.maximum([value - low, high - value], 0)
+    axes.errorbar(
+        np.arange(len(value)) + shift, value, error, marker="o", markersize=3, capsize=2, **style
+    )
+
+
+def _last(axes: Axes) -> tuple[list[Any], list[str]]:
+    """Handle and label of what was drawn last; the steps have a legend of their own."""
+    handles, labels = axes.get_legend_handles_labels()
+    # Lines with intervals come behind plain lines.
+    plain = [i for i, label in enumerate(labels) if not label.startswith("t = ")]
+    return [handles[i] for i in plain], [labels[i] for i in plain]
+
+
+def _name_layers(axes: Axes, layers: Mapping[str, Loss]) -> None:
+    axes.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right", fontsize="small")
+
+
+def _told(drawn: Figure, samples: Sequence[int], confidence: float) -> None:
+    for axes in drawn.axes:
+        axes.set_ylim(bottom=0)
+    least, most = min(samples), max(samples)
+    n = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    drawn.supxlabel(f"{n} samples; bars: {confidence:.0%} intervals over samples", fontsize="small")
