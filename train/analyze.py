@@ -70,7 +70,7 @@ class Part(NamedTuple):
         if len(self.runs) > 1:
             found = by_name(self.name).compare(self.runs)
         else:
-            found = by_name(self.name).analyse(replace(self.runs[0], out=self.folder))
+            found = by_name(self.name).analyse(self.runs[0])
         return found
 
 
@@ -133,16 +133,19 @@ def read_run(
 
 def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Part]:
     """All that is wanted in the order of the page: of several runs first what compares them."""
-    if len(runs) == 1:
-        return [Part(name, name, out / name, runs) for name in names]
-    parts = [
-        Part(name, f"comparison-{name}", out / "comparison" / name, runs)
-        for name in names
-        if hasattr(by_name(name), "compare")
-    ]
-    for i, run in enumerate(runs, 1):
-        folder = out / f"{i}_{run.workdir.resolve().name}"
-        parts += [Part(name, f"run-{i}-{name}", folder / name, [run]) for name in names]
+    folders = [out]
+    if len(runs) > 1:
+        folders = [out / f"{i}_{run.workdir.resolve().name}" for i, run in enumerate(runs, 1)]
+    parts = []
+    for name in names:
+        # What is kept of a run is found by its own analysis and by the comparison.
+        own = [replace(run, out=at / name) for run, at in zip(runs, folders, strict=True)]
+        if len(runs) > 1 and hasattr(by_name(name), "compare"):
+            parts.append(Part(name, f"comparison-{name}", out / "comparison" / name, own))
+    for i, (run, at) in enumerate(zip(runs, folders, strict=True), 1):
+        begin = f"run-{i}-" if len(runs) > 1 else ""
+        for name in names:
+            parts.append(Part(name, f"{begin}{name}", at / name, [replace(run, out=at / name)]))
     return parts
 
 

@@ -79,6 +79,7 @@ def surface(trained: Trained, side: int) -> Surface:
         "points": [side, REACH],
         "made with": [jax.__version__, jax.devices()[0].device_kind],
     }
+    trained.out.mkdir(parents=True, exist_ok=True)
     file, size = trained.out / SO_FAR, landscape.POINTS * mesh.size
     losses = _all(file, of, evaluate, landscape.grid(axis), size)
     kernels = len(landscape.moved(directions[0]))
