@@ -12,6 +12,7 @@ import pytest
 
 from pit_jax import models
 from pit_jax.analysis.memory import Kept, Memory, bytes_of, kept, training_memory
+from pit_jax.analysis.plots import memory as plots
 from pit_jax.neurons import LIF, PIT, pit_fire
 
 # Images, and what enters, is hidden and leaves.
@@ -170,3 +171,13 @@ def test_layers_come_in_their_order_and_add_up_to_blocks() -> None:
     assert blocks[:3] == ["stage1_block1", "stage2_block1", "stage3_block1"]
     inside = [size for name, size in memory.activations_of().items() if name.startswith("stage1")]
     assert memory.activations_of(1)["stage1_block1"] == sum(inside)
+
+
+def test_the_parts_are_drawn_with_the_peaks_that_were_measured() -> None:
+    memory = memory_of(Net(partial(PIT, levels=4)), (B, 2, C))
+    steps = {"one": memory.parts, "other": memory.parts}
+    drawn = plots.parts(steps, "A step", {"other": memory.total})
+    drawn.canvas.draw()
+    named = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert sorted(named) == sorted([*memory.parts, "measured peak"])
+    plots.by_layer(memory.activations_of(1), "A step").canvas.draw()

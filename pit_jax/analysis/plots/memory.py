@@ -33,7 +33,7 @@ def parts(
         axes.scatter(peaks, rows, marker="|", s=250, c="black", lw=3, label="measured peak")
     axes.set_yticks(range(len(steps)), list(steps))
     axes.invert_yaxis()
-    axes.margins(x=0.1)
+    axes.margins(x=0.13)
     axes.set_axisbelow(True)
     finish(axes, title=title, xlabel="MiB of a training step")
     drawn.legend(loc="outside lower center", ncols=4)
@@ -48,7 +48,7 @@ def by_layer(layers: Mapping[str, int], title: str) -> Figure:
     axes.bar_label(bars, fmt="{:,.3g}", padding=3)
     axes.set_yticks(range(len(layers)), list(layers))
     axes.invert_yaxis()
-    axes.margins(x=0.1)
+    axes.margins(x=0.13)
     axes.set_axisbelow(True)
     finish(axes, title=title, xlabel="MiB kept for the backward pass")
     return drawn
