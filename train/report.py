@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from pit_jax.analysis.plots import scales
 from train import figures, page, report_figures, restore
 from train.cli import Parser
 from train.errors import UserError
@@ -146,9 +147,7 @@ def _scales(run: Run, prefix: str) -> Iterator[str]:
     yield page.heading("Scales a")
     caption = "Where the neurons' scales lie"
     caption += ", and where they started." if run.first_scales else " in the last checkpoint."
-    yield page.picture(
-        f"{prefix}-scales", caption, lambda: report_figures.scales(last, run.first_scales)
-    )
+    yield page.picture(f"{prefix}-scales", caption, lambda: scales.scales(last, run.first_scales))
     rows = []
     for layer, a in last.items():
         shown = [f"{value:.4g}" for value in (a.min(), np.median(a), a.max())]

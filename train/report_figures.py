@@ -1,4 +1,4 @@
-"""Pictures of train.report: several runs in one, speed, the scales of PIT, health."""
+"""Pictures of train.report: several runs in one, speed, health."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter
 
 from train.figures import points
 from train.health import LIMITS
@@ -16,7 +14,6 @@ from train.health import LIMITS
 # Of Okabe and Ito's palette, told apart by colour-blind people too, on white and on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STYLES = ("-", "--", "-.")
-FIRST, LAST = "#999999", "#0072b2"
 # The measures of train.probe, all in per cent.
 HEALTH = {
     "rate": "firing rate (% of D)",
@@ -52,52 +49,11 @@ def throughput(records: list[dict[str, Any]]) -> Figure:
     """Images a second of training, over the epochs."""
     figure = Figure(figsize=(9, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*points(records, "images_per_second"), LAST, marker="o", markersize=3)
+    axes.plot(*points(records, "images_per_second"), COLOURS[0], marker="o", markersize=3)
     axes.set(xlabel="epoch", ylabel="images/s")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
     return figure
-
-
-def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
-    """The scales of every layer: median, middle half and range, now and where they started."""
-    drawn = [("start", FIRST, first)] if first else []
-    drawn.append(("last checkpoint", LAST, last))
-    figure = Figure(figsize=(9, 1.5 + 0.36 * len(last)), layout="constrained")
-    axes = figure.subplots()
-    height = 0.7 / len(drawn)
-    for i, (_, colour, by_layer) in enumerate(drawn):
-        rows = [row for row, layer in enumerate(last) if layer in by_layer]
-        axes.bxp(
-            [_box(by_layer[layer]) for layer in last if layer in by_layer],
-            positions=[row + (i - (len(drawn) - 1) / 2) * height for row in rows],
-            widths=0.8 * height,
-            orientation="horizontal",
-            showfliers=False,
-            manage_ticks=False,
-            patch_artist=True,
-            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.6},
-            whiskerprops={"color": colour},
-            capprops={"color": colour},
-        )
-    values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
-    if values.max() > 20 * values.min():
-        axes.set_xscale("log")
-        # Its own would be mathematics, which page.STYLE has as plain text.
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(last)), list(last))
-    axes.invert_yaxis()
-    axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
-    axes.grid(axis="x", alpha=0.3)
-    handles = [Patch(color=colour, label=label, alpha=0.6) for label, colour, _ in drawn]
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    return figure
-
-
-def _box(a: np.ndarray) -> dict[str, Any]:
-    lowest, q1, median, q3, highest = np.quantile(a, (0, 0.25, 0.5, 0.75, 1))
-    return {"whislo": lowest, "q1": q1, "med": median, "q3": q3, "whishi": highest}
 
 
 def health(records: list[dict[str, Any]]) -> Figure:

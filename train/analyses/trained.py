@@ -1,11 +1,12 @@
 """A run as the analyses see it, and what they give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 from matplotlib.figure import Figure
@@ -16,6 +17,9 @@ from train.errors import UserError
 from train.preparation import normalization
 from train.probe import spread
 from train.sharding import placed
+
+# Samples whose membranes of all layers lie in memory together.
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,26 @@ class Trained:
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
         """Inputs and labels of `count` samples at equal distances of `train` or `test`, divided
         among the devices: of all, or of as many fewer as they divide."""
+        images, labels = self._some(split, count)
+        x = normalization(self.dataset)(placed(images, self.over_batch))
+        return x, placed(labels, self.over_batch)
+
+    def batches(self, split: str, count: int) -> Iterator[Array]:
+        """The inputs that `samples` gives, a part after another, for what is large of each."""
+        images, _ = self._some(split, count)
+        devices = self.over_batch.mesh.size
+        size, normalize = max(BATCH // devices, 1) * devices, normalization(self.dataset)
+        for start in range(0, len(images), size):
+            yield normalize(placed(images[start : start + size], self.over_batch))
+
+    def _some(self, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         taken, devices = getattr(self.dataset, split), self.over_batch.mesh.size
         count = min(self.wanted or count, len(taken))
         if count < devices:
             raise UserError(
                 f"{count} samples do not divide among {devices} devices; take more --samples."
             )
-        images, labels = spread(taken, count // devices * devices)
-        x = normalization(self.dataset)(placed(images, self.over_batch))
-        return x, placed(labels, self.over_batch)
+        return spread(taken, count // devices * devices)
 
 
 @dataclass(frozen=True)

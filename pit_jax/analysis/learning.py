@@ -1,0 +1,20 @@
+"""How soon one run reaches what another one ends with."""
+
+from collections.abc import Mapping, Sequence
+
+# Epochs and what was reached after each of them.
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def first_reaching(curve: Curve, goal: float) -> float | None:
+    """The first epoch after which at least `goal` was reached; None if none did."""
+    return next((at for at, value in zip(*curve, strict=True) if value >= goal), None)
+
+
+def reached(curves: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
+    """For each run and each baseline, when the run first reached the baseline's last value."""
+    goals = {name: values[-1] for name, (_, values) in curves.items()}
+    return {
+        name: {baseline: first_reaching(curve, goal) for baseline, goal in goals.items()}
+        for name, curve in curves.items()
+    }

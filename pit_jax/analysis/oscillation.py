@@ -1,0 +1,36 @@
+"""How often the integer of a neuron changes: from step to step of time, and of training."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+from jaxtyping import Array, Float
+
+from pit_jax.analysis.recorded import recorder
+
+
+def in_time(
+    model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
+) -> dict[str, Float[np.ndarray, " changes"]]:
+    """For each layer the share of its neurons whose integer differs from that of the step before.
+
+    Of T steps there are T - 1 changes.
+    """
+    record, weights = recorder(model), []
+    shares: dict[str, list[np.ndarray]] = {}
+    for x in batches:
+        weights.append(len(x))
+        for name, layer in record(variables, x).items():
+            differs = layer.count[:, 1:] != layer.count[:, :-1]
+            but_steps = (0, *range(2, differs.ndim))
+            shares.setdefault(name, []).append(np.asarray(differs.mean(but_steps), float))
+    return {
+        name: np.average(each, axis=0, weights=weights[: len(each)])
+        for name, each in shares.items()
+    }
+
+
+def settled(values: Sequence[float]) -> float:
+    """The mean of the later half of what was measured over the epochs."""
+    return float(np.mean(values[len(values) // 2 :]))

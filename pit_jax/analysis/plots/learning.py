@@ -1,0 +1,29 @@
+"""Learning curves of one run or several (Fig. 3)."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.plots.style import COLOURS, LINES, figure, finish
+
+PANELS = ("training loss", "training accuracy (%)", "test accuracy (%)")
+
+
+def curves(
+    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    baseline: float | None = None,
+) -> Figure:
+    """For each run epochs and values of each of `PANELS`; `baseline` is a test accuracy."""
+    drawn = figure(3.0 + 0.2 * len(runs))
+    for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), PANELS, strict=True)):
+        for i, (name, panels) in enumerate(runs.items()):
+            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+            axes.plot(*panels[place], marker="o", ms=2.5, label=name, **style)
+        finish(axes, xlabel="epoch", ylabel=label)
+        axes.tick_params(labelsize=8)
+    if baseline is not None:
+        axes.axhline(baseline, color="black", lw=0.8, label="where the first run ends")
+    drawn.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, ncols=2
+    )
+    return drawn

@@ -1,0 +1,77 @@
+"""The density of membranes over the time steps: as a surface, and from above."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pit_jax.analysis.membranes import Density
+from pit_jax.analysis.plots.style import COLOURS, ORDERED, figure, finish
+
+# Layers that get a panel in a row, and the share of the membranes that a picture leaves out.
+ROW, LEFT_OUT = 4, 0.002
+
+
+def surfaces(layers: Mapping[str, Density]) -> Figure:
+    """One surface for each layer, or for the same layer of several runs, as Fig. 4."""
+    drawn = figure(4.2, width=max(5.5, 4.2 * len(layers)))
+    top = max(each.density.max() for each in layers.values())
+    for place, (name, each) in enumerate(layers.items()):
+        axes: Any = drawn.add_subplot(1, len(layers), place + 1, projection="3d")
+        inside = _inside(each)
+        steps = np.arange(1, len(each.density) + 1)
+        x, y = np.meshgrid(each.at[inside], steps)
+        axes.plot_surface(
+            *(x, y, each.density[:, inside]),
+            cmap=ORDERED,
+            vmin=0,
+            vmax=top,
+            rcount=len(steps),
+            ccount=80,
+            linewidth=0.2,
+            edgecolor="#ffffff60",
+        )
+        axes.set(xlabel="membrane u", ylabel="time step", zlim=(0, top))
+        axes.set_title(f"{name}\nn = {each.samples:,}, bandwidth {each.bandwidth:.2g}", fontsize=9)
+        axes.set_zlabel("density")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=7)
+        axes.view_init(elev=32, azim=-58)
+        axes.set_box_aspect(None, zoom=0.85)
+    return drawn
+
+
+def flat(layers: Mapping[str, Density]) -> Figure:
+    """The densities from above, a panel for each layer; lines where there is one step only."""
+    rows = -(-len(layers) // ROW)
+    drawn = figure(0.7 + 2.0 * rows)
+    steps = max(len(each.density) for each in layers.values())
+    for place, (name, each) in enumerate(layers.items()):
+        axes = drawn.add_subplot(rows, ROW, place + 1)
+        inside = _inside(each)
+        at, density = each.at[inside], each.density[:, inside]
+        if steps == 1:
+            axes.fill_between(at, density[0], color=COLOURS[0], alpha=0.6, lw=0)
+            axes.set_ylim(bottom=0)
+            finish(axes)
+        else:
+            axes.pcolormesh(
+                range(1, len(density) + 1), at, density.T, cmap=ORDERED, rasterized=True
+            )
+            axes.plot(range(1, len(density) + 1), each.mean, color="white", lw=1)
+        axes.set_title(f"{name}, bandwidth {each.bandwidth:.2g}", fontsize=7, loc="left")
+        axes.tick_params(labelsize=7)
+    samples = min(each.samples for each in layers.values())
+    across = "membrane u" if steps == 1 else "time step; lighter is denser, white line: mean"
+    drawn.supxlabel(f"{across}; n = {samples:,} samples", fontsize=9)
+    drawn.supylabel("density" if steps == 1 else "membrane u", fontsize=9)
+    return drawn
+
+
+def _inside(found: Density) -> np.ndarray:
+    """Places of the grid that hold all but the least and largest few of the membranes."""
+    below = np.cumsum(found.density.mean(axis=0))
+    below /= below[-1]
+    return (below > LEFT_OUT / 2) & (below < 1 - LEFT_OUT / 2)

@@ -1,0 +1,65 @@
+"""Integers that change: over the epochs of training, and over the time steps."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.plots.style import COLOURS, LINES, ORDERED, figure, finish, shades
+
+Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+
+def over_epochs(flips: Lines, back: Lines, groups: Sequence[str] | None = None) -> Figure:
+    """Per cent changed and changed back at each epoch, a line for each layer, darker the earlier.
+
+    With `groups`, one for each line, the lines are runs, and those of a group have one colour.
+    """
+    drawn = figure(3.4 + 0.12 * len(flips))
+    names = list(dict.fromkeys(groups or flips))
+    colours = COLOURS if groups else shades(len(names))
+    for axes, lines, label in zip(
+        drawn.subplots(1, 2), (flips, back), ("changed", "changed back"), strict=True
+    ):
+        for (name, (at, values)), group in zip(lines.items(), groups or flips, strict=True):
+            i = names.index(group)
+            style = LINES[i % len(LINES)] if groups else "-"
+            percent = [100 * value for value in values]
+            axes.plot(
+                *(at, percent),
+                color=colours[i % len(colours)],
+                linestyle=style,
+                lw=1.2,
+                label=group if groups else name,
+            )
+        axes.set_ylim(bottom=0)
+        finish(axes, xlabel="epoch", ylabel=f"integers {label} by its last step (%)")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    drawn.legend(once.values(), once.keys(), loc="outside lower left", frameon=False, ncols=3)
+    return drawn
+
+
+def over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
+    """Per cent of a layer's neurons whose integer differs from the step before."""
+    table = 100 * np.array(list(shares.values()))
+    drawn = figure(1.3 + 0.3 * len(table))
+    axes = drawn.subplots()
+    shown = axes.pcolormesh(table, cmap=ORDERED, vmin=0)
+    drawn.colorbar(shown, ax=axes, label="% changed")
+    axes.set_yticks(np.arange(len(table)) + 0.5, list(shares))
+    axes.set_xticks(np.arange(table.shape[1]) + 0.5, [str(t + 2) for t in range(table.shape[1])])
+    axes.invert_yaxis()
+    axes.set(xlabel=f"time step, against the one before; n = {n:,} samples")
+    for (row, column), value in np.ndenumerate(table):
+        light = value > 0.6 * table.max()
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            f"{value:.1f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="black" if light else "white",
+        )
+    return drawn

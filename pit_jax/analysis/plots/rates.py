@@ -1,0 +1,98 @@
+"""Firing rates of every layer and step, the integers that layers send, synchrony."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pit_jax.analysis.plots.style import COLOURS, LINES, figure, finish, shades
+
+# Layers that get a panel in a row.
+ROW = 4
+
+
+def over_steps(
+    rates: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[np.ndarray, np.ndarray]], n: int
+) -> Figure:
+    """Rates `[T]` of every layer as Fig. 6: a bar for each step, with intervals over n samples."""
+    steps = len(next(iter(rates.values())))
+    drawn = figure(1.4 + (0.06 * steps + 0.22) * len(rates))
+    axes = drawn.subplots()
+    height = 0.84 / steps
+    for t, shade in enumerate(shades(steps)):
+        mean = 100 * np.array([rate[t] for rate in rates.values()])
+        ends = 100 * np.array([[low[t], high[t]] for low, high in intervals.values()])
+        axes.barh(
+            np.arange(len(rates)) + (t - (steps - 1) / 2) * height,
+            mean,
+            height,
+            xerr=np.abs(ends.T - mean),
+            error_kw={"elinewidth": 0.8},
+            color=shade,
+            label=f"t = {t + 1}",
+        )
+    axes.set_yticks(range(len(rates)), list(rates))
+    axes.set_ylim(len(rates) - 0.45, -0.55)
+    finish(axes, xlabel=f"mean firing rate (% of D); bars: 95 % interval over {n:,} samples")
+    if steps > 1:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(steps, 10), **SMALL)
+    return drawn
+
+
+SMALL = {"frameon": False, "fontsize": 8, "columnspacing": 1.0, "handlelength": 1.2}
+
+
+def compared(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
+    """Mean rates of several runs, over steps of all layers, and over layers of all steps."""
+    drawn = figure(3.8)
+    left, right = drawn.subplots(1, 2)
+    for i, (name, rates) in enumerate(runs.items()):
+        means = 100 * np.array(list(rates.values()))
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+        layers, steps = means.shape
+        left.plot(range(1, layers + 1), means.mean(1), marker="o", ms=4, label=name, **style)
+        right.plot(range(1, steps + 1), means.mean(0), marker="o", ms=4, **style)
+    finish(left, xlabel="neuron layer", ylabel=f"firing rate (% of D), {n:,} samples")
+    finish(right, xlabel="time step", ylabel="firing rate, mean of the layers (% of D)")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn.legend(loc="outside lower left", frameon=False, ncols=2)
+    return drawn
+
+
+def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int) -> Figure:
+    """What share of all spikes of a layer each integer has, a panel for each layer."""
+    rows = -(-len(histograms) // ROW)
+    drawn = figure(0.5 + 1.9 * rows)
+    first = None
+    for place, (layer, counts) in enumerate(histograms.items()):
+        first = axes = drawn.add_subplot(rows, ROW, place + 1, sharey=first)
+        bars = axes.bar(list(values), 100 * counts / counts.sum(), color=COLOURS[0])
+        axes.bar_label(bars, fmt="{:.2g}", fontsize=7)
+        axes.set_title(layer, fontsize=8, loc="left")
+        axes.set_xticks(list(values))
+        axes.margins(y=0.15)
+        finish(axes)
+        axes.tick_params(labelsize=8, labelleft=place % ROW == 0)
+    drawn.supxlabel(f"integer sent, over {n:,} samples", fontsize=9)
+    drawn.supylabel("% of the layer's", fontsize=9)
+    return drawn
+
+
+def together(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
+    """The synchrony chi squared of every layer beside 1/N, that of independent neurons."""
+    drawn = figure(1.5 + 0.3 * len(found))
+    axes = drawn.subplots()
+    rows = np.arange(len(found))
+    chi, neurons = (np.array(each, float) for each in zip(*found.values(), strict=True))
+    axes.plot(chi, rows, "o", color=COLOURS[0], label=f"measured, {n:,} samples")
+    axes.plot(1 / neurons, rows, "|", ms=12, mew=2, color=COLOURS[1], label="independent, 1/N")
+    axes.set_xscale("log")
+    axes.set_xlim(right=1)
+    axes.set_yticks(rows, list(found))
+    axes.invert_yaxis()
+    finish(axes, xlabel="synchrony chi squared (1: all neurons alike)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    return drawn

@@ -1,0 +1,82 @@
+"""The learned scales of every layer, now and where they started (Fig. 7)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from pit_jax.analysis.plots.style import COLOURS, GREY, figure, finish
+from pit_jax.analysis.scales import Spread, by_step, spread
+
+# Layers that get a panel in a row.
+ROW = 4
+
+
+def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
+    """The scales of every layer: median, middle half and range, now and where they started."""
+    drawn = [("start", GREY, first)] if first else []
+    drawn.append(("last checkpoint", COLOURS[0], last))
+    whole = figure(1.5 + 0.36 * len(last))
+    axes = whole.subplots()
+    height = 0.7 / len(drawn)
+    for i, (_, colour, by_layer) in enumerate(drawn):
+        rows = [row for row, layer in enumerate(last) if layer in by_layer]
+        axes.bxp(
+            [_box(spread(by_layer[layer])) for layer in last if layer in by_layer],
+            positions=[row + (i - (len(drawn) - 1) / 2) * height for row in rows],
+            widths=0.8 * height,
+            orientation="horizontal",
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.6},
+            whiskerprops={"color": colour},
+            capprops={"color": colour},
+        )
+    values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
+    if values.max() > 20 * values.min():
+        axes.set_xscale("log")
+        # Its own would be mathematics, which not every page shows.
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(len(last)), list(last))
+    axes.invert_yaxis()
+    axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
+    axes.grid(axis="x", alpha=0.3)
+    handles = [Patch(color=colour, label=label, alpha=0.6) for label, colour, _ in drawn]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    return whole
+
+
+def over_steps(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
+    """Median and middle half over channels at each step, a panel for each layer."""
+    rows = -(-len(last) // ROW)
+    drawn = figure(0.8 + 1.9 * rows)
+    for place, layer in enumerate(last):
+        axes = drawn.add_subplot(rows, ROW, place + 1)
+        for label, colour, layers in (("start", GREY, first), ("now", COLOURS[0], last)):
+            if layer not in layers:
+                continue
+            found = by_step(layers[layer])
+            at = range(1, len(found) + 1)
+            axes.fill_between(
+                at, [s.q1 for s in found], [s.q3 for s in found], color=colour, alpha=0.3, lw=0
+            )
+            axes.plot(at, [s.median for s in found], color=colour, marker="o", ms=3, label=label)
+        axes.set_title(f"{layer}, {last[layer].shape[-1]} channels", fontsize=8, loc="left")
+        axes.set_ylim(bottom=0)
+        finish(axes)
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn.supxlabel("time step; line: median of the channels, band: middle half", fontsize=9)
+    drawn.supylabel("scale a", fontsize=9)
+    drawn.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return drawn
+
+
+def _box(found: Spread) -> dict[str, Any]:
+    names = {"whislo": "least", "q1": "q1", "med": "median", "q3": "q3", "whishi": "largest"}
+    return {key: getattr(found, name) for key, name in names.items()}

@@ -1,0 +1,140 @@
+"""How often the neurons of every layer fire, and how much they do so together.
+
+All of it is summed over batches, so that as many samples as are wanted fit into memory.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy import stats
+
+from pit_jax.analysis.recorded import recorder
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What one neuron layer did on some samples.
+
+    `per_sample` `[B, T]` are the means of |count| / D over the layer's neurons. `histogram` has
+    how often each integer of `integers` was sent. `silent` and `saturated` are channels that sent
+    0 only, or +-D only, at every step and place. `synchrony` is chi squared (see `synchrony`) of
+    `neurons` neurons.
+    """
+
+    per_sample: Float[np.ndarray, "B T"]
+    integers: Int[np.ndarray, " K"]
+    histogram: Int[np.ndarray, " K"]
+    silent: Bool[np.ndarray, " C"]
+    saturated: Bool[np.ndarray, " C"]
+    synchrony: float
+    neurons: int
+
+
+class _Sums(NamedTuple):
+    """Of a batch; sums of integers are exact in float32 below 2^24."""
+
+    per_sample: Array
+    histogram: Array
+    fired: Array
+    below: Array
+    of_each: Array
+    squares: Array
+
+
+def firing(
+    model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
+) -> dict[str, Firing]:
+    """The firing of every neuron layer, in their order, over batches of what the network takes."""
+    record = recorder(model)
+    return of_counts(
+        {name: (layer.count, layer.levels) for name, layer in record(variables, x).items()}
+        for x in batches
+    )
+
+
+def of_counts(batches: Iterable[Mapping[str, tuple[Array, int]]]) -> dict[str, Firing]:
+    """The same from batches of counts `[B, T, ..., C]` and their D, by layer."""
+    sums: dict[str, list[_Sums]] = {}
+    levels: dict[str, int] = {}
+    for batch in batches:
+        for name, (count, level) in batch.items():
+            sums.setdefault(name, []).append(jax.device_get(_summed(count, level)))
+            levels[name] = level
+    return {name: _firing(found, levels[name]) for name, found in sums.items()}
+
+
+def interval(
+    per_sample: Float[np.ndarray, "*B"], confidence: float = 0.95
+) -> tuple[Float[np.ndarray, "*T"], Float[np.ndarray, "*T"]]:
+    """Student's confidence interval of the mean over the first axis, for samples drawn independently.
+
+    Raises ValueError unless there are two samples or more.
+    """
+    count = len(per_sample)
+    if count < 2:
+        raise ValueError(f"an interval takes two samples or more, got {count}.")
+    mean = per_sample.mean(axis=0)
+    error = per_sample.std(axis=0, ddof=1) / np.sqrt(count)
+    half = stats.t.ppf((1 + confidence) / 2, count - 1) * error
+    return mean - half, mean + half
+
+
+def synchrony(
+    of_each: Float[np.ndarray, "*N"], squares: Float[np.ndarray, "*N"], of_mean: np.ndarray
+) -> float:
+    """Golomb and Rinzel's chi squared: Var(mean over neurons) / mean over neurons of the variance.
+
+    `of_each` and `squares` are each neuron's mean and mean square over observations, here of
+    samples and steps, and `of_mean` the population's mean at each. Identical neurons give 1,
+    independent ones of equal variance 1 / N in expectation, and neurons that never change nan.
+    (Physica D 72, 1994, 259-282.)
+    """
+    alone = float(np.mean(squares - of_each**2))
+    return float(np.var(of_mean)) / alone if alone > 0 else float("nan")
+
+
+@partial(jax.jit, static_argnames="levels")
+def _summed(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
+    but_channels = tuple(range(count.ndim - 1))
+    inside = tuple(range(2, count.ndim))
+    size = jnp.abs(count)
+    integers = jnp.arange(-levels, levels + 1)
+    return _Sums(
+        per_sample=jnp.stack([size.mean(inside) / levels, count.mean(inside)], axis=-1),
+        histogram=jnp.stack([(count == k).sum(dtype=int) for k in integers]),
+        fired=(size > 0).any(but_channels),
+        below=(size < levels).any(but_channels),
+        of_each=count.sum((0, 1)),
+        squares=(count**2).sum((0, 1)),
+    )
+
+
+def _firing(batches: list[_Sums], levels: int) -> Firing:
+    per_sample, signed = np.moveaxis(np.concatenate([each.per_sample for each in batches]), -1, 0)
+    observations = signed.size
+    integers, histogram = (
+        np.arange(-levels, levels + 1),
+        np.sum([each.histogram for each in batches], axis=0),
+    )
+    if not histogram[:levels].any():
+        integers, histogram = integers[levels:], histogram[levels:]
+    of_each, squares = (
+        np.sum([np.asarray(getattr(each, name), float) for each in batches], axis=0) / observations
+        for name in ("of_each", "squares")
+    )
+    return Firing(
+        per_sample=per_sample.astype(float),
+        integers=integers,
+        histogram=histogram,
+        silent=~np.any([each.fired for each in batches], axis=0),
+        saturated=~np.any([each.below for each in batches], axis=0),
+        synchrony=synchrony(of_each, squares, signed.astype(float)),
+        neurons=of_each.size,
+    )

@@ -1,0 +1,36 @@
+"""How the learned scales of PIT are spread over channels, layer by layer and step by step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from pit_jax.init import SCALE_FLOOR
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of some scales: how many, their range, quartiles, mean, deviation, and share at the floor."""
+
+    count: int
+    least: float
+    q1: float
+    median: float
+    q3: float
+    largest: float
+    mean: float
+    sd: float
+    at_floor: float
+
+
+def spread(a: Float[np.ndarray, "*N"]) -> Spread:
+    """The spread of all scales in `a`; the deviation is the population's (ddof 0)."""
+    least, q1, median, q3, largest = (float(q) for q in np.quantile(a, (0, 0.25, 0.5, 0.75, 1)))
+    at_floor = float(np.mean(a <= SCALE_FLOOR))
+    mean, sd = float(a.mean()), float(a.std())
+    return Spread(a.size, least, q1, median, q3, largest, mean, sd, at_floor)
+
+
+def by_step(a: Float[np.ndarray, "*T C"]) -> list[Spread]:
+    """The spread over channels at each step of `[T, C]`; `[C]` has one."""
+    return [spread(each) for each in np.atleast_2d(a)]

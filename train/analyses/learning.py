@@ -1,0 +1,57 @@
+"""The learning curves of a run, and how soon runs reach where others end."""
+
+from collections.abc import Sequence
+
+from pit_jax.analysis.learning import reached
+from pit_jax.analysis.plots.learning import curves
+from train.analyses.trained import Analysis, Drawn, Table, Trained
+from train.figures import points
+from train.reading import read_records
+
+TITLE = "Learning curves"
+KEYS = (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100))
+CAPTION = (
+    "Training loss and accuracy, augmented and in training mode, and test accuracy after each "
+    "epoch (Fig. 3)."
+)
+
+Points = tuple[list[float], list[float]]
+
+
+def analyse(trained: Trained) -> Analysis:
+    """Loss and accuracy over the epochs."""
+    panels = _panels(trained)
+    if not panels[-1][0]:
+        return Analysis(TITLE, ["No epoch has ended yet."])
+    names = ("epoch", *(key for key, _ in KEYS), "test_loss")
+    records = read_records(trained.workdir / "metrics.jsonl")
+    rows = [[record.get(name) for name in names] for record in records if "test_accuracy" in record]
+    figures = {"curves": Drawn(lambda: curves({trained.name: panels}), CAPTION)}
+    return Analysis(TITLE, (), {"epochs": Table(names, rows)}, figures)
+
+
+def compare(runs: Sequence[Trained]) -> Analysis:
+    """Curves of several runs, and the epoch at which each reaches the end of each."""
+    found = {run.name: _panels(run) for run in runs}
+    found = {name: panels for name, panels in found.items() if panels[-1][0]}
+    if not found:
+        return Analysis(TITLE, ["No epoch has ended yet."])
+    when = reached({name: panels[-1] for name, panels in found.items()})
+    header = ("run", "last_test_accuracy", *(f"reaches_{name}_at_epoch" for name in found))
+    rows = [[name, panels[-1][1][-1], *when[name].values()] for name, panels in found.items()]
+    baseline = next(iter(found.values()))[-1][1][-1]
+    return Analysis(
+        TITLE,
+        [
+            "An epoch is one pass over the training samples; with more time steps it costs more. "
+            "Each run is one seed. Empty: never reached."
+        ],
+        {"epochs_to_reach": Table(header, rows)},
+        {"curves": Drawn(lambda: curves(found, baseline), CAPTION)},
+    )
+
+
+def _panels(trained: Trained) -> list[Points]:
+    records = read_records(trained.workdir / "metrics.jsonl")
+    ended = [record for record in records if "test_accuracy" in record]
+    return [points(ended, key, scale) for key, scale in KEYS]
