@@ -51,7 +51,7 @@ def counted() -> str:
         [name, f"`{formula}`", *(f"{number:,}" for number in numbers)]
         for (name, formula), numbers in zip(names, zip(*columns, strict=True), strict=True)
     ]
-    return _table(head, rows, left=2)
+    return table(head, rows, left=2)
 
 
 def found(sizes: Sizes) -> list[int]:
@@ -96,7 +96,7 @@ def printed() -> str:
             f"{len(values):,}",
         ]
         rows.append(cells)
-    return _table(head, rows, left=4)
+    return table(head, rows, left=4)
 
 
 def layer() -> str:
@@ -112,10 +112,11 @@ def layer() -> str:
         sizes = steps, LAYER, levels
         capacities = capacity_paper(*sizes), log_values_shared(*sizes), log_configurations(*sizes)
         rows.append([f"{steps}×{levels}", *(f"{x / math.log(2):,.0f}" for x in capacities)])
-    return _table(head, rows, left=1)
+    return table(head, rows, left=1)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
+    """A table of Markdown whose first `left` columns begin at the left."""
     rule = "|" + "---|" * left + "--:|" * (len(head) - left)
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"

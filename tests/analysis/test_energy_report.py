@@ -167,6 +167,9 @@ def test_the_twin_multiplies_densely_in_few_bits():
     assert conv.traffic.activations.moved == 540 * 3
     assert stem.operations.macs == 500
     assert fired.operations.multiplications == 60 and fired.operations.comparisons == 120
+    # One bit takes no product.
+    binary = of_twin(Synapses(**{**vars(CONV), "levels": 1}), PRICES)
+    assert (binary.operations.macs, binary.operations.accumulations) == (0, 540)
     # What the same weights read besides is added to their input first.
     stream = Synapses(**{**vars(CONV), "stream": 1})
     assert of_twin(stream, PRICES).operations.macs == 0

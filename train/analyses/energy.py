@@ -18,7 +18,7 @@ HEADER = (
     *("layer", "kind", "reads", "macs", "accumulations", "accumulations_deviation"),
     *("multiplications", "additions", "comparisons", "bit_budget", "s_ace", "ns_ace"),
     *("energy_pj", "weight_bits", "membrane_bits", "activation_bits", "memory_pj"),
-    *("twin_macs", "twin_s_ace", "twin_energy_pj", "twin_memory_pj"),
+    *("twin_macs", "twin_accumulations", "twin_s_ace", "twin_energy_pj", "twin_memory_pj"),
 )
 
 
@@ -37,7 +37,7 @@ def analyse(trained: Trained) -> Analysis:
         f"{found.energy / 1000:,.1f} nJ of operations a sample, the mean of {samples} of test, "
         f"with a standard deviation of {found.energy_deviation / 1000:,.1f} nJ between them; "
         f"{twin.energy / 1000:,.1f} nJ for the twin, the same network at one step whose neurons "
-        "are activations of as many levels, multiplied densely. Its accuracy may be another.",
+        "are activations of as many levels, all of which it reads. Its accuracy may be another.",
         f"{prices.mac} pJ for a MAC and {prices.ac} pJ for an addition or comparison, of 32-bit "
         f"floats at 45 nm; in memory no value is used twice: {found.memory_energy / 1000:,.1f} nJ, "
         f"and {sum(layer.memory_energy for layer in found.twin) / 1000:,.1f} nJ for the twin. "
@@ -70,8 +70,8 @@ def _rows(found: Report) -> Iterator[tuple[Any, ...]]:
             *(done.multiplications, done.additions, done.comparisons),
             *(layer.bit_budget, layer.s_ace, layer.ns_ace, layer.energy),
             *(traffic.weights.moved, traffic.membranes.moved, traffic.activations.moved),
-            *(layer.memory_energy, twin.operations.macs, twin.s_ace),
-            *(twin.energy, twin.memory_energy),
+            *(layer.memory_energy, twin.operations.macs, twin.operations.accumulations),
+            *(twin.s_ace, twin.energy, twin.memory_energy),
         )
 
 
@@ -87,7 +87,7 @@ def _bars(found: Report) -> Iterator[Bars]:
             energy=(parts[0] / 1e3, parts[1] / 1e3, (layer.energy - sum(parts)) / 1e3),
             energy_deviation=deviation * prices.ac / 1e3,
             memory=layer.memory_energy / 1e3,
-            twin_operations=float(twin.operations.macs),
+            twin_operations=float(twin.operations.macs + twin.operations.accumulations),
             twin_energy=twin.energy / 1e3,
             twin_memory=twin.memory_energy / 1e3,
         )

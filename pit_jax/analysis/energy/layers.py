@@ -106,8 +106,9 @@ def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> Lay
 def of_twin(layer: Synapses | Neurons, prices: Prices) -> Layer:
     """The layer where neurons are activations of D levels, in ⌈log₂(D+1)⌉ bits, and T is 1.
 
-    It multiplies densely. Sources that the same weights read are added first, and an activation
-    takes one product, for its scale, and two comparisons, with 0 and D.
+    It is dense, and activations of one level are added rather than multiplied. Sources that the
+    same weights read are added first, and an activation takes one product, for its scale, and two
+    comparisons, with 0 and D.
     """
     bits = prices.bits
     if isinstance(layer, Neurons):
@@ -126,14 +127,15 @@ def of_twin(layer: Synapses | Neurons, prices: Prices) -> Layer:
     if layer.stream:
         added = Operations(additions=layer.inputs)
         return _priced(layer, added, Traffic(activations=Moved(stored, stored)), prices)
-    macs = float(layer.connections)
+    dense = float(layer.connections)
+    macs, accumulations = (dense, 0) if layer.levels > 1 else (0, dense)
     budget = bits.weight * width
     return _priced(
         layer,
-        Operations(macs=macs, additions=layer.biases),
+        Operations(macs, accumulations, additions=layer.biases),
         Traffic(
-            weights=Moved(macs * bits.weight, layer.weights * bits.weight),
-            activations=Moved(macs * width, stored),
+            weights=Moved(dense * bits.weight, layer.weights * bits.weight),
+            activations=Moved(dense * width, stored),
         ),
         prices,
         budget,

@@ -15,7 +15,7 @@ PARTS = ("MACs", "accumulations", "neurons and sums")
 @dataclass(frozen=True)
 class Bars:
     """A layer: products and accumulations with the latter's deviation between samples, the nJ of
-    `PARTS` and of memory, and the products, nJ and memory's nJ of its twin."""
+    `PARTS` and of memory, and the operations, nJ and memory's nJ of its twin."""
 
     name: str
     operations: float
@@ -53,7 +53,7 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
     spread = [layer.energy_deviation or np.nan for layer in layers]
     energies.errorbar(start, rows - BAR / 2, xerr=spread, fmt="none", ecolor="black", capsize=2)
     twins = [layer.twin_energy for layer in layers]
-    energies.barh(rows + BAR / 2, twins, BAR, color=GREY, label="quantised twin, MACs")
+    energies.barh(rows + BAR / 2, twins, BAR, color=GREY, label="quantised twin, dense")
     finish(energies, xlabel="operations (nJ a sample)")
 
     held = [layer.memory for layer in layers]
