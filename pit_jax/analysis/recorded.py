@@ -40,7 +40,7 @@ def recorder(
         _, probes = model.apply(
             variables, x, mutable=["intermediates"], capture_intermediates=_is_neuron
         )
-        return neuron_probes(probes["intermediates"])
+        return neuron_probes(probes.get("intermediates", {}))
 
     def record(variables: Mapping[str, Any], x: Array) -> dict[str, Recorded]:
         seen = run(variables, x)

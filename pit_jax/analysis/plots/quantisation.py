@@ -83,13 +83,12 @@ def against_levels(
                 np.concatenate([np.ravel(measure(by[number][name])) for by in found.values()])
                 for number in numbers
             ]
-            mean = np.array([np.nanmean(one) for one in all_])
-            bars = np.abs([[np.nanmin(one), np.nanmax(one)] for one in all_] - mean[:, None]).T
+            mean, least, most = np.array([_known(one) for one in all_]).T
             place = np.arange(len(numbers)) + 0.6 * (i - (len(names) - 1) / 2) / len(names)
             axes.errorbar(
                 place,
                 mean,
-                bars,
+                (mean - least, most - mean),
                 color=COLOURS[i % len(COLOURS)],
                 linestyle=LINES[i % len(LINES)],
                 marker=MARKERS[i % len(MARKERS)],
@@ -111,6 +110,12 @@ def against_levels(
         fontsize="small",
     )
     return drawn
+
+
+def _known(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, least and largest of what is a number: of one batch there is no spread."""
+    known = values[np.isfinite(values)]
+    return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 
 
 def _spread(one: Quantised) -> np.ndarray:
