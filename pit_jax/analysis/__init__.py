@@ -1,5 +1,5 @@
 """The paper's analyses, as functions to call on any network."""
 
-from pit_jax.analysis import capacity
+from pit_jax.analysis import capacity, information, quantisation
 
-__all__ = ["capacity"]
+__all__ = ["capacity", "information", "quantisation"]
