@@ -151,7 +151,10 @@ def _sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
             inside = _sources(inner)
             given = dict(zip(inner.invars, equation.invars, strict=True))
             for outer, x in zip(equation.outvars, inner.outvars, strict=True):
-                if not isinstance(x, Literal) and (start := inside(x)) in given:
+                start = inside(x)
+                if isinstance(start, Literal):
+                    above[outer] = start
+                elif start in given:
                     above[outer] = given[start]
     return source
 

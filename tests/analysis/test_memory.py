@@ -13,7 +13,7 @@ import pytest
 from pit_jax import models
 from pit_jax.analysis.memory import Kept, Memory, bytes_of, kept, training_memory
 from pit_jax.analysis.plots import memory as plots
-from pit_jax.neurons import LIF, PIT, pit_fire
+from pit_jax.neurons import LIF, NEURONS, PIT, pit_fire
 
 # Images, and what enters, is hidden and leaves.
 B, C, H, K = 5, 3, 7, 2
@@ -50,6 +50,18 @@ def test_what_a_jitted_function_only_reshapes_is_no_new_array() -> None:
         return two_layers(w, folded(x))
 
     assert sizes(kept(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
+
+
+def test_a_constant_that_a_jitted_function_gives_is_not_kept() -> None:
+    @jax.jit
+    def with_ones(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.sin(x), jnp.ones((B, H))
+
+    def f(w: jax.Array, x: jax.Array) -> jax.Array:
+        y, ones = with_ones(x @ w)
+        return (y * ones).sum()
+
+    assert sizes(kept(f, WEIGHTS["first"], X)) == [4 * B * H]
 
 
 @pytest.mark.parametrize(("steps", "new"), [(1, []), (2, [2 * 4 * B * C])])
@@ -181,3 +193,9 @@ def test_the_parts_are_drawn_with_the_peaks_that_were_measured() -> None:
     named = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert sorted(named) == sorted([*memory.parts, "measured peak"])
     plots.by_layer(memory.activations_of(1), "A step").canvas.draw()
+
+
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+def test_every_neuron_can_be_counted_and_keeps_more_over_more_steps(neuron: type) -> None:
+    one, three = (memory_of(Net(neuron), (B, steps, C)).activations for steps in (1, 3))
+    assert 0 < one < three
