@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from scipy.ndimage import gaussian_filter1d
 
@@ -85,7 +86,7 @@ def _moments(u: Float[Array, "B T *N C"]) -> tuple[Array, ...]:
 
 
 @partial(jax.jit, static_argnames="bins")
-def _histogram(u: Float[Array, "B T *N C"], low: float, width: float, bins: int) -> Array:
+def _histogram(u: Float[Array, "B T *N C"], low: ArrayLike, width: ArrayLike, bins: int) -> Array:
     flat = jnp.moveaxis(u, 1, 0).reshape(u.shape[1], -1)
     place = jnp.clip(jnp.floor((flat - low) / width), 0, bins - 1).astype(int)
     step = jnp.arange(len(flat))[:, None]

@@ -25,7 +25,7 @@ class Firing:
     `per_sample` `[B, T]` are the means of |count| / D over the layer's neurons. `histogram` has
     how often each integer of `integers` was sent. `silent` and `saturated` are channels that sent
     0 only, or +-D only, at every step and place. `synchrony` is chi squared (see `synchrony`) of
-    `neurons` neurons.
+    `neurons` neurons; `levels` is D.
     """
 
     per_sample: Float[np.ndarray, "B T"]
@@ -35,6 +35,7 @@ class Firing:
     saturated: Bool[np.ndarray, " C"]
     synchrony: float
     neurons: int
+    levels: int
 
 
 class _Sums(NamedTuple):
@@ -73,7 +74,7 @@ def of_counts(batches: Iterable[Mapping[str, tuple[Array, int]]]) -> dict[str, F
 def interval(
     per_sample: Float[np.ndarray, "*B"], confidence: float = 0.95
 ) -> tuple[Float[np.ndarray, "*T"], Float[np.ndarray, "*T"]]:
-    """Student's confidence interval of the mean over the first axis, for samples drawn independently.
+    """Student's confidence interval of the mean over samples `[B, ...]`, drawn independently.
 
     Raises ValueError unless there are two samples or more.
     """
@@ -137,4 +138,5 @@ def _firing(batches: list[_Sums], levels: int) -> Firing:
         saturated=~np.any([each.below for each in batches], axis=0),
         synchrony=synchrony(of_each, squares, signed.astype(float)),
         neurons=of_each.size,
+        levels=levels,
     )

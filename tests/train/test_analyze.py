@@ -308,3 +308,40 @@ def test_help_lists_the_analyses(capsys):
     printed = capsys.readouterr().out
     assert "usage: python -m train.analyze WORKDIR [WORKDIR ...]" in printed
     assert all(f"\n  {name} " in printed and what in printed for name, what in ANALYSES.items())
+
+
+QUICK = "learning,rates,scales,membranes,capacity,oscillation"
+
+
+def test_the_analyses_of_a_run_change_nothing_in_its_folder(run, tmp_path):
+    before = contents(run)
+    assert analyze(run, "--only", QUICK, "--out", tmp_path / "a", "--samples", 8) == 0
+    assert contents(run) == before
+    found = Page(tmp_path / "a" / "index.html")
+    assert set(found.sections) == {"", *QUICK.split(",")}
+    header, *rows = table(tmp_path / "a" / "rates" / "rates.csv")
+    assert header == ["layer", "step", "rate", "low", "high", "sd_over_samples"] and len(rows) == 6
+    assert all(float(row[3]) <= float(row[2]) <= float(row[4]) for row in rows)
+
+
+def test_several_devices_measure_what_one_does(run, tmp_path):
+    only = ("--only", "rates,membranes", "--samples", 8)
+    assert analyze(run, *only, "--out", tmp_path / "one") == 0
+    with runs_on(4):
+        assert analyze(run, *only, "--out", tmp_path / "four") == 0
+    for file in ("rates/rates.csv", "membranes/steps.csv"):
+        one, four = (table(tmp_path / each / file)[1:] for each in ("one", "four"))
+        assert [row[:2] for row in one] == [row[:2] for row in four]
+        numbers = [np.array([row[2:4] for row in rows], float) for rows in (one, four)]
+        np.testing.assert_allclose(*numbers, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.slow
+def test_every_analysis_is_made_of_a_run_and_compared(run, tmp_path):
+    other, out = shutil.copytree(run, tmp_path / "other"), tmp_path / "a"
+    assert analyze(run, other, "--out", out, "--samples", 16) == 0
+    found = Page(out / "index.html").sections
+    assert {f"run-{i}-{name}" for i in (1, 2) for name in ANALYSES} <= set(found)
+    assert {f"comparison-{name}" for name in ("learning", "rates", "membranes", "oscillation")} <= (
+        set(found)
+    )

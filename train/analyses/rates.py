@@ -92,11 +92,15 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         whole = np.mean([each.per_sample for each in layers.values()], axis=0)
         low, high = interval(whole.mean(axis=1))
         first, last = whole[:, 0].mean(), whole[:, -1].mean()
-        rows.append([name, whole.mean(), float(low), float(high), first, last])
-    header = ("run", "mean_rate", "low", "high", "first_step", "last_step")
+        sent = np.mean([each.per_sample.sum(1).mean() * each.levels for each in layers.values()])
+        rows.append([name, whole.mean(), float(low), float(high), first, last, sent])
+    header = ("run", "mean_rate", "low", "high", "first_step", "last_step", "spikes_per_neuron")
     return Analysis(
         TITLE,
-        ["Means of the layers, each as heavy as another; 95 % intervals over samples."],
+        [
+            "Means of the layers, each as heavy as another; 95 % intervals over samples. A rate is "
+            "a share of D; spikes_per_neuron is the sum of a neuron's integers over all steps."
+        ],
         {"rates": Table(header, rows)},
         {
             "rates": Drawn(

@@ -45,11 +45,12 @@ def surfaces(layers: Mapping[str, Density]) -> Figure:
 
 def flat(layers: Mapping[str, Density]) -> Figure:
     """The densities from above, a panel for each layer; lines where there is one step only."""
-    rows = -(-len(layers) // ROW)
+    columns = min(ROW, len(layers))
+    rows = -(-len(layers) // columns)
     drawn = figure(0.7 + 2.0 * rows)
     steps = max(len(each.density) for each in layers.values())
     for place, (name, each) in enumerate(layers.items()):
-        axes = drawn.add_subplot(rows, ROW, place + 1)
+        axes = drawn.add_subplot(rows, columns, place + 1)
         inside = _inside(each)
         at, density = each.at[inside], each.density[:, inside]
         if steps == 1:

@@ -57,16 +57,20 @@ def over_steps(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) 
     drawn = figure(0.8 + 1.9 * rows)
     for place, layer in enumerate(last):
         axes = drawn.add_subplot(rows, ROW, place + 1)
-        for label, colour, layers in (("start", GREY, first), ("now", COLOURS[0], last)):
+        # Where nothing moved the start would be hidden, so it comes second and is dashed.
+        for label, colour, line, layers in (
+            ("last checkpoint", COLOURS[0], "-", last),
+            ("start", COLOURS[1], "--", first),
+        ):
             if layer not in layers:
                 continue
             found = by_step(layers[layer])
             at = range(1, len(found) + 1)
             axes.fill_between(
-                at, [s.q1 for s in found], [s.q3 for s in found], color=colour, alpha=0.3, lw=0
+                at, [s.q1 for s in found], [s.q3 for s in found], color=colour, alpha=0.2, lw=0
             )
-            axes.plot(at, [s.median for s in found], color=colour, marker="o", ms=3, label=label)
-        axes.set_title(f"{layer}, {last[layer].shape[-1]} channels", fontsize=8, loc="left")
+            axes.plot(at, [s.median for s in found], color=colour, linestyle=line, label=label)
+        axes.set_title(f"{layer}, {last[layer].shape[-1]} channels", fontsize=7, loc="left")
         axes.set_ylim(bottom=0)
         finish(axes)
         axes.tick_params(labelsize=8)

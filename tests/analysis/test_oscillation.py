@@ -1,0 +1,45 @@
+"""Integers that change from one time step to the next."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from pit_jax.analysis.oscillation import in_time, settled
+from pit_jax.analysis.plots.oscillation import over_epochs, over_time
+from pit_jax.analysis.recorded import recorder
+from pit_jax.neurons import PIT
+
+
+class Small(nn.Module):
+    """Two layers of neurons, the second one in a place of its own."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        hidden = PIT(levels=4)(nn.Dense(6)(x))
+        return PIT(levels=4)(nn.Dense(5)(hidden))
+
+
+def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):
+    model, x = Small(), jax.random.normal(key, (5, 3, 7))
+    variables = jax.jit(model.init)(key, x)
+    found = in_time(model, variables, [x[:3], x[3:]])
+    for name, layer in recorder(model)(variables, x).items():
+        count = np.asarray(layer.count)
+        expected = [(count[:, t] != count[:, t - 1]).mean() for t in (1, 2)]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5)
+
+
+def test_a_run_has_settled_in_the_later_half_of_its_epochs():
+    assert settled([9.0, 9.0, 1.0, 3.0]) == 2 and settled([4.0]) == pytest.approx(4)
+
+
+def test_lines_of_a_group_have_one_colour():
+    lines = {name: ([1.0, 2.0], [0.1, 0.2]) for name in ("a", "b", "c")}
+    left = over_epochs(lines, lines, ["one", "two", "one"]).axes[0]
+    colours = [line.get_color() for line in left.lines]
+    assert colours[0] == colours[2] != colours[1]
+    assert list(left.lines[0].get_ydata()) == [10, 20]
+    axes = over_time({"a": np.array([0.25, 0.5])}, 8).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["25.0", "50.0"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "3"]
