@@ -23,7 +23,18 @@ from pit_jax.inference.graph import (
     Term,
     Value,
 )
-from pit_jax.inference.outline import NAMED, Layer, Outline, inner, name_of, used
+from pit_jax.inference.outline import (
+    NAMED,
+    Layer,
+    Outline,
+    inner,
+    name_of,
+    path_of,
+    shape_of,
+    tail_of,
+    used,
+    where,
+)
 from pit_jax.inference.structure import Cells, Pool, Reshape, Shape, Structure, Sum
 from pit_jax.inference.weights import (
     behind,
@@ -42,7 +53,7 @@ def fold(outlined: Outline) -> Folded:
     jaxpr = outlined.jaxpr.jaxpr
     walk = _Walk(outlined.layers, used(jaxpr))
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
-    shape = _shape(pixels)[1 if len(_shape(pixels)) == 4 else 2 :]
+    shape = shape_of(pixels)[1 if len(shape_of(pixels)) == 4 else 2 :]
     walk.nodes.append(Pixels(shape))
     walk.known[pixels] = Value((Term(0),), np.zeros((1, 1)), shape)
     walk.constants |= dict(zip(jaxpr.constvars, outlined.jaxpr.consts, strict=True))
@@ -75,7 +86,7 @@ class _Walk:
         # Anyone's function can have the name of a rule.
         if rule is None or (name != equation.primitive.name and name not in NAMED):
             raise NotFoldable(
-                f"no rule for {name}, {_where(equation)}; there are rules for nn.Conv, nn.Dense, "
+                f"no rule for {name}, {where(equation)}; there are rules for nn.Conv, nn.Dense, "
                 "norms, neurons, pools, sums, products of spikes and reshapes."
             )
         operands = [None if isinstance(v, Literal) else self.known.get(v) for v in equation.invars]
@@ -110,10 +121,10 @@ class _Walk:
     def _layer(self, equation: JaxprEqn, value: Value) -> Value:
         layer = self.layers[equation.params["path"]]
         shape = equation.params["shape"][2:]
-        if _shape(equation.invars[0])[2:] != value.shape:
+        if shape_of(equation.invars[0])[2:] != value.shape:
             raise NotFoldable(
-                f"{layer.path} reads {_shape(equation.invars[0])}, without an axis of time; repeat "
-                "images in front of it, to [B, T, H, W, C]."
+                f"{layer.path} reads {shape_of(equation.invars[0])}, without an axis of time; "
+                "repeat images in front of it, to [B, T, H, W, C]."
             )
         name = type(layer.module).__name__
         if name in ("Conv", "Dense"):
@@ -207,7 +218,7 @@ class _Walk:
 
     def _sub(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if b is not None:
-            b = self.scaled(b, np.array([[-1.0]]), 0.0, _path(equation))
+            b = self.scaled(b, np.array([[-1.0]]), 0.0, path_of(equation))
             if a is None:
                 value, constant = self.with_constant(equation, a, b)
                 return replace(value, bias=value.bias + constant)
@@ -218,19 +229,19 @@ class _Walk:
 
     def _div(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if a is None or b is not None:
-            raise NotFoldable(f"a division by activations, {_where(equation)}.")
+            raise NotFoldable(f"a division by activations, {where(equation)}.")
         value, constant = self.with_constant(equation, a, b)
-        return self.scaled(value, 1 / constant, 0.0, _path(equation))
+        return self.scaled(value, 1 / constant, 0.0, path_of(equation))
 
     def _mul(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if a is None or b is None:
             value, constant = self.with_constant(equation, a, b)
-            return self.scaled(value, constant, 0.0, _path(equation))
+            return self.scaled(value, constant, 0.0, path_of(equation))
         return self.multiplied(a, b, equation)
 
     def multiplied(self, a: Value, b: Value, equation: JaxprEqn) -> Value:
         """The product of two spikes, or of one and what is silent where the other fires."""
-        path, shape = _path(equation), _tail(equation)
+        path, shape = path_of(equation), tail_of(equation)
         silent = bool(np.all(b.bias == 1))
         both = (*a.terms, *b.terms)
         single = len(a.terms) == len(b.terms) == 1 and not np.any(a.bias)
@@ -255,12 +266,11 @@ class _Walk:
         return Value((term,), np.zeros((1, 1)), shape)
 
     def levels(self, source: int) -> int:
-        """The largest count of spikes or of a product of them."""
+        """The largest count of spikes or of a product of them; 0 of a current."""
         node = self.nodes[source]
-        if isinstance(node, Spikes):
-            return node.firing.levels
-        assert isinstance(node, Product)
-        return self.levels(node.first) * (1 if node.silent else self.levels(node.second))
+        if isinstance(node, Product):
+            return self.levels(node.first) * (1 if node.silent else self.levels(node.second))
+        return node.firing.levels if isinstance(node, Spikes) else 0
 
     def with_constant(
         self, equation: JaxprEqn, a: Value | None, b: Value | None
@@ -283,6 +293,11 @@ class _Walk:
         for term in value.terms:
             if largest and (len(value.terms) > 1 or term.mixing is not None):
                 raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
+            if largest and any(map(_sums, term.structure)) and self.levels(term.source) > 1:
+                raise NotFoldable(
+                    f"the max-pool {path} is of sums of counts: the largest sums of each slot "
+                    "are not those of the largest sum. Put the max-pool in front, or use one level."
+                )
             if largest and not np.all(term.gain > 0):
                 raise NotFoldable(
                     f"the max-pool {path} follows a scale that is not above 0: the largest "
@@ -311,11 +326,11 @@ class _Walk:
     def _reduce_window_sum(self, equation: JaxprEqn, value: Value, largest: bool = False) -> Value:
         p = equation.params
         if any(n != 1 for n in (*p["window_dilation"], *p["base_dilation"])):
-            raise NotFoldable(f"a pool with dilation, {_where(equation)}.")
+            raise NotFoldable(f"a pool with dilation, {where(equation)}.")
         pool = Pool(
             p["window_dimensions"][2:], p["window_strides"][2:], tuple(p["padding"][2:]), largest
         )
-        return self.structured(value, pool, _tail(equation), _where(equation))
+        return self.structured(value, pool, tail_of(equation), where(equation))
 
     def _reduce_window_max(self, equation: JaxprEqn, value: Value) -> Value:
         return self._reduce_window_sum(equation, value, largest=True)
@@ -324,35 +339,35 @@ class _Walk:
         axes = tuple(axis - 2 for axis in equation.params["axes"])
         if min(axes) < 0:
             raise NotFoldable(
-                f"a sum over samples or time, {_where(equation)}; logits are [B, T, K], of which a "
+                f"a sum over samples or time, {where(equation)}; logits are [B, T, K], of which a "
                 "program takes the mean itself."
             )
         terms = int(np.prod([value.shape[axis] for axis in axes]))
-        return self.structured(value, Sum(axes, terms), _tail(equation), _where(equation))
+        return self.structured(value, Sum(axes, terms), tail_of(equation), where(equation))
 
     def _reshape(self, equation: JaxprEqn, value: Value) -> Value:
-        shape = _tail(equation)
+        shape = tail_of(equation)
         if np.prod(shape) != np.prod(value.shape):
             raise NotFoldable(
-                f"a reshape that mixes samples and time with space, {_where(equation)}; leave "
+                f"a reshape that mixes samples and time with space, {where(equation)}; leave "
                 "[B, T, ...] in front, which Flax's layers and pools take as it is."
             )
-        return self.structured(value, Reshape(shape), shape, _where(equation))
+        return self.structured(value, Reshape(shape), shape, where(equation))
 
     def _broadcast_in_dim(self, equation: JaxprEqn, value: Value) -> Value:
-        shape = _tail(equation)
+        shape = tail_of(equation)
         if shape == value.shape:  # An axis of time, or the same at all steps.
             return value
         if np.prod(shape) != np.prod(value.shape):
-            raise NotFoldable(f"{value.shape} becomes {shape} by repetition, {_where(equation)}.")
-        return self.structured(value, Reshape(shape), shape, _where(equation))
+            raise NotFoldable(f"{value.shape} becomes {shape} by repetition, {where(equation)}.")
+        return self.structured(value, Reshape(shape), shape, where(equation))
 
     def _adaptive_avg_pool(self, equation: JaxprEqn, value: Value) -> Value:
-        shape = _tail(equation)
+        shape = tail_of(equation)
         cells = Cells(shape[0], *value.shape[:2])
-        value = self.structured(value, cells, shape, _where(equation))
+        value = self.structured(value, cells, shape, where(equation))
         gain = 1 / np.asarray(cells.sizes(), np.float64)[None, :, :, None]
-        return self.scaled(value, gain, 0.0, _path(equation))
+        return self.scaled(value, gain, 0.0, path_of(equation))
 
     def _convert_element_type(self, equation: JaxprEqn, value: Value) -> Value:
         return value
@@ -360,7 +375,7 @@ class _Walk:
     _copy = _stop_gradient = _convert_element_type
 
     def _linear_attention(self, equation: JaxprEqn, *values: Value) -> Value:
-        path, shape = _path(equation), _tail(equation)
+        path, shape = path_of(equation), tail_of(equation)
         for value in values:
             term = value.terms[0]
             plain = term.weight is None and term.mixing is None and not term.structure
@@ -369,7 +384,7 @@ class _Walk:
         program = inner(equation)
         assert program is not None
         product = next(e for e in program.jaxpr.eqns if e.primitive.name == "dot_general")
-        heads = _shape(product.invars[0])[3]
+        heads = shape_of(product.invars[0])[3]
         query, key, attended = (value.terms[0] for value in values)
         channels = values[0].shape[-1]
         weight = times(query.gain, key.gain) * np.ones((1, channels))
@@ -379,21 +394,5 @@ class _Walk:
         return Value((Term(len(self.nodes) - 1, (), gain, path=path),), np.zeros((1, 1)), shape)
 
 
-def _tail(equation: JaxprEqn) -> Shape:
-    return _shape(equation.outvars[0])[2:]
-
-
-def _shape(v: Any) -> Shape:
-    # What jax's types say of a program's values leaves out their shapes.
-    shape: Shape = v.aval.shape
-    return shape
-
-
-def _path(equation: JaxprEqn) -> str:
-    """The path of the module around an equation; the stack begins with the network's own name."""
-    stack = str(equation.source_info.name_stack)
-    return stack.partition("/")[2] or stack
-
-
-def _where(equation: JaxprEqn) -> str:
-    return f"in {equation.source_info.name_stack}"
+def _sums(structure: Structure) -> bool:
+    return isinstance(structure, Sum | Cells | Pool) and not getattr(structure, "largest", False)

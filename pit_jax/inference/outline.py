@@ -93,6 +93,28 @@ def inner(equation: JaxprEqn) -> ClosedJaxpr | None:
     return None
 
 
+def shape_of(v: Any) -> tuple[int, ...]:
+    """The shape of a value, which what jax's types say of it leaves out."""
+    shape: tuple[int, ...] = v.aval.shape
+    return shape
+
+
+def tail_of(equation: JaxprEqn) -> tuple[int, ...]:
+    """The shape of what an equation gives, without samples and steps."""
+    return shape_of(equation.outvars[0])[2:]
+
+
+def path_of(equation: JaxprEqn) -> str:
+    """The path of the module around an equation; the stack begins with the network's own name."""
+    stack = str(equation.source_info.name_stack)
+    return stack.partition("/")[2] or stack
+
+
+def where(equation: JaxprEqn) -> str:
+    """The place of an equation, for a sentence about it."""
+    return f"in {equation.source_info.name_stack}"
+
+
 def used(jaxpr: Jaxpr) -> dict[Any, int]:
     """How many equations need each value, of those on which the outputs depend."""
     uses = dict.fromkeys((v for v in jaxpr.outvars if not isinstance(v, Literal)), 1)

@@ -67,6 +67,12 @@ def test_weights_read_pixels_behind_pools_and_reshapes(part):
     assert program.proof.largest_difference < 1e-4
 
 
+def test_a_maximum_of_sums_of_binary_spikes_folds():
+    maxima = lambda x: nn.max_pool(pooled(PIT(levels=1)(repeated(x))), (2, 2))  # noqa: E731
+    program = compile(*own(lambda x: nn.Dense(5)(row(maxima(x)))))
+    assert program.verify(X) and np.array_equal(program.event_driven()(X), program(X))
+
+
 @jax.jit
 def add(x: Array, y: Array) -> Array:
     """Not a sum."""
@@ -96,6 +102,10 @@ def add(x: Array, y: Array) -> Array:
         (
             behind(lambda x: nn.Conv(4, (3, 3))(x - 0.5)),
             "Conv_0 reads a sum with a bias.* Add it behind, or to the images before the network",
+        ),
+        (
+            lambda x: nn.Dense(5)(row(nn.max_pool(pooled(PIT(levels=4)(repeated(x))), (2, 2)))),
+            "the max-pool .* is of sums of counts.* Put the max-pool in front, or use one level",
         ),
     ],
 )
