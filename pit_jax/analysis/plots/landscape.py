@@ -48,13 +48,14 @@ def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
         )
         at = float(heights[middle, middle])
         panel.plot([0, 0], [0, 0], [at, highest], color="black", linewidth=1, zorder=10)
-        panel.text(0, 0, highest, f"{losses[middle, middle]:.2g} at the weights", zorder=10)
+        panel.text(0, 0, highest, f"{losses[middle, middle]:.2g} at the weights ", ha="right")
         panel.zaxis.set_major_locator(MultipleLocator())
         panel.zaxis.set_major_formatter(FuncFormatter(lambda z, _: f"{10**z:.2g}"))
         panel.set(title=name, xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], zlabel="loss")
         panel.set(xticks=axis[[0, middle, -1]], yticks=axis[[0, middle, -1]])
         panel.set_zlim(lowest, highest)
         panel.view_init(elev=35, azim=-60)
+        panel.set_box_aspect(None, zoom=0.85)  # Room for the last label.
     return drawn
 
 
