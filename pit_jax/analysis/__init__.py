@@ -1,5 +1,29 @@
-"""The paper's analyses, as functions to call on any network."""
+"""The paper's analyses, as functions to call on any network; `plots` has their figures."""
 
-from pit_jax.analysis import capacity, information, quantisation
+from pit_jax.analysis import (
+    capacity,
+    energy,
+    information,
+    landscape,
+    learning,
+    membrane,
+    memory,
+    oscillation,
+    quantisation,
+    rates,
+    scales,
+)
 
-__all__ = ["capacity", "information", "quantisation"]
+__all__ = [
+    "capacity",
+    "energy",
+    "information",
+    "landscape",
+    "learning",
+    "membrane",
+    "memory",
+    "oscillation",
+    "quantisation",
+    "rates",
+    "scales",
+]

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pit_jax.analysis.membranes import Density, densities
-from pit_jax.analysis.plots import membranes as plots
+from pit_jax.analysis.membrane import Density, densities
+from pit_jax.analysis.plots import membrane as plots
 from train.analyses.trained import Analysis, Drawn, Table, Trained
 
 SAMPLES = 256

@@ -1,1 +1,6 @@
 """A figure for each analysis: functions that take arrays and give a matplotlib figure."""
+
+try:
+    import matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError("figures need matplotlib: pip install 'pit-jax[plots]'.") from error

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pit_jax.analysis.membranes import Density
+from pit_jax.analysis.membrane import Density
 from pit_jax.analysis.plots.style import COLOURS, ORDERED, figure, finish
 
 # Layers that get a panel in a row, and the share of the membranes that a picture leaves out.

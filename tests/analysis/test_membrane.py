@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pit_jax.analysis.membranes import Density, of_membranes
-from pit_jax.analysis.plots import membranes as plots
+from pit_jax.analysis.membrane import Density, of_membranes
+from pit_jax.analysis.plots import membrane as plots
 
 
 def of(u: np.ndarray, parts: int = 1, bandwidth: float = 0.1) -> Density:
