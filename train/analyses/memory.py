@@ -26,8 +26,9 @@ def analyse(trained: Trained) -> Analysis:
     }
     step = measured["as trained"]
     blocks = step.activations_of(1)
+    dtype = config.model.get("dtype", "float32")
     told = (
-        f"One device's step of {images} images ({config.model.get("dtype", "float32")}, T = {config.num_steps}), "
+        f"One device's step of {images} images ({dtype}, T = {config.num_steps}), "
         "from shapes and as JAX differentiates the network. A compiler keeps less where it "
         "computes cheap arrays again, and takes room to work beside it. "
         f"{step.activations / step.total:.0%} of {step.total / MIB:,.1f} MiB are activations, "
