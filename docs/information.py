@@ -1,14 +1,35 @@
-"""What corrections of an entropy leave of its bias where neurons depend on one another.
+"""The tables of docs/information.md.
 
-python -m docs.information prints the table of docs/information.md.
+python -m docs.information prints what corrections of an entropy leave of its bias where neurons
+depend on one another, and writes the table of what was measured, from the files in docs/runs.
 """
+
+import csv
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from docs.capacity import table
 from pit_jax.analysis.entropy import entropy, miller_madow
 from pit_jax.analysis.jackknife import jackknife
 
+PAGE = Path(__file__).parent / "information.md"
+START, END = "<!-- measured of docs.information -->\n", "<!-- its end -->"
+# By the name of the data in docs/runs, as the page calls them.
+DATA = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "dvs_digits": "event digits"}
+NEURON_NAMES = {"lif": "LIF", "ilif": "I-LIF", "pit": "PIT"}
+# T of the configs: that of PIT, and of neurons that have another.
+STEPS = {
+    "digits": {"pit": 1, "lif": 4},
+    "fashion_mnist": {"pit": 1, "lif": 4},
+    "dvs_digits": {"pit": 10},
+}
+HEAD = (
+    *("run", "bits a spike and step", "bits, sum over steps", "‖s − u‖ / ‖u‖"),
+    *("KL a step, spike from membrane", "Var(s) / Var(u), least … largest layer"),
+)
 REPETITIONS, NEURONS, LEVELS, A, COMMON = 1000, 20, 4, 0.75, 0.9
 SIZES = ((32, 32), (64, 64), (256, 64))
 
@@ -32,6 +53,42 @@ def main() -> None:
         )
 
 
+def measured() -> str:
+    """What spikes keep in each run, means over the layers."""
+    rows = []
+    for data, name in DATA.items():
+        for neuron, shown in NEURON_NAMES.items():
+            found, steps = of_run(data, neuron), STEPS[data].get(neuron, STEPS[data]["pit"])
+            mean = {measure: np.mean(layers) for measure, layers in found.items()}
+            rows.append(
+                [
+                    f"{name}, {shown}",
+                    f"{mean['information'] / steps:.2f}",
+                    f"{mean['information']:.2f}",
+                    f"{mean['relative']:.3f}",
+                    f"{mean['spike_membrane'] / steps:.2f}",
+                    f"{min(found['variance']):.3f} … {max(found['variance']):.3f}",
+                ]
+            )
+    return table(HEAD, rows, left=1)
+
+
+def of_run(data: str, neuron: str) -> dict[str, list[float]]:
+    """Each measure of every layer, over all steps."""
+    found: dict[str, list[float]] = defaultdict(list)
+    with (PAGE.parent / f"runs/information_{data}.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["run"].endswith(f"_{neuron}") and row["step"] == "all":
+                found[row["measure"]].append(float(row["value"]))
+    return found
+
+
+def filled(page: str) -> str:
+    """`page` with the table of what was measured between its markers."""
+    before, _, rest = page.partition(START)
+    return before + START + measured() + END + rest.partition(END)[2]
+
+
 def fired(rng: np.random.Generator, images: int) -> np.ndarray:
     """How often each integer is fired, `[images, REPETITIONS, LEVELS + 1]`."""
     common = rng.normal(size=(images, REPETITIONS, 1))
@@ -43,3 +100,4 @@ def fired(rng: np.random.Generator, images: int) -> np.ndarray:
 
 if __name__ == "__main__":
     main()
+    PAGE.write_text(filled(PAGE.read_text()))
