@@ -38,7 +38,10 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         return Analysis(TITLE, ["No epoch has ended yet."])
     when = reached({name: panels[-1] for name, panels in found.items()})
     header = ("run", "last_test_accuracy", *(f"reaches_{name}_at_epoch" for name in found))
-    rows = [[name, panels[-1][1][-1], *when[name].values()] for name, panels in found.items()]
+    rows = [
+        [name, round(panels[-1][1][-1] / 100, 6), *when[name].values()]
+        for name, panels in found.items()
+    ]
     baseline = next(iter(found.values()))[-1][1][-1]
     return Analysis(
         TITLE,
