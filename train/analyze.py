@@ -270,9 +270,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             f"there is no analysis {unknown[0]!r}; --only takes {', '.join(ANALYSES)}, with commas "
             "between them."
         )
-    for name in ("samples", "cpu_devices"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
+    # An interval over samples takes two of them.
+    for name, least in (("samples", 2), ("cpu_devices", 1)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
     if args.out is None:
         one = args.workdirs[0] / "analysis" / args.checkpoint
         args.out = one if len(args.workdirs) == 1 else Path("analysis")

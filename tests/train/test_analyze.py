@@ -1,6 +1,7 @@
 """train.analyze: figures, tables and a page of trained runs, which stay as they are."""
 
 import csv
+import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -284,7 +285,7 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
     "args, complaint",
     [
         (("--only", "rtaes"), "no analysis 'rtaes'; --only takes learning, rates, scales"),
-        (("--samples", "0"), "--samples must be at least 1, got 0"),
+        (("--samples", "1"), "--samples must be at least 2, got 1"),
         (("--cpu-devices", "0"), "--cpu-devices must be at least 1, got 0"),
         (("--checkpoint", "first"), "invalid choice: 'first'"),
         (("--verbose",), "unrecognized arguments: --verbose"),
@@ -322,6 +323,18 @@ def test_the_analyses_of_a_run_change_nothing_in_its_folder(run, tmp_path):
     header, *rows = table(tmp_path / "a" / "rates" / "rates.csv")
     assert header == ["layer", "step", "rate", "low", "high", "sd_over_samples"] and len(rows) == 6
     assert all(float(row[3]) <= float(row[2]) <= float(row[4]) for row in rows)
+
+
+def test_the_memory_is_that_of_a_device_that_trained_whatever_analyses(run, tmp_path):
+    copy, folder = shutil.copytree(run, tmp_path / "run"), tmp_path / "a" / "memory"
+    for devices, images in ((1, 32), (2, 16)):
+        starts = json.loads((copy / "environment.json").read_text())
+        starts[-1]["devices"] = devices
+        (copy / "environment.json").write_text(json.dumps(starts))
+        only = ("--only", "memory", "--out", tmp_path / "a", "--overwrite")
+        assert analyze(copy, *only) == 0
+        told = json.loads((folder / "part.json").read_text())["html"]
+        assert f"step of {images} images" in told
 
 
 def test_several_devices_measure_what_one_does(run, tmp_path):

@@ -11,6 +11,7 @@ from pit_jax.analysis.plots import memory as plots
 from train import build
 from train.analyses.trained import Analysis, Drawn, Table, Trained
 from train.preparation import preparation
+from train.reading import read_json
 
 MIB = 2**20
 
@@ -19,8 +20,7 @@ def analyse(trained: Trained) -> Analysis:
     """The parts of the step that one device takes, as trained and, where the network has such a
     field, with less kept or shorter floats."""
     config = trained.config
-    devices = config.cpu_devices
-    images = config.batch_size // config.accumulate // devices
+    images = config.batch_size // config.accumulate // _devices(trained)
     measured = {
         name: _memory(trained, images, **fields) for name, fields in _variants(trained).items()
     }
@@ -56,6 +56,13 @@ def analyse(trained: Trained) -> Analysis:
             ),
         },
     )
+
+
+def _devices(trained: Trained) -> int:
+    """How many trained the run, whatever it is analysed on."""
+    starts = read_json(trained.workdir / "environment.json", list) or [{}]
+    found: int = starts[-1].get("devices", trained.config.cpu_devices)
+    return found
 
 
 def _variants(trained: Trained) -> dict[str, dict[str, Any]]:
