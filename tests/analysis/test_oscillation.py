@@ -36,7 +36,8 @@ def test_a_run_has_settled_in_the_later_half_of_its_epochs():
 
 def test_lines_of_a_group_have_one_colour():
     lines = {name: ([1.0, 2.0], [0.1, 0.2]) for name in ("a", "b", "c")}
-    left = over_epochs(lines, lines, ["one", "two", "one"]).axes[0]
+    left = over_epochs(lines, lines, 64, ["one", "two", "one"]).axes[0]
+    assert left.get_xlabel() == "epoch; n = 64 samples"
     colours = [line.get_color() for line in left.lines]
     assert colours[0] == colours[2] != colours[1]
     assert list(left.lines[0].get_ydata()) == [10, 20]

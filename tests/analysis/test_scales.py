@@ -26,6 +26,12 @@ def test_figures_show_start_and_end():
     layers = {"first": A, "second": A + 1}
     axes = plots.scales(layers, {"first": A}).axes[0]
     assert [text.get_text() for text in axes.get_legend().texts] == ["start", "last checkpoint"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "first, n = 10",
+        "second, n = 10",
+    ]
     assert axes.get_xscale() == "log"  # From the floor to 10.
+    best = plots.scales(layers, {}, "best checkpoint").axes[0].get_legend()
+    assert [text.get_text() for text in best.texts] == ["best checkpoint"]
     drawn = plots.over_steps(layers, layers)
     assert len(drawn.axes) == 2 and len(drawn.axes[0].lines) == 2

@@ -26,7 +26,7 @@ def analyse(trained: Trained) -> Analysis:
     names = ("epoch", *(key for key, _ in KEYS), "test_loss")
     records = read_records(trained.workdir / "metrics.jsonl")
     rows = [[record.get(name) for name in names] for record in records if "test_accuracy" in record]
-    figures = {"curves": Drawn(lambda: curves({trained.name: panels}), CAPTION)}
+    figures = {"curves": Drawn(lambda: curves({_label(trained): panels}), CAPTION)}
     return Analysis(TITLE, (), {"epochs": Table(names, rows)}, figures)
 
 
@@ -34,6 +34,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     """Curves of several runs, and the epoch at which each reaches the end of each."""
     found = {run.name: _panels(run) for run in runs}
     found = {name: panels for name, panels in found.items() if panels[-1][0]}
+    drawn = {_label(run): found[run.name] for run in runs if run.name in found}
     if not found:
         return Analysis(TITLE, ["No epoch has ended yet."])
     when = reached({name: panels[-1] for name, panels in found.items()})
@@ -50,8 +51,12 @@ def compare(runs: Sequence[Trained]) -> Analysis:
             "Each run is one seed. Empty: never reached."
         ],
         {"epochs_to_reach": Table(header, rows)},
-        {"curves": Drawn(lambda: curves(found, baseline), CAPTION)},
+        {"curves": Drawn(lambda: curves(drawn, baseline), CAPTION)},
     )
+
+
+def _label(trained: Trained) -> str:
+    return f"{trained.name}, {len(trained.dataset.test):,} test samples"
 
 
 def _panels(trained: Trained) -> list[Points]:

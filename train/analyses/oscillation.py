@@ -35,7 +35,7 @@ def analyse(trained: Trained) -> Analysis:
         flips, back = (
             {layer: _line(records, layer, name) for layer in layers} for name in MEASURES
         )
-        figures["epochs"] = Drawn(lambda: plots.over_epochs(flips, back), WHAT)
+        figures["epochs"] = Drawn(lambda: plots.over_epochs(flips, back, _images(trained)), WHAT)
     else:
         remarks = ["The run recorded no health (config.health.every_epochs)."]
     if trained.config.num_steps > 1:
@@ -63,6 +63,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         for measure in MEASURES
     ]
     groups = [_group(run) for run, _ in found.values()]
+    n = min(_images(run) for run, _ in found.values())
     rows: list[list[Any]] = [
         [name, _group(run), run.config.neuron.get("strength"), run.config.seed]
         + [settled(line[name][1]) if line[name][1] else None for line in lines]
@@ -73,8 +74,13 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         TITLE,
         [WHAT, "Means of the layers, and in the table of the later half of the epochs too."],
         {"runs": Table(header, rows)},
-        {"epochs": Drawn(lambda: plots.over_epochs(lines[0], lines[1], groups), WHAT)},
+        {"epochs": Drawn(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
     )
+
+
+def _images(run: Trained) -> int:
+    """How many training samples `config.health` looks at."""
+    return min(run.config.health.images, len(run.dataset.train))
 
 
 def _group(run: Trained) -> str:

@@ -22,6 +22,7 @@ def analyse(trained: Trained) -> Analysis:
     order = neuron_layers(trained.model, trained.variables, x)
     last = layers_in_order(found, order)
     first = layers_in_order(scales(trained.workdir, "first"), order)
+    now = f"{trained.checkpoint} checkpoint"
     tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
     for when, layers in (("start", first), (trained.checkpoint, last)):
         for layer, a in layers.items():
@@ -32,13 +33,14 @@ def analyse(trained: Trained) -> Analysis:
     numbers = [each.name for each in fields(Spread)]
     figures = {
         "layers": Drawn(
-            lambda: plots.scales(last, first),
+            lambda: plots.scales(last, first, now),
             "The scales of every neuron layer, of all channels and steps (Fig. 7).",
         )
     }
     if trained.config.num_steps > 1:
         figures["steps"] = Drawn(
-            lambda: plots.over_steps(last, first), "The scales of every neuron layer step by step."
+            lambda: plots.over_steps(last, first, now),
+            "The scales of every neuron layer step by step.",
         )
     return Analysis(
         TITLE,

@@ -10,10 +10,11 @@ from pit_jax.analysis.plots.style import COLOURS, LINES, ORDERED, figure, finish
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def over_epochs(flips: Lines, back: Lines, groups: Sequence[str] | None = None) -> Figure:
+def over_epochs(flips: Lines, back: Lines, n: int, groups: Sequence[str] | None = None) -> Figure:
     """Per cent changed and changed back at each epoch, a line for each layer, darker the earlier.
 
-    With `groups`, one for each line, the lines are runs, and those of a group have one colour.
+    They are of the neurons of `n` samples. With `groups`, one for each line, the lines are runs,
+    and those of a group have one colour.
     """
     drawn = figure(3.4 + 0.12 * len(flips))
     names = list(dict.fromkeys(groups or flips))
@@ -33,7 +34,11 @@ def over_epochs(flips: Lines, back: Lines, groups: Sequence[str] | None = None) 
                 label=group if groups else name,
             )
         axes.set_ylim(bottom=0)
-        finish(axes, xlabel="epoch", ylabel=f"integers {label} by its last step (%)")
+        finish(
+            axes,
+            xlabel=f"epoch; n = {n:,} samples",
+            ylabel=f"integers {label} by its last step (%)",
+        )
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     drawn.legend(once.values(), once.keys(), loc="outside lower left", frameon=False, ncols=3)

@@ -15,10 +15,15 @@ from pit_jax.analysis.scales import Spread, by_step, spread
 ROW = 4
 
 
-def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
-    """The scales of every layer: median, middle half and range, now and where they started."""
+def scales(
+    last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], name: str = "last checkpoint"
+) -> Figure:
+    """The scales of every layer: median, middle half and range, now and where they started.
+
+    `name` is that of those now.
+    """
     drawn = [("start", GREY, first)] if first else []
-    drawn.append(("last checkpoint", COLOURS[0], last))
+    drawn.append((name, COLOURS[0], last))
     whole = figure(1.5 + 0.36 * len(last))
     axes = whole.subplots()
     height = 0.7 / len(drawn)
@@ -35,6 +40,8 @@ def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> F
             boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.6},
             whiskerprops={"color": colour},
             capprops={"color": colour},
+            # Visible too where all scales are one.
+            medianprops={"color": "black"},
         )
     values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
     if values.max() > 20 * values.min():
@@ -42,7 +49,7 @@ def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> F
         # Its own would be mathematics, which not every page shows.
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(last)), list(last))
+    axes.set_yticks(range(len(last)), [f"{layer}, n = {a.size:,}" for layer, a in last.items()])
     axes.invert_yaxis()
     axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
     axes.grid(axis="x", alpha=0.3)
@@ -51,7 +58,9 @@ def scales(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> F
     return whole
 
 
-def over_steps(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Figure:
+def over_steps(
+    last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], name: str = "last checkpoint"
+) -> Figure:
     """Median and middle half over channels at each step, a panel for each layer."""
     rows = -(-len(last) // ROW)
     drawn = figure(0.8 + 1.9 * rows)
@@ -59,7 +68,7 @@ def over_steps(last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) 
         axes = drawn.add_subplot(rows, ROW, place + 1)
         # Where nothing moved the start would be hidden, so it comes second and is dashed.
         for label, colour, line, layers in (
-            ("last checkpoint", COLOURS[0], "-", last),
+            (name, COLOURS[0], "-", last),
             ("start", COLOURS[1], "--", first),
         ):
             if layer not in layers:
