@@ -264,7 +264,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir")
     parser.add_argument("--cpu-devices", type=int)
     args = parser.parse_args(argv)
-    args.only = args.only.split(",")
+    args.only = list(dict.fromkeys(args.only.split(",")))
     if unknown := [name for name in args.only if name not in ANALYSES]:
         raise UserError(
             f"there is no analysis {unknown[0]!r}; --only takes {', '.join(ANALYSES)}, with commas "

@@ -61,14 +61,18 @@ def of_membranes(
 ) -> dict[str, Density]:
     """The same from batches of membranes `[B, T, ..., C]` by layer.
 
-    Raises ValueError unless the bandwidth is above 0.
+    Raises ValueError unless the bandwidth is above 0 and all membranes are finite.
     """
     if bandwidth <= 0:
         raise ValueError(f"the bandwidth must be above 0, got {bandwidth}.")
     moments: dict[str, list[Any]] = {}
     for batch in batches():
         for name, u in batch.items():
-            moments.setdefault(name, []).append((u.shape, jax.device_get(_moments(u))))
+            moments.setdefault(name, []).append((u.shape, found := jax.device_get(_moments(u))))
+            if not all(np.isfinite(each).all() for each in found):
+                raise ValueError(
+                    f"{name} has membranes that are not finite; look at the weights and the input."
+                )
     grids = {name: _grid(each, bandwidth) for name, each in moments.items()}
     counts: dict[str, Any] = {}
     for batch in batches():

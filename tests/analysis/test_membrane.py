@@ -66,3 +66,9 @@ def test_figures_say_samples_and_bandwidth():
     assert "n = 9 samples" in flat.get_supxlabel()
     single = plots.flat({"a": of(np.random.default_rng(0).normal(size=(9, 1, 50)))})
     assert "membrane u; n = 9" in single.get_supxlabel()
+
+
+def test_membranes_that_are_not_finite_are_refused():
+    u = jnp.ones((2, 1, 3)).at[0, 0, 1].set(jnp.nan)
+    with pytest.raises(ValueError, match="layer has membranes that are not finite"):
+        of_membranes(lambda: [{"layer": u}])

@@ -362,3 +362,13 @@ def test_runs_are_compared_where_an_analysis_can(run, tmp_path):
     assert analyze(run, other, *only, "--out", tmp_path / "a") == 0
     found = set(Page(tmp_path / "a" / "index.html").sections)
     assert {f"comparison-{name}" for name in names.split(",")} <= found
+    drawn = {
+        "learning/epochs.csv": ["run", "epoch", "train_loss", "train_accuracy"],
+        "rates/layers.csv": ["run", "layer", "rate"],
+        "membranes/densities.csv": ["run", "step", "membrane", "density"],
+        "oscillation/epochs.csv": ["run", "measure", "epoch", "share"],
+    }
+    for file, header in drawn.items():
+        head, *lines = table(tmp_path / "a" / "comparison" / file)
+        assert head[: len(header)] == header
+        assert {line[0] for line in lines} == {run.name, "other"}

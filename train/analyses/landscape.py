@@ -17,6 +17,7 @@ from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 from train import build
 from train.analyses.trained import Analysis, Drawn, Table, Trained
+from train.errors import UserError
 from train.reading import read_json
 from train.step import at_least_float32
 from train.workdir import write_whole
@@ -99,6 +100,8 @@ def _all(
         for losses in landscape.losses_so_far(evaluate, points, size, known):
             write_whole(file, json.dumps({"of": of, "losses": losses.tolist()}))
             bar.update(task, completed=len(losses))
+    if not np.isfinite(losses).any():
+        raise UserError("the loss is finite at no point, so there is no surface to draw.")
     return losses
 
 

@@ -1,6 +1,7 @@
 """The learning curves of a run, and how soon runs reach where others end."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pit_jax.analysis.learning import reached
 from pit_jax.analysis.plots.learning import curves
@@ -10,6 +11,7 @@ from train.reading import read_records
 
 TITLE = "Learning curves"
 KEYS = (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100))
+EPOCHS = ("epoch", *(key for key, _ in KEYS), "test_loss")
 CAPTION = (
     "Training loss and accuracy, augmented and in training mode, and test accuracy after each "
     "epoch (Fig. 3)."
@@ -23,11 +25,8 @@ def analyse(trained: Trained) -> Analysis:
     panels = _panels(trained)
     if not panels[-1][0]:
         return Analysis(TITLE, ["No epoch has ended yet."])
-    names = ("epoch", *(key for key, _ in KEYS), "test_loss")
-    records = read_records(trained.workdir / "metrics.jsonl")
-    rows = [[record.get(name) for name in names] for record in records if "test_accuracy" in record]
     figures = {"curves": Drawn(lambda: curves({_label(trained): panels}), CAPTION)}
-    return Analysis(TITLE, (), {"epochs": Table(names, rows)}, figures)
+    return Analysis(TITLE, (), {"epochs": Table(EPOCHS, _epochs(trained))}, figures)
 
 
 def compare(runs: Sequence[Trained]) -> Analysis:
@@ -50,7 +49,12 @@ def compare(runs: Sequence[Trained]) -> Analysis:
             "An epoch is one pass over the training samples; with more time steps it costs more. "
             "Each run is one seed. Empty: never reached."
         ],
-        {"epochs_to_reach": Table(header, rows)},
+        {
+            "epochs_to_reach": Table(header, rows),
+            "epochs": Table(
+                ("run", *EPOCHS), [[run.name, *row] for run in runs for row in _epochs(run)]
+            ),
+        },
         {"curves": Drawn(lambda: curves(drawn, baseline), CAPTION)},
     )
 
@@ -59,7 +63,15 @@ def _label(trained: Trained) -> str:
     return f"{trained.name}, {len(trained.dataset.test):,} test samples"
 
 
-def _panels(trained: Trained) -> list[Points]:
+def _ended(trained: Trained) -> list[dict[str, Any]]:
     records = read_records(trained.workdir / "metrics.jsonl")
-    ended = [record for record in records if "test_accuracy" in record]
+    return [record for record in records if "test_accuracy" in record]
+
+
+def _epochs(trained: Trained) -> list[list[Any]]:
+    return [[record.get(name) for name in EPOCHS] for record in _ended(trained)]
+
+
+def _panels(trained: Trained) -> list[Points]:
+    ended = _ended(trained)
     return [points(ended, key, scale) for key, scale in KEYS]

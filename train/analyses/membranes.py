@@ -1,6 +1,6 @@
 """The density of the membranes of every layer over the time steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pit_jax.analysis.membrane import Density, densities
 from pit_jax.analysis.plots import membrane as plots
@@ -26,21 +26,7 @@ def analyse(trained: Trained) -> Analysis:
         figures["surface"] = Drawn(
             lambda: plots.surfaces({last: found[last]}), f"{SMOOTHED} (Fig. 4); the last layer."
         )
-    points = [
-        [f"{each.at[k]:.6g}", *(f"{value:.6g}" for value in each.density[:, k])]
-        for each in [found[last]]
-        for k in range(len(each.at))
-    ]
-    steps = range(1, len(found[last].density) + 1)
-    return Analysis(
-        TITLE,
-        [APART],
-        {
-            "steps": Table(("layer", *HEADER), [r for each in found.items() for r in _rows(*each)]),
-            "last_layer": Table(("membrane", *(f"density_{t}" for t in steps)), points),
-        },
-        figures,
-    )
+    return Analysis(TITLE, [APART], _tables("layer", found), figures)
 
 
 def compare(runs: Sequence[Trained]) -> Analysis:
@@ -51,14 +37,27 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     figures = {"flat": Drawn(lambda: plots.flat(found), f"{SMOOTHED}; the last layer of each run.")}
     if all(len(each.density) > 1 for each in found.values()):
         figures["surfaces"] = Drawn(lambda: plots.surfaces(found), f"{SMOOTHED} (Fig. 4).")
-    rows = [row for each in found.items() for row in _rows(*each)]
-    return Analysis(TITLE, [APART], {"steps": Table(("run", *HEADER), rows)}, figures)
+    return Analysis(TITLE, [APART], _tables("run", found), figures)
 
 
 def _densities(trained: Trained) -> dict[str, Density]:
     return densities(trained.model, trained.variables, lambda: trained.batches("test", SAMPLES))
 
 
-def _rows(name: str, found: Density) -> list[list[object]]:
-    numbers = zip(found.mean, found.sd, found.apart, strict=True)
-    return [[name, t, *each, found.bandwidth] for t, each in enumerate(numbers, 1)]
+def _tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
+    """A line for each step, and the densities that the figures draw."""
+    steps = [
+        [name, t, *numbers, each.bandwidth]
+        for name, each in found.items()
+        for t, numbers in enumerate(zip(each.mean, each.sd, each.apart, strict=True), 1)
+    ]
+    drawn = [
+        [name, t, f"{membrane:.6g}", f"{value:.6g}"]
+        for name, each in found.items()
+        for t, density in enumerate(each.density, 1)
+        for membrane, value in zip(each.at, density, strict=True)
+    ]
+    return {
+        "steps": Table((of, *HEADER), steps),
+        "densities": Table((of, "step", "membrane", "density"), drawn),
+    }

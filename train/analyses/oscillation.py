@@ -73,7 +73,18 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     return Analysis(
         TITLE,
         [WHAT, "Means of the layers, and in the table of the later half of the epochs too."],
-        {"runs": Table(header, rows)},
+        {
+            "runs": Table(header, rows),
+            "epochs": Table(
+                ("run", "measure", "epoch", "share"),
+                [
+                    [name, measure, *point]
+                    for measure, by_run in zip(MEASURES, lines, strict=True)
+                    for name, line in by_run.items()
+                    for point in zip(*line, strict=True)
+                ],
+            ),
+        },
         {"epochs": Drawn(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
     )
 

@@ -33,6 +33,8 @@ def analyse(trained: Trained) -> Analysis:
     found = compare_ranges(chain([first], batches))
     layer = list(first)[len(first) // 2]
     step, channel = _typical(first[layer])
+    membrane = np.ravel(np.asarray(first[layer].membrane[:, step, ..., channel]))
+    levels = _levels(found[layer], step, channel)
     return Analysis(
         TITLE,
         [
@@ -41,10 +43,26 @@ def analyse(trained: Trained) -> Analysis:
             "channel and step its own. Below 0 all ranges send 0, so errors are told of the "
             "positive membranes.",
         ],
-        {"ranges": Table(HEADER, _rows(found))},
+        {
+            "ranges": Table(HEADER, _rows(found)),
+            "on_membranes": Table(("membrane", "density"), _histogram(membrane)),
+            "levels": Table(
+                ("range", "level", "potential", "boundary_below"),
+                [
+                    [name, number, *pair]
+                    for name, both in levels.items()
+                    for number, pair in enumerate(zip(*both, strict=True), 1)
+                ],
+            ),
+        },
         {
             "on_membranes": Drawn(
-                partial(_on_membranes, first[layer], found[layer], layer, step, channel),
+                partial(
+                    plots.on_membranes,
+                    membrane,
+                    levels,
+                    f"{layer}, t = {step + 1}, channel {channel}",
+                ),
                 "Fig. 2 as measured: the membranes of one channel in the first batch, and the "
                 "levels that each range gives them. The channel is the one whose largest membrane, "
                 "in standard deviations, is the median of its layer.",
@@ -65,21 +83,24 @@ def _typical(recorded: Recorded) -> tuple[int, int]:
     return 0, int(np.argsort(outlying)[len(outlying) // 2])
 
 
-def _on_membranes(
-    recorded: Recorded,
-    found: Mapping[int, Mapping[str, Quantised]],
-    layer: str,
-    step: int,
-    channel: int,
-) -> Any:
-    membrane = np.ravel(np.asarray(recorded.membrane[:, step, ..., channel]))
+def _levels(
+    found: Mapping[int, Mapping[str, Quantised]], step: int, channel: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The potentials of all levels but 0 of each range, and the boundaries below them."""
     levels = {}
     for name, number in SHOWN.items():
         a = found[number][name].scale[step, channel]
         boundary = 1.0 if name == "binary" else 0.5
         counts = np.arange(1, number + 1)
         levels[name] = (a * counts, a * (counts - 1 + boundary))
-    return plots.on_membranes(membrane, levels, f"{layer}, t = {step + 1}, channel {channel}")
+    return levels
+
+
+def _histogram(membrane: np.ndarray) -> list[list[float]]:
+    """The middle of each bin of the figure, and the density there."""
+    density, edges = np.histogram(membrane, plots.BINS, density=True)
+    middle = (edges[1:] + edges[:-1]) / 2
+    return [list(each) for each in zip(middle, density, strict=True)]
 
 
 def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantised]]]) -> list[list[Any]]:

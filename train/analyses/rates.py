@@ -101,7 +101,25 @@ def compare(runs: Sequence[Trained]) -> Analysis:
             "Means of the layers, each as heavy as another; 95 % intervals over samples. A rate is "
             "a share of D; spikes_per_neuron is the sum of a neuron's integers over all steps."
         ],
-        {"rates": Table(header, rows)},
+        {
+            "rates": Table(header, rows),
+            "layers": Table(
+                ("run", "layer", "rate"),
+                [
+                    [name, layer, mean.mean()]
+                    for name, layers in means.items()
+                    for layer, mean in layers.items()
+                ],
+            ),
+            "steps": Table(
+                ("run", "step", "rate"),
+                [
+                    [name, t, rate]
+                    for name, layers in means.items()
+                    for t, rate in enumerate(np.mean(list(layers.values()), axis=0), 1)
+                ],
+            ),
+        },
         {
             "rates": Drawn(
                 lambda: plots.compared(means, n),

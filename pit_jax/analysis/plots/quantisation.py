@@ -18,6 +18,8 @@ NAMES = {
     "mse_optimal": "least error",
 }
 MARKERS = "osD^vP"
+# Of the histogram of membranes.
+BINS = 80
 
 
 def on_membranes(
@@ -35,7 +37,7 @@ def on_membranes(
     right = 1.05 * min(max(furthest, membrane.max()), 2 * membrane.max())
     left = membrane.min() - 0.05 * (right - membrane.min())
     for axes, (name, (levels, boundaries)) in zip(panels, drawn_levels.items(), strict=True):
-        axes.hist(membrane, bins=80, density=True, color=GREY)
+        axes.hist(membrane, bins=BINS, density=True, color=GREY)
         for i, level in enumerate([0.0, *levels]):
             axes.axvline(level, color=COLOURS[0], label="level" if i == 0 else None)
         for i, boundary in enumerate(boundaries):

@@ -91,6 +91,9 @@ def test_ranges_are_told_for_every_layer_step_and_number_of_levels():
         "3-sigma, Eq. 12, D = 4",
         "least error, D = 4",
     ]
+    membrane, density = zip(*found.tables["on_membranes"].rows, strict=True)
+    assert sum(density) * (membrane[1] - membrane[0]) == pytest.approx(1, rel=1e-3)
+    assert [row["range"] for row in rows(found, "levels")].count("min_max") == 4
     assert "40 samples" in found.figures["against_levels"].draw().get_supxlabel()
 
 
