@@ -62,7 +62,7 @@ def test_figures_say_samples_and_bandwidth():
     surface = plots.surfaces(found).axes[0]
     assert "n = 9, bandwidth 0.098" in surface.get_title() and surface.name == "3d"
     flat = plots.flat(found)
-    assert flat.axes[0].get_title(loc="left").startswith("a, bandwidth")
+    assert flat.axes[0].get_title(loc="left").startswith("a\nbandwidth")
     assert "n = 9 samples" in flat.get_supxlabel()
     single = plots.flat({"a": of(np.random.default_rng(0).normal(size=(9, 1, 50)))})
     assert "membrane u; n = 9" in single.get_supxlabel()

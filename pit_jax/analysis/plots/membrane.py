@@ -62,7 +62,7 @@ def flat(layers: Mapping[str, Density]) -> Figure:
                 range(1, len(density) + 1), at, density.T, cmap=ORDERED, rasterized=True
             )
             axes.plot(range(1, len(density) + 1), each.mean, color="white", lw=1)
-        axes.set_title(f"{name}, bandwidth {each.bandwidth:.2g}", fontsize=7, loc="left")
+        axes.set_title(f"{name}\nbandwidth {each.bandwidth:.2g}", fontsize=7, loc="left")
         axes.tick_params(labelsize=7)
     samples = min(each.samples for each in layers.values())
     across = "membrane u" if steps == 1 else "time step; lighter is denser, white line: mean"
