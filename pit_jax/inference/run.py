@@ -32,8 +32,11 @@ class Step(NamedTuple):
     outputs: list[Array]
 
 
-def check_input(given: tuple[int, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raises ValueError unless inputs of the shape `given` are images or frames of `pixels`."""
+def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
+    """Raises ValueError unless inputs of the shape `given` are images or frames of `pixels`.
+
+    Exported, a batch has a symbol for its size.
+    """
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))
         raise ValueError(

@@ -17,9 +17,8 @@ from tests.models.reduced import DISTINCT
 # Each neuron once, in most families; all of them in all networks are slow.
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
-    ("resnet19", "LIF", 2, 1),
     ("resnet20", "QAT", 1, 2),
-    ("resnet34", "RealSpike", 2, 1),
+    ("cifarnet", "RealSpike", 2, 1),
     ("sew_resnet18", "PIT", 2, 2),
     ("ms_resnet18", "GLIF", 2, 1),
     ("vgg11", "PITFull", 2, 2),
