@@ -1,10 +1,10 @@
 """Writes the tables of docs/capacity.md, counted one by one: python -m docs.capacity"""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from docs.tables import filled, table
 from pit_jax.analysis.capacity import (
     capacity_paper,
     count_paper,
@@ -18,7 +18,6 @@ from pit_jax.analysis.capacity import (
 )
 
 PAGE = Path(__file__).parent / "capacity.md"
-MARKED = re.compile(r"(<!-- (\w+) of docs\.capacity -->\n).*?(<!-- its end -->)", re.S)
 
 Sizes = tuple[int, int, int]
 ENUMERATED: Sequence[Sizes] = ((2, 2, 1), (2, 2, 2), (4, 3, 1), (2, 1, 1), (1, 3, 2))
@@ -27,11 +26,6 @@ SMALL: Sizes = (2, 3, 4)
 # What a layer of the first stage of ResNet18 sends: 64 channels of 32 x 32.
 LAYER = 64 * 32 * 32
 STEPS_AND_LEVELS = ((1, 1), (4, 1), (2, 2), (1, 4), (4, 4))
-
-
-def filled(page: str) -> str:
-    """`page` with each table written anew between its markers."""
-    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
 
 
 def counted() -> str:
@@ -115,15 +109,8 @@ def layer() -> str:
     return table(head, rows, left=1)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
-    """A table of Markdown whose first `left` columns begin at the left."""
-    rule = "|" + "---|" * left + "--:|" * (len(head) - left)
-    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
-
-
 TABLES = {"counted": counted, "printed": printed, "layer": layer}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text()))
+    PAGE.write_text(filled(PAGE.read_text(), "capacity", TABLES))

@@ -6,26 +6,19 @@ their totals first.
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from docs.capacity import table
+from docs.tables import filled, table
 from pit_jax.analysis.energy import TABLE_3, TABLE_10, paper_table3, paper_table10, s_ace
 from pit_jax.models import create
 from pit_jax.models.count import Layer, layers
 from pit_jax.neurons import PIT
 
 PAGE, RUNS = Path(__file__).parent / "energy.md", Path(__file__).parent / "energy.json"
-MARKED = re.compile(r"(<!-- (\w+) of docs\.energy -->\n).*?(<!-- its end -->)", re.S)
-
-
-def filled(page: str) -> str:
-    """`page` with each table written anew between its markers."""
-    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
 
 
 @cache
@@ -162,4 +155,4 @@ TABLES = {
 if __name__ == "__main__":
     if sys.argv[1:]:
         RUNS.write_text(json.dumps([read(Path(run)) for run in sys.argv[1:]], indent=1) + "\n")
-    PAGE.write_text(filled(PAGE.read_text()))
+    PAGE.write_text(filled(PAGE.read_text(), "energy", TABLES))

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from docs.capacity import table
+from docs.tables import filled, table
 from pit_jax.analysis.entropy import entropy, miller_madow
 from pit_jax.analysis.jackknife import jackknife
 
 PAGE = Path(__file__).parent / "information.md"
-START, END = "<!-- measured of docs.information -->\n", "<!-- its end -->"
 # By the name of the data in docs/runs, as the page calls them.
 DATA = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "dvs_digits": "event digits"}
 NEURON_NAMES = {"lif": "LIF", "ilif": "I-LIF", "pit": "PIT"}
@@ -83,10 +82,7 @@ def of_run(data: str, neuron: str) -> dict[str, list[float]]:
     return found
 
 
-def filled(page: str) -> str:
-    """`page` with the table of what was measured between its markers."""
-    before, _, rest = page.partition(START)
-    return before + START + measured() + END + rest.partition(END)[2]
+TABLES = {"measured": measured}
 
 
 def fired(rng: np.random.Generator, images: int) -> np.ndarray:
@@ -100,4 +96,4 @@ def fired(rng: np.random.Generator, images: int) -> np.ndarray:
 
 if __name__ == "__main__":
     main()
-    PAGE.write_text(filled(PAGE.read_text()))
+    PAGE.write_text(filled(PAGE.read_text(), "information", TABLES))

@@ -1,22 +1,16 @@
 """Draws the picture of docs/memory.md and writes its table: python -m docs.memory"""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from docs.tables import filled
 from pit_jax.analysis.plots.memory import parts
 
 DOCS = Path(__file__).parent
 PAGE, PICTURE = DOCS / "memory.md", DOCS / "images" / "training_memory.png"
 MEASURED = DOCS.parent / "benchmarks" / "training_memory.json"
-MARKED = re.compile(r"(<!-- (\w+) of docs\.memory -->\n).*?(<!-- its end -->)", re.S)
 GB = 1e9
-
-
-def filled(page: str) -> str:
-    """`page` with each table written anew between its markers."""
-    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -71,5 +65,5 @@ def draw() -> None:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text()))
+    PAGE.write_text(filled(PAGE.read_text(), "memory", TABLES))
     draw()

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from docs.capacity import LAYER, MARKED, PAGE, STEPS_AND_LEVELS, TABLES, filled
+from docs.capacity import LAYER, PAGE, STEPS_AND_LEVELS, TABLES
+from docs.tables import filled, names
 from pit_jax.analysis.capacity import count_paper, log_configurations
 
 TEXT = PAGE.read_text()
@@ -15,11 +16,11 @@ PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
 def test_the_tables_are_those_that_are_counted():
-    assert filled(TEXT) == TEXT
+    assert filled(TEXT, "capacity", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(name for _, name, _ in MARKED.findall(TEXT)) == sorted(TABLES)
+    assert sorted(names(TEXT, "capacity")) == sorted(TABLES)
 
 
 def test_the_example_gives_what_its_comments_say():

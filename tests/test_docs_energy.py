@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from docs.energy import MARKED, PAGE, RUNS, TABLES, filled, macs, resnet18
+from docs.energy import PAGE, RUNS, TABLES, macs, resnet18
+from docs.tables import filled, names
 
 TEXT = PAGE.read_text()
 FOUND = {run["config"]: run for run in json.loads(RUNS.read_text())}
@@ -13,11 +14,11 @@ PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
 def test_the_tables_are_those_that_are_counted():
-    assert filled(TEXT) == TEXT
+    assert filled(TEXT, "energy", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(name for _, name, _ in MARKED.findall(TEXT)) == sorted(TABLES)
+    assert sorted(names(TEXT, "energy")) == sorted(TABLES)
 
 
 def test_the_integers_of_resnet18_are_those_of_its_shapes():

@@ -2,13 +2,15 @@
 
 import re
 
-from docs.information import PAGE, filled, of_run
+from docs.information import PAGE, TABLES, of_run
+from docs.tables import filled, names
 
 TEXT = PAGE.read_text()
 
 
 def test_the_table_is_that_of_the_runs():
-    assert filled(TEXT) == TEXT
+    assert names(TEXT, "information") == ["measured"]
+    assert filled(TEXT, "information", TABLES) == TEXT
 
 
 def test_the_variance_of_pit_is_the_larger_one_in_as_many_layers_as_the_page_says():

@@ -2,18 +2,19 @@
 
 import re
 
-from docs.memory import MARKED, PAGE, TABLES, filled
+from docs.memory import PAGE, TABLES
+from docs.tables import filled, names
 
 TEXT = PAGE.read_text()
 EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
 
 
 def test_the_tables_are_those_of_the_benchmark():
-    assert filled(TEXT) == TEXT
+    assert filled(TEXT, "memory", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(name for _, name, _ in MARKED.findall(TEXT)) == sorted(TABLES)
+    assert sorted(names(TEXT, "memory")) == sorted(TABLES)
 
 
 def test_the_example_gives_the_row_of_its_network():

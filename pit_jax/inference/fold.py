@@ -22,6 +22,7 @@ from pit_jax.inference.graph import (
     Spikes,
     Term,
     Value,
+    levels_of,
 )
 from pit_jax.inference.outline import (
     NAMED,
@@ -252,7 +253,9 @@ class _Walk:
             and t.mixing is None
             for t in both
         )
-        binary = all(self.levels(t.source) == 1 and np.all(abs(t.gain) == 1) for t in both)
+        binary = all(
+            levels_of(self.nodes, t.source) == 1 and np.all(abs(t.gain) == 1) for t in both
+        )
         if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
             raise NotFoldable(
                 f"the product {path} is of sums of spikes, of more than one level or scaled; "
@@ -264,13 +267,6 @@ class _Walk:
         gain = first.gain if silent else times(first.gain, second.gain)
         term = Term(len(self.nodes) - 1, (), gain, path=path)
         return Value((term,), np.zeros((1, 1)), shape)
-
-    def levels(self, source: int) -> int:
-        """The largest count of spikes or of a product of them; 0 of a current."""
-        node = self.nodes[source]
-        if isinstance(node, Product):
-            return self.levels(node.first) * (1 if node.silent else self.levels(node.second))
-        return node.firing.levels if isinstance(node, Spikes) else 0
 
     def with_constant(
         self, equation: JaxprEqn, a: Value | None, b: Value | None
@@ -293,7 +289,11 @@ class _Walk:
         for term in value.terms:
             if largest and (len(value.terms) > 1 or term.mixing is not None):
                 raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
-            if largest and any(map(_sums, term.structure)) and self.levels(term.source) > 1:
+            if (
+                largest
+                and any(map(_sums, term.structure))
+                and levels_of(self.nodes, term.source) > 1
+            ):
                 raise NotFoldable(
                     f"the max-pool {path} is of sums of counts: the largest sums of each slot "
                     "are not those of the largest sum. Put the max-pool in front, or use one level."

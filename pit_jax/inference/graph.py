@@ -5,6 +5,7 @@ current of an accumulator) behind structure, a gain per channel and at most one 
 plus a bias.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,6 +113,18 @@ class Attention:
 
 
 Node = Pixels | Accumulator | Spikes | Product | Attention
+
+
+def levels_of(nodes: Sequence[Node], source: int) -> int:
+    """The largest count of spikes or of a product of them; 0 of pixels and currents."""
+    node = nodes[source]
+    match node:
+        case Spikes():
+            return node.firing.levels
+        case Product():
+            first = levels_of(nodes, node.first)
+            return first if node.silent else first * levels_of(nodes, node.second)
+    return 0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pit_jax.inference.graph import (
     Product,
     Spikes,
     Term,
+    levels_of,
 )
 from pit_jax.inference.reach import additions_begin, behind_all, entered, reach
 from pit_jax.inference.structure import Shape, Structure
@@ -82,18 +83,6 @@ def synapses_at(nodes: Sequence[Node], number: int, num_steps: int, frames: bool
         case Product():
             return [_of_product(nodes, number, node, num_steps)]
     return []
-
-
-def levels_of(nodes: Sequence[Node], source: int) -> int:
-    """The largest count of spikes, or of a product of them; 1 for pixels and currents."""
-    node = nodes[source]
-    match node:
-        case Spikes():
-            return node.firing.levels
-        case Product():
-            first = levels_of(nodes, node.first)
-            return first if node.silent else first * levels_of(nodes, node.second)
-    return 1
 
 
 def shape_of(node: Node) -> Shape:

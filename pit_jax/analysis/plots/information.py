@@ -1,4 +1,4 @@
-"""What firing loses by layer and step, and what ranges of levels make of the same membranes."""
+"""What firing loses, by layer and step, and of several runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
