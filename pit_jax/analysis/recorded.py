@@ -6,15 +6,21 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
+from pit_jax.neurons import NEURONS
+from pit_jax.neurons.normed import NormedLIF
 from pit_jax.neurons.probe import neuron_layers, neuron_probes
+
+SPIKING = (*NEURONS.values(), NormedLIF)
 
 
 @dataclass(frozen=True)
 class Recorded:
     """One neuron layer: `membrane` before firing, the integer `count`, the `spike` it sends.
 
+    The spike has its scale or amplitude, also where a neuron around this one applies it.
     `levels` is the largest count, D. `scale` is that of neurons with a learned one, `[T, C]` or
     `[C]`, and `rounded` what neurons that round do round, u / a; both are None otherwise.
     """
@@ -40,7 +46,12 @@ def recorder(
         _, probes = model.apply(
             variables, x, mutable=["intermediates"], capture_intermediates=_is_neuron
         )
-        return neuron_probes(probes.get("intermediates", {}))
+        intermediates = probes.get("intermediates", {})
+        layers, sent = neuron_probes(intermediates), _sent(intermediates)
+        return {
+            path: layer | {"spike": sent[min(p for p in sent if f"{path}/".startswith(f"{p}/"))]}
+            for path, layer in layers.items()
+        }
 
     def record(variables: Mapping[str, Any], x: Array) -> dict[str, Recorded]:
         seen = run(variables, x)
@@ -48,7 +59,7 @@ def recorder(
             layer: Recorded(
                 seen[layer]["membrane"],
                 seen[layer]["count"],
-                seen[layer]["__call__"],
+                seen[layer]["spike"],
                 int(seen[layer]["levels"]),
                 seen[layer].get("scale"),
                 seen[layer].get("rounded"),
@@ -60,4 +71,12 @@ def recorder(
 
 
 def _is_neuron(module: nn.Module, method: str) -> bool:
-    return method == "__call__" and module.has_variable("intermediates", "count")
+    # One that scales the spikes of another, as Real Spike does, has no probe of its own.
+    neuron = isinstance(module, SPIKING) or module.has_variable("intermediates", "count")
+    return method == "__call__" and neuron
+
+
+def _sent(intermediates: Mapping[str, Any]) -> dict[str, Array]:
+    """What each neuron, and each around another one, gives, by its path."""
+    leaves = flatten_dict(intermediates).items()
+    return {"/".join(path): value[0] for (*path, name), value in leaves if name == "__call__"}

@@ -1,6 +1,5 @@
 """Integers that change from one time step to the next."""
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -8,16 +7,7 @@ import pytest
 from pit_jax.analysis.oscillation import in_time, settled
 from pit_jax.analysis.plots.oscillation import over_epochs, over_time
 from pit_jax.analysis.recorded import recorder
-from pit_jax.neurons import PIT
-
-
-class Small(nn.Module):
-    """Two layers of neurons, the second one in a place of its own."""
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        hidden = PIT(levels=4)(nn.Dense(6)(x))
-        return PIT(levels=4)(nn.Dense(5)(hidden))
+from tests.analysis.small import Small
 
 
 def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):

@@ -1,6 +1,5 @@
 """Firing rates: sums over batches equal NumPy on all samples; synchrony has its closed forms."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,16 +7,7 @@ import pytest
 
 from pit_jax.analysis.plots import rates as plots
 from pit_jax.analysis.rates import firing, interval, of_counts, synchrony
-from pit_jax.neurons import PIT
-
-
-class Small(nn.Module):
-    """Two layers of neurons, the second one in a place of its own."""
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        hidden = PIT(levels=4)(nn.Dense(6)(x))
-        return PIT(levels=4)(nn.Dense(5)(hidden))
+from tests.analysis.small import Small
 
 
 def counts(rng: np.random.Generator, *shape: int, low: int = 0) -> jax.Array:

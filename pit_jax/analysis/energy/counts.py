@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses, Traced, synapses_at
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorded import Recorded, recorder
 from pit_jax.inference.fold import fold
 from pit_jax.inference.graph import Node, Pixels, Product, Spikes
 from pit_jax.inference.outline import outline
@@ -129,7 +129,7 @@ class _Network:
     def add(self, x: Array) -> None:
         """Adds a batch to the sums, which are integers of any size."""
         recorded = self.record(self.variables, x)
-        counts = {node.path: recorded[node.path].count for node in self.spiking}
+        counts = {node.path: _count_of(recorded, node.path) for node in self.spiking}
         fired, at_rows = jax.tree.map(np.asarray, self.seen(counts, x))
         for path, (counted, spikes, by_step) in fired.items():
             self.sums[path, "counted"] += _total(counted)
@@ -207,6 +207,14 @@ class _Network:
             spikes=self.sums[node.path, "spikes"],
             fired=tuple(self.sums[node.path, "fired"].tolist()),
         )
+
+
+def _count_of(recorded: Mapping[str, Recorded], path: str) -> Array:
+    """The counts of the neuron at `path`; one that scales another's spikes has them inside."""
+    (found,) = (
+        layer.count for name, layer in recorded.items() if f"{name}/".startswith(f"{path}/")
+    )
+    return found
 
 
 def _outputs(nodes: Sequence[Node], counts: dict[str, Array], x: Array) -> list[Array | None]:
