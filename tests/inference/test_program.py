@@ -17,16 +17,12 @@ from tests.models.reduced import DISTINCT
 # Each neuron once, in most families; all of them in all networks are slow.
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
-    ("resnet20", "QAT", 1, 2),
-    ("cifarnet", "RealSpike", 2, 1),
     ("sew_resnet18", "PIT", 2, 2),
     ("ms_resnet18", "GLIF", 2, 1),
     ("vgg11", "PITFull", 2, 2),
     ("cifarnet", "CLIF", 2, 1),
     ("plifnet", "PLIF", 2, 1),
     ("cifarnet", "Ternary", 2, 1),
-    ("cifarnet", "NormedLIF", 2, 1),
-    ("resnet8", "TrainableTernary", 4, 1),
     ("spike_driven_transformer", "ILIF", 1, 2),
     ("e_spikeformer_t", "ILIF", 1, 4),
 ]

@@ -294,6 +294,7 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
     assert first == want and second == as_before
 
 
+@pytest.mark.slow
 def test_epochs_of_one_step_give_flips_only(tmp_path):
     with runs_on(1):
         train(tiny(batch_size=100, health={"images": 8, "every_epochs": 2}), tmp_path)

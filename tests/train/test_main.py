@@ -121,6 +121,7 @@ def cifar100(tmp_path: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.usefixtures("one_device")
+@pytest.mark.slow
 def test_cifar100_trains_from_the_official_archive(tmp_path):
     assert run_main(*cifar100(tmp_path), "--config.model.name=resnet8") == 0
     (record,) = records(tmp_path / "run")
