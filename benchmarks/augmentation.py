@@ -12,9 +12,10 @@ from typing import Any
 import jax
 
 from configs.cifar100 import get_config
-from train.data import load, resident
-from train.environment import describe
-from train.preparation import preparation
+from train.data import load
+from train.data.feeding import resident
+from train.program.inputs import preparation
+from train.run.environment import describe
 
 ROUNDS, BATCH, SHAPE = 50, 128, (32, 32, 3)
 RECIPES: dict[str, dict[str, Any]] = {

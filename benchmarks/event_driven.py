@@ -29,13 +29,15 @@ from ml_collections import ConfigDict
 from benchmarks import torch_layers as peers
 from benchmarks.event_driven_figure import draw
 from pit_jax.inference import SpikingProgram, compile
-from pit_jax.inference.event_driven.compiled import cores
+from pit_jax.inference.event_driven.jit import cores
 from pit_jax.inference.event_driven.measure import Case, OneLayer, random_spikes, timings
-from pit_jax.inference.integers import Fired
-from train import build, data, restore
-from train.environment import describe
-from train.preparation import normalization
-from train.reading import read_config
+from pit_jax.inference.runtime.nodes import Fired
+from train import data
+from train.program import build
+from train.program.inputs import normalization
+from train.run import restore
+from train.run.environment import describe
+from train.run.reading import read_config
 
 BATCHES, ROUNDS, SECONDS = (1, 16), 7, 0.03
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Num
 from ml_collections import ConfigDict
 
-from train import cli, data
+from train import data
+from train.config import cli
 from train.data import Dataset, Split
-from train.environment import describe
-from train.program import make_program
+from train.program.program import make_program
+from train.run.environment import describe
 
 
 def shuffled(frames: Num[np.ndarray, "N T H W C"], seed: int) -> Num[np.ndarray, "N T H W C"]:

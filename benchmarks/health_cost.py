@@ -20,9 +20,9 @@ import jax.numpy as jnp
 
 from configs import digits, fashion_mnist
 from train.data import load
-from train.environment import describe
-from train.health import Health
-from train.program import Program, make_program
+from train.monitor.health import Health
+from train.program.program import Program, make_program
+from train.run.environment import describe
 
 # name: (config, the size of its data where they are made up, the parts of an epoch, rounds)
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.data import imagenet, imagenet_source, streamed
-from train.data.records import convert
-from train.environment import describe
+from train.data.feeding import streamed
+from train.data.imagenet import dataset, source
+from train.data.imagenet.array_records import convert
+from train.run.environment import describe
 
 ROUNDS, WORKERS = 3, (0, 1, 2)
 IMAGES, BATCH, BATCHES = 128, 32, 24
@@ -52,13 +53,13 @@ def prepare(folder: Path) -> int:
             content = picture(len(sizes))
             (place / f"{i}.JPEG").write_bytes(content)
             sizes.append(len(content))
-    convert(imagenet_source.plan(folder / "source"), folder / "data", workers=1)
+    convert(source.plan(folder / "source"), folder / "data", workers=1)
     return round(statistics.mean(sizes))
 
 
 def measure(folder: Path, workers: int) -> float:
     """Images/s once all workers have begun."""
-    split = imagenet.imagenet(folder / "data", workers=workers).train
+    split = dataset.imagenet(folder / "data", workers=workers).train
     begun = 2 * workers + 1
     by_step = streamed.training(split, 0, BATCH, (begun + BATCHES) * BATCH // IMAGES + 1)
     with closing(streamed.read_ahead(by_step, 0, workers)) as ahead:

@@ -26,12 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits, fashion_mnist
-from train.checkpoint import Checkpoints, Progress
 from train.data import load
-from train.environment import describe
-from train.journal import open_journal
-from train.program import Program, make_program
-from train.watch import Watch
+from train.monitor.nonfinite import Watch
+from train.program.program import Program, make_program
+from train.records.loggers import open_journal
+from train.run.checkpoint import Checkpoints, Progress
+from train.run.environment import describe
 
 # name: (config, the size of its data where they are made up, epochs, rounds)
 CASES: dict[str, tuple[Any, dict[str, Any], int, int]] = {

@@ -29,9 +29,9 @@ def measure(network: str, count: int) -> dict[str, Any]:
     jax.config.update("jax_num_cpu_devices", count)
     from configs.digits import get_config
     from train.data import load
-    from train.program import make_program
-    from train.seeds_program import make_seeds_program
-    from train.summary import count_parameters
+    from train.program.program import make_program
+    from train.run.summary import count_parameters
+    from train.seeds.program import make_seeds_program
 
     config: Any = get_config()
     config.model.update(NETWORKS[network])
@@ -90,7 +90,7 @@ def main() -> None:
             run = [sys.executable, "-m", "benchmarks.seeds", network, str(count)]
             measured = subprocess.check_output(run, text=True).splitlines()[-1]
             found[f"{network}, {count} seeds"] = json.loads(measured)
-    from train.environment import describe
+    from train.run.environment import describe
 
     print(json.dumps({"at once / one after another": found, "environment": describe()}, indent=1))
 

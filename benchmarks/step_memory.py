@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from train import build
-from train.cli import parse
+from train.config.cli import parse
 from train.data import Dataset, Split
-from train.environment import describe
-from train.preparation import preparation
-from train.state import create_state
-from train.step import at_least_float32, make_train_step
+from train.program import build
+from train.program.inputs import preparation
+from train.program.state import create_state
+from train.program.step import at_least_float32, make_train_step
+from train.run.environment import describe
 
 OUT = Path("benchmarks/step_memory.json")
 MIB = 2**20
@@ -116,7 +116,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def line(row: dict) -> str:
-    """A row of the table in docs/scaling.md."""
+    """A row of the table in docs/guide/scaling.md."""
     beside = row["compiled_beside_state_mib"]
     return (
         f"| `{row['config']}` | {row['neuron']}, T={row['steps']} | {row['images']} | "

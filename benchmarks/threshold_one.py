@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from pit_jax.inference import SpikingProgram
-from pit_jax.inference.integers import Fired
-from train import data, spiking
-from train.environment import describe
-from train.preparation import normalization
-from train.reading import config_of
-from train.summary import title
+from pit_jax.inference.runtime.nodes import Fired
+from train import data
+from train.export import compile_run
+from train.program.inputs import normalization
+from train.run.environment import describe
+from train.run.reading import config_of
+from train.run.summary import title
 
 OUT = Path(__file__).with_suffix(".json")
 
@@ -28,7 +29,7 @@ def main(run: Path, data_dir: str | None = None) -> None:
     """Writes and prints what was found."""
     config = config_of(run, data_dir)
     dataset = data.load(**config.data)
-    program = spiking.compiled(config, run, "last", dataset)
+    program = compile_run.compiled(config, run, "last", dataset)
     late = SpikingProgram(
         [
             replace(node, neuron=replace(node.neuron, first=node.neuron.step))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
-from pit_jax.inference.structure import Reshape, Sum
+from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.reductions import Reshape, Sum
 
 # What int8 sums are rounded to before they are added to others, in counts of their neuron.
 PART, MIDDLE = 1 / 16, 128

@@ -77,9 +77,9 @@ def measure(row: Row, run: bool) -> dict[str, Any]:
     from pit_jax import models
     from pit_jax.analysis.memory import training_memory
     from pit_jax.neurons import IF, LIF, PIT
-    from train.environment import describe
-    from train.losses import cross_entropy
-    from train.optim import adamw, sgd
+    from train.program.losses import cross_entropy
+    from train.program.optim import adamw, sgd
+    from train.run.environment import describe
 
     neuron: Any = {"LIF": LIF, "PIT": partial(PIT, levels=4), "IF": IF}[row.neuron]
     model = models.create(
@@ -117,9 +117,9 @@ def on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[str,
     import jax.numpy as jnp
     import numpy as np
 
-    from train.losses import cross_entropy
-    from train.state import create_state
-    from train.step import Batch, make_train_step
+    from train.program.losses import cross_entropy
+    from train.program.state import create_state
+    from train.program.step import Batch, make_train_step
 
     def prepare(key: Any, batch: Batch) -> tuple[Any, Any]:
         return batch["image"].astype(jnp.float32) / 255, batch["label"]

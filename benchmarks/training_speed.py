@@ -36,7 +36,7 @@ def measure(name: str) -> float:
 
     jax.config.update("jax_num_cpu_devices", devices)
     from train.data import load
-    from train.program import make_program
+    from train.program.program import make_program
 
     config: Any = import_module(f"configs.{file}").get_config(variant)
     config.model.update(changes)
@@ -59,7 +59,7 @@ def main() -> None:
         for name in CASES:
             run = [sys.executable, "-m", "benchmarks.training_speed", name]
             speeds[name].append(float(subprocess.check_output(run, text=True).split()[-1]))
-    from train.environment import describe
+    from train.run.environment import describe
 
     medians = {name: round(statistics.median(values)) for name, values in speeds.items()}
     print(json.dumps({"images/s": medians, "environment": describe()}, indent=1))

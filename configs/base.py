@@ -7,7 +7,7 @@ def base() -> ConfigDict:
     """A config with these keys; a file of this folder adds the rest."""
     config = ConfigDict()
     config.seed = 0
-    # Virtual devices, on CPUs only; why one is the default says docs/decisions.md.
+    # Virtual devices, on CPUs only; why one is the default says docs/theory/decisions.md.
     config.cpu_devices = 1
     # A folder of another run, or one that pit_jax.interop wrote: the run starts from its weights,
     config.pretrained = ""

@@ -2,7 +2,7 @@
 
 python -m train.main --config configs/imagenet.py
 
-Needs the images as ArrayRecord in data/imagenet, see docs/data.md:
+Needs the images as ArrayRecord in data/imagenet, see docs/guide/data.md:
 
     python -m train.data.prepare imagenet --source DIR --out data/imagenet
 

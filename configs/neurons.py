@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 # Equal T x D: each sends at most four binary spikes per neuron and sample. With T > 1 the paper's
-# equations, and so we, pass the gradient through the reset; see docs/decisions.md. What a variant
-# leaves out is its neuron's default: the published form, see its docstring.
+# equations, and so we, pass the gradient through the reset; see docs/theory/decisions.md. What a
+# variant leaves out is its neuron's default: the published form, see its docstring.
 VARIANTS = {
     "pit": ({"name": "PIT", "levels": 4, "decay": 0.5, "strength": 0.01, "detach_reset": False}, 1),
     "ilif": ({"name": "ILIF", "levels": 4, "decay": 0.5, "detach_reset": False}, 1),

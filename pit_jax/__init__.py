@@ -4,8 +4,8 @@ Arrays are batch-major everywhere: `B T H W C` are batch, time step, height, wid
 Time is counted in steps; membrane potentials carry the unit of the input current.
 """
 
-from pit_jax import init, interop, layers, models, neurons, surrogate
+from pit_jax import initializers, interop, layers, models, neurons, surrogate
 
 __version__ = "0.1.0"
 
-__all__ = ["init", "interop", "layers", "models", "neurons", "surrogate", "__version__"]
+__all__ = ["initializers", "interop", "layers", "models", "neurons", "surrogate", "__version__"]

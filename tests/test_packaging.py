@@ -83,7 +83,7 @@ def test_library_imports_neither_the_training_program_nor_its_dependencies(name)
     "name",
     [
         "pit_jax.surrogate",
-        "pit_jax.init",
+        "pit_jax.initializers",
         "pit_jax.neurons.step",
         "pit_jax.neurons.scan",
         "pit_jax.layers.encoding",

@@ -1,4 +1,4 @@
-"""docs/paper_vs_code.md names only what is there."""
+"""docs/theory/paper_vs_code.md names only what is there."""
 
 import inspect
 import pkgutil
@@ -10,10 +10,10 @@ import pytest
 from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
 from tests.models.published import PUBLISHED
-from train.cli import parse
+from train.config.cli import parse
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs/paper_vs_code.md").read_text()
+PAGE = (ROOT / "docs/theory/paper_vs_code.md").read_text()
 SPANS = sorted({" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PAGE)})
 PRINTED = PAGE.partition("| printed | where |")[2].partition("\n\n")[0].splitlines()[2:]
 TABLE = [[cell.strip() for cell in line.strip("|").split("|")] for line in PRINTED]

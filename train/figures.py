@@ -94,7 +94,7 @@ def _shades(axes: Axes, shares: np.ndarray) -> None:
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
     """The confusion matrix, each row as shares of its class, beside the reliability diagram.
 
-    `bins` are those of `train.measures`.
+    `bins` are those of `train.evaluate.metrics`.
     """
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")

@@ -14,11 +14,11 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from train.errors import UserError
-from train.reading import read_records
-from train.records import epochs
-from train.summary import steps_and_levels
-from train.workdir import MAY_MOVE, write_whole
+from .errors import UserError
+from .records.jsonl import epochs
+from .run.reading import read_records
+from .run.summary import steps_and_levels
+from .run.workdir import MAY_MOVE, write_whole
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"

@@ -11,25 +11,28 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from pit_jax.init import warn_of_floored_scales
-from train import data, figures, hosts, sharding
-from train.checkpoint import Checkpoints, Progress, newest_step
-from train.compiled import kept_in
-from train.display import Display, print_summary
-from train.environment import note_start
-from train.errors import UserError
-from train.evaluation import Evaluation
-from train.health import Health
-from train.journal import Journal, open_journal
-from train.profile import Profile
-from train.program import Program, make_program
-from train.reading import read_records
-from train.records import epochs
-from train.state import TrainState, no_totals
-from train.summary import Summary, count_parameters, title
-from train.watch import Watch
-from train.weights_and_biases import check_installed
-from train.workdir import alike, claim, no_room, write_whole
+from pit_jax.initializers import warn_of_floored_scales
+
+from . import data, figures
+from .distributed import hosts
+from .errors import UserError
+from .monitor.health import Health
+from .monitor.nonfinite import Watch
+from .monitor.profile import Profile
+from .program import sharding
+from .program.evaluation import Evaluation
+from .program.program import Program, make_program
+from .program.state import TrainState, no_totals
+from .records.jsonl import epochs
+from .records.loggers import Journal, open_journal
+from .records.progress import Display, print_summary
+from .records.wandb import check_installed
+from .run.checkpoint import Checkpoints, Progress, newest_step
+from .run.compile_cache import kept_in
+from .run.environment import note_start
+from .run.reading import read_records
+from .run.summary import Summary, count_parameters, title
+from .run.workdir import alike, claim, no_room, write_whole
 
 
 def train(

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 
 import jax
 
-from train import cli, hosts, last_words
-from train.errors import UserError
+from .config import cli
+from .distributed import hosts, watchdog
+from .errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -47,16 +48,16 @@ def _run(argv: list[str]) -> int:
     config, workdir = cli.parse(argv)
     if config.cpu_devices < 1:
         raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
-    # Before anything asks for a device; for what it is worth see docs/decisions.md.
+    # Before anything asks for a device; for what it is worth see docs/theory/decisions.md.
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     with ExitStack() as stack:
         if several is None:
             stop = stop_on_signal()
         else:
-            stack.enter_context(last_words.left_for(workdir))
+            stack.enter_context(watchdog.left_for(workdir))
             hosts.join(several)
             stop = hosts.stop_together()
-        from train.loop import train
+        from .loop import train
 
         summary = train(config, workdir, stop)
     if summary is None and hosts.is_first():

@@ -12,12 +12,14 @@ import numpy as np
 
 from pit_jax.export import to_stablehlo
 from pit_jax.inference import compile
-from train import build, data, restore
-from train.data.digits import TEST_INDICES
+from train import data
+from train.data.images.digits import TEST_INDICES
+from train.export.compile_run import pixels
 from train.main import main
-from train.preparation import normalization
-from train.reading import config_of
-from train.spiking import pixels
+from train.program import build
+from train.program.inputs import normalization
+from train.run import restore
+from train.run.reading import config_of
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder", type=Path)

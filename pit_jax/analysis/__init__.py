@@ -9,7 +9,7 @@ from pit_jax.analysis import (
     membrane,
     memory,
     oscillation,
-    quantisation,
+    quantization,
     rates,
     scales,
 )
@@ -23,7 +23,7 @@ __all__ = [
     "membrane",
     "memory",
     "oscillation",
-    "quantisation",
+    "quantization",
     "rates",
     "scales",
 ]

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from pit_jax.neurons import NEURONS
-from pit_jax.neurons.normed import NormedLIF
+from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.neurons.probe import neuron_layers, neuron_probes
 
 SPIKING = (*NEURONS.values(), NormedLIF)

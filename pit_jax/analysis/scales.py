@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from pit_jax.init import SCALE_FLOOR
+from pit_jax.initializers import SCALE_FLOOR
 
 
 @dataclass(frozen=True)

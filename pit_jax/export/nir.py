@@ -11,8 +11,8 @@ import numpy as np
 
 import pit_jax
 from pit_jax.inference.errors import ArtefactError
-from pit_jax.inference.integers import Sampled
 from pit_jax.inference.program import SpikingProgram
+from pit_jax.inference.runtime.nodes import Sampled
 
 if TYPE_CHECKING:
     import nir

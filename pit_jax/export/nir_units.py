@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pit_jax.inference.integers import Fired, Integer, Summed
+from pit_jax.inference.runtime.nodes import Fired, Integer, Summed
 
 
 def in_one_unit(nodes: Sequence[Integer]) -> tuple[list[Integer], dict[int, np.ndarray]]:

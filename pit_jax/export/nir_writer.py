@@ -15,12 +15,12 @@ import numpy as np
 
 from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_units import between, in_one_unit
-from pit_jax.inference.fixed import LEAK_BITS, FixedNeuron
-from pit_jax.inference.graph import Product
-from pit_jax.inference.grid import EXACT
-from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
-from pit_jax.inference.run import structured
-from pit_jax.inference.structure import Pool, Shape, Structure
+from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.compiler.quantize import EXACT
+from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron
+from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
+from pit_jax.inference.runtime.step import structured
 
 
 class Wires(NamedTuple):

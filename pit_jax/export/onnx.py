@@ -10,8 +10,8 @@ import numpy as np
 
 import pit_jax
 from pit_jax.inference.errors import ArtefactError
-from pit_jax.inference.integers import Sampled, Summed
 from pit_jax.inference.program import SpikingProgram
+from pit_jax.inference.runtime.nodes import Sampled, Summed
 
 if TYPE_CHECKING:
     import onnx

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 
-from pit_jax.inference.grid import EXACT
-from pit_jax.inference.integers import Synapse
-from pit_jax.inference.structure import Cells, Pool, Reshape, Shape, Structure, Sum
+from pit_jax.inference.compiler.quantize import EXACT
+from pit_jax.inference.runtime.nodes import Synapse
+from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
 NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 

@@ -8,17 +8,17 @@ import numpy as np
 import onnx
 
 from pit_jax.export.onnx_graph import Graph
-from pit_jax.inference.fixed import (
+from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.runtime.fixed_point import (
     LEAK_BITS,
     TABLE_RANGE,
     TABLE_STEP_BITS,
     FixedNeuron,
     sigmoid_table,
 )
-from pit_jax.inference.graph import Product
-from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
-from pit_jax.inference.run import row_of
-from pit_jax.inference.structure import Shape
+from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.reductions import Shape
+from pit_jax.inference.runtime.step import row_of
 
 
 class State(NamedTuple):

@@ -23,9 +23,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
-from pit_jax.inference import Report, SpikingProgram, artefact
+from pit_jax import artifact
+from pit_jax.inference import Report, SpikingProgram
 from pit_jax.inference.errors import ArtefactError
-from pit_jax.inference.integers import Sampled
+from pit_jax.inference.runtime.nodes import Sampled
 from pit_jax.inference.store import Stored, facts
 
 KIND, VERSION = "pit_jax.stablehlo", 1
@@ -74,7 +75,7 @@ def to_stablehlo(
     it, as JSON has it. Raises ArtefactError as `SpikingProgram.save` does.
     """
     export = _export()
-    artefact.check_free(folder, overwrite)
+    artifact.check_free(folder, overwrite)
     proof = program.proof if proof is None else proof
     said = facts(Stored(program.nodes, program.num_steps, program.fingerprint, proof))
     sampled = program.nodes[0]
@@ -108,7 +109,7 @@ def to_stablehlo(
         "about": dict(about or {}),
     }
     files = {MODULE: bytes(exported.serialize())}
-    artefact.write(folder, KIND, VERSION, files, notes, overwrite)
+    artifact.write(folder, KIND, VERSION, files, notes, overwrite)
 
 
 def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
@@ -117,7 +118,7 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     Raises ArtefactError when a file is missing, cut off or changed, or is none that JAX reads.
     """
     export = _export()
-    manifest, files = artefact.read(folder, KIND, VERSION)
+    manifest, files = artifact.read(folder, KIND, VERSION)
     try:
         exported = export.deserialize(bytearray(files[MODULE]))
     except Exception as error:  # JAX raises many kinds.

@@ -8,7 +8,7 @@ program.save("digits.spikes"); program = load("digits.spikes")
 
 from pit_jax.inference.errors import ArtefactError, NotEqual, NotFoldable
 from pit_jax.inference.program import SpikingProgram, compile, load
-from pit_jax.inference.proof import Report
+from pit_jax.inference.verify import Report
 
 __all__ = [
     "ArtefactError",

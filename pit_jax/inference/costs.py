@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pit_jax.inference.graph import Product
-from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.fan_out import additions_begin, arriving, behind_all, entered, reach
 from pit_jax.inference.listing import columns
-from pit_jax.inference.reach import additions_begin, arriving, behind_all, entered, reach
-from pit_jax.inference.run import run, weights_of
+from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.step import run, weights_of
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.errors import ArtefactError
-from pit_jax.inference.fixed import FixedNeuron
-from pit_jax.inference.graph import Product
-from pit_jax.inference.integers import Attended, Fired, Sampled, Summed, Synapse
-from pit_jax.inference.proof import LayerProof, Report
-from pit_jax.inference.structure import Cells, Pool, Reshape, Sum
+from pit_jax.inference.runtime.fixed_point import FixedNeuron
+from pit_jax.inference.runtime.nodes import Attended, Fired, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
+from pit_jax.inference.verify import LayerProof, Report
 
 # All that a file can name.
 CLASSES: dict[str, Any] = {

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pit_jax.inference.graph import Product
-from pit_jax.inference.integers import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
 
 
 def table(nodes: Sequence[Integer], num_steps: int) -> str:

@@ -16,17 +16,17 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from pit_jax.inference import store
+from pit_jax.inference.compiler.fold import fold
+from pit_jax.inference.compiler.folded import Spikes
+from pit_jax.inference.compiler.quantize import on_grid
+from pit_jax.inference.compiler.trace import outline
 from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
-from pit_jax.inference.fold import fold
-from pit_jax.inference.graph import Spikes
-from pit_jax.inference.grid import on_grid
-from pit_jax.inference.integers import Fired, Integer, Sampled, Summed
 from pit_jax.inference.listing import table
-from pit_jax.inference.outline import outline
-from pit_jax.inference.proof import Reference, Report, fingerprint, prove, reference_of
-from pit_jax.inference.run import Form, check_input, run, weights_of
-from pit_jax.inference.stream import Stream, in_jax
+from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed
+from pit_jax.inference.runtime.step import Form, check_input, run, weights_of
+from pit_jax.inference.runtime.stream import Stream, in_jax
+from pit_jax.inference.verify import Reference, Report, fingerprint, prove, reference_of
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
     from pit_jax.inference.event_driven import Crossover, EventDriven

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import pit_jax
-from pit_jax.inference import artefact
+from pit_jax import artifact
 from pit_jax.inference.described import described, restored
 from pit_jax.inference.errors import ArtefactError
-from pit_jax.inference.integers import Integer, Sampled, Summed
-from pit_jax.inference.proof import Report, fingerprint
-from pit_jax.inference.run import run, weights_of
+from pit_jax.inference.runtime.nodes import Integer, Sampled, Summed
+from pit_jax.inference.runtime.step import run, weights_of
+from pit_jax.inference.verify import Report, fingerprint
 
 KIND, VERSION = "pit_jax.program", 1
 ARRAYS = "program.safetensors"
@@ -39,7 +39,7 @@ def write(
     program's, and when the program is not the one that was compiled.
     """
     said = facts(program)
-    artefact.check_free(folder, overwrite)
+    artifact.check_free(folder, overwrite)
     arrays: dict[str, np.ndarray] = {}
     nodes = described(program.nodes, arrays)
     notes = {
@@ -49,7 +49,7 @@ def write(
         "arrays": {name: _kind(array) for name, array in arrays.items()},
     }
     files = {ARRAYS: _safetensors().save(arrays)}
-    artefact.write(folder, KIND, VERSION, files, notes, overwrite)
+    artifact.write(folder, KIND, VERSION, files, notes, overwrite)
 
 
 def facts(program: Stored) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def read(folder: str | os.PathLike[str]) -> Stored:
     Raises ArtefactError when a file is missing, cut off or changed, or holds what this version of
     pit_jax does not know.
     """
-    manifest, files = artefact.read(folder, KIND, VERSION)
+    manifest, files = artifact.read(folder, KIND, VERSION)
     try:
         arrays = _safetensors().load(files[ARRAYS])
         if {name: _kind(array) for name, array in arrays.items()} != manifest["arrays"]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from pit_jax.models import MODELS, create
 from pit_jax.models.count import Layer, Totals, layers, totals
-from pit_jax.models.inputs import CIFAR10, INPUTS, Input
+from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
 from pit_jax.neurons import NEURONS
 
 EPILOG = """\

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from pit_jax.layers.encoding import with_time
 from pit_jax.layers.linear import check_channels, conv, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.models.plain import conv_norm_neuron
+from pit_jax.models.feedforward import conv_norm_neuron
 
 
 class CIFARNet(nn.Module):

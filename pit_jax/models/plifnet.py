@@ -11,7 +11,7 @@ from pit_jax.layers.encoding import with_time
 from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
-from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron
+from pit_jax.models.feedforward import check_map, check_pool_after, conv_norm_neuron
 
 
 class PLIFNet(nn.Module):

@@ -11,7 +11,7 @@ from pit_jax.layers.encoding import with_time
 from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import adaptive_avg_pool
-from pit_jax.models.plain import check_map, check_pool_after, conv_norm_neuron
+from pit_jax.models.feedforward import check_map, check_pool_after, conv_norm_neuron
 
 # What the linear head sees of the last map: the PIT authors' 3 x 3 and CLIF's 7 x 7 cells at any
 # size of the input, its mean, or all of it.

@@ -4,8 +4,8 @@
 """
 
 from pit_jax.neurons.binary import IF, LIF, PLIF
-from pit_jax.neurons.complementary import CLIF
-from pit_jax.neurons.gated import GLIF
+from pit_jax.neurons.clif import CLIF
+from pit_jax.neurons.glif import GLIF
 from pit_jax.neurons.integer import ILIF, QAT
 from pit_jax.neurons.pit import PIT
 from pit_jax.neurons.pit_full import PITFull

@@ -6,7 +6,7 @@ from functools import partial
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from pit_jax.init import three_sigma
+from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import per_channel, positive, scale_of
 from pit_jax.neurons.scan import over_time, widened

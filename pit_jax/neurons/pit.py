@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from pit_jax.init import three_sigma
+from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import check_fits, first_batch_scale, per_channel, positive
 from pit_jax.neurons.scan import over_time
@@ -20,7 +20,7 @@ class PIT(nn.Module):
     The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
     membranes of step t after the steps before it have fired with theirs. `strength` is the lambda
     of Eq. 13. With `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the
-    window; see docs/decisions.md. `parametrise` is a function of neurons.scale, `reset` is
+    window; see docs/theory/decisions.md. `parametrise` is a function of neurons.scale, `reset` is
     `soft_reset` or `clearing_reset` of neurons.step. Raises ValueError when `levels` < 1, or when
     the input has another number of steps or channels than `a`.
     """

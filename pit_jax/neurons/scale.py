@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pit_jax.init import SCALE_FLOOR, warn_of_floored_scales
+from pit_jax.initializers import SCALE_FLOOR, warn_of_floored_scales
 from pit_jax.neurons.scan import over_time
 
 FirstBatch = Callable[[Array], Array]

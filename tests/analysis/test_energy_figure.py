@@ -11,7 +11,7 @@ from pit_jax.analysis.energy import report
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from tests.analysis.test_energy import started
 from tests.inference.test_drawn import Drawn
-from train.analyses import energy
+from train.analyze import energy
 
 LAYERS = [
     Bars("stem (conv)", 100.0, 0.0, (0.4, 0.0, 0.1), 0.0, 2.0, 100.0, 0.5, 1.0),

@@ -26,8 +26,8 @@ from pit_jax.analysis.energy.counts import Neurons
 from pit_jax.analysis.energy.layers import Prices, of_network, of_twin
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses
-from pit_jax.inference.firing import firing
-from pit_jax.inference.outline import Layer
+from pit_jax.inference.compiler.neuron_rules import firing
+from pit_jax.inference.compiler.trace import Layer
 from pit_jax.models import create
 from pit_jax.models.count import layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary

@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 from pit_jax.neurons import PIT
-from train.analyses import landscape as of_runs
-from train.analyses.trained import Trained
+from train.analyze import landscape as of_runs
+from train.analyze.subject import Trained
 from train.data import Dataset, Split
-from train.losses import cross_entropy
-from train.sharding import data_mesh, over_batch, placed, replicated
+from train.program.losses import cross_entropy
+from train.program.sharding import data_mesh, over_batch, placed, replicated
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 4, 8), "bias": (8,)},

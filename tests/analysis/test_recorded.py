@@ -10,7 +10,7 @@ import pytest
 
 from pit_jax.analysis.recorded import recorder
 from pit_jax.neurons import NEURONS, ReLU
-from pit_jax.neurons.normed import NormedLIF
+from pit_jax.neurons.mpbn import NormedLIF
 
 
 class One(nn.Module):

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 
 from pit_jax import neurons
+from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
 from pit_jax.export.stablehlo import MODULE
 from pit_jax.inference import ArtefactError, SpikingProgram, compile
-from pit_jax.inference.artefact import MANIFEST, MANIFEST_HASH
 from tests.inference.alive import NEURONS, alive
 
 FILES = (MANIFEST, MANIFEST_HASH, MODULE)

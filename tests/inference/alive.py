@@ -11,7 +11,7 @@ import numpy as np
 
 from pit_jax import neurons
 from pit_jax.models import create
-from pit_jax.neurons.normed import NormedLIF
+from pit_jax.neurons.mpbn import NormedLIF
 from tests.models.reduced import REDUCED
 
 

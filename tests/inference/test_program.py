@@ -10,7 +10,7 @@ import pytest
 from pit_jax import neurons
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference import program as program_module
-from pit_jax.inference.grid import Summed
+from pit_jax.inference.compiler.quantize import Summed
 from tests.inference.alive import NEURONS, alive
 from tests.models.reduced import DISTINCT
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 
 from pit_jax import neurons
+from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.inference import ArtefactError, SpikingProgram, compile, load
-from pit_jax.inference.artefact import MANIFEST, MANIFEST_HASH
-from pit_jax.inference.integers import Summed
-from pit_jax.inference.proof import fingerprint
+from pit_jax.inference.runtime.nodes import Summed
 from pit_jax.inference.store import ARRAYS
+from pit_jax.inference.verify import fingerprint
 from tests.inference.alive import NEURONS, alive
 
 FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)

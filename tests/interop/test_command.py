@@ -142,7 +142,7 @@ def test_arrays_that_are_not_those_of_the_manifest_are_refused(checkpoint, tmp_p
         interop.read(out)
 
 
-DOCS = Path(__file__).parents[2] / "docs/interop.md"
+DOCS = Path(__file__).parents[2] / "docs/guide/interop.md"
 COMMANDS = re.findall(r"^python -m pit_jax.interop (.*)$", DOCS.read_text(), re.MULTILINE)
 
 

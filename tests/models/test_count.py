@@ -9,7 +9,7 @@ import pytest
 from pit_jax.layers import conv, dense
 from pit_jax.models import MODELS, create
 from pit_jax.models.count import layers, parameters_by_kind, totals
-from pit_jax.models.inputs import INPUTS
+from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
 from pit_jax.neurons import LIF, NEURONS, PIT, ReLU
 from pit_jax.neurons.probe import record

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pit_jax import init
+from pit_jax import initializers
 from pit_jax.neurons import (
     IF,
     ILIF,
@@ -150,7 +150,7 @@ INITS = {
 def test_initial_scales_are_their_formula(x64, name, levels):
     u = membranes()
     want = INITS[name](u.reshape(-1, 3), levels)
-    scale_init = getattr(init, name)
+    scale_init = getattr(initializers, name)
     np.testing.assert_allclose(scale_init(jnp.asarray(u), levels=levels), want, rtol=1e-13)
     # The first step starts from rest, so its membranes are the currents.
     for neuron in (PIT, QAT):
@@ -160,8 +160,8 @@ def test_initial_scales_are_their_formula(x64, name, levels):
 
 def test_the_released_start_divides_by_one_less_than_the_count_but_not_by_zero(strict):
     u = jnp.array([[1.0], [3.0]])  # Mean 2, variance 2.
-    np.testing.assert_array_equal(init.released(u, levels=4), [(2 + 3 * 2) / 2])
-    np.testing.assert_array_equal(init.released(u[:1], levels=4), [1 / 2])
+    np.testing.assert_array_equal(initializers.released(u, levels=4), [(2 + 3 * 2) / 2])
+    np.testing.assert_array_equal(initializers.released(u[:1], levels=4), [1 / 2])
 
 
 EXTREMES = [0.0, 1e-37, 1e-30, 1e-3, 1 / 3, 1.0, math.pi, 1e10, 3e38]

@@ -31,4 +31,4 @@ def no_network(monkeypatch) -> None:
     def refuse(url: str, start: int) -> None:
         raise OSError("no network here")
 
-    monkeypatch.setattr("train.data.download._open", refuse)
+    monkeypatch.setattr("train.data.storage.download._open", refuse)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pit_jax.events import make_events
-from train.data.cifar10_dvs import CLASSES
+from train.data.events.cifar10_dvs import CLASSES
 
 # Gestures of two recordings: class, start and end in µs. Their streams end at 9,999 µs.
 GESTURES = {"user01_led": [(1, 0, 4_000), (11, 3_000, 9_999)], "user29_lab": [(3, 2_000, 10_000)]}

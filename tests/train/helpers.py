@@ -22,10 +22,10 @@ from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
 from train import data
-from train.checkpoint import Checkpoints
 from train.main import main
-from train.program import Program, make_program
-from train.state import TrainState
+from train.program.program import Program, make_program
+from train.program.state import TrainState
+from train.run.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests/train/tiny.py")
@@ -36,7 +36,7 @@ RUN = {"jit(first_state)", "jit(step)"}
 
 
 def mesh_of(count: int) -> Mesh:
-    """The first `count` devices, as `train.sharding.data_mesh` places all of them."""
+    """The first `count` devices, as `train.program.sharding.data_mesh` places all of them."""
     devices = jax.devices()[:count]
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
@@ -48,7 +48,7 @@ def runs_on(count: int) -> Iterator[None]:
     On one nothing can hang: two programs at once may wait for each other's collectives for ever.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.sharding.data_mesh", lambda *_: mesh_of(count))
+        patch.setattr("train.program.sharding.data_mesh", lambda *_: mesh_of(count))
         yield
 
 

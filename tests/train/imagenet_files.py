@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from train.data import prepare, records
+from train.data import prepare
+from train.data.imagenet import array_records
 
 CLASSES = ("n01440764", "n02105855", "n15075141")
 TRAIN = {"n01440764": 5, "n02105855": 4, "n15075141": 7}
@@ -176,8 +177,8 @@ def run(source: Path, out: Path, *options: str, workers: int = 1) -> int:
 
 def stored(out: Path, split: str) -> list[tuple[int, bytes]]:
     """Label and file of every record of a split."""
-    manifest = records.read_manifest(out)
-    found = records.Records(out, manifest, split)
+    manifest = array_records.read_manifest(out)
+    found = array_records.Records(out, manifest, split)
     return [(found[i].label, found[i].content) for i in range(len(found))]
 
 

@@ -18,8 +18,8 @@ from tests.train.image_files import (
 )
 from tests.train.imagenet_files import write_folders
 from train import data
-from train.data import imagenet_source
-from train.data.records import convert
+from train.data.imagenet import source as imagenet_source
+from train.data.imagenet.array_records import convert
 
 STEPS, BATCH = 3, 4
 TRAINED, TESTED = STEPS * BATCH, 5  # The last batch for testing is not full.

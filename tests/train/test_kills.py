@@ -21,7 +21,7 @@ from tests.train.helpers import (
     start_main,
     steps_saved,
 )
-from train.cli import parse
+from train.config.cli import parse
 from train.loop import train
 
 TINY_RUN = (

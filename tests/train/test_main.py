@@ -152,7 +152,7 @@ def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
     def refuse(url, start):
         raise OSError("no network here")
 
-    monkeypatch.setattr("train.data.download._open", refuse)
+    monkeypatch.setattr("train.data.storage.download._open", refuse)
     arguments = ("--config", "configs/cifar100.py", HERE)
     folder = tmp_path / "nothing"
     data_dir = f"--config.data.data_dir={folder}"

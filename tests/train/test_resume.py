@@ -29,8 +29,8 @@ from tests.train.helpers import (
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import data
 from train.loop import train
-from train.program import Program, make_program
-from train.summary import Summary
+from train.program.program import Program, make_program
+from train.run.summary import Summary
 
 STEPS = EPOCHS * STEPS_PER_EPOCH
 
@@ -130,7 +130,7 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
         raise AssertionError("a finished run has no step to compile")
 
     monkeypatch.setattr(
-        "train.environment.describe", lambda: {"commit": "that of this second start"}
+        "train.run.environment.describe", lambda: {"commit": "that of this second start"}
     )
     monkeypatch.setattr(
         "train.loop.make_program", lambda *_, **__: program._replace(compile_step=compile_step)

@@ -6,21 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from train.data import (
-    cifar,
-    cifar10_dvs,
-    digits,
-    dvs_digits,
-    dvs_gesture,
-    folder,
-    imagenet,
-    mnist,
-    n_mnist,
-    synthetic,
-    tonic_copies,
-)
-from train.data.dataset import DataNotFound, Dataset, Split, Streamed
-from train.errors import UserError
+from ..errors import UserError
+from .dataset import DataNotFound, Dataset, Split, Streamed
+from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
+from .imagenet import dataset
+from .images import cifar, digits, folder, mnist, synthetic
 
 __all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "Streamed", "load"]
 
@@ -33,7 +23,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "dvs_gesture": dvs_gesture.dvs_gesture,
     "fashion_mnist": mnist.fashion_mnist,
     "folder": folder.folder,
-    "imagenet": imagenet.imagenet,
+    "imagenet": dataset.imagenet,
     "mnist": mnist.mnist,
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
@@ -63,6 +53,6 @@ def load(name: str, data_dir: str | os.PathLike[str] = "data", **options: object
     try:
         return DATASETS[name](data_dir, **options)
     except DataNotFound:
-        if not tonic_copies.fetch(name, Path(data_dir)):
+        if not tonic.fetch(name, Path(data_dir)):
             raise
     return DATASETS[name](data_dir, **options)

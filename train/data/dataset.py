@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from train.errors import UserError
+from ..errors import UserError
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.cli import Parser
-from train.data import imagenet_source
-from train.data.records import Plan, convert
-from train.data.workers import cores
-from train.errors import UserError
+from ..config.cli import Parser
+from ..errors import UserError
+from .imagenet import source as imagenet_source
+from .imagenet.array_records import Plan, convert
+from .storage.workers import cores
 
 # What finds the files of a data set and says how to convert them.
 PLANS: dict[str, Callable[[Path], Plan]] = {"imagenet": imagenet_source.plan}

@@ -18,11 +18,11 @@ from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses, Traced, synapses_at
 from pit_jax.analysis.recorded import Recorded, recorder
-from pit_jax.inference.fold import fold
-from pit_jax.inference.graph import Node, Pixels, Product, Spikes
-from pit_jax.inference.outline import outline
-from pit_jax.inference.reach import arriving
-from pit_jax.inference.run import structured
+from pit_jax.inference.compiler.fold import fold
+from pit_jax.inference.compiler.folded import Node, Pixels, Product, Spikes
+from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.fan_out import arriving
+from pit_jax.inference.runtime.step import structured
 
 
 @dataclass(frozen=True)

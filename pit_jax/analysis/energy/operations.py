@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pit_jax.inference.firing import Firing
+from pit_jax.inference.compiler.neuron_rules import Firing
 
 
 @dataclass(frozen=True)

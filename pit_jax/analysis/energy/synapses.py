@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pit_jax.inference.graph import (
+from pit_jax.inference.compiler.folded import (
     Accumulator,
     Attention,
     Conv,
@@ -19,8 +19,8 @@ from pit_jax.inference.graph import (
     Term,
     levels_of,
 )
-from pit_jax.inference.reach import additions_begin, behind_all, entered, reach
-from pit_jax.inference.structure import Shape, Structure
+from pit_jax.inference.fan_out import additions_begin, behind_all, entered, reach
+from pit_jax.inference.runtime.reductions import Shape, Structure
 
 
 @dataclass(frozen=True)

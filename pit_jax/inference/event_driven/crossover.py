@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pit_jax.inference.event_driven.tape import Layer
+from pit_jax.inference.event_driven.assemble import Layer
 
 # The share of its inputs that fire up to which a layer, of a batch of so many, goes by spikes.
 Crossover = Callable[[Layer, int], float]

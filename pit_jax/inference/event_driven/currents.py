@@ -4,10 +4,10 @@ from typing import no_type_check
 
 import numpy as np
 
-from pit_jax.inference.event_driven.compiled import compiled
 from pit_jax.inference.event_driven.instructions import images
+from pit_jax.inference.event_driven.jit import compiled
 from pit_jax.inference.event_driven.kernels import add_depthwise, add_windows, list_spikes
-from pit_jax.inference.event_driven.lanes import LANES, PIXELS, add_all
+from pit_jax.inference.event_driven.simd import LANES, PIXELS, add_all
 
 
 @compiled

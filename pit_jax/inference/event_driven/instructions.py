@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from pit_jax.inference.event_driven.compiled import compiled
+from pit_jax.inference.event_driven.jit import compiled
 
 SAMPLE, START, CLEAR, SCALE, ROUND, LIST, CONV, POOL = range(8)
 SUM, CELLS, FIRE, PRODUCT, ATTEND = range(8, 13)

@@ -4,8 +4,8 @@ from typing import no_type_check
 
 import numpy as np
 
-from pit_jax.inference.event_driven.compiled import compiled
-from pit_jax.inference.event_driven.lanes import LANES, add_rows, list_lanes
+from pit_jax.inference.event_driven.jit import compiled
+from pit_jax.inference.event_driven.simd import LANES, add_rows, list_lanes
 
 # no_type_check keeps the shape checks of the tests away, which numba could not compile.
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from pit_jax.inference.event_driven.compiled import cores
+from pit_jax.inference.event_driven.assemble import Layer, aligned, write
 from pit_jax.inference.event_driven.crossover import TABLE
-from pit_jax.inference.event_driven.machine import run
-from pit_jax.inference.event_driven.tape import Layer, aligned, write
-from pit_jax.inference.fixed import FixedNeuron, thermometer
-from pit_jax.inference.integers import Fired, Integer, Sampled, Summed, Synapse
-from pit_jax.inference.structure import Shape
+from pit_jax.inference.event_driven.interpreter import run
+from pit_jax.inference.event_driven.jit import cores
+from pit_jax.inference.runtime.fixed_point import FixedNeuron, thermometer
+from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime.reductions import Shape
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 BATCHES = (1, 16)

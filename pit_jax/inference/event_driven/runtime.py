@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pit_jax.inference.event_driven.compiled import cores
+from pit_jax.inference.event_driven.assemble import Layer, aligned, write
 from pit_jax.inference.event_driven.crossover import Crossover, measured
-from pit_jax.inference.event_driven.machine import run
-from pit_jax.inference.event_driven.tape import Layer, aligned, write
-from pit_jax.inference.integers import Integer, Sampled, Summed
+from pit_jax.inference.event_driven.interpreter import run
+from pit_jax.inference.event_driven.jit import cores
 from pit_jax.inference.listing import columns
-from pit_jax.inference.run import check_input
-from pit_jax.inference.stream import Stream
+from pit_jax.inference.runtime.nodes import Integer, Sampled, Summed
+from pit_jax.inference.runtime.step import check_input
+from pit_jax.inference.runtime.stream import Stream
 
 # A thread takes at least so many samples: fewer take no longer than it takes to begin.
 FEW = 4

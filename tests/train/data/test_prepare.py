@@ -35,7 +35,9 @@ from tests.train.imagenet_files import (
     write_folders,
     write_prepared,
 )
-from train.data import imagenet_source, prepare, records
+from train.data import prepare
+from train.data.imagenet import array_records
+from train.data.imagenet import source as imagenet_source
 
 pytest.importorskip("array_record")
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
@@ -93,7 +95,7 @@ def test_what_tfds_has_prepared_is_stored_without_decoding(tmp_path):
     assert run(write_prepared(tmp_path / "source"), tmp_path / "out") == 0
     assert stored(tmp_path / "out", "train") == expected(training_images())
     assert stored(tmp_path / "out", "test") == expected(validation_images())
-    manifest = records.read_manifest(tmp_path / "out")
+    manifest = array_records.read_manifest(tmp_path / "out")
     assert manifest["classes"] == list(CLASSES) and manifest["source"] == "tfds 5.1.0"
 
 
@@ -168,8 +170,8 @@ def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(records.UserError, match="is not finished"):
-        records.read_manifest(out)
+    with pytest.raises(array_records.UserError, match="is not finished"):
+        array_records.read_manifest(out)
     begun = {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
     finished = finished_shards(out)
     assert run(source, out) == 0
@@ -292,7 +294,7 @@ def test_a_folder_of_something_else_is_left_alone(source, tmp_path, capsys):
 def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     full = SimpleNamespace(free=10)
-    monkeypatch.setattr(records.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(array_records.shutil, "disk_usage", lambda _: full)
     message = refused(capsys, source, out)
     assert "bytes are needed, 10 are free" in message and "--size" in message
     assert list(out.glob("*.array_record*")) == []
@@ -300,7 +302,7 @@ def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, c
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
-    write = records._write
+    write = array_records._write
 
     def fill_up(shard, *args):
         if shard.file.startswith("train-00002"):
@@ -308,7 +310,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(source, tmp_path, capsys, m
         return write(shard, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "_write", fill_up)
+        patch.setattr(array_records, "_write", fill_up)
         message = refused(capsys, source, out)
     assert f"cannot write to {out}" in message and "No space left on device" in message
     assert "the same command goes on with it" in message

@@ -1,11 +1,11 @@
 """Augmentation on the device: pure functions of a key and a batch, to be called inside jit."""
 
-from train.data.augment.basic import flip, normalize, pad_crop
-from train.data.augment.erase import cutout, random_erasing
-from train.data.augment.frames import flip_frames, roll_frames, rotate_frames
-from train.data.augment.geometry import RESAMPLERS
-from train.data.augment.mix import MIXES, cutmix, mixup, mixup_or_cutmix
-from train.data.augment.policies import (
+from .basic import flip, normalize, pad_crop
+from .erase import cutout, random_erasing
+from .frames import flip_frames, roll_frames, rotate_frames
+from .geometry import RESAMPLERS
+from .mix import MIXES, cutmix, mixup, mixup_or_cutmix
+from .policies import (
     POLICIES,
     auto_augment,
     rand_augment,

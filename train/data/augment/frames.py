@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
-from train.data.augment.basic import flip
-from train.data.augment.geometry import nearest, rotation
+from .basic import flip
+from .geometry import nearest, rotation
 
 Frames = Num[Array, "B T H W C"]
 

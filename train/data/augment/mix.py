@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from train.data.augment.erase import boxes
+from .erase import boxes
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]

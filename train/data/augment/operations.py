@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, UInt8
 
-from train.data.augment.geometry import Fill, nearest
-from train.data.augment.settings import DEGENERATES, TABLES, Settings
+from .geometry import Fill, nearest
+from .settings import DEGENERATES, TABLES, Settings
 
 Images = UInt8[Array, "B H W C"]
 PerImage = Int32[Array, " B"]

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from train.data.augment.geometry import RESAMPLERS, Fill
-from train.data.augment.operations import apply
-from train.data.augment.settings import SIGNED, Settings, setting
+from .geometry import RESAMPLERS, Fill
+from .operations import apply
+from .settings import SIGNED, Settings, setting
 
 Images = UInt8[Array, "B H W C"]
 Space = dict[str, np.ndarray]

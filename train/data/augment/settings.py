@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from train.data.augment.geometry import IDENTITY, affine, rotation
+from .geometry import IDENTITY, affine, rotation
 
 
 class Settings(NamedTuple):

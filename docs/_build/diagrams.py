@@ -1,0 +1,103 @@
+"""Draws the networks and writes their tables into docs/networks: python -m docs._build.diagrams [PAGE ...]
+
+Both come from tracing the networks of pit_jax at their published sizes. The page `inference` has
+its pictures and tables from folded networks. The tests compare what is committed with what this
+gives, so run it after a change of a network.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from docs._build import inference
+from docs._build.drawing import svg
+from docs._build.families import FAMILIES, Family, Picture
+from docs._build.graph import whole, zoom
+from pit_jax.models import create
+from pit_jax.models.count import layers_of, totals_of
+from pit_jax.models.published_inputs import INPUTS
+from pit_jax.models.trace import Trace, trace
+from pit_jax.neurons import ReLU
+
+DOCS = Path(__file__).parents[1]
+START, END = "<!-- the table of docs._build.diagrams -->\n", "<!-- its end -->"
+HEADER = (
+    "| network | input | classes | parameters | scales `a` | convolutions, linear layers "
+    "| neuron layers | neurons | MACs | products |\n"
+    "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code 0, or 2 for a page that is not there."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    pages = {family.page: family for family in FAMILIES}
+    names = [*pages, "inference"]
+    if unknown := set(argv[1:]) - set(names):
+        print(f"error: no page {min(unknown)!r}; there are {', '.join(names)}.", file=sys.stderr)
+        return 2
+    for name in argv[1:] or names:
+        if name == "inference":
+            inference.write()
+            continue
+        page = DOCS / "networks" / f"{name}.md"
+        page.write_text(with_table(page.read_text(), table(pages[name])))
+        for picture in pages[name].pictures:
+            file(picture).write_text(drawn(picture))
+    return 0
+
+
+def file(picture: Picture) -> Path:
+    return DOCS / "images" / "networks" / f"{picture.network}.svg"
+
+
+def drawn(picture: Picture) -> str:
+    """The SVG of a network and its zooms."""
+    nodes = _trace(picture.network).nodes
+    zooms = [(part.caption, zoom(nodes, part.path, part.until)) for part in picture.zooms]
+    return svg(picture.title, whole(nodes), zooms)
+
+
+def table(family: Family) -> str:
+    """The family's networks as a Markdown table, a row for each."""
+    return HEADER + "".join(_row(name) for name in family.networks)
+
+
+def with_table(page: str, rows: str) -> str:
+    """`page` with `rows` between its two markers."""
+    before, _, rest = page.partition(START)
+    return before + START + rows + END + rest.partition(END)[2]
+
+
+def _row(name: str) -> str:
+    x = INPUTS[name]
+    traced = _trace(name)
+    sums = totals_of(traced)
+    numbers = (
+        x.num_classes,
+        sum(sums.parameters.values()),
+        # PIT has one scale for each channel of a neuron layer.
+        sum(row.shape[-1] for row in layers_of(traced) if row.kind == "neuron"),
+        sums.layers,
+        sums.neuron_layers,
+        sums.neurons,
+        sums.macs,
+        sums.products,
+    )
+    shape = "×".join(map(str, x.shape))
+    return f"| `{name}` | {shape} | {' | '.join(f'{n:,}' for n in numbers)} |\n"
+
+
+@cache
+def _trace(name: str) -> Trace:
+    """At one step; of all neurons ReLU is traced the fastest."""
+    x = INPUTS[name]
+    model = create(name, num_classes=x.num_classes, neuron=ReLU)
+    return trace(model, x.batch(1, 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

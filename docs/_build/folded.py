@@ -1,0 +1,132 @@
+"""A part of a folded network as a picture: what spikes meet between one neuron and the next."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from docs._build.graph import Picture, Worded, drawn_once
+from pit_jax.inference.compiler.folded import Accumulator, Attention, Conv, Dense, Node, Pixels, Product, Spikes, Term
+from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
+
+
+def picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
+    """From the current of the neuron layer at `first` to the spikes of that at `last`.
+
+    Neuron layers outside that are read inside come first, all of the one input.
+    """
+    places = {node.path: i for i, node in enumerate(nodes) if isinstance(node, Spikes)}
+    begin, end = nodes[places[first]], places[last]
+    assert isinstance(begin, Spikes)
+    inside = range(begin.accumulator, end + 1)
+    drawing = _Drawing(nodes, inside)
+    for number in inside:
+        drawing.add(number)
+    return drawn_once(drawing.boxes)
+
+
+class _Drawing:
+    def __init__(self, nodes: Sequence[Node], inside: range) -> None:
+        self.nodes, self.inside = nodes, inside
+        self.boxes: list[Worded] = []
+        self.places: dict[int, int] = {}
+
+    def add(self, number: int) -> None:
+        """The boxes of a node behind those of what it reads."""
+        node = self.nodes[number]
+        match node:
+            case Accumulator():
+                ends = [self._term(term) for term in node.value.terms]
+                bias = "+ bias" if np.any(node.value.bias) else ""
+                at = self._box("accumulator", node.value.shape, ends, below=bias)
+            case Spikes():
+                slots = f"{node.firing.levels} slot{'s' * (node.firing.levels > 1)}"
+                outside = node.accumulator not in self.inside
+                sources = [self._place(node.accumulator)]
+                below = node.path.partition("/")[0] if outside else ""
+                at = self._box("neuron", node.shape, sources, ("neuron", slots), below)
+            case Product():
+                sources = [self._place(node.first), self._place(node.second)]
+                at = self._box("product", node.shape, sources, below="both fire")
+            case Attention():
+                sources = [self._place(i) for i in (node.query, node.key, node.value)]
+                at = self._box("attention", node.shape, sources, ("attention", "multiplies"))
+            case _:
+                raise TypeError(node)
+        self.places[number] = at
+
+    def _place(self, number: int) -> int:
+        """Where a node is drawn; one from outside is drawn now, behind the input."""
+        if number in self.places:
+            return self.places[number]
+        node = self.nodes[number]
+        if isinstance(node, Spikes):
+            self._place_input(node.accumulator, node.shape)
+            self.add(number)
+            return self.places[number]
+        assert isinstance(node, Pixels | Accumulator)
+        shape = node.shape if isinstance(node, Pixels) else node.value.shape
+        return self._place_input(number, shape)
+
+    def _place_input(self, number: int, shape: tuple[int, ...]) -> int:
+        if not self.boxes:
+            self._box("input", shape, [])
+        return self.places.setdefault(number, 0)
+
+    def _box(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        inputs: Sequence[int],
+        words: tuple[str, str] = ("", ""),
+        below: str = "",
+    ) -> int:
+        whole, dtype = (1, 1, *shape), np.dtype(np.float32)
+        self.boxes.append(Worded("", kind, whole, dtype, tuple(inputs), words=words, below=below))
+        return len(self.boxes) - 1
+
+    def _term(self, term: Term) -> int:
+        at = self._place(term.source)
+        shape = self.boxes[at].shape[2:]
+        for structure in term.structure:
+            if not isinstance(structure, Reshape):
+                at = self._box(*_pooled(structure, shape, at))
+        spikes = isinstance(self.nodes[term.source], Spikes | Product)
+        match term.weight:
+            case Conv(kernel):
+                name, steps = f"conv {kernel.shape[1]}×{kernel.shape[2]}", len(kernel)
+            case Dense(kernel):
+                name, steps = "linear", len(kernel)
+            case None if spikes:
+                words = "diagonal", _copies(len(term.gain)) or f"{shape[-1]} synapses"
+                return self._box("synapse", shape, [at], words)
+            case None:
+                return self._box("current", shape, [at], ("current", "passes on"))
+        detail = (_copies(steps) or "folded") if spikes else "multiplies"
+        own = term.path.rpartition("/")[2]
+        return self._box(name.partition(" ")[0], shape, [at], (name, detail), own)
+
+
+def _copies(steps: int) -> str:
+    return f"×{steps} steps" if steps > 1 else ""
+
+
+def _pooled(
+    structure: Structure, shape: tuple[int, ...], at: int
+) -> tuple[str, tuple[int, ...], list[int], tuple[str, str]]:
+    if not isinstance(structure, Pool):
+        return "average pool", shape, [at], ("sum", "all places")
+    size = "×".join(map(str, structure.window[:2]))
+    if structure.largest:
+        return "max pool", shape, [at], (f"max {size}", "of each slot")
+    return "average pool", shape, [at], (f"sum {size}", "of spikes")
+
+
+def streams(nodes: Sequence[Node]) -> dict[str, int]:
+    """How many sources each layer of weights reads, and so how often it is kept, by its path."""
+    terms = chain.from_iterable(n.value.terms for n in nodes if isinstance(n, Accumulator))
+    counted: dict[str, int] = {}
+    for term in terms:
+        if term.weight is not None:
+            counted[term.path] = counted.get(term.path, 0) + 1
+    return counted

@@ -1,0 +1,69 @@
+"""Draws the picture of docs/theory/memory.md and writes its table: python -m docs._build.memory"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docs._build.tables import filled
+from pit_jax.analysis.plots.memory import parts
+
+DOCS = Path(__file__).parents[1]
+PAGE, PICTURE = DOCS / "theory" / "memory.md", DOCS / "images" / "training_memory.png"
+MEASURED = DOCS.parent / "benchmarks" / "training_memory.json"
+GB = 1e9
+
+
+def rows() -> list[dict[str, Any]]:
+    """The rows of the benchmark that are there."""
+    found: list[dict[str, Any]] = json.loads(MEASURED.read_text())
+    return [row for row in found if "failed" not in row]
+
+
+def steps() -> str:
+    """All rows in GB, beside what a GPU and the paper say."""
+    head = (
+        "network, neuron, images",
+        "weights, statistics, optimizer, gradients",
+        "activations",
+        "in all",
+        "compiler",
+        "peak",
+        "Table 5",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    for row in rows():
+        sizes, compiler = row["parts"], row.get("compiler")
+        beside = sum(sizes.values()) - sizes["activations"] - sizes["batch"]
+        cells = [
+            beside,
+            sizes["activations"],
+            row["total"],
+            compiler and compiler["argument"] + compiler["temp"],
+            row.get("peak"),
+        ]
+        told = ["–" if cell is None else f"{cell / GB:.2f}" for cell in cells]
+        paper = "–" if row["paper"] is None else f"{row['paper']:.2f}"
+        lines.append("| " + " | ".join([row["name"], *told, paper]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def device() -> str:
+    """Where the rows were made."""
+    made = sorted({f"{e['device']}, jax {e['jax']}" for e in (r["environment"] for r in rows())})
+    return f"Made with {'; '.join(made)}.\n"
+
+
+TABLES = {"steps": steps, "device": device}
+
+
+def draw() -> None:
+    """The parts of all rows, with the peak where a GPU told it."""
+    found = rows()
+    peaks = {row["name"]: row["peak"] for row in found if row.get("peak")}
+    drawn = parts({row["name"]: row["parts"] for row in found}, "A training step by part", peaks)
+    drawn.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(), "memory", TABLES))
+    draw()

@@ -1,0 +1,31 @@
+"""Puts what the program of a run prints into docs/theory/inference.md.
+
+python -m docs._build.printed RUN [DATA_DIR]
+
+RUN is the folder of a run of configs/digits.py, DATA_DIR where its data lie now.
+"""
+
+import sys
+from pathlib import Path
+
+from docs._build.inference import PAGE, with_block
+from train import data
+from train.export import compile_run
+from train.program.inputs import normalization
+from train.run.reading import config_of
+
+
+def printed(run: Path, data_dir: str | None = None) -> str:
+    """The program of the last checkpoint, its verification and its costs, on all test images."""
+    config = config_of(run, data_dir)
+    dataset = data.load(**config.data)
+    program = compile_run.compiled(config, run, "last", dataset)
+    images = normalization(dataset)(dataset.test.images)
+    report = program.verify(images, dataset.test.labels)
+    parts = [program, report, program.costs(images)]
+    return "```text\n" + "\n\n".join(map(str, parts)) + "\n```\n"
+
+
+if __name__ == "__main__":
+    text = printed(Path(sys.argv[1]), *sys.argv[2:])
+    PAGE.write_text(with_block(PAGE.read_text(), "printed", text))

@@ -1,0 +1,125 @@
+"""Ranges of levels on recorded membranes: Fig. 2 as measured, and what each loses."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from pit_jax.analysis.plots.style import COLOURS, GREY, LINES, figure, finish
+from pit_jax.analysis.quantization import Quantised
+
+NAMES = {
+    "binary": "binary, threshold 1",
+    "min_max": "min-max",
+    "three_sigma": "3-sigma, Eq. 12",
+    "covering": "3σ / D",
+    "lsq": "LSQ",
+    "mse_optimal": "least error",
+}
+MARKERS = "osD^vP"
+# Of the histogram of membranes.
+BINS = 80
+
+
+def on_membranes(
+    membrane: Float[np.ndarray, " N"],
+    drawn_levels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    what: str,
+) -> Figure:
+    """The density of some membranes and, in a panel for each range, its levels and boundaries.
+
+    `drawn_levels` has the potentials of all levels but 0, and the boundaries below them.
+    """
+    drawn = figure(3.4)
+    panels = np.atleast_1d(drawn.subplots(1, len(drawn_levels), sharey=True))
+    furthest = max(levels.max() for levels, _ in drawn_levels.values())
+    right = 1.05 * min(max(furthest, membrane.max()), 2 * membrane.max())
+    left = membrane.min() - 0.05 * (right - membrane.min())
+    for axes, (name, (levels, boundaries)) in zip(panels, drawn_levels.items(), strict=True):
+        axes.hist(membrane, bins=BINS, density=True, color=GREY)
+        for i, level in enumerate([0.0, *levels]):
+            axes.axvline(level, color=COLOURS[0], label="level" if i == 0 else None)
+        for i, boundary in enumerate(boundaries):
+            axes.axvline(
+                boundary,
+                color=COLOURS[1],
+                linestyle=":",
+                label="boundary" if i == 0 else None,
+            )
+        # Levels far outside would leave the membranes no room; the title tells of them.
+        beyond = int(np.sum(levels > right))
+        told = f"{NAMES.get(name, name)}, D = {len(levels)}"
+        finish(
+            axes,
+            title=f"{told}\n{beyond} levels beyond" if beyond else told,
+            xlabel="membrane, potential",
+            xlim=(left, right),
+        )
+    panels[0].set_ylabel("density")
+    panels[0].legend(fontsize="small")
+    drawn.suptitle(f"{what}, n = {len(membrane):,} membranes", fontsize="medium")
+    return drawn
+
+
+def against_levels(
+    found: Mapping[str, Mapping[int, Mapping[str, Quantised]]],
+) -> Figure:
+    """Error, levels in use, clipped share and spread of every range against D.
+
+    The mean over layers and steps, with the least and the largest of them as the bar.
+    """
+    drawn = figure(7.4)
+    panels = drawn.subplots(2, 2, sharex=True).flat
+    numbers = list(next(iter(found.values())))
+    names = list(next(iter(next(iter(found.values())).values())))
+    measures = {
+        "error of the positive membranes": ("‖s − u‖² / ‖u‖²", lambda one: one.error.value),
+        "levels that occur in a channel": ("levels", lambda one: one.used),
+        "membranes above the top level's cell": ("share", lambda one: one.clipped.value),
+        "spread of the scale between batches": ("standard deviation / mean", _spread),
+    }
+    for axes, (title, (label, measure)) in zip(panels, measures.items(), strict=True):
+        for i, name in enumerate(names):
+            all_ = [
+                np.concatenate([np.ravel(measure(by[number][name])) for by in found.values()])
+                for number in numbers
+            ]
+            mean, least, most = np.array([_known(one) for one in all_]).T
+            place = np.arange(len(numbers)) + 0.6 * (i - (len(names) - 1) / 2) / len(names)
+            axes.errorbar(
+                place,
+                mean,
+                (mean - least, most - mean),
+                color=COLOURS[i % len(COLOURS)],
+                linestyle=LINES[i % len(LINES)],
+                marker=MARKERS[i % len(MARKERS)],
+                markersize=4,
+                elinewidth=0.7,
+                label=NAMES.get(name, name),
+            )
+        finish(axes, title=title, ylabel=label)
+    panels[0].set_yscale("log")
+    for axes in panels[2:]:
+        axes.set_xticks(range(len(numbers)), list(map(str, numbers)))
+        axes.set_xlabel("levels D")
+    panels[1].legend(fontsize="small")
+    layers = list(found.values())
+    one = next(iter(layers[0][numbers[0]].values()))
+    drawn.supxlabel(
+        f"{one.samples:,} samples; lines: mean over {len(layers)} layers × {len(one.used)} steps; "
+        "bars: the least and the largest of them",
+        fontsize="small",
+    )
+    return drawn
+
+
+def _known(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, least and largest of what is a number: of one batch there is no spread."""
+    known = values[np.isfinite(values)]
+    return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
+
+
+def _spread(one: Quantised) -> np.ndarray:
+    """The mean over channels, `[T]`."""
+    return np.asarray(one.spread.mean(-1))

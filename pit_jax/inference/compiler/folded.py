@@ -1,0 +1,134 @@
+"""A folded network: what reaches each neuron, as weights of spikes, in real numbers.
+
+A value between layers is a sum of terms, each a source (pixels, the spikes of a neuron, or the
+current of an accumulator) behind structure, a gain per channel and at most one layer of weights,
+plus a bias.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.runtime.reductions import Shape, Structure
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution with its kernel `[1 or T, h, w, C_in / groups, C_out]`."""
+
+    kernel: np.ndarray
+    strides: Shape
+    padding: tuple[tuple[int, int], ...]
+    groups: int
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer over the last axis with its kernel `[1 or T, C_in, C_out]`."""
+
+    kernel: np.ndarray
+
+
+Weight = Conv | Dense
+
+
+@dataclass(frozen=True)
+class Term:
+    """gain * structure(source), or weight(structure(source)); `gain` is `[1 or T, ...]`.
+
+    `mixing` `[T, C, C]` acts on the channels of the source before the structure (PITFull).
+    `path` names the layer whose weights these are, or the module around a shortcut.
+    """
+
+    source: int
+    structure: tuple[Structure, ...] = ()
+    gain: np.ndarray = field(default_factory=lambda: np.ones((1, 1)))
+    mixing: np.ndarray | None = None
+    weight: Weight | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A sum of terms and a bias `[1 or T, ...]`; one sample of one step of it has `shape`."""
+
+    terms: tuple[Term, ...]
+    bias: np.ndarray
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The input."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """Adds what its value says, once per step."""
+
+    value: Value
+    path: str
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """The counts that a neuron layer fires at the current of one accumulator."""
+
+    accumulator: int
+    firing: Firing
+    shape: Shape
+    path: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """The products of two spikes: where both fire, or with `silent` where only the first does.
+
+    `pools` are the maxima over places behind each of the two sources.
+    """
+
+    first: int
+    second: int
+    shape: Shape
+    path: str
+    silent: bool = False
+    pools: tuple[tuple[Structure, ...], tuple[Structure, ...]] = ((), ())
+
+
+@dataclass(frozen=True)
+class Attention:
+    """query (weight keyᵀ value) of three spikes, a current; `weight` `[T, C]` stays inside."""
+
+    query: int
+    key: int
+    value: int
+    heads: int
+    weight: np.ndarray
+    shape: Shape
+    path: str
+
+
+Node = Pixels | Accumulator | Spikes | Product | Attention
+
+
+def levels_of(nodes: Sequence[Node], source: int) -> int:
+    """The largest count of spikes or of a product of them; 0 of pixels and currents."""
+    node = nodes[source]
+    match node:
+        case Spikes():
+            return node.firing.levels
+        case Product():
+            first = levels_of(nodes, node.first)
+            return first if node.silent else first * levels_of(nodes, node.second)
+    return 0
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The nodes in the order in which they run; the last one accumulates the logits."""
+
+    nodes: list[Node]

@@ -1,0 +1,256 @@
+"""What each neuron does at inference: one rule of real numbers, which a compiler puts on a grid.
+
+With the membrane u of a step, the count of levels reached is
+k = clip(floor((u - first) / step) + 1, 0, levels), and what remains of u for the next step is
+leak (u - drop k), with `leak_fired` in place of `leak` where k is not 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from pit_jax.inference.compiler.trace import Layer
+from pit_jax.inference.errors import NotFoldable
+from pit_jax.initializers import SCALE_FLOOR
+from pit_jax.neurons import (
+    CLIF,
+    GLIF,
+    IF,
+    ILIF,
+    LIF,
+    PIT,
+    PLIF,
+    QAT,
+    PITFull,
+    RealSpike,
+    Ternary,
+    TrainableTernary,
+)
+from pit_jax.neurons.mpbn import NormedLIF, folded_threshold
+from pit_jax.neurons.scale import per_channel, released
+from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
+
+
+def _row(value: Any) -> np.ndarray:
+    """A number, `[C]` or `[T, C]` as `[1, 1]`, `[1, C]` or `[T, C]`."""
+    return np.atleast_2d(np.asarray(value, np.float64))
+
+
+@dataclass(frozen=True)
+class Firing:
+    """The rule of one layer; every array is `[1 or T, 1 or C]`.
+
+    The current that enters is the layer's input times `current_gain` plus `current_bias`; the count
+    leaves times `gain`. `signed` counts -1 where u <= -first. With `tau` it is CLIF's rule, whose
+    drop is that given plus the sigmoid of its second potential. With `mixing` `[T, C, C]` (PITFull)
+    all this holds for mixing⁻¹ u, and mixing takes the place of `gain`.
+    """
+
+    first: np.ndarray
+    step: np.ndarray
+    levels: int
+    drop: np.ndarray
+    leak: np.ndarray
+    leak_fired: np.ndarray
+    gain: np.ndarray = field(default_factory=lambda: _row(1))
+    current_gain: np.ndarray = field(default_factory=lambda: _row(1))
+    current_bias: np.ndarray = field(default_factory=lambda: _row(0))
+    signed: bool = False
+    tau: float | None = None
+    mixing: np.ndarray | None = None
+
+
+def firing(layer: Layer) -> Firing:
+    """The rule of a neuron layer; raises NotFoldable for one that sends no spikes."""
+    make = _RULES.get(type(layer.module))
+    if make is None:
+        raise NotFoldable(
+            f"{layer.path} is a {type(layer.module).__name__}, which sends no spikes; "
+            f"these can be compiled: {', '.join(kind.__name__ for kind in _RULES)}."
+        )
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), layer.variables.get("params", {}))
+    return make(layer, params)
+
+
+Params = dict[str, Any]
+
+
+def _binary(
+    reset: Callable[..., Any],
+    threshold: Any,
+    decay: Any,
+    *,
+    decay_input: bool = False,
+    gain: Any = 1.0,
+) -> Firing:
+    threshold, decay = _row(threshold), _row(decay)
+    if reset not in (soft_reset, hard_reset, clearing_reset):
+        raise NotFoldable(f"the reset {reset} is not one of pit_jax.neurons.step's.")
+    soft = reset is soft_reset
+    return Firing(
+        first=threshold,
+        step=np.ones_like(threshold),
+        levels=1,
+        drop=threshold if soft else _row(0),
+        leak=decay,
+        leak_fired=decay if soft else _row(0),
+        current_gain=1 - decay if decay_input else _row(1),
+        gain=_row(gain),
+    )
+
+
+def _lif(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, LIF)
+    return _binary(m.reset, m.threshold, m.decay, decay_input=m.decay_input)
+
+
+def _if(layer: Layer, params: Params) -> Firing:
+    assert isinstance(layer.module, IF)
+    return _binary(layer.module.reset, layer.module.threshold, 1.0)
+
+
+def _plif(layer: Layer, params: Params) -> Firing:
+    assert isinstance(layer.module, PLIF)
+    decay = 1 - _sigmoid(params["w"])
+    return _binary(layer.module.reset, layer.module.threshold, decay, decay_input=True)
+
+
+def _real_spike(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, RealSpike)
+    return _binary(m.reset, m.threshold, 1.0, gain=params["amplitude"])
+
+
+def _normed(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, NormedLIF)
+    try:
+        threshold = folded_threshold(m, params, layer.variables["batch_stats"])
+    except ValueError as error:
+        raise NotFoldable(f"{layer.path}: {error}") from error
+    return _binary(hard_reset, np.asarray(threshold, np.float64), m.decay)
+
+
+def _clif(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, CLIF)
+    decay = _row(1 - 1 / m.tau)
+    return Firing(
+        first=_row(m.threshold),
+        step=_row(1),
+        levels=1,
+        drop=_row(m.threshold),
+        leak=decay,
+        leak_fired=decay,
+        tau=m.tau,
+    )
+
+
+def _glif(layer: Layer, params: Params) -> Firing:
+    p = {name: _row(_sigmoid(value)) for name, value in params.items()}
+    leak = 1 - p["leak_gate"] * (1 - p["decay_logit"])
+    # The published form subtracts the reset behind the leak; this one before it.
+    leak_fired = leak * (1 - p["reset_gate"])
+    return Firing(
+        first=p["threshold_logit"],
+        step=_row(1),
+        levels=1,
+        drop=(1 - p["reset_gate"]) * p["reset_logit"] / leak_fired,
+        leak=leak,
+        leak_fired=leak_fired,
+        current_gain=1 - p["input_gate"] * (1 - p["conductance_logit"]),
+        current_bias=-(1 - p["leak_gate"]) * p["leak_logit"],
+    )
+
+
+def _integer(
+    a: Any, levels: int, decay: Any, *, soft: bool = True, decay_input: bool = False, gain: Any
+) -> Firing:
+    a, decay = _row(a), _row(decay)
+    return Firing(
+        first=a / 2,
+        step=a,
+        levels=levels,
+        drop=a if soft else _row(0),
+        leak=decay,
+        leak_fired=decay if soft else _row(0),
+        current_gain=1 - decay if decay_input else _row(1),
+        gain=_row(gain),
+    )
+
+
+def _ilif(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, ILIF)
+    gain = 1 / m.levels if m.normalise else 1.0
+    return _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=gain)
+
+
+def _pit(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, PIT)
+    a = _scale(layer, params)
+    return _integer(
+        a, m.levels, m.decay, soft=m.reset is soft_reset, decay_input=m.decay_input, gain=a
+    )
+
+
+def _qat(layer: Layer, params: Params) -> Firing:
+    assert isinstance(layer.module, QAT)
+    a = _scale(layer, params)
+    return _integer(a, layer.module.levels, 0.0, gain=a)
+
+
+def _scale(layer: Layer, params: Params) -> np.ndarray:
+    if "a" in params:
+        return np.maximum(params["a"], SCALE_FLOOR)
+    if "alpha" in params:
+        return np.maximum(params["alpha"] * params["p"], SCALE_FLOOR)
+    raise NotFoldable(
+        f"{layer.path} has the parameters {', '.join(flatten_dict(params, sep='/'))}; the scale is "
+        f"read of those of {per_channel.__name__} and {released.__name__} in neurons.scale."
+    )
+
+
+def _pit_full(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, PITFull)
+    mixing = params["mixing"]
+    one = np.eye(mixing.shape[-1])
+    lower, upper = one + np.tril(mixing, -1), one + np.triu(mixing, 1)
+    a = np.maximum(params["a"], SCALE_FLOOR)
+    rule = _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=1.0)
+    return Firing(**{**vars(rule), "mixing": lower * a[:, None, :] @ upper})
+
+
+def _ternary(layer: Layer, params: Params) -> Firing:
+    m = layer.module
+    assert isinstance(m, Ternary | TrainableTernary)
+    rule = _binary(hard_reset, m.threshold / 2, m.decay, gain=params.get("alpha", 1.0))
+    return Firing(**{**vars(rule), "signed": True})
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+_RULES: dict[type, Callable[[Layer, Params], Firing]] = {
+    IF: _if,
+    LIF: _lif,
+    PLIF: _plif,
+    CLIF: _clif,
+    GLIF: _glif,
+    ILIF: _ilif,
+    PIT: _pit,
+    PITFull: _pit_full,
+    RealSpike: _real_spike,
+    Ternary: _ternary,
+    TrainableTernary: _ternary,
+    QAT: _qat,
+    NormedLIF: _normed,
+}

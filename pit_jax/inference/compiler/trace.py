@@ -1,0 +1,133 @@
+"""A network as a program of whole layers: each convolution, norm and neuron is one equation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive
+
+from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm
+from pit_jax.neurons import NEURONS
+from pit_jax.neurons.mpbn import NormedLIF
+
+NORMS = (nn.BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
+SPIKING = (*NEURONS.values(), NormedLIF)
+LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
+# Functions of this package that keep their names in a traced program.
+NAMED = ("adaptive_avg_pool", "linear_attention")
+
+_layer = Primitive("layer")
+
+
+@_layer.def_abstract_eval
+def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
+    del path
+    return jax.core.ShapedArray(shape, x.dtype)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module of `LAYERS`, unbound, with its own variables: `{"params": ..., ...}`."""
+
+    path: str
+    module: nn.Module
+    variables: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The equations from the pixels to the logits, and the layers by their paths.
+
+    An equation of the primitive `layer` names its layer in `params["path"]`; all others are what
+    the network does between its layers. `module(equation)` is the path of the module around one.
+    """
+
+    jaxpr: ClosedJaxpr
+    layers: dict[str, Layer]
+
+
+def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]) -> Outline:
+    """Follows `x_shape`, that of images or frames, through the network in evaluation."""
+    layers: dict[str, Layer] = {}
+
+    def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        module, path = context.module, "/".join(context.module.path)
+        out = run(*args, **kwargs)
+        if context.method_name != "__call__" or not isinstance(module, LAYERS):
+            return out
+        own = {
+            name: collection
+            for name in variables
+            if name != "intermediates"
+            and (collection := _below(variables[name], module.path)) is not None
+        }
+        layers[path] = Layer(path, module.clone(parent=None, name=None), own)
+        # What ran above is not used: the layer itself stands for it.
+        return _layer.bind(args[0], path=path, shape=out.shape)
+
+    def run(x: Any) -> Any:
+        with nn.intercept_methods(see):
+            return model.apply(variables, x)
+
+    x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
+    return Outline(jax.make_jaxpr(run)(x), layers)
+
+
+def name_of(equation: JaxprEqn) -> str:
+    """The name of an operation, or of the function that an equation calls."""
+    name: str = equation.primitive.name
+    called = inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
+    return called.jaxpr.debug_info.func_name if called else name
+
+
+def inner(equation: JaxprEqn) -> ClosedJaxpr | None:
+    """The program inside a call, such as that of a jitted function, or None."""
+    for value in equation.params.values():
+        if isinstance(value, ClosedJaxpr):
+            return value
+        if isinstance(value, Jaxpr):
+            return ClosedJaxpr(value, ())
+    return None
+
+
+def shape_of(v: Any) -> tuple[int, ...]:
+    """The shape of a value, which what jax's types say of it leaves out."""
+    shape: tuple[int, ...] = v.aval.shape
+    return shape
+
+
+def tail_of(equation: JaxprEqn) -> tuple[int, ...]:
+    """The shape of what an equation gives, without samples and steps."""
+    return shape_of(equation.outvars[0])[2:]
+
+
+def path_of(equation: JaxprEqn) -> str:
+    """The path of the module around an equation; the stack begins with the network's own name."""
+    stack = str(equation.source_info.name_stack)
+    return stack.partition("/")[2] or stack
+
+
+def where(equation: JaxprEqn) -> str:
+    """The place of an equation, for a sentence about it."""
+    return f"in {equation.source_info.name_stack}"
+
+
+def used(jaxpr: Jaxpr) -> dict[Any, int]:
+    """How many equations need each value, of those on which the outputs depend."""
+    uses = dict.fromkeys((v for v in jaxpr.outvars if not isinstance(v, Literal)), 1)
+    for equation in reversed(jaxpr.eqns):
+        if any(v in uses for v in equation.outvars):
+            for v in {id(v): v for v in equation.invars if not isinstance(v, Literal)}.values():
+                uses[v] = uses.get(v, 0) + 1
+    return uses
+
+
+def _below(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    for name in path:
+        if not isinstance(tree, Mapping) or name not in tree:
+            return None
+        tree = tree[name]
+    return tree

@@ -1,0 +1,1 @@
+"""The integer nodes and the JAX program that runs them."""

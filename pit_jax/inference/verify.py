@@ -1,0 +1,269 @@
+"""The proof that a program's binary spikes are the integers of its grid, and how both stand to the
+network that was trained."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from itertools import repeat, zip_longest
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from pit_jax.inference.compiler.neuron_rules import Firing
+
+
+class Reading(NamedTuple):
+    """What a neuron layer does in the trained network: its counts `[B, T, ...]`, and `position`,
+    where its membranes lie if the boundaries of the counts are at 1/2, 3/2, ..."""
+
+    counts: np.ndarray
+    position: np.ndarray
+
+
+Reference = Callable[[Any], tuple[np.ndarray, dict[str, Reading]]]
+
+
+def reference_of(
+    model: nn.Module, variables: Mapping[str, Any], rules: Mapping[str, Firing]
+) -> Reference:
+    """The trained network in floats, as the function of x that gives logits `[B, K]` and what its
+    neuron layers, those of `rules`, do."""
+    apply = jax.jit(partial(model.apply, variables, mutable=["intermediates"]))
+
+    def read(x: Any) -> tuple[np.ndarray, dict[str, Reading]]:
+        logits, probes = apply(x)
+        shown = flatten_dict(probes["intermediates"], sep="/")
+        readings = {}
+        for path, rule in rules.items():
+            # A neuron that scales another's spikes has it inside.
+            at = next(name[: -len("/count")] for name in shown if _is_count_of(path, name))
+            counts = np.asarray(shown[f"{at}/count"][0])
+            if f"{at}/rounded" in shown:
+                position = np.asarray(shown[f"{at}/rounded"][0])
+            else:
+                membrane = np.asarray(shown[f"{at}/membrane"][0])
+                membrane = abs(membrane) if rule.signed else membrane
+                first, step = (_behind_time(x, membrane.ndim) for x in (rule.first, rule.step))
+                position = (membrane - first) / step + 0.5
+            readings[path] = Reading(counts, position)
+        return np.asarray(logits).mean(1), readings
+
+    return read
+
+
+def _is_count_of(path: str, name: str) -> bool:
+    return name == f"{path}/count" or (name.startswith(f"{path}/") and name.endswith("/count"))
+
+
+def _behind_time(row: np.ndarray, ndim: int) -> np.ndarray:
+    """`[1 or T, 1 or C]` beside `[B, T, ..., C]`."""
+    return row.reshape(1, len(row), *(1,) * (ndim - 3), row.shape[-1])
+
+
+@dataclass
+class LayerProof:
+    """One neuron layer: whether slots and counts are equal at each step, the mean count, and the
+    share of counts that are not the trained network's, with how far at most, in levels, those of
+    the first step that has any lie from their boundary."""
+
+    path: str
+    equal: list[bool]
+    rate: float
+    flipped: float = 0.0
+    distance: float | None = None
+
+
+@dataclass
+class Report:
+    """What `SpikingProgram.verify` found; true if the program is its grid, bit for bit.
+
+    `differing` counts the samples whose largest logit is another than that of the trained network
+    in floats, `largest_difference` is over all logits; both are None where it is not known, as the
+    accuracies are without labels.
+    """
+
+    samples: int
+    untouched: bool
+    logits_equal: bool
+    layers: list[LayerProof]
+    clipped: int
+    differing: int | None = None
+    largest_difference: float | None = None
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.untouched and self.logits_equal and all(all(row.equal) for row in self.layers)
+
+    @property
+    def top1_agreement(self) -> float | None:
+        """The share of samples whose largest logit is that of the trained network."""
+        return None if self.differing is None else 1 - self.differing / self.samples
+
+    @property
+    def first_flip(self) -> LayerProof | None:
+        """The first layer with a count that is not the trained network's."""
+        return next((row for row in self.layers if row.flipped), None)
+
+    def __str__(self) -> str:
+        spikes = sum(all(row.equal) for row in self.layers)
+        lines = [
+            f"{'equal' if self else 'NOT EQUAL'} on {self.samples} samples: spikes of "
+            f"{spikes} of {len(self.layers)} layers, logits {'==' if self.logits_equal else '!='}"
+        ]
+        if not self.untouched:
+            lines.append("its numbers are not those that were compiled: the program was changed")
+        for row in self.layers:
+            if not all(row.equal):
+                steps = ", ".join(str(t + 1) for t, same in enumerate(row.equal) if not same)
+                lines.append(f"  {row.path}: slots differ from counts at step {steps}")
+        if self.clipped:
+            lines.append(f"{self.clipped} input values were cut off at the largest input")
+        if self.accuracy is not None:
+            lines.append(f"{self.accuracy:.2%} of the labels are its largest logit")
+        if self.reference_accuracy is not None:
+            lines[-1] += f", {self.reference_accuracy:.2%} that of the trained network in floats"
+        if self.top1_agreement is not None:
+            lines.append(
+                f"with the trained network in floats: {self.top1_agreement:.2%} of the largest "
+                f"logits agree, all but {self.differing}; no logit differs by more than "
+                f"{self.largest_difference:.3g}"
+            )
+            if (first := self.first_flip) is None:
+                lines.append("every spike is its")
+            else:
+                lines.append(
+                    f"its first other spikes are in {first.path}: {first.flipped:.2e} of them, "
+                    f"up to {first.distance:.2g} levels from their boundary"
+                )
+        return "\n".join(lines)
+
+
+def fingerprint(nodes: Sequence[Any]) -> str:
+    """A hash of all numbers of a program."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        elif is_dataclass(value):
+            digest.update(type(value).__name__.encode())
+            for field in fields(value):
+                digest.update(field.name.encode())
+                add(getattr(value, field.name))
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"[{len(value)}".encode())
+            for each in value:
+                add(each)
+        else:
+            digest.update(repr(value).encode())
+
+    add(list(nodes))
+    return digest.hexdigest()
+
+
+def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = None) -> Report:
+    """Runs a program and its grid on every batch, and the trained network where it is known.
+
+    Raises ValueError for no sample at all, for values that are not finite, and for labels that are
+    not one for each.
+    """
+    rows: dict[str, LayerProof] = {}
+    samples = clipped = differing = correct = reference_correct = 0
+    logits_equal, difference = True, 0.0
+    worth = program.slots
+    for x, y in _together(batches, labels):
+        if not len(x):
+            continue
+        if not np.isfinite(np.asarray(x)).all():
+            raise ValueError(
+                "a batch holds values that are not finite, of which networks in floats and in "
+                "integers say different things; leave them out."
+            )
+        if y is not None and np.shape(y) != (len(x),):
+            raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
+        own_logits, slots = program.watch(x, "slots")
+        logits, counts = program.watch(x, "counts")
+        logits = np.asarray(logits)
+        logits_equal &= np.array_equal(logits, np.asarray(own_logits))
+        clipped += program.clipped(x)
+        reference = program.reference(x) if program.reference else None
+        for path in counts:
+            reading = reference[1][path] if reference else None
+            new = _layer(path, slots[path], counts[path], worth[path], reading)
+            rows[path] = new if path not in rows else _joined(rows[path], samples, new, len(x))
+        if reference:
+            differing += int((reference[0].argmax(-1) != logits.argmax(-1)).sum())
+            difference = max(difference, float(abs(reference[0] - logits).max()))
+            if y is not None:
+                reference_correct += int((reference[0].argmax(-1) == y).sum())
+        if y is not None:
+            correct += int((logits.argmax(-1) == y).sum())
+        samples += len(x)
+    if not samples:
+        raise ValueError("there is nothing to verify with: no batch, or an empty one.")
+    known = program.reference is not None
+    return Report(
+        samples=samples,
+        untouched=fingerprint(program.nodes) == program.fingerprint,
+        logits_equal=logits_equal,
+        layers=list(rows.values()),
+        clipped=clipped,
+        differing=differing if known else None,
+        largest_difference=difference if known else None,
+        accuracy=correct / samples if labels is not None else None,
+        reference_accuracy=reference_correct / samples if known and labels is not None else None,
+    )
+
+
+def _together(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:
+    """Each batch with its labels, or None; raises ValueError where one of them is missing."""
+    if labels is None:
+        yield from zip(batches, repeat(None), strict=False)
+        return
+    missing = object()
+    for x, y in zip_longest(batches, labels, fillvalue=missing):
+        if x is missing or y is missing:
+            raise ValueError(
+                "labels are one array for each batch, but there are more "
+                f"{'labels' if x is missing else 'batches'}; give as many of both."
+            )
+        yield x, y
+
+
+def _layer(
+    path: str, slots: Any, counts: Any, worth: tuple[int, ...], reading: Reading | None
+) -> LayerProof:
+    slots, counts = np.asarray(slots), np.asarray(counts)
+    size = abs(slots)
+    binary = (size <= 1) & (slots >= (0 if (counts >= 0).all() else -1))
+    levels = np.asarray(worth, np.int32).reshape(-1, *(1,) * (slots.ndim - 3))
+    same = ((slots * levels).sum(2) == counts) & binary.all(2)
+    if max(worth) == 1:  # From the first slot on: a count of 2 fills the first two.
+        same &= np.all(size[:, :, 1:] <= size[:, :, :-1], axis=2)
+    equal = [bool(same[:, t].all()) for t in range(counts.shape[1])]
+    row = LayerProof(path, equal, float(abs(counts).mean()))
+    if reading is not None and (other := reading.counts != counts).any():
+        # At later steps the membranes are others, for the flips themselves.
+        step = next(t for t in range(other.shape[1]) if other[:, t].any())
+        position = reading.position[:, step][other[:, step]]
+        row.distance = float(abs(position - np.floor(position) - 0.5).max())
+        row.flipped = float(other.mean())
+    return row
+
+
+def _joined(a: LayerProof, samples: int, b: LayerProof, more: int) -> LayerProof:
+    share = samples / (samples + more)
+    distances = [d for d in (a.distance, b.distance) if d is not None]
+    return LayerProof(
+        a.path,
+        [x and y for x, y in zip(a.equal, b.equal, strict=True)],
+        share * a.rate + (1 - share) * b.rate,
+        share * a.flipped + (1 - share) * b.flipped,
+        max(distances, default=None),
+    )

@@ -1,0 +1,122 @@
+"""The page on spike-driven inference: its example runs, its pictures and tables are the code's."""
+
+import json
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+
+from docs._build import folds, inference
+from docs._build.inference import PAGE, block, blocks, pictures, with_block
+from pit_jax.export import NotInNIR, to_stablehlo
+from pit_jax.inference import NotFoldable, compile
+from pit_jax.inference.compiler import quantize
+from pit_jax.inference.compiler.folded import Folded
+from pit_jax.inference.listing import table
+from pit_jax.inference.runtime import fixed_point
+from pit_jax.neurons import PIT
+from tests.inference.alive import alive
+from train.export.__main__ import FORMATS
+
+TEXT = PAGE.read_text()
+FOLDS = {one.name for one in folds.FOLDS}
+NUMBER = re.compile(r"[\d,.]+")
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_a_picture_is_what_is_drawn_from_a_folded_network(name):
+    assert folds.file(name).read_text() == pictures()[name]()
+
+
+def test_the_page_shows_all_pictures_in_their_order():
+    shown = re.findall(r"!\[.+\]\((.+\.svg)\)", TEXT)
+    assert shown == [f"images/inference/{name}.svg" for name in pictures()]
+
+
+@pytest.mark.parametrize("name", sorted(blocks().keys() - FOLDS))
+def test_a_table_is_what_is_written_from_the_runs(name):
+    assert block(TEXT, name) == blocks()[name]()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FOLDS))
+def test_a_fold_has_the_costs_of_the_network_that_it_shows(name):
+    shown, now = block(TEXT, name).splitlines(), blocks()[name]().splitlines()
+    assert [re.split(r"  +", line)[:2] for line in shown] == [
+        re.split(r"  +", line)[:2] for line in now
+    ]
+    # Last bits differ between machines, and so do some spikes.
+    for row, same in zip(shown, now, strict=True):
+        values = ([float(x.replace(",", "")) for x in NUMBER.findall(r)[-5:]] for r in (row, same))
+        np.testing.assert_allclose(*values, rtol=0.02, err_msg=row)
+
+
+def test_text_goes_between_the_markers_of_its_name_alone():
+    page = "".join(f"{name}\n{inference.START.format(name)}old\n{inference.END}\n" for name in "ab")
+    assert with_block(page, "b", "new\n") == page[::-1].replace("dlo", "wen", 1)[::-1]
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network, variables, images = alive("resnet8", partial(PIT, levels=4), 1)
+    labels = np.zeros(len(images), int)
+    names = {"network": network, "variables": variables, "images": images, "labels": labels}
+    exec(re.search(r"```python\n(.*?)```", TEXT, re.S)[1], names)
+    assert np.array_equal(names["logits"], names["program"](images))
+    assert np.array_equal(names["answers"].logits, names["logits"])
+
+
+def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, variables, images = alive("cifarnet", partial(PIT, levels=4), 1)
+    program = compile(model, variables, images)
+    to_stablehlo(program, "digits.stablehlo")
+    names = {"images": images}
+    exec(re.findall(r"```python\n(.*?)```", TEXT, re.S)[1], names)
+    assert "pit_jax" not in re.findall(r"```python\n(.*?)```", TEXT, re.S)[1]
+    assert np.array_equal(names["logits"], program(images))
+
+
+def test_the_printed_listing_is_that_of_the_digits_network():
+    digits = {"num_classes": 10, "width": 24, "stages": (1, 1, 1), "num_steps": 1}
+    nodes = quantize.on_grid(
+        Folded(folds.folded_of("resnet8", (1, 8, 8, 1), **digits)), 1, largest_input=1.0
+    )
+    shown = block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
+    own = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # What training decides.
+    assert own.sub("", shown) == own.sub("", table(nodes, 1))
+
+
+def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
+    weights, all_copies = folds.copies("sew_resnet34")
+    assert f"has {weights / 1e6:.1f} million weights, and {all_copies / 1e6:.1f} million" in TEXT
+    read = folds.streams(folds.folded_of("sew_resnet34", (1, 224, 224, 3), num_classes=5, width=2))
+    most = {path for path, n in read.items() if n == max(read.values())}
+    assert max(read.values()) == 7
+    assert most == {"stage4_block1/conv1", "stage4_block1/shortcut"}
+
+
+def test_the_bits_of_the_page_are_those_of_the_grid():
+    assert f"have {quantize.PIXEL_BITS} bits" in TEXT
+    assert f"has {quantize.EXTRA_BITS} bits more" in TEXT
+    assert f"up to {fixed_point.GUARD_BITS} bits" in TEXT
+    assert f"1/{2**fixed_point.LEAK_BITS}" in TEXT
+
+
+def test_the_accuracy_at_threshold_one_is_that_of_its_run():
+    found = json.loads((inference.BENCHMARKS / "threshold_one.json").read_text())
+    for name in ("accuracy", "accuracy_threshold_one"):
+        assert f"{found[name]:.2%}".replace("%", " %") in TEXT
+
+
+def test_all_formats_have_their_line():
+    assert re.findall(r"^\| `(\w+)` \| ", TEXT, re.M) == list(FORMATS)
+    assert NotFoldable.__name__ in TEXT and NotInNIR.__name__ in TEXT
+
+
+def test_the_readme_tells_the_agreement_of_its_run():
+    readme = (PAGE.parents[2] / "README.md").read_text()
+    runs = json.loads(inference.AGREEMENT.read_text())
+    (run,) = (r for r in runs if (r["samples"], r["weights"]) == (10_000, "float32"))
+    assert f"Of 10,000 Fashion-MNIST images all but {run['differing']} have" in readme

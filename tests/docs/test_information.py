@@ -1,0 +1,27 @@
+"""The page on information: its table is that of the recorded runs."""
+
+import re
+
+from docs._build.information import PAGE, TABLES, of_run
+from docs._build.tables import filled, names
+
+TEXT = PAGE.read_text()
+
+
+def test_the_table_is_that_of_the_runs():
+    assert names(TEXT, "information") == ["measured"]
+    assert filled(TEXT, "information", TABLES) == TEXT
+
+
+def test_the_variance_of_pit_is_the_larger_one_in_as_many_layers_as_the_page_says():
+    larger, layers = 0, 0
+    for data in ("digits", "fashion_mnist", "dvs_digits"):
+        pairs = zip(of_run(data, "pit")["variance"], of_run(data, "ilif")["variance"], strict=True)
+        won = [pit > ilif for pit, ilif in pairs]
+        larger, layers = larger + sum(won), layers + len(won)
+    assert f"in {larger} of the {layers} layers" in TEXT
+
+
+def test_every_picture_is_there():
+    for file in re.findall(r"\]\((images/.*?)\)", TEXT):
+        assert (PAGE.parent / file).is_file()

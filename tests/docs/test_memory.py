@@ -1,0 +1,24 @@
+"""The page on memory: its tables are those of the benchmark, and its example runs."""
+
+import re
+
+from docs._build.memory import PAGE, TABLES
+from docs._build.tables import filled, names
+
+TEXT = PAGE.read_text()
+EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+
+
+def test_the_tables_are_those_of_the_benchmark():
+    assert filled(TEXT, "memory", TABLES) == TEXT
+
+
+def test_all_tables_are_shown_once():
+    assert sorted(names(TEXT, "memory")) == sorted(TABLES)
+
+
+def test_the_example_gives_the_row_of_its_network():
+    names = {}
+    exec(EXAMPLE, names)
+    activations = names["memory"].parts["activations"] / 1e9
+    assert f"| resnet18 PIT T=1 128 images | 0.13 | {activations:.2f} |" in TEXT

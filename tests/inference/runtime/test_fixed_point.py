@@ -1,0 +1,120 @@
+"""Neurons in fixed point, against Python's integers: at every boundary, and beyond both ends."""
+
+import hypothesis.strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron, bitwise, fix, thermometer
+
+BOUND = 2**20
+
+
+def neuron(first, step, levels, *, slots=None, drop=None, leak=2**11, signed=False) -> FixedNeuron:
+    """A neuron of one channel whose numbers are integers already, without guard bits."""
+    numbers = (np.full((1, 1), n, np.int32) for n in (first, step, drop or step, leak, leak))
+    return FixedNeuron(*numbers, levels, 0, slots or thermometer(levels), signed)
+
+
+def fired(neuron: FixedNeuron, currents) -> np.ndarray:
+    """The counts `[T]` of one neuron at these currents, held to be those of its slots too."""
+    counts, state, slotted = [], None, None
+    for t, current in enumerate(currents):
+        current = jnp.full((1, 1), current, jnp.int32)
+        state, slotted = state or neuron.start(current), slotted or neuron.start(current)
+        state, count = neuron.count(state, current, t)
+        slotted, slots = neuron.slotted(slotted, current, t)
+        assert set(np.unique(slots)) <= ({-1, 0, 1} if neuron.signed else {0, 1})
+        assert int(np.dot(neuron.slots, slots[:, 0, 0])) == int(count[0, 0])
+        assert np.array_equal(state.membrane, slotted.membrane)
+        counts.append(int(count[0, 0]))
+    return np.array(counts)
+
+
+def expected(first, step, levels, leak, currents) -> list[int]:
+    """The same in Python: how many boundaries the membrane has reached, and what is left of it."""
+    membrane, counts = 0, []
+    for current in currents:
+        membrane += current
+        count = sum(membrane >= first + d * step for d in range(levels))
+        membrane = (membrane - step * count) * leak >> LEAK_BITS
+        counts.append(count)
+    return counts
+
+
+@given(
+    half=st.integers(1, BOUND // 8),
+    levels=st.integers(1, 9),
+    leak=st.sampled_from([0, 1, 2**10, 2**11, 3686, 2**12]),
+    code=st.sampled_from([thermometer, bitwise]),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_slots_and_counts_are_those_of_python(half, levels, leak, code, data):
+    boundary = st.integers(-1, levels + 1).flatmap(
+        lambda k: st.integers(-1, 1).map(lambda off: half + 2 * half * k + off)
+    )
+    currents = data.draw(st.lists(boundary | st.integers(-BOUND, BOUND), min_size=1, max_size=4))
+    made = neuron(half, 2 * half, levels, slots=code(levels), leak=leak)
+    assert fired(made, currents).tolist() == expected(half, 2 * half, levels, leak, currents)
+
+
+@pytest.mark.parametrize("code", [thermometer, bitwise])
+@pytest.mark.parametrize(
+    "current, count",
+    [
+        *((50 + 100 * k, k + 1) for k in range(4)),  # On a boundary, which is half up,
+        *((49 + 100 * k, k) for k in range(4)),  # one unit below it,
+        *((51 + 100 * k, k + 1) for k in range(4)),  # and one above.
+        (0, 0),
+        (-1, 0),
+        (-50, 0),
+        (-(2**28), 0),
+        (450, 4),
+        (2**28, 4),
+    ],
+)
+def test_a_membrane_at_above_and_below_each_boundary(current, count, code):
+    assert fired(neuron(50, 100, 4, slots=code(4)), [current]) == [count]
+
+
+def test_a_ternary_neuron_fires_down_as_it_fires_up():
+    made = neuron(50, 1, 1, drop=100, signed=True)
+    assert [int(fired(made, [u])[0]) for u in (49, 50, -49, -50, -51)] == [0, 1, 0, -1, -1]
+
+
+def rule(a, levels, decay=0.5) -> Firing:
+    a, decay = np.full((1, 1), a), np.full((1, 1), decay)
+    return Firing(a / 2, a, levels, a, decay, decay, gain=a)
+
+
+@pytest.mark.parametrize("a", [1e-3, 1e-12, 2.0**-149])
+def test_a_scale_at_its_floor_or_below_any_unit_still_has_boundaries(a):
+    """A scale of less than two units has boundaries one unit apart: its first is above 0."""
+    made = fix(rule(a, 4), np.full((1, 1), 2.0**-8), BOUND, 2)
+    assert made.first.item() >= 1 and made.step.item() == 2 * made.first.item()
+    assert fired(made, [0, -5]).tolist() == [0, 0]
+    assert fired(made, [BOUND - 1, BOUND - 1]).tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("code", ["thermometer", "bitwise"])
+def test_a_scale_that_no_current_reaches_never_fires(code):
+    made = fix(rule(1e30, 4), np.ones((1, 1)), BOUND, 4, code)
+    assert fired(made, [BOUND - 1] * 4).tolist() == [0] * 4
+
+
+def test_no_membrane_leaves_an_int32():
+    made = fix(rule(1.0, 4, decay=1.0), np.full((1, 1), 2.0**-20), 2**24 - 1, 16)
+    currents = [2**24 - 1] * 16
+    assert fired(made, currents).tolist() == [4] * 16
+    currents = [-(2**24 - 1)] * 16
+    assert fired(made, currents).tolist() == [0] * 16
+
+
+def test_codes_say_every_count():
+    for levels in range(1, 33):
+        assert sum(thermometer(levels)) == levels
+        assert len(bitwise(levels)) == int(np.ceil(np.log2(levels + 1)))
+        assert sum(bitwise(levels)) >= levels > sum(bitwise(levels)[1:])

@@ -1,0 +1,205 @@
+"""The command line: files, variants, overrides, and what is said about a mistake in one of them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from flax.traverse_util import flatten_dict
+
+from tests.train.helpers import TINY, run_main
+from train.config.cli import parse
+from train.errors import UserError
+
+DIGITS = "configs/digits.py"
+
+
+@pytest.fixture
+def config_file(tmp_path, monkeypatch):
+    """Writes a config file; ml_collections keeps the names of the one before it."""
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+
+    def write(source: str) -> str:
+        (tmp_path / "mine.py").write_text(source)
+        return str(tmp_path / "mine.py")
+
+    return write
+
+
+def refusal(*args: str) -> str:
+    with pytest.raises(UserError) as error:
+        parse(["main", *args])
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "args, workdir",
+    [
+        (["--config", DIGITS], "runs/digits"),
+        ([f"--config={DIGITS}"], "runs/digits"),
+        (["--config", f"{DIGITS}:lif"], "runs/digits_lif"),
+        (["--config", TINY], "runs/tiny"),
+        (["--config", DIGITS, "--workdir", "a/b"], "a/b"),
+        (["--workdir=/a", "--config", DIGITS], "/a"),
+    ],
+)
+def test_the_workdir_is_named_after_the_config_unless_given(args, workdir):
+    assert parse(["main", *args])[1] == Path(workdir)
+
+
+def test_a_variant_is_chosen_behind_a_colon():
+    config, _ = parse(["main", "--config", "configs/fashion_mnist.py:lif"])
+    assert config.data.name == "fashion_mnist"
+    assert config.neuron.name == "LIF" and config.num_steps == 4
+
+
+@pytest.mark.parametrize(
+    "args, key, value",
+    [
+        (["--config.seed=3"], "seed", 3),
+        (["--config.seed", "3"], "seed", 3),
+        (["--config.seed=1", "--config.seed=2"], "seed", 2),
+        (["--config.learning_rate=.2"], "learning_rate", 0.2),
+        (["--config.learning_rate=1"], "learning_rate", 1.0),
+        (["--config.optimizer.momentum=0.8"], "optimizer.momentum", 0.8),
+        (["--config.model.name=resnet18"], "model.name", "resnet18"),
+        (["--config.data.data_dir=/my data"], "data.data_dir", "/my data"),
+        (["--config.augment.flip=true"], "augment.flip", True),
+        (["--config.augment.flip"], "augment.flip", True),
+        (["--noconfig.augment.flip"], "augment.flip", False),
+    ],
+)
+def test_an_override_changes_one_value_and_keeps_its_type(args, key, value):
+    plain, _ = parse(["main", "--config", DIGITS])
+    config, _ = parse(["main", "--config", DIGITS, *args])
+    changed, before = (flatten_dict(each.to_dict(), sep=".") for each in (config, plain))
+    assert changed[key] == value and type(changed[key]) is type(value)
+    assert changed == before | {key: value}
+
+
+def test_a_tuple_can_be_overridden():
+    config, _ = parse(["main", "--config", TINY, "--config.model.stages=(1, 2)"])
+    assert config.model.stages == (1, 2)
+
+
+def test_nothing_adds_a_key_to_a_parsed_config():
+    config, _ = parse(["main", "--config", DIGITS])
+    with pytest.raises(AttributeError):
+        config.no_such_key = 1
+
+
+@pytest.mark.parametrize(
+    "override, key, nearest",
+    [
+        ("--config.lerning_rate=1", "lerning_rate", "learning_rate"),
+        ("--config.momentum=1", "momentum", "optimizer.momentum"),
+        ("--config.model.widht=8", "model.widht", "model.width"),
+        ("-config.sed=1", "sed", "seed"),
+        ("--config.model=resnet18", "model", "model.name"),
+        ("--noconfig.augment.flop", "augment.flop", "augment.flip"),
+    ],
+)
+def test_a_mistyped_key_is_answered_with_the_nearest_and_with_all(override, key, nearest):
+    message = refusal("--config", DIGITS, override)
+    assert f"the config has no key {key!r}; did you mean {nearest!r}?" in message
+    assert all(name in message for name in ("batch_size", "optimizer.weight_decay", "neuron.name"))
+
+
+def test_a_key_unlike_all_others_is_answered_with_all():
+    message = refusal("--config", DIGITS, "--config.zzz=1")
+    assert "no key 'zzz'; it has: accumulate, " in message and "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    "override, complaint",
+    [
+        ("--config.seed=x", "--config.seed=x: invalid literal for int() with base 10: 'x'"),
+        ("--config.seed=1.5", "--config.seed=1.5: invalid literal for int()"),
+        ("--config.epochs=", "--config.epochs=: invalid literal for int()"),
+        ("--config.learning_rate=fast", "could not convert string to float: 'fast'"),
+        ("--config.augment.flip=maybe", "--config.augment.flip=maybe"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_key(override, complaint):
+    assert complaint in refusal("--config", DIGITS, override)
+
+
+@pytest.mark.parametrize(
+    "args, complaint",
+    [
+        ([], "give one --config FILE, e.g. --config configs/digits.py"),
+        (["--config"], "give one --config FILE"),
+        (["--config", TINY, "--config", TINY], "give one --config FILE"),
+        (["--config="], "give one --config FILE"),
+        (["--config.seed=1"], "give one --config FILE"),
+        (["--config", "configs/digit.py"], "there is no config file configs/digit.py"),
+        (["--config", "configs"], "there is no config file configs"),
+        (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are pit, ilif, lif, relu"),
+        (["--config", DIGITS, "--workdri=a"], "Unknown command line flag 'workdri'"),
+        (["--config", DIGITS, "--workdri=a"], "workdir"),
+        (["--config", DIGITS, "--verbose"], "Unknown command line flag 'verbose'"),
+        (["--config", DIGITS, "--workdir"], "Missing value for flag --workdir"),
+        (["--config", DIGITS, "--config.learning_rate=0"], "learning_rate must be more than 0, go"),
+        (["--config", DIGITS, "--config.learning_rate=-1"], "learning_rate must be more than 0, g"),
+        (
+            ["--config", DIGITS, "--config.optimizer.weight_decay=-1"],
+            "config.optimizer.weight_decay must be at least 0, got -1",
+        ),
+        (
+            ["--config", "configs/imagenet.py:sdt", "--config.augment.policy.fill=red"],
+            "config.augment.policy.fill is 'red'; it can be black, mean",
+        ),
+        (["--config", DIGITS, "extra"], "unexpected argument 'extra'"),
+        (["--config", DIGITS, "--", "--config.seed=3"], "unexpected argument '--config.seed=3'"),
+    ],
+)
+def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
+    assert complaint in refusal(*args)
+
+
+@pytest.mark.parametrize(
+    "source, complaint",
+    [
+        ("def get_config(:", "invalid syntax"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("def get_config():\n    return undefined", "name 'undefined' is not defined"),
+        ("def get_config():\n    raise ValueError()", "ValueError"),
+        ("seed = 1", "get_config"),
+        ("def get_config():\n    return 3", "3"),
+    ],
+)
+def test_a_broken_config_file_is_named_with_what_is_wrong(config_file, source, complaint):
+    file = config_file(source)
+    message = refusal("--config", file)
+    assert file in message and complaint in message
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--config", "configs/digit.py"],
+        ["--config", DIGITS, "--config.lerning_rate=1"],
+        ["--config", DIGITS, "--config.seed=x"],
+        ["--config", f"{DIGITS}:lief"],
+        ["--config", DIGITS, "--verbose"],
+        ["--config", DIGITS, "extra"],
+    ],
+)
+def test_the_program_answers_a_mistake_with_one_line_and_exit_code_2(
+    args, capsys, tmp_path, monkeypatch
+):
+    args = [str(Path(arg).absolute()) if Path(arg.split(":")[0]).exists() else arg for arg in args]
+    monkeypatch.chdir(tmp_path)
+    assert run_main(*args) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["--config", "nosuch.py", "--help"]])
+def test_help_shows_how_to_call_the_program(args, capsys):
+    assert run_main(*args) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "usage: python -m train.main --config FILE[:variant]" in out
+    for flag in ("--config.KEY=VALUE", "--workdir DIR", "--help"):
+        assert flag in out

@@ -1,0 +1,258 @@
+"""Every config in configs/ builds its run, and those of the paper have the paper's settings."""
+
+import importlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import imagenet
+from configs.neurons import VARIANTS
+from pit_jax.interop import LAYOUTS
+from pit_jax.neurons import NEURONS
+from tests.train.helpers import ROOT
+from train.config.cli import parse
+from train.data import DATASETS, Dataset, Split
+from train.errors import UserError
+from train.program import build
+from train.program.inputs import augmentation
+
+STEMS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+CONFIGS = [s for s in STEMS if hasattr(importlib.import_module(f"configs.{s}"), "get_config")]
+SHAPES = {
+    "synthetic": ((8, 8, 1), 10),
+    "digits": ((8, 8, 1), 10),
+    "mnist": ((28, 28, 1), 10),
+    "fashion_mnist": ((28, 28, 1), 10),
+    "folder": ((64, 64, 3), 4),
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+    "dvs_digits": ((10, 20, 20, 2), 10),
+    "cifar10_dvs": ((10, 48, 48, 2), 10),
+    "dvs_gesture": ((20, 128, 128, 2), 11),
+    "imagenet": ((32, 32, 3), 1000),
+}
+EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture"}
+
+
+def load(name: str, variant: str):
+    return parse(["main", "--config", str(ROOT / f"configs/{name}.py:{variant}")])[0]
+
+
+def blank(name: str, count: int) -> Dataset:
+    """Black images or empty frames of the data set's shape, in place of its files."""
+    shape, num_classes = SHAPES[name]
+    split = Split(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
+    channels = shape[-1] if len(shape) == 3 else 0  # Frames are not normalised.
+    return Dataset(name, split, split, num_classes, (0.5,) * channels, (0.2,) * channels)
+
+
+def test_every_neuron_has_a_variant():
+    assert {section["name"] for section, _ in VARIANTS.values()} == set(NEURONS)
+
+
+def test_the_configs_of_the_readme_are_there():
+    assert {"smoke", "digits", "fashion_mnist", "cifar10", "cifar100"} <= set(CONFIGS)
+
+
+# Every neuron on the digits, every config with the two that its table compares.
+PAIRS = [("digits", variant) for variant in VARIANTS]
+PAIRS += [(name, variant) for name in CONFIGS if name != "digits" for variant in ("pit", "lif")]
+PAIRS += [("imagenet", variant) for variant in imagenet.NEURONS]
+
+
+@pytest.mark.parametrize("name, variant", PAIRS)
+def test_a_config_builds_every_part_of_its_run(name, variant):
+    config = load(name, variant)
+    assert json.loads(json.dumps(config.to_dict()))["neuron"]["name"] in NEURONS
+    assert config.data.name in DATASETS
+    dataset = blank(config.data.name, 2)
+    model = build.network(config, dataset)
+    augment = augmentation(config, dataset)
+    optimizer = build.optimizer(config, steps_per_epoch=10)
+    images = jax.eval_shape(augment, jax.random.key(0), dataset.train.images)
+    assert images.shape == dataset.train.images.shape
+
+    def initialise(key, images):
+        logits, variables = model.init_with_output(key, images)
+        return logits, variables, optimizer.init(variables["params"])
+
+    logits, variables, _ = jax.eval_shape(initialise, jax.random.key(0), images)
+    assert logits.shape == (2, config.num_steps, dataset.num_classes)
+    loss = jax.eval_shape(build.loss(config), logits, dataset.train.labels)
+    assert loss.shape == ()
+    scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
+    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"})
+    if variant != "qat":  # One scale a channel: it has no steps.
+        assert all(scale.shape[0] == config.num_steps for scale in scales)
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_a_network_for_events_has_a_step_for_every_frame(name):
+    for variant in VARIANTS:
+        config = load(name, variant)
+        assert config.num_steps == config.data.num_frames == SHAPES[name][0][0]
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - EVENTS))
+def test_every_spiking_variant_of_a_config_for_images_may_send_equally_many_spikes(name):
+    sent = {
+        load(name, variant).num_steps * load(name, variant).neuron.get("levels", 1)
+        for variant in VARIANTS
+        if variant != "relu"
+    }
+    assert sent == {4}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_command_at_the_head_of_a_config_names_that_file(name):
+    source = (ROOT / f"configs/{name}.py").read_text()
+    assert f"python -m train.main --config configs/{name}.py\n" in source
+
+
+def test_a_users_images_can_have_another_size_and_network_by_flags():
+    larger = ("--config.data.size=224", "--config.model.name=sew_resnet34")
+    file = str(ROOT / "configs/folder.py")
+    config, _ = parse(["main", "--config", file, *larger, "--config.model.width=64"])
+    assert config.data.size == 224
+    assert build.network(config, blank("folder", 2)).stages == (3, 4, 6, 3)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
+    paper, released = load(name, "pit").to_dict(), load(name, "released").to_dict()
+    assert paper["augment"] == {
+        "pad": 4,
+        "flip": True,
+        "policy": {"name": "autoaugment", "resample": "nearest"},
+        "cutout": {"size": 16, "fill": "mean"},
+    }
+    assert released["augment"] == {
+        "pad": 0,
+        "flip": True,
+        "policy": {"name": "trivial", "resample": "bilinear"},
+        "erase": {"probability": 0.1},
+        "mix": {"name": "mixup_or_cutmix", "mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+    }
+    assert released["optimizer"]["weight_decay"] == 5e-5
+    assert {key for key in paper if paper[key] != released[key]} <= {"augment", "optimizer"}
+
+
+@pytest.mark.parametrize("name, decay", [("cifar10", 5e-5), ("cifar100", 5e-4)])
+def test_the_cifar_configs_are_the_papers_table_6(name, decay):
+    config = load(name, "pit")
+    assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": decay}
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 0.1)
+    assert config.loss.to_dict() == {"name": "cross_entropy"}
+    # Its rate is the plain cosine: no warm-up.
+    assert config.warmup_epochs == 0
+    # Its results on CIFAR are those of ResNet18 with T x D = 1 x 4.
+    assert config.model.name == "resnet18" and config.num_steps == 1
+    assert config.neuron.name == "PIT" and config.neuron.levels == 4
+
+
+@pytest.mark.parametrize(
+    "name, batch, steps, levels, size, dropout",
+    [("cifar10_dvs", 128, 10, 4, 48, 0.0), ("dvs_gesture", 16, 20, 2, 128, 0.4)],
+)
+def test_the_event_configs_are_the_papers_tables_6_11_and_12(
+    name, batch, steps, levels, size, dropout
+):
+    config = load(name, "pit")
+    optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
+    assert config.optimizer.to_dict() == optimizer
+    assert (config.epochs, config.batch_size, config.learning_rate) == (300, batch, 0.05)
+    assert config.warmup_epochs == 0 and config.loss.to_dict() == {"name": "tet"}
+    assert (config.num_steps, config.neuron.levels, config.data.size) == (steps, levels, size)
+    assert config.data.split_by == "number" and not config.neuron.detach_reset
+    assert config.model.name == "vgg11" and config.model.get("dropout", 0.0) == dropout
+
+
+def test_memory_fades_faster_on_cifar10_dvs():
+    """0.25 there and 0.5 elsewhere, for whatever neuron has a decay."""
+    for variant in ("pit", "lif", "ilif"):
+        assert load("cifar10_dvs", variant).neuron.decay == 0.25
+        assert load("dvs_gesture", variant).neuron.decay == 0.5
+
+
+def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors():
+    config = load("imagenet", "pit")
+    assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 5e-4)
+    assert (config.epochs, config.batch_size, config.learning_rate) == (200, 256, 5e-2)
+    assert config.warmup_epochs == 0 and config.data.size == 224
+    assert config.model.name == "sew_resnet34"
+    assert (config.num_steps, config.neuron.name, config.neuron.levels) == (1, "PIT", 4)
+
+    config = load("imagenet", "sew")
+    assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
+    assert (config.epochs, config.batch_size, config.learning_rate) == (320, 256, 0.1)
+    assert (config.num_steps, config.neuron.name) == (4, "IF")
+
+
+def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_given_weights():
+    paper, released = load("imagenet", "pit"), load("imagenet", "released")
+    assert released.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
+    assert (released.batch_size, released.learning_rate) == (8 * 256, 0.01)
+    assert released.pretrained and not paper.pretrained
+    for key in ("model", "neuron", "data", "augment", "epochs"):
+        assert paper[key] == released[key]
+
+
+@pytest.mark.parametrize(
+    "variant, name, steps, levels",
+    [
+        ("sdt", "LIF", 4, None),
+        ("sdt_pit", "PIT", 1, 4),
+        ("e_spikeformer", "ILIF", 1, 4),
+        ("e_spikeformer_pit", "PIT", 1, 4),
+    ],
+)
+def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
+    variant, name, steps, levels
+):
+    config = load("imagenet", variant)
+    assert (config.neuron.name, config.num_steps) == (name, steps)
+    assert config.neuron.get("levels") == levels
+    policy, optimizer = config.augment.policy, config.optimizer
+    assert (optimizer.name, optimizer.momentum) == ("lamb", 0.9)
+    assert (policy.name, policy.num_ops, policy.deviation) == ("rand_increasing", 2, 0.5)
+    assert config.augment.smoothing == 0.1 and config.data.resample == "bicubic"
+    rates = (config.learning_rate, config.min_learning_rate)
+    if variant.startswith("sdt"):
+        assert (config.epochs, config.warmup_epochs, config.batch_size) == (300, 20, 384)
+        assert rates == (1.5e-3, 1.5e-5) and optimizer.weight_decay == 0.01
+        assert (policy.magnitude, config.augment.repeats, config.data.least_area) == (5, 3, 0.2)
+        assert config.data.resize == int(224 / 0.95)
+        mix = config.augment.mix
+        assert (mix.mixup_alpha, mix.cutmix_alpha, mix.probability) == (0.2, 1.0, 0.6)
+    else:
+        assert (config.epochs, config.warmup_epochs, config.batch_size) == (200, 5, 2048)
+        assert rates == (4.8e-3, 1e-6) and optimizer.weight_decay == 0.05 and optimizer.trust_clip
+        assert (policy.magnitude, config.data.resize) == (9, 232)
+        assert config.augment.erase.to_dict() == {"probability": 0.25, "fill": "noise"}
+        assert "mix" not in config.augment and "repeats" not in config.augment
+
+
+@pytest.mark.parametrize(
+    "variant, layout",
+    [
+        ("sew", "sew_resnet"),
+        ("sdt", "spike_driven_transformer"),
+        ("e_spikeformer", "e_spikeformer"),
+    ],
+)
+def test_a_published_recipe_has_the_neurons_of_its_published_weights(variant, layout):
+    model = build.network(load("imagenet", variant), blank("imagenet", 2))
+    for field, neuron in LAYOUTS[layout].neurons.items():
+        made, published = getattr(model, field)(), neuron()
+        if hasattr(made, "spike"):  # Weights know of no surrogate.
+            made = made.clone(spike=published.spike)
+        assert made == published
+
+
+def test_a_variant_that_is_not_there_is_answered_with_all_that_are():
+    with pytest.raises(UserError, match="no variant 'sddt'; there are pit, .* sdt, sdt_pit, e_spi"):
+        load("imagenet", "sddt")
+    with pytest.raises(UserError, match="no variant 'release'; there are pit, .*, released"):
+        load("cifar10", "release")

@@ -1,0 +1,337 @@
+"""CIFAR10-DVS and N-MNIST from files in their own formats, folders and archives."""
+
+import io
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pit_jax.events import read_aedat2
+from tests.train.event_files import (
+    aedat2,
+    aedat31,
+    cifar10_dvs_files,
+    class_archives,
+    counts,
+    n_mnist_files,
+    seed_of,
+    stream,
+    write,
+    zipped,
+)
+from train.check.__main__ import check_counts
+from train.data import DataNotFound, load
+from train.data.events.cifar10_dvs import CLASSES
+from train.data.events.recordings import Recording, resize, warn_of_missing
+from train.data.events.splits import FOLDER, in_test
+from train.errors import UserError
+
+NUMBERS = (0, 5, 899, 900, 999)
+
+
+@pytest.fixture
+def cifar10_dvs(tmp_path):
+    """Five recordings of each class, in folders."""
+    write(tmp_path / "CIFAR10DVS", cifar10_dvs_files(NUMBERS))
+    return tmp_path
+
+
+@pytest.fixture
+def zips(tmp_path):
+    """The same as ten archives."""
+    write(tmp_path, class_archives(cifar10_dvs_files(NUMBERS)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_cifar10_dvs_trains_on_the_first_900_of_each_class(request, layout):
+    data = load("cifar10_dvs", request.getfixturevalue(layout), num_frames=3, size=128)
+    assert data.num_classes == 10 and data.mean == ()
+    for split, numbers in ((data.train, (0, 5, 899)), (data.test, (900, 999))):
+        assert split.images.shape == (10 * len(numbers), 3, 128, 128, 2)
+        assert split.labels.tolist() == sorted(list(range(10)) * len(numbers))
+        for i, number in enumerate(numbers):
+            want = counts(stream(seed_of(0, number)), 3)
+            assert np.array_equal(split.images[i], want)
+        want = counts(stream(seed_of(9, numbers[-1])), 3)
+        assert np.array_equal(split.images[-1], want)
+
+
+def test_other_splits_of_cifar10_dvs_have_names(cifar10_dvs):
+    data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=16, split="tebn")
+    assert len(data.train.labels) == 30 and len(data.test.labels) == 20  # Numbers 0 and 5 test.
+    with pytest.raises(UserError, match="'mine'; it can be first900, tebn, spikingjelly, random"):
+        load("cifar10_dvs", cifar10_dvs, split="mine")
+    with pytest.raises(UserError, match="tests on rank 900 to 999, which is 0 of the 50"):
+        load("cifar10_dvs", cifar10_dvs, split="spikingjelly")
+
+
+def test_the_random_split_is_one_of_nine_to_one_that_is_written_down():
+    rule = json.loads((FOLDER / "cifar10_dvs.json").read_text())["random"]
+    assert len(rule["test"]) == len(CLASSES)
+    for numbers in rule["test"]:
+        assert len(set(numbers)) == 100 and set(numbers) <= set(range(1000))
+    assert len({tuple(numbers) for numbers in rule["test"]}) == len(CLASSES)
+    recordings = [
+        Recording(label, number, Path(f"cifar10_{name}_{number}.aedat"))
+        for label, name in enumerate(CLASSES)
+        for number in range(1000)
+    ]
+    tested = in_test("cifar10_dvs", "random", recordings).reshape(10, 1000)
+    for label, numbers in enumerate(rule["test"]):
+        assert np.flatnonzero(tested[label]).tolist() == numbers
+
+
+def shrunk(length, size):
+    """Weights `size length` of a triangle as wide as two new pixels about each one's middle."""
+    scale = length / size
+    middles = (np.arange(size)[:, None] + 0.5) * scale
+    distances = np.abs(np.arange(length) + 0.5 - middles) / scale
+    weights = np.maximum(1 - distances, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("length, size", [(128, 48), (128, 8), (34, 20)])
+def test_frames_shrink_by_an_antialiased_bilinear_filter(length, size):
+    counts = np.random.default_rng(size).integers(0, 30, (2, length, length, 2))
+    weights = shrunk(length, size)
+    want = np.einsum("iy,tyxc,jx->tijc", weights, counts, weights)
+    np.testing.assert_allclose(resize(counts, (size, size)), want, atol=1e-4)
+    picked = ((np.arange(size) + 0.5) * length / size).astype(int)
+    assert np.abs(counts[:, picked][:, :, picked] - want).max() > 1  # As nearest pixels would.
+
+
+def test_resized_frames_keep_each_polarity_apart_and_their_mean(cifar10_dvs):
+    data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=32)
+    assert data.train.images.dtype == np.float32
+    want = counts(stream(seed_of(0, 0)), 2)
+    np.testing.assert_allclose(
+        data.train.images[0].mean(axis=(1, 2)), want.mean(axis=(1, 2)), rtol=0.15
+    )
+    only_on = want * np.array([0, 1])
+    assert (resize(only_on, (32, 32))[..., 0] == 0).all()
+    constant = np.broadcast_to([3.0, 5.0], (1, 8, 8, 2))
+    np.testing.assert_allclose(resize(constant, (3, 5)), np.broadcast_to([3, 5], (1, 3, 5, 2)))
+
+
+def test_frames_are_made_once_and_damaged_ones_again(cifar10_dvs, capsys):
+    def images():
+        return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=16).train.images
+
+    first = images()
+    assert "making cifar10_dvs once" in capsys.readouterr().err
+    assert np.array_equal(images(), first) and "making" not in capsys.readouterr().err
+    for shard in (cifar10_dvs / "cache").glob("*/*.npz"):
+        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    assert np.array_equal(images(), first)
+    assert "is damaged; it is made again" in capsys.readouterr().err
+
+
+def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
+    def image():
+        return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=128).train.images[0]
+
+    assert np.array_equal(image(), counts(stream(0), 2))
+    file = cifar10_dvs / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat"
+    was = file.stat()
+    file.write_bytes(aedat2(stream(77)))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # As cp -p does: the content tells.
+    assert file.stat().st_size == was.st_size and np.array_equal(image(), counts(stream(77), 2))
+    changed = bytearray(aedat2(stream(77, count=30_000)))
+    file.write_bytes(changed)
+    image()
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    changed[len(changed) // 2 + 1] ^= 1
+    file.write_bytes(changed)  # Both ends are the same: the time tells.
+    assert np.array_equal(image(), counts(read_aedat2(file), 2))
+
+
+def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
+    def image():
+        return load("cifar10_dvs", zips, num_frames=2, size=128).train.images[0]
+
+    assert np.array_equal(image(), counts(stream(0), 2))
+    files = cifar10_dvs_files(NUMBERS)
+    files["airplane/cifar10_airplane_0.aedat"] = aedat2(stream(77))
+    write(zips, class_archives(files))
+    assert np.array_equal(image(), counts(stream(77), 2))
+
+
+def test_recordings_that_are_missing_are_told_with_the_counts(cifar10_dvs, capsys):
+    data = load("cifar10_dvs", cifar10_dvs, num_frames=1, size=8)
+    assert "warning: cifar10_dvs has 5 of 1,000 airplane, 5 of" in capsys.readouterr().err
+    (told,) = check_counts(data)  # The doctor's.
+    assert "has 30 training and 20 test samples, not 9,000 and 1,000: files are missing" in told
+
+
+def test_as_many_recordings_as_were_published_are_no_reason_to_warn(capsys):
+    published = ({"train": 1176, "test": 288}, {"train": 1077, "test": 264})
+    for found in published:
+        warn_of_missing("gestures", found, *published)
+    assert capsys.readouterr().err == ""
+    warn_of_missing("gestures", {"train": 1077, "test": 260}, *published)
+    assert "warning: gestures has 260 of 264 test recordings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_what_macos_puts_beside_files_is_left_out(request, tmp_path, layout):
+    request.getfixturevalue(layout)
+    mac = {"cat/._cifar10_cat_0.aedat": b"\0", "__MACOSX/cat/._cifar10_cat_0.aedat": b"\0"}
+    mac["__MACOSX/cat/cifar10_cat_1.aedat"] = b"\0"
+    if layout == "zips":
+        with zipfile.ZipFile(tmp_path / "cat.zip", "a") as archive:
+            for name, content in mac.items():
+                archive.writestr(name, content)
+    else:
+        write(tmp_path / "CIFAR10DVS", mac | {"cat/__MACOSX/cifar10_cat_1.aedat": b"\0"})
+    data = load("cifar10_dvs", tmp_path, num_frames=1, size=8)
+    assert len(data.train) == 30 and len(data.test) == 20
+
+
+def test_a_class_that_is_missing_is_named_with_all_places(cifar10_dvs):
+    for file in (cifar10_dvs / "CIFAR10DVS" / "cat").iterdir():
+        file.unlink()
+    with pytest.raises(DataNotFound, match=r"CIFAR10DVS: no cat \(a folder (.|\n)*figshare"):
+        load("cifar10_dvs", cifar10_dvs)
+
+
+def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
+    file = cifar10_dvs / "CIFAR10DVS" / "bird" / "cifar10_bird_5.aedat"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(
+        UserError, match="cifar10_bird_5.aedat ends within an event of 8 bytes"
+    ) as error:
+        load("cifar10_dvs", cifar10_dvs, num_frames=2)
+    assert str(error.value).count("cifar10_bird_5.aedat") == 1
+    assert "Fetch or extract this file again; docs/guide/data.md" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (aedat2(stream(0, count=0)), "there is no event in it"),
+        (b"", "is no AEDAT 2.0 file: it starts with b''"),
+        (aedat31(stream(0)), "is no AEDAT 2.0 file"),
+        (aedat2(stream(0)[::-1]), "events must be in order of time"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
+def test_a_recording_that_is_no_good_is_named_once_with_what_to_do(
+    request, tmp_path, layout, content, message
+):
+    request.getfixturevalue(layout)
+    name = "cifar10_bird_5.aedat"
+    if layout == "zips":
+        files = cifar10_dvs_files(NUMBERS) | {f"bird/{name}": content}
+        write(tmp_path, class_archives(files))
+    else:
+        (tmp_path / "CIFAR10DVS" / "bird" / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load("cifar10_dvs", tmp_path, num_frames=2)
+    assert str(error.value).count(name) == 1
+    assert "Fetch or extract this file again; docs/guide/data.md" in str(error.value)
+
+
+def damaged(archive, name, at, value):
+    """A zip whose headers of the member `name` have another 16-bit value, e.g. of its flags."""
+    raw = bytearray(archive)
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        struct.pack_into("<H", raw, content.getinfo(name).header_offset + at, value)
+    listed = raw.rindex(name.encode(), 0, raw.rindex(b"PK\5\6")) - 46
+    assert raw[listed : listed + 4] == b"PK\1\2"
+    struct.pack_into("<H", raw, listed + at + 2, value)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "at, value, message", [(6, 1, "encrypted"), (8, 77, "compression method"), (14, 7, "CRC-32")]
+)
+def test_a_damaged_member_of_a_zip_is_named_with_what_to_do(zips, at, value, message):
+    name = "bird/cifar10_bird_5.aedat"
+    whole = (zips / "bird.zip").read_bytes()
+    (zips / "bird.zip").write_bytes(damaged(whole, name, at, value))
+    with pytest.raises(UserError, match=message) as error:
+        load("cifar10_dvs", zips, num_frames=2)
+    assert f"{zips / 'bird.zip'} ({name}): " in str(error.value)
+    assert "Fetch or extract this file again; docs/guide/data.md" in str(error.value)
+
+
+def test_a_file_without_a_number_is_an_error(cifar10_dvs):
+    folder = cifar10_dvs / "CIFAR10DVS" / "bird"
+    (folder / "mine.aedat").write_bytes(b"")
+    with pytest.raises(UserError, match="mine.aedat: expected a name like cifar10_airplane_0"):
+        load("cifar10_dvs", cifar10_dvs)
+
+
+def test_a_zip_cut_off_is_an_error_and_stays(zips):
+    whole = (zips / "dog.zip").read_bytes()
+    (zips / "dog.zip").write_bytes(whole[:-50])
+    with pytest.raises(UserError, match="dog.zip: .*fetch it again"):
+        load("cifar10_dvs", zips)
+    assert (zips / "dog.zip").read_bytes() == whole[:-50]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"split_by": "count"}, "split_by is 'count'; it can be number, time"),
+        ({"split_by": []}, r"split_by is \[\]; it can be number, time"),
+        ({"split": 5}, "split is 5; it can be first900"),
+        ({"num_frames": 0}, "num_frames must be a whole number and at least 1, got 0"),
+        ({"num_frames": 1.5}, "num_frames must be a whole number and at least 1, got 1.5"),
+        ({"num_frames": "a"}, "num_frames must be a whole number and at least 1, got 'a'"),
+        ({"size": 0}, "size must be a whole number and at least 1, got 0"),
+    ],
+)
+def test_options_that_make_no_frames_are_errors(cifar10_dvs, options, message):
+    with pytest.raises(UserError, match=message):
+        load("cifar10_dvs", cifar10_dvs, **options)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_n_mnist_is_read_from_folders_and_archives(tmp_path, archived, capsys):
+    for split, files in n_mnist_files().items():
+        write(tmp_path, {f"{split}.zip": zipped(files)} if archived else files)
+    data = load("n_mnist", tmp_path, num_frames=4)
+    assert data.train.labels.tolist() == data.test.labels.tolist() == [3, 7]
+    for i, label in enumerate((3, 7)):
+        assert np.array_equal(data.train.images[i], counts(stream(label, side=34), 4, side=34))
+    assert "n_mnist has 2 of 60,000 Train, 2 of 10,000 Test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", bytes([0, 240, 0, 0, 0])])
+def test_a_recording_of_n_mnist_without_events_is_named(tmp_path, content):
+    for files in n_mnist_files().values():
+        write(tmp_path, files)
+    (tmp_path / "Train/3/00000.bin").write_bytes(content)
+    with pytest.raises(UserError, match=r"Train/3/00000.bin: there is no event in it(.|\n)*again"):
+        load("n_mnist", tmp_path, num_frames=1)
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_split_of_n_mnist_without_recordings_is_named(tmp_path, archived):
+    files = n_mnist_files()
+    write(tmp_path, {"Train.zip": zipped({})} if archived else {"Train/README.txt": b""})
+    write(tmp_path, files["Test"])
+    with pytest.raises(UserError, match="Train holds no .bin file: remove it, fetch or extract"):
+        load("n_mnist", tmp_path)
+
+
+def test_without_any_files_every_place_is_named(tmp_path):
+    for name, place in {"cifar10_dvs": "CIFAR10DVS", "dvs_gesture": "DvsGesture.tar.gz"}.items():
+        with pytest.raises(DataNotFound, match=f"was not found. Looked for(.|\n)*{place}"):
+            load(name, tmp_path)
+    with pytest.raises(DataNotFound, match="Train.zip and Test.zip from"):
+        load("n_mnist", tmp_path)
+
+
+def test_a_file_of_n_mnist_outside_of_its_ten_folders_is_named(tmp_path):
+    for place in ("Train/3/00001.bin", "Train/other/00002.bin", "Test/3/00001.bin"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    with pytest.raises(UserError, match=r"other/00002.bin: expected a name like 7/00012.bin"):
+        load("n_mnist", tmp_path)

@@ -1,0 +1,211 @@
+"""A run that reads its images from disk: resumed to the same bits, tested on every image once."""
+
+import functools
+import multiprocessing
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from tests.train.helpers import (
+    bits,
+    end_once,
+    reached,
+    records,
+    runs_on,
+    saved,
+    start_main,
+    steps_saved,
+    stop_after,
+)
+from tests.train.imagenet_files import write_folders
+from tests.train.tiny_imagenet import get_config
+from train import data
+from train.data.feeding import streamed
+from train.data.imagenet import source
+from train.data.imagenet.array_records import convert
+from train.loop import train
+from train.program import build, feed
+from train.program.inputs import normalization
+from train.program.program import Program, make_program
+
+pytest.importorskip("grain")
+# Sixteen training images and five for testing, in batches of four.
+BATCH, STEPS_PER_EPOCH, EPOCHS = 4, 4, 2
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> ConfigDict:
+    folder = tmp_path_factory.mktemp("imagenet")
+    convert(source.plan(write_folders(folder / "source")), folder / "data", workers=1)
+    config = get_config()
+    config.data.data_dir = str(folder / "data")
+    return config
+
+
+@pytest.fixture(scope="module")
+def program(config) -> Program:
+    with runs_on(1):
+        program = make_program(config, data.load(**config.data))
+    return program._replace(compile_step=functools.cache(program.compile_step))
+
+
+@pytest.fixture
+def shared(program, monkeypatch) -> Program:
+    """Makes `train` take that program, so that it does not compile again."""
+    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
+    return program
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, program, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.loop.make_program", lambda *_, **__: program)
+        assert train(config, workdir) is not None
+    return workdir
+
+
+def test_an_epoch_has_the_steps_of_the_manifests_images(program, uninterrupted):
+    assert program.steps_per_epoch == STEPS_PER_EPOCH
+    assert [record["step"] for record in records(uninterrupted)] == [4, 8]
+
+
+@pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
+    config, shared, uninterrupted, tmp_path, steps
+):
+    assert train(config, tmp_path, stop=stop_after(steps)) is None
+    assert max(steps_saved(tmp_path)) == steps
+    assert train(config, tmp_path) is not None
+    ended, other = bits(saved(tmp_path, shared)), bits(saved(uninterrupted, shared))
+    assert [path for path in other if ended[path] != other[path]] == []
+    assert records(tmp_path) == records(uninterrupted)
+    assert reached(tmp_path) == reached(uninterrupted)
+
+
+def test_testing_counts_every_image_once_and_no_padding(config, program):
+    dataset = data.load(**config.data)
+    state = program.first_state()
+    images, labels = zip(*(dataset.test.read(i, None) for i in range(5)), strict=True)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    variables = jax.tree.map(lambda x: jax.numpy.asarray(np.array(x)), variables)
+    floats = normalization(dataset)(np.stack(images))
+    logits = build.network(config, dataset).apply(variables, floats)
+    logits = np.asarray(logits, np.float64).mean(axis=1)
+    each = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(5), labels]
+    got = program.evaluate(state)
+    assert got.accuracy == pytest.approx((logits.argmax(axis=1) == labels).mean())
+    assert got.loss == pytest.approx(each.mean(), abs=1e-5)
+    assert program.evaluate(state) == got
+
+
+def test_a_step_is_fed_its_own_batch(config, program):
+    dataset = data.load(**config.data)
+    by_step = streamed.training(dataset.train, config.seed, BATCH, EPOCHS)
+    for first in (0, 5):
+        fed = list(program.batches(first))
+        assert len(fed) == EPOCHS * STEPS_PER_EPOCH - first
+        for step, batch in enumerate(fed, start=first):
+            for name, column in by_step[step].items():
+                assert (np.asarray(batch[name]) == column).all()
+
+
+def test_a_batch_is_divided_among_the_devices(config):
+    with runs_on(4):
+        program = make_program(config, data.load(**config.data))
+    batch = next(program.batches(0))
+    assert {shard.data.shape for shard in batch["image"].addressable_shards} == {(1, 8, 8, 3)}
+
+
+@pytest.mark.slow
+def test_four_devices_test_as_one_does(config, program):
+    with runs_on(4):
+        of_four = make_program(config, data.load(**config.data))
+    state = of_four.first_state()
+    _, metrics = of_four.compile_step()(of_four.first_state(), next(of_four.batches(0)))
+    assert np.isfinite(metrics["loss"])
+    loss = program.evaluate(program.first_state()).loss
+    assert of_four.evaluate(state).loss == pytest.approx(loss, abs=1e-4)
+
+
+def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
+    asked = []
+
+    def numbers():
+        for i in range(3):
+            asked.append(i)
+            yield {"n": i}
+
+    given = feed.one_ahead(numbers())
+    assert next(given) == {"n": 0} and asked == [0, 1]
+    assert [item["n"] for item in given] == [1, 2]
+    assert list(feed.one_ahead(iter(()))) == []
+
+
+def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
+    config, shared, uninterrupted, tmp_path, monkeypatch
+):
+    assert train(config, tmp_path, stop=stop_after(1)) is None
+    config = config.copy_and_resolve_references()
+    config.data.workers = 1
+    with runs_on(1):
+        batches = make_program(config, data.load(**config.data)).batches
+    # Compiled already: only the batches come from elsewhere.
+    monkeypatch.setattr(
+        "train.loop.make_program", lambda *_, **__: shared._replace(batches=batches)
+    )
+    assert train(config, tmp_path) is not None
+    assert bits(saved(tmp_path, shared)) == bits(saved(uninterrupted, shared))
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path):
+    file, workdir = tmp_path / "run.py", tmp_path / "run"
+    file.write_text(
+        "from ml_collections import ConfigDict\n"
+        f"def get_config():\n    return ConfigDict({config.to_dict()!r})\n"
+    )
+    options = ("--config", str(file), "--workdir", str(workdir), "--config.data.workers=1")
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
+        process = start_main(*options, "--config.epochs=200")
+        workers: list[Path] = []
+
+        before = steps_saved(workdir)
+
+        def trains(process=process, workers=workers, before=before) -> bool:
+            workers[:] = workers_of(process.pid)
+            return bool(workers) and max(steps_saved(workdir), default=0) > max(before, default=0)
+
+        ended, printed = end_once(process, trains, number)
+        assert ended == code, printed
+        deadline = time.monotonic() + 20
+        while any(map(is_alive, workers)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert workers and not any(map(is_alive, workers))
+    assert "stopped and saved" in printed
+
+
+def workers_of(number: int) -> list[Path]:
+    """The folders under /proc of the workers that a process has started."""
+    lists = [read(file) for file in Path(f"/proc/{number}/task").glob("*/children")]
+    children = [Path("/proc") / child.decode() for child in b" ".join(lists).split()]
+    return [folder for folder in children if b"spawn_main" in read(folder / "cmdline")]
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the process is there; one that has only not been waited for has no command."""
+    return read(folder / "cmdline") != b""
+
+
+def read(file: Path) -> bytes:
+    """What it holds; nothing if its process is gone."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

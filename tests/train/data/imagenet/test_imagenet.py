@@ -1,0 +1,285 @@
+"""ImageNet as it is read: decoded exactly, cropped as published, the same for any workers."""
+
+import io
+import itertools
+import json
+import multiprocessing
+from contextlib import closing
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train.imagenet_files import (
+    CLASSES,
+    jpeg,
+    training_images,
+    undecodable,
+    validation_images,
+    write_archives,
+)
+from train.data import DataNotFound, load
+from train.data.feeding import streamed
+from train.data.imagenet import array_records
+from train.data.imagenet import decode as pictures
+from train.data.imagenet import source as imagenet_source
+from train.data.imagenet.decode import centre_crop, decode, random_crop
+from train.data.imagenet.source import plan
+from train.errors import UserError
+
+pytest.importorskip("grain")
+BATCH = 3
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imagenet")
+    source = write_archives(folder / "source")
+    array_records.convert(plan(source), folder / "data" / "imagenet", workers=1)
+    return folder / "data"
+
+
+def test_a_converted_folder_is_found_under_data_dir_or_as_data_dir(converted):
+    for place in (converted, converted / "imagenet"):
+        data = load("imagenet", place, size=8)
+        assert (len(data.train), len(data.test), data.num_classes) == (16, 5, 3)
+        assert data.train.shape == data.test.shape == (8, 8, 3)
+        assert data.mean == (0.485, 0.456, 0.406) and data.std == (0.229, 0.224, 0.225)
+
+
+def test_every_image_is_decoded_exactly_whatever_its_mode(converted):
+    data = load("imagenet", converted)
+    found = data.train.read.args[0]
+    for i, (label, _, content) in enumerate(training_images()):
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        assert found[i].label == label
+        assert (np.asarray(decode(found[i].content, "")) == expected).all()
+    assert {Image.open(io.BytesIO(content)).mode for _, _, content in training_images()} == {
+        *("RGB", "L", "CMYK")
+    }
+
+
+def test_testing_takes_the_middle_224_of_256(converted):
+    data = load("imagenet", converted, size=14)
+    stored = sorted(validation_images(), key=lambda image: image[1], reverse=True)
+    for i, (label, _, content) in enumerate(stored):
+        width, height = (image := Image.open(io.BytesIO(content))).size
+        assert width < height  # Upright: the width becomes 16, what is over is cut off.
+        tall = int(height * 16 / width)
+        top = round((tall - 14) / 2)
+        resized = np.asarray(image.convert("RGB").resize((16, tall), Image.Resampling.BILINEAR))
+        got, got_label = data.test.read(i, np.random.default_rng())
+        assert (got == resized[top : top + 14, 1:15]).all() and got_label == label
+
+
+def test_the_middle_is_the_middle():
+    ramp = np.zeros((256, 512, 3), np.uint8)
+    ramp[..., 0] = np.arange(512) // 2
+    ramp[..., 1] = np.arange(256)[:, None]
+    middle = centre_crop(Image.fromarray(ramp), size=224, resize=256)
+    assert middle.shape == (224, 224, 3)
+    assert (middle[0, 0, 0], middle[-1, -1, 0]) == (144 // 2, (144 + 223) // 2)
+    assert (middle[0, 0, 1], middle[-1, -1, 1]) == (16, 16 + 223)
+
+
+def rectangles(width, height, count=4000):
+    rng = np.random.default_rng(0)
+    drawn = [pictures.rectangle(width, height, 0.08, rng) for _ in range(count)]
+    left, top, right, bottom = np.array(drawn).T
+    assert (left >= 0).all() and (top >= 0).all()
+    assert (right <= width).all() and (bottom <= height).all()
+    return left, top, right - left, bottom - top
+
+
+def test_random_rectangles_have_the_published_areas_and_ratios():
+    left, top, w, h = rectangles(500, 375)
+    area, ratio = w * h / (500 * 375), w / h
+    assert area.min() > 0.079 and area.max() <= 1
+    assert ratio.min() > 0.74 and ratio.max() < 1.35
+    # Uniform where the rectangle fits; those that do not are drawn again.
+    grid = np.meshgrid(np.linspace(0.08, 1, 500), (4 / 3) ** np.linspace(-1, 1, 500))
+    fits = (grid[0] * grid[1] <= 500 / 375) & (grid[0] / grid[1] <= 375 / 500)
+    for drawn, uniform in zip((area, np.log(ratio)), (grid[0], np.log(grid[1])), strict=True):
+        deviation = drawn.std() / np.sqrt(len(drawn))
+        assert abs(drawn.mean() - uniform[fits].mean()) < 3 * deviation
+    # They lie anywhere.
+    for place, room in ((left, 500 - w), (top, 375 - h)):
+        share = (place[room > 20] / room[room > 20]).astype(float)
+        assert abs(share.mean() - 0.5) < 0.02 and share.min() < 0.02 and share.max() > 0.98
+
+
+def test_an_image_too_long_for_any_ratio_gives_its_middle():
+    left, top, w, h = rectangles(1000, 10, count=3)
+    assert set(zip(left, top, w, h, strict=True)) == {((1000 - 13) // 2, 0, 13, 10)}
+
+
+def test_a_random_crop_is_the_rectangle_resized():
+    image = decode(jpeg(3), "")
+    box = pictures.rectangle(*image.size, 0.08, np.random.default_rng(7))
+    by_hand = image.crop(box).resize((12, 12), Image.Resampling.BILINEAR)
+    assert (random_crop(image, np.random.default_rng(7), size=12) == np.asarray(by_hand)).all()
+
+
+def batches(data_dir, first=0, workers=0, seed=0, size=12, epochs=2):
+    data = load("imagenet", data_dir, size=size, workers=workers)
+    by_step = streamed.training(data.train, seed, BATCH, epochs)
+    with closing(streamed.read_ahead(by_step, first, workers)) as ahead:
+        return [own(batch) for batch in ahead]
+
+
+def own(batch):
+    return {name: np.array(column) for name, column in batch.items()}
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return all((one[name] == other[name]).all() for name in one)
+
+
+def test_an_epoch_sees_each_image_at_most_once_and_each_epoch_another_crop(converted):
+    found = batches(converted)
+    assert len(found) == 2 * (16 // BATCH)
+    assert {batch["image"].shape for batch in found} == {(BATCH, 12, 12, 3)}
+    assert {batch["image"].dtype for batch in found} == {np.dtype(np.uint8)}
+    assert {batch["label"].dtype for batch in found} == {np.dtype(np.int32)}
+    images = [image.tobytes() for batch in found for image in batch["image"]]
+    assert len(set(images)) == len(images) == 30
+    for epoch in (found[:5], found[5:]):
+        labels = np.concatenate([batch["label"] for batch in epoch])
+        assert all(np.bincount(labels, minlength=3) <= [5, 4, 7]) and len(labels) == 15
+
+
+def test_workers_change_no_batch_and_end_with_the_reading(converted):
+    here = batches(converted)
+    elsewhere = batches(converted, workers=2)
+    assert len(here) == len(elsewhere)
+    assert all(map(same, here, elsewhere))
+    assert multiprocessing.active_children() == []
+
+
+def test_reading_goes_on_anywhere_with_the_batches_of_the_whole_run(converted):
+    whole = batches(converted)
+    for first in (1, 5, 7, 10):
+        rest = batches(converted, first)
+        assert len(rest) == len(whole) - first
+        assert all(map(same, rest, whole[first:]))
+    # More epochs append to them and change nothing before.
+    assert all(map(same, whole, batches(converted, epochs=3)))
+    assert not same(whole[0], batches(converted, seed=1)[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_testing_reads_every_image_once_and_gives_padding_no_weight(converted, batch_size):
+    data = load("imagenet", converted, size=12)
+    found = list(streamed.read_ahead(streamed.testing(data.test, batch_size), 0, 0))
+    assert len(found) == -(-5 // batch_size)
+    image, label, weight = (
+        np.concatenate([batch[name] for batch in found]) for name in ("image", "label", "weight")
+    )
+    assert weight.tolist() == [1] * 5 + [0] * (len(weight) - 5)
+    for i in range(5):
+        expected = data.test.read(i, np.random.default_rng())
+        assert (image[i] == expected[0]).all() and label[i] == expected[1]
+
+
+def test_a_damaged_image_ends_the_reading_with_its_record_and_what_to_do(tmp_path):
+    source = write_archives(tmp_path / "source")
+    out = tmp_path / "data"
+    content = (source / "ILSVRC2012_img_train.tar").read_bytes()
+    first = training_images()[0][2]
+    (source / "ILSVRC2012_img_train.tar").write_bytes(content.replace(first, undecodable(first)))
+    array_records.convert(plan(source), out, workers=1)
+    shard = out / "train-00000-of-00001.array_record"
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=f"{shard}: record 0 is no whole image") as error:
+            batches(out, workers=workers)
+        assert "Delete this file and repeat" in str(error.value) and "--verify" in str(error.value)
+    shard.unlink()
+    with pytest.raises(UserError, match="n01440764_0.JPEG at byte"):
+        array_records.convert(plan(source), out, workers=1, decoded=True)
+
+
+def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet_source, "CLASSES_A_SHARD", 1)
+    source = write_archives(tmp_path / "source")
+    out = tmp_path / "out"
+    manifest = array_records.convert(plan(source), out, workers=1)
+    found = array_records.Records(out, manifest, "train")
+    places = [found[i].place.removeprefix(f"{out}/train-0000") for i in (0, 4, 5, 8, 9, 15)]
+    ends = [(0, 0), (0, 4), (1, 0), (1, 3), (2, 0), (2, 6)]  # Five, four and seven images.
+    assert places == [f"{file}-of-00003.array_record: record {i}" for file, i in ends]
+
+
+def test_without_a_conversion_the_command_is_named(tmp_path):
+    with pytest.raises(DataNotFound, match=r"train\.data\.prepare imagenet .*--out") as error:
+        load("imagenet", tmp_path)
+    assert str(tmp_path / "imagenet" / "manifest.json") in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"workers": -1}])
+def test_sizes_and_workers_must_make_sense(tmp_path, options):
+    with pytest.raises(UserError, match=r"config\.data\.size must be at least 1"):
+        load("imagenet", tmp_path, **options)
+
+
+def test_shards_that_are_not_those_of_the_manifest_are_refused(tmp_path):
+    out = tmp_path / "data"
+    array_records.convert(plan(write_archives(tmp_path / "source")), out, workers=1)
+    shard = out / json.loads((out / "manifest.json").read_text())["files"][0]
+    raw = shard.read_bytes()
+    for damage in (raw[:-1], b""):
+        shard.write_bytes(damage)
+        with pytest.raises(UserError, match=f"expected {len(raw)} bytes, got {len(damage)}"):
+            load("imagenet", out)
+    shard.unlink()
+    with pytest.raises(UserError, match="it alone is written again"):
+        load("imagenet", out)
+    (out / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="manifest.json is damaged or of another version"):
+        load("imagenet", out)
+
+
+def test_the_classes_are_numbered_by_name():
+    assert list(CLASSES) == sorted(CLASSES)
+    assert [label for label, _ in itertools.groupby(training_images(), lambda x: x[0])] == [0, 1, 2]
+
+
+def test_crops_are_as_large_and_as_smooth_as_told(converted):
+    data = load("imagenet", converted, size=12, least_area=0.9, resize=13, resample="bicubic")
+    place, _, content = data.train.read.args[0][3]
+    image, smooth = decode(content, place), Image.Resampling.BICUBIC
+    box = pictures.rectangle(*image.size, 0.9, np.random.default_rng(5))
+    assert (box[2] - box[0]) * (box[3] - box[1]) > 0.85 * image.width * image.height
+    by_hand = np.asarray(image.crop(box).resize((12, 12), smooth))
+    assert (data.train.read(3, np.random.default_rng(5))[0] == by_hand).all()
+    place, _, content = data.test.read.args[0][0]
+    image = decode(content, place)
+    shorter = min(image.size)
+    image = image.resize((13 * image.width // shorter, 13 * image.height // shorter), smooth)
+    left, top = (round((side - 12) / 2) for side in image.size)
+    by_hand = np.asarray(image.crop((left, top, left + 12, top + 12)))
+    assert (data.test.read(0, np.random.default_rng())[0] == by_hand).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"least_area": 0.0}, {"least_area": 1.5}, {"resize": 200}, {"resample": "nearest"}]
+)
+def test_crops_that_cannot_be_are_refused_with_what_can(converted, options):
+    with pytest.raises(UserError, match="more than 0 and at most 1, resize 0 or at least size, re"):
+        load("imagenet", converted, **options)
+
+
+def test_a_sample_that_is_repeated_is_cropped_anew_each_time(converted):
+    data = load("imagenet", converted, size=12)
+    by_step = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
+    once = streamed.training(data.train, 0, 6, epochs=2)
+    batch = by_step[0]
+    assert (
+        batch["label"][:2].tolist() == batch["label"][2:4].tolist() == batch["label"][4:].tolist()
+    )
+    crops = batch["image"].reshape(3, 2, -1)
+    assert all((crops[i] != crops[j]).any(axis=1).all() for i, j in ((0, 1), (0, 2), (1, 2)))
+    # The first of the three is the crop of a run without repeats.
+    assert (crops[0] == once[0]["image"][:2].reshape(2, -1)).all()
+    again = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
+    assert all((by_step[i]["image"] == again[i]["image"]).all() for i in (3, 0))

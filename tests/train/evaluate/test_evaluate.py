@@ -1,0 +1,380 @@
+"""train.evaluate: what a checkpoint reaches, on a split or on a user's images."""
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from tests.train.helpers import contents, mesh_of, program_on, run_main, runs_on
+from train import data
+from train.data.dataset import Streamed
+from train.data.feeding.resident import arrays
+from train.evaluate import metrics
+from train.evaluate.__main__ import main
+from train.program import build
+from train.program.evaluation import make_sums
+from train.program.inputs import normalization
+from train.run import restore
+
+# It learns, so that its answers are not all alike.
+TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4", "--config.epochs=20")
+TINY += ("--config.model.width=8", "--config.augment.pad=0", "--config.augment.flip=False")
+HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """The folder of a finished run of the tiny config, on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with runs_on(1):
+        assert run_main(*TINY, "--workdir", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "found.json"
+
+
+@pytest.fixture(autouse=True)
+def one_device():
+    with runs_on(1):
+        yield
+
+
+def run(*args: object) -> int:
+    return main(["evaluate", HERE, *map(str, args)])
+
+
+def refusal(capsys, *args: object) -> str:
+    """What the program says about a mistake, having written nothing."""
+    capsys.readouterr()
+    assert run(*args) == 2
+    printed, said = capsys.readouterr()
+    assert said.startswith("error: ") and "Traceback" not in said
+    assert "accuracy" not in printed
+    return said
+
+
+class Evaluated(NamedTuple):
+    """What one evaluation printed, and the files of the run before it and after it."""
+
+    printed: str
+    before: dict[str, tuple[bytes, int]]
+    after: dict[str, tuple[bytes, int]]
+
+
+@pytest.fixture(scope="module")
+def evaluated(workdir) -> Evaluated:
+    """The command without anything beside the folder of the run."""
+    before, printed = contents(workdir), io.StringIO()
+    with runs_on(1), contextlib.redirect_stdout(printed):
+        assert run("--workdir", workdir) == 0
+    return Evaluated(printed.getvalue(), before, contents(workdir))
+
+
+@pytest.fixture(scope="module")
+def found(evaluated) -> dict:
+    """What was found on the test images."""
+    return json.loads(evaluated.after["evaluation/last_test.json"][0])
+
+
+@pytest.fixture(scope="module")
+def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
+    """The mean logits over time of every test image, one call each, and the labels."""
+    config = config_of(workdir)
+    dataset = data.load(**config.data)
+    state = restore.restore(workdir, "last", program_on(1, config).abstract_state)
+    model, normalize = build.network(config, dataset), normalization(dataset)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    apply = jax.jit(lambda image: model.apply(variables, normalize(image[None]))[0].mean(axis=0))
+    return np.stack([apply(image) for image in dataset.test.images]), dataset.test.labels
+
+
+def config_of(workdir: Path) -> ConfigDict:
+    return ConfigDict(json.loads((workdir / "config.json").read_text()))
+
+
+def test_the_last_checkpoint_has_the_accuracy_that_training_recorded(workdir, found):
+    summary = json.loads((workdir / "summary.json").read_text())
+    record = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert found["accuracy"] == summary["last_accuracy"] == record["test_accuracy"] > 0.2
+    assert found["loss"] == pytest.approx(record["test_loss"], rel=1e-6)
+    assert found["step"] == record["step"] and found["checkpoint"] == "last"
+    assert list(found["rates"]) == list(summary["rates"])
+    for layer, rates in summary["rates"].items():
+        assert found["rates"][layer] == pytest.approx(rates, rel=1e-6)
+
+
+def test_the_best_checkpoint_has_the_best_accuracy_and_replaces_a_file_on_request(
+    workdir, out, capsys
+):
+    out.write_text("mine")
+    args = ("--workdir", workdir, "--checkpoint", "best", "--out", out)
+    message = refusal(capsys, *args)
+    assert f"{out} is there already; choose another --out or give --overwrite" in message
+    assert out.read_text() == "mine"
+    assert run(*args, "--overwrite") == 0
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert json.loads(out.read_text())["accuracy"] == summary["best_accuracy"]
+
+
+def test_top_five_likelihood_and_confusion_are_those_of_the_logits(found, scores):
+    logits, labels = scores
+    rank = np.argsort(np.argsort(-logits, axis=1), axis=1)[np.arange(len(labels)), labels]
+    assert found["top5_accuracy"] == np.mean(rank < 5)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    expected = -log_softmax[np.arange(len(labels)), labels].mean()
+    assert found["negative_log_likelihood"] == pytest.approx(expected, rel=1e-5)
+    confusion = np.zeros((10, 10), int)
+    for label, answer in zip(labels, logits.argmax(axis=1), strict=True):
+        confusion[label, answer] += 1
+    assert found["confusion"] == confusion.tolist()
+    assert found["accuracy_of_class"] == (np.diag(confusion) / confusion.sum(axis=1)).tolist()
+
+
+def test_calibration_is_that_of_fifteen_bins(found, scores):
+    logits, labels = scores
+    error, images = calibration(logits, labels)
+    assert found["calibration"]["error"] == pytest.approx(error, rel=1e-5)
+    assert [each["images"] for each in found["calibration"]["bins"]] == images
+
+
+def test_bins_hold_what_lies_in_them_and_nothing_of_padding():
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.standard_normal((500, 4)).astype(np.float32)
+    labels, weight = rng.integers(0, 4, 500), (np.arange(500) < 400).astype(np.float32)
+    found = metrics.summed_up(jax.device_get(metrics.count(logits, labels, weight)))
+    error, images = calibration(logits[:400], labels[:400])
+    assert min(images[5:]) > 0 and found["calibration"]["error"] == pytest.approx(error, rel=1e-5)
+    bins = found["calibration"]["bins"]
+    assert [each["images"] for each in bins] == images
+    assert all(each["above"] < each["confidence"] <= each["up_to"] for each in bins[5:])
+    assert bins[0]["confidence"] is None  # Of four classes the largest share is at least 1/4.
+
+
+def calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, list[int]]:
+    """The expected calibration error over 15 bins, and the images in each."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    confidence, right = shares.max(axis=1), logits.argmax(axis=1) == labels
+    error, images = 0.0, []
+    for i in range(15):
+        here = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        images.append(int(here.sum()))
+        if here.any():
+            error += here.mean() * abs(right[here].mean() - confidence[here].mean())
+    return error, images
+
+
+def test_training_images_are_measured_as_they_are(workdir, out):
+    assert run("--workdir", workdir, "--split", "train", "--out", out) == 0
+    other = json.loads(out.read_text())
+    assert other["images"] == np.sum(other["confusion"]) == 100 and other["split"] == "train"
+    # Neither augmented nor in training mode.
+    recorded = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert other["loss"] != recorded[-1]["train_loss"]
+
+
+def test_neither_padding_nor_the_size_of_the_batch_counts(workdir, out, found):
+    assert run("--workdir", workdir, "--batch-size", 12, "--out", out) == 0
+    other = json.loads(out.read_text())
+    for key in ("accuracy", "top5_accuracy", "confusion", "accuracy_of_class"):
+        assert other[key] == found[key]
+    assert other["calibration"]["error"] == pytest.approx(found["calibration"]["error"], rel=1e-5)
+
+
+def test_how_a_run_trained_does_not_limit_the_batch(workdir, tmp_path, out):
+    parts = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((parts / "config.json").read_text())
+    (parts / "config.json").write_text(json.dumps(config | {"accumulate": 4}))
+    for size in (20, 200):  # Not of four devices in four parts; more than there are for training.
+        assert run("--workdir", parts, "--batch-size", size, "--out", out, "--overwrite") == 0
+
+
+def test_a_tie_is_among_the_first_five_and_a_logit_that_is_no_number_is_not():
+    scores = np.zeros((3, 8), np.float32)
+    scores[1, :5] = 1  # Five are larger than the label's.
+    scores[2] = np.nan
+    sums = [
+        metrics.count(scores[i : i + 1], np.array([7]), np.ones(1, np.float32))["top5"]
+        for i in range(3)
+    ]
+    assert [float(each) for each in sums] == [1, 0, 0]
+
+
+def test_a_class_without_images_has_no_accuracy():
+    scores = np.eye(3, dtype=np.float32)[[0, 0, 1]]
+    totals = jax.device_get(
+        metrics.count(scores, np.array([0, 1, 1]), np.array([1, 1, 1], np.float32))
+    )
+    found = metrics.summed_up(totals)
+    assert found["accuracy_of_class"] == [1, 0.5, None]
+    assert found["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_no_device_gathers_the_batch():
+    mesh = mesh_of(4)
+    split = data.load("synthetic", num_train=1, num_test=64).test
+    weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+    text = jax.jit(make_sums(scored, split, 32, mesh)).lower(weights).compile().as_text()
+    assert "all-reduce" in text and "all-gather" not in text
+    scores = split.images.reshape(64, -1) @ weights
+    confusion = jax.device_get(make_sums(scored, split, 32, mesh)(weights))["confusion"]
+    assert np.trace(confusion) == np.sum(scores.argmax(axis=1) == arrays(split)["label"])
+
+
+def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
+    split = data.load("synthetic", num_train=1, num_test=40).test
+    on_disk = Streamed(
+        per_class=(4,) * 10,
+        shape=(8, 8, 1),
+        read=lambda i, rng: (split.images[i], split.labels[i]),
+        workers=0,
+        verify=lambda: None,
+    )
+    weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+    seen = []
+
+    def watch(batches, count):
+        for batch in batches:
+            seen.append(count)
+            yield batch
+
+    both = [
+        jax.device_get(make_sums(scored, each, 32, mesh_of(1), watch)(weights))
+        for each in (split, on_disk)
+    ]
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), *both)
+    assert seen == [2, 2] and both[1]["confusion"].sum() == 40
+
+
+def scored(state, batch):
+    """An evaluation step whose logits are the products of pixels and weights."""
+    scores = batch["image"].reshape(len(batch["image"]), -1) @ state
+    return metrics.count(scores, batch["label"], batch["weight"])
+
+
+def test_nothing_but_a_folder_of_its_own_is_added_to_the_run(evaluated):
+    new = {"evaluation", "evaluation/last_test.json", "evaluation/last_test.png"}
+    assert set(evaluated.after) - set(evaluated.before) == new
+    kept = set(evaluated.before) - {"."}
+    assert {p: evaluated.after[p] for p in kept} == {p: evaluated.before[p] for p in kept}
+
+
+def test_the_picture_lies_beside_the_numbers(evaluated):
+    with Image.open(io.BytesIO(evaluated.after["evaluation/last_test.png"][0])) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert pixels.shape[1] == 1650 and 0.005 < (pixels < 128).mean() < 0.5
+
+
+def test_the_tables_say_what_the_file_says(evaluated, found):
+    for share in (found["accuracy"], found["top5_accuracy"], found["calibration"]["error"]):
+        assert f"│ {share:.2%}" in evaluated.printed
+    for layer, rates in found["rates"].items():
+        line = next(line for line in evaluated.printed.splitlines() if f"│ {layer} " in line)
+        assert all(f"{rate:.1%}" in line for rate in rates)
+
+
+# A user's images.
+
+
+def write_images(folder: Path, names: list[str]) -> Path:
+    """The test images of the tiny run, a folder for each class."""
+    test = data.load("synthetic", num_train=1, num_test=40).test
+    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        place = folder / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{i}.png")
+    return folder
+
+
+def test_the_same_images_in_folders_give_the_same_numbers(workdir, found, tmp_path, out):
+    folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
+    assert run("--workdir", workdir, "--folder", folder, "--out", out) == 0
+    other = json.loads(out.read_text())
+    assert "their order gives the labels: class0 is class 0, class9 class 9" in other["note"]
+    for key in ("accuracy", "confusion", "images"):
+        assert other[key] == found[key]
+
+
+def test_a_folder_in_the_wrong_number_of_classes_is_refused(workdir, tmp_path, out, capsys):
+    folder = write_images(tmp_path / "own", ["a", "b"] * 5)
+    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    assert "has 2 folders, and the network tells 10 classes apart" in message
+    assert not out.exists()
+
+
+def test_an_image_that_cannot_be_read_is_named(workdir, tmp_path, out, capsys):
+    folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
+    (folder / "class3" / "broken.png").write_bytes(b"no image")
+    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    assert "class3/broken.png is no whole image" in message
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "flat"])
+def test_a_folder_without_images_is_refused(workdir, tmp_path, out, capsys, kind):
+    folder = tmp_path / "own"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "flat":
+        Image.new("L", (8, 8)).save(folder / "a.png")
+    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    expected = "there is no folder" if kind == "missing" else "expected a folder for each of two"
+    assert expected in message and str(folder) in message
+
+
+# What is answered to a mistake.
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert "holds no run: there is no config.json" in refusal(capsys, "--workdir", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    message = refusal(capsys, "--workdir", tmp_path, "--out", out)
+    assert f"{tmp_path / 'last'} holds no checkpoint yet" in message
+
+
+def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
+    shutil.copytree(workdir, tmp_path / "run")
+    step = restore.find(tmp_path / "run", "last")
+    file = max((step / "state").rglob("*"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    message = refusal(capsys, "--workdir", tmp_path / "run", "--out", out)
+    assert f"the checkpoint {step} is damaged: " in message and "has other bytes than" in message
+
+
+@pytest.mark.parametrize(
+    "args, complaint",
+    [
+        (("--checkpoint", "worst"), "invalid choice: 'worst'"),
+        (("--split", "valid"), "invalid choice: 'valid'"),
+        (("--split", "train", "--folder", "."), "--folder has no splits"),
+        (("--out", "a.txt"), "--out must end in .json, got a.txt"),
+        (("--batch-size", "0"), "--batch-size must be at least 1, got 0"),
+        (("--verbose",), "unrecognized arguments: --verbose; see --help"),
+    ],
+)
+def test_a_mistaken_command_is_answered_with_what_is_wrong(workdir, capsys, args, complaint):
+    assert complaint in refusal(capsys, "--workdir", workdir, *args)
+
+
+def test_help_shows_how_to_call_the_program(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for flag in ("--workdir", "--checkpoint", "--split", "--folder", "--out", "--data-dir"):
+        assert flag in printed

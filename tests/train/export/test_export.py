@@ -1,0 +1,257 @@
+"""train.export: a run becomes binary spikes, proved on its test samples, or nothing is written."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.artifact import MANIFEST, MANIFEST_HASH
+from pit_jax.export import load_stablehlo
+from pit_jax.inference import Report, SpikingProgram, load
+from tests.train.helpers import TINY, contents, run_main, runs_on
+from train import data
+from train.data.dataset import Dataset, Split, Streamed
+from train.export import compile_run
+from train.export.__main__ import FORMATS, main
+from train.program import build
+from train.program.inputs import normalization
+from train.run import restore
+from train.run.reading import config_of
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """The folder of a finished run of the tiny config, on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with runs_on(1):
+        args = ("--config", TINY, "--config.cpu_devices=4", "--config.epochs=4")
+        assert run_main(*args, "--workdir", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(workdir) -> Dataset:
+    return data.load(**config_of(workdir).data)
+
+
+@pytest.fixture(scope="module")
+def exported(workdir, dataset) -> Path:
+    """The folder of the first export, beside which a copy of the run's files is not needed."""
+    before = contents(workdir)
+    assert run("--workdir", workdir, "--format", "directory") == 0
+    after = contents(workdir)
+    kept = before.keys() - {"."}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert all(name == "export" or name.startswith("export/") for name in after.keys() - before)
+    return workdir / "export" / "last_directory"
+
+
+def run(*args: object) -> int:
+    return main(["export", *map(str, args)])
+
+
+def refusal(capsys, *args: object) -> str:
+    """What the program says about a mistake."""
+    capsys.readouterr()
+    assert run(*args) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "Traceback" not in said
+    return said
+
+
+def seen(dataset: Dataset) -> jax.Array:
+    """The test images as the network sees them."""
+    return normalization(dataset)(jnp.asarray(dataset.test.images))
+
+
+def test_the_program_is_the_network_at_its_last_checkpoint(workdir, dataset, exported):
+    config = config_of(workdir)
+    program = load(exported)
+    variables = jax.tree.map(jnp.asarray, restore.variables(workdir, "last"))
+    logits = build.network(config, dataset).apply(variables, seen(dataset)).mean(axis=1)
+    assert np.abs(program(seen(dataset)) - logits).max() < 0.1 * np.abs(logits).max()
+    assert program.proof and program.proof.samples == 40 and program.proof.clipped == 0
+
+
+def test_the_proof_lies_beside_it_in_numbers(workdir, dataset, exported):
+    proof = json.loads((exported / "proof.json").read_text())
+    program = load(exported)
+    right = np.mean(program(seen(dataset)).argmax(1) == dataset.test.labels)
+    assert proof["equal"] and proof["samples"] == 40
+    assert proof["report"]["accuracy"] == right
+    assert proof["top1_agreement"] == 1 - proof["report"]["differing"] / 40
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert proof["report"]["reference_accuracy"] == summary["last_accuracy"]
+    assert proof["checkpoint"] == "last" and proof["step"] == 12 and proof["seed"] == 0
+
+
+def test_what_goes_in_and_what_comes_out_is_said(dataset, exported):
+    about = json.loads((exported / MANIFEST).read_text())["about"]
+    assert about["input"] == {
+        "shape": ["batch", *dataset.test.shape],
+        "holds": "pixels 0..255 as (x / 255 - mean) / std of each channel",
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
+    assert about["classes"] == [str(k) for k in range(10)]
+
+
+def test_the_report_is_printed(workdir, exported, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("--workdir", workdir, "--format", "directory", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "synthetic, resnet8, PIT T=2 D=4\nequal on 40 samples: spikes of" in printed
+    assert "that of the trained network in floats" in printed
+    assert f"written to {out}" in printed
+
+
+def test_small_weights_and_few_slots_of_the_best_checkpoint(workdir, dataset, tmp_path):
+    out = tmp_path / "out"
+    options = ("--weights", "int8", "--code", "bitwise", "--checkpoint", "best")
+    assert run("--workdir", workdir, "--format", "directory", "--out", out, *options) == 0
+    program, proof = load(out), json.loads((out / "proof.json").read_text())
+    assert all(slots == (1, 2, 4) for slots in map(tuple, map(sorted, program.slots.values())))
+    assert (proof["weights"], proof["code"], proof["checkpoint"]) == ("int8", "bitwise", "best")
+
+
+def test_stablehlo_takes_what_the_network_sees_or_the_images_themselves(
+    workdir, dataset, exported, tmp_path
+):
+    program = load(exported)
+    args = ("--workdir", workdir, "--format", "stablehlo", "--out")
+    assert run(*args, tmp_path / "seen") == 0
+    x = seen(dataset)
+    assert np.array_equal(load_stablehlo(tmp_path / "seen")(x), program(x))
+    assert run(*args, tmp_path / "pixels", "--pixels") == 0
+    loaded = load_stablehlo(tmp_path / "pixels")
+    assert loaded.manifest["input"]["dtype"] == "uint8"
+    assert loaded.manifest["about"]["input"]["holds"] == "pixels 0..255, as they are"
+    assert np.array_equal(loaded(dataset.test.images), program(x))
+
+
+def test_another_format_gets_a_manifest_and_hashes_too(workdir, tmp_path, monkeypatch):
+    def to_onnx(program: SpikingProgram, path: Path, *, frames: bool) -> None:
+        assert not frames
+        path.write_bytes(b"an ONNX file")
+
+    monkeypatch.setattr("pit_jax.export.to_onnx", to_onnx)
+    monkeypatch.setitem(FORMATS, "onnx", ("json", "onnx"))
+    out = tmp_path / "out"
+    assert run("--workdir", workdir, "--format", "onnx", "--out", out) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [MANIFEST, MANIFEST_HASH, "program.onnx", "proof.json"]
+    assert json.loads((out / MANIFEST).read_text())["about"]["classes"][3] == "3"
+
+
+def test_what_nir_does_not_say_is_named_and_nothing_written(workdir, tmp_path, capsys):
+    said = refusal(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
+    assert "NIR" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_extra_that_is_not_installed_is_named(workdir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    said = refusal(capsys, "--workdir", workdir, "--format", "stablehlo", "--out", tmp_path / "out")
+    assert "--format stablehlo needs flatbuffers: pip install '.[export]' in the clone" in said
+
+
+def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, monkeypatch):
+    prove = SpikingProgram.verify
+
+    def wrong(program: SpikingProgram, *args: object) -> Report:
+        report = prove(program, *args)
+        report.logits_equal = False
+        return report
+
+    monkeypatch.setattr(SpikingProgram, "verify", wrong)
+    said = refusal(capsys, "--workdir", workdir, "--format", "directory", "--out", tmp_path / "out")
+    assert "the program is not its grid, so nothing is written" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(
+    workdir, exported, tmp_path, capsys
+):
+    out = shutil.copytree(exported, tmp_path / "out")
+    (out / "proof.json").write_text("old")
+    args = ("--workdir", workdir, "--format", "directory", "--out", out)
+    assert f"{out} is there already" in refusal(capsys, *args)
+    assert (out / "proof.json").read_text() == "old"
+    assert run(*args, "--overwrite") == 0
+    assert json.loads((out / "proof.json").read_text())["equal"]
+
+
+def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_path, capsys):
+    shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
+    config = json.loads((workdir / "config.json").read_text())
+    config["neuron"] = {"name": "ReLU"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    said = refusal(capsys, "--workdir", tmp_path / "run", "--format", "directory")
+    assert "resnet8 is no spiking program: " in said and "a ReLU, which sends no spikes" in said
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (("--format", "directory"), "the following arguments are required: --workdir"),
+        (("--workdir", "x"), "the following arguments are required: --format"),
+        (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
+        (("--workdir", "x", "--format", "nir", "--pixels"), "is for --format stablehlo only"),
+        (("--workdir", "nowhere", "--format", "nir"), "nowhere holds no run"),
+    ],
+)
+def test_a_mistake_in_the_command_is_named(capsys, args, says):
+    assert says in refusal(capsys, *args)
+
+
+def test_help_says_what_there_is(capsys):
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    for flag in ("--workdir", "--format", "--weights", "--code", "--pixels", "--overwrite"):
+        assert flag in printed
+
+
+def test_no_input_of_the_data_is_cut_off():
+    images = np.zeros((4, 2, 2, 1), np.uint8)
+    split = Split(images, np.zeros(4, np.int32))
+    assert compile_run.largest_input(Dataset("x", split, split, 2, (0.25,), (0.5,))) == 1.5
+    assert compile_run.largest_input(Dataset("x", split, split, 2, (0.75,), (0.5,))) == 1.5
+    frames = np.zeros((4, 3, 2, 2, 2), np.uint8)
+    more = frames.copy()
+    more[1, 2, 0, 0, 1] = 9
+    both = Split(frames, split.labels), Split(more, split.labels)
+    assert compile_run.largest_input(Dataset("x", *both, 2)) == 9
+    on_disk = Streamed((4,), (3, 2, 2, 2), lambda i, rng: (frames[i], 0), 0, lambda: None)
+    assert compile_run.largest_input(Dataset("x", on_disk, on_disk, 2)) is None
+
+
+def test_samples_on_disk_are_verified_like_those_in_memory(workdir, dataset, exported):
+    test = dataset.test
+    on_disk = Streamed(
+        per_class=(4,) * 10,
+        shape=test.shape,
+        read=lambda i, rng: (test.images[i], test.labels[i]),
+        workers=0,
+        verify=lambda: None,
+    )
+    config = config_of(workdir)
+    config.batch_size = 12  # The last batch is padded, and padding is no sample.
+    there = Dataset("x", on_disk, on_disk, 10, dataset.mean, dataset.std)
+    program = load(exported)
+    report = compile_run.proved(program, config, there)
+    assert report.samples == 40 and report.accuracy == program.proof.accuracy
+
+
+def test_no_last_batch_is_smaller_if_another_size_fits():
+    def size(most: int, samples: int) -> int:
+        test = Split(np.zeros((samples, 1)), np.zeros(samples, np.int32))
+        return compile_run.batch_size(SimpleNamespace(batch_size=most), SimpleNamespace(test=test))
+
+    assert size(64, 360) == 60 and size(128, 10_000) == 125
+    assert size(64, 97) == 64 and size(64, 64) == 64 and size(1, 7) == 1

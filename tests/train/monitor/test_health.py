@@ -1,0 +1,366 @@
+"""The health of neuron layers: each measure, its warning, and that looking changes nothing."""
+
+import json
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pit_jax.initializers import SCALE_FLOOR
+from pit_jax.neurons import NEURONS
+from pit_jax.neurons.probe import neuron_probes
+from tests.train.helpers import bits, program_on, records, runs_on, saved, stop_after
+from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
+from train.data import Split, Streamed
+from train.loop import train
+from train.monitor.health import FILE, LIMITS, MEASURES, Health, complaints
+from train.program.probe import MOST_COUNTS, Look, changes, distance, measures, some, spread
+from train.run.checkpoint import Checkpoints
+
+STEPS = EPOCHS * STEPS_PER_EPOCH
+PIT_LAYER = "stage1_block1/PIT_0"
+
+
+def sown(count, levels=4, **others):
+    """A layer of two samples, one step and three channels, as `record` sows it."""
+    count = jnp.asarray(count, jnp.float32).reshape(2, 1, 3)
+    rate = jnp.abs(count).mean(axis=2) / levels
+    return {"count": count, "levels": jnp.float32(levels), "rate": rate, **others}
+
+
+def test_channels_that_never_fire_and_that_always_fire_most_are_counted():
+    found = measures(sown([[0, 4, 1], [0, 4, 4]]))
+    assert found["silent"] == pytest.approx(1 / 3)
+    assert found["saturated"] == pytest.approx(1 / 3)
+    assert found["rate"] == pytest.approx(13 / 24)
+
+
+def test_negative_spikes_are_spikes():
+    found = measures(sown([[-1, 0, 1], [1, 0, 0]], levels=1))
+    assert found["silent"] == found["saturated"] == pytest.approx(1 / 3)
+
+
+def test_the_share_of_scales_at_their_floor_is_counted():
+    scale = jnp.array([[SCALE_FLOOR, 0.5, SCALE_FLOOR], [0.002, 0.5, 1.0]])
+    assert measures(sown(np.ones(6), scale=scale))["floor"] == pytest.approx(2 / 6)
+    assert {"floor", "distance"}.isdisjoint(measures(sown(np.ones(6))))
+
+
+def test_the_distance_of_a_layer_is_the_mean_of_its_membranes():
+    # From 1/2: 1/2 and more, 0.1, 0.5; from 3/2: 0.25; from 7/2, the last boundary: 0.4 and 1/2.
+    rounded = jnp.array([[-3.0, 0.4, 1.0], [1.25, 3.9, 9.0]]).reshape(2, 1, 3)
+    want = (0.5 + 0.1 + 0.5 + 0.25 + 0.4 + 0.5) / 6
+    assert measures(sown(np.ones(6), rounded=rounded))["distance"] == pytest.approx(want)
+
+
+@given(
+    st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=20),
+    st.integers(1, 12),
+)
+def test_the_distance_is_that_to_the_nearest_of_all_boundaries(x, levels):
+    x = np.array(x, np.float32)
+    each = np.abs(x[:, None].astype(np.float64) - (np.arange(levels) + 0.5))
+    want = np.minimum(each.min(axis=1), 0.5)
+    np.testing.assert_allclose(distance(jnp.asarray(x), levels), want, rtol=0, atol=1e-6)
+
+
+def test_an_integer_that_goes_up_and_down_oscillates_and_one_that_goes_on_does_not():
+    before, between = np.array([1, 1, 3, 2, 0]), np.array([2, 2, 1, 2, 0])
+    after = np.array([1, 3, 4, 1, 0])
+    found = changes(before, between, after)
+    assert found == {"flips": 4 / 5, "oscillating": 2 / 5}
+
+
+def test_fewer_states_give_what_they_can():
+    one, other = np.array([1, 2]), np.array([1, 3])
+    assert changes(one, other) == {"flips": 0.5}
+    assert changes(one) == {}
+
+
+def test_of_many_integers_always_the_same_few_are_compared():
+    count = jnp.arange(3 * MOST_COUNTS) % 5.0
+    few = np.asarray(some(count))
+    assert few.shape == (MOST_COUNTS,) and few.dtype == np.int16
+    np.testing.assert_array_equal(few, some(count))
+    assert np.bincount(few) / MOST_COUNTS == pytest.approx([0.2] * 5, abs=0.015)
+    np.testing.assert_array_equal(some(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
+
+
+def test_the_probe_has_samples_from_all_over_the_split():
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    split = Split(images, np.zeros(10, np.int32))
+    assert spread(split, 4)[0].ravel().tolist() == [0, 2, 5, 7]
+    assert spread(split, 64)[0].ravel().tolist() == list(range(10))
+    streamed = Streamed((10,), (1, 1, 1), lambda i, rng: (images[i], 0), 0, lambda: None)
+    np.testing.assert_array_equal(spread(streamed, 4)[0], spread(split, 4)[0])
+
+
+def test_a_streamed_sample_is_cut_in_the_same_way_each_time():
+    cut = Streamed((9,), (1,), lambda i, rng: (rng.integers(256, size=1), 0), 0, lambda: None)
+    np.testing.assert_array_equal(spread(cut, 5)[0], spread(cut, 5)[0])
+
+
+def tiny(**changed):
+    config = get_config()
+    config.update(changed)
+    return config
+
+
+@pytest.fixture(scope="module")
+def program():
+    """That of the tiny config; its step is compiled once for all tests."""
+    program = program_on(1, tiny())
+    return program._replace(compile_step=cache(program.compile_step))
+
+
+@pytest.fixture
+def shared(program, monkeypatch):
+    """Makes `train` take that program."""
+    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(program, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.loop.make_program", lambda *_, **__: program)
+        train(tiny(), workdir)
+    return workdir
+
+
+def with_scale(state, change):
+    """`state` with another scale `a` in one layer."""
+    block = state.params["stage1_block1"]
+    a = change(block["PIT_0"]["a"])
+    block = block | {"PIT_0": block["PIT_0"] | {"a": a}}
+    return state.replace(params=state.params | {"stage1_block1": block})
+
+
+def test_channels_of_huge_and_of_least_scale_are_silent_and_saturated_or_at_the_floor(program):
+    state = program.first_state()
+    before = program.probe(state).measures[PIT_LAYER]
+    assert before["silent"] == before["saturated"] == before["floor"] == 0 < before["rate"]
+    huge = with_scale(state, lambda a: a.at[:, 0].set(1e6))
+    found = program.probe(huge).measures[PIT_LAYER]
+    assert found["silent"] == 1 / 4 and found["floor"] == 0
+    # Channel 1 at the floor, at all steps; one scale below it, where the floor holds it.
+    least = with_scale(state, lambda a: a.at[:, 1].set(SCALE_FLOOR).at[0, 2].set(-5.0))
+    found = program.probe(least).measures[PIT_LAYER]
+    assert found["floor"] == 3 / 8 and found["rate"] > before["rate"]
+
+
+def test_a_channel_whose_input_is_large_everywhere_is_saturated(program):
+    state = program.first_state()
+    block = state.params["stage1_block1"]
+    name = next(name for name in block if name.startswith("norm"))
+    norm = block[name] | {"bias": block[name]["bias"].at[3].set(1e6)}
+    params = state.params | {"stage1_block1": block | {name: norm}}
+    found = program.probe(state.replace(params=params)).measures
+    assert sum(float(layer["saturated"]) == 1 / 4 for layer in found.values()) == 1
+
+
+def test_the_probe_looks_at_the_weights_and_not_at_their_averages():
+    averaging = program_on(1, tiny(averaging=0.75))
+    state = averaging.first_state()
+    other = state.replace(averaged=jax.tree.map(jnp.zeros_like, state.averaged))
+    assert bits(averaging.probe(state)) == bits(averaging.probe(other))
+
+
+@pytest.mark.parametrize("name", sorted(set(NEURONS) - {"ReLU"}))
+def test_a_layer_has_the_measures_that_its_neuron_allows(name):
+    def look(x):
+        _, variables = NEURONS[name]().init_with_output(jax.random.key(0), x, mutable=True)
+        (layer,) = neuron_probes(variables["intermediates"]).values()
+        return measures(layer)
+
+    found = set(jax.eval_shape(look, jnp.zeros((2, 3, 5, 4))))
+    want = {"rate", "silent", "saturated"}
+    want |= {"floor"} if name in ("PIT", "PITFull", "QAT") else set()
+    want |= {"distance"} if name in ("PIT", "PITFull", "QAT", "ILIF") else set()
+    assert found == want
+
+
+def test_devices_look_each_for_itself():
+    four = program_on(4, tiny())
+    state = four.first_state()
+    text = jax.jit(four.probe).lower(state).compile().as_text()
+    assert "convolution" in text and "all-" not in text and "collective" not in text
+
+
+def test_looking_again_copies_nothing_to_the_device_or_back(program):
+    state = program.first_state()
+    program.probe(state)
+    with jax.transfer_guard("disallow_explicit"):
+        program.probe(state)
+
+
+def test_the_line_of_an_epoch_has_the_measures_of_every_layer(program, uninterrupted):
+    lines = records(uninterrupted)
+    assert [line["step"] for line in lines] == [STEPS_PER_EPOCH, STEPS]
+    for line in lines:
+        assert list(line["health"]) == program.neuron_layers
+        for layer in line["health"].values():
+            assert tuple(layer) == MEASURES
+            assert all(0 <= value <= 1 for value in layer.values())
+            assert layer["flips"] > layer["oscillating"] and layer["distance"] > 0
+    assert any(layer["oscillating"] > 0 for layer in lines[0]["health"].values())
+
+
+def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterrupted):
+    """As the documentation defines them, from states that were stepped by hand."""
+    state, step, counts = program.first_state(), program.compile_step(), []
+    batches = program.batches(0)
+    for _ in range(STEPS_PER_EPOCH):
+        counts.append(jax.device_get(program.probe(state).counts))
+        state, _ = step(state, next(batches))
+    last = jax.device_get(program.probe(state))
+    for layer, found in records(uninterrupted)[0]["health"].items():
+        a, b, c = (each[layer] for each in (*counts[-2:], last.counts))
+        back = ((b > a) & (c < b)) | ((b < a) & (c > b))
+        assert found["flips"] == pytest.approx((b != c).mean(), rel=1e-3)
+        assert found["oscillating"] == pytest.approx(back.mean(), rel=1e-3)
+        for name, value in last.measures[layer].items():
+            assert found[name] == pytest.approx(value, rel=1e-3)
+
+
+def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, compiled):
+    with runs_on(1):
+        train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path)
+    assert "jit(look)" not in compiled and "jit(step)" in compiled
+    assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
+    seen = [{k: v for k, v in line.items() if k != "health"} for line in records(uninterrupted)]
+    assert records(tmp_path) == seen != records(uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "steps", [*(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 4)), 2, 5]
+)
+def test_a_run_that_was_stopped_records_the_same(uninterrupted, shared, tmp_path, steps):
+    assert train(tiny(), tmp_path, stop=stop_after(steps)) is None
+    # Only before the last step of an epoch there is something that no later state shows.
+    assert (tmp_path / FILE).exists() == (steps in (2, 5))
+    train(tiny(), tmp_path)
+    assert records(tmp_path) == records(uninterrupted)
+
+
+def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(
+    uninterrupted, shared, tmp_path, monkeypatch
+):
+    """Its newest checkpoint is then that of the step before."""
+    config = tiny()
+    config.checkpoints.every_steps = 1
+
+    def die(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save_epoch", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path)
+    train(config, tmp_path)
+    assert records(tmp_path) == records(uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "harm", ["lose", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("shorten", "flip"))]
+)
+def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
+    uninterrupted, shared, tmp_path, harm
+):
+    train(tiny(), tmp_path, stop=stop_after(2))
+    content = bytearray((tmp_path / FILE).read_bytes())
+    (tmp_path / FILE).unlink()
+    if harm == "shorten":
+        (tmp_path / FILE).write_bytes(content[: len(content) // 2])
+    if harm == "flip":
+        content[len(content) // 2] ^= 1
+        (tmp_path / FILE).write_bytes(content)
+    train(tiny(), tmp_path)
+    (first, second), (want, as_before) = records(tmp_path), records(uninterrupted)
+    for layer in want["health"].values():
+        layer["oscillating"] = None
+    assert first == want and second == as_before
+
+
+@pytest.mark.slow
+def test_epochs_of_one_step_give_flips_only(tmp_path):
+    with runs_on(1):
+        train(tiny(batch_size=100, health={"images": 8, "every_epochs": 2}), tmp_path)
+    first, second = records(tmp_path)
+    assert "health" not in first
+    layer = second["health"][PIT_LAYER]
+    assert layer["oscillating"] is None and 0 < layer["flips"] < 1
+
+
+def test_a_network_without_spikes_has_no_health(tmp_path, compiled):
+    config = tiny(epochs=1)
+    config.neuron = {"name": "ReLU"}
+    with runs_on(1):
+        train(config, tmp_path)
+    assert "health" not in records(tmp_path)[0] and "jit(look)" not in compiled
+
+
+WELL = {
+    "rate": 0.1,
+    **{"silent": 0.0, "saturated": 0.0, "floor": 0.0},
+    **{"distance": 0.37, "flips": 0.1, "oscillating": 0.02},
+}
+
+
+class Sick:
+    """A program whose state is what its probe shows of one layer."""
+
+    steps_per_epoch, neuron_layers = 2, ["PIT_0"]
+
+    def probe(self, state):
+        return Look({"PIT_0": WELL | state}, {"PIT_0": np.zeros(3)})
+
+
+def told(workdir, states, begun=0):
+    """What is said at the ends of the epochs after step `begun`; metrics.jsonl gets the lines."""
+    notes: list[str] = []
+    health = Health(Sick(), workdir, every_epochs=1, begun=begun, note=notes.append)
+    with (workdir / "metrics.jsonl").open("a") as file:
+        for step, state in enumerate(states, begun + 1):
+            file.write(json.dumps({"step": step} | health.end(state, step)) + "\n")
+    return notes
+
+
+def test_what_leaves_its_range_is_said_once_and_again_when_it_left_it_anew(tmp_path):
+    ill = {"silent": 0.43}
+    notes = told(tmp_path, [{}, ill, ill, {}, ill, ill])
+    assert [note.partition(",")[0] for note in notes] == ["epoch 2", "epoch 5"]
+    assert "PIT_0: 43 % of its channels never fire (over 30 %); a smaller scale" in notes[0]
+
+
+def test_what_a_run_said_before_it_was_stopped_is_not_said_again(tmp_path):
+    ill = {"silent": 0.43}
+    told(tmp_path, [{}, ill, {}])
+    # That of step 3 is not known to a run that goes on after step 2.
+    assert told(tmp_path, [ill], begun=2) == []
+    assert len(told(tmp_path, [ill | {"floor": 0.5}], begun=2)) == 1
+    assert len(told(tmp_path, [ill], begun=1)) == 1
+
+
+def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
+    assert {limit.measure for limit in LIMITS} == set(MEASURES)
+    assert complaints({"PIT_0": WELL}) == complaints({"PIT_0": dict.fromkeys(MEASURES)}) == {}
+    for place, limit in enumerate(LIMITS):
+        (bound,) = {limit.least, limit.most} - {np.inf, -np.inf}
+        assert complaints({"PIT_0": WELL | {limit.measure: bound}}) == {}
+        beyond = bound + (0.001 if limit.most == bound else -0.001)
+        found = complaints({"PIT_0": WELL | {limit.measure: beyond}})
+        assert list(found) == [("PIT_0", place)]
+        side = "over" if limit.most == bound else "under"
+        assert f"({side} {100 * bound:g} %); " in found["PIT_0", place]
+
+
+def test_what_is_no_number_is_recorded_as_none(tmp_path):
+    told(tmp_path, [{"distance": np.nan}])
+    (line,) = records(tmp_path)
+    assert line["health"]["PIT_0"]["distance"] is None
+    assert line["health"]["PIT_0"]["rate"] == 0.1

@@ -1,0 +1,164 @@
+"""A step that is not finite: nothing is lost, and it is said where it began."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train.helpers import bits, program_on, records, runs_on, steps_saved
+from tests.train.tiny import get_config
+from train import data
+from train.data.feeding.resident import epoch_order
+from train.errors import UserError
+from train.loop import train
+from train.program.losses import cross_entropy
+
+
+def tiny(**changed):
+    config = get_config()
+    config.update(changed)
+    return config
+
+
+def lost(logits, labels, *, of: int = 0):
+    """Cross-entropy, no number for a batch of more than one with the label `of` at its place 0."""
+    value = cross_entropy(logits, labels)
+    return jax.numpy.where((labels[0] == of) & (len(labels) > 1), jax.numpy.nan, value)
+
+
+@pytest.fixture
+def losing(monkeypatch):
+    """The training samples at place 0 of the first epoch's steps, and the label whose loss is nan
+    at the second step and at no other of that epoch."""
+    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
+    config = tiny()
+    labels = data.load(**config.data).train.labels
+    for seed in range(50):
+        firsts = labels[epoch_order(seed, 0, 100, 32)[:, 0]]
+        if (firsts == firsts[1]).sum() == 1:
+            return seed, int(firsts[1])
+    raise AssertionError("no such seed")
+
+
+def run(workdir, losing, **changed):
+    seed, label = losing
+    config = tiny(seed=seed, **changed)
+    config.loss = {"name": "cross_entropy", "of": label}
+    with runs_on(1):
+        return train(config, workdir), config
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path, losing):
+    with pytest.raises(UserError) as error:
+        run(tmp_path, losing, epochs=1)
+    message, order = str(error.value), epoch_order(losing[0], 0, 100, 32)
+    assert "step 2, in epoch 1, is not finite; the first that is not is the loss, beh" in message
+    assert f"samples {', '.join(map(str, order[1][:5]))}, ..." in message
+    assert "Nothing was saved yet" not in message and "config.skip=N" in message
+    told = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert told["step"] == 2 and told["samples"] == order[1].tolist()
+    assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
+
+
+def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path, monkeypatch):
+    def steep(logits, labels):
+        """Cross-entropy and nothing, whose gradient is infinite."""
+        nothing = logits - jax.lax.stop_gradient(logits)
+        return cross_entropy(logits, labels) + jax.numpy.sqrt(abs(nothing).sum())
+
+    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": steep})
+    said = "step 1, in epoch 1, is not finite; the first that is not is the gradient of head, on"
+    with runs_on(1), pytest.raises(UserError, match=said):
+        train(tiny(), tmp_path)
+    assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
+
+
+def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
+    summary, _ = run(tmp_path, losing, epochs=1, skip=1)
+    assert summary is not None
+    assert "step 2 was left out: its loss or gradient is not finite (1 of at most 1" in (
+        capsys.readouterr().out
+    )
+    (record,) = records(tmp_path)
+    assert record["step"] == 3 and np.isfinite(record["train_loss"])
+
+
+def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
+    run(tmp_path, losing, epochs=1, skip=1, log_every=1)
+    assert [line.get("loss", 0) is None for line in records(tmp_path)] == [False, True, False]
+
+
+def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path, monkeypatch):
+    lost_always = {"cross_entropy": lambda logits, labels: jax.numpy.nan * logits.sum()}
+    monkeypatch.setattr("train.program.build.LOSSES", lost_always)
+    with runs_on(1), pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
+        train(tiny(skip=5), tmp_path)
+
+
+def test_a_step_left_out_changes_nothing_but_the_counts(losing):
+    seed, label = losing
+    config = tiny(seed=seed, skip=1, averaging=0.9)
+    config.loss = {"name": "cross_entropy", "of": label}
+    program = program_on(1, config)
+    state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
+    state, _ = step(state, fed)
+    before = bits(state)
+    state, metrics = step(state, fed)
+    after = bits(state)
+    assert {path for path in after if after[path] != before[path]} == {".step", ".skipped", ".bad"}
+    assert (int(state.step), int(state.skipped), int(state.bad)) == (2, 1, 1)
+    assert np.isnan(float(metrics["loss"]))
+    state, _ = step(state, fed)
+    assert bits(state.params) != {path: before[f".params{path}"] for path in bits(state.params)}
+
+
+def test_after_one_step_too_many_nothing_changes_any_more(losing):
+    seed, label = losing
+    config = tiny(seed=seed)
+    config.loss = {"name": "cross_entropy", "of": label}
+    program = program_on(1, config)
+    state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
+    for _ in range(2):
+        state, _ = step(state, fed)
+    kept = bits(state.params)
+    state, _ = step(state, fed)
+    assert bits(state.params) == kept and int(state.bad) == 1 and int(state.skipped) == 1
+
+
+@pytest.mark.parametrize("layer", ["stem", "stage1_block1/conv2", "head"])
+def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
+    program = program_on(1, tiny())
+    state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
+
+    def spoilt(path, leaf):
+        here = jax.tree_util.keystr(path, simple=True, separator="/") == f"{layer}/kernel"
+        return leaf.at[..., 0].set(np.inf) if here else leaf
+
+    params = jax.tree.map_with_path(spoilt, state.params)
+    state, _ = step(jax.device_put(state.replace(params=params), state.step.sharding), fed)
+    assert program.diagnose(state) == f"the output of {layer}"
+
+
+def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
+    with runs_on(1):
+        train(tiny(log_every=1), tmp_path)
+    lines = records(tmp_path)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
+    assert ["test_loss" in line for line in lines] == [False, False, True] * 2
+    assert all(np.isfinite(line["loss"]) for line in lines if "test_loss" not in line)
+
+
+def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
+    with runs_on(1):
+        train(tiny(profile_steps=(2, 3)), tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed
+
+
+@pytest.mark.parametrize("steps", [(3,), (0, 2), (3, 2), (1, 2, 3)])
+def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
+    with pytest.raises(UserError, match="is the first and the last step, from 1 on, got"):
+        program_on(1, tiny(profile_steps=steps))

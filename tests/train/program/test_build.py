@@ -1,0 +1,52 @@
+"""Networks from configs: neurons in other places, and functions by their names."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from pit_jax import initializers, neurons, surrogate
+from pit_jax.neurons import ILIF, LIF, PIT, scale
+from tests.train.tiny import get_config
+from train import data
+from train.errors import UserError
+from train.program import build
+
+
+def network(model: dict, neuron: dict | None = None):
+    config = get_config()
+    config.model = ConfigDict(model)
+    if neuron is not None:
+        config.neuron = ConfigDict(neuron)
+    return build.network(config, data.load(**config.data))
+
+
+def test_a_place_for_another_neuron_has_a_section_of_its_own():
+    gate = {"name": "LIF", "threshold": 0.5}
+    model = network({"name": "spike_driven_transformer", "gate_neuron": gate}, {"name": "LIF"})
+    assert model.gate_neuron() == LIF(threshold=0.5) and model.neuron() == LIF()
+    head = {"name": "ILIF", "decay": 0.0}
+    model = network({"name": "e_spikeformer_s", "head_neuron": head})
+    assert model.head_neuron() == ILIF(decay=0.0) and isinstance(model.neuron(), PIT)
+
+
+def test_functions_of_a_neuron_are_given_by_name():
+    section = {"name": "PIT", "scale_init": "released", "parametrise": "released"}
+    made = network({"name": "resnet8"}, section | {"reset": "clearing_reset"}).neuron()
+    assert made.scale_init is initializers.released and made.parametrise is scale.released
+    assert made.reset is neurons.step.clearing_reset
+    made = network({"name": "resnet8"}, {"name": "LIF", "spike": "sigmoid"}).neuron()
+    assert made.spike is surrogate.sigmoid
+
+
+@pytest.mark.parametrize(
+    "model, neuron, complaint",
+    [
+        ({}, {"name": "LIF", "reset": "none"}, "config.neuron.reset is 'none'; it can be soft_"),
+        ({}, {"name": "LIFE"}, "config.neuron.name is 'LIFE'; it can be CLIF"),
+        ({}, {"name": "PIT", "levels": 0}, "config.neuron: "),
+        ({"gate_neuron": {"name": "LIF"}}, None, "config.model: .*gate_neuron"),
+        ({"gate_neuron": {"name": "no"}}, None, "config.model.gate_neuron.name is 'no'"),
+    ],
+)
+def test_a_neuron_that_cannot_be_is_named_with_its_place(model, neuron, complaint):
+    with pytest.raises(UserError, match=complaint):
+        network({"name": "resnet8"} | model, neuron)

@@ -1,0 +1,122 @@
+"""What large networks need: parts of a batch, averaged weights, layers that stay as they are."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from pit_jax.layers.norm import no_norm
+from pit_jax.models import create
+from pit_jax.neurons import LIF
+from tests.helpers import jit_once
+from tests.train.helpers import bits, program_on, texts_of_compilations
+from tests.train.tiny import get_config
+from train.errors import UserError
+from train.program.losses import cross_entropy
+from train.program.sharding import data_mesh
+from train.program.state import create_state
+from train.program.step import make_train_step
+
+RNG = np.random.default_rng(0)
+BATCH = {
+    "image": RNG.integers(0, 256, (8, 8, 8, 1), dtype=np.uint8),
+    "label": np.arange(8, dtype=np.int32) % 3,
+}
+
+
+def stepped(accumulate: int, norm=no_norm):
+    """The state after two steps on one batch, and the metrics of the second."""
+    model = create("resnet8", num_classes=3, neuron=LIF, num_steps=2, width=4, norm=norm)
+    optimizer = optax.sgd(0.1, momentum=0.9)
+
+    def prepare(key, batch):
+        return batch["image"] / 255.0, batch["label"]
+
+    step = jit_once(
+        make_train_step(model, optimizer, cross_entropy, prepare, accumulate=accumulate)
+    )
+    create_it = jit_once(partial(create_state, model, optimizer))
+    state = create_it(jax.random.key(0), jax.random.key(1), prepare(None, BATCH)[0])
+    # Kernels three times larger: without a norm the neurons would be silent.
+    state = state.replace(params=jax.tree.map(lambda leaf: 3 * leaf, state.params))
+    for _ in range(2):
+        state, metrics = step(state, BATCH)
+    return state, metrics
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_parts_of_a_batch_make_the_step_of_the_whole_without_norms(accumulate, x64):
+    (whole, one), (parts, other) = stepped(1), stepped(accumulate)
+    for name in ("loss", "accuracy"):
+        assert float(other[name]) == pytest.approx(float(one[name]), abs=1e-9)
+    assert float(one["loss"]) != pytest.approx(np.log(3), abs=1e-3)
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(parts.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+    assert jax.tree.map(float, whole.totals) == pytest.approx(jax.tree.map(float, parts.totals))
+
+
+def tiny(**changed):
+    config = get_config()
+    config.update(changed)
+    return config
+
+
+def test_parts_stay_on_their_devices():
+    with texts_of_compilations() as texts:
+        program_on(4, tiny(accumulate=2)).compile_step()
+    assert "all-gather" not in texts[0]
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
+    with pytest.raises(UserError, match="32 does not divide among 4 devices in 3 parts.*24, 36"):
+        data_mesh(32, 3)
+
+
+def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
+    program = program_on(1, tiny(averaging=0.75))
+    plain = program_on(1, tiny())
+    state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
+    want = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
+    assert bits(state.averaged) == bits(want)
+    for _ in range(3):
+        state, _ = step(state, fed)
+        now = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
+        want = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, want, now)
+    got = jax.device_get(state.averaged)
+    for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    # The same weights in a run without averages.
+    other = plain.first_state().replace(
+        params=state.averaged["params"], batch_stats=state.averaged["batch_stats"]
+    )
+    assert program.evaluate(state) == plain.evaluate(other)
+    raw = other.replace(params=state.params, batch_stats=state.batch_stats)
+    assert program.evaluate(state).loss != plain.evaluate(raw).loss
+
+
+def test_frozen_layers_keep_their_bits_and_the_others_learn():
+    program = program_on(1, tiny(freeze=("stem", "stage1_block1/conv1")))
+    state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
+    before = bits(state.params)
+    state, _ = step(state, fed)
+    after = bits(state.params)
+    kept = {path for path in before if before[path] == after[path]}
+    assert kept >= {"['stem']['kernel']", "['stage1_block1']['conv1']['kernel']"}
+    assert "['stage1_block1']['conv2']['kernel']" not in kept and "['head']['kernel']" not in kept
+
+
+def test_a_frozen_layer_that_is_not_there_is_named(compiled):
+    with pytest.raises(UserError, match="no layer begins with 'stim'; there are .*stem.*head"):
+        program_on(1, tiny(freeze=("stim",)))
+    assert compiled == []
+
+
+def test_what_cannot_be_averaged_or_divided_is_refused():
+    for changed, message in (
+        ({"accumulate": 0}, "config.accumulate must be at least 1, got 0"),
+        ({"averaging": 1.0}, "config.averaging must be at most 0.99999, got 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            program_on(1, tiny(**changed))

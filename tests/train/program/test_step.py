@@ -1,0 +1,305 @@
+"""The training step and the evaluation: what they see, what they leave alone, when they stop."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from pit_jax.neurons import PIT
+from tests.helpers import by_layer
+from tests.train.helpers import (
+    bits,
+    program_on,
+    records,
+    runs_on,
+    steps_saved,
+    stop_after,
+)
+from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
+from train import data
+from train.data.feeding import resident
+from train.errors import UserError
+from train.loop import train
+from train.program import build
+from train.program.inputs import augmentation, normalization
+from train.program.program import CompiledStep, Program
+from train.program.state import TrainState
+from train.program.step import correct, step_keys
+
+BATCH, TESTED = 8, 13
+
+
+def small_batches() -> ConfigDict:
+    """Five steps an epoch, and test images that fill one batch and a part of another."""
+    config = get_config()
+    config.batch_size = BATCH
+    config.data.update(num_train=5 * BATCH, num_test=TESTED)
+    return config
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return program_on(1, small_batches())
+
+
+@pytest.fixture(scope="module")
+def step(program) -> CompiledStep:
+    return program.compile_step()
+
+
+@pytest.fixture(scope="module")
+def order(program) -> jax.Array:
+    return next(program.batches(0))
+
+
+@pytest.fixture
+def trained(program, step, order) -> TrainState:
+    """The state after two steps."""
+    return step(step(program.first_state(), order)[0], order)[0]
+
+
+def on_one_device(state: TrainState) -> dict:
+    """What the network is applied to, copied: the next step takes the state's own memory."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return jax.tree.map(lambda x: jnp.asarray(np.array(x)), variables)
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cross-entropy of the mean over time, sample by sample."""
+    return -log_softmax(logits.mean(axis=1))[np.arange(len(labels)), labels]
+
+
+def test_padding_the_last_test_batch_biases_nothing(program, trained):
+    config = small_batches()
+    dataset = data.load(**config.data)
+    variables = on_one_device(trained)
+    logits, probes = build.network(config, dataset).apply(
+        variables, normalization(dataset)(dataset.test.images), mutable=["intermediates"]
+    )
+    logits, labels = np.asarray(logits, np.float64), dataset.test.labels
+    each = losses(logits, labels)
+    got = program.evaluate(trained)
+    assert got.accuracy == pytest.approx((logits.mean(axis=1).argmax(-1) == labels).mean())
+    assert got.loss == pytest.approx(each.mean(), abs=1e-5)
+    for name, rate in by_layer(probes["intermediates"], "rate").items():
+        assert got.rates[name] == pytest.approx(np.asarray(rate).mean(axis=0), abs=1e-5)
+    # With the padding counted it would have been another loss.
+    index, _ = resident.whole_order(TESTED, BATCH)
+    assert index.size > TESTED and abs(each[index.ravel()].mean() - each.mean()) > 1e-3
+
+
+def test_every_test_image_has_weight_one_once_and_padding_none():
+    index, weight = resident.whole_order(TESTED, BATCH)
+    assert index.shape == weight.shape == (2, BATCH)
+    assert index[weight == 1].tolist() == list(range(TESTED))
+    assert set(weight.ravel()) == {0, 1}
+
+
+def test_evaluating_changes_nothing(program, trained):
+    before = bits(trained)
+    once, again = program.evaluate(trained), program.evaluate(trained)
+    assert once == again
+    assert bits(trained) == before
+
+
+def test_a_step_from_the_same_state_gives_the_same_bits(program, step, order):
+    once, again = (step(program.first_state(), order) for _ in range(2))
+    assert bits(once) == bits(again)
+
+
+def test_a_step_changes_every_parameter_and_counts_itself(program, step, order):
+    first = program.first_state()
+    before, key = bits(first.params), bits(first.key)
+    after, _ = step(first, order)
+    unchanged = {path for path, leaf in bits(after.params).items() if leaf == before[path]}
+    # The norm behind a convolution subtracts its bias again: all that moves it is rounding.
+    assert unchanged <= {f"['stage1_block1']['conv{number}']['bias']" for number in (1, 2)}
+    assert after.step == 1 and bits(after.key) == key
+
+
+def test_within_an_epoch_nothing_is_copied_to_the_device_or_back(program, step):
+    state, batches = program.first_state(), program.batches(0)
+    # An epoch begins with its order; the steps after it find all they need where they run.
+    state, _ = step(state, next(batches))
+    with jax.transfer_guard("disallow_explicit"):
+        for _ in range(program.steps_per_epoch - 1):
+            state, _ = step(state, next(batches))
+        with pytest.raises(Exception, match="host-to-device transfer"):
+            jnp.asarray(np.ones(3)) + 1
+    assert state.step == program.steps_per_epoch
+
+
+def test_the_totals_are_the_sums_over_the_steps(program, step, order):
+    state, seen = program.first_state(), []
+    for _ in range(3):
+        state, metrics = step(state, order)
+        seen.append(jax.device_get(metrics))
+    assert state.totals["seen"] == 3 * BATCH
+    for total, metric in (("loss", "loss"), ("correct", "accuracy")):
+        mean = state.totals[total] / state.totals["seen"]
+        assert mean == pytest.approx(np.mean([each[metric] for each in seen]), rel=1e-5)
+
+
+def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
+    config = small_batches()
+    dataset = data.load(**config.data)
+    ran: list[str] = []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, PIT) and context.method_name == "__call__":
+            ran.append("/".join(context.module.path))
+        return call(*args, **kwargs)
+
+    images = normalization(dataset)(dataset.test.images[:1])
+    with nn.intercept_methods(note):
+        model = build.network(config, dataset)
+        jax.eval_shape(model.init, jax.random.key(0), images)
+    assert program.neuron_layers == ran
+    assert ran != sorted(ran)  # As a dictionary out of jit would have them.
+    assert set(program.evaluate(trained).rates) == set(ran)
+
+
+def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
+    config = small_batches()
+    dataset = data.load(**config.data)
+    program = program_on(1, config)
+    state = program.first_state()
+    start = on_one_device(state)
+    augment_key, _ = step_keys(jnp.copy(state.key), 0)
+    model = build.network(config, dataset)
+
+    def eq12(u: np.ndarray) -> np.ndarray:
+        u = np.moveaxis(u, 1, 0).reshape(u.shape[1], -1, u.shape[-1])
+        mean, sigma = u.mean(axis=1), u.std(axis=1)
+        farthest = np.maximum(abs(mean - 3 * sigma), abs(mean + 3 * sigma))
+        return farthest / np.sqrt(config.neuron.levels)
+
+    def seen(images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Logits, and Eq. 12 of the membranes of every neuron layer, `[T, C]`."""
+        mutable = ["batch_stats", "intermediates"]
+        logits, probes = model.apply(start, images, train=True, mutable=mutable)
+        membranes = by_layer(probes["intermediates"], "membrane")
+        return np.asarray(logits), {name: eq12(np.asarray(u)) for name, u in membranes.items()}
+
+    order = resident.epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
+    first, second = (dataset.train.images[index] for index in order[:2])
+    augment = augmentation(config, dataset)
+    logits, scales = seen(augment(augment_key, first))
+    begun = by_layer(start["params"], "a")
+    assert scales.keys() == begun.keys() == set(program.neuron_layers)
+    for name in scales:
+        np.testing.assert_allclose(begun[name], scales[name], rtol=1e-9)
+
+    _, metrics = program.compile_step()(state, next(program.batches(0)))
+    labels = dataset.train.labels[order[0]]
+    assert float(metrics["loss"]) == pytest.approx(losses(logits, labels).mean(), abs=1e-9)
+
+    # Neither another batch nor the same one without its augmentation would do.
+    for images in (augment(augment_key, second), normalization(dataset)(first)):
+        other = seen(images)[1]
+        assert all(abs(begun[name] - other[name]).max() > 1e-3 for name in begun)
+
+
+def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
+    config = get_config()
+    config.epochs = 3
+    before_steps = []
+
+    def never_stop() -> bool:
+        before_steps.append(len(compiled))
+        return False
+
+    with runs_on(1):
+        train(config, tmp_path, stop=never_stop)
+    assert len(before_steps) == 9 and before_steps[0] > 0
+    assert before_steps[3] == before_steps[8]
+
+
+def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
+    size, seeds, epochs = 21, (0, 1), (0, 1)
+    orders = [resident.epoch_order(s, e, size, BATCH) for s in seeds for e in epochs]
+    for order in orders:
+        assert order.shape == (2, BATCH) and len(set(order.ravel().tolist())) == 2 * BATCH
+        assert order.min() >= 0 and order.max() < size
+    assert len({order.tobytes() for order in orders}) == 4
+    assert (resident.epoch_order(1, 1, size, BATCH) == orders[3]).all()
+
+
+@pytest.mark.parametrize("batch_size, repeats", [(6, 3), (8, 3), (4, 2), (2, 5)])
+def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size, repeats):
+    once = resident.epoch_order(0, 0, 40, batch_size)
+    order = resident.epoch_order(0, 0, 40, batch_size, repeats)
+    assert order.shape == once.shape
+    labels, counts = np.unique(order, return_counts=True)
+    assert set(labels) == set(once.ravel()[: -(-order.size // repeats)])
+    assert sorted(counts)[1:] == [repeats] * (len(counts) - 1)
+    if batch_size == 6:
+        assert (order[:, :2] == order[:, 2:4]).all() and (order[:, :2] == order[:, 4:]).all()
+    if repeats < batch_size:
+        assert (order != np.roll(order, 1, axis=1)).mean() > 0.8
+
+
+def test_the_class_is_that_of_the_largest_mean_over_time():
+    logits = jnp.array([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.5, 0.0]]])
+    assert correct(logits, jnp.array([0, 0])).tolist() == [1, 0]
+
+
+def test_of_mixed_labels_the_larger_one_counts():
+    logits = jnp.array([[[3.0, 0.0, 1.0]], [[0.0, 1.0, 0.5]]])
+    shares = jnp.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]])
+    assert correct(logits, shares).tolist() == [1, 0]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
+    config = get_config()
+    config.learning_rate = 1e30
+    with runs_on(1), pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
+        train(config, tmp_path)
+    assert "config.learning_rate" in str(error.value)
+    assert records(tmp_path) == []
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
+    config = get_config()
+    config.learning_rate = 1e30
+    with runs_on(1), pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
+        train(config, tmp_path, stop=stop_after(2))
+    assert steps_saved(tmp_path) == []
+
+
+def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(
+    tmp_path, monkeypatch
+):
+    guarded, kind = [], type(jnp.zeros(()))
+
+    def refuse(array: jax.Array) -> None:
+        raise AssertionError("an implicit transfer to the host")
+
+    def never_stop() -> bool:
+        """Asked before each step; the first has compiled and placed everything."""
+        guarded.append(jax.config.jax_transfer_guard)
+        if len(guarded) == 2:
+            jax.config.update("jax_transfer_guard", "disallow")
+            # On a CPU, whose memory is the host's, the guard lets these pass.
+            for name in ("__int__", "__float__", "__bool__", "__index__"):
+                monkeypatch.setattr(kind, name, refuse)
+        return False
+
+    config = get_config()
+    config.log_every = 1
+    config.checkpoints.every_steps = 2
+    with runs_on(1):
+        try:
+            train(config, tmp_path, stop=never_stop)
+        finally:
+            jax.config.update("jax_transfer_guard", guarded[0])
+    assert guarded[2:] == ["disallow"] * (EPOCHS * STEPS_PER_EPOCH - 2)
+    assert len(guarded) > 4

@@ -1,0 +1,270 @@
+"""train.report: one page of HTML of some runs that needs nothing beside itself."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import contents, run_main, runs_on
+from train.report import page
+from train.report.__main__ import main
+from train.run.restore import newest
+
+TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
+# What would make a browser load something.
+LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
+
+
+class Page(HTMLParser):
+    """What a page holds: sections with their texts, ids, and what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.sections: dict[str, str] = {}
+        self.cells: list[str] = []
+        self._section, self._cell = "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        values = {name: value or "" for name, value in attributes}
+        self.ids += [values["id"]] if "id" in values else []
+        self.references += [value for name, value in values.items() if name in LOADING]
+        self.references += re.findall(r"url\((.*?)\)", " ".join(values.values()))
+        if tag == "section":
+            self._section = values["id"]
+        if tag in ("td", "th"):
+            self._cell = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.sections[self._section] = self.sections.get(self._section, "") + data
+        if self._cell:
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two finished runs, `pit` and `other`, and one that has only begun, `begun`."""
+    folder = tmp_path_factory.mktemp("runs")
+    with runs_on(1):
+        assert run_main(*TINY, "--workdir", str(folder / "pit")) == 0
+    # As a run with another learning rate would leave it.
+    shutil.copytree(folder / "pit", folder / "other")
+    config = json.loads((folder / "other" / "config.json").read_text())
+    config["learning_rate"] = 0.025
+    (folder / "other" / "config.json").write_text(json.dumps(config))
+    (folder / "begun").mkdir()
+    shutil.copy(folder / "pit" / "config.json", folder / "begun")
+    return folder
+
+
+def made(out: Path, *workdirs: Path) -> Page:
+    assert main(["report", *map(str, workdirs), "--out", str(out)]) == 0
+    return Page(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def three(runs, tmp_path_factory) -> tuple[str, Page]:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    found = made(out, *(runs / name for name in ("pit", "other", "begun")))
+    return out.read_text(), found
+
+
+def test_a_page_has_a_section_for_each_run_and_one_that_compares_them(three):
+    assert set(three[1].sections) == {"", "comparison", "run-1", "run-2", "run-3"}
+    for name, run in (("run-1", "pit"), ("run-2", "other"), ("run-3", "begun")):
+        assert three[1].sections[name].strip().startswith(run)
+
+
+def test_a_page_refers_to_nothing_outside_and_forbids_it(three):
+    text, found = three
+    outside = [each for each in found.references if not each.strip("'\"").startswith("#")]
+    assert outside == []
+    assert {"script", "link", "iframe", "img", "object"}.isdisjoint(found.tags)
+    assert "content=\"default-src 'none'; " in text and "@import" not in text
+
+
+def test_every_reference_within_the_page_has_one_goal(three):
+    found = three[1]
+    assert [name for name, count in Counter(found.ids).items() if count > 1] == []
+    goals = {each.strip("'\"").removeprefix("#") for each in found.references}
+    assert len(goals) > 20 and goals <= set(found.ids)
+
+
+def test_numbers_are_those_of_the_files(runs, three):
+    summary = json.loads((runs / "pit" / "summary.json").read_text())
+    section = three[1].sections["run-1"]
+    for number in (
+        f"{summary['last_accuracy']:.2%}",
+        f"{summary['best_accuracy']:.2%} (epoch {summary['best_epoch']})",
+        f"{summary['parameters']:,}",
+        f"{summary['seconds']:,.0f} s",
+        "2 of 2",
+        "T=2 D=4",
+    ):
+        assert number in section and number in three[1].cells
+    (start,) = json.loads((runs / "pit" / "environment.json").read_text())
+    assert {start["commit"], start["jax"], start["processor"]} <= set(three[1].cells)
+
+
+def test_the_layers_of_a_run_are_shown_with_rates_and_scales(runs, three):
+    section = three[1].sections["run-1"]
+    for layer in json.loads((runs / "pit" / "summary.json").read_text())["rates"]:
+        # In three pictures, as text, and in the tables of scales and of health.
+        assert len(re.findall(rf"(?<!/){layer}", section)) == 5
+    for heading in ("Loss and accuracy", "Throughput", "Firing rates", "Scales a", "Health"):
+        assert heading in section
+
+
+def test_the_comparison_has_the_keys_that_differ_and_no_others(three):
+    cells = three[1].cells
+    at = cells.index("learning_rate")
+    assert cells[at + 1 : at + 4] == ["0.1", "0.025", "0.1"]
+    compared = three[1].sections["comparison"].split("Config keys that differ")[1]
+    assert "learning_rate" in compared and "batch_size" not in compared
+
+
+def test_runs_with_one_config_are_said_to_have_it(runs, tmp_path):
+    found = made(tmp_path / "a.html", runs / "pit", runs / "begun")
+    assert "All runs have the same config." in found.sections["comparison"]
+
+
+def test_a_run_that_has_only_begun_is_shown_as_far_as_it_is(three):
+    section = three[1].sections["run-3"]
+    assert "not finished" in section and "0 of 2" in section
+    assert "Loss and accuracy" not in section and "learning_rate" in section
+
+
+def test_a_run_that_was_stopped_shows_its_epochs(runs, tmp_path):
+    shutil.copytree(runs / "pit", tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    file = tmp_path / "run" / "metrics.jsonl"
+    first, _ = file.read_text().splitlines()
+    file.write_text(f'{first}\n{{"step": 5, "epo')  # Killed while it wrote.
+    section = made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    assert f"{json.loads(first)['test_accuracy']:.2%}" in section and "1 of 2" in section
+    assert "Loss and accuracy" in section and "Scales a" in section
+
+
+def test_lines_of_single_steps_are_points_and_what_they_lack_is_none(runs, tmp_path):
+    shutil.copytree(runs / "pit", tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    steps = [{"step": step, "train_loss": 1.0} for step in (1, 2)]
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in (*steps, *records)))
+    (tmp_path / "run" / "summary.json").unlink()
+    section = made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    assert f"{records[-1]['test_accuracy']:.2%}" in section and "2 of 2" in section
+
+
+def test_where_scales_started_is_shown_beside_where_they_are(runs, tmp_path):
+    shutil.copytree(runs / "pit", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "first", ignore_errors=True)
+    said = "and where they started"
+    assert said not in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    best = tmp_path / "run" / "best" / str(newest(runs / "pit", "best"))
+    shutil.copytree(best, tmp_path / "run" / "first" / "0")
+    assert said in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+
+
+def test_evaluations_of_a_run_are_listed(runs, tmp_path):
+    shutil.copytree(runs / "begun", tmp_path / "run")
+    (tmp_path / "run" / "evaluation").mkdir()
+    found = {"checkpoint": "best", "step": 3, "split": "test", "images": 40, "accuracy": 0.125}
+    (tmp_path / "run" / "evaluation" / "best_test.json").write_text(json.dumps(found))
+    cells = made(tmp_path / "a.html", tmp_path / "run").cells
+    at = cells.index("best_test.json")
+    assert cells[at + 1 : at + 5] == ["best, step 3", "test", "40", "12.50%"]
+
+
+def test_what_looks_like_html_is_shown_as_text(runs, tmp_path):
+    name = "<script>alert(1)</script> & $x$ #010203"
+    shutil.copytree(runs / "pit", tmp_path / "a" / name.replace("/", "_"))
+    config = json.loads((runs / "pit" / "config.json").read_text())
+    config["data"]["data_dir"] = '"><img src=x onerror=alert(1)>'
+    workdir = tmp_path / "a" / name.replace("/", "_")
+    (workdir / "config.json").write_text(json.dumps(config))
+    found = made(tmp_path / "a.html", workdir, runs / "pit")
+    assert found.tags["script"] == found.tags["img"] == 0
+    assert '"><img src=x onerror=alert(1)>' in found.cells
+    assert found.sections["comparison"].count(workdir.name) >= 3  # Two tables and a legend.
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs, tmp_path):
+    shutil.copytree(runs / "pit", tmp_path / "pit")
+    found = made(tmp_path / "a.html", runs / "pit", tmp_path / "pit")
+    assert found.sections["run-1"].strip().startswith(str(runs / "pit"))
+
+
+def test_nothing_in_the_folder_of_a_run_changes(runs, tmp_path):
+    before = contents(runs / "pit")
+    made(tmp_path / "a.html", runs / "pit")
+    assert contents(runs / "pit") == before
+
+
+def test_the_same_runs_give_the_same_page(runs, three, tmp_path):
+    made(tmp_path / "a.html", *(runs / name for name in ("pit", "other", "begun")))
+    assert (tmp_path / "a.html").read_text() == three[0]
+
+
+def test_only_a_page_of_its_own_is_replaced(runs, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    made(out, runs / "begun")
+    made(out, runs / "begun")
+    assert out.read_text().startswith(page.MARK.format("report"))
+    out.write_text("<html>mine</html>")
+    assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
+    assert "is no page of this program and is kept" in capsys.readouterr().err
+    assert out.read_text() == "<html>mine</html>"
+
+
+@pytest.mark.parametrize(
+    "name, text, complaint",
+    [
+        ("config.json", "{", "config.json cannot be read"),
+        ("config.json", "[]", "config.json holds no JSON dict"),
+        ("summary.json", "not JSON", "summary.json cannot be read"),
+        ("environment.json", "{}", "environment.json holds no JSON list"),
+        ("metrics.jsonl", "{}\nnonsense\n", "metrics.jsonl is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(runs, tmp_path, capsys, name, text, complaint):
+    shutil.copytree(runs / "pit", tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "a.html")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and complaint in message and "Traceback" not in message
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.parametrize(
+    "args, complaint",
+    [
+        ([], "the following arguments are required: WORKDIR; see --help"),
+        (["nowhere"], "nowhere holds no run: there is no config.json"),
+        (["--verbose", "x"], "unrecognized arguments: --verbose"),
+    ],
+)
+def test_a_mistaken_command_is_answered_with_what_is_wrong(
+    args, complaint, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *args]) == 2
+    assert complaint in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_how_to_call_the_program(capsys):
+    assert main(["report", "--help"]) == 0
+    assert "usage: python -m train.report WORKDIR [WORKDIR ...]" in capsys.readouterr().out

@@ -1,0 +1,74 @@
+"""Compiled programs are kept in a folder and taken from there, whole ones only."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from train.run.compile_cache import kept_in
+
+_hits: list[str] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _listen() -> None:
+    def note(event: str, **about: object) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            _hits.append(event)
+
+    jax.monitoring.register_event_listener(note)
+
+
+@pytest.fixture(autouse=True)
+def _all_are_kept(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr("train.run.compile_cache.LEAST_SECONDS", 0.0)
+    yield
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def hits_of_a_compilation() -> int:
+    """Compiles a function, which is new to JAX though its program is not; counts what was found."""
+
+    def heavy(x):
+        return jnp.tanh(x @ x).sum()
+
+    x = jax.ShapeDtypeStruct((7, 7), jnp.float32)
+    _hits.clear()
+    assert jax.jit(heavy).lower(x).compile()(jnp.zeros((7, 7))) == 0
+    return len(_hits)
+
+
+def entry(folder: Path) -> Path:
+    (file,) = folder.glob("jit_heavy-*-cache")
+    return file
+
+
+def test_a_program_is_compiled_once_for_all_processes(tmp_path):
+    with kept_in(tmp_path / "compiled"):
+        assert hits_of_a_compilation() == 0
+    with kept_in(tmp_path / "compiled"):
+        assert hits_of_a_compilation() > 0
+    assert hits_of_a_compilation() == 0  # Not kept outside.
+
+
+def test_a_part_of_a_program_is_removed_and_made_anew(tmp_path):
+    with kept_in(tmp_path):
+        hits_of_a_compilation()
+    whole = entry(tmp_path).read_bytes()
+    entry(tmp_path).write_bytes(whole[: len(whole) // 2])
+    with kept_in(tmp_path):  # JAX would warn, which fails here.
+        assert not list(tmp_path.glob("jit_heavy-*"))
+        hits_of_a_compilation()
+    assert len(entry(tmp_path).read_bytes()) > len(whole) // 2
+
+
+def test_a_folder_that_the_user_chose_is_left_to_them(tmp_path, monkeypatch):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
+    try:
+        with kept_in(tmp_path / "ours"):
+            assert jax.config.jax_compilation_cache_dir == str(tmp_path / "theirs")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+    assert not (tmp_path / "ours").exists()

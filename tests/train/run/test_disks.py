@@ -1,0 +1,75 @@
+"""Runs on a disk that is full or becomes read-only; mounting one takes root."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import TINY, assert_ended_alike, program_on, runs_on, start_main
+from train.config.cli import parse
+from train.errors import UserError
+from train.loop import train
+from train.run.checkpoint import newest_step
+from train.run.workdir import claim
+
+MANY = ("--config", TINY, "--config.epochs=6", "--config.checkpoints.last=50")
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A disk of its own, with 10 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        mount("-o", "size=10m", "tmpfs", str(folder))
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this process may not mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_became_read_only_is_refused(disk):
+    with claim(disk / "run", {"seed": 1}):
+        pass
+    mount("-o", "remount,ro", "tmpfs", str(disk))
+    with pytest.raises(UserError, match="cannot write to the workdir .* [(]Read-only file system"):
+        with claim(disk / "run", {"seed": 1}):
+            pass
+
+
+@pytest.mark.slow
+def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path):
+    """At every size it fails elsewhere: in a program, a checkpoint, a manifest."""
+    config = parse(["main", *MANY])[0]
+    with runs_on(1):
+        train(config, tmp_path / "alone")
+    program = program_on(1, config)
+    kept = set()
+    for kilobytes in (420, 700, 840):
+        workdir = disk / f"run{kilobytes}"
+        mount("-o", f"remount,size={kilobytes}k", "tmpfs", str(disk))
+        process = start_main(*MANY, "--workdir", str(workdir))
+        printed, _ = process.communicate(timeout=120)
+        full = f"error: cannot write to {workdir}: No space left on device; (.*)"
+        message = re.search(full, printed)
+        assert process.returncode == 2 and message, printed
+        newest = newest_step(workdir)
+        was_kept = f"the checkpoint of step {newest} is kept"
+        said = "nothing was saved yet" if newest is None else was_kept
+        assert message[1] == f"{said}. Mend that, and the same command goes on."
+        kept.add(newest)
+        mount("-o", "remount,size=10m", "tmpfs", str(disk))
+        with runs_on(1):
+            assert train(config, workdir) is not None
+        assert_ended_alike(tmp_path / "alone", workdir, program)
+        shutil.rmtree(workdir)
+    assert len(kept) > 1

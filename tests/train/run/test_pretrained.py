@@ -1,0 +1,125 @@
+"""A run that starts from imported weights, and whose scales are read behind them."""
+
+import shutil
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from pit_jax import interop
+from pit_jax.models import create
+from pit_jax.neurons import IF, PIT
+from pit_jax.neurons.probe import neuron_layers
+from tests.helpers import jit_once
+from tests.train.helpers import program_on, records, runs_on, stop_after
+from tests.train.tiny import get_config
+from train import data
+from train.errors import UserError
+from train.loop import train
+from train.program.inputs import preparation
+from train.program.step import step_keys
+
+
+def published(width: int = 4, num_classes: int = 10) -> dict:
+    """Variables of the small network with a neuron that has none, all values moved."""
+    model = create("resnet8", num_classes=num_classes, neuron=IF, stages=(1,), width=width)
+    init = jit_once(model.init)
+    variables = init(jax.random.key(7), np.zeros((2, 8, 8, 1), np.float32))
+    return jax.tree.map(lambda leaf: np.asarray(1.5 * leaf + 0.1), dict(variables))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imported") / "resnet8"
+    interop.write(published(), folder)
+    return folder
+
+
+def config_from(folder) -> ConfigDict:
+    config = get_config()
+    config.pretrained = str(folder)
+    return config
+
+
+def test_a_run_begins_with_the_given_weights_and_statistics(folder):
+    state = program_on(1, config_from(folder)).first_state()
+    begun = flatten_dict({"params": state.params, "batch_stats": state.batch_stats})
+    for path, leaf in flatten_dict(published()).items():
+        np.testing.assert_array_equal(begun[path], leaf)
+    assert {path[-1] for path in begun.keys() - flatten_dict(published()).keys()} == {"a"}
+
+
+def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
+    config = config_from(folder)
+    state = program_on(1, config).first_state()
+    dataset = data.load(**config.data)
+    neuron = partial(PIT, levels=4)
+    model = create("resnet8", num_classes=10, neuron=neuron, num_steps=2, stages=(1,), width=4)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    _, key = jax.random.split(jax.random.key(config.seed))
+    order = np.random.default_rng((config.seed, 0)).permutation(100)[:32]
+    batch = {"image": dataset.train.images[order], "label": dataset.train.labels[order]}
+    images, _ = jit_once(preparation(config, dataset))(step_keys(key, 0)[0], batch)
+
+    def membranes(images):
+        collections = ["intermediates", "batch_stats"]
+        return model.apply(variables, images, train=True, mutable=collections)[1]["intermediates"]
+
+    layer = neuron_layers(model, variables, images)[0]
+    u = np.asarray(flatten_dict(jit_once(membranes)(images), sep="/")[f"{layer}/membrane"][0])[:, 0]
+    mean, sigma = u.mean(axis=(0, 1, 2)), u.std(axis=(0, 1, 2))
+    want = np.maximum(abs(mean - 3 * sigma), abs(mean + 3 * sigma)) / 2
+    got = flatten_dict(state.params, sep="/")[f"{layer}/a"][0]
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "variables, complaint",
+    [
+        (published(width=6), r"params/.*kernel \(.*, 6\), of the network \(.*, 4\)"),
+        (
+            published(num_classes=3),
+            r"head of .*other is for 3 classes, .* has 10\. With --config.anew=.*head.* begin anew",
+        ),
+        (
+            published(width=6, num_classes=3),
+            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*config.anew",
+        ),
+        ({"params": published()["params"]}, "no batch_stats/"),
+        (
+            published() | {"params": published()["params"] | {"more": {"kernel": np.ones(1)}}},
+            "more",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(tmp_path, variables, complaint, compiled):
+    interop.write(variables, tmp_path / "other")
+    compiled.clear()
+    with pytest.raises(UserError, match=complaint):
+        program_on(1, config_from(tmp_path / "other"))
+    assert "jit(first_state)" not in compiled
+
+
+def test_a_run_that_goes_on_needs_the_folder_no_more(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "imported")
+    config = config_from(copied)
+    with runs_on(1):
+        assert train(config, tmp_path / "run", stop=stop_after(2)) is None
+        shutil.rmtree(copied)
+        assert train(config, tmp_path / "run") is not None
+    assert [line["step"] for line in records(tmp_path / "run")] == [3, 6]
+
+
+def test_a_folder_that_is_not_there_or_not_whole_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match=r"config.pretrained: .*nowhere .*pit_jax.interop CHECKP"):
+        program_on(1, config_from(tmp_path / "nowhere"))
+    interop.write(published(), tmp_path / "changed")
+    arrays = tmp_path / "changed" / "variables.safetensors"
+    content = bytearray(arrays.read_bytes())
+    content[-1] ^= 1
+    arrays.write_bytes(content)
+    with pytest.raises(UserError, match="import it again"):
+        program_on(1, config_from(tmp_path / "changed"))

@@ -1,0 +1,41 @@
+"""Checkpoints read from outside of their run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.helpers import bits, program_on, runs_on, saved
+from tests.train.tiny import get_config
+from train.errors import UserError
+from train.loop import train
+from train.run import restore
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """The folder of a finished run of the tiny config, on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with runs_on(1):
+        assert train(get_config(), folder) is not None
+    return folder
+
+
+def test_a_restored_checkpoint_has_the_bits_that_training_saved(workdir):
+    program = program_on(1, get_config())
+    restored = restore.restore(workdir, "last", program.abstract_state)
+    assert bits(restored) == bits(saved(workdir, program))
+
+
+def test_the_scales_are_read_alone(workdir):
+    program = program_on(1, get_config())
+    params = restore.restore(workdir, "last", program.abstract_state).params
+    found = restore.scales(workdir, "last")
+    assert set(found) == {"stage1_block1/PIT_0", "stage1_block1/PIT_1", "PIT_0"}
+    assert (found["PIT_0"] == np.asarray(params["PIT_0"]["a"])).all()
+
+
+def test_reading_takes_no_checkpoint_of_another_kind(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoint yet"):
+        restore.find(tmp_path, "best")
+    assert restore.scales(tmp_path, "last") == {} and restore.parameters(tmp_path) is None

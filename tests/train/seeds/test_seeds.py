@@ -1,0 +1,188 @@
+"""Several seeds at once end with the bits that each has alone, whatever interrupts them."""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train.helpers import (
+    ENVIRONMENT,
+    ROOT,
+    TINY,
+    assert_ended_alike,
+    program_on,
+    reached,
+    records,
+    runs_on,
+    steps_saved,
+    stop_after,
+)
+from tests.train.monitor.test_nonfinite import lost
+from tests.train.tiny import get_config
+from train.errors import UserError
+from train.loop import train
+from train.seeds import __main__ as command
+from train.seeds.loop import common_step, train_seeds
+
+SEEDS = (0, 3)
+
+
+def tiny(**changed):
+    config = get_config()
+    config.log_every = 1
+    config.update(changed)
+    return config
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The folder of ordinary runs, `seed_0` and `seed_3`."""
+    folder = tmp_path_factory.mktemp("alone")
+    with runs_on(1):
+        for seed in SEEDS:
+            assert train(tiny(seed=seed), folder / f"seed_{seed}") is not None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def programs():
+    return {seed: program_on(1, tiny(seed=seed)) for seed in SEEDS}
+
+
+def assert_as_alone(folder: Path, alone: Path, programs) -> None:
+    for seed in SEEDS:
+        name = f"seed_{seed}"
+        assert_ended_alike(alone / name, folder / name, programs[seed])
+        assert steps_saved(folder / name, "first") == [0]
+        config = (folder / name / "config.json").read_text()
+        assert config == (alone / name / "config.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("at_once")
+    summaries = train_seeds(tiny(), SEEDS, folder)
+    assert [summary.workdir for summary in summaries] == [str(folder / f"seed_{s}") for s in SEEDS]
+    return folder
+
+
+def test_seeds_at_once_end_with_the_bits_that_each_has_alone(at_once, alone, programs):
+    assert_as_alone(at_once, alone, programs)
+    states = [reached(at_once / f"seed_{seed}") for seed in SEEDS]
+    assert states[0] != states[1]
+
+
+def test_what_was_stopped_goes_on(alone, tmp_path, programs):
+    assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(4)) is None
+    for seed in SEEDS:
+        assert sorted(steps_saved(tmp_path / f"seed_{seed}")) == [3, 4]
+    # Killed between the saves of two seeds.
+    shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
+    assert common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
+    assert train_seeds(tiny(), SEEDS, tmp_path) is not None
+    assert_as_alone(tmp_path, alone, programs)
+
+
+@pytest.mark.slow
+def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
+    assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(2)) is None
+    with runs_on(1):
+        assert train(tiny(seed=3), tmp_path / "seed_3") is not None
+    assert_ended_alike(alone / "seed_3", tmp_path / "seed_3", programs[3])
+    with pytest.raises(UserError, match="no newest step in common [(]seed_0 at 2, seed_3 at 6[)]"):
+        train_seeds(tiny(), SEEDS, tmp_path)
+
+
+@pytest.mark.slow
+def test_seeds_of_which_some_have_not_begun_begin(tmp_path):
+    (tmp_path / "seed_0" / "first" / "0").mkdir(parents=True)
+    folders = [tmp_path / "seed_0", tmp_path / "seed_1"]
+    assert common_step(folders) is None
+
+
+def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
+    with pytest.raises(UserError) as error:
+        train_seeds(tiny(), SEEDS, tmp_path)
+    message = str(error.value)
+    assert "is not finite. The checkpoint of step" in message
+    seed = message.partition(":")[0].removeprefix("seed ")
+    assert f"--workdir {tmp_path}/seed_{seed} and --config.seed={seed}" in message
+
+
+@pytest.mark.slow
+def test_such_a_step_can_be_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
+    assert train_seeds(tiny(skip=6, epochs=1), SEEDS, tmp_path) is not None
+    printed = " ".join(capsys.readouterr().out.split())
+    nulls = {
+        seed: sum(line.get("loss", 0) is None for line in records(tmp_path / f"seed_{seed}"))
+        for seed in SEEDS
+    }
+    assert sum(nulls.values()) and "was left out: its loss or gradient is not finite" in printed
+
+
+@pytest.mark.parametrize(
+    "changed, complaint",
+    [
+        ({"cpu_devices": 2}, "config.cpu_devices must be 1"),
+        ({"profile_steps": (1, 2)}, "are for a run alone, by train.main"),
+        ({"wandb": {"project": "spikes"}}, "are for a run alone, by train.main"),
+        ({"checkpoints": {"last": 1}}, "config.checkpoints.last must be at least 2"),
+    ],
+)
+def test_what_only_a_run_alone_can_do_is_refused(tmp_path, changed, complaint, compiled):
+    with pytest.raises(UserError, match=complaint):
+        train_seeds(tiny(**changed), SEEDS, tmp_path / "run")
+    assert not (tmp_path / "run").exists() and compiled == []
+
+
+def test_more_seeds_than_devices_are_refused(tmp_path):
+    seeds = range(jax.device_count() + 1)
+    with pytest.raises(UserError, match="5 seeds need as many devices; there are 4"):
+        train_seeds(tiny(), seeds, tmp_path / "run")
+
+
+def test_the_folder_of_a_run_is_refused(at_once):
+    with pytest.raises(UserError, match="is the folder of a run"):
+        train_seeds(tiny(), SEEDS, at_once / "seed_0")
+
+
+def test_the_command_tells_every_seed_and_their_spread(at_once):
+    """They have finished, so nothing is trained again."""
+    arguments = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
+    done = subprocess.run(
+        [sys.executable, "-m", "train.seeds", *arguments, "--workdir", str(at_once)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads((at_once / "seeds.json").read_text())
+    last = [reached(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]
+    assert found["seeds"] == list(SEEDS) and found["last_accuracy"]["of_seeds"] == last
+    assert found["last_accuracy"]["mean"] == pytest.approx(np.mean(last))
+    assert found["last_accuracy"]["standard_deviation"] == pytest.approx(statistics.stdev(last))
+    assert "mean ± sd" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (("--seeds", "0,x"), "--seeds are different whole numbers"),
+        (("--seeds", "1,1"), "--seeds are different whole numbers"),
+        ((), "--seeds"),
+        (("--seeds", "1", "--config.seed=2"), "not by --config.seed"),
+        (("--seeds", "1", "--nonsense"), "nonsense"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_told(arguments, complaint, capsys):
+    assert command.main(["seeds", "--config", TINY, *arguments]) == 2
+    assert complaint in capsys.readouterr().err

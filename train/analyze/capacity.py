@@ -1,0 +1,51 @@
+"""How many spike trains and values each neuron layer of a run can send."""
+
+import math
+
+from pit_jax.analysis.capacity import capacity_paper, log_configurations, log_values_pit
+from pit_jax.analysis.plots.capacity import bits_of_layers
+from pit_jax.analysis.recorded import recorder
+
+from .subject import Analysis, Drawn, Table, Trained
+
+HEADER = (
+    *("layer", "neurons", "steps", "levels", "paper_bits", "values_bits", "trains_bits"),
+    *("values_bits_per_neuron", "trains_bits_per_neuron"),
+)
+
+
+def analyse(trained: Trained) -> Analysis:
+    """The paper's formula beside the counts, in bits, for the sizes of every neuron layer."""
+    x, _ = trained.samples("test", trained.over_batch.mesh.size)
+    # Ternary spikes are -1, 0 and 1: as many as 0, 1 and 2.
+    below = 1 if "Ternary" in trained.config.neuron.name else 0
+    rows, drawn = [], {}
+    for layer, seen in recorder(trained.model)(trained.variables, x).items():
+        neurons, steps = math.prod(seen.count.shape[2:]), seen.count.shape[1]
+        levels = seen.levels + below
+        varies = seen.scale is not None and seen.scale.ndim == 2
+        bits = {
+            "paper": capacity_paper(steps, neurons, levels) / math.log(2),
+            "values": log_values_pit(steps, neurons, levels, time_varying=varies) / math.log(2),
+            "trains": log_configurations(steps, neurons, levels) / math.log(2),
+        }
+        each = (bits["values"] / neurons, bits["trains"] / neurons)
+        rows.append([layer, neurons, steps, levels, *bits.values(), *each])
+        drawn[layer] = bits
+    if not rows:
+        return Analysis("Representation capacity", ["No layer of this network fires integers."])
+    remarks = [
+        "Upper bounds from T, N and D alone: membranes do not reach every spike train. Values are "
+        "those of Eq. 16, or of Eq. 18 where each step has a scale of its own, for generic "
+        "coefficients; docs/theory/capacity.md has the definitions."
+    ]
+    caption = (
+        "Bits of each neuron layer: log2 of the paper's T (D+1)^N (Eqs. 17 and 19), of the values "
+        "that its spikes can take, and of its spike trains."
+    )
+    return Analysis(
+        "Representation capacity",
+        remarks,
+        {"capacity": Table(HEADER, rows)},
+        {"capacity": Drawn(lambda: bits_of_layers(drawn), caption)},
+    )

@@ -1,0 +1,109 @@
+"""Operations, memory traffic and energy of a run, beside the same network with activations."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pit_jax.analysis.energy import Report, report
+from pit_jax.analysis.energy.layers import Layer
+from pit_jax.analysis.plots.energy import Bars, energy_of_layers
+from pit_jax.inference import NotFoldable
+
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES = 256
+TITLE = "Energy"
+HEADER = (
+    *("layer", "kind", "reads", "macs", "accumulations", "accumulations_deviation"),
+    *("multiplications", "additions", "comparisons", "bit_budget", "s_ace", "ns_ace"),
+    *("energy_pj", "weight_bits", "membrane_bits", "activation_bits", "memory_pj"),
+    *("twin_macs", "twin_accumulations", "twin_s_ace", "twin_energy_pj", "twin_memory_pj"),
+)
+
+
+def analyse(trained: Trained) -> Analysis:
+    """What each layer takes for a test sample, with the accumulations counted one by one."""
+    try:
+        found = report(trained.model, trained.variables, trained.batches("test", SAMPLES))
+    except NotFoldable as error:
+        return Analysis(TITLE, [f"This network does not run on spikes alone: {error}"])
+    rows = [[*row] for row in _rows(found)]
+    samples = found.counts.samples
+    prices = found.prices.picojoules
+    twin = found.conventions["twin"]
+    assert twin.energy is not None
+    remarks = [
+        f"{found.energy / 1000:,.1f} nJ of operations a sample, the mean of {samples} of test, "
+        f"with a standard deviation of {found.energy_deviation / 1000:,.1f} nJ between them; "
+        f"{twin.energy / 1000:,.1f} nJ for the twin, the same network at one step whose neurons "
+        "are activations of as many levels, all of which it reads. Its accuracy may be another.",
+        f"{prices.mac} pJ for a MAC and {prices.ac} pJ for an addition or comparison, of 32-bit "
+        f"floats at 45 nm; in memory no value is used twice: {found.memory_energy / 1000:,.1f} nJ, "
+        f"and {sum(layer.memory_energy for layer in found.twin) / 1000:,.1f} nJ for the twin. "
+        "docs/theory/energy.md says what is counted and how.",
+    ]
+    totals = [[name, *asdict(sums).values()] for name, sums in found.conventions.items()]
+    header = ["convention", "accumulations", "macs", "energy_pj", "s_ace", "ns_ace"]
+    caption = (
+        "Each layer's accumulations and MACs, the energy of its operations, and that of its memory "
+        "accesses; below each bar that of the quantised twin in grey, which runs one step and "
+        "sees one frame."
+    )
+    return Analysis(
+        TITLE,
+        remarks,
+        {
+            "energy": Table(HEADER, rows),
+            "energy_totals": Table(header, totals),
+            "neurobench": Table(["field", "value"], list(_flat(found.neurobench))),
+        },
+        {"energy": Drawn(lambda: energy_of_layers(list(_bars(found)), samples), caption)},
+    )
+
+
+def _rows(found: Report) -> Iterator[tuple[Any, ...]]:
+    for layer, twin, deviation in _layers(found):
+        done, traffic = layer.operations, layer.traffic
+        yield (
+            *(layer.path, layer.kind, layer.source, done.macs, done.accumulations, deviation),
+            *(done.multiplications, done.additions, done.comparisons),
+            *(layer.bit_budget, layer.s_ace, layer.ns_ace, layer.energy),
+            *(traffic.weights.moved, traffic.membranes.moved, traffic.activations.moved),
+            *(layer.memory_energy, twin.operations.macs, twin.operations.accumulations),
+            *(twin.s_ace, twin.energy, twin.memory_energy),
+        )
+
+
+def _bars(found: Report) -> Iterator[Bars]:
+    prices = found.prices.picojoules
+    for layer, twin, deviation in _layers(found):
+        done = layer.operations
+        parts = done.macs * prices.mac, done.accumulations * prices.ac
+        yield Bars(
+            name=f"{layer.path} ({layer.kind})",
+            operations=float(done.macs + done.accumulations),
+            deviation=deviation,
+            energy=(parts[0] / 1e3, parts[1] / 1e3, (layer.energy - sum(parts)) / 1e3),
+            energy_deviation=deviation * prices.ac / 1e3,
+            memory=layer.memory_energy / 1e3,
+            twin_operations=float(twin.operations.macs + twin.operations.accumulations),
+            twin_energy=twin.energy / 1e3,
+            twin_memory=twin.memory_energy / 1e3,
+        )
+
+
+def _layers(found: Report) -> Iterator[tuple[Layer, Layer, float]]:
+    """Each layer, its twin, and the deviation of its accumulations between samples."""
+    for layer, twin, counted in zip(found.layers, found.twin, found.counts.layers, strict=True):
+        by_sample = getattr(counted, "by_sample", np.zeros(0))
+        yield layer, twin, float(np.std(by_sample)) if by_sample.size else 0.0
+
+
+def _flat(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield name, value

@@ -1,0 +1,142 @@
+"""The loss around the weights of a run, on training samples as they are, in evaluation (Fig. 5)."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from pit_jax.analysis import landscape
+from pit_jax.analysis.plots import landscape as plots
+
+from ..errors import UserError
+from ..program import build
+from ..program.step import at_least_float32
+from ..run.reading import read_json
+from ..run.workdir import write_whole
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
+# What was computed so far, in the folder of the results.
+SO_FAR = "points.json"
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The losses at all pairs of `axis`, `[side, side]`, and how they were made."""
+
+    name: str
+    axis: np.ndarray
+    losses: np.ndarray
+    samples: int
+    kernels: int
+
+    def __str__(self) -> str:
+        """What is to be known of it, in a sentence."""
+        side, finite = len(self.axis), self.losses[np.isfinite(self.losses)]
+        told = (
+            f"{self.name}: {self.losses[side // 2, side // 2]:.4g} at the weights, of {side} x "
+            f"{side} points mean {finite.mean():.4g}, least {finite.min():.4g}, most "
+            f"{finite.max():.4g}"
+        )
+        lost = self.losses.size - finite.size
+        return f"{told}; at {lost} it is not finite, drawn as the most." if lost else f"{told}."
+
+
+def analyse(trained: Trained, *, side: int = SIDE) -> Analysis:
+    """The surface over a square of `side` times `side` points."""
+    return _shown([surface(trained, side)])
+
+
+def compare(runs: Sequence[Trained], *, side: int = SIDE) -> Analysis:
+    """The surfaces of several runs beside each other, with the same levels."""
+    return _shown([surface(trained, side) for trained in runs])
+
+
+def surface(trained: Trained, side: int) -> Surface:
+    """The losses of a run; what was computed before is read from its folder of results."""
+    images, labels = trained.samples("train", SAMPLES)
+    params = trained.variables["params"]
+    stats = trained.variables.get("batch_stats", {})
+    directions = landscape.directions(params, jax.random.key(SEED))
+    loss = build.loss(trained.config)
+
+    def loss_of(params: Any, stats: Any, images: Array, labels: Array) -> Array:
+        logits: Any = trained.model.apply({"params": params, "batch_stats": stats}, images)
+        return loss(at_least_float32(logits), labels)
+
+    mesh: Any = trained.over_batch.mesh
+    axis = landscape.axis(side, REACH)
+    evaluate = landscape.point_losses(loss_of, mesh, params, directions, stats, images, labels)
+    of = {
+        "inputs": _hash((trained.variables, directions, images, labels)),
+        "loss": trained.config.loss.to_dict(),
+        "points": [side, REACH],
+        "made with": [jax.__version__, jax.devices()[0].device_kind],
+    }
+    trained.out.mkdir(parents=True, exist_ok=True)
+    file, size = trained.out / SO_FAR, landscape.POINTS * mesh.size
+    losses = _all(file, of, evaluate, landscape.grid(axis), size)
+    kernels = len(landscape.moved(directions[0]))
+    return Surface(trained.name, axis, losses.reshape(side, side), len(labels), kernels)
+
+
+def _all(
+    file: Path, of: Mapping[str, Any], evaluate: Any, points: np.ndarray, size: int
+) -> np.ndarray:
+    """The losses at all points; what `file` has of the same ones is not computed again."""
+    kept = read_json(file, dict) or {}
+    known = kept.get("losses", []) if kept.get("of") == of else []
+    losses = np.array(known)
+    columns = ("landscape", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=len(points), completed=len(known))
+        for losses in landscape.losses_so_far(evaluate, points, size, known):
+            write_whole(file, json.dumps({"of": of, "losses": losses.tolist()}))
+            bar.update(task, completed=len(losses))
+    if not np.isfinite(losses).any():
+        raise UserError("the loss is finite at no point, so there is no surface to draw.")
+    return losses
+
+
+def _hash(tree: Any) -> str:
+    """Of the values of all arrays, and of their places in the tree."""
+    made = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+        made.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        made.update(np.ascontiguousarray(leaf).tobytes())
+    return made.hexdigest()
+
+
+def _shown(surfaces: Sequence[Surface]) -> Analysis:
+    first = surfaces[0]
+    how = (
+        f"Loss on n = {first.samples} training images, in evaluation and without augmentation, at "
+        "the weights plus x and y times two random directions: Gaussian, seed "
+        f"{SEED}, each filter as long as the weights' own (Li et al. 2018). They move the "
+        f"{first.kernels} kernels; PIT's scale a, norms, biases and running statistics stay."
+    )
+    told = [how, *map(str, surfaces)]
+    drawn = {f"{each.name}, n = {each.samples}": each.losses for each in surfaces}
+    rows = [
+        (each.name, float(x), float(y), float(z))
+        for each in surfaces
+        for (x, y), z in zip(landscape.grid(each.axis), each.losses.flat, strict=True)
+    ]
+    caption = " ".join(told)
+    return Analysis(
+        title="Loss landscape",
+        remarks=told,
+        tables={"losses": Table(("run", "x", "y", "loss"), rows)},
+        figures={
+            "contour": Drawn(partial(plots.contour, drawn, first.axis), caption),
+            "perspective": Drawn(partial(plots.perspective, drawn, first.axis), caption),
+        },
+    )

@@ -1,0 +1,64 @@
+"""The density of the membranes of every layer over the time steps."""
+
+from collections.abc import Mapping, Sequence
+
+from pit_jax.analysis.membrane import Density, densities
+from pit_jax.analysis.plots import membrane as plots
+
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES = 256
+TITLE = "Membranes"
+HEADER = ("step", "mean", "sd", "apart", "bandwidth")
+APART = (
+    "`apart` is the total variation distance between a step's density and the mean of all steps'."
+)
+SMOOTHED = "Membranes before firing, smoothed with a Gaussian of the bandwidth that is given"
+
+
+def analyse(trained: Trained) -> Analysis:
+    """Densities of all layers; the surface is that of the last one."""
+    found = _densities(trained)
+    if not found:
+        return Analysis(TITLE, ["No layer of this network has membranes."])
+    last = list(found)[-1]
+    figures = {"flat": Drawn(lambda: plots.flat(found), f"{SMOOTHED}; 99.8 % of them are shown.")}
+    if trained.config.num_steps > 1:
+        figures["surface"] = Drawn(
+            lambda: plots.surfaces({last: found[last]}), f"{SMOOTHED} (Fig. 4); the last layer."
+        )
+    return Analysis(TITLE, [APART], _tables("layer", found), figures)
+
+
+def compare(runs: Sequence[Trained]) -> Analysis:
+    """The last layers of several runs."""
+    found = {run.name: list(each.values())[-1] for run in runs if (each := _densities(run))}
+    if not found:
+        return Analysis(TITLE, ["No layer of these networks has membranes."])
+    figures = {"flat": Drawn(lambda: plots.flat(found), f"{SMOOTHED}; the last layer of each run.")}
+    if all(len(each.density) > 1 for each in found.values()):
+        figures["surfaces"] = Drawn(lambda: plots.surfaces(found), f"{SMOOTHED} (Fig. 4).")
+    return Analysis(TITLE, [APART], _tables("run", found), figures)
+
+
+def _densities(trained: Trained) -> dict[str, Density]:
+    return densities(trained.model, trained.variables, lambda: trained.batches("test", SAMPLES))
+
+
+def _tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
+    """A line for each step, and the densities that the figures draw."""
+    steps = [
+        [name, t, *numbers, each.bandwidth]
+        for name, each in found.items()
+        for t, numbers in enumerate(zip(each.mean, each.sd, each.apart, strict=True), 1)
+    ]
+    drawn = [
+        [name, t, f"{membrane:.6g}", f"{value:.6g}"]
+        for name, each in found.items()
+        for t, density in enumerate(each.density, 1)
+        for membrane, value in zip(each.at, density, strict=True)
+    ]
+    return {
+        "steps": Table((of, *HEADER), steps),
+        "densities": Table((of, "step", "membrane", "density"), drawn),
+    }

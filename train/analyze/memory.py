@@ -1,0 +1,103 @@
+"""What a training step of a run keeps in memory (Table 5), from shapes: nothing is run."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pit_jax.analysis.memory import Memory, training_memory
+from pit_jax.analysis.plots import memory as plots
+
+from ..program import build
+from ..program.inputs import preparation
+from ..run.reading import read_json
+from .subject import Analysis, Drawn, Table, Trained
+
+MIB = 2**20
+
+
+def analyse(trained: Trained) -> Analysis:
+    """The parts of the step that one device takes, as trained and, where the network has such a
+    field, with less kept or shorter floats."""
+    config = trained.config
+    images = config.batch_size // config.accumulate // _devices(trained)
+    measured = {
+        name: _memory(trained, images, **fields) for name, fields in _variants(trained).items()
+    }
+    step = measured["as trained"]
+    blocks = step.activations_of(1)
+    dtype = config.model.get("dtype", "float32")
+    told = (
+        f"One device's step of {images} images ({dtype}, T = {config.num_steps}), "
+        "from shapes and as JAX differentiates the network. A compiler keeps less where it "
+        "computes cheap arrays again, and takes room to work beside it. "
+        f"{step.activations / step.total:.0%} of {step.total / MIB:,.1f} MiB are activations, "
+        "which are in proportion to the images."
+    )
+    rows = [
+        (name, part, size) for name, each in measured.items() for part, size in each.parts.items()
+    ]
+    title = f"{trained.name}, {images} images, T = {config.num_steps}"
+    return Analysis(
+        title="Memory of a training step",
+        remarks=[told],
+        tables={
+            "parts": Table(("step", "part", "bytes"), rows),
+            "layers": Table(("layer", "bytes"), list(step.activations_of().items())),
+        },
+        figures={
+            "parts": Drawn(
+                partial(plots.parts, {name: each.parts for name, each in measured.items()}, title),
+                told,
+            ),
+            "blocks": Drawn(
+                partial(plots.by_layer, blocks, title),
+                f"Activations by block of the network, in the order in which they run. {told}",
+            ),
+        },
+    )
+
+
+def _devices(trained: Trained) -> int:
+    """How many trained the run, whatever it is analysed on."""
+    starts = read_json(trained.workdir / "environment.json", list) or [{}]
+    found: int = starts[-1].get("devices", trained.config.cpu_devices)
+    return found
+
+
+def _variants(trained: Trained) -> dict[str, dict[str, Any]]:
+    """Changes of the network's fields by name, those that it has and was not trained with."""
+    changes: dict[str, dict[str, Any]] = {
+        "remat convolutions": {"remat": "convolutions"},
+        "remat blocks": {"remat": "blocks"},
+        "bfloat16": {"dtype": jnp.dtype(jnp.bfloat16)},
+    }
+    had = {name: getattr(trained.model, name, None) for name in ("remat", "dtype")}
+    return {"as trained": {}} | {
+        name: fields
+        for name, fields in changes.items()
+        if all(hasattr(trained.model, field) and had[field] != fields[field] for field in fields)
+    }
+
+
+def _memory(trained: Trained, images: int, **fields: Any) -> Memory:
+    config, split = trained.config, trained.dataset.train
+    optimizer = build.optimizer(config, 1)
+
+    def first_state(params: Any) -> Any:
+        return optimizer.init(params), params if config.averaging else ()
+
+    batch = {
+        "image": jax.ShapeDtypeStruct((images, *split.shape), split.dtype),
+        "label": jax.ShapeDtypeStruct((images,), jnp.int32),
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    x, labels = jax.eval_shape(preparation(config, trained.dataset), key, batch)
+    return training_memory(
+        trained.model.clone(**fields),
+        x,
+        labels,
+        loss=build.loss(config),
+        optimizer_init=first_state,
+    )

@@ -1,0 +1,117 @@
+"""How often integers change in the last step of an epoch, as a run recorded it, and in time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pit_jax.analysis.oscillation import in_time, settled
+from pit_jax.analysis.plots import oscillation as plots
+
+from ..figures import points
+from ..run.reading import read_records
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES = 256
+TITLE = "Oscillation"
+MEASURES = ("flips", "oscillating")
+WHAT = (
+    "On the fixed training samples of config.health, the integers that the last step of an epoch "
+    "changed (flips), and those that it changed back, against their change in the step before "
+    "(oscillating)."
+)
+
+
+def analyse(trained: Trained) -> Analysis:
+    """Each layer over the epochs, and for T > 1 what differs from one time step to the next."""
+    records, remarks, tables, figures = _records(trained), [WHAT], {}, {}
+    if records:
+        layers = list(records[-1]["health"])
+        rows = [
+            [record["epoch"], layer, *(record["health"][layer].get(name) for name in MEASURES)]
+            for record in records
+            for layer in layers
+        ]
+        tables["epochs"] = Table(("epoch", "layer", *MEASURES), rows)
+        flips, back = (
+            {layer: _line(records, layer, name) for layer in layers} for name in MEASURES
+        )
+        figures["epochs"] = Drawn(lambda: plots.over_epochs(flips, back, _images(trained)), WHAT)
+    else:
+        remarks = ["The run recorded no health (config.health.every_epochs)."]
+    if trained.config.num_steps > 1:
+        shares = in_time(trained.model, trained.variables, trained.batches("test", SAMPLES))
+        n = sum(len(x) for x in trained.batches("test", SAMPLES))
+        rows = [
+            [layer, t, share] for layer, each in shares.items() for t, share in enumerate(each, 2)
+        ]
+        if rows:
+            tables["time"] = Table(("layer", "step", "changed"), rows)
+            figures["time"] = Drawn(
+                lambda: plots.over_time(shares, n),
+                "Neurons whose integer differs from that of the time step before.",
+            )
+    return Analysis(TITLE, remarks, tables, figures)
+
+
+def compare(runs: Sequence[Trained]) -> Analysis:
+    """Means of the layers over the epochs; runs with the same lambda of Eq. 13 in one colour."""
+    found = {run.name: (run, records) for run in runs if (records := _records(run))}
+    if not found:
+        return Analysis(TITLE, ["The runs recorded no health (config.health.every_epochs)."])
+    lines = [
+        {name: _line(records, None, measure) for name, (_, records) in found.items()}
+        for measure in MEASURES
+    ]
+    groups = [_group(run) for run, _ in found.values()]
+    n = min(_images(run) for run, _ in found.values())
+    rows: list[list[Any]] = [
+        [name, _group(run), run.config.neuron.get("strength"), run.config.seed]
+        + [settled(line[name][1]) if line[name][1] else None for line in lines]
+        for name, (run, _) in found.items()
+    ]
+    header = ("run", "group", "lambda", "seed", *MEASURES)
+    return Analysis(
+        TITLE,
+        [WHAT, "Means of the layers, and in the table of the later half of the epochs too."],
+        {
+            "runs": Table(header, rows),
+            "epochs": Table(
+                ("run", "measure", "epoch", "share"),
+                [
+                    [name, measure, *point]
+                    for measure, by_run in zip(MEASURES, lines, strict=True)
+                    for name, line in by_run.items()
+                    for point in zip(*line, strict=True)
+                ],
+            ),
+        },
+        {"epochs": Drawn(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
+    )
+
+
+def _images(run: Trained) -> int:
+    """How many training samples `config.health` looks at."""
+    return min(run.config.health.images, len(run.dataset.train))
+
+
+def _group(run: Trained) -> str:
+    neuron = run.config.neuron
+    strength = f", lambda {neuron.strength:g}" if "strength" in neuron else ""
+    return f"{run.dataset.name}, {neuron.name} T={run.config.num_steps}{strength}"
+
+
+def _records(run: Trained) -> list[dict[str, Any]]:
+    return [r for r in read_records(run.workdir / "metrics.jsonl") if r.get("health")]
+
+
+def _line(
+    records: list[dict[str, Any]], layer: str | None, measure: str
+) -> tuple[list[float], list[float]]:
+    """Epochs and values of a layer, or of the mean of all that have one."""
+    made = []
+    for record in records:
+        layers = record["health"].values() if layer is None else [record["health"][layer]]
+        values = [each[measure] for each in layers if each.get(measure) is not None]
+        made.append({**record, measure: float(np.mean(values)) if values else None})
+    return points(made, measure)

@@ -1,0 +1,117 @@
+"""Ranges of levels on the membranes of a trained network (Fig. 2): errors, use, stability."""
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from pit_jax.analysis.plots import quantization as plots
+from pit_jax.analysis.quantization import Quantised, compare_ranges
+from pit_jax.analysis.recorded import Recorded, recorder
+
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES = 512
+TITLE = "Quantisation ranges"
+# What Fig. 2 shows, and the best of all scales beside it.
+SHOWN = {"binary": 1, "min_max": 4, "three_sigma": 4, "mse_optimal": 4}
+HEADER = (
+    *("layer", "step", "levels", "range", "mse", "mse_low", "mse_high"),
+    *("error", "error_low", "error_high", "clipped", "effective_levels", "used_levels"),
+    *("scale", "scale_spread"),
+)
+
+
+def analyse(trained: Trained) -> Analysis:
+    """Six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
+    record = recorder(trained.model)
+    batches = (record(trained.variables, x) for x in trained.batches("test", SAMPLES))
+    first = next(batches)
+    if not first:
+        return Analysis(TITLE, ["No layer of this network fires integers."])
+    found = compare_ranges(chain([first], batches))
+    layer = list(first)[len(first) // 2]
+    step, channel = _typical(first[layer])
+    membrane = np.ravel(np.asarray(first[layer].membrane[:, step, ..., channel]))
+    levels = _levels(found[layer], step, channel)
+    return Analysis(
+        TITLE,
+        [
+            "The membranes are those that the network made with its own neurons; it is not run "
+            "again with other ranges. Scales are read from the first batch of test samples, each "
+            "channel and step its own. Below 0 all ranges send 0, so errors are told of the "
+            "positive membranes.",
+        ],
+        {
+            "ranges": Table(HEADER, _rows(found)),
+            "on_membranes": Table(("membrane", "density"), _histogram(membrane)),
+            "levels": Table(
+                ("range", "level", "potential", "boundary_below"),
+                [
+                    [name, number, *pair]
+                    for name, both in levels.items()
+                    for number, pair in enumerate(zip(*both, strict=True), 1)
+                ],
+            ),
+        },
+        {
+            "on_membranes": Drawn(
+                partial(
+                    plots.on_membranes,
+                    membrane,
+                    levels,
+                    f"{layer}, t = {step + 1}, channel {channel}",
+                ),
+                "Fig. 2 as measured: the membranes of one channel in the first batch, and the "
+                "levels that each range gives them. The channel is the one whose largest membrane, "
+                "in standard deviations, is the median of its layer.",
+            ),
+            "against_levels": Drawn(
+                partial(plots.against_levels, found),
+                "What the ranges lose, use, clip, and how far their scales differ from batch to "
+                "batch.",
+            ),
+        },
+    )
+
+
+def _typical(recorded: Recorded) -> tuple[int, int]:
+    """The first step, and the channel with the median of max |u| / σ there."""
+    u = np.asarray(recorded.membrane[:, 0], np.float64).reshape(-1, recorded.membrane.shape[-1])
+    outlying = np.abs(u).max(0) / np.maximum(u.std(0), 1e-12)
+    return 0, int(np.argsort(outlying)[len(outlying) // 2])
+
+
+def _levels(
+    found: Mapping[int, Mapping[str, Quantised]], step: int, channel: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The potentials of all levels but 0 of each range, and the boundaries below them."""
+    levels = {}
+    for name, number in SHOWN.items():
+        a = found[number][name].scale[step, channel]
+        boundary = 1.0 if name == "binary" else 0.5
+        counts = np.arange(1, number + 1)
+        levels[name] = (a * counts, a * (counts - 1 + boundary))
+    return levels
+
+
+def _histogram(membrane: np.ndarray) -> list[list[float]]:
+    """The middle of each bin of the figure, and the density there."""
+    density, edges = np.histogram(membrane, plots.BINS, density=True)
+    middle = (edges[1:] + edges[:-1]) / 2
+    return [list(each) for each in zip(middle, density, strict=True)]
+
+
+def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantised]]]) -> list[list[Any]]:
+    return [
+        [layer, t + 1, number, name]
+        + [float(end[t]) for end in (*one.mse, *one.error)]
+        + [float(one.clipped.value[t]), float(one.effective.value[t]), float(one.used[t])]
+        + [float(one.scale[t].mean()), float(one.spread[t].mean())]
+        for layer, by_levels in found.items()
+        for number, by_name in by_levels.items()
+        for name, one in by_name.items()
+        for t in range(len(one.used))
+    ]

@@ -1,0 +1,138 @@
+"""Firing rates of every layer and step, and how the neurons of a layer share them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pit_jax.analysis.plots import rates as plots
+from pit_jax.analysis.rates import Firing, firing, interval
+
+from .subject import Analysis, Drawn, Table, Trained
+
+SAMPLES = 512
+TITLE = "Firing rates"
+SYNCHRONY = (
+    "Synchrony is Golomb and Rinzel's chi squared: the variance over samples and steps of the mean "
+    "count of a layer, over the mean of its neurons' variances. 1 is all neurons alike, 1/N what "
+    "independent ones give on average."
+)
+
+
+def analyse(trained: Trained) -> Analysis:
+    """Rates with their intervals, integers, silent and saturated channels, synchrony."""
+    found = _firing(trained)
+    if not found:
+        return Analysis(TITLE, ["No layer of this network fires integers."])
+    n = len(next(iter(found.values())).per_sample)
+    means, ends = _means(found), {name: interval(each.per_sample) for name, each in found.items()}
+    steps = [
+        [
+            name,
+            t + 1,
+            mean[t],
+            ends[name][0][t],
+            ends[name][1][t],
+            each.per_sample[:, t].std(ddof=1),
+        ]
+        for (name, each), mean in zip(found.items(), means.values(), strict=True)
+        for t in range(len(mean))
+    ]
+    layers = [
+        [name, each.neurons, len(each.silent), each.silent.sum(), each.saturated.sum()]
+        + [each.synchrony, 1 / each.neurons]
+        for name, each in found.items()
+    ]
+    values = next(iter(found.values())).integers
+    counts = [[name, *each.histogram] for name, each in found.items()]
+    return Analysis(
+        TITLE,
+        [f"On {n:,} test samples, as they are tested. {SYNCHRONY}"],
+        {
+            "rates": Table(("layer", "step", "rate", "low", "high", "sd_over_samples"), steps),
+            "layers": Table(LAYERS, layers),
+            "integers": Table(("layer", *(f"sent_{k}" for k in values)), counts),
+        },
+        {
+            "rates": Drawn(
+                lambda: plots.over_steps(means, ends, n),
+                "Mean integer over D of every neuron layer and step, with Student's 95 % interval "
+                "of the mean over samples (Fig. 6).",
+            ),
+            "integers": Drawn(
+                lambda: plots.integers(
+                    {name: each.histogram for name, each in found.items()}, values.tolist(), n
+                ),
+                "How often the neurons of each layer send each integer, over samples and steps.",
+            ),
+            "synchrony": Drawn(
+                lambda: plots.together(
+                    {name: (each.synchrony, each.neurons) for name, each in found.items()}, n
+                ),
+                "How much the neurons of a layer fire together.",
+            ),
+        },
+    )
+
+
+LAYERS = (
+    *("layer", "neurons", "channels", "silent_channels", "saturated_channels"),
+    *("synchrony", "synchrony_if_independent"),
+)
+
+
+def compare(runs: Sequence[Trained]) -> Analysis:
+    """The mean rates of several runs side by side."""
+    found = {run.name: _firing(run) for run in runs}
+    found = {name: layers for name, layers in found.items() if layers}
+    if not found:
+        return Analysis(TITLE, ["No layer of these networks fires integers."])
+    n = min(len(each.per_sample) for layers in found.values() for each in layers.values())
+    means = {name: _means(layers) for name, layers in found.items()}
+    rows = []
+    for name, layers in found.items():
+        whole = np.mean([each.per_sample for each in layers.values()], axis=0)
+        low, high = interval(whole.mean(axis=1, keepdims=True))
+        first, last = whole[:, 0].mean(), whole[:, -1].mean()
+        sent = np.mean([each.per_sample.sum(1).mean() * each.levels for each in layers.values()])
+        rows.append([name, whole.mean(), low[0], high[0], first, last, sent])
+    header = ("run", "mean_rate", "low", "high", "first_step", "last_step", "spikes_per_neuron")
+    return Analysis(
+        TITLE,
+        [
+            "Means of the layers, each as heavy as another; 95 % intervals over samples. A rate is "
+            "a share of D; spikes_per_neuron is the sum of a neuron's integers over all steps."
+        ],
+        {
+            "rates": Table(header, rows),
+            "layers": Table(
+                ("run", "layer", "rate"),
+                [
+                    [name, layer, mean.mean()]
+                    for name, layers in means.items()
+                    for layer, mean in layers.items()
+                ],
+            ),
+            "steps": Table(
+                ("run", "step", "rate"),
+                [
+                    [name, t, rate]
+                    for name, layers in means.items()
+                    for t, rate in enumerate(np.mean(list(layers.values()), axis=0), 1)
+                ],
+            ),
+        },
+        {
+            "rates": Drawn(
+                lambda: plots.compared(means, n),
+                "Mean integer over D by layer, over all steps, and by step, over all layers.",
+            )
+        },
+    )
+
+
+def _firing(trained: Trained) -> dict[str, Firing]:
+    return firing(trained.model, trained.variables, trained.batches("test", SAMPLES))
+
+
+def _means(found: Mapping[str, Firing]) -> dict[str, np.ndarray]:
+    return {name: each.per_sample.mean(axis=0) for name, each in found.items()}

@@ -1,0 +1,54 @@
+"""The scales of a run at its checkpoint, and where they started."""
+
+from dataclasses import astuple, fields
+from typing import Any
+
+from pit_jax.analysis.plots import scales as plots
+from pit_jax.analysis.scales import Spread, by_step, spread
+from pit_jax.neurons.probe import neuron_layers
+
+from ..report.figures import layers_in_order
+from ..run.restore import scales
+from .subject import Analysis, Drawn, Table, Trained
+
+TITLE = "Scales a"
+
+
+def analyse(trained: Trained) -> Analysis:
+    """How the scales of every layer are spread over channels and steps, at the start and now."""
+    found = scales(trained.workdir, trained.checkpoint)
+    if not found:
+        return Analysis(TITLE, [f"{trained.config.neuron.name} has no scale for each channel."])
+    x, _ = trained.samples("test", trained.over_batch.mesh.size)
+    order = neuron_layers(trained.model, trained.variables, x)
+    last = layers_in_order(found, order)
+    first = layers_in_order(scales(trained.workdir, "first"), order)
+    now = f"{trained.checkpoint} checkpoint"
+    tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
+    for when, layers in (("start", first), (trained.checkpoint, last)):
+        for layer, a in layers.items():
+            tables["layers"].append([layer, when, *astuple(spread(a))])
+            tables["steps"] += [
+                [layer, t, when, *astuple(each)] for t, each in enumerate(by_step(a), 1)
+            ]
+    numbers = [each.name for each in fields(Spread)]
+    figures = {
+        "layers": Drawn(
+            lambda: plots.scales(last, first, now),
+            "The scales of every neuron layer, of all channels and steps (Fig. 7).",
+        )
+    }
+    if trained.config.num_steps > 1:
+        figures["steps"] = Drawn(
+            lambda: plots.over_steps(last, first, now),
+            "The scales of every neuron layer step by step.",
+        )
+    return Analysis(
+        TITLE,
+        [] if first else ["The folder of the run does not hold where they started."],
+        {
+            "layers": Table(("layer", "when", *numbers), tables["layers"]),
+            "steps": Table(("layer", "step", "when", *numbers), tables["steps"]),
+        },
+        figures,
+    )

@@ -1,0 +1,1 @@
+"""Configs: read from the command line, checked, and turned into the parts that they name."""

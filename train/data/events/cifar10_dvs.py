@@ -1,0 +1,114 @@
+"""CIFAR10-DVS: 10,000 recordings of moving CIFAR-10 images, in AEDAT 2.0 or tonic's AEDAT 4."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pit_jax.events import read_aedat2
+
+from ...errors import UserError
+from ..dataset import DataNotFound, Dataset
+from ..images.class_names import CIFAR10 as CLASSES
+from ..storage.archives import stored, unpacked
+from ..storage.cache import cache_folder
+from .recordings import Frames, Recording, frames_dataset, warn_of_missing
+from .splits import in_test
+from .tonic import read_aedat4
+
+SENSOR = (128, 128)
+PUBLISHED = dict.fromkeys(CLASSES, 1_000)
+HOW = (
+    "the ten .zip files of https://doi.org/10.6084/m9.figshare.4724671.v2\n"
+    "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
+    "tonic.datasets.CIFAR10DVS(save_to=DIR)"
+)
+TONIC = "CIFAR10DVS.zip"  # Of tonic's copy; it holds an archive of each class.
+MD5 = {
+    "airplane.zip": "0afd5c4bf9ae06af762a77b180354fdd",
+    "automobile.zip": "8438dfeba3bc970c94962d995b1b9bdd",
+    "bird.zip": "a9c207c91c55b9dc2002dc21c684d785",
+    "cat.zip": "52c63c677c2b15fa5146a8daf4d56687",
+    "deer.zip": "b6bf21f6c04d21ba4e23fc3e36c8a4a3",
+    "dog.zip": "f379ebdf6703d16e0a690782e62639c3",
+    "frog.zip": "cad6ed91214b1c7388a5f6ee56d08803",
+    "horse.zip": "e7cbbf77bec584ffbf913f00e682782a",
+    "ship.zip": "41c7bd7d6b251be82557c6cce9a7d5c9",
+    "truck.zip": "89f3922fd147d9aeff89e76a2b0b70a7",
+    TONIC: "ce3a4a0682dc0943703bd8f749a7701c",
+}
+# What the authors ship comes first: its axes are known to be those of other code.
+READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
+
+
+def cifar10_dvs(
+    data_dir: str | os.PathLike[str] = "data",
+    *,
+    num_frames: int = 10,
+    split_by: str = "number",
+    size: int = 48,
+    split: str = "first900",
+    cache_dir: str | None = None,
+) -> Dataset:
+    """Frames of counts `N T size size 2`; `split` names a rule of `splits/cifar10_dvs.json`.
+
+    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Says on stderr where
+    recordings are missing. Raises `DataNotFound` where a whole class is, `UserError` for damaged
+    files and unknown rules.
+    """
+    cache = cache_folder(data_dir, cache_dir).absolute()
+    recordings, suffix = _find(Path(data_dir).absolute(), cache)
+    tested = in_test("cifar10_dvs", split, recordings)
+    return frames_dataset(
+        "cifar10_dvs",
+        len(CLASSES),
+        [recording for recording, test in zip(recordings, tested, strict=True) if not test],
+        [recording for recording, test in zip(recordings, tested, strict=True) if test],
+        READERS[suffix],
+        Frames(num_frames, split_by, SENSOR, (size, size)),
+        cache,
+    )
+
+
+def _places(root: Path, cache: Path) -> Iterator[Path]:
+    """The folders to look in; what tonic's archive holds comes behind what lies beside it."""
+    for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
+        yield folder
+        if (folder / TONIC).is_file():
+            yield unpacked(folder / TONIC, cache, HOW)
+
+
+def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
+    """Every recording in the order of classes and numbers, and how their names end."""
+    missing = []
+    for folder in _places(root, cache):
+        files = [stored(folder / name, READERS, HOW) or [] for name in CLASSES]
+        for suffix in READERS:
+            found = [_recordings(label, of, suffix) for label, of in enumerate(files)]
+            if all(found):
+                counts = dict(zip(CLASSES, map(len, found), strict=True))
+                warn_of_missing("cifar10_dvs", counts, PUBLISHED)
+                return [recording for recordings in found for recording in recordings], suffix
+        absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
+        names = ", ".join(absent) or "single kind of file for all classes"
+        missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
+    raise DataNotFound("cifar10_dvs", missing, HOW)
+
+
+def _recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:
+    recordings = [
+        Recording(label, _number(PurePosixPath(member or file)), file, member)
+        for file, member in files
+        if PurePosixPath(member or file).suffix == suffix
+    ]
+    return sorted(recordings, key=lambda recording: recording.number)
+
+
+def _number(file: PurePosixPath) -> int:
+    match = re.fullmatch(r"cifar10_[a-z]+_(\d+)", file.stem)
+    if not match:
+        raise UserError(
+            f"{file}: expected a name like cifar10_airplane_0.aedat, whose number says whether it "
+            "is for training or testing."
+        )
+    return int(match[1])

@@ -1,0 +1,55 @@
+"""The handwritten digits as an event camera sees them: real images, simulated events."""
+
+import os
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from pit_jax.events import Camera, integrate_by_number
+
+from ..dataset import Dataset, Split
+from ..images.digits import digits
+from ..storage.cache import cache_folder, cached
+from .recordings import check_whole
+
+CAMERA = Camera(height=20, width=20)
+SIDE = 16  # Of a digit on the sensor, twice its own; the gaze moves it over the rest.
+
+
+def dvs_digits(
+    data_dir: str | os.PathLike[str] = "data", *, num_frames: int = 10, cache_dir: str | None = None
+) -> Dataset:
+    """1,437 training and 360 test recordings as `num_frames` frames of counts `N T 20 20 2`.
+
+    They are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises `UserError` for
+    a `num_frames` that is no whole number of at least 1, and where the cache cannot be written.
+    """
+    check_whole("num_frames", num_frames)
+    still = digits()
+    cache, splits = cache_folder(data_dir, cache_dir), {}
+    for name, split in (("train", still.train), ("test", still.test)):
+        first = 0 if name == "train" else len(still.train.images)
+        key = asdict(CAMERA) | {"side": SIDE, "frames": num_frames, "split": name, "version": 1}
+        make = partial(record_frames, split.images[..., 0], first, num_frames)
+        frames = cached(cache, "dvs_digits", key, len(split.images), make)
+        splits[name] = Split(frames, split.labels)
+    return Dataset(
+        "dvs_digits", splits["train"], splits["test"], still.num_classes, classes=still.classes
+    )
+
+
+def record(image: np.ndarray, seed: int) -> np.ndarray:
+    """The events of one digit `8 8`."""
+    large = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return CAMERA.record(np.asarray(large), seed=seed)
+
+
+def record_frames(images: np.ndarray, first_seed: int, num_frames: int, which: range) -> np.ndarray:
+    """Frames `T 20 20 2` of the digits `which` of `images` `N 8 8`, each with a seed of its own."""
+    size = {"height": CAMERA.height, "width": CAMERA.width}
+    counts = np.stack(
+        [integrate_by_number(record(images[i], first_seed + i), num_frames, **size) for i in which]
+    )
+    return np.minimum(counts, 255).astype(np.uint8)

@@ -1,0 +1,221 @@
+"""DVS128-Gesture: 11 hand gestures of 29 users, from IBM's recordings or tonic's cut gestures."""
+
+import csv
+import os
+import re
+import shutil
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+
+from pit_jax.events import read_aedat31
+
+from ...errors import UserError
+from ..dataset import DataNotFound, Dataset
+from ..storage.archives import of_macos
+from ..storage.cache import cache_folder
+from .recordings import Frames, Reader, Recording, frames_dataset, warn_of_missing
+from .splits import manifest
+from .tonic import read_array
+
+NUM_CLASSES = 11
+SENSOR = (128, 128)
+ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
+TONIC = "DVSGesture"  # The folder that tonic makes.
+SPLITS = manifest("dvs_gesture")  # The users of both, and how many gestures each copy has.
+LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
+MD5 = {
+    ARCHIVE: "8a5c71fb11e24e5ca5b11866ca6c00a1",
+    "ibmGestureTrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
+    "ibmGestureTest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
+}
+AGAIN = "remove its folder, and fetch or extract the archive again (docs/data.md)."
+HOW = (
+    f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand\n"
+    "or tonic's copy, cut into 1,077 and 264 gestures: pip install tonic, then in Python "
+    "tonic.datasets.DVSGesture(save_to=DIR, train=True), and the same with train=False"
+)
+
+
+def dvs_gesture(
+    data_dir: str | os.PathLike[str] = "data",
+    *,
+    num_frames: int = 20,
+    split_by: str = "number",
+    size: int = 128,
+    cache_dir: str | None = None,
+) -> Dataset:
+    """Frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
+
+    Users 1 to 23 train and 24 to 29 test, as the data set's own lists say; tonic's copy has 1,077
+    and 264 gestures. Says on stderr where gestures are missing. Archives are extracted once, beside
+    the frames that are kept in `cache_dir`, by default `data_dir`/cache. Raises `DataNotFound`
+    without any, `UserError` for files that are missing or damaged.
+    """
+    root, cache = Path(data_dir).absolute(), cache_folder(data_dir, cache_dir).absolute()
+    train, test, read = _official(root, cache) or _tonic(root, cache) or _nothing(root)
+    counts = {name: of["gestures"] for name, of in SPLITS.items()}
+    published = [{name: counts[name][copy] for name in counts} for copy in ("IBM", "tonic")]
+    found = {"train": len(train), "test": len(test)}
+    warn_of_missing("dvs_gesture", found, *published)
+    frames = Frames(num_frames, split_by, SENSOR, (size, size))
+    return frames_dataset("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
+
+
+_Found = tuple[list[Recording], list[Recording], Reader]
+
+
+def _official(root: Path, cache: Path) -> _Found | None:
+    """What IBM ships: recordings of many gestures each, and lists of those of both splits."""
+    folder = _folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
+    if folder is None:
+        return None
+    train, test = (_gestures(folder, _whole(folder / name), split) for split, name in LISTS.items())
+    return train, test, read_aedat31
+
+
+def _tonic(root: Path, cache: Path) -> _Found | None:
+    """What tonic downloads: a folder for each user and light, with a file for each gesture."""
+    splits = []
+    for split, name in (("train", "ibmGestureTrain"), ("test", "ibmGestureTest")):
+        folders = [root / TONIC / name, root / name, cache / name]
+        archives = [root / TONIC / f"{name}.tar.gz", root / f"{name}.tar.gz"]
+        folder = _folder(folders, archives)
+        if folder is not None:
+            splits.append(_arrays(folder, split))
+    if len(splits) == 1:
+        raise UserError(
+            f"{root / TONIC} holds only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
+        )
+    return (splits[0], splits[1], read_array) if splits else None
+
+
+def _nothing(root: Path) -> _Found:
+    places = [
+        (root / FOLDER, "the extracted archive"),
+        (root / ARCHIVE, "the archive"),
+        (root / TONIC, "ibmGestureTrain and ibmGestureTest, folders or .tar.gz, as tonic has them"),
+    ]
+    raise DataNotFound("dvs_gesture", places, HOW)
+
+
+def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
+    """The first of `folders` that is there; else the last of them, extracted from an archive."""
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    archive = next((archive for archive in archives if archive.is_file()), None)
+    if archive is None:
+        return None
+    folder = folders[-1]
+    part = folder.with_name(f"{folder.name}.part")  # A kill leaves another name than the whole's.
+    print(f"extracting {archive} once, to {folder}", file=sys.stderr)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        with tarfile.open(archive) as content:
+            content.extractall(part, filter="data")
+        if not (part / folder.name).is_dir():
+            raise tarfile.TarError(f"no folder {folder.name} in it")
+        (part / folder.name).rename(folder)
+    except (EOFError, zlib.error, tarfile.TarError) as error:
+        raise UserError(f"{archive} is not a whole archive ({error}); get {HOW}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot extract {archive} to {folder} ({error}); choose another place with "
+            "--config.data.cache_dir=DIR."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _arrays(folder: Path, split: str) -> list[Recording]:
+    """The gestures of one split of tonic's copy, in the order of users, lights and labels."""
+    found = []
+    for file in folder.glob("*/*.npy"):
+        if of_macos(file):
+            continue
+        user = re.fullmatch(r"user(\d+)_(.+)", file.parent.name)
+        if not (user and file.stem.isdigit() and int(file.stem) < NUM_CLASSES):
+            raise UserError(
+                f"{file}: expected a name like user01_fluorescent/0.npy, with a label of 0 to "
+                f"{NUM_CLASSES - 1}."
+            )
+        _check_user(file, int(user[1]), split)
+        found.append((int(user[1]), user[2], int(file.stem), file))
+    if not found:
+        raise UserError(f"{folder} holds no userNN_light/LABEL.npy; remove it and get {HOW}")
+    return [
+        Recording(label, place, file) for place, (_, _, label, file) in enumerate(sorted(found))
+    ]
+
+
+def _gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
+    """The gestures of the recordings that a list names, each from its start to its end."""
+    found = []
+    for name in _text(trials).split():
+        user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
+        if not user:
+            raise UserError(
+                f"{trials}: expected names like user01_led.aedat, got {name!r}; {AGAIN}"
+            )
+        file = _whole(folder / name)
+        _check_user(file, int(user[1]), split)
+        found += _labelled(file, _whole(file.with_name(f"{file.stem}_labels.csv")))
+    if not found:
+        raise UserError(f"{trials} names no recording; {AGAIN}")
+    return found
+
+
+def _labelled(file: Path, labels: Path) -> list[Recording]:
+    """The gestures of one recording."""
+    found = []
+    try:
+        rows = list(csv.DictReader(_text(labels).splitlines()))
+    except csv.Error as error:
+        raise UserError(f"{labels}: {error}; {AGAIN}") from error
+    for number, row in enumerate(rows):
+        try:
+            label, start, end = (
+                int(row[name]) for name in ("class", "startTime_usec", "endTime_usec")
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{labels}, row {number + 2}: expected a class, start and end, got {row}; {AGAIN}"
+            ) from error
+        if not 1 <= label <= NUM_CLASSES or not 0 <= start < end:
+            raise UserError(
+                f"{labels}, row {number + 2}: expected a class of 1 to {NUM_CLASSES} and a "
+                f"start before its end, got {label}, {start} and {end}; {AGAIN}"
+            )
+        found.append(Recording(label - 1, number, file, "", start, end))
+    if not found:
+        raise UserError(f"{labels} holds no gesture; {AGAIN}")
+    return found
+
+
+def _check_user(file: Path, user: int, split: str) -> None:
+    """Raises UserError for a recording of a user who is not in the published split."""
+    first, end = SPLITS[split]["users"]
+    if not first <= user < end:
+        raise UserError(
+            f"{file} stands in the {split} split, which has users {first} to {end - 1} "
+            f"(train/data/splits/dvs_gesture.json); {AGAIN}"
+        )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no text: {error}; {AGAIN}") from error
+
+
+def _whole(file: Path) -> Path:
+    if not file.is_file():
+        raise UserError(
+            f"{file} is missing: the archive was extracted in part. Remove {file.parent} and "
+            f"put {ARCHIVE} beside it, from which it is extracted again."
+        )
+    return file

@@ -1,0 +1,202 @@
+"""Event recordings on disk to frames in memory: read, cut, integrated, resized and cached."""
+
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pit_jax.events import integrate_by_number, integrate_by_time
+
+from ...errors import UserError
+from ..dataset import Dataset, Split
+from ..storage.archives import DAMAGE, fingerprints
+from ..storage.cache import cached
+
+Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
+RULES = {"number": integrate_by_number, "time": integrate_by_time}
+
+
+class Recording(NamedTuple):
+    """One sample: a file, or a `member` of a zip archive, or the part [start, end) µs of it.
+
+    `number` is its place in the class, as its authors count.
+    """
+
+    label: int
+    number: int
+    file: Path
+    member: str = ""
+    start: int = 0
+    end: int = -1
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without folders."""
+        return PurePosixPath(self.member or self.file).name
+
+    def __str__(self) -> str:
+        return f"{self.file}{f' ({self.member})' if self.member else ''}"
+
+
+class Frames(NamedTuple):
+    """How events become frames: how many, by which rule, on which sensor, and their last size."""
+
+    num_frames: int
+    split_by: str
+    sensor: tuple[int, int]
+    size: tuple[int, int]
+
+    def check(self) -> None:
+        """Raises UserError for values that make no frames."""
+        if self.split_by not in list(RULES):
+            raise UserError(
+                f"config.data.split_by is {self.split_by!r}; it can be {', '.join(RULES)}."
+            )
+        check_whole("num_frames", self.num_frames)
+        for side in self.size:
+            check_whole("size", side)
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raises UserError unless the option `name` is a whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"config.data.{name} must be a whole number and at least 1, got {value!r}.")
+
+
+def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str, int]) -> None:
+    """Says on stderr where there are other counts of recordings than in any `published` copy."""
+    if found in published:
+        return
+    nearest = min(published, key=lambda counts: abs(sum(counts.values()) - sum(found.values())))
+    counts = ", ".join(
+        f"{found[of]:,} of {nearest[of]:,} {of}" for of in nearest if found[of] != nearest[of]
+    )
+    print(
+        f"warning: {name} has {counts} recordings that were published: where files are missing, "
+        "extract or fetch them again",
+        file=sys.stderr,
+    )
+
+
+def frames_dataset(
+    name: str,
+    num_classes: int,
+    train: Sequence[Recording],
+    test: Sequence[Recording],
+    read: Reader,
+    frames: Frames,
+    cache_dir: Path,
+) -> Dataset:
+    """The recordings of both splits as counts `N T H W 2`, made once and then read from the cache.
+
+    Counts are whole numbers as uint16, or floats where they were resized. `read` gives the events
+    of a file. Raises UserError for a file that it refuses, by its name.
+    """
+    frames.check()
+    splits = []
+    for recordings in (train, test):
+        key = {
+            "version": 2,
+            "frames": frames,
+            "files": [
+                [r.name, *known, r.start, r.end]
+                for r, known in zip(recordings, _fingerprints(recordings), strict=True)
+            ],
+        }
+        make = partial(_make, tuple(recordings), read, frames)
+        labels = np.array([recording.label for recording in recordings], np.int32)
+        splits.append(Split(cached(cache_dir, name, key, len(recordings), make), labels))
+    return Dataset(name, splits[0], splits[1], num_classes)
+
+
+def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames `T H W C` at another `(H, W)`: bilinear with antialiasing, each channel on its own."""
+
+    def smaller(channel: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
+
+    channels = np.moveaxis(frames, -1, 1).astype(np.float32)
+    return np.stack([np.stack([smaller(c) for c in frame], axis=-1) for frame in channels])
+
+
+def _fingerprints(recordings: Sequence[Recording]) -> list[list[int | str]]:
+    try:
+        return fingerprints((recording.file, recording.member) for recording in recordings)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+
+def _make(
+    recordings: tuple[Recording, ...],
+    read: Reader,
+    frames: Frames,
+    which: range,
+) -> np.ndarray:
+    opened: tuple[str, np.ndarray] = ("", np.empty(0))
+    made = []
+    for i in which:
+        recording = recordings[i]
+        if opened[0] != str(recording):  # Neighbours are often cut from one file.
+            opened = str(recording), _read(recording, read)
+        made.append(_frames(recording, opened[1], frames))
+    return np.stack(made)
+
+
+def _read(recording: Recording, read: Reader) -> np.ndarray:
+    try:
+        if not recording.member:
+            events = read(recording.file)
+        else:
+            with zipfile.ZipFile(recording.file) as archive:
+                events = read(io.BytesIO(archive.read(recording.member)))
+    except (OSError, *DAMAGE) as error:
+        raise _refused(recording, error) from error
+    if not len(events):
+        raise _refused(recording, "there is no event in it")
+    return events
+
+
+def _frames(recording: Recording, events: np.ndarray, frames: Frames) -> np.ndarray:
+    if recording.end >= 0:
+        events = _part(recording, events)
+    height, width = frames.sensor
+    try:
+        counts = RULES[frames.split_by](events, frames.num_frames, height=height, width=width)
+    except ValueError as error:
+        raise _refused(recording, error) from error
+    if frames.size != frames.sensor:
+        return resize(counts, frames.size)
+    return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def _part(recording: Recording, events: np.ndarray) -> np.ndarray:
+    """The events from the recording's start to its end."""
+    first, last = int(events["t"].min()), int(events["t"].max())
+    span = f"its labels name {recording.start} to {recording.end} µs, but its events"
+    # Cut off between two packets, a file looks whole but for its labels. Said and not refused: an
+    # official recording may be like this too.
+    if last + 1 < recording.end:
+        print(f"{recording}: {span} end at {last} µs; was it cut off?", file=sys.stderr)
+    part = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
+    if not len(part):
+        raise _refused(recording, f"{span}, of {first} to {last} µs, have none there")
+    return part
+
+
+def _refused(recording: Recording, why: Exception | str) -> UserError:
+    """The error for a file that is no good: which one, why, and what to do."""
+    said = str(why).rstrip(".") or "it ends too early"  # An EOFError is silent.
+    # Readers of files name them; those of archives' members cannot.
+    if str(recording.file) not in said:
+        said = f"{recording}: {said}"
+    if isinstance(why, OSError) and why.errno:
+        return UserError(f"{said}.")
+    return UserError(
+        f"{said}.\nFetch or extract this file again; docs/guide/data.md says from where."
+    )

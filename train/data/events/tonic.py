@@ -1,0 +1,94 @@
+"""Event data sets as tonic has them: fetched by it, and its files read without it.
+
+Its files are aedat4, and arrays of x, y, p and milliseconds.
+"""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pit_jax.events import EVENT, make_events
+
+from ...errors import UserError
+
+# What to ask tonic for; each is downloaded and extracted when it is made.
+CLASSES: dict[str, list[tuple[str, dict[str, bool]]]] = {
+    "cifar10_dvs": [("CIFAR10DVS", {})],
+    "dvs_gesture": [("DVSGesture", {"train": True}), ("DVSGesture", {"train": False})],
+    "n_mnist": [("NMNIST", {"train": True}), ("NMNIST", {"train": False})],
+}
+
+
+def fetch(name: str, root: Path) -> bool:
+    """Downloads a data set to `root` by tonic; False where tonic has it not, or is not installed.
+
+    Raises `UserError` when tonic fails.
+    """
+    if name not in CLASSES:
+        return False
+    try:
+        import tonic
+    except ImportError:
+        return False
+    print(f"{name} is not there: tonic downloads it to {root.absolute()}", file=sys.stderr)
+    try:
+        for cls, options in CLASSES[name]:
+            getattr(tonic.datasets, cls)(save_to=str(root), **options)
+    except Exception as error:  # Of the network, the disk or an archive: it raises many kinds.
+        raise UserError(
+            f"tonic could not download {name} to {root.absolute()} ({error}). Try again, or fetch "
+            "it by hand; docs/guide/data.md says from where."
+        ) from error
+    return True
+
+
+def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
+    """The events of an AEDAT 4 recording, as tonic's copy of CIFAR10-DVS holds them.
+
+    Of several event streams the one with the lowest number counts, as in tonic. Axes are those of
+    the file. Raises `ValueError` for a file that is damaged or of another version, `UserError`
+    without the package `aedat`.
+    """
+    try:
+        from aedat import Decoder
+    except ImportError as error:
+        raise UserError(
+            ".aedat4 files are read by the package aedat, which is not here: pip install aedat"
+        ) from error
+    if not isinstance(source, Path):  # It opens files by their names only.
+        with tempfile.NamedTemporaryFile(suffix=".aedat4") as file:
+            file.write(source.read())
+            file.flush()
+            return read_aedat4(Path(file.name))
+    try:
+        decoder = Decoder(source)
+        streams = decoder.id_to_stream().items()
+        chosen = min((number for number, s in streams if s["type"] == "events"), default=None)
+        parts = [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
+    except Exception as error:  # All of its errors are plain exceptions with a sentence.
+        raise ValueError(f"no whole AEDAT 4 file ({error}).") from error
+    if chosen is None:
+        raise ValueError("an AEDAT 4 file without a stream of events.")
+    return np.concatenate(
+        [np.empty(0, EVENT), *(make_events(p["t"], p["x"], p["y"], p["on"]) for p in parts)]
+    )
+
+
+def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
+    """The events of one gesture of tonic's DVS-Gesture: rows of x, y, polarity and milliseconds.
+
+    Raises `ValueError` for a file that holds no such array, or only a part of it.
+    """
+    try:
+        rows = np.load(source, allow_pickle=False)
+    except EOFError as error:
+        raise ValueError("an empty file.") from error
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+        raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):
+        raise ValueError("expected finite x, y, p and t of at least 0.")
+    x, y, polarity, milliseconds = rows.T
+    return make_events(np.rint(milliseconds * 1000.0), x, y, polarity != 0)

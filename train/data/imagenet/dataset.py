@@ -1,0 +1,85 @@
+"""ImageNet-1k, converted by train.data.prepare: JPEGs that workers decode and crop."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...errors import UserError
+from ..dataset import DataNotFound, Dataset, Streamed
+from ..storage.workers import cores
+from .array_records import MANIFEST, Records, read_manifest, verify
+from .decode import RESAMPLING, centre_crop, decode, random_crop
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HOW = "python -m train.data.prepare imagenet --source DIR --out {out}"
+AGAIN = (
+    "Delete this file and repeat `python -m train.data.prepare imagenet` as before, with --verify: "
+    "it alone is written again, and the image of the source is named."
+)
+
+
+def imagenet(
+    data_dir: str | os.PathLike[str] = "data",
+    *,
+    size: int = 224,
+    workers: int = 0,
+    least_area: float = 0.08,
+    resize: int = 0,
+    resample: str = "bilinear",
+) -> Dataset:
+    """Images `size size 3`: random crops for training, the middle of each for testing.
+
+    A crop has `least_area` to all of its image's area; the middle is that of the image resized to a
+    shorter side of `resize`, `size` 256/224 if it is 0. `workers` processes read ahead; 0 reads in
+    this one. Raises `DataNotFound` if nothing was converted yet, `UserError` if files are not those
+    of the manifest and for values that cannot be.
+    """
+    if size < 1 or workers < 0:
+        raise UserError(
+            "config.data.size must be at least 1 and config.data.workers at least 0, "
+            f"got {size} and {workers}."
+        )
+    if not 0 < least_area <= 1 or resample not in RESAMPLING or 0 < resize < size or resize < 0:
+        raise UserError(
+            "config.data.least_area must be more than 0 and at most 1, resize 0 or at least size, "
+            f"resample {' or '.join(RESAMPLING)}, got {least_area}, {resize} and {resample!r}."
+        )
+    shorter = resize or round(size * 256 / 224)
+    cuts = {
+        "train": partial(random_crop, size=size, least_area=least_area, resample=resample),
+        "test": partial(_middle, size=size, resize=shorter, resample=resample),
+    }
+    root = Path(data_dir).absolute()
+    folder = next((p for p in (root / "imagenet", root) if (p / MANIFEST).is_file()), None)
+    if folder is None:
+        places = [(p / MANIFEST, "what prepare writes") for p in (root / "imagenet", root)]
+        raise DataNotFound("imagenet", places, HOW.format(out=root / "imagenet"))
+    manifest = read_manifest(folder)
+    splits = []
+    for name, cut in cuts.items():
+        records = Records(folder, manifest, name)
+        read = partial(_sample, records, cut)
+        check = partial(verify, folder, records.shards, cores())
+        splits.append(Streamed(records.per_class, (size, size, 3), read, workers, check))
+    classes = tuple(manifest["classes"])
+    return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
+
+
+def _sample(
+    records: Records,
+    cut: Callable[[Image.Image, np.random.Generator], np.ndarray],
+    index: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, int]:
+    place, label, content = records[index]
+    return cut(decode(content, place, AGAIN), rng), label
+
+
+def _middle(image: Image.Image, rng: np.random.Generator, **how: Any) -> np.ndarray:
+    del rng
+    return centre_crop(image, **how)

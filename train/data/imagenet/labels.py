@@ -1,0 +1,51 @@
+"""The classes of ImageNet's validation images, which lie in an archive without any folders."""
+
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from ...errors import UserError
+from ..dataset import DataNotFound
+
+DEVKIT = "ILSVRC2012_devkit_t12"
+# One class name a line, in the order of the images: as people pass it on instead of the devkit.
+LIST = "imagenet_2012_validation_synset_labels.txt"
+TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
+
+
+def validation_labels(source: Path) -> dict[str, str]:
+    """The class nXXXXXXXX of each validation image, by its name without ending.
+
+    From the development kit, as an archive or extracted, or from the list of classes. Raises
+    `DataNotFound` without one of them, and `UserError` for damaged ones.
+    """
+    archive, folder, listed = source / f"{DEVKIT}.tar.gz", source / DEVKIT, source / LIST
+    try:
+        if listed.is_file():
+            classes = listed.read_text().split()
+        elif archive.is_file():
+            with tarfile.open(archive) as tar:
+                classes = _devkit(lambda name: tar.extractfile(f"{DEVKIT}/{name}").read())  # type: ignore[union-attr]
+        elif folder.is_dir():
+            classes = _devkit(lambda name: (folder / name).read_bytes())
+        else:
+            places = [
+                (archive, "the development kit, which has the labels of the validation images"),
+                (folder, "the same, extracted"),
+                (listed, "or a text file with the class nXXXXXXXX of each image, in their order"),
+            ]
+            raise DataNotFound("imagenet", places, "an account at image-net.org (ILSVRC2012)")
+    except (OSError, EOFError, ValueError, KeyError, IndexError, tarfile.TarError) as error:
+        found = next(place for place in (listed, archive, folder) if place.exists())
+        raise UserError(f"{found} is damaged ({error!r}); fetch it again.") from error
+    return {f"ILSVRC2012_val_{i:08d}": name for i, name in enumerate(classes, start=1)}
+
+
+def _devkit(read: Callable[[str], bytes]) -> list[str]:
+    """The ground truth counts the classes from 1, as the table of MATLAB does."""
+    from scipy.io import loadmat
+
+    table = loadmat(BytesIO(read(META)))["synsets"].ravel()
+    names = {int(row["ILSVRC2012_ID"].item()): str(row["WNID"].item()) for row in table}
+    return [names[int(line)] for line in read(TRUTH).split()]

@@ -1,0 +1,267 @@
+"""ImageNet-1k as people have it, the official archives, a folder or tfds, as a plan to convert."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ..dataset import DataNotFound
+from ..storage.archives import of_macos
+from ..storage.tfds import newest_version
+from .array_records import Piece, Plan, Sample, Shard
+from .labels import validation_labels
+from .tar import Member, members
+
+TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+TFDS = "imagenet2012"
+SYNSET = re.compile(r"n\d{8}")
+# A shard holds about a gigabyte: half a minute of work, and the most that a kill loses.
+CLASSES_A_SHARD, IMAGES_A_SHARD = 8, 10_000
+SUFFIXES = {".jpeg", ".jpg", ".png"}
+HOW = (
+    "an account at image-net.org (ILSVRC2012, task 1 and 2), then\n"
+    "  python -m train.data.prepare imagenet --source DIR --out DIR"
+)
+
+
+@dataclass(frozen=True)
+class TarPart:
+    """All images of the archive at bytes `[start, end)` of a file; they are of one class."""
+
+    file: Path
+    start: int
+    end: int
+    label: int
+
+    def samples(self) -> Iterator[Sample]:
+        with self.file.open("rb") as file:
+            try:
+                for member in members(file, self.start, self.end):
+                    if of_macos(member.name):
+                        continue
+                    yield _read(self.file, file, member, self.label)
+            except ValueError as error:
+                raise _damaged(self.file, error) from error
+
+
+@dataclass(frozen=True)
+class TarMembers:
+    """Some images of an archive, each with its class."""
+
+    file: Path
+    images: tuple[tuple[Member, int], ...]
+
+    def samples(self) -> Iterator[Sample]:
+        with self.file.open("rb") as file:
+            for member, label in self.images:
+                yield _read(self.file, file, member, label)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, each with its class."""
+
+    images: tuple[tuple[Path, int], ...]
+
+    def samples(self) -> Iterator[Sample]:
+        for path, label in self.images:
+            yield Sample(str(path), label, path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The examples `[start, end)` of a split that TensorFlow Datasets has prepared."""
+
+    root: Path
+    version: str
+    split: str
+    start: int
+    end: int
+
+    def samples(self) -> Iterator[Sample]:
+        source = _tfds_source(self.root, self.version, self.split)
+        for index in range(self.start, self.end):
+            example = source[index]
+            place = f"{self.root / TFDS / self.version}: example {index} of {self.split}"
+            yield Sample(place, int(example["label"]), example["image"])
+
+
+def plan(source: Path) -> Plan:
+    """How to convert what lies in `source`; classes are numbered in the order of their names.
+
+    Raises `DataNotFound` if nothing does, and `UserError` for a damaged or a wrong archive, and
+    for classes that only one split has.
+    """
+    version = newest_version(source, TFDS)
+    val = next((p for p in (source / "val", source / "test") if p.is_dir()), source / "val")
+    if (source / TRAIN).is_file() and (source / VAL).is_file():
+        return _plan_of_archives(source)
+    if (source / "train").is_dir() and val.is_dir():
+        return _plan_of_folders(source / "train", val)
+    if version:
+        return _plan_of_tfds(source, version)
+    raise DataNotFound(
+        "imagenet",
+        [
+            (source / TRAIN, "the official archive, 138 GB"),
+            (source / VAL, "the official archive, 6 GB"),
+            (source / "train", "a folder for each class, nXXXXXXXX, as is val"),
+            (source / TFDS, "a version prepared by tensorflow_datasets as array_record"),
+        ],
+        HOW,
+    )
+
+
+def _plan_of_archives(source: Path) -> Plan:
+    train, val = source / TRAIN, source / VAL
+    parts = {}
+    for member in _members(train):
+        name = member.name.removeprefix("./").removesuffix(".tar")
+        if not SYNSET.fullmatch(name) or not member.name.endswith(".tar"):
+            raise UserError(
+                f"{train} holds {member.name} at byte {member.offset}, where the official "
+                "archive has only nXXXXXXXX.tar, one for each class."
+            )
+        parts[name] = member
+    classes = sorted(parts)
+    of_image = validation_labels(source)
+    _check_same(source, classes, sorted(set(of_image.values())))
+    images = []
+    for member in _members(val):
+        stem = Path(member.name).stem
+        if stem not in of_image:
+            raise UserError(f"{val} holds {member.name}, which has no label in {source}.")
+        images.append((member, classes.index(of_image[stem])))
+    if len(images) != len(of_image):
+        raise UserError(f"{val} holds {len(images)} images, but there are {len(of_image)} labels.")
+    pieces = [
+        TarPart(train, parts[name].offset, parts[name].offset + parts[name].size, label)
+        for label, name in enumerate(classes)
+    ]
+    tests = [TarMembers(val, tuple(part)) for part in _groups(images, IMAGES_A_SHARD)]
+    shards = _shards("train", _groups(pieces, CLASSES_A_SHARD)) + _shards("test", _groups(tests, 1))
+    size = train.stat().st_size + val.stat().st_size
+    return Plan("imagenet", "archives", tuple(classes), shards, size)
+
+
+def _plan_of_folders(train: Path, val: Path) -> Plan:
+    classes = _folders(train)
+    per_class = [_images(train / name, label) for label, name in enumerate(classes)]
+    if _folders(val):
+        _check_same(train.parent, classes, _folders(val))
+        tested = [image for i, name in enumerate(classes) for image in _images(val / name, i)]
+    else:
+        of_image = validation_labels(train.parent)
+        _check_same(train.parent, classes, sorted(set(of_image.values())))
+        tested = _flat_images(val, of_image, classes)
+    pieces = [Files(tuple(images)) for images in per_class]
+    tests = [Files(tuple(part)) for part in _groups(tested, IMAGES_A_SHARD)]
+    shards = _shards("train", _groups(pieces, CLASSES_A_SHARD)) + _shards("test", _groups(tests, 1))
+    everything = [*tested, *(image for images in per_class for image in images)]
+    size = sum(path.stat().st_size for path, _ in everything)
+    return Plan("imagenet", "folders", tuple(classes), shards, size)
+
+
+def _plan_of_tfds(root: Path, version: str) -> Plan:
+    pieces = {}
+    for split, name in (("train", "train"), ("test", "validation")):
+        source = _tfds_source(root, version, name)
+        count = len(source)
+        starts = range(0, count, IMAGES_A_SHARD)
+        ranges = [(start, min(start + IMAGES_A_SHARD, count)) for start in starts]
+        pieces[split] = [Prepared(root, version, name, start, end) for start, end in ranges]
+    classes = tuple(source.dataset_info.features["label"].names)
+    shards = sum((_shards(split, _groups(parts, 1)) for split, parts in pieces.items()), ())
+    folder = root / TFDS / version
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    return Plan("imagenet", f"tfds {version}", classes, shards, size)
+
+
+def _tfds_source(root: Path, version: str, split: str) -> Any:
+    folder = root / TFDS / version
+    try:
+        import tensorflow_datasets as tfds
+
+        name = f"{TFDS}:{version}"
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        return tfds.data_source(name, data_dir=root, split=split, download=False, decoders=decoders)
+    except ImportError as error:
+        raise UserError(
+            f"{folder} is read by tensorflow_datasets, which is not here: "
+            "pip install tensorflow-datasets"
+        ) from error
+    except Exception as error:  # Its readers raise many kinds; all mean that the folder is no good.
+        raise UserError(f"{folder}: tensorflow_datasets cannot read it: {error}") from error
+
+
+def _members(archive: Path) -> list[Member]:
+    with archive.open("rb") as file:
+        try:
+            found = members(file, 0, archive.stat().st_size)
+            return [member for member in found if not of_macos(member.name)]
+        except ValueError as error:
+            raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: ValueError) -> UserError:
+    return UserError(f"{archive}: {error}. Fetch it again; its size and md5 are at image-net.org.")
+
+
+def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
+    file.seek(member.offset)
+    place = f"{archive} ({member.name} at byte {member.offset})"
+    return Sample(place, label, file.read(member.size))
+
+
+def _folders(parent: Path) -> list[str]:
+    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not of_macos(p.name))
+
+
+def _images(folder: Path, label: int) -> list[tuple[Path, int]]:
+    images = _image_files(folder)
+    if not images:
+        raise UserError(f"{folder} holds no image; it can hold {', '.join(sorted(SUFFIXES))}.")
+    return [(path, label) for path in images]
+
+
+def _image_files(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not of_macos(path.name))
+
+
+def _flat_images(
+    folder: Path, of_image: dict[str, str], classes: Sequence[str]
+) -> list[tuple[Path, int]]:
+    images = _image_files(folder)
+    if {path.stem for path in images} != set(of_image):
+        raise UserError(
+            f"{folder} holds {len(images)} images, not the {len(of_image)} with labels."
+        )
+    return [(path, classes.index(of_image[path.stem])) for path in images]
+
+
+def _check_same(source: Path, train: Sequence[str], test: Sequence[str]) -> None:
+    if len(train) < 2 or set(train) != set(test):
+        only = [sorted(set(a) - set(b)) for a, b in ((train, test), (test, train))]
+        raise UserError(
+            f"{source}: training and validation must have the same two or more classes; "
+            f"there are {len(train)} and {len(test)}. Only for training: "
+            f"{_some(only[0])}; only for validation: {_some(only[1])}."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
+
+
+def _groups(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _shards(split: str, groups: list[tuple[Piece, ...]]) -> tuple[Shard, ...]:
+    return tuple(
+        Shard(split, f"{split}-{number:05d}-of-{len(groups):05d}.array_record", pieces)
+        for number, pieces in enumerate(groups)
+    )

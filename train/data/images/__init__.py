@@ -1,0 +1,1 @@
+"""Data sets of images that fit into memory."""

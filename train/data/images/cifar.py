@@ -1,0 +1,204 @@
+"""CIFAR-10 and CIFAR-100 from the official archives, or as prepared by tfds."""
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from ..dataset import DataNotFound, Dataset, Split
+from ..storage.download import Remote, download
+from ..storage.tfds import newest_version, read_split
+from .cifar_files import parse_batch, parse_rows, read_archive, read_folder
+from .class_names import CIFAR10, CIFAR100
+
+_Reader = Callable[[Sequence[str]], dict[str, bytes]]
+
+URL = "https://www.cs.toronto.edu/~kriz/"
+_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One of the official archives: its files, how one is read, and its hash on the server."""
+
+    archive: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    parse: Callable[[bytes], Split]
+    md5: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    layouts: tuple[_Layout, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+_CIFAR10 = _Source(
+    name="cifar10",
+    layouts=(
+        _Layout(
+            archive="cifar-10-python.tar.gz",
+            folder="cifar-10-batches-py",
+            train=_BATCHES,
+            test=("test_batch",),
+            parse=partial(parse_batch, label_key=b"labels", num_classes=10),
+            md5="c58f30108f718f92721af3b95e74349a",
+        ),
+        _Layout(
+            archive="cifar-10-binary.tar.gz",
+            folder="cifar-10-batches-bin",
+            train=tuple(f"{name}.bin" for name in _BATCHES),
+            test=("test_batch.bin",),
+            parse=partial(parse_rows, label_bytes=1, num_classes=10),
+            md5="c32a1d4ab5d03f1284b67883e8d87530",
+        ),
+    ),
+    classes=CIFAR10,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2023, 0.1994, 0.2010),
+)
+_CIFAR100 = _Source(
+    name="cifar100",
+    layouts=(
+        _Layout(
+            archive="cifar-100-python.tar.gz",
+            folder="cifar-100-python",
+            train=("train",),
+            test=("test",),
+            parse=partial(parse_batch, label_key=b"fine_labels", num_classes=100),
+            md5="eb9058c3a382ffc7106e4002c42a8d85",
+        ),
+        _Layout(
+            archive="cifar-100-binary.tar.gz",
+            folder="cifar-100-binary",
+            train=("train.bin",),
+            test=("test.bin",),
+            # The coarse label comes first, the fine one just before the pixels.
+            parse=partial(parse_rows, label_bytes=2, num_classes=100),
+            md5="03b5dce01913d631647c71ecec9e9cb8",
+        ),
+    ),
+    classes=CIFAR100,
+    mean=(0.5071, 0.4867, 0.4408),
+    std=(0.2675, 0.2565, 0.2761),
+)
+
+
+def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
+    """50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
+
+    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` if they are damaged.
+    """
+    return _load(_CIFAR10, Path(data_dir).absolute())
+
+
+def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
+    """50,000 training and 10,000 test images `N 32 32 3` in 100 classes (the fine labels).
+
+    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` if they are damaged.
+    """
+    return _load(_CIFAR100, Path(data_dir).absolute())
+
+
+def files(name: str, root: Path) -> dict[Path, str | None]:
+    """What is read of `cifar10` or `cifar100` under `root`; an archive has its published md5."""
+    source = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}[name]
+    if found := _found(source, root):
+        layout, place = found
+        return {place: layout.md5 if place.is_file() else None}
+    version = newest_version(root, name)
+    return {root / name / version: None} if version else {}
+
+
+def _load(source: _Source, root: Path) -> Dataset:
+    splits = _official(source, root) or _prepared(source, root) or _fetched(source, root)
+    train, test = splits
+    classes = source.classes
+    return Dataset(source.name, train, test, len(classes), source.mean, source.std, classes)
+
+
+def _official(source: _Source, root: Path) -> list[Split] | None:
+    found = _found(source, root)
+    if found is None:
+        return None
+    layout, place = found
+    if place.is_file():
+        return _read(layout, place, partial(read_archive, place, layout.folder))
+    return _read(layout, place, partial(read_folder, place))
+
+
+def _found(source: _Source, root: Path) -> tuple[_Layout, Path] | None:
+    """The first of the official archives and their folders that is there."""
+    for layout in source.layouts:
+        archive, folder = root / layout.archive, root / layout.folder
+        if archive.is_file():
+            return layout, archive
+        if folder.is_dir():
+            return layout, folder
+    return None
+
+
+def _prepared(source: _Source, root: Path) -> list[Split] | None:
+    version = newest_version(root, source.name)
+    if not version:
+        return None
+    return [
+        read_split(root, source.name, version, split, (32, 32, 3), len(source.classes))
+        for split in ("train", "test")
+    ]
+
+
+def _fetched(source: _Source, root: Path) -> list[Split]:
+    first = source.layouts[0]
+    archive = root / first.archive
+    try:
+        download(Remote(URL + first.archive, first.md5), archive)
+    except UserError as error:
+        places = []
+        for layout in source.layouts:
+            files = ", ".join(layout.train + layout.test)
+            places.append((root / layout.archive, "the official archive"))
+            places.append((root / layout.folder, f"the files of that archive: {files}"))
+        prepared = "a version prepared by tensorflow_datasets as array_record"
+        places.append((root / source.name, prepared))
+        how = f"{_command(archive)}\nTried just now: {error}"
+        raise DataNotFound(source.name, places, how) from error
+    return _read(first, archive, partial(read_archive, archive, first.folder))
+
+
+def _command(archive: Path) -> str:
+    return f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{archive.name}"
+
+
+def _read(layout: _Layout, place: Path, reader: _Reader) -> list[Split]:
+    try:
+        files = reader(layout.train + layout.test)
+        return [_join(layout, files, names) for names in (layout.train, layout.test)]
+    except ValueError as error:
+        fetch = _command(place.parent / layout.archive)
+        raise UserError(
+            f"{place}: {error}. Delete it and fetch the archive again:\n  {fetch}"
+        ) from error
+
+
+def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> Split:
+    batches = []
+    for name in names:
+        try:
+            batches.append(layout.parse(files[name]))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    images = np.concatenate([batch.images for batch in batches])
+    return Split(images, np.concatenate([batch.labels for batch in batches]))

@@ -1,0 +1,93 @@
+"""Reads the batch files of CIFAR, pickles by Python 2 or bare rows, in a tar.gz or extracted."""
+
+import gzip
+import pickle
+import tarfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..dataset import Split, check_labels
+from .unpickle import load_arrays
+
+
+def read_archive(archive: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
+    """The contents of the files `names` in the `folder` of a tar.gz, which is not extracted.
+
+    Raises `ValueError` if the archive is damaged or a file is missing.
+    """
+    members = {f"{folder}/{name}": name for name in names}
+    found = {}
+    try:
+        with gzip.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for member in tar:
+                    content = tar.extractfile(member) if member.name in members else None
+                    if content is not None:
+                        found[members[member.name]] = content.read()
+            # The checksum of all of it comes last, after the end of the tar.
+            while stream.read(1 << 20):
+                pass
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+        raise ValueError(f"not a whole tar.gz archive ({error})") from error
+    return _all_of(names, found)
+
+
+def read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The contents of the files `names` in the extracted `folder`.
+
+    Raises `ValueError` if one is missing.
+    """
+    return _all_of(names, {p.name: p.read_bytes() for p in folder.iterdir() if p.name in names})
+
+
+def _all_of(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    return found
+
+
+def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> Split:
+    """The images `N 32 32 3` and labels of one batch file: rows of 1024 red, green, blue pixels.
+
+    Raises `ValueError` if it is not such a batch, or a label is not in `0..num_classes-1`.
+    """
+    try:
+        batch = load_arrays(pickled)
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(batch, dict) or not {b"data", label_key} <= batch.keys():
+        raise ValueError(f"expected a dict with the keys {b'data'!r} and {label_key!r}")
+    data, labels = batch[b"data"], np.asarray(batch[label_key])
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
+        came = f"{getattr(data, 'dtype', type(data))} {getattr(data, 'shape', '')}"
+        raise ValueError(f"expected the data to be uint8 (rows, 3072), got {came}")
+    if labels.dtype.kind != "i" or labels.shape != data.shape[:1]:
+        raise ValueError(
+            f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
+        )
+    check_labels(labels, num_classes)
+    return Split(_channels_last(data), labels.astype(np.int32))
+
+
+def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> Split:
+    """The images `N 32 32 3` and labels of one binary file: rows of labels and 3072 pixels.
+
+    Of `label_bytes` labels a row the last one counts. Raises `ValueError` if the file does not end
+    with a row, or a label is not in `0..num_classes-1`.
+    """
+    size = label_bytes + 3072
+    if not raw or len(raw) % size:
+        raise ValueError(f"expected rows of {size} bytes, got {len(raw)} bytes")
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, size)
+    labels = rows[:, label_bytes - 1].astype(np.int32)
+    check_labels(labels, num_classes)
+    return Split(_channels_last(rows[:, label_bytes:]), labels)
+
+
+def _channels_last(rows: np.ndarray) -> np.ndarray:
+    """Rows of 1024 red, green and blue pixels as images."""
+    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

@@ -1,0 +1,96 @@
+"""A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from ...errors import UserError
+from ..dataset import DataNotFound, Dataset, Split
+from ..imagenet.decode import reason
+from ..storage.archives import of_macos
+
+HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+
+
+def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
+    """Images `N size size 3`, cut square from the middle; classes in the order of their names.
+
+    Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
+    `UserError` for files that are no images and for classes that only one split has.
+    """
+    if not isinstance(size, int) or size < 1:
+        raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
+    root = Path(data_dir).absolute()
+    places = {"train": root / "train", "test": root / "test"}
+    if not places["test"].is_dir() and (root / "val").is_dir():
+        places["test"] = root / "val"
+    missing = [place for place in places.values() if not place.is_dir()]
+    if missing:
+        raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
+    classes = {split: classes_in(place) for split, place in places.items()}
+    if classes["train"] != classes["test"]:
+        only = sorted(set(classes["train"]) ^ set(classes["test"]))
+        raise UserError(f"{root}: only one of train and test has the classes {', '.join(only)}.")
+    labels = {name: label for label, name in enumerate(classes["train"])}
+    train, test = (read(place, labels, (size, size, 3)) for place in places.values())
+    pixels = train.images.reshape(-1, 3)
+    mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
+    return Dataset(
+        "folder",
+        train,
+        test,
+        len(labels),
+        tuple(mean.tolist()),
+        # A channel that never changes is centred only.
+        tuple(np.where(std > 0, std, 1).tolist()),
+        tuple(labels),
+    )
+
+
+def classes_in(place: Path) -> list[str]:
+    """The names of the folders in `place`; raises UserError unless there are two or more."""
+    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not of_macos(p.name))
+    if len(names) < 2:
+        raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
+    return names
+
+
+def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Split:
+    """The images of `place`/CLASS as `N *shape`, with the label of each class.
+
+    Raises UserError for a class without images, and for a file that is no whole image.
+    """
+    files = []
+    for name, label in labels.items():
+        inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in inside if not of_macos(p.relative_to(place)))
+        if not found:
+            raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
+        files += [(file, label) for file in found]
+    images = [_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
+    return Split(np.stack(images), np.array([label for _, label in files], np.int32))
+
+
+def _image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """One image as `H W C`, grey for one channel: the largest such rectangle in its middle.
+
+    It is resized with antialiasing.
+    """
+    height, width, channels = shape
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{file} is no whole image ({reason(error)}); replace or remove it."
+        ) from error
+    scale = min(image.width / width, image.height / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    cut = image.crop((left, top, left + w, top + h))
+    return np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)

@@ -1,0 +1,61 @@
+"""Made-up images of any shape that a network can learn: for tests and for trying things out."""
+
+import os
+
+import numpy as np
+
+from ...errors import UserError
+from ..dataset import Dataset, Split
+
+# Waves per side, contrast of the templates and of the noise, both as a share of the pixel range.
+WAVES, CONTRAST, NOISE = 4, 0.16, 0.12
+
+
+def synthetic(
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    shape: tuple[int, int, int] = (8, 8, 1),
+    num_classes: int = 10,
+    num_train: int = 512,
+    num_test: int = 128,
+    seed: int = 0,
+) -> Dataset:
+    """Images `N *shape`: each class is a smooth random template, each image that plus noise.
+
+    The same arguments give the same pixels; `num_train` changes no test image, nor the reverse.
+    Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a seed below 0.
+    """
+    if len(shape) != 3 or min(*shape, num_classes, num_train, num_test) < 1 or seed < 0:
+        raise UserError(
+            "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "
+            f"got {shape=}, {num_classes=}, {num_train=}, {num_test=}, {seed=}."
+        )
+    templates = _templates(np.random.default_rng([seed, 0]), num_classes, shape)
+    channels = shape[2]
+    return Dataset(
+        name="synthetic",
+        train=_split(np.random.default_rng([seed, 1]), templates, num_train),
+        test=_split(np.random.default_rng([seed, 2]), templates, num_test),
+        num_classes=num_classes,
+        mean=(0.5,) * channels,
+        std=(float(np.hypot(CONTRAST, NOISE)),) * channels,
+    )
+
+
+def _templates(rng: np.random.Generator, num_classes: int, shape: tuple[int, ...]) -> np.ndarray:
+    height, width, channels = shape
+    weights = rng.normal(scale=1 / WAVES, size=(num_classes, WAVES, WAVES, channels))
+    return np.einsum("kijc,ih,jw->khwc", weights, _cosines(height), _cosines(width))
+
+
+def _cosines(size: int) -> np.ndarray:
+    """The WAVES lowest cosines, each with mean square near 1.  -> `WAVES size`."""
+    x = (np.arange(size) + 0.5) / size
+    return np.stack([np.ones(size)] + [2**0.5 * np.cos(np.pi * i * x) for i in range(1, WAVES)])
+
+
+def _split(rng: np.random.Generator, templates: np.ndarray, count: int) -> Split:
+    labels = rng.permutation(np.arange(count, dtype=np.int32) % len(templates))
+    noise = rng.standard_normal((count, *templates.shape[1:]), dtype=np.float32)
+    pixels = 0.5 + CONTRAST * templates[labels] + NOISE * noise
+    return Split(np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8), labels)

@@ -1,0 +1,1 @@
+"""Where data are found: archives, downloads, caches and prepared folders."""

@@ -1,0 +1,112 @@
+"""Files of a data set in folders and in zip archives, also in archives inside of an archive."""
+
+import hashlib
+import json
+import lzma
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Container, Iterable
+from functools import cache
+from pathlib import Path, PurePath, PurePosixPath
+
+from ...errors import UserError
+
+# What zipfile raises for damage: some of it reads like encryption or like an unknown method.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+ENDS = 1 << 16  # Bytes at the start and at the end of a file by which it is known.
+
+
+def stored(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
+    """The files with one of the `endings` in the folder `place`, or else in its zip as members.
+
+    A file of a folder has the member "". None if there is neither folder nor zip. Raises UserError,
+    which says `how` to get it, for a damaged zip.
+    """
+    archive = place.with_name(f"{place.name}.zip")
+    if place.is_dir():
+        return [(file, "") for file in place.rglob("*") if _meant(file, endings)]
+    if not archive.is_file():
+        return None
+    names = [member.filename for member in _members(archive, how)]
+    return [(archive, name) for name in names if _meant(PurePosixPath(name), endings)]
+
+
+def unpacked(archive: Path, root: Path, how: str) -> Path:
+    """The zip archives in a zip `archive` as files in a folder below `root`, extracted once.
+
+    A zip inside of a zip can only be read from its start, so without this each recording would
+    cost its whole class. Raises UserError for a damaged archive, and where it cannot write.
+    """
+    inner = [m for m in _members(archive, how) if _meant(PurePosixPath(m.filename), (".zip",))]
+    listed = json.dumps([(member.filename, member.CRC, member.file_size) for member in inner])
+    folder = root / f"{archive.stem}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+    part = folder.with_name(f"{folder.name}.part")  # A kill leaves another name than the whole's.
+    print(f"extracting {archive} once, to {folder}", file=sys.stderr)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        with zipfile.ZipFile(archive) as content:
+            for member in inner:
+                target = part / PurePosixPath(member.filename).name
+                with content.open(member) as source, target.open("xb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+        part.rename(folder)
+    except DAMAGE as error:
+        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot extract {archive} to {folder} ({error.strerror}); choose another place with "
+            "--config.data.cache_dir=DIR."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def of_macos(name: str | PurePath) -> bool:
+    """Whether macOS put the file beside another of nearly its name: `._NAME`, `__MACOSX/`."""
+    name = PurePath(name)
+    return name.name.startswith("._") or "__MACOSX" in name.parts
+
+
+def fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
+    """What tells each file, or member of a zip, from another one without reading all of it.
+
+    For a file that is its size, the time of its last change and the sha256 of its first and last
+    64 KiB; for a member the size and CRC-32 in the archive's list. Every start of a run opens each
+    file once for it. A change in the middle that keeps size and time is not seen. Raises OSError
+    for a file that cannot be read.
+    """
+    of_file, of_members = cache(_fingerprint), cache(_checksums)
+    return [of_members(file)[member] if member else of_file(file) for file, member in places]
+
+
+def _fingerprint(file: Path) -> list[int | str]:
+    about = file.stat()
+    with file.open("rb") as content:
+        ends = content.read(ENDS)
+        if about.st_size > ENDS:
+            content.seek(max(ENDS, about.st_size - ENDS))
+            ends += content.read(ENDS)
+    return [about.st_size, about.st_mtime_ns, hashlib.sha256(ends).hexdigest()[:16]]
+
+
+def _checksums(archive: Path) -> dict[str, list[int | str]]:
+    with zipfile.ZipFile(archive) as content:
+        return {member.filename: [member.file_size, member.CRC] for member in content.infolist()}
+
+
+def _members(archive: Path, how: str) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            return content.infolist()
+    except DAMAGE as error:
+        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
+
+
+def _meant(name: PurePath, endings: Container[str]) -> bool:
+    return name.suffix in endings and not of_macos(name)

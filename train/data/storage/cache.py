@@ -1,0 +1,100 @@
+"""Arrays that take long to make, made once: in parallel, checked by hash, resumed after a kill."""
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from ...errors import UserError
+from .workers import cores, pool
+
+SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
+
+
+def cache_folder(data_dir: str | os.PathLike[str], cache_dir: str | None) -> Path:
+    """Where made arrays are kept: data may lie on a disk that cannot be written."""
+    return Path(cache_dir) if cache_dir else Path(data_dir) / "cache"
+
+
+def cached(
+    root: Path,
+    name: str,
+    key: Mapping[str, Any],
+    count: int,
+    make: Callable[[range], np.ndarray],
+    *,
+    workers: int | None = None,
+) -> np.ndarray:
+    """The arrays `make(range(0, SHARD))`, `make(range(SHARD, ...))` ... of `count` samples, joined.
+
+    They are kept under `root/name-HASH`, where the hash is that of `key`: all that the samples
+    depend on. A file that is whole carries its own hash in its name; one that is not is made again.
+    `make` runs in `workers` processes (by default one a core), so it must be a function of a module
+    or a `partial` of one. Raises UserError where the folder cannot be written.
+    """
+    text = json.dumps(key, sort_keys=True)
+    folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+    try:
+        found = {shard.start: _find(folder, shard) for shard in shards}
+        missing = [shard for shard in shards if found[shard.start] is None]
+        if missing:  # Nothing is written otherwise: a whole cache may lie where nobody can.
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "key.json").write_text(text + "\n")
+            print(f"making {name} once, in {folder}", file=sys.stderr)
+            for shard, array in _make_all(make, missing, workers):
+                _keep(folder, shard, array)
+                found[shard.start] = array
+    except OSError as error:
+        raise UserError(
+            f"cannot write the cache {folder} ({error.strerror}); choose another with "
+            "--config.data.cache_dir=DIR."
+        ) from error
+    return np.concatenate([found[shard.start] for shard in shards])
+
+
+def _make_all(
+    make: Callable[[range], np.ndarray], shards: list[range], workers: int | None
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Each shard with its array, as they are done."""
+    workers = min(workers or cores(), len(shards))
+    if workers == 1:
+        for shard in track(shards, "samples", console=Console(stderr=True)):
+            yield shard, make(shard)
+        return
+    with pool(workers) as processes:
+        jobs = {processes.submit(make, shard): shard for shard in shards}
+        for job in track(as_completed(jobs), "samples", len(jobs), console=Console(stderr=True)):
+            yield jobs[job], job.result()
+
+
+def _find(folder: Path, shard: range) -> np.ndarray | None:
+    for file in folder.glob(f"{shard.start:06d}-*.npz"):
+        raw = file.read_bytes()
+        if file.stem.partition("-")[2] == _digest(raw):
+            return np.load(io.BytesIO(raw))["samples"]
+        print(f"{file} is damaged; it is made again", file=sys.stderr)
+        file.unlink()
+    return None
+
+
+def _keep(folder: Path, shard: range, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, samples=array)
+    raw = buffer.getvalue()
+    part = folder / f"{shard.start:06d}.{os.getpid()}.part"
+    part.write_bytes(raw)
+    os.replace(part, folder / f"{shard.start:06d}-{_digest(raw)}.npz")
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()

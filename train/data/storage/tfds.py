@@ -1,0 +1,50 @@
+"""Reads image data sets that TensorFlow Datasets has prepared; TensorFlow itself is not needed."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from ..dataset import Split, check_labels
+
+
+def newest_version(root: Path, name: str) -> str | None:
+    """The highest version of the data set `name` that is prepared under `root`, if any is."""
+    versions = [path.parent.name for path in (root / name).glob("*/dataset_info.json")]
+    complete = [version for version in versions if re.fullmatch(r"\d+\.\d+\.\d+", version)]
+    return max(complete, key=lambda version: [int(n) for n in version.split(".")], default=None)
+
+
+def read_split(
+    root: Path, name: str, version: str, split: str, shape: tuple[int, ...], num_classes: int
+) -> Split:
+    """The images `N *shape` and labels of one prepared split, in the order they are stored in.
+
+    Raises `UserError` without tensorflow_datasets, or if the folder is damaged or not array_record.
+    """
+    folder = root.absolute() / name / version
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(
+            f"{folder} is read by tensorflow_datasets, which is not here: "
+            "pip install tensorflow-datasets"
+        ) from error
+    try:
+        # With its version named, a folder is read as it is, without a look at the network.
+        source = tfds.data_source(f"{name}:{version}", data_dir=root, split=split, download=False)
+        examples = [(example["image"], example["label"]) for example in source]
+        images = np.stack([image for image, _ in examples])
+        labels = np.asarray([label for _, label in examples], np.int32)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(
+                f"expected uint8 images {shape}, got {images.dtype} {images.shape[1:]}"
+            )
+        check_labels(labels, num_classes)
+    except Exception as error:  # Its readers raise many kinds; all mean that the folder is no good.
+        raise UserError(
+            f"{folder}: tensorflow_datasets cannot read the split {split!r}: {error}\n"
+            "Delete the folder and prepare it again with file_format=array_record."
+        ) from error
+    return Split(images, labels)

@@ -1,0 +1,234 @@
+"""Several processes as one run: how they find each other, agree, stop and end together.
+
+The first of them keeps the folder of the run. All of them run the same program in step.
+"""
+
+import ctypes
+import hashlib
+import importlib.util
+import itertools
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ..config.cli import Parser
+from ..errors import UserError
+
+USAGE = """
+  --coordinator HOST:PORT --processes N --process I
+                            this is process I, from 0 on, of N that train together; the first one
+                            listens there. Needed on bare machines only: started by srun, by mpirun
+                            or on a TPU slice, the processes find each other
+"""
+# JAX ends a process that has not heard from another one for so long.
+HEARTBEAT_SECONDS = 30
+LONGEST_MESSAGE = 4000
+GRACE_SECONDS = 2
+# In what JAX raises when a process is lost; it raises the like for a device that is out of memory.
+OF_PEERS = r"(?i)gloo|nccl|unavailable|deadline.exceeded|aborted|cancelled|coordination|connection"
+# How many processes srun and mpirun started with this one.
+STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+class PeerLost(UserError):
+    """Another process of the run has ended, or does not answer."""
+
+
+def take(
+    argv: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What to `join` with, None for a process of its own, and the arguments that are left.
+
+    Raises UserError for flags of which some are missing, or whose values cannot be.
+    """
+    parser = Parser()
+    parser.add_argument("--coordinator", metavar="HOST:PORT")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    found, rest = parser.parse_known_args(list(argv))
+    given = (found.coordinator, found.processes, found.process)
+    if given == (None, None, None):
+        several = any(int(environment.get(name, 1)) > 1 for name in STARTED_BY)
+        return ({} if several or _on_tpu() else None), rest
+    if None in given:
+        raise UserError("--coordinator, --processes and --process belong together; see --help.")
+    if not found.coordinator.rpartition(":")[2].isdigit() or ":" not in found.coordinator:
+        raise UserError(f"--coordinator is HOST:PORT, got {found.coordinator!r}.")
+    if not 0 <= found.process < found.processes:
+        raise UserError(
+            f"--process must be 0 to {found.processes - 1} of --processes {found.processes}, "
+            f"got {found.process}."
+        )
+    return {
+        "coordinator_address": found.coordinator,
+        "num_processes": found.processes,
+        "process_id": found.process,
+        "cluster_detection_method": "deactivate",
+    }, rest
+
+
+def join(given: Mapping[str, Any]) -> None:
+    """Becomes one of several processes; waits for all of them.
+
+    Raises UserError when it cannot be known which, and when they have not equally many devices. If
+    one does not come, JAX ends this one.
+    """
+    try:
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the processes of this run cannot find each other ({error}); give --coordinator, "
+            "--processes and --process."
+        ) from error
+    here, every, count = jax.local_device_count(), jax.device_count(), jax.process_count()
+    if here * count != every:
+        raise UserError(
+            f"the processes of this run need equally many devices; this one has {here} of {every}, "
+            f"and there are {count} processes."
+        )
+
+
+def is_first() -> bool:
+    """Whether this process keeps the folder of the run."""
+    return jax.process_index() == 0
+
+
+def check_alike(what: str, text: str) -> None:
+    """Raises UserError, in all processes, unless all have the same `text` of what it is."""
+    if jax.process_count() == 1:
+        return
+    first, *others = _texts(hashlib.sha256(text.encode()).hexdigest())
+    if differing := [str(i) for i, other in enumerate(others, 1) if other != first]:
+        raise UserError(
+            f"the processes of this run must have the same {what}; other than the first have "
+            f"{', '.join(differing)}."
+        )
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What goes wrong for one process meanwhile is told to all, and ends them all.
+
+    Nothing within may need the other processes, but for `first_ahead`.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        others = _texts("" if failure is None else str(failure) or type(failure).__name__)
+        for process, message in enumerate(others):
+            if message and failure is None:
+                raise UserError(f"process {process}: {message}")
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def first_ahead() -> Iterator[None]:
+    """The first process does it alone; then the others do it, all at once."""
+    if not is_first():
+        _meet()
+    try:
+        yield
+    finally:
+        if is_first():
+            _meet()
+
+
+def from_first(tree: Any) -> Any:
+    """The arrays of the first process, bit for bit; those of the others have the same shapes."""
+    if jax.process_count() == 1:
+        return tree
+
+    def send(x: Any) -> Any:
+        x = np.asarray(x)
+        # Bytes: as floats they would be summed with zeros, and -0 become 0.
+        received = multihost_utils.broadcast_one_to_all(np.atleast_1d(x).view(np.uint8))
+        return np.array(received).view(x.dtype).reshape(x.shape)
+
+    return jax.tree.map(send, tree)
+
+
+def number_of_first(number: int | None) -> int | None:
+    """The number, at least 0, or None, that the first process gives."""
+    given = int(from_first(np.int32(-1 if number is None else number)))
+    return None if given < 0 else given
+
+
+def stop_together() -> Callable[[], bool]:
+    """To be asked before each step: whether all processes stop there, since one was told to.
+
+    SIGTERM and SIGINT tell it; a second signal ends the process at once.
+    """
+    steps = itertools.count()
+    # JAX has set a handler for SIGTERM that starts the agreement on a step, and keeps each later
+    # one. Python cannot name it, so C gives it back.
+    c_signal = ctypes.CDLL(None).signal
+    c_signal.argtypes, c_signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    agree = ctypes.CFUNCTYPE(None, ctypes.c_int)(c_signal(signal.SIGTERM, None))
+    both = (signal.SIGINT, signal.SIGTERM)
+
+    def note(number: int, frame: object) -> None:
+        del number, frame
+        for each in both:
+            signal.signal(each, signal.SIG_DFL)
+        agree(signal.SIGTERM)
+
+    for each in both:
+        signal.signal(each, note)
+    return lambda: multihost_utils.reached_preemption_sync_point(next(steps))
+
+
+@contextmanager
+def losses_told(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Raises PeerLost for what JAX raises when another process is gone; `kept()` is a sentence."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not re.search(OF_PEERS, str(error)):
+            raise
+        raise PeerLost(
+            "another process of this run has ended or cannot be reached "
+            f"({str(error).splitlines()[0]}). {kept()}Start all processes again with the same "
+            "command, and the run goes on."
+        ) from error
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process without waiting for the others, which end because of it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_first():  # With it goes what holds them together; what they have to say comes before.
+        time.sleep(GRACE_SECONDS)
+    os._exit(code)
+
+
+def _meet() -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("meet")
+
+
+def _texts(text: str) -> list[str]:
+    """The text that each process gives."""
+    sent = np.zeros(LONGEST_MESSAGE, np.uint8)
+    encoded = np.frombuffer(text.encode(), np.uint8)[:LONGEST_MESSAGE]
+    sent[: len(encoded)] = encoded
+    received = multihost_utils.process_allgather(sent)
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(received)]
+
+
+def _on_tpu() -> bool:
+    devices = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
+    return bool(devices) and importlib.util.find_spec("libtpu") is not None

@@ -1,0 +1,1 @@
+"""Evaluate a trained run: python -m train.evaluate RUN"""

@@ -1,0 +1,1 @@
+"""Export a trained run: python -m train.export RUN"""

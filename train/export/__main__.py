@@ -1,0 +1,207 @@
+"""Compiles a trained network to binary spikes, proves it, and writes it down for other programs.
+
+usage: python -m train.export --workdir DIR --format directory|stablehlo|onnx|nir
+                              [--checkpoint last|best] [--out DIR] [--overwrite]
+                              [--weights float32|int16|int8] [--code thermometer|bitwise]
+                              [--pixels] [--data-dir DIR] [--batch-size N]
+
+  --workdir       the folder of a run of train.main, finished or not
+  --format        directory: for pit_jax.inference.load; stablehlo: for JAX without pit_jax;
+                  onnx: for onnxruntime and others; nir: for simulators that read NIR
+  --checkpoint    last (the default) or best
+  --out           a folder; default: WORKDIR/export/CHECKPOINT_FORMAT
+  --overwrite     replaces what an earlier export wrote there
+  --weights       float32 (the default), for all bits that are exact in it, or int16 or int8
+  --code          of a count: thermometer (the default), a slot for each level, or bitwise
+  --pixels        stablehlo takes the uint8 images of the data, not what is made of them
+  --data-dir      where the data of the run lie now
+  --batch-size    of the verification; default: that of training
+  --help          this page
+
+The program is compared with its integers, to the bit, and with the trained network on all test
+samples; nothing is written unless spikes and logits are equal. What was found is printed, and lies
+beside the program in proof.json, with what the program takes and the names of its classes.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pit_jax import artifact, export
+from pit_jax.export import NotInNIR
+from pit_jax.inference import ArtefactError, Report, SpikingProgram
+from pit_jax.inference.described import described
+
+from .. import data
+from ..config.cli import Parser
+from ..data import Dataset
+from ..errors import UserError
+from ..run import restore
+from ..run.environment import describe
+from ..run.reading import config_of, read_json
+from ..run.summary import title
+from ..run.workdir import write_whole
+from . import compile_run
+
+# Of each format, what has to be installed, and the extra that has it.
+FORMATS = {
+    "directory": ("safetensors", "export"),
+    "stablehlo": ("flatbuffers", "export"),
+    "onnx": ("onnx", "onnx"),
+    "nir": ("nir", "export"),
+}
+PROOF = "proof.json"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code 0, or 2 for a mistake to be mended, or a program that is not equal."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__)
+        return 0
+    try:
+        args = _parse(argv[1:])
+        config = _config(args)
+        out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
+        _export(args, config, out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {out}")
+    return 0
+
+
+def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
+    # Before what takes minutes.
+    package, extra = FORMATS[args.format]
+    if find_spec(package) is None:
+        raise UserError(
+            f"--format {args.format} needs {package}: pip install '.[{extra}]' in the clone."
+        )
+    restore.find(args.workdir, args.checkpoint)
+    _refused(artifact.check_free, out, args.overwrite)
+    dataset = data.load(**config.data)
+    if args.pixels and not dataset.mean:
+        raise UserError(f"{dataset.name} holds frames of counts, not pixels; leave --pixels out.")
+    options = {"weights": args.weights, "code": args.code}
+    program = compile_run.compiled(config, args.workdir, args.checkpoint, dataset, **options)
+    report = compile_run.proved(program, config, dataset)
+    print(title(config), report, sep="\n")
+    if not report:
+        raise UserError("the program is not its grid, so nothing is written: this is a bug.")
+    about = _about(args, config, dataset)
+    _refused(_write, program, report, out, args, dataset, about)
+    proof = about | {
+        "samples": report.samples,
+        "equal": bool(report),
+        "top1_agreement": report.top1_agreement,
+        "report": described(report, {}),
+    }
+    write_whole(out / PROOF, json.dumps(proof, indent=1))
+
+
+def _write(
+    program: SpikingProgram,
+    report: Report,
+    out: Path,
+    args: argparse.Namespace,
+    dataset: Dataset,
+    about: dict[str, Any],
+) -> None:
+    frames = len(dataset.test.shape) == 4
+    if args.format == "directory":
+        program.save(out, proof=report, about=about, overwrite=args.overwrite)
+        return
+    if args.format == "stablehlo":
+        export.to_stablehlo(
+            program,
+            out,
+            frames=frames,
+            pixels=compile_run.pixels(dataset) if args.pixels else None,
+            proof=report,
+            about=about,
+            overwrite=args.overwrite,
+        )
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"program.{args.format}"
+        if args.format == "onnx":
+            export.to_onnx(program, path, frames=frames)
+        else:
+            export.to_nir(program, path)
+        files = {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
+    kind = f"pit_jax.{args.format}"
+    artifact.write(out, kind, 1, files, {"about": about}, args.overwrite)
+
+
+def _about(args: argparse.Namespace, config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """What the program is of, what it takes and what its logits stand for."""
+    shape = ["batch", *dataset.test.shape]
+    takes: dict[str, Any] = {"shape": shape, "holds": "counts of events, as they are"}
+    if args.pixels:
+        takes["holds"] = "pixels 0..255, as they are"
+    elif dataset.mean:
+        takes["holds"] = "pixels 0..255 as (x / 255 - mean) / std of each channel"
+        takes |= {"mean": dataset.mean, "std": dataset.std}
+    starts = read_json(args.workdir / "environment.json", list) or [{}]
+    return {
+        "title": title(config),
+        "data": dataset.name,
+        "split": "test",
+        "seed": config.seed,
+        "checkpoint": args.checkpoint,
+        "step": restore.newest(args.workdir, args.checkpoint),
+        "commit_of_training": starts[-1].get("commit", "unknown"),
+        "weights": args.weights,
+        "code": args.code,
+        "input": takes,
+        "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
+        "environment": describe(),
+    }
+
+
+def _refused(call: Any, *args: Any) -> None:
+    """Calls `call`; what it refuses is a UserError."""
+    try:
+        call(*args)
+    except (ArtefactError, NotInNIR) as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(f"cannot write ({error}); choose another --out.") from error
+
+
+def _config(args: argparse.Namespace) -> ConfigDict:
+    config = config_of(args.workdir, args.data_dir)
+    if args.batch_size is not None:
+        config.batch_size = args.batch_size
+    if config.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, got {config.batch_size}.")
+    return config
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser()
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--weights", choices=("float32", "int16", "int8"), default="float32")
+    parser.add_argument("--code", choices=("thermometer", "bitwise"), default="thermometer")
+    parser.add_argument("--pixels", action="store_true")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--batch-size", type=int)
+    args = parser.parse_args(argv)
+    if args.pixels and args.format != "stablehlo":
+        raise UserError("--pixels is for --format stablehlo only.")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

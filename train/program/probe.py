@@ -1,0 +1,124 @@
+"""What every neuron layer does on a few fixed training samples: its scales, firing and rounding."""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float, Int
+
+from pit_jax.initializers import SCALE_FLOOR
+from pit_jax.neurons.probe import neuron_probes
+
+from ..data import Split, Streamed
+from .sharding import placed
+from .state import TrainState
+
+# Integers of a layer that are compared from step to step; the standard error of a share of so many
+# is below 0.4 %.
+MOST_COUNTS = 16_384
+
+
+class Look(NamedTuple):
+    """What a state shows, by layer: measures by name, and the integers of so many neurons."""
+
+    measures: dict[str, dict[str, Float[Array, ""]]]
+    counts: dict[str, Int[Array, " N"]]
+
+
+def make_probe(
+    model: nn.Module,
+    normalize: Callable[[Array], Array],
+    split: Split | Streamed,
+    images: int,
+    everywhere: NamedSharding,
+) -> Callable[[TrainState], Look]:
+    """A function that looks at the raw weights and running statistics of a state, in test mode.
+
+    Every device sees all the `images`, so none waits for another.
+    """
+
+    @partial(jax.jit, out_shardings=everywhere)
+    def look(variables: Mapping[str, Any], images: Array) -> Look:
+        _, probes = model.apply(variables, normalize(images), mutable=["intermediates"])
+        layers = neuron_probes(probes.get("intermediates", {}))
+        return Look(
+            {layer: measures(sown) for layer, sown in layers.items()},
+            {layer: some(sown["count"]) for layer, sown in layers.items()},
+        )
+
+    # Read when the first epoch ends, and not by programs that only evaluate.
+    batch = cache(lambda: placed(spread(split, images)[0], everywhere))
+    return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
+
+
+def spread(split: Split | Streamed, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of `count` samples at equal distances, at most all.
+
+    The first ones may be of one class.
+    """
+    size = len(split)
+    index = np.arange(min(count, size)) * size // min(count, size)
+    if isinstance(split, Split):
+        return split.images[index], split.labels[index]
+    images, labels = zip(
+        *(split.read(int(i), np.random.default_rng(i)) for i in index), strict=True
+    )
+    return np.stack(images), np.array(labels)
+
+
+def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
+    """The measures of one layer, each between 0 and 1.
+
+    `rate` is its mean firing rate; `silent` and `saturated` are the shares of channels that never
+    fire and that always fire D, over all samples, steps and places; `floor`, of layers with a
+    learned scale, the share of scales at their floor; `distance`, of those that round, the mean of
+    `distance`.
+    """
+    fired, levels = jnp.abs(sown["count"]), sown["levels"]
+    but_channels = tuple(range(fired.ndim - 1))
+    found = {
+        "rate": jnp.mean(sown["rate"]),
+        "silent": jnp.mean((fired == 0).all(but_channels)),
+        "saturated": jnp.mean((fired == levels).all(but_channels)),
+    }
+    if "scale" in sown:
+        found["floor"] = jnp.mean(sown["scale"] <= SCALE_FLOOR)
+    if "rounded" in sown:
+        found["distance"] = jnp.mean(distance(sown["rounded"], levels))
+    return found
+
+
+def distance(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
+    """How far x is from the nearest boundary 1/2, 3/2, ..., levels - 1/2, and at most 1/2."""
+    boundary = jnp.clip(jnp.floor(x), 0, levels - 1) + 0.5
+    return jnp.minimum(jnp.abs(x - boundary), 0.5)
+
+
+def some(count: Float[Array, "*N"]) -> Int[Array, " K"]:
+    """At most `MOST_COUNTS` of the integers, always those of the same neurons and samples."""
+    flat = count.ravel()
+    if flat.size > MOST_COUNTS:
+        chosen = np.random.default_rng(0).integers(flat.size, size=MOST_COUNTS, dtype=np.int64)
+        flat = flat[np.sort(chosen)]
+    return flat.astype(jnp.int16)
+
+
+def changes(*counts: np.ndarray) -> dict[str, float]:
+    """Of the same integers at up to three states in a row, what the last step did to them.
+
+    `flips` is the share that changed; `oscillating` the share that changed back, in the direction
+    opposite to its change in the step before (Nagel et al. 2022, of weights). Of fewer states it
+    gives what it can.
+    """
+    moved = [np.sign(after - before) for before, after in zip(counts, counts[1:], strict=False)]
+    found = {}
+    if moved:
+        found["flips"] = float(np.mean(moved[-1] != 0))
+    if len(moved) > 1:
+        found["oscillating"] = float(np.mean(moved[-2] * moved[-1] < 0))
+    return found

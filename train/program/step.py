@@ -1,0 +1,167 @@
+"""The pure training and evaluation steps; nothing else in the program runs the network."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, Key
+
+from pit_jax.neurons.probe import firing_rates
+
+from .state import Metrics, TrainState
+
+Batch = dict[str, Array]
+Loss = Callable[[Array, Array], Array]
+Prepare = Callable[[Array, Batch], tuple[Array, Array]]
+Count = Callable[[Array, Array, Array], Metrics]
+
+
+def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
+    """The keys of augmentation and dropout at `step`."""
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
+    return augment_key, dropout_key
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    prepare: Prepare,
+    *,
+    accumulate: int = 1,
+    averaging: float = 0.0,
+    skip: int = 0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
+
+    `prepare(key, batch)` gives the floats that the network sees and the labels of the loss. The
+    batch passes the network in `accumulate` equal parts one after the other, whose gradients are
+    averaged; norms see one part at a time. `averaging` is the part that the averaged weights keep
+    of themselves at a step. A loss or a gradient that is not finite changes nothing but the count
+    of such steps; after more than `skip` of them nothing changes any more.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        augment_key, dropout_key = step_keys(state.key, state.step)
+        images, labels = prepare(augment_key, batch)
+
+        def objective(
+            params: Any, stats: Any, images: Array, labels: Array, key: Array
+        ) -> tuple[Array, tuple[Array, Any]]:
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            logits = at_least_float32(logits)
+            right = correct(logits, labels).sum()
+            return loss(logits, labels), (right, updates.get("batch_stats", {}))
+
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        if accumulate == 1:
+            (value, (right, stats)), grads = differentiate(
+                state.params, state.batch_stats, images, labels, dropout_key
+            )
+        else:
+            params, stats = state.params, state.batch_stats
+            value, right, grads = jnp.zeros(()), jnp.zeros(()), optax.tree.zeros_like(params)
+            # Not a scan: on CPUs the gradient of a convolution in one is many times slower.
+            for part in range(accumulate):
+                (a, (b, stats)), c = differentiate(
+                    params,
+                    stats,
+                    _part(images, part, accumulate),
+                    _part(labels, part, accumulate),
+                    jax.random.fold_in(dropout_key, part),
+                )
+                value, right, grads = jax.tree.map(jnp.add, (value, right, grads), (a, b, c))
+                # The next part begins when this one's gradients are there and its memory is free.
+                params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
+            value, grads = jax.tree.map(lambda x: x / accumulate, (value, grads))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        seen = len(batch["label"])
+        sums = {"loss": value * seen, "correct": right, "seen": seen}
+        learned = {
+            "params": params,
+            "batch_stats": stats,
+            "opt_state": opt_state,
+            "averaged": optax.incremental_update(
+                {"params": params, "batch_stats": stats}, state.averaged, 1 - averaging
+            )
+            if averaging
+            else {},
+            "totals": jax.tree.map(lambda total, new: total + new, state.totals, sums),
+        }
+        before = {name: getattr(state, name) for name in learned}
+        going = state.skipped <= skip
+        finite = jax.tree.reduce(
+            jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), (value, grads))
+        )
+        state = state.replace(
+            step=state.step + 1,
+            skipped=state.skipped + (going & ~finite),
+            bad=jnp.where(going & ~finite, state.step, state.bad),
+            **jax.tree.map(partial(jnp.where, going & finite), learned, before),
+        )
+        return state, {"loss": value, "accuracy": right / seen, "skipped": state.skipped}
+
+    return train_step
+
+
+def _part(column: Array, part: int, parts: int) -> Array:
+    # Every parts-th sample: of consecutive ones each device would need some of the others'.
+    return column.reshape(-1, parts, *column.shape[1:])[:, part]
+
+
+def make_eval_step(
+    model: nn.Module,
+    loss: Loss,
+    normalize: Callable[[Array], Array],
+    count: Count = lambda scores, labels, weight: {},
+) -> Callable[[TrainState, Batch], Metrics]:
+    """`(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
+
+    The sums are `loss`, `correct`, per neuron layer the firing rate of each step, `[T]`, and what
+    `count` gives for the logits' mean over time, the labels and the weights.
+    """
+
+    def eval_step(state: TrainState, batch: Batch) -> Metrics:
+        logits, probes = model.apply(
+            state.variables,
+            normalize(batch["image"]),
+            mutable=["intermediates"],
+        )
+        logits = at_least_float32(logits)
+        weight = batch["weight"]
+        # One sample at a time, because the losses average over the batch.
+        losses = jax.vmap(lambda x, y: loss(x[None], y[None]))(logits, batch["label"])
+        rates = firing_rates(probes.get("intermediates", {}))
+        return {
+            "loss": (losses * weight).sum(),
+            "correct": (correct(logits, batch["label"]) * weight).sum(),
+            **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
+            **count(logits.mean(axis=1), batch["label"], weight),
+        }
+
+    return eval_step
+
+
+def correct(logits: Array, labels: Array) -> Array:
+    """1 where the class with the largest mean logit over time is the label, `[B]`.
+
+    Of shares of the classes, `[B, K]`, the largest is the label.
+    """
+    labels = labels.argmax(axis=-1) if labels.ndim == 2 else labels
+    return (logits.mean(axis=1).argmax(axis=-1) == labels).astype(jnp.float32)
+
+
+def at_least_float32(logits: Array) -> Array:
+    """Logits as the losses want them, whatever the network computes in."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

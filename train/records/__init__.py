@@ -1,0 +1,1 @@
+"""What a run reports: metrics.jsonl, dashboards, the progress bar and tables."""

@@ -1,0 +1,66 @@
+"""metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps.
+
+The line of an epoch has what it was tested with; those of single steps have not.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..run.reading import read_records
+from ..run.workdir import write_whole
+
+# The loss of a single step is noisier than an epoch's mean: a curve of its own.
+NAMES = {
+    "loss": "step/loss",
+    "accuracy": "step/accuracy",
+    "train_loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "test_loss": "test/loss",
+    "test_accuracy": "test/accuracy",
+    "images_per_second": "speed/images_per_second",
+}
+
+
+class Records:
+    """Appends to `file`; what a killed run wrote beyond `step` is dropped, to come anew."""
+
+    def __init__(self, file: Path, step: int) -> None:
+        self.lines = [record for record in read_records(file) if record["step"] <= step]
+        write_whole(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
+        self._file = file
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """One line, on disk when this returns."""
+        with self._file.open("a") as file:
+            file.write(f"{json.dumps(record)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    epoch = step
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of some lines that are of epochs."""
+    return [record for record in records if "test_loss" in record]
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line by the names that dashboards group: `test/loss`.
+
+    What a line holds by layer and measure, as under `health`, becomes `health/MEASURE/LAYER`.
+    """
+    found = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            for layer, measures in value.items():
+                for measure, number in measures.items():
+                    found[f"{key}/{measure}/{layer}"] = number
+        elif key not in ("step", "epoch"):
+            found[NAMES.get(key, key)] = value
+    return {name: number for name, number in found.items() if isinstance(number, (int, float))}

@@ -1,0 +1,72 @@
+"""What a run tells of itself, to everyone who listens."""
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
+
+from ..monitor.nonfinite import Done
+from .jsonl import Records
+from .tensorboard import TensorBoard
+from .wandb import WeightsAndBiases
+
+
+class Sink(Protocol):
+    """One who listens; what he is told is a line of metrics.jsonl."""
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """A single step: `step`, `epoch`, `loss` and `accuracy`, None where they are no numbers."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """The end of an epoch."""
+
+    def close(self) -> None:
+        """The end of the run."""
+
+
+class Journal:
+    """Tells each of some sinks of epochs and of one of `every` steps, 0 being none."""
+
+    def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
+        self._sinks, self._every = list(sinks), every
+
+    def step(self, epoch: int, done: Done | None) -> None:
+        """A step that is over; of an epoch's last only the epoch tells."""
+        if done and self._every and done.step % self._every == 0:
+            # JSON has no NaN; a step that was left out may have one.
+            values = {"loss": done.loss, "accuracy": done.accuracy}
+            finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
+            for sink in self._sinks:
+                sink.step({"epoch": epoch, "step": done.step, **finite})
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch that is over."""
+        for sink in self._sinks:
+            sink.epoch(record)
+
+    def close(self) -> None:
+        """Closes all sinks, also when one fails."""
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+
+
+def open_journal(config: ConfigDict, workdir: Path, step: int) -> Journal:
+    """The journal of a run that begins or goes on behind `step`.
+
+    metrics.jsonl is the record. The others are brought to what it holds, so that they neither lack
+    nor repeat a point, whenever the run was killed. Raises UserError if W&B refuses.
+    """
+    records = Records(workdir / "metrics.jsonl", step)
+    with ExitStack() as opened:  # If one cannot be opened, those before it are closed.
+        sinks: list[Sink] = [records]
+        if config.tensorboard:
+            board = TensorBoard(workdir / "tensorboard", records.lines)
+            sinks.append(opened.enter_context(closing(board)))
+        if config.wandb.project:
+            sinks.append(WeightsAndBiases(config, workdir, records.lines))
+        opened.pop_all()
+    return Journal(sinks, config.log_every)

@@ -1,0 +1,143 @@
+"""What a person sees while a run goes on, and at its end."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..run.summary import Summary
+
+REFRESH_SECONDS = 0.5
+MOST_CLASSES = 20
+
+
+class Display:
+    """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines.
+
+    A `quiet` one shows nothing.
+    """
+
+    def __init__(self, total_steps: int, batch_size: int, quiet: bool = False) -> None:
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=Console(quiet=quiet),
+        )
+        self._task = self._progress.add_task("", total=total_steps, epoch="-", numbers="compiling")
+        self._batch_size = batch_size
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def begin(self, step: int) -> None:
+        """Training goes on from `step`; the clock of images/s starts."""
+        self._progress.update(self._task, completed=step, numbers="")
+        self._shown = (step, time.monotonic())
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, highlight=False)
+
+    def is_due(self) -> bool:
+        """Whether it is time to show new numbers; they make the host wait for the device."""
+        return time.monotonic() - self._shown[1] > REFRESH_SECONDS
+
+    def show(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+        """The latest step's numbers, and images/s since they were last shown."""
+        then, at = self._shown
+        self._shown = (step, time.monotonic())
+        speed = (step - then) * self._batch_size / (self._shown[1] - at)
+        numbers = f"loss {loss:.3f}  accuracy {accuracy:6.1%}  {speed:,.0f} images/s"
+        self._progress.update(self._task, completed=step, epoch=epoch, numbers=numbers)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """One line for an epoch that is over."""
+        self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
+        self._progress.console.print(
+            "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
+            "  test {test_loss:.3f} {test_accuracy:6.2%}"
+            "  {images_per_second:,.0f} images/s".format(**record),
+            highlight=False,
+        )
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of a run as two small tables: the run, and the firing rate of every layer."""
+    console = Console()
+    run = Table(title=summary.title, show_header=False, title_justify="left")
+    run.add_column()
+    run.add_column(overflow="fold")  # The folder is there to be copied.
+    run.add_row("test accuracy, last epoch", f"{summary.last_accuracy:.2%}")
+    run.add_row("test accuracy, best epoch", f"{summary.best_accuracy:.2%} ({summary.best_epoch})")
+    run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")
+    run.add_row("wall time", f"{summary.seconds:,.0f} s")
+    run.add_row("written to", summary.workdir)
+    console.print(run)
+    _print_rates(console, summary.rates)
+
+
+def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
+    """What train.evaluate found, as tables: in all, of the classes, and of the layers."""
+    console = Console()
+    found = Table(title=result["title"], show_header=False, title_justify="left")
+    found.add_column()
+    found.add_column(overflow="fold")
+    found.add_row("checkpoint", f"{result['checkpoint']}, step {result['step']:,}")
+    images = f"{result['images']:,}, {result['data']} {result['split']}"
+    if result["note"]:
+        images = f"{result['images']:,} in {result['split']}; {result['note']}"
+    found.add_row("images", Text(images))
+    found.add_row("accuracy", f"{result['accuracy']:.2%}")
+    found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
+    found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
+    found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
+    found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")
+    found.add_row("written to", Text(f"{out} and {out.with_suffix('.png').name}"))
+    console.print(found)
+    console.print(_classes(result))
+    _print_rates(console, result["rates"])
+
+
+def _classes(result: Mapping[str, Any]) -> Table:
+    """The accuracy of the classes, the lowest first where there are many, and the usual mistake."""
+    names, confusion = result["classes"], result["confusion"]
+    seen = [(a, k) for k, a in enumerate(result["accuracy_of_class"]) if a is not None]
+    chosen = seen if len(seen) <= MOST_CLASSES else sorted(seen)[:MOST_CLASSES]
+    title = "accuracy of each class"
+    if len(chosen) < len(seen):
+        title = f"the {MOST_CLASSES} classes of lowest accuracy, of {len(seen)}"
+    table = Table("class", title=title, title_justify="left")
+    table.add_column("images", justify="right")
+    table.add_column("accuracy", justify="right")
+    table.add_column("most often taken for")
+    for accuracy, k in chosen:
+        wrong = [(count, j) for j, count in enumerate(confusion[k]) if j != k and count]
+        count, j = max(wrong, default=(0, k), key=lambda each: each[0])
+        mistake = f"{names[j]} ({count:,})" if count else ""
+        # Text: the names are a user's and may look like markup.
+        table.add_row(Text(names[k]), f"{sum(confusion[k]):,}", f"{accuracy:.2%}", Text(mistake))
+    return table
+
+
+def _print_rates(console: Console, rates: Mapping[str, list[float]]) -> None:
+    if not rates:
+        return
+    layers = Table(title="mean firing rate, share of D", title_justify="left")
+    layers.add_column("neuron layer", overflow="fold")
+    for step in range(len(next(iter(rates.values())))):
+        layers.add_column(f"t={step + 1}", justify="right")
+    for layer, of_steps in rates.items():
+        layers.add_row(layer, *(f"{rate:.1%}" for rate in of_steps))
+    console.print(layers)

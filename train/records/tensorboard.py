@@ -1,0 +1,47 @@
+"""The numbers of a run for TensorBoard: `tensorboard --logdir WORKDIR`."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Not its SummaryWriter, whose thread would wait for ever for one that died of a full disk.
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+from .jsonl import scalars
+
+
+class TensorBoard:
+    """Writes one event file into `folder`, anew from the `lines` so far."""
+
+    def __init__(self, folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._file = EventsWriter(str(folder / "events"))
+        # A TensorBoard that is open drops the points that it has read, since all come again.
+        self._write(step=0, session_log=SessionLog(status=SessionLog.START))
+        for line in lines:
+            self.step(line)
+        self._file.flush()
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """A point for each number, on disk when the epoch ends."""
+        values = [
+            Summary.Value(tag=name, simple_value=number) for name, number in scalars(record).items()
+        ]
+        self._write(step=record["step"], summary=Summary(value=values))
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """A point for each number, on disk when this returns."""
+        self.step(record)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._file.close()
+
+    def _write(self, **fields: Any) -> None:
+        self._file.write_event(Event(wall_time=time.time(), **fields))

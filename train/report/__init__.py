@@ -1,0 +1,1 @@
+"""Write the pages that compare runs: python -m train.report RUN..."""

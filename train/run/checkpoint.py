@@ -1,0 +1,277 @@
+"""Checkpoints with Orbax, each with a manifest: the first, the last, the best, every so many."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ..distributed import hosts
+from ..errors import UserError
+from ..program.sharding import placed
+from ..program.state import TrainState, keyed, unkeyed
+from . import manifest
+
+# In this order: of equally new ones the first is restored.
+FOLDERS = ("last", "best", "every", "first")
+DAMAGED = "damaged"
+
+
+class Progress(NamedTuple):
+    """What a run knows beside its state: seconds spent, best test accuracy and its epoch."""
+
+    seconds: float = 0.0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; a step is saved whole or not at all, in the background.
+
+    `last/` keeps the newest `last` of them, `best/` the best, `first/` that of step 0 and `every/`
+    one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
+    Ends of epochs within `seconds_apart` of the latest one written can be held in memory: writing
+    takes longer than some epochs of a small network.
+    Raises UserError when there are some and none is whole. Damaged ones that are newer than the
+    newest whole one are moved to `damaged/`, which is said on stderr. Those of `last/` that are
+    newer than `until` are deleted, to come anew.
+
+    Of several processes, each of which has the whole state, the first alone reads and writes. The
+    others call the same methods in the same order.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        last: int = 2,
+        every_epochs: int = 0,
+        every_steps: int = 0,
+        seconds_apart: float = 0,
+        *,
+        until: int | None = None,
+    ) -> None:
+        self._workdir = workdir.absolute()
+        self._every_epochs, self._every_steps = every_epochs, every_steps
+        self._seconds_apart, self._written = seconds_apart, time.monotonic()
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._held: dict[str, tuple[int, ocp.args.Composite]] = {}
+        self._found: _Saved | None = None
+        if not hosts.is_first():
+            return
+        # Before Orbax looks at the folders.
+        for step in steps_in(self._workdir / "last"):
+            if until is not None and step > until:
+                shutil.rmtree(self._workdir / "last" / str(step))
+        self._found = _newest_whole(self._workdir, until)
+        # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
+        keep = {"last": last, "best": 1, "every": None, "first": None}
+        for name in reversed(FOLDERS):
+            ahead = list(self._managers.values()) if name == "last" else []
+            self._managers[name] = _manager(self._workdir / name, keep[name], ahead)
+
+    def save_first(self, state: TrainState, progress: Progress) -> None:
+        """Saves what the run starts with."""
+        self._hold(["first"], state, progress)
+        self._write()
+
+    def save_last(self, state: TrainState, progress: Progress) -> None:
+        """Saves where to resume."""
+        self._hold(["last"], state, progress)
+        self._write()
+
+    def save_epoch(
+        self, state: TrainState, progress: Progress, epoch: int, *, hold: bool = False
+    ) -> None:
+        """Saves the end of an epoch: to resume, and apart if it is the best or one of every n.
+
+        With `hold` only in memory, until anything is written, the newest step is asked for or all
+        is closed; then what was held is written with it, but of each folder the newest alone.
+        """
+        names = ["last"]
+        if progress.best_epoch == epoch:
+            names.append("best")
+        if self._every_epochs and epoch % self._every_epochs == 0:
+            names.append("every")
+        self._hold(names, state, progress)
+        if not hold or "every" in names:
+            self._write()
+
+    def is_time(self) -> bool:
+        """Whether the latest one was written long enough ago for another."""
+        return time.monotonic() - self._written >= self._seconds_apart
+
+    def is_due(self, step: int) -> bool:
+        """Whether to save after this step within an epoch."""
+        return bool(self._every_steps and step and step % self._every_steps == 0)
+
+    def last_step(self) -> int | None:
+        """The step to resume from, when all saves have ended; None before the first.
+
+        It is for the first process.
+        """
+        self._write()
+        self.wait()
+        return newest_step(self._workdir)
+
+    def wait(self) -> None:
+        """Returns when what is being written is on disk."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
+        """The newest whole state, placed as the abstract `like` is; None before the first save."""
+        if hosts.number_of_first(self._found and self._found.step) is None:
+            return None
+        stored = jax.eval_shape(unkeyed, like)
+        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
+        progress = Progress()
+        if self._found:
+            items = ocp.args.Composite(
+                state=ocp.args.StandardRestore(state), progress=ocp.args.JsonRestore()
+            )
+            found = self._managers[self._found.name].restore(self._found.step, args=items)
+            state, progress = found["state"], Progress(**found["progress"])
+        return keyed(placed(hosts.from_first(state), like.step.sharding)), progress
+
+    def raise_failure(self) -> None:
+        """Raises what a save in the background ended with; waits for none that goes on."""
+        for manager in self._managers.values():
+            # Not check_for_errors: it would hide the error from the thread that then deletes.
+            if not manager.is_saving_in_progress():
+                manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        with ExitStack() as stack:
+            for manager in self._managers.values():
+                stack.callback(manager.close)
+            self._write()
+
+    def _hold(self, names: list[str], state: TrainState, progress: Progress) -> None:
+        if not self._managers:
+            return
+        # On the host: what lies on the devices of several processes Orbax would have all of them
+        # save, each its part, though each has it whole.
+        on_host = jax.device_get(unkeyed(state))
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardSave(on_host),
+            "progress": ocp.args.JsonSave(progress._asdict()),
+        }
+        for name in names:
+            self._held[name] = int(on_host.step), ocp.args.Composite(**items)
+
+    def _write(self) -> None:
+        """Writes what is held; `last` is whole after the others: its progress names the best."""
+        for name in reversed(FOLDERS):
+            if name in self._held:
+                step, items = self._held.pop(name)
+                if self._managers[name].latest_step() != step:
+                    self._managers[name].save(step, args=items)
+                self._written = time.monotonic()
+
+
+def newest_step(workdir: Path) -> int | None:
+    """The step of the newest checkpoint that is on disk."""
+    return max((saved.step for saved in _saved(workdir)), default=None)
+
+
+def whole_steps(workdir: Path) -> Iterator[int]:
+    """The steps of checkpoints that are as their manifests say, the newest first."""
+    for saved in _saved(workdir):
+        if not manifest.damage(workdir / str(saved)):
+            yield saved.step
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the checkpoints in `last/` or another: Orbax names them when they are whole."""
+    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+
+
+class _Saved(NamedTuple):
+    """A checkpoint on disk: `workdir/name/step`."""
+
+    step: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.step}"
+
+
+def _manager(
+    folder: Path, keep: int | None, ahead: Sequence[ocp.CheckpointManager]
+) -> ocp.CheckpointManager:
+    """Its checkpoints get their names after those that the managers `ahead` save meanwhile."""
+    # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
+    # and no older one is deleted before this one has it.
+    options = ocp.AsyncOptions(post_finalization_callback=partial(_complete, folder, ahead))
+    # Orbax would have all processes wait for one another.
+    alone = ocp.options.MultiprocessingOptions(
+        active_processes={0}, barrier_sync_key_prefix=folder.name
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            async_options=options,
+            multiprocessing_options=alone,
+            create=False,
+        ),
+    )
+
+
+def _complete(folder: Path, ahead: Sequence[ocp.CheckpointManager]) -> None:
+    for manager in ahead:
+        manager.wait_until_finished()  # Raises what its save ended with: then this one fails too.
+    for unfinished in folder.iterdir():
+        if not unfinished.name.isdigit():
+            manifest.write(unfinished)
+
+
+def _saved(workdir: Path) -> list[_Saved]:
+    """All that have their final name, the newest first."""
+    found = [_Saved(step, name) for name in FOLDERS for step in steps_in(workdir / name)]
+    return sorted(found, key=lambda saved: -saved.step)
+
+
+def _newest_whole(workdir: Path, until: int | None) -> _Saved | None:
+    damaged: dict[_Saved, str] = {}
+    for saved in _saved(workdir):
+        if until is not None and saved.step > until:
+            continue
+        if complaint := manifest.damage(workdir / str(saved)):
+            damaged[saved] = complaint
+            continue
+        for each, what in damaged.items():
+            aside = _set_aside(workdir, each)
+            print(
+                f"the checkpoint {each} is damaged: {what}. It is kept as {aside}; "
+                f"the run goes on from step {saved.step}, {saved}.",
+                file=sys.stderr,
+            )
+        return saved
+    if damaged:
+        lines = [f"  {each}: {what}" for each, what in damaged.items()]
+        raise UserError(
+            f"every checkpoint in {workdir} is damaged:\n" + "\n".join(lines) + "\n"
+            "put a whole copy of one in its place, or begin anew in another --workdir."
+        )
+    return None
+
+
+def _set_aside(workdir: Path, saved: _Saved) -> str:
+    """Moves it to where nothing looks for it, and tells where."""
+    number = 0
+    while (aside := workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}").exists():
+        number += 1
+    aside.parent.mkdir(exist_ok=True)
+    (workdir / str(saved)).rename(aside)
+    return aside.relative_to(workdir).as_posix()

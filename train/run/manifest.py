@@ -1,0 +1,49 @@
+"""A manifest beside the files of a checkpoint: their sizes and hashes, to know them again by.
+
+Orbax loads a flipped bit without complaint.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from .workdir import write_whole
+
+NAME = "manifest.json"
+# At the top of a checkpoint Orbax writes these last; nothing that is restored depends on them.
+LEFT_OUT = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+def write(folder: Path) -> None:
+    """Writes the manifest of all files below `folder`."""
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _hash(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.relative_to(folder).as_posix() not in LEFT_OUT
+    }
+    write_whole(folder / NAME, json.dumps(files, indent=1))
+
+
+def damage(folder: Path) -> str | None:
+    """In words, the first thing that is not as the manifest says; None if everything is."""
+    try:
+        files = json.loads((folder / NAME).read_text())
+        for name, was in files.items():
+            if not (file := folder / name).is_file():
+                return f"{name} is missing"
+            if (size := file.stat().st_size) != was["bytes"]:
+                return f"{name} has {size} bytes, not {was['bytes']}"
+            if _hash(file) != was["sha256"]:
+                return f"{name} has other bytes than were written"
+    except FileNotFoundError:
+        return f"{NAME} is missing"
+    except (AttributeError, KeyError, TypeError, ValueError):  # No JSON, or not such JSON.
+        return f"{NAME} is damaged"
+    except OSError as error:
+        return f"it cannot be read ({error})"
+    return None
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,96 @@
+"""Weights that a run starts from instead of drawing its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from pit_jax import interop
+
+from ..config.layers import chosen_layers
+from ..errors import UserError
+from . import restore
+
+HOW = "python -m pit_jax.interop CHECKPOINT --model NAME --out DIR"
+Leaf = tuple[str, ...]
+
+
+def read(
+    folder: str, anew: Sequence[str], model: nn.Module, images: jax.ShapeDtypeStruct
+) -> dict[str, Any]:
+    """The variables of `model` in `folder`, of a run or from pit_jax.interop; none for no folder.
+
+    Layers of `anew` are left out. Parameters of neurons may be missing, since published networks
+    have none: the first batch makes them. Raises UserError for a folder that cannot be read, and
+    lists what does not fit the model.
+    """
+    if not folder:
+        if anew:
+            raise UserError("config.anew is of layers of config.pretrained, which names no folder.")
+        return {}
+    like = jax.eval_shape(model.init, jax.random.key(0), images)
+    here = {
+        path: leaf
+        for path, leaf in flatten_dict(like).items()
+        if path[0] in ("params", "batch_stats")
+    }
+    there = flatten_dict(_variables(folder))
+    left_out = chosen_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
+    there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
+    misshapen = {path for path in there.keys() & here if there[path].shape != here[path].shape}
+    unknown = there.keys() - here.keys()
+    missing = {
+        path
+        for path in here.keys() - there.keys()
+        if not interop.of_neuron(path, here) and _layer(path) not in left_out
+    }
+    if misshapen or unknown or missing:
+        problems = {path: f"no {'/'.join(path)}" for path in missing}
+        problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
+        for path in misshapen:
+            shapes = f"{there[path].shape}, of the network {here[path].shape}"
+            problems[path] = f"{'/'.join(path)} {shapes}"
+        raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
+    return unflatten_dict(there)
+
+
+def _variables(folder: str) -> Mapping[str, Any]:
+    try:
+        if (Path(folder) / "config.json").is_file():
+            return restore.variables(Path(folder))
+        return interop.read(folder)
+    except UserError as error:
+        raise UserError(f"config.pretrained: {error}") from error
+    except interop.CheckpointError as error:
+        raise UserError(
+            f"config.pretrained: {error} It is the folder of a run, or what this writes: {HOW}"
+        ) from error
+
+
+def _complaint(
+    folder: str, problems: Mapping[Leaf, str], here: Mapping[Leaf, Any], there: Mapping[Leaf, Any]
+) -> str:
+    """All that does not fit, and which layers to begin anew where that mends it."""
+    heads = {path for path in problems if "head" in path}
+    neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
+    kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
+    if problems.keys() != heads | neurons:
+        anew = "Give the config.model that it was made with; config.anew names layers to begin anew"
+    else:
+        anew = f'With --config.anew="{tuple(kinds)}" these layers begin anew'
+    both = heads & here.keys() & there.keys()
+    sizes = {(there[path].shape[-1], here[path].shape[-1]) for path in both}
+    if problems.keys() == heads and len(sizes) == 1:
+        ((theirs, ours),) = sizes
+        return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {anew}."
+    order = sorted(problems, key=lambda path: ("batch_stats" in path, problems[path]))
+    more = f"; and {len(order) - 5} more" if len(order) > 5 else ""
+    listed = "; ".join(problems[path] for path in order[:5])
+    return f"{folder} does not fit config.model: {listed}{more}. {anew}."
+
+
+def _layer(path: Leaf) -> str:
+    return "/".join(path[1:-1])

@@ -1,0 +1,71 @@
+"""What a run has written, read while it may still go on; nothing is changed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.base import base
+
+from ..errors import UserError
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The whole config of a run; raises UserError where there is none."""
+    config = read_json(workdir / "config.json", dict)
+    if config is None:
+        raise UserError(
+            f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
+        )
+    return config
+
+
+def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
+    """The config of a run as its checkpoints are used with it, with its data in `data_dir`.
+
+    Raises UserError where there is no run.
+    """
+    # A run of an older version lacks keys that came later.
+    config = base()
+    config.update(read_config(workdir))
+    # What it began with is in the checkpoint.
+    config.pretrained, config.anew = "", ()
+    if data_dir is not None:
+        config.data.data_dir = data_dir
+    return config
+
+
+def read_json(file: Path, kind: type) -> Any:
+    """What `file` holds, None if it is not there; raises UserError unless it is a `kind`."""
+    try:
+        found = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
+    if not isinstance(found, kind):
+        raise UserError(f"{file} holds no JSON {kind.__name__}; restore it or move it away.")
+    return found
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl as far as they are whole; none if it is not there."""
+    try:
+        lines = file.read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
+    try:
+        # A run that goes on, or was killed, may have left a part of a line.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or move it away.") from error
+
+
+def distinct_names(workdirs: Sequence[Path]) -> list[str]:
+    """The folders' names, whole paths where these are not all different."""
+    found = [workdir.resolve().name for workdir in workdirs]
+    return found if len(set(found)) == len(found) else [str(workdir) for workdir in workdirs]

@@ -1,0 +1,161 @@
+"""The folder of one run.
+
+It holds config.json, environment.json, metrics.jsonl, the checkpoints, compiled programs and the
+lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md has all.
+"""
+
+import errno
+import json
+import os
+import platform
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from flax.traverse_util import flatten_dict
+
+from ..errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: it has no locks that a program gives back when it is killed.
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "lock"
+# What a run that was killed while it claimed a folder may have left there.
+BEGUN = {LOCK, "config.json.part"}
+# The data may lie elsewhere, other workers read it, more or less is kept or told to others, when a
+# run goes on. On other devices sums are made in another order, as in other processes.
+PLACES = ("data.data_dir", "data.cache_dir", "data.workers")
+MAY_MOVE = (
+    *PLACES,
+    "cpu_devices",
+    *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
+    "checkpoints.seconds_apart",
+    *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
+)
+# What a disk that takes no more gives as the reason.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@contextmanager
+def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Makes `workdir` the folder of a run with `config`, or finds that it is one already.
+
+    Meanwhile no other run can claim it. Raises UserError, and writes nothing, when it cannot be
+    written, holds files of something else, belongs to a run with another config, or is in use.
+    """
+    with _answered(workdir):
+        _check(workdir, config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = _lock(workdir)
+    with lock:
+        with _answered(workdir):
+            _check(workdir, config)  # Another run may have begun here before the lock.
+            write_whole(workdir / "config.json", json.dumps(config, indent=2))
+        yield
+        lock.truncate(0)
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config, as `model.width`, that stay as they are when a run goes on."""
+    return _without(MAY_MOVE, config)
+
+
+def alike(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that all processes of a run have alike."""
+    return _without(PLACES, config)
+
+
+def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    flat = flatten_dict(config, sep=".")
+    return {key: value for key, value in flat.items() if key not in keys}
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Writes `file` so that a reader finds either the old content or the new, never a part."""
+    part = file.with_name(f"{file.name}.part")
+    with part.open("wb") as opened:
+        opened.write(content.encode() if isinstance(content, str) else content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(part, file)
+
+
+def no_room(error: BaseException | None) -> str | None:
+    """Why the disk took no more, if that is what `error` or one that caused it says."""
+    while error is not None:
+        for number in NO_ROOM:
+            # TensorStore gives no OSError, but its words.
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def _answered(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
+        ) from error
+
+
+def _lock(workdir: Path) -> IO[str]:
+    """The open lock file, with who holds it; the system gives the lock back when the process ends.
+
+    The file itself stays: one that is deleted can be locked by one run, and a new one by another.
+    """
+    file = (workdir / LOCK).open("a+")
+    try:
+        if not fcntl:
+            raise OSError(errno.ENOSYS, "this system has no such locks")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+        raise UserError(
+            f"the workdir {workdir} is in use by {holder}. Wait for its end, end it, or choose "
+            "another --workdir."
+        ) from None
+    except OSError as error:  # Some network file systems have none.
+        print(
+            f"{workdir} cannot be locked ({error.strerror}): see to it that no other run uses it.",
+            file=sys.stderr,
+        )
+    file.truncate(0)
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    file.write(f"process {os.getpid()} on {platform.node()}, since {since}")
+    file.flush()
+    return file
+
+
+def _check(workdir: Path, config: Mapping[str, Any]) -> None:
+    file = workdir / "config.json"
+    try:
+        if file.is_file():
+            _check_same(workdir, json.loads(file.read_text()), config)
+        elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+    except ValueError as error:  # No JSON, no text, or no object.
+        raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+
+
+def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
+    if not isinstance(old, dict):
+        raise ValueError("it holds no object")
+    # Through JSON, since that is what was written: tuples become lists.
+    was, now = lasting(old), lasting(json.loads(json.dumps(new)))
+    differing = [key for key in was | now if was.get(key) != now.get(key)]
+    if differing:
+        lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
+        raise UserError(
+            f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
+            "choose another --workdir, or repeat that run's command to go on with it."
+        )

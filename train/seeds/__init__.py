@@ -1,0 +1,1 @@
+"""Train several seeds in one program: python -m train.seeds --config FILE"""
