@@ -19,7 +19,7 @@ from train.run.environment import describe
 
 ROUNDS, BATCH, SHAPE = 50, 128, (32, 32, 3)
 RECIPES: dict[str, dict[str, Any]] = {
-    "normalisation alone": {},
+    "normalization alone": {},
     "crop and flip": {"pad": 4, "flip": True},
     "cifar100 (crop, flip, AutoAugment, Cutout)": get_config().augment.to_dict(),
     "cifar100:released (flip, TrivialAugment, Random Erasing, Mixup or CutMix)": get_config(

@@ -266,6 +266,6 @@ def times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    # PyTorch's quantised tensors and traces are to be replaced, and say so at every use.
+    # PyTorch's quantized tensors and traces are to be replaced, and say so at every use.
     warnings.simplefilter("ignore")
     main(sys.argv[1:])

@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's colours, which differ for all eyes, and a dash for each too.
+# Okabe and Ito's colors, which differ for all eyes, and a dash for each too.
 STYLES = {
     "event-driven": {"color": "#000000", "marker": "o", "markersize": 3, "lw": 1.8},
     "JAX float32": {"color": "#0072b2", "ls": "--"},

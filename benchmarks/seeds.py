@@ -1,7 +1,7 @@
 """Several seeds at once against one after another: python -m benchmarks.seeds
 
 For each network and number of seeds a process times the same steps of the same seeds in both ways,
-by turns, so that other work on the machine slows both; the ratio of each turn is of neighbours in
+by turns, so that other work on the machine slows both; the ratio of each turn is of neighbors in
 time. Prints one JSON object: the median and range of the ratios, what compiling took, and the
 environment.
 """

@@ -79,7 +79,7 @@ class Float32(torch.nn.Module):
 
 
 class Int8(torch.nn.Module):
-    """The same with weights and sums of 8 bits, as PyTorch's quantised layers have them."""
+    """The same with weights and sums of 8 bits, as PyTorch's quantized layers have them."""
 
     def __init__(self, nodes: Sequence[Integer], largest: float) -> None:
         super().__init__()

@@ -104,7 +104,7 @@ def e_spikeformer(config: ConfigDict) -> None:
     config.model.name = "e_spikeformer_s"
     if config.neuron.name == "ILIF":
         # Only the last neuron's integers are not divided by their largest.
-        config.neuron = {"name": "ILIF", "levels": 4, "decay": 0.0, "normalise": True}
+        config.neuron = {"name": "ILIF", "levels": 4, "decay": 0.0, "normalize": True}
         config.model.head_neuron = {"name": "ILIF", "levels": 4, "decay": 0.0}
 
     config.data.update({"resize": 232, "resample": "bicubic"})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
@@ -27,7 +27,7 @@ def write(
 ) -> None:
     """Writes `files` and a manifest with `notes`; the folder appears when it is whole.
 
-    Raises ArtefactError when it is there already, unless it shall `overwrite` an artefact.
+    Raises ArtifactError when it is there already, unless it shall `overwrite` an artifact.
     """
     folder = Path(folder).absolute()
     check_free(folder, overwrite)
@@ -60,40 +60,40 @@ def write(
 
 
 def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raises ArtefactError when `write` would refuse to write there."""
+    """Raises ArtifactError when `write` would refuse to write there."""
     folder = Path(folder)
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise ArtefactError(f"{folder} is there already; name another folder, or overwrite it.")
+        raise ArtifactError(f"{folder} is there already; name another folder, or overwrite it.")
     if not (folder / MANIFEST_HASH).is_file():
-        raise ArtefactError(
-            f"{folder} is no artefact, and is not overwritten; name another folder."
+        raise ArtifactError(
+            f"{folder} is no artifact, and is not overwritten; name another folder."
         )
 
 
 def read(
     folder: str | os.PathLike[str], kind: str, version: int
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest of an artefact and its files.
+    """The manifest of an artifact and its files.
 
-    Raises ArtefactError when a file is missing, cut off or changed, or when it is of another kind
+    Raises ArtifactError when a file is missing, cut off or changed, or when it is of another kind
     or a version later than `version`.
     """
     folder = Path(folder)
     text = _content(folder, MANIFEST)
     line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
     if _content(folder, MANIFEST_HASH) != line:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
             "another copy, or write it again."
         )
     manifest = _manifest(folder, text)
     if manifest.get("kind") != kind:
-        raise ArtefactError(f"{folder} is of the kind {manifest.get('kind')!r}, not {kind!r}.")
+        raise ArtifactError(f"{folder} is of the kind {manifest.get('kind')!r}, not {kind!r}.")
     found = manifest.get("version")
     if not isinstance(found, int) or not 1 <= found <= version:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder} has version {found!r} of its format, and this pit_jax reads versions up to "
             f"{version}; it was written by pit_jax {manifest.get('versions', {}).get('pit_jax')}."
         )
@@ -101,12 +101,12 @@ def read(
     for name, identity in manifest["files"].items():
         files[name] = content = _content(folder, name)
         if len(content) != identity["bytes"]:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / name} has {len(content):,} bytes of {identity['bytes']:,}; take "
                 "another copy, or write it again."
             )
         if _identity(content) != identity:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{folder / name} has other bytes than were written; take another copy, or write "
                 "it again."
             )
@@ -119,11 +119,11 @@ def _identity(content: bytes) -> dict[str, Any]:
 
 def _content(folder: Path, name: str) -> bytes:
     if Path(name).name != name:
-        raise ArtefactError(f"{folder / MANIFEST} names {name!r}, which is no file of its folder.")
+        raise ArtifactError(f"{folder / MANIFEST} names {name!r}, which is no file of its folder.")
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise ArtefactError(f"{folder} has no {name} that can be read ({error}).") from error
+        raise ArtifactError(f"{folder} has no {name} that can be read ({error}).") from error
 
 
 def _manifest(folder: Path, text: bytes) -> dict[str, Any]:
@@ -133,5 +133,5 @@ def _manifest(folder: Path, text: bytes) -> dict[str, Any]:
         if not all(identity.keys() == {"bytes", "sha256"} for identity in files):
             raise ValueError("no hashes")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{folder / MANIFEST} is no manifest of an artefact.") from error
+        raise ArtifactError(f"{folder / MANIFEST} is no manifest of an artifact.") from error
     return dict(manifest)

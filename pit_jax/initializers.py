@@ -1,6 +1,6 @@
 """Initial scales `a` of PIT, read from the membranes of the first training batch.
 
-An initialiser takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
+An initializer takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
 gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function.
 """
 

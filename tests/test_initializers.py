@@ -149,7 +149,7 @@ def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
     assert "48 of 48 scales of stage1_block1/PIT_0/a start at the floor 0.001" in first
 
 
-@pytest.mark.parametrize("name", ["a", "alpha"])  # The latter of the released parametrisation.
+@pytest.mark.parametrize("name", ["a", "alpha"])  # The latter of the released parametrization.
 def test_a_scale_at_the_floor_alone_is_counted(name):
     scale = jnp.array([[1e-3, 1.1e-3, 0.5]])
     params = {"conv": {"kernel": jnp.zeros(3)}, "PIT_0": {name: scale, "p": jnp.zeros((1, 1))}}
@@ -167,7 +167,7 @@ def test_ones_start_every_scale_at_one(strict):
     assert a.dtype == jnp.float32
 
 
-def test_a_custom_initialiser_sees_membranes_and_levels_of_every_step(strict):
+def test_a_custom_initializer_sees_membranes_and_levels_of_every_step(strict):
     def double_of_the_first_sample(u, *, levels):
         return 2 * u[0] + levels
 
@@ -178,7 +178,7 @@ def test_a_custom_initialiser_sees_membranes_and_levels_of_every_step(strict):
     np.testing.assert_array_equal(a, [[5, 7], [12, 5]])
 
 
-def test_a_custom_initialiser_is_kept_above_the_floor(strict):
+def test_a_custom_initializer_is_kept_above_the_floor(strict):
     with pytest.warns(UserWarning, match="4 of 4 scales"):
         a = PIT(scale_init=lambda u, *, levels: -jnp.ones(u.shape[-1])).init(
             jax.random.key(0), jnp.ones((3, 2, 2))

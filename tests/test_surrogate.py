@@ -29,7 +29,7 @@ TINY = float(np.finfo(np.float32).tiny)  # The smallest float32 that XLA's CPU c
 def near_ties() -> np.ndarray:
     ties = np.arange(-2, 11, dtype=np.float32) + np.float32(0.5)
     ulps = np.arange(-4, 5, dtype=np.int32)
-    # Neighbours in magnitude are neighbours in the integer that the bits spell.
+    # Neighbors in magnitude are neighbors in the integer that the bits spell.
     return (ties.view(np.int32)[:, None] + ulps).view(np.float32).ravel()
 
 
@@ -93,14 +93,14 @@ def test_rounding_needs_more_than_adding_a_half():
     assert rectified_round(jnp.asarray(x)) == 0
 
 
-TIES_AND_NEIGHBOURS = [
+TIES_AND_NEIGHBORS = [
     x
     for tie in np.arange(-9.5, 10)
     for x in (math.nextafter(tie, -math.inf), float(tie), math.nextafter(tie, math.inf))
 ]
 
 
-@given(st.floats(-(2**60), 2**60) | st.sampled_from(TIES_AND_NEIGHBOURS))
+@given(st.floats(-(2**60), 2**60) | st.sampled_from(TIES_AND_NEIGHBORS))
 def test_rounding_of_a_float64_is_that_of_the_rational_number(x64, x):
     assert int(rectified_round(jnp.asarray(x))) == math.floor(Fraction(x) + Fraction(1, 2))
 

@@ -35,9 +35,9 @@ def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
-        for split, colour in (("train", "#0072b2"), ("test", "#d55e00")):
+        for split, color in (("train", "#0072b2"), ("test", "#d55e00")):
             at, values = points(epochs, f"{split}_{quantity}", scale)
-            axes.plot(at, values, colour, marker="o", markersize=3, label=split)
+            axes.plot(at, values, color, marker="o", markersize=3, label=split)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -87,8 +87,8 @@ def _shades(axes: Axes, shares: np.ndarray) -> None:
         axes.figure.colorbar(shades, ax=axes)
     else:
         for (row, step), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.6 * shares.max() else "black"
-            axes.text(step, row, f"{share:.1f}", color=colour, ha="center", va="center", fontsize=8)
+            color = "white" if share > 0.6 * shares.max() else "black"
+            axes.text(step, row, f"{share:.1f}", color=color, ha="center", va="center", fontsize=8)
 
 
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
@@ -119,9 +119,9 @@ def _confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
     if len(classes) <= MOST_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                colour = "white" if shares[row, column] > 50 else "black"
+                color = "white" if shares[row, column] > 50 else "black"
                 axes.text(
-                    column, row, f"{count:,}", color=colour, ha="center", va="center", fontsize=8
+                    column, row, f"{count:,}", color=color, ha="center", va="center", fontsize=8
                 )
 
 

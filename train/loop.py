@@ -218,7 +218,7 @@ def kept(checkpoints: Checkpoints) -> str:
 def _finish(
     config: ConfigDict, workdir: Path, program: Program, state: TrainState, progress: Progress
 ) -> Summary:
-    summary = summarised(config, workdir, program, program.evaluate(state), state, progress)
+    summary = summarized(config, workdir, program, program.evaluate(state), state, progress)
     if hosts.is_first():
         write_end(workdir, summary)
         print_summary(summary)
@@ -234,7 +234,7 @@ def write_end(workdir: Path, summary: Summary) -> None:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)
 
 
-def summarised(
+def summarized(
     config: ConfigDict,
     workdir: Path,
     program: Program,

@@ -74,8 +74,8 @@ def _stairs(axes: Axes) -> None:
     x = np.arange(-_A, 6 * _A) / _A
     for threshold, style, name in ((0.5, "-", "threshold ½: round"), (1.0, ":", "1: floor")):
         counts = [sum(slots(float(each), "thermometer", threshold)) for each in x]
-        colour, width = (ON, 2.4) if threshold == 0.5 else (INK, 1.4)
-        axes.step(x, counts, style, where="post", color=colour, lw=width, label=name)
+        color, width = (ON, 2.4) if threshold == 0.5 else (INK, 1.4)
+        axes.step(x, counts, style, where="post", color=color, lw=width, label=name)
     axes.set(xlim=(-1, 6), ylim=(-0.2, 4.4), yticks=range(LEVELS + 1))
     axes.set_xlabel("membrane u / a", color=SOFT)
     axes.set_ylabel("count", color=SOFT)

@@ -19,8 +19,8 @@ from pit_jax.models.trace import Node
 WIDTH = 1000  # All lengths are in pixels of a picture of this width.
 MARGIN = 14
 INK, SOFT, FAINT = "#222222", "#555555", "#9a9a9a"
-# Okabe and Ito's colours, made lighter where they are filled with text.
-COLOURS = {
+# Okabe and Ito's colors, made lighter where they are filled with text.
+COLORS = {
     "conv": "#56b4e9",
     "linear": "#0072b2",
     "norm": "#c8c8c8",
@@ -146,7 +146,7 @@ class _Bars:
             axes.add_patch(Rectangle(corner, wide, tall, fc="white", ec=INK, lw=1))
         else:
             corner = (x - wide / 2, middle - tall / 2)
-            axes.add_patch(Rectangle(corner, wide, tall, fc=COLOURS[node.kind], ec="none"))
+            axes.add_patch(Rectangle(corner, wide, tall, fc=COLORS[node.kind], ec="none"))
 
     def _branch(self, axes: Axes, branch: Branch, middle: float) -> None:
         path, (fork, join) = self.picture.path, (branch.fork, branch.join)
@@ -161,7 +161,7 @@ class _Bars:
         for i, node in enumerate(branch.nodes, start=1):
             x = start + (end - start) * i / (len(branch.nodes) + 1)
             corner = (x - side / 2, lane - side / 2)
-            patch = Rectangle(corner, side, side, fc=COLOURS[node.kind], ec=INK, lw=0.5, zorder=4)
+            patch = Rectangle(corner, side, side, fc=COLORS[node.kind], ec=INK, lw=0.5, zorder=4)
             axes.add_patch(patch)
 
     def _label(self, axes: Axes, name: str, members: Sequence[int], y: float) -> None:
@@ -173,11 +173,11 @@ class _Bars:
         if repeats > 1:
             lines[0] += f" ×{repeats}"
         for i, line in enumerate(lines):
-            colour, weight = (INK, "bold") if i == 0 else (SOFT, "normal")
+            color, weight = (INK, "bold") if i == 0 else (SOFT, "normal")
             text: dict[str, Any] = {
                 "ha": "center",
                 "va": "center",
-                "color": colour,
+                "color": color,
                 "fontweight": weight,
             }
             axes.text((left + right) / 2, y + 11 + 13 * i, line, fontsize=8, **text)
@@ -244,7 +244,7 @@ def _box(axes: Axes, node: Node, x: float, y: float, wide: float) -> None:
         wide,
         34,
         boxstyle="round,pad=0,rounding_size=4",
-        fc=COLOURS[node.kind],
+        fc=COLORS[node.kind],
         ec="none",
         zorder=3,
     )
@@ -363,11 +363,11 @@ def _nodes(picture: Picture) -> list[Node]:
 
 
 def _legend(axes: Axes, nodes: Sequence[Node], y: float) -> None:
-    kinds = [kind for kind in COLOURS if kind in {node.kind for node in nodes}]
+    kinds = [kind for kind in COLORS if kind in {node.kind for node in nodes}]
     x = WIDTH - MARGIN - 8.0
     for kind in reversed(kinds):
         x -= 7.4 * len(kind)
         axes.text(x, y, kind, fontsize=9, va="center", color=INK)
         x -= 14
-        axes.add_patch(Rectangle((x, y - 5), 10, 10, fc=COLOURS[kind], ec="none"))
+        axes.add_patch(Rectangle((x, y - 5), 10, 10, fc=COLORS[kind], ec="none"))
         x -= 12

@@ -123,7 +123,7 @@ def runs() -> str:
 
 
 def read(run: Path) -> dict[str, Any]:
-    """The totals of an analysed run, with the config and commit that it was trained with."""
+    """The totals of an analyzed run, with the config and commit that it was trained with."""
     folder = run / "analysis/last/energy"
     with open(folder / "energy_totals.csv") as lines:
         totals = {line.pop("convention"): line for line in csv.DictReader(lines)}

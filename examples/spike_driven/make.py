@@ -44,7 +44,7 @@ print(program)
 proof = program.verify(normalize(digits.test.images), digits.test.labels)
 print(proof)
 
-# The artefact takes the images as they are: what the network sees of a pixel is looked up in front.
+# The artifact takes the images as they are: what the network sees of a pixel is looked up in front.
 about = {"classes": digits.classes, "held_out": np.loadtxt(TEST_INDICES, dtype=int).tolist()}
 folder = args.folder / "digits.stablehlo"
 to_stablehlo(

@@ -23,7 +23,7 @@ from pit_jax.analysis.recorded import Recorded
 from pit_jax.neurons.step import check_levels, quotient
 from pit_jax.surrogate import heaviside, round_half_up
 
-# A hundred scales from 1/50 of min-max's to it: neighbours differ by 4 %.
+# A hundred scales from 1/50 of min-max's to it: neighbors differ by 4 %.
 CANDIDATES = 100
 
 
@@ -86,7 +86,7 @@ RANGES: Mapping[str, Range] = {
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """What one range does with one layer, `[T]` at each step.
 
     `scale` `[T, C]` is that of the first batch, and `spread` `[T, C]` the standard deviation of
@@ -113,7 +113,7 @@ def compare_ranges(
     ranges: Mapping[str, Range] = RANGES,
     groups: int = GROUPS,
     confidence: float = 0.95,
-) -> dict[str, dict[int, dict[str, Quantised]]]:
+) -> dict[str, dict[int, dict[str, Quantized]]]:
     """What every range of every number of levels does, by layer, levels and name of the range.
 
     Membranes are let go batch by batch; a last batch that is smaller than the first does not count
@@ -156,18 +156,18 @@ class _Fold:
         if len(u) == self.first:
             of_step = jax.vmap(partial(self.chosen.scale, levels=self.levels), in_axes=1)
             self.scales.append(np.asarray(jnp.maximum(of_step(u), initializers.SCALE_FLOOR)))
-        counted = partial(_quantised, fire=self.chosen.fire, most=self.most)
+        counted = partial(_quantized, fire=self.chosen.fire, most=self.most)
         found = jax.tree.map(np.asarray, counted(u, self.scales[0], self.levels))
         self.occurred = self.occurred + found.pop("by_channel")
         size = np.full(found["error"].shape, u[0, 0].size)
         self.groups.add({**found, "neurons": size})
 
-    def result(self, confidence: float) -> Quantised:
+    def result(self, confidence: float) -> Quantized:
         estimate = partial(self.groups.estimate, confidence=confidence, least=0.0)
         scales = np.stack(self.scales).astype(np.float64)
         several = len(scales) > 1
         spread = scales.std(0, ddof=1) if several else np.full(scales[0].shape, np.nan)
-        return Quantised(
+        return Quantized(
             scale=scales[0],
             spread=spread / scales.mean(0),
             used=np.sum(self.occurred > 0, -1).mean(-1),
@@ -183,7 +183,7 @@ class _Fold:
 
 # `levels` is traced here too.
 @partial(jax.jit, static_argnames=("fire", "most"))
-def _quantised(
+def _quantized(
     u: Float[Array, "B T *N C"],
     a: Float[Array, "T C"],
     levels: int | Array,

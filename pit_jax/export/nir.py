@@ -10,7 +10,7 @@ import flax.linen as nn
 import numpy as np
 
 import pit_jax
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime.nodes import Sampled
 
@@ -34,14 +34,14 @@ def to_nir(
 
     A simulator that takes Euler steps of `dt` gives the same spikes and logits, for inputs that are
     multiples of the metadata's `input_step` and not beyond `input_limit`, in floats of `precision`.
-    Raises NotInNIR for what NIR does not say exactly, and ArtefactError for a file that is there
+    Raises NotInNIR for what NIR does not say exactly, and ArtifactError for a file that is there
     already, unless it shall `overwrite` it.
     """
     nir = _nir("write")
     from pit_jax.export.nir_writer import Writer
 
     if path is not None and Path(path).exists() and not overwrite:
-        raise ArtefactError(f"{path} is there already; name another file, or overwrite it.")
+        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
     if not dt > 0:
         raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
     pixels = program.nodes[0]
@@ -82,7 +82,7 @@ def from_nir(
     without H and W, and gives the outputs `[B, T, ...]`. Graphs written here know their `num_steps`
     and `dt`; those whose `precision` is float64 are exact where JAX has it (`jax.enable_x64`). A
     hash among the metadata is checked; graphs of other tools have none.
-    Raises ArtefactError for a damaged file and NotInNIR for nodes that have no counterpart.
+    Raises ArtifactError for a damaged file and NotInNIR for nodes that have no counterpart.
     """
     nir = _nir("read")
     from pit_jax.export.nir_reader import read
@@ -90,14 +90,14 @@ def from_nir(
     graph = source
     if not isinstance(graph, nir.NIRGraph):
         if not Path(source).is_file():
-            raise ArtefactError(f"there is no file {source}.")
+            raise ArtifactError(f"there is no file {source}.")
         try:
             graph = nir.read(source)
         except Exception as error:  # Damaged bytes can raise anything.
-            raise ArtefactError(f"{source} is damaged or no NIR graph ({error}).") from error
+            raise ArtifactError(f"{source} is damaged or no NIR graph ({error}).") from error
     known = graph.metadata
     if HASH in known and known[HASH] != _hash(graph):
-        raise ArtefactError(
+        raise ArtifactError(
             "the graph has other numbers than were written; take another copy, or write it again."
         )
     steps = known.get("num_steps") if num_steps is None else num_steps

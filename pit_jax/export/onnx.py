@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pit_jax
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime.nodes import Sampled, Summed
 
@@ -29,12 +29,12 @@ def to_onnx(
     """Writes the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
     `[B, T, H, W, C]`, to `logits` `[B, K]`, both float32.
 
-    The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtefactError for
+    The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtifactError for
     a file that is there already, unless it shall `overwrite` it.
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise ArtefactError(f"{path} is there already; name another file, or overwrite it.")
+        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
     content = _model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The hash comes first: a file that was not finished is not that of its hash.
@@ -45,7 +45,7 @@ def to_onnx(
 def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     """The file as a function of x that gives logits, run by onnxruntime on the CPU.
 
-    Raises ArtefactError when the file or its hash beside it is missing, changed or cut off.
+    Raises ArtifactError when the file or its hash beside it is missing, changed or cut off.
     """
     try:
         import onnxruntime
@@ -55,9 +55,9 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     try:
         content, line = path.read_bytes(), _hash_of(path).read_bytes()
     except OSError as error:
-        raise ArtefactError(f"{path} or its hash beside it cannot be read ({error}).") from error
+        raise ArtifactError(f"{path} or its hash beside it cannot be read ({error}).") from error
     if line != _line(content, path):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} has other bytes than were written; take another copy, or write it again."
         )
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -100,7 +100,7 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
             "spiking_program",
             [value("x", onnx.TensorProto.FLOAT, ["B", *shape])],
             [value("logits", onnx.TensorProto.FLOAT, ["B", *last.shape])],
-            graph.initialisers,
+            graph.initializers,
         ),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -114,7 +114,7 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
         {
             "pit_jax": pit_jax.__version__,
             "program": program.fingerprint,
-            "initialisers_sha256": _initialisers_hash(graph.initialisers),
+            "initializers_sha256": _initializers_hash(graph.initializers),
             "num_steps": str(program.num_steps),
             "input": f"x [{axes}], float32, {limit}",
             "output": "logits [B, K], float32, the mean over the steps",
@@ -124,10 +124,10 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     return model
 
 
-def _initialisers_hash(initialisers: list[Any]) -> str:
+def _initializers_hash(initializers: list[Any]) -> str:
     """Over the names and contents of all tensors, in their order."""
     digest = hashlib.sha256()
-    for tensor in initialisers:
+    for tensor in initializers:
         digest.update(tensor.SerializeToString(deterministic=True))
     return digest.hexdigest()
 

@@ -21,11 +21,11 @@ NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 class Graph:
-    """Nodes and initialisers; its methods add operators and return the names of their outputs."""
+    """Nodes and initializers; its methods add operators and return the names of their outputs."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
-        self.initialisers: list[Any] = []
+        self.initializers: list[Any] = []
         self._names: dict[Any, str] = {}
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -35,12 +35,12 @@ class Graph:
         return name
 
     def constant(self, value: Any, dtype: Any = np.float64) -> str:
-        """An initialiser, the same one for the same numbers."""
+        """An initializer, the same one for the same numbers."""
         array = np.asarray(value, dtype)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
             self._names[key] = f"constant_{len(self._names)}"
-            self.initialisers.append(onnx.numpy_helper.from_array(array, self._names[key]))
+            self.initializers.append(onnx.numpy_helper.from_array(array, self._names[key]))
         return self._names[key]
 
     def scaled(self, x: str, factor: Any) -> str:

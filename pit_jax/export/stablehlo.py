@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Shaped
 
 from pit_jax import artifact
 from pit_jax.inference import Report, SpikingProgram
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.runtime.nodes import Sampled
 from pit_jax.inference.store import Stored, facts
 
@@ -72,7 +72,7 @@ def to_stablehlo(
     It takes images `x` `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, float32, to logits
     `[B, K]`. With `pixels` it takes uint8 and looks up there what the program sees, per channel.
     The manifest has the proof at compilation or a later `proof`, and what there is to say `about`
-    it, as JSON has it. Raises ArtefactError as `SpikingProgram.save` does.
+    it, as JSON has it. Raises ArtifactError as `SpikingProgram.save` does.
     """
     export = _export()
     artifact.check_free(folder, overwrite)
@@ -115,14 +115,14 @@ def to_stablehlo(
 def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     """What `to_stablehlo` wrote, as a function from images or frames to logits.
 
-    Raises ArtefactError when a file is missing, cut off or changed, or is none that JAX reads.
+    Raises ArtifactError when a file is missing, cut off or changed, or is none that JAX reads.
     """
     export = _export()
     manifest, files = artifact.read(folder, KIND, VERSION)
     try:
         exported = export.deserialize(bytearray(files[MODULE]))
     except Exception as error:  # JAX raises many kinds.
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder} is whole, but this JAX {jax.__version__} does not read it ({error!r}); it "
             f"was written by {manifest.get('versions')}."
         ) from error

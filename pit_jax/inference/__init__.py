@@ -6,12 +6,12 @@ print(program, program.verify(x))
 program.save("digits.spikes"); program = load("digits.spikes")
 """
 
-from pit_jax.inference.errors import ArtefactError, NotEqual, NotFoldable
+from pit_jax.inference.errors import ArtifactError, NotEqual, NotFoldable
 from pit_jax.inference.program import SpikingProgram, compile, load
 from pit_jax.inference.verify import Report
 
 __all__ = [
-    "ArtefactError",
+    "ArtifactError",
     "NotEqual",
     "NotFoldable",
     "Report",

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from pit_jax.inference.compiler.folded import Product
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.nodes import Attended, Fired, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
@@ -49,7 +49,7 @@ def described(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
 def restored(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> Any:
     """What `described` made `value` of, if that is of the type `hint`.
 
-    Raises ArtefactError for classes, fields and types that are not those of this version.
+    Raises ArtifactError for classes, fields and types that are not those of this version.
     """
     if get_origin(hint) in (Union, UnionType):
         fitting = [option for option in get_args(hint) if _may_be(value, option)]
@@ -62,14 +62,14 @@ def restored(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str 
         return _instance(value, hint, arrays, name)
     if hint is np.ndarray:
         if value["array"] not in arrays:
-            raise ArtefactError(f"{name}: there is no array {value['array']!r}.")
+            raise ArtifactError(f"{name}: there is no array {value['array']!r}.")
         return arrays[value["array"]]
     if (kind := get_origin(hint)) in (list, tuple):
         hints = get_args(hint)
         if kind is list or hints[-1] is Ellipsis:
             hints = (hints[0],) * len(value)
         if len(hints) != len(value):
-            raise ArtefactError(f"{name} has {len(value)} entries, not {len(hints)}.")
+            raise ArtifactError(f"{name} has {len(value)} entries, not {len(hints)}.")
         dot = "." if name else ""
         return kind(
             restored(each, one, arrays, f"{name}{dot}{i}")
@@ -88,7 +88,7 @@ def _instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name: str)
     }
     given = value.keys() - {"class"}
     if wrong := (given - known) | (needed - given):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{name}: a {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); take "
             "the pit_jax that wrote it."
         )
@@ -106,10 +106,10 @@ def _may_be(value: Any, hint: Any) -> bool:
     return type(value) is hint or (hint is float and type(value) is int)
 
 
-def _unknown(value: Any, hint: Any, name: str) -> ArtefactError:
+def _unknown(value: Any, hint: Any, name: str) -> ArtifactError:
     what = f"{str(value.get('class'))!r}" if isinstance(value, dict) else f"{str(value):.40}"
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     known = ", ".join(getattr(option, "__name__", str(option)) for option in options)
-    return ArtefactError(
+    return ArtifactError(
         f"{name} is {what}, and this pit_jax knows {known} there; take the one that wrote it."
     )

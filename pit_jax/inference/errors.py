@@ -9,5 +9,5 @@ class NotEqual(AssertionError):
     """A program whose spikes are not the integers of its grid."""
 
 
-class ArtefactError(ValueError):
+class ArtifactError(ValueError):
     """A saved program that is damaged, or cannot be written where it shall be."""

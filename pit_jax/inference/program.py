@@ -124,7 +124,7 @@ class SpikingProgram:
         """Writes the program to a folder that `load` reads, with the proof at compilation or a
         later `proof`, and what there is to say `about` it, as JSON has it.
 
-        Raises ArtefactError when the folder is there already, unless it shall `overwrite` what an
+        Raises ArtifactError when the folder is there already, unless it shall `overwrite` what an
         earlier call wrote, and when program and grid are not equal.
         """
         proof = self.proof if proof is None else proof
@@ -272,7 +272,7 @@ def _warn_if_far(report: Report) -> None:
 def load(folder: str | os.PathLike[str]) -> SpikingProgram:
     """The program that `SpikingProgram.save` put into `folder`; it knows no trained network.
 
-    Raises ArtefactError when a file is missing, cut off or changed, or holds what this version of
+    Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
     pit_jax does not know.
     """
     stored = store.read(folder)

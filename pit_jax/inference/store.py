@@ -12,7 +12,7 @@ import numpy as np
 import pit_jax
 from pit_jax import artifact
 from pit_jax.inference.described import described, restored
-from pit_jax.inference.errors import ArtefactError
+from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.runtime.nodes import Integer, Sampled, Summed
 from pit_jax.inference.runtime.step import run, weights_of
 from pit_jax.inference.verify import Report, fingerprint
@@ -35,7 +35,7 @@ def write(
 ) -> None:
     """Writes a program to `folder`, with what there is to say `about` it, as JSON has it.
 
-    Raises ArtefactError when the folder is there already, unless it shall `overwrite` another
+    Raises ArtifactError when the folder is there already, unless it shall `overwrite` another
     program's, and when the program is not the one that was compiled.
     """
     said = facts(program)
@@ -53,14 +53,14 @@ def write(
 
 
 def facts(program: Stored) -> dict[str, Any]:
-    """What every artefact of a program says of it.
+    """What every artifact of a program says of it.
 
-    Raises ArtefactError when it is not the one that was compiled, or its proof failed.
+    Raises ArtifactError when it is not the one that was compiled, or its proof failed.
     """
     if fingerprint(program.nodes) != program.fingerprint:
-        raise ArtefactError("the program was changed since it was compiled; compile it again.")
+        raise ArtifactError("the program was changed since it was compiled; compile it again.")
     if program.proof is not None and not program.proof:
-        raise ArtefactError(f"the program is not its grid:\n{program.proof}")
+        raise ArtifactError(f"the program is not its grid:\n{program.proof}")
     return {
         "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
         "num_steps": program.num_steps,
@@ -72,31 +72,31 @@ def facts(program: Stored) -> dict[str, Any]:
 def read(folder: str | os.PathLike[str]) -> Stored:
     """The program that `write` put into `folder`.
 
-    Raises ArtefactError when a file is missing, cut off or changed, or holds what this version of
+    Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
     pit_jax does not know.
     """
     manifest, files = artifact.read(folder, KIND, VERSION)
     try:
         arrays = _safetensors().load(files[ARRAYS])
         if {name: _kind(array) for name, array in arrays.items()} != manifest["arrays"]:
-            raise ArtefactError("the arrays have other shapes or types than the manifest says.")
+            raise ArtifactError("the arrays have other shapes or types than the manifest says.")
         nodes = restored(manifest["nodes"], list[Integer], arrays, "nodes")
         steps = restored(manifest["num_steps"], int, {}, "num_steps")
         proof = restored(manifest["proof"], Report | None, {}, "proof")
         if fingerprint(nodes) != manifest["fingerprint"]:
-            raise ArtefactError("its numbers are not those that were compiled.")
+            raise ArtifactError("its numbers are not those that were compiled.")
         _check_fit(nodes, steps)
-    except ArtefactError as error:
-        raise ArtefactError(f"{folder}: {error}") from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
     except KeyError as error:
-        raise ArtefactError(f"{folder}: the manifest has no {error}.") from error
+        raise ArtifactError(f"{folder}: the manifest has no {error}.") from error
     return Stored(nodes, steps, manifest["fingerprint"], proof)
 
 
 def _check_fit(nodes: Sequence[Integer], num_steps: int) -> None:
     """Follows the shapes of one image through all nodes."""
     if not nodes or not isinstance(nodes[0], Sampled) or not isinstance(nodes[-1], Summed):
-        raise ArtefactError("a program begins with its input and ends with a sum.")
+        raise ArtifactError("a program begins with its input and ends with a sum.")
     image = jax.ShapeDtypeStruct((1, *nodes[0].shape), jnp.float32)
 
     def outputs(weights: Any, x: Any) -> Any:
@@ -105,10 +105,10 @@ def _check_fit(nodes: Sequence[Integer], num_steps: int) -> None:
     try:
         steps = jax.eval_shape(outputs, weights_of(nodes), image)
     except Exception as error:  # Of shapes, sources and types that do not fit.
-        raise ArtefactError(f"its parts do not fit ({error}).") from error
+        raise ArtifactError(f"its parts do not fit ({error}).") from error
     for node, output in zip(nodes, steps[0], strict=True):
         if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
-            raise ArtefactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
+            raise ArtifactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
 
 
 def _kind(array: np.ndarray) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def conv(
 ) -> nn.Conv:
     """A `size` x `size` convolution over the last three axes, padded by `size // 2` on every side.
 
-    `bias` is the initialiser of its bias; without one it has none. Parameters are float32 (float64
+    `bias` is the initializer of its bias; without one it has none. Parameters are float32 (float64
     under x64), whatever the `dtype` of the computation.
     """
     # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
@@ -88,6 +88,6 @@ def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"])
     channels: int = network.get_variable("params", first)["kernel"].shape[-2]
     if x.shape[-1] != channels:
         raise ValueError(
-            f"the network was initialised for {channels} input channels, but the input has "
+            f"the network was initialized for {channels} input channels, but the input has "
             f"{x.shape[-1]}; channels come last, as in [B, H, W, C]."
         )

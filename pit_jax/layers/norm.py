@@ -1,4 +1,4 @@
-"""Normalisation over batch and space, and over time, step by step, or with a factor per step.
+"""Normalization over batch and space, and over time, step by step, or with a factor per step.
 
 A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
 `bias_init`, `dtype` and `name`, all by keyword, which makes a module
@@ -45,12 +45,12 @@ class PerStepBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardised(self, x, axes=(0, *range(2, x.ndim - 1)))
+        x = _standardized(self, x, axes=(0, *range(2, x.ndim - 1)))
         return _affine(self, x).astype(self.dtype or x.dtype)
 
 
 class TDBatchNorm(nn.Module):
-    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): what leaves the normalisation has
+    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): what leaves the normalization has
     the standard deviation `alpha * threshold`, then come scale and bias.
 
     `threshold` is that of the neurons behind it; `alpha` is 1, and 1 / sqrt(2) on both inputs of a
@@ -66,7 +66,7 @@ class TDBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardised(self, x, axes=tuple(range(x.ndim - 1)))
+        x = _standardized(self, x, axes=tuple(range(x.ndim - 1)))
         return _affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
 
 
@@ -85,7 +85,7 @@ class TEBN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _affine(self, _standardised(self, x, axes=tuple(range(x.ndim - 1))))
+        x = _affine(self, _standardized(self, x, axes=tuple(range(x.ndim - 1))))
         return (x * self.factor(x)).astype(self.dtype or x.dtype)
 
     def factor(self, x: Array) -> Array:
@@ -95,7 +95,7 @@ class TEBN(nn.Module):
             if known != steps:
                 raise ValueError(
                     f"the factors p of {self.name or 'TEBN'} are for T={known} steps, but the "
-                    f"input {x.shape} has T={steps}; initialise again, or feed as many steps."
+                    f"input {x.shape} has T={steps}; initialize again, or feed as many steps."
                 )
         p = self.param("p", nn.initializers.ones, (steps,), x.dtype)
         return p.reshape(1, steps, *(1,) * (x.ndim - 2))
@@ -114,7 +114,7 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return mean, jnp.maximum(0, jnp.mean(jnp.square(x), axes, keepdims=True) - jnp.square(mean))
 
 
-def standardise(x: Array, mean: Array, var: Array) -> Array:
+def standardize(x: Array, mean: Array, var: Array) -> Array:
     """(x - mean) / sqrt(var + 1e-5)."""
     return (x - mean) * jax.lax.rsqrt(var + EPSILON)
 
@@ -135,7 +135,7 @@ def move(running: nn.Variable, rows: Array) -> None:
         running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
 
 
-def _standardised(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
+def _standardized(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
     """`x` in float32, or float64 under x64, less the mean and over the standard deviation.
 
     They are those over `axes`, by which the running ones then move, or the running ones themselves.
@@ -143,12 +143,12 @@ def _standardised(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
     x = x.astype(float)
     running_mean, running_var = running_statistics(norm, x.shape[-1], x.dtype)
     if norm.use_running_average:
-        return standardise(x, _row(running_mean.value, x), _row(running_var.value, x))
+        return standardize(x, _row(running_mean.value, x), _row(running_var.value, x))
     mean, var = moments(x, axes)
     if not norm.is_initializing():
         move(running_mean, mean)
         move(running_var, var)
-    return standardise(x, mean, var)
+    return standardize(x, mean, var)
 
 
 def _affine(norm: nn.Module, x: Array) -> Array:

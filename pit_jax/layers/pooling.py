@@ -26,7 +26,7 @@ def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*
 
 
 def vote(x: Float[Array, "*B n"], voters: int) -> Float[Array, "*B k"]:
-    """The mean over each class's `voters` neighbouring outputs (PLIFNet's readout).
+    """The mean over each class's `voters` neighboring outputs (PLIFNet's readout).
 
     Raises ValueError unless `voters` divides the outputs.
     """

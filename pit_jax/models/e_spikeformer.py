@@ -114,7 +114,7 @@ class ESpikeFormer(nn.Module):
     on spikes, and `stages` blocks: the first `conv_stages` convolve, the others attend. A map of n
     becomes one of n / stride, rounded up, so that none vanishes. The tail is the mean over space,
     `head_neuron`, which is `neuron` unless given, and a linear head; the published neuron is
-    `partial(ILIF, decay=0.0, normalise=True)`, with a head neuron that does not normalise. With
+    `partial(ILIF, decay=0.0, normalize=True)`, with a head neuron that does not normalize. With
     `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
     that of the computation; parameters are float32 (float64 under x64). `remat` says what blocks
     keep for the gradient, see layers.remat. Raises ValueError when `widths`, `stages` and `strides`

@@ -1,4 +1,4 @@
-"""Integers 0..D without PIT: the neuron I-LIF, and the quantised activation QAT."""
+"""Integers 0..D without PIT: the neuron I-LIF, and the quantized activation QAT."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ from pit_jax.surrogate import clipped_round
 class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
-    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. With `normalise` the integer
+    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. With `normalize` the integer
     that resets the membrane leaves the layer divided by `levels`, as in E-SpikeFormer (Yao et al.
     2025; decay 0). Raises ValueError when `levels` < 1.
     """
@@ -26,7 +26,7 @@ class ILIF(nn.Module):
     decay: float = 0.5
     detach_reset: bool = False
     decay_input: bool = False
-    normalise: bool = False
+    normalize: bool = False
     unroll: int = 4
 
     def __post_init__(self) -> None:
@@ -42,20 +42,20 @@ class ILIF(nn.Module):
 
         u, s = over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels, rounded=u)
-        return (s / self.levels if self.normalise else s).astype(current.dtype)
+        return (s / self.levels if self.normalize else s).astype(current.dtype)
 
 
 class QAT(nn.Module):
-    """A quantised ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
+    """A quantized ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
 
     The scale `a` `[C]` is the same at every step and starts from the first batch by `scale_init`;
     its gradient is Eq. 32, that for x plain straight-through. `scale_init=init.lsq` with
-    `parametrise=scale.lsq` is LSQ (Esser et al. 2020). Raises ValueError when `levels` < 1.
+    `parametrize=scale.lsq` is LSQ (Esser et al. 2020). Raises ValueError when `levels` < 1.
     """
 
     levels: int = 4
     scale_init: Callable[..., Array] = three_sigma
-    parametrise: Callable[..., Array] = per_channel
+    parametrize: Callable[..., Array] = per_channel
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
@@ -64,7 +64,7 @@ class QAT(nn.Module):
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         x = current.astype(widened(current.dtype))
-        a = positive(self.parametrise(self, partial(scale_of, self), x))
+        a = positive(self.parametrize(self, partial(scale_of, self), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

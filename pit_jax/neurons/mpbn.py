@@ -1,4 +1,4 @@
-"""Membrane potential batch norm (MPBN): a neuron that fires from its normalised membrane."""
+"""Membrane potential batch norm (MPBN): a neuron that fires from its normalized membrane."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
-from pit_jax.layers.norm import EPSILON, moments, move, running_statistics, standardise
+from pit_jax.layers.norm import EPSILON, moments, move, running_statistics, standardize
 from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import check_currents, over_time, widened
@@ -48,7 +48,7 @@ class NormedLIF(nn.Module):
                 mean, var = moments(u, axes=tuple(range(u.ndim - 1)))
             else:
                 mean, var = (leading_ones(statistic.value, u.ndim) for statistic in running)
-            normed = leading_ones(scale, u.ndim) * standardise(u, mean, var)
+            normed = leading_ones(scale, u.ndim) * standardize(u, mean, var)
             s = fire(
                 normed + leading_ones(bias, u.ndim), threshold=self.threshold, spike=self.spike
             )

@@ -20,7 +20,7 @@ class PIT(nn.Module):
     The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
     membranes of step t after the steps before it have fired with theirs. `strength` is the lambda
     of Eq. 13. With `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the
-    window; see docs/theory/decisions.md. `parametrise` is a function of neurons.scale, `reset` is
+    window; see docs/theory/decisions.md. `parametrize` is a function of neurons.scale, `reset` is
     `soft_reset` or `clearing_reset` of neurons.step. Raises ValueError when `levels` < 1, or when
     the input has another number of steps or channels than `a`.
     """
@@ -32,7 +32,7 @@ class PIT(nn.Module):
     detach_reset: bool = False
     decay_input: bool = False
     scale_init: Callable[..., Array] = three_sigma
-    parametrise: Callable[..., Array] = per_channel
+    parametrize: Callable[..., Array] = per_channel
     unroll: int = 4
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class PIT(nn.Module):
             s = fire(u, a)
             return reset(u, s), (u, pit_count(u, a, levels=self.levels), s)
 
-        a = positive(self.parametrise(self, first_batch, current))
+        a = positive(self.parametrize(self, first_batch, current))
         u, count, s = over_time(step, current, a, unroll=self.unroll)
         rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
         record(self, u, count, self.levels, scale=a, rounded=rounded)

@@ -1,4 +1,4 @@
-"""How PIT's scale is parametrised: functions `(neuron, first_batch, current) -> a`.
+"""How PIT's scale is parametrized: functions `(neuron, first_batch, current) -> a`.
 
 `first_batch(current)` gives the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
 parameters from it and gives the scale to fire with, before the floor.
@@ -65,7 +65,7 @@ def check_fits(neuron: nn.Module, current: Array) -> None:
         raise ValueError(
             f"the scale a of {neuron.name or type(neuron).__name__} is for T={steps} steps and "
             f"C={channels} channels, but the input {current.shape} has T={current.shape[1]} "
-            f"and C={current.shape[-1]}; initialise again, or feed as many steps as before."
+            f"and C={current.shape[-1]}; initialize again, or feed as many steps as before."
         )
 
 

@@ -156,7 +156,7 @@ class Attending(nn.Module):
     @nn.compact
     def __call__(self, x, train=False):
         x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
-        fire = partial(neurons.ILIF, levels=LEVELS, normalise=False)
+        fire = partial(neurons.ILIF, levels=LEVELS, normalize=False)
         if not self.linear:
             fire = partial(neurons.LIF, threshold=0.3)
         query, key, value = (fire()(nn.Dense(4, name=name)(x)) for name in "qkv")
@@ -256,7 +256,7 @@ class Passing(nn.Module):
         x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
         current = nn.Conv(4, (3, 3))(x)
         for _ in range(2):
-            spikes = neurons.ILIF(levels=LEVELS, normalise=False)(current)
+            spikes = neurons.ILIF(levels=LEVELS, normalize=False)(current)
             current = current + nn.Conv(4, (3, 3), use_bias=False)(spikes)
         return nn.Dense(3)(neurons.ILIF(levels=LEVELS)(current).mean((2, 3)))
 

@@ -47,7 +47,7 @@ def run_of(neuron):
 
 def test_the_tables_of_a_run_hold_its_report():
     trained, x = run_of(partial(neurons.PIT, levels=2))
-    found, counted = energy.analyse(trained), report(trained.model, trained.variables, x)
+    found, counted = energy.analyze(trained), report(trained.model, trained.variables, x)
     header, rows = found.tables["energy"].header, found.tables["energy"].rows
     assert all(len(row) == len(header) for row in rows)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
@@ -63,5 +63,5 @@ def test_the_tables_of_a_run_hold_its_report():
 
 def test_a_network_that_is_not_of_spikes_is_said_to_be_none():
     trained, _ = run_of(neurons.ReLU)
-    found = energy.analyse(trained)
+    found = energy.analyze(trained)
     assert not found.tables and "sends no spikes" in found.remarks[0]

@@ -1,4 +1,4 @@
-"""From counts to energy: prices, bits, the quantised twin, and the numbers of the paper."""
+"""From counts to energy: prices, bits, the quantized twin, and the numbers of the paper."""
 
 from functools import partial
 

@@ -70,7 +70,7 @@ KNOWN = {
         stats.binom(LEVELS, 0.3).pmf(range(LEVELS + 1)),
     ),
     "geometric": (geometric, np.append(0.6 * 0.4 ** np.arange(LEVELS), 0.4**LEVELS)),
-    "quantised Gaussian": (lambda rng, s: fired(together(rng, s, 0)), FIRED),
+    "quantized Gaussian": (lambda rng, s: fired(together(rng, s, 0)), FIRED),
     "Gaussian that samples share": (lambda rng, s: fired(together(rng, s, 0.8)), FIRED),
 }
 
@@ -263,7 +263,7 @@ class Alone(nn.Module):
 
 KINDS = {
     "LIF": (LIF, 1),
-    "I-LIF": (partial(ILIF, normalise=True), np.log2(5)),
+    "I-LIF": (partial(ILIF, normalize=True), np.log2(5)),
     "PIT": (PIT, np.log2(5)),
     "PITFull": (PITFull, np.log2(5)),
     "Real Spike": (RealSpike, 1),

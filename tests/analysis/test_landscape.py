@@ -144,7 +144,7 @@ def on_devices(trained: Trained, devices: int) -> tuple[Any, Any]:
     return jax.jit(loss)(params, stats, images, labels), evaluate
 
 
-def test_the_centre_is_the_loss_of_the_weights(trained: Trained) -> None:
+def test_the_center_is_the_loss_of_the_weights(trained: Trained) -> None:
     loss, evaluate = on_devices(trained, 1)
     np.testing.assert_allclose(evaluate(np.zeros((1, 2))), loss, rtol=1e-6)
 
@@ -229,7 +229,7 @@ def _made(folder: Path) -> Path:
 
 
 def test_the_analysis_says_what_moved_and_draws(trained: Trained) -> None:
-    found = of_runs.analyse(trained, side=5)
+    found = of_runs.analyze(trained, side=5)
     assert len(found.tables["losses"].rows) == 25
     how, told = found.remarks
     assert "n = 32 training images" in how and "seed 123" in how and "the 2 kernels" in how

@@ -24,12 +24,12 @@ def test_a_run_has_settled_in_the_later_half_of_its_epochs():
     assert settled([9.0, 9.0, 1.0, 3.0]) == 2 and settled([4.0]) == pytest.approx(4)
 
 
-def test_lines_of_a_group_have_one_colour():
+def test_lines_of_a_group_have_one_color():
     lines = {name: ([1.0, 2.0], [0.1, 0.2]) for name in ("a", "b", "c")}
     left = over_epochs(lines, lines, 64, ["one", "two", "one"]).axes[0]
     assert left.get_xlabel() == "epoch; n = 64 samples"
-    colours = [line.get_color() for line in left.lines]
-    assert colours[0] == colours[2] != colours[1]
+    colors = [line.get_color() for line in left.lines]
+    assert colors[0] == colors[2] != colors[1]
     assert list(left.lines[0].get_ydata()) == [10, 20]
     axes = over_time({"a": np.array([0.25, 0.5])}, 8).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25.0", "50.0"]

@@ -126,7 +126,7 @@ def test_no_range_errs_less_than_the_one_of_least_error(levels):
             for channel in range(2):
                 x = np.asarray(u[..., channel], np.float64)
                 ours = error(x, float(best[channel]), levels)
-                # Neighbouring candidates differ by 4 %.
+                # Neighboring candidates differ by 4 %.
                 assert ours <= 1.002 * error(x, float(a[channel]), levels)
 
 

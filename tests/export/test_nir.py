@@ -10,7 +10,7 @@ import pytest
 
 from pit_jax import neurons
 from pit_jax.export import NotInNIR, from_nir, to_nir
-from pit_jax.inference import ArtefactError, compile
+from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
 from tests.export.graphs import HARD_LIF, counts_by_layer, joined, on_grid
 from tests.helpers import by_layer
@@ -101,14 +101,14 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
     conv = next(node for node in graph.nodes.values() if isinstance(node, nir.Conv2d))
     conv.weight.view(np.uint8).flat[5] ^= 1
     nir.write(tmp_path / "flipped.nir", graph)
-    with pytest.raises(ArtefactError, match="other numbers than were written"):
+    with pytest.raises(ArtifactError, match="other numbers than were written"):
         from_nir(tmp_path / "flipped.nir")
     content = path.read_bytes()
     for keep in (len(content) // 2, 100, 0):
         (tmp_path / "short.nir").write_bytes(content[:keep])
-        with pytest.raises(ArtefactError, match="is damaged or no NIR graph"):
+        with pytest.raises(ArtifactError, match="is damaged or no NIR graph"):
             from_nir(tmp_path / "short.nir")
-    with pytest.raises(ArtefactError, match="there is no file"):
+    with pytest.raises(ArtifactError, match="there is no file"):
         from_nir(tmp_path / "none.nir")
 
 
@@ -120,13 +120,13 @@ def test_other_edges_or_notes_are_refused_too(written):
     ):
         graph = nir.read(path)
         change(graph)
-        with pytest.raises(ArtefactError, match="other numbers than were written"):
+        with pytest.raises(ArtifactError, match="other numbers than were written"):
             from_nir(graph)
 
 
 def test_nothing_is_overwritten_unasked(written):
     program, path = written
-    with pytest.raises(ArtefactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="is there already"):
         to_nir(program, path)
     to_nir(program, path, overwrite=True)
     assert from_nir(path)[0].num_steps == 2

@@ -16,7 +16,7 @@ import onnx
 
 from pit_jax import neurons
 from pit_jax.export import load_onnx, to_onnx
-from pit_jax.inference import ArtefactError, compile
+from pit_jax.inference import ArtifactError, compile
 from tests.export.graphs import joined
 from tests.inference.alive import NEURONS, alive
 
@@ -112,7 +112,7 @@ def test_it_says_what_it_is(written):
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:
         digest.update(tensor.SerializeToString(deterministic=True))
-    assert said["initialisers_sha256"] == digest.hexdigest()
+    assert said["initializers_sha256"] == digest.hexdigest()
     assert {node.domain for node in model.graph.node} == {""}
 
 
@@ -138,16 +138,16 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
     content[content.index(weight.raw_data) + 5] ^= 1
     for damaged in (bytes(content), path.read_bytes()[:-1]):
         copy.write_bytes(damaged)
-        with pytest.raises(ArtefactError, match="other bytes than were written"):
+        with pytest.raises(ArtifactError, match="other bytes than were written"):
             load_onnx(copy)
     copy.unlink()
-    with pytest.raises(ArtefactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="cannot be read"):
         load_onnx(copy)
 
 
 def test_nothing_is_overwritten_unasked(written):
     program, x, path = written
-    with pytest.raises(ArtefactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="is there already"):
         to_onnx(program, path)
     to_onnx(program, path, overwrite=True)
     assert np.array_equal(load_onnx(path)(x), program(x))

@@ -1,4 +1,4 @@
-"""StableHLO artefacts give the program's logits to the bit, wherever JAX is, or are refused."""
+"""StableHLO artifacts give the program's logits to the bit, wherever JAX is, or are refused."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
 from pit_jax.export.stablehlo import MODULE
-from pit_jax.inference import ArtefactError, SpikingProgram, compile
+from pit_jax.inference import ArtifactError, SpikingProgram, compile
 from tests.inference.alive import NEURONS, alive
 
 FILES = (MANIFEST, MANIFEST_HASH, MODULE)
@@ -135,7 +135,7 @@ def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place)
     content = bytearray((folder / name).read_bytes())
     content[at % len(content)] ^= 1 << bit
     (folder / name).write_bytes(content)
-    with pytest.raises(ArtefactError, match="take another copy"):
+    with pytest.raises(ArtifactError, match="take another copy"):
         load_stablehlo(folder)
 
 
@@ -148,27 +148,27 @@ def test_a_file_that_is_cut_off_or_missing_is_named(whole, tmp_path, name, keep)
         (folder / name).unlink()
     else:
         (folder / name).write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(ArtefactError, match=name):
+    with pytest.raises(ArtifactError, match=name):
         load_stablehlo(folder)
 
 
 def test_what_this_jax_does_not_read_is_said(small, tmp_path, monkeypatch):
     monkeypatch.setattr(jax.export.Exported, "serialize", lambda _: b"of another age" * 9)
     to_stablehlo(small[0], tmp_path / "out")
-    with pytest.raises(ArtefactError, match=f"is whole, but this JAX {jax.__version__} does not"):
+    with pytest.raises(ArtifactError, match=f"is whole, but this JAX {jax.__version__} does not"):
         load_stablehlo(tmp_path / "out")
 
 
 def test_a_folder_of_a_program_is_no_stablehlo(small, tmp_path):
     small[0].save(tmp_path / "saved")
-    with pytest.raises(ArtefactError, match="is of the kind 'pit_jax.program'"):
+    with pytest.raises(ArtifactError, match="is of the kind 'pit_jax.program'"):
         load_stablehlo(tmp_path / "saved")
 
 
 def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "out")
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(ArtefactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="is there already"):
         to_stablehlo(small[0], folder)
     assert (folder / MANIFEST).read_bytes() == before
     to_stablehlo(small[0], folder, overwrite=True)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 
 from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
-from pit_jax.inference import ArtefactError, SpikingProgram, compile, load
+from pit_jax.inference import ArtifactError, SpikingProgram, compile, load
 from pit_jax.inference.runtime.nodes import Summed
 from pit_jax.inference.store import ARRAYS
 from pit_jax.inference.verify import fingerprint
@@ -116,7 +116,7 @@ def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place)
     content = bytearray((folder / name).read_bytes())
     content[at % len(content)] ^= 1 << bit
     (folder / name).write_bytes(content)
-    with pytest.raises(ArtefactError, match="take another copy"):
+    with pytest.raises(ArtifactError, match="take another copy"):
         load(folder)
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep
     (folder / name).write_bytes(content[: int(keep * len(content))] or b"")
     if keep == 1:
         (folder / name).write_bytes(content + b"\0")
-    with pytest.raises(ArtefactError, match=name):
+    with pytest.raises(ArtifactError, match=name):
         load(folder)
 
 
@@ -136,12 +136,12 @@ def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep
 def test_a_missing_file_is_named(whole, tmp_path, name):
     folder = shutil.copytree(whole, tmp_path / "program")
     (folder / name).unlink()
-    with pytest.raises(ArtefactError, match=f"has no {name} that can be read"):
+    with pytest.raises(ArtifactError, match=f"has no {name} that can be read"):
         load(folder)
 
 
 def test_a_folder_that_is_none_is_named(tmp_path):
-    with pytest.raises(ArtefactError, match="nowhere has no manifest.json"):
+    with pytest.raises(ArtifactError, match="nowhere has no manifest.json"):
         load(tmp_path / "nowhere")
 
 
@@ -171,7 +171,7 @@ def first(manifest: dict, kind: str) -> dict:
         (lambda m: first(m, "Summed")["bias"].update(array="x"), "there is no array 'x'"),
         (lambda m: first(m, "Summed").update(bound=1), "not those that were compiled"),
         (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
-        (lambda m: m.pop("files"), "is no manifest of an artefact"),
+        (lambda m: m.pop("files"), "is no manifest of an artifact"),
         (
             lambda m: m["files"].update({"../x": {"bytes": 0, "sha256": ""}}),
             "no file of its folder",
@@ -179,7 +179,7 @@ def first(manifest: dict, kind: str) -> dict:
     ],
 )
 def test_a_manifest_that_says_other_things_is_refused(whole, tmp_path, change, says):
-    with pytest.raises(ArtefactError, match=says):
+    with pytest.raises(ArtifactError, match=says):
         load(changed(whole, tmp_path / "program", change))
 
 
@@ -193,7 +193,7 @@ def test_a_manifest_that_says_other_things_is_refused(whole, tmp_path, change, s
 def test_nodes_that_do_not_fit_together_are_refused(small, tmp_path, change, says):
     nodes = change(list(small[0].nodes))
     SpikingProgram(nodes, 2, fingerprint(nodes)).save(tmp_path / "odd")
-    with pytest.raises(ArtefactError, match=says):
+    with pytest.raises(ArtifactError, match=says):
         load(tmp_path / "odd")
 
 
@@ -201,7 +201,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, wh
     program, _ = small
     folder = shutil.copytree(whole, tmp_path / "program")
     (folder / "proof.json").write_text("of the old one")
-    with pytest.raises(ArtefactError, match="is there already; name another folder, or overwrite"):
+    with pytest.raises(ArtifactError, match="is there already; name another folder, or overwrite"):
         program.save(folder)
     assert (folder / "proof.json").exists()
     program.save(folder, overwrite=True)
@@ -211,7 +211,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, wh
 
 def test_a_folder_of_something_else_is_not_overwritten(small, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ArtefactError, match="is no artefact, and is not overwritten"):
+    with pytest.raises(ArtifactError, match="is no artifact, and is not overwritten"):
         small[0].save(tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -236,7 +236,7 @@ def test_a_program_that_was_changed_is_not_saved(whole, tmp_path):
     program = load(whole)
     changed = next(node for node in program.nodes if isinstance(node, Summed))
     program.nodes[program.nodes.index(changed)] = replace(changed, bias=changed.bias + 1)
-    with pytest.raises(ArtefactError, match="changed since it was compiled"):
+    with pytest.raises(ArtifactError, match="changed since it was compiled"):
         program.save(tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
 
@@ -245,7 +245,7 @@ def test_a_program_with_a_proof_that_failed_is_not_saved(small, tmp_path):
     program, x = small
     report = program.verify(x)
     report.logits_equal = False
-    with pytest.raises(ArtefactError, match="the program is not its grid:\nNOT EQUAL"):
+    with pytest.raises(ArtifactError, match="the program is not its grid:\nNOT EQUAL"):
         program.save(tmp_path / "saved", proof=report)
     assert list(tmp_path.iterdir()) == []
 

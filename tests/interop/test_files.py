@@ -47,7 +47,7 @@ def test_every_dtype_is_read(written, dtype):
     same(load(written({"x": tensor(array, "0")})), {"x": array})
 
 
-def test_strides_and_offsets_are_honoured_in_a_shared_storage(written):
+def test_strides_and_offsets_are_honored_in_a_shared_storage(written):
     memory = np.arange(12, dtype=np.float32)
     value = {
         "transposed": Fake(memory, "0", (4, 3), (1, 4)),

@@ -87,7 +87,7 @@ def assert_close(one, other, tolerance=1e-9):
 
 @ALL
 @pytest.mark.parametrize("shape", [SHAPE, (6, 3, 5), (5, 1, 3, 2)], ids=str)
-def test_training_normalises_by_the_batch(x64, name, shape):
+def test_training_normalizes_by_the_batch(x64, name, shape):
     x = batch(shape=shape)
     run, variables = ready(name, x)
     y, _ = run(variables, x, train=True)
@@ -110,7 +110,7 @@ def test_running_statistics_move_a_tenth_of_the_way(x64, name):
 
 
 @ALL
-def test_evaluation_normalises_by_the_running_statistics_and_leaves_them(x64, name):
+def test_evaluation_normalizes_by_the_running_statistics_and_leaves_them(x64, name):
     x = batch()
     run, variables = ready(name, x)
     mean, var = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 5)

@@ -100,7 +100,7 @@ def test_the_dtype_is_kept(strict, dtype):
     assert jax.eval_shape(partial(vote, voters=10), x).dtype == dtype
 
 
-def test_a_class_has_the_mean_of_its_neighbouring_voters():
+def test_a_class_has_the_mean_of_its_neighboring_voters():
     x = jnp.array([[[0, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 1]]], jnp.float32)
     np.testing.assert_array_equal(vote(x, 2), [[[0.5, 1, 0], [1, 0.5, 0.5]]])
     np.testing.assert_allclose(vote(x, 3), [[[2 / 3, 1 / 3], [1, 1 / 3]]], rtol=1e-6)

@@ -70,7 +70,7 @@ def by_hand(network, x, num_steps):
 def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
     model = ESpikeFormer(
         num_classes=5,
-        neuron=partial(ILIF, levels=4, normalise=True),
+        neuron=partial(ILIF, levels=4, normalize=True),
         head_neuron=partial(ILIF, levels=4),
         num_steps=2,
         **SMALL,

@@ -14,8 +14,8 @@ from tests.helpers import jit_once
 from tests.models.reduced import DISTINCT, REDUCED
 
 LEARNING = NEURONS | {
-    "PIT with LSQ's gradient": partial(PIT, parametrise=scale.lsq),
-    "PIT with the released scale": partial(PIT, parametrise=scale.released),
+    "PIT with LSQ's gradient": partial(PIT, parametrize=scale.lsq),
+    "PIT with the released scale": partial(PIT, parametrize=scale.released),
 }
 
 

@@ -1,4 +1,4 @@
-"""The pre-activation ResNets: sizes, shapes, encoding, normalisation and shortcuts."""
+"""The pre-activation ResNets: sizes, shapes, encoding, normalization and shortcuts."""
 
 from functools import partial
 
@@ -187,8 +187,8 @@ def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
         values = x[..., c].ravel()
         mean[c] = sum(values) / len(values)
         var[c] = sum((values - mean[c]) ** 2) / len(values)
-    normalised = (x - mean) / np.sqrt(var + 1e-5)
-    np.testing.assert_allclose(outputs["stage1_block1/norm1"], normalised, rtol=0, atol=1e-10)
+    normalized = (x - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(outputs["stage1_block1/norm1"], normalized, rtol=0, atol=1e-10)
     stats = new["batch_stats"]["stage1_block1"]["norm1"]
     np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var, rtol=0, atol=1e-12)

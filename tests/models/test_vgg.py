@@ -16,7 +16,7 @@ from tests.models.helpers import KEY, parameters_of, shapes
 from tests.models.reference import dense, flat, plain_layer, pool2x2, random_variables
 
 FIVE_POOLS = (1, 2, 4, 6, 8)
-RELEASED = partial(PIT, parametrise=scale.released)  # A vector and a scalar at every step.
+RELEASED = partial(PIT, parametrize=scale.released)  # A vector and a scalar at every step.
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,8 @@ GRADIENTS = {
         Gradient({}, [1.25, 2], [3, 5], [3 + 5 / 2, 5]),  # Both inside: dv_0/du_0 = 0, or 1.
         Gradient({}, [-1, 2], [5 / 2, 5], [5 / 2, 5]),  # u_0 below.
         Gradient({"levels": 2}, [1, 2.25], [3, 0], [3, 0]),  # u_1 above.
-        # Normalised, a spike has a slope of 1/4, but the reset takes the integer.
-        Gradient({"normalise": True}, [1.25, 2], [3 / 4, 5 / 4], [(3 + 5 / 2) / 4, 5 / 4]),
+        # Normalized, a spike has a slope of 1/4, but the reset takes the integer.
+        Gradient({"normalize": True}, [1.25, 2], [3 / 4, 5 / 4], [(3 + 5 / 2) / 4, 5 / 4]),
     ],
     "PIT": [
         TWO_SCALES,

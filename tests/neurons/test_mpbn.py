@@ -44,8 +44,8 @@ def train(neuron, variables, x):
     return np.asarray(s), new["batch_stats"]
 
 
-def test_the_normalised_membrane_fires_and_the_raw_one_is_reset(x64):
-    # (u - 1) / 2 * 2 + 1/2 >= 3/4 is u >= 5/4; a normalised membrane would carry other values on.
+def test_the_normalized_membrane_fires_and_the_raw_one_is_reset(x64):
+    # (u - 1) / 2 * 2 + 1/2 >= 3/4 is u >= 5/4; a normalized membrane would carry other values on.
     neuron = NormedLIF(decay=0.5, threshold=0.75)
     params = {"scale": jnp.array([2.0]), "bias": jnp.array([0.5])}
     stats = {"mean": jnp.array([1.0]), "var": jnp.array([4 - 1e-5])}
@@ -56,7 +56,7 @@ def test_the_normalised_membrane_fires_and_the_raw_one_is_reset(x64):
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_training_normalises_each_step_by_its_own_batch(x64, steps):
+def test_training_normalizes_each_step_by_its_own_batch(x64, steps):
     neuron, state = NormedLIF(), variables()
     mean, var = np.array(STATS["mean"]), np.array(STATS["var"])
     for seed in range(2):

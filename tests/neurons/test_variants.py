@@ -185,7 +185,7 @@ def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, 
     a = SCALES[:, 0] if neuron is QAT else np.tile(SCALES.T, (4, 1))
     shared = 8 * 5 * (4 if neuron is QAT else 1)  # Membranes that share a scale.
     plain = both_ways(neuron(levels=3), {"a": a}, x)
-    y, of_params, of_x = both_ways(neuron(levels=3, parametrise=scale.lsq), {"a": a}, x)
+    y, of_params, of_x = both_ways(neuron(levels=3, parametrize=scale.lsq), {"a": a}, x)
     np.testing.assert_array_equal(y, plain[0])
     np.testing.assert_array_equal(of_x, plain[2])
     factor = np.float32(1 / math.sqrt(shared * 3))
@@ -195,7 +195,7 @@ def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, 
 
 def test_the_released_scale_is_a_fixed_vector_times_a_learned_number_a_step(x64):
     x = currents((8, 4, 5, 3), float)
-    neuron = PIT(parametrise=scale.released)
+    neuron = PIT(parametrize=scale.released)
     start = neuron.init(KEY, x)["params"]
     np.testing.assert_array_equal(start["alpha"], PIT().init(KEY, x)["params"]["a"])
     np.testing.assert_array_equal(start["p"], np.ones((4, 1)))
@@ -212,7 +212,7 @@ def test_the_released_scale_is_a_fixed_vector_times_a_learned_number_a_step(x64)
 
 def test_the_released_scale_has_one_number_for_a_neuron_without_steps(strict):
     x = currents((8, 4, 5, 3))
-    neuron = QAT(parametrise=scale.released)
+    neuron = QAT(parametrize=scale.released)
     params = neuron.init(KEY, x)["params"]
     assert (params["alpha"].shape, params["p"].shape) == ((3,), (1,))
     np.testing.assert_array_equal(
@@ -223,5 +223,5 @@ def test_the_released_scale_has_one_number_for_a_neuron_without_steps(strict):
 def test_the_floor_holds_for_released_scales_too(strict):
     params = {"alpha": jnp.full((1, 2), 0.5), "p": jnp.full((1, 1), -1.0)}
     x = jnp.full((1, 1, 2), 1.0)
-    y = PIT(parametrise=scale.released).apply({"params": params}, x)
+    y = PIT(parametrize=scale.released).apply({"params": params}, x)
     np.testing.assert_array_equal(y, np.full((1, 1, 2), 4 * positive(jnp.float32(-0.5))))

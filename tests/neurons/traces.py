@@ -132,14 +132,14 @@ TRACES = {
         ),
         # The integer resets, a quarter of it leaves.
         Trace(
-            {"normalise": True},
+            {"normalize": True},
             [2.5, 1, 6, -2],
             [2.5, 0.75, 5.875, -1.0625],
             [3, 1, 4, 0],
             output=[0.75, 0.25, 1, 0],
         ),
         Trace(
-            {"normalise": True, "decay": 0.0, "levels": 2},
+            {"normalize": True, "decay": 0.0, "levels": 2},
             [2.5, 1, 0.25, -2],
             [2.5, 1, 0.25, -2],
             [2, 1, 0, 0],

@@ -9,7 +9,7 @@ ANALYSES = {
     "rates": "firing rates, integers, dead and saturated channels, synchrony",
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",
-    "quantisation": "binary, min-max and 3-sigma ranges on the membranes",
+    "quantization": "binary, min-max and 3-sigma ranges on the membranes",
     "information": "what a spike still tells of its membrane",
     "capacity": "how many spike trains and values a layer can send",
     "energy": "operations, memory traffic and energy, beside the same network with activations",
@@ -20,5 +20,5 @@ ANALYSES = {
 
 
 def by_name(name: str) -> ModuleType:
-    """The file of an analysis, with its `analyse` of a run and, of some, `compare` of several."""
+    """The file of an analysis, with its `analyze` of a run and, of some, `compare` of several."""
     return import_module(f"{__name__}.{name}")

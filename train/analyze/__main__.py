@@ -73,7 +73,7 @@ class Part(NamedTuple):
         if len(self.runs) > 1:
             found = by_name(self.name).compare(self.runs)
         else:
-            found = by_name(self.name).analyse(self.runs[0])
+            found = by_name(self.name).analyze(self.runs[0])
         return found
 
 

@@ -14,7 +14,7 @@ HEADER = (
 )
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """The paper's formula beside the counts, in bits, for the sizes of every neuron layer."""
     x, _ = trained.samples("test", trained.over_batch.mesh.size)
     # Ternary spikes are -1, 0 and 1: as many as 0, 1 and 2.

@@ -23,7 +23,7 @@ HEADER = (
 )
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """What each layer takes for a test sample, with the accumulations counted one by one."""
     try:
         found = report(trained.model, trained.variables, trained.batches("test", SAMPLES))
@@ -48,7 +48,7 @@ def analyse(trained: Trained) -> Analysis:
     header = ["convention", "accumulations", "macs", "energy_pj", "s_ace", "ns_ace"]
     caption = (
         "Each layer's accumulations and MACs, the energy of its operations, and that of its memory "
-        "accesses; below each bar that of the quantised twin in grey, which runs one step and "
+        "accesses; below each bar that of the quantized twin in gray, which runs one step and "
         "sees one frame."
     )
     return Analysis(

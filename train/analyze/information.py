@@ -17,7 +17,7 @@ NONE = "No layer of this network fires integers."
 HEADER = ("layer", "step", "measure", "value", "low", "high")
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Distance, mutual information, divergences and variances of every layer and step."""
     losses = _losses(trained)
     if not losses:

@@ -50,7 +50,7 @@ class Surface:
         return f"{told}; at {lost} it is not finite, drawn as the most." if lost else f"{told}."
 
 
-def analyse(trained: Trained, *, side: int = SIDE) -> Analysis:
+def analyze(trained: Trained, *, side: int = SIDE) -> Analysis:
     """The surface over a square of `side` times `side` points."""
     return _shown([surface(trained, side)])
 

@@ -21,7 +21,7 @@ CAPTION = (
 Points = tuple[list[float], list[float]]
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Loss and accuracy over the epochs."""
     panels = _panels(trained)
     if not panels[-1][0]:

@@ -16,7 +16,7 @@ APART = (
 SMOOTHED = "Membranes before firing, smoothed with a Gaussian of the bandwidth that is given"
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Densities of all layers; the surface is that of the last one."""
     found = _densities(trained)
     if not found:

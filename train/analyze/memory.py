@@ -17,7 +17,7 @@ from .subject import Analysis, Drawn, Table, Trained
 MIB = 2**20
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """The parts of the step that one device takes, as trained and, where the network has such a
     field, with less kept or shorter floats."""
     config = trained.config
@@ -60,7 +60,7 @@ def analyse(trained: Trained) -> Analysis:
 
 
 def _devices(trained: Trained) -> int:
-    """How many trained the run, whatever it is analysed on."""
+    """How many trained the run, whatever it is analyzed on."""
     starts = read_json(trained.workdir / "environment.json", list) or [{}]
     found: int = starts[-1].get("devices", trained.config.cpu_devices)
     return found

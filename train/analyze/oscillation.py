@@ -22,7 +22,7 @@ WHAT = (
 )
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Each layer over the epochs, and for T > 1 what differs from one time step to the next."""
     records, remarks, tables, figures = _records(trained), [WHAT], {}, {}
     if records:
@@ -55,7 +55,7 @@ def analyse(trained: Trained) -> Analysis:
 
 
 def compare(runs: Sequence[Trained]) -> Analysis:
-    """Means of the layers over the epochs; runs with the same lambda of Eq. 13 in one colour."""
+    """Means of the layers over the epochs; runs with the same lambda of Eq. 13 in one color."""
     found = {run.name: (run, records) for run in runs if (records := _records(run))}
     if not found:
         return Analysis(TITLE, ["The runs recorded no health (config.health.every_epochs)."])

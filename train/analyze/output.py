@@ -40,7 +40,7 @@ def write(
 ) -> None:
     """Figures as PNG and SVG, tables as CSV, and the part of the page, which ends with `note`.
 
-    `name` begins what is referred to on the page, and `of` says what was analysed. What an earlier
+    `name` begins what is referred to on the page, and `of` says what was analyzed. What an earlier
     one left of these kinds goes.
     """
     for old in (old for kind in KINDS for old in folder.glob(f"*.{kind}")):

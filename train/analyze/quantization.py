@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from pit_jax.analysis.plots import quantization as plots
-from pit_jax.analysis.quantization import Quantised, compare_ranges
+from pit_jax.analysis.quantization import Quantized, compare_ranges
 from pit_jax.analysis.recorded import Recorded, recorder
 
 from .subject import Analysis, Drawn, Table, Trained
 
 SAMPLES = 512
-TITLE = "Quantisation ranges"
+TITLE = "Quantization ranges"
 # What Fig. 2 shows, and the best of all scales beside it.
 SHOWN = {"binary": 1, "min_max": 4, "three_sigma": 4, "mse_optimal": 4}
 HEADER = (
@@ -24,7 +24,7 @@ HEADER = (
 )
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
     record = recorder(trained.model)
     batches = (record(trained.variables, x) for x in trained.batches("test", SAMPLES))
@@ -85,7 +85,7 @@ def _typical(recorded: Recorded) -> tuple[int, int]:
 
 
 def _levels(
-    found: Mapping[int, Mapping[str, Quantised]], step: int, channel: int
+    found: Mapping[int, Mapping[str, Quantized]], step: int, channel: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The potentials of all levels but 0 of each range, and the boundaries below them."""
     levels = {}
@@ -104,7 +104,7 @@ def _histogram(membrane: np.ndarray) -> list[list[float]]:
     return [list(each) for each in zip(middle, density, strict=True)]
 
 
-def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantised]]]) -> list[list[Any]]:
+def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantized]]]) -> list[list[Any]]:
     return [
         [layer, t + 1, number, name]
         + [float(end[t]) for end in (*one.mse, *one.error)]

@@ -18,7 +18,7 @@ SYNCHRONY = (
 )
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """Rates with their intervals, integers, silent and saturated channels, synchrony."""
     found = _firing(trained)
     if not found:

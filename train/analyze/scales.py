@@ -14,7 +14,7 @@ from .subject import Analysis, Drawn, Table, Trained
 TITLE = "Scales a"
 
 
-def analyse(trained: Trained) -> Analysis:
+def analyze(trained: Trained) -> Analysis:
     """How the scales of every layer are spread over channels and steps, at the start and now."""
     found = scales(trained.workdir, trained.checkpoint)
     if not found:

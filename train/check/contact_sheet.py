@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-# Of Okabe and Ito's palette, told apart by colour-blind people too.
+# Of Okabe and Ito's palette, told apart by color-blind people too.
 ON, OFF = np.array([213, 94, 0]) / 255, np.array([0, 114, 178]) / 255
 MOST_STEPS = 10
 
@@ -34,7 +34,7 @@ def frames_sheet(title: str, samples: Samples) -> Figure:
     rows, names = [], []
     for i, label in enumerate(samples.labels):
         for kind, frames in (("raw", samples.raw), ("augmented", samples.augmented[0])):
-            rows.append(_two_colours(frames[i])[shown])
+            rows.append(_two_colors(frames[i])[shown])
             names.append(f"class {label}, {kind}")
     title = f"{title}; ON is orange, OFF blue"
     return _sheet(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
@@ -44,8 +44,8 @@ def _rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 
 
-def _two_colours(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
-    """Each event takes its colour's opposite from white; few pixels with many do not set the tone.
+def _two_colors(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
+    """Each event takes its color's opposite from white; few pixels with many do not set the tone.
 
     A pixel with both is dark.
     """
@@ -60,7 +60,7 @@ def _sheet(
 ) -> Figure:
     height, width = tiles.shape[2:4]
     gap = max(1, height // 16)
-    # One picture with grey lines: a pair of axes for each tile would take seconds to draw.
+    # One picture with gray lines: a pair of axes for each tile would take seconds to draw.
     framed = np.pad(
         tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), mode="constant", constant_values=0.6
     )

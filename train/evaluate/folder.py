@@ -17,7 +17,7 @@ def own_images(place: Path, dataset: Dataset) -> tuple[Split, str]:
     shape = dataset.train.shape
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise UserError(
-            f"--folder is for images, grey or in colour; {dataset.name} has samples of the shape "
+            f"--folder is for images, gray or in color; {dataset.name} has samples of the shape "
             f"{shape}: leave --folder out to evaluate on its own."
         )
     if not place.is_dir():

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 
 from pit_jax import artifact, export
 from pit_jax.export import NotInNIR
-from pit_jax.inference import ArtefactError, Report, SpikingProgram
+from pit_jax.inference import ArtifactError, Report, SpikingProgram
 from pit_jax.inference.described import described
 
 from .. import data
@@ -170,7 +170,7 @@ def _refused(call: Any, *args: Any) -> None:
     """Calls `call`; what it refuses is a UserError."""
     try:
         call(*args)
-    except (ArtefactError, NotInNIR) as error:
+    except (ArtifactError, NotInNIR) as error:
         raise UserError(str(error)) from error
     except OSError as error:
         raise UserError(f"cannot write ({error}); choose another --out.") from error

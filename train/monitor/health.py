@@ -52,14 +52,14 @@ LIMITS = (
     Limit(
         "silent",
         "{:.3g} % of its channels never fire",
-        "a smaller scale, a lower learning rate or another initialisation may help",
+        "a smaller scale, a lower learning rate or another initialization may help",
         most=0.3,
     ),
     # Such a channel is a constant; the membrane is outside the window of its gradient.
     Limit(
         "saturated",
         "{:.3g} % of its channels always fire D",
-        "a larger scale, a lower learning rate or another initialisation may help",
+        "a larger scale, a lower learning rate or another initialization may help",
         most=0.05,
     ),
     # A thousandth of D is one spike of 250 neurons with D = 4.

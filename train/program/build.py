@@ -41,7 +41,7 @@ FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
         "lsq": initializers.lsq,
         "ones": initializers.ones,
     },
-    "parametrise": {
+    "parametrize": {
         "per_channel": scale.per_channel,
         "lsq": scale.lsq,
         "released": scale.released,
@@ -53,7 +53,7 @@ def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """The network of `config.model` with the neuron of `config.neuron`.
 
     A field such as `gate_neuron`, of networks with a place for another neuron, is a section as
-    `config.neuron` is. A neuron's functions, `reset`, `spike`, `scale_init` and `parametrise`, are
+    `config.neuron` is. A neuron's functions, `reset`, `spike`, `scale_init` and `parametrize`, are
     given by name.
     """
     fields = {

@@ -1,4 +1,4 @@
-"""From stored samples to what the network sees: augmentation, normalisation, labels.
+"""From stored samples to what the network sees: augmentation, normalization, labels.
 
 All of it runs on the device, inside the compiled step.
 """
@@ -61,10 +61,10 @@ def preparation(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 
 def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
-    """`(key, uint8 images) -> floats`: what `config.augment` says, normalised on the way.
+    """`(key, uint8 images) -> floats`: what `config.augment` says, normalized on the way.
 
     In this order, each left out when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
-    `fill` "black"; normalisation; `cutout` with the `fill` "mean" (the default), `erase`. Of event
+    `fill` "black"; normalization; `cutout` with the `fill` "mean" (the default), `erase`. Of event
     frames: `flip`, `roll` by up to so many pixels, `rotate` by up to so many degrees.
     """
     section = config.augment

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from ..figures import points
 from ..monitor.health import LIMITS
 
-# Of Okabe and Ito's palette, told apart by colour-blind people too, on white and on black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Of Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STYLES = ("-", "--", "-.")
 # The measures of train.program.probe, all in per cent.
 HEALTH = {
@@ -35,10 +35,10 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
     ):
         lines: list[Line2D] = []
         for i, records in enumerate(runs.values()):
-            colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)]
-            axes.plot(*points(records, f"train_{quantity}", scale), colour, linestyle=":", lw=1)
+            color, style = COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)]
+            axes.plot(*points(records, f"train_{quantity}", scale), color, linestyle=":", lw=1)
             at, values = points(records, f"test_{quantity}", scale)
-            lines += axes.plot(at, values, colour, linestyle=style, marker="o", markersize=3)
+            lines += axes.plot(at, values, color, linestyle=style, marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     figure.legend(lines, list(runs), loc="outside lower left", frameon=False)
@@ -49,7 +49,7 @@ def throughput(records: list[dict[str, Any]]) -> Figure:
     """Images a second of training, over the epochs."""
     figure = Figure(figsize=(9, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*points(records, "images_per_second"), COLOURS[0], marker="o", markersize=3)
+    axes.plot(*points(records, "images_per_second"), COLORS[0], marker="o", markersize=3)
     axes.set(xlabel="epoch", ylabel="images/s")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)

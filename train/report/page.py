@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 MARK = "<!doctype html><!-- made by python -m train.{} -->\n"
 # Drawings of more bytes, such as surfaces, are shown as pixels.
 MOST_DRAWN = 400_000
-# Figures are drawn in it, and browsers replace it by the colour of the text: black, or light.
+# Figures are drawn in it, and browsers replace it by the color of the text: black, or light.
 INK = "#010203"
 STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
@@ -116,7 +116,7 @@ def paragraph(text: str) -> str:
 
 
 def picture(name: str, caption: str, draw: Callable[[], Figure], *, math: bool = False) -> str:
-    """What `draw` gives, in the colours of the page; `name` is its own on the page.
+    """What `draw` gives, in the colors of the page; `name` is its own on the page.
 
     With `math`, dollars in texts enclose mathematics, as the labels of logarithmic axes have them.
     """
@@ -149,7 +149,7 @@ def _pixels(caption: str, draw: Callable[[], Figure]) -> str:
 
 
 def _change(element: ElementTree.Element, name: str) -> None:
-    """Gives ids of its own, since figures number their parts alike, and the colour of the page."""
+    """Gives ids of its own, since figures number their parts alike, and the color of the page."""
     for key, value in element.items():
         if key == "id":
             element.set(key, f"{name}-{value}")

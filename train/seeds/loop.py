@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from .. import data
 from ..errors import UserError
-from ..loop import summarised, write_end
+from ..loop import summarized, write_end
 from ..monitor.nonfinite import Done
 from ..program.state import Metrics, TrainState
 from ..records.progress import Display
@@ -50,7 +50,7 @@ def train_seeds(
             return None
         ends = zip(runs, program.evaluate(states), apart(states), strict=True)
         summaries = [
-            summarised(run.config, run.workdir, program.one, test, state, run.progress)
+            summarized(run.config, run.workdir, program.one, test, state, run.progress)
             for run, test, state in ends
         ]
         for run, summary in zip(runs, summaries, strict=True):

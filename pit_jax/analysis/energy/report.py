@@ -1,4 +1,4 @@
-"""What a network costs by layer, beside its quantised twin, under each convention by its name."""
+"""What a network costs by layer, beside its quantized twin, under each convention by its name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, figure, finish
+from pit_jax.analysis.plots.style import COLORS, figure, finish
 
 # Name, label, marker: where two counts are equal both can be seen.
 COUNTS = (
@@ -18,11 +18,11 @@ def bits_of_layers(layers: Mapping[str, Mapping[str, float]]) -> Figure:
     """Bits by layer and by the names in `COUNTS`, on a logarithmic axis."""
     drawn = figure(1.6 + 0.32 * len(layers))
     axes = drawn.subplots()
-    for (name, label, marker, size), colour in zip(COUNTS, COLOURS, strict=False):
+    for (name, label, marker, size), color in zip(COUNTS, COLORS, strict=False):
         bits = [counts[name] for counts in layers.values()]
         axes.plot(
             *(bits, range(len(layers))),
-            color=colour,
+            color=color,
             marker=marker,
             markersize=size,
             fillstyle="none",

@@ -1,4 +1,4 @@
-"""Operations and energy of every layer, beside those of the quantised twin."""
+"""Operations and energy of every layer, beside those of the quantized twin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, GREY, figure, finish
+from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 
 BAR = 0.4
 PARTS = ("MACs", "accumulations", "neurons and sums")
@@ -35,30 +35,30 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
     rows = np.arange(len(layers))
     counts.barh(
         *(rows - BAR / 2, [layer.operations for layer in layers], BAR),
-        color=[COLOURS[1 if layer.energy[0] else 0] for layer in layers],
+        color=[COLORS[1 if layer.energy[0] else 0] for layer in layers],
         xerr=[layer.deviation or np.nan for layer in layers],
         capsize=2,
     )
-    counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GREY)
+    counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GRAY)
     counts.set_xscale("log")  # Layers without any have no bar.
     counts.set_yticks(rows, [layer.name for layer in layers])
     counts.invert_yaxis()
     finish(counts, xlabel="accumulations and MACs a sample")
 
     start = np.zeros(len(layers))
-    for part, colour in zip(range(len(PARTS)), (COLOURS[1], COLOURS[0], COLOURS[4]), strict=True):
+    for part, color in zip(range(len(PARTS)), (COLORS[1], COLORS[0], COLORS[4]), strict=True):
         width = np.array([layer.energy[part] for layer in layers])
-        energies.barh(rows - BAR / 2, width, BAR, left=start, color=colour, label=PARTS[part])
+        energies.barh(rows - BAR / 2, width, BAR, left=start, color=color, label=PARTS[part])
         start = start + width
     spread = [layer.energy_deviation or np.nan for layer in layers]
     energies.errorbar(start, rows - BAR / 2, xerr=spread, fmt="none", ecolor="black", capsize=2)
     twins = [layer.twin_energy for layer in layers]
-    energies.barh(rows + BAR / 2, twins, BAR, color=GREY, label="quantised twin, dense")
+    energies.barh(rows + BAR / 2, twins, BAR, color=GRAY, label="quantized twin, dense")
     finish(energies, xlabel="operations (nJ a sample)")
 
     held = [layer.memory for layer in layers]
-    memories.barh(rows - BAR / 2, held, BAR, color=COLOURS[2], label="memory")
-    memories.barh(rows + BAR / 2, [layer.twin_memory for layer in layers], BAR, color=GREY)
+    memories.barh(rows - BAR / 2, held, BAR, color=COLORS[2], label="memory")
+    memories.barh(rows + BAR / 2, [layer.twin_memory for layer in layers], BAR, color=GRAY)
     finish(memories, xlabel="memory, nothing reused (nJ a sample)")
     drawn.legend(loc="outside upper center", ncols=5, frameon=False)
     drawn.supxlabel(f"mean of {samples} samples; lines: ± 1 standard deviation between samples")

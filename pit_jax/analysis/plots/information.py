@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.information import Loss
 from pit_jax.analysis.jackknife import Estimate
-from pit_jax.analysis.plots.style import COLOURS, GREY, LINES, figure, finish, shades
+from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish, shades
 
 # Title and axis of the measures that a figure shows, in the order of its panels.
 PANELS = {
@@ -32,8 +32,8 @@ def by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
             _with_intervals(axes, one, shift, color=shade, label=f"t = {t + 1}")
         finish(axes, title=title, ylabel=label)
     bounds = [loss.bound for loss in losses.values()]
-    panels.flat[0].plot(bounds, color=GREY, linestyle="--", label="at most")
-    panels.flat[3].axhline(1, color=GREY, linestyle="--", label="consistent")
+    panels.flat[0].plot(bounds, color=GRAY, linestyle="--", label="at most")
+    panels.flat[3].axhline(1, color=GRAY, linestyle="--", label="consistent")
     for axes in panels[1]:
         _name_layers(axes, losses)
     if steps > 1:
@@ -55,10 +55,10 @@ def compared(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -
         for i, (run, losses) in enumerate(runs.items()):
             one = [_mean_step(loss, name) for loss in losses.values()]
             shift = 0.3 * (i - (len(runs) - 1) / 2) / max(len(runs), 2)
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+            style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
             _with_intervals(axes, one, shift, label=run, **style)
         finish(axes, title=title, ylabel=label)
-    panels.flat[3].axhline(1, color=GREY, linestyle=":")
+    panels.flat[3].axhline(1, color=GRAY, linestyle=":")
     deepest = max(map(len, runs.values()))
     for axes in panels[1]:
         axes.set_xticks(range(deepest), [str(i + 1) for i in range(deepest)])

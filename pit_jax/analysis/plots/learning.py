@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, LINES, figure, finish
+from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish
 
 PANELS = ("training loss", "training accuracy (%)", "test accuracy (%)")
 
@@ -17,7 +17,7 @@ def curves(
     drawn = figure(3.0 + 0.2 * len(runs))
     for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), PANELS, strict=True)):
         for i, (name, panels) in enumerate(runs.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+            style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
             axes.plot(*panels[place], marker="o", ms=2.5, label=name, **style)
         finish(axes, xlabel="epoch", ylabel=label)
         axes.tick_params(labelsize=8)

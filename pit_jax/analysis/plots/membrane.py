@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.membrane import Density
-from pit_jax.analysis.plots.style import COLOURS, ORDERED, figure, finish
+from pit_jax.analysis.plots.style import COLORS, ORDERED, figure, finish
 
 # Layers that get a panel in a row, and the share of the membranes that a picture leaves out.
 ROW, LEFT_OUT = 4, 0.002
@@ -54,7 +54,7 @@ def flat(layers: Mapping[str, Density]) -> Figure:
         inside = _inside(each)
         at, density = each.at[inside], each.density[:, inside]
         if steps == 1:
-            axes.fill_between(at, density[0], color=COLOURS[0], alpha=0.6, lw=0)
+            axes.fill_between(at, density[0], color=COLORS[0], alpha=0.6, lw=0)
             axes.set_ylim(bottom=0)
             finish(axes)
         else:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, figure, finish
+from pit_jax.analysis.plots.style import COLORS, figure, finish
 
 MIB = 2**20
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -20,9 +20,9 @@ def parts(
     axes = drawn.subplots()
     names = list(dict.fromkeys(name for sizes in steps.values() for name in sizes))
     left = np.zeros(len(steps))
-    for name, colour in zip(names, COLOURS, strict=False):
+    for name, color in zip(names, COLORS, strict=False):
         widths = np.array([sizes[name] / MIB for sizes in steps.values()])
-        axes.barh(range(len(steps)), widths, left=left, color=colour, label=name)
+        axes.barh(range(len(steps)), widths, left=left, color=color, label=name)
         left += widths
     for row, total in enumerate(left):
         label = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
@@ -44,7 +44,7 @@ def by_layer(layers: Mapping[str, int], title: str) -> Figure:
     """The activations of each layer, or block, in the order in which they run."""
     drawn = figure(1.2 + 0.3 * len(layers))
     axes = drawn.subplots()
-    bars = axes.barh(range(len(layers)), [size / MIB for size in layers.values()], color=COLOURS[0])
+    bars = axes.barh(range(len(layers)), [size / MIB for size in layers.values()], color=COLORS[0])
     axes.bar_label(bars, fmt="{:,.3g}", padding=3)
     axes.set_yticks(range(len(layers)), list(layers))
     axes.invert_yaxis()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, LINES, ORDERED, figure, finish, shades
+from pit_jax.analysis.plots.style import COLORS, LINES, ORDERED, figure, finish, shades
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -14,11 +14,11 @@ def over_epochs(flips: Lines, back: Lines, n: int, groups: Sequence[str] | None 
     """Per cent changed and changed back at each epoch, a line for each layer, darker the earlier.
 
     They are of the neurons of `n` samples. With `groups`, one for each line, the lines are runs,
-    and those of a group have one colour.
+    and those of a group have one color.
     """
     drawn = figure(3.4 + 0.12 * len(flips))
     names = list(dict.fromkeys(groups or flips))
-    colours = COLOURS if groups else shades(len(names))
+    colors = COLORS if groups else shades(len(names))
     for axes, lines, label in zip(
         drawn.subplots(1, 2), (flips, back), ("changed", "changed back"), strict=True
     ):
@@ -28,7 +28,7 @@ def over_epochs(flips: Lines, back: Lines, n: int, groups: Sequence[str] | None 
             percent = [100 * value for value in values]
             axes.plot(
                 *(at, percent),
-                color=colours[i % len(colours)],
+                color=colors[i % len(colors)],
                 linestyle=style,
                 lw=1.2,
                 label=group if groups else name,

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from pit_jax.analysis.plots.style import COLOURS, GREY, LINES, figure, finish
-from pit_jax.analysis.quantization import Quantised
+from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish
+from pit_jax.analysis.quantization import Quantized
 
 NAMES = {
     "binary": "binary, threshold 1",
@@ -37,13 +37,13 @@ def on_membranes(
     right = 1.05 * min(max(furthest, membrane.max()), 2 * membrane.max())
     left = membrane.min() - 0.05 * (right - membrane.min())
     for axes, (name, (levels, boundaries)) in zip(panels, drawn_levels.items(), strict=True):
-        axes.hist(membrane, bins=BINS, density=True, color=GREY)
+        axes.hist(membrane, bins=BINS, density=True, color=GRAY)
         for i, level in enumerate([0.0, *levels]):
-            axes.axvline(level, color=COLOURS[0], label="level" if i == 0 else None)
+            axes.axvline(level, color=COLORS[0], label="level" if i == 0 else None)
         for i, boundary in enumerate(boundaries):
             axes.axvline(
                 boundary,
-                color=COLOURS[1],
+                color=COLORS[1],
                 linestyle=":",
                 label="boundary" if i == 0 else None,
             )
@@ -63,7 +63,7 @@ def on_membranes(
 
 
 def against_levels(
-    found: Mapping[str, Mapping[int, Mapping[str, Quantised]]],
+    found: Mapping[str, Mapping[int, Mapping[str, Quantized]]],
 ) -> Figure:
     """Error, levels in use, clipped share and spread of every range against D.
 
@@ -91,7 +91,7 @@ def against_levels(
                 place,
                 mean,
                 (mean - least, most - mean),
-                color=COLOURS[i % len(COLOURS)],
+                color=COLORS[i % len(COLORS)],
                 linestyle=LINES[i % len(LINES)],
                 marker=MARKERS[i % len(MARKERS)],
                 markersize=4,
@@ -120,6 +120,6 @@ def _known(values: np.ndarray) -> tuple[float, float, float]:
     return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 
 
-def _spread(one: Quantised) -> np.ndarray:
+def _spread(one: Quantized) -> np.ndarray:
     """The mean over channels, `[T]`."""
     return np.asarray(one.spread.mean(-1))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pit_jax.analysis.plots.style import COLOURS, LINES, figure, finish, shades
+from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
 
 # Layers that get a panel in a row.
 ROW = 4
@@ -49,7 +49,7 @@ def compared(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):
         means = 100 * np.array(list(rates.values()))
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
+        style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
         layers, steps = means.shape
         left.plot(range(1, layers + 1), means.mean(1), marker="o", ms=4, label=name, **style)
         right.plot(range(1, steps + 1), means.mean(0), marker="o", ms=4, **style)
@@ -69,7 +69,7 @@ def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int
     first = None
     for place, (layer, counts) in enumerate(histograms.items()):
         first = axes = drawn.add_subplot(rows, ROW, place + 1, sharey=first)
-        bars = axes.bar(list(values), 100 * counts / counts.sum(), color=COLOURS[0])
+        bars = axes.bar(list(values), 100 * counts / counts.sum(), color=COLORS[0])
         axes.bar_label(bars, fmt="{:.2g}", fontsize=7)
         axes.set_title(layer, fontsize=8, loc="left")
         axes.set_xticks(list(values))
@@ -87,8 +87,8 @@ def together(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
     axes = drawn.subplots()
     rows = np.arange(len(found))
     chi, neurons = (np.array(each, float) for each in zip(*found.values(), strict=True))
-    axes.plot(chi, rows, "o", color=COLOURS[0], label=f"measured, {n:,} samples")
-    axes.plot(1 / neurons, rows, "|", ms=12, mew=2, color=COLOURS[1], label="independent, 1/N")
+    axes.plot(chi, rows, "o", color=COLORS[0], label=f"measured, {n:,} samples")
+    axes.plot(1 / neurons, rows, "|", ms=12, mew=2, color=COLORS[1], label="independent, 1/N")
     axes.set_xscale("log")
     axes.set_xlim(right=1)
     axes.set_yticks(rows, list(found))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from pit_jax.analysis.plots.style import COLOURS, GREY, figure, finish
+from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 from pit_jax.analysis.scales import Spread, by_step, spread
 
 # Layers that get a panel in a row.
@@ -22,12 +22,12 @@ def scales(
 
     `name` is that of those now.
     """
-    drawn = [("start", GREY, first)] if first else []
-    drawn.append((name, COLOURS[0], last))
+    drawn = [("start", GRAY, first)] if first else []
+    drawn.append((name, COLORS[0], last))
     whole = figure(1.5 + 0.36 * len(last))
     axes = whole.subplots()
     height = 0.7 / len(drawn)
-    for i, (_, colour, by_layer) in enumerate(drawn):
+    for i, (_, color, by_layer) in enumerate(drawn):
         rows = [row for row, layer in enumerate(last) if layer in by_layer]
         axes.bxp(
             [_box(spread(by_layer[layer])) for layer in last if layer in by_layer],
@@ -37,9 +37,9 @@ def scales(
             showfliers=False,
             manage_ticks=False,
             patch_artist=True,
-            boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.6},
-            whiskerprops={"color": colour},
-            capprops={"color": colour},
+            boxprops={"facecolor": color, "edgecolor": color, "alpha": 0.6},
+            whiskerprops={"color": color},
+            capprops={"color": color},
             # Visible too where all scales are one.
             medianprops={"color": "black"},
         )
@@ -53,7 +53,7 @@ def scales(
     axes.invert_yaxis()
     axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
     axes.grid(axis="x", alpha=0.3)
-    handles = [Patch(color=colour, label=label, alpha=0.6) for label, colour, _ in drawn]
+    handles = [Patch(color=color, label=label, alpha=0.6) for label, color, _ in drawn]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return whole
 
@@ -67,18 +67,18 @@ def over_steps(
     for place, layer in enumerate(last):
         axes = drawn.add_subplot(rows, ROW, place + 1)
         # Where nothing moved the start would be hidden, so it comes second and is dashed.
-        for label, colour, line, layers in (
-            (name, COLOURS[0], "-", last),
-            ("start", COLOURS[1], "--", first),
+        for label, color, line, layers in (
+            (name, COLORS[0], "-", last),
+            ("start", COLORS[1], "--", first),
         ):
             if layer not in layers:
                 continue
             found = by_step(layers[layer])
             at = range(1, len(found) + 1)
             axes.fill_between(
-                at, [s.q1 for s in found], [s.q3 for s in found], color=colour, alpha=0.2, lw=0
+                at, [s.q1 for s in found], [s.q3 for s in found], color=color, alpha=0.2, lw=0
             )
-            axes.plot(at, [s.median for s in found], color=colour, linestyle=line, label=label)
+            axes.plot(at, [s.median for s in found], color=color, linestyle=line, label=label)
         axes.set_title(f"{layer}, {last[layer].shape[-1]} channels", fontsize=7, loc="left")
         axes.set_ylim(bottom=0)
         finish(axes)

@@ -1,4 +1,4 @@
-"""How all figures of the analyses look: sizes, colours that everyone tells apart, grids."""
+"""How all figures of the analyses look: sizes, colors that everyone tells apart, grids."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by colour-blind people too, on white and on black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("-", "--", "-.", ":")
-GREY = "#999999"
+GRAY = "#999999"
 # Evenly rising in lightness: layers and steps are darker the earlier, and larger values lighter.
 ORDERED = "viridis"
 WIDTH = 9.0
@@ -23,7 +23,7 @@ def figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def shades(count: int) -> Sequence[Any]:
-    """A colour for each of `count` things with an order, such as layers or steps."""
+    """A color for each of `count` things with an order, such as layers or steps."""
     return list(matplotlib.colormaps[ORDERED](np.linspace(0.1, 0.85, count)))
 
 

@@ -187,7 +187,7 @@ def _integer(
 def _ilif(layer: Layer, params: Params) -> Firing:
     m = layer.module
     assert isinstance(m, ILIF)
-    gain = 1 / m.levels if m.normalise else 1.0
+    gain = 1 / m.levels if m.normalize else 1.0
     return _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=gain)
 
 

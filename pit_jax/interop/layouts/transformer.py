@@ -127,7 +127,7 @@ e_spikeformer = Layout(
         Layer("head", "head"),
     ),
     neurons={
-        "neuron": partial(ILIF, decay=0.0, normalise=True),
+        "neuron": partial(ILIF, decay=0.0, normalize=True),
         "head_neuron": partial(ILIF, decay=0.0),
     },
 )

@@ -87,9 +87,9 @@ def compared(runs) -> Analysis:
 def some(monkeypatch) -> dict[str, SimpleNamespace]:
     """Quick analyses in place of the real ones."""
     there = {
-        "logits": SimpleNamespace(analyse=logits_of),
-        "nothing": SimpleNamespace(analyse=nothing, compare=compared),
-        "broken": SimpleNamespace(analyse=broken),
+        "logits": SimpleNamespace(analyze=logits_of),
+        "nothing": SimpleNamespace(analyze=nothing, compare=compared),
+        "broken": SimpleNamespace(analyze=broken),
     }
     monkeypatch.setattr("train.analyze.ANALYSES", dict.fromkeys(there, "what it is"))
     monkeypatch.setattr("train.analyze.by_name", there.__getitem__)
@@ -261,7 +261,7 @@ def test_several_runs_are_compared_and_each_has_a_folder(run, some, tmp_path):
 
 def test_long_tables_are_shown_in_part(run, some, tmp_path):
     rows = [[i] for i in range(1000)]
-    some["logits"].analyse = lambda _: Analysis("Long", (), {"long": Table(["i"], rows)})
+    some["logits"].analyze = lambda _: Analysis("Long", (), {"long": Table(["i"], rows)})
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
     assert len(table(tmp_path / "a" / "logits" / "long.csv")) == 1001
     section = Page(tmp_path / "a" / "index.html").sections["logits"]
@@ -275,7 +275,7 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
         return drawn
 
     drawn = {"points": Drawn(draw, "Many points.")}
-    some["logits"].analyse = lambda _: Analysis("Many", (), figures=drawn)
+    some["logits"].analyze = lambda _: Analysis("Many", (), figures=drawn)
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
     text = (tmp_path / "a" / "index.html").read_text()
     assert 'src="data:image/png;base64,' in text and len(text) < 400_000

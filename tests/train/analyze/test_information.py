@@ -1,4 +1,4 @@
-"""Information loss and quantisation ranges of a network and of several: tables and figures."""
+"""Information loss and quantization ranges of a network and of several: tables and figures."""
 
 from collections.abc import Callable
 from functools import partial
@@ -50,7 +50,7 @@ def rows(analysis, table):
 
 
 def test_a_run_has_all_measures_of_every_layer_and_step():
-    found = information.analyse(trained(LIF, num_steps=2))
+    found = information.analyze(trained(LIF, num_steps=2))
     assert "On 40 test samples" in found.remarks[0]
     measured = rows(found, "measures")
     assert len(measured) == 2 * 8 * 3  # Layers, measures, and two steps with their total.
@@ -79,7 +79,7 @@ def test_runs_are_compared_over_all_steps():
 
 
 def test_ranges_are_told_for_every_layer_step_and_number_of_levels():
-    found = quantization.analyse(trained(partial(PIT, levels=2)))
+    found = quantization.analyze(trained(partial(PIT, levels=2)))
     told = rows(found, "ranges")
     assert len(told) == 2 * 4 * 6
     errors = {(row["levels"], row["range"]): row["error"] for row in told}
@@ -97,8 +97,8 @@ def test_ranges_are_told_for_every_layer_step_and_number_of_levels():
     assert "40 samples" in found.figures["against_levels"].draw().get_supxlabel()
 
 
-@pytest.mark.parametrize("analyse", [information.analyse, quantization.analyse])
-def test_a_network_without_spikes_is_told_so(analyse):
-    found = analyse(trained(ReLU))
+@pytest.mark.parametrize("analyze", [information.analyze, quantization.analyze])
+def test_a_network_without_spikes_is_told_so(analyze):
+    found = analyze(trained(ReLU))
     assert found.remarks == ["No layer of this network fires integers."]
     assert not found.tables and not found.figures

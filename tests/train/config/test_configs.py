@@ -44,7 +44,7 @@ def blank(name: str, count: int) -> Dataset:
     """Black images or empty frames of the data set's shape, in place of its files."""
     shape, num_classes = SHAPES[name]
     split = Split(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
-    channels = shape[-1] if len(shape) == 3 else 0  # Frames are not normalised.
+    channels = shape[-1] if len(shape) == 3 else 0  # Frames are not normalized.
     return Dataset(name, split, split, num_classes, (0.5,) * channels, (0.2,) * channels)
 
 
@@ -74,11 +74,11 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     images = jax.eval_shape(augment, jax.random.key(0), dataset.train.images)
     assert images.shape == dataset.train.images.shape
 
-    def initialise(key, images):
+    def initialize(key, images):
         logits, variables = model.init_with_output(key, images)
         return logits, variables, optimizer.init(variables["params"])
 
-    logits, variables, _ = jax.eval_shape(initialise, jax.random.key(0), images)
+    logits, variables, _ = jax.eval_shape(initialize, jax.random.key(0), images)
     assert logits.shape == (2, config.num_steps, dataset.num_classes)
     loss = jax.eval_shape(build.loss(config), logits, dataset.train.labels)
     assert loss.shape == ()

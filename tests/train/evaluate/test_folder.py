@@ -49,7 +49,7 @@ def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
         ((6, 4, 1), (3, 3), "L"),
     ],
 )
-def test_images_become_as_large_and_as_colourful_as_those_of_the_run(tmp_path, shape, size, mode):
+def test_images_become_as_large_and_as_colorful_as_those_of_the_run(tmp_path, shape, size, mode):
     split, _ = own_images(fill(tmp_path, "a", "b", "c", size=size, mode=mode), dataset(shape))
     assert split.images.shape == (3, *shape) and split.images.dtype == np.uint8
     assert (split.images == np.array([40, 80, 120])[:, None, None, None]).all()
@@ -80,5 +80,5 @@ def test_folders_that_fit_no_class_are_named(tmp_path, names, complaint):
 
 
 def test_event_frames_have_no_images(tmp_path):
-    with pytest.raises(UserError, match="--folder is for images, grey or in colour"):
+    with pytest.raises(UserError, match="--folder is for images, gray or in color"):
         own_images(tmp_path, dataset((10, 20, 20, 2)))

@@ -29,9 +29,9 @@ def test_a_place_for_another_neuron_has_a_section_of_its_own():
 
 
 def test_functions_of_a_neuron_are_given_by_name():
-    section = {"name": "PIT", "scale_init": "released", "parametrise": "released"}
+    section = {"name": "PIT", "scale_init": "released", "parametrize": "released"}
     made = network({"name": "resnet8"}, section | {"reset": "clearing_reset"}).neuron()
-    assert made.scale_init is initializers.released and made.parametrise is scale.released
+    assert made.scale_init is initializers.released and made.parametrize is scale.released
     assert made.reset is neurons.step.clearing_reset
     made = network({"name": "resnet8"}, {"name": "LIF", "spike": "sigmoid"}).neuron()
     assert made.spike is surrogate.sigmoid

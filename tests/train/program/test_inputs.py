@@ -22,7 +22,7 @@ from train.program.state import create_state
 from train.program.step import make_train_step, step_keys
 
 RNG = np.random.default_rng(0)
-# With this mean a normalised 0 is no grey level.
+# With this mean a normalized 0 is no gray level.
 MEAN, STD = 0.401, 0.2
 IMAGES = RNG.integers(1, 256, (8, 20, 20, 3), dtype=np.uint8)
 SPLIT = Split(IMAGES, np.arange(8, dtype=np.int32))
@@ -73,7 +73,7 @@ def test_nothing_leaves_the_device(on_one_and_four):
             assert way_out not in text
 
 
-def test_without_stages_images_are_only_normalised(key):
+def test_without_stages_images_are_only_normalized(key):
     images, labels = prepared(key)
     np.testing.assert_allclose(images, (IMAGES / 255 - MEAN) / STD, rtol=1e-5, atol=1e-6)
     assert (labels == SPLIT.labels).all()
@@ -154,7 +154,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"policy": {"name": "rand", "num_ops": 0}}, "num_ops must be at least 1, got 0"),
         ({"policy": {"name": "rand", "resample": "cubic"}}, "'cubic'; it can be bilinear, nea"),
         ({"cutout": {"fill": "mean"}}, "config.augment.cutout: cutout missing a required argum"),
-        ({"cutout": {"size": 8, "fill": "grey"}}, "fill is 'grey'; it can be black, mean"),
+        ({"cutout": {"size": 8, "fill": "gray"}}, "fill is 'gray'; it can be black, mean"),
         ({"cutout": {"size": -1}}, "config.augment.cutout.size must be at least 0, got -1"),
         ({"erase": {"probability": 1.5}}, "erase.probability must be at most 1, got 1.5"),
         ({"erase": {"p": 0.1}}, "config.augment.erase: random_erasing missing a required argument"),

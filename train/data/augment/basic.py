@@ -1,4 +1,4 @@
-"""Crop, mirror and normalise images: what every recipe for small images begins and ends with."""
+"""Crop, mirror and normalize images: what every recipe for small images begins and ends with."""
 
 from collections.abc import Sequence
 

@@ -10,10 +10,10 @@ TRIES = 10  # Of torchvision: an image for which none fits stays whole.
 
 
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
-    """One square hole of zeros in each image, whose centre is any pixel; cut at the border.
+    """One square hole of zeros in each image, whose center is any pixel; cut at the border.
 
-    Cutout (DeVries and Taylor 2017). Of pixels the hole is black, of normalised images the mean.
-    It has `size // 2` pixels before its centre and as many from it on.
+    Cutout (DeVries and Taylor 2017). Of pixels the hole is black, of normalized images the mean.
+    It has `size // 2` pixels before its center and as many from it on.
     """
     batch, height, width, _ = images.shape
     row_key, column_key = jax.random.split(key)
@@ -33,7 +33,7 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Num[Array, "B H W C"]:
-    """A rectangle of zeros in each image with `probability`, after normalisation the mean.
+    """A rectangle of zeros in each image with `probability`, after normalization the mean.
 
     Random Erasing (Zhong et al. 2020) as in torchvision: its area is a share between the two of
     `scale`, its height over its width between the two of `ratio`, log-uniform. With the `fill`

@@ -1,7 +1,7 @@
 """Affine transforms in Pillow's fixed-point arithmetic, so that they pick Pillow's very pixels.
 
 A transform is six int32 in 1/65536 pixel: output pixel (x, y) takes the input at column
-m0 x + m1 y + m2 and row m3 x + m4 y + m5. Outside the image is `fill`, a grey level or one for each
+m0 x + m1 y + m2 and row m3 x + m4 y + m5. Outside the image is `fill`, a gray level or one for each
 channel: 0 unless given, black, as in torchvision.
 """
 
@@ -20,17 +20,17 @@ Fill = int | Sequence[int]
 def affine(a: float, b: float, c: float, d: float, e: float, f: float) -> np.ndarray:
     """The transform that takes output (x, y) from input (a x + b y + c, d x + e y + f).
 
-    In these coordinates pixel 0 reaches from 0 to 1, and its centre is at a half.
+    In these coordinates pixel 0 reaches from 0 to 1, and its center is at a half.
     """
-    at_centre = (a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5)
-    return np.array([math.floor(v * ONE + 0.5) for v in at_centre], np.int32)
+    at_center = (a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5)
+    return np.array([math.floor(v * ONE + 0.5) for v in at_center], np.int32)
 
 
 IDENTITY = affine(1, 0, 0, 0, 1, 0)
 
 
 def rotation(degrees: float, height: int, width: int) -> np.ndarray:
-    """Counterclockwise about the centre of the image, from Pillow's rounded cosine and sine."""
+    """Counterclockwise about the center of the image, from Pillow's rounded cosine and sine."""
     angle = -math.radians(degrees % 360.0)
     cos, sin = round(math.cos(angle), 15), round(math.sin(angle), 15)
     x, y = width / 2, height / 2
@@ -51,7 +51,7 @@ def bilinear(
     """Each image through its own transform, by the four pixels around each sample.
 
     Integers are rounded down as in Pillow, from weights of 1/65536 where Pillow's are float64: at
-    most one grey level apart, but for samples on the very edge of the image, inside or not.
+    most one gray level apart, but for samples on the very edge of the image, inside or not.
     """
     height, width = images.shape[1:3]
     x, y, inside = _samples(images, matrix)

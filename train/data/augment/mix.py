@@ -1,6 +1,6 @@
 """Two images and their labels in one: functions `(key, images, labels) -> (images, labels)`.
 
-Labels are shares of the classes, `[B, K]`, one-hot to begin with. Each image meets its neighbour in
+Labels are shares of the classes, `[B, K]`, one-hot to begin with. Each image meets its neighbor in
 the batch, which the order of the epoch has made random, so no device needs the whole batch. One
 draw holds for the batch, as in the authors' code.
 """
@@ -18,7 +18,7 @@ Labels = Float[Array, "B K"]
 
 
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
-    """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbour.
+    """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
 
     mixup (Zhang et al. 2018).
     """
@@ -29,10 +29,10 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
-    """A box of each image replaced by its neighbour's; labels follow the area that is left.
+    """A box of each image replaced by its neighbor's; labels follow the area that is left.
 
     CutMix (Yun et al. 2019): the box has a share of the area that is drawn from Beta(alpha, alpha)
-    and any pixel for its centre, and is cut at the border.
+    and any pixel for its center, and is cut at the border.
     """
     share_key, box_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
@@ -86,5 +86,5 @@ def _all_but_a_box(key: jax.Array, images: Images, share: Array) -> tuple[Array,
 def _mixed(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
     """Each pixel keeps the part `own` of its image, each label the part `share`."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
-    neighbours, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
-    return own * images + (1 - own) * neighbours, share * labels + (1 - share) * theirs
+    neighbors, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
+    return own * images + (1 - own) * neighbors, share * labels + (1 - share) * theirs

@@ -45,17 +45,17 @@ def apply(
 
 
 def posterize(images: Images, bits: PerImage) -> Images:
-    """Grey levels with the bits that are 0 in the mask `bits` cleared."""
+    """Gray levels with the bits that are 0 in the mask `bits` cleared."""
     return images & _beside(bits.astype(jnp.uint8))
 
 
 def solarize(images: Images, threshold: PerImage) -> Images:
-    """Grey levels inverted from `threshold` on; 0 inverts the image, 256 nothing."""
+    """Gray levels inverted from `threshold` on; 0 inverts the image, 256 nothing."""
     return jnp.where(images.astype(jnp.int32) < _beside(threshold), images, 255 - images)
 
 
 def solarize_add(images: Images, gain: PerImage) -> Images:
-    """Grey levels below 128 with `gain` more, at most 255."""
+    """Gray levels below 128 with `gain` more, at most 255."""
     levels = images.astype(jnp.int32)
     gained = jnp.minimum(levels + _beside(gain), 255)
     return jnp.where(levels < 128, gained, levels).astype(jnp.uint8)
@@ -64,12 +64,12 @@ def solarize_add(images: Images, gain: PerImage) -> Images:
 def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"]) -> Images:
     """degenerate + factor * (image - degenerate), cut to 0..255 and rounded down.
 
-    `degenerate` chooses black (brightness), the mean grey (contrast), the image in grey (colour) or
+    `degenerate` chooses black (brightness), the mean gray (contrast), the image in gray (color) or
     smoothed (sharpness). `factor` is given as a sum of two; see settings.py.
     """
-    luma = grey(images)
+    luma = gray(images)
     low = jnp.zeros_like(images)
-    for name, other in (("mean", mean(luma)), ("grey", luma), ("smooth", smooth(images))):
+    for name, other in (("mean", mean(luma)), ("gray", luma), ("smooth", smooth(images))):
         low = jnp.where(_beside(degenerate == DEGENERATES.index(name)), other, low)
     low, high = low.astype(jnp.float32), images.astype(jnp.float32)
     coarse, fine = _beside(factor[:, 0]), _beside(factor[:, 1])
@@ -77,7 +77,7 @@ def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"])
     return jnp.clip(low + product, 0, 255).astype(jnp.uint8)
 
 
-def grey(images: Images) -> UInt8[Array, "B H W 1"]:
+def gray(images: Images) -> UInt8[Array, "B H W 1"]:
     """Pillow's luma of three channels; one channel as it is."""
     if images.shape[-1] == 1:
         return images
@@ -86,14 +86,14 @@ def grey(images: Images) -> UInt8[Array, "B H W 1"]:
 
 
 def mean(luma: UInt8[Array, "B H W 1"]) -> UInt8[Array, "B 1 1 1"]:
-    """The mean grey level of each image, rounded half up."""
+    """The mean gray level of each image, rounded half up."""
     pixels = luma.shape[1] * luma.shape[2]
     total = luma.astype(jnp.int32).sum(axis=(1, 2, 3), keepdims=True, dtype=jnp.int32)
     return ((2 * total + pixels) // (2 * pixels)).astype(jnp.uint8)
 
 
 def smooth(images: Images) -> Images:
-    """Pillow's SMOOTH: the 3x3 mean with the centre five times; the border stays as it is."""
+    """Pillow's SMOOTH: the 3x3 mean with the center five times; the border stays as it is."""
     wide = images.astype(jnp.int32)
     rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
@@ -102,7 +102,7 @@ def smooth(images: Images) -> Images:
 
 
 def tables(images: Images, chosen: PerImage) -> Tables:
-    """For each image and channel the grey levels to look up, by its index into `TABLES`."""
+    """For each image and channel the gray levels to look up, by its index into `TABLES`."""
     out = jnp.broadcast_to(
         jnp.arange(LEVELS, dtype=jnp.uint8), (len(images), images.shape[-1], LEVELS)
     )
@@ -147,7 +147,7 @@ def equalize_table(images: Images) -> Tables:
 
 
 def histogram(images: Images) -> Int32[Array, "B C 256"]:
-    """How many pixels of each grey level every channel has."""
+    """How many pixels of each gray level every channel has."""
 
     def count(plane: Array) -> Array:
         return jnp.zeros(LEVELS, jnp.int32).at[plane.astype(jnp.int32)].add(1)

@@ -2,7 +2,7 @@
 
 Magnitudes, signs and probabilities are torchvision's, whose CIFAR table is that of the paper, and
 those of `rand_augment_increasing` timm's. Every policy is a function `(key, images) -> images` of
-uint8 images with one channel or three; `resample` is a name of `RESAMPLERS`, `fill` the grey level
+uint8 images with one channel or three; `resample` is a name of `RESAMPLERS`, `fill` the gray level
 outside.
 """
 

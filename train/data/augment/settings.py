@@ -16,7 +16,7 @@ from .geometry import IDENTITY, affine, rotation
 class Settings(NamedTuple):
     """What `operations.apply` does to each image; the defaults leave it as it is.
 
-    `matrix` `[..., 6]` is a transform of geometry.py; `bits` masks the grey levels; levels from
+    `matrix` `[..., 6]` is a transform of geometry.py; `bits` masks the gray levels; levels from
     `threshold` on are inverted, those below 128 gain `gain`; the image is moved from `degenerate`,
     an index into `DEGENERATES`, by `factor` `[..., 2]`, a sum of two numbers; then it is read
     through one of `TABLES`.
@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     table: Any = np.int32(0)
 
 
-DEGENERATES = ("black", "mean", "grey", "smooth")
+DEGENERATES = ("black", "mean", "gray", "smooth")
 TABLES = ("identity", "autocontrast", "equalize")
 
 
@@ -46,7 +46,7 @@ def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
     def at(magnitude: float, height: int, width: int) -> Settings:
         del height, width
         factor = np.float32(1 + magnitude)
-        # The upper 12 bits and the rest: times a difference of grey levels both are exact, so their
+        # The upper 12 bits and the rest: times a difference of gray levels both are exact, so their
         # sum is the rounded float32 product that Pillow has, whatever a compiler contracts.
         coarse = np.round(factor * 2**11).astype(np.float32) / np.float32(2**11)
         return Settings(
@@ -70,7 +70,7 @@ OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {
     "rotate": lambda m, h, w: Settings(matrix=rotation(m, h, w)),
     "brightness": _enhance("black"),
     "contrast": _enhance("mean"),
-    "color": _enhance("grey"),
+    "color": _enhance("gray"),
     "sharpness": _enhance("smooth"),
     "posterize": lambda m, h, w: Settings(bits=np.int32(256 - 2 ** (8 - int(m)))),
     "solarize": lambda m, h, w: Settings(threshold=np.int32(math.ceil(m))),

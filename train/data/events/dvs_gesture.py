@@ -162,13 +162,13 @@ def _gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
             )
         file = _whole(folder / name)
         _check_user(file, int(user[1]), split)
-        found += _labelled(file, _whole(file.with_name(f"{file.stem}_labels.csv")))
+        found += _labeled(file, _whole(file.with_name(f"{file.stem}_labels.csv")))
     if not found:
         raise UserError(f"{trials} names no recording; {AGAIN}")
     return found
 
 
-def _labelled(file: Path, labels: Path) -> list[Recording]:
+def _labeled(file: Path, labels: Path) -> list[Recording]:
     """The gestures of one recording."""
     found = []
     try:

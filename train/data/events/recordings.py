@@ -142,7 +142,7 @@ def _make(
     made = []
     for i in which:
         recording = recordings[i]
-        if opened[0] != str(recording):  # Neighbours are often cut from one file.
+        if opened[0] != str(recording):  # Neighbors are often cut from one file.
             opened = str(recording), _read(recording, read)
         made.append(_frames(recording, opened[1], frames))
     return np.stack(made)

@@ -28,7 +28,7 @@ def copies(size: int, batch_size: int, repeats: int) -> np.ndarray:
     """Places `[steps, batch]` in the list that has each sample of the order `repeats` times.
 
     Those of one sample are consecutive there and far apart in their batch, so that a mix with a
-    neighbour meets another sample.
+    neighbor meets another sample.
     """
     steps = size // batch_size
     apart = np.argsort(np.arange(batch_size) % repeats, kind="stable")

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ..dataset import DataNotFound, Dataset, Streamed
 from ..storage.workers import cores
 from .array_records import MANIFEST, Records, read_manifest, verify
-from .decode import RESAMPLING, centre_crop, decode, random_crop
+from .decode import RESAMPLING, center_crop, decode, random_crop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = "python -m train.data.prepare imagenet --source DIR --out {out}"
@@ -82,4 +82,4 @@ def _sample(
 
 def _middle(image: Image.Image, rng: np.random.Generator, **how: Any) -> np.ndarray:
     del rng
-    return centre_crop(image, **how)
+    return center_crop(image, **how)

@@ -69,7 +69,7 @@ def random_crop(
     return np.asarray(image.crop(box).resize((size, size), RESAMPLING[resample]))
 
 
-def centre_crop(
+def center_crop(
     image: Image.Image, *, size: int, resize: int, resample: str = "bilinear"
 ) -> np.ndarray:
     """The middle `size size 3` of the image resized to a shorter side of `resize`."""

@@ -46,7 +46,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
         test,
         len(labels),
         tuple(mean.tolist()),
-        # A channel that never changes is centred only.
+        # A channel that never changes is centered only.
         tuple(np.where(std > 0, std, 1).tolist()),
         tuple(labels),
     )
@@ -77,7 +77,7 @@ def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Spli
 
 
 def _image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """One image as `H W C`, grey for one channel: the largest such rectangle in its middle.
+    """One image as `H W C`, gray for one channel: the largest such rectangle in its middle.
 
     It is resized with antialiasing.
     """

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 28x28 grey images in the IDX files of their authors."""
+"""MNIST and Fashion-MNIST: 28x28 gray images in the IDX files of their authors."""
 
 import os
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ def test_the_area_of_the_pasted_box_is_the_weight_of_its_label_exactly():
 
 
 def test_boxes_are_drawn_as_in_the_authors_code():
-    """Half a side is the share's root, cut to whole pixels; the centre is any pixel."""
+    """Half a side is the share's root, cut to whole pixels; the center is any pixel."""
     rng, areas = np.random.default_rng(0), []
     for _ in range(DRAWS):
         half = 0.5 * np.sqrt(1 - rng.beta(1, 1))

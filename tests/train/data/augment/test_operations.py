@@ -21,7 +21,7 @@ ENHANCERS = {
     "sharpness": ImageEnhance.Sharpness,
 }
 # For translations and rotations height and width must not be mistaken for each other.
-SHAPES = {"color": (16, 12, 3), "grey": (16, 12, 1), "square": (16, 16, 3)}
+SHAPES = {"color": (16, 12, 3), "gray": (16, 12, 1), "square": (16, 16, 3)}
 APPLY = {"nearest": jit_once(apply), "bilinear": jit_once(partial(apply, resample=bilinear))}
 
 

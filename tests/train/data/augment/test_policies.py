@@ -220,10 +220,10 @@ def test_trivial_augment_draws_operation_and_magnitude_equally_often():
 
 
 def expected_black() -> float:
-    """Of one white pixel: solarize always, and whatever moves its centre out of the image."""
+    """Of one white pixel: solarize always, and whatever moves its center out of the image."""
     space = wide_space(31)
     moved = sum((space[name] >= 1).mean() for name in ("translate_x", "translate_y"))
-    # A shear moves the centre by half its magnitude, always less than half a pixel; a rotation not.
+    # A shear moves the center by half its magnitude, always less than half a pixel; a rotation not.
     return (1 + moved) / 14
 
 

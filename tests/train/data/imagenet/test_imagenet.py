@@ -23,7 +23,7 @@ from train.data.feeding import streamed
 from train.data.imagenet import array_records
 from train.data.imagenet import decode as pictures
 from train.data.imagenet import source as imagenet_source
-from train.data.imagenet.decode import centre_crop, decode, random_crop
+from train.data.imagenet.decode import center_crop, decode, random_crop
 from train.data.imagenet.source import plan
 from train.errors import UserError
 
@@ -76,7 +76,7 @@ def test_the_middle_is_the_middle():
     ramp = np.zeros((256, 512, 3), np.uint8)
     ramp[..., 0] = np.arange(512) // 2
     ramp[..., 1] = np.arange(256)[:, None]
-    middle = centre_crop(Image.fromarray(ramp), size=224, resize=256)
+    middle = center_crop(Image.fromarray(ramp), size=224, resize=256)
     assert middle.shape == (224, 224, 3)
     assert (middle[0, 0, 0], middle[-1, -1, 0]) == (144 // 2, (144 + 223) // 2)
     assert (middle[0, 0, 1], middle[-1, -1, 1]) == (16, 16 + 223)

@@ -10,7 +10,7 @@ from train.errors import UserError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two classes of plain colours: zebra is white, ant red, in several sizes and modes."""
+    """Two classes of plain colors: zebra is white, ant red, in several sizes and modes."""
     for split in ("train", "test"):
         save(tmp_path / split / "zebra" / "a.png", np.full((5, 9), 255))
         save(tmp_path / split / "ant" / "b.png", np.full((8, 4, 3), [200, 0, 0]))
@@ -24,10 +24,10 @@ def test_classes_are_numbered_by_name_and_images_made_square(pictures):
     assert data.num_classes == 2
     assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 0, 1]
     assert data.train.images.shape == (3, 4, 4, 3) and data.train.images.dtype == np.uint8
-    colours = [[200, 0, 0], [100, 0, 0], [255, 255, 255]]
-    assert (data.train.images == np.array(colours)[:, None, None]).all()
-    np.testing.assert_allclose(data.mean, np.mean(colours, axis=0) / 255)
-    np.testing.assert_allclose(data.std, np.std(colours, axis=0) / 255)
+    colors = [[200, 0, 0], [100, 0, 0], [255, 255, 255]]
+    assert (data.train.images == np.array(colors)[:, None, None]).all()
+    np.testing.assert_allclose(data.mean, np.mean(colors, axis=0) / 255)
+    np.testing.assert_allclose(data.std, np.std(colors, axis=0) / 255)
 
 
 def test_the_square_is_cut_from_the_middle(tmp_path):
