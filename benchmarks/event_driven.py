@@ -86,7 +86,7 @@ def measure_network(workdir: Path) -> dict[str, Any]:
     """A trained network at its own rates, and with other thresholds at others."""
     config = ConfigDict(read_config(workdir))
     dataset = data.load(**config.data)
-    model, variables = build.network(config, dataset), restore.variables(workdir)
+    model, variables = build.network(config, dataset), restore.load_variables(workdir)
     test = dataset.test
     x = np.asarray(normalization(dataset)(jnp.asarray(test.images[:SAMPLES])), np.float32)
     program = compile(model, variables, x)

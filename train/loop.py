@@ -22,14 +22,15 @@ from .monitor.profile import Profile
 from .program import sharding
 from .program.evaluation import Evaluation
 from .program.program import Program, make_program
-from .program.state import TrainState, no_totals
+from .program.state import TrainState, zero_totals
 from .records.jsonl import epochs
 from .records.loggers import Journal, open_journal
 from .records.progress import Display, print_summary
 from .records.wandb import check_installed
-from .run.checkpoint import Checkpoints, Progress, newest_step
+from .run.checkpoint import Checkpoints, Progress, find_newest_step
 from .run.compile_cache import kept_in
 from .run.environment import note_start
+from .run.pretrained import load_pretrained
 from .run.reading import read_records
 from .run.summary import Summary, count_parameters, title
 from .run.workdir import alike, claim, no_room, write_whole
@@ -53,11 +54,12 @@ def _run(
     hosts.check_alike("config", json.dumps(alike(config.to_dict())))
     with hosts.together(), hosts.first_ahead():  # It may have to fetch them to where all look.
         dataset = data.load(**config.data)
-    begun = hosts.number_of_first(newest_step(workdir) if hosts.is_first() else None)
+    begun = hosts.number_of_first(find_newest_step(workdir) if hosts.is_first() else None)
     with hosts.together():
         if hosts.is_first():
             check_installed(config)
-        program = make_program(config, dataset, fresh=begun is None)
+        given = load_pretrained(config, dataset) if begun is None else {}
+        program = make_program(config, dataset, given=given)
     with ExitStack() as stack:
         with hosts.together():
             if hosts.is_first():
@@ -159,7 +161,7 @@ def _train(
             }
             journal.epoch(record)
             display.epoch(record)
-            state = state.replace(totals=sharding.placed(no_totals(), state.step.sharding))
+            state = state.replace(totals=sharding.place(zero_totals(), state.step.sharding))
             progress = progress._replace(seconds=earlier + time.monotonic() - started)
             if test.accuracy > progress.best_accuracy:
                 progress = progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
@@ -175,7 +177,7 @@ def room_on(workdir: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or not (reason := no_room(error)):
             raise
-        saved = newest_step(workdir)
+        saved = find_newest_step(workdir)
         said = (
             "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
         )

@@ -33,7 +33,7 @@ if main(["main", *config, "--workdir", str(run)]):
 
 config = config_of(run)
 digits = data.load(**config.data)
-network, variables = build.network(config, digits), restore.variables(run)
+network, variables = build.network(config, digits), restore.load_variables(run)
 normalize = normalization(digits)
 
 # Batch norm and scales go into integer weights, and a count of up to 4 into four binary spikes.

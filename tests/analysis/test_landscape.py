@@ -19,7 +19,7 @@ from train.analyze import landscape as of_runs
 from train.analyze.subject import Trained
 from train.data import Dataset, Split
 from train.program.losses import cross_entropy
-from train.program.sharding import data_mesh, over_batch, placed, replicated
+from train.program.sharding import data_mesh, over_batch, place, replicated
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 4, 8), "bias": (8,)},
@@ -121,7 +121,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         config=ConfigDict({"loss": {"name": "cross_entropy"}}),
         dataset=dataset,
         model=model,
-        variables=placed(jax.device_get(variables), replicated(mesh)),
+        variables=place(jax.device_get(variables), replicated(mesh)),
         over_batch=over_batch(mesh),
         out=out,
         wanted=32,

@@ -22,10 +22,12 @@ from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
 from train import data
+from train.data import Dataset
 from train.main import main
 from train.program.program import Program, make_program
 from train.program.state import TrainState
 from train.run.checkpoint import Checkpoints
+from train.run.pretrained import load_pretrained
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests/train/tiny.py")
@@ -52,10 +54,13 @@ def runs_on(count: int) -> Iterator[None]:
         yield
 
 
-def program_on(count: int, config: ConfigDict) -> Program:
-    """The program of a run with `config`, on the first `count` devices."""
-    with runs_on(count):
-        return make_program(config, data.load(**config.data))
+def program_on(
+    count: int, config: ConfigDict, dataset: Dataset | None = None, **parts: Any
+) -> Program:
+    """Return the program of a run with `config` or other `parts`, on the first `count` devices."""
+    dataset = dataset or data.load(**config.data)
+    given = load_pretrained(config, dataset)
+    return make_program(config, dataset, given=given, devices=jax.devices()[:count], **parts)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from ..errors import UserError
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
+from ..run.checkpoint import find_newest_step
 from ..run.environment import describe
 from ..run.reading import config_of, distinct_names
 from ..run.summary import title
@@ -61,7 +62,7 @@ class Part(NamedTuple):
         return [
             {
                 "workdir": str(run.workdir.resolve()),
-                "step": restore.newest(run.workdir, run.checkpoint),
+                "step": find_newest_step(run.workdir, run.checkpoint),
                 "samples": run.wanted,
             }
             for run in self.runs
@@ -116,10 +117,10 @@ def read_run(
 
     Raises UserError for data or a checkpoint that is missing or damaged.
     """
-    restore.find(workdir, checkpoint)  # Before what takes minutes.
+    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
     dataset = data.load(**config.data)
     mesh = sharding.data_mesh(jax.device_count())
-    variables = restore.variables(workdir, checkpoint)
+    variables = restore.load_variables(workdir, checkpoint)
     return Trained(
         name=name,
         workdir=workdir,
@@ -127,7 +128,7 @@ def read_run(
         config=config,
         dataset=dataset,
         model=build.network(config, dataset),
-        variables=sharding.placed(variables, sharding.replicated(mesh)),
+        variables=sharding.place(variables, sharding.replicated(mesh)),
         over_batch=sharding.over_batch(mesh),
         out=out,
         wanted=samples,
@@ -232,7 +233,7 @@ def _facts(run: Trained) -> dict[str, str]:
     return {
         "run": title(run.config),
         "folder": str(run.workdir),
-        "checkpoint": f"{run.checkpoint}, step {restore.newest(run.workdir, run.checkpoint)}",
+        "checkpoint": f"{run.checkpoint}, step {find_newest_step(run.workdir, run.checkpoint)}",
         "data": f"{run.dataset.name}: {len(run.dataset.train):,} for training, "
         f"{len(run.dataset.test):,} for tests",
         "samples": f"{run.wanted:,}" if run.wanted else "as each analysis says",

@@ -8,7 +8,7 @@ from pit_jax.analysis.scales import Spread, by_step, spread
 from pit_jax.neurons.probe import neuron_layers
 
 from ..report.figures import layers_in_order
-from ..run.restore import scales
+from ..run.restore import load_scales
 from .subject import Analysis, Drawn, Table, Trained
 
 TITLE = "Scales a"
@@ -16,13 +16,13 @@ TITLE = "Scales a"
 
 def analyze(trained: Trained) -> Analysis:
     """How the scales of every layer are spread over channels and steps, at the start and now."""
-    found = scales(trained.workdir, trained.checkpoint)
+    found = load_scales(trained.workdir, trained.checkpoint)
     if not found:
         return Analysis(TITLE, [f"{trained.config.neuron.name} has no scale for each channel."])
     x, _ = trained.samples("test", trained.over_batch.mesh.size)
     order = neuron_layers(trained.model, trained.variables, x)
     last = layers_in_order(found, order)
-    first = layers_in_order(scales(trained.workdir, "first"), order)
+    first = layers_in_order(load_scales(trained.workdir, "first"), order)
     now = f"{trained.checkpoint} checkpoint"
     tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
     for when, layers in (("start", first), (trained.checkpoint, last)):

@@ -16,7 +16,7 @@ from ..data import Dataset
 from ..errors import UserError
 from ..program.inputs import normalization
 from ..program.probe import spread
-from ..program.sharding import placed
+from ..program.sharding import place
 
 # Samples whose membranes of all layers lie in memory together.
 BATCH = 64
@@ -46,8 +46,8 @@ class Trained:
         """Inputs and labels of `count` samples at equal distances of `train` or `test`, divided
         among the devices: of all, or of as many fewer as they divide."""
         images, labels = self._some(split, count)
-        x = normalization(self.dataset)(placed(images, self.over_batch))
-        return x, placed(labels, self.over_batch)
+        x = normalization(self.dataset)(place(images, self.over_batch))
+        return x, place(labels, self.over_batch)
 
     def batches(self, split: str, count: int) -> Iterator[Array]:
         """The inputs that `samples` gives, a part after another, for what is large of each."""
@@ -55,7 +55,7 @@ class Trained:
         devices = self.over_batch.mesh.size
         size, normalize = max(BATCH // devices, 1) * devices, normalization(self.dataset)
         for start in range(0, len(images), size):
-            yield normalize(placed(images[start : start + size], self.over_batch))
+            yield normalize(place(images[start : start + size], self.over_batch))
 
     def _some(self, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         taken, devices = getattr(self.dataset, split), self.over_batch.mesh.size

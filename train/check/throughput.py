@@ -18,6 +18,7 @@ from ..data.feeding.resident import epoch_order
 from ..errors import UserError
 from ..program.inputs import preparation
 from ..program.program import make_program
+from ..run.pretrained import load_pretrained
 from . import contact_sheet
 
 MOST_SAMPLES = {"images": 10, "frames": 4}
@@ -46,7 +47,7 @@ def draw(config: ConfigDict, dataset: Dataset) -> Figure:
 def speed(config: ConfigDict, dataset: Dataset) -> str:
     """Images a second through loading and augmentation alone, and through the training step."""
     prepared = config.batch_size * _per_second(_preparation(config, dataset))
-    program = make_program(config, dataset)
+    program = make_program(config, dataset, given=load_pretrained(config, dataset))
     state, step = program.first_state(), program.compile_step()
     with closing(program.batches(0)) as batches:
         batch = next(batches)

@@ -86,7 +86,7 @@ def evaluate(
     Raises UserError for data or a checkpoint that is missing or damaged, and for folders that are
     not those of the classes.
     """
-    restore.find(workdir, checkpoint)  # Before what takes minutes.
+    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
     dataset = data.load(**config.data)
     measured, note = dataset.train if split == "train" else dataset.test, ""
     if folder is not None:
@@ -100,7 +100,7 @@ def evaluate(
         test=_first(dataset.test, small.batch_size),
     )
     program = make_program(small, few)
-    state = restore.restore(workdir, checkpoint, program.abstract_state)
+    state = restore.load_state(workdir, checkpoint, program.abstract_state)
     step = make_eval_step(
         build.network(config, dataset),
         build.loss(config),

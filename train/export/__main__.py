@@ -44,6 +44,7 @@ from ..config.cli import Parser
 from ..data import Dataset
 from ..errors import UserError
 from ..run import restore
+from ..run.checkpoint import find_newest_step
 from ..run.environment import describe
 from ..run.reading import config_of, read_json
 from ..run.summary import title
@@ -84,7 +85,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         raise UserError(
             f"--format {args.format} needs {package}: pip install '.[{extra}]' in the clone."
         )
-    restore.find(args.workdir, args.checkpoint)
+    restore.find_checkpoint(args.workdir, args.checkpoint)
     _refused(artifact.check_free, out, args.overwrite)
     dataset = data.load(**config.data)
     if args.pixels and not dataset.mean:
@@ -156,7 +157,7 @@ def _about(args: argparse.Namespace, config: ConfigDict, dataset: Dataset) -> di
         "split": "test",
         "seed": config.seed,
         "checkpoint": args.checkpoint,
-        "step": restore.newest(args.workdir, args.checkpoint),
+        "step": find_newest_step(args.workdir, args.checkpoint),
         "commit_of_training": starts[-1].get("commit", "unknown"),
         "weights": args.weights,
         "code": args.code,

@@ -30,7 +30,7 @@ def compiled(
     Raises UserError for a checkpoint that is missing or damaged, and for a network that no spiking
     program says exactly.
     """
-    variables = jax.tree.map(jnp.asarray, restore.variables(workdir, checkpoint))
+    variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, checkpoint))
     network = build.network(config, dataset)
     sample = _sample(dataset, batch_size(config, dataset))
     try:

@@ -77,8 +77,8 @@ def _resident_sums(
 ) -> Sums:
     everywhere = sharding.replicated(mesh)
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
-    columns = sharding.placed(resident.arrays(split), everywhere)
-    batches = sharding.placed(resident.whole_order(len(split), batch_size), everywhere)
+    columns = sharding.place(resident.arrays(split), everywhere)
+    batches = sharding.place(resident.whole_order(len(split), batch_size), everywhere)
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
@@ -122,12 +122,12 @@ def _streamed_sums(
         return jax.tree.map(jnp.add, totals, eval_step(state, batch))
 
     def sums(state: TrainState) -> Metrics:
-        totals = sharding.placed(
+        totals = sharding.place(
             optax.tree.zeros_like(jax.eval_shape(eval_step, state, like)), everywhere
         )
         with closing(streamed.read_ahead(by_step, 0, split.workers)) as batches:
             for batch in watch(batches, len(by_step)):
-                totals = add(totals, state, sharding.placed(batch, divided))
+                totals = add(totals, state, sharding.place(batch, divided))
         return totals
 
     return sums

@@ -54,7 +54,7 @@ def _resident(
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
 
     def order(epoch: int) -> Array:
-        return sharding.placed(epoch_order(epoch), everywhere)
+        return sharding.place(epoch_order(epoch), everywhere)
 
     def batches(first: int) -> Generator[Array, None, None]:
         begun, done = divmod(first, steps)
@@ -63,7 +63,7 @@ def _resident(
             done = 0
 
     return Feed(
-        columns=sharding.placed(resident.arrays(split), everywhere),
+        columns=sharding.place(resident.arrays(split), everywhere),
         like=jax.ShapeDtypeStruct((steps, batch_size), jnp.int32, sharding=everywhere),
         first=lambda: order(0),
         batches=batches,
@@ -81,7 +81,7 @@ def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Fee
 
     def batches(first: int) -> Generator[Batch, None, None]:
         with closing(streamed.read_ahead(by_step, first, split.workers)) as ahead:
-            yield from one_ahead(sharding.placed(batch, divided) for batch in ahead)
+            yield from one_ahead(sharding.place(batch, divided) for batch in ahead)
 
     return Feed(
         columns={},
@@ -89,7 +89,7 @@ def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Fee
             "image": jax.ShapeDtypeStruct(*image, sharding=divided),
             "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=divided),
         },
-        first=lambda: sharding.placed(by_step[0], divided),
+        first=lambda: sharding.place(by_step[0], divided),
         batches=batches,
         pick=lambda columns, batch, step: batch,
     )

@@ -15,7 +15,7 @@ from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons.probe import neuron_probes
 
 from ..data import Split, Streamed
-from .sharding import placed
+from .sharding import place
 from .state import TrainState
 
 # Integers of a layer that are compared from step to step; the standard error of a share of so many
@@ -52,7 +52,7 @@ def make_probe(
         )
 
     # Read when the first epoch ends, and not by programs that only evaluate.
-    batch = cache(lambda: placed(spread(split, images)[0], everywhere))
+    batch = cache(lambda: place(spread(split, images)[0], everywhere))
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 

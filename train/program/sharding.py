@@ -11,51 +11,54 @@ from ..errors import UserError
 
 
 def data_mesh(
-    batch_size: int, accumulate: int = 1, among: Sequence[jax.Device] | None = None
+    batch_size: int, accumulate: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """All devices of all processes in one row, `data`, or those it is `among`.
+    """Return a mesh of one axis, `data`: all devices of all processes, or `devices`.
 
     Raises UserError unless they divide each part of the batch. The axis is Auto: with the default
     Explicit one, average pools, gathers from resident data and vmapped crops raise.
     """
-    among = jax.devices() if among is None else among
-    devices = len(among)
-    shares = devices * accumulate
+    devices = jax.devices() if devices is None else devices
+    shares = len(devices) * accumulate
     if batch_size % shares:
         below = batch_size // shares * shares
         nearest = f"{below}, {below + shares}" if below else f"{shares}"
         parts = f" in {accumulate} parts" if accumulate > 1 else ""
         raise UserError(
-            f"batch_size {batch_size} does not divide among {devices} devices{parts}; "
+            f"batch_size {batch_size} does not divide among {len(devices)} devices{parts}; "
             f"the nearest that do: {nearest}."
         )
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=among)
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device."""
+    """Return the sharding of a whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-    """The first axis, the batch, divided among the devices."""
+    """Return the sharding that divides the first axis, the batch, among the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """Which rows of a batch the devices of this process take, in their order."""
+    """Return the rows of a batch that the devices of this process take, in their order."""
     taken = over_batch(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     return np.unique(np.concatenate([rows[place] for place in taken.values() if place]))
 
 
-def placed(tree: Any, sharding: Sharding) -> Any:
-    """Arrays on the devices, of which each process gives what its own devices need.
+def place(tree: Any, sharding: Sharding) -> Any:
+    """Put arrays on the devices; each process has what its own devices need.
 
     Where every device has a whole copy, that is all of it, and the same in every process.
     """
 
-    def place(x: Any) -> jax.Array:
-        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
 
-    return jax.tree.map(place, tree)
+
+def abstract_arrays(tree: Any, sharding: Sharding) -> Any:
+    """Return shapes and types of arrays that are placed as `sharding` says."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

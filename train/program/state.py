@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from pit_jax.interop import completed
 
+from .sharding import place
+
 Metrics = dict[str, Array]
 
 
@@ -51,10 +53,10 @@ def create_state(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """The state before the first step; `images` is the first training batch, which PIT reads.
+    """Return the state before the first step; `images` is the first training batch, for PIT.
 
-    `given` are variables that the network starts from; it makes the others behind them. With
-    `averaged` the averages start too.
+    The network takes the variables `given` and makes the others after them. With `averaged` the
+    averages start too.
     """
     rngs = {"params": init_key, "dropout": init_key}
     variables: Mapping[str, Any]
@@ -73,21 +75,27 @@ def create_state(
         averaged={"params": variables["params"], "batch_stats": stats} if averaged else {},
         skipped=jnp.zeros((), jnp.int32),
         bad=jnp.full((), -1, jnp.int32),
-        totals=jax.tree.map(jnp.asarray, no_totals()),
+        totals=jax.tree.map(jnp.asarray, zero_totals()),
     )
 
 
-def unkeyed(state: TrainState) -> TrainState:
-    """The state as it is stored: its key as plain numbers."""
+def unwrap_key(state: TrainState) -> TrainState:
+    """Return the state as it is stored, with its key as plain numbers."""
     return state.replace(key=jax.random.key_data(state.key))
 
 
-def keyed(state: TrainState) -> TrainState:
-    """What `unkeyed` was made of."""
+def wrap_key(state: TrainState) -> TrainState:
+    """Return the state that `unwrap_key` was given."""
     return state.replace(key=jax.random.wrap_key_data(state.key))
 
 
-def no_totals() -> dict[str, np.ndarray]:
-    """What an epoch starts to sum, on the host."""
+def zero_totals() -> dict[str, np.ndarray]:
+    """Return the sums with which an epoch starts, on the host."""
     zero = np.zeros((), jnp.result_type(float))
     return {"loss": zero, "correct": zero, "seen": zero}
+
+
+def reset_totals(state: TrainState) -> TrainState:
+    """Return the state with the sums of a new epoch, placed as those before."""
+    totals = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.totals)
+    return state.replace(totals=totals)

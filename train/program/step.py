@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,9 +21,22 @@ Count = Callable[[Array, Array, Array], Metrics]
 
 
 def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
-    """The keys of augmentation and dropout at `step`."""
+    """Return the keys of augmentation and dropout at `step`."""
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
     return augment_key, dropout_key
+
+
+class Gradients(NamedTuple):
+    """The result of one pass: mean loss, number of correct answers, statistics, gradients."""
+
+    loss: Array
+    correct: Array
+    batch_stats: Any
+    params: Any
+
+
+# Of parameters, statistics, images, labels and the key of dropout.
+Differentiate = Callable[[Any, Any, Array, Array, Array], Gradients]
 
 
 def make_train_step(
@@ -36,83 +49,128 @@ def make_train_step(
     averaging: float = 0.0,
     skip: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """`(state, batch) -> (state, metrics)` for batches of uint8 `image` and integer `label`.
+    """Return `(state, batch) -> (state, metrics)` for batches of uint8 `image`, integer `label`.
 
-    `prepare(key, batch)` gives the floats that the network sees and the labels of the loss. The
+    `prepare(key, batch)` returns the floats that the network sees and the labels of the loss. The
     batch passes the network in `accumulate` equal parts one after the other, whose gradients are
     averaged; norms see one part at a time. `averaging` is the part that the averaged weights keep
     of themselves at a step. A loss or a gradient that is not finite changes nothing but the count
     of such steps; after more than `skip` of them nothing changes any more.
     """
+    differentiate = make_differentiate(model, loss)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key = step_keys(state.key, state.step)
         images, labels = prepare(augment_key, batch)
-
-        def objective(
-            params: Any, stats: Any, images: Array, labels: Array, key: Array
-        ) -> tuple[Array, tuple[Array, Any]]:
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
-            )
-            logits = at_least_float32(logits)
-            right = correct(logits, labels).sum()
-            return loss(logits, labels), (right, updates.get("batch_stats", {}))
-
-        differentiate = jax.value_and_grad(objective, has_aux=True)
         if accumulate == 1:
-            (value, (right, stats)), grads = differentiate(
-                state.params, state.batch_stats, images, labels, dropout_key
-            )
+            found = differentiate(state.params, state.batch_stats, images, labels, dropout_key)
         else:
-            params, stats = state.params, state.batch_stats
-            value, right, grads = jnp.zeros(()), jnp.zeros(()), optax.tree.zeros_like(params)
-            # Not a scan: on CPUs the gradient of a convolution in one is many times slower.
-            for part in range(accumulate):
-                (a, (b, stats)), c = differentiate(
-                    params,
-                    stats,
-                    _part(images, part, accumulate),
-                    _part(labels, part, accumulate),
-                    jax.random.fold_in(dropout_key, part),
-                )
-                value, right, grads = jax.tree.map(jnp.add, (value, right, grads), (a, b, c))
-                # The next part begins when this one's gradients are there and its memory is free.
-                params, stats, grads = jax.lax.optimization_barrier((params, stats, grads))
-            value, grads = jax.tree.map(lambda x: x / accumulate, (value, grads))
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        seen = len(batch["label"])
-        sums = {"loss": value * seen, "correct": right, "seen": seen}
-        learned = {
-            "params": params,
-            "batch_stats": stats,
-            "opt_state": opt_state,
-            "averaged": optax.incremental_update(
-                {"params": params, "batch_stats": stats}, state.averaged, 1 - averaging
+            found = accumulate_gradients(
+                differentiate, state, images, labels, dropout_key, accumulate
             )
-            if averaging
-            else {},
-            "totals": jax.tree.map(lambda total, new: total + new, state.totals, sums),
-        }
-        before = {name: getattr(state, name) for name in learned}
-        going = state.skipped <= skip
-        finite = jax.tree.reduce(
-            jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), (value, grads))
-        )
-        state = state.replace(
-            step=state.step + 1,
-            skipped=state.skipped + (going & ~finite),
-            bad=jnp.where(going & ~finite, state.step, state.bad),
-            **jax.tree.map(partial(jnp.where, going & finite), learned, before),
-        )
-        return state, {"loss": value, "accuracy": right / seen, "skipped": state.skipped}
+        seen = len(batch["label"])
+        learned = update(state, found, optimizer, averaging, seen)
+        state = keep_if_finite(state, learned, found, skip)
+        metrics = {"loss": found.loss, "accuracy": found.correct / seen, "skipped": state.skipped}
+        return state, metrics
 
     return train_step
+
+
+def make_differentiate(model: nn.Module, loss: Loss) -> Differentiate:
+    """Return a function that passes a batch forward and backward, in training mode."""
+
+    def objective(
+        params: Any, stats: Any, images: Array, labels: Array, key: Array
+    ) -> tuple[Array, tuple[Array, Any]]:
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        logits = at_least_float32(logits)
+        right = correct(logits, labels).sum()
+        return loss(logits, labels), (right, updates.get("batch_stats", {}))
+
+    value_and_grad = jax.value_and_grad(objective, has_aux=True)
+
+    def differentiate(*arguments: Any) -> Gradients:
+        (value, (right, stats)), grads = value_and_grad(*arguments)
+        return Gradients(value, right, stats, grads)
+
+    return differentiate
+
+
+def accumulate_gradients(
+    differentiate: Differentiate,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    dropout_key: Key[Array, ""],
+    parts: int,
+) -> Gradients:
+    """Pass a batch in `parts` one after the other; return the means of losses and gradients."""
+    params, stats = state.params, state.batch_stats
+    value, right, grads = jnp.zeros(()), jnp.zeros(()), optax.tree.zeros_like(params)
+    # Not a scan: on CPUs the gradient of a convolution in one is many times slower.
+    for part in range(parts):
+        found = differentiate(
+            params,
+            stats,
+            _part(images, part, parts),
+            _part(labels, part, parts),
+            jax.random.fold_in(dropout_key, part),
+        )
+        value, right, grads = jax.tree.map(
+            jnp.add, (value, right, grads), (found.loss, found.correct, found.params)
+        )
+        # The next part begins when this one's gradients are there and its memory is free.
+        params, stats, grads = jax.lax.optimization_barrier((params, found.batch_stats, grads))
+    value, grads = jax.tree.map(lambda x: x / parts, (value, grads))
+    return Gradients(value, right, stats, grads)
+
+
+def update(
+    state: TrainState,
+    found: Gradients,
+    optimizer: optax.GradientTransformation,
+    averaging: float,
+    seen: int,
+) -> dict[str, Any]:
+    """Return the fields of the state that a step of `seen` samples changes."""
+    updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    sums = {"loss": found.loss * seen, "correct": found.correct, "seen": seen}
+    variables = {"params": params, "batch_stats": found.batch_stats}
+    averaged = (
+        optax.incremental_update(variables, state.averaged, 1 - averaging) if averaging else {}
+    )
+    totals = jax.tree.map(lambda total, new: total + new, state.totals, sums)
+    return {**variables, "opt_state": opt_state, "averaged": averaged, "totals": totals}
+
+
+def keep_if_finite(
+    state: TrainState, learned: dict[str, Any], found: Gradients, skip: int
+) -> TrainState:
+    """Return the state after a step, with what it `learned` if loss and gradients are finite.
+
+    After more than `skip` steps that are not, nothing is learned any more.
+    """
+    before = {name: getattr(state, name) for name in learned}
+    going = state.skipped <= skip
+    finite = jax.tree.reduce(
+        jnp.logical_and,
+        jax.tree.map(lambda x: jnp.isfinite(x).all(), (found.loss, found.params)),
+    )
+    after: TrainState = state.replace(
+        step=state.step + 1,
+        skipped=state.skipped + (going & ~finite),
+        bad=jnp.where(going & ~finite, state.step, state.bad),
+        **jax.tree.map(partial(jnp.where, going & finite), learned, before),
+    )
+    return after
 
 
 def _part(column: Array, part: int, parts: int) -> Array:
@@ -126,10 +184,10 @@ def make_eval_step(
     normalize: Callable[[Array], Array],
     count: Count = lambda scores, labels, weight: {},
 ) -> Callable[[TrainState, Batch], Metrics]:
-    """`(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
+    """Return `(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
 
     The sums are `loss`, `correct`, per neuron layer the firing rate of each step, `[T]`, and what
-    `count` gives for the logits' mean over time, the labels and the weights.
+    `count` returns for the logits' mean over time, the labels and the weights.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
@@ -154,7 +212,7 @@ def make_eval_step(
 
 
 def correct(logits: Array, labels: Array) -> Array:
-    """1 where the class with the largest mean logit over time is the label, `[B]`.
+    """Return 1 where the class with the largest mean logit over time is the label, `[B]`.
 
     Of shares of the classes, `[B, K]`, the largest is the label.
     """
@@ -163,5 +221,5 @@ def correct(logits: Array, labels: Array) -> Array:
 
 
 def at_least_float32(logits: Array) -> Array:
-    """Logits as the losses want them, whatever the network computes in."""
+    """Return logits as the losses want them, whatever the network computes in."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

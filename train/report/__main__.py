@@ -88,9 +88,9 @@ def read_run(workdir: Path, name: str) -> Run:
         records=read_records(workdir / "metrics.jsonl"),
         summary=read_json(workdir / "summary.json", dict) or {},
         evaluations={file.name: read_json(file, dict) for file in files},
-        parameters=restore.parameters(workdir),
-        first_scales=restore.scales(workdir, "first"),
-        last_scales=restore.scales(workdir, "last"),
+        parameters=restore.count_saved_parameters(workdir),
+        first_scales=restore.load_scales(workdir, "first"),
+        last_scales=restore.load_scales(workdir, "last"),
     )
 
 

@@ -15,8 +15,8 @@ import orbax.checkpoint as ocp
 
 from ..distributed import hosts
 from ..errors import UserError
-from ..program.sharding import placed
-from ..program.state import TrainState, keyed, unkeyed
+from ..program.sharding import place
+from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
 
 # In this order: of equally new ones the first is restored.
@@ -118,7 +118,7 @@ class Checkpoints:
         """
         self._write()
         self.wait()
-        return newest_step(self._workdir)
+        return find_newest_step(self._workdir)
 
     def wait(self) -> None:
         """Returns when what is being written is on disk."""
@@ -129,7 +129,7 @@ class Checkpoints:
         """The newest whole state, placed as the abstract `like` is; None before the first save."""
         if hosts.number_of_first(self._found and self._found.step) is None:
             return None
-        stored = jax.eval_shape(unkeyed, like)
+        stored = jax.eval_shape(unwrap_key, like)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
         progress = Progress()
         if self._found:
@@ -138,7 +138,7 @@ class Checkpoints:
             )
             found = self._managers[self._found.name].restore(self._found.step, args=items)
             state, progress = found["state"], Progress(**found["progress"])
-        return keyed(placed(hosts.from_first(state), like.step.sharding)), progress
+        return wrap_key(place(hosts.from_first(state), like.step.sharding)), progress
 
     def raise_failure(self) -> None:
         """Raises what a save in the background ended with; waits for none that goes on."""
@@ -159,7 +159,7 @@ class Checkpoints:
             return
         # On the host: what lies on the devices of several processes Orbax would have all of them
         # save, each its part, though each has it whole.
-        on_host = jax.device_get(unkeyed(state))
+        on_host = jax.device_get(unwrap_key(state))
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(on_host),
             "progress": ocp.args.JsonSave(progress._asdict()),
@@ -177,9 +177,10 @@ class Checkpoints:
                 self._written = time.monotonic()
 
 
-def newest_step(workdir: Path) -> int | None:
-    """The step of the newest checkpoint that is on disk."""
-    return max((saved.step for saved in _saved(workdir)), default=None)
+def find_newest_step(workdir: Path, folder: str | None = None) -> int | None:
+    """Return the step of the newest checkpoint on disk, of all folders or of one; None without."""
+    names = FOLDERS if folder is None else (folder,)
+    return max((step for name in names for step in steps_in(workdir / name)), default=None)
 
 
 def whole_steps(workdir: Path) -> Iterator[int]:

@@ -1,66 +1,76 @@
 """Weights that a run starts from instead of drawing its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
 
 from pit_jax import interop
 
 from ..config.layers import chosen_layers
+from ..data import Dataset
 from ..errors import UserError
+from ..program import build
+from ..program.pure import abstract_images
 from . import restore
 
 HOW = "python -m pit_jax.interop CHECKPOINT --model NAME --out DIR"
 Leaf = tuple[str, ...]
 
 
-def read(
-    folder: str, anew: Sequence[str], model: nn.Module, images: jax.ShapeDtypeStruct
-) -> dict[str, Any]:
-    """The variables of `model` in `folder`, of a run or from pit_jax.interop; none for no folder.
+def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Return the variables in `config.pretrained`, of a run or from pit_jax.interop; {} for none.
 
-    Layers of `anew` are left out. Parameters of neurons may be missing, since published networks
-    have none: the first batch makes them. Raises UserError for a folder that cannot be read, and
-    lists what does not fit the model.
+    Layers of `config.anew` are skipped. Parameters of neurons may be missing, since published
+    networks have none: the first batch makes them. Raises UserError for a folder that cannot be
+    read, and lists what does not fit the network.
     """
+    folder, anew = config.pretrained, config.anew
     if not folder:
         if anew:
             raise UserError("config.anew is of layers of config.pretrained, which names no folder.")
         return {}
-    like = jax.eval_shape(model.init, jax.random.key(0), images)
+    model = build.network(config, dataset)
+    like = jax.eval_shape(model.init, jax.random.key(0), abstract_images(dataset))
     here = {
         path: leaf
         for path, leaf in flatten_dict(like).items()
         if path[0] in ("params", "batch_stats")
     }
-    there = flatten_dict(_variables(folder))
+    there = flatten_dict(_load_variables(folder))
     left_out = chosen_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
-    misshapen = {path for path in there.keys() & here if there[path].shape != here[path].shape}
+    if problems := _problems(here, there, left_out):
+        raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
+    return unflatten_dict(there)
+
+
+def _problems(
+    here: Mapping[Leaf, Any], there: Mapping[Leaf, Any], left_out: Collection[str]
+) -> dict[Leaf, str]:
+    """Return in words which leaves `there` do not fit those `here`, in the network."""
     unknown = there.keys() - here.keys()
     missing = {
         path
         for path in here.keys() - there.keys()
         if not interop.of_neuron(path, here) and _layer(path) not in left_out
     }
-    if misshapen or unknown or missing:
-        problems = {path: f"no {'/'.join(path)}" for path in missing}
-        problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
-        for path in misshapen:
+    problems = {path: f"no {'/'.join(path)}" for path in missing}
+    problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
+    for path in there.keys() & here:
+        if there[path].shape != here[path].shape:
             shapes = f"{there[path].shape}, of the network {here[path].shape}"
             problems[path] = f"{'/'.join(path)} {shapes}"
-        raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
-    return unflatten_dict(there)
+    return problems
 
 
-def _variables(folder: str) -> Mapping[str, Any]:
+def _load_variables(folder: str) -> Mapping[str, Any]:
     try:
         if (Path(folder) / "config.json").is_file():
-            return restore.variables(Path(folder))
+            return restore.load_variables(Path(folder))
         return interop.read(folder)
     except UserError as error:
         raise UserError(f"config.pretrained: {error}") from error
@@ -73,7 +83,7 @@ def _variables(folder: str) -> Mapping[str, Any]:
 def _complaint(
     folder: str, problems: Mapping[Leaf, str], here: Mapping[Leaf, Any], there: Mapping[Leaf, Any]
 ) -> str:
-    """All that does not fit, and which layers to begin anew where that mends it."""
+    """Return all that does not fit, and which layers to begin anew where that is the remedy."""
     heads = {path for path in problems if "head" in path}
     neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})

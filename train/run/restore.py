@@ -13,66 +13,64 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pit_jax.initializers import SCALE_FLOOR
 
 from ..errors import UserError
-from ..program.state import TrainState, keyed, unkeyed
+from ..program.sharding import abstract_arrays
+from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
-from .checkpoint import steps_in
+from .checkpoint import find_newest_step
 from .summary import count_parameters
 
 # The parameters that make a scale; see pit_jax/neurons/scale.py.
 SCALES = ("a", "alpha", "p")
 
 
-def newest(workdir: Path, which: str) -> int | None:
-    """The step of the newest whole checkpoint in `last`, `best` or `first`; None without one."""
-    return max(steps_in(workdir / which), default=None)
-
-
-def find(workdir: Path, which: str) -> Path:
-    """The folder of the newest whole checkpoint; raises UserError before the first save."""
-    if (step := newest(workdir, which)) is None:
+def find_checkpoint(workdir: Path, which: str) -> Path:
+    """Return the folder of the newest checkpoint; raises UserError before the first save."""
+    if (step := find_newest_step(workdir, which)) is None:
         raise UserError(
             f"{workdir / which} holds no checkpoint yet; one comes with the end of an epoch."
         )
     return workdir / which / str(step)
 
 
-def restore(workdir: Path, which: str, like: TrainState) -> TrainState:
-    """The newest state of `last` or `best`, placed as the abstract `like` is.
+def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
+    """Return the newest state of `last` or `best`, placed as the abstract `like` is.
 
     Raises UserError before the first save, and for files that are damaged.
     """
-    folder = find(workdir, which)
+    folder = find_checkpoint(workdir, which)
     _check_whole(folder, "Take the other --checkpoint, last or best")
-    stored = jax.eval_shape(unkeyed, like)
-    placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=like.step.sharding), stored
-    )
-    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(placed))
-    return keyed(cast(TrainState, state))
+    stored = abstract_arrays(jax.eval_shape(unwrap_key, like), like.step.sharding)
+    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored))
+    return wrap_key(cast(TrainState, state))
 
 
-def parameters(workdir: Path) -> tuple[int, int] | None:
-    """How many parameters beside PIT's scales a run trains, and of these; None before a save."""
-    if (step := newest(workdir, "last")) is None:
+def count_saved_parameters(workdir: Path) -> tuple[int, int] | None:
+    """Return how many parameters a run trains without PIT's scales, and of these.
+
+    None before a save.
+    """
+    if (step := find_newest_step(workdir, "last")) is None:
         return None
-    return count_parameters(_saved(workdir / "last" / str(step))["params"])
+    return count_parameters(_read_shapes(workdir / "last" / str(step))["params"])
 
 
-def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
-    """The scales that PIT is tested with, `[T, C]` or `[C]` by layer; none before a save.
+def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
+    """Return the scales that PIT is tested with, `[T, C]` or `[C]` by layer; none before a save.
 
     These are the averages, in a run that has some. Nothing else of the newest checkpoint is read,
     and no device is used.
     """
-    if (step := newest(workdir, which)) is None:
+    if (step := find_newest_step(workdir, which)) is None:
         return {}
     folder = workdir / which / str(step)
-    saved = _saved(folder)
-    inside = (*_tested(saved), "params")
+    saved = _read_shapes(folder)
+    inside = (*_path_to_variables(saved), "params")
     wanted = {
         path for path in flatten_dict(saved) if path[: len(inside)] == inside and path[-1] in SCALES
     }
-    found = {path[len(inside) :]: leaf for path, leaf in _leaves(folder, saved, wanted).items()}
+    found = {
+        path[len(inside) :]: leaf for path, leaf in _read_leaves(folder, saved, wanted).items()
+    }
     made = {}
     for (*layer, name), leaf in found.items():
         if name == "a":
@@ -82,31 +80,31 @@ def scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
     return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
 
 
-def variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
-    """What a run tests at its `last` or `best` checkpoint; unless `which` says one, the best, or
-    the last before the end of the first epoch.
+def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
+    """Return the variables that a run tests with, of its `last` or `best` checkpoint.
 
-    These are the averages, in a run that has some. Raises UserError before the first save, and for
-    files that are damaged. No device is used.
+    Without `which` it is the best, or the last before the end of the first epoch. The variables
+    are the averages, in a run that has some. Raises UserError before the first save, and for files
+    that are damaged. No device is used.
     """
-    best = "best" if newest(workdir, "best") is not None else "last"
-    folder = find(workdir, which or best)
+    best = "best" if find_newest_step(workdir, "best") is not None else "last"
+    folder = find_checkpoint(workdir, which or best)
     _check_whole(folder, "Put a whole copy in its place")
-    saved, dtype = _saved(folder), jax.dtypes.canonicalize_dtype(float)
-    outside = _tested(saved)
+    saved, dtype = _read_shapes(folder), jax.dtypes.canonicalize_dtype(float)
+    outside = _path_to_variables(saved)
     wanted = {
         path
         for path in flatten_dict(saved)
         if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
     }
-    found = _leaves(folder, saved, wanted)
+    found = _read_leaves(folder, saved, wanted)
     return unflatten_dict(
         {path[len(outside) :]: leaf.astype(dtype) for path, leaf in found.items()}
     )
 
 
-def _tested(saved: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where in a state the variables lie that the network is tested with."""
+def _path_to_variables(saved: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return where in a state the variables are that the network is tested with."""
     return ("averaged",) if saved.get("averaged") else ()
 
 
@@ -118,10 +116,10 @@ def _check_whole(folder: Path, advice: str) -> None:
         )
 
 
-def _leaves(
+def _read_leaves(
     folder: Path, saved: Mapping[str, Any], wanted: Collection[tuple[str, ...]]
 ) -> dict[tuple[str, ...], np.ndarray]:
-    """Some leaves of a saved state, on the host."""
+    """Read some leaves of a saved state, to the host."""
     leaves = {path: leaf for path, leaf in flatten_dict(saved).items() if path in wanted}
     if not leaves:
         return {}
@@ -135,16 +133,16 @@ def _leaves(
     return found
 
 
-def _saved(folder: Path) -> dict[str, Any]:
-    """The state of a checkpoint as shapes and types."""
-    with _unharmed(folder), _checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+def _read_shapes(folder: Path) -> dict[str, Any]:
+    """Return the state of a checkpoint as shapes and types."""
+    with _explain_damage(folder), _checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         tree = checkpointer.metadata(folder.absolute()).item_metadata["state"].tree
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def _read(folder: Path, handler: Any, state: Any) -> Any:
     items = ocp.args.Composite(state=state, progress=ocp.args.JsonRestore())
-    with _unharmed(folder), _checkpointer(handler) as checkpointer:
+    with _explain_damage(folder), _checkpointer(handler) as checkpointer:
         return checkpointer.restore(folder.absolute(), args=items)["state"]
 
 
@@ -161,7 +159,7 @@ def _checkpointer(of_state: Any) -> ocp.Checkpointer:
 
 
 @contextmanager
-def _unharmed(folder: Path) -> Iterator[None]:
+def _explain_damage(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Orbax and its storage raise many kinds.

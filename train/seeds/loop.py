@@ -18,8 +18,9 @@ from ..program.state import Metrics, TrainState
 from ..records.progress import Display
 from ..run.checkpoint import whole_steps
 from ..run.compile_cache import kept_in
+from ..run.pretrained import load_pretrained
 from ..run.summary import Summary
-from .program import SeedsProgram, apart, make_seeds_program
+from .program import SeedsProgram, make_seeds_program, split_states
 from .seed_run import SeedRun
 
 
@@ -41,14 +42,15 @@ def train_seeds(
     begun = common_step(list(configs))
     dataset = data.load(**config.data)
     of_first = _with_seed(config, seeds[0])
-    program = make_seeds_program(of_first, seeds, dataset, fresh=begun is None)
+    given = load_pretrained(of_first, dataset) if begun is None else {}
+    program = make_seeds_program(of_first, seeds, dataset, given=given)
     with ExitStack() as stack:
         runs = [stack.enter_context(SeedRun(own, folder, begun)) for folder, own in configs.items()]
         stack.enter_context(kept_in(workdir / "compiled"))
         states = _train(config, runs, program, stop, started)
         if states is None:
             return None
-        ends = zip(runs, program.evaluate(states), apart(states), strict=True)
+        ends = zip(runs, program.evaluate(states), split_states(states), strict=True)
         summaries = [
             summarized(run.config, run.workdir, program.one, test, state, run.progress)
             for run, test, state in ends
@@ -89,7 +91,7 @@ def _train(
     with Display(total_steps, config.batch_size * len(runs)) as display, ExitStack() as stack:
         restored = [state for run in runs if (state := run.restore(program.one)) is not None]
         states = program.join(restored) if restored else program.first_states()
-        alone = apart(states)
+        alone = split_states(states)
         earlier, begun = runs[0].progress.seconds, int(alone[0].step)
         if begun == total_steps:
             display.begin(begun)
@@ -111,12 +113,12 @@ def _train(
                     _tell(runs, epoch, late.settle(epoch))
                     seconds = earlier + time.monotonic() - started
                     _wait(runs)
-                    for run, state in zip(runs, apart(states), strict=True):
+                    for run, state in zip(runs, split_states(states), strict=True):
                         run.save(state, seconds)
                 if stopped:
                     return None
                 if number > epoch * steps - 2:  # Health looks at these.
-                    for run, state in zip(runs, apart(states), strict=True):
+                    for run, state in zip(runs, split_states(states), strict=True):
                         run.look(state, number)
                 states, metrics = step(states, next(batches))
                 done = late.look(number, metrics, epoch)
@@ -128,7 +130,7 @@ def _train(
                     display.show(epoch, done[0].step, loss, accuracy)
 
             late.settle(epoch)
-            alone = apart(states)
+            alone = split_states(states)
             speed = (number - first) * config.batch_size / (time.monotonic() - since)
             tests = program.evaluate(states)
             seconds = earlier + time.monotonic() - started

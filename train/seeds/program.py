@@ -1,7 +1,8 @@
 """The functions of runs that differ in their seed, compiled as one program for all of them."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import repeat
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,15 +15,18 @@ from ..data.feeding import resident
 from ..errors import UserError
 from ..program.evaluation import Evaluation, means, whole_sums
 from ..program.program import CompiledStep, Program, make_program, quick
-from ..program.state import TrainState, keyed, unkeyed
-from ..program.step import Batch
+from ..program.pure import make_pure_program
+from ..program.sharding import abstract_arrays
+from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
+from ..program.step import Batch, Loss
 
 # Arguments and results with an axis of the seeds in front, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
 
 
 class SeedsProgram(NamedTuple):
-    """States, metrics and what is fed have an axis of the seeds in front, one on each device.
+    """The functions of all seeds at once; states, metrics and batches have an axis of the seeds
+    in front, one on each device.
 
     `one` is the program of the first seed alone, on the first device.
     """
@@ -36,40 +40,34 @@ class SeedsProgram(NamedTuple):
 
 
 def make_seeds_program(
-    config: ConfigDict, seeds: Sequence[int], dataset: Dataset, fresh: bool = True
+    config: ConfigDict,
+    seeds: Sequence[int],
+    dataset: Dataset,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    loss: Loss | None = None,
 ) -> SeedsProgram:
-    """The functions of runs with `config` that differ in their seed; nothing is compiled yet.
+    """Return the functions of runs that differ in their seed; nothing is compiled yet.
 
     No seed waits for another within a step, so that each gets the bits that it gets alone. Raises
     UserError for what `make_program` refuses, data on disk, and more seeds than devices.
     """
-    trained, tested = dataset.train, dataset.test
-    if not (isinstance(trained, Split) and isinstance(tested, Split)):
+    tested = dataset.test
+    if not (isinstance(dataset.train, Split) and isinstance(tested, Split)):
         raise UserError(f"{dataset.name} is read from disk; seeds at once need data in memory.")
     if len(seeds) > jax.device_count():
         raise UserError(f"{len(seeds)} seeds need as many devices; there are {jax.device_count()}.")
     devices = jax.devices()[: len(seeds)]
-    one = make_program(config, dataset, fresh=fresh, among=devices[:1])
-    pure, steps = one.pure, one.steps_per_epoch
+    one = make_program(config, dataset, given=given, devices=devices[:1], loss=loss)
+    pure, steps = make_pure_program(config, dataset, loss), one.steps_per_epoch
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
-    repeats = config.augment.get("repeats", 1)
-    columns = jax.device_put(resident.arrays(trained), everywhere)
+    columns = jax.device_put(resident.arrays(dataset.train), everywhere)
     test_columns = jax.device_put(resident.arrays(tested), everywhere)
     whole = jax.device_put(resident.whole_order(len(tested), config.batch_size), everywhere)
 
     def order(epoch: int) -> jax.Array:
-        of_seeds = [
-            resident.epoch_order(seed, epoch, len(trained), config.batch_size, repeats)
-            for seed in seeds
-        ]
-        return jax.device_put(np.stack(of_seeds), divided)
-
-    def batches(first: int) -> Generator[jax.Array, None, None]:
-        begun, done = divmod(first, steps)
-        for epoch in range(begun, config.epochs):
-            yield from repeat(order(epoch), steps - done)
-            done = 0
+        return jax.device_put(orders_of_epoch(config, seeds, epoch, len(dataset.train)), divided)
 
     def begin(columns: Batch, order: jax.Array, key: jax.Array, given: Any) -> TrainState:
         return pure.begin(key, resident.take(columns, order[0]), given)
@@ -83,50 +81,75 @@ def make_seeds_program(
     step = jax.jit(_each(mesh, train, OF_SEED, SHARED, OF_SEED), donate_argnums=0)
     sums = jax.jit(_each(mesh, whole_sums(pure.test, resident.take), OF_SEED, SHARED, SHARED))
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
-    given = jax.device_put(pure.given, everywhere)
+    start = jax.device_put(dict(given), everywhere)
 
     def compile_step() -> CompiledStep:
-        state, fed = jax.eval_shape(first_states, columns, order(0), keys, given), order(0)
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), state
-        )
-        return CompiledStep(step.lower(like, columns, fed).compile(), columns)
-
-    def evaluate(states: TrainState) -> list[Evaluation]:
-        totals = jax.device_get(sums(states, test_columns, whole))
-        return [
-            means({name: total[i] for name, total in totals.items()}, len(tested))
-            for i in range(len(seeds))
-        ]
-
-    def join(states: Sequence[TrainState]) -> TrainState:
-        stored = [jax.device_get(unkeyed(state)) for state in states]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *stored)
-        return keyed(jax.device_put(stacked, divided))
+        states = jax.eval_shape(first_states, columns, order(0), keys, start)
+        lowered = step.lower(abstract_arrays(states, divided), columns, order(0))
+        return CompiledStep(lowered.compile(), columns)
 
     return SeedsProgram(
         one=one,
-        first_states=lambda: first_states(columns, order(0), keys, given),
+        first_states=lambda: first_states(columns, order(0), keys, start),
         compile_step=compile_step,
-        batches=batches,
-        evaluate=evaluate,
-        join=join,
+        batches=lambda first: _batches(first, order, steps, config.epochs),
+        evaluate=lambda states: _means_of_seeds(
+            jax.device_get(sums(states, test_columns, whole)), len(seeds), len(tested)
+        ),
+        join=lambda states: join_states(states, divided),
     )
 
 
-def apart(states: TrainState) -> list[TrainState]:
-    """The state of each seed, on the host."""
-    stored = jax.device_get(unkeyed(states))
+def orders_of_epoch(config: ConfigDict, seeds: Sequence[int], epoch: int, size: int) -> np.ndarray:
+    """Return which of `size` samples each step of an epoch sees, of each seed."""
+    repeats = config.augment.get("repeats", 1)
+    return np.stack(
+        [resident.epoch_order(seed, epoch, size, config.batch_size, repeats) for seed in seeds]
+    )
+
+
+def join_states(states: Sequence[TrainState], sharding: NamedSharding) -> TrainState:
+    """Return the states of all seeds as one, placed as `sharding` says."""
+    stored = [jax.device_get(unwrap_key(state)) for state in states]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *stored)
+    return wrap_key(jax.device_put(stacked, sharding))
+
+
+def split_states(states: TrainState) -> list[TrainState]:
+    """Return the state of each seed, on the host."""
+    stored = jax.device_get(unwrap_key(states))
     return [
-        keyed(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), stored))
+        wrap_key(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), stored))
         for i in range(len(stored.step))
     ]
 
 
-def _each(mesh: Mesh, function: Callable[..., Any], *specs: PartitionSpec) -> Callable[..., Any]:
-    """`function` of one seed as one of all seeds, each on its own device.
+def split_metrics(metrics: Metrics, seeds: int) -> list[Metrics]:
+    """Return the metrics of each seed, where they are: on its own device."""
+    return [
+        {name: value.addressable_shards[i].data for name, value in metrics.items()}
+        for i in range(seeds)
+    ]
 
-    `specs` tell which of its arguments have an axis of the seeds; what it gives has one.
+
+def _batches(
+    first: int, order: Callable[[int], jax.Array], steps: int, epochs: int
+) -> Generator[jax.Array, None, None]:
+    """Yield the orders of its epoch for each step from `first` on."""
+    begun, done = divmod(first, steps)
+    for epoch in range(begun, epochs):
+        yield from repeat(order(epoch), steps - done)
+        done = 0
+
+
+def _means_of_seeds(totals: Mapping[str, np.ndarray], seeds: int, size: int) -> list[Evaluation]:
+    return [means({name: total[i] for name, total in totals.items()}, size) for i in range(seeds)]
+
+
+def _each(mesh: Mesh, function: Callable[..., Any], *specs: PartitionSpec) -> Callable[..., Any]:
+    """Return `function` of one seed as one of all seeds, each on its own device.
+
+    `specs` say which of its arguments have an axis of the seeds; its results have one.
     """
 
     def on_device(*args: Any) -> Any:

@@ -15,7 +15,7 @@ from ..monitor.health import Health
 from ..monitor.nonfinite import Done
 from ..program.evaluation import Evaluation
 from ..program.program import Program
-from ..program.state import TrainState, no_totals
+from ..program.state import TrainState, zero_totals
 from ..records.loggers import Journal, open_journal
 from ..run.checkpoint import Checkpoints, Progress
 from ..run.environment import note_start
@@ -126,7 +126,7 @@ class SeedRun:
 
     def save_epoch(self, state: TrainState, epoch: int, hold: bool) -> None:
         """Saves the end of an epoch, with `hold` in memory."""
-        state = state.replace(totals=no_totals())
+        state = state.replace(totals=zero_totals())
         self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
     @contextmanager

@@ -92,7 +92,7 @@ def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
     """The mean logits over time of every test image, one call each, and the labels."""
     config = config_of(workdir)
     dataset = data.load(**config.data)
-    state = restore.restore(workdir, "last", program_on(1, config).abstract_state)
+    state = restore.load_state(workdir, "last", program_on(1, config).abstract_state)
     model, normalize = build.network(config, dataset), normalization(dataset)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     apply = jax.jit(lambda image: model.apply(variables, normalize(image[None]))[0].mean(axis=0))
@@ -349,7 +349,7 @@ def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
 
 def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
     shutil.copytree(workdir, tmp_path / "run")
-    step = restore.find(tmp_path / "run", "last")
+    step = restore.find_checkpoint(tmp_path / "run", "last")
     file = max((step / "state").rglob("*"), key=lambda file: file.stat().st_size)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -73,7 +73,7 @@ def seen(dataset: Dataset) -> jax.Array:
 def test_the_program_is_the_network_at_its_last_checkpoint(workdir, dataset, exported):
     config = config_of(workdir)
     program = load(exported)
-    variables = jax.tree.map(jnp.asarray, restore.variables(workdir, "last"))
+    variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, "last"))
     logits = build.network(config, dataset).apply(variables, seen(dataset)).mean(axis=1)
     assert np.abs(program(seen(dataset)) - logits).max() < 0.1 * np.abs(logits).max()
     assert program.proof and program.proof.samples == 40 and program.proof.clipped == 0

@@ -12,7 +12,7 @@ import pytest
 from tests.train.helpers import contents, run_main, runs_on
 from train.report import page
 from train.report.__main__ import main
-from train.run.restore import newest
+from train.run.checkpoint import find_newest_step
 
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
 # What would make a browser load something.
@@ -174,7 +174,7 @@ def test_where_scales_started_is_shown_beside_where_they_are(runs, tmp_path):
     shutil.rmtree(tmp_path / "run" / "first", ignore_errors=True)
     said = "and where they started"
     assert said not in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
-    best = tmp_path / "run" / "best" / str(newest(runs / "pit", "best"))
+    best = tmp_path / "run" / "best" / str(find_newest_step(runs / "pit", "best"))
     shutil.copytree(best, tmp_path / "run" / "first" / "0")
     assert said in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
 

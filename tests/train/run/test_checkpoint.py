@@ -17,7 +17,7 @@ import pytest
 from tests.train.helpers import bits, contents, steps_saved
 from train.errors import UserError
 from train.run import manifest
-from train.run.checkpoint import Checkpoints, Progress, newest_step
+from train.run.checkpoint import Checkpoints, Progress, find_newest_step
 
 
 class State(flax.struct.PyTreeNode):
@@ -86,7 +86,7 @@ def test_epochs_that_are_held_are_written_with_the_next_that_is_not(tmp_path):
             progress = Progress(float(epoch), best / 10, best)
             checkpoints.save_epoch(state_of(epoch), progress, epoch, hold=True)
         checkpoints.wait()
-        assert newest_step(tmp_path) is None
+        assert find_newest_step(tmp_path) is None
         checkpoints.save_last(state_of(4), Progress(4.0, 0.2, 2))
         checkpoints.wait()
         assert (steps_saved(tmp_path, "best"), steps_saved(tmp_path)) == ([2], [4])
@@ -199,7 +199,7 @@ def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path, monkeypatch):
     checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.close()
-    assert newest_step(tmp_path) == 0
+    assert find_newest_step(tmp_path) == 0
 
 
 def flip_a_bit(file: Path) -> None:

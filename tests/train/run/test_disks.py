@@ -12,7 +12,7 @@ from tests.train.helpers import TINY, assert_ended_alike, program_on, runs_on, s
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
-from train.run.checkpoint import newest_step
+from train.run.checkpoint import find_newest_step
 from train.run.workdir import claim
 
 MANY = ("--config", TINY, "--config.epochs=6", "--config.checkpoints.last=50")
@@ -62,7 +62,7 @@ def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path
         full = f"error: cannot write to {workdir}: No space left on device; (.*)"
         message = re.search(full, printed)
         assert process.returncode == 2 and message, printed
-        newest = newest_step(workdir)
+        newest = find_newest_step(workdir)
         was_kept = f"the checkpoint of step {newest} is kept"
         said = "nothing was saved yet" if newest is None else was_kept
         assert message[1] == f"{said}. Mend that, and the same command goes on."

@@ -19,7 +19,7 @@ from train import data
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
-from train.program.program import Program, make_program
+from train.program.program import Program
 from train.program.state import TrainState
 
 
@@ -32,8 +32,7 @@ def tiny(**changed: Any) -> ConfigDict:
 def program_for(num_classes: int, config: ConfigDict) -> Program:
     """The program of a run on made-up images of so many classes."""
     dataset = data.load(**config.data)
-    with runs_on(1):
-        return make_program(config, replace(dataset, num_classes=num_classes))
+    return program_on(1, config, replace(dataset, num_classes=num_classes))
 
 
 @pytest.fixture(scope="module")

@@ -23,19 +23,22 @@ def workdir(tmp_path_factory) -> Path:
 
 def test_a_restored_checkpoint_has_the_bits_that_training_saved(workdir):
     program = program_on(1, get_config())
-    restored = restore.restore(workdir, "last", program.abstract_state)
+    restored = restore.load_state(workdir, "last", program.abstract_state)
     assert bits(restored) == bits(saved(workdir, program))
 
 
 def test_the_scales_are_read_alone(workdir):
     program = program_on(1, get_config())
-    params = restore.restore(workdir, "last", program.abstract_state).params
-    found = restore.scales(workdir, "last")
+    params = restore.load_state(workdir, "last", program.abstract_state).params
+    found = restore.load_scales(workdir, "last")
     assert set(found) == {"stage1_block1/PIT_0", "stage1_block1/PIT_1", "PIT_0"}
     assert (found["PIT_0"] == np.asarray(params["PIT_0"]["a"])).all()
 
 
 def test_reading_takes_no_checkpoint_of_another_kind(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint yet"):
-        restore.find(tmp_path, "best")
-    assert restore.scales(tmp_path, "last") == {} and restore.parameters(tmp_path) is None
+        restore.find_checkpoint(tmp_path, "best")
+    assert (
+        restore.load_scales(tmp_path, "last") == {}
+        and restore.count_saved_parameters(tmp_path) is None
+    )

@@ -1,0 +1,96 @@
+"""The pure functions of a run, wherever it is placed: its first state, its steps, its tests."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Sharding
+from jaxtyping import Array, Key
+from ml_collections import ConfigDict
+
+from ..data import Dataset
+from . import build
+from .inputs import normalization, preparation
+from .sharding import abstract_arrays
+from .state import Metrics, TrainState, create_state
+from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, step_keys
+
+
+class PureProgram(NamedTuple):
+    """The pure functions of a run, and the parts that they are made of.
+
+    `begin(key, batch, given)` returns the state before the first step, which takes the variables
+    `given` and makes the others from the first batch. `train(state, batch)` is a training step,
+    `test(state, batch)` sums the metrics of a test batch.
+    """
+
+    model: nn.Module
+    loss: Loss
+    prepare: Prepare
+    normalize: Callable[[Array], Array]
+    begin: Callable[[Key[Array, ""], Batch, Any], TrainState]
+    train: Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+    test: Callable[[TrainState, Batch], Metrics]
+
+
+def make_pure_program(
+    config: ConfigDict, dataset: Dataset, loss: Loss | None = None
+) -> PureProgram:
+    """Return the pure functions of a run with `config`, or with another `loss` than it names.
+
+    Raises UserError for names or values in the config that its parts refuse.
+    """
+    model = build.network(config, dataset)
+    loss = loss or build.loss(config)
+    # Evaluation may take larger batches than there are training samples.
+    optimizer = build.optimizer(config, max(len(dataset.train) // config.batch_size, 1))
+    prepare, normalize = preparation(config, dataset), normalization(dataset)
+
+    def begin(key: Key[Array, ""], batch: Batch, given: Any) -> TrainState:
+        init_key, key = jax.random.split(key)
+        augment_key, _ = step_keys(key, 0)
+        images, _ = prepare(augment_key, batch)
+        return create_state(
+            model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
+        )
+
+    return PureProgram(
+        model=model,
+        loss=loss,
+        prepare=prepare,
+        normalize=normalize,
+        begin=begin,
+        train=make_train_step(
+            model,
+            optimizer,
+            loss,
+            prepare,
+            accumulate=config.accumulate,
+            averaging=config.averaging,
+            skip=config.skip,
+        ),
+        test=make_eval_step(model, loss, normalize),
+    )
+
+
+def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> TrainState:
+    """Return the shapes and types of a run's state, with `sharding`; nothing is computed."""
+    key = jax.eval_shape(lambda: jax.random.key(config.seed))
+    batch = {
+        "image": jax.ShapeDtypeStruct(
+            (config.batch_size, *dataset.train.shape), dataset.train.dtype
+        ),
+        "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
+    }
+    state = jax.eval_shape(make_pure_program(config, dataset).begin, key, batch, {})
+    placed: TrainState = abstract_arrays(state, sharding)
+    return placed
+
+
+def abstract_images(dataset: Dataset) -> jax.ShapeDtypeStruct:
+    """Return the shape and type of one image as the network sees it, in a batch of its own."""
+    image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
+    images: jax.ShapeDtypeStruct = jax.eval_shape(normalization(dataset), image)
+    return images
