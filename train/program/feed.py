@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,62 +17,83 @@ from ..data.feeding import resident, streamed
 from . import sharding
 from .step import Batch
 
+T = TypeVar("T")
+
 
 class Feed(NamedTuple):
-    """`pick(columns, fed, step)` is the batch of a step, inside jit.
+    """The batches of a run, as the compiled step takes them, and `select`, which it calls inside.
 
-    `columns` lie on the devices from the start, `batches(first)` gives what each step from `first`
-    on is fed, `first()` what the very first is, and `like` is one of these without values.
+    `batches(first)` yields the batches from step `first` on, `batch_at(step)` returns one alone,
+    and `abstract_batch` is one without values. Inside jit `select(batch, step)` returns the
+    samples `image` and `label` of the step.
     """
 
-    columns: Batch
-    like: Any
-    first: Callable[[], Any]
+    abstract_batch: Any
+    batch_at: Callable[[int], Any]
     batches: Callable[[int], Generator[Any, None, None]]
-    pick: Callable[[Batch, Any, Array | int], Batch]
+    select: Callable[[Any, Array | int], Batch]
+
+
+class ResidentBatch(NamedTuple):
+    """All samples, in the devices' memory, and which of them each step of an epoch takes.
+
+    `samples` are the arrays `image` and `label`, `order` is `[steps, batch]`.
+    """
+
+    samples: Any
+    order: Any
 
 
 def make_feed(
     split: Split | Streamed, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:
-    """The feed of a run; a last incomplete batch of an epoch is left out."""
+    """Return the feed of a run; a last incomplete batch of an epoch is skipped."""
     if isinstance(split, Streamed):
         rows = sharding.rows_here(mesh, batch_size)
         by_step = streamed.training(split, seed, batch_size, epochs, repeats, rows)
-        return _streamed(split, by_step, batch_size, mesh)
+        return _feed_from_disk(split, by_step, batch_size, mesh)
     order = partial(
         resident.epoch_order, seed, size=len(split), batch_size=batch_size, repeats=repeats
     )
-    return _resident(split, order, batch_size, epochs, mesh)
+    return _feed_from_memory(split, order, batch_size, epochs, mesh)
 
 
-def _resident(
+def _feed_from_memory(
     split: Split, epoch_order: Callable[[int], np.ndarray], batch_size: int, epochs: int, mesh: Mesh
 ) -> Feed:
-    """Each step is fed the order of its epoch and takes its own part of the resident split."""
+    """Return a feed whose batches hold all samples and the order of an epoch.
+
+    Every device selects its own part of a step.
+    """
     everywhere, steps = sharding.replicated(mesh), len(split) // batch_size
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
+    samples = sharding.place(resident.arrays(split), everywhere)
 
-    def order(epoch: int) -> Array:
-        return sharding.place(epoch_order(epoch), everywhere)
-
-    def batches(first: int) -> Generator[Array, None, None]:
-        begun, done = divmod(first, steps)
-        for epoch in range(begun, epochs):
-            yield from repeat(order(epoch), steps - done)
-            done = 0
+    def epoch_batch(epoch: int) -> ResidentBatch:
+        return ResidentBatch(samples, sharding.place(epoch_order(epoch), everywhere))
 
     return Feed(
-        columns=sharding.place(resident.arrays(split), everywhere),
-        like=jax.ShapeDtypeStruct((steps, batch_size), jnp.int32, sharding=everywhere),
-        first=lambda: order(0),
-        batches=batches,
-        pick=lambda columns, order, step: take(columns, order[step % steps]),
+        abstract_batch=ResidentBatch(
+            samples, jax.ShapeDtypeStruct((steps, batch_size), jnp.int32, sharding=everywhere)
+        ),
+        batch_at=lambda step: epoch_batch(step // steps),
+        batches=lambda first: repeat_batches(epoch_batch, first, steps, epochs),
+        select=lambda batch, step: take(batch.samples, batch.order[step % steps]),
     )
 
 
-def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Feed:
-    """Each step is fed its own batch, which is on the devices before the one before it begins.
+def repeat_batches(
+    epoch_batch: Callable[[int], ResidentBatch], first: int, steps: int, epochs: int
+) -> Generator[ResidentBatch, None, None]:
+    """Yield the batch of each step's epoch, of `steps` each, from step `first` on."""
+    begun, done = divmod(first, steps)
+    for epoch in range(begun, epochs):
+        yield from repeat(epoch_batch(epoch), steps - done)
+        done = 0
+
+
+def _feed_from_disk(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Feed:
+    """Return a feed whose batches are on the devices before the step before theirs begins.
 
     A process reads the rows of its own devices.
     """
@@ -84,20 +105,21 @@ def _streamed(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Fee
             yield from one_ahead(sharding.place(batch, divided) for batch in ahead)
 
     return Feed(
-        columns={},
-        like={
+        abstract_batch={
             "image": jax.ShapeDtypeStruct(*image, sharding=divided),
             "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=divided),
         },
-        first=lambda: sharding.place(by_step[0], divided),
+        batch_at=lambda step: sharding.place(by_step[step], divided),
         batches=batches,
-        pick=lambda columns, batch, step: batch,
+        select=lambda batch, step: batch,
     )
 
 
-def one_ahead(items: Iterator[Batch]) -> Iterator[Batch]:
-    """The same items, each asked for before the one before it is given."""
-    if (item := next(items, None)) is None:
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the same items, each asked for before the one before it is used."""
+    try:
+        item = next(items)
+    except StopIteration:
         return
     for following in items:
         yield item

@@ -1,7 +1,6 @@
 """The functions that a run calls, jitted and placed on the devices."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -24,18 +23,18 @@ from .feed import make_feed
 from .probe import Look, make_probe
 from .pure import abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
-from .step import Batch, Loss
+from .step import Loss
 
 
 class CompiledStep:
-    """A step of the state, whose memory it takes, and of an item of `Program.batches`."""
+    """A step of the state, whose memory it takes, and of a batch of `Program.batches`."""
 
-    def __init__(self, compiled: jax.stages.Compiled, columns: Batch) -> None:
-        self._compiled, self._columns = compiled, columns
+    def __init__(self, compiled: jax.stages.Compiled) -> None:
+        self._compiled = compiled
 
-    def __call__(self, state: TrainState, fed: Any) -> tuple[TrainState, Metrics]:
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         """Return the state after the step, and its metrics."""
-        stepped: tuple[TrainState, Metrics] = self._compiled(state, self._columns, fed)
+        stepped: tuple[TrainState, Metrics] = self._compiled(state, batch)
         return stepped
 
     def __str__(self) -> str:
@@ -57,7 +56,7 @@ class CompiledStep:
 class Program(NamedTuple):
     """The functions of one run; their states and metrics are whole on each device.
 
-    `batches(first)` yields what the compiled step takes after the state, from step `first` on, and
+    `batches(first)` yields the batches of the compiled step, from step `first` on, and
     `samples(step)` returns the training samples that step `step`, from 0 on, sees.
     `diagnose(state)` says in words where the step `state.bad` is not finite. `probe(state)` looks
     at its neuron layers.
@@ -107,29 +106,28 @@ def make_program(
     )
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=quick())
-    def first_state(columns: Batch, fed: Any, key: Key[Array, ""], given: Any) -> TrainState:
-        return pure.begin(key, feed.pick(columns, fed, 0), given)
+    def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
+        return pure.begin(key, feed.select(batch, 0), given)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
-    def step(state: TrainState, columns: Batch, fed: Any) -> tuple[TrainState, Metrics]:
-        return pure.train(state, feed.pick(columns, fed, state.step))
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        return pure.train(state, feed.select(batch, state.step))
 
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     start = sharding.place(dict(given), everywhere)
 
     def compile_step() -> CompiledStep:
-        return CompiledStep(step.lower(abstract, feed.columns, feed.like).compile(), feed.columns)
+        return CompiledStep(step.lower(abstract, feed.abstract_batch).compile())
 
     def diagnose(state: TrainState) -> str:
-        with closing(feed.batches(int(state.bad))) as batches:
-            batch = jax.jit(feed.pick)(feed.columns, next(batches), state.bad)
+        batch = jax.jit(feed.select)(feed.batch_at(int(state.bad)), state.bad)
         return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
 
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
-        first_state=lambda: first_state(feed.columns, feed.first(), key(), start),
+        first_state=lambda: first_state(feed.batch_at(0), key(), start),
         compile_step=compile_step,
         batches=feed.batches,
         evaluate=make_evaluate(pure.test, dataset.test, config.batch_size, mesh),

@@ -1,7 +1,6 @@
 """The functions of runs that differ in their seed, compiled as one program for all of them."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,11 +13,12 @@ from ..data import Dataset, Split
 from ..data.feeding import resident
 from ..errors import UserError
 from ..program.evaluation import Evaluation, means, whole_sums
+from ..program.feed import ResidentBatch, repeat_batches
 from ..program.program import CompiledStep, Program, make_program, quick
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
-from ..program.step import Batch, Loss
+from ..program.step import Loss
 
 # Arguments and results with an axis of the seeds in front, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
@@ -62,39 +62,39 @@ def make_seeds_program(
     pure, steps = make_pure_program(config, dataset, loss), one.steps_per_epoch
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
-    columns = jax.device_put(resident.arrays(dataset.train), everywhere)
-    test_columns = jax.device_put(resident.arrays(tested), everywhere)
+    of_batch = ResidentBatch(SHARED, OF_SEED)
+    samples = jax.device_put(resident.arrays(dataset.train), everywhere)
+    test_samples = jax.device_put(resident.arrays(tested), everywhere)
     whole = jax.device_put(resident.whole_order(len(tested), config.batch_size), everywhere)
 
-    def order(epoch: int) -> jax.Array:
-        return jax.device_put(orders_of_epoch(config, seeds, epoch, len(dataset.train)), divided)
+    def epoch_batch(epoch: int) -> ResidentBatch:
+        orders = orders_of_epoch(config, seeds, epoch, len(dataset.train))
+        return ResidentBatch(samples, jax.device_put(orders, divided))
 
-    def begin(columns: Batch, order: jax.Array, key: jax.Array, given: Any) -> TrainState:
-        return pure.begin(key, resident.take(columns, order[0]), given)
+    def begin(batch: ResidentBatch, key: jax.Array, given: Any) -> TrainState:
+        return pure.begin(key, resident.take(batch.samples, batch.order[0]), given)
 
-    def train(state: TrainState, columns: Batch, order: jax.Array) -> Any:
-        return pure.train(state, resident.take(columns, order[state.step % steps]))
+    def train(state: TrainState, batch: ResidentBatch) -> Any:
+        return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
-    first_states = jax.jit(
-        _each(mesh, begin, SHARED, OF_SEED, OF_SEED, SHARED), compiler_options=quick()
-    )
-    step = jax.jit(_each(mesh, train, OF_SEED, SHARED, OF_SEED), donate_argnums=0)
+    first_states = jax.jit(_each(mesh, begin, of_batch, OF_SEED, SHARED), compiler_options=quick())
+    step = jax.jit(_each(mesh, train, OF_SEED, of_batch), donate_argnums=0)
     sums = jax.jit(_each(mesh, whole_sums(pure.test, resident.take), OF_SEED, SHARED, SHARED))
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
     def compile_step() -> CompiledStep:
-        states = jax.eval_shape(first_states, columns, order(0), keys, start)
-        lowered = step.lower(abstract_arrays(states, divided), columns, order(0))
-        return CompiledStep(lowered.compile(), columns)
+        states = jax.eval_shape(first_states, epoch_batch(0), keys, start)
+        lowered = step.lower(abstract_arrays(states, divided), epoch_batch(0))
+        return CompiledStep(lowered.compile())
 
     return SeedsProgram(
         one=one,
-        first_states=lambda: first_states(columns, order(0), keys, start),
+        first_states=lambda: first_states(epoch_batch(0), keys, start),
         compile_step=compile_step,
-        batches=lambda first: _batches(first, order, steps, config.epochs),
+        batches=lambda first: repeat_batches(epoch_batch, first, steps, config.epochs),
         evaluate=lambda states: _means_of_seeds(
-            jax.device_get(sums(states, test_columns, whole)), len(seeds), len(tested)
+            jax.device_get(sums(states, test_samples, whole)), len(seeds), len(tested)
         ),
         join=lambda states: join_states(states, divided),
     )
@@ -132,31 +132,23 @@ def split_metrics(metrics: Metrics, seeds: int) -> list[Metrics]:
     ]
 
 
-def _batches(
-    first: int, order: Callable[[int], jax.Array], steps: int, epochs: int
-) -> Generator[jax.Array, None, None]:
-    """Yield the orders of its epoch for each step from `first` on."""
-    begun, done = divmod(first, steps)
-    for epoch in range(begun, epochs):
-        yield from repeat(order(epoch), steps - done)
-        done = 0
-
-
 def _means_of_seeds(totals: Mapping[str, np.ndarray], seeds: int, size: int) -> list[Evaluation]:
     return [means({name: total[i] for name, total in totals.items()}, size) for i in range(seeds)]
 
 
-def _each(mesh: Mesh, function: Callable[..., Any], *specs: PartitionSpec) -> Callable[..., Any]:
+def _each(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
     """Return `function` of one seed as one of all seeds, each on its own device.
 
-    `specs` say which of its arguments have an axis of the seeds; its results have one.
+    `specs` say which of its arguments, or parts of them, have an axis of the seeds; its results
+    have one.
     """
 
     def on_device(*args: Any) -> Any:
-        own = [
-            jax.tree.map(lambda x: x[0], arg) if spec == OF_SEED else arg
-            for arg, spec in zip(args, specs, strict=True)
-        ]
+        own = jax.tree.map(
+            lambda spec, part: jax.tree.map(lambda x: x[0], part) if spec == OF_SEED else part,
+            specs,
+            args,
+        )
         return jax.tree.map(lambda x: x[None], function(*own))
 
     # Nothing passes between the devices, which is what the check would be for.

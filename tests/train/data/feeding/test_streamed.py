@@ -108,9 +108,9 @@ def test_a_step_is_fed_its_own_batch(config, program):
     dataset = data.load(**config.data)
     by_step = streamed.training(dataset.train, config.seed, BATCH, EPOCHS)
     for first in (0, 5):
-        fed = list(program.batches(first))
-        assert len(fed) == EPOCHS * STEPS_PER_EPOCH - first
-        for step, batch in enumerate(fed, start=first):
+        batches = list(program.batches(first))
+        assert len(batches) == EPOCHS * STEPS_PER_EPOCH - first
+        for step, batch in enumerate(batches, start=first):
             for name, column in by_step[step].items():
                 assert (np.asarray(batch[name]) == column).all()
 
