@@ -13,7 +13,6 @@ import jax
 
 from configs.cifar100 import get_config
 from train.data import load
-from train.data.feeding import resident
 from train.program.inputs import preparation
 from train.run.environment import describe
 
@@ -34,7 +33,7 @@ def measure(recipe: dict[str, Any]) -> float:
     config = get_config()
     config.augment = recipe
     dataset = load("synthetic", shape=SHAPE, num_train=BATCH)
-    batch = jax.device_put(resident.arrays(dataset.train))
+    batch = jax.device_put(dataset.train.arrays)
     prepare = jax.jit(preparation(config, dataset))
     jax.block_until_ready(prepare(jax.random.key(0), batch))
     times = []

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from train import data
 from train.config import cli
-from train.data import Dataset, Split
+from train.data import ArraySplit, Dataset
 from train.program.program import make_program
 from train.run.environment import describe
 
@@ -29,12 +29,14 @@ def shuffled(frames: Num[np.ndarray, "N T H W C"], seed: int) -> Num[np.ndarray,
     return np.take_along_axis(frames, order[:, :, None, None, None], axis=1)
 
 
-def without_order(split: Split, seed: int) -> Split:
+def without_order(split: ArraySplit, seed: int) -> ArraySplit:
     """The same samples with shuffled frames."""
-    return Split(shuffled(split.images, seed), split.labels)
+    return ArraySplit(shuffled(split.images, seed), split.labels)
 
 
-def accuracies(config: ConfigDict, dataset: Dataset, tests: dict[str, Split]) -> dict[str, Any]:
+def accuracies(
+    config: ConfigDict, dataset: Dataset, tests: dict[str, ArraySplit]
+) -> dict[str, Any]:
     """Of a network trained on `dataset`, on each of `tests`."""
     began = time.monotonic()
     program = make_program(config, dataset)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.data.feeding import streamed
+from train.data.feeding.order import TrainingOrder
 from train.data.imagenet import dataset, source
 from train.data.imagenet.array_records import convert
 from train.run.environment import describe
@@ -61,8 +61,8 @@ def measure(folder: Path, workers: int) -> float:
     """Images/s once all workers have begun."""
     split = dataset.imagenet(folder / "data", workers=workers).train
     begun = 2 * workers + 1
-    by_step = streamed.training(split, 0, BATCH, (begun + BATCHES) * BATCH // IMAGES + 1)
-    with closing(streamed.read_ahead(by_step, 0, workers)) as ahead:
+    order = TrainingOrder(0, len(split), BATCH, (begun + BATCHES) * BATCH // IMAGES + 1)
+    with closing(split.batches(order)) as ahead:
         for _ in itertools.islice(ahead, begun):
             pass
         start = time.perf_counter()

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train.config.cli import parse
-from train.data import Dataset, Split
+from train.data import ArraySplit, Dataset
 from train.program import build
 from train.program.inputs import preparation
 from train.program.state import create_state
@@ -60,7 +60,7 @@ def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: s
     )[0]
     with config.unlocked():
         config.model.update({"remat": remat, "dtype": dtype})
-    split = Split(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int32))
+    split = ArraySplit(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int32))
     dataset = Dataset(config.data.name, split, split, classes, (0.5,) * 3, (0.2,) * 3)
     model, loss = build.network(config, dataset), build.loss(config)
     optimizer, prepare = build.optimizer(config, 1000), preparation(config, dataset)

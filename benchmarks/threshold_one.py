@@ -29,7 +29,7 @@ def main(run: Path, data_dir: str | None = None) -> None:
     """Writes and prints what was found."""
     config = config_of(run, data_dir)
     dataset = data.load(**config.data)
-    program = compile_run.compiled(config, run, "last", dataset)
+    program = compile_run.compile_checkpoint(config, run, "last", dataset)
     late = SpikingProgram(
         [
             replace(node, neuron=replace(node.neuron, first=node.neuron.step))

@@ -8,6 +8,8 @@ RUN is the folder of a run of configs/digits.py, DATA_DIR where its data lie now
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from docs._build.inference import PAGE, with_block
 from train import data
 from train.export import compile_run
@@ -19,9 +21,10 @@ def printed(run: Path, data_dir: str | None = None) -> str:
     """The program of the last checkpoint, its verification and its costs, on all test images."""
     config = config_of(run, data_dir)
     dataset = data.load(**config.data)
-    program = compile_run.compiled(config, run, "last", dataset)
-    images = normalization(dataset)(dataset.test.images)
-    report = program.verify(images, dataset.test.labels)
+    program = compile_run.compile_checkpoint(config, run, "last", dataset)
+    samples = dataset.test.take(range(len(dataset.test)))
+    images = normalization(dataset)(jnp.asarray(samples["image"]))
+    report = program.verify(images, samples["label"])
     parts = [program, report, program.costs(images)]
     return "```text\n" + "\n\n".join(map(str, parts)) + "\n```\n"
 

@@ -17,7 +17,7 @@ from pit_jax.analysis.plots import landscape as plots
 from pit_jax.neurons import PIT
 from train.analyze import landscape as of_runs
 from train.analyze.subject import Trained
-from train.data import Dataset, Split
+from train.data import ArraySplit, Dataset
 from train.program.losses import cross_entropy
 from train.program.sharding import data_mesh, over_batch, place, replicated
 
@@ -109,7 +109,8 @@ class Net(nn.Module):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """What looks like a run, of random weights, on two devices."""
     rng = np.random.default_rng(0)
-    split = Split(rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32))
+    images, labels = rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32)
+    split = ArraySplit(images, labels)
     dataset = Dataset("made_up", split, split, 3, (0.5,), (0.2,))
     model, mesh = Net(), data_mesh(2, among=jax.devices()[:2])
     variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)

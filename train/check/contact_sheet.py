@@ -20,34 +20,34 @@ class Samples(NamedTuple):
     labels: list[int]
 
 
-def images_sheet(title: str, samples: Samples) -> Figure:
-    """Images `N H W C` of 0..1: a column for each, the raw ones on top."""
-    rows = np.stack([_rgb(images) for images in (samples.raw, *samples.augmented)])
+def draw_images(title: str, samples: Samples) -> Figure:
+    """Draw images `N H W C` of 0..1: a column for each, the raw ones on top."""
+    rows = np.stack([_to_rgb(images) for images in (samples.raw, *samples.augmented)])
     names = ["raw", *["augmented"] * len(samples.augmented)]
-    return _sheet(title, rows, names, [f"class {label}" for label in samples.labels])
+    return _draw(title, rows, names, [f"class {label}" for label in samples.labels])
 
 
-def frames_sheet(title: str, samples: Samples) -> Figure:
-    """Frames of counts `N T H W 2`: time goes right, ON orange and OFF blue, darker for more."""
+def draw_frames(title: str, samples: Samples) -> Figure:
+    """Draw frames of counts `N T H W 2`: time goes right, ON is orange and OFF blue."""
     steps = samples.raw.shape[1]
     shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int))
     rows, names = [], []
     for i, label in enumerate(samples.labels):
         for kind, frames in (("raw", samples.raw), ("augmented", samples.augmented[0])):
-            rows.append(_two_colors(frames[i])[shown])
+            rows.append(_color(frames[i])[shown])
             names.append(f"class {label}, {kind}")
     title = f"{title}; ON is orange, OFF blue"
-    return _sheet(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
+    return _draw(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
 
 
-def _rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
+def _to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 
 
-def _two_colors(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
-    """Each event takes its color's opposite from white; few pixels with many do not set the tone.
+def _color(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
+    """Return frames in color: each event takes its color's opposite from white.
 
-    A pixel with both is dark.
+    A pixel with both is dark. A few pixels with many events do not set the tone.
     """
     happened = frames[frames > 0]
     most = np.percentile(happened, 95) if happened.size else 1.0
@@ -55,7 +55,7 @@ def _two_colors(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H 
     return np.clip(1 - on * (1 - ON) - off * (1 - OFF), 0, 1)
 
 
-def _sheet(
+def _draw(
     title: str, tiles: Float[np.ndarray, "R K H W 3"], rows: list[str], columns: list[str]
 ) -> Figure:
     height, width = tiles.shape[2:4]

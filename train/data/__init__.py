@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
-from .dataset import DataNotFound, Dataset, Split, Streamed
+from .dataset import ArraySplit, DataNotFound, Dataset, DiskSplit, Split
 from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
 from .imagenet import dataset
 from .images import cifar, digits, folder, mnist, synthetic
 
-__all__ = ["DATASETS", "DataNotFound", "Dataset", "Split", "Streamed", "load"]
+__all__ = ["DATASETS", "ArraySplit", "DataNotFound", "Dataset", "DiskSplit", "Split", "load"]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": cifar.cifar10,

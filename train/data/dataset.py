@@ -1,18 +1,58 @@
-"""What every data set looks like once it is loaded, and the error for one that is not there."""
+"""What every data set looks like once it is loaded, and the error for one that is missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import UserError
+from .feeding.order import Order, Seed
+from .feeding.read_ahead import Read, read_ahead
+
+Batch = dict[str, np.ndarray]  # `image` and `label`.
+
+
+class Split(Protocol):
+    """The training or the test samples of a data set: in memory, or on disk.
+
+    An image is `H W C` (uint8), or frames of counts `T H W 2`; its label is an integer.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the images."""
+
+    @property
+    def arrays(self) -> Batch | None:
+        """All samples, if they are in memory."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
+        """Return some samples; `seeds` are those of random crops, by default the indices."""
+
+    def batches(
+        self, order: Order, rows: np.ndarray | None = None, first: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+
+    def count_classes(self, num_classes: int) -> np.ndarray:
+        """Return how many samples each class has."""
+
+    def verify(self) -> None:
+        """Raise `UserError` for a damaged file."""
 
 
 @dataclass(frozen=True)
-class Split:
-    """Images `N H W C` (uint8) or frames of counts `N T H W 2`, with their labels `N` (int32)."""
+class ArraySplit:
+    """A split in memory: images `N H W C` or frames of counts `N T H W 2`, labels `N` (int32)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -22,26 +62,51 @@ class Split:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of one image."""
+        """The shape of one image."""
         return self.images.shape[1:]
 
     @property
     def dtype(self) -> np.dtype:
-        """That of the images."""
+        """The type of the images."""
         return self.images.dtype
+
+    @property
+    def arrays(self) -> Batch:
+        """All samples."""
+        return {"image": self.images, "label": self.labels}
+
+    def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
+        """Return some samples; no crop is random."""
+        del seeds
+        return {name: array[np.asarray(indices)] for name, array in self.arrays.items()}
+
+    def batches(
+        self, order: Order, rows: np.ndarray | None = None, first: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+        for step in range(first, len(order)):
+            indices = order.indices(step)
+            yield self.take(indices if rows is None else indices[rows])
+
+    def count_classes(self, num_classes: int) -> np.ndarray:
+        """Return how many samples each class has."""
+        return np.bincount(self.labels, minlength=num_classes)
+
+    def verify(self) -> None:
+        """Do nothing: files were verified when they were read."""
 
 
 @dataclass(frozen=True)
-class Streamed:
-    """A split that is read sample by sample: `read(index, rng)` gives an image and its label.
+class DiskSplit:
+    """A split that is read sample by sample: `read(index, rng)` returns an image and its label.
 
-    `rng` is there for random crops. `workers` processes read ahead; 0 is this one. `per_class` are
-    the counts of samples; `verify()` reads all files and raises `UserError` for a damaged one.
+    `rng` is for random crops. `workers` processes read ahead; 0 is this one. `per_class` are the
+    counts of samples; `verify()` reads all files and raises `UserError` for a damaged one.
     """
 
     per_class: tuple[int, ...]
     shape: tuple[int, ...]
-    read: Callable[[int, np.random.Generator], tuple[np.ndarray, int]]
+    read: Read
     workers: int
     verify: Callable[[], None]
     dtype: np.dtype = np.dtype(np.uint8)
@@ -49,21 +114,44 @@ class Streamed:
     def __len__(self) -> int:
         return sum(self.per_class)
 
+    @property
+    def arrays(self) -> None:
+        """None: the samples are not in memory."""
+        return None
 
-S = TypeVar("S", Split, Streamed)
+    def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
+        """Return some samples; `seeds` are those of random crops, by default the indices."""
+        places = [int(index) for index in indices]
+        samples = [
+            self.read(place, np.random.default_rng(seed))
+            for place, seed in zip(places, seeds or places, strict=True)
+        ]
+        images, labels = zip(*samples, strict=True)
+        return {"image": np.stack(images), "label": np.array(labels, np.int32)}
+
+    def batches(
+        self, order: Order, rows: np.ndarray | None = None, first: int = 0
+    ) -> Generator[Batch, None, None]:
+        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+        rows = np.arange(len(order.indices(0))) if rows is None else rows
+        return read_ahead(self.read, order, rows, first, self.workers)
+
+    def count_classes(self, num_classes: int) -> np.ndarray:
+        """Return how many samples each class has."""
+        return np.array(self.per_class)
 
 
 @dataclass(frozen=True)
-class Dataset(Generic[S]):
+class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
-    Both splits lie in memory, or both on disk. Frames have neither mean nor std: counts enter the
+    Both splits are in memory, or both on disk. Frames have neither mean nor std: counts enter the
     network as they are.
     """
 
     name: str
-    train: S
-    test: S
+    train: Split
+    test: Split
     num_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -81,7 +169,7 @@ class DataNotFound(UserError):
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
-    """Raises `ValueError` if a label is not in `0..num_classes-1`."""
+    """Raise `ValueError` if a label is not in `0..num_classes-1`."""
     wrong = labels[(labels < 0) | (labels >= num_classes)]
     if wrong.size:
         raise ValueError(f"expected labels 0..{num_classes - 1}, got {wrong[0]}")

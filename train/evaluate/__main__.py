@@ -21,39 +21,21 @@ matrix, calibration, and the firing rate of every neuron layer at each step.
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import track
 
-from .. import data, figures
+from .. import figures
 from ..config.cli import Parser
-from ..data import Split, Streamed
 from ..errors import UserError
-from ..program import build, sharding
-from ..program.evaluation import make_sums
-from ..program.inputs import normalization
-from ..program.program import make_program
-from ..program.state import Metrics, TrainState
-from ..program.step import Batch, make_eval_step
 from ..records.progress import print_evaluation
-from ..run import restore
-from ..run.environment import describe
 from ..run.reading import config_of
-from ..run.summary import title
 from ..run.workdir import write_whole
-from . import metrics
-from .folder import own_images
+from .measure import evaluate
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,83 +58,6 @@ def main(argv: Sequence[str]) -> int:
         return 2
     print_evaluation(result, out)
     return 0
-
-
-def evaluate(
-    config: ConfigDict, workdir: Path, checkpoint: str, split: str, folder: Path | None = None
-) -> dict[str, Any]:
-    """What the checkpoint of a run reaches on a split of its data, or on the images in `folder`.
-
-    Raises UserError for data or a checkpoint that is missing or damaged, and for folders that are
-    not those of the classes.
-    """
-    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
-    dataset = data.load(**config.data)
-    measured, note = dataset.train if split == "train" else dataset.test, ""
-    if folder is not None:
-        measured, note = own_images(folder, dataset)
-    # A program of one batch has the same state as that of the run and loads no data to speak of.
-    small = config.copy_and_resolve_references()
-    small.batch_size, small.accumulate = jax.device_count() * small.augment.get("repeats", 1), 1
-    few = replace(
-        dataset,
-        train=_first(dataset.train, small.batch_size),
-        test=_first(dataset.test, small.batch_size),
-    )
-    program = make_program(small, few)
-    state = restore.load_state(workdir, checkpoint, program.abstract_state)
-    step = make_eval_step(
-        build.network(config, dataset),
-        build.loss(config),
-        normalization(dataset),
-        metrics.count,
-    )
-    totals = _totals(step, measured, config.batch_size, state)
-    size = np.float64(len(measured))
-    loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
-    if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss}: this checkpoint of {workdir} is not of use.")
-    rates = {layer: totals[f"rate/{layer}"] / size for layer in program.neuron_layers}
-    return {
-        "title": title(config),
-        "workdir": str(workdir),
-        "checkpoint": checkpoint,
-        "step": int(state.step),
-        "data": dataset.name,
-        "split": str(folder) if folder is not None else split,
-        "note": note,
-        "images": len(measured),
-        "accuracy": accuracy,
-        "loss": loss,
-        "loss_name": config.loss.name,
-        **metrics.summed_up(totals),
-        "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
-        "rates": {layer: rate.tolist() for layer, rate in rates.items()},
-        "environment": describe(),
-    }
-
-
-def _totals(
-    step: Callable[[TrainState, Batch], Metrics],
-    split: Split | Streamed,
-    batch_size: int,
-    state: TrainState,
-) -> dict[str, np.ndarray]:
-    doing = f"evaluating {len(split):,} images"
-    # What lies on the devices is one call, which tells nothing before its end.
-    waiting = nullcontext() if isinstance(split, Streamed) else Console().status(doing)
-    with waiting:
-        mesh = sharding.data_mesh(batch_size)
-        watch = partial(track, description=doing)
-        sums = make_sums(step, split, batch_size, mesh, lambda batches, n: watch(batches, total=n))
-        return cast(dict[str, np.ndarray], jax.device_get(sums(state)))
-
-
-def _first(split: Split | Streamed, count: int) -> Split | Streamed:
-    """A few samples of a split in memory; one on disk takes no memory as it is."""
-    if isinstance(split, Streamed):
-        return split
-    return Split(split.images[:count], split.labels[:count])
 
 
 def _write(out: Path, result: dict[str, Any]) -> None:

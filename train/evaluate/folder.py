@@ -3,16 +3,16 @@
 import re
 from pathlib import Path
 
-from ..data.dataset import Dataset, Split
+from ..data.dataset import ArraySplit, Dataset
 from ..data.images import folder
 from ..errors import UserError
 
 
-def own_images(place: Path, dataset: Dataset) -> tuple[Split, str]:
-    """The images in `place` as those of `dataset`, and a note on how they got their labels.
+def read_own_images(place: Path, dataset: Dataset) -> tuple[ArraySplit, str]:
+    """Return the images in `place` as those of `dataset`, and a note on how they got their labels.
 
     A folder is named after a class; where no name is known, the folders are the classes in the
-    order of their names. Raises UserError for folders that fit neither way, and as `folder.read`.
+    order of their names. Raises UserError for folders that fit neither way, and for damaged files.
     """
     shape = dataset.train.shape
     if len(shape) != 3 or shape[-1] not in (1, 3):
@@ -22,16 +22,16 @@ def own_images(place: Path, dataset: Dataset) -> tuple[Split, str]:
         )
     if not place.is_dir():
         raise UserError(f"there is no folder {place}; give one that holds a folder for each class.")
-    names = folder.classes_in(place)
-    labels, note = _labels(place, names, dataset)
-    return folder.read(place, labels, shape), note
+    names = folder.find_classes(place)
+    labels, note = _label(place, names, dataset)
+    return folder.read_images(place, labels, shape), note
 
 
-def _labels(place: Path, names: list[str], dataset: Dataset) -> tuple[dict[str, int], str]:
-    known = {_plain(name): label for label, name in enumerate(dataset.classes)}
-    strange = [name for name in names if _plain(name) not in known]
+def _label(place: Path, names: list[str], dataset: Dataset) -> tuple[dict[str, int], str]:
+    known = {_normalize(name): label for label, name in enumerate(dataset.classes)}
+    strange = [name for name in names if _normalize(name) not in known]
     if not strange:
-        labels = {name: known[_plain(name)] for name in names}
+        labels = {name: known[_normalize(name)] for name in names}
         if len(set(labels.values())) < len(names):
             raise UserError(f"{place}: two of these folders are one class: {', '.join(names)}.")
         return labels, f"the folders are named after classes of {dataset.name}"
@@ -53,6 +53,6 @@ def _labels(place: Path, names: list[str], dataset: Dataset) -> tuple[dict[str, 
     )
 
 
-def _plain(name: str) -> str:
-    """A name as a folder can have it: `T-shirt/top` and `t_shirt_top` are the same."""
+def _normalize(name: str) -> str:
+    """Return a name as a folder can have it: `T-shirt/top` and `t_shirt_top` are the same."""
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")

@@ -1,4 +1,4 @@
-"""What an evaluation counts beside loss and accuracy, and what these sums tell."""
+"""The metrics of an evaluation, in addition to loss and accuracy: sums over a batch, measures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +14,20 @@ from ..program.step import correct
 
 BINS = 15
 CALIBRATION = (
-    f"Expected calibration error: the images lie in {BINS} equal bins (l, u] of confidence, the "
+    f"Expected calibration error: the images are in {BINS} equal bins (l, u] of confidence, the "
     "largest softmax of the logits' mean over time; the absolute difference between a bin's "
     "accuracy and its mean confidence, averaged over the bins with their shares of the images as "
     "weights (Guo et al. 2017)."
 )
 
 
-def count(
+def count_answers(
     scores: Float[Array, "B K"], labels: Int[Array, " B"], weight: Float[Array, " B"]
 ) -> Metrics:
-    """Sums over a batch, each sample by its weight: `top5`, `nll`, `confusion`, three of `bins/`.
+    """Return weighted sums over a batch: `top5`, `nll`, `confusion` and three of `bins/`.
 
     `confusion` `[K, K]` has a row for each label and a column for each answer. A label is among the
-    first five when at most four logits are larger; one that is no number counts as larger.
+    first five when at most four logits are larger; NaN counts as larger.
     """
     classes = scores.shape[-1]
     label = jax.nn.one_hot(labels, classes)
@@ -48,8 +48,8 @@ def count(
     }
 
 
-def summed_up(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the sums of `count` over a whole split tell, as JSON values.
+def summarize(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the measures of a split, from the sums of `count_answers`, as JSON values.
 
     A class without images has the accuracy None, and so has a bin.
     """
@@ -70,16 +70,18 @@ def summed_up(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
                     "above": float(edges[i]),
                     "up_to": float(edges[i + 1]),
                     "images": int(in_bin[i]),
-                    "confidence": _share(confidence[i], in_bin[i]),
-                    "accuracy": _share(right[i], in_bin[i]),
+                    "confidence": _divide(confidence[i], in_bin[i]),
+                    "accuracy": _divide(right[i], in_bin[i]),
                 }
                 for i in range(BINS)
             ],
         },
-        "accuracy_of_class": [_share(row[label], row.sum()) for label, row in enumerate(confusion)],
+        "accuracy_of_class": [
+            _divide(row[label], row.sum()) for label, row in enumerate(confusion)
+        ],
         "confusion": confusion.tolist(),
     }
 
 
-def _share(part: float, whole: float) -> float | None:
+def _divide(part: float, whole: float) -> float | None:
     return float(part / whole) if whole else None

@@ -91,8 +91,10 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     if args.pixels and not dataset.mean:
         raise UserError(f"{dataset.name} holds frames of counts, not pixels; leave --pixels out.")
     options = {"weights": args.weights, "code": args.code}
-    program = compile_run.compiled(config, args.workdir, args.checkpoint, dataset, **options)
-    report = compile_run.proved(program, config, dataset)
+    program = compile_run.compile_checkpoint(
+        config, args.workdir, args.checkpoint, dataset, **options
+    )
+    report = compile_run.verify_program(program, config, dataset)
     print(title(config), report, sep="\n")
     if not report:
         raise UserError("the program is not its grid, so nothing is written: this is a bug.")
@@ -124,7 +126,7 @@ def _write(
             program,
             out,
             frames=frames,
-            pixels=compile_run.pixels(dataset) if args.pixels else None,
+            pixels=compile_run.pixel_values(dataset) if args.pixels else None,
             proof=report,
             about=about,
             overwrite=args.overwrite,

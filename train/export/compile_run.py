@@ -14,31 +14,33 @@ from rich.progress import track
 
 from pit_jax.inference import NotFoldable, Report, SpikingProgram, compile
 
-from ..data import Dataset, Split, Streamed
-from ..data.feeding.streamed import read_ahead, testing
+from ..data import Dataset, Split
+from ..data.dataset import Batch
+from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
 from ..program import build
 from ..program.inputs import normalization
 from ..run import restore
 
 
-def compiled(
+def compile_checkpoint(
     config: ConfigDict, workdir: Path, checkpoint: str, dataset: Dataset, **options: Any
 ) -> SpikingProgram:
-    """The program of a run at a checkpoint; `options` are `weights` and `code` of `compile`.
+    """Return the program of a run at a checkpoint; `options` are `weights` and `code` of `compile`.
 
     Raises UserError for a checkpoint that is missing or damaged, and for a network that no spiking
     program says exactly.
     """
     variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, checkpoint))
     network = build.network(config, dataset)
-    sample = _sample(dataset, batch_size(config, dataset))
+    size = min(choose_batch_size(config, dataset), len(dataset.train))
+    sample = dataset.train.take(range(size))["image"]
     try:
         return compile(
             network,
             variables,
-            sample,
-            largest_input=largest_input(dataset),
+            normalize_images(dataset, sample),
+            largest_input=find_largest_input(dataset),
             verify=False,
             **options,
         )
@@ -46,63 +48,55 @@ def compiled(
         raise UserError(f"{config.model.name} is no spiking program: {error}") from error
 
 
-def proved(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Report:
-    """The proof on all test samples, with their labels; a bar shows how far it is."""
-    size = batch_size(config, dataset)
-    count = -(-len(dataset.test) // size)
-    watched = track(_batches(dataset.test, size), f"verifying {len(dataset.test):,} samples", count)
-    first, second = tee(watched)
-    return program.verify((seen(dataset, x) for x, _ in first), (y for _, y in second))
+def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Report:
+    """Return the proof on all test samples, with their labels; a bar shows the progress."""
+    order = SequentialOrder(len(dataset.test), choose_batch_size(config, dataset))
+    batches = _read_batches(dataset.test, order)
+    first, second = tee(track(batches, f"verifying {len(dataset.test):,} samples", len(order)))
+    return program.verify(
+        (normalize_images(dataset, batch["image"]) for batch in first),
+        (batch["label"] for batch in second),
+    )
 
 
-def batch_size(config: ConfigDict, dataset: Dataset) -> int:
-    """That of training, or less: a last batch of another size would be compiled by itself."""
+def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
+    """Return the batch size of training, or less, so that the last batch is no smaller.
+
+    A last batch of another size would be compiled by itself.
+    """
     most, samples = config.batch_size, len(dataset.test)
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)
 
 
-def pixels(dataset: Dataset) -> np.ndarray | None:
-    """What the network sees of each of the 256 values of a pixel, `[256, C]`; None of frames."""
+def pixel_values(dataset: Dataset) -> np.ndarray | None:
+    """Return the input of the network for each of the 256 pixels, `[256, C]`; None for frames."""
     if not dataset.mean:
         return None
     values = jnp.arange(256, dtype=jnp.uint8)[:, None, None, None]
-    shown = jnp.broadcast_to(values, (256, 1, 1, len(dataset.mean)))
-    return np.asarray(normalization(dataset)(shown)).reshape(256, -1)
+    images = jnp.broadcast_to(values, (256, 1, 1, len(dataset.mean)))
+    return np.asarray(normalization(dataset)(images)).reshape(256, -1)
 
 
-def seen(dataset: Dataset, images: np.ndarray) -> np.ndarray:
-    """What the network sees of `images`: values of `pixels`, to the bit, or counts as floats."""
-    table = pixels(dataset)
-    return images.astype(np.float32) if table is None else table[images, np.arange(table.shape[1])]
+def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
+    """Return the input of the network: of `pixel_values`, to the bit, or counts as floats."""
+    values = pixel_values(dataset)
+    if values is None:
+        return images.astype(np.float32)
+    return values[images, np.arange(values.shape[1])]
 
 
-def largest_input(dataset: Dataset) -> float | None:
-    """The largest size of a number that enters the network; None where only the files know it."""
-    if (table := pixels(dataset)) is not None:
-        return float(abs(table).max())
-    if isinstance(dataset.test, Streamed):
+def find_largest_input(dataset: Dataset) -> float | None:
+    """Return the largest absolute input of the network; None for counts that are on disk."""
+    if (values := pixel_values(dataset)) is not None:
+        return float(abs(values).max())
+    train, test = dataset.train.arrays, dataset.test.arrays
+    if train is None or test is None:
         return None
-    return max(float(split.images.max()) for split in (dataset.train, dataset.test)) or 1.0
+    return max(float(split["image"].max()) for split in (train, test)) or 1.0
 
 
-def _sample(dataset: Dataset, size: int) -> np.ndarray:
-    """Some training samples, as the network sees them."""
-    split = dataset.train
-    if isinstance(split, Streamed):
-        rng = np.random.default_rng(0)
-        images = np.stack([split.read(i, rng)[0] for i in range(min(size, len(split)))])
-    else:
-        images = split.images[:size]
-    return seen(dataset, images)
-
-
-def _batches(split: Split | Streamed, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if isinstance(split, Split):
-        for start in range(0, len(split), size):
-            rows = slice(start, start + size)
-            yield split.images[rows], split.labels[rows]
-        return
-    with closing(read_ahead(testing(split, size), 0, split.workers)) as batches:
-        for batch in batches:
-            real = batch["weight"] > 0
-            yield batch["image"][real], batch["label"][real]
+def _read_batches(split: Split, order: SequentialOrder) -> Iterator[Batch]:
+    """Yield the batches of a split without padding."""
+    with closing(split.batches(order)) as batches:
+        for batch, weight in zip(batches, order.weight, strict=True):
+            yield {name: array[weight > 0] for name, array in batch.items()}

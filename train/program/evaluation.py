@@ -12,9 +12,11 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from ..data.dataset import Split, Streamed
-from ..data.feeding import resident, streamed
+from ..data import Split
+from ..data.feeding import resident
+from ..data.feeding.order import SequentialOrder
 from . import sharding
+from .feed import abstract_batch
 from .state import Metrics, TrainState
 from .step import Batch
 
@@ -28,17 +30,14 @@ class Evaluation(NamedTuple):
 
 
 Sums = Callable[[TrainState], Metrics]
-# Gives the batches of a split on disk as they come, and how many: for who shows a bar of them.
+# Returns the same batches, given their number: for those who show a bar while they are read.
 Watch = Callable[[Iterable[dict[str, np.ndarray]], int], Iterable[dict[str, np.ndarray]]]
 
 
 def make_evaluate(
-    eval_step: Callable[[TrainState, Batch], Metrics],
-    split: Split | Streamed,
-    batch_size: int,
-    mesh: Mesh,
+    eval_step: Callable[[TrainState, Batch], Metrics], split: Split, batch_size: int, mesh: Mesh
 ) -> Callable[[TrainState], Evaluation]:
-    """A function that gives the means of what `eval_step` sums over all of `split`."""
+    """Return a function that returns the means of what `eval_step` sums over all of `split`."""
     sums = make_sums(eval_step, split, batch_size, mesh)
 
     def evaluate(state: TrainState) -> Evaluation:
@@ -48,7 +47,7 @@ def make_evaluate(
 
 
 def means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
-    """The sums over so many samples as means."""
+    """Return sums over `count` samples as means."""
     size = np.float64(count)
     found = {name: total / size for name, total in totals.items()}
     rates = {name: mean for name, mean in found.items() if name.startswith("rate/")}
@@ -61,59 +60,65 @@ def means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
 
 def make_sums(
     eval_step: Callable[[TrainState, Batch], Metrics],
-    split: Split | Streamed,
+    split: Split,
     batch_size: int,
     mesh: Mesh,
     watch: Watch = lambda batches, count: batches,
 ) -> Sums:
-    """A function that runs `eval_step` over all of `split`: on the devices, or read from disk."""
-    if isinstance(split, Streamed):
-        return _streamed_sums(eval_step, split, batch_size, mesh, watch)
-    return _resident_sums(eval_step, split, batch_size, mesh)
+    """Return a function that runs `eval_step` over all of `split`: in memory, or read from disk.
+
+    `watch` sees the batches that are read.
+    """
+    order = SequentialOrder(len(split), batch_size)
+    if split.arrays is None:
+        return _sums_from_disk(eval_step, split, order, mesh, watch)
+    return _sums_from_memory(eval_step, split.arrays, order, mesh)
 
 
-def _resident_sums(
-    eval_step: Callable[[TrainState, Batch], Metrics], split: Split, batch_size: int, mesh: Mesh
+def _sums_from_memory(
+    eval_step: Callable[[TrainState, Batch], Metrics],
+    arrays: dict[str, np.ndarray],
+    order: SequentialOrder,
+    mesh: Mesh,
 ) -> Sums:
     everywhere = sharding.replicated(mesh)
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
-    columns = sharding.place(resident.arrays(split), everywhere)
-    batches = sharding.place(resident.whole_order(len(split), batch_size), everywhere)
+    samples = sharding.place(arrays, everywhere)
+    batches = sharding.place((order.index, order.weight), everywhere)
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
     sums = jax.jit(whole_sums(eval_step, take), out_shardings=everywhere)
-    return lambda state: sums(state, columns, batches)
+    return lambda state: sums(state, samples, batches)
 
 
 def whole_sums(
     eval_step: Callable[[TrainState, Batch], Metrics], take: Callable[[Batch, Array], Batch]
 ) -> Callable[[TrainState, Batch, tuple[Array, Array]], Metrics]:
-    """`(state, columns, resident.whole_order(...)) -> sums` over the samples that it takes."""
+    """Return `(state, samples, (index, weight) of a SequentialOrder) -> sums` over all samples."""
 
-    def sums(state: TrainState, columns: Batch, batches: tuple[Array, Array]) -> Metrics:
+    def sums(state: TrainState, samples: Batch, batches: tuple[Array, Array]) -> Metrics:
         def one(batch: tuple[Array, Array]) -> Metrics:
             index, weight = batch
-            return eval_step(state, take(columns, index) | {"weight": weight})
+            return eval_step(state, take(samples, index) | {"weight": weight})
 
         return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(one, batches))
 
     return sums
 
 
-def _streamed_sums(
+def _sums_from_disk(
     eval_step: Callable[[TrainState, Batch], Metrics],
-    split: Streamed,
-    batch_size: int,
+    split: Split,
+    order: SequentialOrder,
     mesh: Mesh,
     watch: Watch,
 ) -> Sums:
     everywhere, divided = sharding.replicated(mesh), sharding.over_batch(mesh)
-    by_step = streamed.testing(split, batch_size, sharding.rows_here(mesh, batch_size))
-    like = {
-        "image": jax.ShapeDtypeStruct((batch_size, *split.shape), split.dtype),
-        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-        "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
+    batch_size = order.index.shape[1]
+    rows = sharding.rows_here(mesh, batch_size)
+    abstract = abstract_batch(split, batch_size) | {
+        "weight": jax.ShapeDtypeStruct((batch_size,), np.float32)
     }
 
     # Each batch adds to the sums of the one before, so that no two programs run at once.
@@ -123,10 +128,11 @@ def _streamed_sums(
 
     def sums(state: TrainState) -> Metrics:
         totals = sharding.place(
-            optax.tree.zeros_like(jax.eval_shape(eval_step, state, like)), everywhere
+            optax.tree.zeros_like(jax.eval_shape(eval_step, state, abstract)), everywhere
         )
-        with closing(streamed.read_ahead(by_step, 0, split.workers)) as batches:
-            for batch in watch(batches, len(by_step)):
+        with closing(split.batches(order, rows)) as batches:
+            for batch, weight in zip(watch(batches, len(order)), order.weight, strict=True):
+                batch = batch | {"weight": weight[rows]}
                 totals = add(totals, state, sharding.place(batch, divided))
         return totals
 

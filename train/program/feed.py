@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array
 
-from ..data import Split, Streamed
-from ..data.feeding import resident, streamed
+from ..data import Split
+from ..data.feeding import resident
+from ..data.feeding.order import TrainingOrder
 from . import sharding
 from .step import Batch
 
@@ -45,39 +46,44 @@ class ResidentBatch(NamedTuple):
 
 
 def make_feed(
-    split: Split | Streamed, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
+    split: Split, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:
     """Return the feed of a run; a last incomplete batch of an epoch is skipped."""
-    if isinstance(split, Streamed):
-        rows = sharding.rows_here(mesh, batch_size)
-        by_step = streamed.training(split, seed, batch_size, epochs, repeats, rows)
-        return _feed_from_disk(split, by_step, batch_size, mesh)
-    order = partial(
-        resident.epoch_order, seed, size=len(split), batch_size=batch_size, repeats=repeats
-    )
-    return _feed_from_memory(split, order, batch_size, epochs, mesh)
+    order = TrainingOrder(seed, len(split), batch_size, epochs, repeats)
+    if split.arrays is None:
+        return _feed_from_disk(split, order, mesh)
+    return _feed_from_memory(split.arrays, order, mesh)
 
 
-def _feed_from_memory(
-    split: Split, epoch_order: Callable[[int], np.ndarray], batch_size: int, epochs: int, mesh: Mesh
-) -> Feed:
+def abstract_batch(
+    split: Split, batch_size: int, sharding: Sharding | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes and types of a batch of `split`."""
+    image = (batch_size, *split.shape)
+    return {
+        "image": jax.ShapeDtypeStruct(image, split.dtype, sharding=sharding),
+        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=sharding),
+    }
+
+
+def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh: Mesh) -> Feed:
     """Return a feed whose batches hold all samples and the order of an epoch.
 
     Every device selects its own part of a step.
     """
-    everywhere, steps = sharding.replicated(mesh), len(split) // batch_size
+    everywhere, steps = sharding.replicated(mesh), order.steps_per_epoch
     take = partial(resident.take, sharding=sharding.over_batch(mesh))
-    samples = sharding.place(resident.arrays(split), everywhere)
+    samples = sharding.place(arrays, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
-        return ResidentBatch(samples, sharding.place(epoch_order(epoch), everywhere))
+        return ResidentBatch(samples, sharding.place(order.epoch(epoch), everywhere))
 
     return Feed(
         abstract_batch=ResidentBatch(
-            samples, jax.ShapeDtypeStruct((steps, batch_size), jnp.int32, sharding=everywhere)
+            samples, jax.ShapeDtypeStruct((steps, order.batch_size), jnp.int32, sharding=everywhere)
         ),
         batch_at=lambda step: epoch_batch(step // steps),
-        batches=lambda first: repeat_batches(epoch_batch, first, steps, epochs),
+        batches=lambda first: repeat_batches(epoch_batch, first, steps, order.epochs),
         select=lambda batch, step: take(batch.samples, batch.order[step % steps]),
     )
 
@@ -92,24 +98,25 @@ def repeat_batches(
         done = 0
 
 
-def _feed_from_disk(split: Streamed, by_step: Any, batch_size: int, mesh: Mesh) -> Feed:
+def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
     """Return a feed whose batches are on the devices before the step before theirs begins.
 
     A process reads the rows of its own devices.
     """
-    divided = sharding.over_batch(mesh)
-    image = ((batch_size, *split.shape), split.dtype)
+    divided, rows = sharding.over_batch(mesh), sharding.rows_here(mesh, order.batch_size)
+
+    def batch_at(step: int) -> Batch:
+        seeds = [order.crop_seed(step, row) for row in rows.tolist()]
+        batch: Batch = sharding.place(split.take(order.indices(step)[rows], seeds), divided)
+        return batch
 
     def batches(first: int) -> Generator[Batch, None, None]:
-        with closing(streamed.read_ahead(by_step, first, split.workers)) as ahead:
+        with closing(split.batches(order, rows, first)) as ahead:
             yield from one_ahead(sharding.place(batch, divided) for batch in ahead)
 
     return Feed(
-        abstract_batch={
-            "image": jax.ShapeDtypeStruct(*image, sharding=divided),
-            "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=divided),
-        },
-        batch_at=lambda step: sharding.place(by_step[step], divided),
+        abstract_batch=abstract_batch(split, order.batch_size, divided),
+        batch_at=batch_at,
         batches=batches,
         select=lambda batch, step: batch,
     )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons.probe import neuron_probes
 
-from ..data import Split, Streamed
+from ..data import Split
 from .sharding import place
 from .state import TrainState
 
@@ -33,7 +33,7 @@ class Look(NamedTuple):
 def make_probe(
     model: nn.Module,
     normalize: Callable[[Array], Array],
-    split: Split | Streamed,
+    split: Split,
     images: int,
     everywhere: NamedSharding,
 ) -> Callable[[TrainState], Look]:
@@ -56,19 +56,15 @@ def make_probe(
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 
-def spread(split: Split | Streamed, count: int) -> tuple[np.ndarray, np.ndarray]:
+def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The images and labels of `count` samples at equal distances, at most all.
 
     The first ones may be of one class.
     """
     size = len(split)
     index = np.arange(min(count, size)) * size // min(count, size)
-    if isinstance(split, Split):
-        return split.images[index], split.labels[index]
-    images, labels = zip(
-        *(split.read(int(i), np.random.default_rng(i)) for i in index), strict=True
-    )
-    return np.stack(images), np.array(labels)
+    batch = split.take(index)
+    return batch["image"], batch["label"]
 
 
 def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:

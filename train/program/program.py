@@ -14,7 +14,7 @@ from pit_jax.neurons.probe import neuron_layers
 
 from ..config.limits import check_values
 from ..data import Dataset
-from ..data.feeding.resident import epoch_order
+from ..data.feeding.order import epoch_order
 from ..errors import UserError
 from . import sharding
 from .diagnose import make_diagnose

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
 from ..data import Dataset
 from . import build
+from .feed import abstract_batch
 from .inputs import normalization, preparation
 from .sharding import abstract_arrays
 from .state import Metrics, TrainState, create_state
@@ -78,12 +78,7 @@ def make_pure_program(
 def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> TrainState:
     """Return the shapes and types of a run's state, with `sharding`; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
-    batch = {
-        "image": jax.ShapeDtypeStruct(
-            (config.batch_size, *dataset.train.shape), dataset.train.dtype
-        ),
-        "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
-    }
+    batch = abstract_batch(dataset.train, config.batch_size)
     state = jax.eval_shape(make_pure_program(config, dataset).begin, key, batch, {})
     placed: TrainState = abstract_arrays(state, sharding)
     return placed

@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from ..data import Dataset, Split
+from ..data import Dataset
 from ..data.feeding import resident
+from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
 from ..program.evaluation import Evaluation, means, whole_sums
 from ..program.feed import ResidentBatch, repeat_batches
@@ -52,8 +53,8 @@ def make_seeds_program(
     No seed waits for another within a step, so that each gets the bits that it gets alone. Raises
     UserError for what `make_program` refuses, data on disk, and more seeds than devices.
     """
-    tested = dataset.test
-    if not (isinstance(dataset.train, Split) and isinstance(tested, Split)):
+    trained, tested = dataset.train.arrays, dataset.test.arrays
+    if trained is None or tested is None:
         raise UserError(f"{dataset.name} is read from disk; seeds at once need data in memory.")
     if len(seeds) > jax.device_count():
         raise UserError(f"{len(seeds)} seeds need as many devices; there are {jax.device_count()}.")
@@ -63,9 +64,9 @@ def make_seeds_program(
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
     of_batch = ResidentBatch(SHARED, OF_SEED)
-    samples = jax.device_put(resident.arrays(dataset.train), everywhere)
-    test_samples = jax.device_put(resident.arrays(tested), everywhere)
-    whole = jax.device_put(resident.whole_order(len(tested), config.batch_size), everywhere)
+    samples, test_samples = (jax.device_put(arrays, everywhere) for arrays in (trained, tested))
+    test_order = SequentialOrder(len(dataset.test), config.batch_size)
+    batches = jax.device_put((test_order.index, test_order.weight), everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
         orders = orders_of_epoch(config, seeds, epoch, len(dataset.train))
@@ -94,7 +95,7 @@ def make_seeds_program(
         compile_step=compile_step,
         batches=lambda first: repeat_batches(epoch_batch, first, steps, config.epochs),
         evaluate=lambda states: _means_of_seeds(
-            jax.device_get(sums(states, test_samples, whole)), len(seeds), len(tested)
+            jax.device_get(sums(states, test_samples, batches)), len(seeds), len(dataset.test)
         ),
         join=lambda states: join_states(states, divided),
     )
@@ -103,9 +104,7 @@ def make_seeds_program(
 def orders_of_epoch(config: ConfigDict, seeds: Sequence[int], epoch: int, size: int) -> np.ndarray:
     """Return which of `size` samples each step of an epoch sees, of each seed."""
     repeats = config.augment.get("repeats", 1)
-    return np.stack(
-        [resident.epoch_order(seed, epoch, size, config.batch_size, repeats) for seed in seeds]
-    )
+    return np.stack([epoch_order(seed, epoch, size, config.batch_size, repeats) for seed in seeds])
 
 
 def join_states(states: Sequence[TrainState], sharding: NamedSharding) -> TrainState:

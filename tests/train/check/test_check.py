@@ -13,8 +13,8 @@ from tests.train.image_files import STEMS, write_idx
 from tests.train.imagenet_files import write_folders
 from train import data
 from train.check import __main__ as check
-from train.check import contact_sheet, throughput
-from train.data import Dataset, Split
+from train.check import archives, contact_sheet, samples, throughput
+from train.data import ArraySplit, Dataset
 from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 
@@ -25,7 +25,7 @@ def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
 
     def split(counts):
         labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        return Split(random.integers(0, 256, (len(labels), *shape), dtype=np.uint8), labels)
+        return ArraySplit(random.integers(0, 256, (len(labels), *shape), dtype=np.uint8), labels)
 
     return Dataset(name, split(train), split(test), len(train), (0.5,), (0.2,))
 
@@ -68,8 +68,8 @@ def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys
     archive = write_cifar100(tmp_path, 40)
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
     # In place of AutoAugment and a ResNet18, which take a minute to compile.
-    monkeypatch.setattr(throughput, "draw", lambda config, dataset: Figure())
-    monkeypatch.setattr(throughput, "speed", lambda config, dataset: "")
+    monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
+    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
     assert doctor("--config", "configs/cifar100.py", *place) == 2
     printed = capsys.readouterr().out
     found = hashlib.md5(archive.read_bytes()).hexdigest()
@@ -82,8 +82,8 @@ def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys
 def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, capsys):
     archive = write_cifar100(tmp_path, 2)
     right = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(check.FILES, "cifar100", lambda root: {root / archive.name: right})
-    assert check.check_archives("cifar100", tmp_path, Console()) == []
+    monkeypatch.setitem(archives.FILES, "cifar100", lambda root: {root / archive.name: right})
+    assert archives.check_archives("cifar100", tmp_path, Console()) == []
     assert f"{archive}: whole, by its md5" in capsys.readouterr().out
 
 
@@ -95,7 +95,7 @@ def bad_idx(folder):
 @pytest.mark.parametrize("folder", ["MNIST/raw", "mnist", "."])
 def test_the_files_are_hashed_in_the_place_that_they_are_read_from(tmp_path, folder):
     bad_idx(tmp_path / folder)
-    told = check.check_archives("mnist", tmp_path, Console())
+    told = archives.check_archives("mnist", tmp_path, Console())
     files = sorted(told.partition(" has the md5")[0] for told in told)
     assert files == sorted(str(file) for file in (tmp_path / folder).iterdir())
 
@@ -103,26 +103,26 @@ def test_the_files_are_hashed_in_the_place_that_they_are_read_from(tmp_path, fol
 def test_of_two_copies_the_one_that_is_read_is_hashed(tmp_path):
     bad_idx(tmp_path / "mnist")
     bad_idx(tmp_path / "MNIST/raw")
-    told = check.check_archives("mnist", tmp_path, Console())
+    told = archives.check_archives("mnist", tmp_path, Console())
     assert len(told) == 4 and all(f"{tmp_path}/mnist/" in each for each in told)
 
 
 def test_the_archive_of_another_data_set_is_none_of_this_ones_business(tmp_path):
     write_cifar100(tmp_path, 2)
-    assert check.check_archives("cifar10", tmp_path, Console()) == []
-    assert len(check.check_archives("cifar100", tmp_path, Console())) == 1
+    assert archives.check_archives("cifar10", tmp_path, Console()) == []
+    assert len(archives.check_archives("cifar100", tmp_path, Console())) == 1
 
 
 def test_what_has_no_published_hash_is_said_to_be_not_hashed(tmp_path, capsys, monkeypatch):
     (tmp_path / "cifar-10-batches-py").mkdir()
-    assert check.check_archives("cifar10", tmp_path, Console()) == []
+    assert archives.check_archives("cifar10", tmp_path, Console()) == []
     line = "cifar-10-batches-py: not hashed: only archives have published hashes\n"
     assert capsys.readouterr().out.endswith(line)
     monkeypatch.setattr("train.data.images.mnist.DEBIAN", tmp_path / "debian")
     bad_idx(tmp_path / "debian")  # Whose packers compressed it anew.
-    assert check.check_archives("fashion_mnist", tmp_path, Console()) == []
+    assert archives.check_archives("fashion_mnist", tmp_path, Console()) == []
     assert "t10k-labels-idx1-ubyte.gz: not hashed" in capsys.readouterr().out
-    assert check.check_archives("n_mnist", tmp_path, Console()) == []
+    assert archives.check_archives("n_mnist", tmp_path, Console()) == []
     assert f"{tmp_path}: not hashed: it holds none" in capsys.readouterr().out
 
 
@@ -138,15 +138,15 @@ def test_hashes_are_told_though_loading_fails(tmp_path, capsys):
 def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):
     (tmp_path / "CIFAR10DVS").mkdir()
     (tmp_path / "CIFAR10DVS" / "cat.zip").write_bytes(b"")
-    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    (told,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
     assert "cat.zip has the md5 d41d8cd98f00b204e9800998ecf8427e" in told
     (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
-    (told,) = check.check_archives("cifar10_dvs", tmp_path, Console())
+    (told,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
     assert "CIFAR10DVS.zip has the md5" in told
 
 
 def test_published_counts_are_those_of_the_data_that_ship():
-    assert check.check_counts(data.load("digits")) == []
+    assert samples.check_counts(data.load("digits")) == []
 
 
 @pytest.mark.parametrize(
@@ -162,30 +162,31 @@ def test_published_counts_are_those_of_the_data_that_ship():
     ],
 )
 def test_counts_that_differ_are_told(found, problem):
-    (told,) = check.check_counts(found)
+    (told,) = samples.check_counts(found)
     assert problem in told
 
 
 def test_equal_classes_draw_no_remark_and_unequal_ones_do():
-    assert check.imbalance(dataset(train=(4, 8, 5))) == []
-    (told,) = check.imbalance(dataset(train=(4, 9, 5)))
+    assert samples.find_imbalance(dataset(train=(4, 8, 5))) == []
+    (told,) = samples.find_imbalance(dataset(train=(4, 9, 5)))
     assert "largest class of train has 9 samples and the smallest 4" in told
 
 
 def test_test_samples_that_are_training_samples_are_counted_with_their_labels():
     whole = dataset()
-    assert check.duplicates(whole) == []
+    assert samples.find_duplicates(whole.train.arrays, whole.test.arrays) == []
     whole.test.images[0] = whole.train.images[0]
     whole.test.images[1] = whole.train.images[11]
-    (told,) = check.duplicates(whole)
+    (told,) = samples.find_duplicates(whole.train.arrays, whole.test.arrays)
     assert told.startswith("2 of 6 test samples are training samples too, bit by bit, 1 of them")
 
 
 def test_recordings_without_events_are_counted():
     whole = dataset(shape=(2, 4, 4, 2))
-    assert check.blank(whole) == []
+    splits = whole.train.arrays, whole.test.arrays
+    assert samples.find_blank(*splits) == []
     whole.test.images[3:5] = 0
-    assert check.blank(whole) == ["2 samples of test are blank."]
+    assert samples.find_blank(*splits) == ["2 samples of test are blank."]
 
 
 def drawn(figure):
@@ -196,7 +197,7 @@ def test_events_are_orange_where_on_blue_where_off_and_dark_where_both():
     frames = np.zeros((1, 2, 16, 16, 2))
     frames[0, 0, 0, 0, 1] = frames[0, 1, 0, 1, 0] = 3
     frames[0, 1, 0, 2] = 3
-    picture = drawn(contact_sheet.frames_sheet("", contact_sheet.Samples(frames, [frames], [7])))
+    picture = drawn(contact_sheet.draw_frames("", contact_sheet.Samples(frames, [frames], [7])))
     assert picture.shape == (2 * 17, 2 * 17, 3)
     np.testing.assert_allclose(picture[0, 0], contact_sheet.ON)
     np.testing.assert_allclose(picture[0, 17 + 1], contact_sheet.OFF)
@@ -206,7 +207,7 @@ def test_events_are_orange_where_on_blue_where_off_and_dark_where_both():
 def test_long_recordings_show_frames_from_the_first_to_the_last():
     frames = np.zeros((1, 40, 4, 4, 2))
     frames[0, 39, 0, 0, 1] = 1
-    figure = contact_sheet.frames_sheet("", contact_sheet.Samples(frames, [frames], [0]))
+    figure = contact_sheet.draw_frames("", contact_sheet.Samples(frames, [frames], [0]))
     names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert len(names) == 10 and names[0] == "t = 1" and names[-1] == "t = 40"
     np.testing.assert_allclose(drawn(figure)[0, 9 * 5], contact_sheet.ON)
@@ -214,7 +215,7 @@ def test_long_recordings_show_frames_from_the_first_to_the_last():
 
 def test_images_stand_above_their_augmentations_within_0_and_1():
     raw, changed = np.full((2, 4, 4, 1), 0.25), np.full((2, 4, 4, 1), 1.5)
-    picture = drawn(contact_sheet.images_sheet("", contact_sheet.Samples(raw, [changed], [0, 1])))
+    picture = drawn(contact_sheet.draw_images("", contact_sheet.Samples(raw, [changed], [0, 1])))
     assert (picture[:4, :4] == 0.25).all() and (picture[5:9, :4] == 1).all()
 
 

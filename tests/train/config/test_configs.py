@@ -13,7 +13,7 @@ from pit_jax.interop import LAYOUTS
 from pit_jax.neurons import NEURONS
 from tests.train.helpers import ROOT
 from train.config.cli import parse
-from train.data import DATASETS, Dataset, Split
+from train.data import DATASETS, ArraySplit, Dataset
 from train.errors import UserError
 from train.program import build
 from train.program.inputs import augmentation
@@ -43,7 +43,7 @@ def load(name: str, variant: str):
 def blank(name: str, count: int) -> Dataset:
     """Black images or empty frames of the data set's shape, in place of its files."""
     shape, num_classes = SHAPES[name]
-    split = Split(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
+    split = ArraySplit(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
     channels = shape[-1] if len(shape) == 3 else 0  # Frames are not normalized.
     return Dataset(name, split, split, num_classes, (0.5,) * channels, (0.2,) * channels)
 

@@ -15,8 +15,7 @@ from PIL import Image
 
 from tests.train.helpers import contents, mesh_of, program_on, run_main, runs_on
 from train import data
-from train.data.dataset import Streamed
-from train.data.feeding.resident import arrays
+from train.data.dataset import DiskSplit
 from train.evaluate import metrics
 from train.evaluate.__main__ import main
 from train.program import build
@@ -153,7 +152,7 @@ def test_bins_hold_what_lies_in_them_and_nothing_of_padding():
     rng = np.random.default_rng(0)
     logits = 3 * rng.standard_normal((500, 4)).astype(np.float32)
     labels, weight = rng.integers(0, 4, 500), (np.arange(500) < 400).astype(np.float32)
-    found = metrics.summed_up(jax.device_get(metrics.count(logits, labels, weight)))
+    found = metrics.summarize(jax.device_get(metrics.count_answers(logits, labels, weight)))
     error, images = calibration(logits[:400], labels[:400])
     assert min(images[5:]) > 0 and found["calibration"]["error"] == pytest.approx(error, rel=1e-5)
     bins = found["calibration"]["bins"]
@@ -206,7 +205,7 @@ def test_a_tie_is_among_the_first_five_and_a_logit_that_is_no_number_is_not():
     scores[1, :5] = 1  # Five are larger than the label's.
     scores[2] = np.nan
     sums = [
-        metrics.count(scores[i : i + 1], np.array([7]), np.ones(1, np.float32))["top5"]
+        metrics.count_answers(scores[i : i + 1], np.array([7]), np.ones(1, np.float32))["top5"]
         for i in range(3)
     ]
     assert [float(each) for each in sums] == [1, 0, 0]
@@ -215,9 +214,9 @@ def test_a_tie_is_among_the_first_five_and_a_logit_that_is_no_number_is_not():
 def test_a_class_without_images_has_no_accuracy():
     scores = np.eye(3, dtype=np.float32)[[0, 0, 1]]
     totals = jax.device_get(
-        metrics.count(scores, np.array([0, 1, 1]), np.array([1, 1, 1], np.float32))
+        metrics.count_answers(scores, np.array([0, 1, 1]), np.array([1, 1, 1], np.float32))
     )
-    found = metrics.summed_up(totals)
+    found = metrics.summarize(totals)
     assert found["accuracy_of_class"] == [1, 0.5, None]
     assert found["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
@@ -230,12 +229,12 @@ def test_no_device_gathers_the_batch():
     assert "all-reduce" in text and "all-gather" not in text
     scores = split.images.reshape(64, -1) @ weights
     confusion = jax.device_get(make_sums(scored, split, 32, mesh)(weights))["confusion"]
-    assert np.trace(confusion) == np.sum(scores.argmax(axis=1) == arrays(split)["label"])
+    assert np.trace(confusion) == np.sum(scores.argmax(axis=1) == split.labels)
 
 
 def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
     split = data.load("synthetic", num_train=1, num_test=40).test
-    on_disk = Streamed(
+    on_disk = DiskSplit(
         per_class=(4,) * 10,
         shape=(8, 8, 1),
         read=lambda i, rng: (split.images[i], split.labels[i]),
@@ -261,7 +260,7 @@ def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
 def scored(state, batch):
     """An evaluation step whose logits are the products of pixels and weights."""
     scores = batch["image"].reshape(len(batch["image"]), -1) @ state
-    return metrics.count(scores, batch["label"], batch["weight"])
+    return metrics.count_answers(scores, batch["label"], batch["weight"])
 
 
 def test_nothing_but_a_folder_of_its_own_is_added_to_the_run(evaluated):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data.dataset import Dataset, Split
+from train.data.dataset import ArraySplit, Dataset
 from train.errors import UserError
-from train.evaluate.folder import own_images
+from train.evaluate.folder import read_own_images
 
 
 def dataset(shape: tuple[int, ...] = (4, 4, 1), classes: tuple[str, ...] = ()) -> Dataset:
-    split = Split(np.zeros((1, *shape), np.uint8), np.zeros(1, np.int32))
+    split = ArraySplit(np.zeros((1, *shape), np.uint8), np.zeros(1, np.int32))
     return Dataset("clothes", split, split, len(classes) or 3, (0.5,), (0.5,), classes)
 
 
@@ -28,13 +28,13 @@ def fill(place, *names: str, size: tuple[int, int] = (8, 8), mode: str = "RGB"):
 
 
 def test_folders_that_are_named_after_classes_have_their_labels(tmp_path):
-    split, note = own_images(fill(tmp_path, "bag", "t_shirt_top"), dataset(classes=NAMES))
+    split, note = read_own_images(fill(tmp_path, "bag", "t_shirt_top"), dataset(classes=NAMES))
     assert split.labels.tolist() == [2, 0] and "named after classes of clothes" in note
     assert split.images[:, 0, 0, 0].tolist() == [40, 80] and split.labels.dtype == np.int32
 
 
 def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
-    split, note = own_images(fill(tmp_path, "c", "a", "b"), dataset(classes=NAMES))
+    split, note = read_own_images(fill(tmp_path, "c", "a", "b"), dataset(classes=NAMES))
     assert split.labels.tolist() == [0, 1, 2]
     assert split.images[:, 0, 0, 0].tolist() == [80, 120, 40]
     assert "no folder has the name of a class" in note and "a is class 0, c class 2" in note
@@ -50,7 +50,7 @@ def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
     ],
 )
 def test_images_become_as_large_and_as_colorful_as_those_of_the_run(tmp_path, shape, size, mode):
-    split, _ = own_images(fill(tmp_path, "a", "b", "c", size=size, mode=mode), dataset(shape))
+    split, _ = read_own_images(fill(tmp_path, "a", "b", "c", size=size, mode=mode), dataset(shape))
     assert split.images.shape == (3, *shape) and split.images.dtype == np.uint8
     assert (split.images == np.array([40, 80, 120])[:, None, None, None]).all()
 
@@ -61,7 +61,7 @@ def test_what_is_cut_keeps_the_form_of_the_image(tmp_path):
     for name in "abc":
         (tmp_path / name).mkdir()
         Image.fromarray(picture).save(tmp_path / name / "a.png")
-    assert (own_images(tmp_path, dataset((4, 6, 1)))[0].images == 200).all()
+    assert (read_own_images(tmp_path, dataset((4, 6, 1)))[0].images == 200).all()
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_what_is_cut_keeps_the_form_of_the_image(tmp_path):
 )
 def test_folders_that_fit_no_class_are_named(tmp_path, names, complaint):
     with pytest.raises(UserError, match=complaint):
-        own_images(fill(tmp_path, *names), dataset(classes=NAMES))
+        read_own_images(fill(tmp_path, *names), dataset(classes=NAMES))
 
 
 def test_event_frames_have_no_images(tmp_path):
     with pytest.raises(UserError, match="--folder is for images, gray or in color"):
-        own_images(tmp_path, dataset((10, 20, 20, 2)))
+        read_own_images(tmp_path, dataset((10, 20, 20, 2)))

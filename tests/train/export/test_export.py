@@ -16,7 +16,7 @@ from pit_jax.export import load_stablehlo
 from pit_jax.inference import Report, SpikingProgram, load
 from tests.train.helpers import TINY, contents, run_main, runs_on
 from train import data
-from train.data.dataset import Dataset, Split, Streamed
+from train.data.dataset import ArraySplit, Dataset, DiskSplit
 from train.export import compile_run
 from train.export.__main__ import FORMATS, main
 from train.program import build
@@ -219,21 +219,21 @@ def test_help_says_what_there_is(capsys):
 
 def test_no_input_of_the_data_is_cut_off():
     images = np.zeros((4, 2, 2, 1), np.uint8)
-    split = Split(images, np.zeros(4, np.int32))
-    assert compile_run.largest_input(Dataset("x", split, split, 2, (0.25,), (0.5,))) == 1.5
-    assert compile_run.largest_input(Dataset("x", split, split, 2, (0.75,), (0.5,))) == 1.5
+    split = ArraySplit(images, np.zeros(4, np.int32))
+    assert compile_run.find_largest_input(Dataset("x", split, split, 2, (0.25,), (0.5,))) == 1.5
+    assert compile_run.find_largest_input(Dataset("x", split, split, 2, (0.75,), (0.5,))) == 1.5
     frames = np.zeros((4, 3, 2, 2, 2), np.uint8)
     more = frames.copy()
     more[1, 2, 0, 0, 1] = 9
-    both = Split(frames, split.labels), Split(more, split.labels)
-    assert compile_run.largest_input(Dataset("x", *both, 2)) == 9
-    on_disk = Streamed((4,), (3, 2, 2, 2), lambda i, rng: (frames[i], 0), 0, lambda: None)
-    assert compile_run.largest_input(Dataset("x", on_disk, on_disk, 2)) is None
+    both = ArraySplit(frames, split.labels), ArraySplit(more, split.labels)
+    assert compile_run.find_largest_input(Dataset("x", *both, 2)) == 9
+    on_disk = DiskSplit((4,), (3, 2, 2, 2), lambda i, rng: (frames[i], 0), 0, lambda: None)
+    assert compile_run.find_largest_input(Dataset("x", on_disk, on_disk, 2)) is None
 
 
 def test_samples_on_disk_are_verified_like_those_in_memory(workdir, dataset, exported):
     test = dataset.test
-    on_disk = Streamed(
+    on_disk = DiskSplit(
         per_class=(4,) * 10,
         shape=test.shape,
         read=lambda i, rng: (test.images[i], test.labels[i]),
@@ -244,14 +244,15 @@ def test_samples_on_disk_are_verified_like_those_in_memory(workdir, dataset, exp
     config.batch_size = 12  # The last batch is padded, and padding is no sample.
     there = Dataset("x", on_disk, on_disk, 10, dataset.mean, dataset.std)
     program = load(exported)
-    report = compile_run.proved(program, config, there)
+    report = compile_run.verify_program(program, config, there)
     assert report.samples == 40 and report.accuracy == program.proof.accuracy
 
 
 def test_no_last_batch_is_smaller_if_another_size_fits():
     def size(most: int, samples: int) -> int:
-        test = Split(np.zeros((samples, 1)), np.zeros(samples, np.int32))
-        return compile_run.batch_size(SimpleNamespace(batch_size=most), SimpleNamespace(test=test))
+        test = ArraySplit(np.zeros((samples, 1)), np.zeros(samples, np.int32))
+        config, dataset = SimpleNamespace(batch_size=most), SimpleNamespace(test=test)
+        return compile_run.choose_batch_size(config, dataset)
 
     assert size(64, 360) == 60 and size(128, 10_000) == 125
     assert size(64, 97) == 64 and size(64, 64) == 64 and size(1, 7) == 1

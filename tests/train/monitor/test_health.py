@@ -15,7 +15,7 @@ from pit_jax.neurons import NEURONS
 from pit_jax.neurons.probe import neuron_probes
 from tests.train.helpers import bits, program_on, records, runs_on, saved, stop_after
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
-from train.data import Split, Streamed
+from train.data import ArraySplit, DiskSplit
 from train.loop import train
 from train.monitor.health import FILE, LIMITS, MEASURES, Health, complaints
 from train.program.probe import MOST_COUNTS, Look, changes, distance, measures, some, spread
@@ -92,15 +92,15 @@ def test_of_many_integers_always_the_same_few_are_compared():
 
 def test_the_probe_has_samples_from_all_over_the_split():
     images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
-    split = Split(images, np.zeros(10, np.int32))
+    split = ArraySplit(images, np.zeros(10, np.int32))
     assert spread(split, 4)[0].ravel().tolist() == [0, 2, 5, 7]
     assert spread(split, 64)[0].ravel().tolist() == list(range(10))
-    streamed = Streamed((10,), (1, 1, 1), lambda i, rng: (images[i], 0), 0, lambda: None)
+    streamed = DiskSplit((10,), (1, 1, 1), lambda i, rng: (images[i], 0), 0, lambda: None)
     np.testing.assert_array_equal(spread(streamed, 4)[0], spread(split, 4)[0])
 
 
 def test_a_streamed_sample_is_cut_in_the_same_way_each_time():
-    cut = Streamed((9,), (1,), lambda i, rng: (rng.integers(256, size=1), 0), 0, lambda: None)
+    cut = DiskSplit((9,), (1,), lambda i, rng: (rng.integers(256, size=1), 0), 0, lambda: None)
     np.testing.assert_array_equal(spread(cut, 5)[0], spread(cut, 5)[0])
 
 

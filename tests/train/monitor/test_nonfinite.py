@@ -9,7 +9,7 @@ import pytest
 from tests.train.helpers import bits, program_on, records, runs_on, steps_saved
 from tests.train.tiny import get_config
 from train import data
-from train.data.feeding.resident import epoch_order
+from train.data.feeding.order import epoch_order
 from train.errors import UserError
 from train.loop import train
 from train.program.losses import cross_entropy

@@ -14,7 +14,7 @@ from configs import cifar100
 from tests.helpers import jit_once
 from tests.train.helpers import mesh_of, program_on
 from tests.train.tiny import get_config
-from train.data import Dataset, Split
+from train.data import ArraySplit, Dataset
 from train.errors import UserError
 from train.program.inputs import preparation
 from train.program.losses import cross_entropy
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 # With this mean a normalized 0 is no gray level.
 MEAN, STD = 0.401, 0.2
 IMAGES = RNG.integers(1, 256, (8, 20, 20, 3), dtype=np.uint8)
-SPLIT = Split(IMAGES, np.arange(8, dtype=np.int32))
+SPLIT = ArraySplit(IMAGES, np.arange(8, dtype=np.int32))
 DATASET = Dataset("noise", SPLIT, SPLIT, 10, (MEAN,) * 3, (STD,) * 3)
 BATCH = {"image": SPLIT.images, "label": SPLIT.labels}
 RECIPES = {
@@ -97,7 +97,7 @@ def test_a_stage_draws_the_same_with_and_without_the_others(key):
 
 def test_event_frames_are_mirrored_rolled_and_turned_as_counts(key):
     counts = RNG.integers(0, 9, (8, 3, 12, 12, 2), dtype=np.uint8)
-    split = Split(counts, SPLIT.labels)
+    split = ArraySplit(counts, SPLIT.labels)
     dataset = Dataset("events", split, split, 10)
     for augment in ({"flip": True}, {"roll": 2}, {"rotate": 15}):
         prepare = jit_once(preparation(with_augment(pad=0, **augment), dataset))
@@ -179,7 +179,7 @@ def test_a_mistake_is_named_before_anything_compiles(augment, complaint, compile
 
 
 def test_a_policy_is_refused_for_data_without_one_or_three_channels():
-    split = Split(IMAGES[..., :2], SPLIT.labels)
+    split = ArraySplit(IMAGES[..., :2], SPLIT.labels)
     dataset = Dataset("events", split, split, 10, (MEAN,) * 2, (STD,) * 2)
     with pytest.raises(UserError, match="needs 1 or 3 channels; the data have 2"):
         preparation(with_augment(policy={"name": "rand"}), dataset)

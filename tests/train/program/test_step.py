@@ -19,7 +19,7 @@ from tests.train.helpers import (
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import data
-from train.data.feeding import resident
+from train.data.feeding.order import SequentialOrder, epoch_order
 from train.errors import UserError
 from train.loop import train
 from train.program import build
@@ -91,12 +91,13 @@ def test_padding_the_last_test_batch_biases_nothing(program, trained):
     for name, rate in by_layer(probes["intermediates"], "rate").items():
         assert got.rates[name] == pytest.approx(np.asarray(rate).mean(axis=0), abs=1e-5)
     # With the padding counted it would have been another loss.
-    index, _ = resident.whole_order(TESTED, BATCH)
+    index = SequentialOrder(TESTED, BATCH).index
     assert index.size > TESTED and abs(each[index.ravel()].mean() - each.mean()) > 1e-3
 
 
 def test_every_test_image_has_weight_one_once_and_padding_none():
-    index, weight = resident.whole_order(TESTED, BATCH)
+    order = SequentialOrder(TESTED, BATCH)
+    index, weight = order.index, order.weight
     assert index.shape == weight.shape == (2, BATCH)
     assert index[weight == 1].tolist() == list(range(TESTED))
     assert set(weight.ravel()) == {0, 1}
@@ -188,7 +189,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
         membranes = by_layer(probes["intermediates"], "membrane")
         return np.asarray(logits), {name: eq12(np.asarray(u)) for name, u in membranes.items()}
 
-    order = resident.epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
+    order = epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
     first, second = (dataset.train.images[index] for index in order[:2])
     augment = augmentation(config, dataset)
     logits, scales = seen(augment(augment_key, first))
@@ -224,18 +225,18 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
 
 def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
     size, seeds, epochs = 21, (0, 1), (0, 1)
-    orders = [resident.epoch_order(s, e, size, BATCH) for s in seeds for e in epochs]
+    orders = [epoch_order(s, e, size, BATCH) for s in seeds for e in epochs]
     for order in orders:
         assert order.shape == (2, BATCH) and len(set(order.ravel().tolist())) == 2 * BATCH
         assert order.min() >= 0 and order.max() < size
     assert len({order.tobytes() for order in orders}) == 4
-    assert (resident.epoch_order(1, 1, size, BATCH) == orders[3]).all()
+    assert (epoch_order(1, 1, size, BATCH) == orders[3]).all()
 
 
 @pytest.mark.parametrize("batch_size, repeats", [(6, 3), (8, 3), (4, 2), (2, 5)])
 def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size, repeats):
-    once = resident.epoch_order(0, 0, 40, batch_size)
-    order = resident.epoch_order(0, 0, 40, batch_size, repeats)
+    once = epoch_order(0, 0, 40, batch_size)
+    order = epoch_order(0, 0, 40, batch_size, repeats)
     assert order.shape == once.shape
     labels, counts = np.unique(order, return_counts=True)
     assert set(labels) == set(once.ravel()[: -(-order.size // repeats)])

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pit_jax.events import Camera, integrate_by_number
 
-from ..dataset import Dataset, Split
-from ..images.digits import digits
+from ..dataset import ArraySplit, Dataset
+from ..images.class_names import DIGITS
+from ..images.digits import read_digits
 from ..storage.cache import cache_folder, cached
 from .recordings import check_whole
 
@@ -27,17 +28,15 @@ def dvs_digits(
     a `num_frames` that is no whole number of at least 1, and where the cache cannot be written.
     """
     check_whole("num_frames", num_frames)
-    still = digits()
+    train, test = read_digits()
     cache, splits = cache_folder(data_dir, cache_dir), {}
-    for name, split in (("train", still.train), ("test", still.test)):
-        first = 0 if name == "train" else len(still.train.images)
+    for name, split in (("train", train), ("test", test)):
+        first = 0 if name == "train" else len(train)
         key = asdict(CAMERA) | {"side": SIDE, "frames": num_frames, "split": name, "version": 1}
         make = partial(record_frames, split.images[..., 0], first, num_frames)
         frames = cached(cache, "dvs_digits", key, len(split.images), make)
-        splits[name] = Split(frames, split.labels)
-    return Dataset(
-        "dvs_digits", splits["train"], splits["test"], still.num_classes, classes=still.classes
-    )
+        splits[name] = ArraySplit(frames, split.labels)
+    return Dataset("dvs_digits", splits["train"], splits["test"], len(DIGITS), classes=DIGITS)
 
 
 def record(image: np.ndarray, seed: int) -> np.ndarray:

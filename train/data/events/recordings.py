@@ -14,7 +14,7 @@ from PIL import Image
 from pit_jax.events import integrate_by_number, integrate_by_time
 
 from ...errors import UserError
-from ..dataset import Dataset, Split
+from ..dataset import ArraySplit, Dataset
 from ..storage.archives import DAMAGE, fingerprints
 from ..storage.cache import cached
 
@@ -111,7 +111,7 @@ def frames_dataset(
         }
         make = partial(_make, tuple(recordings), read, frames)
         labels = np.array([recording.label for recording in recordings], np.int32)
-        splits.append(Split(cached(cache_dir, name, key, len(recordings), make), labels))
+        splits.append(ArraySplit(cached(cache_dir, name, key, len(recordings), make), labels))
     return Dataset(name, splits[0], splits[1], num_classes)
 
 

@@ -1,1 +1,1 @@
-"""Batches in the order of training: from device memory, or read ahead from disk."""
+"""The order of samples, and their batches: from device memory, or read ahead from disk."""

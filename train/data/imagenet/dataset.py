@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from ..dataset import DataNotFound, Dataset, Streamed
+from ..dataset import DataNotFound, Dataset, DiskSplit
 from ..storage.workers import cores
 from .array_records import MANIFEST, Records, read_manifest, verify
 from .decode import RESAMPLING, center_crop, decode, random_crop
@@ -65,7 +65,7 @@ def imagenet(
         records = Records(folder, manifest, name)
         read = partial(_sample, records, cut)
         check = partial(verify, folder, records.shards, cores())
-        splits.append(Streamed(records.per_class, (size, size, 3), read, workers, check))
+        splits.append(DiskSplit(records.per_class, (size, size, 3), read, workers, check))
     classes = tuple(manifest["classes"])
     return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
 

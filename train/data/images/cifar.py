@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ..dataset import DataNotFound, Dataset, Split
+from ..dataset import ArraySplit, DataNotFound, Dataset
 from ..storage.download import Remote, download
 from ..storage.tfds import newest_version, read_split
 from .cifar_files import parse_batch, parse_rows, read_archive, read_folder
@@ -30,7 +30,7 @@ class _Layout:
     folder: str
     train: tuple[str, ...]
     test: tuple[str, ...]
-    parse: Callable[[bytes], Split]
+    parse: Callable[[bytes], ArraySplit]
     md5: str
 
 
@@ -129,7 +129,7 @@ def _load(source: _Source, root: Path) -> Dataset:
     return Dataset(source.name, train, test, len(classes), source.mean, source.std, classes)
 
 
-def _official(source: _Source, root: Path) -> list[Split] | None:
+def _official(source: _Source, root: Path) -> list[ArraySplit] | None:
     found = _found(source, root)
     if found is None:
         return None
@@ -150,7 +150,7 @@ def _found(source: _Source, root: Path) -> tuple[_Layout, Path] | None:
     return None
 
 
-def _prepared(source: _Source, root: Path) -> list[Split] | None:
+def _prepared(source: _Source, root: Path) -> list[ArraySplit] | None:
     version = newest_version(root, source.name)
     if not version:
         return None
@@ -160,7 +160,7 @@ def _prepared(source: _Source, root: Path) -> list[Split] | None:
     ]
 
 
-def _fetched(source: _Source, root: Path) -> list[Split]:
+def _fetched(source: _Source, root: Path) -> list[ArraySplit]:
     first = source.layouts[0]
     archive = root / first.archive
     try:
@@ -182,7 +182,7 @@ def _command(archive: Path) -> str:
     return f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{archive.name}"
 
 
-def _read(layout: _Layout, place: Path, reader: _Reader) -> list[Split]:
+def _read(layout: _Layout, place: Path, reader: _Reader) -> list[ArraySplit]:
     try:
         files = reader(layout.train + layout.test)
         return [_join(layout, files, names) for names in (layout.train, layout.test)]
@@ -193,7 +193,7 @@ def _read(layout: _Layout, place: Path, reader: _Reader) -> list[Split]:
         ) from error
 
 
-def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> Split:
+def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> ArraySplit:
     batches = []
     for name in names:
         try:
@@ -201,4 +201,4 @@ def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> S
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     images = np.concatenate([batch.images for batch in batches])
-    return Split(images, np.concatenate([batch.labels for batch in batches]))
+    return ArraySplit(images, np.concatenate([batch.labels for batch in batches]))

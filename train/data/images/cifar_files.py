@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dataset import Split, check_labels
+from ..dataset import ArraySplit, check_labels
 from .unpickle import load_arrays
 
 
@@ -50,7 +50,7 @@ def _all_of(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> Split:
+def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySplit:
     """The images `N 32 32 3` and labels of one batch file: rows of 1024 red, green, blue pixels.
 
     Raises `ValueError` if it is not such a batch, or a label is not in `0..num_classes-1`.
@@ -70,10 +70,10 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> Split:
             f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
         )
     check_labels(labels, num_classes)
-    return Split(_channels_last(data), labels.astype(np.int32))
+    return ArraySplit(_channels_last(data), labels.astype(np.int32))
 
 
-def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> Split:
+def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> ArraySplit:
     """The images `N 32 32 3` and labels of one binary file: rows of labels and 3072 pixels.
 
     Of `label_bytes` labels a row the last one counts. Raises `ValueError` if the file does not end
@@ -85,7 +85,7 @@ def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> Split:
     rows = np.frombuffer(raw, np.uint8).reshape(-1, size)
     labels = rows[:, label_bytes - 1].astype(np.int32)
     check_labels(labels, num_classes)
-    return Split(_channels_last(rows[:, label_bytes:]), labels)
+    return ArraySplit(_channels_last(rows[:, label_bytes:]), labels)
 
 
 def _channels_last(rows: np.ndarray) -> np.ndarray:

@@ -5,14 +5,29 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dataset import Dataset, Split
+from ..dataset import ArraySplit, Dataset
 from .class_names import DIGITS
 
 TEST_INDICES = Path(__file__).parents[1] / "splits" / "digits_test.txt"
 
 
 def digits(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """1,437 training and 360 test images `N 8 8 1`; nothing is read from `data_dir`."""
+    """Return 1,437 training and 360 test images `N 8 8 1`; nothing is read from `data_dir`."""
+    train, test = read_digits()
+    pixels = train.images / 255
+    return Dataset(
+        name="digits",
+        train=train,
+        test=test,
+        num_classes=10,
+        mean=(float(pixels.mean()),),
+        std=(float(pixels.std()),),
+        classes=DIGITS,
+    )
+
+
+def read_digits() -> tuple[ArraySplit, ArraySplit]:
+    """Return the training and the test images, which scikit-learn holds."""
     from sklearn.datasets import load_digits  # Here: it takes a second, for this data set only.
 
     bunch = load_digits()
@@ -20,14 +35,5 @@ def digits(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     labels = bunch.target.astype(np.int32)
     in_test = np.zeros(len(labels), bool)
     in_test[np.loadtxt(TEST_INDICES, dtype=int)] = True
-    train = Split(images[~in_test], labels[~in_test])
-    pixels = train.images / 255
-    return Dataset(
-        name="digits",
-        train=train,
-        test=Split(images[in_test], labels[in_test]),
-        num_classes=10,
-        mean=(float(pixels.mean()),),
-        std=(float(pixels.std()),),
-        classes=DIGITS,
-    )
+    train, test = (ArraySplit(images[where], labels[where]) for where in (~in_test, in_test))
+    return train, test

@@ -9,7 +9,7 @@ from PIL import Image
 from rich.progress import track
 
 from ...errors import UserError
-from ..dataset import DataNotFound, Dataset, Split
+from ..dataset import ArraySplit, DataNotFound, Dataset
 from ..imagenet.decode import reason
 from ..storage.archives import of_macos
 
@@ -18,7 +18,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
-    """Images `N size size 3`, cut square from the middle; classes in the order of their names.
+    """Return images `N size size 3`, cut square from the middle; classes are in order of name.
 
     Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
     `UserError` for files that are no images and for classes that only one split has.
@@ -32,12 +32,12 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     missing = [place for place in places.values() if not place.is_dir()]
     if missing:
         raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
-    classes = {split: classes_in(place) for split, place in places.items()}
+    classes = {split: find_classes(place) for split, place in places.items()}
     if classes["train"] != classes["test"]:
         only = sorted(set(classes["train"]) ^ set(classes["test"]))
         raise UserError(f"{root}: only one of train and test has the classes {', '.join(only)}.")
     labels = {name: label for label, name in enumerate(classes["train"])}
-    train, test = (read(place, labels, (size, size, 3)) for place in places.values())
+    train, test = (read_images(place, labels, (size, size, 3)) for place in places.values())
     pixels = train.images.reshape(-1, 3)
     mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
     return Dataset(
@@ -52,16 +52,16 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     )
 
 
-def classes_in(place: Path) -> list[str]:
-    """The names of the folders in `place`; raises UserError unless there are two or more."""
+def find_classes(place: Path) -> list[str]:
+    """Return the names of the folders in `place`; raise UserError unless there are two."""
     names = sorted(p.name for p in place.iterdir() if p.is_dir() and not of_macos(p.name))
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
     return names
 
 
-def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Split:
-    """The images of `place`/CLASS as `N *shape`, with the label of each class.
+def read_images(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> ArraySplit:
+    """Return the images of `place`/CLASS as `N *shape`, with the label of each class.
 
     Raises UserError for a class without images, and for a file that is no whole image.
     """
@@ -72,12 +72,12 @@ def read(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> Spli
         if not found:
             raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
         files += [(file, label) for file in found]
-    images = [_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
-    return Split(np.stack(images), np.array([label for _, label in files], np.int32))
+    images = [_read_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
+    return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32))
 
 
-def _image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """One image as `H W C`, gray for one channel: the largest such rectangle in its middle.
+def _read_image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return one image as `H W C`, gray for one channel: the largest such rectangle in its middle.
 
     It is resized with antialiasing.
     """

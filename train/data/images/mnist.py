@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ..dataset import DataNotFound, Dataset, Split, check_labels
+from ..dataset import ArraySplit, DataNotFound, Dataset, check_labels
 from ..storage.download import Remote, download
 from .class_names import DIGITS, FASHION_MNIST
 from .idx import read_idx
@@ -139,7 +139,7 @@ def _fetched(source: _Source, places: list[Path]) -> list[Path]:
     return [path for stem in source.md5 if (path := _find(places[0], stem)) is not None]
 
 
-def _split(images_path: Path, labels_path: Path) -> Split:
+def _split(images_path: Path, labels_path: Path) -> ArraySplit:
     images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
     if not len(images):
         raise UserError(
@@ -157,4 +157,4 @@ def _split(images_path: Path, labels_path: Path) -> Split:
         check_labels(labels, 10)
     except ValueError as error:
         raise UserError(f"{labels_path.absolute()}: {error}.") from error
-    return Split(images[..., None], labels.astype(np.int32))
+    return ArraySplit(images[..., None], labels.astype(np.int32))

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from ...errors import UserError
-from ..dataset import Dataset, Split
+from ..dataset import ArraySplit, Dataset
 
 # Waves per side, contrast of the templates and of the noise, both as a share of the pixel range.
 WAVES, CONTRAST, NOISE = 4, 0.16, 0.12
@@ -54,8 +54,8 @@ def _cosines(size: int) -> np.ndarray:
     return np.stack([np.ones(size)] + [2**0.5 * np.cos(np.pi * i * x) for i in range(1, WAVES)])
 
 
-def _split(rng: np.random.Generator, templates: np.ndarray, count: int) -> Split:
+def _split(rng: np.random.Generator, templates: np.ndarray, count: int) -> ArraySplit:
     labels = rng.permutation(np.arange(count, dtype=np.int32) % len(templates))
     noise = rng.standard_normal((count, *templates.shape[1:]), dtype=np.float32)
     pixels = 0.5 + CONTRAST * templates[labels] + NOISE * noise
-    return Split(np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8), labels)
+    return ArraySplit(np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8), labels)

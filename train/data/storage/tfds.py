@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ..dataset import Split, check_labels
+from ..dataset import ArraySplit, check_labels
 
 
 def newest_version(root: Path, name: str) -> str | None:
@@ -18,7 +18,7 @@ def newest_version(root: Path, name: str) -> str | None:
 
 def read_split(
     root: Path, name: str, version: str, split: str, shape: tuple[int, ...], num_classes: int
-) -> Split:
+) -> ArraySplit:
     """The images `N *shape` and labels of one prepared split, in the order they are stored in.
 
     Raises `UserError` without tensorflow_datasets, or if the folder is damaged or not array_record.
@@ -47,4 +47,4 @@ def read_split(
             f"{folder}: tensorflow_datasets cannot read the split {split!r}: {error}\n"
             "Delete the folder and prepare it again with file_format=array_record."
         ) from error
-    return Split(images, labels)
+    return ArraySplit(images, labels)

@@ -23,7 +23,7 @@ from tests.train.event_files import (
     write,
     zipped,
 )
-from train.check.__main__ import check_counts
+from train.check.samples import check_counts
 from train.data import DataNotFound, load
 from train.data.events.cifar10_dvs import CLASSES
 from train.data.events.recordings import Recording, resize, warn_of_missing

@@ -1,5 +1,6 @@
 """ImageNet as it is read: decoded exactly, cropped as published, the same for any workers."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -19,7 +20,7 @@ from tests.train.imagenet_files import (
     write_archives,
 )
 from train.data import DataNotFound, load
-from train.data.feeding import streamed
+from train.data.feeding.order import SequentialOrder, TrainingOrder
 from train.data.imagenet import array_records
 from train.data.imagenet import decode as pictures
 from train.data.imagenet import source as imagenet_source
@@ -122,8 +123,8 @@ def test_a_random_crop_is_the_rectangle_resized():
 
 def batches(data_dir, first=0, workers=0, seed=0, size=12, epochs=2):
     data = load("imagenet", data_dir, size=size, workers=workers)
-    by_step = streamed.training(data.train, seed, BATCH, epochs)
-    with closing(streamed.read_ahead(by_step, first, workers)) as ahead:
+    order = TrainingOrder(seed, len(data.train), BATCH, epochs)
+    with closing(data.train.batches(order, first=first)) as ahead:
         return [own(batch) for batch in ahead]
 
 
@@ -171,11 +172,11 @@ def test_reading_goes_on_anywhere_with_the_batches_of_the_whole_run(converted):
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
 def test_testing_reads_every_image_once_and_gives_padding_no_weight(converted, batch_size):
     data = load("imagenet", converted, size=12)
-    found = list(streamed.read_ahead(streamed.testing(data.test, batch_size), 0, 0))
+    order = SequentialOrder(len(data.test), batch_size)
+    found = list(data.test.batches(order))
     assert len(found) == -(-5 // batch_size)
-    image, label, weight = (
-        np.concatenate([batch[name] for batch in found]) for name in ("image", "label", "weight")
-    )
+    image, label = (np.concatenate([batch[name] for batch in found]) for name in ("image", "label"))
+    weight = order.weight.ravel()
     assert weight.tolist() == [1] * 5 + [0] * (len(weight) - 5)
     for i in range(5):
         expected = data.test.read(i, np.random.default_rng())
@@ -271,15 +272,17 @@ def test_crops_that_cannot_be_are_refused_with_what_can(converted, options):
 
 def test_a_sample_that_is_repeated_is_cropped_anew_each_time(converted):
     data = load("imagenet", converted, size=12)
-    by_step = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
-    once = streamed.training(data.train, 0, 6, epochs=2)
-    batch = by_step[0]
+    order = TrainingOrder(0, len(data.train), 6, epochs=2, repeats=3)
+    found = list(data.train.batches(order))
+    once = next(data.train.batches(dataclasses.replace(order, repeats=1)))
+    batch = found[0]
     assert (
         batch["label"][:2].tolist() == batch["label"][2:4].tolist() == batch["label"][4:].tolist()
     )
     crops = batch["image"].reshape(3, 2, -1)
     assert all((crops[i] != crops[j]).any(axis=1).all() for i, j in ((0, 1), (0, 2), (1, 2)))
     # The first of the three is the crop of a run without repeats.
-    assert (crops[0] == once[0]["image"][:2].reshape(2, -1)).all()
-    again = streamed.training(data.train, 0, 6, epochs=2, repeats=3)
-    assert all((by_step[i]["image"] == again[i]["image"]).all() for i in (3, 0))
+    assert (crops[0] == once["image"][:2].reshape(2, -1)).all()
+    for step in (3, 0):
+        seeds = [order.crop_seed(step, row) for row in range(6)]
+        assert same(found[step], data.train.take(order.indices(step), seeds))

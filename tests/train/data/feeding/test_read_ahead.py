@@ -25,7 +25,7 @@ from tests.train.helpers import (
 from tests.train.imagenet_files import write_folders
 from tests.train.tiny_imagenet import get_config
 from train import data
-from train.data.feeding import streamed
+from train.data.feeding.order import TrainingOrder
 from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 from train.loop import train
@@ -106,12 +106,13 @@ def test_testing_counts_every_image_once_and_no_padding(config, program):
 
 def test_a_step_is_fed_its_own_batch(config, program):
     dataset = data.load(**config.data)
-    by_step = streamed.training(dataset.train, config.seed, BATCH, EPOCHS)
+    order = TrainingOrder(config.seed, len(dataset.train), BATCH, EPOCHS)
+    read_batches = list(dataset.train.batches(order))
     for first in (0, 5):
         batches = list(program.batches(first))
         assert len(batches) == EPOCHS * STEPS_PER_EPOCH - first
         for step, batch in enumerate(batches, start=first):
-            for name, column in by_step[step].items():
+            for name, column in read_batches[step].items():
                 assert (np.asarray(batch[name]) == column).all()
 
 

@@ -1,0 +1,108 @@
+"""The samples of a data set: how many of each class, blank ones, and copies in both splits."""
+
+import numpy as np
+from rich.table import Table
+
+from ..data import Dataset
+from ..data.dataset import Batch
+
+# How many samples train and test.
+PUBLISHED = {
+    "cifar10": [(50_000, 10_000)],
+    "cifar100": [(50_000, 10_000)],
+    "cifar10_dvs": [(9_000, 1_000)],
+    "digits": [(1_437, 360)],
+    "dvs_digits": [(1_437, 360)],
+    "dvs_gesture": [(1_176, 288), (1_077, 264)],
+    "fashion_mnist": [(60_000, 10_000)],
+    "imagenet": [(1_281_167, 50_000)],
+    "mnist": [(60_000, 10_000)],
+    "n_mnist": [(60_000, 10_000)],
+}
+EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # Classes of one size.
+MOST_ROWS = 20
+
+
+def make_table(dataset: Dataset) -> Table:
+    """Return how many samples of each class both splits have."""
+    counts = _count(dataset)
+    table = Table("class", title=f"samples of {dataset.name}", title_justify="left")
+    for split in counts:
+        table.add_column(split, justify="right")
+    if dataset.num_classes <= MOST_ROWS:
+        for label in range(dataset.num_classes):
+            table.add_row(str(label), *(f"{of[label]:,}" for of in counts.values()))
+    else:
+        ranges = (f"{of.min():,} to {of.max():,} each" for of in counts.values())
+        table.add_row(f"0 to {dataset.num_classes - 1}", *ranges)
+    table.add_section()
+    table.add_row("all", *(f"{of.sum():,}" for of in counts.values()))
+    for published in PUBLISHED.get(dataset.name, []):
+        table.add_row("published", *(f"{count:,}" for count in published))
+    return table
+
+
+def check_counts(dataset: Dataset) -> list[str]:
+    """Return what is missing: samples that were published, or a class that nothing trains."""
+    counts, published = _count(dataset), PUBLISHED.get(dataset.name)
+    problems = []
+    found = (len(dataset.train), len(dataset.test))
+    if published and found not in published:
+        expected = " or ".join(f"{train:,} and {test:,}" for train, test in published)
+        problems.append(
+            f"{dataset.name} has {found[0]:,} training and {found[1]:,} test samples, not "
+            f"{expected}: files are missing or of another version; see docs/guide/data.md."
+        )
+    elif dataset.name in EQUAL and any(of.min() != of.max() for of in counts.values()):
+        problems.append(
+            f"the classes of {dataset.name} are not equally large, as published: labels were "
+            "changed; fetch the files again."
+        )
+    if missing := np.flatnonzero(counts["train"] == 0).tolist():
+        problems.append(f"no training sample is of class {', '.join(map(str, missing))}.")
+    return problems
+
+
+def find_imbalance(dataset: Dataset) -> list[str]:
+    """Return notes on splits whose largest class is more than twice the smallest."""
+    return [
+        f"the largest class of {split} has {of.max():,} samples and the smallest {of.min():,}: "
+        "accuracy will be that of the large classes above all."
+        for split, of in _count(dataset).items()
+        if of.max() > 2 * of.min()
+    ]
+
+
+def find_blank(train: Batch, test: Batch) -> list[str]:
+    """Return notes on samples in which all values are equal, as in recordings without events."""
+    found = []
+    for name, samples in (("train", train), ("test", test)):
+        count = sum(bool((sample == sample.flat[0]).all()) for sample in samples["image"])
+        if count:
+            found.append(f"{count:,} samples of {name} are blank.")
+    return found
+
+
+def find_duplicates(train: Batch, test: Batch) -> list[str]:
+    """Return a note on test samples that are training samples too, bit by bit."""
+    label_of: dict[bytes, int] = {}
+    for sample, label in zip(train["image"], train["label"].tolist(), strict=True):
+        label_of[sample.tobytes()] = label
+    labels = [
+        (label, label_of[sample.tobytes()])
+        for sample, label in zip(test["image"], test["label"].tolist(), strict=True)
+        if sample.tobytes() in label_of
+    ]
+    if not labels:
+        return []
+    other = sum(there != here for there, here in labels)
+    return [
+        f"{len(labels):,} of {len(test['label']):,} test samples are training samples too, "
+        f"bit by bit, {other:,} of them with another label: the test accuracy is not that of new "
+        "samples only."
+    ]
+
+
+def _count(dataset: Dataset) -> dict[str, np.ndarray]:
+    splits = {"train": dataset.train, "test": dataset.test}
+    return {name: split.count_classes(dataset.num_classes) for name, split in splits.items()}

@@ -1,0 +1,63 @@
+"""Batches of a split on disk, made by worker processes; each is a function of its step."""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from ..storage.workers import serve_parent
+from .order import Order
+
+# Returns an image and its label; the generator is for random crops.
+Read = Callable[[int, np.random.Generator], tuple[np.ndarray, int]]
+
+
+def read_ahead(
+    read: Read, order: Order, rows: np.ndarray, first: int, workers: int
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yield the rows `rows` of the batches of `order` from `first` on: `image` and `label`.
+
+    Each batch is made by one of `workers` processes, which end with this generator; 0 is this
+    process.
+    """
+    import grain
+
+    # No threads beside: what lies ready takes memory, a batch of ImageNet 38 MB.
+    one_at_a_time = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    batches = grain.MapDataset.source(_Source(read, order, rows)).batch(len(rows))
+    ahead = batches[first:].to_iter_dataset(one_at_a_time)
+    if workers:
+        # Grain 0.2.18 asks for its flags' values, which only absl's own main function parses.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        ahead = ahead.mp_prefetch(options, worker_init_fn=_begin_worker)
+    with closing(iter(ahead)) as iterator:
+        yield from iterator
+
+
+def _begin_worker(number: int, count: int) -> None:
+    del number, count
+    serve_parent()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The samples of all batches, one after the other, as Grain reads them by position."""
+
+    read: Read
+    order: Order
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.order) * len(self.rows)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        step, row = divmod(int(position), len(self.rows))
+        row = int(self.rows[row])
+        rng = np.random.default_rng(self.order.crop_seed(step, row))
+        image, label = self.read(int(self.order.indices(step)[row]), rng)
+        return {"image": image, "label": np.int32(label)}

@@ -1,0 +1,92 @@
+"""The measures of a checkpoint on a split of its data, or on images of a user."""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
+
+from pit_jax.neurons.probe import neuron_layers
+
+from .. import data
+from ..data import Split
+from ..errors import UserError
+from ..program import sharding
+from ..program.evaluation import make_sums
+from ..program.pure import abstract_images, abstract_state, make_pure_program
+from ..program.state import Metrics, TrainState
+from ..program.step import Batch, make_eval_step
+from ..run import restore
+from ..run.environment import describe
+from ..run.summary import title
+from . import metrics
+from .folder import read_own_images
+
+
+def evaluate(
+    config: ConfigDict, workdir: Path, checkpoint: str, split: str, folder: Path | None = None
+) -> dict[str, Any]:
+    """Return the measures of a checkpoint on a split of its data, or on the images in `folder`.
+
+    Raises UserError for data or a checkpoint that is missing or damaged, and for folders that are
+    not those of the classes.
+    """
+    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
+    dataset = data.load(**config.data)
+    samples, note = dataset.train if split == "train" else dataset.test, ""
+    if folder is not None:
+        samples, note = read_own_images(folder, dataset)
+    mesh = sharding.data_mesh(config.batch_size)
+    abstract = abstract_state(config, dataset, sharding.replicated(mesh))
+    state = restore.load_state(workdir, checkpoint, abstract)
+    pure = make_pure_program(config, dataset)
+    step = make_eval_step(pure.model, pure.loss, pure.normalize, metrics.count_answers)
+    totals = _sum_metrics(step, samples, config.batch_size, mesh, state)
+    size = np.float64(len(samples))
+    loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss}: this checkpoint of {workdir} is not of use.")
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    layers = neuron_layers(pure.model, variables, abstract_images(dataset))
+    return {
+        "title": title(config),
+        "workdir": str(workdir),
+        "checkpoint": checkpoint,
+        "step": int(state.step),
+        "data": dataset.name,
+        "split": str(folder) if folder is not None else split,
+        "note": note,
+        "images": len(samples),
+        "accuracy": accuracy,
+        "loss": loss,
+        "loss_name": config.loss.name,
+        **metrics.summarize(totals),
+        "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
+        "rates": {layer: (totals[f"rate/{layer}"] / size).tolist() for layer in layers},
+        "environment": describe(),
+    }
+
+
+def _sum_metrics(
+    step: Callable[[TrainState, Batch], Metrics],
+    split: Split,
+    batch_size: int,
+    mesh: Mesh,
+    state: TrainState,
+) -> dict[str, np.ndarray]:
+    """Return the sums of `step` over a split, while a bar or a line shows that it runs."""
+    message = f"evaluating {len(split):,} images"
+    # A split in memory is one call, which shows nothing before its end.
+    line = nullcontext() if split.arrays is None else Console().status(message)
+    watch = partial(track, description=message)
+    with line:
+        sums = make_sums(step, split, batch_size, mesh, lambda batches, n: watch(batches, total=n))
+        return cast(dict[str, np.ndarray], jax.device_get(sums(state)))
