@@ -15,8 +15,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from .errors import UserError
-from .records.jsonl import epochs
-from .run.reading import read_records
+from .run.reading import read_records, select_epochs
 from .run.summary import steps_and_levels
 from .run.workdir import MAY_MOVE, write_whole
 
@@ -65,7 +64,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
     )
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
-    return parts | {"epochs": epochs(read_records(workdir / "metrics.jsonl"))}
+    return parts | {"epochs": select_epochs(read_records(workdir / "metrics.jsonl"))}
 
 
 def table(runs: Path) -> str:

@@ -5,7 +5,7 @@ The line of an epoch has what it was tested with; those of single steps have not
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ NAMES = {
 }
 
 
-class Records:
-    """Appends to `file`; what a killed run wrote beyond `step` is dropped, to come anew."""
+class MetricsFile:
+    """The lines of metrics.jsonl; those that a killed run wrote after `step` are dropped."""
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
@@ -33,7 +33,7 @@ class Records:
         self._file = file
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """One line, on disk when this returns."""
+        """Append a line, which is on disk when this returns."""
         with self._file.open("a") as file:
             file.write(f"{json.dumps(record)}\n")
             file.flush()
@@ -42,16 +42,11 @@ class Records:
     epoch = step
 
     def close(self) -> None:
-        """Nothing is left to do."""
-
-
-def epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of some lines that are of epochs."""
-    return [record for record in records if "test_loss" in record]
+        """Do nothing: all is on disk."""
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line by the names that dashboards group: `test/loss`.
+    """Return the numbers of a line by the names that dashboards group: `test/loss`.
 
     What a line holds by layer and measure, as under `health`, becomes `health/MEASURE/LAYER`.
     """

@@ -15,7 +15,7 @@ LEFT_OUT = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
 def write(folder: Path) -> None:
-    """Writes the manifest of all files below `folder`."""
+    """Write the manifest of all files below `folder`."""
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _hash(file)}
         for file in sorted(folder.rglob("*"))
@@ -24,8 +24,8 @@ def write(folder: Path) -> None:
     write_whole(folder / NAME, json.dumps(files, indent=1))
 
 
-def damage(folder: Path) -> str | None:
-    """In words, the first thing that is not as the manifest says; None if everything is."""
+def find_damage(folder: Path) -> str | None:
+    """Return in words the first thing that is not as the manifest says; None if all is."""
     try:
         files = json.loads((folder / NAME).read_text())
         for name, was in files.items():

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..config import cli
 from ..errors import UserError
-from ..main import hush_storage, stop_on_signal
+from ..main import silence_storage_threads, stop_on_signal
 from ..run.summary import Summary
 from ..run.workdir import write_whole
 
@@ -97,5 +97,5 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    hush_storage()
+    silence_storage_threads()
     sys.exit(main(sys.argv))

@@ -124,11 +124,12 @@ def split_states(states: TrainState) -> list[TrainState]:
     ]
 
 
-def split_metrics(metrics: Metrics, seeds: int) -> list[Metrics]:
+def split_metrics(metrics: Metrics) -> list[Metrics]:
     """Return the metrics of each seed, where they are: on its own device."""
+    shards = {name: value.addressable_shards for name, value in metrics.items()}
     return [
-        {name: value.addressable_shards[i].data for name, value in metrics.items()}
-        for i in range(seeds)
+        {name: shard.data for name, shard in zip(shards, of_seed, strict=True)}
+        for of_seed in zip(*shards.values(), strict=True)
     ]
 
 

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.train.helpers import records, runs_on, stop_after
+from tests.train.helpers import first_devices, records, stop_after
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
@@ -37,8 +37,7 @@ def tiny(**changed):
 
 
 def run(workdir: Path, stop=lambda: False, **changed):
-    with runs_on(1):
-        return train(tiny(**changed), workdir, stop=stop)
+    return train(tiny(**changed), workdir, stop=stop, devices=first_devices(1))
 
 
 def kill(workdir: Path, **changed) -> None:
