@@ -49,7 +49,7 @@ def train(
         if state is None:
             return None
         summary = session.finish(state)
-    if not session.quiet:
+    if session.is_first:
         print_summary(summary)
     return summary
 
@@ -67,7 +67,7 @@ def load_program(
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:
     """Resume or begin the run of `session`; return its last state, None if `stop()` became true."""
     program, total = session.program, session.total_steps
-    with Display(total, session.config.batch_size, session.quiet) as display:
+    with Display(total, session.config.batch_size, quiet=not session.is_first) as display:
         restored = session.restore()
         state = program.first_state() if restored is None else restored
         begun = int(state.step)

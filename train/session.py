@@ -15,7 +15,7 @@ from pit_jax.initializers import warn_of_floored_scales
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
-from .monitor.nonfinite import Done, Watch, report_step
+from .monitor.nonfinite import StepMetrics, Watch, report_step
 from .monitor.profile import Profile
 from .program.evaluation import Evaluation
 from .program.program import Program
@@ -56,7 +56,7 @@ class Session:
     ) -> None:
         self.config, self.workdir, self.program = config, workdir, program
         self.progress = Progress()
-        self.quiet = not hosts.is_first()
+        self.is_first = hosts.is_first()
         self._until, self._compiled = until, compiled or workdir / "compiled"
         self._clock, self._started = clock, clock() if started is None else started
         self._begun, self._earlier = 0, 0.0
@@ -64,7 +64,7 @@ class Session:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            if hosts.is_first():
+            if self.is_first:
                 check_installed(self.config)
                 stack.enter_context(claim(self.workdir, self.config.to_dict()))
                 stack.enter_context(explain_full_disk(self.workdir))
@@ -99,7 +99,7 @@ class Session:
             warn_of_floored_scales(state.params)
             self.checkpoints.save_first(state, self.progress)
         with hosts.raise_on_all_hosts():
-            if hosts.is_first():
+            if self.is_first:
                 journal = open_journal(self.config, self.workdir, self._begun)
                 self._journal = self._training.enter_context(closing(journal))
                 note_start(self.workdir, self._begun)
@@ -115,12 +115,12 @@ class Session:
         )
         self._health = Health(
             self.program,
-            self.workdir if hosts.is_first() else None,
+            self.workdir if self.is_first else None,
             every_epochs=self.config.health.every_epochs,
             begun=self._begun,
             note=note_with_label,
         )
-        steps = self.config.profile_steps if hosts.is_first() else ()
+        steps = self.config.profile_steps if self.is_first else ()
         self._profile = self._training.enter_context(closing(Profile(self.workdir, steps)))
 
     @property
@@ -155,7 +155,7 @@ class Session:
         self._profile.before(step)
         self._health.before(state, step)
 
-    def after_step(self, state: TrainState, step: int, metrics: Metrics) -> Done | None:
+    def after_step(self, state: TrainState, step: int, metrics: Metrics) -> StepMetrics | None:
         """Log the step before `step` and return its metrics; None for the first of an epoch.
 
         Raises UserError for one step too many that is not finite.
@@ -224,13 +224,13 @@ class Session:
         summary = summarize(
             self.config, self.workdir, self.program.neuron_layers, test, state, self.progress
         )
-        if hosts.is_first():
+        if self.is_first:
             write_summary(self.workdir, summary)
         return summary
 
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
         """Return what to say of a step that is not finite and ends the run."""
-        where = report_step(self.program, self.workdir, state, step, write=hosts.is_first())
+        where = report_step(self.program, self.workdir, state, step, write=self.is_first)
         return (
             f"{where}. {self.describe_saved()}. A lower config.learning_rate or some "
             "config.warmup_epochs usually help, in another --workdir; with config.skip=N there, up "
@@ -239,14 +239,14 @@ class Session:
 
     def describe_saved(self) -> str:
         """Return in words which checkpoint there is."""
-        if not hosts.is_first():
+        if not self.is_first:
             return "The first process has the newest checkpoint"
         saved = self.checkpoints.last_step()
         return (
             "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
         )
 
-    def _log(self, done: Done | None) -> None:
+    def _log(self, done: StepMetrics | None) -> None:
         # An epoch's last step has the line of the epoch.
         if done and done.step % self.program.steps_per_epoch:
             self._journal.step(self.epoch_of(done.step), done)

@@ -16,8 +16,8 @@ FILE = "nonfinite.json"
 MOST_SAMPLES = 5  # Named in a message; the file has all.
 
 
-class Done(NamedTuple):
-    """A step that is over."""
+class StepMetrics(NamedTuple):
+    """The loss and accuracy of a step that has ended."""
 
     step: int
     loss: float
@@ -43,7 +43,7 @@ class Watch:
         self._skip, self._skipped = skip, skipped
         self._latest: tuple[int, Metrics] | None = None
 
-    def look(self, state: TrainState, step: int, metrics: Metrics) -> Done | None:
+    def look(self, state: TrainState, step: int, metrics: Metrics) -> StepMetrics | None:
         """Return the step before `step`, whose metrics are `metrics`; None for the first.
 
         Raises UserError for one step too many that is not finite.
@@ -52,7 +52,7 @@ class Watch:
         self._latest = step, metrics
         return done
 
-    def settle(self, state: TrainState) -> Done | None:
+    def settle(self, state: TrainState) -> StepMetrics | None:
         """Return the latest step, after waiting for its end; None if it was returned before."""
         if self._latest is None:
             return None
@@ -66,7 +66,7 @@ class Watch:
                 f"({skipped} of at most {self._skip} in this run)"
             )
             self._skipped = skipped
-        return Done(step, values["loss"].item(), values["accuracy"].item())
+        return StepMetrics(step, values["loss"].item(), values["accuracy"].item())
 
 
 def report_step(

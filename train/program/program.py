@@ -20,9 +20,9 @@ from ..errors import UserError
 from . import sharding
 from .diagnose import make_diagnose
 from .evaluation import Evaluation, make_evaluate
-from .feed import make_feed
+from .feed import Feed, make_feed
 from .probe import Look, make_probe
-from .pure import abstract_images, abstract_state, make_pure_program
+from .pure import PureProgram, abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
 from .step import Batch, Loss
 
@@ -106,7 +106,7 @@ def make_program(
         mesh=mesh,
     )
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick())
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick_options())
     def first_state(columns: Batch, fed: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.pick(columns, fed, 0), given)
 
@@ -120,11 +120,6 @@ def make_program(
     def compile_step() -> CompiledStep:
         return CompiledStep(step.lower(abstract, feed.columns, feed.like).compile(), feed.columns)
 
-    def diagnose(state: TrainState) -> str:
-        with closing(feed.batches(int(state.bad))) as batches:
-            batch = jax.jit(feed.pick)(feed.columns, next(batches), state.bad)
-        return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
-
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
@@ -135,7 +130,7 @@ def make_program(
         evaluate=make_evaluate(pure.test, dataset.test, config.batch_size, mesh),
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
         samples=partial(samples_of_step, config, len(dataset.train)),
-        diagnose=diagnose,
+        diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
             pure.model, pure.normalize, dataset.train, config.health.images, everywhere
         ),
@@ -155,6 +150,13 @@ def check_batch(config: ConfigDict, dataset: Dataset) -> None:
         )
 
 
+def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
+    """Return in words where the step `state.bad` is not finite."""
+    with closing(feed.batches(int(state.bad))) as batches:
+        batch = jax.jit(feed.pick)(feed.columns, next(batches), state.bad)
+    return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
+
+
 def samples_of_step(config: ConfigDict, size: int, step: int) -> np.ndarray:
     """Return which of `size` training samples step `step`, from 0 on, sees."""
     epoch, place = divmod(step, size // config.batch_size)
@@ -162,7 +164,7 @@ def samples_of_step(config: ConfigDict, size: int, step: int) -> np.ndarray:
     return epoch_order(config.seed, epoch, size, config.batch_size, repeats)[place]
 
 
-def quick() -> dict[str, Any] | None:
+def quick_options() -> dict[str, Any] | None:
     """Return options for what runs once, where compiling quickly is worth more than quick code."""
     # Tried on CPUs only.
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

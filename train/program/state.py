@@ -1,4 +1,4 @@
-"""Everything that a run carries from step to step."""
+"""The state of a run: everything that it carries from step to step."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
-from ..monitor.nonfinite import Done
+from ..monitor.nonfinite import StepMetrics
 from .jsonl import MetricsFile
 from .tensorboard import TensorBoard
 from .wandb import WeightsAndBiases
@@ -33,7 +33,7 @@ class Journal:
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 
-    def step(self, epoch: int, done: Done | None) -> None:
+    def step(self, epoch: int, done: StepMetrics | None) -> None:
         """Log a step that has ended."""
         if done and self._every and done.step % self._every == 0:
             # JSON has no NaN; a step that was left out may have one.

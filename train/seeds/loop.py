@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from .. import data
 from ..errors import UserError
-from ..monitor.nonfinite import Done
+from ..monitor.nonfinite import StepMetrics
 from ..program.program import CompiledStep
 from ..program.state import TrainState, reset_totals, zero_totals
 from ..records.progress import Display
@@ -189,7 +189,7 @@ def end_epoch(
 
 
 def show(
-    sessions: Sequence[Session], display: Display, epoch: int, done: Iterable[Done | None]
+    sessions: Sequence[Session], display: Display, epoch: int, done: Iterable[StepMetrics | None]
 ) -> None:
     """Show the mean loss and accuracy of the latest step of all seeds."""
     for session in sessions:

@@ -14,7 +14,7 @@ from ..data import Dataset, Split
 from ..data.feeding import resident
 from ..errors import UserError
 from ..program.evaluation import Evaluation, means, whole_sums
-from ..program.program import CompiledStep, Program, make_program, quick
+from ..program.program import CompiledStep, Program, make_program, quick_options
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
@@ -76,7 +76,7 @@ def make_seeds_program(
         return pure.train(state, resident.take(columns, order[state.step % steps]))
 
     first_states = jax.jit(
-        _each(mesh, begin, SHARED, OF_SEED, OF_SEED, SHARED), compiler_options=quick()
+        _each(mesh, begin, SHARED, OF_SEED, OF_SEED, SHARED), compiler_options=quick_options()
     )
     step = jax.jit(_each(mesh, train, OF_SEED, SHARED, OF_SEED), donate_argnums=0)
     sums = jax.jit(_each(mesh, whole_sums(pure.test, resident.take), OF_SEED, SHARED, SHARED))

@@ -19,7 +19,15 @@ from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train.data import Split, Streamed
 from train.loop import train
 from train.monitor.health import FILE, LIMITS, MEASURES, Health, find_complaints
-from train.program.probe import MOST_COUNTS, Look, changes, distance, measures, some, spread
+from train.program.probe import (
+    MOST_COUNTS,
+    Look,
+    changes,
+    distance,
+    measures,
+    sample_counts,
+    spread,
+)
 
 STEPS = EPOCHS * STEPS_PER_EPOCH
 PIT_LAYER = "stage1_block1/PIT_0"
@@ -83,11 +91,11 @@ def test_fewer_states_give_what_they_can():
 
 def test_of_many_integers_always_the_same_few_are_compared():
     count = jnp.arange(3 * MOST_COUNTS) % 5.0
-    few = np.asarray(some(count))
+    few = np.asarray(sample_counts(count))
     assert few.shape == (MOST_COUNTS,) and few.dtype == np.int16
-    np.testing.assert_array_equal(few, some(count))
+    np.testing.assert_array_equal(few, sample_counts(count))
     assert np.bincount(few) / MOST_COUNTS == pytest.approx([0.2] * 5, abs=0.015)
-    np.testing.assert_array_equal(some(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
+    np.testing.assert_array_equal(sample_counts(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
 
 
 def test_the_probe_has_samples_from_all_over_the_split():
