@@ -31,7 +31,7 @@ def test_a_picture_is_what_is_drawn_from_a_folded_network(name):
 
 def test_the_page_shows_all_pictures_in_their_order():
     shown = re.findall(r"!\[.+\]\((.+\.svg)\)", TEXT)
-    assert shown == [f"images/inference/{name}.svg" for name in pictures()]
+    assert shown == [f"../images/inference/{name}.svg" for name in pictures()]
 
 
 @pytest.mark.parametrize("name", sorted(blocks().keys() - FOLDS))
