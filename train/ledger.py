@@ -15,10 +15,11 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from .errors import UserError
+from .files import write_atomically
 from .records.jsonl import epochs
 from .run.reading import read_records
 from .run.summary import steps_and_levels
-from .run.workdir import MAY_MOVE, write_whole
+from .run.workdir import MAY_MOVE
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
@@ -37,12 +38,14 @@ def main(argv: list[str]) -> int:
     try:
         for workdir in map(Path, argv[1:]):
             run = read_run(workdir)
-            write_whole(DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n")
+            write_atomically(
+                DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n"
+            )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     page = DOCS / "results.md"
-    write_whole(page, with_table(page.read_text(), table(DOCS / "runs")))
+    write_atomically(page, with_table(page.read_text(), table(DOCS / "runs")))
     return 0
 
 

@@ -35,13 +35,13 @@ from ml_collections import ConfigDict
 from .. import data
 from ..config.cli import Parser
 from ..errors import UserError
+from ..files import write_atomically
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
 from ..run.environment import describe
 from ..run.reading import config_of, distinct_names
 from ..run.summary import title
-from ..run.workdir import write_whole
 from . import ANALYSES, by_name, output
 from .subject import Analysis, Trained
 
@@ -223,7 +223,7 @@ def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -
     text = page.page(f"Analysis: {name}", [page.links(links), *sections], PROGRAM)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / PAGE, text)
+        write_atomically(out / PAGE, text)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 

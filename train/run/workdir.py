@@ -18,6 +18,7 @@ from typing import IO, Any
 from flax.traverse_util import flatten_dict
 
 from ..errors import UserError
+from ..files import write_atomically
 
 try:
     import fcntl
@@ -55,7 +56,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
     with lock:
         with _answered(workdir):
             _check(workdir, config)  # Another run may have begun here before the lock.
-            write_whole(workdir / "config.json", json.dumps(config, indent=2))
+            write_atomically(workdir / "config.json", json.dumps(config, indent=2))
         yield
         lock.truncate(0)
 
@@ -73,16 +74,6 @@ def alike(config: Mapping[str, Any]) -> dict[str, Any]:
 def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten_dict(config, sep=".")
     return {key: value for key, value in flat.items() if key not in keys}
-
-
-def write_whole(file: Path, content: str | bytes) -> None:
-    """Writes `file` so that a reader finds either the old content or the new, never a part."""
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as opened:
-        opened.write(content.encode() if isinstance(content, str) else content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(part, file)
 
 
 def no_room(error: BaseException | None) -> str | None:
