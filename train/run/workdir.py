@@ -129,18 +129,23 @@ def _lock(workdir: Path) -> IO[str]:
 
 def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     file = workdir / "config.json"
+    if file.is_file():
+        _check_same(workdir, _read_config(file), config)
+    elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+        raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        if file.is_file():
-            _check_same(workdir, json.loads(file.read_text()), config)
-        elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
-            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:  # No JSON, no text, or no object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+    return found
 
 
-def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
-    if not isinstance(old, dict):
-        raise ValueError("it holds no object")
+def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     # Through JSON, since that is what was written: tuples become lists.
     was, now = lasting(old), lasting(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]
