@@ -31,7 +31,7 @@ def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     config = base()
     config.update(read_config(workdir))
     # What it began with is in the checkpoint.
-    config.pretrained, config.anew = "", ()
+    config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
         config.data.data_dir = data_dir
     return config
