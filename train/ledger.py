@@ -14,6 +14,8 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pit_jax.old_names import rename_keys
+
 from .errors import UserError
 from .files import write_atomically
 from .records.jsonl import epochs
@@ -60,6 +62,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
         ) from error
+    rename_keys(parts["config"])
     # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
     config = flatten_dict(parts["config"], keep_empty_nodes=True, sep=".")
@@ -76,6 +79,7 @@ def table(runs: Path) -> str:
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(runs.glob("*.json")):
         run = json.loads(file.read_text())
+        rename_keys(run["config"])
         rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
     return HEADER + "".join(sorted(_row(seeds) for seeds in rows.values()))
 

@@ -32,6 +32,8 @@ import jax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from pit_jax.old_names import translate_analysis
+
 from .. import data
 from ..config.cli import Parser
 from ..errors import UserError
@@ -155,6 +157,8 @@ def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Par
 def _write(runs: Sequence[Trained], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
     """Makes what is not there, and the page after each; gives those that failed."""
     parts = _parts(runs, names, out)
+    for part in _parts(runs, list(ANALYSES), out):
+        output.rename_old(part.folder)
     for part in parts:
         there = {} if overwrite else output.kept(part.folder)
         if there and there["of"] != part.of():
@@ -267,7 +271,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir")
     parser.add_argument("--cpu-devices", type=int)
     args = parser.parse_args(argv)
-    args.only = list(dict.fromkeys(args.only.split(",")))
+    args.only = list(dict.fromkeys(map(translate_analysis, args.only.split(","))))
     if unknown := [name for name in args.only if name not in ANALYSES]:
         raise UserError(
             f"there is no analysis {unknown[0]!r}; --only takes {', '.join(ANALYSES)}, with commas "

@@ -9,6 +9,8 @@ from typing import Any
 
 import matplotlib
 
+from pit_jax.old_names import ANALYSES, print_note
+
 from ..files import write_atomically
 from ..report import page
 from ..run.reading import read_json
@@ -21,6 +23,14 @@ KINDS = ("png", "svg", "csv")
 MOST_LINES = 300
 # Text stays text, and the same figure gives the same bytes.
 SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "train.analyze"}
+
+
+def rename_old(folder: Path) -> None:
+    """Give what an analysis wrote under its old name the folder `folder`, unless that exists."""
+    for old, new in ANALYSES.items():
+        if new == folder.name and folder.with_name(old).is_dir() and not folder.exists():
+            print_note(str(folder.with_name(old)), str(folder))
+            folder.with_name(old).rename(folder)
 
 
 def kept(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import base
+from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 
@@ -19,6 +20,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
         )
+    rename_keys(config)
     return config
 
 

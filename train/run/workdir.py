@@ -17,6 +17,8 @@ from typing import IO, Any
 
 from flax.traverse_util import flatten_dict
 
+from pit_jax.old_names import rename_keys
+
 from ..errors import UserError
 from ..files import write_atomically
 
@@ -142,6 +144,7 @@ def _read_config(file: Path) -> dict[str, Any]:
             raise ValueError("it holds no object")
     except ValueError as error:  # No JSON, no text, or no object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+    rename_keys(found)
     return found
 
 

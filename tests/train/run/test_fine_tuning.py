@@ -88,9 +88,7 @@ def test_a_head_for_other_classes_starts_from_scratch_and_the_rest_does_not(sour
     assert state.params["head"]["kernel"].shape == (4, 3)
 
 
-def test_another_run_trains_with_some_layers_reset_and_others_kept(
-    source, learned, tmp_path
-):
+def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learned, tmp_path):
     config = tiny(
         pretrained=str(source), reinitialize=("head",), freeze=("stem", "conv1"), epochs=1
     )
