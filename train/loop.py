@@ -16,6 +16,7 @@ from pit_jax.initializers import warn_of_floored_scales
 from . import data, figures
 from .distributed import hosts
 from .errors import UserError
+from .files import write_atomically
 from .monitor.health import Health
 from .monitor.nonfinite import Watch
 from .monitor.profile import Profile
@@ -32,7 +33,7 @@ from .run.compile_cache import kept_in
 from .run.environment import note_start
 from .run.reading import read_records
 from .run.summary import Summary, count_parameters, title
-from .run.workdir import alike, claim, no_room, write_whole
+from .run.workdir import alike, claim, no_room
 
 
 def train(
@@ -228,7 +229,7 @@ def _finish(
 def write_end(workdir: Path, summary: Summary) -> None:
     """Writes the files that a finished run has."""
     records = epochs(read_records(workdir / "metrics.jsonl"))
-    write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
+    write_atomically(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
     figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)

@@ -21,6 +21,7 @@ from pit_jax.analysis.entropy import entropy
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups
 from pit_jax.analysis.recorded import Recorded
 from pit_jax.neurons.step import check_levels, quotient
+from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import heaviside, round_half_up
 
 # A hundred scales from 1/50 of min-max's to it: neighbors differ by 4 %.
@@ -206,3 +207,6 @@ def _quantized(
         "counts": jnp.sum(found, 2),
         "by_channel": jnp.sum(found, 0),
     }
+
+
+serve_old_names(__name__)

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax.layers.linear import Initializer
+from pit_jax.old_names import serve_old_names
 
 Norm = Callable[..., Callable[[Array], Array]]
 
@@ -160,3 +161,6 @@ def _affine(norm: nn.Module, x: Array) -> Array:
 def _row(a: Array | np.ndarray, x: Array) -> Array:
     """`a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
     return jnp.reshape(a, (1,) * (x.ndim - 1) + a.shape)
+
+
+serve_old_names(__name__)

@@ -12,8 +12,10 @@ from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import check_fits, first_batch_scale, per_channel, positive
 from pit_jax.neurons.scan import over_time
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.old_names import accept_old_keywords
 
 
+@accept_old_keywords
 class PIT(nn.Module):
     """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
 

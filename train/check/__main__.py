@@ -24,8 +24,8 @@ from ..data import Dataset, Split
 from ..data.dataset import Streamed
 from ..data.events import cifar10_dvs, dvs_gesture, n_mnist
 from ..data.images import cifar, mnist
-from ..data.storage.download import md5
 from ..errors import UserError
+from ..files import hash_file
 from . import throughput
 
 Files = dict[Path, str | None]
@@ -133,7 +133,7 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
     for file, published in files.items():
         if published is None:
             continue
-        if (found := md5(file)) == published:
+        if (found := hash_file(file, "md5")) == published:
             console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
         else:
             problems.append(

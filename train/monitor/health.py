@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Array
 
 from ..distributed import hosts
+from ..files import write_atomically
 from ..program.probe import changes
 from ..program.program import Program
 from ..program.state import TrainState
 from ..run.reading import read_records
-from ..run.workdir import write_whole
 
 FILE, RECORDS = "health.npz", "metrics.jsonl"
 MEASURES = ("rate", "silent", "saturated", "floor", "distance", "flips", "oscillating")
@@ -141,7 +141,7 @@ class Health:
         if self._counts and hosts.is_first():
             file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
             np.savez_compressed(file, step=step, **seen)
-            write_whole(self._file, file.getvalue())
+            write_atomically(self._file, file.getvalue())
 
     def end(self, state: TrainState, epoch: int) -> dict[str, Measured]:
         """The measures at the end of `epoch`, as `health`, and nothing where none are due."""

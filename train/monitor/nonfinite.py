@@ -9,9 +9,9 @@ import jax
 
 from ..distributed import hosts
 from ..errors import UserError
+from ..files import write_atomically
 from ..program.program import Program
 from ..program.state import Metrics, TrainState
-from ..run.workdir import write_whole
 
 FILE = "nonfinite.json"
 MOST_SAMPLES = 5  # Named in a message; the file has all.
@@ -78,7 +78,7 @@ class Watch:
         epoch = (step - 1) // self._program.steps_per_epoch + 1
         told = {"step": step, "epoch": epoch, "first": where, "samples": samples.tolist()}
         if hosts.is_first():
-            write_whole(self._workdir / FILE, json.dumps(told, indent=2))
+            write_atomically(self._workdir / FILE, json.dumps(told, indent=2))
         few = ", ".join(map(str, samples[:MOST_SAMPLES]))
         return (
             f"step {step}, in epoch {epoch}, is not finite; the first that is not is {where}, on "

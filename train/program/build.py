@@ -60,11 +60,12 @@ def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
         key: _neuron(f"model.{key}", value) if key.endswith("_neuron") else value
         for key, value in options(config.model).items()
     }
+    neuron = _neuron("neuron", config.neuron)
     try:
         return models.create(
             config.model.name,
             num_classes=dataset.num_classes,
-            neuron=_neuron("neuron", config.neuron),
+            neuron=neuron,
             num_steps=config.num_steps,
             **fields,
         )

@@ -158,7 +158,7 @@ def make_program(
         begin,
         train_step,
         eval_step,
-        pretrained.read(config.pretrained, config.anew, model, images) if fresh else {},
+        pretrained.read(config.pretrained, config.reinitialize, model, images) if fresh else {},
     )
     given = sharding.placed(pure.given, everywhere)
     abstract = _placed(

@@ -9,8 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..run.reading import read_json
-from ..run.workdir import write_whole
 from .jsonl import scalars
 
 FILE = "wandb.json"
@@ -77,5 +77,5 @@ def _id(workdir: Path) -> str:
     kept = read_json(workdir / FILE, dict)
     if kept is None:
         kept = {"id": secrets.token_hex(8)}
-        write_whole(workdir / FILE, json.dumps(kept))
+        write_atomically(workdir / FILE, json.dumps(kept))
     return str(kept["id"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import orbax.checkpoint as ocp
 
 from ..distributed import hosts
 from ..errors import UserError
+from ..files import move_aside
 from ..program.sharding import placed
 from ..program.state import TrainState, keyed, unkeyed
 from . import manifest
@@ -269,9 +271,5 @@ def _newest_whole(workdir: Path, until: int | None) -> _Saved | None:
 
 def _set_aside(workdir: Path, saved: _Saved) -> str:
     """Moves it to where nothing looks for it, and tells where."""
-    number = 0
-    while (aside := workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}").exists():
-        number += 1
-    aside.parent.mkdir(exist_ok=True)
-    (workdir / str(saved)).rename(aside)
-    return aside.relative_to(workdir).as_posix()
+    names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
+    return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

@@ -19,17 +19,19 @@ Leaf = tuple[str, ...]
 
 
 def read(
-    folder: str, anew: Sequence[str], model: nn.Module, images: jax.ShapeDtypeStruct
+    folder: str, reinitialize: Sequence[str], model: nn.Module, images: jax.ShapeDtypeStruct
 ) -> dict[str, Any]:
     """The variables of `model` in `folder`, of a run or from pit_jax.interop; none for no folder.
 
-    Layers of `anew` are left out. Parameters of neurons may be missing, since published networks
-    have none: the first batch makes them. Raises UserError for a folder that cannot be read, and
-    lists what does not fit the model.
+    Layers of `reinitialize` are left out. Parameters of neurons may be missing, since published
+    networks have none: the first batch makes them. Raises UserError for a folder that cannot be
+    read, and lists what does not fit the model.
     """
     if not folder:
-        if anew:
-            raise UserError("config.anew is of layers of config.pretrained, which names no folder.")
+        if reinitialize:
+            raise UserError(
+                "config.reinitialize is of layers of config.pretrained, which names no folder."
+            )
         return {}
     like = jax.eval_shape(model.init, jax.random.key(0), images)
     here = {
@@ -38,7 +40,9 @@ def read(
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_variables(folder))
-    left_out = chosen_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
+    left_out = chosen_layers(
+        "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
+    )
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
     misshapen = {path for path in there.keys() & here if there[path].shape != here[path].shape}
     unknown = there.keys() - here.keys()
@@ -73,23 +77,26 @@ def _variables(folder: str) -> Mapping[str, Any]:
 def _complaint(
     folder: str, problems: Mapping[Leaf, str], here: Mapping[Leaf, Any], there: Mapping[Leaf, Any]
 ) -> str:
-    """All that does not fit, and which layers to begin anew where that mends it."""
+    """All that does not fit, and which layers to start from scratch where that helps."""
     heads = {path for path in problems if "head" in path}
     neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
     if problems.keys() != heads | neurons:
-        anew = "Give the config.model that it was made with; config.anew names layers to begin anew"
+        advice = (
+            "Give the config.model that it was made with; config.reinitialize names layers to "
+            "start from scratch"
+        )
     else:
-        anew = f'With --config.anew="{tuple(kinds)}" these layers begin anew'
+        advice = f'With --config.reinitialize="{tuple(kinds)}" these layers start from scratch'
     both = heads & here.keys() & there.keys()
     sizes = {(there[path].shape[-1], here[path].shape[-1]) for path in both}
     if problems.keys() == heads and len(sizes) == 1:
         ((theirs, ours),) = sizes
-        return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {anew}."
+        return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {advice}."
     order = sorted(problems, key=lambda path: ("batch_stats" in path, problems[path]))
     more = f"; and {len(order) - 5} more" if len(order) > 5 else ""
     listed = "; ".join(problems[path] for path in order[:5])
-    return f"{folder} does not fit config.model: {listed}{more}. {anew}."
+    return f"{folder} does not fit config.model: {listed}{more}. {advice}."
 
 
 def _layer(path: Leaf) -> str:
