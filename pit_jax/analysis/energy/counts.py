@@ -115,7 +115,7 @@ class _Network:
         self.variables, self.code, self.shape = variables, code, shape[1:]
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
         self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
-        self.nodes = fold(outline(model, variables, shape)).nodes
+        self.nodes = fold(outline(model, variables, shape))
         self.spiking = [node for node in self.nodes if isinstance(node, Spikes)]
         self.rows = [
             synapses_at(self.nodes, number, self.steps, frames=len(shape) == 5)

@@ -9,14 +9,14 @@ import numpy as np
 
 from pit_jax.inference.compiler.folded import (
     Accumulator,
-    Attention,
     Conv,
     Dense,
+    LinearAttention,
     Node,
     Pixels,
     Product,
     Spikes,
-    Term,
+    Synapse,
     levels_of,
 )
 from pit_jax.inference.fan_out import additions_begin, behind_all, entered, reach
@@ -78,7 +78,7 @@ def synapses_at(nodes: Sequence[Node], number: int, num_steps: int, frames: bool
     match node:
         case Accumulator():
             return _of_accumulator(nodes, node, num_steps, frames)
-        case Attention():
+        case LinearAttention():
             return [_of_attention(nodes, node, num_steps)]
         case Product():
             return [_of_product(nodes, number, node, num_steps)]
@@ -96,14 +96,14 @@ def _of_accumulator(
     outputs = math.prod(node.value.shape)
     streams: Counter[str] = Counter()
     rows = []
-    for term in node.value.terms:
-        traced = _of_term(nodes, term, node)
-        source, synapses = nodes[term.source], traced.synapses
+    for synapse in node.value.synapses:
+        traced = _of_synapse(nodes, synapse, node)
+        source, synapses = nodes[synapse.source], traced.synapses
         steps = 1 if isinstance(source, Pixels) and not frames else num_steps
         synapses = replace(synapses, steps=steps, outputs=outputs)
-        if term.weight is not None:
-            synapses = replace(synapses, stream=streams[term.path])
-            streams[term.path] += 1
+        if synapse.weight is not None:
+            synapses = replace(synapses, stream=streams[synapse.path])
+            streams[synapse.path] += 1
         rows.append(replace(traced, synapses=synapses))
     if np.any(node.value.bias):
         with_bias = replace(rows[0].synapses, biases=outputs)
@@ -111,8 +111,8 @@ def _of_accumulator(
     return rows
 
 
-def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
-    source = nodes[term.source]
+def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> Traced:
+    source = nodes[synapse.source]
     shape = shape_of(source)
     match source:
         case Spikes() | Product():
@@ -121,26 +121,26 @@ def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
             reads = "pixels"
         case _:
             reads = "currents"
-    before, behind = additions_begin(term.structure, reads == "spikes")
-    inputs = behind_all(term.structure, shape)
-    fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", term.gain
+    before, behind = additions_begin(synapse.structure, reads == "spikes")
+    inputs = behind_all(synapse.structure, shape)
+    fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", synapse.gain
     macs = 0
-    if isinstance(term.weight, Conv):
-        kind, kernel = "conv", term.weight.kernel
-        window = term.weight.strides, term.weight.padding, term.weight.groups
+    if isinstance(synapse.weight, Conv):
+        kind, kernel = "conv", synapse.weight.kernel
+        window = synapse.weight.strides, synapse.weight.padding, synapse.weight.groups
         fan = entered(inputs, kernel.shape[1:], *window)
-    elif isinstance(term.weight, Dense):
-        kind, kernel = "linear", term.weight.kernel
+    elif isinstance(synapse.weight, Dense):
+        kind, kernel = "linear", synapse.weight.kernel
         fan = np.full(inputs, kernel.shape[-1])
-    elif term.mixing is not None:
-        kernel = term.mixing
+    elif synapse.mixing is not None:
+        kernel = synapse.mixing
         fan = np.full(inputs, kernel.shape[-1])
-    if term.weight is not None:
+    if synapse.weight is not None:
         macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
-    passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(term.gain) == 1))
+    passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(synapse.gain) == 1))
     reached = reach(before, behind, shape, fan)
     synapses = Synapses(
-        path=(term.path or node.path) if not passes else node.path,
+        path=(synapse.path or node.path) if not passes else node.path,
         kind="current" if passes else kind,
         reads=reads,
         source=getattr(source, "path", ""),
@@ -148,15 +148,15 @@ def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
         inputs=math.prod(shape),
         outputs=0,
         connections=int(reached.sum()),
-        levels=levels_of(nodes, term.source),
+        levels=levels_of(nodes, synapse.source),
         macs=macs,
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
     )
-    return Traced(synapses, term.source, before, reached)
+    return Traced(synapses, synapse.source, before, reached)
 
 
-def _of_attention(nodes: Sequence[Node], node: Attention, num_steps: int) -> Traced:
+def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> Traced:
     # Keys by values, their products scaled, and queries by these.
     channels = node.shape[-1] // node.heads
     macs = node.weight.shape[-1] * channels * (2 * math.prod(node.shape[:-1]) + 1)

@@ -29,7 +29,7 @@ def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ModelLayer:
     """A module of `LAYERS`, unbound, with its own variables: `{"params": ..., ...}`."""
 
     path: str
@@ -46,12 +46,12 @@ class Outline:
     """
 
     jaxpr: ClosedJaxpr
-    layers: dict[str, Layer]
+    layers: dict[str, ModelLayer]
 
 
 def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]) -> Outline:
     """Follows `x_shape`, that of images or frames, through the network in evaluation."""
-    layers: dict[str, Layer] = {}
+    layers: dict[str, ModelLayer] = {}
 
     def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         module, path = context.module, "/".join(context.module.path)
@@ -64,7 +64,7 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
             if name != "intermediates"
             and (collection := _below(variables[name], module.path)) is not None
         }
-        layers[path] = Layer(path, module.clone(parent=None, name=None), own)
+        layers[path] = ModelLayer(path, module.clone(parent=None, name=None), own)
         # What ran above is not used: the layer itself stands for it.
         return _layer.bind(args[0], path=path, shape=out.shape)
 
