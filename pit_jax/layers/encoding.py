@@ -4,6 +4,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def check_num_steps(num_steps: int) -> None:
+    """Raise ValueError unless `num_steps` is at least 1."""
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+
+
 def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
     """Images `[B, H, W, C]` to one step `[B, 1, H, W, C]`; frames `[B, T, H, W, C]` as they are.
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import with_time
+from pit_jax.layers.encoding import check_num_steps, with_time
 from pit_jax.layers.linear import check_channels, conv, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.models.feedforward import conv_norm_neuron
@@ -35,6 +35,7 @@ class CIFARNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         if not 0 < len(self.widths) == len(self.strides):
             raise ValueError(
                 "each of one or more convolutions has a width and a stride, got "

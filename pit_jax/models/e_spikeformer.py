@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.attention import check_heads, linear_attention
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.encoding import check_num_steps, repeat_over_time, with_time
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import check_remat, rematted
@@ -137,6 +137,7 @@ class ESpikeFormer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         check_remat(self.remat)
         if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import with_time
+from pit_jax.layers.encoding import check_num_steps, with_time
 from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
@@ -48,6 +48,7 @@ class PLIFNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         check_pool_after(self.pool_after, len(self.widths))
         super().__post_init__()
 

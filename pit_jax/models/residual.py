@@ -9,8 +9,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import repeat_over_time, with_time
-from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_bias
+from pit_jax.layers.encoding import check_num_steps, repeat_over_time, with_time
+from pit_jax.layers.linear import (
+    Initializer,
+    check_channels,
+    check_width,
+    conv,
+    dense,
+    uniform_bias,
+)
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import check_remat, rematted
 
@@ -71,6 +78,8 @@ class ResNet(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
+        check_width(self.width)
         check_remat(self.remat)
         if min(self.stages, default=0) < 1:
             raise ValueError(

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.attention import channel_attention, check_heads
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import repeat_over_time, with_time
-from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.encoding import check_num_steps, repeat_over_time, with_time
+from pit_jax.layers.linear import check_channels, check_width, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import check_remat, rematted
 
@@ -107,6 +107,8 @@ class SpikeDrivenTransformer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
+        check_width(self.width)
         check_remat(self.remat)
         check_heads(self.width, self.heads)
         if self.width < 8:

@@ -10,7 +10,6 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from ..errors import UserError
-from .limits import check_values
 
 USAGE = """
 usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
@@ -43,7 +42,7 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
 
     `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
     Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
-    value of the wrong type or outside of its limits, or an unknown flag.
+    value of the wrong type, or an unknown flag.
     """
     file = _config_file(argv)
     try:
@@ -64,7 +63,6 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
     path, _, variant = file.partition(":")
     name = Path(path).stem + (f"_{variant}" if variant else "")
     config = values["config"].value
-    check_values(config)
     return config, Path(values[place].value or f"{under}/{name}")
 
 

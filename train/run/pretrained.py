@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax import interop
 
-from ..config.layers import chosen_layers
+from ..config.choose import choose_layers
 from ..errors import UserError
 from . import restore
 
@@ -38,7 +38,7 @@ def read(
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_variables(folder))
-    left_out = chosen_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
+    left_out = choose_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
     misshapen = {path for path in there.keys() & here if there[path].shape != here[path].shape}
     unknown = there.keys() - here.keys()

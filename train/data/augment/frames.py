@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from ...config.bounds import at_least, set_bounds
 from .basic import flip
 from .geometry import nearest, rotation
 
@@ -16,6 +17,7 @@ def flip_frames(key: jax.Array, frames: Frames) -> Frames:
     return _steps_apart(flip(key, _steps_together(frames)), frames)
 
 
+@set_bounds(pixels=at_least(0))
 def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     """Move each sample by up to `pixels` down and right or back; what leaves comes in again.
 
@@ -25,11 +27,14 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
 
 
+@set_bounds(degrees=at_least(0))
 def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
     """Turn each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 
     The released CIFAR10-DVS augmentation, with 15 degrees. Counts stay counts.
     """
+    if degrees == 0:
+        return frames
     height, width = frames.shape[2:4]
     turns = np.stack([rotation(angle, height, width) for angle in range(-degrees, degrees)])
     turn = jax.random.randint(key, (len(frames),), 0, len(turns), dtype=jnp.int32)

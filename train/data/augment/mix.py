@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...config.bounds import between, more_than, set_bounds
 from .erase import boxes
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]
 
 
+@set_bounds(alpha=more_than(0))
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
     """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
 
@@ -26,6 +28,7 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
     return _mixed(images, labels, share[None, None, None], share)
 
 
+@set_bounds(alpha=more_than(0))
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
@@ -39,6 +42,7 @@ def cutmix(
     return _mixed(images, labels, *_all_but_a_box(box_key, images, share))
 
 
+@set_bounds(mixup_alpha=more_than(0), cutmix_alpha=more_than(0), probability=between(0, 1))
 def mixup_or_cutmix(
     key: jax.Array,
     images: Images,

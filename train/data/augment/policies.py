@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from ...config.bounds import at_least, between, one_of, set_bounds
 from .geometry import RESAMPLERS, Fill
 from .operations import apply
 from .settings import SIGNED, Settings, setting
@@ -52,8 +53,10 @@ CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
 BINS = 31  # How many magnitudes the random policies have.
 TENTHS = 101  # And timm's: 0, 0.1, ... 10.
 SIDES = (1, -1)
+RESAMPLE = one_of(*RESAMPLERS)
 
 
+@set_bounds(resample=RESAMPLE)
 def auto_augment(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
@@ -82,6 +85,7 @@ def auto_augment(
     return images
 
 
+@set_bounds(resample=RESAMPLE)
 def trivial_augment_wide(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
@@ -93,6 +97,7 @@ def trivial_augment_wide(
     return apply(images, _drawn(key, table, len(images)), RESAMPLERS[resample], fill)
 
 
+@set_bounds(num_ops=at_least(1), magnitude=between(0, BINS - 1), resample=RESAMPLE)
 def rand_augment(
     key: jax.Array,
     images: Images,
@@ -117,6 +122,13 @@ def rand_augment(
     return images
 
 
+@set_bounds(
+    num_ops=at_least(1),
+    magnitude=between(0, (TENTHS - 1) // 10),
+    deviation=at_least(0),
+    probability=between(0, 1),
+    resample=RESAMPLE,
+)
 def rand_augment_increasing(
     key: jax.Array,
     images: Images,
