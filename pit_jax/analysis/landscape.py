@@ -65,7 +65,7 @@ def directions(
     return direction(first), direction(second)
 
 
-def moved(direction: Mapping[str, Any]) -> list[str]:
+def list_moved(direction: Mapping[str, Any]) -> list[str]:
     """The paths of the parameters that a direction moves."""
     return ["/".join(path) for path, leaf in flatten_dict(direction).items() if leaf.any()]
 

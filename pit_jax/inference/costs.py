@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+<<<<<<< HEAD
 from pit_jax.inference.fan_out import additions_begin, arriving, behind_all, entered, reach
+=======
+from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.fan_out import (
+    count_arrivals,
+    count_outputs,
+    find_last_shape,
+    reach,
+    split_structure,
+)
+>>>>>>> c27a3b7 (No participles and no two classes of one name in analyses, models, neurons, layers and interop)
 from pit_jax.inference.listing import columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import run, weights_of
@@ -140,14 +151,14 @@ def _attention(node: nodes.LinearAttention, steps: int) -> Cost:
 
 def _arriving(synapse: nodes.Synapse, slots: Array) -> Array:
     """The spikes of all slots and samples at each place where additions begin."""
-    before, _ = additions_begin(synapse.structure, spiking=True)
-    return jnp.sum(arriving(before, slots.reshape(-1, *slots.shape[2:])), axis=0)
+    before, _ = split_structure(synapse.structure, spiking=True)
+    return jnp.sum(count_arrivals(before, slots.reshape(-1, *slots.shape[2:])), axis=0)
 
 
 def _reach(synapse: nodes.Synapse, shape: tuple[int, ...], spiking: bool) -> np.ndarray:
     """The number of accumulators that one spike at each place adds to."""
-    before, behind = additions_begin(synapse.structure, spiking)
-    inputs = behind_all(synapse.structure, shape)
+    before, behind = split_structure(synapse.structure, spiking)
+    inputs = find_last_shape(synapse.structure, shape)
     return reach(before, behind, shape, _fan(synapse, inputs))
 
 
@@ -157,4 +168,4 @@ def _fan(synapse: nodes.Synapse, inputs: tuple[int, ...]) -> np.ndarray:
     kernel = synapse.weight.shape[1:]
     if synapse.kind == "dense":
         return np.full(inputs, kernel[-1])
-    return entered(inputs, kernel, synapse.strides, synapse.padding, synapse.groups)
+    return count_outputs(inputs, kernel, synapse.strides, synapse.padding, synapse.groups)

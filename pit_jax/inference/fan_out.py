@@ -12,7 +12,7 @@ from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
 from pit_jax.inference.runtime.step import structured
 
 
-def additions_begin(
+def split_structure(
     structure: Sequence[Structure], spiking: bool
 ) -> tuple[Sequence[Structure], Sequence[Structure]]:
     """The structure before and behind the place where additions begin.
@@ -27,7 +27,7 @@ def additions_begin(
     return structure[:at], structure[at:]
 
 
-def arriving(before: Sequence[Structure], spikes: Array) -> Array:
+def count_arrivals(before: Sequence[Structure], spikes: Array) -> Array:
     """Spikes `[B, ...]`, of either sign, as how many there are where additions begin, int32.
 
     A maximum is that of the spikes with their signs: of -1 and 0 it is 0.
@@ -35,7 +35,7 @@ def arriving(before: Sequence[Structure], spikes: Array) -> Array:
     return abs(structured(before, spikes.astype(jnp.float32))).astype(jnp.int32)
 
 
-def entered(
+def count_outputs(
     shape: Shape, kernel: Shape, strides: Shape, padding: Sequence[tuple[int, int]], groups: int
 ) -> np.ndarray:
     """The outputs of a convolution that each of its inputs `shape` `[..., C]` enters.
@@ -67,7 +67,7 @@ def reach(
     return np.rint(np.asarray(pulled[0], np.float64)).astype(np.int64)
 
 
-def behind_all(structure: Sequence[Structure], shape: Shape) -> Shape:
+def find_last_shape(structure: Sequence[Structure], shape: Shape) -> Shape:
     """The shape of a source of `shape` behind all of the structure."""
     whole = jax.eval_shape(partial(structured, structure), jnp.zeros((1, *shape)))
     left: Shape = whole.shape[1:]

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.interop.errors import CheckpointError
-from pit_jax.interop.files import safetensors
+from pit_jax.interop.files import import_safetensors
 
 ARRAYS = "variables.safetensors"
 MANIFEST = "manifest.json"
@@ -28,7 +28,7 @@ def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> Non
     arrays = {
         name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()
     }
-    content = safetensors().save(arrays)
+    content = import_safetensors().save(arrays)
     manifest = {
         **notes,
         "arrays": {
@@ -60,6 +60,6 @@ def read(folder: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder / ARRAYS} is not the file that {MANIFEST} was written for; import it again."
         )
-    stored = safetensors().load(content)
+    stored = import_safetensors().load(content)
     arrays = {tuple(name.split("/")): jnp.asarray(array) for name, array in stored.items()}
     return unflatten_dict(arrays)

@@ -10,7 +10,7 @@ def check_num_steps(num_steps: int) -> None:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
 
 
-def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
+def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
     """Images `[B, H, W, C]` to one step `[B, 1, H, W, C]`; frames `[B, T, H, W, C]` as they are.
 
     Raises ValueError for any other rank, and for frames whose T is not `num_steps`.

@@ -79,8 +79,8 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
     jaxpr, (_, variables) = jax.make_jaxpr(run, return_shape=True)(x)
     params = variables["params"]
     layers = _layers(flatten_dict(params, sep="/"), outputs, neurons)
-    walk = _Walk(layers, [Node("", "input", x.shape, x.dtype)])
-    walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Source(0)}, "")
+    walk = _Follower(layers, [Node("", "input", x.shape, x.dtype)])
+    walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Origin(0)}, "")
     return Trace(walk.nodes, params)
 
 
@@ -109,7 +109,7 @@ def _around(path: str, layers: Container[str]) -> str:
     return path
 
 
-class _Source(NamedTuple):
+class _Origin(NamedTuple):
     """The node that a value comes from, and where it was since summed or averaged over space."""
 
     node: int
@@ -119,10 +119,10 @@ class _Source(NamedTuple):
 
 # What jax's types say of a program's values leaves out their shapes.
 _Value = Any
-_Operand = tuple[_Value, _Source]
+_Operand = tuple[_Value, _Origin]
 
 
-class _Walk:
+class _Follower:
     """Goes through a traced program once and collects `nodes`; `layers` are known beforehand."""
 
     def __init__(self, layers: dict[str, Node], nodes: list[Node]) -> None:
@@ -130,7 +130,7 @@ class _Walk:
         self._layers = layers
         self._placed: dict[str, int] = {}
 
-    def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Source], around: str) -> None:
+    def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Origin], around: str) -> None:
         """Adds to `known` the source of every value of `jaxpr` that depends on the input."""
         for equation in jaxpr.eqns:
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
@@ -151,11 +151,11 @@ class _Walk:
             else:
                 known |= dict.fromkeys(equation.outvars, self._step(path, equation, operands))
 
-    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
+    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
         """One node for all equations of a layer."""
         index = self._placed.get(path)
         new = [
-            self._arrived(v, source)
+            self._find_node(v, source)
             for v, source in operands
             if index is None or source.node < index
         ]
@@ -168,9 +168,9 @@ class _Walk:
             kernel = _aval(equation.invars[1])
             node = replace(node, window=(kernel.shape[0], equation.params["window_strides"][0]))
         self.nodes[index] = node
-        return _Source(index)
+        return _Origin(index)
 
-    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
+    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
         name, out = equation.primitive.name, _aval(equation.outvars[0])
         (first, source), sources = operands[0], {s for _, s in operands}
         terms, window = 0, None
@@ -185,16 +185,16 @@ class _Walk:
                 contracted = equation.params["dimension_numbers"][0][0]
                 terms = math.prod(_aval(first).shape[axis] for axis in contracted)
         elif name == "reduce_sum":
-            return _Source(source.node, "sum", path)
+            return _Origin(source.node, "sum", path)
         elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
             return source._replace(reduced="mean")
         else:
             return source
-        inputs = tuple(self._arrived(v, s) for v, s in operands)
+        inputs = tuple(self._find_node(v, s) for v, s in operands)
         self.nodes.append(Node(path, kind, out.shape, out.dtype, inputs, window, terms))
-        return _Source(len(self.nodes) - 1)
+        return _Origin(len(self.nodes) - 1)
 
-    def _arrived(self, v: _Value, source: _Source) -> int:
+    def _find_node(self, v: _Value, source: _Origin) -> int:
         """The node that `v` comes from, behind one for its sum or mean if it had any."""
         # An adaptive pool to the size that is there leaves everything as it is.
         kept = math.prod(_aval(v).shape) == math.prod(self.nodes[source.node].shape)
@@ -207,7 +207,7 @@ class _Walk:
         return self.nodes.index(summed)
 
 
-def _is_in(v: _Value, known: Mapping[_Value, _Source]) -> bool:
+def _is_in(v: _Value, known: Mapping[_Value, _Origin]) -> bool:
     return not isinstance(v, Literal) and v in known
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, over_time, widened
+from pit_jax.neurons.scan import check_currents, run_over_time, widen
 from pit_jax.neurons.step import Gates, glif_step
 
 
@@ -34,7 +34,7 @@ class GLIF(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         check_currents(current)
         steps, channels = current.shape[1], current.shape[-1]
-        dtype = widened(current.dtype)
+        dtype = widen(current.dtype)
 
         def learned(name: str, start: float, *shape: int) -> Array:
             logit = math.log(start / (1 - start))
@@ -61,7 +61,7 @@ class GLIF(nn.Module):
             return glif_step(state, current, conductance, gates, spike=self.spike)
 
         conductance = learned("conductance_logit", self.conductance, steps)
-        u, s = over_time(
+        u, s = run_over_time(
             step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
         )
         record(self, u, s, levels=1)

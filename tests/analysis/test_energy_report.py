@@ -14,9 +14,9 @@ from pit_jax.analysis.energy import (
     TABLE_10,
     Bits,
     Counts,
+    EnergyReport,
     Memory,
     Picojoules,
-    Report,
     paper_table3,
     paper_table10,
     report,
@@ -220,7 +220,7 @@ def test_a_membrane_of_one_step_leaks_nothing():
 
 
 def test_totals_have_the_names_of_neurobench():
-    found = Report([], [], counted(PIXELS, NEURONS, CONV), PRICES).neurobench
+    found = EnergyReport([], [], counted(PIXELS, NEURONS, CONV), PRICES).neurobench
     assert found == {
         "footprint": 400,
         "parameter_count": 90,
@@ -261,5 +261,5 @@ def test_one_call_has_all_conventions_beside_one_another():
 
 
 def test_energy_differs_between_samples():
-    found = Report([], [], counted(CONV), PRICES)
+    found = EnergyReport([], [], counted(CONV), PRICES)
     assert found.energy_deviation == pytest.approx(150 * 0.9)

@@ -45,7 +45,7 @@ def read(
     missing = {
         path
         for path in here.keys() - there.keys()
-        if not interop.of_neuron(path, here) and _layer(path) not in left_out
+        if not interop.is_of_neuron(path, here) and _layer(path) not in left_out
     }
     if misshapen or unknown or missing:
         problems = {path: f"no {'/'.join(path)}" for path in missing}
@@ -75,7 +75,7 @@ def _complaint(
 ) -> str:
     """All that does not fit, and which layers to begin anew where that mends it."""
     heads = {path for path in problems if "head" in path}
-    neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
+    neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
     if problems.keys() != heads | neurons:
         anew = "Give the config.model that it was made with; config.anew names layers to begin anew"

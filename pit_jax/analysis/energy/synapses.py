@@ -19,7 +19,7 @@ from pit_jax.inference.compiler.folded import (
     Synapse,
     levels_of,
 )
-from pit_jax.inference.fan_out import additions_begin, behind_all, entered, reach
+from pit_jax.inference.fan_out import count_outputs, find_last_shape, reach, split_structure
 from pit_jax.inference.runtime.reductions import Shape, Structure
 
 
@@ -62,7 +62,7 @@ class Synapses:
 
 
 @dataclass(frozen=True)
-class Traced:
+class SynapseRow:
     """Synapses with their source's number, and the `reached` accumulators of each place behind
     `before`, where additions begin."""
 
@@ -72,7 +72,9 @@ class Traced:
     reached: np.ndarray | int = 0
 
 
-def synapses_at(nodes: Sequence[Node], number: int, num_steps: int, frames: bool) -> list[Traced]:
+def synapses_at(
+    nodes: Sequence[Node], number: int, num_steps: int, frames: bool
+) -> list[SynapseRow]:
     """The synapses of one node, for images, whose pixels are multiplied once, or for `frames`."""
     node = nodes[number]
     match node:
@@ -92,7 +94,7 @@ def shape_of(node: Node) -> Shape:
 
 def _of_accumulator(
     nodes: Sequence[Node], node: Accumulator, num_steps: int, frames: bool
-) -> list[Traced]:
+) -> list[SynapseRow]:
     outputs = math.prod(node.value.shape)
     streams: Counter[str] = Counter()
     rows = []
@@ -111,7 +113,7 @@ def _of_accumulator(
     return rows
 
 
-def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> Traced:
+def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> SynapseRow:
     source = nodes[synapse.source]
     shape = shape_of(source)
     match source:
@@ -121,14 +123,14 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> T
             reads = "pixels"
         case _:
             reads = "currents"
-    before, behind = additions_begin(synapse.structure, reads == "spikes")
-    inputs = behind_all(synapse.structure, shape)
+    before, behind = split_structure(synapse.structure, reads == "spikes")
+    inputs = find_last_shape(synapse.structure, shape)
     fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", synapse.gain
     macs = 0
     if isinstance(synapse.weight, Conv):
         kind, kernel = "conv", synapse.weight.kernel
         window = synapse.weight.strides, synapse.weight.padding, synapse.weight.groups
-        fan = entered(inputs, kernel.shape[1:], *window)
+        fan = count_outputs(inputs, kernel.shape[1:], *window)
     elif isinstance(synapse.weight, Dense):
         kind, kernel = "linear", synapse.weight.kernel
         fan = np.full(inputs, kernel.shape[-1])
@@ -153,10 +155,10 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> T
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
     )
-    return Traced(synapses, synapse.source, before, reached)
+    return SynapseRow(synapses, synapse.source, before, reached)
 
 
-def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> Traced:
+def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> SynapseRow:
     # Keys by values, their products scaled, and queries by these.
     channels = node.shape[-1] // node.heads
     macs = node.weight.shape[-1] * channels * (2 * math.prod(node.shape[:-1]) + 1)
@@ -173,10 +175,10 @@ def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) 
         weights=node.weight.shape[-1],
         copies=len(node.weight),
     )
-    return Traced(synapses, node.query)
+    return SynapseRow(synapses, node.query)
 
 
-def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> Traced:
+def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> SynapseRow:
     sources = node.first, node.second
     synapses = Synapses(
         path=node.path,
@@ -189,4 +191,4 @@ def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: in
         connections=math.prod(node.shape),
         levels=levels_of(nodes, number),
     )
-    return Traced(synapses, number)
+    return SynapseRow(synapses, number)

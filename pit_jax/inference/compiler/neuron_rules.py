@@ -32,7 +32,7 @@ from pit_jax.neurons import (
     Ternary,
     TrainableTernary,
 )
-from pit_jax.neurons.mpbn import NormedLIF, folded_threshold
+from pit_jax.neurons.mpbn import NormedLIF, fold_threshold
 from pit_jax.neurons.scale import per_channel, released
 from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 
@@ -132,7 +132,7 @@ def _normed(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, NormedLIF)
     try:
-        threshold = folded_threshold(m, params, layer.variables["batch_stats"])
+        threshold = fold_threshold(m, params, layer.variables["batch_stats"])
     except ValueError as error:
         raise NotFoldable(f"{layer.path}: {error}") from error
     return _binary(hard_reset, np.asarray(threshold, np.float64), m.decay)
