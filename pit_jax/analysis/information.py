@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.analysis.entropy import divergence, entropy, shares
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups, Sums
-from pit_jax.analysis.recorder import Recording
+from pit_jax.analysis.recorder import LayerRecording
 from pit_jax.surrogate import round_half_up
 
 Measure = Callable[[Sums], np.ndarray]
@@ -51,7 +51,10 @@ class Loss:
 
 
 def information_loss(
-    batches: Iterable[Mapping[str, Recording]], *, groups: int = GROUPS, confidence: float = 0.95
+    batches: Iterable[Mapping[str, LayerRecording]],
+    *,
+    groups: int = GROUPS,
+    confidence: float = 0.95,
 ) -> dict[str, Loss]:
     """The loss of every layer over batches of recordings, which are let go one by one.
 
@@ -77,7 +80,7 @@ def information_loss(
     return {layer: _loss(folds[layer], levels[layer], confidence) for layer in folds}
 
 
-def _contributions(layer: str, recorded: Recording) -> dict[str, np.ndarray]:
+def _contributions(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray]:
     """What each sample adds to the sums, `[B, ...]`, over its neurons."""
     levels, size = recorded.levels, recorded.count[0, 0].size
     rounded = recorded.membrane if recorded.rounded is None else recorded.rounded

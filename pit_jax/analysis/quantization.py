@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from pit_jax import initializers
 from pit_jax.analysis.entropy import entropy
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups
-from pit_jax.analysis.recorder import Recording
+from pit_jax.analysis.recorder import LayerRecording
 from pit_jax.neurons.step import check_levels, quotient
 from pit_jax.surrogate import heaviside, round_half_up
 
@@ -107,7 +107,7 @@ class Quantization:
 
 
 def compare_ranges(
-    batches: Iterable[Mapping[str, Recording]],
+    batches: Iterable[Mapping[str, LayerRecording]],
     *,
     levels: Sequence[int] = (1, 2, 4, 8),
     ranges: Mapping[str, Range] = RANGES,

@@ -17,7 +17,7 @@ SPIKING = (*NEURONS.values(), NormedLIF)
 
 
 @dataclass(frozen=True)
-class Recording:
+class LayerRecording:
     """One neuron layer: `membrane` before firing, the integer `count`, the `spike` it sends.
 
     The spike has its scale or amplitude, also where a neuron around this one applies it.
@@ -35,7 +35,7 @@ class Recording:
 
 def recorder(
     model: nn.Module,
-) -> Callable[[Mapping[str, Any], Array], dict[str, Recording]]:
+) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
     """A function of variables and of images or frames that gives the layers in their order.
 
     It runs in evaluation, compiled once for each shape, wherever its arguments lie.
@@ -53,10 +53,10 @@ def recorder(
             for path, layer in layers.items()
         }
 
-    def record(variables: Mapping[str, Any], x: Array) -> dict[str, Recording]:
+    def record(variables: Mapping[str, Any], x: Array) -> dict[str, LayerRecording]:
         seen = run(variables, x)
         return {
-            layer: Recording(
+            layer: LayerRecording(
                 seen[layer]["membrane"],
                 seen[layer]["count"],
                 seen[layer]["spike"],

@@ -9,7 +9,7 @@ import numpy as np
 
 from pit_jax.analysis.plots import quantization as plots
 from pit_jax.analysis.quantization import Quantization, compare_ranges
-from pit_jax.analysis.recorder import Recording, recorder
+from pit_jax.analysis.recorder import LayerRecording, recorder
 
 from .subject import Analysis, Drawn, Table, Trained
 
@@ -77,7 +77,7 @@ def analyze(trained: Trained) -> Analysis:
     )
 
 
-def _typical(recorded: Recording) -> tuple[int, int]:
+def _typical(recorded: LayerRecording) -> tuple[int, int]:
     """The first step, and the channel with the median of max |u| / σ there."""
     u = np.asarray(recorded.membrane[:, 0], np.float64).reshape(-1, recorded.membrane.shape[-1])
     outlying = np.abs(u).max(0) / np.maximum(u.std(0), 1e-12)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import SynapseRow, Synapses, synapses_at
-from pit_jax.analysis.recorder import Recording, recorder
+from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node, Pixels, Product, Spikes
 from pit_jax.inference.compiler.trace import outline
@@ -211,7 +211,7 @@ class _Network:
         )
 
 
-def _count_of(recorded: Mapping[str, Recording], path: str) -> Array:
+def _count_of(recorded: Mapping[str, LayerRecording], path: str) -> Array:
     """The counts of the neuron at `path`; one that scales another's spikes has them inside."""
     (found,) = (
         layer.count for name, layer in recorded.items() if f"{name}/".startswith(f"{path}/")
