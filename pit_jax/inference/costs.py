@@ -9,18 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-<<<<<<< HEAD
-from pit_jax.inference.fan_out import additions_begin, arriving, behind_all, entered, reach
-=======
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.fan_out import (
+    Window,
     count_arrivals,
-    count_outputs,
-    find_last_shape,
-    reach,
+    count_attention,
+    count_fan_out,
     split_structure,
 )
->>>>>>> c27a3b7 (No participles and no two classes of one name in analyses, models, neurons, layers and interop)
 from pit_jax.inference.listing import columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import run, weights_of
@@ -93,7 +88,7 @@ def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
 
     def show(outputs: list[Array]) -> list[Array]:
         # Spikes of each place, of all slots and samples: 2^31 of them are far.
-        return [_arriving(synapse, outputs[synapse.source]) for _, synapse in spiking]
+        return [_count_arrivals(synapse, outputs[synapse.source]) for _, synapse in spiking]
 
     def spikes(x: Array) -> list[Array]:
         steps = run(graph, weights_of(graph), x, num_steps, "slots", show)
@@ -129,43 +124,34 @@ def _cost(
         nodes.LinearAttention: "currents",
     }
     reads = names.get(type(source)) or f"spikes of {getattr(source, 'path', '')}"
-    weight = synapse.weight
-    reached = _reach(synapse, source.shape, arrived is not None)
-    dense = int(reached.sum()) * steps
-    if weight is None:
+    spiking = arrived is not None
+    fan = count_fan_out(synapse.structure, source.shape, _weight(synapse), spiking=spiking)
+    dense = fan.connections * steps
+    if synapse.weight is None:
         return Cost(path, reads, additions=dense)
-    size, copies = math.prod(weight.shape[1:]), len(weight)
+    size, copies = math.prod(synapse.weight.shape[1:]), len(synapse.weight)
     if arrived is None:
         return Cost(synapse.path, reads, 0.0, dense, 0, size, copies, dense)
-    spikes = int((arrived * reached).sum()) / samples
+    spikes = fan.count_additions(arrived) / samples
     return Cost(synapse.path, reads, spikes, 0, 0, size, copies, dense)
 
 
+def _weight(synapse: nodes.Synapse) -> Window | int | None:
+    if synapse.weight is None or synapse.kind == "diagonal":
+        return None
+    kernel = synapse.weight.shape[1:]
+    if synapse.kind == "dense":
+        return kernel[-1]
+    return Window(kernel, synapse.strides, synapse.padding, synapse.groups)
+
+
 def _attention(node: nodes.LinearAttention, steps: int) -> Cost:
-    channels = node.shape[-1] // node.heads
-    head = node.heads * node.weight.shape[-1] // node.heads * channels
-    macs = steps * head * (2 * math.prod(node.shape[:-1]) + 1)
     size, copies = node.weight.shape[-1], len(node.weight)
+    macs = steps * count_attention(node.shape, node.heads, size)
     return Cost(node.path, "spikes of three", 0.0, macs, 0, size, copies, macs)
 
 
-def _arriving(synapse: nodes.Synapse, slots: Array) -> Array:
-    """The spikes of all slots and samples at each place where additions begin."""
+def _count_arrivals(synapse: nodes.Synapse, slots: Array) -> Array:
+    """Return the spikes of all slots and samples at each place where additions begin."""
     before, _ = split_structure(synapse.structure, spiking=True)
     return jnp.sum(count_arrivals(before, slots.reshape(-1, *slots.shape[2:])), axis=0)
-
-
-def _reach(synapse: nodes.Synapse, shape: tuple[int, ...], spiking: bool) -> np.ndarray:
-    """The number of accumulators that one spike at each place adds to."""
-    before, behind = split_structure(synapse.structure, spiking)
-    inputs = find_last_shape(synapse.structure, shape)
-    return reach(before, behind, shape, _fan(synapse, inputs))
-
-
-def _fan(synapse: nodes.Synapse, inputs: tuple[int, ...]) -> np.ndarray:
-    if synapse.weight is None or synapse.kind == "diagonal":
-        return np.ones(inputs, np.int64)
-    kernel = synapse.weight.shape[1:]
-    if synapse.kind == "dense":
-        return np.full(inputs, kernel[-1])
-    return count_outputs(inputs, kernel, synapse.strides, synapse.padding, synapse.groups)

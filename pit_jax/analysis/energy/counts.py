@@ -140,7 +140,7 @@ class _Network:
         ):
             self.sums[id(row), "counted"] += _total(counted)
             self.sums[id(row), "spikes"] += _total(spikes)
-            self.sums[id(row), "arrived"] += _total(arrived, row.reached)
+            self.sums[id(row), "arrived"] += row.fan.count_additions(arrived)
             self.by_sample[id(row)].append(by_sample)
 
     def _list_rows(self) -> list[SynapseRow]:
@@ -166,11 +166,11 @@ class _Network:
         if output is None or row.synapses.kind == "attention":
             return nothing, nothing, nothing, none
         if row.synapses.reads == "pixels":
-            multiplied = structured(row.before, output.astype(jnp.float32)) != 0
+            multiplied = structured(row.fan.before, output.astype(jnp.float32)) != 0
             return nothing, nothing, jnp.sum(multiplied, axis=0, dtype=jnp.int32), none
         k = jnp.abs(output.astype(jnp.int32))
-        arrived = self.code.spikes(count_arrivals(row.before, output))
-        reached = jnp.asarray(row.reached, jnp.float32)
+        arrived = self.code.spikes(count_arrivals(row.fan.before, output))
+        reached = jnp.asarray(row.fan.reached, jnp.float32)
         by_sample = jnp.sum((arrived * reached).reshape(samples, -1), axis=1)
         sums = jnp.sum(k, axis=0), jnp.sum(self.code.spikes(k), axis=0), jnp.sum(arrived, axis=0)
         return *sums, by_sample
@@ -239,8 +239,8 @@ def _outputs(nodes: Sequence[Node], counts: dict[str, Array], x: Array) -> list[
     return outputs
 
 
-def _total(sums: np.ndarray, reached: np.ndarray | int = 1) -> int:
-    return int((sums.astype(np.int64) * reached).sum())
+def _total(sums: np.ndarray) -> int:
+    return int(sums.astype(np.int64).sum())
 
 
 def _count_stored(variables: Mapping[str, Any]) -> dict[str, int]:

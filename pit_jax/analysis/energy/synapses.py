@@ -19,8 +19,8 @@ from pit_jax.inference.compiler.folded import (
     Synapse,
     levels_of,
 )
-from pit_jax.inference.fan_out import count_outputs, find_last_shape, reach, split_structure
-from pit_jax.inference.runtime.reductions import Shape, Structure
+from pit_jax.inference.fan_out import FanOut, Window, count_attention, count_fan_out
+from pit_jax.inference.runtime.reductions import Shape
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,17 @@ class Synapses:
     by_sample: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
 
+# Of what is not added, such as a product of spikes.
+NOTHING = FanOut((), np.zeros((), np.int64))
+
+
 @dataclass(frozen=True)
 class SynapseRow:
-    """Synapses with their source's number, and the `reached` accumulators of each place behind
-    `before`, where additions begin."""
+    """Synapses with the number of their source and its fan-out."""
 
     synapses: Synapses
     source: int
-    before: Sequence[Structure] = ()
-    reached: np.ndarray | int = 0
+    fan: FanOut = NOTHING
 
 
 def synapses_at(
@@ -123,24 +125,12 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> S
             reads = "pixels"
         case _:
             reads = "currents"
-    before, behind = split_structure(synapse.structure, reads == "spikes")
-    inputs = find_last_shape(synapse.structure, shape)
-    fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", synapse.gain
+    kind, kernel, weight = _read_weight(synapse)
+    fan = count_fan_out(synapse.structure, shape, weight, spiking=reads == "spikes")
     macs = 0
-    if isinstance(synapse.weight, Conv):
-        kind, kernel = "conv", synapse.weight.kernel
-        window = synapse.weight.strides, synapse.weight.padding, synapse.weight.groups
-        fan = count_outputs(inputs, kernel.shape[1:], *window)
-    elif isinstance(synapse.weight, Dense):
-        kind, kernel = "linear", synapse.weight.kernel
-        fan = np.full(inputs, kernel.shape[-1])
-    elif synapse.mixing is not None:
-        kernel = synapse.mixing
-        fan = np.full(inputs, kernel.shape[-1])
     if synapse.weight is not None:
         macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
     passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(synapse.gain) == 1))
-    reached = reach(before, behind, shape, fan)
     synapses = Synapses(
         path=(synapse.path or node.path) if not passes else node.path,
         kind="current" if passes else kind,
@@ -149,19 +139,28 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> S
         steps=1,
         inputs=math.prod(shape),
         outputs=0,
-        connections=int(reached.sum()),
+        connections=fan.connections,
         levels=levels_of(nodes, synapse.source),
         macs=macs,
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
     )
-    return SynapseRow(synapses, synapse.source, before, reached)
+    return SynapseRow(synapses, synapse.source, fan)
+
+
+def _read_weight(synapse: Synapse) -> tuple[str, np.ndarray, Window | int | None]:
+    """Return the kind of a synapse, the numbers that it stores, and its weights for a fan-out."""
+    match synapse.weight:
+        case Conv(kernel, strides, padding, groups):
+            return "conv", kernel, Window(kernel.shape[1:], strides, padding, groups)
+        case Dense(kernel):
+            return "linear", kernel, kernel.shape[-1]
+    if synapse.mixing is not None:
+        return "shortcut", synapse.mixing, synapse.mixing.shape[-1]
+    return "shortcut", synapse.gain, None
 
 
 def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> SynapseRow:
-    # Keys by values, their products scaled, and queries by these.
-    channels = node.shape[-1] // node.heads
-    macs = node.weight.shape[-1] * channels * (2 * math.prod(node.shape[:-1]) + 1)
     sources = node.query, node.key, node.value
     synapses = Synapses(
         path=node.path,
@@ -171,7 +170,7 @@ def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) 
         steps=num_steps,
         inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
         outputs=math.prod(node.shape),
-        connections=macs,
+        connections=count_attention(node.shape, node.heads, node.weight.shape[-1]),
         weights=node.weight.shape[-1],
         copies=len(node.weight),
     )
