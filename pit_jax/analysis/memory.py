@@ -13,10 +13,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from pit_jax.jaxprs import find_inner, is_in
 
 # What gives another shape to the same bytes, if it does not repeat or move them.
 RESHAPES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
+# What runs a jitted function or a block under `remat`, once and with just its arguments.
+CALLS = ("jit", "pjit", "checkpoint", "remat2")
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,13 @@ def _find_sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
     above: dict[Any, Any] = {}
 
     def source(x: Any) -> Any:
-        return source(above[x]) if not isinstance(x, Literal) and x in above else x
+        return source(above[x]) if is_in(x, above) else x
 
     for equation in jaxpr.eqns:
         if _reshapes(equation):
             above[equation.outvars[0]] = equation.invars[0]
-        elif (inner := _called(equation)) is not None:
+        elif equation.primitive.name in CALLS and (called := find_inner(equation)):
+            inner = called.jaxpr
             inside = _find_sources(inner)
             given = dict(zip(inner.invars, equation.invars, strict=True))
             for outer, x in zip(equation.outvars, inner.outvars, strict=True):
@@ -169,14 +174,6 @@ def _reshapes(equation: JaxprEqn) -> bool:
         return moved == sorted(moved)
     # A constant repeated, such as zeros, takes nothing either.
     return before.size == after.size or isinstance(equation.invars[0], Literal)
-
-
-def _called(equation: JaxprEqn) -> Jaxpr | None:
-    """What a jitted function or a block under `remat` runs, once and with just these arguments."""
-    if equation.primitive.name not in ("jit", "pjit", "checkpoint", "remat2"):
-        return None
-    inner = equation.params["jaxpr"]
-    return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
 
 
 def _layer(equation: JaxprEqn) -> str:

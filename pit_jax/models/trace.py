@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 
+from pit_jax.jaxprs import find_inner, get_shape, is_in
 from pit_jax.neurons import ReLU
 
 # Steps between layers that are worth a node of their own, by the name of their primitive.
@@ -136,18 +137,18 @@ class _Follower:
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
             path = scopes[-1] if scopes else around
             layer = _around(path, self._layers)
-            operands = [(v, known[v]) for v in equation.invars if _is_in(v, known)]
+            operands = [(v, known[v]) for v in equation.invars if is_in(v, known)]
             if not operands:
                 continue
-            inner = _inner(equation)
+            inner = find_inner(equation)
             if layer:
                 known |= dict.fromkeys(equation.outvars, self._layer(layer, equation, operands))
-            elif inner is not None and len(inner.invars) == len(equation.invars):
-                given = zip(inner.invars, equation.invars, strict=True)
-                passed = {arg: known[v] for arg, v in given if _is_in(v, known)}
-                self.follow(inner, passed, path)
-                returned = zip(equation.outvars, inner.outvars, strict=True)
-                known |= {v: passed[out] for v, out in returned if _is_in(out, passed)}
+            elif inner is not None and len(inner.jaxpr.invars) == len(equation.invars):
+                given = zip(inner.jaxpr.invars, equation.invars, strict=True)
+                passed = {arg: known[v] for arg, v in given if is_in(v, known)}
+                self.follow(inner.jaxpr, passed, path)
+                returned = zip(equation.outvars, inner.jaxpr.outvars, strict=True)
+                known |= {v: passed[out] for v, out in returned if is_in(out, passed)}
             else:
                 known |= dict.fromkeys(equation.outvars, self._step(path, equation, operands))
 
@@ -165,13 +166,13 @@ class _Follower:
         node = self.nodes[index]
         node = replace(node, inputs=tuple(dict.fromkeys((*node.inputs, *new))))
         if equation.primitive.name == "conv_general_dilated":
-            kernel = _aval(equation.invars[1])
-            node = replace(node, window=(kernel.shape[0], equation.params["window_strides"][0]))
+            size = get_shape(equation.invars[1])[0]
+            node = replace(node, window=(size, equation.params["window_strides"][0]))
         self.nodes[index] = node
         return _Origin(index)
 
     def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
-        name, out = equation.primitive.name, _aval(equation.outvars[0])
+        name, out = equation.primitive.name, _get_aval(equation.outvars[0])
         (first, source), sources = operands[0], {s for _, s in operands}
         terms, window = 0, None
         if name in _POOLS:
@@ -183,7 +184,7 @@ class _Follower:
             terms = int(kind == "product")
             if name == "dot_general":
                 contracted = equation.params["dimension_numbers"][0][0]
-                terms = math.prod(_aval(first).shape[axis] for axis in contracted)
+                terms = math.prod(get_shape(first)[axis] for axis in contracted)
         elif name == "reduce_sum":
             return _Origin(source.node, "sum", path)
         elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
@@ -197,29 +198,15 @@ class _Follower:
     def _find_node(self, v: _Value, source: _Origin) -> int:
         """The node that `v` comes from, behind one for its sum or mean if it had any."""
         # An adaptive pool to the size that is there leaves everything as it is.
-        kept = math.prod(_aval(v).shape) == math.prod(self.nodes[source.node].shape)
+        kept = math.prod(get_shape(v)) == math.prod(self.nodes[source.node].shape)
         if kept or not source.reduced:
             return source.node
         kind, path = source.reduced, source.path
-        summed = Node(path, kind, _aval(v).shape, _aval(v).dtype, (source.node,))
+        summed = Node(path, kind, get_shape(v), _get_aval(v).dtype, (source.node,))
         if summed not in self.nodes:
             self.nodes.append(summed)
         return self.nodes.index(summed)
 
 
-def _is_in(v: _Value, known: Mapping[_Value, _Origin]) -> bool:
-    return not isinstance(v, Literal) and v in known
-
-
-def _aval(v: _Value) -> Any:
+def _get_aval(v: _Value) -> Any:
     return v.aval
-
-
-def _inner(equation: JaxprEqn) -> Any:
-    """The program inside a call, such as that of a jitted function, or None."""
-    for value in equation.params.values():
-        if isinstance(value, ClosedJaxpr):
-            return value.jaxpr
-        if isinstance(value, Jaxpr):
-            return value
-    return None

@@ -29,10 +29,8 @@ from pit_jax.inference.compiler.trace import (
     NAMED,
     ModelLayer,
     Outline,
-    inner,
     name_of,
     path_of,
-    shape_of,
     tail_of,
     used,
     where,
@@ -49,6 +47,7 @@ from pit_jax.inference.compiler.weights import (
 )
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
+from pit_jax.jaxprs import find_inner, get_shape
 
 
 def fold(outlined: Outline) -> list[Node]:
@@ -58,7 +57,7 @@ def fold(outlined: Outline) -> list[Node]:
     jaxpr = outlined.jaxpr.jaxpr
     walk = _Walk(outlined.layers, used(jaxpr))
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
-    shape = shape_of(pixels)[1 if len(shape_of(pixels)) == 4 else 2 :]
+    shape = get_shape(pixels)[1 if len(get_shape(pixels)) == 4 else 2 :]
     walk.nodes.append(Pixels(shape))
     walk.known[pixels] = Value((Synapse(0),), np.zeros((1, 1)), shape)
     walk.constants |= dict(zip(jaxpr.constvars, outlined.jaxpr.consts, strict=True))
@@ -131,9 +130,9 @@ class _Walk:
     def _layer(self, equation: JaxprEqn, value: Value) -> Value:
         layer = self.layers[equation.params["path"]]
         shape = equation.params["shape"][2:]
-        if shape_of(equation.invars[0])[2:] != value.shape:
+        if get_shape(equation.invars[0])[2:] != value.shape:
             raise NotFoldable(
-                f"{layer.path} reads {shape_of(equation.invars[0])}, without an axis of time; "
+                f"{layer.path} reads {get_shape(equation.invars[0])}, without an axis of time; "
                 "repeat images in front of it, to [B, T, H, W, C]."
             )
         name = type(layer.module).__name__
@@ -399,10 +398,10 @@ class _Walk:
                 or not isinstance(self.nodes[synapse.source], Spikes)
             ):
                 raise NotFoldable(f"the attention {path} reads other than one neuron's spikes.")
-        program = inner(equation)
+        program = find_inner(equation)
         assert program is not None
         product = next(e for e in program.jaxpr.eqns if e.primitive.name == "dot_general")
-        heads = shape_of(product.invars[0])[3]
+        heads = get_shape(product.invars[0])[3]
         query, key, attended = (value.synapses[0] for value in values)
         channels = values[0].shape[-1]
         weight = times(query.gain, key.gain) * np.ones((1, channels))
