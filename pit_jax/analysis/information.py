@@ -124,8 +124,7 @@ def _measure_batch(
     *,
     levels: int,
 ) -> dict[str, Array]:
-    """`counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, whether all is `finite` `[B]`, and
-    moments `[B, T]`."""
+    """Return `counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, `finite` `[B]`, moments."""
     neurons = tuple(range(2, u.ndim))
     cell = jnp.clip(round_half_up(x), -levels - 1, levels + 1)
     # One integer after another, so that no array is larger than the membranes.
@@ -202,7 +201,7 @@ def _variance_of(name: str, sums: Sums) -> np.ndarray:
 
 
 def _cell_counts(sums: Sums) -> np.ndarray:
-    """The counts of all channels in the cells of membranes, `[T, 2D+3]`."""
+    """Return the counts of all channels in the cells of membranes, `[T, 2D+3]`."""
     counts = sums["counts"].sum(-2)
     outside = np.zeros((*counts.shape[:-1], 1))
     return np.concatenate([outside, counts, outside], -1)
@@ -213,7 +212,7 @@ def _sum_over_steps(measure: Measure) -> Measure:
 
 
 def _merge_steps(measure: Measure) -> Measure:
-    """The measure of one population, of the neurons at all steps."""
+    """Return the measure of one population, of the neurons at all steps."""
 
     def of_one_step(sums: Sums) -> np.ndarray:
         merged = {name: one.sum(TIME.get(name, -1), keepdims=True) for name, one in sums.items()}

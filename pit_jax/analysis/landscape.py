@@ -66,7 +66,7 @@ def directions(
 
 
 def list_moved(direction: Mapping[str, Any]) -> list[str]:
-    """The paths of the parameters that a direction moves."""
+    """Return the paths of the parameters that a direction moves."""
     return ["/".join(path) for path, leaf in flatten_dict(direction).items() if leaf.any()]
 
 

@@ -114,7 +114,7 @@ def training_memory(
 
 
 def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Residual, ...]:
-    """What `f(params, *rest)` leaves for its gradient of `params`, each array once.
+    """Return what `f(params, *rest)` leaves for its gradient of `params`, each array once.
 
     In the order in which they are made. Constants are left out, and arguments, which are there
     anyway, in whatever shape.
@@ -142,7 +142,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def _find_sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
-    """A function from a variable to the one, as far up as possible, that has the same bytes."""
+    """Return a function from a variable to the first one that has the same bytes."""
     above: dict[Any, Any] = {}
 
     def source(x: Any) -> Any:

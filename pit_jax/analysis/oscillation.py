@@ -32,5 +32,5 @@ def in_time(
 
 
 def average_later_half(values: Sequence[float]) -> float:
-    """The mean of the later half of what was measured over the epochs."""
+    """Return the mean of the later half of the epochs."""
     return float(np.mean(values[len(values) // 2 :]))

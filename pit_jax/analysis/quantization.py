@@ -54,7 +54,7 @@ def _mse_optimal(u: Float[Array, "B *N C"], levels: int | Array) -> Float[Array,
 
 
 def round_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """clip(round(x), 0, levels), as PIT fires."""
+    """Return clip(round(x), 0, levels), as PIT fires."""
     return jnp.clip(round_half_up(x), 0, levels)
 
 
@@ -191,7 +191,7 @@ def _quantize_batch(
     fire: Callable[..., Array],
     most: int,
 ) -> dict[str, Array]:
-    """What each sample adds, `[B, T, ...]`, and `by_channel` `[T, C, most + 1]` of all of them."""
+    """Return the sums of each sample, `[B, T, ...]`, and `by_channel` `[T, C, most + 1]` of all."""
     neurons = tuple(range(2, u.ndim))
     a = a.reshape(a.shape[0], *(1,) * len(neurons[:-1]), a.shape[1])
     x = u * (1 / a)

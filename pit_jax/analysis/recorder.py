@@ -77,6 +77,6 @@ def _is_neuron(module: nn.Module, method: str) -> bool:
 
 
 def _collect_spikes(intermediates: Mapping[str, Any]) -> dict[str, Array]:
-    """What each neuron, and each around another one, gives, by its path."""
+    """Return the output of each neuron, and of each around another one, by its path."""
     leaves = flatten_dict(intermediates).items()
     return {"/".join(path): value[0] for (*path, name), value in leaves if name == "__call__"}

@@ -105,7 +105,7 @@ class Camera:
 
 
 def _pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image's light on black, 0.1 to 1.1: what is black still reflects some."""
+    """Return the light of the image on black, 0.1 to 1.1: black still reflects some."""
     rows, columns = height - image.shape[0], width - image.shape[1]
     if image.dtype != np.uint8 or image.ndim != 2 or rows < 0 or columns < 0:
         raise ValueError(

@@ -108,14 +108,14 @@ def read_atis(source: Source) -> np.ndarray:
 
 
 def _read_bytes(source: Source) -> tuple[bytes, str]:
-    """The bytes of a file and its name."""
+    """Return the bytes of a file and its name."""
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes(), str(source)
     return source.read(), getattr(source, "name", "the file")
 
 
 def _find_header_end(raw: bytes, path: str, *, version: str, other: str) -> int:
-    """Where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
+    """Return where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
     first = raw[:32].splitlines()[0] if raw else b""
     named = first.removeprefix(b"#!AER-DAT").decode("latin-1") if b"AER-DAT" in first else None
     # Old recordings of version 2.0 may start with a comment; all of version 3 name it.

@@ -69,7 +69,7 @@ def convert(
 def complete(
     model: nn.Module, given: Mapping[str, Any], images: Array, rngs: dict[str, Array]
 ) -> dict[str, Any]:
-    """The variables of `model`: those `given`, and what they lack as in `model.init`.
+    """Return the variables of `model`: those `given`, and what is missing as in `model.init`.
 
     Scales of PIT read `images`, a first training batch, behind the given weights.
     """
@@ -80,7 +80,7 @@ def complete(
 
 
 def is_of_neuron(path: Path, leaves: Collection[Path]) -> bool:
-    """Whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
+    """Return whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
     collection, *layer, _ = path
     siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
     return collection == "params" and not any(sibling in leaves for sibling in siblings)
@@ -112,7 +112,7 @@ def find_layout(state_dict: Mapping[str, Any]) -> str:
 
 
 def _read_shapes(model: nn.Module, sample: Any) -> Shapes:
-    """What the network has, as shapes: nothing is computed or allocated."""
+    """Return the shapes of the network's variables; nothing is computed or allocated."""
     sample = jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     variables = jax.eval_shape(model.init, jax.random.key(0), sample)
     return {
@@ -139,7 +139,7 @@ def _check_skip(skip: Sequence[str], leaves: Shapes) -> None:
 def _match(
     state_dict: Mapping[str, np.ndarray], layout: Layout, leaves: Shapes, start: set[Path]
 ) -> tuple[dict[Path, Array], list[str]]:
-    """The values of all `leaves` but those in `start`, and what is wrong, in lines."""
+    """Return the values of all `leaves` but those in `start`, and what is wrong, in lines."""
     values: dict[Path, Array] = {}
     used: set[str] = set()
     missing, misshapen = [], []
@@ -196,7 +196,7 @@ def _count_map_channels(layer: LayerNames, leaves: Shapes) -> int | None:
 def _turn_axes(
     theirs: np.ndarray, shape: tuple[int, ...], channels: int | None
 ) -> np.ndarray | None:
-    """`theirs` with the axes in our order, a view; None when it does not have `shape`.
+    """Return `theirs` with the axes in our order, a view; None when it does not have `shape`.
 
     Out, in, space becomes space, in, out; `channels` are those of a map that a linear layer reads.
     """
@@ -216,7 +216,7 @@ def _turn_axes(
 def _start_leaves(
     model: nn.Module, values: dict[Path, Array], start: set[Path], sample: Any, key: Array | None
 ) -> dict[Path, Array]:
-    """The leaves `start` as the network's first training batch makes them behind `values`."""
+    """Return the leaves `start` as the first training batch makes them after `values`."""
     names = ", ".join("/".join(path) for path in sorted(start)[:5])
     if key is None:
         raise CheckpointError(

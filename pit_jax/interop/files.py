@@ -23,7 +23,7 @@ V = TypeVar("V")
 
 
 def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]:
-    """The tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
+    """Return the tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
 
     A checkpoint that holds the state_dict under a key ("model", "state_dict", "net", ...) is
     opened; where several entries hold tensors, `entry` says which. Prefixes of DataParallel and
@@ -59,7 +59,7 @@ def _name_damage() -> Iterator[None]:
 
 
 def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """The format since torch 1.6: data.pkl and one file for each storage."""
+    """Read the format since torch 1.6: data.pkl and one file for each storage."""
     with _name_damage():
         archive = zipfile.ZipFile(file)
         names = set(archive.namelist())
@@ -81,7 +81,7 @@ def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndar
 
 
 def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """The format before torch 1.6: pickles one after the other, then the storages."""
+    """Read the format before torch 1.6: pickles one after the other, then the storages."""
     if TorchUnpickler(file).load() != _LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not of torch.save.")
     TorchUnpickler(file).load()  # The version of the protocol: there has been one.
@@ -128,7 +128,7 @@ def _read_safetensors(path: Path, entry: str | None) -> dict[str, np.ndarray]:
 
 
 def import_safetensors() -> ModuleType:
-    """The package, which only the extra `interop` installs."""
+    """Return the package, which only the extra `interop` installs."""
     try:
         return import_module("safetensors.numpy")
     except ImportError as error:
@@ -146,7 +146,7 @@ def _read_arrays(
 
 
 def _find_state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
-    """`value` itself or its one entry that is a state_dict; `entry` names one of several."""
+    """Return `value` or its one entry that is a state_dict; `entry` names one of several."""
     if entry is None and _is_state_dict(value):
         return value
     entries = value if isinstance(value, dict) else {}

@@ -38,25 +38,25 @@ class Layout:
     unread: tuple[str, ...] = ()
 
     def find_source(self, ours: str) -> tuple[str, LayerNames] | None:
-        """Their name of our layer `ours`, with its line."""
+        """Return their name of our layer `ours`, with its line."""
         for layer in self.layers:
             if (numbers := _match_numbers(layer.ours, ours)) is not None:
                 return _fill_numbers(layer.theirs, numbers), layer
         return None
 
     def find_shift(self, ours: str) -> str | None:
-        """Their convolution whose bias our norm `ours` takes up."""
+        """Return their convolution whose bias our norm `ours` takes up."""
         for layer in self.layers:
             if layer.shift and (numbers := _match_numbers(layer.shift, ours)) is not None:
                 return _fill_numbers(layer.theirs, numbers)
         return None
 
     def is_unread(self, ours: str) -> bool:
-        """Whether our layer `ours` is in `unread`."""
+        """Return whether our layer `ours` is in `unread`."""
         return any(_match_numbers(pattern, ours) is not None for pattern in self.unread)
 
     def knows(self, theirs: str) -> bool:
-        """Whether it has a layer that the checkpoint calls `theirs`."""
+        """Return whether it has a layer that the checkpoint calls `theirs`."""
         return any(_match_numbers(layer.theirs, theirs) is not None for layer in self.layers)
 
 
@@ -73,7 +73,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _match_numbers(pattern: str, name: str) -> dict[str, int] | None:
-    """The numbers that `pattern` finds in `name`; None where it does not match."""
+    """Return the numbers that `pattern` finds in `name`; None where it does not match."""
     if (found := _compile_pattern(pattern).fullmatch(name)) is None:
         return None
     shifts = {number: int(shift or 0) for number, shift in _NUMBER.findall(pattern)}

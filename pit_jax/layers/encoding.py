@@ -11,7 +11,7 @@ def check_num_steps(num_steps: int) -> None:
 
 
 def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
-    """Images `[B, H, W, C]` to one step `[B, 1, H, W, C]`; frames `[B, T, H, W, C]` as they are.
+    """Return images `[B, H, W, C]` as one step `[B, 1, H, W, C]`, frames `[B, T, H, W, C]` as is.
 
     Raises ValueError for any other rank, and for frames whose T is not `num_steps`.
     """

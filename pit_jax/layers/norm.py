@@ -122,7 +122,7 @@ def standardize(x: Array, mean: Array, var: Array) -> Array:
 def make_running_statistics(
     norm: nn.Module, channels: int, dtype: DTypeLike
 ) -> tuple[nn.Variable, nn.Variable]:
-    """The mean and variance `[C]` that `norm` keeps in `batch_stats`; they start at 0 and 1."""
+    """Return the mean and variance `[C]` of `norm` in `batch_stats`; they start at 0 and 1."""
     return (
         norm.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype),
         norm.variable("batch_stats", "var", jnp.ones, (channels,), dtype),
@@ -130,13 +130,13 @@ def make_running_statistics(
 
 
 def move_statistic(running: nn.Variable, rows: Array) -> None:
-    """Moves a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
+    """Move a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
     for row in rows.reshape(-1, rows.shape[-1]):
         running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
 
 
 def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
-    """`x` in float32, or float64 under x64, less the mean and over the standard deviation.
+    """Return (x - mean) / deviation in float32, or float64 under x64.
 
     They are those over `axes`, by which the running ones then move, or the running ones themselves.
     """
@@ -160,5 +160,5 @@ def _apply_affine(norm: nn.Module, x: Array) -> Array:
 
 
 def _broadcast_row(a: Array | np.ndarray, x: Array) -> Array:
-    """`a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
+    """Return `a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
     return jnp.reshape(a, (1,) * (x.ndim - 1) + a.shape)

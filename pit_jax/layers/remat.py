@@ -28,7 +28,7 @@ def check_remat(remat: str) -> None:
 
 
 def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:
-    """A class of blocks, or a `partial` of one, that keeps for its gradient what `remat` says.
+    """Return a class of blocks, or a `partial` of one, that stores what `remat` names.
 
     Values and gradients stay what they are; "convolutions" and "blocks" trade memory for time.
     """

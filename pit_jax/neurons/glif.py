@@ -36,7 +36,7 @@ class GLIF(nn.Module):
         steps, channels = current.shape[1], current.shape[-1]
         dtype = widen(current.dtype)
 
-        def learned(name: str, start: float, *shape: int) -> Array:
+        def make_parameter(name: str, start: float, *shape: int) -> Array:
             logit = math.log(start / (1 - start))
             return jax.nn.sigmoid(
                 self.param(name, nn.initializers.constant(logit), (*shape, channels), dtype)
@@ -49,10 +49,10 @@ class GLIF(nn.Module):
             leak_gate=gate("leak_gate"),
             input_gate=gate("input_gate"),
             reset_gate=gate("reset_gate"),
-            decay=learned("decay_logit", self.decay),
-            leak=learned("leak_logit", self.leak),
-            reset=learned("reset_logit", self.reset),
-            threshold=learned("threshold_logit", self.threshold),
+            decay=make_parameter("decay_logit", self.decay),
+            leak=make_parameter("leak_logit", self.leak),
+            reset=make_parameter("reset_logit", self.reset),
+            threshold=make_parameter("threshold_logit", self.threshold),
         )
 
         def step(
@@ -60,7 +60,7 @@ class GLIF(nn.Module):
         ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
             return glif_step(state, current, conductance, gates, spike=self.spike)
 
-        conductance = learned("conductance_logit", self.conductance, steps)
+        conductance = make_parameter("conductance_logit", self.conductance, steps)
         u, s = run_over_time(
             step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
         )

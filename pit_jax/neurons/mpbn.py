@@ -71,7 +71,7 @@ class NormedLIF(nn.Module):
 def fold_threshold(
     neuron: NormedLIF, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
 ) -> Float[Array, " C"]:
-    """The thresholds `[C]` at which a plain LIF with hard reset fires what `neuron` does.
+    """Return the thresholds `[C]` with which a plain LIF with hard reset fires as `neuron`.
 
     (threshold - bias) sqrt(var + eps) / scale + mean, of the neuron's own `params` and running
     statistics. Raises ValueError unless every scale is positive: a negative one fires below.

@@ -21,7 +21,7 @@ matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def factorize(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
-    """Unit-triangular L and U from the strict triangles of `mixing`, then their inverses."""
+    """Return unit-triangular L and U, of the strict triangles of `mixing`, and their inverses."""
     one = jnp.eye(mixing.shape[-1], dtype=mixing.dtype)
     lower, upper = one + jnp.tril(mixing, -1), one + jnp.triu(mixing, 1)
     # Against the identity: a solve against the membranes would gather a sharded batch.
@@ -35,7 +35,7 @@ def unmix(
     lower_inverse: Float[Array, "C C"],
     upper_inverse: Float[Array, "C C"],
 ) -> Float[Array, "*N C"]:
-    """A^-1 u with A = L diag(a) U, of the inverses of L and U."""
+    """Return A^-1 u with A = L diag(a) U, from the inverses of L and U."""
     return matmul(matmul(u, lower_inverse.T) * prepend_axes(1 / a, u.ndim), upper_inverse.T)
 
 

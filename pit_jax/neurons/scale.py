@@ -20,7 +20,7 @@ FirstBatch = Callable[[Array], Array]
 
 @jax.custom_vjp
 def apply_floor(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """max(a, 1e-3); the floor lets the whole gradient through, so that a scale can come back."""
+    """Return max(a, 1e-3), with the whole gradient, so that a scale at the floor can come back."""
     return jnp.maximum(a, SCALE_FLOOR)
 
 
@@ -28,7 +28,7 @@ apply_floor.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (
 
 
 def read_scale(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
-    """What the neuron's `scale_init` reads from membranes `u`, not below the floor."""
+    """Return the scale that `scale_init` reads from membranes `u`, not below the floor."""
     return apply_floor(neuron.scale_init(u, levels=neuron.levels))
 
 
@@ -40,7 +40,7 @@ def start_scale(
     fire: Callable[[Array, Array], Array],
     reset: Callable[[Array, Array], Array],
 ) -> Float[Array, "T C"]:
-    """The scale of every step, read from membranes that carry over what the steps before left.
+    """Return the scale of every step, from membranes that start where the step before ended.
 
     Warns of channels at the floor, but not under `jit`, where no value is known.
     """

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 def widen(dtype: DTypeLike) -> DTypeLike:
-    """float32, or `dtype` where that is wider: what membranes and parameters are kept in."""
+    """Return float32, or `dtype` where that is wider: membranes and parameters are of it."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
@@ -32,7 +32,7 @@ def run_over_time(
     state: Callable[[Array], Any] = lambda rest: rest,
     unroll: int = 4,
 ) -> Any:
-    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
+    """Run `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; return `out` `[B, T, ...]`.
 
     A neuron with more than a membrane makes its first state from zeros of that shape by `state`.
     `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the

@@ -166,7 +166,7 @@ def pit_fire(
 
 
 def prepend_axes(a: Array, ndim: int) -> Array:
-    """`a` with axes of size 1 in front, since rank promotion may be switched off."""
+    """Return `a` with axes of size 1 in front, since rank promotion may be switched off."""
     return a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 

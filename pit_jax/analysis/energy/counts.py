@@ -129,7 +129,7 @@ class _Network:
     def add(self, x: Array) -> None:
         """Adds a batch to the sums, which are integers of any size."""
         recorded = self.record(self.variables, x)
-        counts = {node.path: _count_of(recorded, node.path) for node in self.spiking}
+        counts = {node.path: _find_count(recorded, node.path) for node in self.spiking}
         fired, at_rows = jax.tree.map(np.asarray, self.seen(counts, x))
         for path, (counted, spikes, by_step) in fired.items():
             self.sums[path, "counted"] += _total(counted)
@@ -211,7 +211,7 @@ class _Network:
         )
 
 
-def _count_of(recorded: Mapping[str, LayerRecording], path: str) -> Array:
+def _find_count(recorded: Mapping[str, LayerRecording], path: str) -> Array:
     """The counts of the neuron at `path`; one that scales another's spikes has them inside."""
     (found,) = (
         layer.count for name, layer in recorded.items() if f"{name}/".startswith(f"{path}/")

@@ -97,10 +97,10 @@ class LayerEnergy:
 def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     """The layer as it runs: each spike adds, in each of T steps."""
     if isinstance(layer, Neurons):
-        return _neurons(layer, counts, prices)
+        return _price_neurons(layer, counts, prices)
     if layer.kind in ("conv", "linear", "shortcut") and layer.reads == "spikes":
-        return _spiking(layer, counts, prices)
-    return _other(layer, counts.code, layer.steps, prices)
+        return _price_spikes(layer, counts, prices)
+    return _price_other(layer, counts.code, layer.steps, prices)
 
 
 def of_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
@@ -121,7 +121,7 @@ def of_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
             prices,
         )
     if layer.kind not in ("conv", "linear", "shortcut") or layer.reads != "spikes":
-        return _other(layer, BINARY_CODE, 1, prices)
+        return _price_other(layer, BINARY_CODE, 1, prices)
     width = BINARY_CODE.slots(layer.levels)
     stored = layer.inputs * width
     if layer.stream:
@@ -144,7 +144,7 @@ def of_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
     )
 
 
-def _spiking(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnergy:
+def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnergy:
     bits, slots = prices.bits, counts.code.slots(layer.levels)
     accumulations = layer.accumulations / counts.samples
     spikes = layer.spikes / counts.samples
@@ -164,7 +164,7 @@ def _spiking(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnergy:
     )
 
 
-def _neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
+def _price_neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     n, each, slots = layer.neurons, layer.operations, counts.code.slots(layer.levels)
     spikes = layer.spikes / counts.samples
     membranes = n * prices.bits.membrane
@@ -184,7 +184,7 @@ def _neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     )
 
 
-def _other(layer: Synapses, code: Code, steps: int, prices: Prices) -> LayerEnergy:
+def _price_other(layer: Synapses, code: Code, steps: int, prices: Prices) -> LayerEnergy:
     """Pixels and currents, which are multiplied densely or passed on, and products of spikes."""
     bits, connections = prices.bits, float(layer.connections * steps)
     outputs = float(layer.outputs * bits.membrane)

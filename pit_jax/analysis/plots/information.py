@@ -45,7 +45,7 @@ def by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
 
 
 def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -> Figure:
-    """Four measures of every layer, over all steps, of several runs.
+    """Draw four measures of every layer, over all steps, of several runs.
 
     Layers stand by their place in each network. Information is that of one step, on average.
     """

@@ -115,7 +115,7 @@ def against_levels(
 
 
 def _summarize(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, least and largest of what is a number: of one batch there is no spread."""
+    """Return mean, least and largest without NaN: of one batch there is no spread."""
     known = values[np.isfinite(values)]
     return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 

@@ -44,7 +44,7 @@ SMALL = {"frameon": False, "fontsize": 8, "columnspacing": 1.0, "handlelength": 
 
 
 def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
-    """Mean rates of several runs, over steps of all layers, and over layers of all steps."""
+    """Draw mean rates of several runs, over steps of all layers and over layers of all steps."""
     drawn = figure(3.8)
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):

@@ -75,7 +75,7 @@ MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
 
 
 def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
-    """1 outside a box of about 1 - share of the pixels, `[1, H, W]`, and the share outside."""
+    """Return 1 outside of a box of about 1 - share of the pixels, `[1, H, W]`, and its mean."""
     height, width = images.shape[1:3]
     row_key, column_key = jax.random.split(key)
     row = jax.random.randint(row_key, (1,), 0, height, dtype=jnp.int32)
@@ -88,7 +88,7 @@ def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Arra
 
 
 def _mix(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
-    """Each pixel keeps the part `own` of its image, each label the part `share`."""
+    """Mix neighbors: a pixel keeps the part `own` of its image, a label the part `share`."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
     neighbors, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
     return own * images + (1 - own) * neighbors, share * labels + (1 - share) * theirs

@@ -157,7 +157,7 @@ def histogram(images: Images) -> Int32[Array, "B C 256"]:
 
 @lru_cache
 def _find_short_levels() -> np.ndarray:
-    """Where Pillow's autocontrast is one level short, as bits [low, high].
+    """Return where Pillow's autocontrast is one level short, as bits [low, high].
 
     It computes level * scale + offset in float64 and rounds down, so some values that should be
     whole come out one lower, even 254 for the brightest pixel. The whole values that can are

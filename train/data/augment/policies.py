@@ -251,7 +251,7 @@ def _both_signs(name: str, magnitude: float, height: int, width: int) -> list[Se
 
 
 def _draw(key: jax.Array, table: Settings, batch: int) -> Settings:
-    """One setting of a table for each image, all equally likely."""
+    """Draw one setting of a table for each image, all equally likely."""
     drawn = zip(jax.random.split(key, 3), table.bits.shape, strict=True)
     return _take(table, *(_draw_integers(each, (batch,), below) for each, below in drawn))
 
