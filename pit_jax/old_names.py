@@ -52,6 +52,13 @@ CONFIG_KEYS = {
 ANALYSES = {
     "quantisation": "quantization",
 }
+# Classes of saved programs: in files of format 1, and in the fingerprints of all programs.
+SAVED_CLASSES = {
+    "Sampled": "Pixels",
+    "Summed": "Accumulator",
+    "Fired": "Spikes",
+    "Attended": "LinearAttention",
+}
 
 
 def accept_old_keywords(function: T) -> T:

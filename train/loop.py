@@ -20,6 +20,7 @@ from .files import write_atomically
 from .monitor.health import Health
 from .monitor.nonfinite import Watch
 from .monitor.profile import Profile
+from .parts import check_parts
 from .program import sharding
 from .program.evaluation import Evaluation
 from .program.program import Program, make_program
@@ -44,6 +45,7 @@ def train(
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
+    check_parts(config)
     with hosts.losses_told():
         return _run(config, workdir, stop, time.monotonic())
 

@@ -59,7 +59,7 @@ def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights(
 def test_only_kernels_move_unless_told(params: Any, key: jax.Array) -> None:
     first, _ = landscape.directions(params, key)
     kernels = ["conv/kernel", "depthwise/kernel", "grouped/kernel", "dense/kernel"]
-    assert sorted(landscape.moved(first)) == sorted(kernels)
+    assert sorted(landscape.list_moved(first)) == sorted(kernels)
 
 
 def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax.Array) -> None:
@@ -71,7 +71,7 @@ def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax
         return landscape.still
 
     first, _ = landscape.directions(params, key, treatment=treatment)
-    assert sorted(landscape.moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
+    assert sorted(landscape.list_moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
     np.testing.assert_allclose(norms(first["PIT_0"]["a"]), norms(params["PIT_0"]["a"]), rtol=1e-5)
     assert (first["norm"]["scale"] == params["norm"]["scale"]).all()
 

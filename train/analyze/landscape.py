@@ -83,7 +83,7 @@ def surface(trained: Trained, side: int) -> Surface:
     trained.out.mkdir(parents=True, exist_ok=True)
     file, size = trained.out / SO_FAR, landscape.POINTS * mesh.size
     losses = _all(file, of, evaluate, landscape.grid(axis), size)
-    kernels = len(landscape.moved(directions[0]))
+    kernels = len(landscape.list_moved(directions[0]))
     return Surface(trained.name, axis, losses.reshape(side, side), len(labels), kernels)
 
 

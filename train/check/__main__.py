@@ -26,6 +26,7 @@ from ..data.events import cifar10_dvs, dvs_gesture, n_mnist
 from ..data.images import cifar, mnist
 from ..errors import UserError
 from ..files import hash_file
+from ..parts import check_parts
 from . import throughput
 
 Files = dict[Path, str | None]
@@ -91,6 +92,7 @@ def main(argv: list[str]) -> int:
 
 def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     """Prints what is found; gives what has to be mended before training."""
+    check_parts(config)
     problems = check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
     try:

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict, config_flags
 from pit_jax.old_names import rename_keys, translate_flag
 
 from ..errors import UserError
-from .limits import check_values
 
 USAGE = """
 usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
@@ -45,7 +44,7 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
 
     `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
     Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
-    value of the wrong type or outside of its limits, or an unknown flag.
+    value of the wrong type, or an unknown flag.
     """
     argv = [translate_flag(word) for word in argv]
     file = _config_file(argv)
@@ -71,7 +70,6 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
     config = cast(ConfigDict, values["config"].value)
     with config.unlocked():
         rename_keys(config)
-    check_values(config)
     return config, Path(values[place].value or f"{under}/{name}")
 
 

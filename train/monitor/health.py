@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from ..config.bounds import at_least, set_bounds
 from ..distributed import hosts
 from ..files import write_atomically
 from ..program.probe import changes
@@ -105,6 +106,7 @@ class Health:
     say again what metrics.jsonl shows already. `note` takes the warnings.
     """
 
+    @set_bounds(every_epochs=at_least(0))
     def __init__(
         self,
         program: Program,

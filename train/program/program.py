@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 
-from ..config.limits import check_values
 from ..data import Dataset
 from ..data.feeding.resident import epoch_order
 from ..errors import UserError
@@ -97,7 +96,7 @@ def make_program(
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
-    check_values(config)
+    build.check(config)
     size, batch_size = len(dataset.train), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
+from ..config.bounds import at_least, set_bounds
 from ..monitor.nonfinite import Done
 from .jsonl import Records
 from .tensorboard import TensorBoard
@@ -30,6 +31,7 @@ class Sink(Protocol):
 class Journal:
     """Tells each of some sinks of epochs and of one of `every` steps, 0 being none."""
 
+    @set_bounds(every=at_least(0))
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ..config.bounds import at_least, set_bounds
 from ..distributed import hosts
 from ..errors import UserError
 from ..files import move_aside
@@ -49,6 +50,12 @@ class Checkpoints:
     others call the same methods in the same order.
     """
 
+    @set_bounds(
+        last=at_least(1),
+        every_epochs=at_least(0),
+        every_steps=at_least(0),
+        seconds_apart=at_least(0),
+    )
     def __init__(
         self,
         workdir: Path,

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax import interop
 
-from ..config.layers import chosen_layers
+from ..config.choose import choose_layers
 from ..errors import UserError
 from . import restore
 
@@ -40,7 +40,7 @@ def read(
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_variables(folder))
-    left_out = chosen_layers(
+    left_out = choose_layers(
         "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
     )
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
@@ -49,7 +49,7 @@ def read(
     missing = {
         path
         for path in here.keys() - there.keys()
-        if not interop.of_neuron(path, here) and _layer(path) not in left_out
+        if not interop.is_of_neuron(path, here) and _layer(path) not in left_out
     }
     if misshapen or unknown or missing:
         problems = {path: f"no {'/'.join(path)}" for path in missing}
@@ -79,7 +79,7 @@ def _complaint(
 ) -> str:
     """All that does not fit, and which layers to start from scratch where that helps."""
     heads = {path for path in problems if "head" in path}
-    neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
+    neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
     if problems.keys() != heads | neurons:
         advice = (

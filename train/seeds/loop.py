@@ -14,6 +14,7 @@ from .. import data
 from ..errors import UserError
 from ..loop import summarized, write_end
 from ..monitor.nonfinite import Done
+from ..parts import check_parts
 from ..program.state import Metrics, TrainState
 from ..records.progress import Display
 from ..run.checkpoint import whole_steps
@@ -173,6 +174,7 @@ class _Late:
 
 
 def _check(config: ConfigDict, workdir: Path) -> None:
+    check_parts(config)
     if config.cpu_devices != 1:
         raise UserError("config.cpu_devices must be 1: each seed has a device of its own.")
     if config.profile_steps or config.wandb.project:
