@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from . import data
 from .distributed import hosts
+from .parts import check_parts
 from .program.program import CompiledStep, Program, make_program
 from .program.state import TrainState, reset_totals
 from .records.progress import Display, print_summary
@@ -38,6 +39,7 @@ def train(
     compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
     """
     started = time.monotonic()
+    check_parts(config)
     with ExitStack() as stack:
         stack.enter_context(hosts.explain_lost_peers())
         hosts.check_equal("config", json.dumps(select_shared_keys(config.to_dict())))

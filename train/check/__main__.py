@@ -24,8 +24,9 @@ from ..data import Dataset, Split
 from ..data.dataset import Streamed
 from ..data.events import cifar10_dvs, dvs_gesture, n_mnist
 from ..data.images import cifar, mnist
-from ..data.storage.download import md5
 from ..errors import UserError
+from ..files import hash_file
+from ..parts import check_parts
 from . import throughput
 
 Files = dict[Path, str | None]
@@ -91,6 +92,7 @@ def main(argv: list[str]) -> int:
 
 def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     """Prints what is found; gives what has to be mended before training."""
+    check_parts(config)
     problems = check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
     try:
@@ -133,7 +135,7 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
     for file, published in files.items():
         if published is None:
             continue
-        if (found := md5(file)) == published:
+        if (found := hash_file(file, "md5")) == published:
             console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
         else:
             problems.append(

@@ -4,7 +4,6 @@ The first of them keeps the folder of the run. All of them run the same program 
 """
 
 import ctypes
-import hashlib
 import importlib.util
 import itertools
 import os
@@ -23,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from ..config.cli import Parser
 from ..errors import UserError
+from ..files import hash_content
 
 USAGE = """
   --coordinator HOST:PORT --processes N --process I
@@ -107,7 +107,7 @@ def check_equal(what: str, text: str) -> None:
     """Raise UserError, in all processes, unless all have the same `text`; `what` names it."""
     if jax.process_count() == 1:
         return
-    first, *others = _gather_texts(hashlib.sha256(text.encode()).hexdigest())
+    first, *others = _gather_texts(hash_content(text))
     if differing := [str(i) for i, other in enumerate(others, 1) if other != first]:
         raise UserError(
             f"the processes of this run must have the same {what}; other than the first have "

@@ -40,6 +40,7 @@ from .. import data, figures
 from ..config.cli import Parser
 from ..data import Split, Streamed
 from ..errors import UserError
+from ..files import write_atomically
 from ..program import build, sharding
 from ..program.evaluation import make_sums
 from ..program.inputs import normalization
@@ -51,7 +52,6 @@ from ..run import restore
 from ..run.environment import describe
 from ..run.reading import config_of
 from ..run.summary import title
-from ..run.workdir import write_whole
 from . import metrics
 from .folder import own_images
 
@@ -165,7 +165,7 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out.with_suffix(".png"), dpi=150)
-        write_whole(out, json.dumps(result, indent=1))
+        write_atomically(out, json.dumps(result, indent=1))
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 

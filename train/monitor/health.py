@@ -12,11 +12,12 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from ..config.bounds import at_least, set_bounds
+from ..files import write_atomically
 from ..program.probe import changes
 from ..program.program import Program
 from ..program.state import TrainState
 from ..run.reading import read_records
-from ..run.workdir import write_whole
 
 FILE, RECORDS = "health.npz", "metrics.jsonl"
 MEASURES = ("rate", "silent", "saturated", "floor", "distance", "flips", "oscillating")
@@ -105,6 +106,7 @@ class Health:
     `workdir` nothing is read or written.
     """
 
+    @set_bounds(every_epochs=at_least(0))
     def __init__(
         self,
         program: Program,
@@ -141,7 +143,7 @@ class Health:
         if self._counts and self._workdir is not None:
             file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
             np.savez_compressed(file, step=step, **seen)
-            write_whole(self._workdir / FILE, file.getvalue())
+            write_atomically(self._workdir / FILE, file.getvalue())
 
     def end(self, state: TrainState, epoch: int) -> dict[str, Measures]:
         """Return the measures at the end of `epoch`, as `health`; {} where none are due."""

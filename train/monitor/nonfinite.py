@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..program.program import Program
 from ..program.state import Metrics, TrainState
-from ..run.workdir import write_whole
 
 FILE = "nonfinite.json"
 MOST_SAMPLES = 5  # Named in a message; the file has all.
@@ -77,7 +77,7 @@ def report_step(
     epoch = (step - 1) // program.steps_per_epoch + 1
     found = {"step": step, "epoch": epoch, "first": where, "samples": samples.tolist()}
     if write:
-        write_whole(workdir / FILE, json.dumps(found, indent=2))
+        write_atomically(workdir / FILE, json.dumps(found, indent=2))
     few = ", ".join(map(str, samples[:MOST_SAMPLES]))
     return (
         f"step {step}, in epoch {epoch}, is not finite; the first that is not is {where}, on the "

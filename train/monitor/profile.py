@@ -4,7 +4,15 @@ from pathlib import Path
 
 import jax
 
+from ..config.bounds import set_bounds
+
 FOLDER = "profile"
+
+
+def check_steps(name: str, steps: tuple[int, ...]) -> None:
+    """Raise ValueError unless these are the first and the last step, or none."""
+    if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+        raise ValueError(f"{name} is the first and the last step, from 1 on, got {tuple(steps)}.")
 
 
 class Profile:
@@ -13,6 +21,7 @@ class Profile:
     Without `steps` it does nothing.
     """
 
+    @set_bounds(steps=check_steps)
     def __init__(self, workdir: Path, steps: tuple[int, ...]) -> None:
         self._folder = workdir / FOLDER
         self._first, self._last = steps or (0, 0)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from ..config.bounds import at_least, set_bounds
 from ..data import Split, Streamed
 from ..data.feeding import resident, streamed
 from . import sharding
@@ -32,6 +33,7 @@ class Feed(NamedTuple):
     pick: Callable[[Batch, Any, Array | int], Batch]
 
 
+@set_bounds(seed=at_least(0), batch_size=at_least(1), epochs=at_least(1), repeats=at_least(1))
 def make_feed(
     split: Split | Streamed, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:

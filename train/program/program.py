@@ -13,11 +13,10 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 
-from ..config.limits import check_values
 from ..data import Dataset
 from ..data.feeding.resident import epoch_order
 from ..errors import UserError
-from . import sharding
+from . import build, sharding
 from .diagnose import make_diagnose
 from .evaluation import Evaluation, make_evaluate
 from .feed import Feed, make_feed
@@ -91,7 +90,7 @@ def make_program(
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
-    check_values(config)
+    build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.replicated(mesh)

@@ -4,13 +4,12 @@ The line of an epoch has what it was tested with; those of single steps have not
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import append_line, write_atomically
 from ..run.reading import read_records
-from ..run.workdir import write_whole
 
 # The loss of a single step is noisier than an epoch's mean: a curve of its own.
 NAMES = {
@@ -29,15 +28,12 @@ class MetricsFile:
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
-        write_whole(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
+        write_atomically(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
         self._file = file
 
     def step(self, record: Mapping[str, Any]) -> None:
         """Append a line, which is on disk when this returns."""
-        with self._file.open("a") as file:
-            file.write(f"{json.dumps(record)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._file, json.dumps(record))
 
     epoch = step
 

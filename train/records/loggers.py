@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
+from ..config.bounds import at_least, set_bounds
 from ..monitor.nonfinite import StepMetrics
 from .jsonl import MetricsFile
 from .tensorboard import TensorBoard
@@ -30,6 +31,7 @@ class Sink(Protocol):
 class Journal:
     """Some sinks, which get all epochs and one of `every` steps, 0 being none."""
 
+    @set_bounds(every=at_least(0))
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 

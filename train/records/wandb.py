@@ -9,8 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..run.reading import read_json
-from ..run.workdir import write_whole
 from .jsonl import scalars
 
 FILE = "wandb.json"
@@ -77,5 +77,5 @@ def _id(workdir: Path) -> str:
     saved = read_json(workdir / FILE, dict)
     if saved is None:
         saved = {"id": secrets.token_hex(8)}
-        write_whole(workdir / FILE, json.dumps(saved))
+        write_atomically(workdir / FILE, json.dumps(saved))
     return str(saved["id"])

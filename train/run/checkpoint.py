@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ..config.bounds import at_least, set_bounds
 from ..distributed import hosts
 from ..errors import UserError
+from ..files import move_aside
 from ..program.sharding import place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
@@ -48,6 +51,12 @@ class Checkpoints:
     others call the same methods in the same order.
     """
 
+    @set_bounds(
+        last=at_least(1),
+        every_epochs=at_least(0),
+        every_steps=at_least(0),
+        seconds_apart=at_least(0),
+    )
     def __init__(
         self,
         workdir: Path,
@@ -284,9 +293,5 @@ def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
 
 def _set_aside(workdir: Path, saved: _Checkpoint) -> str:
     """Move it to where nothing looks for it, and return where."""
-    number = 0
-    while (aside := workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}").exists():
-        number += 1
-    aside.parent.mkdir(exist_ok=True)
-    (workdir / str(saved)).rename(aside)
-    return aside.relative_to(workdir).as_posix()
+    names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
+    return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

@@ -12,7 +12,7 @@ from typing import Any
 import flax
 import jax
 
-from .workdir import write_whole
+from ..files import write_atomically
 
 
 def describe() -> dict[str, str | int]:
@@ -34,7 +34,7 @@ def note_start(workdir: Path, step: int) -> None:
     """Add this process to environment.json, the list of those that trained, from which `step`."""
     file = workdir / "environment.json"
     starts = json.loads(file.read_text()) if file.exists() else []
-    write_whole(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
+    write_atomically(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
 
 
 def find_commit(file: Path = Path(__file__)) -> str:

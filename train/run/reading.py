@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import base
+from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 
@@ -19,6 +20,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
         )
+    rename_keys(config)
     return config
 
 
@@ -31,7 +33,7 @@ def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     config = base()
     config.update(read_config(workdir))
     # What it began with is in the checkpoint.
-    config.pretrained, config.anew = "", ()
+    config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
         config.data.data_dir = data_dir
     return config

@@ -9,11 +9,11 @@ import jax
 from ml_collections import ConfigDict
 
 from .. import figures
+from ..files import write_atomically
 from ..program.evaluation import Evaluation
 from ..program.state import TrainState
 from .checkpoint import Progress
 from .reading import read_records, select_epochs
-from .workdir import write_whole
 
 
 class Summary(NamedTuple):
@@ -75,7 +75,7 @@ def summarize(
 def write_summary(workdir: Path, summary: Summary) -> None:
     """Write summary.json and the figures of a finished run."""
     records = select_epochs(read_records(workdir / "metrics.jsonl"))
-    write_whole(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
+    write_atomically(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
     figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)

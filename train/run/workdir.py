@@ -17,7 +17,10 @@ from typing import IO, Any
 
 from flax.traverse_util import flatten_dict
 
+from pit_jax.old_names import rename_keys
+
 from ..errors import UserError
+from ..files import write_atomically
 
 try:
     import fcntl
@@ -88,7 +91,7 @@ def claim(
     with opened:
         with _explain_os_errors(workdir):
             _check(workdir, config)  # Another run may have begun here before the lock.
-            write_whole(workdir / "config.json", json.dumps(config, indent=2))
+            write_atomically(workdir / "config.json", json.dumps(config, indent=2))
         yield
         opened.truncate(0)
 
@@ -106,16 +109,6 @@ def select_shared_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten_dict(config, sep=".")
     return {key: value for key, value in flat.items() if key not in keys}
-
-
-def write_whole(file: Path, content: str | bytes) -> None:
-    """Writes `file` so that a reader finds either the old content or the new, never a part."""
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as opened:
-        opened.write(content.encode() if isinstance(content, str) else content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(part, file)
 
 
 def find_disk_error(error: BaseException | None) -> str | None:
@@ -141,18 +134,24 @@ def _explain_os_errors(workdir: Path) -> Iterator[None]:
 
 def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     file = workdir / "config.json"
+    if file.is_file():
+        _check_same(workdir, _read_config(file), config)
+    elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+        raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        if file.is_file():
-            _check_same(workdir, json.loads(file.read_text()), config)
-        elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
-            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:  # No JSON, no text, or no object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+    rename_keys(found)
+    return found
 
 
-def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
-    if not isinstance(old, dict):
-        raise ValueError("it holds no object")
+def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     # Through JSON, since that is what was written: tuples become lists.
     was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from .. import data
 from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
+from ..parts import check_parts
 from ..program.program import CompiledStep
 from ..program.state import TrainState, reset_totals, zero_totals
 from ..records.progress import Display
@@ -205,6 +206,7 @@ def wait_for_saves(sessions: Sequence[Session]) -> None:
 
 
 def _check(config: ConfigDict, workdir: Path) -> None:
+    check_parts(config)
     if config.cpu_devices != 1:
         raise UserError("config.cpu_devices must be 1: each seed has a device of its own.")
     if config.profile_steps or config.wandb.project:

@@ -86,8 +86,10 @@ def test_a_head_for_other_classes_starts_anew_and_the_rest_does_not(source, lear
     assert state.params["head"]["kernel"].shape == (4, 3)
 
 
-def test_another_run_trains_with_some_layers_anew_and_others_kept(source, learned, tmp_path):
-    config = tiny(pretrained=str(source), anew=("head",), freeze=("stem", "conv1"), epochs=1)
+def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learned, tmp_path):
+    config = tiny(
+        pretrained=str(source), reinitialize=("head",), freeze=("stem", "conv1"), epochs=1
+    )
     assert train(config, tmp_path, devices=first_devices(1)) is not None
     state = saved(tmp_path, program_on(1, config))
     kept = {

@@ -82,11 +82,11 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
         (published(width=6), r"params/.*kernel \(.*, 6\), of the network \(.*, 4\)"),
         (
             published(num_classes=3),
-            r"head of .*other is for 3 classes, .* has 10\. With --config.anew=.*head.* begin anew",
+            r"head of .*other is for 3 classes, .* has 10\. With --config.reinitialize=.*head",
         ),
         (
             published(width=6, num_classes=3),
-            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*config.anew",
+            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*reinit",
         ),
         ({"params": published()["params"]}, "no batch_stats/"),
         (
