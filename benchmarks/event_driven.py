@@ -31,7 +31,7 @@ from benchmarks.event_driven_figure import draw
 from pit_jax.inference import SpikingProgram, compile
 from pit_jax.inference.event_driven.jit import cores
 from pit_jax.inference.event_driven.measure import Case, OneLayer, random_spikes, timings
-from pit_jax.inference.runtime.nodes import Fired
+from pit_jax.inference.runtime import nodes
 from train import data
 from train.program import build
 from train.program.inputs import normalization
@@ -163,7 +163,7 @@ def scaled(program: SpikingProgram, scale: float) -> SpikingProgram:
     """The same network whose neurons need `scale` times as much for a level."""
 
     def other(node: Any) -> Any:
-        if not isinstance(node, Fired):
+        if not isinstance(node, nodes.Spikes):
             return node
         first = np.maximum(np.rint(node.neuron.first * scale), 1).astype(np.int32)
         neuron = replace(node.neuron, first=first, step=2 * first, drop=2 * first)

@@ -38,7 +38,7 @@ def measure(network: str, count: int) -> dict[str, Any]:
     dataset = load(**config.data)
     started = time.perf_counter()
     # What a run alone has; the time of its steps does not depend on the seed.
-    alone = make_program(config, dataset, among=jax.devices()[:1])
+    alone = make_program(config, dataset, devices=jax.devices()[:1])
     state, step_alone = alone.first_state(), alone.compile_step()
     order = next(alone.batches(0))
     between = time.perf_counter()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pit_jax.inference import SpikingProgram
-from pit_jax.inference.runtime.nodes import Fired
+from pit_jax.inference.runtime import nodes
 from train import data
 from train.export import compile_run
 from train.program.inputs import normalization
@@ -33,7 +33,7 @@ def main(run: Path, data_dir: str | None = None) -> None:
     late = SpikingProgram(
         [
             replace(node, neuron=replace(node.neuron, first=node.neuron.step))
-            if isinstance(node, Fired)
+            if isinstance(node, nodes.Spikes)
             else node
             for node in program.nodes
         ],

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Reshape, Sum
 
 # What int8 sums are rounded to before they are added to others, in counts of their neuron.
@@ -47,23 +47,23 @@ def counts(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 class Float32(torch.nn.Module):
     """The nodes of a program of one step, dense in floats; counts are rounded half to even."""
 
-    def __init__(self, nodes: Sequence[Integer]) -> None:
+    def __init__(self, graph: Sequence[nodes.Node]) -> None:
         super().__init__()
-        self.nodes = nodes
-        self.kernels = {id(s): _kernel(s, nodes, 1.0) for s in _synapses(nodes)}
+        self.nodes = graph
+        self.kernels = {id(s): _kernel(s, graph, 1.0) for s in _synapses(graph)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values: list[torch.Tensor] = []
         for node in self.nodes:
             match node:
-                case Sampled():
+                case nodes.Pixels():
                     values.append(x / node.unit)
-                case Fired():
+                case nodes.Spikes():
                     # In units of a count: the weights before it are divided by its step.
                     size = torch.from_numpy(_step(node))
                     count = torch.round(values[node.accumulator] / _behind(size))
                     values.append(torch.clamp(count, 0, node.neuron.levels))
-                case Summed():
+                case nodes.Accumulator():
                     total: Any = _behind(torch.from_numpy(node.bias[0].astype(np.float32)))
                     for synapse in node.synapses:
                         given = _structured(synapse, values[synapse.source])
@@ -71,7 +71,7 @@ class Float32(torch.nn.Module):
                     values.append(total)
         return values[-1].flatten(1)
 
-    def _current(self, synapse: Synapse, x: torch.Tensor) -> torch.Tensor:
+    def _current(self, synapse: nodes.Synapse, x: torch.Tensor) -> torch.Tensor:
         kernel = self.kernels[id(synapse)]
         groups = kernel.shape[0] if synapse.kind == "diagonal" else synapse.groups
         stride, padding = _geometry(synapse)
@@ -81,19 +81,19 @@ class Float32(torch.nn.Module):
 class Int8(torch.nn.Module):
     """The same with weights and sums of 8 bits, as PyTorch's quantized layers have them."""
 
-    def __init__(self, nodes: Sequence[Integer], largest: float) -> None:
+    def __init__(self, graph: Sequence[nodes.Node], largest: float) -> None:
         super().__init__()
-        self.nodes, self.pixel = nodes, largest / 127
+        self.nodes, self.pixel = graph, largest / 127
         self.names: dict[int, str] = {}
-        for node in nodes:
-            if not isinstance(node, Summed):
+        for node in graph:
+            if not isinstance(node, nodes.Accumulator):
                 continue
             # Everything in units of a count of the neuron behind, or of the largest logit.
             step = self._unit(node)
             for at, synapse in enumerate(node.synapses):
-                kernel = _kernel(synapse, nodes, step)
-                if isinstance(nodes[synapse.source], Sampled):
-                    kernel = kernel / nodes[synapse.source].unit
+                kernel = _kernel(synapse, graph, step)
+                if isinstance(graph[synapse.source], nodes.Pixels):
+                    kernel = kernel / graph[synapse.source].unit
                 bias = torch.from_numpy((node.bias[0] / step).astype(np.float32)).reshape(-1)
                 bias = bias.expand(kernel.shape[0]).contiguous() if at == 0 else None
                 stride, padding = _geometry(synapse)
@@ -105,9 +105,11 @@ class Int8(torch.nn.Module):
                 self.names[id(synapse)] = f"layer{len(self.names)}"
                 setattr(self, self.names[id(synapse)], packed)
 
-    def _unit(self, node: Summed) -> np.ndarray:
+    def _unit(self, node: nodes.Accumulator) -> np.ndarray:
         fired = [
-            n for n in self.nodes if isinstance(n, Fired) and self.nodes[n.accumulator] is node
+            n
+            for n in self.nodes
+            if isinstance(n, nodes.Spikes) and self.nodes[n.accumulator] is node
         ]
         return _step(fired[0]) if fired else np.full(1, node.bound / 127, np.float32)
 
@@ -115,11 +117,11 @@ class Int8(torch.nn.Module):
         values: list[torch.Tensor] = []
         for node in self.nodes:
             match node:
-                case Sampled():
+                case nodes.Pixels():
                     values.append(torch.quantize_per_tensor(x, self.pixel, MIDDLE, COUNT))
-                case Fired():
+                case nodes.Spikes():
                     values.append(torch.clamp(values[node.accumulator], 0, node.neuron.levels))
-                case Summed():
+                case nodes.Accumulator():
                     last = node is self.nodes[-1]
                     whole = (1.0, MIDDLE) if last else (1.0, 0)
                     parts = []
@@ -147,16 +149,21 @@ def images(x: np.ndarray) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _synapses(nodes: Sequence[Integer]) -> list[Synapse]:
-    return [synapse for node in nodes if isinstance(node, Summed) for synapse in node.synapses]
+def _synapses(graph: Sequence[nodes.Node]) -> list[nodes.Synapse]:
+    return [
+        synapse
+        for node in graph
+        if isinstance(node, nodes.Accumulator)
+        for synapse in node.synapses
+    ]
 
 
-def _kernel(synapse: Synapse, nodes: Sequence[Integer], step: Any) -> torch.Tensor:
+def _kernel(synapse: nodes.Synapse, graph: Sequence[nodes.Node], step: Any) -> torch.Tensor:
     weight = synapse.weight
     assert weight is not None and len(weight) == 1, "only programs of one step"
     weight = weight[0] / 2.0**synapse.extra / step
     if synapse.kind == "diagonal":
-        channels = nodes[synapse.source].shape[-1]
+        channels = graph[synapse.source].shape[-1]
         weight = np.broadcast_to(weight, (1, 1, 1, channels))
     elif synapse.kind == "dense":
         weight = weight[None, None]
@@ -173,21 +180,21 @@ def _int8(kernel: torch.Tensor) -> torch.Tensor:
     return torch.quantize_per_channel(kernel.contiguous(), scales, zero, 0, INT8)
 
 
-def _step(node: Fired) -> np.ndarray:
+def _step(node: nodes.Spikes) -> np.ndarray:
     neuron = node.neuron
     assert np.array_equal(2 * neuron.first, neuron.step), "only neurons that round"
     step = neuron.step[0] / 2.0**neuron.guard
     return np.broadcast_to(step, node.shape[-1:]).astype(np.float32)
 
 
-def _geometry(synapse: Synapse) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _geometry(synapse: nodes.Synapse) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if synapse.kind != "conv":
         return (1, 1), (0, 0)
     assert all(a == b for a, b in synapse.padding), "only equal padding on both sides"
     return tuple(synapse.strides), tuple(a for a, _ in synapse.padding)
 
 
-def _structured(synapse: Synapse, x: torch.Tensor) -> torch.Tensor:
+def _structured(synapse: nodes.Synapse, x: torch.Tensor) -> torch.Tensor:
     for step in synapse.structure:
         match step:
             case Sum(axes=(0, 1)):

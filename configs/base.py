@@ -12,7 +12,7 @@ def base() -> ConfigDict:
     # A folder of another run, or one that pit_jax.interop wrote: the run starts from its weights,
     config.pretrained = ""
     # but for these layers, by how their names or a part of them begin: ("head", "PIT").
-    config.anew = ()
+    config.reinitialize = ()
     # Layers that keep their weights, named so too: ("stem", "stage1").
     config.freeze = ()
     # A batch passes the network in so many parts, to save memory; norms see one part at a time.

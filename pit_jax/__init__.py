@@ -5,7 +5,10 @@ Time is counted in steps; membrane potentials carry the unit of the input curren
 """
 
 from pit_jax import initializers, interop, layers, models, neurons, surrogate
+from pit_jax.old_names import serve_old_names
 
 __version__ = "0.1.0"
 
 __all__ = ["initializers", "interop", "layers", "models", "neurons", "surrogate", "__version__"]
+
+serve_old_names(__name__)

@@ -38,12 +38,17 @@ def write(
         "files": {name: _identity(content) for name, content in files.items()},
     }
     text = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
-    line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
+    line = f"{hash_bytes(text)}  {MANIFEST}\n".encode()
+    write_files(folder, {**files, MANIFEST: text, MANIFEST_HASH: line})
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files, which appears when it is whole, in the place of one that exists."""
     part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)  # Of a killed process with this number.
     part.mkdir(parents=True)
     try:
-        for name, content in {**files, MANIFEST: text, MANIFEST_HASH: line}.items():
+        for name, content in files.items():
             with (part / name).open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -57,6 +62,11 @@ def write(
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def hash_bytes(content: bytes) -> str:
+    """Return the sha256 of `content` as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
@@ -82,7 +92,7 @@ def read(
     """
     folder = Path(folder)
     text = _content(folder, MANIFEST)
-    line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode()
+    line = f"{hash_bytes(text)}  {MANIFEST}\n".encode()
     if _content(folder, MANIFEST_HASH) != line:
         raise ArtifactError(
             f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
@@ -114,7 +124,7 @@ def read(
 
 
 def _identity(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": len(content), "sha256": hash_bytes(content)}
 
 
 def _content(folder: Path, name: str) -> bytes:

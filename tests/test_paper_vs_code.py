@@ -68,7 +68,7 @@ def test_the_page_names_each_kind_of_thing():
     for pattern in (
         r"pit_jax\.",
         r"create\(",
-        r"train\.losses",
+        r"train\.program\.losses",
         r"configs/",
         r"PIT\(",
         r"--config\.\w",

@@ -1,5 +1,5 @@
 """The one error that the programs print without a traceback."""
 
 
-class UserError(Exception):
-    """A mistake outside the program that the user can mend; programs exit with code 2."""
+class UserError(ValueError):
+    """A mistake outside the program that the user can fix; programs print it and exit with 2."""

@@ -14,11 +14,13 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pit_jax.old_names import rename_keys
+
 from .errors import UserError
-from .records.jsonl import epochs
-from .run.reading import read_records
+from .files import write_atomically
+from .run.reading import read_records, select_epochs
 from .run.summary import steps_and_levels
-from .run.workdir import MAY_MOVE, write_whole
+from .run.workdir import MAY_MOVE
 
 DOCS = Path(__file__).parents[1] / "docs"
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
@@ -37,12 +39,14 @@ def main(argv: list[str]) -> int:
     try:
         for workdir in map(Path, argv[1:]):
             run = read_run(workdir)
-            write_whole(DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n")
+            write_atomically(
+                DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n"
+            )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     page = DOCS / "results.md"
-    write_whole(page, with_table(page.read_text(), table(DOCS / "runs")))
+    write_atomically(page, with_table(page.read_text(), table(DOCS / "runs")))
     return 0
 
 
@@ -57,6 +61,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} holds no finished run: there is no {error.filename}."
         ) from error
+    rename_keys(parts["config"])
     # Where a run was written and how it was read is of no use elsewhere.
     parts["summary"].pop("workdir")
     config = flatten_dict(parts["config"], keep_empty_nodes=True, sep=".")
@@ -65,7 +70,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
     )
     for start in parts["environment"]:
         start["arguments"] = _command(start["arguments"])
-    return parts | {"epochs": epochs(read_records(workdir / "metrics.jsonl"))}
+    return parts | {"epochs": select_epochs(read_records(workdir / "metrics.jsonl"))}
 
 
 def table(runs: Path) -> str:
@@ -73,6 +78,7 @@ def table(runs: Path) -> str:
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(runs.glob("*.json")):
         run = json.loads(file.read_text())
+        rename_keys(run["config"])
         rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
     return HEADER + "".join(sorted(_row(seeds) for seeds in rows.values()))
 

@@ -54,19 +54,22 @@ def _run(argv: list[str]) -> int:
         if several is None:
             stop = stop_on_signal()
         else:
-            stack.enter_context(watchdog.left_for(workdir))
+            stack.enter_context(watchdog.explain_kill(workdir))
             hosts.join(several)
-            stop = hosts.stop_together()
+            stop = hosts.make_stop()
         from .loop import train
 
         summary = train(config, workdir, stop)
-    if summary is None and hosts.is_first():
-        print("stopped and saved; the same command goes on from here.")
+    if summary is None:
+        hosts.print_once("stopped and saved; the same command goes on from here.")
     return 0
 
 
 def stop_on_signal() -> Callable[[], bool]:
-    """A function that tells whether SIGINT or SIGTERM came; a second signal ends the program."""
+    """Return a function that returns whether SIGINT or SIGTERM came.
+
+    A second signal ends the program.
+    """
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -80,19 +83,19 @@ def stop_on_signal() -> Callable[[], bool]:
     return lambda: bool(received)
 
 
-def hush_storage() -> None:
-    """Of a save that fails only what is raised is told, not each of its threads' tracebacks."""
+def silence_storage_threads() -> None:
+    """Suppress tracebacks from storage threads; the error itself is raised later."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
-    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+    def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         # The rest of a save, whose loop ended with its first error.
         if str(unraisable.exc_value) != "Event loop is closed":
             sys.__unraisablehook__(unraisable)
 
-    sys.unraisablehook = tell
+    sys.unraisablehook = print_unraisable
 
 
 if __name__ == "__main__":
-    hush_storage()
+    silence_storage_threads()
     sys.exit(main(sys.argv))

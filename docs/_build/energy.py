@@ -1,6 +1,6 @@
 """Writes the tables of docs/theory/energy.md: python -m docs._build.energy [RUN ...]
 
-With runs that `python -m train.analyze RUN --only energy` has been through, docs/energy.json takes
+With runs that `python -m train.analyze RUN --only energy` has been through, docs/_build/energy_runs.json takes
 their totals first.
 """
 
@@ -15,15 +15,15 @@ from typing import Any
 from docs._build.tables import filled, table
 from pit_jax.analysis.energy import TABLE_3, TABLE_10, paper_table3, paper_table10, s_ace
 from pit_jax.models import create
-from pit_jax.models.count import Layer, layers
+from pit_jax.models.count import LayerCount, layers
 from pit_jax.neurons import PIT
 
 DOCS = Path(__file__).parents[1]
-PAGE, RUNS = DOCS / "theory" / "energy.md", DOCS / "runs" / "energy.json"
+PAGE, RUNS = DOCS / "theory" / "energy.md", Path(__file__).with_name("energy_runs.json")
 
 
 @cache
-def resnet18(num_classes: int = 10) -> Sequence[Layer]:
+def resnet18(num_classes: int = 10) -> Sequence[LayerCount]:
     """The layers of the paper's ResNet18 for images of CIFAR, from shapes."""
     model = create("resnet18", num_classes=num_classes, neuron=partial(PIT, levels=4))
     return layers(model, (1, 32, 32, 3))
@@ -107,7 +107,7 @@ def rates() -> str:
 
 
 def runs() -> str:
-    """Trained networks, as docs/energy.json has them."""
+    """Trained networks, as docs/_build/energy_runs.json has them."""
     head = ["run", "accumulations", "MACs", "µJ", "of the twin", "memory, µJ", "of the twin"]
     head += ["µJ by Table 10's rule", "commit"]
     rows = []

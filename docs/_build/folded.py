@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 
 from docs._build.graph import Picture, Worded, drawn_once
-from pit_jax.inference.compiler.folded import Accumulator, Attention, Conv, Dense, Node, Pixels, Product, Spikes, Term
+from pit_jax.inference.compiler.folded import (Accumulator, Conv, Dense, LinearAttention, Node, Pixels, Product, Spikes, Synapse,)
 from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
 
 
@@ -36,7 +36,7 @@ class _Drawing:
         node = self.nodes[number]
         match node:
             case Accumulator():
-                ends = [self._term(term) for term in node.value.terms]
+                ends = [self._synapse(synapse) for synapse in node.value.synapses]
                 bias = "+ bias" if np.any(node.value.bias) else ""
                 at = self._box("accumulator", node.value.shape, ends, below=bias)
             case Spikes():
@@ -48,7 +48,7 @@ class _Drawing:
             case Product():
                 sources = [self._place(node.first), self._place(node.second)]
                 at = self._box("product", node.shape, sources, below="both fire")
-            case Attention():
+            case LinearAttention():
                 sources = [self._place(i) for i in (node.query, node.key, node.value)]
                 at = self._box("attention", node.shape, sources, ("attention", "multiplies"))
             case _:
@@ -85,25 +85,25 @@ class _Drawing:
         self.boxes.append(Worded("", kind, whole, dtype, tuple(inputs), words=words, below=below))
         return len(self.boxes) - 1
 
-    def _term(self, term: Term) -> int:
-        at = self._place(term.source)
+    def _synapse(self, synapse: Synapse) -> int:
+        at = self._place(synapse.source)
         shape = self.boxes[at].shape[2:]
-        for structure in term.structure:
+        for structure in synapse.structure:
             if not isinstance(structure, Reshape):
                 at = self._box(*_pooled(structure, shape, at))
-        spikes = isinstance(self.nodes[term.source], Spikes | Product)
-        match term.weight:
+        spikes = isinstance(self.nodes[synapse.source], Spikes | Product)
+        match synapse.weight:
             case Conv(kernel):
                 name, steps = f"conv {kernel.shape[1]}×{kernel.shape[2]}", len(kernel)
             case Dense(kernel):
                 name, steps = "linear", len(kernel)
             case None if spikes:
-                words = "diagonal", _copies(len(term.gain)) or f"{shape[-1]} synapses"
+                words = "diagonal", _copies(len(synapse.gain)) or f"{shape[-1]} synapses"
                 return self._box("synapse", shape, [at], words)
             case None:
                 return self._box("current", shape, [at], ("current", "passes on"))
         detail = (_copies(steps) or "folded") if spikes else "multiplies"
-        own = term.path.rpartition("/")[2]
+        own = synapse.path.rpartition("/")[2]
         return self._box(name.partition(" ")[0], shape, [at], (name, detail), own)
 
 
@@ -124,9 +124,9 @@ def _pooled(
 
 def streams(nodes: Sequence[Node]) -> dict[str, int]:
     """How many sources each layer of weights reads, and so how often it is kept, by its path."""
-    terms = chain.from_iterable(n.value.terms for n in nodes if isinstance(n, Accumulator))
+    synapses = chain.from_iterable(n.value.synapses for n in nodes if isinstance(n, Accumulator))
     counted: dict[str, int] = {}
-    for term in terms:
-        if term.weight is not None:
-            counted[term.path] = counted.get(term.path, 0) + 1
+    for synapse in synapses:
+        if synapse.weight is not None:
+            counted[synapse.path] = counted.get(synapse.path, 0) + 1
     return counted

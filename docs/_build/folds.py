@@ -233,7 +233,7 @@ def folded_of(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
         collection: jax.tree.map(drawn_for, shapes[collection])
         for collection in ("params", "batch_stats")
     }
-    return fold(outline(model, variables, x_shape)).nodes
+    return fold(outline(model, variables, x_shape))
 
 
 def costs(one: Fold) -> str:

@@ -22,4 +22,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> s
 
 
 def _marked(module: str) -> re.Pattern[str]:
-    return re.compile(rf"(<!-- (\w+) of docs\.{module} -->\n).*?(<!-- its end -->)", re.S)
+    return re.compile(rf"(<!-- (\w+) of docs\._build\.{module} -->\n).*?(<!-- its end -->)", re.S)

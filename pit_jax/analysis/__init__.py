@@ -13,6 +13,7 @@ from pit_jax.analysis import (
     rates,
     scales,
 )
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "capacity",
@@ -27,3 +28,5 @@ __all__ = [
     "rates",
     "scales",
 ]
+
+serve_old_names(__name__)

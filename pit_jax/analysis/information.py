@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.analysis.entropy import divergence, entropy, shares
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups, Sums
-from pit_jax.analysis.recorded import Recorded
+from pit_jax.analysis.recorder import LayerRecording
 from pit_jax.surrogate import round_half_up
 
 Measure = Callable[[Sums], np.ndarray]
@@ -51,7 +51,10 @@ class Loss:
 
 
 def information_loss(
-    batches: Iterable[Mapping[str, Recorded]], *, groups: int = GROUPS, confidence: float = 0.95
+    batches: Iterable[Mapping[str, LayerRecording]],
+    *,
+    groups: int = GROUPS,
+    confidence: float = 0.95,
 ) -> dict[str, Loss]:
     """The loss of every layer over batches of recordings, which are let go one by one.
 
@@ -77,13 +80,13 @@ def information_loss(
     return {layer: _loss(folds[layer], levels[layer], confidence) for layer in folds}
 
 
-def _contributions(layer: str, recorded: Recorded) -> dict[str, np.ndarray]:
+def _contributions(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray]:
     """What each sample adds to the sums, `[B, ...]`, over its neurons."""
     levels, size = recorded.levels, recorded.count[0, 0].size
     rounded = recorded.membrane if recorded.rounded is None else recorded.rounded
     found = jax.tree.map(
         np.asarray,
-        _looked_at(recorded.membrane, rounded, recorded.count, recorded.spike, levels=levels),
+        _measure_batch(recorded.membrane, rounded, recorded.count, recorded.spike, levels=levels),
     )
     if not (finite := found["finite"]).all():
         raise ValueError(
@@ -113,7 +116,7 @@ def _moments(name: str, size: int, found: Mapping[str, np.ndarray]) -> dict[str,
 
 
 @partial(jax.jit, static_argnames="levels")
-def _looked_at(
+def _measure_batch(
     u: Float[Array, "B T *N C"],
     x: Float[Array, "B T *N C"],
     count: Float[Array, "B T *N C"],
@@ -121,8 +124,7 @@ def _looked_at(
     *,
     levels: int,
 ) -> dict[str, Array]:
-    """`counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, whether all is `finite` `[B]`, and
-    moments `[B, T]`."""
+    """Return `counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, `finite` `[B]`, moments."""
     neurons = tuple(range(2, u.ndim))
     cell = jnp.clip(round_half_up(x), -levels - 1, levels + 1)
     # One integer after another, so that no array is larger than the membranes.
@@ -154,7 +156,7 @@ def _loss(fold: Groups, levels: int, confidence: float) -> Loss:
         steps[name] = estimate(measure, most=most.get(name, math.inf))
         as_one = name in OF_ALL_STEPS
         times = 1 if as_one else len(steps[name].value)
-        over_time = _of_all_steps(measure) if as_one else _summed(measure)
+        over_time = _merge_steps(measure) if as_one else _sum_over_steps(measure)
         total[name] = estimate(over_time, most=times * most.get(name, math.inf))
     return Loss(steps, total, bound, fold.samples)
 
@@ -171,20 +173,20 @@ def _information(sums: Sums) -> np.ndarray:
     return entropy(sums["counts"]).mean(-1)
 
 
-def _pooled(sums: Sums) -> np.ndarray:
+def _pooled_information(sums: Sums) -> np.ndarray:
     return entropy(sums["counts"].sum(-2))
 
 
 def _spike_membrane(sums: Sums) -> np.ndarray:
-    return divergence(_fired(sums), sums["cells"])
+    return divergence(_cell_counts(sums), sums["cells"])
 
 
 def _membrane_spike(sums: Sums) -> np.ndarray:
-    return divergence(sums["cells"], _fired(sums))
+    return divergence(sums["cells"], _cell_counts(sums))
 
 
-def _uncovered(sums: Sums) -> np.ndarray:
-    return np.sum(shares(sums["cells"]), -1, where=_fired(sums) == 0)
+def _uncovered_share(sums: Sums) -> np.ndarray:
+    return np.sum(shares(sums["cells"]), -1, where=_cell_counts(sums) == 0)
 
 
 def _variance(sums: Sums) -> np.ndarray:
@@ -198,19 +200,19 @@ def _variance_of(name: str, sums: Sums) -> np.ndarray:
     return np.where(variance > 1e-12 * square, variance, 0)
 
 
-def _fired(sums: Sums) -> np.ndarray:
-    """The counts of all channels in the cells of membranes, `[T, 2D+3]`."""
+def _cell_counts(sums: Sums) -> np.ndarray:
+    """Return the counts of all channels in the cells of membranes, `[T, 2D+3]`."""
     counts = sums["counts"].sum(-2)
     outside = np.zeros((*counts.shape[:-1], 1))
     return np.concatenate([outside, counts, outside], -1)
 
 
-def _summed(measure: Measure) -> Measure:
+def _sum_over_steps(measure: Measure) -> Measure:
     return lambda sums: measure(sums).sum(-1)
 
 
-def _of_all_steps(measure: Measure) -> Measure:
-    """The measure of one population, of the neurons at all steps."""
+def _merge_steps(measure: Measure) -> Measure:
+    """Return the measure of one population, of the neurons at all steps."""
 
     def of_one_step(sums: Sums) -> np.ndarray:
         merged = {name: one.sum(TIME.get(name, -1), keepdims=True) for name, one in sums.items()}
@@ -223,10 +225,10 @@ MEASURES: Mapping[str, Measure] = {
     "distance": _distance,
     "relative": _relative,
     "information": _information,
-    "pooled": _pooled,
+    "pooled": _pooled_information,
     "spike_membrane": _spike_membrane,
     "membrane_spike": _membrane_spike,
-    "uncovered": _uncovered,
+    "uncovered": _uncovered_share,
     "variance": _variance,
 }
 # The axis of time in the sums; that of the others is the last.

@@ -65,8 +65,8 @@ def directions(
     return direction(first), direction(second)
 
 
-def moved(direction: Mapping[str, Any]) -> list[str]:
-    """The paths of the parameters that a direction moves."""
+def list_moved(direction: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the parameters that a direction moves."""
     return ["/".join(path) for path, leaf in flatten_dict(direction).items() if leaf.any()]
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
-def first_reaching(curve: Curve, goal: float) -> float | None:
-    """The first epoch after which at least `goal` was reached; None if none did."""
+def find_first_epoch(curve: Curve, goal: float) -> float | None:
+    """Return the first epoch whose value is at least `goal`, None without one."""
     return next((at for at, value in zip(*curve, strict=True) if value >= goal), None)
 
 
-def reached(curves: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
-    """For each run and each baseline, when the run first reached the baseline's last value."""
+def compare_curves(curves: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
+    """Return when each run first reached the last value of each baseline."""
     goals = {name: values[-1] for name, (_, values) in curves.items()}
     return {
-        name: {baseline: first_reaching(curve, goal) for baseline, goal in goals.items()}
+        name: {baseline: find_first_epoch(curve, goal) for baseline, goal in goals.items()}
         for name, curve in curves.items()
     }

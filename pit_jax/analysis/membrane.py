@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from scipy.ndimage import gaussian_filter1d
 
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 
 # Places of the grid within a bandwidth, and at most in all.
 FINE, MOST = 3, 4096

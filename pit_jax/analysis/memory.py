@@ -13,14 +13,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from pit_jax.jaxprs import find_inner, is_in
 
 # What gives another shape to the same bytes, if it does not repeat or move them.
 RESHAPES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
+# What runs a jitted function or a block under `remat`, once and with just its arguments.
+CALLS = ("jit", "pjit", "checkpoint", "remat2")
 
 
 @dataclass(frozen=True)
-class Kept:
+class Residual:
     """An array that the forward pass leaves for the backward pass: its layer and what made it."""
 
     shape: tuple[int, ...]
@@ -34,7 +38,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Memory:
+class TrainingMemory:
     """Bytes of a training step by part; `kept` are the arrays of the activations."""
 
     parameters: int
@@ -42,7 +46,7 @@ class Memory:
     optimizer: int
     gradients: int
     batch: int
-    kept: Sequence[Kept]
+    kept: Sequence[Residual]
 
     @property
     def activations(self) -> int:
@@ -75,7 +79,7 @@ def training_memory(
     *,
     loss: Callable[[Any, Any], Any],
     optimizer_init: Callable[[Any], Any],
-) -> Memory:
+) -> TrainingMemory:
     """The memory of a step of `model` on a batch, of which `images` and `labels` tell the shapes.
 
     They are arrays or `jax.ShapeDtypeStruct`s, as the network and `loss(logits, labels)` take
@@ -99,18 +103,18 @@ def training_memory(
         )
         return loss(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), labels)
 
-    return Memory(
+    return TrainingMemory(
         parameters=bytes_of(params),
         statistics=bytes_of(stats),
         optimizer=bytes_of(jax.eval_shape(optimizer_init, params)),
         gradients=bytes_of(params),
         batch=bytes_of((images, labels)),
-        kept=kept(objective, params, stats, images, labels, key),
+        kept=list_residuals(objective, params, stats, images, labels, key),
     )
 
 
-def kept(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Kept, ...]:
-    """What `f(params, *rest)` leaves for its gradient of `params`, each array once.
+def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Residual, ...]:
+    """Return what `f(params, *rest)` leaves for its gradient of `params`, each array once.
 
     In the order in which they are made. Constants are left out, and arguments, which are there
     anyway, in whatever shape.
@@ -120,10 +124,10 @@ def kept(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Kept, ...]:
         return jax.tree.leaves(jax.vjp(lambda params: f(params, *rest), params)[1])
 
     jaxpr = jax.make_jaxpr(forward)(params, *rest).jaxpr
-    source = _sources(jaxpr)
+    source = _find_sources(jaxpr)
     left = {x for x in map(source, jaxpr.outvars) if not isinstance(x, Literal)}
     return tuple(
-        Kept(array.aval.shape, array.aval.dtype, _layer(equation), equation.primitive.name)
+        Residual(array.aval.shape, array.aval.dtype, _layer(equation), equation.primitive.name)
         for equation in jaxpr.eqns
         for array in equation.outvars
         if array in left
@@ -137,18 +141,19 @@ def bytes_of(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in plain)
 
 
-def _sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
-    """A function from a variable to the one, as far up as possible, that has the same bytes."""
+def _find_sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
+    """Return a function from a variable to the first one that has the same bytes."""
     above: dict[Any, Any] = {}
 
     def source(x: Any) -> Any:
-        return source(above[x]) if not isinstance(x, Literal) and x in above else x
+        return source(above[x]) if is_in(x, above) else x
 
     for equation in jaxpr.eqns:
         if _reshapes(equation):
             above[equation.outvars[0]] = equation.invars[0]
-        elif (inner := _called(equation)) is not None:
-            inside = _sources(inner)
+        elif equation.primitive.name in CALLS and (called := find_inner(equation)):
+            inner = called.jaxpr
+            inside = _find_sources(inner)
             given = dict(zip(inner.invars, equation.invars, strict=True))
             for outer, x in zip(equation.outvars, inner.outvars, strict=True):
                 start = inside(x)
@@ -169,14 +174,6 @@ def _reshapes(equation: JaxprEqn) -> bool:
         return moved == sorted(moved)
     # A constant repeated, such as zeros, takes nothing either.
     return before.size == after.size or isinstance(equation.invars[0], Literal)
-
-
-def _called(equation: JaxprEqn) -> Jaxpr | None:
-    """What a jitted function or a block under `remat` runs, once and with just these arguments."""
-    if equation.primitive.name not in ("jit", "pjit", "checkpoint", "remat2"):
-        return None
-    inner = equation.params["jaxpr"]
-    return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
 
 
 def _layer(equation: JaxprEqn) -> str:

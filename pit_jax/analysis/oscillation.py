@@ -7,7 +7,7 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 
 
 def in_time(
@@ -31,6 +31,6 @@ def in_time(
     }
 
 
-def settled(values: Sequence[float]) -> float:
-    """The mean of the later half of what was measured over the epochs."""
+def average_later_half(values: Sequence[float]) -> float:
+    """Return the mean of the later half of the epochs."""
     return float(np.mean(values[len(values) // 2 :]))

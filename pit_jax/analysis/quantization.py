@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 from pit_jax import initializers
 from pit_jax.analysis.entropy import entropy
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups
-from pit_jax.analysis.recorded import Recorded
+from pit_jax.analysis.recorder import LayerRecording
 from pit_jax.neurons.step import check_levels, quotient
+from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import heaviside, round_half_up
 
 # A hundred scales from 1/50 of min-max's to it: neighbors differ by 4 %.
@@ -45,7 +46,7 @@ def _mse_optimal(u: Float[Array, "B *N C"], levels: int | Array) -> Float[Array,
 
     def error(ratio: Array) -> Array:
         a = jnp.where(largest > 0, ratio * largest, 1)
-        return jnp.mean((a * rounded_count(quotient(u, a), levels) - u) ** 2, axes)
+        return jnp.mean((a * round_count(quotient(u, a), levels) - u) ** 2, axes)
 
     ratios = jnp.geomspace(0.02, 1, CANDIDATES, dtype=u.dtype)
     # One candidate after another, as each takes the memory of the membranes.
@@ -53,8 +54,8 @@ def _mse_optimal(u: Float[Array, "B *N C"], levels: int | Array) -> Float[Array,
     return jnp.where(largest > 0, best * largest, 1)
 
 
-def rounded_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """clip(round(x), 0, levels), as PIT fires."""
+def round_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
+    """Return clip(round(x), 0, levels), as PIT fires."""
     return jnp.clip(round_half_up(x), 0, levels)
 
 
@@ -71,7 +72,7 @@ class Range(NamedTuple):
     """
 
     scale: Callable[..., Array]
-    fire: Callable[..., Array] = rounded_count
+    fire: Callable[..., Array] = round_count
     levels: int | None = None
 
 
@@ -86,7 +87,7 @@ RANGES: Mapping[str, Range] = {
 
 
 @dataclass(frozen=True)
-class Quantized:
+class Quantization:
     """What one range does with one layer, `[T]` at each step.
 
     `scale` `[T, C]` is that of the first batch, and `spread` `[T, C]` the standard deviation of
@@ -107,13 +108,13 @@ class Quantized:
 
 
 def compare_ranges(
-    batches: Iterable[Mapping[str, Recorded]],
+    batches: Iterable[Mapping[str, LayerRecording]],
     *,
     levels: Sequence[int] = (1, 2, 4, 8),
     ranges: Mapping[str, Range] = RANGES,
     groups: int = GROUPS,
     confidence: float = 0.95,
-) -> dict[str, dict[int, dict[str, Quantized]]]:
+) -> dict[str, dict[int, dict[str, Quantization]]]:
     """What every range of every number of levels does, by layer, levels and name of the range.
 
     Membranes are let go batch by batch; a last batch that is smaller than the first does not count
@@ -156,18 +157,18 @@ class _Fold:
         if len(u) == self.first:
             of_step = jax.vmap(partial(self.chosen.scale, levels=self.levels), in_axes=1)
             self.scales.append(np.asarray(jnp.maximum(of_step(u), initializers.SCALE_FLOOR)))
-        counted = partial(_quantized, fire=self.chosen.fire, most=self.most)
+        counted = partial(_quantize_batch, fire=self.chosen.fire, most=self.most)
         found = jax.tree.map(np.asarray, counted(u, self.scales[0], self.levels))
         self.occurred = self.occurred + found.pop("by_channel")
         size = np.full(found["error"].shape, u[0, 0].size)
         self.groups.add({**found, "neurons": size})
 
-    def result(self, confidence: float) -> Quantized:
+    def result(self, confidence: float) -> Quantization:
         estimate = partial(self.groups.estimate, confidence=confidence, least=0.0)
         scales = np.stack(self.scales).astype(np.float64)
         several = len(scales) > 1
         spread = scales.std(0, ddof=1) if several else np.full(scales[0].shape, np.nan)
-        return Quantized(
+        return Quantization(
             scale=scales[0],
             spread=spread / scales.mean(0),
             used=np.sum(self.occurred > 0, -1).mean(-1),
@@ -183,7 +184,7 @@ class _Fold:
 
 # `levels` is traced here too.
 @partial(jax.jit, static_argnames=("fire", "most"))
-def _quantized(
+def _quantize_batch(
     u: Float[Array, "B T *N C"],
     a: Float[Array, "T C"],
     levels: int | Array,
@@ -191,7 +192,7 @@ def _quantized(
     fire: Callable[..., Array],
     most: int,
 ) -> dict[str, Array]:
-    """What each sample adds, `[B, T, ...]`, and `by_channel` `[T, C, most + 1]` of all of them."""
+    """Return the sums of each sample, `[B, T, ...]`, and `by_channel` `[T, C, most + 1]` of all."""
     neurons = tuple(range(2, u.ndim))
     a = a.reshape(a.shape[0], *(1,) * len(neurons[:-1]), a.shape[1])
     x = u * (1 / a)
@@ -206,3 +207,6 @@ def _quantized(
         "counts": jnp.sum(found, 2),
         "by_channel": jnp.sum(found, 0),
     }
+
+
+serve_old_names(__name__)

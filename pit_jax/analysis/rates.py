@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy import stats
 
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 
 
 @dataclass(frozen=True)
-class Firing:
+class FiringStatistics:
     """What one neuron layer did on some samples.
 
     `per_sample` `[B, T]` are the means of |count| / D over the layer's neurons. `histogram` has
@@ -51,7 +51,7 @@ class _Sums(NamedTuple):
 
 def firing(
     model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
-) -> dict[str, Firing]:
+) -> dict[str, FiringStatistics]:
     """The firing of every neuron layer, in their order, over batches of what the network takes."""
     record = recorder(model)
     return of_counts(
@@ -60,13 +60,13 @@ def firing(
     )
 
 
-def of_counts(batches: Iterable[Mapping[str, tuple[Array, int]]]) -> dict[str, Firing]:
+def of_counts(batches: Iterable[Mapping[str, tuple[Array, int]]]) -> dict[str, FiringStatistics]:
     """The same from batches of counts `[B, T, ..., C]` and their D, by layer."""
     sums: dict[str, list[_Sums]] = {}
     levels: dict[str, int] = {}
     for batch in batches:
         for name, (count, level) in batch.items():
-            sums.setdefault(name, []).append(jax.device_get(_summed(count, level)))
+            sums.setdefault(name, []).append(jax.device_get(_sum_batch(count, level)))
             levels[name] = level
     return {name: _firing(found, levels[name]) for name, found in sums.items()}
 
@@ -102,7 +102,7 @@ def synchrony(
 
 
 @partial(jax.jit, static_argnames="levels")
-def _summed(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
+def _sum_batch(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
     but_channels = tuple(range(count.ndim - 1))
     inside = tuple(range(2, count.ndim))
     size = jnp.abs(count)
@@ -117,7 +117,7 @@ def _summed(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
     )
 
 
-def _firing(batches: list[_Sums], levels: int) -> Firing:
+def _firing(batches: list[_Sums], levels: int) -> FiringStatistics:
     per_sample, signed = np.moveaxis(np.concatenate([each.per_sample for each in batches]), -1, 0)
     observations = signed.size
     integers, histogram = (
@@ -130,7 +130,7 @@ def _firing(batches: list[_Sums], levels: int) -> Firing:
         np.sum([np.asarray(getattr(each, name), float) for each in batches], axis=0) / observations
         for name in ("of_each", "squares")
     )
-    return Firing(
+    return FiringStatistics(
         per_sample=per_sample.astype(float),
         integers=integers,
         histogram=histogram,

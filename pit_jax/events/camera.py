@@ -57,8 +57,8 @@ class Camera:
         thresholds = np.maximum(
             random.normal(self.threshold, self.spread, (2, *size)), self.threshold / 4
         )
-        parts = list(self._crossings(_padded(image, *size), thresholds))
-        parts.append(self._noise(random))
+        parts = list(self._find_crossings(_pad(image, *size), thresholds))
+        parts.append(self._draw_noise(random))
         events = np.concatenate(parts)
         return events[np.argsort(events["t"], kind="stable")]
 
@@ -67,14 +67,14 @@ class Camera:
         """How long a recording is, in µs."""
         return 3 * self.saccade
 
-    def _crossings(
+    def _find_crossings(
         self, scene: Float[np.ndarray, "h w"], thresholds: Float[np.ndarray, "2 h w"]
     ) -> Iterator[np.ndarray]:
         fall, rise = thresholds
-        light = np.log(self._seen(scene, 0))
+        light = np.log(self._project(scene, 0))
         reference = light
         for start in range(0, self.duration, self.sample):
-            before, light = light, np.log(self._seen(scene, start + self.sample))
+            before, light = light, np.log(self._project(scene, start + self.sample))
             up = np.floor(np.maximum(light - reference, 0) / rise).astype(int)
             down = np.floor(np.maximum(reference - light, 0) / fall).astype(int)
             step = np.where(up > 0, rise, -fall)
@@ -87,14 +87,14 @@ class Camera:
                 yield make_events(t, x, y, up[y, x] > 0)
             reference = reference + (up + down) * step
 
-    def _seen(self, scene: Float[np.ndarray, "h w"], t: int) -> Float[np.ndarray, "h w"]:
+    def _project(self, scene: Float[np.ndarray, "h w"], t: int) -> Float[np.ndarray, "h w"]:
         """What falls on the sensor at time t: the scene, shifted by parts of a pixel (bilinear)."""
         leg, along = divmod(t / self.saccade, 1)
         here, there = _CORNERS[int(leg)], _CORNERS[min(int(leg) + 1, 3)]
         dy, dx = (self.reach * (here + along * (there - here))).tolist()
         return _shift(_shift(scene, dy, axis=0), dx, axis=1)
 
-    def _noise(self, random: np.random.Generator) -> np.ndarray:
+    def _draw_noise(self, random: np.random.Generator) -> np.ndarray:
         count = random.poisson(self.noise * self.height * self.width * self.duration / 1e6)
         return make_events(
             random.integers(0, self.duration, count),
@@ -104,8 +104,8 @@ class Camera:
         )
 
 
-def _padded(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image's light on black, 0.1 to 1.1: what is black still reflects some."""
+def _pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the light of the image on black, 0.1 to 1.1: black still reflects some."""
     rows, columns = height - image.shape[0], width - image.shape[1]
     if image.dtype != np.uint8 or image.ndim != 2 or rows < 0 or columns < 0:
         raise ValueError(

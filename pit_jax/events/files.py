@@ -35,8 +35,8 @@ def read_aedat2(source: Source) -> np.ndarray:
     turned as SpikingJelly does: x = 127 - row, y = 127 - column, p = 1 - bit, so that 1 is ON.
     Raises ValueError for a file of another version and for one that ends within an event.
     """
-    raw, path = _read(source)
-    start = _end_of_header(raw, path, version="2.0", other="read_aedat31")
+    raw, path = _read_bytes(source)
+    start = _find_header_end(raw, path, version="2.0", other="read_aedat31")
     _check_whole(path, start, len(raw), size=8)
     address, time = np.frombuffer(raw, ">u4", offset=start).reshape(-1, 2).astype(np.int64).T
     row, column = (address >> 8) & 0x7F, (address >> 1) & 0x7F
@@ -65,17 +65,17 @@ def read_aedat31(source: Source) -> np.ndarray:
     Events marked invalid are kept, as SpikingJelly and tonic do. Raises ValueError for a file of
     another version and for one that ends within a packet.
     """
-    raw, path = _read(source)
-    at = _end_of_header(raw, path, version="3.1", other="read_aedat2")
+    raw, path = _read_bytes(source)
+    at = _find_header_end(raw, path, version="3.1", other="read_aedat2")
     parts = [np.empty(0, EVENT)]
     while at < len(raw):
         if at + _PACKET.itemsize > len(raw):
-            raise _cut_off(path, at, "a packet's header")
+            raise _make_error(path, at, "a packet's header")
         packet = np.frombuffer(raw, _PACKET, count=1, offset=at)[0]
         at += _PACKET.itemsize
         length = int(packet["capacity"]) * int(packet["size"])
         if at + length > len(raw):
-            raise _cut_off(path, at, f"a packet of {length} bytes")
+            raise _make_error(path, at, f"a packet of {length} bytes")
         if packet["type"] == _POLARITY:
             if packet["size"] != 8 or packet["number"] > packet["capacity"]:
                 raise ValueError(
@@ -98,7 +98,7 @@ def read_atis(source: Source) -> np.ndarray:
     the authors' event-Python and in tonic, a y of 240 marks no event: it adds 2**13 µs to the
     times behind it. Raises ValueError for a file that ends within an event.
     """
-    raw, path = _read(source)
+    raw, path = _read_bytes(source)
     _check_whole(path, 0, len(raw), size=5)
     x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).astype(np.int64).T
     overflow = y == _OVERFLOW_Y
@@ -107,15 +107,15 @@ def read_atis(source: Source) -> np.ndarray:
     return make_events(time, x, y, high >> 7)[~overflow]
 
 
-def _read(source: Source) -> tuple[bytes, str]:
-    """The bytes of a file and its name."""
+def _read_bytes(source: Source) -> tuple[bytes, str]:
+    """Return the bytes of a file and its name."""
     if isinstance(source, str | os.PathLike):
         return Path(source).read_bytes(), str(source)
     return source.read(), getattr(source, "name", "the file")
 
 
-def _end_of_header(raw: bytes, path: str, *, version: str, other: str) -> int:
-    """Where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
+def _find_header_end(raw: bytes, path: str, *, version: str, other: str) -> int:
+    """Return where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
     first = raw[:32].splitlines()[0] if raw else b""
     named = first.removeprefix(b"#!AER-DAT").decode("latin-1") if b"AER-DAT" in first else None
     # Old recordings of version 2.0 may start with a comment; all of version 3 name it.
@@ -126,7 +126,7 @@ def _end_of_header(raw: bytes, path: str, *, version: str, other: str) -> int:
     while raw.startswith(b"#", at):
         end = raw.find(b"\n", at) + 1
         if end == 0:
-            raise _cut_off(path, at, "a line of the header")
+            raise _make_error(path, at, "a line of the header")
         line, at = raw[at:end], end
         if line.startswith(b"#!END-HEADER"):
             break
@@ -136,10 +136,10 @@ def _end_of_header(raw: bytes, path: str, *, version: str, other: str) -> int:
 def _check_whole(path: str, start: int, end: int, size: int) -> None:
     rest = (end - start) % size
     if rest:
-        raise _cut_off(path, end - rest, f"an event of {size} bytes")
+        raise _make_error(path, end - rest, f"an event of {size} bytes")
 
 
-def _cut_off(path: str, at: int, what: str) -> ValueError:
+def _make_error(path: str, at: int, what: str) -> ValueError:
     return ValueError(
         f"{path} ends within {what} that starts at byte {at}: the file was cut off or "
         "damaged; fetch or extract it again."

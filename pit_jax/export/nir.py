@@ -12,7 +12,7 @@ import numpy as np
 import pit_jax
 from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.program import SpikingProgram
-from pit_jax.inference.runtime.nodes import Sampled
+from pit_jax.inference.runtime import nodes
 
 if TYPE_CHECKING:
     import nir
@@ -45,7 +45,7 @@ def to_nir(
     if not dt > 0:
         raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
     pixels = program.nodes[0]
-    assert isinstance(pixels, Sampled)
+    assert isinstance(pixels, nodes.Pixels)
     writer = Writer(program.nodes, program.num_steps, dt)
     metadata: dict[str, Any] = {
         "pit_jax": pit_jax.__version__,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, hard_reset
 
 
@@ -64,7 +64,7 @@ class ThresholdedIF(nn.Module):
             s = surrogate.arctan(u - threshold)
             return hard_reset(u, s, detach=True), (u, s)
 
-        u, s = over_time(step, current)
+        u, s = run_over_time(step, current)
         record(self, u, s, levels=1)
         return s
 

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from pit_jax.inference.runtime.nodes import Fired, Integer, Summed
+from pit_jax.inference.runtime import nodes
 
 
-def in_one_unit(nodes: Sequence[Integer]) -> tuple[list[Integer], dict[int, np.ndarray]]:
+def in_one_unit(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int, np.ndarray]]:
     """The nodes with the finest unit of any channel at all channels of an accumulator.
 
     Beside them, by accumulator, what the currents of each channel `[C]` are multiples of.
     """
-    changed: list[Integer] = []
+    changed: list[nodes.Node] = []
     multiples: dict[int, np.ndarray] = {}
-    for number, node in enumerate(nodes):
+    for number, node in enumerate(graph):
         match node:
-            case Summed() if node.unit.size > 1 and _are_powers_of_two(node.unit):
+            case nodes.Accumulator() if node.unit.size > 1 and _are_powers_of_two(node.unit):
                 times = multiples[number] = (node.unit / node.unit.min())[0].astype(np.int64)
                 synapses = tuple(
                     s if s.weight is None else replace(s, weight=s.weight * times)
@@ -30,7 +30,7 @@ def in_one_unit(nodes: Sequence[Integer]) -> tuple[list[Integer], dict[int, np.n
                     unit=np.full((1, 1), node.unit.min()),
                     bound=node.bound * int(times.max()),
                 )
-            case Fired() if node.accumulator in multiples:
+            case nodes.Spikes() if node.accumulator in multiples:
                 times, neuron = multiples[node.accumulator], node.neuron
                 first, step = neuron.first * times, neuron.step * times
                 node = replace(node, neuron=replace(neuron, first=first, step=step))

@@ -15,10 +15,9 @@ import numpy as np
 
 from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_units import between, in_one_unit
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.compiler.quantize import EXACT
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
 from pit_jax.inference.runtime.step import structured
 
@@ -36,8 +35,8 @@ class Writer:
     `precision` is the float in which all sums are exact for inputs in multiples of `input_step`.
     """
 
-    def __init__(self, nodes: Sequence[Integer], num_steps: int, dt: float) -> None:
-        self.integers, self.multiples = in_one_unit(nodes)
+    def __init__(self, graph: Sequence[nodes.Node], num_steps: int, dt: float) -> None:
+        self.integers, self.multiples = in_one_unit(graph)
         self.num_steps, self.dt = num_steps, dt
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
@@ -47,19 +46,19 @@ class Writer:
             self.wires.append(self._node(node))
         self._output()
 
-    def _node(self, node: Integer) -> Wires:
+    def _node(self, node: nodes.Node) -> Wires:
         none = np.zeros(1)
         match node:
-            case Sampled():
+            case nodes.Pixels():
                 self.nodes["input"] = nir.Input(np.array(_first(node.shape)))
                 return Wires(["input"], none)
-            case Summed():
+            case nodes.Accumulator():
                 return self._summed(node)
-            case Fired():
+            case nodes.Spikes():
                 return Wires(self._fired(node), none)
-            case Product():
+            case nodes.Product():
                 raise NotInNIR(f"{node.path} multiplies spikes, which no NIR node does.")
-            case Attended():
+            case nodes.LinearAttention():
                 raise NotInNIR(f"{node.path} multiplies currents, which no NIR node does.")
 
     def _add(self, path: str, node: nir.NIRNode, sources: Sequence[str]) -> str:
@@ -77,7 +76,7 @@ class Writer:
 
     def _output(self) -> None:
         last, wires = self.integers[-1], self.wires[-1]
-        assert isinstance(last, Summed)
+        assert isinstance(last, nodes.Accumulator)
         if len(last.shape) != 1:
             raise NotInNIR(f"the logits have the shape {last.shape}; they must be a vector.")
         names = wires.names
@@ -90,7 +89,7 @@ class Writer:
 
     # Currents.
 
-    def _summed(self, node: Summed) -> Wires:
+    def _summed(self, node: nodes.Accumulator) -> Wires:
         last = node is self.integers[-1]
         gain = _steady(node.unit, node.path, "units").item() if last else 1.0
         if math.frexp(gain)[0] != 0.5:
@@ -104,7 +103,9 @@ class Writer:
             self.precision = "float64"
         return Wires(names, bias)
 
-    def _synapse(self, synapse: Synapse, node: Summed, bias: np.ndarray, gain: float) -> Wires:
+    def _synapse(
+        self, synapse: nodes.Synapse, node: nodes.Accumulator, bias: np.ndarray, gain: float
+    ) -> Wires:
         """The nodes of one source, and what of `bias` they did not add."""
         source, path = self.integers[synapse.source], synapse.path
         names, left = self.wires[synapse.source]
@@ -129,22 +130,25 @@ class Writer:
             raise NotInNIR(f"{path} is a linear layer at every place; NIR's take vectors only.")
         return self._conv(synapse, names, shape, weight, bias)
 
-    def _weight(self, synapse: Synapse, source: Integer) -> np.ndarray | None:
+    def _weight(self, synapse: nodes.Synapse, source: nodes.Node) -> np.ndarray | None:
         """The weights as numbers of what enters: spikes, currents, or real pixels."""
         if synapse.weight is None:
             return None
         weight = _steady(synapse.weight, synapse.path, "weights")
-        if isinstance(source, Sampled):  # What the program rounds off of such steps is 0.
+        if isinstance(source, nodes.Pixels):  # What the program rounds off of such steps is 0.
             self.input_step = source.unit * 2.0**synapse.extra
             return weight / self.input_step
-        if isinstance(source, Summed | Attended) and synapse.kind != "diagonal":
+        if (
+            isinstance(source, nodes.Accumulator | nodes.LinearAttention)
+            and synapse.kind != "diagonal"
+        ):
             raise NotInNIR(
                 f"{synapse.path} multiplies currents and rounds them; NIR does not round."
             )
         return weight
 
     def _pooled(
-        self, synapse: Synapse, names: list[str], shape: Shape, to_vector: bool
+        self, synapse: nodes.Synapse, names: list[str], shape: Shape, to_vector: bool
     ) -> tuple[list[str], Shape, tuple[Structure, ...]]:
         """Pools as nodes, up to the last that a matrix cannot say; and the structure after it."""
         structure = synapse.structure
@@ -162,12 +166,14 @@ class Writer:
             raise NotInNIR(f"{synapse.path} takes the maximum of a reshaped source.")
         return names, shape, structure
 
-    def _pool(self, synapse: Synapse, pool: Pool, names: list[str], shape: Shape) -> list[str]:
+    def _pool(
+        self, synapse: nodes.Synapse, pool: Pool, names: list[str], shape: Shape
+    ) -> list[str]:
         path, source = synapse.path, self.integers[synapse.source]
         window = np.array(pool.window[:2]), np.array(pool.strides[:2]), _padding(pool, path)
         if not pool.largest:
             return [self._add(f"{path}/pool", nir.SumPool2d(*window), names)]
-        if not isinstance(source, Fired):
+        if not isinstance(source, nodes.Spikes):
             raise NotInNIR(f"{path} takes the maximum of currents; NIR has none.")
         # The maximum of spikes, one level at a time, is a spike where their mean is above 0: there
         # this neuron fires, which clears its membrane, so that it remembers nothing.
@@ -176,7 +182,12 @@ class Writer:
         return [self._add(f"{path}/max", neuron, [name]) for name in pools]
 
     def _conv(
-        self, synapse: Synapse, names: list[str], shape: Shape, weight: np.ndarray, bias: np.ndarray
+        self,
+        synapse: nodes.Synapse,
+        names: list[str],
+        shape: Shape,
+        weight: np.ndarray,
+        bias: np.ndarray,
     ) -> Wires:
         path, (height, width) = synapse.path, weight.shape[:2]
         if height != width:
@@ -197,7 +208,7 @@ class Writer:
 
     def _vector(
         self,
-        synapse: Synapse,
+        synapse: nodes.Synapse,
         names: list[str],
         shape: Shape,
         structure: tuple[Structure, ...],
@@ -228,12 +239,12 @@ class Writer:
 
     # Neurons.
 
-    def _fired(self, node: Fired) -> list[str]:
+    def _fired(self, node: nodes.Spikes) -> list[str]:
         """A neuron for each level, which fires if the count reaches it."""
         neuron, path = node.neuron, node.path
         names, bias = self.wires[node.accumulator]
         at = self.integers[node.accumulator]
-        assert isinstance(at, Summed)
+        assert isinstance(at, nodes.Accumulator)
         if neuron.signed:
             raise NotInNIR(f"{path} fires -1 too; NIR's neurons fire 0 or 1.")
         first, step = (_steady(x, path, "thresholds") for x in (neuron.first, neuron.step))
@@ -244,23 +255,23 @@ class Writer:
                 raise NotInNIR(f"{path} adds a bias that no weights carry.")
         # Values of a membrane are multiples of `finest` of a current's unit.
         finest = 2.0 ** -(_bits_behind(leak) * (self.num_steps - 1))
-        nodes = []
+        graph = []
         for level in range(neuron.levels):
             multiple = finest * self.multiples.get(node.accumulator, np.ones(1))
             lowest = np.ceil((first + level * step.astype(np.float64)) / 2**neuron.guard / multiple)
             unreached = np.ceil((at.bound * self.num_steps + 1) / multiple)
             threshold = between(np.minimum(lowest, unreached) * multiple, multiple)
             threshold = np.broadcast_to(threshold - bias, node.shape)
-            nodes.append(self._add(path, self._neuron(neuron, threshold, leak), names))
+            graph.append(self._add(path, self._neuron(neuron, threshold, leak), names))
         reach = at.bound * sum(float(leak.max()) ** i for i in range(self.num_steps))
         if 2 * reach / finest > EXACT:
             self.precision = "float64"
-        return nodes
+        return graph
 
     def _forgets(self, neuron: FixedNeuron) -> bool:
         return self.num_steps == 1 or not (neuron.leak.any() or neuron.leak_fired.any())
 
-    def _leak(self, node: Fired, bound: int) -> np.ndarray:
+    def _leak(self, node: nodes.Spikes, bound: int) -> np.ndarray:
         """What a membrane that has not fired keeps of itself, if that is all that it does."""
         neuron, path = node.neuron, node.path
         if neuron.levels > 1:
@@ -321,7 +332,7 @@ def _channels_first(x: np.ndarray, ndim: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(x, -1, 0))
 
 
-def _padding(layer: Pool | Synapse, path: str) -> np.ndarray:
+def _padding(layer: Pool | nodes.Synapse, path: str) -> np.ndarray:
     pads = layer.padding[:2]
     if any(before != after for before, after in pads):
         raise NotInNIR(f"{path} pads {pads}; NIR pads both sides alike.")

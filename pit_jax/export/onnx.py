@@ -11,7 +11,7 @@ import numpy as np
 import pit_jax
 from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.program import SpikingProgram
-from pit_jax.inference.runtime.nodes import Sampled, Summed
+from pit_jax.inference.runtime import nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +81,7 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     from pit_jax.export.onnx_step import Steps
 
     pixels, last = program.nodes[0], program.nodes[-1]
-    assert isinstance(pixels, Sampled) and isinstance(last, Summed)
+    assert isinstance(pixels, nodes.Pixels) and isinstance(last, nodes.Accumulator)
     graph = Graph()
     steps = Steps(graph, program.nodes, program.num_steps)
     currents = []

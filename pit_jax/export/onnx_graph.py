@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from pit_jax.inference.compiler.quantize import EXACT
-from pit_jax.inference.runtime.nodes import Synapse
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
 NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -102,7 +102,7 @@ class Graph:
             bound *= each.growth()
         return x, bound
 
-    def weighed(self, x: str, synapse: Synapse, weight: np.ndarray | None, bound: int) -> str:
+    def weighed(self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int) -> str:
         """Integers x, not beyond `bound`, times the weights of one step."""
         if weight is None:
             return x
@@ -112,7 +112,7 @@ class Graph:
         return self._in_parts(x, bound, largest, self._layer(synapse, weight))
 
     def weighed_spikes(
-        self, x: str, synapse: Synapse, weight: np.ndarray | None, bound: int
+        self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int
     ) -> str:
         """As `weighed`, of sums of spikes.
 
@@ -126,7 +126,7 @@ class Graph:
                 return self.as_double(self._layer(synapse, weight)(self.as_float(x)))
         return self.weighed(x, synapse, weight, bound)
 
-    def _layer(self, synapse: Synapse, weight: np.ndarray) -> Callable[[str], str]:
+    def _layer(self, synapse: nodes.Synapse, weight: np.ndarray) -> Callable[[str], str]:
         """Weights of one step as a function of a float tensor."""
         if synapse.kind == "dense":
             matrix = self.constant(weight, np.float32)
@@ -157,7 +157,7 @@ class Graph:
         """The sums over windows, which have no operator: a convolution with ones."""
         ones = np.ones((*pool.window[:2], 1, channels), np.int32)
         strides, padding = pool.strides[:2], pool.padding[:2]
-        synapse = Synapse(0, (), ones, "conv", "", strides, padding, groups=channels)
+        synapse = nodes.Synapse(0, (), ones, "conv", "", strides, padding, groups=channels)
         return self.weighed(x, synapse, ones, bound)
 
     def _in_cells(self, x: str, cells: Cells) -> str:

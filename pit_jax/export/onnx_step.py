@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from pit_jax.export.onnx_graph import Graph
-from pit_jax.inference.compiler.folded import Product
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import (
     LEAK_BITS,
     TABLE_RANGE,
@@ -16,7 +16,6 @@ from pit_jax.inference.runtime.fixed_point import (
     FixedNeuron,
     sigmoid_table,
 )
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import row_of
 
@@ -37,8 +36,8 @@ class Steps:
     A node of spikes gives the names of its slots, all others that of one tensor `[B, ...]`.
     """
 
-    def __init__(self, graph: Graph, nodes: Sequence[Integer], num_steps: int) -> None:
-        self.graph, self.nodes, self.num_steps = graph, nodes, num_steps
+    def __init__(self, graph: Graph, program: Sequence[nodes.Node], num_steps: int) -> None:
+        self.graph, self.nodes, self.num_steps = graph, program, num_steps
         self.states: dict[int, State] = {}
         self.outputs: list[Output] = []
 
@@ -47,20 +46,20 @@ class Steps:
         self.outputs = []
         for number, node in enumerate(self.nodes):
             match node:
-                case Sampled():
+                case nodes.Pixels():
                     self.outputs.append(self._sampled(node, pixels))
-                case Summed():
+                case nodes.Accumulator():
                     parts = [self._current(synapse, node.shape, t) for synapse in node.synapses]
                     total = self.graph.total(parts)
                     self.outputs.append(self.graph.plus(total, row_of(node.bias, t)))
-                case Fired():
+                case nodes.Spikes():
                     state = self.states.get(number, State())
                     current = self._of(node.accumulator)
                     self.states[number], slots = self._fired(node.neuron, state, current, t)
                     self.outputs.append(slots)
-                case Product():
+                case nodes.Product():
                     self.outputs.append(self._product(node))
-                case Attended():
+                case nodes.LinearAttention():
                     self.outputs.append(self._attended(node, t))
         return self._of(len(self.nodes) - 1)
 
@@ -74,36 +73,36 @@ class Steps:
         assert isinstance(output, list)
         return output
 
-    def _sampled(self, node: Sampled, pixels: str) -> str:
+    def _sampled(self, node: nodes.Pixels, pixels: str) -> str:
         g = self.graph
         pixels = g.op("Where", g.op("IsNaN", pixels), g.constant(0, np.float32), pixels)
         integers = g.op("Round", g.scaled(g.as_double(pixels), 1 / node.unit))
         return g.op("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
-    def _current(self, synapse: Synapse, shape: Shape, t: int) -> str:
+    def _current(self, synapse: nodes.Synapse, shape: Shape, t: int) -> str:
         g, source = self.graph, self.nodes[synapse.source]
         weight = None if synapse.weight is None else row_of(synapse.weight, t)
-        if isinstance(source, Fired | Product):
+        if isinstance(source, nodes.Spikes | nodes.Product):
             return self._from_spikes(synapse, weight, shape)
         x, bound = self._of(synapse.source), source.bound
         x, bound = g.structured(x, synapse.structure, source.shape, bound)
-        if weight is None or synapse.kind == "diagonal" and not isinstance(source, Sampled):
+        if weight is None or synapse.kind == "diagonal" and not isinstance(source, nodes.Pixels):
             return g.weighed(x, synapse, weight, bound)
         x = g.rounded(x, synapse.shift)
         bound = (bound >> synapse.shift) + (synapse.shift > 0)
         return g.rounded(g.weighed(x, synapse, weight, bound), synapse.extra)
 
-    def _from_spikes(self, synapse: Synapse, weight: np.ndarray | None, shape: Shape) -> str:
+    def _from_spikes(self, synapse: nodes.Synapse, weight: np.ndarray | None, shape: Shape) -> str:
         """All slots go through the weights at once, as so much more batch."""
         g, source, slots = self.graph, self.nodes[synapse.source], self._slots(synapse.source)
-        assert isinstance(source, Fired | Product)
+        assert isinstance(source, nodes.Spikes | nodes.Product)
         x = slots[0] if len(slots) == 1 else g.op("Concat", *slots, axis=0)
         x, bound = g.structured(x, synapse.structure, source.shape, 1)
         x = g.weighed_spikes(x, synapse, weight, bound)
         if len(slots) == 1:
             return x
         each = g.reshaped(x, len(slots), -1, *shape)
-        if isinstance(source, Fired):
+        if isinstance(source, nodes.Spikes):
             each = g.scaled(each, np.reshape(source.neuron.slots, (-1, *(1,) * (len(shape) + 1))))
         return g.op("ReduceSum", each, g.constant([0], np.int64), keepdims=0)
 
@@ -172,7 +171,7 @@ class Steps:
         at = g.plus(g.op("Clip", x, g.constant(-half), g.constant(half)), half)
         return g.op("Gather", table, g.op("Cast", at, to=onnx.TensorProto.INT64))
 
-    def _product(self, node: Product) -> list[str]:
+    def _product(self, node: nodes.Product) -> list[str]:
         g = self.graph
         first, second = (
             [g.structured(x, pools, self.nodes[source].shape, 1)[0] for x in self._slots(source)]
@@ -182,7 +181,7 @@ class Steps:
             second = [g.op("Sub", g.constant(1), spike) for spike in second]
         return [g.op("Mul", a, b) for a in first for b in second]
 
-    def _attended(self, node: Attended, t: int) -> str:
+    def _attended(self, node: nodes.LinearAttention, t: int) -> str:
         """query (weight keyᵀ value), of counts: what reads them multiplies."""
         g, tokens = self.graph, math.prod(node.shape[:-1])
 

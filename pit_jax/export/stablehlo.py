@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Shaped
 from pit_jax import artifact
 from pit_jax.inference import Report, SpikingProgram
 from pit_jax.inference.errors import ArtifactError
-from pit_jax.inference.runtime.nodes import Sampled
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.store import Stored, facts
 
 KIND, VERSION = "pit_jax.stablehlo", 1
@@ -79,7 +79,7 @@ def to_stablehlo(
     proof = program.proof if proof is None else proof
     said = facts(Stored(program.nodes, program.num_steps, program.fingerprint, proof))
     sampled = program.nodes[0]
-    assert isinstance(sampled, Sampled)
+    assert isinstance(sampled, nodes.Pixels)
     if pixels is not None and pixels.shape != (256, sampled.shape[-1]):
         raise ValueError(
             f"pixels has a row for each of 256 values and {sampled.shape[-1]} channels, got "

@@ -9,6 +9,7 @@ program.save("digits.spikes"); program = load("digits.spikes")
 from pit_jax.inference.errors import ArtifactError, NotEqual, NotFoldable
 from pit_jax.inference.program import SpikingProgram, compile, load
 from pit_jax.inference.verify import Report
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "ArtifactError",
@@ -19,3 +20,5 @@ __all__ = [
     "compile",
     "load",
 ]
+
+serve_old_names(__name__)

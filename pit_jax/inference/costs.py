@@ -9,10 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pit_jax.inference.compiler.folded import Product
-from pit_jax.inference.fan_out import additions_begin, arriving, behind_all, entered, reach
+from pit_jax.inference.fan_out import (
+    Window,
+    count_arrivals,
+    count_attention,
+    count_fan_out,
+    split_structure,
+)
 from pit_jax.inference.listing import columns
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import run, weights_of
 
 
@@ -66,7 +71,7 @@ class Costs:
         return "\n".join(columns([head, *table], left=2))
 
 
-def costs(nodes: Sequence[Integer], num_steps: int, x: Array) -> Costs:
+def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
     """The costs of a program for the images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
     if not len(x):
         raise ValueError(
@@ -75,83 +80,78 @@ def costs(nodes: Sequence[Integer], num_steps: int, x: Array) -> Costs:
     frames = num_steps if x.ndim == 5 else 1  # An image that stays is convolved once.
     spiking = [
         (number, synapse)
-        for number, node in enumerate(nodes)
-        if isinstance(node, Summed)
+        for number, node in enumerate(graph)
+        if isinstance(node, nodes.Accumulator)
         for synapse in node.synapses
-        if isinstance(nodes[synapse.source], Fired | Product)
+        if isinstance(graph[synapse.source], nodes.Spikes | nodes.Product)
     ]
 
     def show(outputs: list[Array]) -> list[Array]:
         # Spikes of each place, of all slots and samples: 2^31 of them are far.
-        return [_arriving(synapse, outputs[synapse.source]) for _, synapse in spiking]
+        return [_count_arrivals(synapse, outputs[synapse.source]) for _, synapse in spiking]
 
     def spikes(x: Array) -> list[Array]:
-        steps = run(nodes, weights_of(nodes), x, num_steps, "slots", show)
+        steps = run(graph, weights_of(graph), x, num_steps, "slots", show)
         return [sum(each[1:], each[0]) for each in zip(*steps, strict=True)]
 
     arrived = [np.asarray(each, np.int64) for each in jax.jit(spikes)(x)]
     counted = {id(synapse): each for (_, synapse), each in zip(spiking, arrived, strict=True)}
     rows = []
-    for node in nodes:
+    for node in graph:
         match node:
-            case Summed():
+            case nodes.Accumulator():
                 for synapse in node.synapses:
-                    steps = frames if isinstance(nodes[synapse.source], Sampled) else num_steps
+                    steps = frames if isinstance(graph[synapse.source], nodes.Pixels) else num_steps
                     here = counted.get(id(synapse))
-                    rows.append(_cost(nodes, synapse, steps, here, len(x), node.path))
-            case Attended():
+                    rows.append(_cost(graph, synapse, steps, here, len(x), node.path))
+            case nodes.LinearAttention():
                 rows.append(_attention(node, num_steps))
     return Costs(rows)
 
 
 def _cost(
-    nodes: Sequence[Integer],
-    synapse: Synapse,
+    graph: Sequence[nodes.Node],
+    synapse: nodes.Synapse,
     steps: int,
     arrived: np.ndarray | None,
     samples: int,
     path: str,
 ) -> Cost:
-    source = nodes[synapse.source]
-    names = {Sampled: "pixels", Summed: "currents", Attended: "currents"}
+    source = graph[synapse.source]
+    names = {
+        nodes.Pixels: "pixels",
+        nodes.Accumulator: "currents",
+        nodes.LinearAttention: "currents",
+    }
     reads = names.get(type(source)) or f"spikes of {getattr(source, 'path', '')}"
-    weight = synapse.weight
-    reached = _reach(synapse, source.shape, arrived is not None)
-    dense = int(reached.sum()) * steps
-    if weight is None:
+    spiking = arrived is not None
+    fan = count_fan_out(synapse.structure, source.shape, _weight(synapse), spiking=spiking)
+    dense = fan.connections * steps
+    if synapse.weight is None:
         return Cost(path, reads, additions=dense)
-    size, copies = math.prod(weight.shape[1:]), len(weight)
+    size, copies = math.prod(synapse.weight.shape[1:]), len(synapse.weight)
     if arrived is None:
         return Cost(synapse.path, reads, 0.0, dense, 0, size, copies, dense)
-    spikes = int((arrived * reached).sum()) / samples
+    spikes = fan.count_additions(arrived) / samples
     return Cost(synapse.path, reads, spikes, 0, 0, size, copies, dense)
 
 
-def _attention(node: Attended, steps: int) -> Cost:
-    channels = node.shape[-1] // node.heads
-    head = node.heads * node.weight.shape[-1] // node.heads * channels
-    macs = steps * head * (2 * math.prod(node.shape[:-1]) + 1)
+def _weight(synapse: nodes.Synapse) -> Window | int | None:
+    if synapse.weight is None or synapse.kind == "diagonal":
+        return None
+    kernel = synapse.weight.shape[1:]
+    if synapse.kind == "dense":
+        return kernel[-1]
+    return Window(kernel, synapse.strides, synapse.padding, synapse.groups)
+
+
+def _attention(node: nodes.LinearAttention, steps: int) -> Cost:
     size, copies = node.weight.shape[-1], len(node.weight)
+    macs = steps * count_attention(node.shape, node.heads, size)
     return Cost(node.path, "spikes of three", 0.0, macs, 0, size, copies, macs)
 
 
-def _arriving(synapse: Synapse, slots: Array) -> Array:
-    """The spikes of all slots and samples at each place where additions begin."""
-    before, _ = additions_begin(synapse.structure, spiking=True)
-    return jnp.sum(arriving(before, slots.reshape(-1, *slots.shape[2:])), axis=0)
-
-
-def _reach(synapse: Synapse, shape: tuple[int, ...], spiking: bool) -> np.ndarray:
-    """The number of accumulators that one spike at each place adds to."""
-    before, behind = additions_begin(synapse.structure, spiking)
-    inputs = behind_all(synapse.structure, shape)
-    return reach(before, behind, shape, _fan(synapse, inputs))
-
-
-def _fan(synapse: Synapse, inputs: tuple[int, ...]) -> np.ndarray:
-    if synapse.weight is None or synapse.kind == "diagonal":
-        return np.ones(inputs, np.int64)
-    kernel = synapse.weight.shape[1:]
-    if synapse.kind == "dense":
-        return np.full(inputs, kernel[-1])
-    return entered(inputs, kernel, synapse.strides, synapse.padding, synapse.groups)
+def _count_arrivals(synapse: nodes.Synapse, slots: Array) -> Array:
+    """Return the spikes of all slots and samples at each place where additions begin."""
+    before, _ = split_structure(synapse.structure, spiking=True)
+    return jnp.sum(count_arrivals(before, slots.reshape(-1, *slots.shape[2:])), axis=0)

@@ -7,22 +7,31 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.errors import ArtifactError
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
-from pit_jax.inference.runtime.nodes import Attended, Fired, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
 from pit_jax.inference.verify import LayerProof, Report
+from pit_jax.old_names import SAVED_CLASSES
 
 # All that a file can name.
 CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
-        *(Sampled, Summed, Synapse, Fired, FixedNeuron, Product, Attended),
+        *(
+            nodes.Pixels,
+            nodes.Accumulator,
+            nodes.Synapse,
+            nodes.Spikes,
+            FixedNeuron,
+            nodes.Product,
+            nodes.LinearAttention,
+        ),
         *(Pool, Sum, Reshape, Cells),
         *(Report, LayerProof),
     )
 }
+CLASSES |= {old: CLASSES[new] for old, new in SAVED_CLASSES.items()}
 
 
 def described(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
@@ -89,7 +98,7 @@ def _instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name: str)
     given = value.keys() - {"class"}
     if wrong := (given - known) | (needed - given):
         raise ArtifactError(
-            f"{name}: a {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); take "
+            f"{name}: {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); take "
             "the pit_jax that wrote it."
         )
     return cls(**{key: restored(value[key], hints[key], arrays, f"{name}.{key}") for key in given})

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Product
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime import nodes
 
 
-def table(nodes: Sequence[Integer], num_steps: int) -> str:
+def table(graph: Sequence[nodes.Node], num_steps: int) -> str:
     """One line for each source of an accumulator, each neuron layer and each product.
 
     A layer of weights is written once for each step whose weights differ and for each stream of
@@ -17,52 +16,52 @@ def table(nodes: Sequence[Integer], num_steps: int) -> str:
     currents, says so.
     """
     lines = [f"{num_steps} step{'s' * (num_steps > 1)}; counts are sent as binary spikes in slots"]
-    for number in range(len(nodes)):
-        lines.extend(f"{number:3}  {line}" for line in _lines(nodes, number))
+    for number in range(len(graph)):
+        lines.extend(f"{number:3}  {line}" for line in _lines(graph, number))
     return "\n".join(lines)
 
 
-def _lines(nodes: Sequence[Integer], number: int) -> list[str]:
-    node = nodes[number]
+def _lines(graph: Sequence[nodes.Node], number: int) -> list[str]:
+    node = graph[number]
     match node:
-        case Sampled():
+        case nodes.Pixels():
             return [f"input {_size(node.shape)} in units of {node.unit:g}, up to {node.bound}"]
-        case Fired():
+        case nodes.Spikes():
             neuron = node.neuron
             worth = ", ".join(map(str, neuron.slots))
             slots = f"{len(neuron.slots)} slot{'s' * (len(neuron.slots) > 1)}"
             slots += f" of {worth} levels" if max(neuron.slots) > 1 else ""
             slots += " of -1, 0, 1" * neuron.signed
-            at = nodes[node.accumulator]
-            assert isinstance(at, Summed | Attended)
+            at = graph[node.accumulator]
+            assert isinstance(at, nodes.Accumulator | nodes.LinearAttention)
             threshold = _range(neuron.first * (at.unit / 2**neuron.guard))
             return [
                 f"{node.path}: {_size(node.shape)} neurons fire {slots} <- {node.accumulator}, "
                 f"threshold {threshold}"
             ]
-        case Product():
+        case nodes.Product():
             word = "without" if node.silent else "and"
             return [f"{node.path}: spikes of {node.first} {word} {node.second}"]
-        case Attended():
+        case nodes.LinearAttention():
             return [
                 f"{node.path}: {node.query} times ({node.key} times {node.value}), multiplies "
                 "currents"
             ]
-        case Summed():
+        case nodes.Accumulator():
             bits = math.ceil(math.log2(node.bound + 1)) + 1
             unit = f"unit {node.unit.flat[0]:.3g}" if node.unit.size == 1 else "a unit per channel"
             head = f"{node.path}: sum {_size(node.shape)} of {bits} bits, {unit}"
-            return [head, *(f"  {_synapse(nodes, synapse)}" for synapse in node.synapses)]
+            return [head, *(f"  {_synapse(graph, synapse)}" for synapse in node.synapses)]
     raise TypeError(node)
 
 
-def _synapse(nodes: Sequence[Integer], synapse: Synapse) -> str:
-    source = nodes[synapse.source]
+def _synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
+    source = graph[synapse.source]
     if synapse.weight is None:
         return f"<- {synapse.source} passes on"
     copies = f" x {len(synapse.weight)} steps" if len(synapse.weight) > 1 else ""
-    reads = " of pixels, multiplies" if isinstance(source, Sampled) else ""
-    if isinstance(source, Summed | Attended) and synapse.kind != "diagonal":
+    reads = " of pixels, multiplies" if isinstance(source, nodes.Pixels) else ""
+    if isinstance(source, nodes.Accumulator | nodes.LinearAttention) and synapse.kind != "diagonal":
         reads = " of currents, multiplies"
     size = _size(synapse.weight.shape[1:])
     return f"<- {synapse.source} {synapse.kind} {size}{copies}{reads} ({synapse.path})"

@@ -23,13 +23,15 @@ from pit_jax.inference.compiler.trace import outline
 from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
 from pit_jax.inference.listing import table
-from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import Form, check_input, run, weights_of
 from pit_jax.inference.runtime.stream import Stream, in_jax
 from pit_jax.inference.verify import Reference, Report, fingerprint, prove, reference_of
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
     from pit_jax.inference.event_driven import Crossover, EventDriven
+
+Nodes = Sequence[nodes.Node]
 
 # In levels: membranes this far from a boundary are on its other side for no rounding.
 FAR = 0.05
@@ -44,7 +46,7 @@ class SpikingProgram:
     and `proof` what the verification at that time found.
     """
 
-    nodes: Sequence[Integer]
+    nodes: Nodes
     num_steps: int
     fingerprint: str
     reference: Reference | None = None
@@ -81,7 +83,7 @@ class SpikingProgram:
     def clipped(self, x: Float[ArrayLike, "..."]) -> int:
         """How many input values lie beyond the largest that the program was compiled for, or are no
         number, which it takes as 0."""
-        sampled = self._pixels
+        sampled = _pixels(self.nodes)
         return int(np.sum(~(abs(np.asarray(x)) <= sampled.bound * sampled.unit)))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
@@ -109,9 +111,9 @@ class SpikingProgram:
     def stream(self) -> Stream:
         """The program frame by frame, with logits after each."""
         last = self.nodes[-1]
-        assert isinstance(last, Summed)
+        assert isinstance(last, nodes.Accumulator)
         advance = in_jax(self.nodes, self._weights)
-        return Stream(self.num_steps, self._pixels.shape, last.unit.item(), advance)
+        return Stream(self.num_steps, _pixels(self.nodes).shape, last.unit.item(), advance)
 
     def save(
         self,
@@ -137,13 +139,9 @@ class SpikingProgram:
     @property
     def slots(self) -> dict[str, tuple[int, ...]]:
         """How many levels a spike in each slot stands for, of every neuron layer."""
-        return {node.path: node.neuron.slots for node in self.nodes if isinstance(node, Fired)}
-
-    @property
-    def _pixels(self) -> Sampled:
-        node = self.nodes[0]
-        assert isinstance(node, Sampled)
-        return node
+        return {
+            node.path: node.neuron.slots for node in self.nodes if isinstance(node, nodes.Spikes)
+        }
 
     @cached_property
     def _weights(self) -> Any:
@@ -167,7 +165,9 @@ class SpikingProgram:
 
     def _watched(self, form: Form) -> Any:
         if ("watched", form) not in self._compiled:
-            fired = {i: node.path for i, node in enumerate(self.nodes) if isinstance(node, Fired)}
+            fired = {
+                i: node.path for i, node in enumerate(self.nodes) if isinstance(node, nodes.Spikes)
+            }
 
             def show(outputs: list[Array]) -> tuple[Array, list[Array]]:
                 return outputs[-1], [outputs[i] for i in fired]
@@ -193,13 +193,13 @@ class SpikingProgram:
     def _mean(self, logits: Sequence[Array]) -> Array:
         """Logits `[B, K]` float32 of the integer sums of all steps."""
         last = self.nodes[-1]
-        assert isinstance(last, Summed) and last.unit.size == 1
+        assert isinstance(last, nodes.Accumulator) and last.unit.size == 1
         total = sum(logits[1:], logits[0])
         return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
 
     def _checked(self, x: Any) -> Array:
         x = jnp.asarray(x, jnp.float32)
-        check_input(x.shape, self._pixels.shape, self.num_steps)
+        check_input(x.shape, _pixels(self.nodes).shape, self.num_steps)
         return x
 
 
@@ -241,12 +241,12 @@ def compile(
             "the network sees them, or largest_input."
         )
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
-    nodes = on_grid(folded, steps, largest_input=largest, weights=weights, code=code)
-    rules = {node.path: node.firing for node in folded.nodes if isinstance(node, Spikes)}
+    graph = on_grid(folded, steps, largest_input=largest, weights=weights, code=code)
+    rules = {node.path: node.firing for node in folded if isinstance(node, Spikes)}
     if not rules:
         raise NotFoldable("the network has no neurons, and so no spikes; give it some.")
     program = SpikingProgram(
-        nodes, steps, fingerprint(nodes), reference_of(model, variables, rules)
+        graph, steps, fingerprint(graph), reference_of(model, variables, rules)
     )
     if verify:
         if not (report := program.verify(sample)):
@@ -255,6 +255,12 @@ def compile(
             _warn_if_far(report)
         object.__setattr__(program, "proof", report)  # A copy would be jitted anew.
     return program
+
+
+def _pixels(graph: Nodes) -> nodes.Pixels:
+    node = graph[0]
+    assert isinstance(node, nodes.Pixels)
+    return node
 
 
 def _warn_if_far(report: Report) -> None:

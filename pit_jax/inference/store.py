@@ -13,18 +13,21 @@ import pit_jax
 from pit_jax import artifact
 from pit_jax.inference.described import described, restored
 from pit_jax.inference.errors import ArtifactError
-from pit_jax.inference.runtime.nodes import Integer, Sampled, Summed
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import run, weights_of
 from pit_jax.inference.verify import Report, fingerprint
 
-KIND, VERSION = "pit_jax.program", 1
+Nodes = Sequence[nodes.Node]
+
+# Format 1 has the classes' earlier names.
+KIND, VERSION = "pit_jax.program", 2
 ARRAYS = "program.safetensors"
 
 
 class Stored(NamedTuple):
     """What a folder has of a program."""
 
-    nodes: Sequence[Integer]
+    nodes: Nodes
     num_steps: int
     fingerprint: str
     proof: Report | None
@@ -41,11 +44,11 @@ def write(
     said = facts(program)
     artifact.check_free(folder, overwrite)
     arrays: dict[str, np.ndarray] = {}
-    nodes = described(program.nodes, arrays)
+    graph = described(program.nodes, arrays)
     notes = {
         **said,
         "about": dict(about),
-        "nodes": nodes,
+        "nodes": graph,
         "arrays": {name: _kind(array) for name, array in arrays.items()},
     }
     files = {ARRAYS: _safetensors().save(arrays)}
@@ -80,33 +83,34 @@ def read(folder: str | os.PathLike[str]) -> Stored:
         arrays = _safetensors().load(files[ARRAYS])
         if {name: _kind(array) for name, array in arrays.items()} != manifest["arrays"]:
             raise ArtifactError("the arrays have other shapes or types than the manifest says.")
-        nodes = restored(manifest["nodes"], list[Integer], arrays, "nodes")
+        graph = restored(manifest["nodes"], list[nodes.Node], arrays, "nodes")
         steps = restored(manifest["num_steps"], int, {}, "num_steps")
         proof = restored(manifest["proof"], Report | None, {}, "proof")
-        if fingerprint(nodes) != manifest["fingerprint"]:
+        if fingerprint(graph) != manifest["fingerprint"]:
             raise ArtifactError("its numbers are not those that were compiled.")
-        _check_fit(nodes, steps)
+        _check_fit(graph, steps)
     except ArtifactError as error:
         raise ArtifactError(f"{folder}: {error}") from error
     except KeyError as error:
         raise ArtifactError(f"{folder}: the manifest has no {error}.") from error
-    return Stored(nodes, steps, manifest["fingerprint"], proof)
+    return Stored(graph, steps, manifest["fingerprint"], proof)
 
 
-def _check_fit(nodes: Sequence[Integer], num_steps: int) -> None:
+def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
     """Follows the shapes of one image through all nodes."""
-    if not nodes or not isinstance(nodes[0], Sampled) or not isinstance(nodes[-1], Summed):
+    first, last = (graph[0], graph[-1]) if graph else (None, None)
+    if not isinstance(first, nodes.Pixels) or not isinstance(last, nodes.Accumulator):
         raise ArtifactError("a program begins with its input and ends with a sum.")
-    image = jax.ShapeDtypeStruct((1, *nodes[0].shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *first.shape), jnp.float32)
 
     def outputs(weights: Any, x: Any) -> Any:
-        return run(nodes, weights, x, num_steps, "slots", lambda outputs: outputs)
+        return run(graph, weights, x, num_steps, "slots", lambda outputs: outputs)
 
     try:
-        steps = jax.eval_shape(outputs, weights_of(nodes), image)
+        steps = jax.eval_shape(outputs, weights_of(graph), image)
     except Exception as error:  # Of shapes, sources and types that do not fit.
         raise ArtifactError(f"its parts do not fit ({error}).") from error
-    for node, output in zip(nodes, steps[0], strict=True):
+    for node, output in zip(graph, steps[0], strict=True):
         if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
             raise ArtifactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
 

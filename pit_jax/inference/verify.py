@@ -13,7 +13,11 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.compiler.neuron_rules import FiringRule
+from pit_jax.old_names import SAVED_CLASSES
+
+# A program keeps its fingerprint when classes get new names: it hashes the first ones.
+FIRST_NAMES = {new: old for old, new in SAVED_CLASSES.items()}
 
 
 class Reading(NamedTuple):
@@ -28,7 +32,7 @@ Reference = Callable[[Any], tuple[np.ndarray, dict[str, Reading]]]
 
 
 def reference_of(
-    model: nn.Module, variables: Mapping[str, Any], rules: Mapping[str, Firing]
+    model: nn.Module, variables: Mapping[str, Any], rules: Mapping[str, FiringRule]
 ) -> Reference:
     """The trained network in floats, as the function of x that gives logits `[B, K]` and what its
     neuron layers, those of `rules`, do."""
@@ -152,7 +156,8 @@ def fingerprint(nodes: Sequence[Any]) -> str:
             digest.update(f"{value.dtype}{value.shape}".encode())
             digest.update(np.ascontiguousarray(value).tobytes())
         elif is_dataclass(value):
-            digest.update(type(value).__name__.encode())
+            name = type(value).__name__
+            digest.update(FIRST_NAMES.get(name, name).encode())
             for field in fields(value):
                 digest.update(field.name.encode())
                 add(getattr(value, field.name))

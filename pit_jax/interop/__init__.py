@@ -4,7 +4,7 @@ Nothing here imports torch or runs what a file holds. `python -m pit_jax.interop
 same from the command line.
 """
 
-from pit_jax.interop.convert import completed, convert, find_layout, of_neuron
+from pit_jax.interop.convert import complete, convert, find_layout, is_of_neuron
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
@@ -13,11 +13,11 @@ from pit_jax.interop.store import read, write
 __all__ = [
     "LAYOUTS",
     "CheckpointError",
-    "completed",
+    "complete",
     "convert",
     "find_layout",
     "load",
-    "of_neuron",
+    "is_of_neuron",
     "read",
     "write",
 ]

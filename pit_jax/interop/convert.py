@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from pit_jax.interop.errors import CheckpointError
-from pit_jax.interop.layout import Layer, Layout
+from pit_jax.interop.layout import LayerNames, Layout
 from pit_jax.interop.layouts import LAYOUTS
 
 Path = tuple[str, ...]
@@ -50,10 +50,10 @@ def convert(
     name = layout if layout is not None else find_layout(state_dict)
     if name not in LAYOUTS:
         raise CheckpointError(f"there is no layout {name!r}; known: {', '.join(LAYOUTS)}.")
-    leaves = _leaves(model, sample)
+    leaves = _read_shapes(model, sample)
     _check_skip(skip, leaves)
-    start = {path for path in leaves if _skipped(path, skip) or of_neuron(path, leaves)}
-    values, report = _matched(state_dict, LAYOUTS[name], leaves, start)
+    start = {path for path in leaves if _is_skipped(path, skip) or is_of_neuron(path, leaves)}
+    values, report = _match(state_dict, LAYOUTS[name], leaves, start)
     if report:
         raise CheckpointError(
             f"the checkpoint, read in the layout {name!r}, does not fit {type(model).__name__}:\n"
@@ -62,14 +62,14 @@ def convert(
             "at its initial values."
         )
     if start:
-        values |= _started(model, values, start, sample, key)
+        values |= _start_leaves(model, values, start, sample, key)
     return unflatten_dict(values)
 
 
-def completed(
+def complete(
     model: nn.Module, given: Mapping[str, Any], images: Array, rngs: dict[str, Array]
 ) -> dict[str, Any]:
-    """The variables of `model`: those `given`, and what they lack as in `model.init`.
+    """Return the variables of `model`: those `given`, and what is missing as in `model.init`.
 
     Scales of PIT read `images`, a first training batch, behind the given weights.
     """
@@ -79,8 +79,8 @@ def completed(
     return unflatten_dict(flatten_dict(made) | flatten_dict(start) | flatten_dict(given))
 
 
-def of_neuron(path: Path, leaves: Collection[Path]) -> bool:
-    """Whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
+def is_of_neuron(path: Path, leaves: Collection[Path]) -> bool:
+    """Return whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
     collection, *layer, _ = path
     siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
     return collection == "params" and not any(sibling in leaves for sibling in siblings)
@@ -111,8 +111,8 @@ def find_layout(state_dict: Mapping[str, Any]) -> str:
     return found[0]
 
 
-def _leaves(model: nn.Module, sample: Any) -> Shapes:
-    """What the network has, as shapes: nothing is computed or allocated."""
+def _read_shapes(model: nn.Module, sample: Any) -> Shapes:
+    """Return the shapes of the network's variables; nothing is computed or allocated."""
     sample = jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     variables = jax.eval_shape(model.init, jax.random.key(0), sample)
     return {
@@ -122,32 +122,32 @@ def _leaves(model: nn.Module, sample: Any) -> Shapes:
     }
 
 
-def _skipped(path: Path, skip: Sequence[str]) -> bool:
+def _is_skipped(path: Path, skip: Sequence[str]) -> bool:
     layer = "/".join(path[1:-1])
     return any(layer == name or layer.startswith(f"{name}/") for name in skip)
 
 
 def _check_skip(skip: Sequence[str], leaves: Shapes) -> None:
     for name in skip:
-        if not any(_skipped(path, (name,)) for path in leaves):
+        if not any(_is_skipped(path, (name,)) for path in leaves):
             layers = dict.fromkeys(path[1] for path in leaves)
             raise CheckpointError(
                 f"the network has no layer {name!r} to skip; it has {', '.join(layers)}."
             )
 
 
-def _matched(
+def _match(
     state_dict: Mapping[str, np.ndarray], layout: Layout, leaves: Shapes, start: set[Path]
 ) -> tuple[dict[Path, Array], list[str]]:
-    """The values of all `leaves` but those in `start`, and what is wrong, in lines."""
+    """Return the values of all `leaves` but those in `start`, and what is wrong, in lines."""
     values: dict[Path, Array] = {}
     used: set[str] = set()
     missing, misshapen = [], []
     for path, leaf in leaves.items():
         ours, wanted = "/".join(path[1:-1]), f"{'/'.join(path)} {leaf.shape}"
-        found = layout.source(ours)
+        found = layout.find_source(ours)
         if found is None:
-            if layout.leaves_unread(ours):
+            if layout.is_unread(ours):
                 values[path] = jnp.zeros(leaf.shape, leaf.dtype)
             elif path not in start:
                 missing.append(f"a layer, unknown to this layout, for {wanted}")
@@ -161,13 +161,13 @@ def _matched(
             missing.append(f"{name} for {wanted}")
             continue
         array = state_dict[name]
-        turned = _turned(array, leaf.shape, _map_channels(layer, leaves))
+        turned = _turn_axes(array, leaf.shape, _count_map_channels(layer, leaves))
         if turned is None or not jnp.issubdtype(array.dtype, jnp.floating):
             misshapen.append(f"{name} {array.shape} {array.dtype} for {wanted}")
             continue
         # Not leaf.dtype: Flax makes a norm's statistics float32 even under x64.
         values[path] = jnp.asarray(np.ascontiguousarray(turned), float)
-        shift = layout.shifted_by(ours) if path[-1] == "mean" else None
+        shift = layout.find_shift(ours) if path[-1] == "mean" else None
         if shift is not None and (bias := state_dict.get(f"{shift}.bias")) is not None:
             used.add(f"{shift}.bias")
             if bias.shape == leaf.shape:
@@ -180,21 +180,23 @@ def _matched(
         if name not in used and not name.endswith("num_batches_tracked")
     ]
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
-    return values, [_listed(kind, lines) for kind, lines in kinds.items() if lines]
+    return values, [_list_names(kind, lines) for kind, lines in kinds.items() if lines]
 
 
-def _listed(kind: str, lines: list[str]) -> str:
+def _list_names(kind: str, lines: list[str]) -> str:
     more = f", and {len(lines) - 10} more" if len(lines) > 10 else ""
     return f"{len(lines)} {kind}: {', '.join(lines[:10])}{more}"
 
 
-def _map_channels(layer: Layer, leaves: Shapes) -> int | None:
+def _count_map_channels(layer: LayerNames, leaves: Shapes) -> int | None:
     kernel = ("params", *(layer.map_of or "").split("/"), "kernel")
     return leaves[kernel].shape[-1] if kernel in leaves else None
 
 
-def _turned(theirs: np.ndarray, shape: tuple[int, ...], channels: int | None) -> np.ndarray | None:
-    """`theirs` with the axes in our order, a view; None when it does not have `shape`.
+def _turn_axes(
+    theirs: np.ndarray, shape: tuple[int, ...], channels: int | None
+) -> np.ndarray | None:
+    """Return `theirs` with the axes in our order, a view; None when it does not have `shape`.
 
     Out, in, space becomes space, in, out; `channels` are those of a map that a linear layer reads.
     """
@@ -211,10 +213,10 @@ def _turned(theirs: np.ndarray, shape: tuple[int, ...], channels: int | None) ->
     return turned if turned.shape == shape else None
 
 
-def _started(
+def _start_leaves(
     model: nn.Module, values: dict[Path, Array], start: set[Path], sample: Any, key: Array | None
 ) -> dict[Path, Array]:
-    """The leaves `start` as the network's first training batch makes them behind `values`."""
+    """Return the leaves `start` as the first training batch makes them after `values`."""
     names = ", ".join("/".join(path) for path in sorted(start)[:5])
     if key is None:
         raise CheckpointError(
@@ -222,7 +224,7 @@ def _started(
             "start, or for neurons without parameters choose another neuron, such as LIF."
         )
     if isinstance(sample, jax.ShapeDtypeStruct):
-        if any(of_neuron(path, {*values, *start}) for path in start):
+        if any(is_of_neuron(path, {*values, *start}) for path in start):
             raise CheckpointError(
                 f"neurons read their start ({names}, ...) from a first training batch; give it as "
                 "sample instead of its shape."
@@ -233,7 +235,7 @@ def _started(
     def first_batch(values: dict[Path, Array], sample: Array) -> dict[Path, Array]:
         params, dropout = jax.random.split(key)
         rngs = {"params": params, "dropout": dropout}
-        whole = flatten_dict(completed(model, unflatten_dict(values), sample, rngs))
+        whole = flatten_dict(complete(model, unflatten_dict(values), sample, rngs))
         return {path: leaf for path, leaf in whole.items() if path in start}
 
     return first_batch(values, sample)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pit_jax.interop.errors import CheckpointError
-from pit_jax.interop.restricted import Storage, Tensor, TorchUnpickler
+from pit_jax.interop.unpickler import Storage, Tensor, TorchUnpickler
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # What DataParallel and torch.compile put in front of every name.
@@ -23,7 +23,7 @@ V = TypeVar("V")
 
 
 def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]:
-    """The tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
+    """Return the tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
 
     A checkpoint that holds the state_dict under a key ("model", "state_dict", "net", ...) is
     opened; where several entries hold tensors, `entry` says which. Prefixes of DataParallel and
@@ -38,18 +38,18 @@ def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]
             head = file.read(9)
             file.seek(0)
             if head[:4] == b"PK\x03\x04":
-                return _arrays(*_zip(file), entry)
+                return _read_arrays(*_read_zip(file), entry)
             if head[8:] == b"{":  # After the length of its header in eight bytes.
-                return _safetensors(path, entry)
+                return _read_safetensors(path, entry)
             if head[:1] == b"\x80":  # The first byte of a pickle.
-                return _arrays(*_legacy(file), entry)
+                return _read_arrays(*_read_legacy(file), entry)
         raise CheckpointError("neither a file of torch.save nor a .safetensors file.")
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
+def _name_damage() -> Iterator[None]:
     try:
         yield
     except CheckpointError:
@@ -58,9 +58,9 @@ def _damage() -> Iterator[None]:
         raise CheckpointError(f"damaged or cut off ({error}).") from error
 
 
-def _zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """The format since torch 1.6: data.pkl and one file for each storage."""
-    with _damage():
+def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """Read the format since torch 1.6: data.pkl and one file for each storage."""
+    with _name_damage():
         archive = zipfile.ZipFile(file)
         names = set(archive.namelist())
         pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -74,14 +74,14 @@ def _zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]
     def data(storage: Storage) -> np.ndarray:
         name = f"{folder}data/{storage.key}"
         _check_size(storage, archive.getinfo(name).file_size if name in names else "no")
-        with _damage():
+        with _name_damage():
             return np.frombuffer(archive.read(name), storage.dtype)
 
     return value, data
 
 
-def _legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """The format before torch 1.6: pickles one after the other, then the storages."""
+def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """Read the format before torch 1.6: pickles one after the other, then the storages."""
     if TorchUnpickler(file).load() != _LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not of torch.save.")
     TorchUnpickler(file).load()  # The version of the protocol: there has been one.
@@ -119,16 +119,16 @@ def _check_size(storage: Storage, found: int | str) -> None:
         )
 
 
-def _safetensors(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     if entry is not None:
         raise CheckpointError(f"a .safetensors file has no entries, so there is no {entry!r}.")
-    package = safetensors()
-    with _damage():
-        return _unwrapped(package.load_file(path))
+    package = import_safetensors()
+    with _name_damage():
+        return _unwrap(package.load_file(path))
 
 
-def safetensors() -> ModuleType:
-    """The package, which only the extra `interop` installs."""
+def import_safetensors() -> ModuleType:
+    """Return the package, which only the extra `interop` installs."""
     try:
         return import_module("safetensors.numpy")
     except ImportError as error:
@@ -137,16 +137,16 @@ def safetensors() -> ModuleType:
         ) from error
 
 
-def _arrays(
+def _read_arrays(
     value: Any, data: Callable[[Storage], np.ndarray], entry: str | None
 ) -> dict[str, np.ndarray]:
     read = cache(data)
-    tensors = _unwrapped(_state_dict(value, entry))
+    tensors = _unwrap(_find_state_dict(value, entry))
     return {name: tensor.array(read(tensor.storage)) for name, tensor in tensors.items()}
 
 
-def _state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
-    """`value` itself or its one entry that is a state_dict; `entry` names one of several."""
+def _find_state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
+    """Return `value` or its one entry that is a state_dict; `entry` names one of several."""
     if entry is None and _is_state_dict(value):
         return value
     entries = value if isinstance(value, dict) else {}
@@ -173,7 +173,7 @@ def _is_state_dict(value: Any) -> bool:
     )
 
 
-def _unwrapped(tensors: Mapping[str, V]) -> dict[str, V]:
+def _unwrap(tensors: Mapping[str, V]) -> dict[str, V]:
     names = list(tensors)
     while wrapper := next(
         (w for w in _WRAPPERS if names and all(name.startswith(w) for name in names)), None

@@ -9,7 +9,7 @@ import flax.linen as nn
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerNames:
     """One line of a layout: the layer `theirs` of a checkpoint is our layer `ours`.
 
     Both may hold numbers by name: `{block}`, or `{block-1}` for the number less one, since PyTorch
@@ -33,38 +33,38 @@ class Layout:
     published ones, without parameters, as the fields that our networks take them by.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerNames, ...]
     neurons: Mapping[str, Callable[[], nn.Module]]
     unread: tuple[str, ...] = ()
 
-    def source(self, ours: str) -> tuple[str, Layer] | None:
-        """Their name of our layer `ours`, with its line."""
+    def find_source(self, ours: str) -> tuple[str, LayerNames] | None:
+        """Return their name of our layer `ours`, with its line."""
         for layer in self.layers:
-            if (numbers := _numbers(layer.ours, ours)) is not None:
-                return _written(layer.theirs, numbers), layer
+            if (numbers := _match_numbers(layer.ours, ours)) is not None:
+                return _fill_numbers(layer.theirs, numbers), layer
         return None
 
-    def shifted_by(self, ours: str) -> str | None:
-        """Their convolution whose bias our norm `ours` takes up."""
+    def find_shift(self, ours: str) -> str | None:
+        """Return their convolution whose bias our norm `ours` takes up."""
         for layer in self.layers:
-            if layer.shift and (numbers := _numbers(layer.shift, ours)) is not None:
-                return _written(layer.theirs, numbers)
+            if layer.shift and (numbers := _match_numbers(layer.shift, ours)) is not None:
+                return _fill_numbers(layer.theirs, numbers)
         return None
 
-    def leaves_unread(self, ours: str) -> bool:
-        """Whether our layer `ours` is in `unread`."""
-        return any(_numbers(pattern, ours) is not None for pattern in self.unread)
+    def is_unread(self, ours: str) -> bool:
+        """Return whether our layer `ours` is in `unread`."""
+        return any(_match_numbers(pattern, ours) is not None for pattern in self.unread)
 
     def knows(self, theirs: str) -> bool:
-        """Whether it has a layer that the checkpoint calls `theirs`."""
-        return any(_numbers(layer.theirs, theirs) is not None for layer in self.layers)
+        """Return whether it has a layer that the checkpoint calls `theirs`."""
+        return any(_match_numbers(layer.theirs, theirs) is not None for layer in self.layers)
 
 
 _NUMBER = re.compile(r"\{(\w+?)([+-]1)?\}")
 
 
 @cache
-def _expression(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     text, *rest = _NUMBER.split(pattern)
     expression = re.escape(text)
     for name, text in zip(rest[::3], rest[2::3], strict=True):
@@ -72,13 +72,13 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-def _numbers(pattern: str, name: str) -> dict[str, int] | None:
-    """The numbers that `pattern` finds in `name`; None where it does not match."""
-    if (found := _expression(pattern).fullmatch(name)) is None:
+def _match_numbers(pattern: str, name: str) -> dict[str, int] | None:
+    """Return the numbers that `pattern` finds in `name`; None where it does not match."""
+    if (found := _compile_pattern(pattern).fullmatch(name)) is None:
         return None
     shifts = {number: int(shift or 0) for number, shift in _NUMBER.findall(pattern)}
     return {number: int(text) - shifts[number] for number, text in found.groupdict().items()}
 
 
-def _written(pattern: str, numbers: dict[str, int]) -> str:
+def _fill_numbers(pattern: str, numbers: dict[str, int]) -> str:
     return _NUMBER.sub(lambda found: str(numbers[found[1]] + int(found[2] or 0)), pattern)

@@ -1,6 +1,5 @@
 """Variables as a folder: their arrays, and a manifest whose hashes are checked on reading."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pit_jax.artifact import MANIFEST, hash_bytes, write_files
 from pit_jax.interop.errors import CheckpointError
-from pit_jax.interop.files import safetensors
+from pit_jax.interop.files import import_safetensors
 
 ARRAYS = "variables.safetensors"
-MANIFEST = "manifest.json"
 
 
 def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> None:
-    """Writes `variables` and a manifest with their names, shapes and hash, and `notes`.
+    """Write `variables` and a manifest with their names, shapes and hash, and `notes`.
 
     Raises CheckpointError when `folder` exists.
     """
@@ -28,25 +27,21 @@ def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> Non
     arrays = {
         name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()
     }
-    content = safetensors().save(arrays)
+    content = import_safetensors().save(arrays)
     manifest = {
         **notes,
         "arrays": {
             name: {"shape": list(array.shape), "dtype": str(array.dtype)}
             for name, array in sorted(arrays.items())
         },
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": hash_bytes(content),
     }
-    # The folder appears when it is whole.
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    unfinished.mkdir(parents=True)
-    (unfinished / ARRAYS).write_bytes(content)
-    (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    unfinished.rename(folder)
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_files(folder.absolute(), {ARRAYS: content, MANIFEST: text.encode()})
 
 
 def read(folder: str | Path) -> dict[str, Any]:
-    """The variables that `write` put into `folder`.
+    """Return the variables that `write` put into `folder`.
 
     Raises CheckpointError when it lacks a file, or its arrays are not those of its manifest.
     """
@@ -56,10 +51,10 @@ def read(folder: str | Path) -> dict[str, Any]:
         content = (folder / ARRAYS).read_bytes()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is no folder of imported variables: {error}.") from error
-    if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
+    if hash_bytes(content) != manifest.get("sha256"):
         raise CheckpointError(
             f"{folder / ARRAYS} is not the file that {MANIFEST} was written for; import it again."
         )
-    stored = safetensors().load(content)
+    stored = import_safetensors().load(content)
     arrays = {tuple(name.split("/")): jnp.asarray(array) for name, array in stored.items()}
     return unflatten_dict(arrays)

@@ -1,6 +1,6 @@
 """Layers without a membrane: they run once on all steps of a batch, outside the time loop."""
 
-from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
 
@@ -13,5 +13,5 @@ __all__ = [
     "conv",
     "dense",
     "repeat_over_time",
-    "with_time",
+    "add_time_axis",
 ]

@@ -4,8 +4,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def with_time(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
-    """Images `[B, H, W, C]` to one step `[B, 1, H, W, C]`; frames `[B, T, H, W, C]` as they are.
+def check_num_steps(num_steps: int) -> None:
+    """Raise ValueError unless `num_steps` is at least 1."""
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+
+
+def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
+    """Return images `[B, H, W, C]` as one step `[B, 1, H, W, C]`, frames `[B, T, H, W, C]` as is.
 
     Raises ValueError for any other rank, and for frames whose T is not `num_steps`.
     """

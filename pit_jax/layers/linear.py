@@ -78,6 +78,12 @@ def dense(
     )
 
 
+def check_width(width: int) -> None:
+    """Raise ValueError unless `width`, a number of channels, is at least 1."""
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}.")
+
+
 def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
     """Raises ValueError unless `x` has as many channels as the convolution `first` was made for.
 

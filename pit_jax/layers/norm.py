@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax.layers.linear import Initializer
+from pit_jax.old_names import serve_old_names
 
 Norm = Callable[..., Callable[[Array], Array]]
 
@@ -45,8 +46,8 @@ class PerStepBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardized(self, x, axes=(0, *range(2, x.ndim - 1)))
-        return _affine(self, x).astype(self.dtype or x.dtype)
+        x = _standardize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
+        return _apply_affine(self, x).astype(self.dtype or x.dtype)
 
 
 class TDBatchNorm(nn.Module):
@@ -66,8 +67,8 @@ class TDBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _standardized(self, x, axes=tuple(range(x.ndim - 1)))
-        return _affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
+        x = _standardize_input(self, x, axes=tuple(range(x.ndim - 1)))
+        return _apply_affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
 
 
 class TEBN(nn.Module):
@@ -85,7 +86,7 @@ class TEBN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
-        x = _affine(self, _standardized(self, x, axes=tuple(range(x.ndim - 1))))
+        x = _apply_affine(self, _standardize_input(self, x, axes=tuple(range(x.ndim - 1))))
         return (x * self.factor(x)).astype(self.dtype or x.dtype)
 
     def factor(self, x: Array) -> Array:
@@ -119,44 +120,49 @@ def standardize(x: Array, mean: Array, var: Array) -> Array:
     return (x - mean) * jax.lax.rsqrt(var + EPSILON)
 
 
-def running_statistics(
+def make_running_statistics(
     norm: nn.Module, channels: int, dtype: DTypeLike
 ) -> tuple[nn.Variable, nn.Variable]:
-    """The mean and variance `[C]` that `norm` keeps in `batch_stats`; they start at 0 and 1."""
+    """Return the mean and variance `[C]` of `norm` in `batch_stats`; they start at 0 and 1."""
     return (
         norm.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype),
         norm.variable("batch_stats", "var", jnp.ones, (channels,), dtype),
     )
 
 
-def move(running: nn.Variable, rows: Array) -> None:
-    """Moves a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
+def move_statistic(running: nn.Variable, rows: Array) -> None:
+    """Move a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
     for row in rows.reshape(-1, rows.shape[-1]):
         running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
 
 
-def _standardized(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
-    """`x` in float32, or float64 under x64, less the mean and over the standard deviation.
+def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return (x - mean) / deviation in float32, or float64 under x64.
 
     They are those over `axes`, by which the running ones then move, or the running ones themselves.
     """
     x = x.astype(float)
-    running_mean, running_var = running_statistics(norm, x.shape[-1], x.dtype)
+    running_mean, running_var = make_running_statistics(norm, x.shape[-1], x.dtype)
     if norm.use_running_average:
-        return standardize(x, _row(running_mean.value, x), _row(running_var.value, x))
+        return standardize(
+            x, _broadcast_row(running_mean.value, x), _broadcast_row(running_var.value, x)
+        )
     mean, var = moments(x, axes)
     if not norm.is_initializing():
-        move(running_mean, mean)
-        move(running_var, var)
+        move_statistic(running_mean, mean)
+        move_statistic(running_var, var)
     return standardize(x, mean, var)
 
 
-def _affine(norm: nn.Module, x: Array) -> Array:
+def _apply_affine(norm: nn.Module, x: Array) -> Array:
     scale = norm.param("scale", norm.scale_init, x.shape[-1:], x.dtype)
     bias = norm.param("bias", norm.bias_init, x.shape[-1:], x.dtype)
-    return _row(scale, x) * x + _row(bias, x)
+    return _broadcast_row(scale, x) * x + _broadcast_row(bias, x)
 
 
-def _row(a: Array | np.ndarray, x: Array) -> Array:
-    """`a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
+def _broadcast_row(a: Array | np.ndarray, x: Array) -> Array:
+    """Return `a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
     return jnp.reshape(a, (1,) * (x.ndim - 1) + a.shape)
+
+
+serve_old_names(__name__)

@@ -27,11 +27,11 @@ def check_remat(remat: str) -> None:
         raise ValueError(f"remat is {remat!r}; it can be {', '.join(POLICIES)}.")
 
 
-def rematted(make: MakeBlock, remat: str) -> MakeBlock:
-    """A class of blocks, or a `partial` of one, that keeps for its gradient what `remat` says.
+def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:
+    """Return a class of blocks, or a `partial` of one, that stores what `remat` names.
 
     Values and gradients stay what they are; "convolutions" and "blocks" trade memory for time.
     """
     if isinstance(make, partial):
-        return partial(rematted(make.func, remat), *make.args, **make.keywords)
+        return partial(apply_remat(make.func, remat), *make.args, **make.keywords)
     return POLICIES[remat](make)

@@ -30,6 +30,7 @@ from pit_jax.models.spike_driven_transformer import (
     spike_driven_transformer,
 )
 from pit_jax.models.vgg import VGG, vgg11, vgg16
+from pit_jax.old_names import serve_old_names
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": resnet8,
@@ -83,3 +84,5 @@ __all__ = [
     "SpikeDrivenTransformer",
     "create",
 ]
+
+serve_old_names(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from pit_jax.models import MODELS, create
-from pit_jax.models.count import Layer, Totals, layers, totals
+from pit_jax.models.count import LayerCount, Totals, layers, totals
 from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
 from pit_jax.neurons import NEURONS
 
@@ -77,7 +77,7 @@ def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
     return f"{grid(PARAMETERS, parameters)}\n\n{grid(COSTS, costs)}"
 
 
-def layer_table(rows: Iterable[Layer]) -> str:
+def layer_table(rows: Iterable[LayerCount]) -> str:
     """A row for each layer."""
     return grid(
         ("layer", "kind", "output [B, T, ..., C]", "parameters", "MACs", "neurons", "bytes"),

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import with_time
+from pit_jax.layers.encoding import add_time_axis, check_num_steps
 from pit_jax.layers.linear import check_channels, conv, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.models.feedforward import conv_norm_neuron
@@ -35,6 +35,7 @@ class CIFARNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         if not 0 < len(self.widths) == len(self.strides):
             raise ValueError(
                 "each of one or more convolutions has a width and a stride, got "
@@ -45,7 +46,7 @@ class CIFARNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_channels(self, "conv1", x)
         for number, (features, stride) in enumerate(
             zip(self.widths, self.strides, strict=True), start=1

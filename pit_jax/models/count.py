@@ -38,7 +38,7 @@ def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCount:
     """One layer of a network: `kind` is `conv`, `linear`, `norm`, `neuron` or `product`.
 
     `shape` is that of its output, batch and steps first. `macs` are the multiply-accumulates of one
@@ -76,7 +76,7 @@ class Totals:
     activation_bytes: int
 
 
-def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[Layer]:
+def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[LayerCount]:
     """The layers of `model` in the order in which they run, without running them.
 
     `x_shape` is that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
@@ -84,7 +84,7 @@ def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[Layer]:
     return layers_of(trace(model, x_shape))
 
 
-def layers_of(traced: Trace) -> list[Layer]:
+def layers_of(traced: Trace) -> list[LayerCount]:
     """The layers of a network that is traced already."""
     sizes: Counter[str] = Counter()
     for path, value in flatten_dict(traced.params).items():
@@ -92,7 +92,7 @@ def layers_of(traced: Trace) -> list[Layer]:
             sizes["/".join(path[:depth])] += value.size
     batch = traced.nodes[0].shape[0]
     return [
-        Layer(
+        LayerCount(
             path=node.path,
             kind=node.kind,
             shape=node.shape,

@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.attention import check_heads, linear_attention
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import repeat_over_time, with_time
+from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import check_remat, rematted
+from pit_jax.layers.remat import apply_remat, check_remat
 
 
 class SeparableConv(nn.Module):
@@ -33,7 +33,7 @@ class SeparableConv(nn.Module):
         return self.conv_norm(self.neuron()(y), channels, 1, name="contract")
 
 
-class MLP(nn.Module):
+class ESpikeMLP(nn.Module):
     """Twice neuron, `size` x `size` convolution, norm: to `ratio` times the channels and back."""
 
     ratio: int
@@ -55,7 +55,7 @@ class MLP(nn.Module):
         return self.conv_norm(x, features, self.size, bias=bias, name=name)
 
 
-class Attention(nn.Module):
+class ESpikeAttention(nn.Module):
     """Linear self-attention whose values have four times the channels; its neurons are those of
     the input, query, key, value, and of what the query reads."""
 
@@ -85,7 +85,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         x = x + SeparableConv(7, self.neuron, self.conv_norm, name="separable")(x)
-        mlp = partial(MLP, neuron=self.neuron, conv_norm=self.conv_norm)
+        mlp = partial(ESpikeMLP, neuron=self.neuron, conv_norm=self.conv_norm)
         return x + mlp(self.mlp_ratio, size=3, use_bias=False, name="mlp")(x)
 
 
@@ -101,8 +101,8 @@ class AttentionBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         x = x + SeparableConv(3, self.neuron, self.conv_norm, name="separable")(x)
-        x = x + Attention(self.heads, self.neuron, self.conv_norm, name="attention")(x)
-        mlp = partial(MLP, neuron=self.neuron, conv_norm=self.conv_norm)
+        x = x + ESpikeAttention(self.heads, self.neuron, self.conv_norm, name="attention")(x)
+        mlp = partial(ESpikeMLP, neuron=self.neuron, conv_norm=self.conv_norm)
         return x + mlp(self.mlp_ratio, size=1, use_bias=True, name="mlp")(x)
 
 
@@ -137,6 +137,7 @@ class ESpikeFormer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         check_remat(self.remat)
         if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(
@@ -156,7 +157,7 @@ class ESpikeFormer(nn.Module):
             dtype=self.dtype,
         )
         parts = self.mlp_ratio, self.neuron, layer
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_channels(self, "stage1_down", x)
         for stage, (width, blocks, stride) in enumerate(
             zip(self.widths, self.stages, self.strides, strict=True), start=1
@@ -170,9 +171,9 @@ class ESpikeFormer(nn.Module):
             for block in range(1, blocks + 1):
                 name = f"stage{stage}_block{block}"
                 if stage <= self.conv_stages:
-                    x = rematted(ConvBlock, self.remat)(*parts, name=name)(x)
+                    x = apply_remat(ConvBlock, self.remat)(*parts, name=name)(x)
                 else:
-                    x = rematted(AttentionBlock, self.remat)(self.heads, *parts, name=name)(x)
+                    x = apply_remat(AttentionBlock, self.remat)(self.heads, *parts, name=name)(x)
         x = (self.head_neuron or self.neuron)()(jnp.mean(x, axis=(2, 3)))
         weights = nn.initializers.normal(0.02)
         return dense(self.num_classes, kernel_init=weights, dtype=self.dtype, name="head")(x)

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import with_time
+from pit_jax.layers.encoding import add_time_axis, check_num_steps
 from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
@@ -48,6 +48,7 @@ class PLIFNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         check_pool_after(self.pool_after, len(self.widths))
         super().__post_init__()
 
@@ -56,7 +57,7 @@ class PLIFNet(nn.Module):
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
         # One mask for all steps of a sample, as SpikingJelly's.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_map(x, len(self.pool_after))
         check_channels(self, "conv1", x)
         for number, features in enumerate(self.widths, start=1):

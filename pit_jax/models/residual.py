@@ -9,10 +9,17 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import repeat_over_time, with_time
-from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_bias
+from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
+from pit_jax.layers.linear import (
+    Initializer,
+    check_channels,
+    check_width,
+    conv,
+    dense,
+    uniform_bias,
+)
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import check_remat, rematted
+from pit_jax.layers.remat import apply_remat, check_remat
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class ResNet(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
+        check_width(self.width)
         check_remat(self.remat)
         if min(self.stages, default=0) < 1:
             raise ValueError(
@@ -82,10 +91,10 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         layers = Layers.bind(self.neuron, self.norm, self.dtype, train)
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_channels(self, "stem", x)
         x = self.stem(layers, x, self.width, self.num_steps)
-        make_block = rematted(self.block, self.remat)
+        make_block = apply_remat(self.block, self.remat)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
                 first = self.first_stride if stage == 0 else 2

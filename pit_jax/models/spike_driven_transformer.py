@@ -10,16 +10,16 @@ from jaxtyping import Array, Float
 
 from pit_jax.layers.attention import channel_attention, check_heads
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import repeat_over_time, with_time
-from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
+from pit_jax.layers.linear import check_channels, check_width, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import check_remat, rematted
+from pit_jax.layers.remat import apply_remat, check_remat
 
 # The published start cuts it off at 2, a hundred standard deviations away.
 weights = nn.initializers.normal(0.02)
 
 
-class Attention(nn.Module):
+class SpikeDrivenAttention(nn.Module):
     """Spike-driven self-attention; its neurons are those of the input, query, key, value, and
     `gate_neuron` on the sum over tokens."""
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         return self.conv_norm(y, channels, 1, bias=nn.initializers.zeros, name="projection")
 
 
-class MLP(nn.Module):
+class SpikeDrivenMLP(nn.Module):
     """Twice neuron, 1 x 1 convolution, norm: to `hidden` channels and back, and the shortcut."""
 
     hidden: int
@@ -70,10 +70,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
-        x = x + Attention(
+        x = x + SpikeDrivenAttention(
             self.heads, self.neuron, self.gate_neuron, self.conv_norm, name="attention"
         )(x)
-        return MLP(self.hidden, self.neuron, self.conv_norm, name="mlp")(x)
+        return SpikeDrivenMLP(self.hidden, self.neuron, self.conv_norm, name="mlp")(x)
 
 
 class SpikeDrivenTransformer(nn.Module):
@@ -107,6 +107,8 @@ class SpikeDrivenTransformer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
+        check_width(self.width)
         check_remat(self.remat)
         check_heads(self.width, self.heads)
         if self.width < 8:
@@ -127,17 +129,17 @@ class SpikeDrivenTransformer(nn.Module):
             kernel_init=weights,
             dtype=self.dtype,
         )
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_channels(self, "patch1", x)
         x = layer(x, self.width // 8, 3, name="patch1")
-        x = self.pooled(self.neuron()(repeat_over_time(x, self.num_steps)), after=1)
-        x = self.pooled(self.neuron()(layer(x, self.width // 4, 3, name="patch2")), after=2)
-        x = self.pooled(self.neuron()(layer(x, self.width // 2, 3, name="patch3")), after=3)
+        x = self.pool(self.neuron()(repeat_over_time(x, self.num_steps)), after=1)
+        x = self.pool(self.neuron()(layer(x, self.width // 4, 3, name="patch2")), after=2)
+        x = self.pool(self.neuron()(layer(x, self.width // 2, 3, name="patch3")), after=3)
         # The last pool comes before the neuron: from here on currents are carried along.
-        x = self.pooled(layer(x, self.width, 3, name="patch4"), after=4)
+        x = self.pool(layer(x, self.width, 3, name="patch4"), after=4)
         x = x + layer(self.neuron()(x), self.width, 3, name="position")
         for block in range(self.depth):
-            x = rematted(Block, self.remat)(
+            x = apply_remat(Block, self.remat)(
                 heads=self.heads,
                 hidden=int(self.width * self.mlp_ratio),
                 neuron=self.neuron,
@@ -149,7 +151,7 @@ class SpikeDrivenTransformer(nn.Module):
         bias = uniform_bias(fan_in=self.width)
         return dense(self.num_classes, bias=bias, dtype=self.dtype, name="head")(x)
 
-    def pooled(self, x: Float[Array, "B T H W C"], after: int) -> Float[Array, "B T h w C"]:
+    def pool(self, x: Float[Array, "B T H W C"], after: int) -> Float[Array, "B T h w C"]:
         if after not in self.pool_after:
             return x
         return nn.max_pool(x, (1, 3, 3), strides=(1, 2, 2), padding=((0, 0), (1, 1), (1, 1)))

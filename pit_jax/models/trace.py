@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 
+from pit_jax.jaxprs import find_inner, get_shape, is_in
 from pit_jax.neurons import ReLU
 
 # Steps between layers that are worth a node of their own, by the name of their primitive.
@@ -79,8 +80,8 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
     jaxpr, (_, variables) = jax.make_jaxpr(run, return_shape=True)(x)
     params = variables["params"]
     layers = _layers(flatten_dict(params, sep="/"), outputs, neurons)
-    walk = _Walk(layers, [Node("", "input", x.shape, x.dtype)])
-    walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Source(0)}, "")
+    walk = _Follower(layers, [Node("", "input", x.shape, x.dtype)])
+    walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Origin(0)}, "")
     return Trace(walk.nodes, params)
 
 
@@ -109,7 +110,7 @@ def _around(path: str, layers: Container[str]) -> str:
     return path
 
 
-class _Source(NamedTuple):
+class _Origin(NamedTuple):
     """The node that a value comes from, and where it was since summed or averaged over space."""
 
     node: int
@@ -119,10 +120,10 @@ class _Source(NamedTuple):
 
 # What jax's types say of a program's values leaves out their shapes.
 _Value = Any
-_Operand = tuple[_Value, _Source]
+_Operand = tuple[_Value, _Origin]
 
 
-class _Walk:
+class _Follower:
     """Goes through a traced program once and collects `nodes`; `layers` are known beforehand."""
 
     def __init__(self, layers: dict[str, Node], nodes: list[Node]) -> None:
@@ -130,32 +131,32 @@ class _Walk:
         self._layers = layers
         self._placed: dict[str, int] = {}
 
-    def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Source], around: str) -> None:
+    def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Origin], around: str) -> None:
         """Adds to `known` the source of every value of `jaxpr` that depends on the input."""
         for equation in jaxpr.eqns:
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
             path = scopes[-1] if scopes else around
             layer = _around(path, self._layers)
-            operands = [(v, known[v]) for v in equation.invars if _is_in(v, known)]
+            operands = [(v, known[v]) for v in equation.invars if is_in(v, known)]
             if not operands:
                 continue
-            inner = _inner(equation)
+            inner = find_inner(equation)
             if layer:
                 known |= dict.fromkeys(equation.outvars, self._layer(layer, equation, operands))
-            elif inner is not None and len(inner.invars) == len(equation.invars):
-                given = zip(inner.invars, equation.invars, strict=True)
-                passed = {arg: known[v] for arg, v in given if _is_in(v, known)}
-                self.follow(inner, passed, path)
-                returned = zip(equation.outvars, inner.outvars, strict=True)
-                known |= {v: passed[out] for v, out in returned if _is_in(out, passed)}
+            elif inner is not None and len(inner.jaxpr.invars) == len(equation.invars):
+                given = zip(inner.jaxpr.invars, equation.invars, strict=True)
+                passed = {arg: known[v] for arg, v in given if is_in(v, known)}
+                self.follow(inner.jaxpr, passed, path)
+                returned = zip(equation.outvars, inner.jaxpr.outvars, strict=True)
+                known |= {v: passed[out] for v, out in returned if is_in(out, passed)}
             else:
                 known |= dict.fromkeys(equation.outvars, self._step(path, equation, operands))
 
-    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
+    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
         """One node for all equations of a layer."""
         index = self._placed.get(path)
         new = [
-            self._arrived(v, source)
+            self._find_node(v, source)
             for v, source in operands
             if index is None or source.node < index
         ]
@@ -165,13 +166,13 @@ class _Walk:
         node = self.nodes[index]
         node = replace(node, inputs=tuple(dict.fromkeys((*node.inputs, *new))))
         if equation.primitive.name == "conv_general_dilated":
-            kernel = _aval(equation.invars[1])
-            node = replace(node, window=(kernel.shape[0], equation.params["window_strides"][0]))
+            size = get_shape(equation.invars[1])[0]
+            node = replace(node, window=(size, equation.params["window_strides"][0]))
         self.nodes[index] = node
-        return _Source(index)
+        return _Origin(index)
 
-    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Source:
-        name, out = equation.primitive.name, _aval(equation.outvars[0])
+    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
+        name, out = equation.primitive.name, _get_aval(equation.outvars[0])
         (first, source), sources = operands[0], {s for _, s in operands}
         terms, window = 0, None
         if name in _POOLS:
@@ -183,43 +184,29 @@ class _Walk:
             terms = int(kind == "product")
             if name == "dot_general":
                 contracted = equation.params["dimension_numbers"][0][0]
-                terms = math.prod(_aval(first).shape[axis] for axis in contracted)
+                terms = math.prod(get_shape(first)[axis] for axis in contracted)
         elif name == "reduce_sum":
-            return _Source(source.node, "sum", path)
+            return _Origin(source.node, "sum", path)
         elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
             return source._replace(reduced="mean")
         else:
             return source
-        inputs = tuple(self._arrived(v, s) for v, s in operands)
+        inputs = tuple(self._find_node(v, s) for v, s in operands)
         self.nodes.append(Node(path, kind, out.shape, out.dtype, inputs, window, terms))
-        return _Source(len(self.nodes) - 1)
+        return _Origin(len(self.nodes) - 1)
 
-    def _arrived(self, v: _Value, source: _Source) -> int:
+    def _find_node(self, v: _Value, source: _Origin) -> int:
         """The node that `v` comes from, behind one for its sum or mean if it had any."""
         # An adaptive pool to the size that is there leaves everything as it is.
-        kept = math.prod(_aval(v).shape) == math.prod(self.nodes[source.node].shape)
+        kept = math.prod(get_shape(v)) == math.prod(self.nodes[source.node].shape)
         if kept or not source.reduced:
             return source.node
         kind, path = source.reduced, source.path
-        summed = Node(path, kind, _aval(v).shape, _aval(v).dtype, (source.node,))
+        summed = Node(path, kind, get_shape(v), _get_aval(v).dtype, (source.node,))
         if summed not in self.nodes:
             self.nodes.append(summed)
         return self.nodes.index(summed)
 
 
-def _is_in(v: _Value, known: Mapping[_Value, _Source]) -> bool:
-    return not isinstance(v, Literal) and v in known
-
-
-def _aval(v: _Value) -> Any:
+def _get_aval(v: _Value) -> Any:
     return v.aval
-
-
-def _inner(equation: JaxprEqn) -> Any:
-    """The program inside a call, such as that of a jitted function, or None."""
-    for value in equation.params.values():
-        if isinstance(value, ClosedJaxpr):
-            return value.jaxpr
-        if isinstance(value, Jaxpr):
-            return value
-    return None

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import with_time
+from pit_jax.layers.encoding import add_time_axis, check_num_steps
 from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import adaptive_avg_pool
@@ -47,6 +47,7 @@ class VGG(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
+        check_num_steps(self.num_steps)
         if self.head not in HEADS:
             raise ValueError(f"there is no head {self.head!r}; known: {', '.join(HEADS)}.")
         check_pool_after(self.pool_after, len(self.widths))
@@ -58,7 +59,7 @@ class VGG(nn.Module):
         # One mask for all steps of a sample, as SpikingJelly's.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
         bias = nn.initializers.zeros if self.conv_bias else None
-        x = with_time(x, self.num_steps)
+        x = add_time_axis(x, self.num_steps)
         check_map(x, len(self.pool_after))
         check_channels(self, "conv1", x)
         for number, features in enumerate(self.widths, start=1):

@@ -13,6 +13,7 @@ from pit_jax.neurons.real_spike import RealSpike
 from pit_jax.neurons.relu import ReLU
 from pit_jax.neurons.step import charge, fire, hard_reset, pit_count, pit_fire, soft_reset
 from pit_jax.neurons.ternary import Ternary, TrainableTernary
+from pit_jax.old_names import serve_old_names
 
 NEURONS = {
     neuron.__name__: neuron
@@ -55,3 +56,5 @@ __all__ = [
     "pit_fire",
     "soft_reset",
 ]
+
+serve_old_names(__name__)

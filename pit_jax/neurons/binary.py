@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time, widened
+from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
 
 Reset = Callable[..., Array]
@@ -43,7 +43,7 @@ class LIF(nn.Module):
             detach_reset=self.detach_reset,
             decay_input=self.decay_input,
         )
-        u, s = over_time(step, current, unroll=self.unroll)
+        u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)
 
@@ -70,7 +70,7 @@ class IF(nn.Module):
             reset=self.reset,
             detach_reset=self.detach_reset,
         )
-        u, s = over_time(step, current, unroll=self.unroll)
+        u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)
 
@@ -100,7 +100,7 @@ class PLIF(nn.Module):
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         start = nn.initializers.constant(-math.log(self.tau - 1))
-        w = self.param("w", start, (), widened(current.dtype))
+        w = self.param("w", start, (), widen(current.dtype))
         step = partial(
             lif_step,
             decay=1 - jax.nn.sigmoid(w),
@@ -110,6 +110,6 @@ class PLIF(nn.Module):
             detach_reset=self.detach_reset,
             decay_input=True,
         )
-        u, s = over_time(step, current, unroll=self.unroll)
+        u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import clif_step
 
 State = tuple[Array, Array]
@@ -38,6 +38,6 @@ class CLIF(nn.Module):
                 detach_reset=self.detach_reset,
             )
 
-        u, s = over_time(step, current, state=lambda rest: (rest, rest), unroll=self.unroll)
+        u, s = run_over_time(step, current, state=lambda rest: (rest, rest), unroll=self.unroll)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, over_time, widened
+from pit_jax.neurons.scan import check_currents, run_over_time, widen
 from pit_jax.neurons.step import Gates, glif_step
 
 
@@ -34,9 +34,9 @@ class GLIF(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         check_currents(current)
         steps, channels = current.shape[1], current.shape[-1]
-        dtype = widened(current.dtype)
+        dtype = widen(current.dtype)
 
-        def learned(name: str, start: float, *shape: int) -> Array:
+        def make_parameter(name: str, start: float, *shape: int) -> Array:
             logit = math.log(start / (1 - start))
             return jax.nn.sigmoid(
                 self.param(name, nn.initializers.constant(logit), (*shape, channels), dtype)
@@ -49,10 +49,10 @@ class GLIF(nn.Module):
             leak_gate=gate("leak_gate"),
             input_gate=gate("input_gate"),
             reset_gate=gate("reset_gate"),
-            decay=learned("decay_logit", self.decay),
-            leak=learned("leak_logit", self.leak),
-            reset=learned("reset_logit", self.reset),
-            threshold=learned("threshold_logit", self.threshold),
+            decay=make_parameter("decay_logit", self.decay),
+            leak=make_parameter("leak_logit", self.leak),
+            reset=make_parameter("reset_logit", self.reset),
+            threshold=make_parameter("threshold_logit", self.threshold),
         )
 
         def step(
@@ -60,8 +60,8 @@ class GLIF(nn.Module):
         ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
             return glif_step(state, current, conductance, gates, spike=self.spike)
 
-        conductance = learned("conductance_logit", self.conductance, steps)
-        u, s = over_time(
+        conductance = make_parameter("conductance_logit", self.conductance, steps)
+        u, s = run_over_time(
             step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
         )
         record(self, u, s, levels=1)

@@ -8,12 +8,14 @@ from jaxtyping import Array, Float
 
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import per_channel, positive, scale_of
-from pit_jax.neurons.scan import over_time, widened
+from pit_jax.neurons.scale import apply_floor, per_channel, read_scale
+from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.old_names import accept_old_keywords
 from pit_jax.surrogate import clipped_round
 
 
+@accept_old_keywords
 class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
@@ -40,11 +42,12 @@ class ILIF(nn.Module):
             s = clipped_round(u, self.levels)
             return soft_reset(u, s, detach=self.detach_reset), (u, s)
 
-        u, s = over_time(step, current, unroll=self.unroll)
+        u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels, rounded=u)
         return (s / self.levels if self.normalize else s).astype(current.dtype)
 
 
+@accept_old_keywords
 class QAT(nn.Module):
     """A quantized ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
 
@@ -63,8 +66,8 @@ class QAT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        x = current.astype(widened(current.dtype))
-        a = positive(self.parametrize(self, partial(scale_of, self), x))
+        x = current.astype(widen(current.dtype))
+        a = apply_floor(self.parametrize(self, partial(read_scale, self), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

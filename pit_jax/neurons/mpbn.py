@@ -8,11 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
-from pit_jax.layers.norm import EPSILON, moments, move, running_statistics, standardize
+from pit_jax.layers.norm import (
+    EPSILON,
+    make_running_statistics,
+    moments,
+    move_statistic,
+    standardize,
+)
 from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import check_currents, over_time, widened
-from pit_jax.neurons.step import charge, fire, hard_reset, leading_ones
+from pit_jax.neurons.scan import check_currents, run_over_time, widen
+from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
 
 
 class NormedLIF(nn.Module):
@@ -36,10 +42,10 @@ class NormedLIF(nn.Module):
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         check_currents(current)
-        channels, dtype = current.shape[-1], widened(current.dtype)
+        channels, dtype = current.shape[-1], widen(current.dtype)
         scale = self.param("scale", nn.initializers.ones, (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), dtype)
-        running = running_statistics(self, channels, dtype)
+        running = make_running_statistics(self, channels, dtype)
         training = self.is_mutable_collection("batch_stats")
 
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
@@ -47,25 +53,25 @@ class NormedLIF(nn.Module):
             if training:
                 mean, var = moments(u, axes=tuple(range(u.ndim - 1)))
             else:
-                mean, var = (leading_ones(statistic.value, u.ndim) for statistic in running)
-            normed = leading_ones(scale, u.ndim) * standardize(u, mean, var)
+                mean, var = (prepend_axes(statistic.value, u.ndim) for statistic in running)
+            normed = prepend_axes(scale, u.ndim) * standardize(u, mean, var)
             s = fire(
-                normed + leading_ones(bias, u.ndim), threshold=self.threshold, spike=self.spike
+                normed + prepend_axes(bias, u.ndim), threshold=self.threshold, spike=self.spike
             )
             return hard_reset(u, s, detach=self.detach_reset), (u, s, mean, var)
 
-        u, s, *statistics = over_time(step, current, unroll=self.unroll)
+        u, s, *statistics = run_over_time(step, current, unroll=self.unroll)
         if training and not self.is_initializing():
             for statistic, steps in zip(running, statistics, strict=True):
-                move(statistic, steps)
+                move_statistic(statistic, steps)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)
 
 
-def folded_threshold(
+def fold_threshold(
     neuron: NormedLIF, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
 ) -> Float[Array, " C"]:
-    """The thresholds `[C]` at which a plain LIF with hard reset fires what `neuron` does.
+    """Return the thresholds `[C]` with which a plain LIF with hard reset fires as `neuron`.
 
     (threshold - bias) sqrt(var + eps) / scale + mean, of the neuron's own `params` and running
     statistics. Raises ValueError unless every scale is positive: a negative one fires below.

@@ -9,11 +9,13 @@ from jaxtyping import Array, Float
 
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import check_fits, first_batch_scale, per_channel, positive
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
+from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.old_names import accept_old_keywords
 
 
+@accept_old_keywords
 class PIT(nn.Module):
     """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
 
@@ -46,15 +48,15 @@ class PIT(nn.Module):
         fire = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
 
-        first_batch = partial(first_batch_scale, self, charge=leak, fire=fire, reset=reset)
+        first_batch = partial(start_scale, self, charge=leak, fire=fire, reset=reset)
 
         def step(v: Array, current: Array, a: Array) -> tuple[Array, tuple[Array, ...]]:
             u = leak(v, current)
             s = fire(u, a)
             return reset(u, s), (u, pit_count(u, a, levels=self.levels), s)
 
-        a = positive(self.parametrize(self, first_batch, current))
-        u, count, s = over_time(step, current, a, unroll=self.unroll)
+        a = apply_floor(self.parametrize(self, first_batch, current))
+        u, count, s = run_over_time(step, current, a, unroll=self.unroll)
         rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)

@@ -11,17 +11,17 @@ from jaxtyping import Array, Float
 
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import check_fits, first_batch_scale, positive
-from pit_jax.neurons.scan import over_time
-from pit_jax.neurons.step import charge, check_levels, leading_ones, pit_fire, soft_reset
+from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
+from pit_jax.neurons.scan import run_over_time
+from pit_jax.neurons.step import charge, check_levels, pit_fire, prepend_axes, soft_reset
 from pit_jax.surrogate import clipped_round
 
 # Low-precision products would make A * A^-1 differ from 1 on an accelerator.
 matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
-def triangles(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
-    """Unit-triangular L and U from the strict triangles of `mixing`, then their inverses."""
+def factorize(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
+    """Return unit-triangular L and U, of the strict triangles of `mixing`, and their inverses."""
     one = jnp.eye(mixing.shape[-1], dtype=mixing.dtype)
     lower, upper = one + jnp.tril(mixing, -1), one + jnp.triu(mixing, 1)
     # Against the identity: a solve against the membranes would gather a sharded batch.
@@ -29,14 +29,14 @@ def triangles(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
     return lower, upper, inverse(lower, lower=True), inverse(upper, lower=False)
 
 
-def unmixed(
+def unmix(
     u: Float[Array, "*N C"],
     a: Float[Array, " C"],
     lower_inverse: Float[Array, "C C"],
     upper_inverse: Float[Array, "C C"],
 ) -> Float[Array, "*N C"]:
-    """A^-1 u with A = L diag(a) U, of the inverses of L and U."""
-    return matmul(matmul(u, lower_inverse.T) * leading_ones(1 / a, u.ndim), upper_inverse.T)
+    """Return A^-1 u with A = L diag(a) U, from the inverses of L and U."""
+    return matmul(matmul(u, lower_inverse.T) * prepend_axes(1 / a, u.ndim), upper_inverse.T)
 
 
 def full_fire(
@@ -55,10 +55,10 @@ def full_fire(
     lower, upper, lower_inverse, upper_inverse = factors
     hold = jax.lax.stop_gradient
     inverse = (a, lower_inverse, upper_inverse)
-    k = clipped_round(unmixed(u, *hold(inverse)), levels, strength)
-    k_of_inverse = clipped_round(unmixed(hold(u), *inverse), levels)
+    k = clipped_round(unmix(u, *hold(inverse)), levels, strength)
+    k_of_inverse = clipped_round(unmix(hold(u), *inverse), levels)
     k = k + (k_of_inverse - hold(k_of_inverse))
-    return matmul(matmul(k, upper.T) * leading_ones(a, u.ndim), lower.T), k
+    return matmul(matmul(k, upper.T) * prepend_axes(a, u.ndim), lower.T), k
 
 
 class PITFull(nn.Module):
@@ -89,7 +89,7 @@ class PITFull(nn.Module):
         reset = partial(soft_reset, detach=self.detach_reset)
         scale = self.param(
             "a",
-            lambda key: first_batch_scale(
+            lambda key: start_scale(
                 self, current, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset
             ),
         )
@@ -105,9 +105,9 @@ class PITFull(nn.Module):
             s, k = full_fire(u, a, factors, levels=self.levels, strength=self.strength)
             return reset(u, s), (u, k, s)
 
-        factors = jax.vmap(triangles)(mixing)
-        a = positive(scale)
-        u, count, s = over_time(step, current, a, *factors, unroll=self.unroll)
-        rounded = jax.vmap(unmixed, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
+        factors = jax.vmap(factorize)(mixing)
+        a = apply_floor(scale)
+        u, count, s = run_over_time(step, current, a, *factors, unroll=self.unroll)
+        rounded = jax.vmap(unmix, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)

@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 
 from pit_jax import surrogate
 from pit_jax.neurons.binary import IF, Reset, Spike
-from pit_jax.neurons.scan import widened
-from pit_jax.neurons.step import hard_reset, leading_ones
+from pit_jax.neurons.scan import widen
+from pit_jax.neurons.step import hard_reset, prepend_axes
 
 
 class RealSpike(nn.Module):
@@ -27,6 +27,6 @@ class RealSpike(nn.Module):
         spikes = IF(
             self.threshold, self.spike, self.reset, self.detach_reset, self.unroll, name="binary"
         )(current)
-        dtype = widened(current.dtype)
+        dtype = widen(current.dtype)
         a = self.param("amplitude", nn.initializers.ones, (current.shape[-1],), dtype)
-        return leading_ones(a, spikes.ndim).astype(spikes.dtype) * spikes
+        return prepend_axes(a, spikes.ndim).astype(spikes.dtype) * spikes

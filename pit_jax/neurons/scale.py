@@ -13,26 +13,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax.initializers import SCALE_FLOOR, warn_of_floored_scales
-from pit_jax.neurons.scan import over_time
+from pit_jax.neurons.scan import run_over_time
 
 FirstBatch = Callable[[Array], Array]
 
 
 @jax.custom_vjp
-def positive(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """max(a, 1e-3); the floor lets the whole gradient through, so that a scale can come back."""
+def apply_floor(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """Return max(a, 1e-3), with the whole gradient, so that a scale at the floor can come back."""
     return jnp.maximum(a, SCALE_FLOOR)
 
 
-positive.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,))
+apply_floor.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,))
 
 
-def scale_of(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
-    """What the neuron's `scale_init` reads from membranes `u`, not below the floor."""
-    return positive(neuron.scale_init(u, levels=neuron.levels))
+def read_scale(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
+    """Return the scale that `scale_init` reads from membranes `u`, not below the floor."""
+    return apply_floor(neuron.scale_init(u, levels=neuron.levels))
 
 
-def first_batch_scale(
+def start_scale(
     neuron: nn.Module,
     current: Float[Array, "*BTNC"],
     *,
@@ -40,17 +40,17 @@ def first_batch_scale(
     fire: Callable[[Array, Array], Array],
     reset: Callable[[Array, Array], Array],
 ) -> Float[Array, "T C"]:
-    """The scale of every step, read from membranes that carry over what the steps before left.
+    """Return the scale of every step, from membranes that start where the step before ended.
 
     Warns of channels at the floor, but not under `jit`, where no value is known.
     """
 
     def step(v: Array, current: Array) -> tuple[Array, Array]:
         u = charge(v, current)
-        a = scale_of(neuron, u)
+        a = read_scale(neuron, u)
         return reset(u, fire(u, a)), a[None]  # One row: the batch shares it.
 
-    a = over_time(step, current, unroll=neuron.unroll)[0]
+    a = run_over_time(step, current, unroll=neuron.unroll)[0]
     if not isinstance(a, jax.core.Tracer):
         warn_of_floored_scales({"/".join((*neuron.path, "a")): a})
     return a

@@ -9,8 +9,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def widened(dtype: DTypeLike) -> DTypeLike:
-    """float32, or `dtype` where that is wider: what membranes and parameters are kept in."""
+def widen(dtype: DTypeLike) -> DTypeLike:
+    """Return float32, or `dtype` where that is wider: membranes and parameters are of it."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
@@ -25,14 +25,14 @@ def check_currents(current: Float[Array, "*BTNC"]) -> None:
         raise ValueError(f"a neuron takes floating-point currents, got {current.dtype}.")
 
 
-def over_time(
+def run_over_time(
     step: Callable[..., tuple[Any, Any]],
     current: Float[Array, "*BTNC"],
     *per_step: Array,
     state: Callable[[Array], Any] = lambda rest: rest,
     unroll: int = 4,
 ) -> Any:
-    """Runs `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; gives `out` `[B, T, ...]`.
+    """Run `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; return `out` `[B, T, ...]`.
 
     A neuron with more than a membrane makes its first state from zeros of that shape by `state`.
     `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
@@ -40,7 +40,7 @@ def over_time(
     Raises ValueError when `current` has no batch, time and channel axis or holds no floats.
     """
     check_currents(current)
-    current = current.astype(widened(current.dtype))
+    current = current.astype(widen(current.dtype))
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
     at_rest = state(jnp.zeros_like(steps[0][0]))
     _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)

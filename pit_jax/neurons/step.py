@@ -125,8 +125,8 @@ def glif_step(
          + (1 - beta (1 - conductance)) I - (1 - gamma) reset s.
     """
     u, s = state
-    g = Gates(*(leading_ones(gate, u.ndim) for gate in gates))
-    conductance = leading_ones(conductance, u.ndim)
+    g = Gates(*(prepend_axes(gate, u.ndim) for gate in gates))
+    conductance = prepend_axes(conductance, u.ndim)
     u = (
         (1 - g.leak_gate * (1 - g.decay)) * u * (1 - g.reset_gate * s)
         - (1 - g.leak_gate) * g.leak
@@ -165,19 +165,19 @@ def pit_fire(
     return _pit_fire(u, jnp.asarray(a), levels, strength)
 
 
-def leading_ones(a: Array, ndim: int) -> Array:
-    """`a` with axes of size 1 in front, since rank promotion may be switched off."""
+def prepend_axes(a: Array, ndim: int) -> Array:
+    """Return `a` with axes of size 1 in front, since rank promotion may be switched off."""
     return a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 
 def quotient(u: Float[Array, "*N"], a: Float[Array, "..."]) -> Float[Array, "*N"]:
     """u / a as u * (1 / a): XLA makes that of a division by a broadcast anyway, so say it."""
-    return u * leading_ones(1 / a, u.ndim)
+    return u * prepend_axes(1 / a, u.ndim)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
-    return leading_ones(a, u.ndim) * pit_count(u, a, levels=levels)
+    return prepend_axes(a, u.ndim) * pit_count(u, a, levels=levels)
 
 
 def _pit_fire_forward(

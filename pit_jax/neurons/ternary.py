@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scan import over_time, widened
+from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import charge, hard_reset
 from pit_jax.surrogate import ternary_spike
 
@@ -30,7 +30,7 @@ class Ternary(nn.Module):
             fired = s * jnp.sign(s)
             return hard_reset(u, fired, detach=self.detach_reset), (u, s)
 
-        u, s = over_time(step, current, unroll=self.unroll)
+        u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, levels=1)
         return s.astype(current.dtype)
 
@@ -51,5 +51,5 @@ class TrainableTernary(nn.Module):
         spikes = Ternary(
             self.decay, self.threshold, self.detach_reset, self.unroll, name="ternary"
         )(current)
-        alpha = self.param("alpha", nn.initializers.ones, (), widened(current.dtype))
+        alpha = self.param("alpha", nn.initializers.ones, (), widen(current.dtype))
         return alpha.astype(spikes.dtype) * spikes

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pit_jax import neurons
 from pit_jax.analysis.energy import BINARY_CODE, EXPANDED, count
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.layers.attention import channel_attention, linear_attention
 from pit_jax.models import create

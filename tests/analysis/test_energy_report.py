@@ -14,9 +14,9 @@ from pit_jax.analysis.energy import (
     TABLE_10,
     Bits,
     Counts,
+    EnergyReport,
     Memory,
     Picojoules,
-    Report,
     paper_table3,
     paper_table10,
     report,
@@ -27,7 +27,9 @@ from pit_jax.analysis.energy.layers import Prices, of_network, of_twin
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses
 from pit_jax.inference.compiler.neuron_rules import firing
-from pit_jax.inference.compiler.trace import Layer
+from pit_jax.inference.compiler.trace import (
+    ModelLayer,
+)
 from pit_jax.models import create
 from pit_jax.models.count import layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
@@ -204,7 +206,7 @@ RULES = [
 
 @pytest.mark.parametrize(("neuron", "expected"), RULES, ids=lambda x: str(x)[:12].split("(")[0])
 def test_the_operations_of_a_neuron(neuron, expected):
-    rule = firing(Layer("", neuron, {}))
+    rule = firing(ModelLayer("", neuron, {}))
     found = operations(rule, channels=5, steps=4, slots=rule.levels)
     assert (found.multiplications, found.additions, found.comparisons) == expected
     assert not found.scaled
@@ -212,13 +214,13 @@ def test_the_operations_of_a_neuron(neuron, expected):
 
 def test_a_membrane_of_one_step_leaks_nothing():
     a = jnp.ones((1, 5)) * 0.3
-    rule = firing(Layer("", PIT(levels=4), {"params": {"a": a}}))
+    rule = firing(ModelLayer("", PIT(levels=4), {"params": {"a": a}}))
     found = operations(rule, channels=5, steps=1, slots=3)
     assert found == NeuronOperations(0, 0, 3, subtracts=True, scaled=True)
 
 
 def test_totals_have_the_names_of_neurobench():
-    found = Report([], [], counted(PIXELS, NEURONS, CONV), PRICES).neurobench
+    found = EnergyReport([], [], counted(PIXELS, NEURONS, CONV), PRICES).neurobench
     assert found == {
         "footprint": 400,
         "parameter_count": 90,
@@ -259,5 +261,5 @@ def test_one_call_has_all_conventions_beside_one_another():
 
 
 def test_energy_differs_between_samples():
-    found = Report([], [], counted(CONV), PRICES)
+    found = EnergyReport([], [], counted(CONV), PRICES)
     assert found.energy_deviation == pytest.approx(150 * 0.9)

@@ -16,7 +16,7 @@ from scipy import stats
 from pit_jax.analysis.entropy import divergence, entropy, miller_madow
 from pit_jax.analysis.information import information_loss
 from pit_jax.analysis.jackknife import Groups, jackknife
-from pit_jax.analysis.recorded import Recorded, recorder
+from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.neurons import ILIF, LIF, PIT, PITFull, RealSpike, Ternary
 from pit_jax.neurons.step import pit_count
 
@@ -35,7 +35,7 @@ def recorded(u, a=1.0, levels=LEVELS):
     u = jnp.asarray(u, jnp.float32)
     a = jnp.broadcast_to(jnp.asarray(a, u.dtype), u.shape[-1:])
     count = pit_count(u, a, levels=levels)
-    return Recorded(u, count, a * count, levels, a, u * (1 / a))
+    return LayerRecording(u, count, a * count, levels, a, u * (1 / a))
 
 
 def loss_of(*parts):
@@ -286,7 +286,7 @@ def test_every_kind_of_neuron_has_its_measures(kind):
 
 def test_negative_spikes_count_as_a_third_level():
     u = jnp.tile(jnp.asarray([-1.0, 0.0, 1.0]), (6, 1, 5, 1)).reshape(6, 1, 15, 1)
-    found = loss_of(Recorded(u, u, u, 1, None))
+    found = loss_of(LayerRecording(u, u, u, 1, None))
     assert found.bound == np.log2(3)
     assert found.steps["information"].value == pytest.approx(np.log2(3))
     assert found.steps["distance"].value == 0
@@ -297,7 +297,7 @@ def test_sums_over_samples_that_lie_on_several_devices_are_the_same():
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     over = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     one = recorded(u, A)
-    spread = Recorded(
+    spread = LayerRecording(
         *(jax.device_put(x, over) for x in (one.membrane, one.count, one.spike)),
         LEVELS,
         one.scale,
@@ -321,7 +321,7 @@ def test_membranes_that_are_not_finite_are_refused(value):
 def test_what_cannot_be_counted_is_refused():
     u = jnp.zeros((3, 1, 2, 2))
     with pytest.raises(ValueError, match="12 counts are not integers of -1 ... 1"):
-        loss_of(Recorded(u, u + 0.5, u, 1, None))
+        loss_of(LayerRecording(u, u + 0.5, u, 1, None))
     with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         loss_of(recorded(np.zeros((1, 1, 2, 2))))
     with pytest.raises(ValueError, match="no neuron layer"):

@@ -59,7 +59,7 @@ def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights(
 def test_only_kernels_move_unless_told(params: Any, key: jax.Array) -> None:
     first, _ = landscape.directions(params, key)
     kernels = ["conv/kernel", "depthwise/kernel", "grouped/kernel", "dense/kernel"]
-    assert sorted(landscape.moved(first)) == sorted(kernels)
+    assert sorted(landscape.list_moved(first)) == sorted(kernels)
 
 
 def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax.Array) -> None:
@@ -71,7 +71,7 @@ def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax
         return landscape.still
 
     first, _ = landscape.directions(params, key, treatment=treatment)
-    assert sorted(landscape.moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
+    assert sorted(landscape.list_moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
     np.testing.assert_allclose(norms(first["PIT_0"]["a"]), norms(params["PIT_0"]["a"]), rtol=1e-5)
     assert (first["norm"]["scale"] == params["norm"]["scale"]).all()
 
@@ -112,7 +112,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     images, labels = rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32)
     split = ArraySplit(images, labels)
     dataset = Dataset("made_up", split, split, 3, (0.5,), (0.2,))
-    model, mesh = Net(), data_mesh(2, among=jax.devices()[:2])
+    model, mesh = Net(), data_mesh(2, devices=jax.devices()[:2])
     variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)
     out = tmp_path_factory.mktemp("landscape")
     return Trained(
@@ -139,7 +139,7 @@ def on_devices(trained: Trained, devices: int) -> tuple[Any, Any]:
         logits = trained.model.apply({"params": params, "batch_stats": stats}, images)
         return cross_entropy(logits, labels)
 
-    mesh = data_mesh(devices, among=jax.devices()[:devices])
+    mesh = data_mesh(devices, devices=jax.devices()[:devices])
     directions = landscape.directions(params, jax.random.key(123))
     evaluate = landscape.point_losses(loss, mesh, params, directions, stats, images, labels)
     return jax.jit(loss)(params, stats, images, labels), evaluate
@@ -173,7 +173,7 @@ def test_a_point_is_the_loss_of_the_weights_moved_there(key: jax.Array) -> None:
         {"w": {"kernel": jnp.asarray([[0.0, 3.0]])}},
     )
     points = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, -2.0]])
-    evaluate = landscape.point_losses(loss, data_mesh(1, among=jax.devices()[:1]), w, (d, e), 1.0)
+    evaluate = landscape.point_losses(loss, data_mesh(1, devices=jax.devices()[:1]), w, (d, e), 1.0)
     assert evaluate(points).tolist() == [0 + 1, 1 + 1, 0.25 + 25]
 
 

@@ -11,7 +11,13 @@ import optax
 import pytest
 
 from pit_jax import models
-from pit_jax.analysis.memory import Kept, Memory, bytes_of, kept, training_memory
+from pit_jax.analysis.memory import (
+    Residual,
+    TrainingMemory,
+    bytes_of,
+    list_residuals,
+    training_memory,
+)
 from pit_jax.analysis.plots import memory as plots
 from pit_jax.neurons import LIF, NEURONS, PIT, pit_fire
 
@@ -29,16 +35,19 @@ def two_layers(w: Any, x: jax.Array, layer: Callable = sine) -> jax.Array:
     return (layer(w["first"], x) @ w["second"]).sum()
 
 
-def sizes(arrays: tuple[Kept, ...]) -> list[int]:
+def sizes(arrays: tuple[Residual, ...]) -> list[int]:
     return sorted(array.bytes for array in arrays)
 
 
 def test_a_sine_and_its_derivative_are_kept_and_no_argument() -> None:
-    assert sizes(kept(two_layers, WEIGHTS, X)) == [4 * B * H, 4 * B * H]
+    assert sizes(list_residuals(two_layers, WEIGHTS, X)) == [4 * B * H, 4 * B * H]
 
 
 def test_a_jitted_layer_keeps_the_same() -> None:
-    assert sizes(kept(partial(two_layers, layer=jax.jit(sine)), WEIGHTS, X)) == [4 * B * H] * 2
+    assert (
+        sizes(list_residuals(partial(two_layers, layer=jax.jit(sine)), WEIGHTS, X))
+        == [4 * B * H] * 2
+    )
 
 
 def test_what_a_jitted_function_only_reshapes_is_no_new_array() -> None:
@@ -49,7 +58,7 @@ def test_what_a_jitted_function_only_reshapes_is_no_new_array() -> None:
     def f(w: Any, x: jax.Array) -> jax.Array:
         return two_layers(w, folded(x))
 
-    assert sizes(kept(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
+    assert sizes(list_residuals(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
 
 
 def test_a_constant_that_a_jitted_function_gives_is_not_kept() -> None:
@@ -61,7 +70,7 @@ def test_a_constant_that_a_jitted_function_gives_is_not_kept() -> None:
         y, ones = with_ones(x @ w)
         return (y * ones).sum()
 
-    assert sizes(kept(f, WEIGHTS["first"], X)) == [4 * B * H]
+    assert sizes(list_residuals(f, WEIGHTS["first"], X)) == [4 * B * H]
 
 
 @pytest.mark.parametrize(("steps", "new"), [(1, []), (2, [2 * 4 * B * C])])
@@ -71,7 +80,7 @@ def test_time_in_front_is_another_shape_of_one_step_and_a_new_array_of_two(
     def f(w: jax.Array, x: jax.Array) -> jax.Array:
         return (jnp.moveaxis(x, 0, 1).reshape(-1, C) @ w).sum()
 
-    assert sizes(kept(f, WEIGHTS["first"], jnp.ones((steps, B, C)))) == new
+    assert sizes(list_residuals(f, WEIGHTS["first"], jnp.ones((steps, B, C)))) == new
 
 
 def test_pit_keeps_its_membrane_and_not_its_scale() -> None:
@@ -79,7 +88,7 @@ def test_pit_keeps_its_membrane_and_not_its_scale() -> None:
         return pit_fire(x @ params["w"], params["a"], levels=4).sum()
 
     params = {"w": WEIGHTS["first"], "a": jnp.ones(H)}
-    assert sizes(kept(f, params, X)) == [4 * B * H]
+    assert sizes(list_residuals(f, params, X)) == [4 * B * H]
 
 
 def test_a_loop_keeps_what_every_turn_leaves() -> None:
@@ -90,12 +99,12 @@ def test_a_loop_keeps_what_every_turn_leaves() -> None:
         return jax.lax.scan(turn, x, length=6)[0].sum()
 
     # What enters the turn, and the cosine.
-    assert sizes(kept(f, jnp.ones(()), X)) == [6 * 4 * B * C, 6 * 4 * B * C]
+    assert sizes(list_residuals(f, jnp.ones(()), X)) == [6 * 4 * B * C, 6 * 4 * B * C]
 
 
 def test_a_layer_under_remat_keeps_only_what_leaves_it() -> None:
     f = partial(two_layers, layer=jax.checkpoint(sine))
-    assert sizes(kept(f, WEIGHTS, X)) == [4 * B * H]
+    assert sizes(list_residuals(f, WEIGHTS, X)) == [4 * B * H]
 
 
 def test_dropout_keeps_a_byte_for_each_element_and_no_key() -> None:
@@ -103,7 +112,7 @@ def test_dropout_keeps_a_byte_for_each_element_and_no_key() -> None:
         layer = nn.Dropout(0.5, deterministic=False)
         return layer.apply({}, x @ w, rngs={"dropout": key}).sum()
 
-    assert sizes(kept(f, WEIGHTS["first"], X, jax.random.key(0))) == [B * H]
+    assert sizes(list_residuals(f, WEIGHTS["first"], X, jax.random.key(0))) == [B * H]
     assert bytes_of(jax.random.key(0)) == 0
 
 
@@ -119,7 +128,7 @@ class Net(nn.Module):
         return nn.Dense(K, name="second")(x)
 
 
-def memory_of(model: nn.Module, shape: tuple[int, ...]) -> Memory:
+def memory_of(model: nn.Module, shape: tuple[int, ...]) -> TrainingMemory:
     return training_memory(
         model,
         jax.ShapeDtypeStruct(shape, jnp.float32),

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from pit_jax.analysis.oscillation import in_time, settled
+from pit_jax.analysis.oscillation import average_later_half, in_time
 from pit_jax.analysis.plots.oscillation import over_epochs, over_time
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 from tests.analysis.small import Small
 
 
@@ -21,7 +21,9 @@ def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):
 
 
 def test_a_run_has_settled_in_the_later_half_of_its_epochs():
-    assert settled([9.0, 9.0, 1.0, 3.0]) == 2 and settled([4.0]) == pytest.approx(4)
+    assert average_later_half([9.0, 9.0, 1.0, 3.0]) == 2 and average_later_half(
+        [4.0]
+    ) == pytest.approx(4)
 
 
 def test_lines_of_a_group_have_one_color():

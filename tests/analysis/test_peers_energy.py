@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pit_jax.analysis.energy import count
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 from pit_jax.inference import compile
 from pit_jax.neurons import LIF, PIT
 from tests.helpers import jit_once

@@ -11,14 +11,14 @@ from scipy import integrate, stats
 from pit_jax import initializers
 from pit_jax.analysis.plots import quantization as plots
 from pit_jax.analysis.quantization import RANGES, Range, compare_ranges, mse_optimal
-from pit_jax.analysis.recorded import Recorded
+from pit_jax.analysis.recorder import LayerRecording
 from tests.helpers import integers
 
 
 def recordings(u, parts=1):
     """Membranes `[B, T, N, C]` in batches."""
     u = jnp.asarray(u, jnp.float32)
-    return [{"layer": Recorded(part, part, part, 1, None)} for part in jnp.split(u, parts)]
+    return [{"layer": LayerRecording(part, part, part, 1, None)} for part in jnp.split(u, parts)]
 
 
 def error(u, a, levels):

@@ -80,5 +80,5 @@ def test_figures_show_every_layer():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert "8 samples" in axes.get_xlabel()
     assert len(plots.integers({"a": np.ones(3), "b": np.ones(3)}, [0, 1, 2], 8).axes) == 2
-    assert len(plots.compared({"one": rates, "two": rates}, 8).axes[0].lines) == 2
+    assert len(plots.compare({"one": rates, "two": rates}, 8).axes[0].lines) == 2
     assert plots.together({"a": (0.1, 30)}, 8).axes[0].get_xscale() == "log"

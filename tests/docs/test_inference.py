@@ -12,7 +12,6 @@ from docs._build.inference import PAGE, block, blocks, pictures, with_block
 from pit_jax.export import NotInNIR, to_stablehlo
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.inference.compiler import quantize
-from pit_jax.inference.compiler.folded import Folded
 from pit_jax.inference.listing import table
 from pit_jax.inference.runtime import fixed_point
 from pit_jax.neurons import PIT
@@ -31,7 +30,7 @@ def test_a_picture_is_what_is_drawn_from_a_folded_network(name):
 
 def test_the_page_shows_all_pictures_in_their_order():
     shown = re.findall(r"!\[.+\]\((.+\.svg)\)", TEXT)
-    assert shown == [f"images/inference/{name}.svg" for name in pictures()]
+    assert shown == [f"../images/inference/{name}.svg" for name in pictures()]
 
 
 @pytest.mark.parametrize("name", sorted(blocks().keys() - FOLDS))
@@ -81,7 +80,7 @@ def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypa
 def test_the_printed_listing_is_that_of_the_digits_network():
     digits = {"num_classes": 10, "width": 24, "stages": (1, 1, 1), "num_steps": 1}
     nodes = quantize.on_grid(
-        Folded(folds.folded_of("resnet8", (1, 8, 8, 1), **digits)), 1, largest_input=1.0
+        folds.folded_of("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0
     )
     shown = block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
     own = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # What training decides.

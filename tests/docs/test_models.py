@@ -20,7 +20,7 @@ each_picture = pytest.mark.parametrize(
 
 
 def page(family):
-    return (DOCS / "models" / f"{family.page}.md").read_text()
+    return (DOCS / "networks" / f"{family.page}.md").read_text()
 
 
 def test_every_network_has_its_page():
@@ -82,7 +82,7 @@ def test_branches_lie_outside_of_those_that_they_span():
     assert branches(picture) == [(1, 5, layer, 1), (1, 8, layer, 2), (0, 11, [], 3)]
 
 
-@pytest.mark.parametrize("path", sorted((DOCS / "models").glob("*.md")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((DOCS / "networks").glob("*.md")), ids=lambda p: p.stem)
 def test_the_code_of_a_page_runs(path):
     blocks = re.findall(r"```python\n(.+?)```", path.read_text(), re.DOTALL)
     assert blocks

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 
-from pit_jax.inference.fan_out import additions_begin, arriving, behind_all, entered, reach
+from pit_jax.inference.fan_out import (
+    count_arrivals,
+    count_outputs,
+    find_last_shape,
+    reach,
+    split_structure,
+)
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
 
 AVERAGE = Pool((2, 2, 1), (2, 2, 1), ((0, 0), (0, 0), (0, 0)))
@@ -45,21 +51,21 @@ def by_loops(shape, kernel, strides, padding, groups):
 @given(convolutions())
 @settings(max_examples=200)
 def test_an_input_enters_the_windows_that_it_lies_in(drawn):
-    np.testing.assert_array_equal(entered(*drawn), by_loops(*drawn))
+    np.testing.assert_array_equal(count_outputs(*drawn), by_loops(*drawn))
 
 
 def test_additions_begin_behind_the_last_maximum():
     flat = Reshape((8,))
-    assert additions_begin((AVERAGE, LARGEST, flat), True) == ((AVERAGE, LARGEST), (flat,))
-    assert additions_begin((AVERAGE, flat), True) == ((), (AVERAGE, flat))
-    assert additions_begin((AVERAGE, LARGEST), False) == ((AVERAGE, LARGEST), ())
+    assert split_structure((AVERAGE, LARGEST, flat), True) == ((AVERAGE, LARGEST), (flat,))
+    assert split_structure((AVERAGE, flat), True) == ((), (AVERAGE, flat))
+    assert split_structure((AVERAGE, LARGEST), False) == ((AVERAGE, LARGEST), ())
 
 
 def test_a_spike_reaches_through_sums_what_these_reach():
     # 5 x 4 places: windows of 2 leave out the last row; each of 2 x 2 x 3 enters 7 outputs.
     shape = (5, 4, 3)
     flat = (AVERAGE, Reshape((12,)))
-    assert behind_all(flat, shape) == (12,)
+    assert find_last_shape(flat, shape) == (12,)
     found = reach((), flat, shape, np.full(12, 7))
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found[:4], np.full((4, 4, 3), 7))
@@ -74,5 +80,5 @@ def test_a_spike_reaches_through_sums_what_these_reach():
 def test_the_maximum_of_spikes_is_with_their_signs():
     spikes = np.array([[-1, 0], [-1, -1]])[:, None, :, None]
     pool = Pool((1, 2, 1), (1, 2, 1), ((0, 0),) * 3, largest=True)
-    assert arriving((pool,), jnp.asarray(spikes)).ravel().tolist() == [0, 1]
-    assert arriving((), jnp.asarray(spikes)).ravel().tolist() == [1, 0, 1, 1]
+    assert count_arrivals((pool,), jnp.asarray(spikes)).ravel().tolist() == [0, 1]
+    assert count_arrivals((), jnp.asarray(spikes)).ravel().tolist() == [1, 0, 1, 1]

@@ -10,7 +10,7 @@ import pytest
 from pit_jax import neurons
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference import program as program_module
-from pit_jax.inference.compiler.quantize import Summed
+from pit_jax.inference.runtime import nodes
 from tests.inference.alive import NEURONS, alive
 from tests.models.reduced import DISTINCT
 
@@ -110,7 +110,7 @@ def test_weights_of_spikes_can_be_small_integers(small, weights, largest):
     program = compile(model, variables, x, weights=weights, verify=False)
     assert program.verify(x)  # Its counts are not the trained network's.
     for node in program.nodes:
-        if isinstance(node, Summed):
+        if isinstance(node, nodes.Accumulator):
             for synapse in node.synapses:
                 assert synapse.weight is None or abs(synapse.weight).max() <= largest
 
@@ -118,7 +118,7 @@ def test_weights_of_spikes_can_be_small_integers(small, weights, largest):
 def test_one_changed_number_is_found(small, program):
     x = small[-1]
     assert program.verify(x)
-    first = next(node for node in program.nodes if isinstance(node, Summed))
+    first = next(node for node in program.nodes if isinstance(node, nodes.Accumulator))
     for numbers in (first.synapses[0].weight, first.bias):
         numbers.flat[0] += 1
         report = program.verify(x)

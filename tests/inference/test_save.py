@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.inference import ArtifactError, SpikingProgram, compile, load
-from pit_jax.inference.runtime.nodes import Summed
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.store import ARRAYS
 from pit_jax.inference.verify import fingerprint
+from pit_jax.old_names import SAVED_CLASSES
 from tests.inference.alive import NEURONS, alive
 
 FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)
@@ -108,6 +109,19 @@ def test_one_load_after_the_other_writes_the_same_folder(whole, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_program_of_format_1_is_read_by_the_old_names_of_its_classes(small, whole, tmp_path):
+    program, x = small
+    old = {new: old for old, new in SAVED_CLASSES.items()}
+
+    def as_before(manifest: dict) -> None:
+        manifest["version"] = 1
+        for node in manifest["nodes"]:
+            node["class"] = old.get(node["class"], node["class"])
+
+    loaded = load(changed(whole, tmp_path / "old", as_before))
+    assert loaded.fingerprint == program.fingerprint and loaded.verify(x)
+
+
 @given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
 @settings(max_examples=100)
 def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place):
@@ -152,24 +166,33 @@ def first(manifest: dict, kind: str) -> dict:
 @pytest.mark.parametrize(
     "change, says",
     [
-        (lambda m: m.update(version=2), "has version 2 of its format.*reads versions up to 1"),
+        (lambda m: m.update(version=3), "has version 3 of its format.*reads versions up to 2"),
         (lambda m: m.update(version="1"), "has version '1'"),
         (lambda m: m.update(kind="other"), "is of the kind 'other', not 'pit_jax.program'"),
         (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
         (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, and this pit_jax knows int"),
         (
-            lambda m: first(m, "Fired").update({"class": "Popen"}),
-            r"nodes\.\d+ is 'Popen', and this pit_jax knows Sampled, Summed",
+            lambda m: first(m, "Spikes").update({"class": "Popen"}),
+            r"nodes\.\d+ is 'Popen', and this pit_jax knows Pixels, Accumulator",
         ),
         (
-            lambda m: first(m, "Fired").update({"class": "Pool"}),
-            r"nodes\.\d+ is 'Pool', and this pit_jax knows Sampled",
+            lambda m: first(m, "Spikes").update({"class": "Pool"}),
+            r"nodes\.\d+ is 'Pool', and this pit_jax knows Pixels",
         ),
-        (lambda m: first(m, "Summed").update(delay=1), r"a Summed has other fields.*\(delay\)"),
-        (lambda m: first(m, "Summed").pop("bias"), r"a Summed has other fields here \(bias\)"),
-        (lambda m: first(m, "Summed").update(bias=[0]), r"bias is \[0\], and this.* knows ndarray"),
-        (lambda m: first(m, "Summed")["bias"].update(array="x"), "there is no array 'x'"),
-        (lambda m: first(m, "Summed").update(bound=1), "not those that were compiled"),
+        (
+            lambda m: first(m, "Accumulator").update(delay=1),
+            r"Accumulator has other fields.*\(delay\)",
+        ),
+        (
+            lambda m: first(m, "Accumulator").pop("bias"),
+            r"Accumulator has other fields here \(bias\)",
+        ),
+        (
+            lambda m: first(m, "Accumulator").update(bias=[0]),
+            r"bias is \[0\], and this.* knows ndarray",
+        ),
+        (lambda m: first(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
+        (lambda m: first(m, "Accumulator").update(bound=1), "not those that were compiled"),
         (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
         (lambda m: m.pop("files"), "is no manifest of an artifact"),
         (
@@ -186,13 +209,13 @@ def test_a_manifest_that_says_other_things_is_refused(whole, tmp_path, change, s
 @pytest.mark.parametrize(
     "change, says",
     [
-        (lambda nodes: nodes[:-1], "begins with its input and ends with a sum"),
-        (lambda nodes: [nodes[0], *nodes[2:]], "its parts do not fit"),
+        (lambda graph: graph[:-1], "begins with its input and ends with a sum"),
+        (lambda graph: [graph[0], *graph[2:]], "its parts do not fit"),
     ],
 )
 def test_nodes_that_do_not_fit_together_are_refused(small, tmp_path, change, says):
-    nodes = change(list(small[0].nodes))
-    SpikingProgram(nodes, 2, fingerprint(nodes)).save(tmp_path / "odd")
+    graph = change(list(small[0].nodes))
+    SpikingProgram(graph, 2, fingerprint(graph)).save(tmp_path / "odd")
     with pytest.raises(ArtifactError, match=says):
         load(tmp_path / "odd")
 
@@ -234,7 +257,7 @@ def test_a_write_that_fails_leaves_what_was_there(small, whole, tmp_path, monkey
 
 def test_a_program_that_was_changed_is_not_saved(whole, tmp_path):
     program = load(whole)
-    changed = next(node for node in program.nodes if isinstance(node, Summed))
+    changed = next(node for node in program.nodes if isinstance(node, nodes.Accumulator))
     program.nodes[program.nodes.index(changed)] = replace(changed, bias=changed.bias + 1)
     with pytest.raises(ArtifactError, match="changed since it was compiled"):
         program.save(tmp_path / "saved")

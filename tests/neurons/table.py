@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from pit_jax.neurons import NEURONS
-from pit_jax.neurons.pit_full import triangles
+from pit_jax.neurons.pit_full import factorize
 
 Params = dict[str, np.ndarray]
 
@@ -59,7 +59,7 @@ def mixed(params: Params) -> Params:
 
 def full_matrix(params: Params) -> np.ndarray:
     """A `[T, C, C]`."""
-    lower, upper, _, _ = jax.vmap(triangles)(jnp.asarray(params["mixing"]))
+    lower, upper, _, _ = jax.vmap(factorize)(jnp.asarray(params["mixing"]))
     return np.asarray(lower * params["a"][:, None] @ upper)
 
 

@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 from pit_jax.layers import batch_norm
 from pit_jax.models import create
-from pit_jax.neurons.mpbn import NormedLIF, folded_threshold
+from pit_jax.neurons.mpbn import NormedLIF, fold_threshold
 from tests.helpers import jit_once
 
 KEY = jax.random.key(0)
@@ -92,7 +92,7 @@ def test_one_step_is_batch_norm_and_a_threshold(x64, training):
 def test_a_folded_threshold_fires_the_same_spikes(x64):
     neuron, x = NormedLIF(), currents(shape=(8, 20, 4, 3))
     s, _ = evaluate(neuron, variables(), x)
-    threshold = folded_threshold(neuron, **variables())
+    threshold = fold_threshold(neuron, **variables())
     assert threshold.shape == (3,)
     # A plain LIF with a threshold per channel.
     v = np.zeros_like(x[:, 0])
@@ -109,7 +109,7 @@ def test_a_scale_that_turns_the_threshold_round_does_not_fold(scale):
     state = variables()
     state["params"]["scale"] = jnp.array([1.0, scale, 1.0])
     with pytest.raises(ValueError, match=f"smallest of 3 is {scale}"):
-        folded_threshold(NormedLIF(), **state)
+        fold_threshold(NormedLIF(), **state)
 
 
 def test_a_first_call_leaves_the_statistics_at_rest():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pit_jax.neurons import ILIF, PIT, charge, fire, pit_count, pit_fire, soft_reset
-from pit_jax.neurons.pit import positive
+from pit_jax.neurons.pit import apply_floor
 from pit_jax.surrogate import clipped_round, rectangle
 from tests.helpers import integers
 
@@ -201,9 +201,9 @@ def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(unroll):
 def test_the_floor_of_a_scale_lets_the_whole_gradient_through():
     a = jnp.array([-1.0, 0.0, 5e-4, 1e-3, 0.5])
     floor = np.float32(1e-3)
-    value, pull = jax.vjp(positive, a)
-    np.testing.assert_array_equal(positive(a), [floor, floor, floor, floor, 0.5])
-    np.testing.assert_array_equal(value, positive(a))
+    value, pull = jax.vjp(apply_floor, a)
+    np.testing.assert_array_equal(apply_floor(a), [floor, floor, floor, floor, 0.5])
+    np.testing.assert_array_equal(value, apply_floor(a))
     g = jnp.array([1.0, -2.0, 3.0, -4.0, 5.0])
     np.testing.assert_array_equal(pull(g)[0], g)
 

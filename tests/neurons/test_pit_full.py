@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pit_jax.neurons import PIT, PITFull
-from pit_jax.neurons.pit_full import triangles
-from pit_jax.neurons.scale import positive
+from pit_jax.neurons.pit_full import factorize
+from pit_jax.neurons.scale import apply_floor
 from tests.helpers import integers, jit_once
 
 CHANNELS = 5
@@ -101,8 +101,8 @@ def test_it_fires_the_clipped_integers_of_the_unmixed_membrane(x64):
 
 def product_with_inverse(params):
     """A A^-1 from the factors that the neuron uses."""
-    lower, upper, lower_inverse, upper_inverse = jax.vmap(triangles)(params["mixing"])
-    a = positive(params["a"])[..., None, :]
+    lower, upper, lower_inverse, upper_inverse = jax.vmap(factorize)(params["mixing"])
+    a = apply_floor(params["a"])[..., None, :]
     return np.asarray((lower * a @ upper) @ (upper_inverse / a @ lower_inverse))
 
 

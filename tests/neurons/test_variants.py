@@ -21,7 +21,7 @@ from pit_jax.neurons import (
     TrainableTernary,
     scale,
 )
-from pit_jax.neurons.scale import positive, scale_gradient
+from pit_jax.neurons.scale import apply_floor, scale_gradient
 from tests.neurons.table import currents
 
 KEY = jax.random.key(0)
@@ -224,4 +224,4 @@ def test_the_floor_holds_for_released_scales_too(strict):
     params = {"alpha": jnp.full((1, 2), 0.5), "p": jnp.full((1, 1), -1.0)}
     x = jnp.full((1, 1, 2), 1.0)
     y = PIT(parametrize=scale.released).apply({"params": params}, x)
-    np.testing.assert_array_equal(y, np.full((1, 1, 2), 4 * positive(jnp.float32(-0.5))))
+    np.testing.assert_array_equal(y, np.full((1, 1, 2), 4 * apply_floor(jnp.float32(-0.5))))

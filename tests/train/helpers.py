@@ -43,6 +43,11 @@ def mesh_of(count: int) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def first_devices(count: int) -> list[jax.Device]:
+    """Return the devices of a run that takes only some of them."""
+    return jax.devices()[:count]
+
+
 @contextlib.contextmanager
 def runs_on(count: int) -> Iterator[None]:
     """Runs that begin meanwhile are on the first `count` devices.
@@ -60,23 +65,7 @@ def program_on(
     """Return the program of a run with `config` or other `parts`, on the first `count` devices."""
     dataset = dataset or data.load(**config.data)
     given = load_pretrained(config, dataset)
-    return make_program(config, dataset, given=given, devices=jax.devices()[:count], **parts)
-
-
-@contextlib.contextmanager
-def texts_of_compilations() -> Iterator[list[str]]:
-    """Collects the HLO of everything that is compiled ahead of time, as a training step is."""
-    texts: list[str] = []
-    compile_it = jax.stages.Lowered.compile
-
-    def compile_and_note(lowered: jax.stages.Lowered, *args: Any, **kw: Any) -> jax.stages.Compiled:
-        compiled = compile_it(lowered, *args, **kw)
-        texts.append(compiled.as_text())
-        return compiled
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax.stages.Lowered, "compile", compile_and_note)
-        yield texts
+    return make_program(config, dataset, given=given, devices=first_devices(count), **parts)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

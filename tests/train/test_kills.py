@@ -15,9 +15,9 @@ from tests.train.helpers import (
     ROOT,
     TINY,
     assert_ended_alike,
+    first_devices,
     program_on,
     records,
-    runs_on,
     start_main,
     steps_saved,
 )
@@ -125,8 +125,7 @@ def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp
     interrupted(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
     interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
     finished(TINY_RUN, workdir)
-    with runs_on(1):
-        train(parse(["main", *TINY_RUN])[0], tmp_path / "alone")
+    train(parse(["main", *TINY_RUN])[0], tmp_path / "alone", devices=first_devices(1))
     assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
 
 

@@ -199,6 +199,9 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
         ("seed=-1", "seed must be at least 0, got -1"),
         ("num_steps=0", "num_steps must be at least 1, got 0"),
         ("model.width=0", "model.width must be at least 1, got 0"),
+        ("learning_rate=0", "learning_rate must be more than 0, got 0"),
+        ("learning_rate=-1", "learning_rate must be more than 0, got -1"),
+        ("optimizer.weight_decay=-1", "config.optimizer.weight_decay must be at least 0, got -1"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(override, complaint, tmp_path, capsys, compiled):

@@ -6,12 +6,9 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from orbax.checkpoint import CheckpointManager
 
 from tests.train.helpers import (
     ENVIRONMENT,
@@ -20,59 +17,40 @@ from tests.train.helpers import (
     TINY,
     assert_ended_alike,
     bits,
+    first_devices,
+    program_on,
     records,
-    runs_on,
     saved,
     steps_saved,
     stop_after,
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
-from train import data
 from train.loop import train
-from train.program.program import Program, make_program
+from train.program.program import Program
 from train.run.summary import Summary
 
 STEPS = EPOCHS * STEPS_PER_EPOCH
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device() -> Iterator[None]:
-    """As the config says and as the processes have it."""
-    with runs_on(1):
-        yield
-
-
 @pytest.fixture(scope="module")
 def program() -> Program:
-    """The program of the tiny config; its step is compiled once for all tests."""
-    program = make_program(get_config(), data.load(**get_config().data))
+    """The program of the tiny config on one device; its step is compiled once for all tests."""
+    program = program_on(1, get_config())
     return program._replace(compile_step=functools.cache(program.compile_step))
-
-
-@pytest.fixture
-def shared(program, monkeypatch) -> Program:
-    """Makes `train` take that program, so that it does not compile again."""
-
-    def take(config, dataset, fresh) -> Program:
-        assert config.to_dict() == get_config().to_dict()
-        return program
-
-    monkeypatch.setattr("train.loop.make_program", take)
-    return program
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> tuple[Path, Summary]:
     """A run that was not stopped, in a program of its own."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    summary = train(get_config(), workdir)
+    summary = train(get_config(), workdir, devices=first_devices(1))
     assert summary is not None
     return workdir, summary
 
 
-def test_two_uninterrupted_runs_end_with_the_same_bits(uninterrupted, shared, tmp_path):
-    assert train(get_config(), tmp_path / "run") is not None
-    assert_ended_alike(uninterrupted[0], tmp_path / "run", shared)
+def test_two_uninterrupted_runs_end_with_the_same_bits(uninterrupted, program, tmp_path):
+    assert train(get_config(), tmp_path / "run", program=program) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path / "run", program)
 
 
 def test_an_epoch_leaves_nothing_of_its_totals_to_the_next(uninterrupted, program):
@@ -82,41 +60,41 @@ def test_an_epoch_leaves_nothing_of_its_totals_to_the_next(uninterrupted, progra
 
 @pytest.mark.parametrize("steps", [0, 1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1, STEPS - 1])
 def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
-    uninterrupted, shared, tmp_path, steps
+    uninterrupted, program, tmp_path, steps
 ):
-    assert train(get_config(), tmp_path, stop=stop_after(steps)) is None
+    assert train(get_config(), tmp_path, stop=stop_after(steps), program=program) is None
     assert max(steps_saved(tmp_path)) == steps
     assert not (tmp_path / "summary.json").exists()
-    assert bits(saved(tmp_path, shared)) != bits(saved(uninterrupted[0], shared))
-    assert train(get_config(), tmp_path) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    assert bits(saved(tmp_path, program)) != bits(saved(uninterrupted[0], program))
+    assert train(get_config(), tmp_path, program=program) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
 @pytest.mark.slow
-def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, shared, tmp_path):
+def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, program, tmp_path):
     for step in range(1, STEPS):
-        assert train(get_config(), tmp_path, stop=stop_after(1)) is None
+        assert train(get_config(), tmp_path, stop=stop_after(1), program=program) is None
         assert max(steps_saved(tmp_path)) == step
-    assert train(get_config(), tmp_path) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    assert train(get_config(), tmp_path, program=program) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(STEPS))
 @pytest.mark.parametrize("second", [0, 1, 2])
-def test_a_run_stopped_twice_ends_as_if_it_had_not(uninterrupted, shared, tmp_path, first, second):
-    train(get_config(), tmp_path, stop=stop_after(first))
-    train(get_config(), tmp_path, stop=stop_after(second))
-    assert train(get_config(), tmp_path) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+def test_a_run_stopped_twice_ends_as_if_it_had_not(uninterrupted, program, tmp_path, first, second):
+    train(get_config(), tmp_path, stop=stop_after(first), program=program)
+    train(get_config(), tmp_path, stop=stop_after(second), program=program)
+    assert train(get_config(), tmp_path, program=program) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
-def test_a_stop_after_the_last_step_is_no_stop(shared, tmp_path):
-    assert train(get_config(), tmp_path, stop=stop_after(STEPS)) is not None
+def test_a_stop_after_the_last_step_is_no_stop(program, tmp_path):
+    assert train(get_config(), tmp_path, stop=stop_after(STEPS), program=program) is not None
 
 
 def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
-    uninterrupted, program, monkeypatch, capsys
+    uninterrupted, program, capsys
 ):
     workdir, summary = uninterrupted
 
@@ -129,51 +107,37 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
     def compile_step() -> None:
         raise AssertionError("a finished run has no step to compile")
 
-    monkeypatch.setattr(
-        "train.run.environment.describe", lambda: {"commit": "that of this second start"}
-    )
-    monkeypatch.setattr(
-        "train.loop.make_program", lambda *_, **__: program._replace(compile_step=compile_step)
-    )
-    assert train(get_config(), workdir) == summary
+    idle = program._replace(compile_step=compile_step)
+    assert train(get_config(), workdir, program=idle) == summary
     printed = capsys.readouterr().out
     assert f"test accuracy, last epoch │ {summary.last_accuracy:.2%}" in printed
     assert written() == before
 
 
 def test_what_a_killed_run_recorded_beyond_its_checkpoint_comes_anew(
-    uninterrupted, shared, tmp_path
+    uninterrupted, program, tmp_path
 ):
-    train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH + 1))
+    train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH + 1), program=program)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": STEPS, "epoch": 2, "train_loss": 0.0}) + "\n")
         file.write('{"step": 9, "epo')  # Killed while it wrote.
-    train(get_config(), tmp_path)
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    train(get_config(), tmp_path, program=program)
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
 def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
-    uninterrupted, shared, tmp_path, monkeypatch
+    uninterrupted, program, tmp_path
 ):
-    save = CheckpointManager.save
-
-    def die_at_the_last(manager: CheckpointManager, step: int, **kw: Any) -> None:
-        if manager.directory.name == "last":
-            raise KeyboardInterrupt
-        save(manager, step, **kw)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CheckpointManager, "save", die_at_the_last)
-        with pytest.raises(KeyboardInterrupt):
-            train(get_config(), tmp_path)
+    train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH), program=program)
+    shutil.rmtree(tmp_path / "last" / str(STEPS_PER_EPOCH))  # It had not got its name.
     assert steps_saved(tmp_path, "best") == [STEPS_PER_EPOCH] and steps_saved(tmp_path) == []
-    assert train(get_config(), tmp_path) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    assert train(get_config(), tmp_path, program=program) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
-def stopped_late(workdir: Path) -> None:
+def stopped_late(workdir: Path, program: Program) -> None:
     """A run that was stopped after its fourth step; its checkpoints are of the steps 0, 3 and 4."""
-    assert train(get_config(), workdir, stop=stop_after(4)) is None
+    assert train(get_config(), workdir, stop=stop_after(4), program=program) is None
     assert sorted(steps_saved(workdir)) == [3, 4] and steps_saved(workdir, "first") == [0]
 
 
@@ -185,54 +149,50 @@ def flip_a_bit(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [flip_a_bit, Path.unlink])
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
-    uninterrupted, shared, tmp_path, capsys, harm
+    uninterrupted, program, tmp_path, capsys, harm
 ):
-    stopped_late(tmp_path)
+    stopped_late(tmp_path, program)
     # The largest file is that of the parameters.
     harm(max((tmp_path / "last" / "4" / "state").rglob("*"), key=lambda file: file.stat().st_size))
-    assert train(get_config(), tmp_path) is not None
+    assert train(get_config(), tmp_path, program=program) is not None
     printed = capsys.readouterr()
     assert "the checkpoint last/4 is damaged: state/" in printed.err
     assert "the run goes on from step 3, last/3." in printed.err
     assert "going on from step 3 of 6" in printed.out
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
 def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
-    uninterrupted, shared, tmp_path
+    uninterrupted, program, tmp_path
 ):
-    stopped_late(tmp_path)
+    stopped_late(tmp_path, program)
     shutil.rmtree(tmp_path / "last")
     shutil.rmtree(tmp_path / "best")
-    first_state = shared._replace(first_state=lambda: pytest.fail("it was saved"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.make_program", lambda *_, **__: first_state)
-        assert train(get_config(), tmp_path) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, shared)
+    without_first = program._replace(first_state=lambda: pytest.fail("it was saved"))
+    assert train(get_config(), tmp_path, program=without_first) is not None
+    assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
-def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, shared, tmp_path):
+def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, program, tmp_path):
     shutil.copytree(uninterrupted[0] / "first", tmp_path / "first")
-    assert bits(saved(tmp_path, shared)) == bits(shared.first_state())
+    assert bits(saved(tmp_path, program)) == bits(program.first_state())
 
 
-def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
-    stopped_late(tmp_path)
+def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path):
+    stopped_late(tmp_path, program)
     config = get_config()
     config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1, "seconds_apart": 0.0}
-    assert train(config, tmp_path) is not None
+    assert train(config, tmp_path, program=program) is not None
     assert sorted(steps_saved(tmp_path)) == [3, 4, 5, 6] and steps_saved(tmp_path, "every") == [6]
     assert_ended_alike(uninterrupted[0], tmp_path, program)
 
 
 def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
-    uninterrupted, program, tmp_path, monkeypatch
+    uninterrupted, program, tmp_path
 ):
-    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
     config = get_config()
     config.checkpoints.seconds_apart = 3600.0
-    assert train(config, tmp_path / "run") is not None
+    assert train(config, tmp_path / "run", program=program) is not None
     assert steps_saved(tmp_path / "run") == [STEPS]
     assert steps_saved(tmp_path / "run", "best") == steps_saved(uninterrupted[0], "best")
     assert_ended_alike(uninterrupted[0], tmp_path / "run", program)
@@ -240,25 +200,25 @@ def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_clock_that_jumps_back_changes_nothing(
-    uninterrupted, shared, tmp_path, monkeypatch, steps
+    uninterrupted, program, tmp_path, monkeypatch, steps
 ):
     """Each time it is asked it is an hour earlier."""
-    assert train(get_config(), tmp_path, stop=stop_after(steps)) is None
+    assert train(get_config(), tmp_path, stop=stop_after(steps), program=program) is None
     hours = itertools.count()
     now, now_ns = time.time(), time.time_ns()
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(hours))
     monkeypatch.setattr(time, "time_ns", lambda: now_ns - 3600 * 10**9 * next(hours))
-    assert train(get_config(), tmp_path) is not None
+    assert train(get_config(), tmp_path, program=program) is not None
     assert next(hours) > 1
     monkeypatch.undo()
     assert [record["step"] for record in records(tmp_path)] == [3, 6]
     assert max(steps_saved(tmp_path)) == STEPS
 
 
-def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, shared, tmp_path):
+def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, program, tmp_path):
     """No file of the second process may be longer than 4 KiB."""
     workdir = tmp_path / "run"
-    stopped_late(workdir)
+    stopped_late(workdir, program)
     process = subprocess.run(
         ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *MAIN, "--config", TINY]
         + ["--workdir", str(workdir)],
@@ -271,5 +231,5 @@ def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, shared
     )
     assert message in process.stderr
     assert max(steps_saved(workdir)) == 4
-    assert train(get_config(), workdir) is not None
-    assert_ended_alike(uninterrupted[0], workdir, shared)
+    assert train(get_config(), workdir, program=program) is not None
+    assert_ended_alike(uninterrupted[0], workdir, program)

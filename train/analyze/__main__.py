@@ -32,9 +32,12 @@ import jax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from pit_jax.old_names import translate_analysis
+
 from .. import data
 from ..config.cli import Parser
 from ..errors import UserError
+from ..files import write_atomically
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
@@ -42,7 +45,6 @@ from ..run.checkpoint import find_newest_step
 from ..run.environment import describe
 from ..run.reading import config_of, distinct_names
 from ..run.summary import title
-from ..run.workdir import write_whole
 from . import ANALYSES, by_name, output
 from .subject import Analysis, Trained
 
@@ -156,6 +158,8 @@ def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Par
 def _write(runs: Sequence[Trained], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
     """Makes what is not there, and the page after each; gives those that failed."""
     parts = _parts(runs, names, out)
+    for part in _parts(runs, list(ANALYSES), out):
+        output.rename_old(part.folder)
     for part in parts:
         there = {} if overwrite else output.kept(part.folder)
         if there and there["of"] != part.of():
@@ -224,7 +228,7 @@ def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -
     text = page.page(f"Analysis: {name}", [page.links(links), *sections], PROGRAM)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / PAGE, text)
+        write_atomically(out / PAGE, text)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
@@ -268,7 +272,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir")
     parser.add_argument("--cpu-devices", type=int)
     args = parser.parse_args(argv)
-    args.only = list(dict.fromkeys(args.only.split(",")))
+    args.only = list(dict.fromkeys(map(translate_analysis, args.only.split(","))))
     if unknown := [name for name in args.only if name not in ANALYSES]:
         raise UserError(
             f"there is no analysis {unknown[0]!r}; --only takes {', '.join(ANALYSES)}, with commas "

@@ -4,7 +4,7 @@ import math
 
 from pit_jax.analysis.capacity import capacity_paper, log_configurations, log_values_pit
 from pit_jax.analysis.plots.capacity import bits_of_layers
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 
 from .subject import Analysis, Drawn, Table, Trained
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.analysis.energy import Report, report
-from pit_jax.analysis.energy.layers import Layer
+from pit_jax.analysis.energy import EnergyReport, report
+from pit_jax.analysis.energy.layers import LayerEnergy
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from pit_jax.inference import NotFoldable
 
@@ -63,7 +63,7 @@ def analyze(trained: Trained) -> Analysis:
     )
 
 
-def _rows(found: Report) -> Iterator[tuple[Any, ...]]:
+def _rows(found: EnergyReport) -> Iterator[tuple[Any, ...]]:
     for layer, twin, deviation in _layers(found):
         done, traffic = layer.operations, layer.traffic
         yield (
@@ -76,7 +76,7 @@ def _rows(found: Report) -> Iterator[tuple[Any, ...]]:
         )
 
 
-def _bars(found: Report) -> Iterator[Bars]:
+def _bars(found: EnergyReport) -> Iterator[Bars]:
     prices = found.prices.picojoules
     for layer, twin, deviation in _layers(found):
         done = layer.operations
@@ -94,7 +94,7 @@ def _bars(found: Report) -> Iterator[Bars]:
         )
 
 
-def _layers(found: Report) -> Iterator[tuple[Layer, Layer, float]]:
+def _layers(found: EnergyReport) -> Iterator[tuple[LayerEnergy, LayerEnergy, float]]:
     """Each layer, its twin, and the deviation of its accumulations between samples."""
     for layer, twin, counted in zip(found.layers, found.twin, found.counts.layers, strict=True):
         by_sample = getattr(counted, "by_sample", np.zeros(0))

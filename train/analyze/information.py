@@ -7,7 +7,7 @@ from typing import Any
 
 from pit_jax.analysis.information import Loss, information_loss
 from pit_jax.analysis.plots import information as plots
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 
 from .subject import Analysis, Drawn, Table, Trained
 
@@ -55,7 +55,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         {"measures": Table(("run", *HEADER), rows)},
         {
             "by_layer": Drawn(
-                lambda: plots.compared(found),
+                lambda: plots.compare(found),
                 "All steps of each layer, of information and divergence the mean of a step. With "
                 "consistent variances the last panel would show 1 (Sec. 3.2).",
             )

@@ -1,6 +1,5 @@
 """The loss around the weights of a run, on training samples as they are, in evaluation (Fig. 5)."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 
 from ..errors import UserError
+from ..files import hash_chunks, write_atomically
 from ..program import build
 from ..program.step import at_least_float32
 from ..run.reading import read_json
-from ..run.workdir import write_whole
 from .subject import Analysis, Drawn, Table, Trained
 
 SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
@@ -84,7 +83,7 @@ def surface(trained: Trained, side: int) -> Surface:
     trained.out.mkdir(parents=True, exist_ok=True)
     file, size = trained.out / SO_FAR, landscape.POINTS * mesh.size
     losses = _all(file, of, evaluate, landscape.grid(axis), size)
-    kernels = len(landscape.moved(directions[0]))
+    kernels = len(landscape.list_moved(directions[0]))
     return Surface(trained.name, axis, losses.reshape(side, side), len(labels), kernels)
 
 
@@ -99,7 +98,7 @@ def _all(
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("", total=len(points), completed=len(known))
         for losses in landscape.losses_so_far(evaluate, points, size, known):
-            write_whole(file, json.dumps({"of": of, "losses": losses.tolist()}))
+            write_atomically(file, json.dumps({"of": of, "losses": losses.tolist()}))
             bar.update(task, completed=len(losses))
     if not np.isfinite(losses).any():
         raise UserError("the loss is finite at no point, so there is no surface to draw.")
@@ -108,11 +107,14 @@ def _all(
 
 def _hash(tree: Any) -> str:
     """Of the values of all arrays, and of their places in the tree."""
-    made = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
-        made.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        made.update(np.ascontiguousarray(leaf).tobytes())
-    return made.hexdigest()
+    return hash_chunks(
+        chunk
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+        for chunk in (
+            f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode(),
+            np.ascontiguousarray(leaf).tobytes(),
+        )
+    )
 
 
 def _shown(surfaces: Sequence[Surface]) -> Analysis:

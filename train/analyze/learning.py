@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pit_jax.analysis.learning import reached
+from pit_jax.analysis.learning import compare_curves
 from pit_jax.analysis.plots.learning import curves
 
 from ..figures import points
@@ -37,7 +37,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     drawn = {_label(run): found[run.name] for run in runs if run.name in found}
     if not found:
         return Analysis(TITLE, ["No epoch has ended yet."])
-    when = reached({name: panels[-1] for name, panels in found.items()})
+    when = compare_curves({name: panels[-1] for name, panels in found.items()})
     header = ("run", "last_test_accuracy", *(f"reaches_{name}_at_epoch" for name in found))
     rows = [
         [name, round(panels[-1][1][-1] / 100, 6), *when[name].values()]

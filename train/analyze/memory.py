@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pit_jax.analysis.memory import Memory, training_memory
+from pit_jax.analysis.memory import TrainingMemory, training_memory
 from pit_jax.analysis.plots import memory as plots
 
 from ..program import build
@@ -81,7 +81,7 @@ def _variants(trained: Trained) -> dict[str, dict[str, Any]]:
     }
 
 
-def _memory(trained: Trained, images: int, **fields: Any) -> Memory:
+def _memory(trained: Trained, images: int, **fields: Any) -> TrainingMemory:
     config, split = trained.config, trained.dataset.train
     optimizer = build.optimizer(config, 1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.analysis.oscillation import in_time, settled
+from pit_jax.analysis.oscillation import average_later_half, in_time
 from pit_jax.analysis.plots import oscillation as plots
 
 from ..figures import points
@@ -67,7 +67,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     n = min(_images(run) for run, _ in found.values())
     rows: list[list[Any]] = [
         [name, _group(run), run.config.neuron.get("strength"), run.config.seed]
-        + [settled(line[name][1]) if line[name][1] else None for line in lines]
+        + [average_later_half(line[name][1]) if line[name][1] else None for line in lines]
         for name, (run, _) in found.items()
     ]
     header = ("run", "group", "lambda", "seed", *MEASURES)

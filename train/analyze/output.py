@@ -9,9 +9,11 @@ from typing import Any
 
 import matplotlib
 
+from pit_jax.old_names import ANALYSES, print_note
+
+from ..files import write_atomically
 from ..report import page
 from ..run.reading import read_json
-from ..run.workdir import write_whole
 from .subject import Analysis, Table
 
 # Written when all else is, so that an analysis without it was not finished.
@@ -21,6 +23,14 @@ KINDS = ("png", "svg", "csv")
 MOST_LINES = 300
 # Text stays text, and the same figure gives the same bytes.
 SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "train.analyze"}
+
+
+def rename_old(folder: Path) -> None:
+    """Give what an analysis wrote under its old name the folder `folder`, unless that exists."""
+    for old, new in ANALYSES.items():
+        if new == folder.name and folder.with_name(old).is_dir() and not folder.exists():
+            print_note(str(folder.with_name(old)), str(folder))
+            folder.with_name(old).rename(folder)
 
 
 def kept(folder: Path) -> dict[str, Any]:
@@ -52,12 +62,12 @@ def write(
             with matplotlib.rc_context(SVG):
                 about = {"Date": None} if kind == "svg" else {}
                 figure.savefig(written, format=kind, dpi=150, metadata=about)
-            write_whole(folder / f"{each}.{kind}", written.getvalue())
+            write_atomically(folder / f"{each}.{kind}", written.getvalue())
     for each, table in found.tables.items():
-        write_whole(folder / f"{each}.csv", _lines(table))
+        write_atomically(folder / f"{each}.csv", _lines(table))
     html = "\n".join([*_content(found, name), page.paragraph(note)])
     part = {"of": of, "title": found.title, "html": html}
-    write_whole(folder / PART, json.dumps(part, indent=1))
+    write_atomically(folder / PART, json.dumps(part, indent=1))
 
 
 def _content(found: Analysis, name: str) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pit_jax.analysis.plots import quantization as plots
-from pit_jax.analysis.quantization import Quantized, compare_ranges
-from pit_jax.analysis.recorded import Recorded, recorder
+from pit_jax.analysis.quantization import Quantization, compare_ranges
+from pit_jax.analysis.recorder import LayerRecording, recorder
 
 from .subject import Analysis, Drawn, Table, Trained
 
@@ -77,7 +77,7 @@ def analyze(trained: Trained) -> Analysis:
     )
 
 
-def _typical(recorded: Recorded) -> tuple[int, int]:
+def _typical(recorded: LayerRecording) -> tuple[int, int]:
     """The first step, and the channel with the median of max |u| / σ there."""
     u = np.asarray(recorded.membrane[:, 0], np.float64).reshape(-1, recorded.membrane.shape[-1])
     outlying = np.abs(u).max(0) / np.maximum(u.std(0), 1e-12)
@@ -85,7 +85,7 @@ def _typical(recorded: Recorded) -> tuple[int, int]:
 
 
 def _levels(
-    found: Mapping[int, Mapping[str, Quantized]], step: int, channel: int
+    found: Mapping[int, Mapping[str, Quantization]], step: int, channel: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The potentials of all levels but 0 of each range, and the boundaries below them."""
     levels = {}
@@ -104,7 +104,7 @@ def _histogram(membrane: np.ndarray) -> list[list[float]]:
     return [list(each) for each in zip(middle, density, strict=True)]
 
 
-def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantized]]]) -> list[list[Any]]:
+def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantization]]]) -> list[list[Any]]:
     return [
         [layer, t + 1, number, name]
         + [float(end[t]) for end in (*one.mse, *one.error)]

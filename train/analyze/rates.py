@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pit_jax.analysis.plots import rates as plots
-from pit_jax.analysis.rates import Firing, firing, interval
+from pit_jax.analysis.rates import FiringStatistics, firing, interval
 
 from .subject import Analysis, Drawn, Table, Trained
 
@@ -123,16 +123,16 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         },
         {
             "rates": Drawn(
-                lambda: plots.compared(means, n),
+                lambda: plots.compare(means, n),
                 "Mean integer over D by layer, over all steps, and by step, over all layers.",
             )
         },
     )
 
 
-def _firing(trained: Trained) -> dict[str, Firing]:
+def _firing(trained: Trained) -> dict[str, FiringStatistics]:
     return firing(trained.model, trained.variables, trained.batches("test", SAMPLES))
 
 
-def _means(found: Mapping[str, Firing]) -> dict[str, np.ndarray]:
+def _means(found: Mapping[str, FiringStatistics]) -> dict[str, np.ndarray]:
     return {name: each.per_sample.mean(axis=0) for name, each in found.items()}

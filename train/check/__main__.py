@@ -18,6 +18,7 @@ from .. import data
 from ..config import cli
 from ..data import Dataset
 from ..errors import UserError
+from ..parts import check_parts
 from . import archives, samples, throughput
 
 
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> int:
 
 def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     """Print what is found; return what has to be fixed before training."""
+    check_parts(config)
     problems = archives.check_archives(config.data.name, Path(config.data.data_dir), console)
     began = time.monotonic()
     try:

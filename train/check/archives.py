@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ..data.events import cifar10_dvs, dvs_gesture, n_mnist
 from ..data.images import cifar, mnist
-from ..data.storage.download import md5
+from ..files import hash_file
 
 Files = dict[Path, str | None]
 
@@ -45,7 +45,7 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
     for file, published in files.items():
         if published is None:
             continue
-        if (found := md5(file)) == published:
+        if (found := hash_file(file, "md5")) == published:
             console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
         else:
             problems.append(

@@ -3,14 +3,15 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from absl import flags
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
+from pit_jax.old_names import rename_keys, translate_flag
+
 from ..errors import UserError
-from .limits import check_values
 
 USAGE = """
 usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
@@ -43,8 +44,9 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
 
     `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
     Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
-    value of the wrong type or outside of its limits, or an unknown flag.
+    value of the wrong type, or an unknown flag.
     """
+    argv = [translate_flag(word) for word in argv]
     file = _config_file(argv)
     try:
         plain, _ = _read([argv[0], f"--config={file}"], place)
@@ -52,6 +54,8 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
         raise UserError(f"{file}: {_last_line(error)}") from error
     if not isinstance(config := plain["config"].value, ConfigDict):
         raise UserError(f"{file}: get_config() gives no ConfigDict but {config!r}.")
+    with config.unlocked():
+        rename_keys(config)
     for override in argv[1:]:
         if override.lstrip("-").startswith(("config.", "noconfig.")):
             _check_key(override, config)
@@ -63,8 +67,9 @@ def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple
         raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
     path, _, variant = file.partition(":")
     name = Path(path).stem + (f"_{variant}" if variant else "")
-    config = values["config"].value
-    check_values(config)
+    config = cast(ConfigDict, values["config"].value)
+    with config.unlocked():
+        rename_keys(config)
     return config, Path(values[place].value or f"{under}/{name}")
 
 

@@ -4,7 +4,6 @@ The first of them keeps the folder of the run. All of them run the same program 
 """
 
 import ctypes
-import hashlib
 import importlib.util
 import itertools
 import os
@@ -23,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from ..config.cli import Parser
 from ..errors import UserError
+from ..files import hash_content
 
 USAGE = """
   --coordinator HOST:PORT --processes N --process I
@@ -78,7 +78,7 @@ def take(
 
 
 def join(given: Mapping[str, Any]) -> None:
-    """Becomes one of several processes; waits for all of them.
+    """Become one of several processes, and wait for all of them.
 
     Raises UserError when it cannot be known which, and when they have not equally many devices. If
     one does not come, JAX ends this one.
@@ -99,15 +99,15 @@ def join(given: Mapping[str, Any]) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process keeps the folder of the run."""
+    """Return whether this process keeps the folder of the run."""
     return jax.process_index() == 0
 
 
-def check_alike(what: str, text: str) -> None:
-    """Raises UserError, in all processes, unless all have the same `text` of what it is."""
+def check_equal(what: str, text: str) -> None:
+    """Raise UserError, in all processes, unless all have the same `text`; `what` names it."""
     if jax.process_count() == 1:
         return
-    first, *others = _texts(hashlib.sha256(text.encode()).hexdigest())
+    first, *others = _gather_texts(hash_content(text))
     if differing := [str(i) for i, other in enumerate(others, 1) if other != first]:
         raise UserError(
             f"the processes of this run must have the same {what}; other than the first have "
@@ -116,10 +116,10 @@ def check_alike(what: str, text: str) -> None:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """What goes wrong for one process meanwhile is told to all, and ends them all.
+def raise_on_all_hosts() -> Iterator[None]:
+    """Raise in all processes what one of them raises in the block.
 
-    Nothing within may need the other processes, but for `first_ahead`.
+    Nothing within may need the other processes, but for `let_first_go_ahead`.
     """
     failure: Exception | None = None
     try:
@@ -127,7 +127,7 @@ def together() -> Iterator[None]:
     except Exception as error:
         failure = error
     if jax.process_count() > 1:
-        others = _texts("" if failure is None else str(failure) or type(failure).__name__)
+        others = _gather_texts("" if failure is None else str(failure) or type(failure).__name__)
         for process, message in enumerate(others):
             if message and failure is None:
                 raise UserError(f"process {process}: {message}")
@@ -136,8 +136,8 @@ def together() -> Iterator[None]:
 
 
 @contextmanager
-def first_ahead() -> Iterator[None]:
-    """The first process does it alone; then the others do it, all at once."""
+def let_first_go_ahead() -> Iterator[None]:
+    """Run the block in the first process alone; then in the others, all at once."""
     if not is_first():
         _meet()
     try:
@@ -147,8 +147,8 @@ def first_ahead() -> Iterator[None]:
             _meet()
 
 
-def from_first(tree: Any) -> Any:
-    """The arrays of the first process, bit for bit; those of the others have the same shapes."""
+def broadcast(tree: Any) -> Any:
+    """Return the arrays of the first process, bit for bit, in all, which have the same shapes."""
     if jax.process_count() == 1:
         return tree
 
@@ -161,16 +161,16 @@ def from_first(tree: Any) -> Any:
     return jax.tree.map(send, tree)
 
 
-def number_of_first(number: int | None) -> int | None:
-    """The number, at least 0, or None, that the first process gives."""
-    given = int(from_first(np.int32(-1 if number is None else number)))
-    return None if given < 0 else given
+def broadcast_number(number: int | None) -> int | None:
+    """Return the number, at least 0, or None, of the first process."""
+    received = int(broadcast(np.int32(-1 if number is None else number)))
+    return None if received < 0 else received
 
 
-def stop_together() -> Callable[[], bool]:
-    """To be asked before each step: whether all processes stop there, since one was told to.
+def make_stop() -> Callable[[], bool]:
+    """Return a function that returns, before a step, whether all processes stop there.
 
-    SIGTERM and SIGINT tell it; a second signal ends the process at once.
+    They do after a SIGTERM or SIGINT to one of them; a second signal ends the process at once.
     """
     steps = itertools.count()
     # JAX has set a handler for SIGTERM that starts the agreement on a step, and keeps each later
@@ -192,8 +192,8 @@ def stop_together() -> Callable[[], bool]:
 
 
 @contextmanager
-def losses_told(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Raises PeerLost for what JAX raises when another process is gone; `kept()` is a sentence."""
+def explain_lost_peers(saved: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Raise PeerLost for what JAX raises when another process is gone; `saved()` is a sentence."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -201,13 +201,19 @@ def losses_told(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
             raise
         raise PeerLost(
             "another process of this run has ended or cannot be reached "
-            f"({str(error).splitlines()[0]}). {kept()}Start all processes again with the same "
+            f"({str(error).splitlines()[0]}). {saved()}Start all processes again with the same "
             "command, and the run goes on."
         ) from error
 
 
+def print_once(text: str) -> None:
+    """Print a line in the first process alone."""
+    if is_first():
+        print(text)
+
+
 def leave(code: int) -> NoReturn:
-    """Ends this process without waiting for the others, which end because of it."""
+    """End this process without waiting for the others, which end because of it."""
     sys.stdout.flush()
     sys.stderr.flush()
     if is_first():  # With it goes what holds them together; what they have to say comes before.
@@ -220,8 +226,8 @@ def _meet() -> None:
         multihost_utils.sync_global_devices("meet")
 
 
-def _texts(text: str) -> list[str]:
-    """The text that each process gives."""
+def _gather_texts(text: str) -> list[str]:
+    """Return the texts of all processes."""
     sent = np.zeros(LONGEST_MESSAGE, np.uint8)
     encoded = np.frombuffer(text.encode(), np.uint8)[:LONGEST_MESSAGE]
     sent[: len(encoded)] = encoded

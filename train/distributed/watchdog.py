@@ -1,4 +1,4 @@
-"""Says what became of a process that JAX or the system ended before it could say so itself.
+"""Explains the end of a process that JAX or the system killed before it could do so itself.
 
 JAX aborts a process whose peers are gone. A small process of its own, this file, outlives it.
 """
@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
-def left_for(workdir: Path) -> Iterator[None]:
-    """Meanwhile an end of this process that it does not survive to explain is explained."""
+def explain_kill(workdir: Path) -> Iterator[None]:
+    """While the block runs, let a helper process print why this process ended if it is killed."""
     # In a session of its own, so that what ends the program's group passes it by.
     command = [sys.executable, __file__, str(workdir)]
     sentinel = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
@@ -25,9 +26,9 @@ def left_for(workdir: Path) -> Iterator[None]:
             sentinel.communicate(b"well")
 
 
-def main(workdir: Path) -> None:
-    """Waits for the end of the process that started this one."""
-    if sys.stdin.buffer.read():
+def main(workdir: Path, pipe: BinaryIO) -> None:
+    """Wait for the end of the process that writes to `pipe`, and explain it if it wrote nothing."""
+    if pipe.read():
         return
     saved = [int(path.name) for path in workdir.glob("*/*") if path.name.isdigit()]
     newest = (
@@ -45,4 +46,4 @@ if __name__ == "__main__":
     # Schedulers tell every process of a job to end; that the run has ended well comes later.
     for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.stdin.buffer)

@@ -32,9 +32,9 @@ from ml_collections import ConfigDict
 from .. import figures
 from ..config.cli import Parser
 from ..errors import UserError
+from ..files import write_atomically
 from ..records.progress import print_evaluation
 from ..run.reading import config_of
-from ..run.workdir import write_whole
 from .measure import evaluate
 
 
@@ -70,7 +70,7 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out.with_suffix(".png"), dpi=150)
-        write_whole(out, json.dumps(result, indent=1))
+        write_atomically(out, json.dumps(result, indent=1))
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 

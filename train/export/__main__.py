@@ -43,12 +43,12 @@ from .. import data
 from ..config.cli import Parser
 from ..data import Dataset
 from ..errors import UserError
+from ..files import write_atomically
 from ..run import restore
 from ..run.checkpoint import find_newest_step
 from ..run.environment import describe
 from ..run.reading import config_of, read_json
 from ..run.summary import title
-from ..run.workdir import write_whole
 from . import compile_run
 
 # Of each format, what has to be installed, and the extra that has it.
@@ -106,7 +106,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         "top1_agreement": report.top1_agreement,
         "report": described(report, {}),
     }
-    write_whole(out / PROOF, json.dumps(proof, indent=1))
+    write_atomically(out / PROOF, json.dumps(proof, indent=1))
 
 
 def _write(

@@ -12,18 +12,18 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from ..distributed import hosts
+from ..config.bounds import at_least, set_bounds
+from ..files import write_atomically
 from ..program.probe import changes
 from ..program.program import Program
 from ..program.state import TrainState
 from ..run.reading import read_records
-from ..run.workdir import write_whole
 
 FILE, RECORDS = "health.npz", "metrics.jsonl"
 MEASURES = ("rate", "silent", "saturated", "floor", "distance", "flips", "oscillating")
 
 # By layer, a number or None for each of MEASURES.
-Measured = Mapping[str, Mapping[str, float | None]]
+Measures = Mapping[str, Mapping[str, float | None]]
 
 
 class Limit(NamedTuple):
@@ -99,52 +99,54 @@ LIMITS = (
 
 
 class Health:
-    """Measures every neuron layer at the end of every so many epochs; 0 is never.
+    """The health of every neuron layer, measured at the end of every few epochs; 0 is never.
 
-    A run that goes on after step `begun` takes up what was seen of its epoch before, and does not
-    say again what metrics.jsonl shows already. `note` takes the warnings.
+    A run that resumes after step `begun` reads what was seen of its epoch before, and does not
+    repeat the warnings that metrics.jsonl shows already. `note` prints the warnings. Without a
+    `workdir` nothing is read or written.
     """
 
+    @set_bounds(every_epochs=at_least(0))
     def __init__(
         self,
         program: Program,
-        workdir: Path,
+        workdir: Path | None,
         *,
         every_epochs: int,
         begun: int,
         note: Callable[[str], None],
     ) -> None:
-        self._program, self._file, self._note = program, workdir / FILE, note
+        self._program, self._workdir, self._note = program, workdir, note
         self._every_epochs = every_epochs if program.neuron_layers else 0
         # The integers before the last two steps of an epoch.
         self._counts: list[Mapping[str, Array | np.ndarray]] = []
         records = []
-        if hosts.is_first():
-            self._counts += _read(self._file, begun)
+        if workdir is not None:
+            self._counts += _read(workdir / FILE, begun)
             records = read_records(workdir / RECORDS)
         measured = [
             record["health"] for record in records if "health" in record and record["step"] <= begun
         ]
-        self._known = set(complaints(measured[-1])) if measured else set()
+        self._known = set(find_complaints(measured[-1])) if measured else set()
 
     def before(self, state: TrainState, number: int) -> None:
-        """Looks at the state before step `number`, from 1 on, if it is one of an epoch's last two.
+        """Look at the state before step `number`, from 1 on, if it is one of an epoch's last two.
 
-        It does not wait for the device.
+        This does not wait for the device.
         """
         epoch, place = divmod(number - 1, self._program.steps_per_epoch)
         if self._is_due(epoch + 1) and place >= self._program.steps_per_epoch - 2:
             self._counts.append(self._program.probe(state).counts)
 
-    def keep(self, step: int) -> None:
-        """Writes down what a run that goes on after `step` could not see again."""
-        if self._counts and hosts.is_first():
+    def save(self, step: int) -> None:
+        """Write what a run that resumes after `step` could not see again."""
+        if self._counts and self._workdir is not None:
             file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
             np.savez_compressed(file, step=step, **seen)
-            write_whole(self._file, file.getvalue())
+            write_atomically(self._workdir / FILE, file.getvalue())
 
-    def end(self, state: TrainState, epoch: int) -> dict[str, Measured]:
-        """The measures at the end of `epoch`, as `health`, and nothing where none are due."""
+    def end(self, state: TrainState, epoch: int) -> dict[str, Measures]:
+        """Return the measures at the end of `epoch`, as `health`; {} where none are due."""
         if not self._is_due(epoch):
             return {}
         look = self._program.probe(state)
@@ -154,7 +156,7 @@ class Health:
         for layer in self._program.neuron_layers:
             found = measures[layer] | changes(*(each[layer] for each in counts))
             measured[layer] = {name: _number(found.get(name)) for name in MEASURES}
-        found_now = complaints(measured)
+        found_now = find_complaints(measured)
         for each, text in found_now.items():
             if each not in self._known:
                 self._note(f"epoch {epoch}, {text}")
@@ -165,8 +167,8 @@ class Health:
         return bool(self._every_epochs) and epoch % self._every_epochs == 0
 
 
-def complaints(measured: Measured) -> dict[tuple[str, int], str]:
-    """What is out of its range, in words, by the layer and the place of the limit in `LIMITS`."""
+def find_complaints(measured: Measures) -> dict[tuple[str, int], str]:
+    """Return what is out of range, in words, by layer and the place of the limit in `LIMITS`."""
     found = {}
     for layer, values in measured.items():
         for place, limit in enumerate(LIMITS):
@@ -182,15 +184,15 @@ def complaints(measured: Measured) -> dict[tuple[str, int], str]:
 
 
 def _read(file: Path, step: int) -> list[Mapping[str, Array | np.ndarray]]:
-    """What was kept after `step`; none that was kept after another one, or that is damaged."""
+    """Return what was saved after `step`; nothing saved after another one, or damaged."""
     try:
-        with np.load(io.BytesIO(file.read_bytes())) as kept:
-            seen = dict(kept)
+        with np.load(io.BytesIO(file.read_bytes())) as file_content:
+            seen = dict(file_content)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return []
     return [seen] if int(seen.pop("step", -1)) == step else []
 
 
 def _number(value: Any) -> float | None:
-    """Four digits; JSON has no NaN."""
+    """Round to four digits; JSON has no NaN."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

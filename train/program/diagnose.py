@@ -1,4 +1,4 @@
-"""Where a loss that is not finite began: a step computed once more, layer by layer."""
+"""Finds where a loss that is not finite began: a step computed again, layer by layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ Diagnose = Callable[[TrainState, Batch], str]
 
 
 def make_diagnose(model: nn.Module, loss: Loss, prepare: Prepare) -> Diagnose:
-    """A function that names the first layer whose output, or whose gradient, is not finite.
+    """Return a function that names the first layer whose output or gradient is not finite.
 
     The state is that before its step `bad`, and the batch that of this step, which passes the
     network in one part.

@@ -3,7 +3,7 @@
 All of it runs on the device, inside the compiled step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from ..config.choose import chosen, filled, named, options
+from ..config.bounds import between, one_of, set_bounds
+from ..config.choose import check_bounds, choose, fill_in, get_options, make_part
 from ..data import Dataset
 from ..data.augment import (
     MIXES,
@@ -28,6 +29,7 @@ from ..data.augment import (
 from ..errors import UserError
 from .step import Batch, Prepare
 
+Stages = list[tuple[str, Callable[..., Array]]]
 # What config.augment can have for images, in the order in which it happens, and for event frames.
 IMAGE_STAGES = ("pad", "flip", "policy", "cutout", "erase", "mix")
 FRAME_STAGES = ("flip", "roll", "rotate")
@@ -35,24 +37,30 @@ STAGES = tuple(dict.fromkeys(IMAGE_STAGES + FRAME_STAGES))
 # What it can have for both, and that draws nothing.
 FOR_ALL = ("smoothing", "repeats")
 STAGE = ("key", "images")
+# Stages whose key has the value of one parameter.
+AMOUNTS: dict[str, tuple[Callable[..., Array], str]] = {
+    "pad": (pad_crop, "pad"),
+    "roll": (roll_frames, "pixels"),
+    "rotate": (rotate_frames, "degrees"),
+}
+# The gray levels that a section can name; a policy and `cutout` need them before they are called.
+FILL = one_of("black", "mean")
 
 
 def preparation(config: ConfigDict, dataset: Dataset) -> Prepare:
-    """`(key, batch) -> (images, labels)` of training: `augmentation`, then `config.augment.mix`.
+    """Return `(key, batch) -> (images, labels)`: `augmentation`, then `config.augment.mix`.
 
     The labels stay integers `[B]` unless images are mixed or there is some `smoothing`, the part of
     each label that all classes share: then they are shares `[B, K]`.
     """
     augment = augmentation(config, dataset)
-    smoothing = config.augment.get("smoothing", 0)
-    section = config.augment.get("mix")
-    mix = section and named("augment.mix", MIXES, section, *STAGE, "labels")
+    check_bounds(smooth, config, smoothing="augment.smoothing")
+    smoothing, mix = config.augment.get("smoothing", 0), _mix(config.augment)
 
     def prepare(key: Array, batch: Batch) -> tuple[Array, Array]:
         images, labels = augment(key, batch["image"]), batch["label"]
         if mix or smoothing:
-            labels = jax.nn.one_hot(labels, dataset.num_classes, dtype=jnp.float32)
-            labels = (1 - smoothing) * labels + smoothing / dataset.num_classes
+            labels = smooth(labels, dataset.num_classes, smoothing=smoothing)
         if mix:
             images, labels = mix(_keys(key)["mix"], images, labels)
         return images, labels
@@ -60,35 +68,35 @@ def preparation(config: ConfigDict, dataset: Dataset) -> Prepare:
     return prepare
 
 
-def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
-    """`(key, uint8 images) -> floats`: what `config.augment` says, normalized on the way.
+@set_bounds(smoothing=between(0, 1))
+def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
+    """Return integer labels `[B]` as shares `[B, K]`, of which all classes share `smoothing`."""
+    shares = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
+    return (1 - smoothing) * shares + smoothing / num_classes
 
-    In this order, each left out when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
+
+def check_augment(section: ConfigDict) -> None:
+    """Raise UserError for what `config.augment` cannot have, whatever the data are."""
+    known = (*STAGES, *FOR_ALL)
+    for key in section:
+        if key not in known:
+            raise UserError(f"config.augment has no key {key!r}; it has {', '.join(known)}.")
+    check_bounds(smooth, ConfigDict({"augment": section}), smoothing="augment.smoothing")
+    _stages(section, frames=False, mean=())
+    _mix(section)
+
+
+def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
+    """Return `(key, uint8 images) -> floats`: the stages of `config.augment`, and normalization.
+
+    In this order, each skipped when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
     `fill` "black"; normalization; `cutout` with the `fill` "mean" (the default), `erase`. Of event
-    frames: `flip`, `roll` by up to so many pixels, `rotate` by up to so many degrees.
+    frames: `flip`, `roll` by at most this number of pixels, `rotate` by at most these degrees.
     """
-    section = config.augment
+    check_augment(config.augment)
+    _check_kind(config.augment, dataset)
     frames = len(dataset.train.shape) == 4
-    _check_stages(section, frames)
-    pixels: list[tuple[str, Callable[..., Array]]] = []
-    floats: list[tuple[str, Callable[..., Array]]] = []
-    if section.get("pad"):
-        pixels.append(("pad", partial(pad_crop, pad=section.pad)))
-    if section.get("flip"):
-        pixels.append(("flip", flip_frames if frames else flip))
-    if section.get("roll"):
-        pixels.append(("roll", partial(roll_frames, pixels=section.roll)))
-    if section.get("rotate"):
-        pixels.append(("rotate", partial(rotate_frames, degrees=section.rotate)))
-    if "policy" in section:
-        pixels.append(("policy", _policy(section.policy, dataset)))
-    if "cutout" in section:
-        stages = pixels if section.cutout.get("fill") == "black" else floats
-        holes = filled("augment.cutout", cutout, options(section.cutout, "fill"), *STAGE)
-        stages.append(("cutout", holes))
-    if "erase" in section:
-        erase = filled("augment.erase", random_erasing, options(section.erase), *STAGE)
-        floats.append(("erase", erase))
+    pixels, floats = _stages(config.augment, frames, dataset.mean)
     to_floats = normalization(dataset)
 
     def augment(key: Array, images: Array) -> Array:
@@ -104,32 +112,76 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
 
 
 def normalization(dataset: Dataset) -> Callable[[Array], Array]:
-    """uint8 images to zero mean and unit variance per channel; counts of events to floats."""
+    """Return what brings uint8 images to mean 0 and variance 1, and counts of events to floats."""
     if not dataset.mean:
         return lambda counts: counts.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
 
 
+def _stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tuple[Stages, Stages]:
+    """Return the stages before normalization, on uint8 images, and those after it."""
+    pixels: Stages = []
+    floats: Stages = []
+    if section.get("pad"):
+        pixels.append(("pad", _amount(section, "pad")))
+    if section.get("flip"):
+        pixels.append(("flip", flip_frames if frames else flip))
+    for key in ("roll", "rotate"):
+        if section.get(key):
+            pixels.append((key, _amount(section, key)))
+    if "policy" in section:
+        pixels.append(("policy", _policy(section.policy, mean)))
+    if "cutout" in section:
+        stages = pixels if _fill("augment.cutout", section.cutout) == "black" else floats
+        holes = fill_in("augment.cutout", cutout, get_options(section.cutout, "fill"), *STAGE)
+        stages.append(("cutout", holes))
+    if "erase" in section:
+        erase = fill_in("augment.erase", random_erasing, get_options(section.erase), *STAGE)
+        floats.append(("erase", erase))
+    return pixels, floats
+
+
+def _amount(section: ConfigDict, key: str) -> Callable[..., Array]:
+    function, parameter = AMOUNTS[key]
+    check_bounds(function, ConfigDict({"augment": section}), **{parameter: f"augment.{key}"})
+    return partial(function, **{parameter: section[key]})
+
+
+def _policy(section: ConfigDict, mean: Sequence[float]) -> Callable[..., Array]:
+    given = get_options(section, "fill")
+    if _fill("augment.policy", section) == "mean":
+        given["fill"] = tuple(round(255 * each) for each in mean)
+    policy = choose("augment.policy", POLICIES, section)
+    return fill_in("augment.policy", policy, given, *STAGE)
+
+
+def _fill(what: str, section: ConfigDict) -> str | None:
+    fill: str | None = section.get("fill")
+    if fill is not None:
+        try:
+            FILL(f"config.{what}.fill", fill)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    return fill
+
+
+def _mix(section: ConfigDict) -> Callable[..., tuple[Array, Array]] | None:
+    if not (mix := section.get("mix")):
+        return None
+    return make_part("augment.mix", MIXES, mix, *STAGE, "labels")
+
+
 def _keys(key: Array) -> dict[str, Array]:
-    # Keys behind the first two leave those as they are.
+    # A stage added at the end leaves the keys of those before it as they are.
     return dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
 
 
-def _policy(section: ConfigDict, dataset: Dataset) -> Callable[..., Array]:
-    channels = dataset.train.shape[-1]
-    if channels not in (1, 3):
-        raise UserError(f"config.augment.policy needs 1 or 3 channels; the data have {channels}.")
-    given = options(section, "fill")
-    if section.get("fill") == "mean":
-        given["fill"] = tuple(round(255 * mean) for mean in dataset.mean)
-    policy = chosen("augment.policy", POLICIES, section)
-    return filled("augment.policy", policy, given, *STAGE)
-
-
-def _check_stages(section: ConfigDict, frames: bool) -> None:
-    known = (*STAGES, *FOR_ALL)
+def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
+    """Raise UserError for stages that are not for these data."""
+    frames = len(dataset.train.shape) == 4
     for key, value in section.items():
-        if key not in known:
-            raise UserError(f"config.augment has no key {key!r}; it has {', '.join(known)}.")
         if value and key not in (*(FRAME_STAGES if frames else IMAGE_STAGES), *FOR_ALL):
             raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
+    channels = dataset.train.shape[-1]
+    if "policy" in section and channels not in (1, 3):
+        raise UserError(f"config.augment.policy needs 1 or 3 channels; the data have {channels}.")

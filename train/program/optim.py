@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from ..config.bounds import at_least, between, more_than, set_bounds
 
+# Of 1 every gradient would stay for ever.
+MOST_MOMENTUM = 0.9999
+
+
+@set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1), warmup_steps=at_least(0))
 def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
-    """Linear from 0 to `peak` over `warmup_steps`, then a half cosine to `end` at `steps`."""
+    """Rise to `peak` over `warmup_steps`, then follow a half cosine to `end` at `steps`."""
     if warmup_steps == 0:
         return optax.cosine_decay_schedule(peak, steps, alpha=end / peak)
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, steps, end)
@@ -18,21 +24,24 @@ def kernels_only(params: optax.Params) -> optax.Params:
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
 def sgd(
     schedule: optax.Schedule, *, momentum: float, weight_decay: float
 ) -> optax.GradientTransformation:
-    """SGD with momentum; weight decay joins the gradient before the momentum, as in PyTorch."""
+    """Return SGD with momentum, whose input has the weight decay in it, as PyTorch's."""
     decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
 
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
 def adamw(
     schedule: optax.Schedule, *, momentum: float, weight_decay: float
 ) -> optax.GradientTransformation:
-    """AdamW with decoupled weight decay; `momentum` is the decay of its first moment."""
+    """Return AdamW with decoupled weight decay; `momentum` is the decay of its first moment."""
     return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
 
 
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0), max_norm=more_than(0))
 def lamb(
     schedule: optax.Schedule,
     *,
@@ -41,7 +50,7 @@ def lamb(
     trust_clip: bool = False,
     max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-    """LAMB (You et al. 2020) as in timm: AdamW whose steps are as long as each kernel is.
+    """Return LAMB (You et al. 2020) as in timm: AdamW whose steps are as long as each kernel is.
 
     The whole gradient is cut to `max_norm` before; what is not decayed keeps AdamW's step. With
     `trust_clip` no step becomes longer than AdamW's.

@@ -1,4 +1,4 @@
-"""What every neuron layer does on a few fixed training samples: its scales, firing and rounding."""
+"""Measures of every neuron layer on a few fixed training samples: scales, firing, rounding."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons.probe import neuron_probes
 
+from ..config.bounds import at_least, set_bounds
 from ..data import Split
 from .sharding import place
 from .state import TrainState
@@ -24,12 +25,13 @@ MOST_COUNTS = 16_384
 
 
 class Look(NamedTuple):
-    """What a state shows, by layer: measures by name, and the integers of so many neurons."""
+    """The measures of a state by layer and name, and the integers of some neurons of each layer."""
 
     measures: dict[str, dict[str, Float[Array, ""]]]
     counts: dict[str, Int[Array, " N"]]
 
 
+@set_bounds(images=at_least(1))
 def make_probe(
     model: nn.Module,
     normalize: Callable[[Array], Array],
@@ -37,7 +39,7 @@ def make_probe(
     images: int,
     everywhere: NamedSharding,
 ) -> Callable[[TrainState], Look]:
-    """A function that looks at the raw weights and running statistics of a state, in test mode.
+    """Return a function that looks at the raw weights and statistics of a state, in test mode.
 
     Every device sees all the `images`, so none waits for another.
     """
@@ -48,7 +50,7 @@ def make_probe(
         layers = neuron_probes(probes.get("intermediates", {}))
         return Look(
             {layer: measures(sown) for layer, sown in layers.items()},
-            {layer: some(sown["count"]) for layer, sown in layers.items()},
+            {layer: sample_counts(sown["count"]) for layer, sown in layers.items()},
         )
 
     # Read when the first epoch ends, and not by programs that only evaluate.
@@ -57,7 +59,7 @@ def make_probe(
 
 
 def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of `count` samples at equal distances, at most all.
+    """Return the images and labels of `count` samples at equal distances, at most all.
 
     The first ones may be of one class.
     """
@@ -68,7 +70,7 @@ def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
-    """The measures of one layer, each between 0 and 1.
+    """Return the measures of one layer, each between 0 and 1.
 
     `rate` is its mean firing rate; `silent` and `saturated` are the shares of channels that never
     fire and that always fire D, over all samples, steps and places; `floor`, of layers with a
@@ -90,13 +92,13 @@ def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
 
 
 def distance(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """How far x is from the nearest boundary 1/2, 3/2, ..., levels - 1/2, and at most 1/2."""
+    """Return how far x is from the nearest of 1/2, 3/2, ..., levels - 1/2, and at most 1/2."""
     boundary = jnp.clip(jnp.floor(x), 0, levels - 1) + 0.5
     return jnp.minimum(jnp.abs(x - boundary), 0.5)
 
 
-def some(count: Float[Array, "*N"]) -> Int[Array, " K"]:
-    """At most `MOST_COUNTS` of the integers, always those of the same neurons and samples."""
+def sample_counts(count: Float[Array, "*N"]) -> Int[Array, " K"]:
+    """Return at most `MOST_COUNTS` integers, always those of the same neurons and samples."""
     flat = count.ravel()
     if flat.size > MOST_COUNTS:
         chosen = np.random.default_rng(0).integers(flat.size, size=MOST_COUNTS, dtype=np.int64)
@@ -105,7 +107,7 @@ def some(count: Float[Array, "*N"]) -> Int[Array, " K"]:
 
 
 def changes(*counts: np.ndarray) -> dict[str, float]:
-    """Of the same integers at up to three states in a row, what the last step did to them.
+    """Return what the last step did to the same integers at up to three states in a row.
 
     `flips` is the share that changed; `oscillating` the share that changed back, in the direction
     opposite to its change in the step before (Nagel et al. 2022, of weights). Of fewer states it

@@ -12,16 +12,15 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 
-from ..config.limits import check_values
 from ..data import Dataset
 from ..data.feeding.order import epoch_order
 from ..errors import UserError
-from . import sharding
+from . import build, sharding
 from .diagnose import make_diagnose
 from .evaluation import Evaluation, make_evaluate
-from .feed import make_feed
+from .feed import Feed, make_feed
 from .probe import Look, make_probe
-from .pure import abstract_images, abstract_state, make_pure_program
+from .pure import PureProgram, abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
 from .step import Loss
 
@@ -90,7 +89,7 @@ def make_program(
     Raises UserError for a batch that does not fit the data or the devices, and for names or values
     in the config that its parts refuse.
     """
-    check_values(config)
+    build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.replicated(mesh)
@@ -105,7 +104,7 @@ def make_program(
         mesh=mesh,
     )
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick())
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick_options())
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.select(batch, 0), given)
 
@@ -119,10 +118,6 @@ def make_program(
     def compile_step() -> CompiledStep:
         return CompiledStep(step.lower(abstract, feed.abstract_batch).compile())
 
-    def diagnose(state: TrainState) -> str:
-        batch = jax.jit(feed.select)(feed.batch_at(int(state.bad)), state.bad)
-        return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
-
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
@@ -133,7 +128,7 @@ def make_program(
         evaluate=make_evaluate(pure.test, dataset.test, config.batch_size, mesh),
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
         samples=partial(samples_of_step, config, len(dataset.train)),
-        diagnose=diagnose,
+        diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
             pure.model, pure.normalize, dataset.train, config.health.images, everywhere
         ),
@@ -153,6 +148,12 @@ def check_batch(config: ConfigDict, dataset: Dataset) -> None:
         )
 
 
+def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
+    """Return in words where the step `state.bad` is not finite."""
+    batch = jax.jit(feed.select)(feed.batch_at(int(state.bad)), state.bad)
+    return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
+
+
 def samples_of_step(config: ConfigDict, size: int, step: int) -> np.ndarray:
     """Return which of `size` training samples step `step`, from 0 on, sees."""
     epoch, place = divmod(step, size // config.batch_size)
@@ -160,7 +161,7 @@ def samples_of_step(config: ConfigDict, size: int, step: int) -> np.ndarray:
     return epoch_order(config.seed, epoch, size, config.batch_size, repeats)[place]
 
 
-def quick() -> dict[str, Any] | None:
+def quick_options() -> dict[str, Any] | None:
     """Return options for what runs once, where compiling quickly is worth more than quick code."""
     # Tried on CPUs only.
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh of devices and the two ways to lie on it."""
+"""The mesh of devices, and the two ways to place arrays on it: whole copies or parts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Everything that a run carries from step to step."""
+"""The state of a run: everything that it carries from step to step."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from pit_jax.interop import completed
+from pit_jax.interop import complete
 
 from .sharding import place
 
@@ -61,7 +61,7 @@ def create_state(
     rngs = {"params": init_key, "dropout": init_key}
     variables: Mapping[str, Any]
     if given:
-        variables = completed(model, given, images, rngs)
+        variables = complete(model, given, images, rngs)
     else:
         variables = model.init(rngs, images, train=True)
     # Flax starts running statistics in float32 even under x64, and updates them in float64.

@@ -12,12 +12,15 @@ from jaxtyping import Array, Int, Key
 
 from pit_jax.neurons.probe import firing_rates
 
+from ..config.bounds import at_least, between, set_bounds
 from .state import Metrics, TrainState
 
 Batch = dict[str, Array]
 Loss = Callable[[Array, Array], Array]
 Prepare = Callable[[Array, Batch], tuple[Array, Array]]
 Count = Callable[[Array, Array, Array], Metrics]
+# Of 1 the averaged weights would stay the first ones for ever.
+MOST_AVERAGING = 0.99999
 
 
 def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
@@ -39,6 +42,7 @@ class Gradients(NamedTuple):
 Differentiate = Callable[[Any, Any, Array, Array, Array], Gradients]
 
 
+@set_bounds(accumulate=at_least(1), averaging=between(0, MOST_AVERAGING), skip=at_least(0))
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,

@@ -4,13 +4,12 @@ The line of an epoch has what it was tested with; those of single steps have not
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import append_line, write_atomically
 from ..run.reading import read_records
-from ..run.workdir import write_whole
 
 # The loss of a single step is noisier than an epoch's mean: a curve of its own.
 NAMES = {
@@ -24,34 +23,26 @@ NAMES = {
 }
 
 
-class Records:
-    """Appends to `file`; what a killed run wrote beyond `step` is dropped, to come anew."""
+class MetricsFile:
+    """The lines of metrics.jsonl; those that a killed run wrote after `step` are dropped."""
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
-        write_whole(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
+        write_atomically(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
         self._file = file
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """One line, on disk when this returns."""
-        with self._file.open("a") as file:
-            file.write(f"{json.dumps(record)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a line, which is on disk when this returns."""
+        append_line(self._file, json.dumps(record))
 
     epoch = step
 
     def close(self) -> None:
-        """Nothing is left to do."""
-
-
-def epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of some lines that are of epochs."""
-    return [record for record in records if "test_loss" in record]
+        """Do nothing: all is on disk."""
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line by the names that dashboards group: `test/loss`.
+    """Return the numbers of a line by the names that dashboards group: `test/loss`.
 
     What a line holds by layer and measure, as under `health`, becomes `health/MEASURE/LAYER`.
     """

@@ -1,4 +1,4 @@
-"""What a run tells of itself, to everyone who listens."""
+"""Sends the metrics of a run to metrics.jsonl, TensorBoard and Weights & Biases."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,33 +8,35 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
-from ..monitor.nonfinite import Done
-from .jsonl import Records
+from ..config.bounds import at_least, set_bounds
+from ..monitor.nonfinite import StepMetrics
+from .jsonl import MetricsFile
 from .tensorboard import TensorBoard
 from .wandb import WeightsAndBiases
 
 
 class Sink(Protocol):
-    """One who listens; what he is told is a line of metrics.jsonl."""
+    """A destination of metrics; a record is a line of metrics.jsonl."""
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """A single step: `step`, `epoch`, `loss` and `accuracy`, None where they are no numbers."""
+        """Log a step: `step`, `epoch`, `loss` and `accuracy`, None where they are NaN."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """The end of an epoch."""
+        """Log the end of an epoch."""
 
     def close(self) -> None:
-        """The end of the run."""
+        """Write what is left at the end of the run."""
 
 
 class Journal:
-    """Tells each of some sinks of epochs and of one of `every` steps, 0 being none."""
+    """Some sinks, which get all epochs and one of `every` steps, 0 being none."""
 
+    @set_bounds(every=at_least(0))
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 
-    def step(self, epoch: int, done: Done | None) -> None:
-        """A step that is over; of an epoch's last only the epoch tells."""
+    def step(self, epoch: int, done: StepMetrics | None) -> None:
+        """Log a step that has ended."""
         if done and self._every and done.step % self._every == 0:
             # JSON has no NaN; a step that was left out may have one.
             values = {"loss": done.loss, "accuracy": done.accuracy}
@@ -43,24 +45,24 @@ class Journal:
                 sink.step({"epoch": epoch, "step": done.step, **finite})
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """An epoch that is over."""
+        """Log an epoch that has ended."""
         for sink in self._sinks:
             sink.epoch(record)
 
     def close(self) -> None:
-        """Closes all sinks, also when one fails."""
+        """Close all sinks, also when one fails."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
 
 
 def open_journal(config: ConfigDict, workdir: Path, step: int) -> Journal:
-    """The journal of a run that begins or goes on behind `step`.
+    """Return the journal of a run that begins or resumes after `step`.
 
     metrics.jsonl is the record. The others are brought to what it holds, so that they neither lack
     nor repeat a point, whenever the run was killed. Raises UserError if W&B refuses.
     """
-    records = Records(workdir / "metrics.jsonl", step)
+    records = MetricsFile(workdir / "metrics.jsonl", step)
     with ExitStack() as opened:  # If one cannot be opened, those before it are closed.
         sinks: list[Sink] = [records]
         if config.tensorboard:

@@ -1,7 +1,7 @@
 """What a person sees while a run goes on, and at its end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,17 +19,26 @@ MOST_CLASSES = 20
 class Display:
     """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines.
 
-    A `quiet` one shows nothing.
+    A `quiet` one shows nothing. `console` and `clock` replace the terminal and its time.
     """
 
-    def __init__(self, total_steps: int, batch_size: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        batch_size: int,
+        quiet: bool = False,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
-            console=Console(quiet=quiet),
+            console=console or Console(quiet=quiet),
         )
         self._task = self._progress.add_task("", total=total_steps, epoch="-", numbers="compiling")
         self._batch_size = batch_size
@@ -42,28 +51,28 @@ class Display:
         self._progress.stop()
 
     def begin(self, step: int) -> None:
-        """Training goes on from `step`; the clock of images/s starts."""
+        """Start the clock of images/s at `step`."""
         self._progress.update(self._task, completed=step, numbers="")
-        self._shown = (step, time.monotonic())
+        self._shown = (step, self._clock())
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False)
 
     def is_due(self) -> bool:
-        """Whether it is time to show new numbers; they make the host wait for the device."""
-        return time.monotonic() - self._shown[1] > REFRESH_SECONDS
+        """Return whether to show new numbers; they make the host wait for the device."""
+        return self._clock() - self._shown[1] > REFRESH_SECONDS
 
     def show(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
-        """The latest step's numbers, and images/s since they were last shown."""
+        """Show the latest step's numbers, and images/s since they were last shown."""
         then, at = self._shown
-        self._shown = (step, time.monotonic())
+        self._shown = (step, self._clock())
         speed = (step - then) * self._batch_size / (self._shown[1] - at)
         numbers = f"loss {loss:.3f}  accuracy {accuracy:6.1%}  {speed:,.0f} images/s"
         self._progress.update(self._task, completed=step, epoch=epoch, numbers=numbers)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """One line for an epoch that is over."""
+        """Print the line of an epoch that has ended."""
         self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
         self._progress.console.print(
             "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
@@ -74,7 +83,7 @@ class Display:
 
 
 def print_summary(summary: Summary) -> None:
-    """The end of a run as two small tables: the run, and the firing rate of every layer."""
+    """Print the end of a run as two small tables: the run, and the firing rate of every layer."""
     console = Console()
     run = Table(title=summary.title, show_header=False, title_justify="left")
     run.add_column()
@@ -89,7 +98,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
-    """What train.evaluate found, as tables: in all, of the classes, and of the layers."""
+    """Print the results of train.evaluate as tables: in all, of the classes, of the layers."""
     console = Console()
     found = Table(title=result["title"], show_header=False, title_justify="left")
     found.add_column()
@@ -111,7 +120,7 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
 
 
 def _classes(result: Mapping[str, Any]) -> Table:
-    """The accuracy of the classes, the lowest first where there are many, and the usual mistake."""
+    """Return accuracy and usual mistake of the classes, the lowest first where there are many."""
     names, confusion = result["classes"], result["confusion"]
     seen = [(a, k) for k, a in enumerate(result["accuracy_of_class"]) if a is not None]
     chosen = seen if len(seen) <= MOST_CLASSES else sorted(seen)[:MOST_CLASSES]

@@ -14,7 +14,7 @@ from .jsonl import scalars
 
 
 class TensorBoard:
-    """Writes one event file into `folder`, anew from the `lines` so far."""
+    """One event file in `folder`, written again from the `lines` so far."""
 
     def __init__(self, folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         folder.mkdir(exist_ok=True)
@@ -28,19 +28,19 @@ class TensorBoard:
         self._file.flush()
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """A point for each number, on disk when the epoch ends."""
+        """Write a point for each number, on disk when the epoch ends."""
         values = [
             Summary.Value(tag=name, simple_value=number) for name, number in scalars(record).items()
         ]
         self._write(step=record["step"], summary=Summary(value=values))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """A point for each number, on disk when this returns."""
+        """Write a point for each number, on disk when this returns."""
         self.step(record)
         self._file.flush()
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Write what is left."""
         self._file.close()
 
     def _write(self, **fields: Any) -> None:

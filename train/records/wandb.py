@@ -9,23 +9,23 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..run.reading import read_json
-from ..run.workdir import write_whole
 from .jsonl import scalars
 
 FILE = "wandb.json"
 
 
 def check_installed(config: ConfigDict) -> None:
-    """Raises UserError where `config` asks for W&B and it is not installed."""
+    """Raise UserError where `config` asks for W&B and it is not installed."""
     if config.wandb.project:
         _wandb()
 
 
 class WeightsAndBiases:
-    """The run of `workdir`, made up for what it lacks of the `lines` so far.
+    """The run of `workdir` in W&B, brought up to the `lines` so far.
 
-    A run that goes on is the same one there. Raises UserError if W&B refuses it.
+    A run that resumes is the same one there. Raises UserError if W&B refuses it.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class WeightsAndBiases:
             self.step(line)
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """The numbers of one step, unless they are there from before the run was stopped."""
+        """Log the numbers of one step, unless they are there from before the run was stopped."""
         if record["step"] >= self._run.starting_step:
             self._run.log(scalars(record), step=record["step"], commit=True)
 
     epoch = step
 
     def close(self) -> None:
-        """Waits until all is sent."""
+        """Wait until all is sent."""
         self._run.finish()
 
 
@@ -73,9 +73,9 @@ def _wandb() -> Any:
 
 
 def _id(workdir: Path) -> str:
-    """What W&B knows the run by, made at its first start."""
-    kept = read_json(workdir / FILE, dict)
-    if kept is None:
-        kept = {"id": secrets.token_hex(8)}
-        write_whole(workdir / FILE, json.dumps(kept))
-    return str(kept["id"])
+    """Return the id of the run in W&B, made at its first start."""
+    saved = read_json(workdir / FILE, dict)
+    if saved is None:
+        saved = {"id": secrets.token_hex(8)}
+        write_atomically(workdir / FILE, json.dumps(saved))
+    return str(saved["id"])

@@ -25,11 +25,11 @@ from pit_jax.analysis.plots import scales
 from .. import figures
 from ..config.cli import Parser
 from ..errors import UserError
-from ..monitor.health import complaints
+from ..files import write_atomically
+from ..monitor.health import find_complaints
 from ..run import restore
 from ..run.reading import distinct_names, read_config, read_json, read_records
 from ..run.summary import steps_and_levels, title
-from ..run.workdir import write_whole
 from . import figures as report_figures
 from . import page
 
@@ -172,7 +172,7 @@ def _health(run: Run, prefix: str) -> Iterator[str]:
         "of each epoch; the dashed line ends the range in which there is no warning.",
         lambda: report_figures.health(records),
     )
-    for complaint in complaints(last).values():
+    for complaint in find_complaints(last).values():
         yield page.paragraph(f"Out of its range at the end: {complaint}.")
     rows = [
         [layer, *(_percent(values.get(measure)) for measure in report_figures.HEALTH)]
@@ -259,7 +259,7 @@ def _check_out(out: Path) -> None:
 def _write(out: Path, text: str) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, text)
+        write_atomically(out, text)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 

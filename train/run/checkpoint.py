@@ -1,11 +1,12 @@
-"""Checkpoints with Orbax, each with a manifest: the first, the last, the best, every so many."""
+"""Checkpoints with Orbax, each with a manifest: the first, the last, the best, every few epochs."""
 
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ..config.bounds import at_least, set_bounds
 from ..distributed import hosts
 from ..errors import UserError
+from ..files import move_aside
 from ..program.sharding import place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
@@ -25,7 +28,7 @@ DAMAGED = "damaged"
 
 
 class Progress(NamedTuple):
-    """What a run knows beside its state: seconds spent, best test accuracy and its epoch."""
+    """The seconds of a run so far, its best test accuracy and the epoch of that."""
 
     seconds: float = 0.0
     best_accuracy: float = -1.0
@@ -40,13 +43,20 @@ class Checkpoints:
     Ends of epochs within `seconds_apart` of the latest one written can be held in memory: writing
     takes longer than some epochs of a small network.
     Raises UserError when there are some and none is whole. Damaged ones that are newer than the
-    newest whole one are moved to `damaged/`, which is said on stderr. Those of `last/` that are
-    newer than `until` are deleted, to come anew.
+    newest whole one are moved to `damaged/`, with a line on stderr. Those of `last/` that are newer
+    than `until` are deleted. `clock` is the time of `seconds_apart`, and `write_manifest` completes
+    the folder of a checkpoint before it gets its name.
 
     Of several processes, each of which has the whole state, the first alone reads and writes. The
     others call the same methods in the same order.
     """
 
+    @set_bounds(
+        last=at_least(1),
+        every_epochs=at_least(0),
+        every_steps=at_least(0),
+        seconds_apart=at_least(0),
+    )
     def __init__(
         self,
         workdir: Path,
@@ -56,40 +66,44 @@ class Checkpoints:
         seconds_apart: float = 0,
         *,
         until: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        write_manifest: Callable[[Path], None] = manifest.write,
     ) -> None:
         self._workdir = workdir.absolute()
         self._every_epochs, self._every_steps = every_epochs, every_steps
-        self._seconds_apart, self._written = seconds_apart, time.monotonic()
+        self._seconds_apart, self._clock, self._written = seconds_apart, clock, clock()
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._held: dict[str, tuple[int, ocp.args.Composite]] = {}
-        self._found: _Saved | None = None
+        self._found: _Checkpoint | None = None
         if not hosts.is_first():
             return
         # Before Orbax looks at the folders.
-        for step in steps_in(self._workdir / "last"):
+        for step in list_steps(self._workdir / "last"):
             if until is not None and step > until:
                 shutil.rmtree(self._workdir / "last" / str(step))
-        self._found = _newest_whole(self._workdir, until)
+        self._found = _find_newest_whole(self._workdir, until)
         # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
         keep = {"last": last, "best": 1, "every": None, "first": None}
         for name in reversed(FOLDERS):
             ahead = list(self._managers.values()) if name == "last" else []
-            self._managers[name] = _manager(self._workdir / name, keep[name], ahead)
+            self._managers[name] = _open_manager(
+                self._workdir / name, keep[name], ahead, write_manifest
+            )
 
     def save_first(self, state: TrainState, progress: Progress) -> None:
-        """Saves what the run starts with."""
+        """Save what the run starts with."""
         self._hold(["first"], state, progress)
         self._write()
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
-        """Saves where to resume."""
+        """Save where to resume."""
         self._hold(["last"], state, progress)
         self._write()
 
     def save_epoch(
         self, state: TrainState, progress: Progress, epoch: int, *, hold: bool = False
     ) -> None:
-        """Saves the end of an epoch: to resume, and apart if it is the best or one of every n.
+        """Save the end of an epoch: to resume, and apart if it is the best or one of every n.
 
         With `hold` only in memory, until anything is written, the newest step is asked for or all
         is closed; then what was held is written with it, but of each folder the newest alone.
@@ -104,30 +118,30 @@ class Checkpoints:
             self._write()
 
     def is_time(self) -> bool:
-        """Whether the latest one was written long enough ago for another."""
-        return time.monotonic() - self._written >= self._seconds_apart
+        """Return whether the latest one was written long enough ago for another."""
+        return self._clock() - self._written >= self._seconds_apart
 
     def is_due(self, step: int) -> bool:
-        """Whether to save after this step within an epoch."""
+        """Return whether to save after this step within an epoch."""
         return bool(self._every_steps and step and step % self._every_steps == 0)
 
     def last_step(self) -> int | None:
-        """The step to resume from, when all saves have ended; None before the first.
+        """Return the step to resume from, after waiting for all saves; None before the first.
 
-        It is for the first process.
+        This is for the first process.
         """
         self._write()
         self.wait()
         return find_newest_step(self._workdir)
 
     def wait(self) -> None:
-        """Returns when what is being written is on disk."""
+        """Wait until what is being written is on disk."""
         for manager in self._managers.values():
             manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest whole state, placed as the abstract `like` is; None before the first save."""
-        if hosts.number_of_first(self._found and self._found.step) is None:
+        """Return the newest whole state, placed as `like` is; None before the first save."""
+        if hosts.broadcast_number(self._found and self._found.step) is None:
             return None
         stored = jax.eval_shape(unwrap_key, like)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
@@ -138,17 +152,17 @@ class Checkpoints:
             )
             found = self._managers[self._found.name].restore(self._found.step, args=items)
             state, progress = found["state"], Progress(**found["progress"])
-        return wrap_key(place(hosts.from_first(state), like.step.sharding)), progress
+        return wrap_key(place(hosts.broadcast(state), like.step.sharding)), progress
 
     def raise_failure(self) -> None:
-        """Raises what a save in the background ended with; waits for none that goes on."""
+        """Raise what a save in the background ended with, without waiting for one that runs."""
         for manager in self._managers.values():
             # Not check_for_errors: it would hide the error from the thread that then deletes.
             if not manager.is_saving_in_progress():
                 manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
+        """Write what is held, and wait until everything is on disk."""
         with ExitStack() as stack:
             for manager in self._managers.values():
                 stack.callback(manager.close)
@@ -168,34 +182,34 @@ class Checkpoints:
             self._held[name] = int(on_host.step), ocp.args.Composite(**items)
 
     def _write(self) -> None:
-        """Writes what is held; `last` is whole after the others: its progress names the best."""
+        """Write what is held; `last` is whole after the others: its progress names the best."""
         for name in reversed(FOLDERS):
             if name in self._held:
                 step, items = self._held.pop(name)
                 if self._managers[name].latest_step() != step:
                     self._managers[name].save(step, args=items)
-                self._written = time.monotonic()
+                self._written = self._clock()
 
 
 def find_newest_step(workdir: Path, folder: str | None = None) -> int | None:
     """Return the step of the newest checkpoint on disk, of all folders or of one; None without."""
     names = FOLDERS if folder is None else (folder,)
-    return max((step for name in names for step in steps_in(workdir / name)), default=None)
+    return max((step for name in names for step in list_steps(workdir / name)), default=None)
 
 
-def whole_steps(workdir: Path) -> Iterator[int]:
-    """The steps of checkpoints that are as their manifests say, the newest first."""
-    for saved in _saved(workdir):
-        if not manifest.damage(workdir / str(saved)):
+def find_whole_steps(workdir: Path) -> Iterator[int]:
+    """Yield the steps of checkpoints that are as their manifests say, the newest first."""
+    for saved in _list_checkpoints(workdir):
+        if not manifest.find_damage(workdir / str(saved)):
             yield saved.step
 
 
-def steps_in(folder: Path) -> list[int]:
-    """The steps of the checkpoints in `last/` or another: Orbax names them when they are whole."""
+def list_steps(folder: Path) -> list[int]:
+    """Return the steps of the checkpoints in a folder, which Orbax names when they are whole."""
     return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
 
 
-class _Saved(NamedTuple):
+class _Checkpoint(NamedTuple):
     """A checkpoint on disk: `workdir/name/step`."""
 
     step: int
@@ -205,13 +219,18 @@ class _Saved(NamedTuple):
         return f"{self.name}/{self.step}"
 
 
-def _manager(
-    folder: Path, keep: int | None, ahead: Sequence[ocp.CheckpointManager]
+def _open_manager(
+    folder: Path,
+    keep: int | None,
+    ahead: Sequence[ocp.CheckpointManager],
+    write_manifest: Callable[[Path], None],
 ) -> ocp.CheckpointManager:
-    """Its checkpoints get their names after those that the managers `ahead` save meanwhile."""
+    """Return the manager of a folder, which names a checkpoint after those of managers `ahead`."""
     # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
     # and no older one is deleted before this one has it.
-    options = ocp.AsyncOptions(post_finalization_callback=partial(_complete, folder, ahead))
+    options = ocp.AsyncOptions(
+        post_finalization_callback=partial(_complete, folder, ahead, write_manifest)
+    )
     # Orbax would have all processes wait for one another.
     alone = ocp.options.MultiprocessingOptions(
         active_processes={0}, barrier_sync_key_prefix=folder.name
@@ -229,26 +248,30 @@ def _manager(
     )
 
 
-def _complete(folder: Path, ahead: Sequence[ocp.CheckpointManager]) -> None:
+def _complete(
+    folder: Path,
+    ahead: Sequence[ocp.CheckpointManager],
+    write_manifest: Callable[[Path], None],
+) -> None:
     for manager in ahead:
         manager.wait_until_finished()  # Raises what its save ended with: then this one fails too.
     for unfinished in folder.iterdir():
         if not unfinished.name.isdigit():
-            manifest.write(unfinished)
+            write_manifest(unfinished)
 
 
-def _saved(workdir: Path) -> list[_Saved]:
-    """All that have their final name, the newest first."""
-    found = [_Saved(step, name) for name in FOLDERS for step in steps_in(workdir / name)]
+def _list_checkpoints(workdir: Path) -> list[_Checkpoint]:
+    """Return all that have their final name, the newest first."""
+    found = [_Checkpoint(step, name) for name in FOLDERS for step in list_steps(workdir / name)]
     return sorted(found, key=lambda saved: -saved.step)
 
 
-def _newest_whole(workdir: Path, until: int | None) -> _Saved | None:
-    damaged: dict[_Saved, str] = {}
-    for saved in _saved(workdir):
+def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
+    damaged: dict[_Checkpoint, str] = {}
+    for saved in _list_checkpoints(workdir):
         if until is not None and saved.step > until:
             continue
-        if complaint := manifest.damage(workdir / str(saved)):
+        if complaint := manifest.find_damage(workdir / str(saved)):
             damaged[saved] = complaint
             continue
         for each, what in damaged.items():
@@ -268,11 +291,7 @@ def _newest_whole(workdir: Path, until: int | None) -> _Saved | None:
     return None
 
 
-def _set_aside(workdir: Path, saved: _Saved) -> str:
-    """Moves it to where nothing looks for it, and tells where."""
-    number = 0
-    while (aside := workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}").exists():
-        number += 1
-    aside.parent.mkdir(exist_ok=True)
-    (workdir / str(saved)).rename(aside)
-    return aside.relative_to(workdir).as_posix()
+def _set_aside(workdir: Path, saved: _Checkpoint) -> str:
+    """Move it to where nothing looks for it, and return where."""
+    names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
+    return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

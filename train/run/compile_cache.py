@@ -14,23 +14,26 @@ LEAST_SECONDS = 0.2
 
 
 @contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """What compiles meanwhile is kept in `folder`, unless JAX was told of another place."""
+def use_compile_cache(folder: Path, least_seconds: float = LEAST_SECONDS) -> Iterator[None]:
+    """Use `folder` as the compilation cache in the block, unless JAX already has one.
+
+    Only what takes at least `least_seconds` to compile is stored.
+    """
     config: Any = jax.config
     if config.jax_compilation_cache_dir is not None:
         yield
         return
     before = config.jax_persistent_cache_min_compile_time_secs
     _drop_parts(folder)
-    _keep(str(folder), LEAST_SECONDS)
+    _set_cache(str(folder), least_seconds)
     try:
         yield
     finally:
-        _keep(None, before)
+        _set_cache(None, before)
 
 
 def _drop_parts(folder: Path) -> None:
-    """Removes what a killed run wrote in part; JAX would keep it and complain at every start."""
+    """Remove what a killed run wrote in part; JAX would keep it and complain at every start."""
     for file in folder.glob("*-cache"):
         try:
             decompress_executable(file.read_bytes())
@@ -38,7 +41,7 @@ def _drop_parts(folder: Path) -> None:
             file.unlink()
 
 
-def _keep(folder: str | None, least_seconds: float) -> None:
+def _set_cache(folder: str | None, least_seconds: float) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", least_seconds)
     reset_cache()  # JAX looks at the folder once only.

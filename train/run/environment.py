@@ -5,18 +5,20 @@ import platform
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import flax
 import jax
 
-from .workdir import write_whole
+from ..files import write_atomically
 
 
 def describe() -> dict[str, str | int]:
-    """The environment of this process, for the record of a run."""
+    """Return the environment of this process, for the record of a run."""
     return {
-        "commit": _commit(),
+        "commit": find_commit(),
         "arguments": shlex.join(sys.argv[1:]),
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -29,21 +31,35 @@ def describe() -> dict[str, str | int]:
 
 
 def note_start(workdir: Path, step: int) -> None:
-    """Adds this process to environment.json, the list of those that trained, from which `step`."""
+    """Add this process to environment.json, the list of those that trained, from which `step`."""
     file = workdir / "environment.json"
     starts = json.loads(file.read_text()) if file.exists() else []
-    write_whole(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
+    write_atomically(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
 
 
-def _commit() -> str:
-    """The commit of this checkout, with a `+` behind it when files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def find_commit(file: Path = Path(__file__)) -> str:
+    """Return the commit of the checkout that contains `file`, and a `+` if files differ from it.
+
+    In an installed package it is the version of the package.
+    """
+    git = ["git", "-C", str(file.parent)]
+    quiet: dict[str, Any] = {"text": True, "stderr": subprocess.DEVNULL}
     try:
-        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
-        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True)
+        # An installed package may lie in the checkout of something else.
+        subprocess.check_output([*git, "ls-files", "--error-unmatch", file.name], **quiet)
+        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **quiet)
+        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], **quiet)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return find_version()
     return commit.strip() + ("+" if changes else "")
+
+
+def find_version() -> str:
+    """Return the version of the installed package, "unknown" without one."""
+    try:
+        return f"pit_jax {metadata.version('pit-jax')}"
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _processor() -> str:

@@ -3,11 +3,10 @@
 Orbax loads a flipped bit without complaint.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
-from .workdir import write_whole
+from ..files import hash_file, write_atomically
 
 NAME = "manifest.json"
 # At the top of a checkpoint Orbax writes these last; nothing that is restored depends on them.
@@ -15,17 +14,20 @@ LEFT_OUT = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
 def write(folder: Path) -> None:
-    """Writes the manifest of all files below `folder`."""
+    """Write the manifest of all files below `folder`."""
     files = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _hash(file)}
+        file.relative_to(folder).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": hash_file(file),
+        }
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.relative_to(folder).as_posix() not in LEFT_OUT
     }
-    write_whole(folder / NAME, json.dumps(files, indent=1))
+    write_atomically(folder / NAME, json.dumps(files, indent=1))
 
 
-def damage(folder: Path) -> str | None:
-    """In words, the first thing that is not as the manifest says; None if everything is."""
+def find_damage(folder: Path) -> str | None:
+    """Return in words the first thing that is not as the manifest says; None if all is."""
     try:
         files = json.loads((folder / NAME).read_text())
         for name, was in files.items():
@@ -33,7 +35,7 @@ def damage(folder: Path) -> str | None:
                 return f"{name} is missing"
             if (size := file.stat().st_size) != was["bytes"]:
                 return f"{name} has {size} bytes, not {was['bytes']}"
-            if _hash(file) != was["sha256"]:
+            if hash_file(file) != was["sha256"]:
                 return f"{name} has other bytes than were written"
     except FileNotFoundError:
         return f"{NAME} is missing"
@@ -42,8 +44,3 @@ def damage(folder: Path) -> str | None:
     except OSError as error:
         return f"it cannot be read ({error})"
     return None
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from pit_jax import interop
 
-from ..config.layers import chosen_layers
+from ..config.choose import choose_layers
 from ..data import Dataset
 from ..errors import UserError
 from ..program import build
@@ -24,14 +24,16 @@ Leaf = tuple[str, ...]
 def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     """Return the variables in `config.pretrained`, of a run or from pit_jax.interop; {} for none.
 
-    Layers of `config.anew` are skipped. Parameters of neurons may be missing, since published
-    networks have none: the first batch makes them. Raises UserError for a folder that cannot be
-    read, and lists what does not fit the network.
+    Layers of `config.reinitialize` are skipped. Parameters of neurons may be missing, since
+    published networks have none: the first batch makes them. Raises UserError for a folder that
+    cannot be read, and lists what does not fit the network.
     """
-    folder, anew = config.pretrained, config.anew
+    folder, reinitialize = config.pretrained, config.reinitialize
     if not folder:
-        if anew:
-            raise UserError("config.anew is of layers of config.pretrained, which names no folder.")
+        if reinitialize:
+            raise UserError(
+                "config.reinitialize is of layers of config.pretrained, which names no folder."
+            )
         return {}
     model = build.network(config, dataset)
     like = jax.eval_shape(model.init, jax.random.key(0), abstract_images(dataset))
@@ -41,7 +43,9 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_load_variables(folder))
-    left_out = chosen_layers("anew", anew, dict.fromkeys(map(_layer, [*here, *there])))
+    left_out = choose_layers(
+        "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
+    )
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
     if problems := _problems(here, there, left_out):
         raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
@@ -56,7 +60,7 @@ def _problems(
     missing = {
         path
         for path in here.keys() - there.keys()
-        if not interop.of_neuron(path, here) and _layer(path) not in left_out
+        if not interop.is_of_neuron(path, here) and _layer(path) not in left_out
     }
     problems = {path: f"no {'/'.join(path)}" for path in missing}
     problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
@@ -83,23 +87,26 @@ def _load_variables(folder: str) -> Mapping[str, Any]:
 def _complaint(
     folder: str, problems: Mapping[Leaf, str], here: Mapping[Leaf, Any], there: Mapping[Leaf, Any]
 ) -> str:
-    """Return all that does not fit, and which layers to begin anew where that is the remedy."""
+    """Return all that does not fit, and which layers to start from scratch where that helps."""
     heads = {path for path in problems if "head" in path}
-    neurons = {path for path in problems if interop.of_neuron(path, here.keys() | there.keys())}
+    neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
     if problems.keys() != heads | neurons:
-        anew = "Give the config.model that it was made with; config.anew names layers to begin anew"
+        advice = (
+            "Give the config.model that it was made with; config.reinitialize names layers to "
+            "start from scratch"
+        )
     else:
-        anew = f'With --config.anew="{tuple(kinds)}" these layers begin anew'
+        advice = f'With --config.reinitialize="{tuple(kinds)}" these layers start from scratch'
     both = heads & here.keys() & there.keys()
     sizes = {(there[path].shape[-1], here[path].shape[-1]) for path in both}
     if problems.keys() == heads and len(sizes) == 1:
         ((theirs, ours),) = sizes
-        return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {anew}."
+        return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {advice}."
     order = sorted(problems, key=lambda path: ("batch_stats" in path, problems[path]))
     more = f"; and {len(order) - 5} more" if len(order) > 5 else ""
     listed = "; ".join(problems[path] for path in order[:5])
-    return f"{folder} does not fit config.model: {listed}{more}. {anew}."
+    return f"{folder} does not fit config.model: {listed}{more}. {advice}."
 
 
 def _layer(path: Leaf) -> str:

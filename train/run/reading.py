@@ -1,29 +1,31 @@
-"""What a run has written, read while it may still go on; nothing is changed."""
+"""Reads the files of a run, which may still be running; nothing is changed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs.base import base
+from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The whole config of a run; raises UserError where there is none."""
+    """Return the whole config of a run; raises UserError where there is none."""
     config = read_json(workdir / "config.json", dict)
     if config is None:
         raise UserError(
             f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
         )
+    rename_keys(config)
     return config
 
 
 def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
-    """The config of a run as its checkpoints are used with it, with its data in `data_dir`.
+    """Return the config of a run as its checkpoints are used with it, with its data in `data_dir`.
 
     Raises UserError where there is no run.
     """
@@ -31,14 +33,14 @@ def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     config = base()
     config.update(read_config(workdir))
     # What it began with is in the checkpoint.
-    config.pretrained, config.anew = "", ()
+    config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
         config.data.data_dir = data_dir
     return config
 
 
 def read_json(file: Path, kind: type) -> Any:
-    """What `file` holds, None if it is not there; raises UserError unless it is a `kind`."""
+    """Return what `file` holds, None if it is not there; raises UserError unless it is a `kind`."""
     try:
         found = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +53,7 @@ def read_json(file: Path, kind: type) -> Any:
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl as far as they are whole; none if it is not there."""
+    """Return the lines of metrics.jsonl as far as they are whole; none if it is not there."""
     try:
         lines = file.read_text().splitlines(keepends=True)
     except FileNotFoundError:
@@ -65,7 +67,12 @@ def read_records(file: Path) -> list[dict[str, Any]]:
         raise UserError(f"{file} is damaged ({error}); restore it or move it away.") from error
 
 
+def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines of epochs."""
+    return [record for record in records if "test_loss" in record]
+
+
 def distinct_names(workdirs: Sequence[Path]) -> list[str]:
-    """The folders' names, whole paths where these are not all different."""
+    """Return the folders' names, whole paths where these are not all different."""
     found = [workdir.resolve().name for workdir in workdirs]
     return found if len(set(found)) == len(found) else [str(workdir) for workdir in workdirs]

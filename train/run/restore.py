@@ -109,7 +109,7 @@ def _path_to_variables(saved: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_whole(folder: Path, advice: str) -> None:
-    if what := manifest.damage(folder):
+    if what := manifest.find_damage(folder):
         raise UserError(
             f"the checkpoint {folder} is damaged: {what}. {advice}, or let the run go on, which "
             "falls back to one that is whole."

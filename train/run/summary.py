@@ -1,13 +1,23 @@
 """The end of a run in numbers."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from ml_collections import ConfigDict
+
+from .. import figures
+from ..files import write_atomically
+from ..program.evaluation import Evaluation
+from ..program.state import TrainState
+from .checkpoint import Progress
+from .reading import read_records, select_epochs
 
 
 class Summary(NamedTuple):
-    """What a run reached; `rates` are mean firing rates per neuron layer, in order, and step."""
+    """The results of a run; `rates` are mean firing rates per neuron layer, in order, and step."""
 
     title: str
     workdir: str
@@ -21,19 +31,51 @@ class Summary(NamedTuple):
 
 
 def title(config: Mapping[str, Any]) -> str:
-    """A run in one line: its data, network and neuron."""
+    """Return a run in one line: its data, network and neuron."""
     what = (config[part]["name"] for part in ("data", "model", "neuron"))
     return f"{', '.join(what)} {steps_and_levels(config)}"
 
 
 def steps_and_levels(config: Mapping[str, Any]) -> str:
-    """T and, for a neuron that fires integers, D: `T=1 D=4`."""
+    """Return T and, for a neuron that fires integers, D: `T=1 D=4`."""
     levels = config["neuron"].get("levels")
     return f"T={config['num_steps']}" + (f" D={levels}" if levels else "")
 
 
 def count_parameters(params: Any) -> tuple[int, int]:
-    """The number of parameters without PIT's scales `a`, and of these."""
+    """Return the number of parameters without PIT's scales `a`, and of these."""
     leaves = jax.tree.leaves_with_path(params)
     scales = sum(leaf.size for path, leaf in leaves if path[-1].key == "a")
     return sum(leaf.size for _, leaf in leaves) - scales, scales
+
+
+def summarize(
+    config: ConfigDict,
+    workdir: Path,
+    neuron_layers: Sequence[str],
+    test: Evaluation,
+    state: TrainState,
+    progress: Progress,
+) -> Summary:
+    """Return the summary of a run that ended with `state`, whose evaluation is `test`."""
+    parameters, scales = count_parameters(state.params)
+    return Summary(
+        title=title(config),
+        workdir=str(workdir),
+        last_accuracy=test.accuracy,
+        best_accuracy=progress.best_accuracy,
+        best_epoch=progress.best_epoch,
+        parameters=parameters,
+        scales=scales,
+        seconds=progress.seconds,
+        rates={layer: test.rates[layer] for layer in neuron_layers},
+    )
+
+
+def write_summary(workdir: Path, summary: Summary) -> None:
+    """Write summary.json and the figures of a finished run."""
+    records = select_epochs(read_records(workdir / "metrics.jsonl"))
+    write_atomically(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
+    figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
+    if summary.rates:
+        figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)

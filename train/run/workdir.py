@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,10 @@ from typing import IO, Any
 
 from flax.traverse_util import flatten_dict
 
+from pit_jax.old_names import rename_keys
+
 from ..errors import UserError
+from ..files import write_atomically
 
 try:
     import fcntl
@@ -41,73 +44,8 @@ MAY_MOVE = (
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-@contextmanager
-def claim(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
-    """Makes `workdir` the folder of a run with `config`, or finds that it is one already.
-
-    Meanwhile no other run can claim it. Raises UserError, and writes nothing, when it cannot be
-    written, holds files of something else, belongs to a run with another config, or is in use.
-    """
-    with _answered(workdir):
-        _check(workdir, config)
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = _lock(workdir)
-    with lock:
-        with _answered(workdir):
-            _check(workdir, config)  # Another run may have begun here before the lock.
-            write_whole(workdir / "config.json", json.dumps(config, indent=2))
-        yield
-        lock.truncate(0)
-
-
-def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a config, as `model.width`, that stay as they are when a run goes on."""
-    return _without(MAY_MOVE, config)
-
-
-def alike(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that all processes of a run have alike."""
-    return _without(PLACES, config)
-
-
-def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
-    flat = flatten_dict(config, sep=".")
-    return {key: value for key, value in flat.items() if key not in keys}
-
-
-def write_whole(file: Path, content: str | bytes) -> None:
-    """Writes `file` so that a reader finds either the old content or the new, never a part."""
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as opened:
-        opened.write(content.encode() if isinstance(content, str) else content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(part, file)
-
-
-def no_room(error: BaseException | None) -> str | None:
-    """Why the disk took no more, if that is what `error` or one that caused it says."""
-    while error is not None:
-        for number in NO_ROOM:
-            # TensorStore gives no OSError, but its words.
-            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-                return os.strerror(number)
-        error = error.__cause__ or error.__context__
-    return None
-
-
-@contextmanager
-def _answered(workdir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
-        ) from error
-
-
-def _lock(workdir: Path) -> IO[str]:
-    """The open lock file, with who holds it; the system gives the lock back when the process ends.
+def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None) -> IO[str]:
+    """Return the open lock file, with its holder; the system unlocks it when the process ends.
 
     The file itself stays: one that is deleted can be locked by one run, and a new one by another.
     """
@@ -115,7 +53,7 @@ def _lock(workdir: Path) -> IO[str]:
     try:
         if not fcntl:
             raise OSError(errno.ENOSYS, "this system has no such locks")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (flock or fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with file:
             file.seek(0)
@@ -136,22 +74,86 @@ def _lock(workdir: Path) -> IO[str]:
     return file
 
 
+@contextmanager
+def claim(
+    workdir: Path, config: Mapping[str, Any], lock: Callable[[Path], IO[str]] = open_lock
+) -> Iterator[None]:
+    """Make `workdir` the folder of a run with `config`, or find that it is one already.
+
+    No other run can claim it during the block; `lock` returns the locked file. Raises UserError,
+    and writes nothing, when it cannot be written, holds files of something else, belongs to a run
+    with another config, or is in use.
+    """
+    with _explain_os_errors(workdir):
+        _check(workdir, config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        opened = lock(workdir)
+    with opened:
+        with _explain_os_errors(workdir):
+            _check(workdir, config)  # Another run may have begun here before the lock.
+            write_atomically(workdir / "config.json", json.dumps(config, indent=2))
+        yield
+        opened.truncate(0)
+
+
+def select_fixed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a config, as `model.width`, that must not change when a run resumes."""
+    return _without(MAY_MOVE, config)
+
+
+def select_shared_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a config that must be equal in all processes of a run."""
+    return _without(PLACES, config)
+
+
+def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    flat = flatten_dict(config, sep=".")
+    return {key: value for key, value in flat.items() if key not in keys}
+
+
+def find_disk_error(error: BaseException | None) -> str | None:
+    """Return why the disk took no more, if that is what `error` or one that caused it says."""
+    while error is not None:
+        for number in NO_ROOM:
+            # TensorStore gives no OSError, but its words.
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def _explain_os_errors(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {workdir} ({error.strerror}); choose another --workdir."
+        ) from error
+
+
 def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     file = workdir / "config.json"
+    if file.is_file():
+        _check_same(workdir, _read_config(file), config)
+    elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+        raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        if file.is_file():
-            _check_same(workdir, json.loads(file.read_text()), config)
-        elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
-            raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
     except ValueError as error:  # No JSON, no text, or no object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
+    rename_keys(found)
+    return found
 
 
-def _check_same(workdir: Path, old: Any, new: Mapping[str, Any]) -> None:
-    if not isinstance(old, dict):
-        raise ValueError("it holds no object")
+def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     # Through JSON, since that is what was written: tuples become lists.
-    was, now = lasting(old), lasting(json.loads(json.dumps(new)))
+    was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]
     if differing:
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]

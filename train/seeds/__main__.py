@@ -17,9 +17,9 @@ from rich.table import Table
 
 from ..config import cli
 from ..errors import UserError
-from ..main import hush_storage, stop_on_signal
+from ..files import write_atomically
+from ..main import silence_storage_threads, stop_on_signal
 from ..run.summary import Summary
-from ..run.workdir import write_whole
 
 UNDER = "runs/seeds"
 FILE = "seeds.json"
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         print("stopped and saved; the same command goes on from here.")
         return 0
     found = outcome(seeds, summaries)
-    write_whole(workdir / FILE, json.dumps(found, indent=2))
+    write_atomically(workdir / FILE, json.dumps(found, indent=2))
     _print(found, workdir)
     return 0
 
@@ -97,5 +97,5 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    hush_storage()
+    silence_storage_threads()
     sys.exit(main(sys.argv))

@@ -1,27 +1,42 @@
-"""The story of several seeds that train at once."""
+"""The story of several seeds that train at once: a loop over their sessions."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from .. import data
 from ..errors import UserError
-from ..loop import summarized, write_end
-from ..monitor.nonfinite import Done
-from ..program.state import Metrics, TrainState
+from ..monitor.nonfinite import StepMetrics
+from ..parts import check_parts
+from ..program.program import CompiledStep
+from ..program.state import TrainState, reset_totals, zero_totals
 from ..records.progress import Display
-from ..run.checkpoint import whole_steps
-from ..run.compile_cache import kept_in
+from ..run.checkpoint import find_whole_steps
 from ..run.pretrained import load_pretrained
 from ..run.summary import Summary
-from .program import SeedsProgram, make_seeds_program, split_states
-from .seed_run import SeedRun
+from ..session import Session
+from .program import SeedsProgram, make_seeds_program, split_metrics, split_states
+
+
+class SeedSession(Session):
+    """The session of one of several seeds; its states are on the host."""
+
+    def __init__(self, config: ConfigDict, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, *arguments, **options)
+        self.label = f"seed {config.seed}: "
+
+    def explain_nonfinite(self, state: TrainState, step: int) -> str:
+        """Return what to say of a step that is not finite and ends the run."""
+        return (
+            f"{self.label}step {step}, in epoch {self.epoch_of(step)}, is not finite. "
+            f"{self.describe_saved()}. Alone, by train.main with --workdir {self.workdir} and "
+            f"--config.seed={self.config.seed}, it goes on from there and says where it began."
+        )
 
 
 def train_seeds(
@@ -29,43 +44,51 @@ def train_seeds(
     seeds: Sequence[int],
     workdir: Path,
     stop: Callable[[], bool] = lambda: False,
+    *,
+    program: SeedsProgram | None = None,
 ) -> list[Summary] | None:
-    """Trains one network for each seed, all at once; None if `stop()` became true.
+    """Train one network for each seed, all at once; None if `stop()` became true.
 
-    Each has the folder `workdir/seed_SEED` of an ordinary run, and ends with its bits. What was
-    begun goes on from the newest step that all have. Raises UserError as `train` does, and for a
-    config with what only a run of its own can do.
+    Each has the folder `workdir/seed_SEED` of an ordinary run, and ends with its bits. Runs that
+    were begun resume from the newest step that all have. `program` replaces that of the config.
+    Raises UserError as `train` does, and for a config with what only a run of its own can do.
     """
     started = time.monotonic()
     _check(config, workdir)
     configs = {workdir / f"seed_{seed}": _with_seed(config, seed) for seed in seeds}
-    begun = common_step(list(configs))
-    dataset = data.load(**config.data)
-    of_first = _with_seed(config, seeds[0])
-    given = load_pretrained(of_first, dataset) if begun is None else {}
-    program = make_seeds_program(of_first, seeds, dataset, given=given)
+    begun = find_common_step(list(configs))
+    if program is None:
+        of_first = _with_seed(config, seeds[0])
+        dataset = data.load(**config.data)
+        given = load_pretrained(of_first, dataset) if begun is None else {}
+        program = make_seeds_program(of_first, seeds, dataset, given=given)
     with ExitStack() as stack:
-        runs = [stack.enter_context(SeedRun(own, folder, begun)) for folder, own in configs.items()]
-        stack.enter_context(kept_in(workdir / "compiled"))
-        states = _train(config, runs, program, stop, started)
+        sessions = [
+            stack.enter_context(
+                SeedSession(
+                    own,
+                    folder,
+                    program.one,
+                    started=started,
+                    until=begun,
+                    compiled=workdir / "compiled",
+                )
+            )
+            for folder, own in configs.items()
+        ]
+        states = train_sessions(sessions, program, stop, fresh=begun is None)
         if states is None:
             return None
-        ends = zip(runs, program.evaluate(states), split_states(states), strict=True)
-        summaries = [
-            summarized(run.config, run.workdir, program.one, test, state, run.progress)
-            for run, test, state in ends
-        ]
-        for run, summary in zip(runs, summaries, strict=True):
-            write_end(run.workdir, summary)
-    return summaries
+        ends = zip(sessions, split_states(states), program.evaluate(states), strict=True)
+        return [session.finish(state, test) for session, state, test in ends]
 
 
-def common_step(folders: Sequence[Path]) -> int | None:
-    """The newest step from which all runs can go on; None if they have to begin.
+def find_common_step(folders: Sequence[Path]) -> int | None:
+    """Return the newest step from which all runs can resume; None if they have to begin.
 
     Raises UserError if they have come so far apart that there is none.
     """
-    found = {folder: list(whole_steps(folder)) for folder in folders}
+    found = {folder: list(find_whole_steps(folder)) for folder in folders}
     newest = {folder: max(steps, default=-1) for folder, steps in found.items()}
     least = min(newest.values())
     if least < 0 and max(newest.values()) <= 0:
@@ -79,102 +102,111 @@ def common_step(folders: Sequence[Path]) -> int | None:
     return least
 
 
-def _train(
-    config: ConfigDict,
-    runs: Sequence[SeedRun],
-    program: SeedsProgram,
-    stop: Callable[[], bool],
-    started: float,
+def train_sessions(
+    sessions: Sequence[Session], program: SeedsProgram, stop: Callable[[], bool], *, fresh: bool
 ) -> TrainState | None:
-    steps = program.one.steps_per_epoch
-    total_steps = config.epochs * steps
-    with Display(total_steps, config.batch_size * len(runs)) as display, ExitStack() as stack:
-        restored = [state for run in runs if (state := run.restore(program.one)) is not None]
-        states = program.join(restored) if restored else program.first_states()
+    """Resume the runs or begin `fresh`; return their last states, None if `stop()` became true."""
+    config, total = sessions[0].config, sessions[0].total_steps
+    with Display(total, config.batch_size * len(sessions)) as display:
+        if fresh:
+            states = program.first_states()
+        else:
+            restored = (session.restore() for session in sessions)
+            states = program.join([state for state in restored if state is not None])
         alone = split_states(states)
-        earlier, begun = runs[0].progress.seconds, int(alone[0].step)
-        if begun == total_steps:
+        begun = int(alone[0].step)
+        if begun == total:
             display.begin(begun)
             return states
         if begun:
-            display.note(f"going on from step {begun} of {total_steps}")
-        for run, state in zip(runs, alone, strict=True):
-            run.begin(state, program.one, display.note)
+            display.note(f"going on from step {begun} of {total}")
+        for session, state in zip(sessions, alone, strict=True):
+            session.begin(state, display.note)
         step = program.compile_step()
-        batches = stack.enter_context(closing(program.batches(begun)))
-        late = _Late(runs)
-        display.note(str(step))
-        display.begin(begun)
+        with closing(program.batches(begun)) as batches:
+            display.note(str(step))
+            display.begin(begun)
+            return train_epochs(sessions, program, states, step, batches, display, stop)
 
-        for epoch in range(begun // steps + 1, config.epochs + 1):
-            first, since = int(alone[0].step), time.monotonic()
-            for number in range(first + 1, epoch * steps + 1):
-                if (stopped := stop()) or runs[0].checkpoints.is_due(number - 1):
-                    _tell(runs, epoch, late.settle(epoch))
-                    seconds = earlier + time.monotonic() - started
-                    _wait(runs)
-                    for run, state in zip(runs, split_states(states), strict=True):
-                        run.save(state, seconds)
-                if stopped:
-                    return None
-                if number > epoch * steps - 2:  # Health looks at these.
-                    for run, state in zip(runs, split_states(states), strict=True):
-                        run.look(state, number)
-                states, metrics = step(states, next(batches))
-                done = late.look(number, metrics, epoch)
-                _tell(runs, epoch, done)
-                if done and display.is_due():
-                    for run in runs:
-                        run.checkpoints.raise_failure()
-                    loss, accuracy = (float(np.mean([d[i] for d in done])) for i in (1, 2))
-                    display.show(epoch, done[0].step, loss, accuracy)
 
-            late.settle(epoch)
-            alone = split_states(states)
-            speed = (number - first) * config.batch_size / (time.monotonic() - since)
-            tests = program.evaluate(states)
-            seconds = earlier + time.monotonic() - started
-            records = [
-                run.end(state, epoch, test, speed, seconds)
-                for run, state, test in zip(runs, alone, tests, strict=True)
-            ]
-            # All or none, and after all have an end: where one goes on, so must the others.
-            hold = not runs[0].checkpoints.is_time()
-            if not hold:
-                _wait(runs)
-            for run, state in zip(runs, alone, strict=True):
-                run.save_epoch(state, epoch, hold)
-            display.epoch(_mean(records))
-            states = states.replace(totals=jax.tree.map(_zeros, states.totals))
+def train_epochs(
+    sessions: Sequence[Session],
+    program: SeedsProgram,
+    states: TrainState,
+    step: CompiledStep,
+    batches: Generator[Any, None, None],
+    display: Display,
+    stop: Callable[[], bool],
+) -> TrainState | None:
+    """Train the epochs that are left; return the last states, None if `stop()` became true."""
+    for epoch in sessions[0].epochs:
+        numbers = [session.begin_epoch(epoch) for session in sessions][0]
+        for number in numbers:
+            if (stopped := stop()) or sessions[0].is_due(number - 1):
+                save_all(sessions, states, number - 1)
+            if stopped:
+                return None
+            if number > numbers[-1] - 2:  # Health looks at these.
+                for session, state in zip(sessions, split_states(states), strict=True):
+                    session.before_step(state, number)
+            states, metrics = step(states, next(batches))
+            split = zip(sessions, split_metrics(metrics), strict=True)
+            done = [session.after_step(states, number, own) for session, own in split]
+            if done[0] and display.is_due():
+                show(sessions, display, epoch, done)
+        display.epoch(end_epoch(sessions, program, states))
+        states = reset_totals(states)
     return states
 
 
-class _Late:
-    """Reads the metrics of all seeds one step late, so that the devices never wait for the host."""
+def save_all(sessions: Sequence[Session], states: TrainState, step: int) -> None:
+    """Save where all resume within an epoch."""
+    for session in sessions:
+        session.settle(states)
+    wait_for_saves(sessions)
+    for session, state in zip(sessions, split_states(states), strict=True):
+        session.save(state, step)
 
-    def __init__(self, runs: Sequence[SeedRun]) -> None:
-        self._runs = runs
-        self._latest: tuple[int, Metrics] | None = None
 
-    def look(self, step: int, metrics: Metrics, epoch: int) -> list[Done]:
-        """The step before `step`, whose metrics are these, of each seed; none before the first."""
-        done = self.settle(epoch)
-        self._latest = step, metrics
-        return done
+def end_epoch(
+    sessions: Sequence[Session], program: SeedsProgram, states: TrainState
+) -> dict[str, Any]:
+    """Test, log and save the end of an epoch; return the line for all seeds."""
+    alone = split_states(states)
+    for session, state in zip(sessions, alone, strict=True):
+        session.end_steps(state)
+    ends = zip(sessions, alone, program.evaluate(states), strict=True)
+    records = [session.end_epoch(state, test) for session, state, test in ends]
+    # All or none, and after all have an end: they resume from the same step.
+    hold = not sessions[0].checkpoints.is_time()
+    if not hold:
+        wait_for_saves(sessions)
+    for session, state in zip(sessions, alone, strict=True):
+        session.save_epoch(state.replace(totals=zero_totals()), hold)
+    keys = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    means = {key: float(np.mean([record[key] for record in records])) for key in keys}
+    speed = sum(record["images_per_second"] for record in records)
+    return records[0] | means | {"images_per_second": speed}
 
-    def settle(self, epoch: int) -> list[Done]:
-        """The latest step, waiting for its end."""
-        if self._latest is None:
-            return []
-        (step, metrics), self._latest = self._latest, None
-        values, done = jax.device_get(metrics), []
-        for i, run in enumerate(self._runs):
-            done.append(Done(step, float(values["loss"][i]), float(values["accuracy"][i])))
-            run.check(step, epoch, int(values["skipped"][i]))
-        return done
+
+def show(
+    sessions: Sequence[Session], display: Display, epoch: int, done: Iterable[StepMetrics | None]
+) -> None:
+    """Show the mean loss and accuracy of the latest step of all seeds."""
+    for session in sessions:
+        session.checkpoints.raise_failure()
+    steps, losses, accuracies = zip(*(each for each in done if each), strict=True)
+    display.show(epoch, steps[0], float(np.mean(losses)), float(np.mean(accuracies)))
+
+
+def wait_for_saves(sessions: Sequence[Session]) -> None:
+    """Wait until all saves have ended, so that no seed is ahead of another by more than one."""
+    for session in sessions:
+        session.checkpoints.wait()
 
 
 def _check(config: ConfigDict, workdir: Path) -> None:
+    check_parts(config)
     if config.cpu_devices != 1:
         raise UserError("config.cpu_devices must be 1: each seed has a device of its own.")
     if config.profile_steps or config.wandb.project:
@@ -193,26 +225,3 @@ def _with_seed(config: ConfigDict, seed: int) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.seed = seed
     return config
-
-
-def _tell(runs: Sequence[SeedRun], epoch: int, done: Sequence[Done]) -> None:
-    for run, each in zip(runs, done, strict=False):  # Before the first step there are none.
-        run.tell(epoch, each)
-
-
-def _wait(runs: Sequence[SeedRun]) -> None:
-    """Until all saves have ended: so no seed is ahead of another by more than one."""
-    for run in runs:
-        run.checkpoints.wait()
-
-
-def _zeros(like: jax.Array) -> jax.Array:
-    return jax.device_put(np.zeros(like.shape, like.dtype), like.sharding)
-
-
-def _mean(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The line of an epoch for all seeds: means, and the sum of their speeds."""
-    keys = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    found = {key: float(np.mean([record[key] for record in records])) for key in keys}
-    speed = sum(record["images_per_second"] for record in records)
-    return records[0] | found | {"images_per_second": speed}

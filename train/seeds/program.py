@@ -15,7 +15,7 @@ from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
 from ..program.evaluation import Evaluation, means, whole_sums
 from ..program.feed import ResidentBatch, repeat_batches
-from ..program.program import CompiledStep, Program, make_program, quick
+from ..program.program import CompiledStep, Program, make_program, quick_options
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
@@ -78,7 +78,9 @@ def make_seeds_program(
     def train(state: TrainState, batch: ResidentBatch) -> Any:
         return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
-    first_states = jax.jit(_each(mesh, begin, of_batch, OF_SEED, SHARED), compiler_options=quick())
+    first_states = jax.jit(
+        _each(mesh, begin, of_batch, OF_SEED, SHARED), compiler_options=quick_options()
+    )
     step = jax.jit(_each(mesh, train, OF_SEED, of_batch), donate_argnums=0)
     sums = jax.jit(_each(mesh, whole_sums(pure.test, resident.take), OF_SEED, SHARED, SHARED))
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
@@ -123,11 +125,12 @@ def split_states(states: TrainState) -> list[TrainState]:
     ]
 
 
-def split_metrics(metrics: Metrics, seeds: int) -> list[Metrics]:
+def split_metrics(metrics: Metrics) -> list[Metrics]:
     """Return the metrics of each seed, where they are: on its own device."""
+    shards = {name: value.addressable_shards for name, value in metrics.items()}
     return [
-        {name: value.addressable_shards[i].data for name, value in metrics.items()}
-        for i in range(seeds)
+        {name: shard.data for name, shard in zip(shards, of_seed, strict=True)}
+        for of_seed in zip(*shards.values(), strict=True)
     ]
 
 

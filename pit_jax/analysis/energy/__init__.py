@@ -14,7 +14,7 @@ from pit_jax.analysis.energy.conventions import (
 )
 from pit_jax.analysis.energy.counts import Counts, count
 from pit_jax.analysis.energy.prices import FLOAT32, INT8, Bits, Memory, Picojoules
-from pit_jax.analysis.energy.report import Report, report
+from pit_jax.analysis.energy.report import EnergyReport, report
 
 __all__ = [
     "BINARY_CODE",
@@ -28,7 +28,7 @@ __all__ = [
     "Counts",
     "Memory",
     "Picojoules",
-    "Report",
+    "EnergyReport",
     "count",
     "paper_table3",
     "paper_table10",

@@ -16,12 +16,12 @@ from jaxtyping import Array, Float
 
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
-from pit_jax.analysis.energy.synapses import Synapses, Traced, synapses_at
-from pit_jax.analysis.recorded import Recorded, recorder
+from pit_jax.analysis.energy.synapses import SynapseRow, Synapses, synapses_at
+from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node, Pixels, Product, Spikes
 from pit_jax.inference.compiler.trace import outline
-from pit_jax.inference.fan_out import arriving
+from pit_jax.inference.fan_out import count_arrivals
 from pit_jax.inference.runtime.step import structured
 
 
@@ -115,36 +115,38 @@ class _Network:
         self.variables, self.code, self.shape = variables, code, shape[1:]
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
         self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
-        self.nodes = fold(outline(model, variables, shape)).nodes
+        self.nodes = fold(outline(model, variables, shape))
         self.spiking = [node for node in self.nodes if isinstance(node, Spikes)]
         self.rows = [
             synapses_at(self.nodes, number, self.steps, frames=len(shape) == 5)
             for number in range(len(self.nodes))
         ]
         self.record = recorder(model)
-        self.seen = jax.jit(self._seen)
+        self.seen = jax.jit(self._sum_batch)
         self.sums: dict[Any, Any] = defaultdict(int)
         self.by_sample: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def add(self, x: Array) -> None:
         """Adds a batch to the sums, which are integers of any size."""
         recorded = self.record(self.variables, x)
-        counts = {node.path: _count_of(recorded, node.path) for node in self.spiking}
+        counts = {node.path: _find_count(recorded, node.path) for node in self.spiking}
         fired, at_rows = jax.tree.map(np.asarray, self.seen(counts, x))
         for path, (counted, spikes, by_step) in fired.items():
             self.sums[path, "counted"] += _total(counted)
             self.sums[path, "spikes"] += _total(spikes)
             self.sums[path, "fired"] += by_step.astype(np.int64)
-        for row, (counted, spikes, arrived, by_sample) in zip(self._traced(), at_rows, strict=True):
+        for row, (counted, spikes, arrived, by_sample) in zip(
+            self._list_rows(), at_rows, strict=True
+        ):
             self.sums[id(row), "counted"] += _total(counted)
             self.sums[id(row), "spikes"] += _total(spikes)
-            self.sums[id(row), "arrived"] += _total(arrived, row.reached)
+            self.sums[id(row), "arrived"] += row.fan.count_additions(arrived)
             self.by_sample[id(row)].append(by_sample)
 
-    def _traced(self) -> list[Traced]:
+    def _list_rows(self) -> list[SynapseRow]:
         return [row for rows in self.rows for row in rows]
 
-    def _seen(self, counts: dict[str, Array], x: Array) -> Any:
+    def _sum_batch(self, counts: dict[str, Array], x: Array) -> Any:
         """The sums of each layer, and those of each row, by its place or step: an int32 holds
         them."""
         outputs = _outputs(self.nodes, counts, x)
@@ -157,18 +159,18 @@ class _Network:
                 jnp.sum(self.code.spikes(k), (0, 1)),
                 jnp.sum(k != 0, (0, *places), dtype=jnp.int32),
             )
-        return fired, [self._row(row, outputs[row.source], len(x)) for row in self._traced()]
+        return fired, [self._row(row, outputs[row.source], len(x)) for row in self._list_rows()]
 
-    def _row(self, row: Traced, output: Array | None, samples: int) -> tuple[Array, ...]:
+    def _row(self, row: SynapseRow, output: Array | None, samples: int) -> tuple[Array, ...]:
         nothing, none = jnp.zeros((), jnp.int32), jnp.zeros(samples)
         if output is None or row.synapses.kind == "attention":
             return nothing, nothing, nothing, none
         if row.synapses.reads == "pixels":
-            multiplied = structured(row.before, output.astype(jnp.float32)) != 0
+            multiplied = structured(row.fan.before, output.astype(jnp.float32)) != 0
             return nothing, nothing, jnp.sum(multiplied, axis=0, dtype=jnp.int32), none
         k = jnp.abs(output.astype(jnp.int32))
-        arrived = self.code.spikes(arriving(row.before, output))
-        reached = jnp.asarray(row.reached, jnp.float32)
+        arrived = self.code.spikes(count_arrivals(row.fan.before, output))
+        reached = jnp.asarray(row.fan.reached, jnp.float32)
         by_sample = jnp.sum((arrived * reached).reshape(samples, -1), axis=1)
         sums = jnp.sum(k, axis=0), jnp.sum(self.code.spikes(k), axis=0), jnp.sum(arrived, axis=0)
         return *sums, by_sample
@@ -180,9 +182,9 @@ class _Network:
             layers.extend(self._synapses(row) for row in rows)
             if isinstance(node, Spikes):
                 layers.append(self._neurons(node))
-        return Counts(layers, samples, self.steps, self.code, **_stored(self.variables))
+        return Counts(layers, samples, self.steps, self.code, **_count_stored(self.variables))
 
-    def _synapses(self, row: Traced) -> Synapses:
+    def _synapses(self, row: SynapseRow) -> Synapses:
         arrived = self.sums[id(row), "arrived"]
         if row.synapses.reads == "pixels":
             return replace(row.synapses, products=arrived)
@@ -209,7 +211,7 @@ class _Network:
         )
 
 
-def _count_of(recorded: Mapping[str, Recorded], path: str) -> Array:
+def _find_count(recorded: Mapping[str, LayerRecording], path: str) -> Array:
     """The counts of the neuron at `path`; one that scales another's spikes has them inside."""
     (found,) = (
         layer.count for name, layer in recorded.items() if f"{name}/".startswith(f"{path}/")
@@ -237,11 +239,11 @@ def _outputs(nodes: Sequence[Node], counts: dict[str, Array], x: Array) -> list[
     return outputs
 
 
-def _total(sums: np.ndarray, reached: np.ndarray | int = 1) -> int:
-    return int((sums.astype(np.int64) * reached).sum())
+def _total(sums: np.ndarray) -> int:
+    return int(sums.astype(np.int64).sum())
 
 
-def _stored(variables: Mapping[str, Any]) -> dict[str, int]:
+def _count_stored(variables: Mapping[str, Any]) -> dict[str, int]:
     kernels = [
         leaf
         for path, leaf in flatten_dict(dict(variables["params"])).items()

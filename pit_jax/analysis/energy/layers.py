@@ -40,7 +40,7 @@ class Operations:
 
 
 @dataclass(frozen=True)
-class Moved:
+class BitTraffic:
     """Bits that are read or written, and how many are stored where they lie."""
 
     moved: Number = 0.0
@@ -59,9 +59,9 @@ class Traffic:
     membrane; each product reads both factors.
     """
 
-    weights: Moved = Moved()
-    membranes: Moved = Moved()
-    activations: Moved = Moved()
+    weights: BitTraffic = BitTraffic()
+    membranes: BitTraffic = BitTraffic()
+    activations: BitTraffic = BitTraffic()
 
     @property
     def moved(self) -> Number:
@@ -75,7 +75,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerEnergy:
     """One row of a report, for one sample in the mean; energies in pJ.
 
     `bit_budget` is T · weight bits · spike bits (Shen et al. 2024), `s_ace` the products of the
@@ -94,16 +94,16 @@ class Layer:
     ns_ace: Number = 0.0
 
 
-def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> Layer:
+def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     """The layer as it runs: each spike adds, in each of T steps."""
     if isinstance(layer, Neurons):
-        return _neurons(layer, counts, prices)
+        return _price_neurons(layer, counts, prices)
     if layer.kind in ("conv", "linear", "shortcut") and layer.reads == "spikes":
-        return _spiking(layer, counts, prices)
-    return _other(layer, counts.code, layer.steps, prices)
+        return _price_spikes(layer, counts, prices)
+    return _price_other(layer, counts.code, layer.steps, prices)
 
 
-def of_twin(layer: Synapses | Neurons, prices: Prices) -> Layer:
+def of_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
     """The layer where neurons are activations of D levels, in ⌈log₂(D+1)⌉ bits, and T is 1.
 
     It is dense, and activations of one level are added rather than multiplied. Sources that the
@@ -114,28 +114,28 @@ def of_twin(layer: Synapses | Neurons, prices: Prices) -> Layer:
     if isinstance(layer, Neurons):
         n = float(layer.neurons)
         stored = n * BINARY_CODE.slots(layer.levels)
-        return _priced(
+        return _price(
             layer,
             Operations(multiplications=n, comparisons=2 * n),
-            Traffic(activations=Moved(stored, stored)),
+            Traffic(activations=BitTraffic(stored, stored)),
             prices,
         )
     if layer.kind not in ("conv", "linear", "shortcut") or layer.reads != "spikes":
-        return _other(layer, BINARY_CODE, 1, prices)
+        return _price_other(layer, BINARY_CODE, 1, prices)
     width = BINARY_CODE.slots(layer.levels)
     stored = layer.inputs * width
     if layer.stream:
         added = Operations(additions=layer.inputs)
-        return _priced(layer, added, Traffic(activations=Moved(stored, stored)), prices)
+        return _price(layer, added, Traffic(activations=BitTraffic(stored, stored)), prices)
     dense = float(layer.connections)
     macs, accumulations = (dense, 0) if layer.levels > 1 else (0, dense)
     budget = bits.weight * width
-    return _priced(
+    return _price(
         layer,
         Operations(macs, accumulations, additions=layer.biases),
         Traffic(
-            weights=Moved(dense * bits.weight, layer.weights * bits.weight),
-            activations=Moved(dense * width, stored),
+            weights=BitTraffic(dense * bits.weight, layer.weights * bits.weight),
+            activations=BitTraffic(dense * width, stored),
         ),
         prices,
         budget,
@@ -144,18 +144,18 @@ def of_twin(layer: Synapses | Neurons, prices: Prices) -> Layer:
     )
 
 
-def _spiking(layer: Synapses, counts: Counts, prices: Prices) -> Layer:
+def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnergy:
     bits, slots = prices.bits, counts.code.slots(layer.levels)
     accumulations = layer.accumulations / counts.samples
     spikes = layer.spikes / counts.samples
     budget = layer.steps * bits.weight * slots
-    return _priced(
+    return _price(
         layer,
         Operations(accumulations=accumulations, additions=layer.biases * layer.steps),
         Traffic(
-            Moved(accumulations * bits.weight, layer.weights * layer.copies * bits.weight),
-            Moved(2 * accumulations * bits.membrane, layer.outputs * bits.membrane),
-            Moved(spikes * _address(layer.inputs), layer.inputs * slots),
+            BitTraffic(accumulations * bits.weight, layer.weights * layer.copies * bits.weight),
+            BitTraffic(2 * accumulations * bits.membrane, layer.outputs * bits.membrane),
+            BitTraffic(spikes * _address(layer.inputs), layer.inputs * slots),
         ),
         prices,
         budget,
@@ -164,11 +164,11 @@ def _spiking(layer: Synapses, counts: Counts, prices: Prices) -> Layer:
     )
 
 
-def _neurons(layer: Neurons, counts: Counts, prices: Prices) -> Layer:
+def _price_neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     n, each, slots = layer.neurons, layer.operations, counts.code.slots(layer.levels)
     spikes = layer.spikes / counts.samples
     membranes = n * prices.bits.membrane
-    return _priced(
+    return _price(
         layer,
         Operations(
             multiplications=each.multiplications * n,
@@ -177,38 +177,38 @@ def _neurons(layer: Neurons, counts: Counts, prices: Prices) -> Layer:
         ),
         Traffic(
             # Read in each step, and written if there is another.
-            membranes=Moved((2 * layer.steps - 1) * membranes, membranes),
-            activations=Moved(spikes * _address(n), n * slots),
+            membranes=BitTraffic((2 * layer.steps - 1) * membranes, membranes),
+            activations=BitTraffic(spikes * _address(n), n * slots),
         ),
         prices,
     )
 
 
-def _other(layer: Synapses, code: Code, steps: int, prices: Prices) -> Layer:
+def _price_other(layer: Synapses, code: Code, steps: int, prices: Prices) -> LayerEnergy:
     """Pixels and currents, which are multiplied densely or passed on, and products of spikes."""
     bits, connections = prices.bits, float(layer.connections * steps)
     outputs = float(layer.outputs * bits.membrane)
     if layer.kind == "product":
         gates = Operations(comparisons=connections * code.slots(layer.levels))
-        return _priced(layer, gates, Traffic(), prices)
+        return _price(layer, gates, Traffic(), prices)
     if layer.kind == "current":
         added = Operations(additions=connections + layer.biases * steps)
-        return _priced(
+        return _price(
             layer,
             added,
-            Traffic(membranes=Moved(3 * connections * bits.membrane, outputs)),
+            Traffic(membranes=BitTraffic(3 * connections * bits.membrane, outputs)),
             prices,
         )
     width = bits.pixel if layer.reads == "pixels" else bits.membrane
     budget = steps * bits.weight * width
     stored = layer.weights * layer.copies * bits.weight
-    return _priced(
+    return _price(
         layer,
         Operations(macs=connections, additions=layer.biases * steps),
         Traffic(
-            Moved(connections * bits.weight, stored),
-            Moved(steps * outputs, outputs),
-            Moved(connections * width, layer.inputs * width),
+            BitTraffic(connections * bits.weight, stored),
+            BitTraffic(steps * outputs, outputs),
+            BitTraffic(connections * width, layer.inputs * width),
         ),
         prices,
         budget,
@@ -217,7 +217,7 @@ def _other(layer: Synapses, code: Code, steps: int, prices: Prices) -> Layer:
     )
 
 
-def _priced(
+def _price(
     layer: Synapses | Neurons,
     operations: Operations,
     traffic: Traffic,
@@ -225,8 +225,8 @@ def _priced(
     bit_budget: int = 0,
     s_ace: Number = 0,
     ns_ace: Number = 0,
-) -> Layer:
-    return Layer(
+) -> LayerEnergy:
+    return LayerEnergy(
         layer.path,
         "neurons" if isinstance(layer, Neurons) else layer.kind,
         "" if isinstance(layer, Neurons) else layer.source or layer.reads,

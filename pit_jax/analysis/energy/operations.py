@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.compiler.neuron_rules import (
+    FiringRule,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class NeuronOperations:
     scaled: bool
 
 
-def operations(rule: Firing, channels: int, steps: int, slots: int) -> NeuronOperations:
+def operations(rule: FiringRule, channels: int, steps: int, slots: int) -> NeuronOperations:
     """The operations of a neuron of a layer with `channels` that fires by `rule`."""
     leaks = np.concatenate([rule.leak.ravel(), rule.leak_fired.ravel()])
     between = steps - 1 if leaks.any() else 0

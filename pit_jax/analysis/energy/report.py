@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.conventions import paper_table3, paper_table10
 from pit_jax.analysis.energy.counts import Counts, count
-from pit_jax.analysis.energy.layers import Layer, Prices, of_network, of_twin
+from pit_jax.analysis.energy.layers import LayerEnergy, Prices, of_network, of_twin
 from pit_jax.analysis.energy.prices import (
     FLOAT32,
     HOROWITZ,
@@ -40,15 +40,15 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Report:
+class EnergyReport:
     """The layers of a network in the order in which they run, and those of its twin beside them.
 
     The twin is the same network at T = 1 whose neurons are activations of D levels, in
     ⌈log₂(D+1)⌉ bits. `str` is the table.
     """
 
-    layers: list[Layer]
-    twin: list[Layer]
+    layers: list[LayerEnergy]
+    twin: list[LayerEnergy]
     counts: Counts
     prices: Prices
 
@@ -100,7 +100,7 @@ def report(
     bits: Bits = WIDTHS,
     picojoules: Picojoules = FLOAT32,
     memory: Memory = HOROWITZ,
-) -> Report:
+) -> EnergyReport:
     """What the network takes for the mean of `batches`, or one, of images or frames.
 
     Raises NotFoldable for a network that no program of spikes says exactly.
@@ -108,10 +108,10 @@ def report(
     counts = count(model, variables, batches, code=code)
     prices = Prices(bits, picojoules, memory)
     layers = [of_network(layer, counts, prices) for layer in counts.layers]
-    return Report(layers, [of_twin(layer, prices) for layer in counts.layers], counts, prices)
+    return EnergyReport(layers, [of_twin(layer, prices) for layer in counts.layers], counts, prices)
 
 
-def sums(layers: Sequence[Layer]) -> Sums:
+def sums(layers: Sequence[LayerEnergy]) -> Sums:
     """The totals of rows."""
     return Sums(
         accumulations=sum(layer.operations.accumulations for layer in layers),
@@ -186,7 +186,7 @@ HEAD = (
 )
 
 
-def _table(report: Report) -> str:
+def _table(report: EnergyReport) -> str:
     rows = [
         [layer.path, layer.kind, *map(_number, _row(layer, twin))]
         for layer, twin in zip(report.layers, report.twin, strict=True)
@@ -196,7 +196,7 @@ def _table(report: Report) -> str:
     return "\n".join(columns([HEAD, *rows], left=2))
 
 
-def _row(layer: Layer, twin: Layer) -> list[Number]:
+def _row(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:
     done = layer.operations
     others = done.multiplications + done.additions + done.comparisons
     energies = layer.energy, layer.memory_energy, twin.energy, twin.memory_energy

@@ -9,18 +9,18 @@ import numpy as np
 
 from pit_jax.inference.compiler.folded import (
     Accumulator,
-    Attention,
     Conv,
     Dense,
+    LinearAttention,
     Node,
     Pixels,
     Product,
     Spikes,
-    Term,
+    Synapse,
     levels_of,
 )
-from pit_jax.inference.fan_out import additions_begin, behind_all, entered, reach
-from pit_jax.inference.runtime.reductions import Shape, Structure
+from pit_jax.inference.fan_out import FanOut, Window, count_attention, count_fan_out
+from pit_jax.inference.runtime.reductions import Shape
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,28 @@ class Synapses:
     by_sample: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
 
+# Of what is not added, such as a product of spikes.
+NOTHING = FanOut((), np.zeros((), np.int64))
+
+
 @dataclass(frozen=True)
-class Traced:
-    """Synapses with their source's number, and the `reached` accumulators of each place behind
-    `before`, where additions begin."""
+class SynapseRow:
+    """Synapses with the number of their source and its fan-out."""
 
     synapses: Synapses
     source: int
-    before: Sequence[Structure] = ()
-    reached: np.ndarray | int = 0
+    fan: FanOut = NOTHING
 
 
-def synapses_at(nodes: Sequence[Node], number: int, num_steps: int, frames: bool) -> list[Traced]:
+def synapses_at(
+    nodes: Sequence[Node], number: int, num_steps: int, frames: bool
+) -> list[SynapseRow]:
     """The synapses of one node, for images, whose pixels are multiplied once, or for `frames`."""
     node = nodes[number]
     match node:
         case Accumulator():
             return _of_accumulator(nodes, node, num_steps, frames)
-        case Attention():
+        case LinearAttention():
             return [_of_attention(nodes, node, num_steps)]
         case Product():
             return [_of_product(nodes, number, node, num_steps)]
@@ -92,18 +96,18 @@ def shape_of(node: Node) -> Shape:
 
 def _of_accumulator(
     nodes: Sequence[Node], node: Accumulator, num_steps: int, frames: bool
-) -> list[Traced]:
+) -> list[SynapseRow]:
     outputs = math.prod(node.value.shape)
     streams: Counter[str] = Counter()
     rows = []
-    for term in node.value.terms:
-        traced = _of_term(nodes, term, node)
-        source, synapses = nodes[term.source], traced.synapses
+    for synapse in node.value.synapses:
+        traced = _of_synapse(nodes, synapse, node)
+        source, synapses = nodes[synapse.source], traced.synapses
         steps = 1 if isinstance(source, Pixels) and not frames else num_steps
         synapses = replace(synapses, steps=steps, outputs=outputs)
-        if term.weight is not None:
-            synapses = replace(synapses, stream=streams[term.path])
-            streams[term.path] += 1
+        if synapse.weight is not None:
+            synapses = replace(synapses, stream=streams[synapse.path])
+            streams[synapse.path] += 1
         rows.append(replace(traced, synapses=synapses))
     if np.any(node.value.bias):
         with_bias = replace(rows[0].synapses, biases=outputs)
@@ -111,8 +115,8 @@ def _of_accumulator(
     return rows
 
 
-def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
-    source = nodes[term.source]
+def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> SynapseRow:
+    source = nodes[synapse.source]
     shape = shape_of(source)
     match source:
         case Spikes() | Product():
@@ -121,45 +125,42 @@ def _of_term(nodes: Sequence[Node], term: Term, node: Accumulator) -> Traced:
             reads = "pixels"
         case _:
             reads = "currents"
-    before, behind = additions_begin(term.structure, reads == "spikes")
-    inputs = behind_all(term.structure, shape)
-    fan, kind, kernel = np.ones(inputs, np.int64), "shortcut", term.gain
+    kind, kernel, weight = _read_weight(synapse)
+    fan = count_fan_out(synapse.structure, shape, weight, spiking=reads == "spikes")
     macs = 0
-    if isinstance(term.weight, Conv):
-        kind, kernel = "conv", term.weight.kernel
-        window = term.weight.strides, term.weight.padding, term.weight.groups
-        fan = entered(inputs, kernel.shape[1:], *window)
-    elif isinstance(term.weight, Dense):
-        kind, kernel = "linear", term.weight.kernel
-        fan = np.full(inputs, kernel.shape[-1])
-    elif term.mixing is not None:
-        kernel = term.mixing
-        fan = np.full(inputs, kernel.shape[-1])
-    if term.weight is not None:
+    if synapse.weight is not None:
         macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
-    passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(term.gain) == 1))
-    reached = reach(before, behind, shape, fan)
+    passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(synapse.gain) == 1))
     synapses = Synapses(
-        path=(term.path or node.path) if not passes else node.path,
+        path=(synapse.path or node.path) if not passes else node.path,
         kind="current" if passes else kind,
         reads=reads,
         source=getattr(source, "path", ""),
         steps=1,
         inputs=math.prod(shape),
         outputs=0,
-        connections=int(reached.sum()),
-        levels=levels_of(nodes, term.source),
+        connections=fan.connections,
+        levels=levels_of(nodes, synapse.source),
         macs=macs,
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
     )
-    return Traced(synapses, term.source, before, reached)
+    return SynapseRow(synapses, synapse.source, fan)
 
 
-def _of_attention(nodes: Sequence[Node], node: Attention, num_steps: int) -> Traced:
-    # Keys by values, their products scaled, and queries by these.
-    channels = node.shape[-1] // node.heads
-    macs = node.weight.shape[-1] * channels * (2 * math.prod(node.shape[:-1]) + 1)
+def _read_weight(synapse: Synapse) -> tuple[str, np.ndarray, Window | int | None]:
+    """Return the kind of a synapse, the numbers that it stores, and its weights for a fan-out."""
+    match synapse.weight:
+        case Conv(kernel, strides, padding, groups):
+            return "conv", kernel, Window(kernel.shape[1:], strides, padding, groups)
+        case Dense(kernel):
+            return "linear", kernel, kernel.shape[-1]
+    if synapse.mixing is not None:
+        return "shortcut", synapse.mixing, synapse.mixing.shape[-1]
+    return "shortcut", synapse.gain, None
+
+
+def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> SynapseRow:
     sources = node.query, node.key, node.value
     synapses = Synapses(
         path=node.path,
@@ -169,14 +170,14 @@ def _of_attention(nodes: Sequence[Node], node: Attention, num_steps: int) -> Tra
         steps=num_steps,
         inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
         outputs=math.prod(node.shape),
-        connections=macs,
+        connections=count_attention(node.shape, node.heads, node.weight.shape[-1]),
         weights=node.weight.shape[-1],
         copies=len(node.weight),
     )
-    return Traced(synapses, node.query)
+    return SynapseRow(synapses, node.query)
 
 
-def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> Traced:
+def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> SynapseRow:
     sources = node.first, node.second
     synapses = Synapses(
         path=node.path,
@@ -189,4 +190,4 @@ def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: in
         connections=math.prod(node.shape),
         levels=levels_of(nodes, number),
     )
-    return Traced(synapses, number)
+    return SynapseRow(synapses, number)

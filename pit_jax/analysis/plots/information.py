@@ -40,12 +40,12 @@ def by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
         panels.flat[1].legend(fontsize="small", ncols=2)
     panels.flat[0].legend(*_last(panels.flat[0]), fontsize="small")
     panels.flat[3].legend(*_last(panels.flat[3]), fontsize="small")
-    _told(drawn, [loss.samples for loss in losses.values()], confidence)
+    _note_samples(drawn, [loss.samples for loss in losses.values()], confidence)
     return drawn
 
 
-def compared(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -> Figure:
-    """Four measures of every layer, over all steps, of several runs.
+def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -> Figure:
+    """Draw four measures of every layer, over all steps, of several runs.
 
     Layers stand by their place in each network. Information is that of one step, on average.
     """
@@ -64,7 +64,9 @@ def compared(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -
         axes.set_xticks(range(deepest), [str(i + 1) for i in range(deepest)])
         axes.set_xlabel("neuron layer")
     panels.flat[0].legend(fontsize="small")
-    _told(drawn, [x.samples for losses in runs.values() for x in losses.values()], confidence)
+    _note_samples(
+        drawn, [x.samples for losses in runs.values() for x in losses.values()], confidence
+    )
     return drawn
 
 
@@ -102,7 +104,7 @@ def _name_layers(axes: Axes, layers: Mapping[str, Loss]) -> None:
     axes.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right", fontsize="small")
 
 
-def _told(drawn: Figure, samples: Sequence[int], confidence: float) -> None:
+def _note_samples(drawn: Figure, samples: Sequence[int], confidence: float) -> None:
     for axes in drawn.axes:
         axes.set_ylim(bottom=0)
     least, most = min(samples), max(samples)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish
-from pit_jax.analysis.quantization import Quantized
+from pit_jax.analysis.quantization import Quantization
 
 NAMES = {
     "binary": "binary, threshold 1",
@@ -63,7 +63,7 @@ def on_membranes(
 
 
 def against_levels(
-    found: Mapping[str, Mapping[int, Mapping[str, Quantized]]],
+    found: Mapping[str, Mapping[int, Mapping[str, Quantization]]],
 ) -> Figure:
     """Error, levels in use, clipped share and spread of every range against D.
 
@@ -85,7 +85,7 @@ def against_levels(
                 np.concatenate([np.ravel(measure(by[number][name])) for by in found.values()])
                 for number in numbers
             ]
-            mean, least, most = np.array([_known(one) for one in all_]).T
+            mean, least, most = np.array([_summarize(one) for one in all_]).T
             place = np.arange(len(numbers)) + 0.6 * (i - (len(names) - 1) / 2) / len(names)
             axes.errorbar(
                 place,
@@ -114,12 +114,12 @@ def against_levels(
     return drawn
 
 
-def _known(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, least and largest of what is a number: of one batch there is no spread."""
+def _summarize(values: np.ndarray) -> tuple[float, float, float]:
+    """Return mean, least and largest without NaN: of one batch there is no spread."""
     known = values[np.isfinite(values)]
     return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 
 
-def _spread(one: Quantized) -> np.ndarray:
+def _spread(one: Quantization) -> np.ndarray:
     """The mean over channels, `[T]`."""
     return np.asarray(one.spread.mean(-1))

@@ -43,8 +43,8 @@ def over_steps(
 SMALL = {"frameon": False, "fontsize": 8, "columnspacing": 1.0, "handlelength": 1.2}
 
 
-def compared(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
-    """Mean rates of several runs, over steps of all layers, and over layers of all steps."""
+def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
+    """Draw mean rates of several runs, over steps of all layers and over layers of all steps."""
     drawn = figure(3.8)
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pit_jax.old_names import serve_old_names
+
 # Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 LINES = ("-", "--", "-.", ":")
@@ -31,3 +33,6 @@ def finish(axes: Axes, **labels: Any) -> None:
     """Labels, as of `axes.set`, and a faint grid."""
     axes.set(**labels)
     axes.grid(alpha=0.3)
+
+
+serve_old_names(__name__)

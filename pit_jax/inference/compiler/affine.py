@@ -5,12 +5,15 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from pit_jax.inference.compiler.trace import NORMS, Layer
+from pit_jax.inference.compiler.trace import (
+    NORMS,
+    ModelLayer,
+)
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.layers.norm import EPSILON, TEBN, TDBatchNorm
 
 
-def affine(layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
+def affine(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
     """gain and bias, `[1 or T, C]`, of a norm that uses its running statistics; None for others.
 
     Raises NotFoldable for one over another axis than the last."""

@@ -11,26 +11,26 @@ from jax.extend.core import JaxprEqn, Literal
 from pit_jax.inference.compiler.affine import affine
 from pit_jax.inference.compiler.folded import (
     Accumulator,
-    Attention,
     Dense,
-    Folded,
+    LinearAttention,
     Node,
     Pixels,
     Product,
     Spikes,
-    Term,
+    Synapse,
     Value,
     levels_of,
 )
-from pit_jax.inference.compiler.neuron_rules import Firing, firing
+from pit_jax.inference.compiler.neuron_rules import (
+    FiringRule,
+    firing,
+)
 from pit_jax.inference.compiler.trace import (
     NAMED,
-    Layer,
+    ModelLayer,
     Outline,
-    inner,
     name_of,
     path_of,
-    shape_of,
     tail_of,
     used,
     where,
@@ -47,16 +47,19 @@ from pit_jax.inference.compiler.weights import (
 )
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
+from pit_jax.jaxprs import find_inner, get_shape
 
 
-def fold(outlined: Outline) -> Folded:
-    """The accumulators and neurons of a network; raises NotFoldable for what is neither."""
+def fold(outlined: Outline) -> list[Node]:
+    """The nodes in the order in which they run; the last one accumulates the logits.
+
+    The accumulators and neurons of a network; raises NotFoldable for what is neither."""
     jaxpr = outlined.jaxpr.jaxpr
     walk = _Walk(outlined.layers, used(jaxpr))
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
-    shape = shape_of(pixels)[1 if len(shape_of(pixels)) == 4 else 2 :]
+    shape = get_shape(pixels)[1 if len(get_shape(pixels)) == 4 else 2 :]
     walk.nodes.append(Pixels(shape))
-    walk.known[pixels] = Value((Term(0),), np.zeros((1, 1)), shape)
+    walk.known[pixels] = Value((Synapse(0),), np.zeros((1, 1)), shape)
     walk.constants |= dict(zip(jaxpr.constvars, outlined.jaxpr.consts, strict=True))
     for equation in jaxpr.eqns:
         if any(v in walk.uses for v in equation.outvars):
@@ -64,11 +67,11 @@ def fold(outlined: Outline) -> Folded:
     if logits not in walk.known:
         raise NotFoldable("the logits are the same whatever the input is; there is nothing to say.")
     walk.accumulated(walk.known[logits], "logits", always=True)
-    return Folded(walk.nodes)
+    return walk.nodes
 
 
 class _Walk:
-    def __init__(self, layers: dict[str, Layer], uses: dict[Any, int]) -> None:
+    def __init__(self, layers: dict[str, ModelLayer], uses: dict[Any, int]) -> None:
         self.nodes: list[Node] = []
         self.known: dict[Any, Value] = {}
         self.constants: dict[Any, Any] = {}
@@ -92,7 +95,9 @@ class _Walk:
             )
         operands = [None if isinstance(v, Literal) else self.known.get(v) for v in equation.invars]
         value = rule(equation, *operands)
-        if self.uses.get(out, 0) > 1 and any(term.weight is not None for term in value.terms):
+        if self.uses.get(out, 0) > 1 and any(
+            synapse.weight is not None for synapse in value.synapses
+        ):
             value = self.carried(value)
         self.known[out] = value
 
@@ -101,30 +106,33 @@ class _Walk:
 
     def carried(self, value: Value) -> Value:
         """The current of an accumulator, for more than one reader or to be scaled as a whole."""
-        path = next(term.path for term in reversed(value.terms) if term.path)
+        path = next(synapse.path for synapse in reversed(value.synapses) if synapse.path)
         return self.read(self.accumulated(value, path), value.shape)
 
     def accumulated(self, value: Value, path: str, always: bool = False) -> int:
         """The accumulator of a value: the one it reads if it is nothing but its current."""
-        if len(value.terms) == 1 and not always and not np.any(value.bias):
-            (term,) = value.terms
-            plain = not term.structure and term.weight is None and np.all(term.gain == 1)
-            if plain and isinstance(self.nodes[term.source], Accumulator | Attention):
-                return term.source
+        if len(value.synapses) == 1 and not always and not np.any(value.bias):
+            (synapse,) = value.synapses
+            plain = not synapse.structure and synapse.weight is None and np.all(synapse.gain == 1)
+            if plain and self.is_current(synapse.source):
+                return synapse.source
         self.nodes.append(Accumulator(value, path))
         return len(self.nodes) - 1
 
+    def is_current(self, source: int) -> bool:
+        return isinstance(self.nodes[source], Accumulator | LinearAttention)
+
     def read(self, node: int, shape: Shape) -> Value:
-        return Value((Term(node),), np.zeros((1, 1)), shape)
+        return Value((Synapse(node),), np.zeros((1, 1)), shape)
 
     # Layers.
 
     def _layer(self, equation: JaxprEqn, value: Value) -> Value:
         layer = self.layers[equation.params["path"]]
         shape = equation.params["shape"][2:]
-        if shape_of(equation.invars[0])[2:] != value.shape:
+        if get_shape(equation.invars[0])[2:] != value.shape:
             raise NotFoldable(
-                f"{layer.path} reads {shape_of(equation.invars[0])}, without an axis of time; "
+                f"{layer.path} reads {get_shape(equation.invars[0])}, without an axis of time; "
                 "repeat images in front of it, to [B, T, H, W, C]."
             )
         name = type(layer.module).__name__
@@ -135,19 +143,19 @@ class _Walk:
             return self.scaled(value, *gain_and_bias, path=layer.path)
         return self.fired(layer, firing(layer), value)
 
-    def weighed(self, layer: Layer, value: Value, shape: Shape) -> Value:
-        if any(term.weight is not None for term in value.terms):
+    def weighed(self, layer: ModelLayer, value: Value, shape: Shape) -> Value:
+        if _has_weights(value):
             value = self.carried(value)
         params = {k: np.asarray(x, np.float64) for k, x in layer.variables["params"].items()}
-        terms = tuple(
+        synapses = tuple(
             replace(
-                term,
+                synapse,
                 gain=np.ones((1, 1)),
                 mixing=None,
-                weight=folded(layer, params["kernel"], term, value.shape),
+                weight=folded(layer, params["kernel"], synapse, value.shape),
                 path=layer.path,
             )
-            for term in value.terms
+            for synapse in value.synapses
         )
         bias = params.get("bias", np.zeros(1))[None]
         if np.any(value.bias):
@@ -158,17 +166,17 @@ class _Walk:
                 )
             inputs = (*value.bias.shape[:-1], value.shape[-1])
             bias = np.broadcast_to(value.bias, inputs) @ params["kernel"] + bias
-        return Value(terms, bias, shape)
+        return Value(synapses, bias, shape)
 
-    def fired(self, layer: Layer, rule: Firing, value: Value) -> Value:
+    def fired(self, layer: ModelLayer, rule: FiringRule, value: Value) -> Value:
         value = self.scaled(value, rule.current_gain, rule.current_bias, path=layer.path)
         mixing = rule.mixing
         if mixing is not None:
             value = self.mixed(value, np.linalg.inv(mixing), layer.path)
         accumulator = self.accumulated(value, layer.path)
         self.nodes.append(Spikes(accumulator, rule, value.shape, layer.path))
-        term = Term(len(self.nodes) - 1, (), rule.gain, mixing, path=layer.path)
-        return Value((term,), np.zeros((1, 1)), value.shape)
+        synapse = Synapse(len(self.nodes) - 1, (), rule.gain, mixing, path=layer.path)
+        return Value((synapse,), np.zeros((1, 1)), value.shape)
 
     # Sums and scales.
 
@@ -177,43 +185,46 @@ class _Walk:
         if np.all(gain == 1):
             return replace(value, bias=value.bias + bias)
         reads_current = [
-            term.weight is None and isinstance(self.nodes[term.source], Accumulator | Attention)
-            for term in value.terms
+            synapse.weight is None
+            and isinstance(self.nodes[synapse.source], Accumulator | LinearAttention)
+            for synapse in value.synapses
         ]
-        if len(value.terms) > 1 and any(reads_current):
+        if len(value.synapses) > 1 and any(reads_current):
             value = self.carried(value)
-        terms = []
-        for term in value.terms:
-            if term.weight is None:
-                terms.append(replace(term, gain=times(term.gain, gain), path=term.path or path))
+        synapses = []
+        for synapse in value.synapses:
+            if synapse.weight is None:
+                synapses.append(
+                    replace(synapse, gain=times(synapse.gain, gain), path=synapse.path or path)
+                )
             else:
-                terms.append(replace(term, weight=scaled_weight(term.weight, gain)))
-        return Value(tuple(terms), times(value.bias, gain) + bias, value.shape)
+                synapses.append(replace(synapse, weight=scaled_weight(synapse.weight, gain)))
+        return Value(tuple(synapses), times(value.bias, gain) + bias, value.shape)
 
     def mixed(self, value: Value, matrix: np.ndarray, path: str) -> Value:
         """matrix value, step by step; `matrix` `[T, C, C]`."""
-        terms = []
-        for term in value.terms:
-            weight = term.weight
+        synapses = []
+        for synapse in value.synapses:
+            weight = synapse.weight
             if weight is None:
                 channels = value.shape[-1]
-                kernel = gains_as_kernel(term, channels) @ np.swapaxes(matrix, 1, 2)
-                structure = term.structure
-                terms.append(Term(term.source, structure, weight=Dense(kernel), path=path))
+                kernel = gains_as_kernel(synapse, channels) @ np.swapaxes(matrix, 1, 2)
+                structure = synapse.structure
+                synapses.append(Synapse(synapse.source, structure, weight=Dense(kernel), path=path))
                 continue
             kernel = weight.kernel @ np.swapaxes(matrix, 1, 2).reshape(
                 len(matrix), *(1,) * (weight.kernel.ndim - 3), *matrix.shape[1:]
             )
-            terms.append(replace(term, weight=replace(weight, kernel=kernel)))
+            synapses.append(replace(synapse, weight=replace(weight, kernel=kernel)))
         bias = np.broadcast_to(value.bias, (*value.bias.shape[:-1], value.shape[-1]))
         bias = np.einsum("t...c,tdc->t...d", *steps_alike(bias, matrix))
-        return Value(tuple(terms), bias, value.shape)
+        return Value(tuple(synapses), bias, value.shape)
 
     def _add(self, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
         if a is None or b is None:
             value, constant = self.with_constant(equation, a, b)
             return replace(value, bias=value.bias + constant)
-        return Value((*a.terms, *b.terms), plus(a, b), a.shape)
+        return Value((*a.synapses, *b.synapses), plus(a, b), a.shape)
 
     _add_any = _add
 
@@ -244,8 +255,8 @@ class _Walk:
         """The product of two spikes, or of one and what is silent where the other fires."""
         path, shape = path_of(equation), tail_of(equation)
         silent = bool(np.all(b.bias == 1))
-        both = (*a.terms, *b.terms)
-        single = len(a.terms) == len(b.terms) == 1 and not np.any(a.bias)
+        both = (*a.synapses, *b.synapses)
+        single = len(a.synapses) == len(b.synapses) == 1 and not np.any(a.bias)
         spikes = all(
             isinstance(self.nodes[t.source], Spikes | Product)
             and all(isinstance(s, Pool) and s.largest for s in t.structure)
@@ -261,12 +272,12 @@ class _Walk:
                 f"the product {path} is of sums of spikes, of more than one level or scaled; "
                 "only that of two neurons' spikes is one of spikes."
             )
-        (first,), (second,) = a.terms, b.terms
+        (first,), (second,) = a.synapses, b.synapses
         pools = first.structure, second.structure
         self.nodes.append(Product(first.source, second.source, shape, path, silent, pools))
         gain = first.gain if silent else times(first.gain, second.gain)
-        term = Term(len(self.nodes) - 1, (), gain, path=path)
-        return Value((term,), np.zeros((1, 1)), shape)
+        synapse = Synapse(len(self.nodes) - 1, (), gain, path=path)
+        return Value((synapse,), np.zeros((1, 1)), shape)
 
     def with_constant(
         self, equation: JaxprEqn, a: Value | None, b: Value | None
@@ -280,48 +291,50 @@ class _Walk:
     # Structure.
 
     def structured(self, value: Value, structure: Structure, shape: Shape, path: str) -> Value:
-        if any(term.weight is not None for term in value.terms):
+        if _has_weights(value):
             value = self.carried(value)
         if np.any(value.bias):
             raise NotFoldable(f"a bias before the pool or sum {path}.")
         largest = isinstance(structure, Pool) and structure.largest
-        terms = []
-        for term in value.terms:
-            if largest and (len(value.terms) > 1 or term.mixing is not None):
+        synapses = []
+        for synapse in value.synapses:
+            if largest and (len(value.synapses) > 1 or synapse.mixing is not None):
                 raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
             if (
                 largest
-                and any(map(_sums, term.structure))
-                and levels_of(self.nodes, term.source) > 1
+                and any(map(_sums, synapse.structure))
+                and levels_of(self.nodes, synapse.source) > 1
             ):
                 raise NotFoldable(
                     f"the max-pool {path} is of sums of counts: the largest sums of each slot "
                     "are not those of the largest sum. Put the max-pool in front, or use one level."
                 )
-            if largest and not np.all(term.gain > 0):
+            if largest and not np.all(synapse.gain > 0):
                 raise NotFoldable(
                     f"the max-pool {path} follows a scale that is not above 0: the largest "
                     "spike is not the largest of what it stands for."
                 )
-            if isinstance(structure, Sum) and varies(term.gain, structure.axes):
-                terms.append(self.as_dense(term, structure, shape, path))
+            if isinstance(structure, Sum) and varies(synapse.gain, structure.axes):
+                synapses.append(self.as_dense(synapse, structure, shape, path))
                 continue
-            gain = behind(structure, term.gain, value.shape, path)
-            terms.append(replace(term, structure=(*term.structure, structure), gain=gain))
-        return Value(tuple(terms), np.zeros((1, 1)), shape)
+            gain = behind(structure, synapse.gain, value.shape, path)
+            synapses.append(replace(synapse, structure=(*synapse.structure, structure), gain=gain))
+        return Value(tuple(synapses), np.zeros((1, 1)), shape)
 
-    def as_dense(self, term: Term, structure: Structure, shape: Shape, path: str) -> Term:
+    def as_dense(self, synapse: Synapse, structure: Structure, shape: Shape, path: str) -> Synapse:
         """A sum of what has scales of its own, as the vote's, written as a linear layer."""
-        source = self.nodes[term.source]
-        if term.mixing is not None or len(shape) != 1 or not isinstance(source, Spikes):
+        source = self.nodes[synapse.source]
+        if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, Spikes):
             raise NotFoldable(f"the sum {path} is of what has another scale at each place.")
         inputs = int(np.prod(source.shape))
         one = jnp.eye(inputs).reshape(inputs, *source.shape)
-        for step in term.structure:
+        for step in synapse.structure:
             one = step(one)
         taken = np.asarray(one, np.float64)
-        steps = [np.asarray(structure(jnp.asarray(taken * gain[None]))) for gain in term.gain]
-        return Term(term.source, (Reshape((inputs,)),), weight=Dense(np.stack(steps)), path=path)
+        steps = [np.asarray(structure(jnp.asarray(taken * gain[None]))) for gain in synapse.gain]
+        return Synapse(
+            synapse.source, (Reshape((inputs,)),), weight=Dense(np.stack(steps)), path=path
+        )
 
     def _reduce_window_sum(self, equation: JaxprEqn, value: Value, largest: bool = False) -> Value:
         p = equation.params
@@ -342,8 +355,8 @@ class _Walk:
                 f"a sum over samples or time, {where(equation)}; logits are [B, T, K], of which a "
                 "program takes the mean itself."
             )
-        terms = int(np.prod([value.shape[axis] for axis in axes]))
-        return self.structured(value, Sum(axes, terms), tail_of(equation), where(equation))
+        count = int(np.prod([value.shape[axis] for axis in axes]))
+        return self.structured(value, Sum(axes, count), tail_of(equation), where(equation))
 
     def _reshape(self, equation: JaxprEqn, value: Value) -> Value:
         shape = tail_of(equation)
@@ -377,21 +390,29 @@ class _Walk:
     def _linear_attention(self, equation: JaxprEqn, *values: Value) -> Value:
         path, shape = path_of(equation), tail_of(equation)
         for value in values:
-            term = value.terms[0]
-            plain = term.weight is None and term.mixing is None and not term.structure
-            if len(value.terms) > 1 or not plain or not isinstance(self.nodes[term.source], Spikes):
+            synapse = value.synapses[0]
+            plain = synapse.weight is None and synapse.mixing is None and not synapse.structure
+            if (
+                len(value.synapses) > 1
+                or not plain
+                or not isinstance(self.nodes[synapse.source], Spikes)
+            ):
                 raise NotFoldable(f"the attention {path} reads other than one neuron's spikes.")
-        program = inner(equation)
+        program = find_inner(equation)
         assert program is not None
         product = next(e for e in program.jaxpr.eqns if e.primitive.name == "dot_general")
-        heads = shape_of(product.invars[0])[3]
-        query, key, attended = (value.terms[0] for value in values)
+        heads = get_shape(product.invars[0])[3]
+        query, key, attended = (value.synapses[0] for value in values)
         channels = values[0].shape[-1]
         weight = times(query.gain, key.gain) * np.ones((1, channels))
         sources = query.source, key.source, attended.source
-        self.nodes.append(Attention(*sources, heads, weight, shape, path))
+        self.nodes.append(LinearAttention(*sources, heads, weight, shape, path))
         gain = attended.gain * (2 * (channels // heads) ** -0.5)
-        return Value((Term(len(self.nodes) - 1, (), gain, path=path),), np.zeros((1, 1)), shape)
+        return Value((Synapse(len(self.nodes) - 1, (), gain, path=path),), np.zeros((1, 1)), shape)
+
+
+def _has_weights(value: Value) -> bool:
+    return any(synapse.weight is not None for synapse in value.synapses)
 
 
 def _sums(structure: Structure) -> bool:

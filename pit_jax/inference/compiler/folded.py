@@ -1,6 +1,6 @@
 """A folded network: what reaches each neuron, as weights of spikes, in real numbers.
 
-A value between layers is a sum of terms, each a source (pixels, the spikes of a neuron, or the
+A value between layers is a sum of synapses, each a source (pixels, the spikes of a neuron, or the
 current of an accumulator) behind structure, a gain per channel and at most one layer of weights,
 plus a bias.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.compiler.neuron_rules import (
+    FiringRule,
+)
 from pit_jax.inference.runtime.reductions import Shape, Structure
 
 
@@ -35,7 +37,7 @@ Weight = Conv | Dense
 
 
 @dataclass(frozen=True)
-class Term:
+class Synapse:
     """gain * structure(source), or weight(structure(source)); `gain` is `[1 or T, ...]`.
 
     `mixing` `[T, C, C]` acts on the channels of the source before the structure (PITFull).
@@ -52,9 +54,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Value:
-    """A sum of terms and a bias `[1 or T, ...]`; one sample of one step of it has `shape`."""
+    """A sum of synapses and a bias `[1 or T, ...]`; one sample of one step of it has `shape`."""
 
-    terms: tuple[Term, ...]
+    synapses: tuple[Synapse, ...]
     bias: np.ndarray
     shape: Shape
 
@@ -79,7 +81,7 @@ class Spikes:
     """The counts that a neuron layer fires at the current of one accumulator."""
 
     accumulator: int
-    firing: Firing
+    firing: FiringRule
     shape: Shape
     path: str
 
@@ -100,7 +102,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Attention:
+class LinearAttention:
     """query (weight keyᵀ value) of three spikes, a current; `weight` `[T, C]` stays inside."""
 
     query: int
@@ -112,7 +114,7 @@ class Attention:
     path: str
 
 
-Node = Pixels | Accumulator | Spikes | Product | Attention
+Node = Pixels | Accumulator | Spikes | Product | LinearAttention
 
 
 def levels_of(nodes: Sequence[Node], source: int) -> int:
@@ -125,10 +127,3 @@ def levels_of(nodes: Sequence[Node], source: int) -> int:
             first = levels_of(nodes, node.first)
             return first if node.silent else first * levels_of(nodes, node.second)
     return 0
-
-
-@dataclass(frozen=True)
-class Folded:
-    """The nodes in the order in which they run; the last one accumulates the logits."""
-
-    nodes: list[Node]

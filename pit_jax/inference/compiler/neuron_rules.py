@@ -13,7 +13,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from pit_jax.inference.compiler.trace import Layer
+from pit_jax.inference.compiler.trace import (
+    ModelLayer,
+)
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons import (
@@ -30,7 +32,7 @@ from pit_jax.neurons import (
     Ternary,
     TrainableTernary,
 )
-from pit_jax.neurons.mpbn import NormedLIF, folded_threshold
+from pit_jax.neurons.mpbn import NormedLIF, fold_threshold
 from pit_jax.neurons.scale import per_channel, released
 from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 
@@ -41,7 +43,7 @@ def _row(value: Any) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Firing:
+class FiringRule:
     """The rule of one layer; every array is `[1 or T, 1 or C]`.
 
     The current that enters is the layer's input times `current_gain` plus `current_bias`; the count
@@ -64,7 +66,7 @@ class Firing:
     mixing: np.ndarray | None = None
 
 
-def firing(layer: Layer) -> Firing:
+def firing(layer: ModelLayer) -> FiringRule:
     """The rule of a neuron layer; raises NotFoldable for one that sends no spikes."""
     make = _RULES.get(type(layer.module))
     if make is None:
@@ -86,12 +88,12 @@ def _binary(
     *,
     decay_input: bool = False,
     gain: Any = 1.0,
-) -> Firing:
+) -> FiringRule:
     threshold, decay = _row(threshold), _row(decay)
     if reset not in (soft_reset, hard_reset, clearing_reset):
         raise NotFoldable(f"the reset {reset} is not one of pit_jax.neurons.step's.")
     soft = reset is soft_reset
-    return Firing(
+    return FiringRule(
         first=threshold,
         step=np.ones_like(threshold),
         levels=1,
@@ -103,44 +105,44 @@ def _binary(
     )
 
 
-def _lif(layer: Layer, params: Params) -> Firing:
+def _lif(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, LIF)
     return _binary(m.reset, m.threshold, m.decay, decay_input=m.decay_input)
 
 
-def _if(layer: Layer, params: Params) -> Firing:
+def _if(layer: ModelLayer, params: Params) -> FiringRule:
     assert isinstance(layer.module, IF)
     return _binary(layer.module.reset, layer.module.threshold, 1.0)
 
 
-def _plif(layer: Layer, params: Params) -> Firing:
+def _plif(layer: ModelLayer, params: Params) -> FiringRule:
     assert isinstance(layer.module, PLIF)
     decay = 1 - _sigmoid(params["w"])
     return _binary(layer.module.reset, layer.module.threshold, decay, decay_input=True)
 
 
-def _real_spike(layer: Layer, params: Params) -> Firing:
+def _real_spike(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, RealSpike)
     return _binary(m.reset, m.threshold, 1.0, gain=params["amplitude"])
 
 
-def _normed(layer: Layer, params: Params) -> Firing:
+def _normed(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, NormedLIF)
     try:
-        threshold = folded_threshold(m, params, layer.variables["batch_stats"])
+        threshold = fold_threshold(m, params, layer.variables["batch_stats"])
     except ValueError as error:
         raise NotFoldable(f"{layer.path}: {error}") from error
     return _binary(hard_reset, np.asarray(threshold, np.float64), m.decay)
 
 
-def _clif(layer: Layer, params: Params) -> Firing:
+def _clif(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, CLIF)
     decay = _row(1 - 1 / m.tau)
-    return Firing(
+    return FiringRule(
         first=_row(m.threshold),
         step=_row(1),
         levels=1,
@@ -151,12 +153,12 @@ def _clif(layer: Layer, params: Params) -> Firing:
     )
 
 
-def _glif(layer: Layer, params: Params) -> Firing:
+def _glif(layer: ModelLayer, params: Params) -> FiringRule:
     p = {name: _row(_sigmoid(value)) for name, value in params.items()}
     leak = 1 - p["leak_gate"] * (1 - p["decay_logit"])
     # The published form subtracts the reset behind the leak; this one before it.
     leak_fired = leak * (1 - p["reset_gate"])
-    return Firing(
+    return FiringRule(
         first=p["threshold_logit"],
         step=_row(1),
         levels=1,
@@ -170,9 +172,9 @@ def _glif(layer: Layer, params: Params) -> Firing:
 
 def _integer(
     a: Any, levels: int, decay: Any, *, soft: bool = True, decay_input: bool = False, gain: Any
-) -> Firing:
+) -> FiringRule:
     a, decay = _row(a), _row(decay)
-    return Firing(
+    return FiringRule(
         first=a / 2,
         step=a,
         levels=levels,
@@ -184,14 +186,14 @@ def _integer(
     )
 
 
-def _ilif(layer: Layer, params: Params) -> Firing:
+def _ilif(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, ILIF)
     gain = 1 / m.levels if m.normalize else 1.0
     return _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=gain)
 
 
-def _pit(layer: Layer, params: Params) -> Firing:
+def _pit(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, PIT)
     a = _scale(layer, params)
@@ -200,13 +202,13 @@ def _pit(layer: Layer, params: Params) -> Firing:
     )
 
 
-def _qat(layer: Layer, params: Params) -> Firing:
+def _qat(layer: ModelLayer, params: Params) -> FiringRule:
     assert isinstance(layer.module, QAT)
     a = _scale(layer, params)
     return _integer(a, layer.module.levels, 0.0, gain=a)
 
 
-def _scale(layer: Layer, params: Params) -> np.ndarray:
+def _scale(layer: ModelLayer, params: Params) -> np.ndarray:
     if "a" in params:
         return np.maximum(params["a"], SCALE_FLOOR)
     if "alpha" in params:
@@ -217,7 +219,7 @@ def _scale(layer: Layer, params: Params) -> np.ndarray:
     )
 
 
-def _pit_full(layer: Layer, params: Params) -> Firing:
+def _pit_full(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, PITFull)
     mixing = params["mixing"]
@@ -225,21 +227,21 @@ def _pit_full(layer: Layer, params: Params) -> Firing:
     lower, upper = one + np.tril(mixing, -1), one + np.triu(mixing, 1)
     a = np.maximum(params["a"], SCALE_FLOOR)
     rule = _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=1.0)
-    return Firing(**{**vars(rule), "mixing": lower * a[:, None, :] @ upper})
+    return FiringRule(**{**vars(rule), "mixing": lower * a[:, None, :] @ upper})
 
 
-def _ternary(layer: Layer, params: Params) -> Firing:
+def _ternary(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, Ternary | TrainableTernary)
     rule = _binary(hard_reset, m.threshold / 2, m.decay, gain=params.get("alpha", 1.0))
-    return Firing(**{**vars(rule), "signed": True})
+    return FiringRule(**{**vars(rule), "signed": True})
 
 
 def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-_RULES: dict[type, Callable[[Layer, Params], Firing]] = {
+_RULES: dict[type, Callable[[ModelLayer, Params], FiringRule]] = {
     IF: _if,
     LIF: _lif,
     PLIF: _plif,

@@ -14,28 +14,19 @@ import numpy as np
 from pit_jax.inference.compiler.bounds import Sides, one_each
 from pit_jax.inference.compiler.folded import (
     Accumulator,
-    Attention,
     Conv,
     Dense,
-    Folded,
+    LinearAttention,
     Node,
     Pixels,
     Product,
     Spikes,
-    Term,
+    Synapse,
     Value,
 )
 from pit_jax.inference.errors import NotFoldable
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import CODES, fix
-from pit_jax.inference.runtime.nodes import (
-    Attended,
-    Fired,
-    Integer,
-    Sampled,
-    Summed,
-    Synapse,
-    check_code,
-)
 from pit_jax.inference.runtime.reductions import Pool, Structure
 
 # Below it float32 has every integer, and every sum of them.
@@ -47,13 +38,13 @@ _BITS = {"float32": None, "int16": 16, "int8": 8}
 
 
 def on_grid(
-    folded: Folded,
+    folded: Sequence[Node],
     num_steps: int,
     *,
     largest_input: float,
     weights: str = "float32",
     code: str = "thermometer",
-) -> list[Integer]:
+) -> list[nodes.Node]:
     """The nodes of `folded` in integers, for inputs of at most `largest_input`.
 
     `weights` is `float32`, or `int8` or `int16` for a coarser unit that makes them fit; `code` is
@@ -65,9 +56,9 @@ def on_grid(
         raise ValueError(f"weights is {weights!r}; it can be {', '.join(_BITS)}.")
     if not 0 < largest_input < math.inf:
         raise ValueError(f"largest_input must be a number above 0, got {largest_input}.")
-    nodes = _Grid(folded.nodes, num_steps, largest_input, _BITS[weights], code).nodes
-    check_code(nodes)
-    return nodes
+    graph = _Grid(folded, num_steps, largest_input, _BITS[weights], code).nodes
+    nodes.check_code(graph)
+    return graph
 
 
 class _Grid:
@@ -86,7 +77,7 @@ class _Grid:
         self.limit = min(EXACT, 2**29 // num_steps)
         self.groups = self._groups()
         self.exponents = self._exponents()
-        self.nodes: list[Integer] = []
+        self.nodes: list[nodes.Node] = []
         while not self._fill():
             pass
 
@@ -100,7 +91,7 @@ class _Grid:
                 exponents = self.exponents[self.groups[number]]
                 exponents -= beyond if exponents.size > 1 else 1
                 return False
-            if isinstance(made, Summed) and made.bound >= 2**29 // self.steps:
+            if isinstance(made, nodes.Accumulator) and made.bound >= 2**29 // self.steps:
                 (source,) = (synapse.source for synapse in made.synapses)
                 if source not in self.groups:
                     raise NotFoldable(
@@ -124,7 +115,7 @@ class _Grid:
                     bounds.append(float(node.firing.levels))
                 case Product():
                     bounds.append(bounds[node.first] * (1 if node.silent else bounds[node.second]))
-                case Attention():
+                case LinearAttention():
                     bounds.append(_attended(node, bounds, self._tokens(node)))
                 case Accumulator():
                     sides = self._real_sum(node.value, bounds)
@@ -135,7 +126,7 @@ class _Grid:
 
     def _real_sum(self, value: Value, bounds: Sequence[float]) -> Sides:
         sides = Sides(_largest(value.bias))
-        for term in value.terms:
+        for term in value.synapses:
             bound = bounds[term.source] * _growth(term.structure)
             if term.weight is not None:
                 kernel = term.weight.kernel
@@ -157,7 +148,7 @@ class _Grid:
                 )
         return True
 
-    def _tokens(self, node: Attention) -> int:
+    def _tokens(self, node: LinearAttention) -> int:
         return math.prod(node.shape[:-1])
 
     def _groups(self) -> dict[int, int]:
@@ -170,7 +161,7 @@ class _Grid:
 
         weighed = [i for i, node in enumerate(self.folded) if self._is_weighed(node)]
         for i in weighed:
-            for term in self._value(i).terms:
+            for term in self._value(i).synapses:
                 if self._passes(term) and isinstance(self.folded[term.source], Accumulator):
                     group[root(i)] = root(term.source)
         return {i: root(i) for i in weighed}
@@ -194,7 +185,7 @@ class _Grid:
             match node:
                 case Spikes() if node.accumulator == i and node.firing.mixing is not None:
                     return False
-                case Accumulator() if any(term.source == i for term in node.value.terms):
+                case Accumulator() if any(term.source == i for term in node.value.synapses):
                     return False
         chain = sum(group == self.groups[i] for group in self.groups.values())
         return chain == 1 and i < len(self.folded) - 1
@@ -209,21 +200,21 @@ class _Grid:
         return isinstance(node, Accumulator) and not self._is_rescaled(node.value)
 
     def _is_rescaled(self, value: Value) -> bool:
-        if len(value.terms) > 1:
+        if len(value.synapses) > 1:
             return False
-        (term,) = value.terms
+        (term,) = value.synapses
         return term.weight is None and self._is_current(term.source)
 
     def _is_current(self, source: int) -> bool:
-        return isinstance(self.folded[source], Accumulator | Attention)
+        return isinstance(self.folded[source], Accumulator | LinearAttention)
 
-    def _passes(self, term: Term) -> bool:
+    def _passes(self, term: Synapse) -> bool:
         return term.weight is None and self._is_current(term.source)
 
     def _fitting(self, i: int, bits: int) -> np.ndarray:
         """The p `[1 or C]` with which the largest weight is the largest that so many bits hold."""
         largest = np.full(1, 1e-30)
-        for term in self._value(i).terms:
+        for term in self._value(i).synapses:
             if term.weight is not None:
                 pixels = isinstance(self.folded[term.source], Pixels)
                 unit = self.pixel_unit * 2**EXTRA_BITS if pixels else 1.0
@@ -234,31 +225,31 @@ class _Grid:
 
     # In integers.
 
-    def _integer(self, number: int, node: Node) -> Integer:
+    def _integer(self, number: int, node: Node) -> nodes.Node:
         match node:
             case Pixels():
                 bound = math.ceil(self.largest_input / self.pixel_unit)
-                return Sampled(self.pixel_unit, bound, node.shape)
+                return nodes.Pixels(self.pixel_unit, bound, node.shape)
             case Product():
-                return node
+                return nodes.Product(**vars(node))
             case Spikes():
                 at = self.nodes[node.accumulator]
-                assert isinstance(at, Summed | Attended)
+                assert isinstance(at, nodes.Accumulator | nodes.LinearAttention)
                 neuron = fix(node.firing, at.unit, at.bound, self.steps, self.code)
-                return Fired(node.accumulator, neuron, node.shape, node.path)
-            case Attention():
+                return nodes.Spikes(node.accumulator, neuron, node.shape, node.path)
+            case LinearAttention():
                 return self._attended(node)
             case Accumulator():
                 if self._is_rescaled(node.value):
                     return self._rescaled(node)
                 return self._summed(node, self.exponents[self.groups[number]])
 
-    def _summed(self, node: Accumulator, exponents: np.ndarray) -> Summed:
+    def _summed(self, node: Accumulator, exponents: np.ndarray) -> nodes.Accumulator:
         unit = 2.0 ** -exponents[None].astype(np.float64)
-        synapses = [self._synapse(term, unit, node.path) for term in node.value.terms]
+        synapses = [self._synapse(term, unit, node.path) for term in node.value.synapses]
         bias = np.rint(node.value.bias / unit)
         self.sides = sum(map(self._reach, synapses), Sides(_largest(bias)))
-        return Summed(
+        return nodes.Accumulator(
             tuple(synapses),
             bias.astype(np.int32),
             unit,
@@ -267,27 +258,27 @@ class _Grid:
             node.path,
         )
 
-    def _rescaled(self, node: Accumulator) -> Summed:
+    def _rescaled(self, node: Accumulator) -> nodes.Accumulator:
         """The current of another accumulator with a gain: the gain is in the unit, for nothing."""
-        (term,) = node.value.terms
+        (term,) = node.value.synapses
         source = self.nodes[term.source]
-        assert isinstance(source, Summed | Attended)
+        assert isinstance(source, nodes.Accumulator | nodes.LinearAttention)
         gain = term.gain
         if term.mixing is not None or gain.ndim > 2:
             raise NotFoldable(f"{node.path} has another scale of a current at each place.")
         sign = np.sign(gain)
         unit = source.unit * np.where(gain == 0, 1, abs(gain))
         kind, weight = ("pass", None) if np.all(sign == 1) else ("diagonal", sign.astype(np.int32))
-        synapse = Synapse(term.source, term.structure, weight, kind, node.path)
+        synapse = nodes.Synapse(term.source, term.structure, weight, kind, node.path)
         bias = np.rint(node.value.bias / unit).astype(np.int32)
         bound = source.bound * _growth(term.structure) + int(abs(bias).max())
-        return Summed((synapse,), bias, unit, bound, node.value.shape, node.path)
+        return nodes.Accumulator((synapse,), bias, unit, bound, node.value.shape, node.path)
 
-    def _synapse(self, term: Term, unit: np.ndarray, path: str) -> Synapse:
+    def _synapse(self, term: Synapse, unit: np.ndarray, path: str) -> nodes.Synapse:
         source = self.nodes[term.source]
         path = term.path or path
         if self._passes(term):
-            assert isinstance(source, Summed | Attended)
+            assert isinstance(source, nodes.Accumulator | nodes.LinearAttention)
             if np.any(term.gain != 1) or np.any(source.unit != unit):
                 raise NotFoldable(
                     f"{path} adds a current that is scaled to others; scale it in a norm behind "
@@ -295,14 +286,14 @@ class _Grid:
                 )
             if any(not (isinstance(s, Pool) and s.largest) for s in term.structure):
                 raise NotFoldable(f"{path} adds a current that was summed over space to others.")
-            return Synapse(term.source, term.structure, None, "pass", path)
-        blank = Synapse(term.source, term.structure, None, "diagonal", path)
-        if isinstance(source, Sampled):
+            return nodes.Synapse(term.source, term.structure, None, "pass", path)
+        blank = nodes.Synapse(term.source, term.structure, None, "diagonal", path)
+        if isinstance(source, nodes.Pixels):
             fine = unit / 2**EXTRA_BITS / source.unit
             return replace(_with_weights(blank, term, fine), extra=EXTRA_BITS)
         if not self._is_current(term.source):
             return _with_weights(blank, term, unit)
-        assert isinstance(source, Summed | Attended)
+        assert isinstance(source, nodes.Accumulator | nodes.LinearAttention)
         # Weights and currents share the bits that a product has.
         bits = math.log2(max(source.bound, 2)) / 2
         shift = max(0, round(bits) - EXTRA_BITS // 2)
@@ -311,7 +302,7 @@ class _Grid:
         fine = unit / 2**EXTRA_BITS / (float(source.unit.max()) * 2**shift)
         return replace(_with_weights(blank, term, fine), shift=shift, extra=EXTRA_BITS)
 
-    def _reach(self, synapse: Synapse) -> Sides:
+    def _reach(self, synapse: nodes.Synapse) -> Sides:
         """The largest sums that the weights of one source can give."""
         bound = self._count(synapse.source) * _growth(synapse.structure)
         if synapse.weight is None:
@@ -326,21 +317,21 @@ class _Grid:
     def _count(self, source: int) -> int:
         node = self.nodes[source]
         match node:
-            case Fired():
+            case nodes.Spikes():
                 return node.neuron.levels
-            case Product():
+            case nodes.Product():
                 return self._count(node.first) * (1 if node.silent else self._count(node.second))
             case _:
                 return node.bound
 
-    def _attended(self, node: Attention) -> Attended:
+    def _attended(self, node: LinearAttention) -> nodes.LinearAttention:
         counts = [self._count(s) for s in (node.query, node.key, node.value)]
         channels = node.weight.shape[-1] // node.heads
         terms = math.prod(counts) * self._tokens(node) * channels
         largest = float(abs(node.weight).max())
         exponent = math.floor(math.log2(min(EXACT, 2**29 // self.steps) / terms / largest))
         weight = np.rint(node.weight * 2.0**exponent).astype(np.int32)
-        return Attended(
+        return nodes.LinearAttention(
             node.query,
             node.key,
             node.value,
@@ -353,7 +344,7 @@ class _Grid:
         )
 
 
-def _with_weights(blank: Synapse, term: Term, unit: np.ndarray) -> Synapse:
+def _with_weights(blank: nodes.Synapse, term: Synapse, unit: np.ndarray) -> nodes.Synapse:
     match term.weight:
         case Conv() as conv:
             return replace(
@@ -386,10 +377,10 @@ def _growth(structure: Sequence[Structure]) -> int:
     return math.prod(step.growth() for step in structure)
 
 
-def _gain_or_mixing(term: Term) -> np.ndarray:
+def _gain_or_mixing(term: Synapse) -> np.ndarray:
     return term.gain if term.mixing is None else term.mixing
 
 
-def _attended(node: Attention, bounds: Sequence[float], tokens: int) -> float:
+def _attended(node: LinearAttention, bounds: Sequence[float], tokens: int) -> float:
     largest = float(abs(node.weight).max()) * node.weight.shape[-1] // node.heads
     return bounds[node.query] * bounds[node.key] * bounds[node.value] * tokens * largest

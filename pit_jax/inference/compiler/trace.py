@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive
 
+from pit_jax.jaxprs import find_inner, get_shape
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
@@ -29,7 +30,7 @@ def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ModelLayer:
     """A module of `LAYERS`, unbound, with its own variables: `{"params": ..., ...}`."""
 
     path: str
@@ -46,12 +47,12 @@ class Outline:
     """
 
     jaxpr: ClosedJaxpr
-    layers: dict[str, Layer]
+    layers: dict[str, ModelLayer]
 
 
 def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]) -> Outline:
     """Follows `x_shape`, that of images or frames, through the network in evaluation."""
-    layers: dict[str, Layer] = {}
+    layers: dict[str, ModelLayer] = {}
 
     def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         module, path = context.module, "/".join(context.module.path)
@@ -64,7 +65,7 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
             if name != "intermediates"
             and (collection := _below(variables[name], module.path)) is not None
         }
-        layers[path] = Layer(path, module.clone(parent=None, name=None), own)
+        layers[path] = ModelLayer(path, module.clone(parent=None, name=None), own)
         # What ran above is not used: the layer itself stands for it.
         return _layer.bind(args[0], path=path, shape=out.shape)
 
@@ -79,29 +80,13 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
 def name_of(equation: JaxprEqn) -> str:
     """The name of an operation, or of the function that an equation calls."""
     name: str = equation.primitive.name
-    called = inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
+    called = find_inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
     return called.jaxpr.debug_info.func_name if called else name
-
-
-def inner(equation: JaxprEqn) -> ClosedJaxpr | None:
-    """The program inside a call, such as that of a jitted function, or None."""
-    for value in equation.params.values():
-        if isinstance(value, ClosedJaxpr):
-            return value
-        if isinstance(value, Jaxpr):
-            return ClosedJaxpr(value, ())
-    return None
-
-
-def shape_of(v: Any) -> tuple[int, ...]:
-    """The shape of a value, which what jax's types say of it leaves out."""
-    shape: tuple[int, ...] = v.aval.shape
-    return shape
 
 
 def tail_of(equation: JaxprEqn) -> tuple[int, ...]:
     """The shape of what an equation gives, without samples and steps."""
-    return shape_of(equation.outvars[0])[2:]
+    return get_shape(equation.outvars[0])[2:]
 
 
 def path_of(equation: JaxprEqn) -> str:

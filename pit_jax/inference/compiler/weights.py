@@ -5,8 +5,16 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Conv, Dense, Term, Value, Weight
-from pit_jax.inference.compiler.trace import Layer
+from pit_jax.inference.compiler.folded import (
+    Conv,
+    Dense,
+    Synapse,
+    Value,
+    Weight,
+)
+from pit_jax.inference.compiler.trace import (
+    ModelLayer,
+)
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Reshape, Shape, Structure, Sum
 
@@ -50,11 +58,11 @@ def behind(structure: Structure, gain: np.ndarray, shape: Shape, path: str) -> n
     return gain.reshape(len(gain), gain.shape[-1])
 
 
-def gains_as_kernel(term: Term, channels: int) -> np.ndarray:
-    """What a term without weights does to its channels, `[T, C, C]`."""
-    gain = np.broadcast_to(term.gain, (len(term.gain), channels))
-    if term.mixing is not None:
-        return np.swapaxes(term.mixing, 1, 2) * gain[:, None, :]
+def gains_as_kernel(synapse: Synapse, channels: int) -> np.ndarray:
+    """What a synapse without weights does to its channels, `[T, C, C]`."""
+    gain = np.broadcast_to(synapse.gain, (len(synapse.gain), channels))
+    if synapse.mixing is not None:
+        return np.swapaxes(synapse.mixing, 1, 2) * gain[:, None, :]
     return gain[:, :, None] * np.eye(channels)
 
 
@@ -71,11 +79,11 @@ def scaled_weight(weight: Weight, gain: np.ndarray) -> Weight:
     return replace(weight, kernel=weight.kernel * aligned(gain, weight.kernel.ndim))
 
 
-def folded(layer: Layer, kernel: np.ndarray, term: Term, shape: Shape) -> Weight:
-    """The weights of `layer` on inputs of `shape`, with the gain and mixing of `term` in them."""
+def folded(layer: ModelLayer, kernel: np.ndarray, synapse: Synapse, shape: Shape) -> Weight:
+    """The weights of `layer` on inputs of `shape`, with gain and mixing of `synapse` in them."""
     module = layer.module
     if kernel.ndim == 2:
-        return Dense(_on_inputs(kernel[None], term))
+        return Dense(_on_inputs(kernel[None], synapse))
     if module.mask is not None:
         raise NotFoldable(
             f"{layer.path} has a mask, for which there is no rule; put it in the kernel."
@@ -94,9 +102,9 @@ def folded(layer: Layer, kernel: np.ndarray, term: Term, shape: Shape) -> Weight
     padding = padding if not isinstance(padding, int) else (padding,) * size
     padding = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
     groups, kernel = module.feature_group_count, kernel[None]
-    if term.mixing is not None:  # Every output then reads every input.
+    if synapse.mixing is not None:  # Every output then reads every input.
         groups, kernel = 1, _ungrouped(kernel, groups)
-    return Conv(_on_inputs(kernel, term, groups), strides, padding, groups)
+    return Conv(_on_inputs(kernel, synapse, groups), strides, padding, groups)
 
 
 def _ungrouped(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -109,13 +117,13 @@ def _ungrouped(kernel: np.ndarray, groups: int) -> np.ndarray:
     return whole
 
 
-def _on_inputs(kernel: np.ndarray, term: Term, groups: int = 1) -> np.ndarray:
+def _on_inputs(kernel: np.ndarray, synapse: Synapse, groups: int = 1) -> np.ndarray:
     """`kernel` `[1, ..., C_in, C_out]` times a gain `[T, ...]` of its inputs."""
-    inputs, gain = kernel.shape[-2], term.gain
+    inputs, gain = kernel.shape[-2], synapse.gain
     if kernel.ndim == 3:
         gain = gain.reshape(len(gain), -1)
     elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"{term.path} feeds a convolution with another scale at each place.")
+        raise NotFoldable(f"{synapse.path} feeds a convolution with another scale at each place.")
     gain = gain.reshape(len(gain), -1)
     if groups > 1 and gain.shape[-1] > 1:
         # Each output of a group reads its own inputs: [T, groups, C_in] beside [.., groups, C_out].
@@ -125,9 +133,9 @@ def _on_inputs(kernel: np.ndarray, term: Term, groups: int = 1) -> np.ndarray:
         kernel = (parts * gain).reshape(len(gain), *kernel.shape[1:])
     else:
         kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
-    if term.mixing is None:
+    if synapse.mixing is None:
         return kernel
-    channels = term.mixing.shape[-1]
+    channels = synapse.mixing.shape[-1]
     places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
-    mixed = np.einsum("t...co,tci->t...io", *steps_alike(places, term.mixing))
+    mixed = np.einsum("t...co,tci->t...io", *steps_alike(places, synapse.mixing))
     return mixed.reshape(len(mixed), *kernel.shape[1:])

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.event_driven import instructions as op
 from pit_jax.inference.event_driven.simd import LANES
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
 SHORT = 2**15
@@ -58,9 +57,9 @@ class Tape:
     layers: list[Layer]
 
 
-def write(nodes: Sequence[Integer], num_steps: int) -> Tape:
+def write(graph: Sequence[nodes.Node], num_steps: int) -> Tape:
     """The tape of `nodes`; it is the same for every batch size."""
-    return _Writer(nodes, num_steps).tape()
+    return _Writer(graph, num_steps).tape()
 
 
 def aligned(size: int, dtype: Any) -> np.ndarray:
@@ -96,8 +95,8 @@ class _Numbers:
 
 
 class _Writer:
-    def __init__(self, nodes: Sequence[Integer], num_steps: int) -> None:
-        self.nodes, self.steps = nodes, num_steps
+    def __init__(self, graph: Sequence[nodes.Node], num_steps: int) -> None:
+        self.nodes, self.steps = graph, num_steps
         self.code: list[dict[str, int]] = []
         self.numbers, self.shorts = _Numbers(np.int32), _Numbers(np.int16)
         self.memory = self.state = 0
@@ -106,7 +105,7 @@ class _Writer:
         self.values: list[int] = []
         self.structured: dict[tuple[int, tuple[Structure, ...]], tuple[int, Shape]] = {}
         self.lists: dict[tuple[int, Shape, int], tuple[int, int]] = {}
-        for number, node in enumerate(nodes):
+        for number, node in enumerate(graph):
             self._node(number, node)
 
     def tape(self) -> Tape:
@@ -115,7 +114,7 @@ class _Writer:
             for name, value in fields.items():
                 row[name] = value
         first = self.nodes[0]
-        assert isinstance(first, Sampled)
+        assert isinstance(first, nodes.Pixels)
         return Tape(
             code, self.numbers.whole(), self.shorts.whole(), np.float32(first.unit),
             self.memory, self.state, self.values[-1], self.layers,
@@ -143,19 +142,19 @@ class _Writer:
         copies = period if len(x) > 1 else 0
         return {"weight": numbers.add(x), "copies": copies, "period": period}
 
-    def _node(self, number: int, node: Integer) -> None:
+    def _node(self, number: int, node: nodes.Node) -> None:
         to, size = self._room(node.shape), math.prod(node.shape)
         self.values.append(to)
         match node:
-            case Sampled():
+            case nodes.Pixels():
                 self._write(op.SAMPLE, to=to, size=size, bound=node.bound)
-            case Summed():
+            case nodes.Accumulator():
                 self._write(op.START, to=to, size=size, **self._row(node.bias, node.shape))
                 for synapse in node.synapses:
                     self._synapse(synapse, to, node.shape)
-            case Fired():
+            case nodes.Spikes():
                 self._fired(node, to, size)
-            case Product():
+            case nodes.Product():
                 first, second = self.values[node.first], self.values[node.second]
                 other = self.nodes[node.second].shape
                 # The second may be one for all places.
@@ -165,7 +164,7 @@ class _Writer:
                     op.PRODUCT, source=first, second=second, to=to, size=size, silent=node.silent,
                     period=math.prod(other),
                 )  # fmt: skip
-            case Attended():
+            case nodes.LinearAttention():
                 source, second, third = (self.values[i] for i in (node.query, node.key, node.value))
                 self._write(
                     op.ATTEND,
@@ -174,14 +173,14 @@ class _Writer:
                     **self._row(node.weight, node.weight.shape[-1:]),
                 )  # fmt: skip
 
-    def _synapse(self, synapse: Synapse, to: int, shape: Shape) -> None:
+    def _synapse(self, synapse: nodes.Synapse, to: int, shape: Shape) -> None:
         source, given = self._structured(synapse.source, synapse.structure)
         size = math.prod(shape)
         assert synapse.kind in ("conv", "dense") or math.prod(given) == size, synapse.path
         if synapse.weight is None:
             self._write(op.ROUND, source=source, to=to, size=size, adds=1)
             return
-        currents = isinstance(self.nodes[synapse.source], Summed | Attended)
+        currents = isinstance(self.nodes[synapse.source], nodes.Accumulator | nodes.LinearAttention)
         extra = 0 if currents and synapse.kind == "diagonal" else synapse.extra
         if synapse.kind == "diagonal":
             row = self._row(synapse.weight, shape)
@@ -199,7 +198,9 @@ class _Writer:
         self._weighed(synapse, source, given, part, shape)
         self._write(op.ROUND, source=part, to=to, size=size, shift=extra, adds=1)
 
-    def _weighed(self, synapse: Synapse, source: int, given: Shape, to: int, shape: Shape) -> None:
+    def _weighed(
+        self, synapse: nodes.Synapse, source: int, given: Shape, to: int, shape: Shape
+    ) -> None:
         """A convolution; a linear layer is one over its tokens side by side."""
         weight = synapse.weight
         assert weight is not None
@@ -297,7 +298,7 @@ class _Writer:
         )  # fmt: skip
         return to
 
-    def _fired(self, node: Fired, to: int, size: int) -> None:
+    def _fired(self, node: nodes.Spikes, to: int, size: int) -> None:
         neuron, channels = node.neuron, node.shape[-1]
         rows = [*_thresholds(neuron), neuron.drop, neuron.leak, neuron.leak_fired]
         if neuron.one is not None and neuron.slowness is not None:

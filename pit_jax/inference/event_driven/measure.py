@@ -24,8 +24,8 @@ from pit_jax.inference.event_driven.assemble import Layer, aligned, write
 from pit_jax.inference.event_driven.crossover import TABLE
 from pit_jax.inference.event_driven.interpreter import run
 from pit_jax.inference.event_driven.jit import cores
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron, thermometer
-from pit_jax.inference.runtime.nodes import Fired, Integer, Sampled, Summed, Synapse
 from pit_jax.inference.runtime.reductions import Shape
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
@@ -45,7 +45,7 @@ class Case:
     stride: int = 1
     depthwise: bool = False
 
-    def synapse(self) -> Synapse:
+    def synapse(self) -> nodes.Synapse:
         """Its weights, as small as those of a grid of many bits."""
         groups = self.channels if self.depthwise else 1
         shape = (1, self.kernel, self.kernel, self.channels // groups, self.features)
@@ -53,7 +53,7 @@ class Case:
         weight = np.random.default_rng(0).integers(-limit, limit + 1, shape).astype(np.int32)
         # As much padding as keeps the side at stride 1.
         padding = ((self.kernel // 2,) * 2,) * 2
-        return Synapse(2, (), weight, "conv", "layer", (self.stride,) * 2, padding, groups)
+        return nodes.Synapse(2, (), weight, "conv", "layer", (self.stride,) * 2, padding, groups)
 
 
 CASES = (
@@ -71,16 +71,16 @@ CASES = (
 class OneLayer:
     """A layer alone, with its spikes in the memory where a network would have them."""
 
-    def __init__(self, synapse: Synapse, spikes: np.ndarray) -> None:
+    def __init__(self, synapse: nodes.Synapse, spikes: np.ndarray) -> None:
         """`spikes` are counts of at most `LEVELS`, `[B, H, W, C]`."""
-        nodes = _nodes(synapse, spikes.shape[1:])
-        self._tape = write(nodes, 1)
+        graph = _nodes(synapse, spikes.shape[1:])
+        self._tape = write(graph, 1)
         self.layer: Layer = self._tape.layers[-1]
         tape, batch = self._tape, len(spikes)
         self._memory = aligned(tape.memory * batch, np.int32)
         self._state = aligned(tape.state * batch, np.int32)
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
-        self._shape = batch, *nodes[-1].shape
+        self._shape = batch, *graph[-1].shape
         self._outputs = np.zeros((batch, math.prod(self._shape[1:])), np.int32)
         # All of it once, for the spikes; then what is behind them: START, LIST, CONV.
         self._run(tape.code, 0)
@@ -108,7 +108,7 @@ class OneLayer:
         )  # fmt: skip
 
 
-def _nodes(synapse: Synapse, image: Shape) -> list[Integer]:
+def _nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
     """A program whose neurons fire what its pixels say."""
     one, unit = np.ones((1, 1), np.int32), np.ones((1, 1))
     neuron = FixedNeuron(one, one, one, 0 * one, 0 * one, LEVELS, 0, thermometer(LEVELS))
@@ -119,10 +119,12 @@ def _nodes(synapse: Synapse, image: Shape) -> list[Integer]:
         synapse.weight.shape[4],
     )
     return [
-        Sampled(1.0, LEVELS, image),
-        Summed((Synapse(0, (), one, "diagonal", ""),), 0 * one, unit, LEVELS, image, ""),
-        Fired(1, neuron, image, ""),
-        Summed((synapse,), 0 * one, unit, 2**23, out, "layer"),
+        nodes.Pixels(1.0, LEVELS, image),
+        nodes.Accumulator(
+            (nodes.Synapse(0, (), one, "diagonal", ""),), 0 * one, unit, LEVELS, image, ""
+        ),
+        nodes.Spikes(1, neuron, image, ""),
+        nodes.Accumulator((synapse,), 0 * one, unit, 2**23, out, "layer"),
     ]
 
 

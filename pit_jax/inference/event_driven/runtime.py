@@ -14,7 +14,7 @@ from pit_jax.inference.event_driven.crossover import Crossover, measured
 from pit_jax.inference.event_driven.interpreter import run
 from pit_jax.inference.event_driven.jit import cores
 from pit_jax.inference.listing import columns
-from pit_jax.inference.runtime.nodes import Integer, Sampled, Summed
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
 
@@ -52,17 +52,17 @@ class EventDriven:
 
     def __init__(
         self,
-        nodes: Sequence[Integer],
+        graph: Sequence[nodes.Node],
         num_steps: int,
         crossover: Crossover = measured,
         threads: int | None = None,
     ) -> None:
-        sampled, last = nodes[0], nodes[-1]
-        assert isinstance(sampled, Sampled) and isinstance(last, Summed)
+        sampled, last = graph[0], graph[-1]
+        assert isinstance(sampled, nodes.Pixels) and isinstance(last, nodes.Accumulator)
         if threads is not None and threads < 1:
             raise ValueError(f"threads is 1 or more, or None for one on each core; got {threads}.")
         self.shape, self.num_steps = sampled.shape, num_steps
-        self._crossover, self._tape = crossover, write(nodes, num_steps)
+        self._crossover, self._tape = crossover, write(graph, num_steps)
         self._unit, self._classes = last.unit.item(), last.shape[0]
         self._threads = threads or cores()
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1))

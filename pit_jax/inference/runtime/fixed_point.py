@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.compiler.neuron_rules import (
+    FiringRule,
+)
 from pit_jax.inference.errors import NotFoldable
 
 LEAK_BITS = 12
@@ -37,7 +39,7 @@ def bitwise(levels: int) -> tuple[int, ...]:
 CODES = {"thermometer": thermometer, "bitwise": bitwise}
 
 
-class State(NamedTuple):
+class NeuronState(NamedTuple):
     """What a layer keeps between steps: membranes, and CLIF's second potential."""
 
     membrane: Int[Array, "B ..."]
@@ -46,12 +48,13 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class FixedNeuron:
-    """`Firing` in integers, each `[1 or T, 1 or C]`; membranes count 2^-guard of a current's unit.
+    """`FiringRule` in integers, each `[1 or T, 1 or C]`.
 
-    `leak` and `leak_fired` count 1 / 4096 and take a membrane from the unit of its step to that of
-    the next. `one` is 1.0 on the membrane's grid, `slowness` and `shift` take a membrane to the
-    table's (CLIF). `carry` `[T, C, C]`, in 1 / 4096, is what a mixing leaves for the next step.
-    `slots` says how many levels a spike in each slot stands for, in the order of their emission.
+    Membranes count 2^-guard of a current's unit. `leak` and `leak_fired` count 1 / 4096 and take a
+    membrane from the unit of its step to that of the next. `one` is 1.0 on the membrane's grid,
+    `slowness` and `shift` take a membrane to the table's (CLIF). `carry` `[T, C, C]`, in 1 / 4096,
+    is what a mixing leaves for the next step. `slots` says how many levels a spike in each slot
+    stands for, in the order of their emission.
     """
 
     first: np.ndarray
@@ -69,12 +72,12 @@ class FixedNeuron:
     carry: np.ndarray | None = None
     carry_shift: int = 0
 
-    def start(self, current: Array) -> State:
+    def start(self, current: Array) -> NeuronState:
         """At rest."""
         zero = jnp.zeros(current.shape, jnp.int32)
-        return State(zero, zero if self.one is not None else None)
+        return NeuronState(zero, zero if self.one is not None else None)
 
-    def count(self, state: State, current: Array, t: int) -> tuple[State, Array]:
+    def count(self, state: NeuronState, current: Array, t: int) -> tuple[NeuronState, Array]:
         """One step in integers: the state after it, and the counts `[B, ...]` int32."""
         u = state.membrane + (current << self.guard)
         first, step = (self._at(x, t, u) for x in (self.first, self.step))
@@ -84,7 +87,7 @@ class FixedNeuron:
             k = jnp.clip(jnp.floor_divide(u - first, step) + 1, 0, self.levels)
         return self._rest(state, u, k, t), k
 
-    def slotted(self, state: State, current: Array, t: int) -> tuple[State, Array]:
+    def slotted(self, state: NeuronState, current: Array, t: int) -> tuple[NeuronState, Array]:
         """One step as an integrate-and-fire neuron with soft reset: the state after it, and the
         spikes of each slot `[D, B, ...]` int8."""
         u = state.membrane + (current << self.guard)
@@ -107,7 +110,7 @@ class FixedNeuron:
         threshold = self.first.astype(np.int64) + (levels - 1) * self.step.astype(np.int64)
         return np.minimum(threshold, LARGEST).astype(np.int32)  # No membrane is as large.
 
-    def _rest(self, state: State, u: Array, k: Array, t: int) -> State:
+    def _rest(self, state: NeuronState, u: Array, k: Array, t: int) -> NeuronState:
         drop, slow = self._at(self.drop, t, u), None
         if self.one is not None:
             assert self.slowness is not None and state.slow is not None
@@ -126,7 +129,7 @@ class FixedNeuron:
             )  # fmt: skip
             left = _shifted(mixed, LEAK_BITS - self.carry_shift)
         leak = jnp.where(fired, self._at(self.leak_fired, t, u), self._at(self.leak, t, u))
-        return State(multiplied(left, leak), slow)
+        return NeuronState(multiplied(left, leak), slow)
 
     def _at(self, x: np.ndarray, t: int, like: Array) -> Array:
         row = jnp.asarray(x[t if len(x) > 1 else 0], jnp.int32)
@@ -140,7 +143,7 @@ def multiplied(x: Array, number: Array) -> Array:
 
 
 def fix(
-    rule: Firing, unit: np.ndarray, bound: int, num_steps: int, code: str = "thermometer"
+    rule: FiringRule, unit: np.ndarray, bound: int, num_steps: int, code: str = "thermometer"
 ) -> FixedNeuron:
     """`rule` where currents count in `unit` `[1 or T, 1 or C]` and none exceeds `bound` of them."""
     largest_leak = max(float(rule.leak.max()), float(rule.leak_fired.max()))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
@@ -33,7 +32,7 @@ class Synapse:
 
 
 @dataclass(frozen=True)
-class Summed:
+class Accumulator:
     """An accumulator: its synapses, its bias `[1 or T, ...]`, its unit `[1 or T, 1 or C]`."""
 
     synapses: tuple[Synapse, ...]
@@ -45,7 +44,7 @@ class Summed:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Pixels:
     """Pixels in units of `unit`, not beyond `bound` of them."""
 
     unit: float
@@ -54,7 +53,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Fired:
+class Spikes:
     """A layer of neurons at the current of one accumulator."""
 
     accumulator: int
@@ -64,8 +63,23 @@ class Fired:
 
 
 @dataclass(frozen=True)
-class Attended:
-    """`Attention` with integer weights; its current counts in `unit`."""
+class Product:
+    """The products of two spikes: where both fire, or with `silent` where only the first does.
+
+    `pools` are the maxima over places after each of the two sources.
+    """
+
+    first: int
+    second: int
+    shape: Shape
+    path: str
+    silent: bool = False
+    pools: tuple[tuple[Structure, ...], tuple[Structure, ...]] = ((), ())
+
+
+@dataclass(frozen=True)
+class LinearAttention:
+    """query (weight keyᵀ value) of three spikes, a current in `unit`; `weight` is `[T, C]`."""
 
     query: int
     key: int
@@ -78,16 +92,16 @@ class Attended:
     path: str
 
 
-Integer = Sampled | Summed | Fired | Product | Attended
+Node = Pixels | Accumulator | Spikes | Product | LinearAttention
 
 
-def check_code(nodes: Sequence[Integer]) -> None:
+def check_code(nodes: Sequence[Node]) -> None:
     """Raises NotFoldable where slots of unlike worth meet a maximum or a product: they add up, but
     neither of these says anything of them one by one."""
 
     def refuse(source: int, what: str) -> None:
         node = nodes[source]
-        if isinstance(node, Fired) and max(node.neuron.slots) > 1:
+        if isinstance(node, Spikes) and max(node.neuron.slots) > 1:
             raise NotFoldable(
                 f"{what} reads the slots of {node.path} one by one, which the bitwise code does "
                 'not allow; compile with code="thermometer".'
@@ -95,13 +109,13 @@ def check_code(nodes: Sequence[Integer]) -> None:
 
     for node in nodes:
         match node:
-            case Summed():
+            case Accumulator():
                 for synapse in node.synapses:
                     if any(isinstance(s, Pool) and s.largest for s in synapse.structure):
                         refuse(synapse.source, f"the max-pool before {synapse.path}")
             case Product():
                 for source in (node.first, node.second):
                     refuse(source, f"the product {node.path}")
-            case Attended():
+            case LinearAttention():
                 for source in (node.query, node.key, node.value):
                     refuse(source, f"the attention {node.path}")

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pit_jax.inference.compiler.folded import Product
 from pit_jax.inference.compiler.quantize import PIXEL_BITS
-from pit_jax.inference.runtime.fixed_point import State
-from pit_jax.inference.runtime.nodes import Attended, Fired, Integer, Sampled, Summed, Synapse
+from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.fixed_point import (
+    NeuronState,
+)
 from pit_jax.inference.runtime.reductions import Structure
 
 # Bits of a pixel in the lower of two halves.
@@ -28,7 +29,7 @@ class Step(NamedTuple):
     A node of spikes gives counts `[B, ...]` or slots `[D, B, ...]`, all others `[B, ...]`.
     """
 
-    states: dict[int, State]
+    states: dict[int, NeuronState]
     outputs: list[Array]
 
 
@@ -44,17 +45,17 @@ def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int)
         )
 
 
-def weights_of(nodes: Sequence[Integer]) -> Weights:
+def weights_of(graph: Sequence[nodes.Node]) -> Weights:
     """The weights of every node's synapses, as a run takes them."""
     return [
         [None if s.weight is None else jnp.asarray(s.weight) for s in node.synapses]
-        if isinstance(node, Summed)
+        if isinstance(node, nodes.Accumulator)
         else []
-        for node in nodes
+        for node in graph
     ]
 
 
-def sampled(node: Sampled, x: Float[Array, "B H W C"]) -> Array:
+def sampled(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
     """Pixels as integers `[B, H, W, C]` float32, cut off where they exceed the node's bound.
 
     What is no number is 0: each runtime would make another integer of it.
@@ -64,23 +65,23 @@ def sampled(node: Sampled, x: Float[Array, "B H W C"]) -> Array:
 
 
 def step(
-    nodes: Sequence[Integer],
+    graph: Sequence[nodes.Node],
     weights: Weights,
-    states: dict[int, State],
+    states: dict[int, NeuronState],
     pixels: Float[Array, "B H W C"],
     t: int,
     form: Form,
 ) -> Step:
     """Runs step `t`; `states` is empty before the first."""
     outputs: list[Array] = []
-    after: dict[int, State] = {}
-    for number, node in enumerate(nodes):
+    after: dict[int, NeuronState] = {}
+    for number, node in enumerate(graph):
         match node:
-            case Sampled():
+            case nodes.Pixels():
                 outputs.append(sampled(node, pixels))
-            case Summed():
+            case nodes.Accumulator():
                 parts = [
-                    _current(synapse, weight, outputs[synapse.source], nodes, t, form)
+                    _current(synapse, weight, outputs[synapse.source], graph, t, form)
                     for synapse, weight in zip(node.synapses, weights[number], strict=True)
                 ]
                 bias = row_of(node.bias, t).astype(np.int32)
@@ -89,15 +90,15 @@ def step(
                     (1,) * (len(shape) - bias.ndim) + bias.shape
                 )
                 outputs.append(jnp.broadcast_to(total, shape))
-            case Fired():
+            case nodes.Spikes():
                 current = outputs[node.accumulator]
                 state = states.get(number) or node.neuron.start(current)
                 fire = node.neuron.count if form == "counts" else node.neuron.slotted
                 after[number], spikes = fire(state, current, t)
                 outputs.append(spikes)
-            case Product():
+            case nodes.Product():
                 outputs.append(_product(node, outputs, form))
-            case Attended():
+            case nodes.LinearAttention():
                 outputs.append(_attention(node, outputs, t, form))
     return Step(after, outputs)
 
@@ -108,18 +109,18 @@ def row_of(x: np.ndarray, t: int) -> np.ndarray:
 
 
 def _current(
-    synapse: Synapse,
+    synapse: nodes.Synapse,
     weight: Array | None,
     x: Array,
-    nodes: Sequence[Integer],
+    graph: Sequence[nodes.Node],
     t: int,
     form: Form,
 ) -> Array:
     """The current of one source, `[B, ...]` int32."""
-    source = nodes[synapse.source]
+    source = graph[synapse.source]
     if weight is not None:
         weight = weight[t if len(weight) > 1 else 0]
-    if isinstance(source, Summed | Attended):
+    if isinstance(source, nodes.Accumulator | nodes.LinearAttention):
         x = structured(synapse.structure, x)
         if weight is None:
             return x
@@ -129,7 +130,7 @@ def _current(
         return _rounded(weighed(synapse, x, weight), synapse.extra)
     # Every sum is below 2^24, so float32 has it exactly, in any order.
     weight = None if weight is None else weight.astype(jnp.float32)
-    if isinstance(source, Sampled):
+    if isinstance(source, nodes.Pixels):
         # In two halves, for with all their bits the sums of products would exceed 2^24.
         x = structured(synapse.structure, x)
         high = jnp.floor(x / 2**HALF)
@@ -143,7 +144,7 @@ def _current(
     x = structured(synapse.structure, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
     each = weighed(synapse, x, weight)
     each = each.reshape(slots, batch, *each.shape[1:])
-    if isinstance(source, Fired):
+    if isinstance(source, nodes.Spikes):
         worth = jnp.asarray(source.neuron.slots, jnp.float32)
         each = each * worth.reshape(-1, *(1,) * (each.ndim - 1))
     return jnp.sum(each, axis=0).astype(jnp.int32)
@@ -160,7 +161,7 @@ def _rounded(x: Array, bits: int) -> Array:
     return (x + (1 << bits >> 1)) >> bits
 
 
-def weighed(synapse: Synapse, x: Array, weight: Array | None) -> Array:
+def weighed(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Array:
     """x `[B, ...]` times the weights of one step, or x itself without any."""
     exact = jax.lax.Precision.HIGHEST
     if weight is None:
@@ -191,7 +192,7 @@ def pooled(x: Array, structure: Sequence[Structure], form: Form) -> Array:
     return each.reshape(*x.shape[:2], *each.shape[1:])
 
 
-def _product(node: Product, outputs: Sequence[Array], form: Form) -> Array:
+def _product(node: nodes.Product, outputs: Sequence[Array], form: Form) -> Array:
     first, second = (
         pooled(outputs[source], structure, form)
         for source, structure in zip((node.first, node.second), node.pools, strict=True)
@@ -205,7 +206,7 @@ def _product(node: Product, outputs: Sequence[Array], form: Form) -> Array:
     return both.reshape(-1, *both.shape[2:])
 
 
-def _attention(node: Attended, outputs: Sequence[Array], t: int, form: Form) -> Array:
+def _attention(node: nodes.LinearAttention, outputs: Sequence[Array], t: int, form: Form) -> Array:
     def heads(source: int) -> Array:
         x = outputs[source].astype(jnp.int32)
         x = x if form == "slots" else x[None]
@@ -219,7 +220,7 @@ def _attention(node: Attended, outputs: Sequence[Array], t: int, form: Form) -> 
 
 
 def run(
-    nodes: Sequence[Integer],
+    graph: Sequence[nodes.Node],
     weights: Weights,
     x: Float[Array, "..."],
     num_steps: int,
@@ -227,10 +228,10 @@ def run(
     show: Callable[[list[Array]], Any],
 ) -> list[Any]:
     """What `show` takes of the outputs of each step, for images or frames `x`."""
-    states: dict[int, State] = {}
+    states: dict[int, NeuronState] = {}
     shown = []
     for t in range(num_steps):
         frame = x if x.ndim == 4 else x[:, t]
-        states, outputs = step(nodes, weights, states, frame, t, form)
+        states, outputs = step(graph, weights, states, frame, t, form)
         shown.append(show(outputs))
     return shown

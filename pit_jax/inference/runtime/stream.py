@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pit_jax.inference.runtime.nodes import Integer
+from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import Weights, step
 
 
-class Streamed(NamedTuple):
+class StreamState(NamedTuple):
     """Where a stream stands: the steps so far, what the neurons keep, the sum of the outputs."""
 
     steps: int = 0
@@ -54,11 +54,11 @@ class Stream:
     unit: float
     advance: Advance
 
-    def start(self) -> Streamed:
+    def start(self) -> StreamState:
         """The state before the first frame, for any number of samples."""
-        return Streamed()
+        return StreamState()
 
-    def __call__(self, state: Streamed, frame: Any) -> tuple[Streamed, Any]:
+    def __call__(self, state: StreamState, frame: Any) -> tuple[StreamState, Any]:
         """The state after `frame` `[B, H, W, C]`, and logits `[B, K]`, the mean over the steps so
         far; raises ValueError for a frame that does not fit, and for one too many."""
         if state.steps == self.num_steps:
@@ -74,7 +74,7 @@ class Stream:
                 f"got {frame.shape}."
             )
         neurons, outputs = self.advance(state.neurons, frame, state.steps)
-        after = Streamed(state.steps + 1, neurons, state.total + outputs)
+        after = StreamState(state.steps + 1, neurons, state.total + outputs)
         return after, after.total.astype(np.float32) * np.float32(self.unit / after.steps)
 
     def decide(self, frames: Iterable[Any], margin: float) -> Decision:
@@ -116,13 +116,13 @@ def confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
     return largest[:, -1] - second > margin
 
 
-def in_jax(nodes: Sequence[Integer], weights: Weights) -> Advance:
+def in_jax(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
     """Steps in JAX, on counts, each compiled at its first use."""
 
     @partial(jax.jit, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:
         frame = jnp.asarray(frame, jnp.float32)  # As the program takes all its samples.
-        after = step(nodes, weights, neurons or {}, frame, t, "counts")
+        after = step(graph, weights, neurons or {}, frame, t, "counts")
         return after.states, after.outputs[-1]
 
     return advance

@@ -2,21 +2,21 @@
 
 from functools import partial
 
-from pit_jax.interop.layout import Layer, Layout
+from pit_jax.interop.layout import LayerNames, Layout
 from pit_jax.neurons import ILIF, LIF, hard_reset
 
 _lif = partial(LIF, decay_input=True, reset=hard_reset, detach_reset=True)
 _sdt_neurons = {"neuron": _lif, "gate_neuron": partial(_lif, threshold=0.5)}
 
 
-def _pairs(theirs: str, ours: str, names: dict[str, tuple[str, str]]) -> tuple[Layer, ...]:
+def _pairs(theirs: str, ours: str, names: dict[str, tuple[str, str]]) -> tuple[LayerNames, ...]:
     """A convolution and its norm for each of our `names`, given as (theirs, theirs)."""
     return tuple(
         layer
         for name, (conv, norm) in names.items()
         for layer in (
-            Layer(f"{theirs}{conv}", f"{ours}{name}"),
-            Layer(f"{theirs}{norm}", f"{ours}{name}_norm"),
+            LayerNames(f"{theirs}{conv}", f"{ours}{name}"),
+            LayerNames(f"{theirs}{norm}", f"{ours}{name}_norm"),
         )
     )
 
@@ -41,13 +41,13 @@ spike_driven_transformer = Layout(
             },
         ),
         *_pairs("block.{block-1}.attn.", "block{block}/attention/", _ATTENTION),
-        Layer("block.{block-1}.attn.talking_heads", "block{block}/attention/talking_heads"),
+        LayerNames("block.{block-1}.attn.talking_heads", "block{block}/attention/talking_heads"),
         *_pairs(
             "block.{block-1}.mlp.",
             "block{block}/mlp/",
             {"expand": ("fc1_conv", "fc1_bn"), "contract": ("fc2_conv", "fc2_bn")},
         ),
-        Layer("head", "head"),
+        LayerNames("head", "head"),
     ),
     neurons=_sdt_neurons,
 )
@@ -55,11 +55,11 @@ spike_driven_transformer = Layout(
 # SpikingJelly gives the embedding's convolutions a bias and leaves the unused convolution out.
 spikingjelly_sdt = Layout(
     layers=(
-        Layer("patch_embed.stages.0.0", "patch1", shift="patch1_norm"),
-        Layer("patch_embed.final_stage.0", "patch4", shift="patch4_norm"),
-        Layer("patch_embed.final_stage.1", "patch4_norm"),
-        Layer("patch_embed.stages.{patch-1}.0", "patch{patch}", shift="patch{patch}_norm"),
-        Layer("patch_embed.stages.{patch-1}.1", "patch{patch}_norm"),
+        LayerNames("patch_embed.stages.0.0", "patch1", shift="patch1_norm"),
+        LayerNames("patch_embed.final_stage.0", "patch4", shift="patch4_norm"),
+        LayerNames("patch_embed.final_stage.1", "patch4_norm"),
+        LayerNames("patch_embed.stages.{patch-1}.0", "patch{patch}", shift="patch{patch}_norm"),
+        LayerNames("patch_embed.stages.{patch-1}.1", "patch{patch}_norm"),
         *_pairs("patch_embed.", "", {"position": ("rpe_conv", "rpe_bn")}),
         *_pairs("blocks.{block-1}.attn.", "block{block}/attention/", _ATTENTION),
         *_pairs(
@@ -67,14 +67,14 @@ spikingjelly_sdt = Layout(
             "block{block}/mlp/",
             {"expand": ("fc1", "bn1"), "contract": ("fc2", "bn2")},
         ),
-        Layer("head", "head"),
+        LayerNames("head", "head"),
     ),
     neurons=_sdt_neurons,
     unread=("block{block}/attention/talking_heads",),
 )
 
 
-def _conv_block(theirs: str, ours: str) -> tuple[Layer, ...]:
+def _conv_block(theirs: str, ours: str) -> tuple[LayerNames, ...]:
     return (
         *_separable(f"{theirs}.Conv.", f"{ours}/separable/"),
         *_pairs(
@@ -85,12 +85,12 @@ def _conv_block(theirs: str, ours: str) -> tuple[Layer, ...]:
     )
 
 
-def _separable(theirs: str, ours: str) -> tuple[Layer, ...]:
+def _separable(theirs: str, ours: str) -> tuple[LayerNames, ...]:
     names = {"expand": "pwconv1", "depthwise": "dwconv", "contract": "pwconv2"}
     return _pairs(theirs, ours, {ours: (f"{x}.0", f"{x}.1") for ours, x in names.items()})
 
 
-def _attention_block(theirs: str, ours: str) -> tuple[Layer, ...]:
+def _attention_block(theirs: str, ours: str) -> tuple[LayerNames, ...]:
     names = {"query": "q_conv", "key": "k_conv", "value": "v_conv", "projection": "proj_conv"}
     return (
         *_separable(f"{theirs}.conv.", f"{ours}/separable/"),
@@ -124,7 +124,7 @@ e_spikeformer = Layout(
         *_conv_block("ConvBlock2_{block}.0", "stage3_block{block}"),
         *_attention_block("block3.{block-1}", "stage4_block{block}"),
         *_attention_block("block4.{block-1}", "stage5_block{block}"),
-        Layer("head", "head"),
+        LayerNames("head", "head"),
     ),
     neurons={
         "neuron": partial(ILIF, decay=0.0, normalize=True),

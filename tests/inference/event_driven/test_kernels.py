@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from pit_jax.inference.event_driven.measure import Case, OneLayer, random_spikes
-from pit_jax.inference.runtime.nodes import Synapse
+from pit_jax.inference.runtime import nodes
 
 
 def draw_spikes(rng, shape, density):
@@ -20,7 +20,7 @@ def draw_weights(rng, shape, bits):
 
 
 def synapse(weight, strides, padding, groups):
-    return Synapse(2, (), weight, "conv", "layer", strides, padding, groups)
+    return nodes.Synapse(2, (), weight, "conv", "layer", strides, padding, groups)
 
 
 def both(layer, spikes):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pit_jax.inference.compiler.neuron_rules import Firing
+from pit_jax.inference.compiler.neuron_rules import (
+    FiringRule,
+)
 from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron, bitwise, fix, thermometer
 
 BOUND = 2**20
@@ -85,9 +87,9 @@ def test_a_ternary_neuron_fires_down_as_it_fires_up():
     assert [int(fired(made, [u])[0]) for u in (49, 50, -49, -50, -51)] == [0, 1, 0, -1, -1]
 
 
-def rule(a, levels, decay=0.5) -> Firing:
+def rule(a, levels, decay=0.5) -> FiringRule:
     a, decay = np.full((1, 1), a), np.full((1, 1), decay)
-    return Firing(a / 2, a, levels, a, decay, decay, gain=a)
+    return FiringRule(a / 2, a, levels, a, decay, decay, gain=a)
 
 
 @pytest.mark.parametrize("a", [1e-3, 1e-12, 2.0**-149])

@@ -263,8 +263,8 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
     (tmp_path / "last/30").mkdir(parents=True)
     (tmp_path / "best/20").mkdir(parents=True)
     code = (
-        "import os, pathlib, signal, sys; from train.distributed.watchdog import left_for\n"
-        "with left_for(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), int(sys.argv[2]))"
+        "import os, pathlib, signal, sys; from train.distributed.watchdog import explain_kill\n"
+        "with explain_kill(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), int(sys.argv[2]))"
     )
     for number, said in ((9, "The newest checkpoint is that of step 30 in"), (0, "")):
         ended = subprocess.run(
@@ -277,7 +277,6 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
         assert said in ended.stderr and bool(said) == bool(ended.stderr)
 
 
-def test_who_finds_no_checkpoint_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    watchdog.main(tmp_path)
+def test_who_finds_no_checkpoint_says_so(tmp_path, capsys):
+    watchdog.main(tmp_path, io.BytesIO())
     assert f"None is to be seen in {tmp_path}." in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The health of neuron layers: each measure, its warning, and that looking changes nothing."""
 
 import json
+import shutil
 from functools import cache
 
 import jax
@@ -13,13 +14,20 @@ from hypothesis import strategies as st
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.probe import neuron_probes
-from tests.train.helpers import bits, program_on, records, runs_on, saved, stop_after
+from tests.train.helpers import bits, first_devices, program_on, records, saved, stop_after
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train.data import ArraySplit, DiskSplit
 from train.loop import train
-from train.monitor.health import FILE, LIMITS, MEASURES, Health, complaints
-from train.program.probe import MOST_COUNTS, Look, changes, distance, measures, some, spread
-from train.run.checkpoint import Checkpoints
+from train.monitor.health import FILE, LIMITS, MEASURES, Health, find_complaints
+from train.program.probe import (
+    MOST_COUNTS,
+    Look,
+    changes,
+    distance,
+    measures,
+    sample_counts,
+    spread,
+)
 
 STEPS = EPOCHS * STEPS_PER_EPOCH
 PIT_LAYER = "stage1_block1/PIT_0"
@@ -83,11 +91,11 @@ def test_fewer_states_give_what_they_can():
 
 def test_of_many_integers_always_the_same_few_are_compared():
     count = jnp.arange(3 * MOST_COUNTS) % 5.0
-    few = np.asarray(some(count))
+    few = np.asarray(sample_counts(count))
     assert few.shape == (MOST_COUNTS,) and few.dtype == np.int16
-    np.testing.assert_array_equal(few, some(count))
+    np.testing.assert_array_equal(few, sample_counts(count))
     assert np.bincount(few) / MOST_COUNTS == pytest.approx([0.2] * 5, abs=0.015)
-    np.testing.assert_array_equal(some(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
+    np.testing.assert_array_equal(sample_counts(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
 
 
 def test_the_probe_has_samples_from_all_over_the_split():
@@ -117,18 +125,10 @@ def program():
     return program._replace(compile_step=cache(program.compile_step))
 
 
-@pytest.fixture
-def shared(program, monkeypatch):
-    """Makes `train` take that program."""
-    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(program, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.make_program", lambda *_, **__: program)
-        train(tiny(), workdir)
+    train(tiny(), workdir, program=program)
     return workdir
 
 
@@ -228,8 +228,7 @@ def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterr
 
 
 def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, compiled):
-    with runs_on(1):
-        train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path)
+    train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path, devices=first_devices(1))
     assert "jit(look)" not in compiled and "jit(step)" in compiled
     assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
     seen = [{k: v for k, v in line.items() if k != "health"} for line in records(uninterrupted)]
@@ -239,29 +238,22 @@ def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, co
 @pytest.mark.parametrize(
     "steps", [*(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 4)), 2, 5]
 )
-def test_a_run_that_was_stopped_records_the_same(uninterrupted, shared, tmp_path, steps):
-    assert train(tiny(), tmp_path, stop=stop_after(steps)) is None
+def test_a_run_that_was_stopped_records_the_same(uninterrupted, program, tmp_path, steps):
+    assert train(tiny(), tmp_path, stop=stop_after(steps), program=program) is None
     # Only before the last step of an epoch there is something that no later state shows.
     assert (tmp_path / FILE).exists() == (steps in (2, 5))
-    train(tiny(), tmp_path)
+    train(tiny(), tmp_path, program=program)
     assert records(tmp_path) == records(uninterrupted)
 
 
-def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(
-    uninterrupted, shared, tmp_path, monkeypatch
-):
+def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(uninterrupted, program, tmp_path):
     """Its newest checkpoint is then that of the step before."""
     config = tiny()
     config.checkpoints.every_steps = 1
-
-    def die(*_, **__) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save_epoch", die)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path)
-    train(config, tmp_path)
+    assert train(config, tmp_path, stop=stop_after(3), program=program) is None
+    for folder in ("last", "best"):
+        shutil.rmtree(tmp_path / folder / "3")
+    train(config, tmp_path, program=program)
     assert records(tmp_path) == records(uninterrupted)
 
 
@@ -269,9 +261,9 @@ def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(
     "harm", ["lose", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("shorten", "flip"))]
 )
 def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
-    uninterrupted, shared, tmp_path, harm
+    uninterrupted, program, tmp_path, harm
 ):
-    train(tiny(), tmp_path, stop=stop_after(2))
+    train(tiny(), tmp_path, stop=stop_after(2), program=program)
     content = bytearray((tmp_path / FILE).read_bytes())
     (tmp_path / FILE).unlink()
     if harm == "shorten":
@@ -279,7 +271,7 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
     if harm == "flip":
         content[len(content) // 2] ^= 1
         (tmp_path / FILE).write_bytes(content)
-    train(tiny(), tmp_path)
+    train(tiny(), tmp_path, program=program)
     (first, second), (want, as_before) = records(tmp_path), records(uninterrupted)
     for layer in want["health"].values():
         layer["oscillating"] = None
@@ -288,8 +280,8 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
 
 @pytest.mark.slow
 def test_epochs_of_one_step_give_flips_only(tmp_path):
-    with runs_on(1):
-        train(tiny(batch_size=100, health={"images": 8, "every_epochs": 2}), tmp_path)
+    config = tiny(batch_size=100, health={"images": 8, "every_epochs": 2})
+    train(config, tmp_path, devices=first_devices(1))
     first, second = records(tmp_path)
     assert "health" not in first
     layer = second["health"][PIT_LAYER]
@@ -299,8 +291,7 @@ def test_epochs_of_one_step_give_flips_only(tmp_path):
 def test_a_network_without_spikes_has_no_health(tmp_path, compiled):
     config = tiny(epochs=1)
     config.neuron = {"name": "ReLU"}
-    with runs_on(1):
-        train(config, tmp_path)
+    train(config, tmp_path, devices=first_devices(1))
     assert "health" not in records(tmp_path)[0] and "jit(look)" not in compiled
 
 
@@ -348,12 +339,13 @@ def test_what_a_run_said_before_it_was_stopped_is_not_said_again(tmp_path):
 
 def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
     assert {limit.measure for limit in LIMITS} == set(MEASURES)
-    assert complaints({"PIT_0": WELL}) == complaints({"PIT_0": dict.fromkeys(MEASURES)}) == {}
+    assert find_complaints({"PIT_0": WELL}) == {}
+    assert find_complaints({"PIT_0": dict.fromkeys(MEASURES)}) == {}
     for place, limit in enumerate(LIMITS):
         (bound,) = {limit.least, limit.most} - {np.inf, -np.inf}
-        assert complaints({"PIT_0": WELL | {limit.measure: bound}}) == {}
+        assert find_complaints({"PIT_0": WELL | {limit.measure: bound}}) == {}
         beyond = bound + (0.001 if limit.most == bound else -0.001)
-        found = complaints({"PIT_0": WELL | {limit.measure: beyond}})
+        found = find_complaints({"PIT_0": WELL | {limit.measure: beyond}})
         assert list(found) == [("PIT_0", place)]
         side = "over" if limit.most == bound else "under"
         assert f"({side} {100 * bound:g} %); " in found["PIT_0", place]

@@ -1,12 +1,13 @@
 """A step that is not finite: nothing is lost, and it is said where it began."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from tests.train.helpers import bits, program_on, records, runs_on, steps_saved
+from tests.train.helpers import bits, first_devices, program_on, records, steps_saved
 from tests.train.tiny import get_config
 from train import data
 from train.data.feeding.order import epoch_order
@@ -27,11 +28,10 @@ def lost(logits, labels, *, of: int = 0):
     return jax.numpy.where((labels[0] == of) & (len(labels) > 1), jax.numpy.nan, value)
 
 
-@pytest.fixture
-def losing(monkeypatch):
-    """The training samples at place 0 of the first epoch's steps, and the label whose loss is nan
-    at the second step and at no other of that epoch."""
-    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
+@pytest.fixture(scope="module")
+def losing():
+    """A seed, and the label whose loss is nan at the second step of the first epoch and at no other
+    of it."""
     config = tiny()
     labels = data.load(**config.data).train.labels
     for seed in range(50):
@@ -42,11 +42,15 @@ def losing(monkeypatch):
 
 
 def run(workdir, losing, **changed):
+    program, config = losing_program(losing, **changed)
+    return train(config, workdir, program=program)
+
+
+def losing_program(losing, **changed):
+    """Return a program whose loss is nan at one step, and its config."""
     seed, label = losing
     config = tiny(seed=seed, **changed)
-    config.loss = {"name": "cross_entropy", "of": label}
-    with runs_on(1):
-        return train(config, workdir), config
+    return program_on(1, config, loss=partial(lost, of=label)), config
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path, losing):
@@ -61,22 +65,21 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path,
     assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
 
 
-def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path, monkeypatch):
+def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path):
     def steep(logits, labels):
         """Cross-entropy and nothing, whose gradient is infinite."""
         nothing = logits - jax.lax.stop_gradient(logits)
         return cross_entropy(logits, labels) + jax.numpy.sqrt(abs(nothing).sum())
 
-    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": steep})
+    program = program_on(1, tiny(), loss=steep)
     said = "step 1, in epoch 1, is not finite; the first that is not is the gradient of head, on"
-    with runs_on(1), pytest.raises(UserError, match=said):
-        train(tiny(), tmp_path)
+    with pytest.raises(UserError, match=said):
+        train(tiny(), tmp_path, program=program)
     assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
 
 
 def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
-    summary, _ = run(tmp_path, losing, epochs=1, skip=1)
-    assert summary is not None
+    assert run(tmp_path, losing, epochs=1, skip=1) is not None
     assert "step 2 was left out: its loss or gradient is not finite (1 of at most 1" in (
         capsys.readouterr().out
     )
@@ -89,18 +92,15 @@ def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
     assert [line.get("loss", 0) is None for line in records(tmp_path)] == [False, True, False]
 
 
-def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path, monkeypatch):
-    lost_always = {"cross_entropy": lambda logits, labels: jax.numpy.nan * logits.sum()}
-    monkeypatch.setattr("train.program.build.LOSSES", lost_always)
-    with runs_on(1), pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
-        train(tiny(skip=5), tmp_path)
+def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path):
+    config = tiny(skip=5)
+    program = program_on(1, config, loss=lambda logits, labels: jax.numpy.nan * logits.sum())
+    with pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
+        train(config, tmp_path, program=program)
 
 
 def test_a_step_left_out_changes_nothing_but_the_counts(losing):
-    seed, label = losing
-    config = tiny(seed=seed, skip=1, averaging=0.9)
-    config.loss = {"name": "cross_entropy", "of": label}
-    program = program_on(1, config)
+    program, _ = losing_program(losing, skip=1, averaging=0.9)
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     state, _ = step(state, fed)
     before = bits(state)
@@ -114,10 +114,7 @@ def test_a_step_left_out_changes_nothing_but_the_counts(losing):
 
 
 def test_after_one_step_too_many_nothing_changes_any_more(losing):
-    seed, label = losing
-    config = tiny(seed=seed)
-    config.loss = {"name": "cross_entropy", "of": label}
-    program = program_on(1, config)
+    program, _ = losing_program(losing)
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     for _ in range(2):
         state, _ = step(state, fed)
@@ -141,8 +138,7 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
 
 
 def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
-    with runs_on(1):
-        train(tiny(log_every=1), tmp_path)
+    train(tiny(log_every=1), tmp_path, devices=first_devices(1))
     lines = records(tmp_path)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
@@ -151,8 +147,7 @@ def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
 
 
 def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
-    with runs_on(1):
-        train(tiny(profile_steps=(2, 3)), tmp_path)
+    train(tiny(profile_steps=(2, 3)), tmp_path, devices=first_devices(1))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed

@@ -42,7 +42,7 @@ def test_functions_of_a_neuron_are_given_by_name():
     [
         ({}, {"name": "LIF", "reset": "none"}, "config.neuron.reset is 'none'; it can be soft_"),
         ({}, {"name": "LIFE"}, "config.neuron.name is 'LIFE'; it can be CLIF"),
-        ({}, {"name": "PIT", "levels": 0}, "config.neuron: "),
+        ({}, {"name": "PIT", "levels": 0}, "config.neuron.levels must be at least 1, got 0"),
         ({"gate_neuron": {"name": "LIF"}}, None, "config.model: .*gate_neuron"),
         ({"gate_neuron": {"name": "no"}}, None, "config.model.gate_neuron.name is 'no'"),
     ],

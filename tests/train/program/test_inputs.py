@@ -153,6 +153,10 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"policy": {"name": "rand", "magnitude": 31}}, "magnitude must be at most 30, got 31"),
         ({"policy": {"name": "rand", "num_ops": 0}}, "num_ops must be at least 1, got 0"),
         ({"policy": {"name": "rand", "resample": "cubic"}}, "'cubic'; it can be bilinear, nea"),
+        (
+            {"policy": {"name": "rand", "fill": "red"}},
+            "policy.fill is 'red'; it can be black, me",
+        ),
         ({"cutout": {"fill": "mean"}}, "config.augment.cutout: cutout missing a required argum"),
         ({"cutout": {"size": 8, "fill": "gray"}}, "fill is 'gray'; it can be black, mean"),
         ({"cutout": {"size": -1}}, "config.augment.cutout.size must be at least 0, got -1"),
@@ -166,7 +170,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"policy": {"num_ops": 2}}, "config.augment.policy.name is None; it can be autoaugment"),
         (
             {"policy": {"name": "rand_increasing", "magnitude": 11}},
-            "policy.magnitude of rand_increasing must be at most 10, got 11",
+            "config.augment.policy.magnitude must be at most 10, got 11",
         ),
         ({"mix": {"name": "remix"}}, "mix.name is 'remix'; it can be cutmix, mixup, mixup_or_cut"),
     ],

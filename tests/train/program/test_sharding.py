@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from tests.train.helpers import mesh_of, program_on, texts_of_compilations
+from tests.train.helpers import mesh_of, program_on
 from tests.train.hlo import convolutions, convolutions_in_loops, loops
 from tests.train.tiny import get_config
 from train import data
@@ -56,8 +56,7 @@ def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> 
         state = program.first_state()
     else:
         state = jax.device_put(start, replicated(mesh_of(devices)))
-    with texts_of_compilations() as texts:
-        step = program.compile_step()
+    step = program.compile_step()
     losses, after, order = [], [learned(state)], next(program.batches(0))
     for _ in range(STEPS):
         state, metrics = step(state, order)
@@ -66,7 +65,7 @@ def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> 
     unseen, _ = step(state, order)  # What the host has looked at shares its memory with the host.
     jax.block_until_ready(step(unseen, order))
     deleted = [leaf.is_deleted() for leaf in jax.tree.leaves(unseen)]
-    return Trained(losses, after, texts[0], deleted)
+    return Trained(losses, after, step.as_text(), deleted)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +81,8 @@ def four() -> Trained:
 @pytest.fixture(scope="module")
 def text_with_loops() -> str:
     """TET, and neurons that loop over four steps without unrolling."""
-    with texts_of_compilations() as texts:
-        program_on(4, eight_wide(num_steps=4, loss="tet", unroll=1)).compile_step()
-    return texts[0]
+    program = program_on(4, eight_wide(num_steps=4, loss="tet", unroll=1))
+    return program.compile_step().as_text()
 
 
 def test_in_float64_four_devices_learn_what_one_does(x64):

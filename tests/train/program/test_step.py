@@ -11,9 +11,9 @@ from pit_jax.neurons import PIT
 from tests.helpers import by_layer
 from tests.train.helpers import (
     bits,
+    first_devices,
     program_on,
     records,
-    runs_on,
     steps_saved,
     stop_after,
 )
@@ -217,8 +217,7 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
         before_steps.append(len(compiled))
         return False
 
-    with runs_on(1):
-        train(config, tmp_path, stop=never_stop)
+    train(config, tmp_path, stop=never_stop, devices=first_devices(1))
     assert len(before_steps) == 9 and before_steps[0] > 0
     assert before_steps[3] == before_steps[8]
 
@@ -261,8 +260,8 @@ def test_of_mixed_labels_the_larger_one_counts():
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
-    with runs_on(1), pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
-        train(config, tmp_path)
+    with pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
+        train(config, tmp_path, devices=first_devices(1))
     assert "config.learning_rate" in str(error.value)
     assert records(tmp_path) == []
     assert not (tmp_path / "summary.json").exists()
@@ -271,8 +270,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
 def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
-    with runs_on(1), pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
-        train(config, tmp_path, stop=stop_after(2))
+    with pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
+        train(config, tmp_path, stop=stop_after(2), devices=first_devices(1))
     assert steps_saved(tmp_path) == []
 
 
@@ -297,10 +296,9 @@ def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(
     config = get_config()
     config.log_every = 1
     config.checkpoints.every_steps = 2
-    with runs_on(1):
-        try:
-            train(config, tmp_path, stop=never_stop)
-        finally:
-            jax.config.update("jax_transfer_guard", guarded[0])
+    try:
+        train(config, tmp_path, stop=never_stop, devices=first_devices(1))
+    finally:
+        jax.config.update("jax_transfer_guard", guarded[0])
     assert guarded[2:] == ["disallow"] * (EPOCHS * STEPS_PER_EPOCH - 2)
     assert len(guarded) > 4

@@ -11,11 +11,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.train.helpers import records, runs_on, stop_after
+from tests.train.helpers import first_devices, records, stop_after
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
-from train.monitor.nonfinite import Done
+from train.monitor.nonfinite import StepMetrics
 from train.records.jsonl import scalars
 from train.records.loggers import Journal, open_journal
 
@@ -37,8 +37,7 @@ def tiny(**changed):
 
 
 def run(workdir: Path, stop=lambda: False, **changed):
-    with runs_on(1):
-        return train(tiny(**changed), workdir, stop=stop)
+    return train(tiny(**changed), workdir, stop=stop, devices=first_devices(1))
 
 
 def kill(workdir: Path, **changed) -> None:
@@ -158,7 +157,7 @@ def test_a_killed_run_doubles_and_misses_no_point(runs):
 
 def test_points_of_an_epoch_are_on_disk_when_it_is_over(tmp_path):
     journal = open_journal(tiny(), tmp_path, 0)
-    journal.step(1, Done(1, 0.5, 0.25))
+    journal.step(1, StepMetrics(1, 0.5, 0.25))
     journal.epoch({"step": 2, "epoch": 1, "test_loss": 0.75})
     want = [(1, "step/loss", 0.5), (1, "step/accuracy", 0.25), (2, "test/loss", 0.75)]
     assert points(tmp_path) == want
@@ -167,7 +166,7 @@ def test_points_of_an_epoch_are_on_disk_when_it_is_over(tmp_path):
 
 def test_a_step_without_a_finite_loss_has_no_point_of_it(tmp_path):
     with closing(open_journal(tiny(), tmp_path, 0)) as journal:
-        journal.step(1, Done(1, float("nan"), 0.25))
+        journal.step(1, StepMetrics(1, float("nan"), 0.25))
     assert points(tmp_path) == [(1, "step/accuracy", 0.25)]
 
 
@@ -199,7 +198,7 @@ def test_measures_of_layers_are_grouped_by_measure():
 
 def test_a_journal_without_sinks_says_nothing():
     journal = Journal()
-    journal.step(1, Done(1, 0.5, 0.5))
+    journal.step(1, StepMetrics(1, 0.5, 0.5))
     journal.epoch({"step": 1})
     journal.close()
 
@@ -253,8 +252,8 @@ def test_wandb_is_sent_what_did_not_arrive_and_nothing_twice(alone, begun, wandb
     # Of what was saved some had not been sent, or a step that was not saved had.
     history[:] = [*history, (5, {})] if arrived == 4 else history[:arrived]
     with closing(open_journal(tiny(**ASKED), begun, 4)) as journal:
-        journal.step(2, Done(5, 0.5, 0.5))
-        journal.step(2, Done(6, 0.5, 0.5))
+        journal.step(2, StepMetrics(5, 0.5, 0.5))
+        journal.step(2, StepMetrics(6, 0.5, 0.5))
     assert [step for step, _ in history] == [1, 2, 3, 4, 5, 6]
 
 

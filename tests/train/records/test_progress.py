@@ -1,49 +1,41 @@
 """What a person sees while a run goes on."""
 
 import io
+from functools import partial
 
 import pytest
 from rich.console import Console
 
-from train.records import progress
 from train.records.progress import Display
 
 
 @pytest.fixture
-def screen(monkeypatch) -> io.StringIO:
+def screen() -> Console:
     """A terminal of 120 columns."""
-    written = io.StringIO()
-    console = Console(file=written, force_terminal=True, width=120, color_system=None)
-    monkeypatch.setattr(progress, "Console", lambda quiet: console)
-    return written
+    options = {"force_terminal": True, "width": 120, "color_system": None}
+    return Console(file=io.StringIO(), **options)
 
 
-@pytest.fixture
-def clock(monkeypatch) -> list[float]:
-    """The time in seconds; tests move it."""
+def test_the_bar_shows_epoch_step_loss_accuracy_and_speed(screen):
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    return now
-
-
-def test_the_bar_shows_epoch_step_loss_accuracy_and_speed(screen, clock):
-    with Display(total_steps=40, batch_size=32) as shown:
+    clock = partial(now.__getitem__, 0)
+    with Display(total_steps=40, batch_size=32, console=screen, clock=clock) as shown:
         shown.begin(10)
         assert not shown.is_due()
-        clock[0] += 2.0
+        now[0] += 2.0
         assert shown.is_due()
         shown.show(epoch=2, step=15, loss=0.5, accuracy=0.875)
         assert not shown.is_due()
     # Five steps of 32 images in two seconds.
-    line = screen.getvalue()
+    line = screen.file.getvalue()
     for part in ("epoch 2", "15/40", "loss 0.500", "accuracy  87.5%", "80 images/s"):
         assert part in line
 
 
 def test_the_bar_says_that_it_compiles_before_the_first_step(screen):
-    with Display(total_steps=40, batch_size=32):
+    with Display(total_steps=40, batch_size=32, console=screen):
         pass
-    assert "compiling" in screen.getvalue()
+    assert "compiling" in screen.file.getvalue()
 
 
 def test_an_epoch_leaves_a_line(screen):
@@ -56,7 +48,9 @@ def test_an_epoch_leaves_a_line(screen):
         "test_accuracy": 0.625,
         "images_per_second": 1234.5,
     }
-    with Display(total_steps=40, batch_size=32) as shown:
+    with Display(total_steps=40, batch_size=32, console=screen) as shown:
         shown.begin(0)
         shown.epoch(record)
-    assert "epoch   2  train 1.250 50.00%  test 0.750 62.50%  1,234 images/s" in screen.getvalue()
+    assert (
+        "epoch   2  train 1.250 50.00%  test 0.750 62.50%  1,234 images/s" in screen.file.getvalue()
+    )

@@ -35,7 +35,7 @@ def state_of(step: int) -> Any:
 
 
 @contextmanager
-def opened(workdir: Path, **keep: int) -> Iterator[Checkpoints]:
+def opened(workdir: Path, **keep: Any) -> Iterator[Checkpoints]:
     with closing(Checkpoints(workdir, **keep)) as checkpoints:
         yield checkpoints
 
@@ -120,12 +120,9 @@ def test_a_held_state_is_that_of_its_epoch_though_steps_reuse_its_memory(tmp_pat
     assert found is not None and bits(found[0]) == expected != bits(state)
 
 
-def test_epochs_wait_until_the_seconds_apart_have_passed_since_one_was_written(
-    tmp_path, monkeypatch
-):
+def test_epochs_wait_until_the_seconds_apart_have_passed_since_one_was_written(tmp_path):
     now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    with opened(tmp_path, seconds_apart=10) as checkpoints:
+    with opened(tmp_path, seconds_apart=10, clock=lambda: now[0]) as checkpoints:
         assert not checkpoints.is_time()
         now[0] = 110
         assert checkpoints.is_time()
@@ -153,31 +150,32 @@ def test_nothing_is_restored_before_the_first_save(tmp_path):
         assert checkpoints.restore(state_of(0)) is None and checkpoints.last_step() is None
 
 
-def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path):
     """So a run that is killed at any moment leaves none without."""
     names = []
-    write = manifest.write
-    monkeypatch.setattr(manifest, "write", lambda to: (names.append(to.name), write(to)))
-    with opened(tmp_path) as checkpoints:
+
+    def note_and_write(folder: Path) -> None:
+        names.append(folder.name)
+        manifest.write(folder)
+
+    with opened(tmp_path, write_manifest=note_and_write) as checkpoints:
         checkpoints.save_last(state_of(1), Progress())
     assert (
         len(names) == 1
         and names[0].startswith("1.")
-        and manifest.damage(tmp_path / "last/1") is None
+        and manifest.find_damage(tmp_path / "last/1") is None
     )
 
 
-def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path, monkeypatch):
+def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
     """So a run that is killed between the two does not go on without its best."""
-    write = manifest.write
 
     def take_long(folder: Path) -> None:
         if folder.parent.name == "best":
             time.sleep(0.5)
-        write(folder)
+        manifest.write(folder)
 
-    monkeypatch.setattr(manifest, "write", take_long)
-    with opened(tmp_path) as checkpoints:
+    with opened(tmp_path, write_manifest=take_long) as checkpoints:
         checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
         assert steps_saved(tmp_path) == []  # It does not wait itself.
         while not steps_saved(tmp_path):
@@ -185,17 +183,14 @@ def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path, monkeypatch
         assert steps_saved(tmp_path, "best") == [1]
 
 
-def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path, monkeypatch):
-    write = manifest.write
-
+def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path):
     def fail(folder: Path) -> None:
         if folder.parent.name == "best":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(folder)
+        manifest.write(folder)
 
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, write_manifest=fail)
     checkpoints.save_first(state_of(0), Progress())
-    monkeypatch.setattr(manifest, "write", fail)
     checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.close()
@@ -318,17 +313,15 @@ def asked(checkpoints: Checkpoints) -> None:
 
 @pytest.mark.parametrize("notice", [saved_again, asked, Checkpoints.close])
 def test_a_save_that_fails_is_told_and_costs_no_older_one(
-    tmp_path, monkeypatch, notice: Callable[[Checkpoints], None]
+    tmp_path, notice: Callable[[Checkpoints], None]
 ):
     def fail(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with opened(tmp_path, last=1) as checkpoints:
         checkpoints.save_last(state_of(1), Progress())
-    checkpoints = Checkpoints(tmp_path, last=1)
-    monkeypatch.setattr(manifest, "write", fail)
+    checkpoints = Checkpoints(tmp_path, last=1, write_manifest=fail)
     checkpoints.save_last(state_of(2), Progress())
     with pytest.raises(OSError, match="No space left"):
         notice(checkpoints)
-    monkeypatch.undo()
     assert steps_saved(tmp_path) == [1] and restored(tmp_path)[0] == 1

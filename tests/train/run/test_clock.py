@@ -4,27 +4,28 @@ import itertools
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import assert_ended_alike, program_on, runs_on, stop_after
+from tests.train.helpers import assert_ended_alike, first_devices, program_on, stop_after
 from tests.train.tiny import get_config
 from train.loop import train
+from train.run.summary import Summary
 
 DAY = 24 * 3600.0
 
 
 def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
-    with runs_on(1):
-        train(get_config(), tmp_path / "alone")
-        calls = itertools.count()
-        now = time.time()
-        with monkeypatch.context() as patch:
-            # At every look an hour earlier.
-            patch.setattr("time.time", lambda: now - 3600 * next(calls))
-            assert train(get_config(), tmp_path / "run", stop=stop_after(4)) is None
-            summary = train(get_config(), tmp_path / "run")
+    train_on_one(tmp_path / "alone")
+    calls = itertools.count()
+    now = time.time()
+    with monkeypatch.context() as patch:
+        # At every look an hour earlier.
+        patch.setattr("time.time", lambda: now - 3600 * next(calls))
+        assert train_on_one(tmp_path / "run", stop_after(4)) is None
+        summary = train_on_one(tmp_path / "run")
     assert next(calls) > 10
     assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
     assert summary is not None and 0 < summary.seconds < 600
@@ -34,16 +35,19 @@ def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ahead", [DAY, pytest.param(-10_000 * DAY, marks=pytest.mark.slow)])
 def test_a_run_goes_on_from_checkpoints_of_another_time(tmp_path, ahead):
-    with runs_on(1):
-        train(get_config(), tmp_path / "alone")
-        assert train(get_config(), tmp_path / "run", stop=stop_after(4)) is None
-        # The newest in steps has the oldest date.
-        for number, path in enumerate(by_step(tmp_path / "run")):
-            moment = time.time() + ahead - number * DAY
-            for file in (*path.rglob("*"), path):
-                os.utime(file, (moment, moment))
-        train(get_config(), tmp_path / "run")
+    train_on_one(tmp_path / "alone")
+    assert train_on_one(tmp_path / "run", stop_after(4)) is None
+    # The newest in steps has the oldest date.
+    for number, path in enumerate(by_step(tmp_path / "run")):
+        moment = time.time() + ahead - number * DAY
+        for file in (*path.rglob("*"), path):
+            os.utime(file, (moment, moment))
+    train_on_one(tmp_path / "run")
     assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
+
+
+def train_on_one(workdir: Path, stop: Callable[[], bool] = lambda: False) -> Summary | None:
+    return train(get_config(), workdir, stop, devices=first_devices(1))
 
 
 def by_step(workdir: Path) -> list[Path]:

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from train.run.compile_cache import kept_in
+from train.run.compile_cache import use_compile_cache
+
+# Whatever the time to compile, a program is stored.
+ALL = 0.0
 
 _hits: list[str] = []
 
@@ -22,8 +25,7 @@ def _listen() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _all_are_kept(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr("train.run.compile_cache.LEAST_SECONDS", 0.0)
+def _no_cache_is_left() -> Iterator[None]:
     yield
     assert jax.config.jax_compilation_cache_dir is None
 
@@ -46,28 +48,28 @@ def entry(folder: Path) -> Path:
 
 
 def test_a_program_is_compiled_once_for_all_processes(tmp_path):
-    with kept_in(tmp_path / "compiled"):
+    with use_compile_cache(tmp_path / "compiled", ALL):
         assert hits_of_a_compilation() == 0
-    with kept_in(tmp_path / "compiled"):
+    with use_compile_cache(tmp_path / "compiled", ALL):
         assert hits_of_a_compilation() > 0
     assert hits_of_a_compilation() == 0  # Not kept outside.
 
 
 def test_a_part_of_a_program_is_removed_and_made_anew(tmp_path):
-    with kept_in(tmp_path):
+    with use_compile_cache(tmp_path, ALL):
         hits_of_a_compilation()
     whole = entry(tmp_path).read_bytes()
     entry(tmp_path).write_bytes(whole[: len(whole) // 2])
-    with kept_in(tmp_path):  # JAX would warn, which fails here.
+    with use_compile_cache(tmp_path, ALL):  # JAX would warn, which fails here.
         assert not list(tmp_path.glob("jit_heavy-*"))
         hits_of_a_compilation()
     assert len(entry(tmp_path).read_bytes()) > len(whole) // 2
 
 
-def test_a_folder_that_the_user_chose_is_left_to_them(tmp_path, monkeypatch):
+def test_a_folder_that_the_user_chose_is_left_to_them(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
     try:
-        with kept_in(tmp_path / "ours"):
+        with use_compile_cache(tmp_path / "ours", ALL):
             assert jax.config.jax_compilation_cache_dir == str(tmp_path / "theirs")
     finally:
         jax.config.update("jax_compilation_cache_dir", None)

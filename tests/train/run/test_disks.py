@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import TINY, assert_ended_alike, program_on, runs_on, start_main
+from tests.train.helpers import TINY, assert_ended_alike, first_devices, program_on, start_main
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
@@ -50,8 +50,7 @@ def test_a_disk_that_became_read_only_is_refused(disk):
 def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path):
     """At every size it fails elsewhere: in a program, a checkpoint, a manifest."""
     config = parse(["main", *MANY])[0]
-    with runs_on(1):
-        train(config, tmp_path / "alone")
+    train(config, tmp_path / "alone", devices=first_devices(1))
     program = program_on(1, config)
     kept = set()
     for kilobytes in (420, 700, 840):
@@ -68,8 +67,7 @@ def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path
         assert message[1] == f"{said}. Mend that, and the same command goes on."
         kept.add(newest)
         mount("-o", "remount,size=10m", "tmpfs", str(disk))
-        with runs_on(1):
-            assert train(config, workdir) is not None
+        assert train(config, workdir, devices=first_devices(1)) is not None
         assert_ended_alike(tmp_path / "alone", workdir, program)
         shutil.rmtree(workdir)
     assert len(kept) > 1

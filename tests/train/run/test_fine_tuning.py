@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import interop
-from tests.train.helpers import TINY, program_on, records, runs_on, saved, stop_after
+from tests.train.helpers import TINY, first_devices, program_on, records, saved, stop_after
 from tests.train.run.test_pretrained import published
 from tests.train.tiny import get_config
 from train import data
@@ -39,8 +39,7 @@ def program_for(num_classes: int, config: ConfigDict) -> Program:
 def source(tmp_path_factory) -> Path:
     """A finished run."""
     workdir = tmp_path_factory.mktemp("source") / "run"
-    with runs_on(1):
-        assert train(tiny(), workdir) is not None
+    assert train(tiny(), workdir, devices=first_devices(1)) is not None
     return workdir
 
 
@@ -87,10 +86,11 @@ def test_a_head_for_other_classes_starts_anew_and_the_rest_does_not(source, lear
     assert state.params["head"]["kernel"].shape == (4, 3)
 
 
-def test_another_run_trains_with_some_layers_anew_and_others_kept(source, learned, tmp_path):
-    config = tiny(pretrained=str(source), anew=("head",), freeze=("stem", "conv1"), epochs=1)
-    with runs_on(1):
-        assert train(config, tmp_path) is not None
+def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learned, tmp_path):
+    config = tiny(
+        pretrained=str(source), reinitialize=("head",), freeze=("stem", "conv1"), epochs=1
+    )
+    assert train(config, tmp_path, devices=first_devices(1)) is not None
     state = saved(tmp_path, program_on(1, config))
     kept = {
         "/".join(path)
@@ -117,8 +117,7 @@ def test_norms_that_start_anew_have_the_statistics_of_a_beginning(source, learne
 @pytest.mark.slow
 def test_averages_are_what_is_taken_of_a_run_that_has_some(tmp_path):
     config = tiny(averaging=0.9, epochs=1)
-    with runs_on(1):
-        train(config, tmp_path)
+    train(config, tmp_path, devices=first_devices(1))
     averaged = flatten_dict(saved(tmp_path, program_on(1, config)).averaged)
     begun = program_on(1, tiny(pretrained=str(tmp_path))).first_state()
     assert differing(begun, {path: np.asarray(leaf) for path, leaf in averaged.items()}) == set()
@@ -126,8 +125,7 @@ def test_averages_are_what_is_taken_of_a_run_that_has_some(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_tested_epoch_the_last_checkpoint_is_taken(tmp_path):
-    with runs_on(1):
-        assert train(tiny(), tmp_path, stop=stop_after(2)) is None
+    assert train(tiny(), tmp_path, stop=stop_after(2), devices=first_devices(1)) is None
     last = of(saved(tmp_path, program_on(1, tiny())))
     begun = program_on(1, tiny(pretrained=str(tmp_path))).first_state()
     assert differing(begun, last) == set()

@@ -14,7 +14,7 @@ from pit_jax.models import create
 from pit_jax.neurons import IF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import jit_once
-from tests.train.helpers import program_on, records, runs_on, stop_after
+from tests.train.helpers import first_devices, program_on, records, stop_after
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
@@ -82,11 +82,11 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
         (published(width=6), r"params/.*kernel \(.*, 6\), of the network \(.*, 4\)"),
         (
             published(num_classes=3),
-            r"head of .*other is for 3 classes, .* has 10\. With --config.anew=.*head.* begin anew",
+            r"head of .*other is for 3 classes, .* has 10\. With --config.reinitialize=.*head",
         ),
         (
             published(width=6, num_classes=3),
-            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*config.anew",
+            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*reinit",
         ),
         ({"params": published()["params"]}, "no batch_stats/"),
         (
@@ -106,10 +106,9 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path, variables, com
 def test_a_run_that_goes_on_needs_the_folder_no_more(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "imported")
     config = config_from(copied)
-    with runs_on(1):
-        assert train(config, tmp_path / "run", stop=stop_after(2)) is None
-        shutil.rmtree(copied)
-        assert train(config, tmp_path / "run") is not None
+    assert train(config, tmp_path / "run", stop=stop_after(2), devices=first_devices(1)) is None
+    shutil.rmtree(copied)
+    assert train(config, tmp_path / "run", devices=first_devices(1)) is not None
     assert [line["step"] for line in records(tmp_path / "run")] == [3, 6]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.helpers import bits, program_on, runs_on, saved
+from tests.train.helpers import bits, first_devices, program_on, saved
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
@@ -16,8 +16,7 @@ from train.run import restore
 def workdir(tmp_path_factory) -> Path:
     """The folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with runs_on(1):
-        assert train(get_config(), folder) is not None
+    assert train(get_config(), folder, devices=first_devices(1)) is not None
     return folder
 
 

@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -14,13 +17,12 @@ from tests.train.helpers import ENVIRONMENT, ROOT, RUN, contents
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
-from train.run import workdir as workdir_module
-from train.run.workdir import claim
+from train.run.workdir import claim, open_lock
 
 
-def hold(workdir: Path, config: dict) -> None:
-    """Claims the folder and gives it back."""
-    with claim(workdir, config):
+def hold(workdir: Path, config: dict, lock: Callable[[Path], IO[str]] = open_lock) -> None:
+    """Claim the folder and give it back."""
+    with claim(workdir, config, lock):
         pass
 
 
@@ -171,24 +173,20 @@ def test_what_a_run_that_was_killed_while_it_began_left_is_no_hindrance(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
-def test_a_run_that_began_between_a_look_and_the_lock_is_seen(tmp_path, monkeypatch):
-    lock = workdir_module._lock
-
+def test_a_run_that_began_between_a_look_and_the_lock_is_seen(tmp_path):
     def another_begins(workdir: Path):
         (workdir / "config.json").write_text('{"seed": 2}')
-        return lock(workdir)
+        return open_lock(workdir)
 
-    monkeypatch.setattr(workdir_module, "_lock", another_begins)
     with pytest.raises(UserError, match="seed: 2 there, 1 here"):
-        hold(tmp_path, {"seed": 1})
+        hold(tmp_path, {"seed": 1}, another_begins)
     assert (tmp_path / "config.json").read_text() == '{"seed": 2}'
 
 
-def test_a_place_without_locks_is_used_and_told(tmp_path, monkeypatch, capsys):
+def test_a_place_without_locks_is_used_and_told(tmp_path, capsys):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fcntl.flock", refuse)
-    hold(tmp_path, {"seed": 1})
+    hold(tmp_path, {"seed": 1}, partial(open_lock, flock=refuse))
     said = f"{tmp_path} cannot be locked (No locks available): see to it that no other run uses it."
     assert capsys.readouterr().err == said + "\n"

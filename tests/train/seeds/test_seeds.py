@@ -16,19 +16,21 @@ from tests.train.helpers import (
     ROOT,
     TINY,
     assert_ended_alike,
+    first_devices,
     program_on,
     reached,
     records,
-    runs_on,
     steps_saved,
     stop_after,
 )
 from tests.train.monitor.test_nonfinite import lost
 from tests.train.tiny import get_config
+from train import data
 from train.errors import UserError
 from train.loop import train
 from train.seeds import __main__ as command
-from train.seeds.loop import common_step, train_seeds
+from train.seeds.loop import find_common_step, train_seeds
+from train.seeds.program import SeedsProgram, make_seeds_program
 
 SEEDS = (0, 3)
 
@@ -44,9 +46,8 @@ def tiny(**changed):
 def alone(tmp_path_factory) -> Path:
     """The folder of ordinary runs, `seed_0` and `seed_3`."""
     folder = tmp_path_factory.mktemp("alone")
-    with runs_on(1):
-        for seed in SEEDS:
-            assert train(tiny(seed=seed), folder / f"seed_{seed}") is not None
+    for seed in SEEDS:
+        assert train(tiny(seed=seed), folder / f"seed_{seed}", devices=first_devices(1)) is not None
     return folder
 
 
@@ -84,7 +85,7 @@ def test_what_was_stopped_goes_on(alone, tmp_path, programs):
         assert sorted(steps_saved(tmp_path / f"seed_{seed}")) == [3, 4]
     # Killed between the saves of two seeds.
     shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
-    assert common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
+    assert find_common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
     assert train_seeds(tiny(), SEEDS, tmp_path) is not None
     assert_as_alone(tmp_path, alone, programs)
 
@@ -92,8 +93,7 @@ def test_what_was_stopped_goes_on(alone, tmp_path, programs):
 @pytest.mark.slow
 def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
     assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(2)) is None
-    with runs_on(1):
-        assert train(tiny(seed=3), tmp_path / "seed_3") is not None
+    assert train(tiny(seed=3), tmp_path / "seed_3", devices=first_devices(1)) is not None
     assert_ended_alike(alone / "seed_3", tmp_path / "seed_3", programs[3])
     with pytest.raises(UserError, match="no newest step in common [(]seed_0 at 2, seed_3 at 6[)]"):
         train_seeds(tiny(), SEEDS, tmp_path)
@@ -103,13 +103,17 @@ def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
 def test_seeds_of_which_some_have_not_begun_begin(tmp_path):
     (tmp_path / "seed_0" / "first" / "0").mkdir(parents=True)
     folders = [tmp_path / "seed_0", tmp_path / "seed_1"]
-    assert common_step(folders) is None
+    assert find_common_step(folders) is None
 
 
-def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
+def losing_program(config) -> SeedsProgram:
+    """Return a program whose loss is nan at some steps of some seeds."""
+    return make_seeds_program(config, SEEDS, data.load(**config.data), loss=lost)
+
+
+def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path):
     with pytest.raises(UserError) as error:
-        train_seeds(tiny(), SEEDS, tmp_path)
+        train_seeds(tiny(), SEEDS, tmp_path, program=losing_program(tiny()))
     message = str(error.value)
     assert "is not finite. The checkpoint of step" in message
     seed = message.partition(":")[0].removeprefix("seed ")
@@ -117,9 +121,9 @@ def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_such_a_step_can_be_left_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("train.program.build.LOSSES", {"cross_entropy": lost})
-    assert train_seeds(tiny(skip=6, epochs=1), SEEDS, tmp_path) is not None
+def test_such_a_step_can_be_left_out(tmp_path, capsys):
+    config = tiny(skip=6, epochs=1)
+    assert train_seeds(config, SEEDS, tmp_path, program=losing_program(config)) is not None
     printed = " ".join(capsys.readouterr().out.split())
     nulls = {
         seed: sum(line.get("loss", 0) is None for line in records(tmp_path / f"seed_{seed}"))

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num, UInt8
 
+from ...config.bounds import at_least, set_bounds
 
+
+@set_bounds(pad=at_least(0))
 def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[Array, "B H W C"]:
     """Surround each image by `pad` zeros and cut its old size out again, anywhere.
 
-    Raises `ValueError` for a negative `pad`.
+    0 leaves the images as they are. Raises `ValueError` for a negative `pad`.
     """
-    if pad < 0:
-        raise ValueError(f"pad must be at least 0, got {pad}; 0 leaves the images as they are.")
     batch, *size = images.shape
     # int32 by name: with x64 the default is int64, whose draws differ.
     rows, columns = jax.random.randint(key, (2, batch), 0, 2 * pad + 1, dtype=jnp.int32)

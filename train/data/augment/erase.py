@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Num
 
+from ...config.bounds import at_least, between, one_of, set_bounds
+
 TRIES = 10  # Of torchvision: an image for which none fits stays whole.
 
 
+@set_bounds(size=at_least(0))
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
     """One square hole of zeros in each image, whose center is any pixel; cut at the border.
 
@@ -24,6 +27,7 @@ def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[A
     return _erase(images, hole)
 
 
+@set_bounds(probability=between(0, 1), fill=one_of("mean", "noise"))
 def random_erasing(
     key: jax.Array,
     images: Num[Array, "B H W C"],

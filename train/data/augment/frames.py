@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from ...config.bounds import at_least, set_bounds
 from .basic import flip
 from .geometry import nearest, rotation
 
@@ -13,9 +14,10 @@ Frames = Num[Array, "B T H W C"]
 
 def flip_frames(key: jax.Array, frames: Frames) -> Frames:
     """Mirror each sample left to right with probability 1/2."""
-    return _steps_apart(flip(key, _steps_together(frames)), frames)
+    return _split_steps(flip(key, _merge_steps(frames)), frames)
 
 
+@set_bounds(pixels=at_least(0))
 def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     """Move each sample by up to `pixels` down and right or back; what leaves comes in again.
 
@@ -25,22 +27,25 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
 
 
+@set_bounds(degrees=at_least(0))
 def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
     """Turn each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 
     The released CIFAR10-DVS augmentation, with 15 degrees. Counts stay counts.
     """
+    if degrees == 0:
+        return frames
     height, width = frames.shape[2:4]
     turns = np.stack([rotation(angle, height, width) for angle in range(-degrees, degrees)])
     turn = jax.random.randint(key, (len(frames),), 0, len(turns), dtype=jnp.int32)
-    return _steps_apart(nearest(_steps_together(frames), jnp.asarray(turns)[turn]), frames)
+    return _split_steps(nearest(_merge_steps(frames), jnp.asarray(turns)[turn]), frames)
 
 
-def _steps_together(frames: Frames) -> Num[Array, "B H W TC"]:
+def _merge_steps(frames: Frames) -> Num[Array, "B H W TC"]:
     batch, steps, height, width, channels = frames.shape
     return jnp.moveaxis(frames, 1, 3).reshape(batch, height, width, steps * channels)
 
 
-def _steps_apart(images: Num[Array, "B H W TC"], frames: Frames) -> Frames:
+def _split_steps(images: Num[Array, "B H W TC"], frames: Frames) -> Frames:
     batch, steps, height, width, channels = frames.shape
     return jnp.moveaxis(images.reshape(batch, height, width, steps, channels), 3, 1)

@@ -11,21 +11,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...config.bounds import between, more_than, set_bounds
 from .erase import boxes
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]
 
 
+@set_bounds(alpha=more_than(0))
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
     """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
 
     mixup (Zhang et al. 2018).
     """
     share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
-    return _mixed(images, labels, share[None, None, None], share)
+    return _mix(images, labels, share[None, None, None], share)
 
 
+@set_bounds(alpha=more_than(0))
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
@@ -36,9 +39,10 @@ def cutmix(
     """
     share_key, box_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
-    return _mixed(images, labels, *_all_but_a_box(box_key, images, share))
+    return _mix(images, labels, *_draw_box(box_key, images, share))
 
 
+@set_bounds(mixup_alpha=more_than(0), cutmix_alpha=more_than(0), probability=between(0, 1))
 def mixup_or_cutmix(
     key: jax.Array,
     images: Images,
@@ -56,11 +60,11 @@ def mixup_or_cutmix(
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0
     alpha = jnp.where(cut, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
-    outside, area = _all_but_a_box(box_key, images, share)
+    outside, area = _draw_box(box_key, images, share)
     own, share = jnp.where(cut, outside, share), jnp.where(cut, area, share)
     mixed = jax.random.uniform(any_key, (), jnp.float32) < probability
     own, share = jnp.where(mixed, own, 1), jnp.where(mixed, share, 1)
-    return _mixed(images, labels, own, share)
+    return _mix(images, labels, own, share)
 
 
 MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
@@ -70,8 +74,8 @@ MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
 }
 
 
-def _all_but_a_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
-    """1 outside a box of about 1 - share of the pixels, `[1, H, W]`, and the share outside."""
+def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
+    """Return 1 outside of a box of about 1 - share of the pixels, `[1, H, W]`, and its mean."""
     height, width = images.shape[1:3]
     row_key, column_key = jax.random.split(key)
     row = jax.random.randint(row_key, (1,), 0, height, dtype=jnp.int32)
@@ -83,8 +87,8 @@ def _all_but_a_box(key: jax.Array, images: Images, share: Array) -> tuple[Array,
     return own, own.sum() / (height * width)
 
 
-def _mixed(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
-    """Each pixel keeps the part `own` of its image, each label the part `share`."""
+def _mix(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
+    """Mix neighbors: a pixel keeps the part `own` of its image, a label the part `share`."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
     neighbors, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
     return own * images + (1 - own) * neighbors, share * labels + (1 - share) * theirs

@@ -46,18 +46,18 @@ def apply(
 
 def posterize(images: Images, bits: PerImage) -> Images:
     """Gray levels with the bits that are 0 in the mask `bits` cleared."""
-    return images & _beside(bits.astype(jnp.uint8))
+    return images & _add_image_axes(bits.astype(jnp.uint8))
 
 
 def solarize(images: Images, threshold: PerImage) -> Images:
     """Gray levels inverted from `threshold` on; 0 inverts the image, 256 nothing."""
-    return jnp.where(images.astype(jnp.int32) < _beside(threshold), images, 255 - images)
+    return jnp.where(images.astype(jnp.int32) < _add_image_axes(threshold), images, 255 - images)
 
 
 def solarize_add(images: Images, gain: PerImage) -> Images:
     """Gray levels below 128 with `gain` more, at most 255."""
     levels = images.astype(jnp.int32)
-    gained = jnp.minimum(levels + _beside(gain), 255)
+    gained = jnp.minimum(levels + _add_image_axes(gain), 255)
     return jnp.where(levels < 128, gained, levels).astype(jnp.uint8)
 
 
@@ -70,9 +70,9 @@ def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"])
     luma = gray(images)
     low = jnp.zeros_like(images)
     for name, other in (("mean", mean(luma)), ("gray", luma), ("smooth", smooth(images))):
-        low = jnp.where(_beside(degenerate == DEGENERATES.index(name)), other, low)
+        low = jnp.where(_add_image_axes(degenerate == DEGENERATES.index(name)), other, low)
     low, high = low.astype(jnp.float32), images.astype(jnp.float32)
-    coarse, fine = _beside(factor[:, 0]), _beside(factor[:, 1])
+    coarse, fine = _add_image_axes(factor[:, 0]), _add_image_axes(factor[:, 1])
     product = (high - low) * coarse + (high - low) * fine
     return jnp.clip(low + product, 0, 255).astype(jnp.uint8)
 
@@ -127,7 +127,7 @@ def autocontrast_table(images: Images) -> Tables:
     level = jnp.arange(LEVELS, dtype=jnp.int32)[None, None, :]
     over, span = 255 * (level - low), jnp.maximum(high - low, 1)
     value = over // span
-    short = jnp.asarray(_one_short())[low, high] >> jnp.clip(value // 15, 0, 31) & 1
+    short = jnp.asarray(_find_short_levels())[low, high] >> jnp.clip(value // 15, 0, 31) & 1
     value = value - jnp.where(value * span == over, short, 0)
     stretched = jnp.clip(value, 0, 255)
     return jnp.where(high > low, stretched, level).astype(jnp.uint8)
@@ -156,8 +156,8 @@ def histogram(images: Images) -> Int32[Array, "B C 256"]:
 
 
 @lru_cache
-def _one_short() -> np.ndarray:
-    """Where Pillow's autocontrast is one level short, as bits [low, high].
+def _find_short_levels() -> np.ndarray:
+    """Return where Pillow's autocontrast is one level short, as bits [low, high].
 
     It computes level * scale + offset in float64 and rounds down, so some values that should be
     whole come out one lower, even 254 for the brightest pixel. The whole values that can are
@@ -174,5 +174,5 @@ def _one_short() -> np.ndarray:
     return bits.astype(np.int32)
 
 
-def _beside(values: Array) -> Array:
+def _add_image_axes(values: Array) -> Array:
     return values[:, None, None, None]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
+from ...config.bounds import at_least, between, one_of, set_bounds
 from .geometry import RESAMPLERS, Fill
 from .operations import apply
 from .settings import SIGNED, Settings, setting
@@ -52,8 +53,10 @@ CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
 BINS = 31  # How many magnitudes the random policies have.
 TENTHS = 101  # And timm's: 0, 0.1, ... 10.
 SIDES = (1, -1)
+RESAMPLE = one_of(*RESAMPLERS)
 
 
+@set_bounds(resample=RESAMPLE)
 def auto_augment(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
@@ -73,15 +76,16 @@ def auto_augment(
     )
     probability = jnp.array([[p for _, p, _ in row] for row in CIFAR_TABLE], jnp.float32)
     row_key, chance_key, sign_key = jax.random.split(key, 3)
-    row = _integers(row_key, (len(images),), len(CIFAR_TABLE))
+    row = _draw_integers(row_key, (len(images),), len(CIFAR_TABLE))
     chance = jax.random.uniform(chance_key, (len(images), 2), jnp.float32)
-    sign = _integers(sign_key, (len(images), 2), len(SIDES))
+    sign = _draw_integers(sign_key, (len(images), 2), len(SIDES))
     which = jnp.where(chance < probability[row], sign, len(SIDES))
     for i in range(2):
         images = apply(images, _take(table, row, i, which[:, i]), RESAMPLERS[resample], fill)
     return images
 
 
+@set_bounds(resample=RESAMPLE)
 def trivial_augment_wide(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
@@ -90,9 +94,10 @@ def trivial_augment_wide(
     TrivialAugment (Müller and Hutter 2021), wide.
     """
     table = _table(wide_space(BINS), *images.shape[1:3])
-    return apply(images, _drawn(key, table, len(images)), RESAMPLERS[resample], fill)
+    return apply(images, _draw(key, table, len(images)), RESAMPLERS[resample], fill)
 
 
+@set_bounds(num_ops=at_least(1), magnitude=between(0, BINS - 1), resample=RESAMPLE)
 def rand_augment(
     key: jax.Array,
     images: Images,
@@ -112,11 +117,18 @@ def rand_augment(
         *images.shape[1:3],
     )
     for operation_key in jax.random.split(key, num_ops):
-        drawn = _drawn(operation_key, table, len(images))
+        drawn = _draw(operation_key, table, len(images))
         images = apply(images, drawn, RESAMPLERS[resample], fill)
     return images
 
 
+@set_bounds(
+    num_ops=at_least(1),
+    magnitude=between(0, (TENTHS - 1) // 10),
+    deviation=at_least(0),
+    probability=between(0, 1),
+    resample=RESAMPLE,
+)
 def rand_augment_increasing(
     key: jax.Array,
     images: Images,
@@ -140,11 +152,11 @@ def rand_augment_increasing(
     for operation_key in jax.random.split(key, num_ops):
         name_key, chance_key, bin_key, sign_key = jax.random.split(operation_key, 4)
         chance = jax.random.uniform(chance_key, (len(images),), jnp.float32)
-        name = _integers(name_key, (len(images),), len(space))
+        name = _draw_integers(name_key, (len(images),), len(space))
         name = jnp.where(chance < probability, name, len(space))
         normal = jax.random.normal(bin_key, (len(images),), jnp.float32)
         tenths = jnp.round(10 * (magnitude + deviation * normal)).astype(jnp.int32)
-        sign = _integers(sign_key, (len(images),), len(SIDES))
+        sign = _draw_integers(sign_key, (len(images),), len(SIDES))
         drawn = _take(table, name, jnp.clip(tenths, 0, TENTHS - 1), sign)
         images = apply(images, drawn, RESAMPLERS[resample], fill)
     return images
@@ -238,13 +250,13 @@ def _both_signs(name: str, magnitude: float, height: int, width: int) -> list[Se
     return [setting(name, sign * float(magnitude), height, width) for sign in signs]
 
 
-def _drawn(key: jax.Array, table: Settings, batch: int) -> Settings:
-    """One setting of a table for each image, all equally likely."""
+def _draw(key: jax.Array, table: Settings, batch: int) -> Settings:
+    """Draw one setting of a table for each image, all equally likely."""
     drawn = zip(jax.random.split(key, 3), table.bits.shape, strict=True)
-    return _take(table, *(_integers(each, (batch,), below) for each, below in drawn))
+    return _take(table, *(_draw_integers(each, (batch,), below) for each, below in drawn))
 
 
-def _integers(key: jax.Array, shape: tuple[int, ...], below: int) -> jax.Array:
+def _draw_integers(key: jax.Array, shape: tuple[int, ...], below: int) -> jax.Array:
     # int32 by name: with x64 the default is int64, whose draws differ.
     return jax.random.randint(key, shape, 0, below, dtype=jnp.int32)
 

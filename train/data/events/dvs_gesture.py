@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import shutil
 import sys
 import tarfile
 import zlib
@@ -12,6 +11,7 @@ from pathlib import Path
 from pit_jax.events import read_aedat31
 
 from ...errors import UserError
+from ...files import write_folder
 from ..dataset import DataNotFound, Dataset
 from ..storage.archives import of_macos
 from ..storage.cache import cache_folder
@@ -109,15 +109,13 @@ def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
     if archive is None:
         return None
     folder = folders[-1]
-    part = folder.with_name(f"{folder.name}.part")  # A kill leaves another name than the whole's.
     print(f"extracting {archive} once, to {folder}", file=sys.stderr)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        with tarfile.open(archive) as content:
-            content.extractall(part, filter="data")
-        if not (part / folder.name).is_dir():
-            raise tarfile.TarError(f"no folder {folder.name} in it")
-        (part / folder.name).rename(folder)
+        with write_folder(folder, inner=folder.name) as part:
+            with tarfile.open(archive) as content:
+                content.extractall(part, filter="data")
+            if not (part / folder.name).is_dir():
+                raise tarfile.TarError(f"no folder {folder.name} in it")
     except (EOFError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"{archive} is not a whole archive ({error}); get {HOW}") from error
     except OSError as error:
@@ -125,8 +123,6 @@ def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
             f"cannot extract {archive} to {folder} ({error}); choose another place with "
             "--config.data.cache_dir=DIR."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -155,6 +155,8 @@ def _read(recording: Recording, read: Reader) -> np.ndarray:
         else:
             with zipfile.ZipFile(recording.file) as archive:
                 events = read(io.BytesIO(archive.read(recording.member)))
+    except UserError:  # A package that reads it is missing.
+        raise
     except (OSError, *DAMAGE) as error:
         raise _refused(recording, error) from error
     if not len(events):

@@ -1,8 +1,6 @@
 """Image files in ArrayRecord shards: written once, in parallel, checked by hash, read by index."""
 
-import hashlib
 import json
-import os
 import shutil
 import struct
 from bisect import bisect_right
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ...errors import UserError
-from ...run.workdir import write_whole
+from ...files import hash_file, name_own_part, replace_file, write_atomically
 from ..storage.workers import pool
 from .decode import check_image, decode, shrink
 
@@ -87,11 +85,11 @@ def convert(
         for part in out.glob("*.part"):
             part.unlink()
         for shard, part, about in _write_all(missing, out, size, decoded, workers):
-            os.replace(part, out / shard.file)
+            replace_file(part, out / shard.file)
             done[shard.file] = about
-            write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
+            write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
         manifest["complete"] = True
-        write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
+        write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     except OSError as error:
         raise UserError(
             f"cannot write to {out} ({error.strerror}; {shutil.disk_usage(_there(out)).free:,} "
@@ -121,7 +119,7 @@ def verify(folder: Path, shards: Mapping[str, Any], workers: int) -> None:
     files = [folder / name for name in shards]
     if not files:
         return
-    for file, found in zip(files, _each(_sha256, files, workers, "checking"), strict=True):
+    for file, found in zip(files, _each(hash_file, files, workers, "checking"), strict=True):
         if found != shards[file.name]["sha256"]:
             raise UserError(_changed(file, f"sha256 {shards[file.name]['sha256']}", found))
 
@@ -204,7 +202,7 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         raise UserError(f"{out} is not empty and holds no conversion; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     manifest = about | {"complete": False, "shards": {}}
-    write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
+    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     return manifest
 
 
@@ -250,7 +248,7 @@ def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dic
     """One shard under a name of this process, which the main process changes when it is whole."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    part = out / f"{shard.file}.{os.getpid()}.part"
+    part = name_own_part(out / shard.file)
     labels: Counter[int] = Counter()
     try:
         writer = ArrayRecordWriter(str(part), OPTIONS)
@@ -272,7 +270,7 @@ def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dic
         "split": shard.split,
         "records": labels.total(),
         "bytes": part.stat().st_size,
-        "sha256": _sha256(part),
+        "sha256": hash_file(part),
         "per_class": {str(label): count for label, count in sorted(labels.items())},
     }
 
@@ -287,11 +285,6 @@ def _each(function: Any, arguments: list[Any], workers: int, title: str) -> Iter
 
 def _bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
     return track(items, title, total, console=Console(stderr=True))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _changed(file: Path, expected: str, found: str) -> str:

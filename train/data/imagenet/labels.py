@@ -21,23 +21,23 @@ def validation_labels(source: Path) -> dict[str, str]:
     `DataNotFound` without one of them, and `UserError` for damaged ones.
     """
     archive, folder, listed = source / f"{DEVKIT}.tar.gz", source / DEVKIT, source / LIST
+    found = next((place for place in (listed, archive, folder) if place.exists()), None)
+    if found is None:
+        places = [
+            (archive, "the development kit, which has the labels of the validation images"),
+            (folder, "the same, extracted"),
+            (listed, "or a text file with the class nXXXXXXXX of each image, in their order"),
+        ]
+        raise DataNotFound("imagenet", places, "an account at image-net.org (ILSVRC2012)")
     try:
         if listed.is_file():
             classes = listed.read_text().split()
         elif archive.is_file():
             with tarfile.open(archive) as tar:
                 classes = _devkit(lambda name: tar.extractfile(f"{DEVKIT}/{name}").read())  # type: ignore[union-attr]
-        elif folder.is_dir():
-            classes = _devkit(lambda name: (folder / name).read_bytes())
         else:
-            places = [
-                (archive, "the development kit, which has the labels of the validation images"),
-                (folder, "the same, extracted"),
-                (listed, "or a text file with the class nXXXXXXXX of each image, in their order"),
-            ]
-            raise DataNotFound("imagenet", places, "an account at image-net.org (ILSVRC2012)")
+            classes = _devkit(lambda name: (folder / name).read_bytes())
     except (OSError, EOFError, ValueError, KeyError, IndexError, tarfile.TarError) as error:
-        found = next(place for place in (listed, archive, folder) if place.exists())
         raise UserError(f"{found} is damaged ({error!r}); fetch it again.") from error
     return {f"ILSVRC2012_val_{i:08d}": name for i, name in enumerate(classes, start=1)}
 

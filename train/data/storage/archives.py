@@ -1,6 +1,5 @@
 """Files of a data set in folders and in zip archives, also in archives inside of an archive."""
 
-import hashlib
 import json
 import lzma
 import shutil
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 
 from ...errors import UserError
+from ...files import hash_content, write_folder
 
 # What zipfile raises for damage: some of it reads like encryption or like an unknown method.
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
@@ -41,20 +41,16 @@ def unpacked(archive: Path, root: Path, how: str) -> Path:
     """
     inner = [m for m in _members(archive, how) if _meant(PurePosixPath(m.filename), (".zip",))]
     listed = json.dumps([(member.filename, member.CRC, member.file_size) for member in inner])
-    folder = root / f"{archive.stem}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+    folder = root / f"{archive.stem}-{hash_content(listed)[:16]}"
     if folder.is_dir():
         return folder
-    part = folder.with_name(f"{folder.name}.part")  # A kill leaves another name than the whole's.
     print(f"extracting {archive} once, to {folder}", file=sys.stderr)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        with zipfile.ZipFile(archive) as content:
+        with write_folder(folder) as part, zipfile.ZipFile(archive) as content:
             for member in inner:
                 target = part / PurePosixPath(member.filename).name
                 with content.open(member) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
-        part.rename(folder)
     except DAMAGE as error:
         raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
     except OSError as error:
@@ -62,8 +58,6 @@ def unpacked(archive: Path, root: Path, how: str) -> Path:
             f"cannot extract {archive} to {folder} ({error.strerror}); choose another place with "
             "--config.data.cache_dir=DIR."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -92,7 +86,7 @@ def _fingerprint(file: Path) -> list[int | str]:
         if about.st_size > ENDS:
             content.seek(max(ENDS, about.st_size - ENDS))
             ends += content.read(ENDS)
-    return [about.st_size, about.st_mtime_ns, hashlib.sha256(ends).hexdigest()[:16]]
+    return [about.st_size, about.st_mtime_ns, hash_content(ends)[:16]]
 
 
 def _checksums(archive: Path) -> dict[str, list[int | str]]:

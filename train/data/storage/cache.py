@@ -1,6 +1,5 @@
 """Arrays that take long to make, made once: in parallel, checked by hash, resumed after a kill."""
 
-import hashlib
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ...errors import UserError
+from ...files import hash_content, write_atomically
 from .workers import cores, pool
 
 SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
@@ -42,7 +42,7 @@ def cached(
     or a `partial` of one. Raises UserError where the folder cannot be written.
     """
     text = json.dumps(key, sort_keys=True)
-    folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder = root / f"{name}-{hash_content(text)[:16]}"
     shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
     try:
         found = {shard.start: _find(folder, shard) for shard in shards}
@@ -80,7 +80,7 @@ def _make_all(
 def _find(folder: Path, shard: range) -> np.ndarray | None:
     for file in folder.glob(f"{shard.start:06d}-*.npz"):
         raw = file.read_bytes()
-        if file.stem.partition("-")[2] == _digest(raw):
+        if file.stem.partition("-")[2] == hash_content(raw):
             return np.load(io.BytesIO(raw))["samples"]
         print(f"{file} is damaged; it is made again", file=sys.stderr)
         file.unlink()
@@ -91,10 +91,5 @@ def _keep(folder: Path, shard: range, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, samples=array)
     raw = buffer.getvalue()
-    part = folder / f"{shard.start:06d}.{os.getpid()}.part"
-    part.write_bytes(raw)
-    os.replace(part, folder / f"{shard.start:06d}-{_digest(raw)}.npz")
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
+    # Another run may make the same samples meanwhile.
+    write_atomically(folder / f"{shard.start:06d}-{hash_content(raw)}.npz", raw, shared=True)

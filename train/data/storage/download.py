@@ -1,10 +1,9 @@
 """Fetches the official archive of a data set: said first, resumed after a stop, checked by hash."""
 
-import hashlib
-import os
 import sys
+from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from ...errors import UserError
+from ...files import hash_file, move_aside, replace_file
 
 CHUNK = 1 << 20
 
@@ -42,15 +42,14 @@ def download(remote: Remote, target: Path) -> None:
     print(f"downloading {remote.url} to {target}", file=sys.stderr)
     try:
         _fetch(remote.url, part)
-        found = md5(part)
+        found = hash_file(part, "md5")
         if found != remote.md5:
-            bad = _unused(target)
-            os.replace(part, bad)
+            bad = move_aside(part, _names_of_bad(target))
             raise UserError(
                 f"{remote.url}: expected a file with md5 {remote.md5}, got {found}. It is kept as "
                 f"{bad}; try again, or put the official file at {target} by hand."
             )
-        os.replace(part, target)
+        replace_file(part, target)
     except (OSError, HTTPException) as error:
         raise UserError(
             f"{remote.url} could not be fetched to {target} ({error}). What came is kept; the same "
@@ -58,11 +57,10 @@ def download(remote: Remote, target: Path) -> None:
         ) from error
 
 
-def _unused(target: Path) -> Path:
-    """The first name for a bad `target` that no file has."""
-    numbered = (f"{target.name}.{number}.bad" for number in count(2))
-    names = (target.with_name(name) for name in chain([f"{target.name}.bad"], numbered))
-    return next(name for name in names if not os.path.lexists(name))
+def _names_of_bad(target: Path) -> Iterator[Path]:
+    yield target.with_name(f"{target.name}.bad")
+    for number in count(2):
+        yield target.with_name(f"{target.name}.{number}.bad")
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -101,9 +99,3 @@ def _bar() -> Progress:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-
-
-def md5(file: Path) -> str:
-    """The MD5 of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()

@@ -17,7 +17,7 @@ SPIKING = (*NEURONS.values(), NormedLIF)
 
 
 @dataclass(frozen=True)
-class Recorded:
+class LayerRecording:
     """One neuron layer: `membrane` before firing, the integer `count`, the `spike` it sends.
 
     The spike has its scale or amplitude, also where a neuron around this one applies it.
@@ -35,7 +35,7 @@ class Recorded:
 
 def recorder(
     model: nn.Module,
-) -> Callable[[Mapping[str, Any], Array], dict[str, Recorded]]:
+) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
     """A function of variables and of images or frames that gives the layers in their order.
 
     It runs in evaluation, compiled once for each shape, wherever its arguments lie.
@@ -47,16 +47,16 @@ def recorder(
             variables, x, mutable=["intermediates"], capture_intermediates=_is_neuron
         )
         intermediates = probes.get("intermediates", {})
-        layers, sent = neuron_probes(intermediates), _sent(intermediates)
+        layers, sent = neuron_probes(intermediates), _collect_spikes(intermediates)
         return {
             path: layer | {"spike": sent[min(p for p in sent if f"{path}/".startswith(f"{p}/"))]}
             for path, layer in layers.items()
         }
 
-    def record(variables: Mapping[str, Any], x: Array) -> dict[str, Recorded]:
+    def record(variables: Mapping[str, Any], x: Array) -> dict[str, LayerRecording]:
         seen = run(variables, x)
         return {
-            layer: Recorded(
+            layer: LayerRecording(
                 seen[layer]["membrane"],
                 seen[layer]["count"],
                 seen[layer]["spike"],
@@ -76,7 +76,7 @@ def _is_neuron(module: nn.Module, method: str) -> bool:
     return method == "__call__" and neuron
 
 
-def _sent(intermediates: Mapping[str, Any]) -> dict[str, Array]:
-    """What each neuron, and each around another one, gives, by its path."""
+def _collect_spikes(intermediates: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the output of each neuron, and of each around another one, by its path."""
     leaves = flatten_dict(intermediates).items()
     return {"/".join(path): value[0] for (*path, name), value in leaves if name == "__call__"}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pit_jax.analysis.recorded import recorder
+from pit_jax.analysis.recorder import recorder
 from pit_jax.neurons import NEURONS, ReLU
 from pit_jax.neurons.mpbn import NormedLIF
 

@@ -102,7 +102,7 @@ class TorchUnpickler(pickle.Unpickler):
         return self.storages.setdefault(str(key), Storage(str(key), dtype, int(size)))
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not isinstance(storage, Storage) or len(shape) != len(strides):
         raise CheckpointError("its pickle makes a tensor without a storage; the file is damaged.")
     return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
@@ -112,7 +112,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
 _STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
     ("collections", "OrderedDict"): lambda: collections.OrderedDict,
     ("argparse", "Namespace"): lambda: type("Namespace", (), {}),
-    ("torch._utils", "_rebuild_tensor"): lambda: lambda *args: _tensor(*args),
-    ("torch._utils", "_rebuild_tensor_v2"): lambda: lambda *args: _tensor(*args),
+    ("torch._utils", "_rebuild_tensor"): lambda: lambda *args: _rebuild_tensor(*args),
+    ("torch._utils", "_rebuild_tensor_v2"): lambda: lambda *args: _rebuild_tensor(*args),
     ("torch._utils", "_rebuild_parameter"): lambda: lambda data, *_: data,
 }

@@ -1,0 +1,59 @@
+"""Files written by version 0.1.0 before its folders were rearranged are still read.
+
+`tests/old_files` has a run that was stopped after three of its six steps, a finished one, and what
+the same code exported. Their configs use old names: `anew`, `parametrise`, `normalise`.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pit_jax.export import from_nir, load_stablehlo
+from pit_jax.inference import load
+
+FILES = Path(__file__).parent / "old_files"
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """Return inputs, and the logits that the code that wrote the files computed."""
+    return np.load(FILES / "expected.npz")
+
+
+def test_an_old_program_computes_the_same_logits(expected):
+    assert np.array_equal(load(FILES / "program")(expected["x"]), expected["logits"])
+
+
+def test_an_old_program_is_saved_again_in_the_new_format(expected, tmp_path):
+    program = load(FILES / "program")
+    program.save(tmp_path / "program")
+    old, new = (
+        json.loads((folder / "program" / "manifest.json").read_text())
+        for folder in (FILES, tmp_path)
+    )
+    assert old["version"] == 1 and new["version"] > old["version"]
+    assert np.array_equal(load(tmp_path / "program")(expected["x"]), expected["logits"])
+
+
+def test_an_old_stablehlo_artifact_computes_the_same_logits(expected):
+    assert np.array_equal(load_stablehlo(FILES / "stablehlo")(expected["x"]), expected["logits"])
+
+
+def test_an_old_nir_graph_computes_the_same_logits(expected):
+    with jax.enable_x64(True):
+        network, variables = from_nir(FILES / "nir" / "program.nir")
+        logits = network.apply(variables, jnp.asarray(expected["x"])).mean(axis=1)
+    assert np.array_equal(logits, expected["nir_logits"])
+
+
+@pytest.fixture(params=["stopped_run", "finished_run"])
+def run(request, tmp_path):
+    """Return a copy of an old run's folder."""
+    with tarfile.open(FILES / f"{request.param}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / request.param

@@ -1,0 +1,136 @@
+"""Every bounded value of a config is refused with its key, before data are loaded."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import ROOT
+from train.config.cli import parse
+from train.errors import UserError
+from train.loop import train
+from train.parts import check_parts
+
+# The largest refused value below a key's bounds, and the smallest above them.
+BELOW = {
+    "seed": -1,
+    "num_steps": 0,
+    "model.width": 0,
+    "accumulate": 0,
+    "averaging": -0.1,
+    "epochs": 0,
+    "batch_size": 0,
+    "warmup_epochs": -1,
+    "checkpoints.last": 0,
+    "checkpoints.every_epochs": -1,
+    "checkpoints.every_steps": -1,
+    "checkpoints.seconds_apart": -0.1,
+    "health.images": 0,
+    "health.every_epochs": -1,
+    "learning_rate": 0.0,
+    "log_every": -1,
+    "skip": -1,
+    "neuron.levels": 0,
+    "optimizer.momentum": -0.1,
+    "optimizer.weight_decay": -0.1,
+}
+ABOVE = {"averaging": 1.0, "optimizer.momentum": 1.0}
+# Keys that some configs have.
+IN_IMAGENET = {"min_learning_rate": -1e-9, "optimizer.max_norm": 0.0}
+AUGMENT_BELOW = {
+    "pad": -1,
+    "roll": -1,
+    "rotate": -1,
+    "repeats": 0,
+    "smoothing": -0.1,
+    "cutout.size": -1,
+    "erase.probability": -0.1,
+    "policy.num_ops": 0,
+    "policy.magnitude": -1,
+    "policy.deviation": -0.1,
+    "policy.probability": -0.1,
+    "mix.mixup_alpha": 0.0,
+    "mix.cutmix_alpha": 0.0,
+    "mix.probability": -0.1,
+}
+AUGMENT_ABOVE = {
+    "smoothing": 1.1,
+    "erase.probability": 1.1,
+    "policy.magnitude": 11,
+    "policy.probability": 1.1,
+    "mix.probability": 1.1,
+}
+SECTIONS = {
+    "policy": {"name": "rand_increasing"},
+    "cutout": {},
+    "erase": {"probability": 0.5},
+    "mix": {"name": "mixup_or_cutmix", "mixup_alpha": 1.0, "cutmix_alpha": 1.0},
+}
+
+
+def config_with(key: str, value: object, config_name: str = "digits"):
+    config, _ = parse(["main", "--config", str(ROOT / f"configs/{config_name}.py")])
+    with config.unlocked():
+        section, _, name = key.rpartition(".")
+        owner = config
+        for part in section.split(".") if section else ():
+            if part not in owner:
+                owner[part] = SECTIONS[part]
+            owner = owner[part]
+        owner[name] = value
+    return config
+
+
+def refusal(config) -> str:
+    with pytest.raises(UserError) as error:
+        check_parts(config)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "key, value, bound",
+    [(key, value, r"at least|more than") for key, value in BELOW.items()]
+    + [(key, value, "at most") for key, value in ABOVE.items()],
+)
+def test_a_value_outside_of_its_bounds_is_named_with_its_key(key, value, bound):
+    message = refusal(config_with(key, value))
+    assert message.startswith(f"config.{key} must be ")
+    assert any(each in message for each in bound.split("|")) and f", got {value}" in message
+
+
+@pytest.mark.parametrize("key, value", [*AUGMENT_BELOW.items(), *AUGMENT_ABOVE.items()])
+def test_a_value_of_an_augmentation_outside_of_its_bounds_is_named_with_its_key(key, value):
+    message = refusal(config_with(f"augment.{key}", value))
+    assert message.startswith(f"config.augment.{key} must be ") and f", got {value}." in message
+
+
+@pytest.mark.parametrize("key, value", IN_IMAGENET.items())
+def test_bounds_hold_for_keys_that_only_some_configs_have(key, value):
+    config = config_with("optimizer.name", "lamb")
+    with config.unlocked():
+        config.min_learning_rate = 0.0
+        owner = config.optimizer if "." in key else config
+        owner[key.rpartition(".")[2]] = value
+    assert refusal(config).startswith(f"config.{key} must be ")
+
+
+@pytest.mark.parametrize("steps", [(3,), (0, 2), (4, 2), (1, 2, 3)])
+def test_a_profile_has_a_first_and_a_last_step(steps):
+    message = refusal(config_with("profile_steps", steps))
+    assert message.startswith("config.profile_steps is the first and the last step, from 1 on, got")
+
+
+def test_rules_across_keys_come_after_the_bounds_of_each():
+    config = config_with("epochs", 3)
+    config.warmup_epochs = 3
+    assert refusal(config) == "config.warmup_epochs must be less than config.epochs, 3, got 3."
+    config.epochs = 0
+    assert refusal(config) == "config.epochs must be at least 1, got 0."
+
+
+def test_a_run_refuses_a_value_before_it_looks_for_data(tmp_path: Path):
+    config = config_with("optimizer.momentum", math.inf)
+    config.data.name = "no_such_data"
+    with pytest.raises(UserError, match=r"config\.optimizer\.momentum must be at most 0\.9999"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,284 @@
+"""One run in its folder: claim it, resume, log, save, end an epoch, finish."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+from ml_collections import ConfigDict
+
+from pit_jax.initializers import warn_of_floored_scales
+
+from .distributed import hosts
+from .errors import UserError
+from .monitor.health import Health
+from .monitor.nonfinite import StepMetrics, Watch, report_step
+from .monitor.profile import Profile
+from .program.evaluation import Evaluation
+from .program.program import Program
+from .program.state import Metrics, TrainState
+from .records.loggers import Journal, open_journal
+from .records.wandb import check_installed
+from .run.checkpoint import Checkpoints, Progress, find_newest_step
+from .run.compile_cache import use_compile_cache
+from .run.environment import note_start
+from .run.summary import Summary, summarize, write_summary
+from .run.workdir import claim, find_disk_error
+
+
+class Session:
+    """A run in its folder, from the claim of the folder to its summary; a context manager.
+
+    `restore` and `begin` come first; then `begin_epoch`, `before_step` and `after_step` for each
+    step, `end_steps`, `end_epoch` and `save_epoch`; at last `finish`. Of several processes the
+    first alone reads and writes; the others call the same methods in the same order.
+
+    `started` is the time since when the seconds of the run are counted. Checkpoints newer than the
+    step `until` are deleted. Compiled programs are stored in the folder `compiled`.
+    """
+
+    # What notes and errors begin with.
+    label = ""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        program: Program,
+        *,
+        started: float | None = None,
+        until: int | None = None,
+        compiled: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config, self.workdir, self.program = config, workdir, program
+        self.progress = Progress()
+        self.is_first = hosts.is_first()
+        self._until, self._compiled = until, compiled or workdir / "compiled"
+        self._clock, self._started = clock, clock() if started is None else started
+        self._begun, self._earlier = 0, 0.0
+        self._journal = Journal()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            if self.is_first:
+                check_installed(self.config)
+                stack.enter_context(claim(self.workdir, self.config.to_dict()))
+                stack.enter_context(explain_full_disk(self.workdir))
+                stack.enter_context(use_compile_cache(self._compiled))
+            # What ends with the training, before the summary is written.
+            self._training = stack.enter_context(ExitStack())
+            self.checkpoints = Checkpoints(
+                self.workdir, **self.config.checkpoints, until=self._until, clock=self._clock
+            )
+            self._training.enter_context(closing(self.checkpoints))
+            self._training.enter_context(
+                hosts.explain_lost_peers(lambda: f"{self.describe_saved()}. ")
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        return self._stack.__exit__(*exception)
+
+    def restore(self) -> TrainState | None:
+        """Return the newest state that was saved; None for a run that begins."""
+        restored = self.checkpoints.restore(self.program.abstract_state)
+        if restored is None:
+            return None
+        state, self.progress = restored
+        return state
+
+    def begin(self, state: TrainState, note: Callable[[str], None]) -> None:
+        """Start to log after the step of `state`; `note` prints a line."""
+        self._begun, self._earlier = int(state.step), self.progress.seconds
+        if not self._begun:
+            warn_of_floored_scales(state.params)
+            self.checkpoints.save_first(state, self.progress)
+        with hosts.raise_on_all_hosts():
+            if self.is_first:
+                journal = open_journal(self.config, self.workdir, self._begun)
+                self._journal = self._training.enter_context(closing(journal))
+                note_start(self.workdir, self._begun)
+
+        def note_with_label(text: str) -> None:
+            note(f"{self.label}{text}")
+
+        self._watch = Watch(
+            self.explain_nonfinite,
+            skip=self.config.skip,
+            skipped=int(state.skipped),
+            note=note_with_label,
+        )
+        self._health = Health(
+            self.program,
+            self.workdir if self.is_first else None,
+            every_epochs=self.config.health.every_epochs,
+            begun=self._begun,
+            note=note_with_label,
+        )
+        steps = self.config.profile_steps if self.is_first else ()
+        self._profile = self._training.enter_context(closing(Profile(self.workdir, steps)))
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of the whole run."""
+        return int(self.config.epochs * self.program.steps_per_epoch)
+
+    @property
+    def epochs(self) -> range:
+        """The epochs that are left, from 1 on."""
+        return range(self._begun // self.program.steps_per_epoch + 1, self.config.epochs + 1)
+
+    def begin_epoch(self, epoch: int) -> range:
+        """Start the clock of an epoch; return its steps that are left, from 1 on."""
+        length = self.program.steps_per_epoch
+        self._steps = range(max(self._begun, (epoch - 1) * length) + 1, epoch * length + 1)
+        self._since = self._clock()
+        return self._steps
+
+    def is_due(self, step: int) -> bool:
+        """Return whether to save after this step within an epoch."""
+        return self.checkpoints.is_due(step)
+
+    def save(self, state: TrainState, step: int) -> None:
+        """Save where to resume within an epoch."""
+        self.settle(state)
+        self._health.save(step)
+        self.checkpoints.save_last(state, self.progress._replace(seconds=self._seconds()))
+
+    def before_step(self, state: TrainState, step: int) -> None:
+        """Look at the state before `step`, without waiting for the device."""
+        self._profile.before(step)
+        self._health.before(state, step)
+
+    def after_step(self, state: TrainState, step: int, metrics: Metrics) -> StepMetrics | None:
+        """Log the step before `step` and return its metrics; None for the first of an epoch.
+
+        Raises UserError for one step too many that is not finite.
+        """
+        self._profile.after(step, state)
+        done = self._watch.look(state, step, metrics)
+        self._log(done)
+        return done
+
+    def settle(self, state: TrainState) -> None:
+        """Wait for the end of the latest step, and log it."""
+        self._log(self._watch.settle(state))
+
+    def end_steps(self, state: TrainState) -> None:
+        """Wait for the end of an epoch's steps; raise UserError without a finite training loss."""
+        self.settle(state)
+        epoch, totals = self.epoch_of(self._steps[-1]), jax.device_get(state.totals)
+        if not totals["seen"]:
+            raise UserError(
+                f"{self.label}every step of epoch {epoch} was left out: none has a finite loss and "
+                f"gradient. {self.describe_saved()}. A lower config.learning_rate usually helps, "
+                "in another --workdir."
+            )
+        loss = float(totals["loss"] / totals["seen"])
+        self._check_finite("training loss", loss, epoch)
+        self._record = {
+            "train_loss": loss,
+            "train_accuracy": float(totals["correct"] / totals["seen"]),
+        }
+        seconds = self._clock() - self._since
+        self._speed = len(self._steps) * self.config.batch_size / seconds
+
+    def end_epoch(self, state: TrainState, test: Evaluation) -> dict[str, Any]:
+        """Log an epoch after its `test`, and return its line."""
+        step = self._steps[-1]
+        epoch = self.epoch_of(step)
+        self._check_finite("test loss", test.loss, epoch)
+        record = {
+            "step": step,
+            "epoch": epoch,
+            **self._record,
+            "test_loss": test.loss,
+            "test_accuracy": test.accuracy,
+            "images_per_second": self._speed,
+            **self._health.end(state, epoch),
+        }
+        self._journal.epoch(record)
+        self.progress = self.progress._replace(seconds=self._seconds())
+        if test.accuracy > self.progress.best_accuracy:
+            self.progress = self.progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
+        return record
+
+    def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
+        """Save the end of an epoch: with `hold` in memory, by default if one was just written."""
+        epoch = self.epoch_of(self._steps[-1])
+        hold = not self.checkpoints.is_time() if hold is None else hold
+        self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
+
+    def finish(self, state: TrainState, test: Evaluation | None = None) -> Summary:
+        """Close logs and checkpoints, write the summary and return it.
+
+        `test` is the evaluation of the state, which is made here if it is not given.
+        """
+        self._training.close()
+        test = self.program.evaluate(state) if test is None else test
+        summary = summarize(
+            self.config, self.workdir, self.program.neuron_layers, test, state, self.progress
+        )
+        if self.is_first:
+            write_summary(self.workdir, summary)
+        return summary
+
+    def explain_nonfinite(self, state: TrainState, step: int) -> str:
+        """Return what to say of a step that is not finite and ends the run."""
+        where = report_step(self.program, self.workdir, state, step, write=self.is_first)
+        return (
+            f"{where}. {self.describe_saved()}. A lower config.learning_rate or some "
+            "config.warmup_epochs usually help, in another --workdir; with config.skip=N there, up "
+            "to N such steps are left out."
+        )
+
+    def describe_saved(self) -> str:
+        """Return in words which checkpoint there is."""
+        if not self.is_first:
+            return "The first process has the newest checkpoint"
+        saved = self.checkpoints.last_step()
+        return (
+            "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
+        )
+
+    def _log(self, done: StepMetrics | None) -> None:
+        # An epoch's last step has the line of the epoch.
+        if done and done.step % self.program.steps_per_epoch:
+            self._journal.step(self.epoch_of(done.step), done)
+
+    def epoch_of(self, step: int) -> int:
+        """Return the epoch of a step, both from 1 on."""
+        return (step - 1) // self.program.steps_per_epoch + 1
+
+    def _seconds(self) -> float:
+        return self._earlier + self._clock() - self._started
+
+    def _check_finite(self, what: str, value: float, epoch: int) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                f"{self.label}the {what} became {value} in epoch {epoch}. {self.describe_saved()}. "
+                "A lower config.learning_rate or some config.warmup_epochs usually help, in "
+                "another --workdir."
+            )
+
+
+@contextmanager
+def explain_full_disk(workdir: Path) -> Iterator[None]:
+    """Raise UserError with the checkpoint that is kept when the disk takes no more."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := find_disk_error(error)):
+            raise
+        saved = find_newest_step(workdir)
+        kept = (
+            "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        )
+        raise UserError(
+            f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
+        ) from error
