@@ -14,7 +14,7 @@ from pit_jax.export import to_stablehlo
 from pit_jax.inference import compile
 from train import data
 from train.data.images.digits import TEST_INDICES
-from train.export.compile_run import pixels
+from train.export.compile_run import pixel_values
 from train.main import main
 from train.program import build
 from train.program.inputs import normalization
@@ -48,6 +48,11 @@ print(proof)
 about = {"classes": digits.classes, "held_out": np.loadtxt(TEST_INDICES, dtype=int).tolist()}
 folder = args.folder / "digits.stablehlo"
 to_stablehlo(
-    program, folder, pixels=pixels(digits), proof=proof, about=about, overwrite=folder.exists()
+    program,
+    folder,
+    pixels=pixel_values(digits),
+    proof=proof,
+    about=about,
+    overwrite=folder.exists(),
 )
 print(f"written to {folder}")

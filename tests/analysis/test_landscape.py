@@ -16,7 +16,7 @@ from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 from pit_jax.neurons import PIT
 from train.analyze import landscape as of_runs
-from train.analyze.subject import Trained
+from train.analyze.subject import Subject
 from train.data import ArraySplit, Dataset
 from train.program.losses import cross_entropy
 from train.program.sharding import data_mesh, over_batch, place, replicated
@@ -106,7 +106,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """What looks like a run, of random weights, on two devices."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32)
@@ -115,7 +115,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model, mesh = Net(), data_mesh(2, devices=jax.devices()[:2])
     variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)
     out = tmp_path_factory.mktemp("landscape")
-    return Trained(
+    return Subject(
         name="made up",
         workdir=out,
         checkpoint="last",
@@ -129,7 +129,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )
 
 
-def on_devices(trained: Trained, devices: int) -> tuple[Any, Any]:
+def on_devices(trained: Subject, devices: int) -> tuple[Any, Any]:
     """The loss of a network's weights, and the losses of points on so many devices."""
     images, labels = jax.device_get(trained.samples("train", 32))
     stats = jax.device_get(trained.variables["batch_stats"])
@@ -145,13 +145,13 @@ def on_devices(trained: Trained, devices: int) -> tuple[Any, Any]:
     return jax.jit(loss)(params, stats, images, labels), evaluate
 
 
-def test_the_center_is_the_loss_of_the_weights(trained: Trained) -> None:
+def test_the_center_is_the_loss_of_the_weights(trained: Subject) -> None:
     loss, evaluate = on_devices(trained, 1)
     np.testing.assert_allclose(evaluate(np.zeros((1, 2))), loss, rtol=1e-6)
 
 
 def test_one_device_and_several_give_the_same_numbers_and_nothing_compiles_again(
-    trained: Trained,
+    trained: Subject,
 ) -> None:
     points = landscape.grid(landscape.axis(3))
     _, alone = on_devices(trained, 1)
@@ -195,14 +195,14 @@ def dies(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_surface_goes_on_and_is_the_same(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = of_runs.surface(replace(trained, out=_made(tmp_path / "whole")), 7).losses
+    whole = of_runs.measure_surface(replace(trained, out=_made(tmp_path / "whole")), 7).losses
     run = replace(trained, out=_made(tmp_path / "stopped"))
     with monkeypatch.context() as patch:
         dies(2, patch)
         with pytest.raises(Killed):
-            of_runs.surface(run, 7)
+            of_runs.measure_surface(run, 7)
     counted: list[int] = []
     real = landscape.losses_so_far
     monkeypatch.setattr(
@@ -212,15 +212,15 @@ def test_a_stopped_surface_goes_on_and_is_the_same(
             counted.append(len(known)) or real(evaluate, points, size, known)
         ),
     )
-    assert (of_runs.surface(run, 7).losses == whole).all()
+    assert (of_runs.measure_surface(run, 7).losses == whole).all()
     assert counted == [2 * 2 * landscape.POINTS]
     # Nothing is left to do the next time.
-    assert (of_runs.surface(run, 7).losses == whole).all()
+    assert (of_runs.measure_surface(run, 7).losses == whole).all()
     assert counted[1] == 49
     # Of other weights, or other points, nothing is taken over.
     halved = jax.tree.map(lambda x: x / 2, trained.variables)
-    assert not (of_runs.surface(replace(run, variables=halved), 7).losses == whole).any()
-    of_runs.surface(run, 5)
+    assert not (of_runs.measure_surface(replace(run, variables=halved), 7).losses == whole).any()
+    of_runs.measure_surface(run, 5)
     assert counted[2:] == [0, 0]
 
 
@@ -229,7 +229,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def test_the_analysis_says_what_moved_and_draws(trained: Trained) -> None:
+def test_the_analysis_says_what_moved_and_draws(trained: Subject) -> None:
     found = of_runs.analyze(trained, side=5)
     assert len(found.tables["losses"].rows) == 25
     how, told = found.remarks

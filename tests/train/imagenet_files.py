@@ -178,7 +178,7 @@ def run(source: Path, out: Path, *options: str, workers: int = 1) -> int:
 def stored(out: Path, split: str) -> list[tuple[int, bytes]]:
     """Label and file of every record of a split."""
     manifest = array_records.read_manifest(out)
-    found = array_records.Records(out, manifest, split)
+    found = array_records.ImageRecords(out, manifest, split)
     return [(found[i].label, found[i].content) for i in range(len(found))]
 
 

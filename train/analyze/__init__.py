@@ -19,6 +19,6 @@ ANALYSES = {
 }
 
 
-def by_name(name: str) -> ModuleType:
-    """The file of an analysis, with its `analyze` of a run and, of some, `compare` of several."""
+def load_analysis(name: str) -> ModuleType:
+    """Return the module of an analysis; it has `analyze` and, for several runs, `compare`."""
     return import_module(f"{__name__}.{name}")

@@ -45,8 +45,8 @@ from ..run.checkpoint import find_newest_step
 from ..run.environment import describe
 from ..run.reading import config_of, distinct_names
 from ..run.summary import title
-from . import ANALYSES, by_name, output
-from .subject import Analysis, Trained
+from . import ANALYSES, load_analysis, output
+from .subject import Analysis, Subject
 
 PROGRAM, PAGE = "analyze", "index.html"
 
@@ -57,7 +57,7 @@ class Part(NamedTuple):
     name: str
     id: str
     folder: Path
-    runs: Sequence[Trained]
+    runs: Sequence[Subject]
 
     def of(self) -> list[dict[str, Any]]:
         """What it is of, told apart from other runs, checkpoints and samples."""
@@ -74,9 +74,9 @@ class Part(NamedTuple):
         """Makes it."""
         found: Analysis
         if len(self.runs) > 1:
-            found = by_name(self.name).compare(self.runs)
+            found = load_analysis(self.name).compare(self.runs)
         else:
-            found = by_name(self.name).analyze(self.runs[0])
+            found = load_analysis(self.name).analyze(self.runs[0])
         return found
 
 
@@ -114,7 +114,7 @@ def read_run(
     checkpoint: str,
     out: Path,
     samples: int | None = None,
-) -> Trained:
+) -> Subject:
     """A run at its newest `checkpoint`, wherever that was made, on all devices that there are.
 
     Raises UserError for data or a checkpoint that is missing or damaged.
@@ -123,7 +123,7 @@ def read_run(
     dataset = data.load(**config.data)
     mesh = sharding.data_mesh(jax.device_count())
     variables = restore.load_variables(workdir, checkpoint)
-    return Trained(
+    return Subject(
         name=name,
         workdir=workdir,
         checkpoint=checkpoint,
@@ -137,7 +137,7 @@ def read_run(
     )
 
 
-def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Part]:
+def _parts(runs: Sequence[Subject], names: Sequence[str], out: Path) -> list[Part]:
     """All that is wanted in the order of the page: of several runs first what compares them."""
     folders = [out]
     if len(runs) > 1:
@@ -146,7 +146,7 @@ def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Par
     for name in names:
         # What is kept of a run is found by its own analysis and by the comparison.
         own = [replace(run, out=at / name) for run, at in zip(runs, folders, strict=True)]
-        if len(runs) > 1 and hasattr(by_name(name), "compare"):
+        if len(runs) > 1 and hasattr(load_analysis(name), "compare"):
             parts.append(Part(name, f"comparison-{name}", out / "comparison" / name, own))
     for i, (run, at) in enumerate(zip(runs, folders, strict=True), 1):
         begin = f"run-{i}-" if len(runs) > 1 else ""
@@ -155,7 +155,7 @@ def _parts(runs: Sequence[Trained], names: Sequence[str], out: Path) -> list[Par
     return parts
 
 
-def _write(runs: Sequence[Trained], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
+def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
     """Makes what is not there, and the page after each; gives those that failed."""
     parts = _parts(runs, names, out)
     for part in _parts(runs, list(ANALYSES), out):
@@ -204,7 +204,7 @@ def _made(part: Part) -> str:
     return f"figures: {len(found.figures)}, tables: {len(found.tables)}, {seconds:.1f} s"
 
 
-def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -> None:
+def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> None:
     """All that is there of these runs, whenever it was made."""
     facts = [_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
@@ -233,7 +233,7 @@ def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
 
-def _facts(run: Trained) -> dict[str, str]:
+def _facts(run: Subject) -> dict[str, str]:
     return {
         "run": title(run.config),
         "folder": str(run.workdir),

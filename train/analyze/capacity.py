@@ -6,7 +6,7 @@ from pit_jax.analysis.capacity import capacity_paper, log_configurations, log_va
 from pit_jax.analysis.plots.capacity import bits_of_layers
 from pit_jax.analysis.recorder import recorder
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 HEADER = (
     *("layer", "neurons", "steps", "levels", "paper_bits", "values_bits", "trains_bits"),
@@ -14,13 +14,13 @@ HEADER = (
 )
 
 
-def analyze(trained: Trained) -> Analysis:
-    """The paper's formula beside the counts, in bits, for the sizes of every neuron layer."""
-    x, _ = trained.samples("test", trained.over_batch.mesh.size)
+def analyze(subject: Subject) -> Analysis:
+    """Return the paper's formula and the counts, in bits, for the sizes of every neuron layer."""
+    x, _ = subject.samples("test", subject.over_batch.mesh.size)
     # Ternary spikes are -1, 0 and 1: as many as 0, 1 and 2.
-    below = 1 if "Ternary" in trained.config.neuron.name else 0
+    below = 1 if "Ternary" in subject.config.neuron.name else 0
     rows, drawn = [], {}
-    for layer, seen in recorder(trained.model)(trained.variables, x).items():
+    for layer, seen in recorder(subject.model)(subject.variables, x).items():
         neurons, steps = math.prod(seen.count.shape[2:]), seen.count.shape[1]
         levels = seen.levels + below
         varies = seen.scale is not None and seen.scale.ndim == 2
@@ -47,5 +47,5 @@ def analyze(trained: Trained) -> Analysis:
         "Representation capacity",
         remarks,
         {"capacity": Table(HEADER, rows)},
-        {"capacity": Drawn(lambda: bits_of_layers(drawn), caption)},
+        {"capacity": Plot(lambda: bits_of_layers(drawn), caption)},
     )

@@ -11,7 +11,7 @@ from pit_jax.analysis.energy.layers import LayerEnergy
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from pit_jax.inference import NotFoldable
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 256
 TITLE = "Energy"
@@ -23,13 +23,13 @@ HEADER = (
 )
 
 
-def analyze(trained: Trained) -> Analysis:
-    """What each layer takes for a test sample, with the accumulations counted one by one."""
+def analyze(subject: Subject) -> Analysis:
+    """Return the cost of each layer for a test sample; accumulations are counted one by one."""
     try:
-        found = report(trained.model, trained.variables, trained.batches("test", SAMPLES))
+        found = report(subject.model, subject.variables, subject.batches("test", SAMPLES))
     except NotFoldable as error:
         return Analysis(TITLE, [f"This network does not run on spikes alone: {error}"])
-    rows = [[*row] for row in _rows(found)]
+    rows = [[*row] for row in _make_rows(found)]
     samples = found.counts.samples
     prices = found.prices.picojoules
     twin = found.conventions["twin"]
@@ -57,14 +57,14 @@ def analyze(trained: Trained) -> Analysis:
         {
             "energy": Table(HEADER, rows),
             "energy_totals": Table(header, totals),
-            "neurobench": Table(["field", "value"], list(_flat(found.neurobench))),
+            "neurobench": Table(["field", "value"], list(_flatten(found.neurobench))),
         },
-        {"energy": Drawn(lambda: energy_of_layers(list(_bars(found)), samples), caption)},
+        {"energy": Plot(lambda: energy_of_layers(list(_make_bars(found)), samples), caption)},
     )
 
 
-def _rows(found: EnergyReport) -> Iterator[tuple[Any, ...]]:
-    for layer, twin, deviation in _layers(found):
+def _make_rows(found: EnergyReport) -> Iterator[tuple[Any, ...]]:
+    for layer, twin, deviation in _pair_layers(found):
         done, traffic = layer.operations, layer.traffic
         yield (
             *(layer.path, layer.kind, layer.source, done.macs, done.accumulations, deviation),
@@ -76,9 +76,9 @@ def _rows(found: EnergyReport) -> Iterator[tuple[Any, ...]]:
         )
 
 
-def _bars(found: EnergyReport) -> Iterator[Bars]:
+def _make_bars(found: EnergyReport) -> Iterator[Bars]:
     prices = found.prices.picojoules
-    for layer, twin, deviation in _layers(found):
+    for layer, twin, deviation in _pair_layers(found):
         done = layer.operations
         parts = done.macs * prices.mac, done.accumulations * prices.ac
         yield Bars(
@@ -94,16 +94,16 @@ def _bars(found: EnergyReport) -> Iterator[Bars]:
         )
 
 
-def _layers(found: EnergyReport) -> Iterator[tuple[LayerEnergy, LayerEnergy, float]]:
-    """Each layer, its twin, and the deviation of its accumulations between samples."""
+def _pair_layers(found: EnergyReport) -> Iterator[tuple[LayerEnergy, LayerEnergy, float]]:
+    """Yield each layer, its twin, and the deviation of its accumulations between samples."""
     for layer, twin, counted in zip(found.layers, found.twin, found.counts.layers, strict=True):
         by_sample = getattr(counted, "by_sample", np.zeros(0))
         yield layer, twin, float(np.std(by_sample)) if by_sample.size else 0.0
 
 
-def _flat(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flatten(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         if isinstance(value, dict):
-            yield from _flat(value)
+            yield from _flatten(value)
         else:
             yield name, value

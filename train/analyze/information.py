@@ -9,7 +9,7 @@ from pit_jax.analysis.information import Loss, information_loss
 from pit_jax.analysis.plots import information as plots
 from pit_jax.analysis.recorder import recorder
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 512
 TITLE = "Information loss"
@@ -17,21 +17,22 @@ NONE = "No layer of this network fires integers."
 HEADER = ("layer", "step", "measure", "value", "low", "high")
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Distance, mutual information, divergences and variances of every layer and step."""
-    losses = _losses(trained)
+def analyze(subject: Subject) -> Analysis:
+    """Return distance, mutual information, divergences and variances of every layer and step."""
+    losses = _measure(subject)
     if not losses:
         return Analysis(TITLE, [NONE])
     return Analysis(
         TITLE,
         [
-            f"On {_samples(losses):,} test samples, with 95 % intervals over samples. A spike is a "
-            "function of its membrane, so that the mutual information is the spike's entropy.",
-            _passed_on(losses),
+            f"On {_count_samples(losses):,} test samples, with 95 % intervals over samples. A "
+            "spike is a function of its membrane, so that the mutual information is the spike's "
+            "entropy.",
+            _describe(losses),
         ],
-        {"measures": Table(HEADER, _rows(losses))},
+        {"measures": Table(HEADER, _make_rows(losses))},
         {
-            "by_layer": Drawn(
+            "by_layer": Plot(
                 lambda: plots.by_layer(losses),
                 "What each layer loses at each step (Eq. 6). The divergence is that of the spikes "
                 "from the membranes in cells of one level; that of membranes from spikes is "
@@ -41,20 +42,23 @@ def analyze(trained: Trained) -> Analysis:
     )
 
 
-def compare(runs: Sequence[Trained]) -> Analysis:
-    """The measures of several runs, layer by layer, over all steps."""
-    found = {run.name: losses for run in runs if (losses := _losses(run))}
+def compare(runs: Sequence[Subject]) -> Analysis:
+    """Return the measures of several runs, layer by layer, over all steps."""
+    found = {run.name: losses for run in runs if (losses := _measure(run))}
     if not found:
         return Analysis(TITLE, [NONE])
     rows = [
-        [run, *row] for run, losses in found.items() for row in _rows(losses) if row[1] == "all"
+        [run, *row]
+        for run, losses in found.items()
+        for row in _make_rows(losses)
+        if row[1] == "all"
     ]
     return Analysis(
         TITLE,
-        [f"{run}: {_passed_on(losses)}" for run, losses in found.items()],
+        [f"{run}: {_describe(losses)}" for run, losses in found.items()],
         {"measures": Table(("run", *HEADER), rows)},
         {
-            "by_layer": Drawn(
+            "by_layer": Plot(
                 lambda: plots.compare(found),
                 "All steps of each layer, of information and divergence the mean of a step. With "
                 "consistent variances the last panel would show 1 (Sec. 3.2).",
@@ -63,18 +67,18 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     )
 
 
-def _losses(trained: Trained) -> dict[str, Loss]:
-    record = recorder(trained.model)
-    batches = (record(trained.variables, x) for x in trained.batches("test", SAMPLES))
+def _measure(subject: Subject) -> dict[str, Loss]:
+    record = recorder(subject.model)
+    batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
     first = next(batches)
     return information_loss(chain([first], batches)) if first else {}
 
 
-def _samples(losses: Mapping[str, Loss]) -> int:
+def _count_samples(losses: Mapping[str, Loss]) -> int:
     return next(iter(losses.values())).samples
 
 
-def _passed_on(losses: Mapping[str, Loss]) -> str:
+def _describe(losses: Mapping[str, Loss]) -> str:
     ratios = [float(loss.total["variance"].value) for loss in losses.values()]
     information = [float(loss.total["information"].value) for loss in losses.values()]
     steps = len(next(iter(losses.values())).steps["information"].value)
@@ -85,7 +89,7 @@ def _passed_on(losses: Mapping[str, Loss]) -> str:
     )
 
 
-def _rows(losses: Mapping[str, Loss]) -> list[list[Any]]:
+def _make_rows(losses: Mapping[str, Loss]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for layer, loss in losses.items():
         for name, each in loss.steps.items():

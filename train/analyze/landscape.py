@@ -20,7 +20,7 @@ from ..files import hash_chunks, write_atomically
 from ..program import build
 from ..program.step import at_least_float32
 from ..run.reading import read_json
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
 # What was computed so far, in the folder of the results.
@@ -38,7 +38,7 @@ class Surface:
     kernels: int
 
     def __str__(self) -> str:
-        """What is to be known of it, in a sentence."""
+        """Return the losses in a sentence."""
         side, finite = len(self.axis), self.losses[np.isfinite(self.losses)]
         told = (
             f"{self.name}: {self.losses[side // 2, side // 2]:.4g} at the weights, of {side} x "
@@ -49,48 +49,48 @@ class Surface:
         return f"{told}; at {lost} it is not finite, drawn as the most." if lost else f"{told}."
 
 
-def analyze(trained: Trained, *, side: int = SIDE) -> Analysis:
-    """The surface over a square of `side` times `side` points."""
-    return _shown([surface(trained, side)])
+def analyze(subject: Subject, *, side: int = SIDE) -> Analysis:
+    """Return the surface over a square of `side` times `side` points."""
+    return _make_analysis([measure_surface(subject, side)])
 
 
-def compare(runs: Sequence[Trained], *, side: int = SIDE) -> Analysis:
-    """The surfaces of several runs beside each other, with the same levels."""
-    return _shown([surface(trained, side) for trained in runs])
+def compare(runs: Sequence[Subject], *, side: int = SIDE) -> Analysis:
+    """Return the surfaces of several runs beside each other, with the same levels."""
+    return _make_analysis([measure_surface(run, side) for run in runs])
 
 
-def surface(trained: Trained, side: int) -> Surface:
-    """The losses of a run; what was computed before is read from its folder of results."""
-    images, labels = trained.samples("train", SAMPLES)
-    params = trained.variables["params"]
-    stats = trained.variables.get("batch_stats", {})
+def measure_surface(subject: Subject, side: int) -> Surface:
+    """Return the losses of a run; those computed before are read from its folder of results."""
+    images, labels = subject.samples("train", SAMPLES)
+    params = subject.variables["params"]
+    stats = subject.variables.get("batch_stats", {})
     directions = landscape.directions(params, jax.random.key(SEED))
-    loss = build.loss(trained.config)
+    loss = build.loss(subject.config)
 
     def loss_of(params: Any, stats: Any, images: Array, labels: Array) -> Array:
-        logits: Any = trained.model.apply({"params": params, "batch_stats": stats}, images)
+        logits: Any = subject.model.apply({"params": params, "batch_stats": stats}, images)
         return loss(at_least_float32(logits), labels)
 
-    mesh: Any = trained.over_batch.mesh
+    mesh: Any = subject.over_batch.mesh
     axis = landscape.axis(side, REACH)
     evaluate = landscape.point_losses(loss_of, mesh, params, directions, stats, images, labels)
     of = {
-        "inputs": _hash((trained.variables, directions, images, labels)),
-        "loss": trained.config.loss.to_dict(),
+        "inputs": _hash((subject.variables, directions, images, labels)),
+        "loss": subject.config.loss.to_dict(),
         "points": [side, REACH],
         "made with": [jax.__version__, jax.devices()[0].device_kind],
     }
-    trained.out.mkdir(parents=True, exist_ok=True)
-    file, size = trained.out / SO_FAR, landscape.POINTS * mesh.size
-    losses = _all(file, of, evaluate, landscape.grid(axis), size)
+    subject.out.mkdir(parents=True, exist_ok=True)
+    file, size = subject.out / SO_FAR, landscape.POINTS * mesh.size
+    losses = _evaluate_points(file, of, evaluate, landscape.grid(axis), size)
     kernels = len(landscape.list_moved(directions[0]))
-    return Surface(trained.name, axis, losses.reshape(side, side), len(labels), kernels)
+    return Surface(subject.name, axis, losses.reshape(side, side), len(labels), kernels)
 
 
-def _all(
+def _evaluate_points(
     file: Path, of: Mapping[str, Any], evaluate: Any, points: np.ndarray, size: int
 ) -> np.ndarray:
-    """The losses at all points; what `file` has of the same ones is not computed again."""
+    """Return the losses at all points; those in `file` are not computed again."""
     kept = read_json(file, dict) or {}
     known = kept.get("losses", []) if kept.get("of") == of else []
     losses = np.array(known)
@@ -106,7 +106,7 @@ def _all(
 
 
 def _hash(tree: Any) -> str:
-    """Of the values of all arrays, and of their places in the tree."""
+    """Return the hash of the values of all arrays, and of their places in the tree."""
     return hash_chunks(
         chunk
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
@@ -117,7 +117,7 @@ def _hash(tree: Any) -> str:
     )
 
 
-def _shown(surfaces: Sequence[Surface]) -> Analysis:
+def _make_analysis(surfaces: Sequence[Surface]) -> Analysis:
     first = surfaces[0]
     how = (
         f"Loss on n = {first.samples} training images, in evaluation and without augmentation, at "
@@ -138,7 +138,7 @@ def _shown(surfaces: Sequence[Surface]) -> Analysis:
         remarks=told,
         tables={"losses": Table(("run", "x", "y", "loss"), rows)},
         figures={
-            "contour": Drawn(partial(plots.contour, drawn, first.axis), caption),
-            "perspective": Drawn(partial(plots.perspective, drawn, first.axis), caption),
+            "contour": Plot(partial(plots.contour, drawn, first.axis), caption),
+            "perspective": Plot(partial(plots.perspective, drawn, first.axis), caption),
         },
     )

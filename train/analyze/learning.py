@@ -8,7 +8,7 @@ from pit_jax.analysis.plots.learning import curves
 
 from ..figures import points
 from ..run.reading import read_records
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Learning curves"
 KEYS = (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100))
@@ -21,20 +21,20 @@ CAPTION = (
 Points = tuple[list[float], list[float]]
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Loss and accuracy over the epochs."""
-    panels = _panels(trained)
+def analyze(subject: Subject) -> Analysis:
+    """Return loss and accuracy over the epochs."""
+    panels = _make_panels(subject)
     if not panels[-1][0]:
         return Analysis(TITLE, ["No epoch has ended yet."])
-    figures = {"curves": Drawn(lambda: curves({_label(trained): panels}), CAPTION)}
-    return Analysis(TITLE, (), {"epochs": Table(EPOCHS, _epochs(trained))}, figures)
+    figures = {"curves": Plot(lambda: curves({_make_label(subject): panels}), CAPTION)}
+    return Analysis(TITLE, (), {"epochs": Table(EPOCHS, _make_rows(subject))}, figures)
 
 
-def compare(runs: Sequence[Trained]) -> Analysis:
-    """Curves of several runs, and the epoch at which each reaches the end of each."""
-    found = {run.name: _panels(run) for run in runs}
+def compare(runs: Sequence[Subject]) -> Analysis:
+    """Return curves of several runs, and the epoch at which each reaches the end of each."""
+    found = {run.name: _make_panels(run) for run in runs}
     found = {name: panels for name, panels in found.items() if panels[-1][0]}
-    drawn = {_label(run): found[run.name] for run in runs if run.name in found}
+    drawn = {_make_label(run): found[run.name] for run in runs if run.name in found}
     if not found:
         return Analysis(TITLE, ["No epoch has ended yet."])
     when = compare_curves({name: panels[-1] for name, panels in found.items()})
@@ -53,26 +53,26 @@ def compare(runs: Sequence[Trained]) -> Analysis:
         {
             "epochs_to_reach": Table(header, rows),
             "epochs": Table(
-                ("run", *EPOCHS), [[run.name, *row] for run in runs for row in _epochs(run)]
+                ("run", *EPOCHS), [[run.name, *row] for run in runs for row in _make_rows(run)]
             ),
         },
-        {"curves": Drawn(lambda: curves(drawn, baseline), CAPTION)},
+        {"curves": Plot(lambda: curves(drawn, baseline), CAPTION)},
     )
 
 
-def _label(trained: Trained) -> str:
-    return f"{trained.name}, {len(trained.dataset.test):,} test samples"
+def _make_label(subject: Subject) -> str:
+    return f"{subject.name}, {len(subject.dataset.test):,} test samples"
 
 
-def _ended(trained: Trained) -> list[dict[str, Any]]:
-    records = read_records(trained.workdir / "metrics.jsonl")
+def _read_epochs(subject: Subject) -> list[dict[str, Any]]:
+    records = read_records(subject.workdir / "metrics.jsonl")
     return [record for record in records if "test_accuracy" in record]
 
 
-def _epochs(trained: Trained) -> list[list[Any]]:
-    return [[record.get(name) for name in EPOCHS] for record in _ended(trained)]
+def _make_rows(subject: Subject) -> list[list[Any]]:
+    return [[record.get(name) for name in EPOCHS] for record in _read_epochs(subject)]
 
 
-def _panels(trained: Trained) -> list[Points]:
-    ended = _ended(trained)
+def _make_panels(subject: Subject) -> list[Points]:
+    ended = _read_epochs(subject)
     return [points(ended, key, scale) for key, scale in KEYS]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pit_jax.analysis.membrane import Density, densities
 from pit_jax.analysis.plots import membrane as plots
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 256
 TITLE = "Membranes"
@@ -16,37 +16,37 @@ APART = (
 SMOOTHED = "Membranes before firing, smoothed with a Gaussian of the bandwidth that is given"
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Densities of all layers; the surface is that of the last one."""
-    found = _densities(trained)
+def analyze(subject: Subject) -> Analysis:
+    """Return densities of all layers; the surface is that of the last one."""
+    found = _measure(subject)
     if not found:
         return Analysis(TITLE, ["No layer of this network has membranes."])
     last = list(found)[-1]
-    figures = {"flat": Drawn(lambda: plots.flat(found), f"{SMOOTHED}; 99.8 % of them are shown.")}
-    if trained.config.num_steps > 1:
-        figures["surface"] = Drawn(
+    figures = {"flat": Plot(lambda: plots.flat(found), f"{SMOOTHED}; 99.8 % of them are shown.")}
+    if subject.config.num_steps > 1:
+        figures["surface"] = Plot(
             lambda: plots.surfaces({last: found[last]}), f"{SMOOTHED} (Fig. 4); the last layer."
         )
-    return Analysis(TITLE, [APART], _tables("layer", found), figures)
+    return Analysis(TITLE, [APART], _make_tables("layer", found), figures)
 
 
-def compare(runs: Sequence[Trained]) -> Analysis:
-    """The last layers of several runs."""
-    found = {run.name: list(each.values())[-1] for run in runs if (each := _densities(run))}
+def compare(runs: Sequence[Subject]) -> Analysis:
+    """Return the last layers of several runs."""
+    found = {run.name: list(each.values())[-1] for run in runs if (each := _measure(run))}
     if not found:
         return Analysis(TITLE, ["No layer of these networks has membranes."])
-    figures = {"flat": Drawn(lambda: plots.flat(found), f"{SMOOTHED}; the last layer of each run.")}
+    figures = {"flat": Plot(lambda: plots.flat(found), f"{SMOOTHED}; the last layer of each run.")}
     if all(len(each.density) > 1 for each in found.values()):
-        figures["surfaces"] = Drawn(lambda: plots.surfaces(found), f"{SMOOTHED} (Fig. 4).")
-    return Analysis(TITLE, [APART], _tables("run", found), figures)
+        figures["surfaces"] = Plot(lambda: plots.surfaces(found), f"{SMOOTHED} (Fig. 4).")
+    return Analysis(TITLE, [APART], _make_tables("run", found), figures)
 
 
-def _densities(trained: Trained) -> dict[str, Density]:
-    return densities(trained.model, trained.variables, lambda: trained.batches("test", SAMPLES))
+def _measure(subject: Subject) -> dict[str, Density]:
+    return densities(subject.model, subject.variables, lambda: subject.batches("test", SAMPLES))
 
 
-def _tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
-    """A line for each step, and the densities that the figures draw."""
+def _make_tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
+    """Return A line for each step, and the densities that the figures draw."""
     steps = [
         [name, t, *numbers, each.bandwidth]
         for name, each in found.items()

@@ -10,20 +10,22 @@ from pit_jax.analysis.memory import TrainingMemory, training_memory
 from pit_jax.analysis.plots import memory as plots
 
 from ..program import build
+from ..program.feed import abstract_batch
 from ..program.inputs import preparation
 from ..run.reading import read_json
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 MIB = 2**20
 
 
-def analyze(trained: Trained) -> Analysis:
-    """The parts of the step that one device takes, as trained and, where the network has such a
+def analyze(subject: Subject) -> Analysis:
+    """Return the parts of one device's step, as trained and, where the network has such a
     field, with less kept or shorter floats."""
-    config = trained.config
-    images = config.batch_size // config.accumulate // _devices(trained)
+    config = subject.config
+    images = config.batch_size // config.accumulate // _count_devices(subject)
     measured = {
-        name: _memory(trained, images, **fields) for name, fields in _variants(trained).items()
+        name: _measure(subject, images, **fields)
+        for name, fields in _list_variants(subject).items()
     }
     step = measured["as trained"]
     blocks = step.activations_of(1)
@@ -38,7 +40,7 @@ def analyze(trained: Trained) -> Analysis:
     rows = [
         (name, part, size) for name, each in measured.items() for part, size in each.parts.items()
     ]
-    title = f"{trained.name}, {images} images, T = {config.num_steps}"
+    title = f"{subject.name}, {images} images, T = {config.num_steps}"
     return Analysis(
         title="Memory of a training step",
         remarks=[told],
@@ -47,11 +49,11 @@ def analyze(trained: Trained) -> Analysis:
             "layers": Table(("layer", "bytes"), list(step.activations_of().items())),
         },
         figures={
-            "parts": Drawn(
+            "parts": Plot(
                 partial(plots.parts, {name: each.parts for name, each in measured.items()}, title),
                 told,
             ),
-            "blocks": Drawn(
+            "blocks": Plot(
                 partial(plots.by_layer, blocks, title),
                 f"Activations by block of the network, in the order in which they run. {told}",
             ),
@@ -59,43 +61,40 @@ def analyze(trained: Trained) -> Analysis:
     )
 
 
-def _devices(trained: Trained) -> int:
-    """How many trained the run, whatever it is analyzed on."""
-    starts = read_json(trained.workdir / "environment.json", list) or [{}]
-    found: int = starts[-1].get("devices", trained.config.cpu_devices)
+def _count_devices(subject: Subject) -> int:
+    """Return how many devices trained the run, whatever it is analyzed on."""
+    starts = read_json(subject.workdir / "environment.json", list) or [{}]
+    found: int = starts[-1].get("devices", subject.config.cpu_devices)
     return found
 
 
-def _variants(trained: Trained) -> dict[str, dict[str, Any]]:
-    """Changes of the network's fields by name, those that it has and was not trained with."""
+def _list_variants(subject: Subject) -> dict[str, dict[str, Any]]:
+    """Return changes of the network's fields by name, of those that it has."""
     changes: dict[str, dict[str, Any]] = {
         "remat convolutions": {"remat": "convolutions"},
         "remat blocks": {"remat": "blocks"},
         "bfloat16": {"dtype": jnp.dtype(jnp.bfloat16)},
     }
-    had = {name: getattr(trained.model, name, None) for name in ("remat", "dtype")}
+    had = {name: getattr(subject.model, name, None) for name in ("remat", "dtype")}
     return {"as trained": {}} | {
         name: fields
         for name, fields in changes.items()
-        if all(hasattr(trained.model, field) and had[field] != fields[field] for field in fields)
+        if all(hasattr(subject.model, field) and had[field] != fields[field] for field in fields)
     }
 
 
-def _memory(trained: Trained, images: int, **fields: Any) -> TrainingMemory:
-    config, split = trained.config, trained.dataset.train
+def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
+    config, split = subject.config, subject.dataset.train
     optimizer = build.optimizer(config, 1)
 
     def first_state(params: Any) -> Any:
         return optimizer.init(params), params if config.averaging else ()
 
-    batch = {
-        "image": jax.ShapeDtypeStruct((images, *split.shape), split.dtype),
-        "label": jax.ShapeDtypeStruct((images,), jnp.int32),
-    }
+    batch = abstract_batch(split, images)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    x, labels = jax.eval_shape(preparation(config, trained.dataset), key, batch)
+    x, labels = jax.eval_shape(preparation(config, subject.dataset), key, batch)
     return training_memory(
-        trained.model.clone(**fields),
+        subject.model.clone(**fields),
         x,
         labels,
         loss=build.loss(config),

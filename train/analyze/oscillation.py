@@ -10,7 +10,7 @@ from pit_jax.analysis.plots import oscillation as plots
 
 from ..figures import points
 from ..run.reading import read_records
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 256
 TITLE = "Oscillation"
@@ -22,9 +22,9 @@ WHAT = (
 )
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Each layer over the epochs, and for T > 1 what differs from one time step to the next."""
-    records, remarks, tables, figures = _records(trained), [WHAT], {}, {}
+def analyze(subject: Subject) -> Analysis:
+    """Return each layer over the epochs, and for T > 1 what differs between time steps."""
+    records, remarks, tables, figures = _read_records(subject), [WHAT], {}, {}
     if records:
         layers = list(records[-1]["health"])
         rows = [
@@ -34,39 +34,41 @@ def analyze(trained: Trained) -> Analysis:
         ]
         tables["epochs"] = Table(("epoch", "layer", *MEASURES), rows)
         flips, back = (
-            {layer: _line(records, layer, name) for layer in layers} for name in MEASURES
+            {layer: _average(records, layer, name) for layer in layers} for name in MEASURES
         )
-        figures["epochs"] = Drawn(lambda: plots.over_epochs(flips, back, _images(trained)), WHAT)
+        figures["epochs"] = Plot(
+            lambda: plots.over_epochs(flips, back, _count_images(subject)), WHAT
+        )
     else:
         remarks = ["The run recorded no health (config.health.every_epochs)."]
-    if trained.config.num_steps > 1:
-        shares = in_time(trained.model, trained.variables, trained.batches("test", SAMPLES))
-        n = sum(len(x) for x in trained.batches("test", SAMPLES))
+    if subject.config.num_steps > 1:
+        shares = in_time(subject.model, subject.variables, subject.batches("test", SAMPLES))
+        n = sum(len(x) for x in subject.batches("test", SAMPLES))
         rows = [
             [layer, t, share] for layer, each in shares.items() for t, share in enumerate(each, 2)
         ]
         if rows:
             tables["time"] = Table(("layer", "step", "changed"), rows)
-            figures["time"] = Drawn(
+            figures["time"] = Plot(
                 lambda: plots.over_time(shares, n),
                 "Neurons whose integer differs from that of the time step before.",
             )
     return Analysis(TITLE, remarks, tables, figures)
 
 
-def compare(runs: Sequence[Trained]) -> Analysis:
-    """Means of the layers over the epochs; runs with the same lambda of Eq. 13 in one color."""
-    found = {run.name: (run, records) for run in runs if (records := _records(run))}
+def compare(runs: Sequence[Subject]) -> Analysis:
+    """Return means of the layers over the epochs; runs with one lambda of Eq. 13 in one color."""
+    found = {run.name: (run, records) for run in runs if (records := _read_records(run))}
     if not found:
         return Analysis(TITLE, ["The runs recorded no health (config.health.every_epochs)."])
     lines = [
-        {name: _line(records, None, measure) for name, (_, records) in found.items()}
+        {name: _average(records, None, measure) for name, (_, records) in found.items()}
         for measure in MEASURES
     ]
-    groups = [_group(run) for run, _ in found.values()]
-    n = min(_images(run) for run, _ in found.values())
+    groups = [_name_group(run) for run, _ in found.values()]
+    n = min(_count_images(run) for run, _ in found.values())
     rows: list[list[Any]] = [
-        [name, _group(run), run.config.neuron.get("strength"), run.config.seed]
+        [name, _name_group(run), run.config.neuron.get("strength"), run.config.seed]
         + [average_later_half(line[name][1]) if line[name][1] else None for line in lines]
         for name, (run, _) in found.items()
     ]
@@ -86,29 +88,29 @@ def compare(runs: Sequence[Trained]) -> Analysis:
                 ],
             ),
         },
-        {"epochs": Drawn(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
+        {"epochs": Plot(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
     )
 
 
-def _images(run: Trained) -> int:
-    """How many training samples `config.health` looks at."""
+def _count_images(run: Subject) -> int:
+    """Return how many training samples `config.health` looks at."""
     return min(run.config.health.images, len(run.dataset.train))
 
 
-def _group(run: Trained) -> str:
+def _name_group(run: Subject) -> str:
     neuron = run.config.neuron
     strength = f", lambda {neuron.strength:g}" if "strength" in neuron else ""
     return f"{run.dataset.name}, {neuron.name} T={run.config.num_steps}{strength}"
 
 
-def _records(run: Trained) -> list[dict[str, Any]]:
+def _read_records(run: Subject) -> list[dict[str, Any]]:
     return [r for r in read_records(run.workdir / "metrics.jsonl") if r.get("health")]
 
 
-def _line(
+def _average(
     records: list[dict[str, Any]], layer: str | None, measure: str
 ) -> tuple[list[float], list[float]]:
-    """Epochs and values of a layer, or of the mean of all that have one."""
+    """Return epochs and values of a layer, or of the mean of all that have one."""
     made = []
     for record in records:
         layers = record["health"].values() if layer is None else [record["health"][layer]]

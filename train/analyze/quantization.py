@@ -11,7 +11,7 @@ from pit_jax.analysis.plots import quantization as plots
 from pit_jax.analysis.quantization import Quantization, compare_ranges
 from pit_jax.analysis.recorder import LayerRecording, recorder
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 512
 TITLE = "Quantization ranges"
@@ -22,31 +22,43 @@ HEADER = (
     *("error", "error_low", "error_high", "clipped", "effective_levels", "used_levels"),
     *("scale", "scale_spread"),
 )
+REMARK = (
+    "The membranes are those that the network made with its own neurons; it is not run "
+    "again with other ranges. Scales are read from the first batch of test samples, each "
+    "channel and step its own. Below 0 all ranges send 0, so errors are told of the "
+    "positive membranes."
+)
+ON_MEMBRANES = (
+    "Fig. 2 as measured: the membranes of one channel in the first batch, and the "
+    "levels that each range gives them. The channel is the one whose largest membrane, "
+    "in standard deviations, is the median of its layer."
+)
+AGAINST_LEVELS = (
+    "What the ranges lose, use, clip, and how far their scales differ from batch to batch."
+)
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
-    record = recorder(trained.model)
-    batches = (record(trained.variables, x) for x in trained.batches("test", SAMPLES))
+def analyze(subject: Subject) -> Analysis:
+    """Return six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
+    record = recorder(subject.model)
+    batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
     first = next(batches)
     if not first:
         return Analysis(TITLE, ["No layer of this network fires integers."])
     found = compare_ranges(chain([first], batches))
     layer = list(first)[len(first) // 2]
-    step, channel = _typical(first[layer])
+    step, channel = _find_typical(first[layer])
     membrane = np.ravel(np.asarray(first[layer].membrane[:, step, ..., channel]))
-    levels = _levels(found[layer], step, channel)
+    levels = _place_levels(found[layer], step, channel)
+    on_membranes = partial(
+        plots.on_membranes, membrane, levels, f"{layer}, t = {step + 1}, channel {channel}"
+    )
     return Analysis(
         TITLE,
-        [
-            "The membranes are those that the network made with its own neurons; it is not run "
-            "again with other ranges. Scales are read from the first batch of test samples, each "
-            "channel and step its own. Below 0 all ranges send 0, so errors are told of the "
-            "positive membranes.",
-        ],
+        [REMARK],
         {
-            "ranges": Table(HEADER, _rows(found)),
-            "on_membranes": Table(("membrane", "density"), _histogram(membrane)),
+            "ranges": Table(HEADER, _make_rows(found)),
+            "on_membranes": Table(("membrane", "density"), _bin(membrane)),
             "levels": Table(
                 ("range", "level", "potential", "boundary_below"),
                 [
@@ -57,37 +69,23 @@ def analyze(trained: Trained) -> Analysis:
             ),
         },
         {
-            "on_membranes": Drawn(
-                partial(
-                    plots.on_membranes,
-                    membrane,
-                    levels,
-                    f"{layer}, t = {step + 1}, channel {channel}",
-                ),
-                "Fig. 2 as measured: the membranes of one channel in the first batch, and the "
-                "levels that each range gives them. The channel is the one whose largest membrane, "
-                "in standard deviations, is the median of its layer.",
-            ),
-            "against_levels": Drawn(
-                partial(plots.against_levels, found),
-                "What the ranges lose, use, clip, and how far their scales differ from batch to "
-                "batch.",
-            ),
+            "on_membranes": Plot(on_membranes, ON_MEMBRANES),
+            "against_levels": Plot(partial(plots.against_levels, found), AGAINST_LEVELS),
         },
     )
 
 
-def _typical(recorded: LayerRecording) -> tuple[int, int]:
-    """The first step, and the channel with the median of max |u| / σ there."""
+def _find_typical(recorded: LayerRecording) -> tuple[int, int]:
+    """Return the first step, and the channel with the median of max |u| / σ there."""
     u = np.asarray(recorded.membrane[:, 0], np.float64).reshape(-1, recorded.membrane.shape[-1])
     outlying = np.abs(u).max(0) / np.maximum(u.std(0), 1e-12)
     return 0, int(np.argsort(outlying)[len(outlying) // 2])
 
 
-def _levels(
+def _place_levels(
     found: Mapping[int, Mapping[str, Quantization]], step: int, channel: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The potentials of all levels but 0 of each range, and the boundaries below them."""
+    """Return the potentials of all levels but 0 of each range, and the boundaries below them."""
     levels = {}
     for name, number in SHOWN.items():
         a = found[number][name].scale[step, channel]
@@ -97,14 +95,14 @@ def _levels(
     return levels
 
 
-def _histogram(membrane: np.ndarray) -> list[list[float]]:
-    """The middle of each bin of the figure, and the density there."""
+def _bin(membrane: np.ndarray) -> list[list[float]]:
+    """Return the middle of each bin of the figure, and the density there."""
     density, edges = np.histogram(membrane, plots.BINS, density=True)
     middle = (edges[1:] + edges[:-1]) / 2
     return [list(each) for each in zip(middle, density, strict=True)]
 
 
-def _rows(found: Mapping[str, Mapping[int, Mapping[str, Quantization]]]) -> list[list[Any]]:
+def _make_rows(found: Mapping[str, Mapping[int, Mapping[str, Quantization]]]) -> list[list[Any]]:
     return [
         [layer, t + 1, number, name]
         + [float(end[t]) for end in (*one.mse, *one.error)]

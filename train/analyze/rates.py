@@ -7,7 +7,7 @@ import numpy as np
 from pit_jax.analysis.plots import rates as plots
 from pit_jax.analysis.rates import FiringStatistics, firing, interval
 
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 512
 TITLE = "Firing rates"
@@ -18,24 +18,61 @@ SYNCHRONY = (
 )
 
 
-def analyze(trained: Trained) -> Analysis:
-    """Rates with their intervals, integers, silent and saturated channels, synchrony."""
-    found = _firing(trained)
+LAYERS = (
+    *("layer", "neurons", "channels", "silent_channels", "saturated_channels"),
+    *("synchrony", "synchrony_if_independent"),
+)
+
+
+def analyze(subject: Subject) -> Analysis:
+    """Return rates with their intervals, integers, silent and saturated channels, synchrony."""
+    found = _measure(subject)
     if not found:
         return Analysis(TITLE, ["No layer of this network fires integers."])
     n = len(next(iter(found.values())).per_sample)
-    means, ends = _means(found), {name: interval(each.per_sample) for name, each in found.items()}
+    means, ends = _average(found), {name: interval(each.per_sample) for name, each in found.items()}
+    counts = {name: each.histogram for name, each in found.items()}
+    synchrony = {name: (each.synchrony, each.neurons) for name, each in found.items()}
+    values = next(iter(found.values())).integers
+    return Analysis(
+        TITLE,
+        [f"On {n:,} test samples, as they are tested. {SYNCHRONY}"],
+        _make_tables(found, means, ends),
+        {
+            "rates": Plot(
+                lambda: plots.over_steps(means, ends, n),
+                "Mean integer over D of every neuron layer and step, with Student's 95 % interval "
+                "of the mean over samples (Fig. 6).",
+            ),
+            "integers": Plot(
+                lambda: plots.integers(counts, values.tolist(), n),
+                "How often the neurons of each layer send each integer, over samples and steps.",
+            ),
+            "synchrony": Plot(
+                lambda: plots.together(synchrony, n),
+                "How much the neurons of a layer fire together.",
+            ),
+        },
+    )
+
+
+def _make_tables(
+    found: Mapping[str, FiringStatistics],
+    means: Mapping[str, np.ndarray],
+    ends: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Table]:
+    """Return rates by layer and step, the channels of each layer, and how often each integer is."""
     steps = [
         [
             name,
             t + 1,
-            mean[t],
+            means[name][t],
             ends[name][0][t],
             ends[name][1][t],
             each.per_sample[:, t].std(ddof=1),
         ]
-        for (name, each), mean in zip(found.items(), means.values(), strict=True)
-        for t in range(len(mean))
+        for name, each in found.items()
+        for t in range(len(means[name]))
     ]
     layers = [
         [name, each.neurons, len(each.silent), each.silent.sum(), each.saturated.sum()]
@@ -44,50 +81,21 @@ def analyze(trained: Trained) -> Analysis:
     ]
     values = next(iter(found.values())).integers
     counts = [[name, *each.histogram] for name, each in found.items()]
-    return Analysis(
-        TITLE,
-        [f"On {n:,} test samples, as they are tested. {SYNCHRONY}"],
-        {
-            "rates": Table(("layer", "step", "rate", "low", "high", "sd_over_samples"), steps),
-            "layers": Table(LAYERS, layers),
-            "integers": Table(("layer", *(f"sent_{k}" for k in values)), counts),
-        },
-        {
-            "rates": Drawn(
-                lambda: plots.over_steps(means, ends, n),
-                "Mean integer over D of every neuron layer and step, with Student's 95 % interval "
-                "of the mean over samples (Fig. 6).",
-            ),
-            "integers": Drawn(
-                lambda: plots.integers(
-                    {name: each.histogram for name, each in found.items()}, values.tolist(), n
-                ),
-                "How often the neurons of each layer send each integer, over samples and steps.",
-            ),
-            "synchrony": Drawn(
-                lambda: plots.together(
-                    {name: (each.synchrony, each.neurons) for name, each in found.items()}, n
-                ),
-                "How much the neurons of a layer fire together.",
-            ),
-        },
-    )
+    return {
+        "rates": Table(("layer", "step", "rate", "low", "high", "sd_over_samples"), steps),
+        "layers": Table(LAYERS, layers),
+        "integers": Table(("layer", *(f"sent_{k}" for k in values)), counts),
+    }
 
 
-LAYERS = (
-    *("layer", "neurons", "channels", "silent_channels", "saturated_channels"),
-    *("synchrony", "synchrony_if_independent"),
-)
-
-
-def compare(runs: Sequence[Trained]) -> Analysis:
-    """The mean rates of several runs side by side."""
-    found = {run.name: _firing(run) for run in runs}
+def compare(runs: Sequence[Subject]) -> Analysis:
+    """Return the mean rates of several runs side by side."""
+    found = {run.name: _measure(run) for run in runs}
     found = {name: layers for name, layers in found.items() if layers}
     if not found:
         return Analysis(TITLE, ["No layer of these networks fires integers."])
     n = min(len(each.per_sample) for layers in found.values() for each in layers.values())
-    means = {name: _means(layers) for name, layers in found.items()}
+    means = {name: _average(layers) for name, layers in found.items()}
     rows = []
     for name, layers in found.items():
         whole = np.mean([each.per_sample for each in layers.values()], axis=0)
@@ -122,7 +130,7 @@ def compare(runs: Sequence[Trained]) -> Analysis:
             ),
         },
         {
-            "rates": Drawn(
+            "rates": Plot(
                 lambda: plots.compare(means, n),
                 "Mean integer over D by layer, over all steps, and by step, over all layers.",
             )
@@ -130,9 +138,9 @@ def compare(runs: Sequence[Trained]) -> Analysis:
     )
 
 
-def _firing(trained: Trained) -> dict[str, FiringStatistics]:
-    return firing(trained.model, trained.variables, trained.batches("test", SAMPLES))
+def _measure(subject: Subject) -> dict[str, FiringStatistics]:
+    return firing(subject.model, subject.variables, subject.batches("test", SAMPLES))
 
 
-def _means(found: Mapping[str, FiringStatistics]) -> dict[str, np.ndarray]:
+def _average(found: Mapping[str, FiringStatistics]) -> dict[str, np.ndarray]:
     return {name: each.per_sample.mean(axis=0) for name, each in found.items()}

@@ -9,23 +9,23 @@ from pit_jax.neurons.probe import neuron_layers
 
 from ..report.figures import layers_in_order
 from ..run.restore import load_scales
-from .subject import Analysis, Drawn, Table, Trained
+from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Scales a"
 
 
-def analyze(trained: Trained) -> Analysis:
-    """How the scales of every layer are spread over channels and steps, at the start and now."""
-    found = load_scales(trained.workdir, trained.checkpoint)
+def analyze(subject: Subject) -> Analysis:
+    """Return the spread of every layer's scales over channels and steps, at the start and now."""
+    found = load_scales(subject.workdir, subject.checkpoint)
     if not found:
-        return Analysis(TITLE, [f"{trained.config.neuron.name} has no scale for each channel."])
-    x, _ = trained.samples("test", trained.over_batch.mesh.size)
-    order = neuron_layers(trained.model, trained.variables, x)
+        return Analysis(TITLE, [f"{subject.config.neuron.name} has no scale for each channel."])
+    x, _ = subject.samples("test", subject.over_batch.mesh.size)
+    order = neuron_layers(subject.model, subject.variables, x)
     last = layers_in_order(found, order)
-    first = layers_in_order(load_scales(trained.workdir, "first"), order)
-    now = f"{trained.checkpoint} checkpoint"
+    first = layers_in_order(load_scales(subject.workdir, "first"), order)
+    now = f"{subject.checkpoint} checkpoint"
     tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
-    for when, layers in (("start", first), (trained.checkpoint, last)):
+    for when, layers in (("start", first), (subject.checkpoint, last)):
         for layer, a in layers.items():
             tables["layers"].append([layer, when, *astuple(spread(a))])
             tables["steps"] += [
@@ -33,13 +33,13 @@ def analyze(trained: Trained) -> Analysis:
             ]
     numbers = [each.name for each in fields(Spread)]
     figures = {
-        "layers": Drawn(
+        "layers": Plot(
             lambda: plots.scales(last, first, now),
             "The scales of every neuron layer, of all channels and steps (Fig. 7).",
         )
     }
-    if trained.config.num_steps > 1:
-        figures["steps"] = Drawn(
+    if subject.config.num_steps > 1:
+        figures["steps"] = Plot(
             lambda: plots.over_steps(last, first, now),
             "The scales of every neuron layer step by step.",
         )

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from ..data import Dataset
 from ..errors import UserError
 from ..program.inputs import normalization
-from ..program.probe import spread
+from ..program.probe import take_evenly
 from ..program.sharding import place
 
 # Samples whose membranes of all layers lie in memory together.
@@ -23,7 +23,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Trained:
+class Subject:
     """A run at one checkpoint; nothing in its folder is changed.
 
     `variables` are what it tests with, whole on each device. `out` is the folder of the results,
@@ -43,28 +43,30 @@ class Trained:
     wanted: int | None = None
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
-        """Inputs and labels of `count` samples at equal distances of `train` or `test`, divided
-        among the devices: of all, or of as many fewer as they divide."""
-        images, labels = self._some(split, count)
+        """Return inputs and labels of `count` samples of `train` or `test`, at equal distances.
+
+        They are divided among the devices: all of them, or the most that the devices divide.
+        """
+        images, labels = self._take(split, count)
         x = normalization(self.dataset)(place(images, self.over_batch))
         return x, place(labels, self.over_batch)
 
     def batches(self, split: str, count: int) -> Iterator[Array]:
-        """The inputs that `samples` gives, a part after another, for what is large of each."""
-        images, _ = self._some(split, count)
+        """Yield the inputs of `samples` in parts, for what needs much memory for each."""
+        images, _ = self._take(split, count)
         devices = self.over_batch.mesh.size
         size, normalize = max(BATCH // devices, 1) * devices, normalization(self.dataset)
         for start in range(0, len(images), size):
             yield normalize(place(images[start : start + size], self.over_batch))
 
-    def _some(self, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _take(self, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         taken, devices = getattr(self.dataset, split), self.over_batch.mesh.size
         count = min(self.wanted or count, len(taken))
         if count < devices:
             raise UserError(
                 f"{count} samples do not divide among {devices} devices; take more --samples."
             )
-        return spread(taken, count // devices * devices)
+        return take_evenly(taken, count // devices * devices)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Plot:
     """A figure, made when it is wanted, and what to read in it."""
 
     draw: Callable[[], Figure]
@@ -93,4 +95,4 @@ class Analysis:
     title: str
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    figures: Mapping[str, Drawn] = field(default_factory=dict)
+    figures: Mapping[str, Plot] = field(default_factory=dict)

@@ -27,12 +27,12 @@ def find_archives(md5s: dict[str, str], root: Path) -> Files:
 
 # Functions that return the files of a data set in a folder, with hashes where those are published.
 FILES: dict[str, Callable[[Path], Files]] = {
-    "cifar10": partial(cifar.files, "cifar10"),
-    "cifar100": partial(cifar.files, "cifar100"),
+    "cifar10": partial(cifar.find_files, "cifar10"),
+    "cifar100": partial(cifar.find_files, "cifar100"),
     "cifar10_dvs": partial(find_archives, cifar10_dvs.MD5),
     "dvs_gesture": partial(find_archives, dvs_gesture.MD5),
-    "fashion_mnist": partial(mnist.files, "fashion_mnist"),
-    "mnist": partial(mnist.files, "mnist"),
+    "fashion_mnist": partial(mnist.find_files, "fashion_mnist"),
+    "mnist": partial(mnist.find_files, "mnist"),
     "n_mnist": partial(find_archives, n_mnist.MD5),
 }
 

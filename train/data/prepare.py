@@ -23,7 +23,7 @@ from ..config.cli import Parser
 from ..errors import UserError
 from .imagenet import source as imagenet_source
 from .imagenet.array_records import Plan, convert
-from .storage.workers import cores
+from .storage.workers import count_cores
 
 # What finds the files of a data set and says how to convert them.
 PLANS: dict[str, Callable[[Path], Plan]] = {"imagenet": imagenet_source.plan}
@@ -60,7 +60,7 @@ def _parse(argv: Sequence[str]) -> Any:
     parser.add_argument("name")
     parser.add_argument("--source", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--workers", type=int, default=count_cores())
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--verify", action="store_true")
     args = parser.parse_args(argv)

@@ -54,11 +54,11 @@ def make_probe(
         )
 
     # Read when the first epoch ends, and not by programs that only evaluate.
-    batch = cache(lambda: place(spread(split, images)[0], everywhere))
+    batch = cache(lambda: place(take_evenly(split, images)[0], everywhere))
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 
-def spread(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
+def take_evenly(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the images and labels of `count` samples at equal distances, at most all.
 
     The first ones may be of one class.

@@ -15,7 +15,7 @@ from pit_jax.analysis.plots.style import figure
 from tests.train.helpers import contents, run_main, runs_on
 from train.analyze import ANALYSES
 from train.analyze.__main__ import main
-from train.analyze.subject import Analysis, Drawn, Table
+from train.analyze.subject import Analysis, Plot, Table
 from train.report import page
 
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
@@ -67,7 +67,7 @@ def logits_of(trained) -> Analysis:
         "Logits <of> a class",
         ["A remark & more."],
         {"logits": Table(("image", "label", "logit", "nothing"), rows)},
-        {"logits": Drawn(draw, "A caption.")},
+        {"logits": Plot(draw, "A caption.")},
     )
 
 
@@ -92,7 +92,7 @@ def some(monkeypatch) -> dict[str, SimpleNamespace]:
         "broken": SimpleNamespace(analyze=broken),
     }
     monkeypatch.setattr("train.analyze.ANALYSES", dict.fromkeys(there, "what it is"))
-    monkeypatch.setattr("train.analyze.by_name", there.__getitem__)
+    monkeypatch.setattr("train.analyze.load_analysis", there.__getitem__)
     return there
 
 
@@ -274,7 +274,7 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
         drawn.subplots().scatter(*np.random.default_rng(0).random((2, 9000)))
         return drawn
 
-    drawn = {"points": Drawn(draw, "Many points.")}
+    drawn = {"points": Plot(draw, "Many points.")}
     some["logits"].analyze = lambda _: Analysis("Many", (), figures=drawn)
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
     text = (tmp_path / "a" / "index.html").read_text()

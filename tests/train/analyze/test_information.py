@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons import LIF, PIT, ReLU
 from train.analyze import information, quantization
-from train.analyze.subject import Trained
+from train.analyze.subject import Subject
 from train.data.images.synthetic import synthetic
 from train.program import sharding
 
@@ -41,7 +41,7 @@ def trained(neuron, name="a run", num_steps=1):
     variables = jax.device_put(model.init(jax.random.key(0), x), sharding.replicated(mesh))
     here = Path()
     over_batch = sharding.over_batch(mesh)
-    return Trained(name, here, "last", ConfigDict(), dataset, model, variables, over_batch, here)
+    return Subject(name, here, "last", ConfigDict(), dataset, model, variables, over_batch, here)
 
 
 def rows(analysis, table):

@@ -26,7 +26,7 @@ from train.program.probe import (
     distance,
     measures,
     sample_counts,
-    spread,
+    take_evenly,
 )
 
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -101,15 +101,15 @@ def test_of_many_integers_always_the_same_few_are_compared():
 def test_the_probe_has_samples_from_all_over_the_split():
     images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
     split = ArraySplit(images, np.zeros(10, np.int32))
-    assert spread(split, 4)[0].ravel().tolist() == [0, 2, 5, 7]
-    assert spread(split, 64)[0].ravel().tolist() == list(range(10))
+    assert take_evenly(split, 4)[0].ravel().tolist() == [0, 2, 5, 7]
+    assert take_evenly(split, 64)[0].ravel().tolist() == list(range(10))
     streamed = DiskSplit((10,), (1, 1, 1), lambda i, rng: (images[i], 0), 0, lambda: None)
-    np.testing.assert_array_equal(spread(streamed, 4)[0], spread(split, 4)[0])
+    np.testing.assert_array_equal(take_evenly(streamed, 4)[0], take_evenly(split, 4)[0])
 
 
 def test_a_streamed_sample_is_cut_in_the_same_way_each_time():
     cut = DiskSplit((9,), (1,), lambda i, rng: (rng.integers(256, size=1), 0), 0, lambda: None)
-    np.testing.assert_array_equal(spread(cut, 5)[0], spread(cut, 5)[0])
+    np.testing.assert_array_equal(take_evenly(cut, 5)[0], take_evenly(cut, 5)[0])
 
 
 def tiny(**changed):

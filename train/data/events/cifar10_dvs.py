@@ -10,10 +10,10 @@ from pit_jax.events import read_aedat2
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset
 from ..images.class_names import CIFAR10 as CLASSES
-from ..storage.archives import stored, unpacked
-from ..storage.cache import cache_folder
-from .recordings import Frames, Recording, frames_dataset, warn_of_missing
-from .splits import in_test
+from ..storage.archives import extract_archives, list_files
+from ..storage.cache import choose_cache_folder
+from .recordings import Frames, Recording, load_frames, warn_of_missing
+from .splits import select_test
 from .tonic import read_aedat4
 
 SENSOR = (128, 128)
@@ -50,16 +50,16 @@ def cifar10_dvs(
     split: str = "first900",
     cache_dir: str | None = None,
 ) -> Dataset:
-    """Frames of counts `N T size size 2`; `split` names a rule of `splits/cifar10_dvs.json`.
+    """Return frames of counts `N T size size 2`; `split` names a rule of `splits/cifar10_dvs.json`.
 
     Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Says on stderr where
     recordings are missing. Raises `DataNotFound` where a whole class is, `UserError` for damaged
     files and unknown rules.
     """
-    cache = cache_folder(data_dir, cache_dir).absolute()
+    cache = choose_cache_folder(data_dir, cache_dir).absolute()
     recordings, suffix = _find(Path(data_dir).absolute(), cache)
-    tested = in_test("cifar10_dvs", split, recordings)
-    return frames_dataset(
+    tested = select_test("cifar10_dvs", split, recordings)
+    return load_frames(
         "cifar10_dvs",
         len(CLASSES),
         [recording for recording, test in zip(recordings, tested, strict=True) if not test],
@@ -70,21 +70,21 @@ def cifar10_dvs(
     )
 
 
-def _places(root: Path, cache: Path) -> Iterator[Path]:
-    """The folders to look in; what tonic's archive holds comes behind what lies beside it."""
+def _list_places(root: Path, cache: Path) -> Iterator[Path]:
+    """Yield the folders to look in; the contents of tonic's archive come after those next to it."""
     for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
         yield folder
         if (folder / TONIC).is_file():
-            yield unpacked(folder / TONIC, cache, HOW)
+            yield extract_archives(folder / TONIC, cache, HOW)
 
 
 def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
-    """Every recording in the order of classes and numbers, and how their names end."""
+    """Return all recordings in the order of classes and numbers, and how their names end."""
     missing = []
-    for folder in _places(root, cache):
-        files = [stored(folder / name, READERS, HOW) or [] for name in CLASSES]
+    for folder in _list_places(root, cache):
+        files = [list_files(folder / name, READERS, HOW) or [] for name in CLASSES]
         for suffix in READERS:
-            found = [_recordings(label, of, suffix) for label, of in enumerate(files)]
+            found = [_make_recordings(label, of, suffix) for label, of in enumerate(files)]
             if all(found):
                 counts = dict(zip(CLASSES, map(len, found), strict=True))
                 warn_of_missing("cifar10_dvs", counts, PUBLISHED)
@@ -95,16 +95,16 @@ def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
     raise DataNotFound("cifar10_dvs", missing, HOW)
 
 
-def _recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:
+def _make_recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:
     recordings = [
-        Recording(label, _number(PurePosixPath(member or file)), file, member)
+        Recording(label, _parse_number(PurePosixPath(member or file)), file, member)
         for file, member in files
         if PurePosixPath(member or file).suffix == suffix
     ]
     return sorted(recordings, key=lambda recording: recording.number)
 
 
-def _number(file: PurePosixPath) -> int:
+def _parse_number(file: PurePosixPath) -> int:
     match = re.fullmatch(r"cifar10_[a-z]+_(\d+)", file.stem)
     if not match:
         raise UserError(

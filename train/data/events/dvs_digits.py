@@ -12,7 +12,7 @@ from pit_jax.events import Camera, integrate_by_number
 from ..dataset import ArraySplit, Dataset
 from ..images.class_names import DIGITS
 from ..images.digits import read_digits
-from ..storage.cache import cache_folder, cached
+from ..storage.cache import choose_cache_folder, load_or_make
 from .recordings import check_whole
 
 CAMERA = Camera(height=20, width=20)
@@ -22,31 +22,31 @@ SIDE = 16  # Of a digit on the sensor, twice its own; the gaze moves it over the
 def dvs_digits(
     data_dir: str | os.PathLike[str] = "data", *, num_frames: int = 10, cache_dir: str | None = None
 ) -> Dataset:
-    """1,437 training and 360 test recordings as `num_frames` frames of counts `N T 20 20 2`.
+    """Return 1,437 training and 360 test recordings as `num_frames` frames of counts `N T 20 20 2`.
 
     They are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises `UserError` for
     a `num_frames` that is no whole number of at least 1, and where the cache cannot be written.
     """
     check_whole("num_frames", num_frames)
     train, test = read_digits()
-    cache, splits = cache_folder(data_dir, cache_dir), {}
+    cache, splits = choose_cache_folder(data_dir, cache_dir), {}
     for name, split in (("train", train), ("test", test)):
         first = 0 if name == "train" else len(train)
         key = asdict(CAMERA) | {"side": SIDE, "frames": num_frames, "split": name, "version": 1}
         make = partial(record_frames, split.images[..., 0], first, num_frames)
-        frames = cached(cache, "dvs_digits", key, len(split.images), make)
+        frames = load_or_make(cache, "dvs_digits", key, len(split.images), make)
         splits[name] = ArraySplit(frames, split.labels)
     return Dataset("dvs_digits", splits["train"], splits["test"], len(DIGITS), classes=DIGITS)
 
 
 def record(image: np.ndarray, seed: int) -> np.ndarray:
-    """The events of one digit `8 8`."""
+    """Return the events of one digit `8 8`."""
     large = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return CAMERA.record(np.asarray(large), seed=seed)
 
 
 def record_frames(images: np.ndarray, first_seed: int, num_frames: int, which: range) -> np.ndarray:
-    """Frames `T 20 20 2` of the digits `which` of `images` `N 8 8`, each with a seed of its own."""
+    """Return frames `T 20 20 2` of the digits `which` of `images` `N 8 8`, each with its seed."""
     size = {"height": CAMERA.height, "width": CAMERA.width}
     counts = np.stack(
         [integrate_by_number(record(images[i], first_seed + i), num_frames, **size) for i in which]

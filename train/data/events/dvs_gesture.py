@@ -13,24 +13,24 @@ from pit_jax.events import read_aedat31
 from ...errors import UserError
 from ...files import write_folder
 from ..dataset import DataNotFound, Dataset
-from ..storage.archives import of_macos
-from ..storage.cache import cache_folder
-from .recordings import Frames, Reader, Recording, frames_dataset, warn_of_missing
-from .splits import manifest
+from ..storage.archives import is_from_macos
+from ..storage.cache import choose_cache_folder
+from .recordings import Frames, Reader, Recording, load_frames, warn_of_missing
+from .splits import read_manifest
 from .tonic import read_array
 
 NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
 TONIC = "DVSGesture"  # The folder that tonic makes.
-SPLITS = manifest("dvs_gesture")  # The users of both, and how many gestures each copy has.
+SPLITS = read_manifest("dvs_gesture")  # The users of both, and how many gestures each copy has.
 LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
 MD5 = {
     ARCHIVE: "8a5c71fb11e24e5ca5b11866ca6c00a1",
     "ibmGestureTrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
     "ibmGestureTest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
 }
-AGAIN = "remove its folder, and fetch or extract the archive again (docs/data.md)."
+AGAIN = "remove its folder, and fetch or extract the archive again (docs/guide/data.md)."
 HOW = (
     f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand\n"
     "or tonic's copy, cut into 1,077 and 264 gestures: pip install tonic, then in Python "
@@ -46,44 +46,48 @@ def dvs_gesture(
     size: int = 128,
     cache_dir: str | None = None,
 ) -> Dataset:
-    """Frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
+    """Return frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
 
     Users 1 to 23 train and 24 to 29 test, as the data set's own lists say; tonic's copy has 1,077
     and 264 gestures. Says on stderr where gestures are missing. Archives are extracted once, beside
     the frames that are kept in `cache_dir`, by default `data_dir`/cache. Raises `DataNotFound`
     without any, `UserError` for files that are missing or damaged.
     """
-    root, cache = Path(data_dir).absolute(), cache_folder(data_dir, cache_dir).absolute()
-    train, test, read = _official(root, cache) or _tonic(root, cache) or _nothing(root)
+    root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
+    train, test, read = (
+        _find_official(root, cache) or _find_tonic(root, cache) or _raise_not_found(root)
+    )
     counts = {name: of["gestures"] for name, of in SPLITS.items()}
     published = [{name: counts[name][copy] for name in counts} for copy in ("IBM", "tonic")]
     found = {"train": len(train), "test": len(test)}
     warn_of_missing("dvs_gesture", found, *published)
     frames = Frames(num_frames, split_by, SENSOR, (size, size))
-    return frames_dataset("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
+    return load_frames("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
 
 
 _Found = tuple[list[Recording], list[Recording], Reader]
 
 
-def _official(root: Path, cache: Path) -> _Found | None:
-    """What IBM ships: recordings of many gestures each, and lists of those of both splits."""
-    folder = _folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
+def _find_official(root: Path, cache: Path) -> _Found | None:
+    """Return IBM's gestures: recordings of many gestures each, and lists of both splits."""
+    folder = _find_folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
     if folder is None:
         return None
-    train, test = (_gestures(folder, _whole(folder / name), split) for split, name in LISTS.items())
+    train, test = (
+        _list_gestures(folder, _require(folder / name), split) for split, name in LISTS.items()
+    )
     return train, test, read_aedat31
 
 
-def _tonic(root: Path, cache: Path) -> _Found | None:
-    """What tonic downloads: a folder for each user and light, with a file for each gesture."""
+def _find_tonic(root: Path, cache: Path) -> _Found | None:
+    """Return tonic's gestures: a folder for each user and light, with a file for each gesture."""
     splits = []
     for split, name in (("train", "ibmGestureTrain"), ("test", "ibmGestureTest")):
         folders = [root / TONIC / name, root / name, cache / name]
         archives = [root / TONIC / f"{name}.tar.gz", root / f"{name}.tar.gz"]
-        folder = _folder(folders, archives)
+        folder = _find_folder(folders, archives)
         if folder is not None:
-            splits.append(_arrays(folder, split))
+            splits.append(_list_arrays(folder, split))
     if len(splits) == 1:
         raise UserError(
             f"{root / TONIC} holds only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
@@ -91,7 +95,7 @@ def _tonic(root: Path, cache: Path) -> _Found | None:
     return (splits[0], splits[1], read_array) if splits else None
 
 
-def _nothing(root: Path) -> _Found:
+def _raise_not_found(root: Path) -> _Found:
     places = [
         (root / FOLDER, "the extracted archive"),
         (root / ARCHIVE, "the archive"),
@@ -100,8 +104,8 @@ def _nothing(root: Path) -> _Found:
     raise DataNotFound("dvs_gesture", places, HOW)
 
 
-def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
-    """The first of `folders` that is there; else the last of them, extracted from an archive."""
+def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
+    """Return the first of `folders` that exists; else the last, extracted from an archive."""
     for folder in folders:
         if folder.is_dir():
             return folder
@@ -126,11 +130,11 @@ def _folder(folders: list[Path], archives: list[Path]) -> Path | None:
     return folder
 
 
-def _arrays(folder: Path, split: str) -> list[Recording]:
-    """The gestures of one split of tonic's copy, in the order of users, lights and labels."""
+def _list_arrays(folder: Path, split: str) -> list[Recording]:
+    """Return the gestures of a split of tonic's copy, in the order of users, lights and labels."""
     found = []
     for file in folder.glob("*/*.npy"):
-        if of_macos(file):
+        if is_from_macos(file):
             continue
         user = re.fullmatch(r"user(\d+)_(.+)", file.parent.name)
         if not (user and file.stem.isdigit() and int(file.stem) < NUM_CLASSES):
@@ -147,28 +151,28 @@ def _arrays(folder: Path, split: str) -> list[Recording]:
     ]
 
 
-def _gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
-    """The gestures of the recordings that a list names, each from its start to its end."""
+def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
+    """Return the gestures of the recordings that a list names, each from its start to its end."""
     found = []
-    for name in _text(trials).split():
+    for name in _read_text(trials).split():
         user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
         if not user:
             raise UserError(
                 f"{trials}: expected names like user01_led.aedat, got {name!r}; {AGAIN}"
             )
-        file = _whole(folder / name)
+        file = _require(folder / name)
         _check_user(file, int(user[1]), split)
-        found += _labeled(file, _whole(file.with_name(f"{file.stem}_labels.csv")))
+        found += _read_labels(file, _require(file.with_name(f"{file.stem}_labels.csv")))
     if not found:
         raise UserError(f"{trials} names no recording; {AGAIN}")
     return found
 
 
-def _labeled(file: Path, labels: Path) -> list[Recording]:
-    """The gestures of one recording."""
+def _read_labels(file: Path, labels: Path) -> list[Recording]:
+    """Return the gestures of one recording."""
     found = []
     try:
-        rows = list(csv.DictReader(_text(labels).splitlines()))
+        rows = list(csv.DictReader(_read_text(labels).splitlines()))
     except csv.Error as error:
         raise UserError(f"{labels}: {error}; {AGAIN}") from error
     for number, row in enumerate(rows):
@@ -192,7 +196,7 @@ def _labeled(file: Path, labels: Path) -> list[Recording]:
 
 
 def _check_user(file: Path, user: int, split: str) -> None:
-    """Raises UserError for a recording of a user who is not in the published split."""
+    """Raise UserError for a recording of a user who is not in the published split."""
     first, end = SPLITS[split]["users"]
     if not first <= user < end:
         raise UserError(
@@ -201,14 +205,14 @@ def _check_user(file: Path, user: int, split: str) -> None:
         )
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is no text: {error}; {AGAIN}") from error
 
 
-def _whole(file: Path) -> Path:
+def _require(file: Path) -> Path:
     if not file.is_file():
         raise UserError(
             f"{file} is missing: the archive was extracted in part. Remove {file.parent} and "

@@ -7,9 +7,9 @@ from pit_jax.events import read_atis
 
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset
-from ..storage.archives import stored
-from ..storage.cache import cache_folder
-from .recordings import Frames, Recording, frames_dataset, warn_of_missing
+from ..storage.archives import list_files
+from ..storage.cache import choose_cache_folder
+from .recordings import Frames, Recording, load_frames, warn_of_missing
 
 SENSOR = (34, 34)
 PUBLISHED = {"Train": 60_000, "Test": 10_000}
@@ -28,7 +28,7 @@ def n_mnist(
     split_by: str = "number",
     cache_dir: str | None = None,
 ) -> Dataset:
-    """Frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
+    """Return frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
 
     Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
     `DataNotFound` where folders and archives are missing, `UserError` for damaged files. Says on
@@ -38,26 +38,26 @@ def n_mnist(
     train, test = (_find(root, name) for name in PUBLISHED)
     warn_of_missing("n_mnist", {"Train": len(train), "Test": len(test)}, PUBLISHED)
     frames = Frames(num_frames, split_by, SENSOR, SENSOR)
-    cache = cache_folder(data_dir, cache_dir)
-    return frames_dataset("n_mnist", 10, train, test, read_atis, frames, cache)
+    cache = choose_cache_folder(data_dir, cache_dir)
+    return load_frames("n_mnist", 10, train, test, read_atis, frames, cache)
 
 
 def _find(root: Path, split: str) -> list[Recording]:
-    """Every recording in the order of classes and numbers."""
+    """Return all recordings in the order of classes and numbers."""
     places = []
     for folder in (root / "NMNIST", root / "n_mnist", root):
-        files = stored(folder / split, (".bin",), HOW)
+        files = list_files(folder / split, (".bin",), HOW)
         if files == []:
             raise UserError(
                 f"{folder / split} holds no .bin file: remove it, fetch or extract it again: {HOW}"
             )
         if files is not None:
-            return sorted(_recording(file, member) for file, member in files)
+            return sorted(_make_recording(file, member) for file, member in files)
         places.append((folder / split, "folders 0 to 9 of .bin files, or the same as a .zip"))
     raise DataNotFound("n_mnist", places, HOW)
 
 
-def _recording(file: Path, member: str) -> Recording:
+def _make_recording(file: Path, member: str) -> Recording:
     name = PurePosixPath(member or file)
     if not (name.stem.isdecimal() and name.parent.name in DIGITS):
         raise UserError(f"{name}: expected a name like 7/00012.bin, whose folder is its class.")

@@ -15,8 +15,8 @@ from pit_jax.events import integrate_by_number, integrate_by_time
 
 from ...errors import UserError
 from ..dataset import ArraySplit, Dataset
-from ..storage.archives import DAMAGE, fingerprints
-from ..storage.cache import cached
+from ..storage.archives import DAMAGE, take_fingerprints
+from ..storage.cache import load_or_make
 
 Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
 RULES = {"number": integrate_by_number, "time": integrate_by_time}
@@ -53,7 +53,7 @@ class Frames(NamedTuple):
     size: tuple[int, int]
 
     def check(self) -> None:
-        """Raises UserError for values that make no frames."""
+        """Raise UserError for values that make no frames."""
         if self.split_by not in list(RULES):
             raise UserError(
                 f"config.data.split_by is {self.split_by!r}; it can be {', '.join(RULES)}."
@@ -64,13 +64,13 @@ class Frames(NamedTuple):
 
 
 def check_whole(name: str, value: object) -> None:
-    """Raises UserError unless the option `name` is a whole number of at least 1."""
+    """Raise UserError unless the option `name` is a whole number of at least 1."""
     if not isinstance(value, int) or value < 1:
         raise UserError(f"config.data.{name} must be a whole number and at least 1, got {value!r}.")
 
 
 def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str, int]) -> None:
-    """Says on stderr where there are other counts of recordings than in any `published` copy."""
+    """Print to stderr if the counts of recordings differ from those of all `published` copies."""
     if found in published:
         return
     nearest = min(published, key=lambda counts: abs(sum(counts.values()) - sum(found.values())))
@@ -84,7 +84,7 @@ def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str
     )
 
 
-def frames_dataset(
+def load_frames(
     name: str,
     num_classes: int,
     train: Sequence[Recording],
@@ -93,7 +93,7 @@ def frames_dataset(
     frames: Frames,
     cache_dir: Path,
 ) -> Dataset:
-    """The recordings of both splits as counts `N T H W 2`, made once and then read from the cache.
+    """Return the recordings as counts `N T H W 2`, made once and then read from the cache.
 
     Counts are whole numbers as uint16, or floats where they were resized. `read` gives the events
     of a file. Raises UserError for a file that it refuses, by its name.
@@ -106,17 +106,17 @@ def frames_dataset(
             "frames": frames,
             "files": [
                 [r.name, *known, r.start, r.end]
-                for r, known in zip(recordings, _fingerprints(recordings), strict=True)
+                for r, known in zip(recordings, _take_fingerprints(recordings), strict=True)
             ],
         }
         make = partial(_make, tuple(recordings), read, frames)
         labels = np.array([recording.label for recording in recordings], np.int32)
-        splits.append(ArraySplit(cached(cache_dir, name, key, len(recordings), make), labels))
+        splits.append(ArraySplit(load_or_make(cache_dir, name, key, len(recordings), make), labels))
     return Dataset(name, splits[0], splits[1], num_classes)
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames `T H W C` at another `(H, W)`: bilinear with antialiasing, each channel on its own."""
+    """Resize frames `T H W C` to another `(H, W)`: bilinear with antialiasing, by channel."""
 
     def smaller(channel: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
@@ -125,9 +125,9 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.stack([smaller(c) for c in frame], axis=-1) for frame in channels])
 
 
-def _fingerprints(recordings: Sequence[Recording]) -> list[list[int | str]]:
+def _take_fingerprints(recordings: Sequence[Recording]) -> list[list[int | str]]:
     try:
-        return fingerprints((recording.file, recording.member) for recording in recordings)
+        return take_fingerprints((recording.file, recording.member) for recording in recordings)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
@@ -144,7 +144,7 @@ def _make(
         recording = recordings[i]
         if opened[0] != str(recording):  # Neighbors are often cut from one file.
             opened = str(recording), _read(recording, read)
-        made.append(_frames(recording, opened[1], frames))
+        made.append(_integrate(recording, opened[1], frames))
     return np.stack(made)
 
 
@@ -158,27 +158,27 @@ def _read(recording: Recording, read: Reader) -> np.ndarray:
     except UserError:  # A package that reads it is missing.
         raise
     except (OSError, *DAMAGE) as error:
-        raise _refused(recording, error) from error
+        raise _make_error(recording, error) from error
     if not len(events):
-        raise _refused(recording, "there is no event in it")
+        raise _make_error(recording, "there is no event in it")
     return events
 
 
-def _frames(recording: Recording, events: np.ndarray, frames: Frames) -> np.ndarray:
+def _integrate(recording: Recording, events: np.ndarray, frames: Frames) -> np.ndarray:
     if recording.end >= 0:
-        events = _part(recording, events)
+        events = _cut(recording, events)
     height, width = frames.sensor
     try:
         counts = RULES[frames.split_by](events, frames.num_frames, height=height, width=width)
     except ValueError as error:
-        raise _refused(recording, error) from error
+        raise _make_error(recording, error) from error
     if frames.size != frames.sensor:
         return resize(counts, frames.size)
     return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
-def _part(recording: Recording, events: np.ndarray) -> np.ndarray:
-    """The events from the recording's start to its end."""
+def _cut(recording: Recording, events: np.ndarray) -> np.ndarray:
+    """Return the events from the recording's start to its end."""
     first, last = int(events["t"].min()), int(events["t"].max())
     span = f"its labels name {recording.start} to {recording.end} µs, but its events"
     # Cut off between two packets, a file looks whole but for its labels. Said and not refused: an
@@ -187,12 +187,12 @@ def _part(recording: Recording, events: np.ndarray) -> np.ndarray:
         print(f"{recording}: {span} end at {last} µs; was it cut off?", file=sys.stderr)
     part = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
     if not len(part):
-        raise _refused(recording, f"{span}, of {first} to {last} µs, have none there")
+        raise _make_error(recording, f"{span}, of {first} to {last} µs, have none there")
     return part
 
 
-def _refused(recording: Recording, why: Exception | str) -> UserError:
-    """The error for a file that is no good: which one, why, and what to do."""
+def _make_error(recording: Recording, why: Exception | str) -> UserError:
+    """Return the error for a file that is no good: which one, why, and what to do."""
     said = str(why).rstrip(".") or "it ends too early"  # An EOFError is silent.
     # Readers of files name them; those of archives' members cannot.
     if str(recording.file) not in said:

@@ -14,14 +14,14 @@ from .recordings import Recording
 FOLDER = Path(__file__).parents[1] / "splits"
 
 
-def in_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
-    """Whether each recording is for testing, by `rule` of `splits/NAME.json`.
+def select_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
+    """Return whether each recording is for testing, by `rule` of `splits/NAME.json`.
 
     A rule tests on a half-open range of the numbers in the file names, or of the ranks of these
     names in their class, or on the numbers that are listed for each class. Raises `UserError` for
     an unknown rule, and for one that leaves the training or the test set empty.
     """
-    rules = manifest(name)
+    rules = read_manifest(name)
     if rule not in list(rules):
         raise UserError(f"config.data.split is {rule!r}; it can be {', '.join(rules)}.")
     by, chosen = rules[rule]["by"], rules[rule]["test"]
@@ -42,17 +42,17 @@ def in_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray
     return test
 
 
-def manifest(name: str) -> dict[str, Any]:
-    """What `splits/NAME.json` says."""
+def read_manifest(name: str) -> dict[str, Any]:
+    """Return the content of `splits/NAME.json`."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def _numbers(recordings: Sequence[Recording]) -> np.ndarray:
+def _list_numbers(recordings: Sequence[Recording]) -> np.ndarray:
     return np.array([recording.number for recording in recordings])
 
 
-def _ranks(recordings: Sequence[Recording]) -> np.ndarray:
-    """Each file's place among those of its class in lexicographic order."""
+def _rank_names(recordings: Sequence[Recording]) -> np.ndarray:
+    """Return each file's place among those of its class, in lexicographic order."""
     classes: dict[int, list[str]] = defaultdict(list)
     for recording in recordings:
         classes[recording.label].append(recording.name)
@@ -62,4 +62,4 @@ def _ranks(recordings: Sequence[Recording]) -> np.ndarray:
     return np.array([places[recording.label][recording.name] for recording in recordings])
 
 
-PLACES = {"number": _numbers, "rank": _ranks}
+PLACES = {"number": _list_numbers, "rank": _rank_names}

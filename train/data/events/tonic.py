@@ -23,7 +23,7 @@ CLASSES: dict[str, list[tuple[str, dict[str, bool]]]] = {
 
 
 def fetch(name: str, root: Path) -> bool:
-    """Downloads a data set to `root` by tonic; False where tonic has it not, or is not installed.
+    """Download a data set to `root` with tonic; return False if tonic has none or is missing.
 
     Raises `UserError` when tonic fails.
     """
@@ -46,7 +46,7 @@ def fetch(name: str, root: Path) -> bool:
 
 
 def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
-    """The events of an AEDAT 4 recording, as tonic's copy of CIFAR10-DVS holds them.
+    """Return the events of an AEDAT 4 recording, as tonic's copy of CIFAR10-DVS holds them.
 
     Of several event streams the one with the lowest number counts, as in tonic. Axes are those of
     the file. Raises `ValueError` for a file that is damaged or of another version, `UserError`
@@ -78,7 +78,7 @@ def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
 
 
 def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
-    """The events of one gesture of tonic's DVS-Gesture: rows of x, y, polarity and milliseconds.
+    """Return the events of a gesture of tonic's DVS-Gesture: rows of x, y, polarity and ms.
 
     Raises `ValueError` for a file that holds no such array, or only a part of it.
     """

@@ -54,7 +54,7 @@ class TrainingOrder:
     def indices(self, step: int) -> np.ndarray:
         """Return the samples of training step `step`, from 0 on, `[batch]`."""
         epoch, step = divmod(step, self.steps_per_epoch)
-        return _epoch(self, epoch)[step]
+        return _permute(self, epoch)[step]
 
     def crop_seed(self, step: int, row: int) -> tuple[int, ...]:
         """Return seed, epoch, sample and which of its `repeats` it is.
@@ -63,18 +63,18 @@ class TrainingOrder:
         """
         index = int(self.indices(step)[row])
         epoch, step = divmod(step, self.steps_per_epoch)
-        copy = int(_copies(self)[step, row]) % self.repeats
+        copy = int(_count_copies(self)[step, row]) % self.repeats
         # One more than the index: trailing zeros would give the generator of the order.
         return self.seed, epoch, index + 1, copy
 
 
 @functools.lru_cache(maxsize=2)
-def _epoch(order: TrainingOrder, epoch: int) -> np.ndarray:
+def _permute(order: TrainingOrder, epoch: int) -> np.ndarray:
     return order.epoch(epoch)
 
 
 @functools.lru_cache(maxsize=1)
-def _copies(order: TrainingOrder) -> np.ndarray:
+def _count_copies(order: TrainingOrder) -> np.ndarray:
     return copies(order.size, order.batch_size, order.repeats)
 
 

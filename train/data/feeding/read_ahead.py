@@ -27,7 +27,7 @@ def read_ahead(
 
     # No threads beside: what lies ready takes memory, a batch of ImageNet 38 MB.
     one_at_a_time = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    batches = grain.MapDataset.source(_Source(read, order, rows)).batch(len(rows))
+    batches = grain.MapDataset.source(_Samples(read, order, rows)).batch(len(rows))
     ahead = batches[first:].to_iter_dataset(one_at_a_time)
     if workers:
         # Grain 0.2.18 asks for its flags' values, which only absl's own main function parses.
@@ -45,7 +45,7 @@ def _begin_worker(number: int, count: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Samples:
     """The samples of all batches, one after the other, as Grain reads them by position."""
 
     read: Read

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from ...errors import UserError
 from ...files import hash_file, name_own_part, replace_file, write_atomically
-from ..storage.workers import pool
+from ..storage.workers import start_pool
 from .decode import check_image, decode, shrink
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 def convert(
     plan: Plan, out: Path, *, workers: int, size: int = 0, decoded: bool = False
 ) -> dict[str, Any]:
-    """Writes the shards of `plan` that `out` lacks, and gives the manifest.
+    """Write the shards of `plan` that are missing in `out`, and return the manifest.
 
     The manifest has the images of each shard, by class, its bytes and its sha256. With a `size`
     above 0 images whose shorter side is longer are made smaller; with `decoded` every image is
@@ -91,15 +91,16 @@ def convert(
         manifest["complete"] = True
         write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     except OSError as error:
+        free = shutil.disk_usage(_find_parent(out)).free
         raise UserError(
-            f"cannot write to {out} ({error.strerror}; {shutil.disk_usage(_there(out)).free:,} "
-            "bytes are free). What is finished is kept; the same command goes on with it."
+            f"cannot write to {out} ({error.strerror}; {free:,} bytes are free). What is finished "
+            "is kept; the same command goes on with it."
         ) from error
     return manifest
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished conversion; raises `UserError` where files are not as it says.
+    """Return the manifest of a finished conversion; raise `UserError` if files differ from it.
 
     Files are compared by their size; `verify` reads them whole.
     """
@@ -110,21 +111,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         about = manifest["shards"][name]
         found = (folder / name).stat().st_size if (folder / name).exists() else 0
         if found != about["bytes"]:
-            raise UserError(_changed(folder / name, f"{about['bytes']} bytes", f"{found}"))
+            raise UserError(_describe_change(folder / name, f"{about['bytes']} bytes", f"{found}"))
     return manifest
 
 
 def verify(folder: Path, shards: Mapping[str, Any], workers: int) -> None:
-    """Raises `UserError` for the first of `shards` whose sha256 is not that of the manifest."""
+    """Raise `UserError` for the first of `shards` whose sha256 is not that of the manifest."""
     files = [folder / name for name in shards]
     if not files:
         return
-    for file, found in zip(files, _each(hash_file, files, workers, "checking"), strict=True):
+    for file, found in zip(files, _map(hash_file, files, workers, "checking"), strict=True):
         if found != shards[file.name]["sha256"]:
-            raise UserError(_changed(file, f"sha256 {shards[file.name]['sha256']}", found))
+            raise UserError(_describe_change(file, f"sha256 {shards[file.name]['sha256']}", found))
 
 
-class Records:
+class ImageRecords:
     """The records of one split, by index: `records[i]` is a `Sample`.
 
     `shards` is what the manifest says of its files, `per_class` how many records each class has.
@@ -178,7 +179,7 @@ class _Instruction(NamedTuple):
 
 
 def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
-    """The manifest of `out`, which is new, empty or begun by the same command."""
+    """Return the manifest of `out`, which is new, empty or begun by the same command."""
     about = {
         "format": FORMAT,
         "name": plan.name,
@@ -196,7 +197,7 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
                 f"another {', '.join(differing)}); choose another --out."
             )
         return manifest
-    if not (there := _there(out)).is_dir():
+    if not (there := _find_parent(out)).is_dir():
         raise UserError(f"{there} is a file; choose another --out, a folder.")
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no conversion; choose another --out.")
@@ -229,15 +230,15 @@ def _check_space(plan: Plan, out: Path, missing: int) -> None:
 def _write_all(
     shards: list[Shard], out: Path, size: int, decoded: bool, workers: int
 ) -> Iterator[tuple[Shard, Path, dict[str, Any]]]:
-    """Each shard with the file that was written for it, as they are done."""
+    """Yield each shard with the file that was written for it, as they are done."""
     if workers <= 1 or len(shards) <= 1:
-        for shard in _bar(shards, "writing"):
+        for shard in _show_bar(shards, "writing"):
             yield shard, *_write(shard, out, size, decoded)
         return
-    with pool(min(workers, len(shards))) as processes:
+    with start_pool(min(workers, len(shards))) as processes:
         jobs = {processes.submit(_write, shard, out, size, decoded): shard for shard in shards}
         try:
-            for job in _bar(as_completed(jobs), "writing", len(jobs)):
+            for job in _show_bar(as_completed(jobs), "writing", len(jobs)):
                 yield jobs[job], *job.result()
         except BaseException:
             processes.shutdown(wait=False, cancel_futures=True)
@@ -245,7 +246,7 @@ def _write_all(
 
 
 def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dict[str, Any]]:
-    """One shard under a name of this process, which the main process changes when it is whole."""
+    """Write one shard under a name of this process, which the main process changes later."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     part = name_own_part(out / shard.file)
@@ -275,25 +276,25 @@ def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dic
     }
 
 
-def _each(function: Any, arguments: list[Any], workers: int, title: str) -> Iterator[Any]:
+def _map(function: Any, arguments: list[Any], workers: int, title: str) -> Iterator[Any]:
     if workers <= 1 or len(arguments) <= 1:
-        yield from map(function, _bar(arguments, title))
+        yield from map(function, _show_bar(arguments, title))
         return
-    with pool(min(workers, len(arguments))) as processes:
-        yield from _bar(processes.map(function, arguments), title, len(arguments))
+    with start_pool(min(workers, len(arguments))) as processes:
+        yield from _show_bar(processes.map(function, arguments), title, len(arguments))
 
 
-def _bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
+def _show_bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
     return track(items, title, total, console=Console(stderr=True))
 
 
-def _changed(file: Path, expected: str, found: str) -> str:
+def _describe_change(file: Path, expected: str, found: str) -> str:
     return (
         f"{file}: expected {expected}, got {found}. Delete this file and repeat "
         "`python -m train.data.prepare` as before: it alone is written again."
     )
 
 
-def _there(folder: Path) -> Path:
-    """The nearest folder above that exists."""
-    return folder if folder.exists() else _there(folder.absolute().parent)
+def _find_parent(folder: Path) -> Path:
+    """Return the nearest folder above that exists."""
+    return folder if folder.exists() else _find_parent(folder.absolute().parent)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset, DiskSplit
-from ..storage.workers import cores
-from .array_records import MANIFEST, Records, read_manifest, verify
+from ..storage.workers import count_cores
+from .array_records import MANIFEST, ImageRecords, read_manifest, verify
 from .decode import RESAMPLING, center_crop, decode, random_crop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,7 +32,7 @@ def imagenet(
     resize: int = 0,
     resample: str = "bilinear",
 ) -> Dataset:
-    """Images `size size 3`: random crops for training, the middle of each for testing.
+    """Return images `size size 3`: random crops for training, the middle of each for testing.
 
     A crop has `least_area` to all of its image's area; the middle is that of the image resized to a
     shorter side of `resize`, `size` 256/224 if it is 0. `workers` processes read ahead; 0 reads in
@@ -52,7 +52,7 @@ def imagenet(
     shorter = resize or round(size * 256 / 224)
     cuts = {
         "train": partial(random_crop, size=size, least_area=least_area, resample=resample),
-        "test": partial(_middle, size=size, resize=shorter, resample=resample),
+        "test": partial(_crop_middle, size=size, resize=shorter, resample=resample),
     }
     root = Path(data_dir).absolute()
     folder = next((p for p in (root / "imagenet", root) if (p / MANIFEST).is_file()), None)
@@ -62,16 +62,16 @@ def imagenet(
     manifest = read_manifest(folder)
     splits = []
     for name, cut in cuts.items():
-        records = Records(folder, manifest, name)
-        read = partial(_sample, records, cut)
-        check = partial(verify, folder, records.shards, cores())
+        records = ImageRecords(folder, manifest, name)
+        read = partial(_read_sample, records, cut)
+        check = partial(verify, folder, records.shards, count_cores())
         splits.append(DiskSplit(records.per_class, (size, size, 3), read, workers, check))
     classes = tuple(manifest["classes"])
     return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
 
 
-def _sample(
-    records: Records,
+def _read_sample(
+    records: ImageRecords,
     cut: Callable[[Image.Image, np.random.Generator], np.ndarray],
     index: int,
     rng: np.random.Generator,
@@ -80,6 +80,6 @@ def _sample(
     return cut(decode(content, place, AGAIN), rng), label
 
 
-def _middle(image: Image.Image, rng: np.random.Generator, **how: Any) -> np.ndarray:
+def _crop_middle(image: Image.Image, rng: np.random.Generator, **how: Any) -> np.ndarray:
     del rng
     return center_crop(image, **how)

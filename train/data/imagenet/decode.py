@@ -15,16 +15,16 @@ RESAMPLING = {"bilinear": BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def decode(content: bytes, place: str, todo: str = "") -> Image.Image:
-    """The image of a file's bytes in RGB; raises `UserError` with `place` and what is `todo`."""
+    """Return the image of a file's bytes in RGB; raise `UserError` with `place` and `todo`."""
     try:
         with Image.open(io.BytesIO(content)) as opened:
             return opened.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{place} is no whole image ({reason(error)}). {todo}".rstrip()) from error
+        raise UserError(f"{place} is no whole image ({explain(error)}). {todo}".rstrip()) from error
 
 
 def check_image(content: bytes, place: str, todo: str = "") -> None:
-    """Raises `UserError` unless the bytes are an image from its first byte to its last.
+    """Raise `UserError` unless the bytes are an image from its first byte to its last.
 
     A JPEG is not decoded, which would take 20 times as long, if its end mark follows its pixels.
     """
@@ -36,23 +36,23 @@ def check_image(content: bytes, place: str, todo: str = "") -> None:
         with Image.open(io.BytesIO(content)):
             pass
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{place} is no whole image ({reason(error)}). {todo}".rstrip()) from error
+        raise UserError(f"{place} is no whole image ({explain(error)}). {todo}".rstrip()) from error
 
 
-def reason(error: Exception) -> str:
-    """Why Pillow could not read an image, in words for its user."""
+def explain(error: Exception) -> str:
+    """Return why Pillow could not read an image, in words for its user."""
     if isinstance(error, UnidentifiedImageError):  # Its own words are of a Python object.
         return "it is in no format that Pillow knows"
     return str(error)
 
 
 def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:
-    """The file as it is, or as a JPEG whose shorter side is `size` if that was longer."""
+    """Return the file as it is, or as a JPEG whose shorter side is `size` if that was longer."""
     image = decode(content, place, todo)
     if min(image.size) <= size:
         return content
     smaller = io.BytesIO()
-    image.resize(_shorter_side(image, size), BILINEAR).save(smaller, "JPEG", quality=95)
+    image.resize(_scale_shorter_side(image, size), BILINEAR).save(smaller, "JPEG", quality=95)
     return smaller.getvalue()
 
 
@@ -64,30 +64,30 @@ def random_crop(
     least_area: float = 0.08,
     resample: str = "bilinear",
 ) -> np.ndarray:
-    """A random rectangle as `size size 3` (Inception's): `least_area` to 1, sides 3:4 to 4:3."""
-    box = rectangle(*image.size, least_area, rng)
+    """Return a random rectangle as `size size 3`: `least_area` to 1, sides 3:4 to 4:3."""
+    box = draw_rectangle(*image.size, least_area, rng)
     return np.asarray(image.crop(box).resize((size, size), RESAMPLING[resample]))
 
 
 def center_crop(
     image: Image.Image, *, size: int, resize: int, resample: str = "bilinear"
 ) -> np.ndarray:
-    """The middle `size size 3` of the image resized to a shorter side of `resize`."""
-    image = image.resize(_shorter_side(image, resize), RESAMPLING[resample])
+    """Return the middle `size size 3` of the image resized to a shorter side of `resize`."""
+    image = image.resize(_scale_shorter_side(image, resize), RESAMPLING[resample])
     left, top = (round((side - size) / 2) for side in image.size)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
-def _shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
+def _scale_shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
     width, height = image.size
     shorter = min(width, height)
     return int(size * width / shorter), int(size * height / shorter)
 
 
-def rectangle(
+def draw_rectangle(
     width: int, height: int, least_area: float, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom; the largest in the middle where no random one fits."""
+    """Return left, top, right, bottom; the largest in the middle if no random one fits."""
     for _ in range(ATTEMPTS):
         area = width * height * rng.uniform(least_area, 1)
         ratio = RATIO ** rng.uniform(-1, 1)

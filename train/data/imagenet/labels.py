@@ -14,8 +14,8 @@ LIST = "imagenet_2012_validation_synset_labels.txt"
 TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 
 
-def validation_labels(source: Path) -> dict[str, str]:
-    """The class nXXXXXXXX of each validation image, by its name without ending.
+def read_validation_labels(source: Path) -> dict[str, str]:
+    """Return the class nXXXXXXXX of each validation image, by its name without ending.
 
     From the development kit, as an archive or extracted, or from the list of classes. Raises
     `DataNotFound` without one of them, and `UserError` for damaged ones.
@@ -34,16 +34,16 @@ def validation_labels(source: Path) -> dict[str, str]:
             classes = listed.read_text().split()
         elif archive.is_file():
             with tarfile.open(archive) as tar:
-                classes = _devkit(lambda name: tar.extractfile(f"{DEVKIT}/{name}").read())  # type: ignore[union-attr]
+                classes = _read_devkit(lambda name: tar.extractfile(f"{DEVKIT}/{name}").read())  # type: ignore[union-attr]
         else:
-            classes = _devkit(lambda name: (folder / name).read_bytes())
+            classes = _read_devkit(lambda name: (folder / name).read_bytes())
     except (OSError, EOFError, ValueError, KeyError, IndexError, tarfile.TarError) as error:
         raise UserError(f"{found} is damaged ({error!r}); fetch it again.") from error
     return {f"ILSVRC2012_val_{i:08d}": name for i, name in enumerate(classes, start=1)}
 
 
-def _devkit(read: Callable[[str], bytes]) -> list[str]:
-    """The ground truth counts the classes from 1, as the table of MATLAB does."""
+def _read_devkit(read: Callable[[str], bytes]) -> list[str]:
+    """Return the class of each image; the ground truth counts from 1, as MATLAB's table does."""
     from scipy.io import loadmat
 
     table = loadmat(BytesIO(read(META)))["synsets"].ravel()

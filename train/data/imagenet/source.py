@@ -8,11 +8,11 @@ from typing import Any
 
 from ...errors import UserError
 from ..dataset import DataNotFound
-from ..storage.archives import of_macos
-from ..storage.tfds import newest_version
+from ..storage.archives import is_from_macos
+from ..storage.tfds import find_newest_version
 from .array_records import Piece, Plan, Sample, Shard
-from .labels import validation_labels
-from .tar import Member, members
+from .labels import read_validation_labels
+from .tar import Member, list_members
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 TFDS = "imagenet2012"
@@ -38,12 +38,12 @@ class TarPart:
     def samples(self) -> Iterator[Sample]:
         with self.file.open("rb") as file:
             try:
-                for member in members(file, self.start, self.end):
-                    if of_macos(member.name):
+                for member in list_members(file, self.start, self.end):
+                    if is_from_macos(member.name):
                         continue
                     yield _read(self.file, file, member, self.label)
             except ValueError as error:
-                raise _damaged(self.file, error) from error
+                raise _make_error(self.file, error) from error
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TarMembers:
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """Image files, each with its class."""
 
     images: tuple[tuple[Path, int], ...]
@@ -71,7 +71,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TfdsExamples:
     """The examples `[start, end)` of a split that TensorFlow Datasets has prepared."""
 
     root: Path
@@ -81,7 +81,7 @@ class Prepared:
     end: int
 
     def samples(self) -> Iterator[Sample]:
-        source = _tfds_source(self.root, self.version, self.split)
+        source = _open_tfds(self.root, self.version, self.split)
         for index in range(self.start, self.end):
             example = source[index]
             place = f"{self.root / TFDS / self.version}: example {index} of {self.split}"
@@ -89,19 +89,19 @@ class Prepared:
 
 
 def plan(source: Path) -> Plan:
-    """How to convert what lies in `source`; classes are numbered in the order of their names.
+    """Return how to convert the files in `source`; classes are in the order of their names.
 
     Raises `DataNotFound` if nothing does, and `UserError` for a damaged or a wrong archive, and
     for classes that only one split has.
     """
-    version = newest_version(source, TFDS)
+    version = find_newest_version(source, TFDS)
     val = next((p for p in (source / "val", source / "test") if p.is_dir()), source / "val")
     if (source / TRAIN).is_file() and (source / VAL).is_file():
-        return _plan_of_archives(source)
+        return _plan_archives(source)
     if (source / "train").is_dir() and val.is_dir():
-        return _plan_of_folders(source / "train", val)
+        return _plan_folders(source / "train", val)
     if version:
-        return _plan_of_tfds(source, version)
+        return _plan_tfds(source, version)
     raise DataNotFound(
         "imagenet",
         [
@@ -114,10 +114,10 @@ def plan(source: Path) -> Plan:
     )
 
 
-def _plan_of_archives(source: Path) -> Plan:
+def _plan_archives(source: Path) -> Plan:
     train, val = source / TRAIN, source / VAL
     parts = {}
-    for member in _members(train):
+    for member in _list_members(train):
         name = member.name.removeprefix("./").removesuffix(".tar")
         if not SYNSET.fullmatch(name) or not member.name.endswith(".tar"):
             raise UserError(
@@ -126,10 +126,10 @@ def _plan_of_archives(source: Path) -> Plan:
             )
         parts[name] = member
     classes = sorted(parts)
-    of_image = validation_labels(source)
+    of_image = read_validation_labels(source)
     _check_same(source, classes, sorted(set(of_image.values())))
     images = []
-    for member in _members(val):
+    for member in _list_members(val):
         stem = Path(member.name).stem
         if stem not in of_image:
             raise UserError(f"{val} holds {member.name}, which has no label in {source}.")
@@ -140,46 +140,50 @@ def _plan_of_archives(source: Path) -> Plan:
         TarPart(train, parts[name].offset, parts[name].offset + parts[name].size, label)
         for label, name in enumerate(classes)
     ]
-    tests = [TarMembers(val, tuple(part)) for part in _groups(images, IMAGES_A_SHARD)]
-    shards = _shards("train", _groups(pieces, CLASSES_A_SHARD)) + _shards("test", _groups(tests, 1))
+    tests = [TarMembers(val, tuple(part)) for part in _group(images, IMAGES_A_SHARD)]
+    shards = _make_shards("train", _group(pieces, CLASSES_A_SHARD)) + _make_shards(
+        "test", _group(tests, 1)
+    )
     size = train.stat().st_size + val.stat().st_size
     return Plan("imagenet", "archives", tuple(classes), shards, size)
 
 
-def _plan_of_folders(train: Path, val: Path) -> Plan:
-    classes = _folders(train)
-    per_class = [_images(train / name, label) for label, name in enumerate(classes)]
-    if _folders(val):
-        _check_same(train.parent, classes, _folders(val))
-        tested = [image for i, name in enumerate(classes) for image in _images(val / name, i)]
+def _plan_folders(train: Path, val: Path) -> Plan:
+    classes = _list_folders(train)
+    per_class = [_label_folder(train / name, label) for label, name in enumerate(classes)]
+    if _list_folders(val):
+        _check_same(train.parent, classes, _list_folders(val))
+        tested = [image for i, name in enumerate(classes) for image in _label_folder(val / name, i)]
     else:
-        of_image = validation_labels(train.parent)
+        of_image = read_validation_labels(train.parent)
         _check_same(train.parent, classes, sorted(set(of_image.values())))
-        tested = _flat_images(val, of_image, classes)
-    pieces = [Files(tuple(images)) for images in per_class]
-    tests = [Files(tuple(part)) for part in _groups(tested, IMAGES_A_SHARD)]
-    shards = _shards("train", _groups(pieces, CLASSES_A_SHARD)) + _shards("test", _groups(tests, 1))
+        tested = _label_images(val, of_image, classes)
+    pieces = [ImageFiles(tuple(images)) for images in per_class]
+    tests = [ImageFiles(tuple(part)) for part in _group(tested, IMAGES_A_SHARD)]
+    shards = _make_shards("train", _group(pieces, CLASSES_A_SHARD)) + _make_shards(
+        "test", _group(tests, 1)
+    )
     everything = [*tested, *(image for images in per_class for image in images)]
     size = sum(path.stat().st_size for path, _ in everything)
     return Plan("imagenet", "folders", tuple(classes), shards, size)
 
 
-def _plan_of_tfds(root: Path, version: str) -> Plan:
+def _plan_tfds(root: Path, version: str) -> Plan:
     pieces = {}
     for split, name in (("train", "train"), ("test", "validation")):
-        source = _tfds_source(root, version, name)
+        source = _open_tfds(root, version, name)
         count = len(source)
         starts = range(0, count, IMAGES_A_SHARD)
         ranges = [(start, min(start + IMAGES_A_SHARD, count)) for start in starts]
-        pieces[split] = [Prepared(root, version, name, start, end) for start, end in ranges]
+        pieces[split] = [TfdsExamples(root, version, name, start, end) for start, end in ranges]
     classes = tuple(source.dataset_info.features["label"].names)
-    shards = sum((_shards(split, _groups(parts, 1)) for split, parts in pieces.items()), ())
+    shards = sum((_make_shards(split, _group(parts, 1)) for split, parts in pieces.items()), ())
     folder = root / TFDS / version
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return Plan("imagenet", f"tfds {version}", classes, shards, size)
 
 
-def _tfds_source(root: Path, version: str, split: str) -> Any:
+def _open_tfds(root: Path, version: str, split: str) -> Any:
     folder = root / TFDS / version
     try:
         import tensorflow_datasets as tfds
@@ -196,16 +200,16 @@ def _tfds_source(root: Path, version: str, split: str) -> Any:
         raise UserError(f"{folder}: tensorflow_datasets cannot read it: {error}") from error
 
 
-def _members(archive: Path) -> list[Member]:
+def _list_members(archive: Path) -> list[Member]:
     with archive.open("rb") as file:
         try:
-            found = members(file, 0, archive.stat().st_size)
-            return [member for member in found if not of_macos(member.name)]
+            found = list_members(file, 0, archive.stat().st_size)
+            return [member for member in found if not is_from_macos(member.name)]
         except ValueError as error:
-            raise _damaged(archive, error) from error
+            raise _make_error(archive, error) from error
 
 
-def _damaged(archive: Path, error: ValueError) -> UserError:
+def _make_error(archive: Path, error: ValueError) -> UserError:
     return UserError(f"{archive}: {error}. Fetch it again; its size and md5 are at image-net.org.")
 
 
@@ -215,26 +219,26 @@ def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
     return Sample(place, label, file.read(member.size))
 
 
-def _folders(parent: Path) -> list[str]:
-    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not of_macos(p.name))
+def _list_folders(parent: Path) -> list[str]:
+    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_from_macos(p.name))
 
 
-def _images(folder: Path, label: int) -> list[tuple[Path, int]]:
-    images = _image_files(folder)
+def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
+    images = _list_images(folder)
     if not images:
         raise UserError(f"{folder} holds no image; it can hold {', '.join(sorted(SUFFIXES))}.")
     return [(path, label) for path in images]
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _list_images(folder: Path) -> list[Path]:
     found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not of_macos(path.name))
+    return sorted(path for path in found if not is_from_macos(path.name))
 
 
-def _flat_images(
+def _label_images(
     folder: Path, of_image: dict[str, str], classes: Sequence[str]
 ) -> list[tuple[Path, int]]:
-    images = _image_files(folder)
+    images = _list_images(folder)
     if {path.stem for path in images} != set(of_image):
         raise UserError(
             f"{folder} holds {len(images)} images, not the {len(of_image)} with labels."
@@ -248,19 +252,19 @@ def _check_same(source: Path, train: Sequence[str], test: Sequence[str]) -> None
         raise UserError(
             f"{source}: training and validation must have the same two or more classes; "
             f"there are {len(train)} and {len(test)}. Only for training: "
-            f"{_some(only[0])}; only for validation: {_some(only[1])}."
+            f"{_shorten(only[0])}; only for validation: {_shorten(only[1])}."
         )
 
 
-def _some(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
 
 
-def _groups(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
+def _group(items: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
     return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _shards(split: str, groups: list[tuple[Piece, ...]]) -> tuple[Shard, ...]:
+def _make_shards(split: str, groups: list[tuple[Piece, ...]]) -> tuple[Shard, ...]:
     return tuple(
         Shard(split, f"{split}-{number:05d}-of-{len(groups):05d}.array_record", pieces)
         for number, pieces in enumerate(groups)

@@ -15,8 +15,8 @@ class Member(NamedTuple):
     size: int
 
 
-def members(file: BinaryIO, start: int, end: int) -> Iterator[Member]:
-    """The regular files of the archive at bytes `[start, end)` of `file`; reads the headers only.
+def list_members(file: BinaryIO, start: int, end: int) -> Iterator[Member]:
+    """Yield the files of the archive at bytes `[start, end)` of `file`; only headers are read.
 
     Raises `ValueError` with the offset where the archive is cut off or damaged.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset
 from ..storage.download import Remote, download
-from ..storage.tfds import newest_version, read_split
+from ..storage.tfds import find_newest_version, read_split
 from .cifar_files import parse_batch, parse_rows, read_archive, read_folder
 from .class_names import CIFAR10, CIFAR100
 
@@ -35,7 +35,7 @@ class _Layout:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _CifarSource:
     name: str
     layouts: tuple[_Layout, ...]
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ class _Source:
     std: tuple[float, float, float]
 
 
-_CIFAR10 = _Source(
+_CIFAR10 = _CifarSource(
     name="cifar10",
     layouts=(
         _Layout(
@@ -67,7 +67,7 @@ _CIFAR10 = _Source(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2023, 0.1994, 0.2010),
 )
-_CIFAR100 = _Source(
+_CIFAR100 = _CifarSource(
     name="cifar100",
     layouts=(
         _Layout(
@@ -95,7 +95,7 @@ _CIFAR100 = _Source(
 
 
 def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
-    """50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
+    """Return 50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
 
     The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
     that fails, `UserError` if they are damaged.
@@ -104,7 +104,7 @@ def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 
 
 def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
-    """50,000 training and 10,000 test images `N 32 32 3` in 100 classes (the fine labels).
+    """Return 50,000 training and 10,000 test images `N 32 32 3` in 100 classes (fine labels).
 
     The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
     that fails, `UserError` if they are damaged.
@@ -112,25 +112,25 @@ def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     return _load(_CIFAR100, Path(data_dir).absolute())
 
 
-def files(name: str, root: Path) -> dict[Path, str | None]:
-    """What is read of `cifar10` or `cifar100` under `root`; an archive has its published md5."""
+def find_files(name: str, root: Path) -> dict[Path, str | None]:
+    """Return the files of `cifar10` or `cifar100`; an archive has its published md5."""
     source = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}[name]
-    if found := _found(source, root):
+    if found := _find(source, root):
         layout, place = found
         return {place: layout.md5 if place.is_file() else None}
-    version = newest_version(root, name)
+    version = find_newest_version(root, name)
     return {root / name / version: None} if version else {}
 
 
-def _load(source: _Source, root: Path) -> Dataset:
-    splits = _official(source, root) or _prepared(source, root) or _fetched(source, root)
+def _load(source: _CifarSource, root: Path) -> Dataset:
+    splits = _read_official(source, root) or _read_tfds(source, root) or _fetch(source, root)
     train, test = splits
     classes = source.classes
     return Dataset(source.name, train, test, len(classes), source.mean, source.std, classes)
 
 
-def _official(source: _Source, root: Path) -> list[ArraySplit] | None:
-    found = _found(source, root)
+def _read_official(source: _CifarSource, root: Path) -> list[ArraySplit] | None:
+    found = _find(source, root)
     if found is None:
         return None
     layout, place = found
@@ -139,8 +139,8 @@ def _official(source: _Source, root: Path) -> list[ArraySplit] | None:
     return _read(layout, place, partial(read_folder, place))
 
 
-def _found(source: _Source, root: Path) -> tuple[_Layout, Path] | None:
-    """The first of the official archives and their folders that is there."""
+def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
+    """Return the first of the official archives and their folders that is there."""
     for layout in source.layouts:
         archive, folder = root / layout.archive, root / layout.folder
         if archive.is_file():
@@ -150,8 +150,8 @@ def _found(source: _Source, root: Path) -> tuple[_Layout, Path] | None:
     return None
 
 
-def _prepared(source: _Source, root: Path) -> list[ArraySplit] | None:
-    version = newest_version(root, source.name)
+def _read_tfds(source: _CifarSource, root: Path) -> list[ArraySplit] | None:
+    version = find_newest_version(root, source.name)
     if not version:
         return None
     return [
@@ -160,7 +160,7 @@ def _prepared(source: _Source, root: Path) -> list[ArraySplit] | None:
     ]
 
 
-def _fetched(source: _Source, root: Path) -> list[ArraySplit]:
+def _fetch(source: _CifarSource, root: Path) -> list[ArraySplit]:
     first = source.layouts[0]
     archive = root / first.archive
     try:
@@ -173,12 +173,12 @@ def _fetched(source: _Source, root: Path) -> list[ArraySplit]:
             places.append((root / layout.folder, f"the files of that archive: {files}"))
         prepared = "a version prepared by tensorflow_datasets as array_record"
         places.append((root / source.name, prepared))
-        how = f"{_command(archive)}\nTried just now: {error}"
+        how = f"{_write_command(archive)}\nTried just now: {error}"
         raise DataNotFound(source.name, places, how) from error
     return _read(first, archive, partial(read_archive, archive, first.folder))
 
 
-def _command(archive: Path) -> str:
+def _write_command(archive: Path) -> str:
     return f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{archive.name}"
 
 
@@ -187,7 +187,7 @@ def _read(layout: _Layout, place: Path, reader: _Reader) -> list[ArraySplit]:
         files = reader(layout.train + layout.test)
         return [_join(layout, files, names) for names in (layout.train, layout.test)]
     except ValueError as error:
-        fetch = _command(place.parent / layout.archive)
+        fetch = _write_command(place.parent / layout.archive)
         raise UserError(
             f"{place}: {error}. Delete it and fetch the archive again:\n  {fetch}"
         ) from error

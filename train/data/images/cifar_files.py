@@ -14,7 +14,7 @@ from .unpickle import load_arrays
 
 
 def read_archive(archive: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The contents of the files `names` in the `folder` of a tar.gz, which is not extracted.
+    """Return the contents of the files `names` in the `folder` of a tar.gz.
 
     Raises `ValueError` if the archive is damaged or a file is missing.
     """
@@ -32,18 +32,18 @@ def read_archive(archive: Path, folder: str, names: Sequence[str]) -> dict[str, 
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise ValueError(f"not a whole tar.gz archive ({error})") from error
-    return _all_of(names, found)
+    return _check_all(names, found)
 
 
 def read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The contents of the files `names` in the extracted `folder`.
+    """Return the contents of the files `names` in the extracted `folder`.
 
     Raises `ValueError` if one is missing.
     """
-    return _all_of(names, {p.name: p.read_bytes() for p in folder.iterdir() if p.name in names})
+    return _check_all(names, {p.name: p.read_bytes() for p in folder.iterdir() if p.name in names})
 
 
-def _all_of(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
+def _check_all(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{', '.join(missing)} missing")
@@ -51,7 +51,7 @@ def _all_of(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySplit:
-    """The images `N 32 32 3` and labels of one batch file: rows of 1024 red, green, blue pixels.
+    """Return the images `N 32 32 3` and labels of a batch file: rows of 1024 red, green, blue.
 
     Raises `ValueError` if it is not such a batch, or a label is not in `0..num_classes-1`.
     """
@@ -70,11 +70,11 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySpli
             f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
         )
     check_labels(labels, num_classes)
-    return ArraySplit(_channels_last(data), labels.astype(np.int32))
+    return ArraySplit(_to_images(data), labels.astype(np.int32))
 
 
 def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> ArraySplit:
-    """The images `N 32 32 3` and labels of one binary file: rows of labels and 3072 pixels.
+    """Return the images `N 32 32 3` and labels of a binary file: rows of labels and 3072 pixels.
 
     Of `label_bytes` labels a row the last one counts. Raises `ValueError` if the file does not end
     with a row, or a label is not in `0..num_classes-1`.
@@ -85,9 +85,9 @@ def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> ArraySplit:
     rows = np.frombuffer(raw, np.uint8).reshape(-1, size)
     labels = rows[:, label_bytes - 1].astype(np.int32)
     check_labels(labels, num_classes)
-    return ArraySplit(_channels_last(rows[:, label_bytes:]), labels)
+    return ArraySplit(_to_images(rows[:, label_bytes:]), labels)
 
 
-def _channels_last(rows: np.ndarray) -> np.ndarray:
-    """Rows of 1024 red, green and blue pixels as images."""
+def _to_images(rows: np.ndarray) -> np.ndarray:
+    """Return rows of 1024 red, green and blue pixels as images."""
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

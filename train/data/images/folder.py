@@ -10,8 +10,8 @@ from rich.progress import track
 
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset
-from ..imagenet.decode import reason
-from ..storage.archives import of_macos
+from ..imagenet.decode import explain
+from ..storage.archives import is_from_macos
 
 HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -54,7 +54,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
 
 def find_classes(place: Path) -> list[str]:
     """Return the names of the folders in `place`; raise UserError unless there are two."""
-    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not of_macos(p.name))
+    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not is_from_macos(p.name))
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
     return names
@@ -68,7 +68,7 @@ def read_images(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) 
     files = []
     for name, label in labels.items():
         inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
-        found = sorted(p for p in inside if not of_macos(p.relative_to(place)))
+        found = sorted(p for p in inside if not is_from_macos(p.relative_to(place)))
         if not found:
             raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
         files += [(file, label) for file in found]
@@ -87,7 +87,7 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
             image = opened.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
-            f"{file} is no whole image ({reason(error)}); replace or remove it."
+            f"{file} is no whole image ({explain(error)}); replace or remove it."
         ) from error
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))

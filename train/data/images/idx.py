@@ -14,25 +14,25 @@ UBYTE = 0x08
 
 
 def read_idx(path: Path, *, ndim: int) -> np.ndarray:
-    """The uint8 array of `ndim` axes in an IDX file, gzipped or plain.
+    """Return the uint8 array of `ndim` axes in an IDX file, gzipped or plain.
 
     Raises `UserError` if the file is not exactly that: wrong magic number, element type or number
     of axes, bytes missing or left over, or damaged compression.
     """
     data = _read(path)
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise _damaged(path, "two zero bytes, a type and a number of axes", f"{data[:4]!r}")
+        raise _make_error(path, "two zero bytes, a type and a number of axes", f"{data[:4]!r}")
     if data[2] != UBYTE:
-        raise _damaged(path, f"element type 0x{UBYTE:02x} (uint8)", f"0x{data[2]:02x}")
+        raise _make_error(path, f"element type 0x{UBYTE:02x} (uint8)", f"0x{data[2]:02x}")
     if data[3] != ndim:
-        raise _damaged(path, f"{ndim} axes", f"{data[3]}")
+        raise _make_error(path, f"{ndim} axes", f"{data[3]}")
     start = 4 + 4 * ndim
     if len(data) < start:
-        raise _damaged(path, f"a header of {start} bytes", f"{len(data)}")
+        raise _make_error(path, f"a header of {start} bytes", f"{len(data)}")
     shape = struct.unpack(f">{ndim}I", data[4:start])
     size = start + math.prod(shape)
     if len(data) != size:
-        raise _damaged(path, f"{size} bytes for shape {shape}", f"{len(data)}")
+        raise _make_error(path, f"{size} bytes for shape {shape}", f"{len(data)}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -43,10 +43,10 @@ def _read(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, "a whole gzip file", str(error)) from error
+        raise _make_error(path, "a whole gzip file", str(error)) from error
 
 
-def _damaged(path: Path, expected: str, came: str) -> UserError:
+def _make_error(path: Path, expected: str, came: str) -> UserError:
     return UserError(
         f"{path.absolute()}: expected {expected}, got {came}. "
         "Replace the file with the official one."

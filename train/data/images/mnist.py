@@ -14,7 +14,7 @@ from .idx import read_idx
 
 
 @dataclass(frozen=True)
-class _Source:
+class _MnistSource:
     """Where the files may lie under `data_dir`, and where they come from with which hashes."""
 
     name: str
@@ -26,7 +26,7 @@ class _Source:
     classes: tuple[str, ...]
 
 
-_MNIST = _Source(
+_MNIST = _MnistSource(
     name="mnist",
     folders=("mnist", "MNIST/raw"),
     url="https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -40,7 +40,7 @@ _MNIST = _Source(
     std=0.3081,
     classes=DIGITS,
 )
-_FASHION = _Source(
+_FASHION = _MnistSource(
     name="fashion_mnist",
     folders=("fashion-mnist", "FashionMNIST/raw"),
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -58,7 +58,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
-    """60,000 training and 10,000 test images of digits, `N 28 28 1`.
+    """Return 60,000 training and 10,000 test images of digits, `N 28 28 1`.
 
     The four files are fetched if they are not under `data_dir`. Raises `DataNotFound` if that
     fails, `UserError` if they are not what they should be.
@@ -67,7 +67,7 @@ def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 
 
 def fashion_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
-    """60,000 training and 10,000 test images of clothes, `N 28 28 1`.
+    """Return 60,000 training and 10,000 test images of clothes, `N 28 28 1`.
 
     The four files are fetched if they are neither under `data_dir` nor in Debian's package. Raises
     `DataNotFound` if that fails, `UserError` if they are not what they should be.
@@ -75,22 +75,22 @@ def fashion_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     return _load(_FASHION, Path(data_dir).absolute())
 
 
-def files(name: str, root: Path) -> dict[Path, str | None]:
-    """What is read of `mnist` or `fashion_mnist`; archives of the authors have their md5."""
+def find_files(name: str, root: Path) -> dict[Path, str | None]:
+    """Return the files of `mnist` or `fashion_mnist`; archives of the authors have their md5."""
     source = {"mnist": _MNIST, "fashion_mnist": _FASHION}[name]
     return {
         path: md5 if path.suffix == ".gz" and path.parent != DEBIAN else None
-        for path, md5 in zip(_found(source, root) or (), source.md5.values(), strict=False)
+        for path, md5 in zip(_find_files(source, root) or (), source.md5.values(), strict=False)
     }
 
 
-def _load(source: _Source, root: Path) -> Dataset:
-    paths = _found(source, root) or _fetched(source, _places(source, root))
+def _load(source: _MnistSource, root: Path) -> Dataset:
+    paths = _find_files(source, root) or _fetch(source, _list_places(source, root))
     train_images, train_labels, test_images, test_labels = paths
     return Dataset(
         name=source.name,
-        train=_split(train_images, train_labels),
-        test=_split(test_images, test_labels),
+        train=_read_split(train_images, train_labels),
+        test=_read_split(test_images, test_labels),
         num_classes=10,
         mean=(source.mean,),
         std=(source.std,),
@@ -98,48 +98,48 @@ def _load(source: _Source, root: Path) -> Dataset:
     )
 
 
-def _places(source: _Source, root: Path) -> list[Path]:
+def _list_places(source: _MnistSource, root: Path) -> list[Path]:
     elsewhere = [DEBIAN] if source is _FASHION else []
     return [*(root / folder for folder in source.folders), root, *elsewhere]
 
 
-def _found(source: _Source, root: Path) -> list[Path] | None:
-    """The four files in the first place that has all of them."""
-    places = _places(source, root)
-    return next(filter(None, (_whole(source, place) for place in places)), None)
+def _find_files(source: _MnistSource, root: Path) -> list[Path] | None:
+    """Return the four files in the first place that has all of them."""
+    places = _list_places(source, root)
+    return next(filter(None, (_find_all(source, place) for place in places)), None)
 
 
-def _whole(source: _Source, folder: Path) -> list[Path] | None:
-    """The four files of a folder, if it has all of them, gzipped or plain."""
-    found = [_find(folder, stem) for stem in source.md5]
+def _find_all(source: _MnistSource, folder: Path) -> list[Path] | None:
+    """Return the four files of a folder, if it has all of them, gzipped or plain."""
+    found = [_find_file(folder, stem) for stem in source.md5]
     paths = [path for path in found if path is not None]
     return paths if len(paths) == len(found) else None
 
 
-def _find(folder: Path, stem: str) -> Path | None:
+def _find_file(folder: Path, stem: str) -> Path | None:
     candidates = (folder / f"{stem}.gz", folder / stem)
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _fetched(source: _Source, places: list[Path]) -> list[Path]:
-    """The four files in the first place: those that it lacks are fetched."""
+def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
+    """Fetch the files that are missing in the first place, and return all four."""
     try:
         for stem, md5 in source.md5.items():
-            if _find(places[0], stem) is None:
+            if _find_file(places[0], stem) is None:
                 download(Remote(f"{source.url}{stem}.gz", md5), places[0] / f"{stem}.gz")
     except UserError as error:
         missing = []
         for place in places:
-            absent = [stem for stem in source.md5 if _find(place, stem) is None]
+            absent = [stem for stem in source.md5 if _find_file(place, stem) is None]
             missing.append((place, f"no {', '.join(absent)} (plain or .gz)"))
         how = f"the four .gz files of {source.url}"
         if source is _FASHION:
             how = f"apt-get install dataset-fashion-mnist\nor {how}"
         raise DataNotFound(source.name, missing, f"{how}\nTried just now: {error}") from error
-    return [path for stem in source.md5 if (path := _find(places[0], stem)) is not None]
+    return [path for stem in source.md5 if (path := _find_file(places[0], stem)) is not None]
 
 
-def _split(images_path: Path, labels_path: Path) -> ArraySplit:
+def _read_split(images_path: Path, labels_path: Path) -> ArraySplit:
     images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
     if not len(images):
         raise UserError(

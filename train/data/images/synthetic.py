@@ -20,7 +20,7 @@ def synthetic(
     num_test: int = 128,
     seed: int = 0,
 ) -> Dataset:
-    """Images `N *shape`: each class is a smooth random template, each image that plus noise.
+    """Return images `N *shape`: each class is a smooth random template, an image adds noise.
 
     The same arguments give the same pixels; `num_train` changes no test image, nor the reverse.
     Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a seed below 0.
@@ -30,31 +30,33 @@ def synthetic(
             "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "
             f"got {shape=}, {num_classes=}, {num_train=}, {num_test=}, {seed=}."
         )
-    templates = _templates(np.random.default_rng([seed, 0]), num_classes, shape)
+    templates = _make_templates(np.random.default_rng([seed, 0]), num_classes, shape)
     channels = shape[2]
     return Dataset(
         name="synthetic",
-        train=_split(np.random.default_rng([seed, 1]), templates, num_train),
-        test=_split(np.random.default_rng([seed, 2]), templates, num_test),
+        train=_make_split(np.random.default_rng([seed, 1]), templates, num_train),
+        test=_make_split(np.random.default_rng([seed, 2]), templates, num_test),
         num_classes=num_classes,
         mean=(0.5,) * channels,
         std=(float(np.hypot(CONTRAST, NOISE)),) * channels,
     )
 
 
-def _templates(rng: np.random.Generator, num_classes: int, shape: tuple[int, ...]) -> np.ndarray:
+def _make_templates(
+    rng: np.random.Generator, num_classes: int, shape: tuple[int, ...]
+) -> np.ndarray:
     height, width, channels = shape
     weights = rng.normal(scale=1 / WAVES, size=(num_classes, WAVES, WAVES, channels))
     return np.einsum("kijc,ih,jw->khwc", weights, _cosines(height), _cosines(width))
 
 
 def _cosines(size: int) -> np.ndarray:
-    """The WAVES lowest cosines, each with mean square near 1.  -> `WAVES size`."""
+    """Return the WAVES lowest cosines, each with mean square near 1.  -> `WAVES size`."""
     x = (np.arange(size) + 0.5) / size
     return np.stack([np.ones(size)] + [2**0.5 * np.cos(np.pi * i * x) for i in range(1, WAVES)])
 
 
-def _split(rng: np.random.Generator, templates: np.ndarray, count: int) -> ArraySplit:
+def _make_split(rng: np.random.Generator, templates: np.ndarray, count: int) -> ArraySplit:
     labels = rng.permutation(np.arange(count, dtype=np.int32) % len(templates))
     noise = rng.standard_normal((count, *templates.shape[1:]), dtype=np.float32)
     pixels = 0.5 + CONTRAST * templates[labels] + NOISE * noise

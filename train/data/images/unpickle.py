@@ -20,7 +20,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
@@ -30,12 +30,12 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_arrays(data: bytes) -> Any:
-    """What a pickle of arrays holds, with Python 2's strings as bytes.
+    """Return the content of a pickle of arrays, with Python 2's strings as bytes.
 
     Raises `pickle.UnpicklingError` if it asks for anything but arrays or is damaged.
     """
     try:
-        return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
+        return _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # Damaged bytes are other instructions: they can raise anything.

@@ -18,28 +18,30 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError
 ENDS = 1 << 16  # Bytes at the start and at the end of a file by which it is known.
 
 
-def stored(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
-    """The files with one of the `endings` in the folder `place`, or else in its zip as members.
+def list_files(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
+    """Return the files with one of the `endings` in the folder `place`, or in its zip.
 
     A file of a folder has the member "". None if there is neither folder nor zip. Raises UserError,
     which says `how` to get it, for a damaged zip.
     """
     archive = place.with_name(f"{place.name}.zip")
     if place.is_dir():
-        return [(file, "") for file in place.rglob("*") if _meant(file, endings)]
+        return [(file, "") for file in place.rglob("*") if _matches(file, endings)]
     if not archive.is_file():
         return None
-    names = [member.filename for member in _members(archive, how)]
-    return [(archive, name) for name in names if _meant(PurePosixPath(name), endings)]
+    names = [member.filename for member in _list_members(archive, how)]
+    return [(archive, name) for name in names if _matches(PurePosixPath(name), endings)]
 
 
-def unpacked(archive: Path, root: Path, how: str) -> Path:
-    """The zip archives in a zip `archive` as files in a folder below `root`, extracted once.
+def extract_archives(archive: Path, root: Path, how: str) -> Path:
+    """Extract the zip archives in a zip `archive` to a folder below `root`, once.
 
     A zip inside of a zip can only be read from its start, so without this each recording would
     cost its whole class. Raises UserError for a damaged archive, and where it cannot write.
     """
-    inner = [m for m in _members(archive, how) if _meant(PurePosixPath(m.filename), (".zip",))]
+    inner = [
+        m for m in _list_members(archive, how) if _matches(PurePosixPath(m.filename), (".zip",))
+    ]
     listed = json.dumps([(member.filename, member.CRC, member.file_size) for member in inner])
     folder = root / f"{archive.stem}-{hash_content(listed)[:16]}"
     if folder.is_dir():
@@ -61,25 +63,25 @@ def unpacked(archive: Path, root: Path, how: str) -> Path:
     return folder
 
 
-def of_macos(name: str | PurePath) -> bool:
-    """Whether macOS put the file beside another of nearly its name: `._NAME`, `__MACOSX/`."""
+def is_from_macos(name: str | PurePath) -> bool:
+    """Return whether macOS added the file to another of nearly its name: `._NAME`, `__MACOSX/`."""
     name = PurePath(name)
     return name.name.startswith("._") or "__MACOSX" in name.parts
 
 
-def fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
-    """What tells each file, or member of a zip, from another one without reading all of it.
+def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
+    """Return what identifies each file, or member of a zip, without reading all of it.
 
     For a file that is its size, the time of its last change and the sha256 of its first and last
     64 KiB; for a member the size and CRC-32 in the archive's list. Every start of a run opens each
     file once for it. A change in the middle that keeps size and time is not seen. Raises OSError
     for a file that cannot be read.
     """
-    of_file, of_members = cache(_fingerprint), cache(_checksums)
+    of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
     return [of_members(file)[member] if member else of_file(file) for file, member in places]
 
 
-def _fingerprint(file: Path) -> list[int | str]:
+def _take_fingerprint(file: Path) -> list[int | str]:
     about = file.stat()
     with file.open("rb") as content:
         ends = content.read(ENDS)
@@ -89,12 +91,12 @@ def _fingerprint(file: Path) -> list[int | str]:
     return [about.st_size, about.st_mtime_ns, hash_content(ends)[:16]]
 
 
-def _checksums(archive: Path) -> dict[str, list[int | str]]:
+def _read_checksums(archive: Path) -> dict[str, list[int | str]]:
     with zipfile.ZipFile(archive) as content:
         return {member.filename: [member.file_size, member.CRC] for member in content.infolist()}
 
 
-def _members(archive: Path, how: str) -> list[zipfile.ZipInfo]:
+def _list_members(archive: Path, how: str) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(archive) as content:
             return content.infolist()
@@ -102,5 +104,5 @@ def _members(archive: Path, how: str) -> list[zipfile.ZipInfo]:
         raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
 
 
-def _meant(name: PurePath, endings: Container[str]) -> bool:
-    return name.suffix in endings and not of_macos(name)
+def _matches(name: PurePath, endings: Container[str]) -> bool:
+    return name.suffix in endings and not is_from_macos(name)

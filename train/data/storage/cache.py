@@ -15,17 +15,17 @@ from rich.progress import track
 
 from ...errors import UserError
 from ...files import hash_content, write_atomically
-from .workers import cores, pool
+from .workers import count_cores, start_pool
 
 SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
 
 
-def cache_folder(data_dir: str | os.PathLike[str], cache_dir: str | None) -> Path:
-    """Where made arrays are kept: data may lie on a disk that cannot be written."""
+def choose_cache_folder(data_dir: str | os.PathLike[str], cache_dir: str | None) -> Path:
+    """Return the folder of saved arrays; the disk of the data may be read-only."""
     return Path(cache_dir) if cache_dir else Path(data_dir) / "cache"
 
 
-def cached(
+def load_or_make(
     root: Path,
     name: str,
     key: Mapping[str, Any],
@@ -34,7 +34,7 @@ def cached(
     *,
     workers: int | None = None,
 ) -> np.ndarray:
-    """The arrays `make(range(0, SHARD))`, `make(range(SHARD, ...))` ... of `count` samples, joined.
+    """Return `make(range(0, SHARD))`, `make(range(SHARD, ...))` ... of `count` samples, joined.
 
     They are kept under `root/name-HASH`, where the hash is that of `key`: all that the samples
     depend on. A file that is whole carries its own hash in its name; one that is not is made again.
@@ -52,7 +52,7 @@ def cached(
             (folder / "key.json").write_text(text + "\n")
             print(f"making {name} once, in {folder}", file=sys.stderr)
             for shard, array in _make_all(make, missing, workers):
-                _keep(folder, shard, array)
+                _save(folder, shard, array)
                 found[shard.start] = array
     except OSError as error:
         raise UserError(
@@ -65,13 +65,13 @@ def cached(
 def _make_all(
     make: Callable[[range], np.ndarray], shards: list[range], workers: int | None
 ) -> Iterator[tuple[range, np.ndarray]]:
-    """Each shard with its array, as they are done."""
-    workers = min(workers or cores(), len(shards))
+    """Yield each shard with its array, as they are done."""
+    workers = min(workers or count_cores(), len(shards))
     if workers == 1:
         for shard in track(shards, "samples", console=Console(stderr=True)):
             yield shard, make(shard)
         return
-    with pool(workers) as processes:
+    with start_pool(workers) as processes:
         jobs = {processes.submit(make, shard): shard for shard in shards}
         for job in track(as_completed(jobs), "samples", len(jobs), console=Console(stderr=True)):
             yield jobs[job], job.result()
@@ -87,7 +87,7 @@ def _find(folder: Path, shard: range) -> np.ndarray | None:
     return None
 
 
-def _keep(folder: Path, shard: range, array: np.ndarray) -> None:
+def _save(folder: Path, shard: range, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, samples=array)
     raw = buffer.getvalue()

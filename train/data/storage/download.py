@@ -32,7 +32,7 @@ class Remote(NamedTuple):
 
 
 def download(remote: Remote, target: Path) -> None:
-    """Fetches `remote` to `target`, going on where an earlier attempt stopped.
+    """Fetch `remote` to `target`; resume where an earlier attempt stopped.
 
     Until its hash is found right it has a name that no other program gives; with another hash it is
     kept as `target.bad`, or `target.2.bad` and so on. Raises `UserError` for that, and where server
@@ -77,7 +77,7 @@ def _fetch(url: str, part: Path) -> None:
             start = 0  # A server that cannot resume sends all of it.
         length = response.headers["Content-Length"]
         total = start + int(length) if length else None
-        with part.open("ab" if start else "wb") as file, _bar() as bar:
+        with part.open("ab" if start else "wb") as file, _make_bar() as bar:
             task = bar.add_task(url.rpartition("/")[2], completed=start, total=total)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
@@ -91,7 +91,7 @@ def _open(url: str, start: int) -> HTTPResponse:
     return urlopen(Request(url, headers=headers), timeout=60)
 
 
-def _bar() -> Progress:
+def _make_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

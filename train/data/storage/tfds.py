@@ -9,8 +9,8 @@ from ...errors import UserError
 from ..dataset import ArraySplit, check_labels
 
 
-def newest_version(root: Path, name: str) -> str | None:
-    """The highest version of the data set `name` that is prepared under `root`, if any is."""
+def find_newest_version(root: Path, name: str) -> str | None:
+    """Return the highest version of the data set `name` that is prepared under `root`, or None."""
     versions = [path.parent.name for path in (root / name).glob("*/dataset_info.json")]
     complete = [version for version in versions if re.fullmatch(r"\d+\.\d+\.\d+", version)]
     return max(complete, key=lambda version: [int(n) for n in version.split(".")], default=None)
@@ -19,7 +19,7 @@ def newest_version(root: Path, name: str) -> str | None:
 def read_split(
     root: Path, name: str, version: str, split: str, shape: tuple[int, ...], num_classes: int
 ) -> ArraySplit:
-    """The images `N *shape` and labels of one prepared split, in the order they are stored in.
+    """Return the images `N *shape` and labels of a prepared split, in the order they are stored.
 
     Raises `UserError` without tensorflow_datasets, or if the folder is damaged or not array_record.
     """

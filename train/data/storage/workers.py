@@ -7,23 +7,23 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 
 
-def cores() -> int:
-    """How many cores this process may use, where the system tells; else how many there are."""
+def count_cores() -> int:
+    """Return how many cores this process may use, or how many there are."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows.
         return os.cpu_count() or 1
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    """Processes for functions of modules; they end with this one."""
+def start_pool(workers: int) -> ProcessPoolExecutor:
+    """Start processes for functions of modules; they end with this one."""
     # Not fork: libraries have threads by now, and their locks would be copied as they are.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent)
 
 
 def serve_parent() -> None:
-    """Called first in a worker: signals are its parent's to answer, and it ends with its parent."""
+    """Ignore signals, which are the parent's to answer, and end with the parent; for workers."""
     # A terminal and a batch system signal all processes of a program at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

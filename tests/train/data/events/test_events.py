@@ -27,7 +27,7 @@ from train.check.samples import check_counts
 from train.data import DataNotFound, load
 from train.data.events.cifar10_dvs import CLASSES
 from train.data.events.recordings import Recording, resize, warn_of_missing
-from train.data.events.splits import FOLDER, in_test
+from train.data.events.splits import FOLDER, select_test
 from train.errors import UserError
 
 NUMBERS = (0, 5, 899, 900, 999)
@@ -81,7 +81,7 @@ def test_the_random_split_is_one_of_nine_to_one_that_is_written_down():
         for label, name in enumerate(CLASSES)
         for number in range(1000)
     ]
-    tested = in_test("cifar10_dvs", "random", recordings).reshape(10, 1000)
+    tested = select_test("cifar10_dvs", "random", recordings).reshape(10, 1000)
     for label, numbers in enumerate(rule["test"]):
         assert np.flatnonzero(tested[label]).tolist() == numbers
 

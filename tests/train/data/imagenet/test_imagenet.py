@@ -85,7 +85,7 @@ def test_the_middle_is_the_middle():
 
 def rectangles(width, height, count=4000):
     rng = np.random.default_rng(0)
-    drawn = [pictures.rectangle(width, height, 0.08, rng) for _ in range(count)]
+    drawn = [pictures.draw_rectangle(width, height, 0.08, rng) for _ in range(count)]
     left, top, right, bottom = np.array(drawn).T
     assert (left >= 0).all() and (top >= 0).all()
     assert (right <= width).all() and (bottom <= height).all()
@@ -116,7 +116,7 @@ def test_an_image_too_long_for_any_ratio_gives_its_middle():
 
 def test_a_random_crop_is_the_rectangle_resized():
     image = decode(jpeg(3), "")
-    box = pictures.rectangle(*image.size, 0.08, np.random.default_rng(7))
+    box = pictures.draw_rectangle(*image.size, 0.08, np.random.default_rng(7))
     by_hand = image.crop(box).resize((12, 12), Image.Resampling.BILINEAR)
     assert (random_crop(image, np.random.default_rng(7), size=12) == np.asarray(by_hand)).all()
 
@@ -205,7 +205,7 @@ def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch
     source = write_archives(tmp_path / "source")
     out = tmp_path / "out"
     manifest = array_records.convert(plan(source), out, workers=1)
-    found = array_records.Records(out, manifest, "train")
+    found = array_records.ImageRecords(out, manifest, "train")
     places = [found[i].place.removeprefix(f"{out}/train-0000") for i in (0, 4, 5, 8, 9, 15)]
     ends = [(0, 0), (0, 4), (1, 0), (1, 3), (2, 0), (2, 6)]  # Five, four and seven images.
     assert places == [f"{file}-of-00003.array_record: record {i}" for file, i in ends]
@@ -249,7 +249,7 @@ def test_crops_are_as_large_and_as_smooth_as_told(converted):
     data = load("imagenet", converted, size=12, least_area=0.9, resize=13, resample="bicubic")
     place, _, content = data.train.read.args[0][3]
     image, smooth = decode(content, place), Image.Resampling.BICUBIC
-    box = pictures.rectangle(*image.size, 0.9, np.random.default_rng(5))
+    box = pictures.draw_rectangle(*image.size, 0.9, np.random.default_rng(5))
     assert (box[2] - box[0]) * (box[3] - box[1]) > 0.85 * image.width * image.height
     by_hand = np.asarray(image.crop(box).resize((12, 12), smooth))
     assert (data.train.read(3, np.random.default_rng(5))[0] == by_hand).all()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.train.helpers import ROOT
-from train.data.storage.cache import SHARD, cached
+from train.data.storage.cache import SHARD, load_or_make
 from train.errors import UserError
 
 COUNT = 2 * SHARD + 5
@@ -34,19 +34,19 @@ def killed(log, which: range) -> np.ndarray:
 
 
 def test_processes_make_shards_that_join_in_order(tmp_path):
-    made = cached(tmp_path, "squares", {}, COUNT, squares, workers=2)
+    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=2)
     assert np.array_equal(made, squares(range(COUNT)))
 
 
 def test_after_a_kill_only_what_is_missing_is_made(tmp_path):
     log = tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
-        cached(tmp_path, "squares", {}, COUNT, partial(killed, log), workers=1)
+        load_or_make(tmp_path, "squares", {}, COUNT, partial(killed, log), workers=1)
     assert log.read_text().split() == ["0"]
-    made = cached(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
+    made = load_or_make(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
     assert np.array_equal(made, squares(range(COUNT)))
     assert log.read_text().split() == ["0", str(SHARD), str(2 * SHARD)]
-    cached(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
+    load_or_make(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
     assert len(log.read_text().split()) == 3
 
 
@@ -66,7 +66,7 @@ def slow_squares(which):
 
 
 if __name__ == "__main__":
-    cached(Path(sys.argv[1]), "squares", {}, 6 * SHARD, slow_squares, workers=2)
+    load_or_make(Path(sys.argv[1]), "squares", {}, 6 * SHARD, slow_squares, workers=2)
 """
 
 
@@ -89,7 +89,7 @@ def test_what_a_killed_program_left_is_taken_up_and_its_workers_end(tmp_path):
         time.sleep(0.02)
     assert not alive(process.pid)
     log = tmp_path / "log"
-    made = cached(cache, "squares", {}, 6 * SHARD, partial(counted, log), workers=1)
+    made = load_or_make(cache, "squares", {}, 6 * SHARD, partial(counted, log), workers=1)
     assert np.array_equal(made, squares(range(6 * SHARD)))
     assert len(log.read_text().split()) == 6 - len(kept)
     assert kept < {file.name for file in cache.glob("*/*.npz")}
@@ -105,7 +105,7 @@ def alive(group: int) -> bool:
 
 
 def test_a_whole_cache_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
-    made = cached(tmp_path, "squares", {}, COUNT, squares, workers=1)
+    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1)
 
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
@@ -113,27 +113,29 @@ def test_a_whole_cache_is_read_where_nothing_can_be_written(tmp_path, monkeypatc
     for name in ("mkdir", "write_text", "write_bytes", "unlink"):
         monkeypatch.setattr(f"pathlib.Path.{name}", refuse)
     monkeypatch.setattr("os.replace", refuse)
-    assert np.array_equal(cached(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
+    assert np.array_equal(load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
     with pytest.raises(UserError, match="Read-only file system.; choose another"):
-        cached(tmp_path, "squares", {"power": 3}, COUNT, squares, workers=1)
+        load_or_make(tmp_path, "squares", {"power": 3}, COUNT, squares, workers=1)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
 def test_a_whole_cache_is_read_from_a_folder_without_the_right_to_write(tmp_path):
-    made = cached(tmp_path, "squares", {}, COUNT, squares, workers=1)
+    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1)
     (folder,) = tmp_path.glob("squares-*")
     folder.chmod(0o555)
     tmp_path.chmod(0o555)
     try:
-        assert np.array_equal(cached(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
+        assert np.array_equal(
+            load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1), made
+        )
     finally:
         tmp_path.chmod(0o755)
         folder.chmod(0o755)
 
 
 def test_what_depends_on_something_else_lies_elsewhere(tmp_path):
-    cached(tmp_path, "squares", {"power": 2}, 3, squares, workers=1)
-    cubes = cached(tmp_path, "squares", {"power": 3}, 3, lambda r: squares(r) * 2, workers=1)
+    load_or_make(tmp_path, "squares", {"power": 2}, 3, squares, workers=1)
+    cubes = load_or_make(tmp_path, "squares", {"power": 3}, 3, lambda r: squares(r) * 2, workers=1)
     assert np.array_equal(cubes, squares(range(3)) * 2)
     assert len(list(tmp_path.glob("squares-*/key.json"))) == 2
 
@@ -141,4 +143,4 @@ def test_what_depends_on_something_else_lies_elsewhere(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot write the cache .*cache_dir=DIR"):
-        cached(tmp_path / "file", "squares", {}, 3, squares, workers=1)
+        load_or_make(tmp_path / "file", "squares", {}, 3, squares, workers=1)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.train.image_files import write_prepared
 from train.data import load
-from train.data.storage.tfds import newest_version
+from train.data.storage.tfds import find_newest_version
 from train.errors import UserError
 
 # There is none for Windows and macOS.
@@ -63,9 +63,9 @@ def test_a_label_out_of_range_is_refused(tmp_path):
 
 
 def test_the_newest_whole_version_is_chosen(tmp_path):
-    assert newest_version(tmp_path, "cifar10") is None
+    assert find_newest_version(tmp_path, "cifar10") is None
     for version in ("3.0.2", "3.0.10", "9.0.0.incomplete_X"):
         (tmp_path / "cifar10" / version).mkdir(parents=True)
         (tmp_path / "cifar10" / version / "dataset_info.json").write_text("{}")
     (tmp_path / "cifar10" / "4.0.0").mkdir()
-    assert newest_version(tmp_path, "cifar10") == "3.0.10"
+    assert find_newest_version(tmp_path, "cifar10") == "3.0.10"
