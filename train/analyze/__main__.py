@@ -51,7 +51,7 @@ from .subject import Analysis, Subject
 PROGRAM, PAGE = "analyze", "index.html"
 
 
-class Part(NamedTuple):
+class Task(NamedTuple):
     """An analysis of a run, or a comparison of several: its name, place on the page, and folder."""
 
     name: str
@@ -59,8 +59,8 @@ class Part(NamedTuple):
     folder: Path
     runs: Sequence[Subject]
 
-    def of(self) -> list[dict[str, Any]]:
-        """What it is of, told apart from other runs, checkpoints and samples."""
+    def identify(self) -> list[dict[str, Any]]:
+        """Return the runs, steps and numbers of samples, which distinguish it from others."""
         return [
             {
                 "workdir": str(run.workdir.resolve()),
@@ -70,8 +70,8 @@ class Part(NamedTuple):
             for run in self.runs
         ]
 
-    def analysis(self) -> Analysis:
-        """Makes it."""
+    def analyze(self) -> Analysis:
+        """Return the analysis."""
         found: Analysis
         if len(self.runs) > 1:
             found = load_analysis(self.name).compare(self.runs)
@@ -115,7 +115,7 @@ def read_run(
     out: Path,
     samples: int | None = None,
 ) -> Subject:
-    """A run at its newest `checkpoint`, wherever that was made, on all devices that there are.
+    """Return a run at its newest `checkpoint`, wherever that was made, on all devices.
 
     Raises UserError for data or a checkpoint that is missing or damaged.
     """
@@ -137,67 +137,67 @@ def read_run(
     )
 
 
-def _parts(runs: Sequence[Subject], names: Sequence[str], out: Path) -> list[Part]:
-    """All that is wanted in the order of the page: of several runs first what compares them."""
+def _list_tasks(runs: Sequence[Subject], names: Sequence[str], out: Path) -> list[Task]:
+    """Return all analyses in the order of the page: of several runs first the comparisons."""
     folders = [out]
     if len(runs) > 1:
         folders = [out / f"{i}_{run.workdir.resolve().name}" for i, run in enumerate(runs, 1)]
-    parts = []
+    tasks = []
     for name in names:
         # What is kept of a run is found by its own analysis and by the comparison.
         own = [replace(run, out=at / name) for run, at in zip(runs, folders, strict=True)]
         if len(runs) > 1 and hasattr(load_analysis(name), "compare"):
-            parts.append(Part(name, f"comparison-{name}", out / "comparison" / name, own))
+            tasks.append(Task(name, f"comparison-{name}", out / "comparison" / name, own))
     for i, (run, at) in enumerate(zip(runs, folders, strict=True), 1):
         begin = f"run-{i}-" if len(runs) > 1 else ""
         for name in names:
-            parts.append(Part(name, f"{begin}{name}", at / name, [replace(run, out=at / name)]))
-    return parts
+            tasks.append(Task(name, f"{begin}{name}", at / name, [replace(run, out=at / name)]))
+    return tasks
 
 
 def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
-    """Makes what is not there, and the page after each; gives those that failed."""
-    parts = _parts(runs, names, out)
-    for part in _parts(runs, list(ANALYSES), out):
-        output.rename_old(part.folder)
-    for part in parts:
-        there = {} if overwrite else output.kept(part.folder)
-        if there and there["of"] != part.of():
+    """Make the analyses that are missing, and the page after each; return those that failed."""
+    tasks = _list_tasks(runs, names, out)
+    for task in _list_tasks(runs, list(ANALYSES), out):
+        output.rename_old(task.folder)
+    for task in tasks:
+        there = {} if overwrite else output.kept(task.folder)
+        if there and there["of"] != task.identify():
             raise UserError(
-                f"{part.folder} is of another run, step or number of samples; give --overwrite or "
+                f"{task.folder} is of another run, step or number of samples; give --overwrite or "
                 "another --out."
             )
     failed: dict[str, str] = {}
     _write_page(runs, out, failed)
-    for i, part in enumerate(parts, 1):
-        told = f"{i}/{len(parts)} {part.id.replace('-', ' ')}"
-        if not overwrite and output.kept(part.folder):
+    for i, task in enumerate(tasks, 1):
+        told = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
+        if not overwrite and output.kept(task.folder):
             print(f"{told}: is there already", flush=True)
             continue
         print(f"{told} ...", flush=True)
         try:
-            print(f"    {_made(part)}", flush=True)
+            print(f"    {_make(task)}", flush=True)
         except Exception as error:  # One that fails leaves the others as they are.
-            failed[part.id] = str(error) or type(error).__name__
-            print(f"    failed: {failed[part.id]}", flush=True)
+            failed[task.id] = str(error) or type(error).__name__
+            print(f"    failed: {failed[task.id]}", flush=True)
             if not isinstance(error, UserError):
                 traceback.print_exc()
         _write_page(runs, out, failed)
     return list(failed)
 
 
-def _made(part: Part) -> str:
-    """Makes and writes an analysis; gives what it came to, in words."""
-    began, of = time.monotonic(), part.of()
-    output.begin(part.folder)
-    found = part.analysis()
-    by, first = describe(), part.runs[0]
+def _make(task: Task) -> str:
+    """Make and write an analysis; return its result in words."""
+    began, of = time.monotonic(), task.identify()
+    output.begin(task.folder)
+    found = task.analyze()
+    by, first = describe(), task.runs[0]
     steps = ", ".join(f"step {each['step']}" for each in of)
     note = (
         f"The {first.checkpoint} checkpoint, {steps}; {by['devices']} x {by['device']}, jax "
         f"{by['jax']}, flax {by['flax']}, commit {by['commit']}."
     )
-    output.write(part.folder, found, part.id, of, note)
+    output.write(task.folder, found, task.id, of, note)
     if not (found.figures or found.tables):
         return f"left out: {' '.join(found.remarks)}"
     seconds = time.monotonic() - began
@@ -205,22 +205,22 @@ def _made(part: Part) -> str:
 
 
 def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> None:
-    """All that is there of these runs, whenever it was made."""
-    facts = [_facts(run) for run in runs]
+    """Write the page of all analyses of these runs, whenever they were made."""
+    facts = [_list_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
     sections, links = [page.table(["", *(run.name for run in runs)], rows)], []
-    for part in _parts(runs, list(ANALYSES), out):
-        there = output.kept(part.folder)
-        if part.id in failed:
-            there = {"title": part.name, "html": page.paragraph(f"Failed: {failed[part.id]}")}
+    for task in _list_tasks(runs, list(ANALYSES), out):
+        there = output.kept(task.folder)
+        if task.id in failed:
+            there = {"title": task.name, "html": page.paragraph(f"Failed: {failed[task.id]}")}
         if not there:
             continue
         heading = there["title"]
         if len(runs) > 1:
-            of = "Comparison" if len(part.runs) > 1 else part.runs[0].name
+            of = "Comparison" if len(task.runs) > 1 else task.runs[0].name
             heading = f"{of}: {heading}"
-        links.append((part.id, heading))
-        sections.append(page.section(part.id, heading, [there["html"]]))
+        links.append((task.id, heading))
+        sections.append(page.section(task.id, heading, [there["html"]]))
     for run in runs:
         config = page.table((), flatten_dict(run.config.to_dict(), sep=".").items())
         sections.append(page.details(f"config of {run.name}", config))
@@ -233,7 +233,7 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
 
-def _facts(run: Subject) -> dict[str, str]:
+def _list_facts(run: Subject) -> dict[str, str]:
     return {
         "run": title(run.config),
         "folder": str(run.workdir),
@@ -246,7 +246,7 @@ def _facts(run: Subject) -> dict[str, str]:
 
 
 def _check_out(out: Path) -> None:
-    """What it holds must be of an earlier call, as its page tells."""
+    """Raise UserError for a folder that is not of an earlier call."""
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() and not page.is_page(out / PAGE, PROGRAM):
