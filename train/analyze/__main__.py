@@ -161,7 +161,7 @@ def _write(runs: Sequence[Trained], names: Sequence[str], out: Path, overwrite: 
     for part in _parts(runs, list(ANALYSES), out):
         output.rename_old(part.folder)
     for part in parts:
-        there = {} if overwrite else output.kept(part.folder)
+        there = {} if overwrite else output.read_part(part.folder)
         if there and there["of"] != part.of():
             raise UserError(
                 f"{part.folder} is of another run, step or number of samples; give --overwrite or "
@@ -171,7 +171,7 @@ def _write(runs: Sequence[Trained], names: Sequence[str], out: Path, overwrite: 
     _write_page(runs, out, failed)
     for i, part in enumerate(parts, 1):
         told = f"{i}/{len(parts)} {part.id.replace('-', ' ')}"
-        if not overwrite and output.kept(part.folder):
+        if not overwrite and output.read_part(part.folder):
             print(f"{told}: is there already", flush=True)
             continue
         print(f"{told} ...", flush=True)
@@ -197,7 +197,7 @@ def _made(part: Part) -> str:
         f"The {first.checkpoint} checkpoint, {steps}; {by['devices']} x {by['device']}, jax "
         f"{by['jax']}, flax {by['flax']}, commit {by['commit']}."
     )
-    output.write(part.folder, found, part.id, of, note)
+    output.write(part.folder, found, of, note)
     if not (found.figures or found.tables):
         return f"left out: {' '.join(found.remarks)}"
     seconds = time.monotonic() - began
@@ -208,11 +208,11 @@ def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -
     """All that is there of these runs, whenever it was made."""
     facts = [_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
-    sections, links = [page.table(["", *(run.name for run in runs)], rows)], []
+    sections, links = [page.parts.table(["", *(run.name for run in runs)], rows)], []
     for part in _parts(runs, list(ANALYSES), out):
-        there = output.kept(part.folder)
+        there = output.read_part(part.folder)
         if part.id in failed:
-            there = {"title": part.name, "html": page.paragraph(f"Failed: {failed[part.id]}")}
+            there = {"title": part.name, "html": page.parts.paragraph(f"Failed: {failed[part.id]}")}
         if not there:
             continue
         heading = there["title"]
@@ -220,12 +220,12 @@ def _write_page(runs: Sequence[Trained], out: Path, failed: Mapping[str, str]) -
             of = "Comparison" if len(part.runs) > 1 else part.runs[0].name
             heading = f"{of}: {heading}"
         links.append((part.id, heading))
-        sections.append(page.section(part.id, heading, [there["html"]]))
+        sections.append(page.parts.section(part.id, heading, [there["html"]]))
     for run in runs:
-        config = page.table((), flatten_dict(run.config.to_dict(), sep=".").items())
-        sections.append(page.details(f"config of {run.name}", config))
+        config = page.parts.table((), flatten_dict(run.config.to_dict(), sep=".").items())
+        sections.append(page.parts.details(f"config of {run.name}", config))
     name = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
-    text = page.page(f"Analysis: {name}", [page.links(links), *sections], PROGRAM)
+    text = page.render_page(f"Analysis: {name}", [page.parts.links(links), *sections], PROGRAM)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / PAGE, text)
