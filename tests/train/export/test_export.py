@@ -199,7 +199,7 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
 @pytest.mark.parametrize(
     "args, says",
     [
-        (("--format", "directory"), "the following arguments are required: --workdir"),
+        (("--format", "directory"), "give the folder of a run: RUN"),
         (("--workdir", "x"), "the following arguments are required: --format"),
         (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
         (("--workdir", "x", "--format", "nir", "--pixels"), "is for --format stablehlo only"),
