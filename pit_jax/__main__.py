@@ -4,17 +4,15 @@ import difflib
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 import pit_jax
 from pit_jax.arguments import Parser
 from pit_jax.programs import COMMANDS, load_program, load_trainer
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
     """Run the program that the first word names, and return its exit code."""
     words = sys.argv[1:] if words is None else words
-    prog = f"python -m {__package__}" if Path(sys.argv[0]).name == "__main__.py" else "pit-jax"
     if not words or words[0] in ("-h", "--help"):
         print(describe(prog), end="")
         return 0
@@ -75,4 +73,4 @@ def explain(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog=f"python -m {__package__}"))

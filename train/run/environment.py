@@ -10,7 +10,11 @@ from pathlib import Path
 import flax
 import jax
 
+import pit_jax
+
 from ..files import write_atomically
+
+CHANGES = ("status", "--porcelain", "-uno")
 
 
 def describe() -> dict[str, str | int]:
@@ -36,13 +40,20 @@ def note_start(workdir: Path, step: int) -> None:
 
 
 def _commit() -> str:
-    """The commit of this checkout, with a `+` behind it when files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Return the commit of this clone, with a `+` after it when files differ from it.
+
+    Outside of a clone it is the version: a wheel may be installed below another repository.
+    """
+
+    def ask_git(*arguments: str) -> str:
+        git = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.check_output(git, text=True, stderr=subprocess.DEVNULL)
+
     try:
-        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True)
-        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True)
+        ask_git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit, changes = ask_git("rev-parse", "--short=12", "HEAD"), ask_git(*CHANGES)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return f"pit_jax {pit_jax.__version__}"
     return commit.strip() + ("+" if changes else "")
 
 

@@ -18,7 +18,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     config = read_json(workdir / "config.json", dict)
     if config is None:
         raise UserError(
-            f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
+            f"{workdir} holds no run: there is no config.json; give the folder of a run."
         )
     rename_keys(config)
     return config

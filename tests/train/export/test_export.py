@@ -158,7 +158,7 @@ def test_what_nir_does_not_say_is_named_and_nothing_written(workdir, tmp_path, c
 def test_an_extra_that_is_not_installed_is_named(workdir, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     said = refusal(capsys, "--workdir", workdir, "--format", "stablehlo", "--out", tmp_path / "out")
-    assert "--format stablehlo needs flatbuffers: pip install '.[export]' in the clone" in said
+    assert "--format stablehlo needs flatbuffers: pip install 'pit-jax[train]'" in said
 
 
 def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, monkeypatch):
