@@ -99,8 +99,8 @@ def accept_old_keywords(function: T) -> T:
     return function
 
 
-def serve_old_names(module: str) -> None:
-    """Give the module of this name the old names of what it exports.
+def serve_old_names(module: str, otherwise: Callable[[str], Any] | None = None) -> None:
+    """Give the module of this name the old names of what it exports; `otherwise` has new ones.
 
     The function is set from here, because a module that defines `__getattr__` has any attribute
     in the eyes of a type checker.
@@ -108,6 +108,8 @@ def serve_old_names(module: str) -> None:
 
     def read_attribute(name: str) -> Any:
         old = f"{module}.{name}"
+        if old not in PUBLIC and otherwise is not None:
+            return otherwise(name)
         if old not in PUBLIC:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         _warn(old, PUBLIC[old])

@@ -89,8 +89,10 @@ def some(monkeypatch) -> dict[str, SimpleNamespace]:
         "nothing": SimpleNamespace(analyze=nothing, compare=compared),
         "broken": SimpleNamespace(analyze=broken),
     }
-    monkeypatch.setattr("train.analyze.ANALYSES", dict.fromkeys(there, "what it is"))
-    monkeypatch.setattr("train.analyze.by_name", there.__getitem__)
+    names = dict.fromkeys(there, "what it is")
+    monkeypatch.setattr("train.config.arguments.ANALYSES", names)
+    monkeypatch.setattr("train.analyze.__main__.ANALYSES", names)
+    monkeypatch.setattr("train.analyze.__main__.by_name", there.__getitem__)
     return there
 
 
@@ -265,11 +267,11 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        (("--only", "rtaes"), "no analysis 'rtaes'; --only takes learning, rates, scales"),
+        (("--only", "rtaes"), "--only must be of learning, rates, scales"),
         (("--samples", "1"), "--samples must be at least 2, got 1"),
         (("--cpu-devices", "0"), "--cpu-devices must be at least 1, got 0"),
         (("--checkpoint", "first"), "invalid choice: 'first'"),
-        (("--verbose",), "unrecognized arguments: --verbose"),
+        (("--verbose",), "there is no option --verbose"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_allowed(args, complaint, run, capsys):
@@ -282,13 +284,13 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(run, tmp_path, capsys
     assert "holds no run: there is no config.json" in refusal(capsys, tmp_path)
     shutil.copy(run / "config.json", tmp_path)
     assert "holds no checkpoint yet" in refusal(capsys, tmp_path, "--out", tmp_path / "a")
-    assert "the following arguments are required: WORKDIR" in refusal(capsys)
+    assert "give the folder of a run: RUN" in refusal(capsys)
 
 
 def test_help_lists_the_analyses(capsys):
     assert main(["analyze", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "usage: python -m train.analyze WORKDIR [WORKDIR ...]" in printed
+    assert "usage: python -m train.analyze [-h]" in printed and "[RUN ...]" in printed
     assert all(f"\n  {name} " in printed and what in printed for name, what in ANALYSES.items())
 
 

@@ -231,9 +231,9 @@ def test_a_damaged_file_is_named(runs, tmp_path, capsys, name, text, complaint):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        ([], "the following arguments are required: WORKDIR; see --help"),
+        ([], "give the folder of a run: RUN; see --help"),
         (["nowhere"], "nowhere holds no run: there is no config.json"),
-        (["--verbose", "x"], "unrecognized arguments: --verbose"),
+        (["--verbose", "x"], "there is no option --verbose"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_wrong(
@@ -246,4 +246,4 @@ def test_a_mistaken_command_is_answered_with_what_is_wrong(
 
 def test_help_shows_how_to_call_the_program(capsys):
     assert main(["report", "--help"]) == 0
-    assert "usage: python -m train.report WORKDIR [WORKDIR ...]" in capsys.readouterr().out
+    assert "usage: python -m train.report [-h] [--workdir DIR [DIR ...]]" in capsys.readouterr().out
