@@ -1,8 +1,7 @@
 """NIR graphs, which other simulators and neuromorphic chips read: written, checked and read."""
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import flax.linen as nn
 import numpy as np
 
 import pit_jax
-from pit_jax.inference.errors import ArtifactError
+from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 
@@ -40,8 +40,8 @@ def to_nir(
     nir = _nir("write")
     from pit_jax.export.nir_writer import Writer
 
-    if path is not None and Path(path).exists() and not overwrite:
-        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
+    if path is not None:
+        artifact.check_file_free(path, overwrite)
     if not dt > 0:
         raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
     pixels = program.nodes[0]
@@ -61,12 +61,7 @@ def to_nir(
     if path is not None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            nir.write(part, graph)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        artifact.replace_file(path, lambda part: nir.write(part, graph))
     return graph
 
 
@@ -119,22 +114,23 @@ def _nir(verb: str) -> Any:
 
 def _hash(graph: "nir.NIRGraph") -> str:
     """Over nodes, edges and metadata; the same before and after a file."""
-    digest = hashlib.sha256()
+    values = (
+        {name: node.to_dict() for name, node in graph.nodes.items()},
+        {f"{a} -> {b}": "" for a, b in graph.edges},
+        {key: value for key, value in graph.metadata.items() if key != HASH},
+    )
+    return artifact.hash_parts(part for value in values for part in _list_bytes(value))
 
-    def add(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key in sorted(value):
-                digest.update(f"{key}:".encode())
-                add(value[key])
-        elif isinstance(value, str | bytes):
-            digest.update(value.encode() if isinstance(value, str) else value)
-        else:
-            array = np.asarray(value)
-            array = array.astype(np.int64) if array.dtype.kind in "iu" else array
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
 
-    add({name: node.to_dict() for name, node in graph.nodes.items()})
-    add({f"{a} -> {b}": "" for a, b in graph.edges})
-    add({key: value for key, value in graph.metadata.items() if key != HASH})
-    return digest.hexdigest()
+def _list_bytes(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield f"{key}:".encode()
+            yield from _list_bytes(value[key])
+    elif isinstance(value, str | bytes):
+        yield value.encode() if isinstance(value, str) else value
+    else:
+        array = np.asarray(value)
+        array = array.astype(np.int64) if array.dtype.kind in "iu" else array
+        yield f"{array.dtype.str}{array.shape}".encode()
+        yield np.ascontiguousarray(array).tobytes()

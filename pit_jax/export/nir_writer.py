@@ -15,11 +15,9 @@ import numpy as np
 
 from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_units import between, in_one_unit
-from pit_jax.inference.compiler.quantize import EXACT
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron
-from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
-from pit_jax.inference.runtime.step import structured
+from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_structure
 
 
 class Wires(NamedTuple):
@@ -99,7 +97,7 @@ class Writer:
         for synapse in node.synapses:
             wires = self._synapse(synapse, node, bias, gain)
             names, bias = [*names, *wires.names], wires.bias
-        if 2 * node.bound > EXACT:
+        if 2 * node.bound > nodes.EXACT:
             self.precision = "float64"
         return Wires(names, bias)
 
@@ -159,7 +157,7 @@ class Writer:
                 break
             if later and not pool.largest:
                 raise NotInNIR(f"{synapse.path} takes the maximum of sums; NIR has none.")
-            shape = structured((pool,), jnp.zeros((1, *shape))).shape[1:]
+            shape = apply_structure((pool,), jnp.zeros((1, *shape))).shape[1:]
             names = self._pool(synapse, pool, names, shape)
             structure = structure[1:]
         if any(isinstance(s, Pool) and s.largest for s in structure):
@@ -264,7 +262,7 @@ class Writer:
             threshold = np.broadcast_to(threshold - bias, node.shape)
             graph.append(self._add(path, self._neuron(neuron, threshold, leak), names))
         reach = at.bound * sum(float(leak.max()) ** i for i in range(self.num_steps))
-        if 2 * reach / finest > EXACT:
+        if 2 * reach / finest > nodes.EXACT:
             self.precision = "float64"
         return graph
 
@@ -352,5 +350,5 @@ def _matrix(shape: Shape, structure: Sequence[Structure]) -> np.ndarray:
     rows = []
     for start in range(0, places, 256):
         one = jnp.eye(min(256, places - start), places, start).reshape(-1, *shape)
-        rows.append(np.asarray(structured(structure, one), np.float64).reshape(len(one), -1))
+        rows.append(np.asarray(apply_structure(structure, one), np.float64).reshape(len(one), -1))
     return np.concatenate(rows)

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 
-from pit_jax.inference.compiler.quantize import EXACT
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
@@ -122,7 +121,7 @@ class Graph:
         if weight is not None and synapse.kind != "diagonal":
             wide = weight.astype(np.int64)
             sides = (np.maximum(sign * wide, 0).sum(_but_last(wide)).max() for sign in (1, -1))
-            if int(max(sides)) * bound < EXACT:
+            if int(max(sides)) * bound < nodes.EXACT:
                 return self.as_double(self._layer(synapse, weight)(self.as_float(x)))
         return self.weighed(x, synapse, weight, bound)
 
@@ -138,9 +137,9 @@ class Graph:
     def _in_parts(self, x: str, bound: int, largest: int, layer: Callable[[str], str]) -> str:
         """A layer whose outputs are at most `largest` times the inputs, in float, of so few bits of
         x at once that no sum reaches 2^24."""
-        if largest * bound < EXACT:
+        if largest * bound < nodes.EXACT:
             return self.as_double(layer(self.as_float(x)))
-        bits = math.floor(math.log2(EXACT / largest)) - 1
+        bits = math.floor(math.log2(nodes.EXACT / largest)) - 1
         if bits < 1:
             raise ValueError(f"weights whose sums reach {largest:,} are too large to be float.")
         high = self.shifted(x, bits)

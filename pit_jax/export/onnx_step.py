@@ -17,7 +17,7 @@ from pit_jax.inference.runtime.fixed_point import (
     sigmoid_table,
 )
 from pit_jax.inference.runtime.reductions import Shape
-from pit_jax.inference.runtime.step import row_of
+from pit_jax.inference.runtime.step import select_step
 
 
 class State(NamedTuple):
@@ -51,7 +51,7 @@ class Steps:
                 case nodes.Accumulator():
                     parts = [self._current(synapse, node.shape, t) for synapse in node.synapses]
                     total = self.graph.total(parts)
-                    self.outputs.append(self.graph.plus(total, row_of(node.bias, t)))
+                    self.outputs.append(self.graph.plus(total, select_step(node.bias, t)))
                 case nodes.Spikes():
                     state = self.states.get(number, State())
                     current = self._of(node.accumulator)
@@ -81,7 +81,7 @@ class Steps:
 
     def _current(self, synapse: nodes.Synapse, shape: Shape, t: int) -> str:
         g, source = self.graph, self.nodes[synapse.source]
-        weight = None if synapse.weight is None else row_of(synapse.weight, t)
+        weight = None if synapse.weight is None else select_step(synapse.weight, t)
         if isinstance(source, nodes.Spikes | nodes.Product):
             return self._from_spikes(synapse, weight, shape)
         x, bound = self._of(synapse.source), source.bound
@@ -109,12 +109,12 @@ class Steps:
     def _fired(
         self, neuron: FixedNeuron, state: State, current: str, t: int
     ) -> tuple[State, list[str]]:
-        """As `FixedNeuron.slotted`."""
+        """As `FixedNeuron.fire_slots`."""
         g = self.graph
         u = g.scaled(current, 2.0**neuron.guard)
         if state.membrane is not None:
             u = g.op("Add", state.membrane, u)
-        first, step = (row_of(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
+        first, step = (select_step(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
         potential = u
         if sum(neuron.slots) > neuron.levels:
             highest = g.constant(first + (neuron.levels - 1) * step)
@@ -138,7 +138,7 @@ class Steps:
             return State()
         worth = zip(slots, neuron.slots, strict=True)
         k = g.total([g.scaled(spike, levels) for spike, levels in worth])
-        dropped, slow = g.scaled(k, row_of(neuron.drop, t)), None
+        dropped, slow = g.scaled(k, select_step(neuron.drop, t)), None
         if neuron.one is not None:
             assert neuron.slowness is not None
             scaled = g.shifted(self._multiplied(u, neuron.slowness, t), neuron.slow_shift)
@@ -162,7 +162,7 @@ class Steps:
 
     def _multiplied(self, x: str, number: np.ndarray, t: int) -> str:
         """floor(x number / 4096)."""
-        g, row = self.graph, row_of(number, t) / 2.0**LEAK_BITS
+        g, row = self.graph, select_step(number, t) / 2.0**LEAK_BITS
         return x if np.all(row == 1) else g.op("Floor", g.op("Mul", x, g.constant(row)))
 
     def _sigmoid(self, x: str) -> str:
@@ -191,7 +191,7 @@ class Steps:
 
         query = heads(node.query, [0, 2, 1, 3])
         key, value = heads(node.key, [0, 2, 3, 1]), heads(node.value, [0, 2, 1, 3])
-        weight = row_of(node.weight, t).reshape(node.heads, -1, 1)
+        weight = select_step(node.weight, t).reshape(node.heads, -1, 1)
         met = g.scaled(g.op("MatMul", key, value), weight)
         mixed = g.op("Transpose", g.op("MatMul", query, met), perm=[0, 2, 1, 3])
         return g.reshaped(mixed, -1, *node.shape)

@@ -24,10 +24,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
 from pit_jax.inference import Report, SpikingProgram
-from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.store import Stored, facts
+from pit_jax.inference.storage import describe
 
 KIND, VERSION = "pit_jax.stablehlo", 1
 MODULE = "program.stablehlo"
@@ -77,15 +77,15 @@ def to_stablehlo(
     export = _export()
     artifact.check_free(folder, overwrite)
     proof = program.proof if proof is None else proof
-    said = facts(Stored(program.nodes, program.num_steps, program.fingerprint, proof))
-    sampled = program.nodes[0]
-    assert isinstance(sampled, nodes.Pixels)
-    if pixels is not None and pixels.shape != (256, sampled.shape[-1]):
+    facts = describe(program, proof)
+    first = program.nodes[0]
+    assert isinstance(first, nodes.Pixels)
+    if pixels is not None and pixels.shape != (256, first.shape[-1]):
         raise ValueError(
-            f"pixels has a row for each of 256 values and {sampled.shape[-1]} channels, got "
+            f"pixels has a row for each of 256 values and {first.shape[-1]} channels, got "
             f"{pixels.shape}."
         )
-    shape = (program.num_steps, *sampled.shape) if frames else sampled.shape
+    shape = (program.num_steps, *first.shape) if frames else first.shape
     dtype = jnp.float32 if pixels is None else jnp.uint8
 
     @jax.jit
@@ -98,7 +98,7 @@ def to_stablehlo(
     x = jax.ShapeDtypeStruct((batch, *shape), dtype)
     exported = export.export(logits, platforms=PLATFORMS)(x)
     notes = {
-        **said,
+        **facts,
         "platforms": PLATFORMS,
         "calling_convention_version": exported.calling_convention_version,
         "input": {"shape": ["batch", *shape], "dtype": jnp.dtype(dtype).name},

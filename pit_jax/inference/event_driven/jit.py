@@ -1,12 +1,12 @@
 """How functions become machine code, when they become it anew, and how many cores run it."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numba
 
+from pit_jax.artifact import hash_parts
 from pit_jax.inference.runtime import fixed_point
 
 
@@ -33,7 +33,7 @@ def cores() -> int:
 
 def _digest() -> str:
     files = [*sorted(Path(__file__).parent.glob("*.py")), Path(fixed_point.__file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hash_parts(file.read_bytes() for file in files)
 
 
 SOURCES = _digest()

@@ -13,7 +13,7 @@ from pit_jax.inference.event_driven.assemble import Layer, aligned, write
 from pit_jax.inference.event_driven.crossover import Crossover, measured
 from pit_jax.inference.event_driven.interpreter import run
 from pit_jax.inference.event_driven.jit import cores
-from pit_jax.inference.listing import columns
+from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
@@ -142,7 +142,7 @@ class EventDriven:
             ]
             for c in self.choices
         ]
-        return "\n".join(columns([head, *rows], left=2))
+        return "\n".join(align_columns([head, *rows], left=2))
 
     def _run(
         self,
