@@ -105,9 +105,9 @@ class SpikingProgram:
         A layer of which more inputs fire than its `crossover` says adds them all, as was measured
         by default. A batch is divided among `threads`, by default the cores of this process.
         """
-        from pit_jax.inference.event_driven import EventDriven, measured
+        from pit_jax.inference.event_driven import EventDriven, look_up_crossover
 
-        return EventDriven(self.nodes, self.num_steps, crossover or measured, threads)
+        return EventDriven(self.nodes, self.num_steps, crossover or look_up_crossover, threads)
 
     def stream(self) -> Stream:
         """Return the program frame by frame, with logits after each."""
