@@ -10,6 +10,7 @@ import numpy as np
 import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
+from pit_jax.export.errors import import_extra
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 
@@ -26,7 +27,7 @@ def to_onnx(
     frames: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Writes the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
+    """Write the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
     `[B, T, H, W, C]`, to `logits` `[B, K]`, both float32.
 
     The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtifactError for
@@ -34,7 +35,7 @@ def to_onnx(
     """
     path = Path(path)
     artifact.check_file_free(path, overwrite)
-    content = _model(program, frames).SerializeToString(deterministic=True)
+    content = _make_model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The hash comes first: a file that was not finished is not that of its hash.
     line = artifact.make_hash_line(content, path.name)
@@ -43,14 +44,11 @@ def to_onnx(
 
 
 def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
-    """The file as a function of x that gives logits, run by onnxruntime on the CPU.
+    """Return the file as a function from x to logits, run by onnxruntime on the CPU.
 
     Raises ArtifactError when the file or its hash beside it is missing, changed or cut off.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(_MISSING.format("run", "onnxruntime")) from error
+    onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
     path = Path(path)
     try:
         content, line = path.read_bytes(), _get_hash_path(path).read_bytes()
@@ -69,14 +67,8 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     return run
 
 
-_MISSING = "to {} an ONNX file you need {}, of the extra `onnx`: pip install 'pit-jax[onnx]'."
-
-
-def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(_MISSING.format("write", "onnx")) from error
+def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
+    onnx = import_extra("onnx", "onnx", "write an ONNX file")
     from pit_jax.export.onnx_graph import Graph
     from pit_jax.export.onnx_step import Steps
 
@@ -86,9 +78,9 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     steps = Steps(graph, program.nodes, program.num_steps)
     currents = []
     for t in range(program.num_steps):
-        at = graph.op("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
-        currents.append(steps.step(at, t))
-    total = graph.as_float(graph.total(currents))
+        at = graph.emit("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
+        currents.append(steps.add_step(at, t))
+    total = graph.cast_to_float(graph.sum(currents))
     mean = graph.constant(last.unit.item() / program.num_steps, np.float32)
     graph.nodes.append(onnx.helper.make_node("Mul", [total, mean], ["logits"], "logits"))
 
