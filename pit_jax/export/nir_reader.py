@@ -73,6 +73,7 @@ def _make_part(
             return _read_flatten(name, graph), {}
         case nir.IF():
             _require(name, "v_reset", node.v_reset, 0.0)
+            # Euler: v + dt r i, which is our neuron where r dt = 1.
             _require(name, "r dt", node.r * dt, 1.0, "a step of an integrator; give dt=1/r")
             return _make_neuron(node.v_threshold, 1.0)
         case nir.LIF():
@@ -132,6 +133,7 @@ def _read_flatten(name: str, graph: nir.NIRGraph) -> Make:
 def _read_lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
     _require(name, "v_reset", node.v_reset, 0.0)
     _require(name, "v_leak", node.v_leak, 0.0)
+    # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i.
     tau = np.unique(node.tau)
     if tau.size > 1 or not tau[0] >= dt:
         raise NotInNIR(f"{name} has tau {tau}; it must be one number, of at least dt = {dt}.")

@@ -78,6 +78,7 @@ class Steps:
     def _sample(self, node: nodes.Pixels, pixels: str) -> str:
         g = self.graph
         pixels = g.emit("Where", g.emit("IsNaN", pixels), g.constant(0, np.float32), pixels)
+        # ONNX rounds half to even, as jnp.round does.
         integers = g.emit("Round", g.scale(g.cast_to_double(pixels), 1 / node.unit))
         return g.emit("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
@@ -120,6 +121,7 @@ class Steps:
             u = g.emit("Add", state.membrane, u)
         first, step = (select_step(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
         potential = u
+        # Bits can form a larger number than the largest count: the potential is cut off there.
         if sum(neuron.slots) > neuron.levels:
             highest = g.constant(first + (neuron.levels - 1) * step)
             potential = g.emit("Min", u, highest)
@@ -131,6 +133,7 @@ class Steps:
                 below = g.cast_to_double(g.emit("LessOrEqual", potential, g.constant(-threshold)))
                 spike = g.emit("Sub", spike, below)
             slots.append(spike)
+            # Nothing reads the potential after the last slot.
             if len(slots) < len(neuron.slots):
                 potential = g.emit("Sub", potential, g.scale(spike, worth * step))
         return self._reset(neuron, state, u, slots, t), slots
@@ -143,6 +146,7 @@ class Steps:
         Its products need less than 53 bits, so doubles hold them exactly.
         """
         g = self.graph
+        # The graph has all steps, and nothing reads a state after the last.
         if t + 1 == self.num_steps:
             return NeuronTensors()
         worth = zip(slots, neuron.slots, strict=True)
@@ -197,12 +201,12 @@ class Steps:
         """Return query (weight keyᵀ value) of the counts."""
         g, tokens = self.graph, math.prod(node.shape[:-1])
 
-        def heads(source: int, perm: list[int]) -> str:
+        def split_heads(source: int, perm: list[int]) -> str:
             split = g.reshape(g.sum(self._get_slots(source)), 0, tokens, node.heads, -1)
             return g.emit("Transpose", split, perm=perm)
 
-        query = heads(node.query, [0, 2, 1, 3])
-        key, value = heads(node.key, [0, 2, 3, 1]), heads(node.value, [0, 2, 1, 3])
+        query = split_heads(node.query, [0, 2, 1, 3])
+        key, value = split_heads(node.key, [0, 2, 3, 1]), split_heads(node.value, [0, 2, 1, 3])
         weight = select_step(node.weight, t).reshape(node.heads, -1, 1)
         met = g.scale(g.emit("MatMul", key, value), weight)
         mixed = g.emit("Transpose", g.emit("MatMul", query, met), perm=[0, 2, 1, 3])

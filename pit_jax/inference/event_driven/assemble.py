@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pit_jax.inference.event_driven import instructions as ops
-from pit_jax.inference.event_driven.convolution import list_size
+from pit_jax.inference.event_driven.convolution import compute_list_size
 from pit_jax.inference.event_driven.instructions import Numbers
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
@@ -261,7 +261,7 @@ class _Assembler:
         key = (source, shape, groups)
         if key not in self.lists:
             height, width, channels = shape
-            spikes = self._reserve(list_size(height, width, channels, groups))
+            spikes = self._reserve(compute_list_size(height, width, channels, groups))
             lister = self._emit(
                 ops.ListOp(
                     source=source, spikes=spikes,

@@ -20,7 +20,7 @@ from pit_jax.inference.event_driven.simd import (
 )
 
 
-def list_size(height: int, width: int, channels: int, groups: int) -> int:
+def compute_list_size(height: int, width: int, channels: int, groups: int) -> int:
     """Return how much memory the list of the spikes of one sample takes; see `view_list`."""
     return 2 * (height * width * channels + LANES) + groups * height * (width + 1)
 

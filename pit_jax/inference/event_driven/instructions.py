@@ -42,7 +42,7 @@ class Op:
     opcode: ClassVar[Opcode]
 
     @classmethod
-    def field_names(cls) -> list[str]:
+    def list_fields(cls) -> list[str]:
         """Return the names of the entries in a row of the tape."""
         names: list[str] = []
         for field in fields(cls):
@@ -272,7 +272,7 @@ OPS: tuple[type[Op], ...] = (
 # The fields of all instructions, each once.
 RECORD = np.dtype(
     [("opcode", np.int64)]
-    + [(name, np.int64) for name in dict.fromkeys(n for op in OPS for n in op.field_names())]
+    + [(name, np.int64) for name in dict.fromkeys(n for op in OPS for n in op.list_fields())]
 )
 
 
