@@ -154,26 +154,26 @@ class Steps:
         dropped, slow = g.scale(k, select_step(neuron.drop, t)), None
         if neuron.one is not None:
             assert neuron.slowness is not None
-            scaled = g.shift_right(self._multiply(u, neuron.slowness, t), neuron.slow_shift)
+            scaled = g.shift_right(self._multiply_fixed(u, neuron.slowness, t), neuron.slow_shift)
             slow = g.scale(k, 2.0**LEAK_BITS)
             if state.slow is not None:
                 kept = g.emit("Mul", state.slow, self._look_up_sigmoid(scaled))
                 slow = g.emit("Add", g.shift_right(kept, LEAK_BITS), slow)
             deepening = self._look_up_sigmoid(g.shift_right(slow, LEAK_BITS - TABLE_STEP_BITS))
-            deeper = self._multiply(deepening, neuron.one, t)
+            deeper = self._multiply_fixed(deepening, neuron.one, t)
             dropped = g.emit("Add", dropped, g.emit("Mul", deeper, k))
         left = g.emit("Sub", u, dropped)
         if neuron.carry is not None:
             mixed = g.shift_right(left, neuron.carry_shift)
             mixed = g.emit("MatMul", mixed, g.constant(neuron.carry[t]))
             left = g.shift_right(mixed, LEAK_BITS - neuron.carry_shift)
-        kept = self._multiply(left, neuron.leak, t)
+        kept = self._multiply_fixed(left, neuron.leak, t)
         if not np.array_equal(neuron.leak, neuron.leak_fired):
             silent = g.emit("Equal", k, g.constant(0))
-            kept = g.emit("Where", silent, kept, self._multiply(left, neuron.leak_fired, t))
+            kept = g.emit("Where", silent, kept, self._multiply_fixed(left, neuron.leak_fired, t))
         return NeuronTensors(kept, slow)
 
-    def _multiply(self, x: str, number: np.ndarray, t: int) -> str:
+    def _multiply_fixed(self, x: str, number: np.ndarray, t: int) -> str:
         """Return floor(x number / 4096)."""
         g, row = self.graph, select_step(number, t) / 2.0**LEAK_BITS
         return x if np.all(row == 1) else g.emit("Floor", g.emit("Mul", x, g.constant(row)))

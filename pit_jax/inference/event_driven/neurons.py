@@ -62,7 +62,7 @@ def fire(op, memory, state, numbers, t, batch, fresh, continues):
             matrix = numbers[op.carry + t * channels * channels :][: channels * channels]
             _mix(u, matrix.reshape(channels, channels), mixed, op.carry_shift)
         for c in range(channels):
-            u[c] = _multiply_4096th(u[c], rest[LEAK_FIRED, c] if k[c] != 0 else rest[LEAK, c])
+            u[c] = _multiply_fixed(u[c], rest[LEAK_FIRED, c] if k[c] != 0 else rest[LEAK, c])
 
 
 @compile_inner
@@ -97,11 +97,11 @@ def _charge_and_count(op, currents, membranes, fresh, counts, rule):
 def _reset_clif(u, k, slow, rest, shift):
     """Reset by the drop and, on top of it, the sigmoid of CLIF's second potential."""
     for c in range(len(u)):
-        scaled = np.int32(_multiply_4096th(u[c], rest[SLOWNESS, c]) >> shift)
+        scaled = np.int32(_multiply_fixed(u[c], rest[SLOWNESS, c]) >> shift)
         remainder = np.int32(np.int32(slow[c] * _look_up_sigmoid(scaled)) >> LEAK_BITS)
         slow[c] = np.int32(remainder + np.int32(k[c] << LEAK_BITS))
         sigmoid = _look_up_sigmoid(slow[c] >> (LEAK_BITS - TABLE_STEP_BITS))
-        drop = np.int32(rest[DROP, c] + _multiply_4096th(rest[ONE, c], sigmoid))
+        drop = np.int32(rest[DROP, c] + _multiply_fixed(rest[ONE, c], sigmoid))
         u[c] = np.int32(u[c] - np.int32(drop * k[c]))
 
 
@@ -124,7 +124,7 @@ def _mix(u, matrix, mixed, shift):
 
 @compile_inner
 @no_type_check
-def _multiply_4096th(x, number):
+def _multiply_fixed(x, number):
     """Return floor(x number / 4096): x = 4096 h + l, so it is h number + floor(l number / 4096),
     and neither product needs more than 32 bits."""
     high = np.int32(np.int32(x >> LEAK_BITS) * number)
