@@ -1,7 +1,6 @@
 """Turns a PyTorch checkpoint into a folder of our variables; see --help."""
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 import pit_jax
 from pit_jax.arguments import Parser, UsageError, start
+from pit_jax.artifact import hash_file
 from pit_jax.interop.convert import convert, find_layout
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         },
         layout=layout,
         skipped={"layers": args.skip, "seed": args.seed} if args.skip else None,
-        source={"file": Path(args.checkpoint).name, "sha256": _sha256(args.checkpoint)},
+        source={"file": Path(args.checkpoint).name, "sha256": hash_file(args.checkpoint)},
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
@@ -142,11 +142,6 @@ def _described(neuron: Callable[[], Any]) -> dict[str, Any]:
         for name, value in getattr(neuron, "keywords", {}).items()
     }
     return {"name": type(neuron()).__name__, **fields}
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from pit_jax import artifact, export
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
-from pit_jax.inference.described import described
+from pit_jax.inference.storage import to_json
 
 from .. import data
 from ..config.arguments import run_program
@@ -78,7 +78,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         "samples": report.samples,
         "equal": bool(report),
         "top1_agreement": report.top1_agreement,
-        "report": described(report, {}),
+        "report": to_json(report, {}),
     }
     write_atomically(out / PROOF, json.dumps(proof, indent=1))
 
