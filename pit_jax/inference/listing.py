@@ -8,8 +8,8 @@ import numpy as np
 from pit_jax.inference.runtime import nodes
 
 
-def table(graph: Sequence[nodes.Node], num_steps: int) -> str:
-    """One line for each source of an accumulator, each neuron layer and each product.
+def format_table(graph: Sequence[nodes.Node], num_steps: int) -> str:
+    """Return a line for each source of an accumulator, each neuron layer and each product.
 
     A layer of weights is written once for each step whose weights differ and for each stream of
     spikes that it reads; `x 2 steps` says the first. What multiplies, because it reads pixels or
@@ -67,9 +67,8 @@ def _synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
     return f"<- {synapse.source} {synapse.kind} {size}{copies}{reads} ({synapse.path})"
 
 
-def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Rows of a table as lines; the first `left` columns begin at the left, the others end at the
-    right."""
+def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return rows as lines, the first `left` columns aligned at the left, others at the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

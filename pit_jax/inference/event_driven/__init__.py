@@ -16,8 +16,16 @@ from pit_jax.inference.event_driven.crossover import (
     Crossover,
     all_dense,
     all_event_driven,
-    measured,
+    load_crossover,
+    look_up_crossover,
 )
 from pit_jax.inference.event_driven.runtime import EventDriven
 
-__all__ = ["Crossover", "EventDriven", "all_dense", "all_event_driven", "measured"]
+__all__ = [
+    "Crossover",
+    "EventDriven",
+    "all_dense",
+    "all_event_driven",
+    "load_crossover",
+    "look_up_crossover",
+]

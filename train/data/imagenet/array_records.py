@@ -290,7 +290,7 @@ def _bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T
 def _changed(file: Path, expected: str, found: str) -> str:
     return (
         f"{file}: expected {expected}, got {found}. Delete this file and repeat "
-        "`python -m train.data.prepare` as before: it alone is written again."
+        "`python -m pit_jax prepare` as before: it alone is written again."
     )
 
 
