@@ -126,7 +126,7 @@ def _real_spike(layer: ModelLayer, params: Params) -> FiringRule:
     return _binary(m.reset, m.threshold, 1.0, gain=params["amplitude"])
 
 
-def _normed(layer: ModelLayer, params: Params) -> FiringRule:
+def _mpbn(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, NormedLIF)
     try:
@@ -252,5 +252,5 @@ _RULES: dict[type, Callable[[ModelLayer, Params], FiringRule]] = {
     Ternary: _ternary,
     TrainableTernary: _ternary,
     QAT: _qat,
-    NormedLIF: _normed,
+    NormedLIF: _mpbn,
 }
