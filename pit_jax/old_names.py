@@ -45,6 +45,10 @@ PUBLIC = {
     "pit_jax.inference.artefact": "pit_jax.artifact",
     "pit_jax.inference.errors.ArtefactError": "pit_jax.artifact.ArtifactError",
     "pit_jax.inference.errors.ArtifactError": "pit_jax.artifact.ArtifactError",
+    "pit_jax.inference.event_driven.crossover.from_file": (
+        "pit_jax.inference.event_driven.crossover.load_crossover"
+    ),
+    "pit_jax.inference.event_driven.measured": "pit_jax.inference.event_driven.look_up_crossover",
     "pit_jax.inference.proof": "pit_jax.inference.verify",
     "pit_jax.inference.reach": "pit_jax.inference.fan_out",
     "pit_jax.init": "pit_jax.initializers",

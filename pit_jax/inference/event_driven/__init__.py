@@ -20,6 +20,7 @@ from pit_jax.inference.event_driven.crossover import (
     look_up_crossover,
 )
 from pit_jax.inference.event_driven.runtime import EventDriven
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "Crossover",
@@ -29,3 +30,5 @@ __all__ = [
     "load_crossover",
     "look_up_crossover",
 ]
+
+serve_old_names(__name__)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pit_jax.inference.event_driven.assemble import WeightLayer
+from pit_jax.old_names import serve_old_names
 
 # From a layer and a batch size to the largest share of its inputs that fire with which it still
 # goes by its spikes.
@@ -61,3 +62,6 @@ def _read_shipped() -> list[dict[str, Any]]:
 def _read(file: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(file.read_text())["layers"]
     return rows
+
+
+serve_old_names(__name__)
