@@ -29,8 +29,8 @@ from ml_collections import ConfigDict
 from benchmarks import torch_layers as peers
 from benchmarks.event_driven_figure import draw
 from pit_jax.inference import SpikingProgram, compile
-from pit_jax.inference.event_driven.jit import cores
-from pit_jax.inference.event_driven.measure import Case, OneLayer, random_spikes, timings
+from pit_jax.inference.event_driven.jit import count_cores
+from pit_jax.inference.event_driven.measure import Case, OneLayer, time_calls
 from pit_jax.inference.runtime import nodes
 from train import data
 from train.program import build
@@ -72,7 +72,11 @@ def main(argv: Sequence[str]) -> None:
         "layers": layers,
         "losses": list(losses(network, layers)),
         "environment": describe()
-        | {"cores": cores(), "torch": torch.__version__, "torch threads": torch.get_num_threads()}
+        | {
+            "cores": count_cores(),
+            "torch": torch.__version__,
+            "torch threads": torch.get_num_threads(),
+        }
         | {"torch int8": torch.backends.quantized.engine, "numba": numba.__version__}
         | {"load average at the end": [round(x, 2) for x in os.getloadavg()]},
     }
@@ -118,7 +122,7 @@ def measure_network(workdir: Path) -> dict[str, Any]:
         }
         for name, module in (("PyTorch float32", in_float32), ("PyTorch int8", in_int8)):
             graph = peers.frozen(module, peers.images(samples[0]))
-            for threads in sorted({1, cores()}):
+            for threads in sorted({1, count_cores()}):
                 call = in_pytorch(graph, threads)
                 dense[f"{name}, {threads} threads"] = each(samples, call, peers.images)
         result["batches"][str(batch)] = _network_times(program, dense, samples, x)
@@ -179,7 +183,7 @@ def _rates(program: SpikingProgram, x: np.ndarray) -> dict[str, float]:
 
 def measure_layer(case: Case, batch: int) -> dict[str, Any]:
     """Times of one layer by rate, in microseconds, the event-driven ones in one thread."""
-    synapse = case.synapse()
+    synapse = case.make_synapse()
     weight, (padding, _) = synapse.weight[0], synapse.padding[0]
     kernel = jnp.asarray(weight, jnp.float32)
     jitted = jax.jit(
@@ -194,7 +198,7 @@ def measure_layer(case: Case, batch: int) -> dict[str, Any]:
     in_float32, in_int8 = peers.convolution(weight, case.stride, padding, synapse.groups)
     row: dict[str, Any] = {"rate": list(RATES), "microseconds": {}}
     for rate in RATES:
-        spikes = random_spikes(case, batch, rate)
+        spikes = case.draw_spikes(batch, rate)
         one, x = OneLayer(synapse, spikes), jnp.asarray(spikes, jnp.float32)
         floats, eights = peers.counts(spikes)
         one(dense=False)
@@ -204,7 +208,7 @@ def measure_layer(case: Case, batch: int) -> dict[str, Any]:
             "all inputs": lambda one=one: one(dense=True),
             "JAX float32": lambda x=x: jitted(x, kernel).block_until_ready(),
         }
-        for threads in sorted({1, cores()}):
+        for threads in sorted({1, count_cores()}):
             for name, call, given in (
                 ("PyTorch float32", in_float32, floats),
                 ("PyTorch int8", in_int8, eights),
@@ -254,7 +258,7 @@ def in_pytorch(call: Callable[[Any], Any], threads: int) -> Callable[[Any], Any]
 def times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
     """Medians of rounds in which the calls take turns, or what another `share` of them stays below,
     in microseconds; what ran on several numbers of threads is there as the fastest too."""
-    taken = timings(*calls.values(), rounds=ROUNDS, seconds=SECONDS)
+    taken = time_calls(*calls.values(), rounds=ROUNDS, seconds=SECONDS)
     rows = {
         name: round(1e6 * float(np.quantile(value, share)), 1)
         for name, value in zip(calls, taken, strict=True)

@@ -4,11 +4,24 @@ Arrays are batch-major everywhere: `B T H W C` are batch, time step, height, wid
 Time is counted in steps; membrane potentials carry the unit of the input current.
 """
 
-from pit_jax import initializers, interop, layers, models, neurons, surrogate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pit_jax.old_names import serve_old_names
+
+if TYPE_CHECKING:
+    from pit_jax import initializers, interop, layers, models, neurons, surrogate
 
 __version__ = "0.1.0"
 
 __all__ = ["initializers", "interop", "layers", "models", "neurons", "surrogate", "__version__"]
 
-serve_old_names(__name__)
+
+def _import_part(name: str) -> Any:
+    """Import a part on its first use: the command's `--help` does not wait for JAX."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
+
+
+serve_old_names(__name__, _import_part)

@@ -1,4 +1,4 @@
-"""A folder of files with a manifest of their hashes, and a hash of the manifest beside it.
+"""Files that are whole or absent: hashes, atomic writes, and folders with a manifest.
 
 A hash shows damage; it is no signature. `sha256sum -c manifest.sha256` checks the manifest, which
 has the hashes of all other files.
@@ -8,42 +8,55 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from pit_jax.inference.errors import ArtifactError
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 
-def write(
-    folder: str | os.PathLike[str],
-    kind: str,
-    version: int,
-    files: Mapping[str, bytes],
-    notes: Mapping[str, Any],
-    overwrite: bool = False,
-) -> None:
-    """Writes `files` and a manifest with `notes`; the folder appears when it is whole.
+class ArtifactError(ValueError):
+    """A saved program that is damaged, or cannot be written to where it was to be written."""
 
-    Raises ArtifactError when it is there already, unless it shall `overwrite` an artifact.
-    """
-    folder = Path(folder).absolute()
-    check_free(folder, overwrite)
-    manifest = {
-        "kind": kind,
-        "version": version,
-        **notes,
-        "files": {name: _identity(content) for name, content in files.items()},
-    }
-    text = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
-    line = f"{hash_bytes(text)}  {MANIFEST}\n".encode()
-    write_files(folder, {**files, MANIFEST: text, MANIFEST_HASH: line})
+
+def hash_bytes(content: bytes) -> str:
+    """Return the SHA-256 of `content` as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 of all parts, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def hash_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_hash_line(content: bytes, name: str) -> bytes:
+    """Return the line about a file `name` that `sha256sum -c` takes."""
+    return f"{hash_bytes(content)}  {name}\n".encode()
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have `write` fill a file next to `path` that then takes its place, whole and on the disk."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files, which appears when it is whole, in the place of one that exists."""
+    """Write a folder with `files`, in the place of one that is there; it appears when whole."""
     part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)  # Of a killed process with this number.
     part.mkdir(parents=True)
@@ -64,13 +77,33 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def hash_bytes(content: bytes) -> str:
-    """Return the sha256 of `content` as hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+def write(
+    folder: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    files: Mapping[str, bytes],
+    notes: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Write `files` and a manifest with `notes`; the folder appears when it is whole.
+
+    Raises ArtifactError when it is there already, unless an artifact is to be overwritten.
+    """
+    folder = Path(folder).absolute()
+    check_free(folder, overwrite)
+    manifest = {
+        "kind": kind,
+        "version": version,
+        **notes,
+        "files": {name: _identify(content) for name, content in files.items()},
+    }
+    text = (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode()
+    line = make_hash_line(text, MANIFEST)
+    write_files(folder, {**files, MANIFEST: text, MANIFEST_HASH: line})
 
 
 def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raises ArtifactError when `write` would refuse to write there."""
+    """Raise ArtifactError when `write` would refuse to write there."""
     folder = Path(folder)
     if not os.path.lexists(folder):
         return
@@ -82,23 +115,22 @@ def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
         )
 
 
+def check_file_free(path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise ArtifactError when a file is there already and is not to be overwritten."""
+    if Path(path).exists() and not overwrite:
+        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
+
+
 def read(
     folder: str | os.PathLike[str], kind: str, version: int
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest of an artifact and its files.
+    """Return the manifest of an artifact and its files.
 
     Raises ArtifactError when a file is missing, cut off or changed, or when it is of another kind
     or a version later than `version`.
     """
     folder = Path(folder)
-    text = _content(folder, MANIFEST)
-    line = f"{hash_bytes(text)}  {MANIFEST}\n".encode()
-    if _content(folder, MANIFEST_HASH) != line:
-        raise ArtifactError(
-            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
-            "another copy, or write it again."
-        )
-    manifest = _manifest(folder, text)
+    manifest = _read_manifest(folder)
     if manifest.get("kind") != kind:
         raise ArtifactError(f"{folder} is of the kind {manifest.get('kind')!r}, not {kind!r}.")
     found = manifest.get("version")
@@ -109,13 +141,13 @@ def read(
         )
     files = {}
     for name, identity in manifest["files"].items():
-        files[name] = content = _content(folder, name)
+        files[name] = content = _read_content(folder, name)
         if len(content) != identity["bytes"]:
             raise ArtifactError(
                 f"{folder / name} has {len(content):,} bytes of {identity['bytes']:,}; take "
                 "another copy, or write it again."
             )
-        if _identity(content) != identity:
+        if _identify(content) != identity:
             raise ArtifactError(
                 f"{folder / name} has other bytes than were written; take another copy, or write "
                 "it again."
@@ -123,11 +155,11 @@ def read(
     return manifest, files
 
 
-def _identity(content: bytes) -> dict[str, Any]:
+def _identify(content: bytes) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hash_bytes(content)}
 
 
-def _content(folder: Path, name: str) -> bytes:
+def _read_content(folder: Path, name: str) -> bytes:
     if Path(name).name != name:
         raise ArtifactError(f"{folder / MANIFEST} names {name!r}, which is no file of its folder.")
     try:
@@ -136,7 +168,13 @@ def _content(folder: Path, name: str) -> bytes:
         raise ArtifactError(f"{folder} has no {name} that can be read ({error}).") from error
 
 
-def _manifest(folder: Path, text: bytes) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    text = _read_content(folder, MANIFEST)
+    if _read_content(folder, MANIFEST_HASH) != make_hash_line(text, MANIFEST):
+        raise ArtifactError(
+            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
+            "another copy, or write it again."
+        )
     try:
         manifest = json.loads(text)
         files = manifest["files"].values()

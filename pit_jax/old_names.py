@@ -21,23 +21,49 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 # Modules, and what they export.
 PUBLIC = {
-    "pit_jax.init": "pit_jax.initializers",
+    "pit_jax.analysis.energy.Report": "pit_jax.analysis.energy.EnergyReport",
+    "pit_jax.analysis.landscape.moved": "pit_jax.analysis.landscape.list_moved",
+    "pit_jax.analysis.learning.first_reaching": "pit_jax.analysis.learning.find_first_epoch",
+    "pit_jax.analysis.learning.reached": "pit_jax.analysis.learning.compare_curves",
+    "pit_jax.analysis.memory.Kept": "pit_jax.analysis.memory.Residual",
+    "pit_jax.analysis.memory.Memory": "pit_jax.analysis.memory.TrainingMemory",
+    "pit_jax.analysis.memory.kept": "pit_jax.analysis.memory.list_residuals",
+    "pit_jax.analysis.oscillation.settled": "pit_jax.analysis.oscillation.average_later_half",
+    "pit_jax.analysis.plots.information.compared": "pit_jax.analysis.plots.information.compare",
     "pit_jax.analysis.plots.quantisation": "pit_jax.analysis.plots.quantization",
+    "pit_jax.analysis.plots.rates.compared": "pit_jax.analysis.plots.rates.compare",
     "pit_jax.analysis.plots.style.COLOURS": "pit_jax.analysis.plots.style.COLORS",
     "pit_jax.analysis.plots.style.GREY": "pit_jax.analysis.plots.style.GRAY",
     "pit_jax.analysis.quantisation": "pit_jax.analysis.quantization",
-    "pit_jax.analysis.quantization.Quantised": "pit_jax.analysis.quantization.Quantized",
+    "pit_jax.analysis.quantization.Quantised": "pit_jax.analysis.quantization.Quantization",
+    "pit_jax.analysis.quantization.Quantized": "pit_jax.analysis.quantization.Quantization",
+    "pit_jax.analysis.quantization.rounded_count": "pit_jax.analysis.quantization.round_count",
+    "pit_jax.analysis.rates.Firing": "pit_jax.analysis.rates.FiringStatistics",
+    "pit_jax.analysis.recorded": "pit_jax.analysis.recorder",
+    "pit_jax.analysis.recorder.Recorded": "pit_jax.analysis.recorder.LayerRecording",
     "pit_jax.inference.ArtefactError": "pit_jax.inference.ArtifactError",
     "pit_jax.inference.artefact": "pit_jax.artifact",
-    "pit_jax.inference.errors.ArtefactError": "pit_jax.inference.errors.ArtifactError",
+    "pit_jax.inference.errors.ArtefactError": "pit_jax.artifact.ArtifactError",
+    "pit_jax.inference.errors.ArtifactError": "pit_jax.artifact.ArtifactError",
+    "pit_jax.inference.event_driven.crossover.from_file": (
+        "pit_jax.inference.event_driven.crossover.load_crossover"
+    ),
+    "pit_jax.inference.event_driven.measured": "pit_jax.inference.event_driven.look_up_crossover",
     "pit_jax.inference.proof": "pit_jax.inference.verify",
     "pit_jax.inference.reach": "pit_jax.inference.fan_out",
+    "pit_jax.init": "pit_jax.initializers",
+    "pit_jax.interop.completed": "pit_jax.interop.complete",
+    "pit_jax.interop.of_neuron": "pit_jax.interop.is_of_neuron",
+    "pit_jax.layers.encoding.with_time": "pit_jax.layers.encoding.add_time_axis",
     "pit_jax.layers.norm.standardise": "pit_jax.layers.norm.standardize",
     "pit_jax.models.inputs": "pit_jax.models.published_inputs",
     "pit_jax.models.plain": "pit_jax.models.feedforward",
     "pit_jax.neurons.complementary": "pit_jax.neurons.clif",
     "pit_jax.neurons.gated": "pit_jax.neurons.glif",
+    "pit_jax.neurons.mpbn.folded_threshold": "pit_jax.neurons.mpbn.fold_threshold",
     "pit_jax.neurons.normed": "pit_jax.neurons.mpbn",
+    "pit_jax.neurons.scan.over_time": "pit_jax.neurons.scan.run_over_time",
+    "pit_jax.neurons.scan.widened": "pit_jax.neurons.scan.widen",
 }
 # Keywords of functions and fields of modules; a section of a config has the same.
 KEYWORDS = {
@@ -78,8 +104,8 @@ def accept_old_keywords(function: T) -> T:
     return function
 
 
-def serve_old_names(module: str) -> None:
-    """Give the module of this name the old names of what it exports.
+def serve_old_names(module: str, otherwise: Callable[[str], Any] | None = None) -> None:
+    """Give the module of this name the old names of what it exports; `otherwise` has new ones.
 
     The function is set from here, because a module that defines `__getattr__` has any attribute
     in the eyes of a type checker.
@@ -87,6 +113,8 @@ def serve_old_names(module: str) -> None:
 
     def read_attribute(name: str) -> Any:
         old = f"{module}.{name}"
+        if old not in PUBLIC and otherwise is not None:
+            return otherwise(name)
         if old not in PUBLIC:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         _warn(old, PUBLIC[old])

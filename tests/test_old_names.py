@@ -197,8 +197,8 @@ def test_an_analysis_that_finished_under_its_old_name_is_found(tmp_path, capsys)
     part = {"of": [], "title": "Ranges", "html": "<p>found</p>"}
     (tmp_path / "quantisation" / output.PART).write_text(json.dumps(part))
     output.rename_old(tmp_path / "quantization")
-    assert output.kept(tmp_path / "quantization") == part
+    assert output.read_part(tmp_path / "quantization") == part
     assert "is now called" in capsys.readouterr().err
     (tmp_path / "quantisation").mkdir()
     output.rename_old(tmp_path / "quantization")  # What is there stays.
-    assert output.kept(tmp_path / "quantization") == part
+    assert output.read_part(tmp_path / "quantization") == part

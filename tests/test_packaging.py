@@ -1,10 +1,15 @@
-"""What is installed, what it needs, and which way imports go."""
+"""What is installed, what it needs, which way imports go, and what a wheel does anywhere."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -12,8 +17,10 @@ import pytest
 import yaml
 
 import pit_jax
+from pit_jax.programs import COMMANDS
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("pit_jax", "train", "configs")
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "pit_jax").rglob("*.py"))
@@ -31,24 +38,28 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wheel_holds_the_typed_library_and_nothing_else(distributions):
+def test_wheel_holds_the_typed_library_the_trainer_and_the_configs_and_nothing_else(distributions):
     (wheel,) = distributions.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     info = f"pit_jax-{pit_jax.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"pit_jax", info}
-    sources = {path.relative_to(ROOT).as_posix() for path in MODULES.values()}
-    data = {"pit_jax/py.typed", "pit_jax/inference/event_driven/crossover.json"}
-    assert {name for name in names if name.startswith("pit_jax/")} == sources | data
+    listed = subprocess.check_output(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", *PACKAGES], text=True
+    )
+    files = [name for name in listed.splitlines() if (ROOT / name).is_file()]
+    inside = {name if name.startswith("pit_jax/") else f"pit_jax/{name}" for name in files}
+    assert {name for name in names if name.startswith("pit_jax/")} == inside
+    assert {"pit_jax/py.typed", "pit_jax/train/main.py", "pit_jax/configs/digits.py"} <= inside
     assert f"{info}/licenses/LICENSE" in names
 
 
-def test_source_distribution_holds_the_library_and_its_papers(distributions):
+def test_source_distribution_holds_the_packages_and_their_papers(distributions):
     (sdist,) = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         top_level = {name.split("/")[1] for name in archive.getnames()}
     papers = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
     # Every sdist has a PKG-INFO; hatchling adds the .gitignore that it obeyed.
-    assert top_level == papers | {"pit_jax", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    assert top_level == papers | {*PACKAGES, "pyproject.toml", "PKG-INFO", ".gitignore"}
 
 
 def imports(name: str) -> set[str]:
@@ -108,9 +119,130 @@ def test_lock_names_no_index_and_pins_every_requirement_by_hash():
         assert re.fullmatch(pinned, requirement), requirement[:80]
 
 
+@pytest.mark.parametrize("name", ["README.md", "mkdocs.yml", "CITATION.cff"])
+def test_the_address_of_the_repository_is_in_pyproject_alone(name):
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    text = (ROOT / name).read_text()
+    assert set(re.findall(r"https?://[^\s)>\"']+|\S+@\S+\.\S+", text)) <= set(urls.values())
+
+
 def test_citation_and_changelog_state_the_version_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == pit_jax.__version__
     changelog = (ROOT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## \[(\d[^\]]*)\]", changelog, re.MULTILINE)
     assert released[:1] in ([], [pit_jax.__version__])
+
+
+# A page of a user's own, and files of a user's own that have the names of ours.
+PAGE = """from configs import digits
+
+
+def get_config():
+    config = digits.get_config()
+    config.model.width = 8
+    return config
+"""
+OWN = {
+    "train.py": "raise RuntimeError('the train.py of the user')",
+    "configs/__init__.py": "raise RuntimeError('the configs of the user')",
+    "configs/digits.py": "raise RuntimeError('the digits of the user')",
+}
+# Neither the clone nor what the tests run with is to be found from outside.
+OUTSIDE = {
+    name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")
+} | {"JAX_PLATFORMS": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel and with what is installed here, pinned."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    bin_ = folder / ("Scripts" if os.name == "nt" else "bin")
+    (wheel,) = distributions.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--python", str(bin_ / "python"), "install"]
+    subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.check_output([bin_ / "python", "-c", ask], text=True).strip()
+    (Path(site) / "requirements.pth").write_text(sysconfig.get_path("purelib"))
+    return bin_
+
+
+def call(*command: str | Path, cwd: Path, code: int = 0, **more: str) -> str:
+    """Run a command in a folder outside of the clone and return what it printed."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=OUTSIDE | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(params=["an empty folder", "a folder with the user's own train.py and configs/"])
+def place(request, tmp_path) -> Path:
+    for name, text in OWN.items() if "own" in request.param else ():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_a_shipped_config_and_a_page_of_the_users_anywhere(installed, place):
+    (place / "mine.py").write_text(PAGE)
+    once = "--config.epochs=1"
+    printed = call(installed / "pit-jax", "train", "--config", "digits", once, cwd=place)
+    assert "epoch   1" in printed and (place / "runs/digits/summary.json").is_file()
+    # Here the folder comes first in Python's path, with all that the user has there.
+    module = (installed / "python", "-m", "pit_jax")
+    printed = call(*module, "train", "--config", "mine.py", once, "runs/own", cwd=place)
+    assert "epoch   1" in printed and (place / "runs/own/summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_other_programs_of_a_wheel_read_a_run(installed, tmp_path):
+    command = installed / "pit-jax"
+    call(command, "train", "--config", "smoke", "--config.epochs=1", "run", cwd=tmp_path)
+    assert "accuracy" in call(command, "evaluate", "run", cwd=tmp_path)
+    for form in ("directory", "stablehlo"):
+        printed = call(command, "export", "run", "--format", form, cwd=tmp_path)
+        assert f"written to run/export/last_{form}" in printed
+    assert "report.html: 1 run" in call(command, "report", "run", cwd=tmp_path)
+    assert "written to" in call(command, "analyze", "run", "--only", "scales", cwd=tmp_path)
+    (start,) = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert start["commit"] == f"pit_jax {pit_jax.__version__}"
+    assert start["arguments"] == "--config smoke --config.epochs=1 run"
+    printed = call(command, "ledger", "run", cwd=tmp_path, code=2)
+    assert printed.startswith("error: the ledger is a part of a clone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", COMMANDS)
+def test_every_program_of_a_wheel_has_a_page_of_help(program, installed, tmp_path):
+    printed = call(installed / "pit-jax", program, "--help", cwd=tmp_path)
+    assert printed.startswith(f"usage: pit-jax {program} [-h]") and "example" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", [{}, OWN])
+def test_in_a_clone_the_command_finds_the_trainer_and_not_the_users(own, tmp_path):
+    for name, text in own.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    module = (sys.executable, "-m", "pit_jax")
+    printed = call(*module, "report", "nowhere", cwd=tmp_path, code=2, PYTHONPATH=str(ROOT))
+    assert printed.startswith("error: nowhere holds no run")
+
+
+def test_a_users_module_of_the_trainers_name_stays_the_users(tmp_path):
+    (tmp_path / "train.py").write_text("MINE = True")
+    code = (
+        "import train; from pit_jax.programs import load_program; "
+        "assert load_program('report').__name__ == 'pit_jax.train.report.__main__'; "
+        "import sys; assert sys.modules['train'].MINE and train.MINE"
+    )
+    call(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(ROOT))

@@ -1,4 +1,4 @@
-"""Pictures of a run; every function takes numbers and gives a matplotlib figure."""
+"""Figures of a run: functions that take numbers and return a matplotlib figure."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ MOST_BARS, MOST_WRITTEN = 4, 16
 RATE = "mean firing rate (% of D, over the test images)"
 
 
-def points(
+def select_points(
     records: list[dict[str, Any]], key: str, scale: float = 1
 ) -> tuple[list[float], list[float]]:
-    """The epochs, with their parts, at which `key` was recorded, and its values.
+    """Return the epochs, with their parts, at which `key` was recorded, and its values.
 
     A record without the key, or with no number there, has no point.
     """
@@ -24,19 +24,19 @@ def points(
         (record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1
     )
     found = [(record["step"] / whole, record.get(key)) for record in records if "step" in record]
-    kept = [(at, scale * value) for at, value in found if isinstance(value, (int, float))]
-    return [at for at, _ in kept], [value for _, value in kept]
+    numbers = [(at, scale * value) for at, value in found if isinstance(value, (int, float))]
+    return [at for at, _ in numbers], [value for _, value in numbers]
 
 
 def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
-    """Loss and accuracy on training (augmented, as trained) and test images over the epochs."""
+    """Draw loss and accuracy on training images, as augmented, and test images over the epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
         for split, color in (("train", "#0072b2"), ("test", "#d55e00")):
-            at, values = points(epochs, f"{split}_{quantity}", scale)
+            at, values = select_points(epochs, f"{split}_{quantity}", scale)
             axes.plot(at, values, color, marker="o", markersize=3, label=split)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
@@ -45,24 +45,24 @@ def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
 
 
 def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
-    """Mean firing rate (mean integer / D) of every neuron layer and time step.
+    """Draw the mean firing rate (mean integer / D) of every neuron layer and time step.
 
-    A bar for each of a few steps; of many a table of shades, with the numbers in it.
+    Few steps are bars; many are a table of shades, with the numbers in it.
     """
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
     axes = figure.subplots()
     shares = 100 * np.array(list(rates.values()))
     if shares.shape[1] <= MOST_BARS:
-        _bars(axes, shares)
+        _draw_bars(axes, shares)
     else:
-        _shades(axes, shares)
+        _draw_shades(axes, shares)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.invert_yaxis()
     axes.set_title(title, loc="left")
     return figure
 
 
-def _bars(axes: Axes, shares: np.ndarray) -> None:
+def _draw_bars(axes: Axes, shares: np.ndarray) -> None:
     steps = shares.shape[1]
     height = 0.8 / steps
     for step in range(steps):
@@ -77,7 +77,7 @@ def _bars(axes: Axes, shares: np.ndarray) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _shades(axes: Axes, shares: np.ndarray) -> None:
+def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
     steps = shares.shape[1]
     # Not imshow: in an SVG this stays a drawing.
     shades = axes.pcolormesh(shares, cmap="Blues", vmin=0, shading="nearest", linewidth=0)
@@ -92,19 +92,19 @@ def _shades(axes: Axes, shares: np.ndarray) -> None:
 
 
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
-    """The confusion matrix, each row as shares of its class, beside the reliability diagram.
+    """Draw the confusion matrix, its rows as shares of their class, and the reliability diagram.
 
     `bins` are those of `train.evaluate.metrics`.
     """
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _confusion(left, np.array(confusion), classes)
-    _reliability(right, bins)
+    _draw_confusion(left, np.array(confusion), classes)
+    _draw_reliability(right, bins)
     return figure
 
 
-def _confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
+def _draw_confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     bar = axes.figure.colorbar(picture, ax=axes, shrink=0.8)
@@ -125,14 +125,14 @@ def _confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
                 )
 
 
-def _reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
-    filled = [each for each in bins if each["images"]]
+def _draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
+    with_images = [each for each in bins if each["images"]]
     width = bins[0]["up_to"] - bins[0]["above"]
-    at = [100 * (each["above"] + width / 2) for each in filled]
-    total = sum(each["images"] for each in filled)
+    at = [100 * (each["above"] + width / 2) for each in with_images]
+    total = sum(each["images"] for each in with_images)
     axes.bar(
         at,
-        [100 * each["images"] / total for each in filled],
+        [100 * each["images"] / total for each in with_images],
         100 * width,
         color="0.85",
         edgecolor="white",
@@ -140,8 +140,8 @@ def _reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
     )
     axes.plot([0, 100], [0, 100], "0.5", linestyle="--", label="ideal")
     axes.plot(
-        [100 * each["confidence"] for each in filled],
-        [100 * each["accuracy"] for each in filled],
+        [100 * each["confidence"] for each in with_images],
+        [100 * each["accuracy"] for each in with_images],
         "#d55e00",
         marker="o",
         label="accuracy",

@@ -1,14 +1,13 @@
-"""Puts finished runs into docs/results.md: python -m train.ledger [WORKDIR ...]
+"""Put finished runs into docs/results.md: python -m train.ledger [RUN ...]"""
 
-Each run becomes docs/runs/NAME.json (config, environment, summary, every epoch); the table is
-written anew from all of these files, runs that differ only in their seed in one row.
-"""
-
+import argparse
 import json
 import shlex
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.old_names import rename_keys
 
+from .config.arguments import run_program
 from .errors import UserError
 from .files import write_atomically
 from .run.reading import read_records, select_epochs
@@ -31,21 +31,21 @@ HEADER = (
 )
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0, or 2 when a folder holds no finished run."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
-    try:
-        for workdir in map(Path, argv[1:]):
-            run = read_run(workdir)
-            write_atomically(
-                DOCS / "runs" / f"{workdir.name}.json", json.dumps(run, indent=1) + "\n"
-            )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(argv: Sequence[str]) -> int:
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("ledger", run, argv[1:])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the runs and the table, and return 0."""
     page = DOCS / "results.md"
+    if not page.is_file():
+        raise UserError(
+            f"the ledger is a part of a clone of pit_jax: there is no {page}. Call it there."
+        )
+    for workdir in args.workdirs or ():
+        found = json.dumps(read_run(workdir), indent=1) + "\n"
+        write_atomically(DOCS / "runs" / f"{workdir.name}.json", found)
     write_atomically(page, with_table(page.read_text(), table(DOCS / "runs")))
     return 0
 
@@ -116,16 +116,18 @@ def _mean_sd(values: list[float]) -> str:
 
 
 def _command(arguments: str) -> str:
-    """A run's arguments without its places and its seed."""
-    left_out = ("--workdir=", *(f"--config.{key}=" for key in ("seed", *MAY_MOVE)))
+    """Return a run's arguments without its places and its seed."""
+    dropped = ("--workdir=", *(f"--config.{key}=" for key in ("seed", *MAY_MOVE)))
     words = iter(shlex.split(arguments))
-    kept: list[str] = []
+    found: list[str] = []
     for word in words:
         if word == "--workdir":
             next(words)
-        elif not word.startswith(left_out):
-            kept.append(word)
-    return shlex.join(kept)
+        elif word.startswith("-") and not word.startswith(dropped):
+            found.append(word)
+            if "=" not in word:  # Its value follows.
+                found += islice(words, 1)
+    return shlex.join(found)
 
 
 if __name__ == "__main__":

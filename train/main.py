@@ -1,34 +1,35 @@
-"""Trains a network: python -m train.main --config configs/digits.py --workdir runs/digits
+"""Train a network: python -m train.main --config digits RUN"""
 
-The same command again goes on where the run stopped. Started in several processes, it is one run.
-"""
-
+import argparse
 import logging
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import jax
 
-from .config import cli
+from .config.arguments import run_program
 from .distributed import hosts, watchdog
 from .errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 after a finished or a stopped and saved run, 2 for a mistake to be mended.
+def main(argv: Sequence[str]) -> int:
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("train", run, argv[1:])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 after a finished or a stopped and saved run, 2 for a mistake of the user.
 
     It is 1 for a run that another of its processes left.
     """
-    if {"--help", "-h"} & set(argv):
-        print(__doc__ + cli.usage("main") + hosts.USAGE)
-        return 0
+    silence_storage_threads()
     try:
-        return _run(argv)
+        return _train(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1 if isinstance(error, hosts.PeerLost) else 2
@@ -43,9 +44,9 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def _run(argv: list[str]) -> int:
-    several, argv = hosts.take(argv)
-    config, workdir = cli.parse(argv)
+def _train(args: argparse.Namespace) -> int:
+    several = hosts.find_peers(args.coordinator, args.processes, args.process)
+    config, workdir = args.config, args.workdir
     if config.cpu_devices < 1:
         raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
     # Before anything asks for a device; for what it is worth see docs/theory/decisions.md.
@@ -88,14 +89,15 @@ def silence_storage_threads() -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
+    report = sys.unraisablehook
+
     def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         # The rest of a save, whose loop ended with its first error.
         if str(unraisable.exc_value) != "Event loop is closed":
-            sys.__unraisablehook__(unraisable)
+            report(unraisable)
 
     sys.unraisablehook = print_unraisable
 
 
 if __name__ == "__main__":
-    silence_storage_threads()
     sys.exit(main(sys.argv))

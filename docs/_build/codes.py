@@ -37,7 +37,7 @@ def slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
         slots=CODES[code](LEVELS),
     )
     current = jnp.asarray(number(x))
-    spikes = neuron.slotted(neuron.start(current), current, 0)[1]
+    spikes = neuron.fire_slots(neuron.start(current), current, 0)[1]
     return [int(spike) for spike in np.ravel(spikes)]
 
 

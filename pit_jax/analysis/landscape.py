@@ -15,6 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
+from pit_jax.old_names import serve_old_names
+
 # Points on each device at once: few, so that who waits sees something and little is lost.
 POINTS = 8
 
@@ -149,3 +151,6 @@ def losses_so_far(
     for start in range(len(known), len(points), size):
         found = np.concatenate([found, evaluate(points[start : start + size])])
         yield found
+
+
+serve_old_names(__name__)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from pit_jax.old_names import serve_old_names
+
 # Epochs and what was reached after each of them.
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -18,3 +20,6 @@ def compare_curves(curves: Mapping[str, Curve]) -> dict[str, dict[str, float | N
         name: {baseline: find_first_epoch(curve, goal) for baseline, goal in goals.items()}
         for name, curve in curves.items()
     }
+
+
+serve_old_names(__name__)

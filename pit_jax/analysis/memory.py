@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from pit_jax.jaxprs import find_inner, is_in
+from pit_jax.old_names import serve_old_names
 
 # What gives another shape to the same bytes, if it does not repeat or move them.
 RESHAPES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
@@ -181,3 +182,6 @@ def _layer(equation: JaxprEqn) -> str:
     _, *path = str(equation.source_info.name_stack).split("/")
     # A part with a dot is a method that a module calls of itself.
     return "/".join(part for part in path if "." not in part and "(" not in part) or "beside layers"
+
+
+serve_old_names(__name__)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pit_jax.analysis.recorder import recorder
+from pit_jax.old_names import serve_old_names
 
 
 def in_time(
@@ -34,3 +35,6 @@ def in_time(
 def average_later_half(values: Sequence[float]) -> float:
     """Return the mean of the later half of the epochs."""
     return float(np.mean(values[len(values) // 2 :]))
+
+
+serve_old_names(__name__)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy import stats
 
 from pit_jax.analysis.recorder import recorder
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -140,3 +141,6 @@ def _firing(batches: list[_Sums], levels: int) -> FiringStatistics:
         neurons=of_each.size,
         levels=levels,
     )
+
+
+serve_old_names(__name__)

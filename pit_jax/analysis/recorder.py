@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.neurons.probe import neuron_layers, neuron_probes
+from pit_jax.old_names import serve_old_names
 
 SPIKING = (*NEURONS.values(), NormedLIF)
 
@@ -80,3 +81,6 @@ def _collect_spikes(intermediates: Mapping[str, Any]) -> dict[str, Array]:
     """Return the output of each neuron, and of each around another one, by its path."""
     leaves = flatten_dict(intermediates).items()
     return {"/".join(path): value[0] for (*path, name), value in leaves if name == "__call__"}
+
+
+serve_old_names(__name__)

@@ -1,8 +1,7 @@
 """NIR graphs, which other simulators and neuromorphic chips read: written, checked and read."""
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,9 @@ import flax.linen as nn
 import numpy as np
 
 import pit_jax
-from pit_jax.inference.errors import ArtifactError
+from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
+from pit_jax.export.errors import import_extra
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 
@@ -29,19 +30,21 @@ def to_nir(
     dt: float = DT,
     overwrite: bool = False,
 ) -> "nir.NIRGraph":
-    """The program as a NIR graph from pixels `[C, H, W]`, one step of `dt` seconds after the other,
-    to logits `[K]`, whose mean over the steps is the program's; with `path` also as a file.
+    """Return the program as a NIR graph; with `path`, write it to a file too.
+
+    The graph goes from pixels `[C, H, W]`, one step of `dt` seconds after the other, to logits
+    `[K]`, whose mean over the steps is the program's.
 
     A simulator that takes Euler steps of `dt` gives the same spikes and logits, for inputs that are
     multiples of the metadata's `input_step` and not beyond `input_limit`, in floats of `precision`.
     Raises NotInNIR for what NIR does not say exactly, and ArtifactError for a file that is there
     already, unless it shall `overwrite` it.
     """
-    nir = _nir("write")
+    nir = import_extra("nir", "export", "write a NIR graph")
     from pit_jax.export.nir_writer import Writer
 
-    if path is not None and Path(path).exists() and not overwrite:
-        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
+    if path is not None:
+        artifact.check_file_free(path, overwrite)
     if not dt > 0:
         raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
     pixels = program.nodes[0]
@@ -57,16 +60,11 @@ def to_nir(
         "input_limit": pixels.bound * pixels.unit,
     }
     graph = nir.NIRGraph(writer.nodes, writer.edges, metadata=metadata)
-    graph.metadata[HASH] = _hash(graph)
+    graph.metadata[HASH] = _hash_graph(graph)
     if path is not None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            nir.write(part, graph)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        artifact.replace_file(path, lambda part: nir.write(part, graph))
     return graph
 
 
@@ -76,7 +74,7 @@ def from_nir(
     num_steps: int | None = None,
     dt: float | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """A NIR graph or its file as a network and its variables, of this package's neurons.
+    """Return a NIR graph or its file as a network of this package's neurons, and its variables.
 
     `model.apply(variables, x)` takes images `[B, H, W, C]` or frames `[B, T, H, W, C]`, vectors
     without H and W, and gives the outputs `[B, T, ...]`. Graphs written here know their `num_steps`
@@ -84,8 +82,8 @@ def from_nir(
     hash among the metadata is checked; graphs of other tools have none.
     Raises ArtifactError for a damaged file and NotInNIR for nodes that have no counterpart.
     """
-    nir = _nir("read")
-    from pit_jax.export.nir_reader import read
+    nir = import_extra("nir", "export", "read a NIR graph")
+    from pit_jax.export.nir_reader import read_graph
 
     graph = source
     if not isinstance(graph, nir.NIRGraph):
@@ -96,45 +94,35 @@ def from_nir(
         except Exception as error:  # Damaged bytes can raise anything.
             raise ArtifactError(f"{source} is damaged or no NIR graph ({error}).") from error
     known = graph.metadata
-    if HASH in known and known[HASH] != _hash(graph):
+    if HASH in known and known[HASH] != _hash_graph(graph):
         raise ArtifactError(
             "the graph has other numbers than were written; take another copy, or write it again."
         )
     steps = known.get("num_steps") if num_steps is None else num_steps
     if steps is None:
         raise ValueError("the graph does not say for how many steps it runs; give num_steps.")
-    return read(graph, int(steps), float(known.get("dt", DT) if dt is None else dt))
+    return read_graph(graph, int(steps), float(known.get("dt", DT) if dt is None else dt))
 
 
-def _nir(verb: str) -> Any:
-    try:
-        import nir
-    except ImportError as error:
-        raise ImportError(
-            f"to {verb} a NIR graph you need nir, of the extra `export`: "
-            "pip install 'pit-jax[export]'."
-        ) from error
-    return nir
+def _hash_graph(graph: "nir.NIRGraph") -> str:
+    """Return a hash of nodes, edges and metadata, which a file does not change."""
+    values = (
+        {name: node.to_dict() for name, node in graph.nodes.items()},
+        {f"{a} -> {b}": "" for a, b in graph.edges},
+        {key: value for key, value in graph.metadata.items() if key != HASH},
+    )
+    return artifact.hash_parts(part for value in values for part in _list_bytes(value))
 
 
-def _hash(graph: "nir.NIRGraph") -> str:
-    """Over nodes, edges and metadata; the same before and after a file."""
-    digest = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key in sorted(value):
-                digest.update(f"{key}:".encode())
-                add(value[key])
-        elif isinstance(value, str | bytes):
-            digest.update(value.encode() if isinstance(value, str) else value)
-        else:
-            array = np.asarray(value)
-            array = array.astype(np.int64) if array.dtype.kind in "iu" else array
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-
-    add({name: node.to_dict() for name, node in graph.nodes.items()})
-    add({f"{a} -> {b}": "" for a, b in graph.edges})
-    add({key: value for key, value in graph.metadata.items() if key != HASH})
-    return digest.hexdigest()
+def _list_bytes(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield f"{key}:".encode()
+            yield from _list_bytes(value[key])
+    elif isinstance(value, str | bytes):
+        yield value.encode() if isinstance(value, str) else value
+    else:
+        array = np.asarray(value)
+        array = array.astype(np.int64) if array.dtype.kind in "iu" else array
+        yield f"{array.dtype.str}{array.shape}".encode()
+        yield np.ascontiguousarray(array).tobytes()

@@ -15,8 +15,8 @@ from pit_jax.neurons.step import charge, hard_reset
 
 
 @dataclass(frozen=True)
-class Part:
-    """One node: what `make` of its name makes, at the sum of its `sources`."""
+class NIRPart:
+    """A node: `make(name)` is its function, which reads the sum of its `sources`."""
 
     name: str
     sources: tuple[str, ...]
@@ -24,10 +24,10 @@ class Part:
 
 
 class NIRNetwork(nn.Module):
-    """Images or vectors `[B, ...]`, which enter at every step, or `[B, T, ...]`, to the outputs
-    `[B, T, ...]` of the last part; without time an input has `rank` axes behind B."""
+    """A network from images or vectors `[B, ...]`, which enter at every step, or `[B, T, ...]`, to
+    the outputs `[B, T, ...]` of its last part; an input without time has `rank` axes after B."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[NIRPart, ...]
     num_steps: int
     rank: int
 
@@ -49,7 +49,7 @@ class NIRNetwork(nn.Module):
         return values[self.parts[-1].name]
 
 
-class ThresholdedIF(nn.Module):
+class ThresholdIF(nn.Module):
     """A LIF neuron with hard reset whose neurons have thresholds of their own, `[C]` or
     `[H, W, C]`."""
 
@@ -70,7 +70,7 @@ class ThresholdedIF(nn.Module):
 
 
 class Scale(nn.Module):
-    """Each value times a number of its own."""
+    """A layer that multiplies each value by its own number."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -83,7 +83,7 @@ def sum_pool(
     strides: tuple[int, int],
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> Float[Array, "B T h w C"]:
-    """The sums over windows."""
+    """Return the sums over windows."""
     still, none = (1, 1), ((0, 0), (0, 0))
     return jax.lax.reduce_window(
         x,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pit_jax.export.errors import NotInNIR
-from pit_jax.export.nir_network import NIRNetwork, Part, Scale, ThresholdedIF, sum_pool
+from pit_jax.export.nir_network import NIRNetwork, NIRPart, Scale, ThresholdIF, sum_pool
 from pit_jax.neurons import IF, LIF
 from pit_jax.neurons.step import hard_reset
 
@@ -21,8 +21,8 @@ Make = Callable[[str], Callable[[Array], Array]]
 Params = dict[str, Any]
 
 
-def read(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a graph in Euler steps of `dt`, and its variables."""
+def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network of a graph in Euler steps of `dt`, and its variables."""
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for before, after in graph.edges:
         sources[after].append(before)
@@ -39,70 +39,73 @@ def read(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dic
         node = graph.nodes[name]
         if isinstance(node, nir.Input):
             continue
-        make, variables = _part(name, graph, sources[name], dt)
+        make, variables = _make_part(name, graph, sources[name], dt)
         named = tuple("" if source in inputs else source for source in sources[name])
-        parts.append(Part(name, named, make))
+        parts.append(NIRPart(name, named, make))
         if variables:
             params[name] = {key: jnp.asarray(value) for key, value in variables.items()}
-    # The output comes last, whatever else no one reads.
+    # A node that nothing reads may come after the output, whose values the network returns.
     parts.sort(key=lambda part: part.name == outputs[0])
     rank = len(graph.nodes[inputs[0]].input_type["input"])
     return NIRNetwork(tuple(parts), num_steps, rank), {"params": params}
 
 
-def _part(name: str, graph: nir.NIRGraph, sources: list[str], dt: float) -> tuple[Make, Params]:
+def _make_part(
+    name: str, graph: nir.NIRGraph, sources: list[str], dt: float
+) -> tuple[Make, Params]:
     node = graph.nodes[name]
     match node:
         case nir.Output():
             return lambda name: lambda x: x, {}
         case nir.Conv2d():
-            return _conv(node)
+            return _read_conv(node)
         case nir.Affine() | nir.Linear():
-            return _dense(node, graph, sources)
+            return _read_dense(node, graph, sources)
         case nir.Scale():
-            return lambda name: Scale(name=name), {"scale": _channels_last(node.scale)}
+            return lambda name: Scale(name=name), {"scale": _move_channels_last(node.scale)}
         case nir.SumPool2d():
-            return lambda name: partial(sum_pool, **_window(node)), {}
+            return lambda name: partial(sum_pool, **_read_window(node)), {}
         case nir.AvgPool2d():
-            window = _window(node)
+            window = _read_window(node)
             terms = math.prod(window["window"])
             return lambda name: lambda x: sum_pool(x, **window) / terms, {}
         case nir.Flatten():
-            return _flatten(name, graph), {}
+            return _read_flatten(name, graph), {}
         case nir.IF():
-            _check(name, "v_reset", node.v_reset, 0.0)
-            _check(name, "r dt", node.r * dt, 1.0, "a step of an integrator; give dt=1/r")
-            return _neuron(node.v_threshold, 1.0)
+            _require(name, "v_reset", node.v_reset, 0.0)
+            # Euler: v + dt r i, which is our neuron where r dt = 1.
+            _require(name, "r dt", node.r * dt, 1.0, "a step of an integrator; give dt=1/r")
+            return _make_neuron(node.v_threshold, 1.0)
         case nir.LIF():
-            return _lif(name, node, dt)
+            return _read_lif(name, node, dt)
         case nir.Threshold():
-            return _neuron(node.threshold, 0.0)
+            return _make_neuron(node.threshold, 0.0)
     raise NotInNIR(
         f"{name} is a {type(node).__name__}; what can be read is Conv2d, Affine, Linear, Scale, "
         "SumPool2d, AvgPool2d, Flatten, IF, LIF and Threshold."
     )
 
 
-def _conv(node: nir.Conv2d) -> tuple[Make, Params]:
+def _read_conv(node: nir.Conv2d) -> tuple[Make, Params]:
     kernel = node.weight.transpose(2, 3, 1, 0)
     padding = node.padding
     conv = partial(
         nn.Conv,
         kernel.shape[-1],
         kernel.shape[:2],
-        _pair(node.stride),
-        padding.upper() if isinstance(padding, str) else tuple((p, p) for p in _pair(padding)),
-        kernel_dilation=_pair(node.dilation),
+        _make_pair(node.stride),
+        padding.upper() if isinstance(padding, str) else tuple((p, p) for p in _make_pair(padding)),
+        kernel_dilation=_make_pair(node.dilation),
         feature_group_count=int(node.groups),
     )
     return lambda name: conv(name=name), {"kernel": kernel, "bias": node.bias}
 
 
-def _dense(
+def _read_dense(
     node: nir.Affine | nir.Linear, graph: nir.NIRGraph, sources: list[str]
 ) -> tuple[Make, Params]:
     weight = node.weight
-    for source in sources:  # The pixels of a row have their channels first there, and last here.
+    for source in sources:  # NIR flattens images with the channels first, we with them last.
         before = graph.nodes[source]
         if isinstance(before, nir.Flatten):
             shape = tuple(int(n) for n in before.input_type["input"])
@@ -115,7 +118,7 @@ def _dense(
     return lambda name: nn.Dense(features, use_bias=bias, name=name), params
 
 
-def _flatten(name: str, graph: nir.NIRGraph) -> Make:
+def _read_flatten(name: str, graph: nir.NIRGraph) -> Make:
     node = graph.nodes[name]
     readers = {after: graph.nodes[after] for before, after in graph.edges if before == name}
     linear = all(isinstance(reader, nir.Affine | nir.Linear) for reader in readers.values())
@@ -127,9 +130,10 @@ def _flatten(name: str, graph: nir.NIRGraph) -> Make:
     return lambda name: lambda x: x.reshape(*x.shape[:2], -1)
 
 
-def _lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
-    _check(name, "v_reset", node.v_reset, 0.0)
-    _check(name, "v_leak", node.v_leak, 0.0)
+def _read_lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
+    _require(name, "v_reset", node.v_reset, 0.0)
+    _require(name, "v_leak", node.v_leak, 0.0)
+    # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i.
     tau = np.unique(node.tau)
     if tau.size > 1 or not tau[0] >= dt:
         raise NotInNIR(f"{name} has tau {tau}; it must be one number, of at least dt = {dt}.")
@@ -137,13 +141,15 @@ def _lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
     gain = node.r * dt / tau[0]
     decay_input = not np.allclose(gain, 1)
     if decay_input:
-        _check(name, "r dt / tau", gain, 1 - decay, "or 1; what enters has no other gain here")
-    return _neuron(node.v_threshold, decay, decay_input)
+        _require(name, "r dt / tau", gain, 1 - decay, "or 1; what enters has no other gain here")
+    return _make_neuron(node.v_threshold, decay, decay_input)
 
 
-def _neuron(threshold: np.ndarray, decay: float, decay_input: bool = False) -> tuple[Make, Params]:
-    """NIR's neurons fire above their threshold, ours at it: ours is the next float."""
-    threshold = _channels_last(threshold).astype(jnp.result_type(float))
+def _make_neuron(
+    threshold: np.ndarray, decay: float, decay_input: bool = False
+) -> tuple[Make, Params]:
+    """Return a neuron whose threshold is the next float: NIR's fire above theirs, ours at it."""
+    threshold = _move_channels_last(threshold).astype(jnp.result_type(float))
     threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
     if np.all(threshold == threshold.flat[0]):
         one = float(threshold.flat[0])
@@ -151,31 +157,31 @@ def _neuron(threshold: np.ndarray, decay: float, decay_input: bool = False) -> t
             return lambda name: IF(one, name=name), {}
         lif = partial(LIF, decay, one, reset=hard_reset, decay_input=decay_input)
         return lambda name: lif(name=name), {}
-    if decay_input:  # All of a membrane is so much smaller.
+    if decay_input:  # Our current is not multiplied by 1 - decay, so membranes are larger.
         threshold = threshold / threshold.dtype.type(1 - decay)
-    return lambda name: ThresholdedIF(decay, name=name), {"threshold": threshold}
+    return lambda name: ThresholdIF(decay, name=name), {"threshold": threshold}
 
 
-def _check(name: str, what: str, got: np.ndarray, wanted: float, why: str = "") -> None:
+def _require(name: str, what: str, got: np.ndarray, wanted: float, why: str = "") -> None:
     if not np.allclose(got, wanted):
         got = np.unique(got)
         why = f" ({why})" if why else ""
         raise NotInNIR(f"{name} has {what} = {got[0]:g}...{got[-1]:g}; it must be {wanted:g}{why}.")
 
 
-def _window(node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:
-    top, left = _pair(node.padding)
+def _read_window(node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:
+    top, left = _make_pair(node.padding)
     return {
-        "window": _pair(node.kernel_size),
-        "strides": _pair(node.stride),
+        "window": _make_pair(node.kernel_size),
+        "strides": _make_pair(node.stride),
         "padding": ((top, top), (left, left)),
     }
 
 
-def _pair(x: Any) -> tuple[int, int]:
+def _make_pair(x: Any) -> tuple[int, int]:
     first, second = np.broadcast_to(x, (2,))
     return int(first), int(second)
 
 
-def _channels_last(x: np.ndarray) -> np.ndarray:
+def _move_channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 0, -1)

@@ -8,10 +8,9 @@ import numpy as np
 from pit_jax.inference.runtime import nodes
 
 
-def in_one_unit(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int, np.ndarray]]:
-    """The nodes with the finest unit of any channel at all channels of an accumulator.
-
-    Beside them, by accumulator, what the currents of each channel `[C]` are multiples of.
+def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int, np.ndarray]]:
+    """Return the nodes with the finest unit of any channel at all channels of an accumulator, and
+    by accumulator of what the currents of each channel `[C]` are multiples.
     """
     changed: list[nodes.Node] = []
     multiples: dict[int, np.ndarray] = {}
@@ -39,14 +38,15 @@ def in_one_unit(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int
 
 
 def _are_powers_of_two(unit: np.ndarray) -> bool:
-    """As they are where weights enter; what only passes a current on has its gain in its unit."""
+    """Return whether units are powers of two, as where weights enter; an accumulator that only
+    passes a current on has its gain in its unit."""
     return len(unit) == 1 and bool(np.all(np.frexp(unit)[0] == 0.5))
 
 
-def between(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
-    """Thresholds that no membrane has: below the `lowest` that fires, above the one before it.
+def place_threshold(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
+    """Return thresholds that no membrane has: below the `lowest` that fires, above the one before.
 
-    One for all channels where there is one.
+    If one number fits all channels, it is that number.
     """
     below, above = (lowest - multiple).max(), lowest.min()
     if below < above:

@@ -1,6 +1,6 @@
-"""A program as a NIR graph: what NIR says exactly is written, all else refused by name.
+"""A program as a NIR graph: what NIR can express exactly is written, all else refused by name.
 
-Sums at a node are edges into it. Currents count in integers; a threshold lies half way between two
+Sums at a node are edges into it. Currents count in integers. A threshold is half way between two
 values that a membrane can have, so that it does not matter whether a simulator fires at a threshold
 or above it.
 """
@@ -14,12 +14,10 @@ import nir
 import numpy as np
 
 from pit_jax.export.errors import NotInNIR
-from pit_jax.export.nir_units import between, in_one_unit
-from pit_jax.inference.compiler.quantize import EXACT
+from pit_jax.export.nir_units import place_threshold, unify_units
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron
-from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
-from pit_jax.inference.runtime.step import structured
+from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_structure
 
 
 class Wires(NamedTuple):
@@ -36,33 +34,33 @@ class Writer:
     """
 
     def __init__(self, graph: Sequence[nodes.Node], num_steps: int, dt: float) -> None:
-        self.integers, self.multiples = in_one_unit(graph)
+        self.program_nodes, self.multiples = unify_units(graph)
         self.num_steps, self.dt = num_steps, dt
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
         self.precision, self.input_step = "float32", 0.0
         self.wires: list[Wires] = []
-        for node in self.integers:
-            self.wires.append(self._node(node))
-        self._output()
+        for node in self.program_nodes:
+            self.wires.append(self._add_node(node))
+        self._add_output()
 
-    def _node(self, node: nodes.Node) -> Wires:
+    def _add_node(self, node: nodes.Node) -> Wires:
         none = np.zeros(1)
         match node:
             case nodes.Pixels():
-                self.nodes["input"] = nir.Input(np.array(_first(node.shape)))
+                self.nodes["input"] = nir.Input(np.array(_transpose_shape(node.shape)))
                 return Wires(["input"], none)
             case nodes.Accumulator():
-                return self._summed(node)
+                return self._add_accumulator(node)
             case nodes.Spikes():
-                return Wires(self._fired(node), none)
+                return Wires(self._add_neurons(node), none)
             case nodes.Product():
                 raise NotInNIR(f"{node.path} multiplies spikes, which no NIR node does.")
             case nodes.LinearAttention():
                 raise NotInNIR(f"{node.path} multiplies currents, which no NIR node does.")
 
     def _add(self, path: str, node: nir.NIRNode, sources: Sequence[str]) -> str:
-        """Adds a node that reads the sum of `sources`."""
+        """Add a node that reads the sum of `sources`; return its name."""
         if len(set(sources)) < len(sources):
             raise NotInNIR(f"{path} adds a current to itself; NIR has one edge between two nodes.")
         base = path.replace("/", ".")
@@ -74,8 +72,8 @@ class Writer:
         self.edges.extend((source, name) for source in sources)
         return name
 
-    def _output(self) -> None:
-        last, wires = self.integers[-1], self.wires[-1]
+    def _add_output(self) -> None:
+        last, wires = self.program_nodes[-1], self.wires[-1]
         assert isinstance(last, nodes.Accumulator)
         if len(last.shape) != 1:
             raise NotInNIR(f"the logits have the shape {last.shape}; they must be a vector.")
@@ -89,53 +87,58 @@ class Writer:
 
     # Currents.
 
-    def _summed(self, node: nodes.Accumulator) -> Wires:
-        last = node is self.integers[-1]
-        gain = _steady(node.unit, node.path, "units").item() if last else 1.0
+    def _add_accumulator(self, node: nodes.Accumulator) -> Wires:
+        last = node is self.program_nodes[-1]
+        gain = _require_constant(node.unit, node.path, "units").item() if last else 1.0
         if math.frexp(gain)[0] != 0.5:
             raise NotInNIR(f"{node.path} counts logits in units of {gain}, no power of two.")
-        bias = np.atleast_1d(_steady(node.bias, node.path, "biases") * gain)
+        bias = np.atleast_1d(_require_constant(node.bias, node.path, "biases") * gain)
         names: list[str] = []
         for synapse in node.synapses:
-            wires = self._synapse(synapse, node, bias, gain)
+            wires = self._add_synapse(synapse, node, bias, gain)
             names, bias = [*names, *wires.names], wires.bias
-        if 2 * node.bound > EXACT:
+        if 2 * node.bound > nodes.EXACT:
             self.precision = "float64"
         return Wires(names, bias)
 
-    def _synapse(
+    def _add_synapse(
         self, synapse: nodes.Synapse, node: nodes.Accumulator, bias: np.ndarray, gain: float
     ) -> Wires:
-        """The nodes of one source, and what of `bias` they did not add."""
-        source, path = self.integers[synapse.source], synapse.path
+        """Add the nodes of one source; return them and what of `bias` they do not add."""
+        source, path = self.program_nodes[synapse.source], synapse.path
         names, left = self.wires[synapse.source]
         if np.any(left) and synapse.weight is None and not synapse.structure:
             bias = bias + left * gain
         elif np.any(left):
             raise NotInNIR(f"{path} reads a sum with a bias that no weights carry.")
-        weight = self._weight(synapse, source)
-        names, shape, structure = self._pooled(synapse, names, source.shape, len(node.shape) == 1)
+        weight = self._get_weight(synapse, source)
+        names, shape, structure = self._add_pools(
+            synapse, names, source.shape, len(node.shape) == 1
+        )
         if len(node.shape) == 1:
             if weight is None and gain == 1 and not structure:
                 return Wires(names, bias)
-            return self._vector(synapse, names, shape, structure, weight, bias, gain, node.shape)
+            return self._add_matrix(
+                synapse, names, shape, structure, weight, bias, gain, node.shape
+            )
         if structure:
             raise NotInNIR(f"{path} reads {structure[0]}, which has no node in NIR.")
         if weight is None:
             return Wires(names, bias)
         if synapse.kind == "diagonal":
-            scale = np.broadcast_to(_channels_first(weight, 3), _first(node.shape))
+            scale = np.broadcast_to(_move_channels_first(weight, 3), _transpose_shape(node.shape))
             return Wires([self._add(path, nir.Scale(scale.astype(np.float32)), names)], bias)
         if synapse.kind == "dense":
             raise NotInNIR(f"{path} is a linear layer at every place; NIR's take vectors only.")
-        return self._conv(synapse, names, shape, weight, bias)
+        return self._add_conv(synapse, names, shape, weight, bias)
 
-    def _weight(self, synapse: nodes.Synapse, source: nodes.Node) -> np.ndarray | None:
-        """The weights as numbers of what enters: spikes, currents, or real pixels."""
+    def _get_weight(self, synapse: nodes.Synapse, source: nodes.Node) -> np.ndarray | None:
+        """Return the weights of what enters: spikes, currents, or real pixels."""
         if synapse.weight is None:
             return None
-        weight = _steady(synapse.weight, synapse.path, "weights")
-        if isinstance(source, nodes.Pixels):  # What the program rounds off of such steps is 0.
+        weight = _require_constant(synapse.weight, synapse.path, "weights")
+        if isinstance(source, nodes.Pixels):
+            # The program rounds off `extra` bits; inputs in steps so large have only zeros there.
             self.input_step = source.unit * 2.0**synapse.extra
             return weight / self.input_step
         if (
@@ -147,10 +150,11 @@ class Writer:
             )
         return weight
 
-    def _pooled(
+    def _add_pools(
         self, synapse: nodes.Synapse, names: list[str], shape: Shape, to_vector: bool
     ) -> tuple[list[str], Shape, tuple[Structure, ...]]:
-        """Pools as nodes, up to the last that a matrix cannot say; and the structure after it."""
+        """Add pools as nodes, up to the last that no matrix can express; return the rest of the
+        structure too."""
         structure = synapse.structure
         while structure and isinstance(structure[0], Pool):
             pool = structure[0]
@@ -159,29 +163,29 @@ class Writer:
                 break
             if later and not pool.largest:
                 raise NotInNIR(f"{synapse.path} takes the maximum of sums; NIR has none.")
-            shape = structured((pool,), jnp.zeros((1, *shape))).shape[1:]
-            names = self._pool(synapse, pool, names, shape)
+            shape = apply_structure((pool,), jnp.zeros((1, *shape))).shape[1:]
+            names = self._add_pool(synapse, pool, names, shape)
             structure = structure[1:]
         if any(isinstance(s, Pool) and s.largest for s in structure):
             raise NotInNIR(f"{synapse.path} takes the maximum of a reshaped source.")
         return names, shape, structure
 
-    def _pool(
+    def _add_pool(
         self, synapse: nodes.Synapse, pool: Pool, names: list[str], shape: Shape
     ) -> list[str]:
-        path, source = synapse.path, self.integers[synapse.source]
-        window = np.array(pool.window[:2]), np.array(pool.strides[:2]), _padding(pool, path)
+        path, source = synapse.path, self.program_nodes[synapse.source]
+        window = np.array(pool.window[:2]), np.array(pool.strides[:2]), _get_padding(pool, path)
         if not pool.largest:
             return [self._add(f"{path}/pool", nir.SumPool2d(*window), names)]
         if not isinstance(source, nodes.Spikes):
             raise NotInNIR(f"{path} takes the maximum of currents; NIR has none.")
         # The maximum of spikes, one level at a time, is a spike where their mean is above 0: there
         # this neuron fires, which clears its membrane, so that it remembers nothing.
-        neuron = self._if(np.full(shape, 0.5 / math.prod(pool.window)))
+        neuron = self._make_if(np.full(shape, 0.5 / math.prod(pool.window)))
         pools = [self._add(f"{path}/pool", nir.AvgPool2d(*window), [name]) for name in names]
         return [self._add(f"{path}/max", neuron, [name]) for name in pools]
 
-    def _conv(
+    def _add_conv(
         self,
         synapse: nodes.Synapse,
         names: list[str],
@@ -194,19 +198,19 @@ class Writer:
             raise NotInNIR(
                 f"{path} has a window of {height}x{width}; NIR infers shapes of squares."
             )
-        own, bias = _per_channel(bias, weight.shape[-1])
+        own, bias = _split_bias(bias, weight.shape[-1])
         node = nir.Conv2d(
             input_shape=tuple(shape[:2]),
             weight=weight.transpose(3, 2, 0, 1).astype(np.float32),
             stride=tuple(synapse.strides),
-            padding=tuple(int(n) for n in _padding(synapse, path)),
+            padding=tuple(int(n) for n in _get_padding(synapse, path)),
             dilation=(1, 1),
             groups=synapse.groups,
             bias=own.astype(np.float32),
         )
         return Wires([self._add(path, node, names)], bias)
 
-    def _vector(
+    def _add_matrix(
         self,
         synapse: nodes.Synapse,
         names: list[str],
@@ -217,8 +221,8 @@ class Writer:
         gain: float,
         out: Shape,
     ) -> Wires:
-        """All that is linear, up to a vector, as one matrix."""
-        matrix = _matrix(shape, structure)
+        """Add all that is linear, up to a vector, as one matrix."""
+        matrix = _make_matrix(shape, structure)
         if weight is None or synapse.kind == "diagonal":
             one = np.ones(out) if weight is None else np.broadcast_to(weight, out)
             matrix = matrix * one
@@ -227,11 +231,11 @@ class Writer:
         if len(shape) == 3:  # Flattened with the channels first.
             places = matrix.reshape(*shape, -1).transpose(2, 0, 1, 3)
             matrix = places.reshape(len(matrix), -1)
-            flatten = nir.Flatten(np.array(_first(shape)), start_dim=0, end_dim=-1)
+            flatten = nir.Flatten(np.array(_transpose_shape(shape)), start_dim=0, end_dim=-1)
             names = [self._add(f"{synapse.path}/flatten", flatten, names)]
         elif len(shape) != 1:
             raise NotInNIR(f"{synapse.path} reads the shape {shape}; NIR has images and vectors.")
-        own, bias = _per_channel(bias, *out)
+        own, bias = _split_bias(bias, *out)
         matrix = (matrix.T * gain).astype(np.float32)
         return Wires(
             [self._add(synapse.path, nir.Affine(matrix, own.astype(np.float32)), names)], bias
@@ -239,40 +243,44 @@ class Writer:
 
     # Neurons.
 
-    def _fired(self, node: nodes.Spikes) -> list[str]:
-        """A neuron for each level, which fires if the count reaches it."""
+    def _add_neurons(self, node: nodes.Spikes) -> list[str]:
+        """Add a neuron for each level, which fires if the count reaches it."""
         neuron, path = node.neuron, node.path
         names, bias = self.wires[node.accumulator]
-        at = self.integers[node.accumulator]
+        at = self.program_nodes[node.accumulator]
         assert isinstance(at, nodes.Accumulator)
         if neuron.signed:
             raise NotInNIR(f"{path} fires -1 too; NIR's neurons fire 0 or 1.")
-        first, step = (_steady(x, path, "thresholds") for x in (neuron.first, neuron.step))
+        first, step = (
+            _require_constant(x, path, "thresholds") for x in (neuron.first, neuron.step)
+        )
         leak = np.zeros(1)
-        if not self._forgets(neuron):
-            leak = self._leak(node, at.bound)
+        if not self._is_memoryless(neuron):
+            leak = self._get_leak(node, at.bound)
             if np.any(bias):
                 raise NotInNIR(f"{path} adds a bias that no weights carry.")
-        # Values of a membrane are multiples of `finest` of a current's unit.
-        finest = 2.0 ** -(_bits_behind(leak) * (self.num_steps - 1))
-        graph = []
+        # A membrane is a multiple of `finest` of a current's unit: each of the T - 1 products with
+        # the leak adds so many bits after the point.
+        finest = 2.0 ** -(_count_fraction_bits(leak) * (self.num_steps - 1))
+        levels = []
         for level in range(neuron.levels):
             multiple = finest * self.multiples.get(node.accumulator, np.ones(1))
             lowest = np.ceil((first + level * step.astype(np.float64)) / 2**neuron.guard / multiple)
             unreached = np.ceil((at.bound * self.num_steps + 1) / multiple)
-            threshold = between(np.minimum(lowest, unreached) * multiple, multiple)
+            threshold = place_threshold(np.minimum(lowest, unreached) * multiple, multiple)
             threshold = np.broadcast_to(threshold - bias, node.shape)
-            graph.append(self._add(path, self._neuron(neuron, threshold, leak), names))
+            levels.append(self._add(path, self._make_neuron(neuron, threshold, leak), names))
         reach = at.bound * sum(float(leak.max()) ** i for i in range(self.num_steps))
-        if 2 * reach / finest > EXACT:
+        if 2 * reach / finest > nodes.EXACT:
             self.precision = "float64"
-        return graph
+        return levels
 
-    def _forgets(self, neuron: FixedNeuron) -> bool:
+    def _is_memoryless(self, neuron: FixedNeuron) -> bool:
+        """Return whether nothing of a membrane reaches the next step."""
         return self.num_steps == 1 or not (neuron.leak.any() or neuron.leak_fired.any())
 
-    def _leak(self, node: nodes.Spikes, bound: int) -> np.ndarray:
-        """What a membrane that has not fired keeps of itself, if that is all that it does."""
+    def _get_leak(self, node: nodes.Spikes, bound: int) -> np.ndarray:
+        """Return the share of a membrane that stays without a spike; refuse all other rules."""
         neuron, path = node.neuron, node.path
         if neuron.levels > 1:
             raise NotInNIR(
@@ -281,10 +289,10 @@ class Writer:
             )
         if neuron.leak_fired.any():
             raise NotInNIR(f"{path} keeps some of its membrane when it fires; NIR's reset is hard.")
-        leak = _steady(neuron.leak, path, "decays") / 2**LEAK_BITS
+        leak = _require_constant(neuron.leak, path, "decays") / 2**LEAK_BITS
         if np.any(leak == 1) and np.any(leak != 1):
             raise NotInNIR(f"{path} has neurons with a leak and neurons without.")
-        lost = _bits_behind(leak) * (self.num_steps - 1) - neuron.guard
+        lost = _count_fraction_bits(leak) * (self.num_steps - 1) - neuron.guard
         if lost > 0:
             raise NotInNIR(
                 f"{path} keeps {leak.flat[0]:g} of its membrane: the program rounds {lost} bits of "
@@ -293,64 +301,66 @@ class Writer:
             )
         return np.asarray(leak)
 
-    def _neuron(self, neuron: FixedNeuron, threshold: np.ndarray, leak: np.ndarray) -> nir.NIRNode:
-        if self.num_steps > 1 and self._forgets(neuron):
-            return nir.Threshold(_channels_first(threshold, threshold.ndim))
+    def _make_neuron(
+        self, neuron: FixedNeuron, threshold: np.ndarray, leak: np.ndarray
+    ) -> nir.NIRNode:
+        if self.num_steps > 1 and self._is_memoryless(neuron):
+            return nir.Threshold(_move_channels_first(threshold, threshold.ndim))
         if self.num_steps == 1 or np.all(leak == 1):
-            return self._if(threshold)
-        leak = _channels_first(np.broadcast_to(leak, threshold.shape), threshold.ndim)
-        threshold = _channels_first(threshold, threshold.ndim)
+            return self._make_if(threshold)
+        leak = _move_channels_first(np.broadcast_to(leak, threshold.shape), threshold.ndim)
+        threshold = _move_channels_first(threshold, threshold.ndim)
         zero = np.zeros(threshold.shape)
         tau = self.dt / (1 - leak)
         return nir.LIF(tau=tau, r=tau / self.dt, v_leak=zero, v_threshold=threshold, v_reset=zero)
 
-    def _if(self, threshold: np.ndarray) -> nir.IF:
-        threshold = _channels_first(threshold, threshold.ndim)
+    def _make_if(self, threshold: np.ndarray) -> nir.IF:
+        threshold = _move_channels_first(threshold, threshold.ndim)
         r = np.full(threshold.shape, 1 / self.dt)
         return nir.IF(r=r, v_threshold=threshold, v_reset=np.zeros(threshold.shape))
 
 
-def _steady(x: np.ndarray, path: str, what: str) -> np.ndarray:
-    """The row of all steps; NIR's numbers do not change over time."""
+def _require_constant(x: np.ndarray, path: str, what: str) -> np.ndarray:
+    """Return the row of all steps; refuse rows that differ, as NIR's numbers are constant."""
     if np.any(x != x[:1]):
         raise NotInNIR(f"{path} has {what} that differ from step to step; NIR's do not change.")
     return x[0]
 
 
-def _bits_behind(leak: np.ndarray) -> int:
-    """How many bits a product with `leak` adds behind the point."""
+def _count_fraction_bits(leak: np.ndarray) -> int:
+    """Return how many bits a product with `leak` adds after the point."""
     return max(float(x).as_integer_ratio()[1].bit_length() - 1 for x in leak.flat)
 
 
-def _first(shape: Shape) -> Shape:
+def _transpose_shape(shape: Shape) -> Shape:
     return (shape[-1], *shape[:-1])
 
 
-def _channels_first(x: np.ndarray, ndim: int) -> np.ndarray:
-    """`[..., C]` as `[C, ...]`, of so many axes."""
+def _move_channels_first(x: np.ndarray, ndim: int) -> np.ndarray:
+    """Return `[..., C]` as `[C, ...]`, with `ndim` axes."""
     x = x.reshape((1,) * (ndim - x.ndim) + x.shape)
     return np.ascontiguousarray(np.moveaxis(x, -1, 0))
 
 
-def _padding(layer: Pool | nodes.Synapse, path: str) -> np.ndarray:
+def _get_padding(layer: Pool | nodes.Synapse, path: str) -> np.ndarray:
     pads = layer.padding[:2]
     if any(before != after for before, after in pads):
         raise NotInNIR(f"{path} pads {pads}; NIR pads both sides alike.")
     return np.array([before for before, _ in pads])
 
 
-def _per_channel(bias: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """A bias as one of a layer of weights, and what is left of it."""
+def _split_bias(bias: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a bias as that of a layer of weights, and what is left of it."""
     if bias.size == bias.shape[-1]:
         return np.broadcast_to(bias.reshape(-1), (channels,)), np.zeros(1)
     return np.zeros(channels), bias
 
 
-def _matrix(shape: Shape, structure: Sequence[Structure]) -> np.ndarray:
-    """`structure` as `[prod(shape), K]`, from what it does to each place alone."""
+def _make_matrix(shape: Shape, structure: Sequence[Structure]) -> np.ndarray:
+    """Return `structure` as a matrix `[prod(shape), K]`: its outputs of one 1 at each place."""
     places = math.prod(shape)
     rows = []
     for start in range(0, places, 256):
         one = jnp.eye(min(256, places - start), places, start).reshape(-1, *shape)
-        rows.append(np.asarray(structured(structure, one), np.float64).reshape(len(one), -1))
+        rows.append(np.asarray(apply_structure(structure, one), np.float64).reshape(len(one), -1))
     return np.concatenate(rows)

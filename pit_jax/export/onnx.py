@@ -1,6 +1,5 @@
 """A program as one ONNX file of standard operators, equal to it bit by bit in onnxruntime."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pit_jax
-from pit_jax.inference.errors import ArtifactError
+from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
+from pit_jax.export.errors import import_extra
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 
@@ -26,37 +27,34 @@ def to_onnx(
     frames: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Writes the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
+    """Write the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
     `[B, T, H, W, C]`, to `logits` `[B, K]`, both float32.
 
     The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtifactError for
     a file that is there already, unless it shall `overwrite` it.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
-    content = _model(program, frames).SerializeToString(deterministic=True)
+    artifact.check_file_free(path, overwrite)
+    content = _make_model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The hash comes first: a file that was not finished is not that of its hash.
-    _replace(_hash_of(path), _line(content, path))
-    _replace(path, content)
+    line = artifact.make_hash_line(content, path.name)
+    artifact.replace_file(_get_hash_path(path), lambda part: part.write_bytes(line))
+    artifact.replace_file(path, lambda part: part.write_bytes(content))
 
 
 def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
-    """The file as a function of x that gives logits, run by onnxruntime on the CPU.
+    """Return the file as a function from x to logits, run by onnxruntime on the CPU.
 
     Raises ArtifactError when the file or its hash beside it is missing, changed or cut off.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(_MISSING.format("run", "onnxruntime")) from error
+    onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
     path = Path(path)
     try:
-        content, line = path.read_bytes(), _hash_of(path).read_bytes()
+        content, line = path.read_bytes(), _get_hash_path(path).read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} or its hash beside it cannot be read ({error}).") from error
-    if line != _line(content, path):
+    if line != artifact.make_hash_line(content, path.name):
         raise ArtifactError(
             f"{path} has other bytes than were written; take another copy, or write it again."
         )
@@ -69,14 +67,8 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     return run
 
 
-_MISSING = "to {} an ONNX file you need {}, of the extra `onnx`: pip install 'pit-jax[onnx]'."
-
-
-def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(_MISSING.format("write", "onnx")) from error
+def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
+    onnx = import_extra("onnx", "onnx", "write an ONNX file")
     from pit_jax.export.onnx_graph import Graph
     from pit_jax.export.onnx_step import Steps
 
@@ -86,9 +78,9 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     steps = Steps(graph, program.nodes, program.num_steps)
     currents = []
     for t in range(program.num_steps):
-        at = graph.op("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
-        currents.append(steps.step(at, t))
-    total = graph.as_float(graph.total(currents))
+        at = graph.emit("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
+        currents.append(steps.add_step(at, t))
+    total = graph.cast_to_float(graph.sum(currents))
     mean = graph.constant(last.unit.item() / program.num_steps, np.float32)
     graph.nodes.append(onnx.helper.make_node("Mul", [total, mean], ["logits"], "logits"))
 
@@ -114,7 +106,7 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
         {
             "pit_jax": pit_jax.__version__,
             "program": program.fingerprint,
-            "initializers_sha256": _initializers_hash(graph.initializers),
+            "initializers_sha256": _hash_initializers(graph.initializers),
             "num_steps": str(program.num_steps),
             "input": f"x [{axes}], float32, {limit}",
             "output": "logits [B, K], float32, the mean over the steps",
@@ -124,29 +116,12 @@ def _model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     return model
 
 
-def _initializers_hash(initializers: list[Any]) -> str:
-    """Over the names and contents of all tensors, in their order."""
-    digest = hashlib.sha256()
-    for tensor in initializers:
-        digest.update(tensor.SerializeToString(deterministic=True))
-    return digest.hexdigest()
+def _hash_initializers(initializers: list[Any]) -> str:
+    """Return a hash of the names and contents of all tensors, in their order."""
+    return artifact.hash_parts(
+        tensor.SerializeToString(deterministic=True) for tensor in initializers
+    )
 
 
-def _hash_of(path: Path) -> Path:
+def _get_hash_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _line(content: bytes, path: Path) -> bytes:
-    return f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

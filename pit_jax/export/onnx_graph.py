@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 
-from pit_jax.inference.compiler.quantize import EXACT
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
@@ -28,14 +27,14 @@ class Graph:
         self.initializers: list[Any] = []
         self._names: dict[Any, str] = {}
 
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """One operator with one output."""
+    def emit(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add one operator with one output."""
         name = f"{kind}_{len(self.nodes)}"
         self.nodes.append(onnx.helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
     def constant(self, value: Any, dtype: Any = np.float64) -> str:
-        """An initializer, the same one for the same numbers."""
+        """Return an initializer, the same one for the same numbers."""
         array = np.asarray(value, dtype)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
@@ -43,138 +42,150 @@ class Graph:
             self.initializers.append(onnx.numpy_helper.from_array(array, self._names[key]))
         return self._names[key]
 
-    def scaled(self, x: str, factor: Any) -> str:
-        """x times a number, or numbers of x's last axes."""
-        return x if np.all(factor == 1) else self.op("Mul", x, self.constant(factor))
+    def scale(self, x: str, factor: Any) -> str:
+        """Return x times a number, or times numbers of x's last axes."""
+        return x if np.all(factor == 1) else self.emit("Mul", x, self.constant(factor))
 
-    def plus(self, x: str, number: Any) -> str:
-        """x plus a number, or numbers of x's last axes."""
-        return self.op("Add", x, self.constant(number)) if np.any(number) else x
+    def add(self, x: str, number: Any) -> str:
+        """Return x plus a number, or plus numbers of x's last axes."""
+        return self.emit("Add", x, self.constant(number)) if np.any(number) else x
 
-    def shifted(self, x: str, bits: int) -> str:
-        """floor(x / 2^bits); to the left where `bits` is negative."""
-        x = self.scaled(x, 2.0**-bits)
-        return self.op("Floor", x) if bits > 0 else x
+    def shift_right(self, x: str, bits: int) -> str:
+        """Return floor(x / 2^bits); shift to the left if `bits` is negative."""
+        x = self.scale(x, 2.0**-bits)
+        return self.emit("Floor", x) if bits > 0 else x
 
-    def rounded(self, x: str, bits: int) -> str:
-        """x / 2^bits, rounded half up."""
-        return self.op("Floor", self.plus(self.scaled(x, 2.0**-bits), 0.5)) if bits else x
+    def round_shift(self, x: str, bits: int) -> str:
+        """Return x / 2^bits, rounded half up."""
+        return self.emit("Floor", self.add(self.scale(x, 2.0**-bits), 0.5)) if bits else x
 
-    def total(self, parts: list[str]) -> str:
-        """The sum of one tensor or more."""
+    def sum(self, parts: list[str]) -> str:
+        """Return the sum of one tensor or more."""
         whole = parts[0]
         for part in parts[1:]:
-            whole = self.op("Add", whole, part)
+            whole = self.emit("Add", whole, part)
         return whole
 
-    def as_double(self, x: str) -> str:
-        """Numbers, or 1 and 0 of conditions, as doubles."""
-        return self.op("Cast", x, to=onnx.TensorProto.DOUBLE)
+    def cast_to_double(self, x: str) -> str:
+        """Return numbers as doubles, and conditions as 1 and 0."""
+        return self.emit("Cast", x, to=onnx.TensorProto.DOUBLE)
 
-    def as_float(self, x: str) -> str:
-        """Doubles as floats, rounded to nearest."""
-        return self.op("Cast", x, to=onnx.TensorProto.FLOAT)
+    def cast_to_float(self, x: str) -> str:
+        """Return doubles as floats, rounded to nearest."""
+        return self.emit("Cast", x, to=onnx.TensorProto.FLOAT)
 
-    def reshaped(self, x: str, *shape: int) -> str:
-        """Another shape for the same values; -1 is what is left, 0 an axis that stays."""
-        return self.op("Reshape", x, self.constant(shape, np.int64))
+    def reshape(self, x: str, *shape: int) -> str:
+        """Return the same values in another shape; -1 is what is left, 0 an axis that stays."""
+        return self.emit("Reshape", x, self.constant(shape, np.int64))
 
-    def structured(
+    def apply_structure(
         self, x: str, structure: tuple[Structure, ...], shape: Shape, bound: int
     ) -> tuple[str, int]:
-        """What a source of `shape`, not beyond `bound`, is behind its pools, sums and reshapes, and
-        how large it can be there."""
+        """Return a source of `shape`, not beyond `bound`, after its pools, sums and reshapes; and
+        the bound after them."""
         channels = shape[-1]
         for each in structure:
             match each:
                 case Pool(largest=True):
-                    window = _window(each.window, each.strides, each.padding)
-                    x = self._channels_first("MaxPool", x, **window)
+                    window = _make_window(each.window, each.strides, each.padding)
+                    x = self._emit_channels_first("MaxPool", x, **window)
                 case Pool():
-                    x = self._summed(x, each, channels, bound)
+                    x = self._sum_windows(x, each, channels, bound)
                 case Sum():
                     axes = self.constant([axis + 1 for axis in each.axes], np.int64)
-                    x = self.op("ReduceSum", x, axes, keepdims=0)
+                    x = self.emit("ReduceSum", x, axes, keepdims=0)
                 case Reshape():
-                    x, channels = self.reshaped(x, -1, *each.shape), each.shape[-1]
+                    x, channels = self.reshape(x, -1, *each.shape), each.shape[-1]
                 case Cells():
-                    x = self._in_cells(x, each)
+                    x = self._sum_cells(x, each)
             bound *= each.growth()
         return x, bound
 
-    def weighed(self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int) -> str:
-        """Integers x, not beyond `bound`, times the weights of one step."""
+    def apply_weights(
+        self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int
+    ) -> str:
+        """Return integers x, not beyond `bound`, times the weights of one step."""
         if weight is None:
             return x
         if synapse.kind == "diagonal":
-            return self.scaled(x, weight)
-        largest = int(abs(weight.astype(np.int64)).sum(_but_last(weight)).max())
-        return self._in_parts(x, bound, largest, self._layer(synapse, weight))
+            return self.scale(x, weight)
+        largest = int(abs(weight.astype(np.int64)).sum(_list_leading_axes(weight)).max())
+        return self._apply_in_parts(x, bound, largest, self._make_layer(synapse, weight))
 
-    def weighed_spikes(
+    def apply_weights_to_spikes(
         self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int
     ) -> str:
-        """As `weighed`, of sums of spikes.
+        """Return sums of spikes x, not beyond `bound`, times the weights of one step.
 
-        They are 0 or more, unless ternary, whose weights are so much smaller: what counts is the
-        sum of one sign only, which the grid keeps below 2^24.
+        Spikes are not negative, so partial sums stay between those of the negative and of the
+        positive weights, which the grid keeps below 2^24. (Weights of ternary spikes, which may be
+        -1, are so much smaller that both signs together do.)
         """
         if weight is not None and synapse.kind != "diagonal":
             wide = weight.astype(np.int64)
-            sides = (np.maximum(sign * wide, 0).sum(_but_last(wide)).max() for sign in (1, -1))
-            if int(max(sides)) * bound < EXACT:
-                return self.as_double(self._layer(synapse, weight)(self.as_float(x)))
-        return self.weighed(x, synapse, weight, bound)
+            sides = (
+                np.maximum(sign * wide, 0).sum(_list_leading_axes(wide)).max() for sign in (1, -1)
+            )
+            if int(max(sides)) * bound < nodes.EXACT:
+                return self.cast_to_double(self._make_layer(synapse, weight)(self.cast_to_float(x)))
+        return self.apply_weights(x, synapse, weight, bound)
 
-    def _layer(self, synapse: nodes.Synapse, weight: np.ndarray) -> Callable[[str], str]:
-        """Weights of one step as a function of a float tensor."""
+    def _make_layer(self, synapse: nodes.Synapse, weight: np.ndarray) -> Callable[[str], str]:
+        """Return the weights of one step as a function of a float tensor."""
         if synapse.kind == "dense":
             matrix = self.constant(weight, np.float32)
-            return lambda x: self.op("MatMul", x, matrix)
+            return lambda x: self.emit("MatMul", x, matrix)
         kernel = self.constant(weight.transpose(3, 2, 0, 1), np.float32)
-        window = _window(weight.shape, synapse.strides, synapse.padding)
-        return lambda x: self._channels_first("Conv", x, kernel, **window, group=synapse.groups)
+        window = _make_window(weight.shape, synapse.strides, synapse.padding)
+        return lambda x: self._emit_channels_first(
+            "Conv", x, kernel, **window, group=synapse.groups
+        )
 
-    def _in_parts(self, x: str, bound: int, largest: int, layer: Callable[[str], str]) -> str:
-        """A layer whose outputs are at most `largest` times the inputs, in float, of so few bits of
-        x at once that no sum reaches 2^24."""
-        if largest * bound < EXACT:
-            return self.as_double(layer(self.as_float(x)))
-        bits = math.floor(math.log2(EXACT / largest)) - 1
+    def _apply_in_parts(self, x: str, bound: int, largest: int, layer: Callable[[str], str]) -> str:
+        """Return the outputs of a float layer, which are at most `largest` times its inputs.
+
+        The layer gets so few bits of x at once that no sum reaches 2^24: x = high 2^bits + low,
+        with low < 2^bits.
+        """
+        if largest * bound < nodes.EXACT:
+            return self.cast_to_double(layer(self.cast_to_float(x)))
+        bits = math.floor(math.log2(nodes.EXACT / largest)) - 1
         if bits < 1:
             raise ValueError(f"weights whose sums reach {largest:,} are too large to be float.")
-        high = self.shifted(x, bits)
-        low = self.op("Sub", x, self.scaled(high, 2.0**bits))
-        parts = self._in_parts(high, (bound >> bits) + 1, largest, layer)
-        rest = self.as_double(layer(self.as_float(low)))
-        return self.op("Add", self.scaled(parts, 2.0**bits), rest)
+        high = self.shift_right(x, bits)
+        low = self.emit("Sub", x, self.scale(high, 2.0**bits))
+        parts = self._apply_in_parts(high, (bound >> bits) + 1, largest, layer)
+        rest = self.cast_to_double(layer(self.cast_to_float(low)))
+        return self.emit("Add", self.scale(parts, 2.0**bits), rest)
 
-    def _channels_first(self, kind: str, x: str, *inputs: str, **attributes: Any) -> str:
-        x = self.op("Transpose", x, perm=NCHW)
-        return self.op("Transpose", self.op(kind, x, *inputs, **attributes), perm=NHWC)
+    def _emit_channels_first(self, kind: str, x: str, *inputs: str, **attributes: Any) -> str:
+        x = self.emit("Transpose", x, perm=NCHW)
+        return self.emit("Transpose", self.emit(kind, x, *inputs, **attributes), perm=NHWC)
 
-    def _summed(self, x: str, pool: Pool, channels: int, bound: int) -> str:
-        """The sums over windows, which have no operator: a convolution with ones."""
+    def _sum_windows(self, x: str, pool: Pool, channels: int, bound: int) -> str:
+        """Return the sums over windows, for which ONNX has no operator: a convolution with ones."""
         ones = np.ones((*pool.window[:2], 1, channels), np.int32)
         strides, padding = pool.strides[:2], pool.padding[:2]
         synapse = nodes.Synapse(0, (), ones, "conv", "", strides, padding, groups=channels)
-        return self.weighed(x, synapse, ones, bound)
+        return self.apply_weights(x, synapse, ones, bound)
 
-    def _in_cells(self, x: str, cells: Cells) -> str:
-        """A matrix whose rows are 1 in one cell each."""
+    def _sum_cells(self, x: str, cells: Cells) -> str:
+        """Return the sums over cells: a product with a matrix whose rows are 1 in one cell each."""
         places = cells.height * cells.width
         each = jnp.eye(places).reshape(places, cells.height, cells.width, 1)
         matrix = np.asarray(cells(each)).reshape(places, -1).T
-        flat = self.reshaped(x, 0, places, -1)
-        summed = self.op("MatMul", self.constant(matrix), flat)
-        return self.reshaped(summed, 0, cells.size, cells.size, -1)
+        flat = self.reshape(x, 0, places, -1)
+        summed = self.emit("MatMul", self.constant(matrix), flat)
+        return self.reshape(summed, 0, cells.size, cells.size, -1)
 
 
-def _but_last(weight: np.ndarray) -> tuple[int, ...]:
+def _list_leading_axes(weight: np.ndarray) -> tuple[int, ...]:
     return tuple(range(weight.ndim - 1))
 
 
-def _window(window: Shape, strides: Shape, padding: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def _make_window(
+    window: Shape, strides: Shape, padding: tuple[tuple[int, int], ...]
+) -> dict[str, Any]:
     (top, bottom), (left, right) = padding[:2]
     pads = [top, left, bottom, right]
     return {"kernel_shape": list(window[:2]), "strides": list(strides[:2]), "pads": pads}

@@ -17,11 +17,11 @@ from pit_jax.inference.runtime.fixed_point import (
     sigmoid_table,
 )
 from pit_jax.inference.runtime.reductions import Shape
-from pit_jax.inference.runtime.step import row_of
+from pit_jax.inference.runtime.step import select_step
 
 
-class State(NamedTuple):
-    """What a layer keeps between steps, as names of tensors; none are there before the first."""
+class NeuronTensors(NamedTuple):
+    """The state of a layer between steps, as names of tensors; None before the first step."""
 
     membrane: str | None = None
     slow: str | None = None
@@ -31,167 +31,183 @@ Output = str | list[str]
 
 
 class Steps:
-    """Writes one step of a program after the other.
+    """A writer of one step of a program after the other.
 
     A node of spikes gives the names of its slots, all others that of one tensor `[B, ...]`.
     """
 
     def __init__(self, graph: Graph, program: Sequence[nodes.Node], num_steps: int) -> None:
         self.graph, self.nodes, self.num_steps = graph, program, num_steps
-        self.states: dict[int, State] = {}
+        self.states: dict[int, NeuronTensors] = {}
         self.outputs: list[Output] = []
 
-    def step(self, pixels: str, t: int) -> str:
-        """The last current at step `t`."""
+    def add_step(self, pixels: str, t: int) -> str:
+        """Write step `t`; return its last current."""
         self.outputs = []
         for number, node in enumerate(self.nodes):
             match node:
                 case nodes.Pixels():
-                    self.outputs.append(self._sampled(node, pixels))
+                    self.outputs.append(self._sample(node, pixels))
                 case nodes.Accumulator():
-                    parts = [self._current(synapse, node.shape, t) for synapse in node.synapses]
-                    total = self.graph.total(parts)
-                    self.outputs.append(self.graph.plus(total, row_of(node.bias, t)))
+                    parts = [
+                        self._compute_current(synapse, node.shape, t) for synapse in node.synapses
+                    ]
+                    total = self.graph.sum(parts)
+                    self.outputs.append(self.graph.add(total, select_step(node.bias, t)))
                 case nodes.Spikes():
-                    state = self.states.get(number, State())
-                    current = self._of(node.accumulator)
-                    self.states[number], slots = self._fired(node.neuron, state, current, t)
+                    state = self.states.get(number, NeuronTensors())
+                    current = self._get_tensor(node.accumulator)
+                    self.states[number], slots = self._fire(node.neuron, state, current, t)
                     self.outputs.append(slots)
                 case nodes.Product():
-                    self.outputs.append(self._product(node))
+                    self.outputs.append(self._multiply_spikes(node))
                 case nodes.LinearAttention():
-                    self.outputs.append(self._attended(node, t))
-        return self._of(len(self.nodes) - 1)
+                    self.outputs.append(self._attend(node, t))
+        return self._get_tensor(len(self.nodes) - 1)
 
-    def _of(self, number: int) -> str:
+    def _get_tensor(self, number: int) -> str:
         output = self.outputs[number]
         assert isinstance(output, str)
         return output
 
-    def _slots(self, number: int) -> list[str]:
+    def _get_slots(self, number: int) -> list[str]:
         output = self.outputs[number]
         assert isinstance(output, list)
         return output
 
-    def _sampled(self, node: nodes.Pixels, pixels: str) -> str:
+    def _sample(self, node: nodes.Pixels, pixels: str) -> str:
         g = self.graph
-        pixels = g.op("Where", g.op("IsNaN", pixels), g.constant(0, np.float32), pixels)
-        integers = g.op("Round", g.scaled(g.as_double(pixels), 1 / node.unit))
-        return g.op("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
+        pixels = g.emit("Where", g.emit("IsNaN", pixels), g.constant(0, np.float32), pixels)
+        # ONNX rounds half to even, as jnp.round does.
+        integers = g.emit("Round", g.scale(g.cast_to_double(pixels), 1 / node.unit))
+        return g.emit("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
-    def _current(self, synapse: nodes.Synapse, shape: Shape, t: int) -> str:
+    def _compute_current(self, synapse: nodes.Synapse, shape: Shape, t: int) -> str:
         g, source = self.graph, self.nodes[synapse.source]
-        weight = None if synapse.weight is None else row_of(synapse.weight, t)
+        weight = None if synapse.weight is None else select_step(synapse.weight, t)
         if isinstance(source, nodes.Spikes | nodes.Product):
-            return self._from_spikes(synapse, weight, shape)
-        x, bound = self._of(synapse.source), source.bound
-        x, bound = g.structured(x, synapse.structure, source.shape, bound)
+            return self._compute_spike_current(synapse, weight, shape)
+        x, bound = self._get_tensor(synapse.source), source.bound
+        x, bound = g.apply_structure(x, synapse.structure, source.shape, bound)
         if weight is None or synapse.kind == "diagonal" and not isinstance(source, nodes.Pixels):
-            return g.weighed(x, synapse, weight, bound)
-        x = g.rounded(x, synapse.shift)
+            return g.apply_weights(x, synapse, weight, bound)
+        x = g.round_shift(x, synapse.shift)
         bound = (bound >> synapse.shift) + (synapse.shift > 0)
-        return g.rounded(g.weighed(x, synapse, weight, bound), synapse.extra)
+        return g.round_shift(g.apply_weights(x, synapse, weight, bound), synapse.extra)
 
-    def _from_spikes(self, synapse: nodes.Synapse, weight: np.ndarray | None, shape: Shape) -> str:
-        """All slots go through the weights at once, as so much more batch."""
-        g, source, slots = self.graph, self.nodes[synapse.source], self._slots(synapse.source)
+    def _compute_spike_current(
+        self, synapse: nodes.Synapse, weight: np.ndarray | None, shape: Shape
+    ) -> str:
+        """Return a current of spikes; slots go through the weights as one larger batch."""
+        g, source, slots = self.graph, self.nodes[synapse.source], self._get_slots(synapse.source)
         assert isinstance(source, nodes.Spikes | nodes.Product)
-        x = slots[0] if len(slots) == 1 else g.op("Concat", *slots, axis=0)
-        x, bound = g.structured(x, synapse.structure, source.shape, 1)
-        x = g.weighed_spikes(x, synapse, weight, bound)
+        x = slots[0] if len(slots) == 1 else g.emit("Concat", *slots, axis=0)
+        x, bound = g.apply_structure(x, synapse.structure, source.shape, 1)
+        x = g.apply_weights_to_spikes(x, synapse, weight, bound)
         if len(slots) == 1:
             return x
-        each = g.reshaped(x, len(slots), -1, *shape)
+        each = g.reshape(x, len(slots), -1, *shape)
         if isinstance(source, nodes.Spikes):
-            each = g.scaled(each, np.reshape(source.neuron.slots, (-1, *(1,) * (len(shape) + 1))))
-        return g.op("ReduceSum", each, g.constant([0], np.int64), keepdims=0)
+            each = g.scale(each, np.reshape(source.neuron.slots, (-1, *(1,) * (len(shape) + 1))))
+        return g.emit("ReduceSum", each, g.constant([0], np.int64), keepdims=0)
 
-    def _fired(
-        self, neuron: FixedNeuron, state: State, current: str, t: int
-    ) -> tuple[State, list[str]]:
-        """As `FixedNeuron.slotted`."""
+    def _fire(
+        self, neuron: FixedNeuron, state: NeuronTensors, current: str, t: int
+    ) -> tuple[NeuronTensors, list[str]]:
+        """Return the next state and the spikes of each slot, as `FixedNeuron.fire_slots`."""
         g = self.graph
-        u = g.scaled(current, 2.0**neuron.guard)
+        u = g.scale(current, 2.0**neuron.guard)
         if state.membrane is not None:
-            u = g.op("Add", state.membrane, u)
-        first, step = (row_of(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
+            u = g.emit("Add", state.membrane, u)
+        first, step = (select_step(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
         potential = u
+        # Bits can form a larger number than the largest count: the potential is cut off there.
         if sum(neuron.slots) > neuron.levels:
             highest = g.constant(first + (neuron.levels - 1) * step)
-            potential = g.op("Min", u, highest)
+            potential = g.emit("Min", u, highest)
         slots = []
         for worth in neuron.slots:
             threshold = first + (worth - 1) * step
-            spike = g.as_double(g.op("GreaterOrEqual", potential, g.constant(threshold)))
+            spike = g.cast_to_double(g.emit("GreaterOrEqual", potential, g.constant(threshold)))
             if neuron.signed:
-                below = g.as_double(g.op("LessOrEqual", potential, g.constant(-threshold)))
-                spike = g.op("Sub", spike, below)
+                below = g.cast_to_double(g.emit("LessOrEqual", potential, g.constant(-threshold)))
+                spike = g.emit("Sub", spike, below)
             slots.append(spike)
+            # Nothing reads the potential after the last slot.
             if len(slots) < len(neuron.slots):
-                potential = g.op("Sub", potential, g.scaled(spike, worth * step))
-        return self._rest(neuron, state, u, slots, t), slots
+                potential = g.emit("Sub", potential, g.scale(spike, worth * step))
+        return self._reset(neuron, state, u, slots, t), slots
 
-    def _rest(self, neuron: FixedNeuron, state: State, u: str, slots: list[str], t: int) -> State:
-        """As `FixedNeuron` leaves it for the next step; products of doubles have all their bits."""
+    def _reset(
+        self, neuron: FixedNeuron, state: NeuronTensors, u: str, slots: list[str], t: int
+    ) -> NeuronTensors:
+        """Return the state for the next step, as `FixedNeuron` computes it.
+
+        Its products need less than 53 bits, so doubles hold them exactly.
+        """
         g = self.graph
+        # The graph has all steps, and nothing reads a state after the last.
         if t + 1 == self.num_steps:
-            return State()
+            return NeuronTensors()
         worth = zip(slots, neuron.slots, strict=True)
-        k = g.total([g.scaled(spike, levels) for spike, levels in worth])
-        dropped, slow = g.scaled(k, row_of(neuron.drop, t)), None
+        k = g.sum([g.scale(spike, levels) for spike, levels in worth])
+        dropped, slow = g.scale(k, select_step(neuron.drop, t)), None
         if neuron.one is not None:
             assert neuron.slowness is not None
-            scaled = g.shifted(self._multiplied(u, neuron.slowness, t), neuron.slow_shift)
-            slow = g.scaled(k, 2.0**LEAK_BITS)
+            scaled = g.shift_right(self._multiply_fixed(u, neuron.slowness, t), neuron.slow_shift)
+            slow = g.scale(k, 2.0**LEAK_BITS)
             if state.slow is not None:
-                kept = g.op("Mul", state.slow, self._sigmoid(scaled))
-                slow = g.op("Add", g.shifted(kept, LEAK_BITS), slow)
-            deepening = self._sigmoid(g.shifted(slow, LEAK_BITS - TABLE_STEP_BITS))
-            deeper = self._multiplied(deepening, neuron.one, t)
-            dropped = g.op("Add", dropped, g.op("Mul", deeper, k))
-        left = g.op("Sub", u, dropped)
+                kept = g.emit("Mul", state.slow, self._look_up_sigmoid(scaled))
+                slow = g.emit("Add", g.shift_right(kept, LEAK_BITS), slow)
+            deepening = self._look_up_sigmoid(g.shift_right(slow, LEAK_BITS - TABLE_STEP_BITS))
+            deeper = self._multiply_fixed(deepening, neuron.one, t)
+            dropped = g.emit("Add", dropped, g.emit("Mul", deeper, k))
+        left = g.emit("Sub", u, dropped)
         if neuron.carry is not None:
-            mixed = g.shifted(left, neuron.carry_shift)
-            mixed = g.op("MatMul", mixed, g.constant(neuron.carry[t]))
-            left = g.shifted(mixed, LEAK_BITS - neuron.carry_shift)
-        kept = self._multiplied(left, neuron.leak, t)
+            mixed = g.shift_right(left, neuron.carry_shift)
+            mixed = g.emit("MatMul", mixed, g.constant(neuron.carry[t]))
+            left = g.shift_right(mixed, LEAK_BITS - neuron.carry_shift)
+        kept = self._multiply_fixed(left, neuron.leak, t)
         if not np.array_equal(neuron.leak, neuron.leak_fired):
-            silent = g.op("Equal", k, g.constant(0))
-            kept = g.op("Where", silent, kept, self._multiplied(left, neuron.leak_fired, t))
-        return State(kept, slow)
+            silent = g.emit("Equal", k, g.constant(0))
+            kept = g.emit("Where", silent, kept, self._multiply_fixed(left, neuron.leak_fired, t))
+        return NeuronTensors(kept, slow)
 
-    def _multiplied(self, x: str, number: np.ndarray, t: int) -> str:
-        """floor(x number / 4096)."""
-        g, row = self.graph, row_of(number, t) / 2.0**LEAK_BITS
-        return x if np.all(row == 1) else g.op("Floor", g.op("Mul", x, g.constant(row)))
+    def _multiply_fixed(self, x: str, number: np.ndarray, t: int) -> str:
+        """Return floor(x number / 4096)."""
+        g, row = self.graph, select_step(number, t) / 2.0**LEAK_BITS
+        return x if np.all(row == 1) else g.emit("Floor", g.emit("Mul", x, g.constant(row)))
 
-    def _sigmoid(self, x: str) -> str:
+    def _look_up_sigmoid(self, x: str) -> str:
         g, half = self.graph, TABLE_RANGE << TABLE_STEP_BITS
         table = g.constant(sigmoid_table())
-        at = g.plus(g.op("Clip", x, g.constant(-half), g.constant(half)), half)
-        return g.op("Gather", table, g.op("Cast", at, to=onnx.TensorProto.INT64))
+        at = g.add(g.emit("Clip", x, g.constant(-half), g.constant(half)), half)
+        return g.emit("Gather", table, g.emit("Cast", at, to=onnx.TensorProto.INT64))
 
-    def _product(self, node: nodes.Product) -> list[str]:
+    def _multiply_spikes(self, node: nodes.Product) -> list[str]:
         g = self.graph
         first, second = (
-            [g.structured(x, pools, self.nodes[source].shape, 1)[0] for x in self._slots(source)]
+            [
+                g.apply_structure(x, pools, self.nodes[source].shape, 1)[0]
+                for x in self._get_slots(source)
+            ]
             for source, pools in zip((node.first, node.second), node.pools, strict=True)
         )
         if node.silent:
-            second = [g.op("Sub", g.constant(1), spike) for spike in second]
-        return [g.op("Mul", a, b) for a in first for b in second]
+            second = [g.emit("Sub", g.constant(1), spike) for spike in second]
+        return [g.emit("Mul", a, b) for a in first for b in second]
 
-    def _attended(self, node: nodes.LinearAttention, t: int) -> str:
-        """query (weight keyᵀ value), of counts: what reads them multiplies."""
+    def _attend(self, node: nodes.LinearAttention, t: int) -> str:
+        """Return query (weight keyᵀ value) of the counts."""
         g, tokens = self.graph, math.prod(node.shape[:-1])
 
-        def heads(source: int, perm: list[int]) -> str:
-            split = g.reshaped(g.total(self._slots(source)), 0, tokens, node.heads, -1)
-            return g.op("Transpose", split, perm=perm)
+        def split_heads(source: int, perm: list[int]) -> str:
+            split = g.reshape(g.sum(self._get_slots(source)), 0, tokens, node.heads, -1)
+            return g.emit("Transpose", split, perm=perm)
 
-        query = heads(node.query, [0, 2, 1, 3])
-        key, value = heads(node.key, [0, 2, 3, 1]), heads(node.value, [0, 2, 1, 3])
-        weight = row_of(node.weight, t).reshape(node.heads, -1, 1)
-        met = g.scaled(g.op("MatMul", key, value), weight)
-        mixed = g.op("Transpose", g.op("MatMul", query, met), perm=[0, 2, 1, 3])
-        return g.reshaped(mixed, -1, *node.shape)
+        query = split_heads(node.query, [0, 2, 1, 3])
+        key, value = split_heads(node.key, [0, 2, 3, 1]), split_heads(node.value, [0, 2, 1, 3])
+        weight = select_step(node.weight, t).reshape(node.heads, -1, 1)
+        met = g.scale(g.emit("MatMul", key, value), weight)
+        mixed = g.emit("Transpose", g.emit("MatMul", query, met), perm=[0, 2, 1, 3])
+        return g.reshape(mixed, -1, *node.shape)

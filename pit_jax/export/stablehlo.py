@@ -24,10 +24,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
+from pit_jax.export.errors import import_extra
 from pit_jax.inference import Report, SpikingProgram
-from pit_jax.inference.errors import ArtifactError
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.store import Stored, facts
+from pit_jax.inference.storage import describe
 
 KIND, VERSION = "pit_jax.stablehlo", 1
 MODULE = "program.stablehlo"
@@ -36,13 +37,13 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @dataclass(frozen=True)
 class StableHLO:
-    """A loaded module and what its manifest says: `input`, `num_steps`, `about` and more."""
+    """A loaded module and its manifest with `input`, `num_steps`, `about` and more."""
 
     exported: Any
     manifest: Mapping[str, Any]
 
     def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
-        """Logits, of one sample or more of the shape and type in `manifest["input"]`."""
+        """Return the logits of one sample or more of the shape and type in `manifest["input"]`."""
         x = jnp.asarray(x)
         shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
         if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
@@ -67,25 +68,25 @@ def to_stablehlo(
     about: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes the program, from binary spikes, all its steps in one module, for any batch size.
+    """Write the program, from binary spikes, all its steps in one module, for any batch size.
 
     It takes images `x` `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, float32, to logits
     `[B, K]`. With `pixels` it takes uint8 and looks up there what the program sees, per channel.
     The manifest has the proof at compilation or a later `proof`, and what there is to say `about`
     it, as JSON has it. Raises ArtifactError as `SpikingProgram.save` does.
     """
-    export = _export()
+    export = _import_jax_export()
     artifact.check_free(folder, overwrite)
     proof = program.proof if proof is None else proof
-    said = facts(Stored(program.nodes, program.num_steps, program.fingerprint, proof))
-    sampled = program.nodes[0]
-    assert isinstance(sampled, nodes.Pixels)
-    if pixels is not None and pixels.shape != (256, sampled.shape[-1]):
+    facts = describe(program, proof)
+    first = program.nodes[0]
+    assert isinstance(first, nodes.Pixels)
+    if pixels is not None and pixels.shape != (256, first.shape[-1]):
         raise ValueError(
-            f"pixels has a row for each of 256 values and {sampled.shape[-1]} channels, got "
+            f"pixels has a row for each of 256 values and {first.shape[-1]} channels, got "
             f"{pixels.shape}."
         )
-    shape = (program.num_steps, *sampled.shape) if frames else sampled.shape
+    shape = (program.num_steps, *first.shape) if frames else first.shape
     dtype = jnp.float32 if pixels is None else jnp.uint8
 
     @jax.jit
@@ -98,7 +99,7 @@ def to_stablehlo(
     x = jax.ShapeDtypeStruct((batch, *shape), dtype)
     exported = export.export(logits, platforms=PLATFORMS)(x)
     notes = {
-        **said,
+        **facts,
         "platforms": PLATFORMS,
         "calling_convention_version": exported.calling_convention_version,
         "input": {"shape": ["batch", *shape], "dtype": jnp.dtype(dtype).name},
@@ -113,11 +114,11 @@ def to_stablehlo(
 
 
 def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
-    """What `to_stablehlo` wrote, as a function from images or frames to logits.
+    """Return what `to_stablehlo` wrote as a function from images or frames to logits.
 
     Raises ArtifactError when a file is missing, cut off or changed, or is none that JAX reads.
     """
-    export = _export()
+    export = _import_jax_export()
     manifest, files = artifact.read(folder, KIND, VERSION)
     try:
         exported = export.deserialize(bytearray(files[MODULE]))
@@ -129,12 +130,9 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     return StableHLO(exported, manifest)
 
 
-def _export() -> ModuleType:
-    try:
-        import flatbuffers  # noqa: F401  JAX asks for it later, in the middle of its work.
-        from jax import export
-    except ImportError as error:
-        raise ImportError(
-            "StableHLO modules are read and written with flatbuffers: pip install 'pit-jax[export]'"
-        ) from error
+def _import_jax_export() -> ModuleType:
+    # JAX imports flatbuffers only in the middle of its work, with an error that names no extra.
+    import_extra("flatbuffers", "export", "read and write StableHLO modules")
+    from jax import export
+
     return export

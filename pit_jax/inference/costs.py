@@ -16,9 +16,9 @@ from pit_jax.inference.fan_out import (
     count_fan_out,
     split_structure,
 )
-from pit_jax.inference.listing import columns
+from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.runtime.step import run, weights_of
+from pit_jax.inference.runtime.step import collect_weights, run
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Costs:
         accumulations, macs, dense = map(self.total, ("accumulations", "macs", "dense_macs"))
         total = ("in all", "", f"{accumulations:,.1f}", f"{macs:,.0f}")
         table.append((*total, f"{self.stored_weights:,}", "", f"{dense:,.0f}"))
-        return "\n".join(columns([head, *table], left=2))
+        return "\n".join(align_columns([head, *table], left=2))
 
 
 def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
@@ -91,7 +91,7 @@ def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
         return [_count_arrivals(synapse, outputs[synapse.source]) for _, synapse in spiking]
 
     def spikes(x: Array) -> list[Array]:
-        steps = run(graph, weights_of(graph), x, num_steps, "slots", show)
+        steps = run(graph, collect_weights(graph), x, num_steps, "slots", show)
         return [sum(each[1:], each[0]) for each in zip(*steps, strict=True)]
 
     arrived = [np.asarray(each, np.int64) for each in jax.jit(spikes)(x)]

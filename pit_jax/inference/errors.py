@@ -1,18 +1,14 @@
-"""What a compiler cannot do, said in words."""
+"""The errors of the compiler."""
 
 from pit_jax.old_names import serve_old_names
 
 
 class NotFoldable(ValueError):
-    """A part of a network that no spiking program says exactly."""
+    """A part of a network that no spiking program computes exactly."""
 
 
 class NotEqual(AssertionError):
-    """A program whose spikes are not the integers of its grid."""
-
-
-class ArtifactError(ValueError):
-    """A saved program that is damaged, or cannot be written where it shall be."""
+    """A program whose binary spikes differ from the integers of its grid."""
 
 
 serve_old_names(__name__)

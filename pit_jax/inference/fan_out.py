@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
-from pit_jax.inference.runtime.step import structured
+from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_structure
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def count_arrivals(before: Sequence[Structure], spikes: Array) -> Array:
 
     A maximum is that of the spikes with their signs: of -1 and 0 it is 0.
     """
-    return abs(structured(before, spikes.astype(jnp.float32))).astype(jnp.int32)
+    return abs(apply_structure(before, spikes.astype(jnp.float32))).astype(jnp.int32)
 
 
 def count_outputs(
@@ -119,15 +118,15 @@ def reach(
     """
     if not after:
         return fan.astype(np.int64)
-    place = jax.eval_shape(partial(structured, before), jnp.zeros((1, *shape)))
+    place = jax.eval_shape(partial(apply_structure, before), jnp.zeros((1, *shape)))
     # The transpose of sums counts, for each input, the outputs that it enters.
-    _, transposed = jax.vjp(partial(structured, after), jnp.zeros(place.shape))
+    _, transposed = jax.vjp(partial(apply_structure, after), jnp.zeros(place.shape))
     (pulled,) = transposed(jnp.asarray(fan[None], jnp.float32))
     return np.rint(np.asarray(pulled[0], np.float64)).astype(np.int64)
 
 
 def find_last_shape(structure: Sequence[Structure], shape: Shape) -> Shape:
     """Return the shape of a source of `shape` after all of the structure."""
-    whole = jax.eval_shape(partial(structured, structure), jnp.zeros((1, *shape)))
+    whole = jax.eval_shape(partial(apply_structure, structure), jnp.zeros((1, *shape)))
     left: Shape = whole.shape[1:]
     return left

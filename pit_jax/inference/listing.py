@@ -8,8 +8,8 @@ import numpy as np
 from pit_jax.inference.runtime import nodes
 
 
-def table(graph: Sequence[nodes.Node], num_steps: int) -> str:
-    """One line for each source of an accumulator, each neuron layer and each product.
+def format_table(graph: Sequence[nodes.Node], num_steps: int) -> str:
+    """Return a line for each source of an accumulator, each neuron layer and each product.
 
     A layer of weights is written once for each step whose weights differ and for each stream of
     spikes that it reads; `x 2 steps` says the first. What multiplies, because it reads pixels or
@@ -17,15 +17,17 @@ def table(graph: Sequence[nodes.Node], num_steps: int) -> str:
     """
     lines = [f"{num_steps} step{'s' * (num_steps > 1)}; counts are sent as binary spikes in slots"]
     for number in range(len(graph)):
-        lines.extend(f"{number:3}  {line}" for line in _lines(graph, number))
+        lines.extend(f"{number:3}  {line}" for line in _format_node(graph, number))
     return "\n".join(lines)
 
 
-def _lines(graph: Sequence[nodes.Node], number: int) -> list[str]:
+def _format_node(graph: Sequence[nodes.Node], number: int) -> list[str]:
     node = graph[number]
     match node:
         case nodes.Pixels():
-            return [f"input {_size(node.shape)} in units of {node.unit:g}, up to {node.bound}"]
+            return [
+                f"input {_format_size(node.shape)} in units of {node.unit:g}, up to {node.bound}"
+            ]
         case nodes.Spikes():
             neuron = node.neuron
             worth = ", ".join(map(str, neuron.slots))
@@ -34,9 +36,9 @@ def _lines(graph: Sequence[nodes.Node], number: int) -> list[str]:
             slots += " of -1, 0, 1" * neuron.signed
             at = graph[node.accumulator]
             assert isinstance(at, nodes.Accumulator | nodes.LinearAttention)
-            threshold = _range(neuron.first * (at.unit / 2**neuron.guard))
+            threshold = _format_range(neuron.first * (at.unit / 2**neuron.guard))
             return [
-                f"{node.path}: {_size(node.shape)} neurons fire {slots} <- {node.accumulator}, "
+                f"{node.path}: {_format_size(node.shape)} neurons fire {slots} <- {node.accumulator}, "
                 f"threshold {threshold}"
             ]
         case nodes.Product():
@@ -50,12 +52,12 @@ def _lines(graph: Sequence[nodes.Node], number: int) -> list[str]:
         case nodes.Accumulator():
             bits = math.ceil(math.log2(node.bound + 1)) + 1
             unit = f"unit {node.unit.flat[0]:.3g}" if node.unit.size == 1 else "a unit per channel"
-            head = f"{node.path}: sum {_size(node.shape)} of {bits} bits, {unit}"
-            return [head, *(f"  {_synapse(graph, synapse)}" for synapse in node.synapses)]
+            head = f"{node.path}: sum {_format_size(node.shape)} of {bits} bits, {unit}"
+            return [head, *(f"  {_format_synapse(graph, synapse)}" for synapse in node.synapses)]
     raise TypeError(node)
 
 
-def _synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
+def _format_synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
     source = graph[synapse.source]
     if synapse.weight is None:
         return f"<- {synapse.source} passes on"
@@ -63,13 +65,12 @@ def _synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
     reads = " of pixels, multiplies" if isinstance(source, nodes.Pixels) else ""
     if isinstance(source, nodes.Accumulator | nodes.LinearAttention) and synapse.kind != "diagonal":
         reads = " of currents, multiplies"
-    size = _size(synapse.weight.shape[1:])
+    size = _format_size(synapse.weight.shape[1:])
     return f"<- {synapse.source} {synapse.kind} {size}{copies}{reads} ({synapse.path})"
 
 
-def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Rows of a table as lines; the first `left` columns begin at the left, the others end at the
-    right."""
+def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return rows as lines, the first `left` columns aligned at the left, others at the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -80,10 +81,10 @@ def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     ]
 
 
-def _range(x: np.ndarray) -> str:
+def _format_range(x: np.ndarray) -> str:
     low, high = float(x.min()), float(x.max())
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _size(shape: Sequence[int]) -> str:
+def _format_size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))

@@ -15,18 +15,18 @@ from flax.traverse_util import flatten_dict
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from pit_jax.inference import store
+from pit_jax.inference import storage
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Spikes
-from pit_jax.inference.compiler.quantize import on_grid
+from pit_jax.inference.compiler.quantize import quantize
 from pit_jax.inference.compiler.trace import outline
 from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
-from pit_jax.inference.listing import table
+from pit_jax.inference.listing import format_table
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.runtime.step import Form, check_input, run, weights_of
-from pit_jax.inference.runtime.stream import Stream, in_jax
-from pit_jax.inference.verify import Reference, Report, fingerprint, prove, reference_of
+from pit_jax.inference.runtime.step import Form, check_input, collect_weights, run
+from pit_jax.inference.runtime.stream import Stream, make_jax_advance
+from pit_jax.inference.verify import Reference, Report, fingerprint, make_reference, prove
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
     from pit_jax.inference.event_driven import Crossover, EventDriven
@@ -53,43 +53,44 @@ class SpikingProgram:
     proof: Report | None = None
 
     def __call__(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
-        """Logits, the mean over the steps, from binary spikes."""
-        return self._logits("slots")(self._weights, self._checked(x))
+        """Return logits, the mean over the steps, from binary spikes."""
+        return self._get_logits("slots")(self._weights, self._check(x))
 
     def grid(self, x: Float[ArrayLike, "..."]) -> Float[Array, "B K"]:
-        """Logits from integer counts, with the same weights."""
-        return self._logits("counts")(self._weights, self._checked(x))
+        """Return logits from integer counts, with the same weights."""
+        return self._get_logits("counts")(self._weights, self._check(x))
 
     def trace(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T D ..."]]:
-        """The spikes of every neuron layer: 0 and 1 in each of D slots, of ternary ones also -1."""
+        """Return the spikes of every neuron layer: 0 and 1 in each of D slots, or -1 (ternary)."""
         spikes: dict[str, Array] = self.watch(x, "slots")[1]
         return spikes
 
     def counts(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T ..."]]:
-        """The integers of every neuron layer, as `grid` has them."""
+        """Return the integers of every neuron layer, as `grid` computes them."""
         spikes: dict[str, Array] = self.watch(x, "counts")[1]
         return spikes
 
     def watch(self, x: Float[ArrayLike, "..."], form: Form) -> tuple[Array, dict[str, Array]]:
-        """Logits and spikes at once, as binary `slots` or as `counts`."""
-        logits, spikes = self._watched(form)(self._weights, self._checked(x))
+        """Return logits and spikes at once, as binary `slots` or as `counts`."""
+        logits, spikes = self._get_watch(form)(self._weights, self._check(x))
         return logits, spikes
 
     def costs(self, x: Float[ArrayLike, "..."]) -> Costs:
-        """Additions, multiplications and weights of every layer, for the mean of these samples, of
-        which there must be one at least."""
-        return costs(self.nodes, self.num_steps, self._checked(x))
+        """Return additions, multiplications and weights of every layer, the mean over samples.
+
+        There must be at least one sample.
+        """
+        return costs(self.nodes, self.num_steps, self._check(x))
 
     def clipped(self, x: Float[ArrayLike, "..."]) -> int:
-        """How many input values lie beyond the largest that the program was compiled for, or are no
-        number, which it takes as 0."""
-        sampled = _pixels(self.nodes)
-        return int(np.sum(~(abs(np.asarray(x)) <= sampled.bound * sampled.unit)))
+        """Return how many input values are beyond `largest_input`, or NaN, which is taken as 0."""
+        pixels = _get_pixels(self.nodes)
+        return int(np.sum(~(abs(np.asarray(x)) <= pixels.bound * pixels.unit)))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
-        """Compares spikes, counts and logits on one batch or several; see `Report`.
+        """Compare spikes, counts and logits on one batch or several; see `Report`.
 
-        With `labels`, `[B]` of one batch or one such array for each of several, it tells the
+        With `labels`, `[B]` of one batch or one such array for each of several, it reports the
         accuracy too, and so what the grid costs.
         """
         if hasattr(batches, "shape"):
@@ -99,21 +100,21 @@ class SpikingProgram:
     def event_driven(
         self, crossover: "Crossover | None" = None, threads: int | None = None
     ) -> "EventDriven":
-        """The program in compiled loops on a CPU, which spend time on spikes; needs numba.
+        """Return the program in compiled loops on a CPU, which spend time on spikes; needs numba.
 
         A layer of which more inputs fire than its `crossover` says adds them all, as was measured
         by default. A batch is divided among `threads`, by default the cores of this process.
         """
-        from pit_jax.inference.event_driven import EventDriven, measured
+        from pit_jax.inference.event_driven import EventDriven, look_up_crossover
 
-        return EventDriven(self.nodes, self.num_steps, crossover or measured, threads)
+        return EventDriven(self.nodes, self.num_steps, crossover or look_up_crossover, threads)
 
     def stream(self) -> Stream:
-        """The program frame by frame, with logits after each."""
+        """Return the program frame by frame, with logits after each."""
         last = self.nodes[-1]
         assert isinstance(last, nodes.Accumulator)
-        advance = in_jax(self.nodes, self._weights)
-        return Stream(self.num_steps, _pixels(self.nodes).shape, last.unit.item(), advance)
+        advance = make_jax_advance(self.nodes, self._weights)
+        return Stream(self.num_steps, _get_pixels(self.nodes).shape, last.unit.item(), advance)
 
     def save(
         self,
@@ -123,18 +124,17 @@ class SpikingProgram:
         about: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Writes the program to a folder that `load` reads, with the proof at compilation or a
-        later `proof`, and what there is to say `about` it, as JSON has it.
+        """Write the program to a folder that `load` reads.
 
-        Raises ArtifactError when the folder is there already, unless it shall `overwrite` what an
-        earlier call wrote, and when program and grid are not equal.
+        With it are the proof at compilation, or a later `proof`, and `about`, any JSON about it.
+        Raises ArtifactError when the folder is there already, unless a call is to `overwrite` what
+        an earlier one wrote, and when program and grid are not equal.
         """
         proof = self.proof if proof is None else proof
-        stored = store.Stored(self.nodes, self.num_steps, self.fingerprint, proof)
-        store.write(stored, folder, about or {}, overwrite)
+        storage.write_program(self, folder, proof, about or {}, overwrite)
 
     def __str__(self) -> str:
-        return table(self.nodes, self.num_steps)
+        return format_table(self.nodes, self.num_steps)
 
     @property
     def slots(self) -> dict[str, tuple[int, ...]]:
@@ -145,61 +145,66 @@ class SpikingProgram:
 
     @cached_property
     def _weights(self) -> Any:
-        with jax.ensure_compile_time_eval():  # The first call may be in another's trace.
-            return weights_of(self.nodes)
+        # Within a trace of the caller they would become tracers of it.
+        with jax.ensure_compile_time_eval():
+            return collect_weights(self.nodes)
 
     @cached_property
-    def _compiled(self) -> dict[Any, Any]:
+    def _functions(self) -> dict[Any, Any]:
+        """The jitted functions so far, by what they return and the form of spikes."""
         return {}
 
-    def _logits(self, form: Form) -> Any:
-        if ("logits", form) not in self._compiled:
+    def _get_logits(self, form: Form) -> Any:
+        if ("logits", form) not in self._functions:
 
             def logits(weights: Any, x: Array) -> Array:
                 return self._mean(
                     run(self.nodes, weights, x, self.num_steps, form, lambda outputs: outputs[-1])
                 )
 
-            self._compiled["logits", form] = jax.jit(logits)
-        return self._compiled["logits", form]
+            self._functions["logits", form] = jax.jit(logits)
+        return self._functions["logits", form]
 
-    def _watched(self, form: Form) -> Any:
-        if ("watched", form) not in self._compiled:
-            fired = {
-                i: node.path for i, node in enumerate(self.nodes) if isinstance(node, nodes.Spikes)
-            }
+    def _get_watch(self, form: Form) -> Any:
+        if ("watch", form) not in self._functions:
+            self._functions["watch", form] = self._make_watch(form)
+        return self._functions["watch", form]
 
-            def show(outputs: list[Array]) -> tuple[Array, list[Array]]:
-                return outputs[-1], [outputs[i] for i in fired]
+    def _make_watch(self, form: Form) -> Any:
+        layers = {
+            i: node.path for i, node in enumerate(self.nodes) if isinstance(node, nodes.Spikes)
+        }
 
-            def watched(weights: Any, x: Array) -> tuple[Array, list[Array]]:
-                steps = run(self.nodes, weights, x, self.num_steps, form, show)
-                logits, spikes = zip(*steps, strict=True)
-                time = 1 if form == "counts" else 2
-                whole = [jnp.stack(layer, time) for layer in zip(*spikes, strict=True)]
-                if form == "slots":
-                    whole = [jnp.moveaxis(layer, 0, 2) for layer in whole]
-                return self._mean(logits), whole
+        def show(outputs: list[Array]) -> tuple[Array, list[Array]]:
+            return outputs[-1], [outputs[i] for i in layers]
 
-            compiled = jax.jit(watched)
+        @jax.jit
+        def watch(weights: Any, x: Array) -> tuple[Array, list[Array]]:
+            steps = run(self.nodes, weights, x, self.num_steps, form, show)
+            logits, spikes = zip(*steps, strict=True)
+            time = 1 if form == "counts" else 2
+            whole = [jnp.stack(layer, time) for layer in zip(*spikes, strict=True)]
+            if form == "slots":
+                whole = [jnp.moveaxis(layer, 0, 2) for layer in whole]
+            return self._mean(logits), whole
 
-            def named(weights: Any, x: Array) -> tuple[Array, dict[str, Array]]:
-                logits, spikes = compiled(weights, x)  # jit would sort a dictionary by its names.
-                return logits, dict(zip(fired.values(), spikes, strict=True))
+        def watch_by_name(weights: Any, x: Array) -> tuple[Array, dict[str, Array]]:
+            # A dictionary that jit returned would be sorted by names, not in the order of layers.
+            logits, spikes = watch(weights, x)
+            return logits, dict(zip(layers.values(), spikes, strict=True))
 
-            self._compiled["watched", form] = named
-        return self._compiled["watched", form]
+        return watch_by_name
 
     def _mean(self, logits: Sequence[Array]) -> Array:
-        """Logits `[B, K]` float32 of the integer sums of all steps."""
+        """Return logits `[B, K]` float32 of the integer sums of all steps."""
         last = self.nodes[-1]
         assert isinstance(last, nodes.Accumulator) and last.unit.size == 1
         total = sum(logits[1:], logits[0])
         return total.astype(jnp.float32) * (last.unit.item() / self.num_steps)
 
-    def _checked(self, x: Any) -> Array:
+    def _check(self, x: Any) -> Array:
         x = jnp.asarray(x, jnp.float32)
-        check_input(x.shape, _pixels(self.nodes).shape, self.num_steps)
+        check_input(x.shape, _get_pixels(self.nodes).shape, self.num_steps)
         return x
 
 
@@ -213,8 +218,9 @@ def compile(
     code: str = "thermometer",
     verify: bool = True,
 ) -> SpikingProgram:
-    """The spiking program of a trained network (Appendix A): batch norm and scales folded into
-    integer weights, counts 0..D sent as D binary spikes.
+    """Return the spiking program of a trained network (Appendix A).
+
+    Batch norm and scales are folded into integer weights, counts 0..D sent as D binary spikes.
 
     `sample_batch` holds images `[B, H, W, C]` or frames `[B, T, H, W, C]`, with which the program
     is verified unless `verify` is False. Inputs beyond `largest_input`, twice the sample's largest
@@ -241,12 +247,12 @@ def compile(
             "the network sees them, or largest_input."
         )
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
-    graph = on_grid(folded, steps, largest_input=largest, weights=weights, code=code)
+    graph = quantize(folded, steps, largest_input=largest, weights=weights, code=code)
     rules = {node.path: node.firing for node in folded if isinstance(node, Spikes)}
     if not rules:
         raise NotFoldable("the network has no neurons, and so no spikes; give it some.")
     program = SpikingProgram(
-        graph, steps, fingerprint(graph), reference_of(model, variables, rules)
+        graph, steps, fingerprint(graph), make_reference(model, variables, rules)
     )
     if verify:
         if not (report := program.verify(sample)):
@@ -257,14 +263,17 @@ def compile(
     return program
 
 
-def _pixels(graph: Nodes) -> nodes.Pixels:
+def _get_pixels(graph: Nodes) -> nodes.Pixels:
     node = graph[0]
     assert isinstance(node, nodes.Pixels)
     return node
 
 
 def _warn_if_far(report: Report) -> None:
-    """The grid moves membranes by little; what is further off was coarse, or folded wrongly."""
+    """Warn of spikes that are not those of a membrane at a boundary.
+
+    The grid moves membranes by little; what is farther off was coarse, or folded wrongly.
+    """
     first = report.first_flip
     if first is not None and first.distance is not None and first.distance > FAR:
         warnings.warn(
@@ -276,10 +285,9 @@ def _warn_if_far(report: Report) -> None:
 
 
 def load(folder: str | os.PathLike[str]) -> SpikingProgram:
-    """The program that `SpikingProgram.save` put into `folder`; it knows no trained network.
+    """Return the program that `SpikingProgram.save` put into `folder`, without trained network.
 
     Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
     pit_jax does not know.
     """
-    stored = store.read(folder)
-    return SpikingProgram(stored.nodes, stored.num_steps, stored.fingerprint, proof=stored.proof)
+    return SpikingProgram(**storage.read_program(folder))

@@ -1,9 +1,8 @@
-"""The proof that a program's binary spikes are the integers of its grid, and how both stand to the
-network that was trained."""
+"""The proof that the binary spikes of a program are the integers of its grid, and how both compare
+with the trained network."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from itertools import repeat, zip_longest
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from pit_jax.artifact import hash_parts
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.old_names import SAVED_CLASSES
 
@@ -21,8 +21,11 @@ FIRST_NAMES = {new: old for old, new in SAVED_CLASSES.items()}
 
 
 class Reading(NamedTuple):
-    """What a neuron layer does in the trained network: its counts `[B, T, ...]`, and `position`,
-    where its membranes lie if the boundaries of the counts are at 1/2, 3/2, ..."""
+    """A neuron layer of the trained network on a batch.
+
+    `counts` `[B, T, ...]`, and `position`, its membranes on a scale on which the boundaries of the
+    counts are at 1/2, 3/2, ...
+    """
 
     counts: np.ndarray
     position: np.ndarray
@@ -31,11 +34,13 @@ class Reading(NamedTuple):
 Reference = Callable[[Any], tuple[np.ndarray, dict[str, Reading]]]
 
 
-def reference_of(
+def make_reference(
     model: nn.Module, variables: Mapping[str, Any], rules: Mapping[str, FiringRule]
 ) -> Reference:
-    """The trained network in floats, as the function of x that gives logits `[B, K]` and what its
-    neuron layers, those of `rules`, do."""
+    """Return the trained network in floats as a function of x.
+
+    It returns logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
+    """
     apply = jax.jit(partial(model.apply, variables, mutable=["intermediates"]))
 
     def read(x: Any) -> tuple[np.ndarray, dict[str, Reading]]:
@@ -51,7 +56,7 @@ def reference_of(
             else:
                 membrane = np.asarray(shown[f"{at}/membrane"][0])
                 membrane = abs(membrane) if rule.signed else membrane
-                first, step = (_behind_time(x, membrane.ndim) for x in (rule.first, rule.step))
+                first, step = (_align_time(x, membrane.ndim) for x in (rule.first, rule.step))
                 position = (membrane - first) / step + 0.5
             readings[path] = Reading(counts, position)
         return np.asarray(logits).mean(1), readings
@@ -63,8 +68,8 @@ def _is_count_of(path: str, name: str) -> bool:
     return name == f"{path}/count" or (name.startswith(f"{path}/") and name.endswith("/count"))
 
 
-def _behind_time(row: np.ndarray, ndim: int) -> np.ndarray:
-    """`[1 or T, 1 or C]` beside `[B, T, ..., C]`."""
+def _align_time(row: np.ndarray, ndim: int) -> np.ndarray:
+    """Return `[1 or T, 1 or C]` with the axes of `[B, T, ..., C]`."""
     return row.reshape(1, len(row), *(1,) * (ndim - 3), row.shape[-1])
 
 
@@ -147,87 +152,109 @@ class Report:
         return "\n".join(lines)
 
 
-def fingerprint(nodes: Sequence[Any]) -> str:
-    """A hash of all numbers of a program."""
-    digest = hashlib.sha256()
+def fingerprint(graph: Sequence[Any]) -> str:
+    """Return a hash of all numbers of a program."""
+    return hash_parts(_list_bytes(list(graph)))
 
-    def add(value: Any) -> None:
-        if isinstance(value, np.ndarray):
-            digest.update(f"{value.dtype}{value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).tobytes())
-        elif is_dataclass(value):
-            name = type(value).__name__
-            digest.update(FIRST_NAMES.get(name, name).encode())
-            for field in fields(value):
-                digest.update(field.name.encode())
-                add(getattr(value, field.name))
-        elif isinstance(value, (list, tuple)):
-            digest.update(f"[{len(value)}".encode())
-            for each in value:
-                add(each)
-        else:
-            digest.update(repr(value).encode())
 
-    add(list(nodes))
-    return digest.hexdigest()
+def _list_bytes(value: Any) -> Iterator[bytes]:
+    if isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif is_dataclass(value):
+        name = type(value).__name__
+        yield FIRST_NAMES.get(name, name).encode()
+        for each in fields(value):
+            yield each.name.encode()
+            yield from _list_bytes(getattr(value, each.name))
+    elif isinstance(value, (list, tuple)):
+        yield f"[{len(value)}".encode()
+        for each in value:
+            yield from _list_bytes(each)
+    else:
+        yield repr(value).encode()
 
 
 def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = None) -> Report:
-    """Runs a program and its grid on every batch, and the trained network where it is known.
+    """Run a program and its grid on every batch, and the trained network where it is known.
 
     Raises ValueError for no sample at all, for values that are not finite, and for labels that are
-    not one for each.
+    not one for each sample.
     """
-    rows: dict[str, LayerProof] = {}
-    samples = clipped = differing = correct = reference_correct = 0
-    logits_equal, difference = True, 0.0
-    worth = program.slots
-    for x, y in _together(batches, labels):
-        if not len(x):
-            continue
-        if not np.isfinite(np.asarray(x)).all():
-            raise ValueError(
-                "a batch holds values that are not finite, of which networks in floats and in "
-                "integers say different things; leave them out."
-            )
-        if y is not None and np.shape(y) != (len(x),):
-            raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
+    tally = _Tally()
+    for x, y in _pair_labels(batches, labels):
+        if len(x):
+            tally.add(program, x, y)
+    if not tally.samples:
+        raise ValueError("there is nothing to verify with: no batch, or an empty one.")
+    return tally.report(program, labels is not None)
+
+
+@dataclass
+class _Tally:
+    """What the batches so far showed."""
+
+    samples: int = 0
+    clipped: int = 0
+    differing: int = 0
+    correct: int = 0
+    reference_correct: int = 0
+    logits_equal: bool = True
+    difference: float = 0.0
+    rows: dict[str, LayerProof] = field(default_factory=dict)
+
+    def add(self, program: Any, x: Any, y: Any) -> None:
+        _check_batch(x, y)
+        worth = program.slots
         own_logits, slots = program.watch(x, "slots")
         logits, counts = program.watch(x, "counts")
         logits = np.asarray(logits)
-        logits_equal &= np.array_equal(logits, np.asarray(own_logits))
-        clipped += program.clipped(x)
+        self.logits_equal &= np.array_equal(logits, np.asarray(own_logits))
+        self.clipped += program.clipped(x)
         reference = program.reference(x) if program.reference else None
         for path in counts:
             reading = reference[1][path] if reference else None
-            new = _layer(path, slots[path], counts[path], worth[path], reading)
-            rows[path] = new if path not in rows else _joined(rows[path], samples, new, len(x))
+            row = _compare_layer(path, slots[path], counts[path], worth[path], reading)
+            if path in self.rows:
+                row = _merge_rows(self.rows[path], self.samples, row, len(x))
+            self.rows[path] = row
         if reference:
-            differing += int((reference[0].argmax(-1) != logits.argmax(-1)).sum())
-            difference = max(difference, float(abs(reference[0] - logits).max()))
-            if y is not None:
-                reference_correct += int((reference[0].argmax(-1) == y).sum())
+            self.differing += int((reference[0].argmax(-1) != logits.argmax(-1)).sum())
+            self.difference = max(self.difference, float(abs(reference[0] - logits).max()))
         if y is not None:
-            correct += int((logits.argmax(-1) == y).sum())
-        samples += len(x)
-    if not samples:
-        raise ValueError("there is nothing to verify with: no batch, or an empty one.")
-    known = program.reference is not None
-    return Report(
-        samples=samples,
-        untouched=fingerprint(program.nodes) == program.fingerprint,
-        logits_equal=logits_equal,
-        layers=list(rows.values()),
-        clipped=clipped,
-        differing=differing if known else None,
-        largest_difference=difference if known else None,
-        accuracy=correct / samples if labels is not None else None,
-        reference_accuracy=reference_correct / samples if known and labels is not None else None,
-    )
+            self.correct += int((logits.argmax(-1) == y).sum())
+            if reference:
+                self.reference_correct += int((reference[0].argmax(-1) == y).sum())
+        self.samples += len(x)
+
+    def report(self, program: Any, has_labels: bool) -> Report:
+        known = program.reference is not None
+        both = known and has_labels
+        return Report(
+            samples=self.samples,
+            untouched=fingerprint(program.nodes) == program.fingerprint,
+            logits_equal=self.logits_equal,
+            layers=list(self.rows.values()),
+            clipped=self.clipped,
+            differing=self.differing if known else None,
+            largest_difference=self.difference if known else None,
+            accuracy=self.correct / self.samples if has_labels else None,
+            reference_accuracy=self.reference_correct / self.samples if both else None,
+        )
 
 
-def _together(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:
-    """Each batch with its labels, or None; raises ValueError where one of them is missing."""
+def _check_batch(x: Any, y: Any) -> None:
+    if not np.isfinite(np.asarray(x)).all():
+        raise ValueError(
+            "a batch holds values that are not finite, of which networks in floats and in "
+            "integers say different things; leave them out."
+        )
+    if y is not None and np.shape(y) != (len(x),):
+        raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
+
+
+def _pair_labels(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:
+    """Yield each batch with its labels, or None; raises ValueError where one is missing."""
     if labels is None:
         yield from zip(batches, repeat(None), strict=False)
         return
@@ -241,7 +268,7 @@ def _together(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[
         yield x, y
 
 
-def _layer(
+def _compare_layer(
     path: str, slots: Any, counts: Any, worth: tuple[int, ...], reading: Reading | None
 ) -> LayerProof:
     slots, counts = np.asarray(slots), np.asarray(counts)
@@ -249,12 +276,12 @@ def _layer(
     binary = (size <= 1) & (slots >= (0 if (counts >= 0).all() else -1))
     levels = np.asarray(worth, np.int32).reshape(-1, *(1,) * (slots.ndim - 3))
     same = ((slots * levels).sum(2) == counts) & binary.all(2)
-    if max(worth) == 1:  # From the first slot on: a count of 2 fills the first two.
+    if max(worth) == 1:  # Thermometer: a count of k fills the first k slots.
         same &= np.all(size[:, :, 1:] <= size[:, :, :-1], axis=2)
     equal = [bool(same[:, t].all()) for t in range(counts.shape[1])]
     row = LayerProof(path, equal, float(abs(counts).mean()))
     if reading is not None and (other := reading.counts != counts).any():
-        # At later steps the membranes are others, for the flips themselves.
+        # Only of the first step with flips: they change the membranes of later ones.
         step = next(t for t in range(other.shape[1]) if other[:, t].any())
         position = reading.position[:, step][other[:, step]]
         row.distance = float(abs(position - np.floor(position) - 0.5).max())
@@ -262,7 +289,7 @@ def _layer(
     return row
 
 
-def _joined(a: LayerProof, samples: int, b: LayerProof, more: int) -> LayerProof:
+def _merge_rows(a: LayerProof, samples: int, b: LayerProof, more: int) -> LayerProof:
     share = samples / (samples + more)
     distances = [d for d in (a.distance, b.distance) if d is not None]
     return LayerProof(

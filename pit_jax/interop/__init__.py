@@ -9,6 +9,7 @@ from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
 from pit_jax.interop.store import read, write
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "LAYOUTS",
@@ -21,3 +22,5 @@ __all__ = [
     "read",
     "write",
 ]
+
+serve_old_names(__name__)

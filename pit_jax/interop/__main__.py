@@ -1,10 +1,9 @@
 """Turns a PyTorch checkpoint into a folder of our variables; see --help."""
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import pit_jax
+from pit_jax.arguments import Parser, UsageError, start
+from pit_jax.artifact import hash_file
 from pit_jax.interop.convert import convert, find_layout
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
@@ -22,17 +23,20 @@ from pit_jax.interop.store import write
 from pit_jax.models import MODELS, create
 
 EPILOG = """
-example: python -m pit_jax.interop resnet18-f37072fd.pth --model sew_resnet18 --out sew18
+example: %(prog)s resnet18-f37072fd.pth --model sew_resnet18 --out sew18
 then:    variables = pit_jax.interop.read("sew18")
 """
 
 
-def arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m pit_jax.interop",
-        description="Writes DIR/variables.safetensors and DIR/manifest.json from a PyTorch file.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(words: Sequence[str], prog: str = "python -m pit_jax.interop") -> int:
+    """Return 0 after a whole import, 2 after a line about a mistake of the user."""
+    return start(build_parser(prog), words, run, mistakes=(UsageError, CheckpointError, OSError))
+
+
+def build_parser(prog: str) -> Parser:
+    """Return the parser of this program, which is called as `prog`."""
+    parser = Parser(
+        prog, "Write DIR/variables.safetensors and DIR/manifest.json from a PyTorch file.", EPILOG
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file")
     parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(MODELS))
@@ -59,22 +63,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         help="leave a layer, e.g. head, at initial values; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=0, help="of these initial values")
-    return parser.parse_args(argv)
+    return parser
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 after a whole import, 2 for a mistake to be mended."""
-    args = arguments(argv)
-    try:
-        run(args)
-    except (CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def run(args: argparse.Namespace) -> None:
-    """Does what the arguments ask for. Raises CheckpointError when that cannot be done."""
+def run(args: argparse.Namespace) -> int:
+    """Import a checkpoint and return 0; raise CheckpointError when that cannot be done."""
     if Path(args.out).exists():
         raise CheckpointError(f"{args.out} exists and is left as it is; name a new folder.")
     fields = fields_of(args)
@@ -106,13 +99,14 @@ def run(args: argparse.Namespace) -> None:
         },
         layout=layout,
         skipped={"layers": args.skip, "seed": args.seed} if args.skip else None,
-        source={"file": Path(args.checkpoint).name, "sha256": _sha256(args.checkpoint)},
+        source={"file": Path(args.checkpoint).name, "sha256": hash_file(args.checkpoint)},
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     print(f"{args.out}: {count:,} parameters of {args.model}, read in the layout {layout!r}.")
     for layer in args.skip:
         print(f"{layer} is at its initial values.")
+    return 0
 
 
 def fields_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -148,11 +142,6 @@ def _described(neuron: Callable[[], Any]) -> dict[str, Any]:
         for name, value in getattr(neuron, "keywords", {}).items()
     }
     return {"name": type(neuron()).__name__, **fields}
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

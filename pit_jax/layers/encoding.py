@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.old_names import serve_old_names
+
 
 def check_num_steps(num_steps: int) -> None:
     """Raise ValueError unless `num_steps` is at least 1."""
@@ -35,3 +37,6 @@ def repeat_over_time(
     """Direct encoding: one step's current, computed once, enters at each of `num_steps` steps."""
     batch, _, *rest = current.shape
     return jnp.broadcast_to(current, (batch, num_steps, *rest))
+
+
+serve_old_names(__name__)

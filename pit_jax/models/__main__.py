@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pit_jax.arguments import Parser, UsageError, at_least, start
 from pit_jax.models import MODELS, create
 from pit_jax.models.count import LayerCount, Totals, layers, totals
 from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
@@ -23,35 +24,25 @@ every step. Products are those between two activations (attention). Neurons are 
 whatever the number of steps. Activations are the bytes of what convolutions, linear layers, norms,
 neurons and products give for the whole batch, without membranes, parameters and gradients.
 k, M and G are powers of 1000, bytes too; --json has the exact integers.
+
+example: %(prog)s resnet18 --steps 4 --neuron LIF
 """
 
 PARAMETERS = ("network", "parameters", "conv", "bias", "norm", "linear", "neuron")
 COSTS = ("network", "input", "layers", "neuron layers", "MACs", "products", "neurons", "bytes")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables; exit code 2 and one line for what cannot be counted."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+def main(words: Sequence[str] | None = None, prog: str = "python -m pit_jax.models") -> int:
+    """Print the tables and return 0, or 2 after one line for what cannot be counted."""
+    return start(build_parser(prog), sys.argv[1:] if words is None else words, run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables that the arguments ask for."""
     names = args.names or list(MODELS)
     if args.layers and len(names) != 1:
-        parser.exit(2, "error: --layers takes one network by its name.\n")
-    counted: dict[str, Any] = {}
-    count = layers if args.layers else totals
-    for name in names:
-        try:
-            x = _input(name, args)
-            model = create(
-                name,
-                num_classes=x.num_classes,
-                neuron=NEURONS[args.neuron],
-                num_steps=args.steps,
-                dtype=jnp.dtype(args.dtype),
-                **args.fields,
-            )
-            counted[name] = count(model, x.batch(args.batch, args.steps))
-        except (TypeError, ValueError) as error:
-            parser.exit(2, f"error: {f'{name}: ' if name in MODELS else ''}{error}\n")
+        raise UsageError("--layers takes one network by its name.")
+    counted = {name: _count(name, args) for name in names}
     if args.json:
         json.dump(_plain(counted, args), sys.stdout, indent=1)
         print()
@@ -62,6 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{args.neuron} neurons, {steps}, a batch of {args.batch}, {args.dtype}\n")
         print(total_tables(counted, {name: _input(name, args) for name in names}))
     return 0
+
+
+def _count(name: str, args: argparse.Namespace) -> Any:
+    """Return the layers or the totals of a network; raise UsageError if it cannot be made."""
+    try:
+        x = _input(name, args)
+        model = create(
+            name,
+            num_classes=x.num_classes,
+            neuron=NEURONS[args.neuron],
+            num_steps=args.steps,
+            dtype=jnp.dtype(args.dtype),
+            **args.fields,
+        )
+        return (layers if args.layers else totals)(model, x.batch(args.batch, args.steps))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{f'{name}: ' if name in MODELS else ''}{error}") from error
 
 
 def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
@@ -142,12 +150,6 @@ def _plain(counted: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     return plain
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
-
-
 def _fields(text: str) -> dict[str, Any]:
     """Fields of a network from JSON."""
     try:
@@ -156,20 +158,18 @@ def _fields(text: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"no JSON object: {text}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pit_jax.models",
-        description="Parameters, multiply-accumulates, neurons and activations of networks.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def build_parser(prog: str) -> Parser:
+    """Return the parser of this program, which is called as `prog`."""
+    parser = Parser(
+        prog, "Parameters, multiply-accumulates, neurons and activations of networks.", EPILOG
     )
     add = parser.add_argument
     add("names", metavar="NAME", nargs="*", help="networks of pit_jax.models.MODELS; default: all")
-    add("--batch", type=_positive, default=1, metavar="B", help="samples in a batch; default: 1")
-    add("--steps", type=_positive, default=1, metavar="T", help="time steps; default: 1")
-    add("--size", type=_positive, metavar="S", help="height and width; default: as published")
-    add("--channels", type=_positive, metavar="C", help="input channels; default: as published")
-    add("--classes", type=_positive, metavar="K", help="classes; default: as published")
+    add("--batch", type=at_least(1), default=1, metavar="B", help="samples in a batch; default: 1")
+    add("--steps", type=at_least(1), default=1, metavar="T", help="time steps; default: 1")
+    add("--size", type=at_least(1), metavar="S", help="height and width; default: as published")
+    add("--channels", type=at_least(1), metavar="C", help="input channels; default: as published")
+    add("--classes", type=at_least(1), metavar="K", help="classes; default: as published")
     add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=", ".join(NEURONS))
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="compute")
     add("--fields", type=_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")

@@ -19,6 +19,7 @@ from pit_jax.neurons.binary import Spike
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import check_currents, run_over_time, widen
 from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
+from pit_jax.old_names import serve_old_names
 
 
 class NormedLIF(nn.Module):
@@ -84,3 +85,6 @@ def fold_threshold(
         )
     deviation = jnp.sqrt(batch_stats["var"] + EPSILON)
     return (neuron.threshold - params["bias"]) * deviation / scale + batch_stats["mean"]
+
+
+serve_old_names(__name__)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.old_names import serve_old_names
+
 
 def widen(dtype: DTypeLike) -> DTypeLike:
     """Return float32, or `dtype` where that is wider: membranes and parameters are of it."""
@@ -45,3 +47,6 @@ def run_over_time(
     at_rest = state(jnp.zeros_like(steps[0][0]))
     _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)
     return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)
+
+
+serve_old_names(__name__)

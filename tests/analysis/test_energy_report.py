@@ -26,10 +26,8 @@ from pit_jax.analysis.energy.counts import Neurons
 from pit_jax.analysis.energy.layers import Prices, of_network, of_twin
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses
-from pit_jax.inference.compiler.neuron_rules import firing
-from pit_jax.inference.compiler.trace import (
-    ModelLayer,
-)
+from pit_jax.inference.compiler.neuron_rules import find_rule
+from pit_jax.inference.compiler.trace import ModelLayer
 from pit_jax.models import create
 from pit_jax.models.count import layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
@@ -206,7 +204,7 @@ RULES = [
 
 @pytest.mark.parametrize(("neuron", "expected"), RULES, ids=lambda x: str(x)[:12].split("(")[0])
 def test_the_operations_of_a_neuron(neuron, expected):
-    rule = firing(ModelLayer("", neuron, {}))
+    rule = find_rule(ModelLayer("", neuron, {}))
     found = operations(rule, channels=5, steps=4, slots=rule.levels)
     assert (found.multiplications, found.additions, found.comparisons) == expected
     assert not found.scaled
@@ -214,7 +212,7 @@ def test_the_operations_of_a_neuron(neuron, expected):
 
 def test_a_membrane_of_one_step_leaks_nothing():
     a = jnp.ones((1, 5)) * 0.3
-    rule = firing(ModelLayer("", PIT(levels=4), {"params": {"a": a}}))
+    rule = find_rule(ModelLayer("", PIT(levels=4), {"params": {"a": a}}))
     found = operations(rule, channels=5, steps=1, slots=3)
     assert found == NeuronOperations(0, 0, 3, subtracts=True, scaled=True)
 

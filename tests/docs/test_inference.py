@@ -11,9 +11,10 @@ from docs._build import folds, inference
 from docs._build.inference import PAGE, block, blocks, pictures, with_block
 from pit_jax.export import NotInNIR, to_stablehlo
 from pit_jax.inference import NotFoldable, compile
-from pit_jax.inference.compiler import quantize
-from pit_jax.inference.listing import table
-from pit_jax.inference.runtime import fixed_point
+from pit_jax.inference.compiler import units
+from pit_jax.inference.compiler.quantize import quantize
+from pit_jax.inference.listing import format_table
+from pit_jax.inference.runtime import fixed_point, nodes
 from pit_jax.neurons import PIT
 from tests.inference.alive import alive
 from train.export.__main__ import FORMATS
@@ -79,12 +80,10 @@ def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypa
 
 def test_the_printed_listing_is_that_of_the_digits_network():
     digits = {"num_classes": 10, "width": 24, "stages": (1, 1, 1), "num_steps": 1}
-    nodes = quantize.on_grid(
-        folds.folded_of("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0
-    )
+    program = quantize(folds.folded_of("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0)
     shown = block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
     own = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # What training decides.
-    assert own.sub("", shown) == own.sub("", table(nodes, 1))
+    assert own.sub("", shown) == own.sub("", format_table(program, 1))
 
 
 def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
@@ -97,8 +96,8 @@ def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
 
 
 def test_the_bits_of_the_page_are_those_of_the_grid():
-    assert f"have {quantize.PIXEL_BITS} bits" in TEXT
-    assert f"has {quantize.EXTRA_BITS} bits more" in TEXT
+    assert f"have {nodes.PIXEL_BITS} bits" in TEXT
+    assert f"has {units.EXTRA_BITS} bits more" in TEXT
     assert f"up to {fixed_point.GUARD_BITS} bits" in TEXT
     assert f"1/{2**fixed_point.LEAK_BITS}" in TEXT
 

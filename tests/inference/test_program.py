@@ -247,6 +247,6 @@ def test_counts_that_no_rounding_explains_are_told(small, monkeypatch):
     halved = jax.tree.map(lambda leaf: leaf / 2, params["stem"])
     program = compile(model, variables | {"params": {**params, "stem": halved}}, x)
     reference = program.reference
-    monkeypatch.setattr(program_module, "reference_of", lambda *_: reference)
+    monkeypatch.setattr(program_module, "make_reference", lambda *_: reference)
     with pytest.warns(UserWarning, match="stage1_block1/PIT_0 fires other counts than the trained"):
         assert compile(model, variables, x).verify(x)

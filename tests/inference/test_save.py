@@ -20,7 +20,7 @@ from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.inference import ArtifactError, SpikingProgram, compile, load
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.store import ARRAYS
+from pit_jax.inference.storage import ARRAYS
 from pit_jax.inference.verify import fingerprint
 from pit_jax.old_names import SAVED_CLASSES
 from tests.inference.alive import NEURONS, alive

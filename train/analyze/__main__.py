@@ -1,23 +1,4 @@
-"""Analyses trained networks: python -m train.analyze runs/digits
-
-usage: python -m train.analyze WORKDIR [WORKDIR ...] [--only NAME,NAME] [--checkpoint last|best]
-                               [--out DIR] [--overwrite] [--samples N] [--data-dir DIR]
-                               [--cpu-devices N]
-
-  WORKDIR         the folders of runs of train.main, finished or not; several are compared
-  --only          some of the analyses below; default: all
-  --checkpoint    last (the default) or best
-  --out           default: WORKDIR/analysis/CHECKPOINT, and of several runs ./analysis
-  --overwrite     makes anew what is there already; otherwise it is kept, and what lacks is added
-  --samples       every analysis takes so many; default: each its own number, which it says
-  --data-dir      where the data of the runs lie now
-  --cpu-devices   default: those of training
-  --help          this page
-
-Each analysis gets a folder with its figures as PNG and SVG and its tables as CSV, and index.html
-shows all of them. They are written one by one, and the same command goes on where it was stopped.
-
-"""
+"""Analyze trained networks: python -m train.analyze RUN [RUN ...]"""
 
 import argparse
 import sys
@@ -32,10 +13,8 @@ import jax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from pit_jax.old_names import translate_analysis
-
 from .. import data
-from ..config.cli import Parser
+from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..program import build, sharding
@@ -81,27 +60,26 @@ class Task(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0, 1 if an analysis failed, or 2 for a mistake to be mended."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__ + "\n".join(f"  {name:<16}{what}" for name, what in ANALYSES.items()))
-        return 0
-    try:
-        args = _parse(argv[1:])
-        configs = [_config(args, workdir) for workdir in args.workdirs]
-        _check_out(args.out)
-        # Before anything asks for a device.
-        jax.config.update("jax_num_cpu_devices", configs[0].cpu_devices)
-        runs = [
-            read_run(workdir, name, config, args.checkpoint, args.out, args.samples)
-            for workdir, name, config in zip(
-                args.workdirs, distinct_names(args.workdirs), configs, strict=True
-            )
-        ]
-        failed = _write(runs, args.only, args.out, args.overwrite)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"written to {args.out / PAGE}")
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("analyze", run, argv[1:])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0, or 1 if an analysis failed."""
+    one = args.workdirs[0] / "analysis" / args.checkpoint
+    out = args.out or (one if len(args.workdirs) == 1 else Path("analysis"))
+    configs = [_config(args, workdir) for workdir in args.workdirs]
+    _check_out(out)
+    # Before anything asks for a device.
+    jax.config.update("jax_num_cpu_devices", configs[0].cpu_devices)
+    runs = [
+        read_run(workdir, name, config, args.checkpoint, out, args.samples)
+        for workdir, name, config in zip(
+            args.workdirs, distinct_names(args.workdirs), configs, strict=True
+        )
+    ]
+    failed = _write(runs, args.only, out, args.overwrite)
+    print(f"written to {out / PAGE}")
     if failed:
         print(f"failed: {', '.join(failed)}; all others are there.", file=sys.stderr)
     return 1 if failed else 0
@@ -161,7 +139,7 @@ def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: 
     for task in _list_tasks(runs, list(ANALYSES), out):
         output.rename_old(task.folder)
     for task in tasks:
-        there = {} if overwrite else output.kept(task.folder)
+        there = {} if overwrite else output.read_part(task.folder)
         if there and there["of"] != task.identify():
             raise UserError(
                 f"{task.folder} is of another run, step or number of samples; give --overwrite or "
@@ -171,7 +149,7 @@ def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: 
     _write_page(runs, out, failed)
     for i, task in enumerate(tasks, 1):
         told = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
-        if not overwrite and output.kept(task.folder):
+        if not overwrite and output.read_part(task.folder):
             print(f"{told}: is there already", flush=True)
             continue
         print(f"{told} ...", flush=True)
@@ -197,7 +175,7 @@ def _make(task: Task) -> str:
         f"The {first.checkpoint} checkpoint, {steps}; {by['devices']} x {by['device']}, jax "
         f"{by['jax']}, flax {by['flax']}, commit {by['commit']}."
     )
-    output.write(task.folder, found, task.id, of, note)
+    output.write(task.folder, found, of, note)
     if not (found.figures or found.tables):
         return f"left out: {' '.join(found.remarks)}"
     seconds = time.monotonic() - began
@@ -208,11 +186,11 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
     """Write the page of all analyses of these runs, whenever they were made."""
     facts = [_list_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
-    sections, links = [page.table(["", *(run.name for run in runs)], rows)], []
+    sections, links = [page.parts.table(["", *(run.name for run in runs)], rows)], []
     for task in _list_tasks(runs, list(ANALYSES), out):
-        there = output.kept(task.folder)
+        there = output.read_part(task.folder)
         if task.id in failed:
-            there = {"title": task.name, "html": page.paragraph(f"Failed: {failed[task.id]}")}
+            there = {"title": task.name, "html": page.parts.paragraph(f"Failed: {failed[task.id]}")}
         if not there:
             continue
         heading = there["title"]
@@ -220,12 +198,12 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
             of = "Comparison" if len(task.runs) > 1 else task.runs[0].name
             heading = f"{of}: {heading}"
         links.append((task.id, heading))
-        sections.append(page.section(task.id, heading, [there["html"]]))
+        sections.append(page.parts.section(task.id, heading, [there["html"]]))
     for run in runs:
-        config = page.table((), flatten_dict(run.config.to_dict(), sep=".").items())
-        sections.append(page.details(f"config of {run.name}", config))
+        config = page.parts.table((), flatten_dict(run.config.to_dict(), sep=".").items())
+        sections.append(page.parts.details(f"config of {run.name}", config))
     name = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
-    text = page.page(f"Analysis: {name}", [page.links(links), *sections], PROGRAM)
+    text = page.render_page(f"Analysis: {name}", [page.parts.links(links), *sections], PROGRAM)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / PAGE, text)
@@ -259,33 +237,6 @@ def _config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
     config = config_of(workdir, args.data_dir)
     config.cpu_devices = args.cpu_devices or config.cpu_devices
     return config
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser()
-    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
-    parser.add_argument("--only", default=",".join(ANALYSES))
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--samples", type=int)
-    parser.add_argument("--data-dir")
-    parser.add_argument("--cpu-devices", type=int)
-    args = parser.parse_args(argv)
-    args.only = list(dict.fromkeys(map(translate_analysis, args.only.split(","))))
-    if unknown := [name for name in args.only if name not in ANALYSES]:
-        raise UserError(
-            f"there is no analysis {unknown[0]!r}; --only takes {', '.join(ANALYSES)}, with commas "
-            "between them."
-        )
-    # An interval over samples takes two of them.
-    for name, least in (("samples", 2), ("cpu_devices", 1)):
-        if (value := getattr(args, name)) is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
-    if args.out is None:
-        one = args.workdirs[0] / "analysis" / args.checkpoint
-        args.out = one if len(args.workdirs) == 1 else Path("analysis")
-    return args
 
 
 if __name__ == "__main__":

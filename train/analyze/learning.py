@@ -6,7 +6,7 @@ from typing import Any
 from pit_jax.analysis.learning import compare_curves
 from pit_jax.analysis.plots.learning import curves
 
-from ..figures import points
+from ..figures import select_points
 from ..run.reading import read_records
 from .subject import Analysis, Plot, Subject, Table
 
@@ -75,4 +75,4 @@ def _make_rows(subject: Subject) -> list[list[Any]]:
 
 def _make_panels(subject: Subject) -> list[Points]:
     ended = _read_epochs(subject)
-    return [points(ended, key, scale) for key, scale in KEYS]
+    return [select_points(ended, key, scale) for key, scale in KEYS]

@@ -8,7 +8,7 @@ import numpy as np
 from pit_jax.analysis.oscillation import average_later_half, in_time
 from pit_jax.analysis.plots import oscillation as plots
 
-from ..figures import points
+from ..figures import select_points
 from ..run.reading import read_records
 from .subject import Analysis, Plot, Subject, Table
 
@@ -116,4 +116,4 @@ def _average(
         layers = record["health"].values() if layer is None else [record["health"][layer]]
         values = [each[measure] for each in layers if each.get(measure) is not None]
         made.append({**record, measure: float(np.mean(values)) if values else None})
-    return points(made, measure)
+    return select_points(made, measure)

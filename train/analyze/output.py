@@ -1,4 +1,4 @@
-"""What an analysis found as files: figures, tables and its part of the page."""
+"""An analysis as files: figures, tables and its part of the page."""
 
 import csv
 import io
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup
 
 from pit_jax.old_names import ANALYSES, print_note
 
 from ..files import write_atomically
-from ..report import page
+from ..report.page import parts, show_figure
 from ..run.reading import read_json
 from .subject import Analysis, Table
 
-# Written when all else is, so that an analysis without it was not finished.
+# Written last, so that an analysis without it was not finished.
 PART = "part.json"
 KINDS = ("png", "svg", "csv")
 # Lines of a table that the page shows; its file has all.
@@ -33,10 +34,10 @@ def rename_old(folder: Path) -> None:
             folder.with_name(old).rename(folder)
 
 
-def kept(folder: Path) -> dict[str, Any]:
-    """What `write` left in `folder`: `of`, `title` and `html`; empty if it was not finished."""
-    found: dict[str, Any] = read_json(folder / PART, dict) or {}
-    return found
+def read_part(folder: Path) -> dict[str, Any]:
+    """Read what `write` left in `folder`: `of`, `title` and `html`; empty if it did not finish."""
+    part: dict[str, Any] = read_json(folder / PART, dict) or {}
+    return part | {"html": Markup(part["html"])} if part else {}
 
 
 def begin(folder: Path) -> None:
@@ -45,43 +46,40 @@ def begin(folder: Path) -> None:
     (folder / PART).unlink(missing_ok=True)
 
 
-def write(
-    folder: Path, found: Analysis, name: str, of: Sequence[Mapping[str, Any]], note: str
-) -> None:
-    """Figures as PNG and SVG, tables as CSV, and the part of the page, which ends with `note`.
+def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: str) -> None:
+    """Write figures as PNG and SVG, tables as CSV, and the part of the page, which ends in `note`.
 
-    `name` begins what is referred to on the page, and `of` says what was analyzed. What an earlier
-    one left of these kinds goes.
+    `of` is what was analyzed. Files of these kinds that an earlier call left are deleted.
     """
     for old in (old for kind in KINDS for old in folder.glob(f"*.{kind}")):
         old.unlink()
-    for each, drawn in found.figures.items():
+    for name, drawn in found.figures.items():
         figure = drawn.draw()
         for kind in ("png", "svg"):
-            written = io.BytesIO()
+            content = io.BytesIO()
             with matplotlib.rc_context(SVG):
                 about = {"Date": None} if kind == "svg" else {}
-                figure.savefig(written, format=kind, dpi=150, metadata=about)
-            write_atomically(folder / f"{each}.{kind}", written.getvalue())
-    for each, table in found.tables.items():
-        write_atomically(folder / f"{each}.csv", _lines(table))
-    html = "\n".join([*_content(found, name), page.paragraph(note)])
+                figure.savefig(content, format=kind, dpi=150, metadata=about)
+            write_atomically(folder / f"{name}.{kind}", content.getvalue())
+    for name, table in found.tables.items():
+        write_atomically(folder / f"{name}.csv", _format_csv(table))
+    html = "\n".join([*_render(found), parts.paragraph(note)])
     part = {"of": of, "title": found.title, "html": html}
     write_atomically(folder / PART, json.dumps(part, indent=1))
 
 
-def _content(found: Analysis, name: str) -> Iterator[str]:
-    yield from map(page.paragraph, found.remarks)
-    for each, drawn in found.figures.items():
-        yield page.picture(f"{name}-{each}", drawn.caption, drawn.draw, math=True)
-    for each, table in found.tables.items():
-        shown = page.table(table.header, map(_cells, table.rows[:MOST_LINES]))
+def _render(found: Analysis) -> Iterator[str]:
+    yield from map(parts.paragraph, found.remarks)
+    for drawn in found.figures.values():
+        yield show_figure(drawn.caption, drawn.draw, math=True)
+    for name, table in found.tables.items():
+        shown = parts.table(table.header, map(_format_row, table.rows[:MOST_LINES]))
         if (more := len(table.rows) - MOST_LINES) > 0:
-            shown += page.paragraph(f"{more:,} more lines are in {each}.csv.")
-        yield page.details(each.replace("_", " "), shown)
+            shown += parts.paragraph(f"{more:,} more lines are in {name}.csv.")
+        yield parts.details(name.replace("_", " "), shown)
 
 
-def _cells(row: Any) -> list[str]:
+def _format_row(row: Any) -> list[str]:
     return [f"{cell:.5g}" if _is_float(cell) else "–" if cell is None else cell for cell in row]
 
 
@@ -89,7 +87,7 @@ def _is_float(cell: Any) -> bool:
     return hasattr(cell, "is_integer") and not hasattr(cell, "bit_count")
 
 
-def _lines(table: Table) -> str:
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\n").writerows([table.header, *table.rows])
-    return written.getvalue()
+def _format_csv(table: Table) -> str:
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([table.header, *table.rows])
+    return lines.getvalue()

@@ -7,7 +7,7 @@ from pit_jax.analysis.plots import scales as plots
 from pit_jax.analysis.scales import Spread, by_step, spread
 from pit_jax.neurons.probe import neuron_layers
 
-from ..report.figures import layers_in_order
+from ..report.figures import order_layers
 from ..run.restore import load_scales
 from .subject import Analysis, Plot, Subject, Table
 
@@ -21,8 +21,8 @@ def analyze(subject: Subject) -> Analysis:
         return Analysis(TITLE, [f"{subject.config.neuron.name} has no scale for each channel."])
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
     order = neuron_layers(subject.model, subject.variables, x)
-    last = layers_in_order(found, order)
-    first = layers_in_order(load_scales(subject.workdir, "first"), order)
+    last = order_layers(found, order)
+    first = order_layers(load_scales(subject.workdir, "first"), order)
     now = f"{subject.checkpoint} checkpoint"
     tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
     for when, layers in (("start", first), (subject.checkpoint, last)):

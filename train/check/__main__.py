@@ -1,13 +1,9 @@
-"""Looks at the data before hours are spent on them: python -m train.check --config FILE
+"""Look at the data before hours are spent on them: python -m train.check --config FILE"""
 
-It loads the data set as training would (and so fetches or prepares what training would), compares
-archives and counts with what was published, looks for samples that are in both splits, draws a
-contact sheet, raw and augmented, and measures loading against training. Its last line is "ready",
-or before it stands what to do and the exit code is 2.
-"""
-
+import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,25 +11,22 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from .. import data
-from ..config import cli
+from ..config.arguments import run_program
 from ..data import Dataset
 from ..errors import UserError
 from ..parts import check_parts
 from . import archives, samples, throughput
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 for data that are ready, 2 for a mistake to be mended."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__ + cli.usage("data.check", "out", "runs/check"))
-        return 0
-    try:
-        config, out = cli.parse(argv, "out", "runs/check")
-        jax.config.update("jax_num_cpu_devices", config.cpu_devices)
-        problems = check(config, out, Console())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(argv: Sequence[str]) -> int:
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("check", run, argv[1:])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 for data that are ready, and 2 where something is left to do."""
+    jax.config.update("jax_num_cpu_devices", args.config.cpu_devices)
+    problems = check(args.config, args.out, Console())
     for problem in problems:
         print(f"to do: {problem}")
     if not problems:

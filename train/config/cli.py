@@ -1,107 +1,202 @@
-"""The command line of all programs: --config FILE[:variant], --config.KEY=VALUE, a folder."""
+"""The grammar of a config on a command line: --config FILE[:variant] and --config.KEY=VALUE."""
 
 import argparse
 import difflib
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any
 
 from absl import flags
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
+from pit_jax.arguments import Parser
 from pit_jax.old_names import rename_keys, translate_flag
 
 from ..errors import UserError
+from .pages import load_page, shorten
 
-USAGE = """
-usage: python -m train.{program} --config FILE[:variant] [--config.KEY=VALUE ...] [--{place} DIR]
-
-  --config FILE[:variant]   a file under configs/; each says at its head what it costs and gives
-  --config.KEY=VALUE        another value for one key of it, e.g. --config.optimizer.momentum=0.8
-  --{place} DIR{pad}where everything is written; default: {under}/ and the config's name
-  --help                    this page
-"""
+WHICH = "give one --config FILE, e.g. --config digits; see --help."
 
 
-class Parser(argparse.ArgumentParser):
-    """For programs without a config: a mistake is a UserError, and names are not abbreviated."""
+class SamePlace(argparse.Action):
+    """Stores the folder of a run, given by its place in the command, by an option, or by both."""
 
-    def __init__(self) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del option_string
+        given = getattr(namespace, self.dest, None)
+        if not values:  # The place in the command is empty.
+            return
+        if given not in (None, values):
+            parser.error("RUN and --workdir differ: give one of them")
+        setattr(namespace, self.dest, values)
 
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
+
+def add_config(parser: Parser) -> None:
+    """Add the options of a config."""
+    group = parser.add_argument_group("config")
+    group.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:variant]",
+        help="a file, or the name of a shipped config such as digits or cifar100:lif; each says "
+        "at its head what it costs and what it reaches",
+    )
+    group.add_argument(
+        "--config.KEY",
+        metavar="VALUE",
+        help="another value for one of its keys, e.g. --config.optimizer.momentum=0.8; "
+        "--config.KEY and --noconfig.KEY switch a key on and off",
+    )
 
 
-def usage(program: str, place: str = "workdir", under: str = "runs") -> str:
-    """How to call `train.PROGRAM`, which writes to `--PLACE DIR`."""
-    pad = " " * (20 - len(place))
-    return USAGE.format(program=program, place=place, under=under, pad=pad)
+def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words of a program that takes a config, whose `config` is the ConfigDict, locked.
 
-
-def parse(argv: list[str], place: str = "workdir", under: str = "runs") -> tuple[ConfigDict, Path]:
-    """The config with its overrides, locked, and the folder to write to: `--PLACE DIR`.
-
-    `argv` is as in `sys.argv`; without the flag the folder is `under` and the config's name.
-    Raises UserError for a missing or broken file, an unknown key (naming the nearest valid one), a
-    value of the wrong type, or an unknown flag.
+    `name` is that of the config with its variant, and `overrides` are the keys with other values.
+    Raises UserError or UsageError for a missing or
+    broken page, an unknown key, a value of the wrong type, and an unknown option, each
+    time with the nearest that exists.
     """
-    argv = [translate_flag(word) for word in argv]
-    file = _config_file(argv)
-    try:
-        plain, _ = _read([argv[0], f"--config={file}"], place)
-    except Exception as error:  # The file is a program: it can raise anything.
-        raise UserError(f"{file}: {_last_line(error)}") from error
-    if not isinstance(config := plain["config"].value, ConfigDict):
-        raise UserError(f"{file}: get_config() gives no ConfigDict but {config!r}.")
-    with config.unlocked():
-        rename_keys(config)
-    for override in argv[1:]:
-        if override.lstrip("-").startswith(("config.", "noconfig.")):
-            _check_key(override, config)
-    try:
-        values, rest = _read(argv, place)
-    except (flags.Error, OSError, TypeError, ValueError) as error:
-        raise UserError(_last_line(error)) from error
-    if rest:
-        raise UserError(f"unexpected argument {rest[0]!r}; see --help.")
-    path, _, variant = file.partition(":")
-    name = Path(path).stem + (f"_{variant}" if variant else "")
-    config = cast(ConfigDict, values["config"].value)
-    with config.unlocked():
-        rename_keys(config)
-    return config, Path(values[place].value or f"{under}/{name}")
+    # absl took a single dash too.
+    words = [f"-{word}" if word.startswith(("-config", "-noconfig")) else word for word in words]
+    words = [translate_flag(word) for word in words]
+    pages = _find_pages(words)
+    config, name = load_page(pages[0] if len(pages) == 1 else "digits")
+    keys = _flatten(_rename(config))
+    parser.hints |= _name_keys(keys)
+    if len(pages) != 1:
+        parser.check_options(_split(words, None)[1])  # One of them may be a mistyped --config.
+        raise UserError(WHICH)
+    overrides, rest = _split(words, keys)
+    args = parser.parse(rest)
+    args.config, args.name = _override(config, overrides), name
+    args.overrides = {word.partition("=")[0].partition(".")[2] for word in overrides}
+    return args
 
 
-def _read(argv: list[str], place: str) -> tuple[flags.FlagValues, list[str]]:
-    """The parsed flags and the arguments that are none."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
-    flags.DEFINE_string(place, None, "", flag_values=values)
-    return values, values(argv)[1:]
+def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
+    """Return the config and the folder of the training command `argv`, as in `sys.argv`."""
+    parser = Parser("train")
+    add_config(parser)
+    add_run(parser)
+    args = parse_config(parser, argv[1:])
+    return args.config, args.workdir or Path(under) / args.name
 
 
-def _config_file(argv: list[str]) -> str:
-    files = [
-        arg.partition("=")[2] or following
-        for arg, following in zip(argv, [*argv[1:], ""], strict=True)
-        if arg.partition("=")[0] in ("--config", "-config")
-    ]
-    if len(files) != 1 or not files[0]:
-        raise UserError("give one --config FILE, e.g. --config configs/digits.py; see --help.")
-    if not Path(path := files[0].partition(":")[0]).is_file():
-        raise UserError(f"there is no config file {path}; see configs/.")
-    return files[0]
+def add_run(parser: Parser, what: str = "the folder of the run") -> None:
+    """Add the folder of a run, by its place or as `--workdir`."""
+    add = parser.add_argument
+    add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=SamePlace, help=what)
+    add("--workdir", metavar="DIR", type=Path, action=SamePlace, help="the same as RUN")
 
 
-def _check_key(override: str, config: ConfigDict) -> None:
-    key = override.lstrip("-").partition("=")[0].removeprefix("no").removeprefix("config.")
-    keys = flatten_dict(config.to_dict(), sep=".")
+def add_runs(parser: Parser, what: str) -> None:
+    """Add the folders of runs, by their places or after `--workdir`."""
+    add = parser.add_argument
+    add("workdirs", nargs="*", metavar="RUN", type=_read_folder, action=SamePlace, help=what)
+    add(
+        "--workdir",
+        nargs="+",
+        dest="workdirs",
+        metavar="DIR",
+        type=Path,
+        action=SamePlace,
+        help="the same as RUN",
+    )
+
+
+def _read_folder(text: str) -> Path:
+    # After a `--` everything is a place: a mistyped option would become the name of a folder.
+    if text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")
+    return Path(text)
+
+
+def _find_pages(words: Sequence[str]) -> list[str]:
+    """Return the values of `--config`, of which there should be one."""
+    found = []
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        option, equals, value = word.partition("=")
+        if option == "--config":
+            found.append(value if equals else following)
+    return [page for page in found if page] if len(found) == 1 else found
+
+
+def _split(words: Sequence[str], keys: dict[str, Any] | None) -> tuple[list[str], list[str]]:
+    """Return the words that override a key of the config, and the others."""
+    overrides: list[str] = []
+    rest: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            rest += [word, *remaining]
+        elif not word.startswith(("--config.", "--noconfig.")):
+            rest.append(word)
+        else:
+            option, equals, _ = word.partition("=")
+            key = option.partition(".")[2]
+            if keys is not None:
+                _check_key(key, keys)
+            overrides.append(word)
+            switch = option.startswith("--no") or isinstance((keys or {}).get(key), bool)
+            if not equals and not switch:
+                overrides += islice(remaining, 1)
+    return overrides, rest
+
+
+def _check_key(key: str, keys: dict[str, Any]) -> None:
     if key not in keys:
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"the config has no key {key!r}; {hint}it has: {', '.join(keys)}.")
+        hint = f"did you mean --config.{near[0]}? It" if near else "it"
+        raise UserError(f"the config has no key {key!r}; {hint} has: {', '.join(keys)}.")
 
 
-def _last_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+def _override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """Return the config with other values, which keep the types of its own."""
+    values, argv = flags.FlagValues(), ["train", *overrides]
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(shorten(error)) from error
+    return _rename(config)
+
+
+def _rename(config: ConfigDict) -> ConfigDict:
+    """Return the config with the new names of keys that a page or an override has by old ones."""
+    with config.unlocked():
+        rename_keys(config)
+    return config
+
+
+def _flatten(config: ConfigDict) -> dict[str, Any]:
+    """Return the values of the config by their whole keys, such as `optimizer.momentum`."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            found |= {f"{key}.{inner}": each for inner, each in _flatten(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
+def _name_keys(keys: Sequence[str] | dict[str, Any]) -> dict[str, str]:
+    """Return the answers to options that are keys of the config: `--epochs`, `--data-dir`."""
+    meant = defaultdict(list)
+    for key in keys:
+        meant[key.rpartition(".")[2]].append(key)
+    meant |= {key: [key] for key in keys}
+    return {
+        f"--{name.replace('_', '-')}": "did you mean "
+        + " or ".join(f"--config.{key}{{value}}" for key in found)
+        + "?"
+        for name, found in meant.items()
+    }

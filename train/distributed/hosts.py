@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,16 +20,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ..config.cli import Parser
 from ..errors import UserError
 from ..files import hash_content
 
-USAGE = """
-  --coordinator HOST:PORT --processes N --process I
-                            this is process I, from 0 on, of N that train together; the first one
-                            listens there. Needed on bare machines only: started by srun, by mpirun
-                            or on a TPU slice, the processes find each other
-"""
 # JAX ends a process that has not heard from another one for so long.
 HEARTBEAT_SECONDS = 30
 LONGEST_MESSAGE = 4000
@@ -44,37 +37,33 @@ class PeerLost(UserError):
     """Another process of the run has ended, or does not answer."""
 
 
-def take(
-    argv: Sequence[str], environment: Mapping[str, str] = os.environ
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """What to `join` with, None for a process of its own, and the arguments that are left.
+def find_peers(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Any] | None:
+    """Return what to `join` the other processes of the run with, None for a process of its own.
 
-    Raises UserError for flags of which some are missing, or whose values cannot be.
+    Raises UserError for options of which some are missing, or whose values cannot be.
     """
-    parser = Parser()
-    parser.add_argument("--coordinator", metavar="HOST:PORT")
-    parser.add_argument("--processes", type=int)
-    parser.add_argument("--process", type=int)
-    found, rest = parser.parse_known_args(list(argv))
-    given = (found.coordinator, found.processes, found.process)
-    if given == (None, None, None):
+    if coordinator is None and processes is None and process is None:
         several = any(int(environment.get(name, 1)) > 1 for name in STARTED_BY)
-        return ({} if several or _on_tpu() else None), rest
-    if None in given:
+        return {} if several or _on_tpu() else None
+    if coordinator is None or processes is None or process is None:
         raise UserError("--coordinator, --processes and --process belong together; see --help.")
-    if not found.coordinator.rpartition(":")[2].isdigit() or ":" not in found.coordinator:
-        raise UserError(f"--coordinator is HOST:PORT, got {found.coordinator!r}.")
-    if not 0 <= found.process < found.processes:
+    if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
+        raise UserError(f"--coordinator is HOST:PORT, got {coordinator!r}.")
+    if not 0 <= process < processes:
         raise UserError(
-            f"--process must be 0 to {found.processes - 1} of --processes {found.processes}, "
-            f"got {found.process}."
+            f"--process must be 0 to {processes - 1} of --processes {processes}, got {process}."
         )
     return {
-        "coordinator_address": found.coordinator,
-        "num_processes": found.processes,
-        "process_id": found.process,
+        "coordinator_address": coordinator,
+        "num_processes": processes,
+        "process_id": process,
         "cluster_detection_method": "deactivate",
-    }, rest
+    }
 
 
 def join(given: Mapping[str, Any]) -> None:

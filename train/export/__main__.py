@@ -1,27 +1,4 @@
-"""Compiles a trained network to binary spikes, proves it, and writes it down for other programs.
-
-usage: python -m train.export --workdir DIR --format directory|stablehlo|onnx|nir
-                              [--checkpoint last|best] [--out DIR] [--overwrite]
-                              [--weights float32|int16|int8] [--code thermometer|bitwise]
-                              [--pixels] [--data-dir DIR] [--batch-size N]
-
-  --workdir       the folder of a run of train.main, finished or not
-  --format        directory: for pit_jax.inference.load; stablehlo: for JAX without pit_jax;
-                  onnx: for onnxruntime and others; nir: for simulators that read NIR
-  --checkpoint    last (the default) or best
-  --out           a folder; default: WORKDIR/export/CHECKPOINT_FORMAT
-  --overwrite     replaces what an earlier export wrote there
-  --weights       float32 (the default), for all bits that are exact in it, or int16 or int8
-  --code          of a count: thermometer (the default), a slot for each level, or bitwise
-  --pixels        stablehlo takes the uint8 images of the data, not what is made of them
-  --data-dir      where the data of the run lie now
-  --batch-size    of the verification; default: that of training
-  --help          this page
-
-The program is compared with its integers, to the bit, and with the trained network on all test
-samples; nothing is written unless spikes and logits are equal. What was found is printed, and lies
-beside the program in proof.json, with what the program takes and the names of its classes.
-"""
+"""Compile a trained network to binary spikes: python -m train.export RUN --format FORMAT"""
 
 import argparse
 import json
@@ -37,10 +14,10 @@ from ml_collections import ConfigDict
 from pit_jax import artifact, export
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
-from pit_jax.inference.described import described
+from pit_jax.inference.storage import to_json
 
 from .. import data
-from ..config.cli import Parser
+from ..config.arguments import run_program
 from ..data import Dataset
 from ..errors import UserError
 from ..files import write_atomically
@@ -53,8 +30,8 @@ from . import compile_run
 
 # Of each format, what has to be installed, and the extra that has it.
 FORMATS = {
-    "directory": ("safetensors", "export"),
-    "stablehlo": ("flatbuffers", "export"),
+    "directory": ("safetensors", "train"),
+    "stablehlo": ("flatbuffers", "train"),
     "onnx": ("onnx", "onnx"),
     "nir": ("nir", "export"),
 }
@@ -62,18 +39,16 @@ PROOF = "proof.json"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0, or 2 for a mistake to be mended, or a program that is not equal."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return 0
-    try:
-        args = _parse(argv[1:])
-        config = _config(args)
-        out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
-        _export(args, config, out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("export", run, argv[1:])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what the arguments ask for and return 0."""
+    if args.pixels and args.format != "stablehlo":
+        raise UserError("--pixels is for --format stablehlo only.")
+    out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
+    _export(args, _config(args), out)
     print(f"written to {out}")
     return 0
 
@@ -83,7 +58,8 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     package, extra = FORMATS[args.format]
     if find_spec(package) is None:
         raise UserError(
-            f"--format {args.format} needs {package}: pip install '.[{extra}]' in the clone."
+            f"--format {args.format} needs {package}: pip install 'pit-jax[{extra}]', or in a "
+            f"clone pip install '.[{extra}]'."
         )
     restore.find_checkpoint(args.workdir, args.checkpoint)
     _refused(artifact.check_free, out, args.overwrite)
@@ -104,7 +80,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         "samples": report.samples,
         "equal": bool(report),
         "top1_agreement": report.top1_agreement,
-        "report": described(report, {}),
+        "report": to_json(report, {}),
     }
     write_atomically(out / PROOF, json.dumps(proof, indent=1))
 
@@ -186,24 +162,6 @@ def _config(args: argparse.Namespace) -> ConfigDict:
     if config.batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, got {config.batch_size}.")
     return config
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser()
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--format", choices=FORMATS, required=True)
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--weights", choices=("float32", "int16", "int8"), default="float32")
-    parser.add_argument("--code", choices=("thermometer", "bitwise"), default="thermometer")
-    parser.add_argument("--pixels", action="store_true")
-    parser.add_argument("--data-dir")
-    parser.add_argument("--batch-size", type=int)
-    args = parser.parse_args(argv)
-    if args.pixels and args.format != "stablehlo":
-        raise UserError("--pixels is for --format stablehlo only.")
-    return args
 
 
 if __name__ == "__main__":

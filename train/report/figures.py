@@ -1,14 +1,15 @@
-"""Pictures of train.report: several runs in one, speed, health."""
+"""Figures of train.report: several runs in one, speed, health."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..figures import points
+from ..figures import select_points
 from ..monitor.health import LIMITS
 
 # Of Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
@@ -28,7 +29,7 @@ COLUMNS, MOST_NAMED = 3, 16
 
 
 def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
-    """Test loss and accuracy of several runs by name, and thin and dotted those of training."""
+    """Draw test loss and accuracy of several runs by name; those of training are dotted."""
     figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
@@ -36,8 +37,10 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
         lines: list[Line2D] = []
         for i, records in enumerate(runs.values()):
             color, style = COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)]
-            axes.plot(*points(records, f"train_{quantity}", scale), color, linestyle=":", lw=1)
-            at, values = points(records, f"test_{quantity}", scale)
+            axes.plot(
+                *select_points(records, f"train_{quantity}", scale), color, linestyle=":", lw=1
+            )
+            at, values = select_points(records, f"test_{quantity}", scale)
             lines += axes.plot(at, values, color, linestyle=style, marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
@@ -46,10 +49,10 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
 
 
 def throughput(records: list[dict[str, Any]]) -> Figure:
-    """Images a second of training, over the epochs."""
+    """Draw the images a second of training over the epochs."""
     figure = Figure(figsize=(9, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*points(records, "images_per_second"), COLORS[0], marker="o", markersize=3)
+    axes.plot(*select_points(records, "images_per_second"), COLORS[0], marker="o", markersize=3)
     axes.set(xlabel="epoch", ylabel="images/s")
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.grid(alpha=0.3)
@@ -57,45 +60,23 @@ def throughput(records: list[dict[str, Any]]) -> Figure:
 
 
 def health(records: list[dict[str, Any]]) -> Figure:
-    """Each measure that has numbers over the epochs, a line for each layer; dashed its range.
+    """Draw each measure that has numbers over the epochs, a line for each layer, and its range.
 
     `records` are those that have the measures; layers are darker the earlier they are.
     """
     layers = list(records[-1]["health"])
     shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.9, len(layers)))
-    found = {
-        (measure, layer): [record["health"].get(layer, {}).get(measure) for record in records]
+    shown = [
+        measure
         for measure in HEALTH
-        for layer in layers
-    }
-    numbers = {key: [value for value in line if value is not None] for key, line in found.items()}
-    shown = [measure for measure in HEALTH if any(numbers[measure, layer] for layer in layers)]
+        if any(_select(records, measure, layer)[1] for layer in layers)
+    ]
     rows = -(-len(shown) // COLUMNS)
     figure = Figure(figsize=(9, 0.6 + 2.1 * rows), layout="constrained")
     lines: list[Line2D] = []
-    for place, measure in enumerate(shown):
-        axes = figure.add_subplot(rows, COLUMNS, place + 1)
-        lines = []
-        for layer, shade in zip(layers, shades, strict=True):
-            at, values = points(
-                [
-                    {**record, measure: value}
-                    for record, value in zip(records, found[measure, layer], strict=True)
-                ],
-                measure,
-                100,
-            )
-            lines += axes.plot(at, values, color=shade, marker="o", markersize=2, lw=1)
-        largest = 100 * max(max(numbers[measure, layer], default=0) for layer in layers)
-        axes.set_ylim(0, top := 1.1 * max(largest, 1))
-        for limit in LIMITS:
-            for bound in (limit.least, limit.most):
-                if limit.measure == measure and 100 * bound <= top:
-                    axes.axhline(100 * bound, color="#d55e00", linestyle="--", lw=1)
-        axes.set_title(HEALTH[measure], fontsize=9, loc="left")
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.set_xlabel("epoch", fontsize=8)
+    for place, measure in enumerate(shown, 1):
+        of_layers = [_select(records, measure, layer) for layer in layers]
+        lines = _draw_measure(figure.add_subplot(rows, COLUMNS, place), measure, of_layers, shades)
     named = np.unique(np.linspace(0, len(layers) - 1, MOST_NAMED).round().astype(int))
     figure.legend(
         [lines[i] for i in named],
@@ -108,7 +89,36 @@ def health(records: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def layers_in_order(found: Mapping[str, np.ndarray], order: Sequence[str]) -> dict[str, np.ndarray]:
-    """`found` as the layers run, where that is known; the others behind, by their names."""
+def _select(
+    records: list[dict[str, Any]], measure: str, layer: str
+) -> tuple[list[float], list[float]]:
+    """Return the epochs at which a layer's measure has a number, and the numbers in per cent."""
+    found = [
+        {**record, measure: record["health"].get(layer, {}).get(measure)} for record in records
+    ]
+    return select_points(found, measure, 100)
+
+
+def _draw_measure(
+    axes: Axes, measure: str, of_layers: list[tuple[list[float], list[float]]], shades: np.ndarray
+) -> list[Line2D]:
+    lines: list[Line2D] = []
+    for (at, values), shade in zip(of_layers, shades, strict=True):
+        lines += axes.plot(at, values, color=shade, marker="o", markersize=2, lw=1)
+    largest = max(max(values, default=0) for _, values in of_layers)
+    axes.set_ylim(0, top := 1.1 * max(largest, 1))
+    for limit in LIMITS:
+        for bound in (limit.least, limit.most):
+            if limit.measure == measure and 100 * bound <= top:
+                axes.axhline(100 * bound, color="#d55e00", linestyle="--", lw=1)
+    axes.set_title(HEALTH[measure], fontsize=9, loc="left")
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+    axes.set_xlabel("epoch", fontsize=8)
+    return lines
+
+
+def order_layers(found: Mapping[str, np.ndarray], order: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return `found` in the order of the network, then the layers that `order` lacks, by name."""
     known = [layer for layer in order if layer in found]
     return {layer: found[layer] for layer in [*known, *sorted(set(found) - set(known))]}

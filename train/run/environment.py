@@ -5,12 +5,13 @@ import platform
 import shlex
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import flax
 import jax
+
+import pit_jax
 
 from ..files import write_atomically
 
@@ -50,16 +51,8 @@ def find_commit(file: Path = Path(__file__)) -> str:
         commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **quiet)
         changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], **quiet)
     except (OSError, subprocess.CalledProcessError):
-        return find_version()
+        return f"pit_jax {pit_jax.__version__}"
     return commit.strip() + ("+" if changes else "")
-
-
-def find_version() -> str:
-    """Return the version of the installed package, "unknown" without one."""
-    try:
-        return f"pit_jax {metadata.version('pit-jax')}"
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _processor() -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import base
 from pit_jax.old_names import rename_keys
 
+from ..config.pages import load_shipped
 from ..errors import UserError
 
 
@@ -18,7 +18,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     config = read_json(workdir / "config.json", dict)
     if config is None:
         raise UserError(
-            f"{workdir} holds no run: there is no config.json; give the --workdir of train.main."
+            f"{workdir} holds no run: there is no config.json; give the folder of a run."
         )
     rename_keys(config)
     return config
@@ -30,7 +30,7 @@ def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     Raises UserError where there is no run.
     """
     # A run of an older version lacks keys that came later.
-    config = base()
+    config: ConfigDict = load_shipped("base").base()
     config.update(read_config(workdir))
     # What it began with is in the checkpoint.
     config.pretrained, config.reinitialize = "", ()

@@ -1,9 +1,6 @@
-"""Trains several seeds at once: python -m train.seeds --config configs/digits.py --seeds 0,1,2,3
+"""Train several seeds at once: python -m train.seeds --config digits --seeds 0,1,2,3"""
 
-Each seed becomes an ordinary run in WORKDIR/seed_SEED, with the bits that it has alone. The same
-command again goes on where it stopped. For networks that leave cores idle: docs/guide/training.md.
-"""
-
+import argparse
 import json
 import statistics
 import sys
@@ -15,54 +12,37 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from ..config import cli
+from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..main import silence_storage_threads, stop_on_signal
 from ..run.summary import Summary
 
-UNDER = "runs/seeds"
 FILE = "seeds.json"
-USAGE = """  --seeds 0,1,2,3           each on a device of its own; on a CPU these are virtual
-"""
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 after finished or stopped and saved runs, 2 for a mistake to be mended."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__ + cli.usage("seeds", under=UNDER) + USAGE)
-        return 0
-    try:
-        seeds, rest = take(argv)
-        config, workdir = cli.parse(rest, under=UNDER)
-        # Before anything asks for a device.
-        jax.config.update("jax_num_cpu_devices", len(seeds))
-        from .loop import train_seeds
+def main(argv: Sequence[str]) -> int:
+    """Run the program with `argv` as in `sys.argv`, and return its exit code."""
+    return run_program("seeds", run, argv[1:])
 
-        summaries = train_seeds(config, seeds, workdir, stop_on_signal())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def run(args: argparse.Namespace) -> int:
+    """Return 0 after finished runs, and after stopped and saved ones."""
+    if "seed" in args.overrides:
+        raise UserError("give the seeds by --seeds, not by --config.seed.")
+    silence_storage_threads()
+    # Before anything asks for a device.
+    jax.config.update("jax_num_cpu_devices", len(args.seeds))
+    from .loop import train_seeds
+
+    summaries = train_seeds(args.config, args.seeds, args.workdir, stop_on_signal())
     if summaries is None:
         print("stopped and saved; the same command goes on from here.")
         return 0
-    found = outcome(seeds, summaries)
-    write_atomically(workdir / FILE, json.dumps(found, indent=2))
-    _print(found, workdir)
+    found = outcome(args.seeds, summaries)
+    write_atomically(args.workdir / FILE, json.dumps(found, indent=2))
+    _print(found, args.workdir)
     return 0
-
-
-def take(argv: Sequence[str]) -> tuple[list[int], list[str]]:
-    """The seeds, and the arguments that are left; raises UserError for what are no seeds."""
-    parser = cli.Parser()
-    parser.add_argument("--seeds", required=True)
-    found, rest = parser.parse_known_args(list(argv))
-    texts = found.seeds.split(",")
-    if not all(text.isdigit() for text in texts) or len(set(map(int, texts))) < len(texts):
-        raise UserError(f"--seeds are different whole numbers, as in 0,1,2,3; got {found.seeds!r}.")
-    if any(arg.lstrip("-").partition("=")[0] == "config.seed" for arg in rest):
-        raise UserError("give the seeds by --seeds, not by --config.seed.")
-    return [int(text) for text in texts], rest
 
 
 def outcome(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[str, Any]:
@@ -97,5 +77,4 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    silence_storage_threads()
     sys.exit(main(sys.argv))

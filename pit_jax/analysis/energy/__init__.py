@@ -15,6 +15,7 @@ from pit_jax.analysis.energy.conventions import (
 from pit_jax.analysis.energy.counts import Counts, count
 from pit_jax.analysis.energy.prices import FLOAT32, INT8, Bits, Memory, Picojoules
 from pit_jax.analysis.energy.report import EnergyReport, report
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "BINARY_CODE",
@@ -35,3 +36,5 @@ __all__ = [
     "report",
     "s_ace",
 ]
+
+serve_old_names(__name__)

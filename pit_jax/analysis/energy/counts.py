@@ -22,7 +22,7 @@ from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node, Pixels, Product, Spikes
 from pit_jax.inference.compiler.trace import outline
 from pit_jax.inference.fan_out import count_arrivals
-from pit_jax.inference.runtime.step import structured
+from pit_jax.inference.runtime.reductions import apply_structure
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Network:
         if output is None or row.synapses.kind == "attention":
             return nothing, nothing, nothing, none
         if row.synapses.reads == "pixels":
-            multiplied = structured(row.fan.before, output.astype(jnp.float32)) != 0
+            multiplied = apply_structure(row.fan.before, output.astype(jnp.float32)) != 0
             return nothing, nothing, jnp.sum(multiplied, axis=0, dtype=jnp.int32), none
         k = jnp.abs(output.astype(jnp.int32))
         arrived = self.code.spikes(count_arrivals(row.fan.before, output))
@@ -230,7 +230,7 @@ def _outputs(nodes: Sequence[Node], counts: dict[str, Array], x: Array) -> list[
                 outputs.append(counts[node.path].reshape(-1, *node.shape))
             case Product():
                 first, second = (
-                    structured(pools, outputs[source])
+                    apply_structure(pools, outputs[source])
                     for source, pools in zip((node.first, node.second), node.pools, strict=True)
                 )
                 outputs.append(first * (1 - second if node.silent else second))

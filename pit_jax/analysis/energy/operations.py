@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pit_jax.inference.compiler.neuron_rules import (
-    FiringRule,
-)
+from pit_jax.inference.compiler.neuron_rules import FiringRule
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pit_jax.analysis.energy.prices import (
     Number,
     Picojoules,
 )
-from pit_jax.inference.listing import columns
+from pit_jax.inference.listing import align_columns
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _table(report: EnergyReport) -> str:
     ]
     every = [_row(layer, twin) for layer, twin in zip(report.layers, report.twin, strict=True)]
     rows.append(["in all", "", *(_number(sum(column)) for column in zip(*every, strict=True))])
-    return "\n".join(columns([HEAD, *rows], left=2))
+    return "\n".join(align_columns([HEAD, *rows], left=2))
 
 
 def _row(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:

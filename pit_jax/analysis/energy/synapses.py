@@ -17,7 +17,7 @@ from pit_jax.inference.compiler.folded import (
     Product,
     Spikes,
     Synapse,
-    levels_of,
+    count_levels,
 )
 from pit_jax.inference.fan_out import FanOut, Window, count_attention, count_fan_out
 from pit_jax.inference.runtime.reductions import Shape
@@ -140,7 +140,7 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> S
         inputs=math.prod(shape),
         outputs=0,
         connections=fan.connections,
-        levels=levels_of(nodes, synapse.source),
+        levels=count_levels(nodes, synapse.source),
         macs=macs,
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
@@ -188,6 +188,6 @@ def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: in
         inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
         outputs=math.prod(node.shape),
         connections=math.prod(node.shape),
-        levels=levels_of(nodes, number),
+        levels=count_levels(nodes, number),
     )
     return SynapseRow(synapses, number)

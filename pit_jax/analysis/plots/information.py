@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pit_jax.analysis.information import Loss
 from pit_jax.analysis.jackknife import Estimate
 from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish, shades
+from pit_jax.old_names import serve_old_names
 
 # Title and axis of the measures that a figure shows, in the order of its panels.
 PANELS = {
@@ -110,3 +111,6 @@ def _note_samples(drawn: Figure, samples: Sequence[int], confidence: float) -> N
     least, most = min(samples), max(samples)
     n = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     drawn.supxlabel(f"{n} samples; bars: {confidence:.0%} intervals over samples", fontsize="small")
+
+
+serve_old_names(__name__)

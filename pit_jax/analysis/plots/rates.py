@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
+from pit_jax.old_names import serve_old_names
 
 # Layers that get a panel in a row.
 ROW = 4
@@ -96,3 +97,6 @@ def together(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
     finish(axes, xlabel="synchrony chi squared (1: all neurons alike)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return drawn
+
+
+serve_old_names(__name__)

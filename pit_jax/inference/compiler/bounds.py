@@ -1,14 +1,25 @@
-"""How far the sums of an accumulator can go, whatever fires."""
+"""How far the sums of an accumulator can go, whatever fires.
 
+A synapse of weight w whose source has counts in 0..D adds w k with 0 <= k <= D. So a sum goes up
+to D times the sum of its positive weights and down to D times that of its negative ones; a source
+of both signs, |k| <= D, goes D times the sum of all |w| either way.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from pit_jax.inference.compiler import folded
+from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.reductions import Structure
 
 
 class Sides:
     """How far sums can go up and down, a number or `[C]` each.
 
-    In whatever order a sum is added up, what it passes through lies between the two.
+    Partial sums stay between the two in whatever order a sum is added up.
     """
 
     def __init__(self, up: Any, down: Any = None) -> None:
@@ -16,7 +27,10 @@ class Sides:
 
     @classmethod
     def of(cls, weight: np.ndarray, bound: int | float, both_signs: bool) -> "Sides":
-        """Of `weight` `[T, ..., C_in, C]` times inputs of at most `bound`, or down to 0 only."""
+        """Return those of `weight` `[T, ..., C_in, C]` times inputs from 0, or -bound, to bound.
+
+        The farthest of all steps counts for each channel.
+        """
         axes = tuple(range(1, weight.ndim - 1))
         weight = weight.astype(np.float64)
         if both_signs:
@@ -28,15 +42,92 @@ class Sides:
 
     @property
     def each(self) -> np.ndarray:
-        """The further side of every channel, `[1 or C]`."""
+        """The farther side of every channel, `[1 or C]`."""
         return np.atleast_1d(np.maximum(self.up, self.down))
 
     @property
     def largest(self) -> float:
-        """The furthest of any channel."""
+        """The farthest of any channel."""
         return float(self.each.max())
 
 
-def one_each(gain: np.ndarray) -> np.ndarray:
-    """A gain `[T, ..., C]` as weights `[T ..., 1, C]`: a sum has one synapse of it."""
+def expand_gain(gain: np.ndarray) -> np.ndarray:
+    """Return a gain `[T, ..., C]` as weights `[T ..., 1, C]`: a sum has one synapse of it."""
     return gain.reshape(-1, 1, gain.shape[-1])
+
+
+def measure_growth(structure: Sequence[Structure]) -> int:
+    """Return how many times larger than the largest input an output of `structure` can be."""
+    return math.prod(step.growth() for step in structure)
+
+
+def find_largest(x: np.ndarray) -> np.ndarray:
+    """Return the largest absolute value in each channel, the last axis."""
+    channels: np.ndarray = abs(x).reshape(-1, x.shape[-1]).max(0)
+    return channels
+
+
+def is_signed(graph: Sequence[folded.Node], source: int) -> bool:
+    """Return whether the values of a node can be below 0."""
+    match graph[source]:
+        case folded.Spikes() as spikes:
+            return spikes.firing.signed
+        case folded.Product() as product:
+            return is_signed(graph, product.first) or (
+                not product.silent and is_signed(graph, product.second)
+            )
+    return True
+
+
+def bound_values(graph: Sequence[folded.Node], pixels: float) -> list[Sides]:
+    """Return how far the values of each node can go in real numbers, for inputs up to `pixels`."""
+    values: list[Sides] = []
+    for node in graph:
+        match node:
+            case folded.Pixels():
+                values.append(Sides(pixels))
+            case folded.Spikes():
+                values.append(Sides(float(node.firing.levels)))
+            case folded.Product():
+                first, second = values[node.first].largest, values[node.second].largest
+                values.append(Sides(first * (1 if node.silent else second)))
+            case folded.LinearAttention():
+                values.append(Sides(_bound_attention(node, values)))
+            case folded.Accumulator():
+                values.append(_bound_sum(graph, node.value, values))
+    return values
+
+
+def _bound_sum(graph: Sequence[folded.Node], value: folded.Value, values: Sequence[Sides]) -> Sides:
+    sides = Sides(find_largest(value.bias))
+    for synapse in value.synapses:
+        bound = values[synapse.source].largest * measure_growth(synapse.structure)
+        if synapse.weight is not None:
+            kernel = synapse.weight.kernel
+        elif synapse.mixing is not None:
+            kernel = np.swapaxes(synapse.mixing, 1, 2) * synapse.gain[:, None, :]
+        else:
+            kernel = expand_gain(synapse.gain)
+        sides += Sides.of(kernel, bound, is_signed(graph, synapse.source))
+    return sides
+
+
+def _bound_attention(node: folded.LinearAttention, values: Sequence[Sides]) -> float:
+    """Return |q w k v| summed over the tokens and the channels of a head."""
+    query, key, value = (values[s].largest for s in (node.query, node.key, node.value))
+    largest = float(abs(node.weight).max()) * node.weight.shape[-1] // node.heads
+    return query * key * value * math.prod(node.shape[:-1]) * largest
+
+
+def bound_synapse(synapse: nodes.Synapse, count: int, both_signs: bool) -> Sides:
+    """Return how far integer weights of a source of at most `count` can go."""
+    bound = count * measure_growth(synapse.structure)
+    if synapse.weight is None:
+        return Sides(bound)
+    weight = expand_gain(synapse.weight) if synapse.kind == "diagonal" else synapse.weight
+    # Rounding off `shift` bits gives at most one more than cutting them off.
+    bound = (bound >> synapse.shift) + (synapse.shift > 0)
+    sides = Sides.of(weight, bound, both_signs)
+    if not synapse.extra:
+        return sides
+    return Sides(*(side // 2**synapse.extra + 1 for side in (sides.up, sides.down)))

@@ -1,8 +1,8 @@
-"""A folded network: what reaches each neuron, as weights of spikes, in real numbers.
+"""The nodes of a folded network: weights of spikes, in real numbers.
 
-A value between layers is a sum of synapses, each a source (pixels, the spikes of a neuron, or the
-current of an accumulator) behind structure, a gain per channel and at most one layer of weights,
-plus a bias.
+A value between layers is a sum of synapses and a bias. A synapse reads a source (pixels, the spikes
+of a neuron, or the current of an accumulator) through pools, sums and reshapes, a gain per channel
+and at most one layer of weights. `runtime.nodes` has the same nodes in integers.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pit_jax.inference.compiler.neuron_rules import (
-    FiringRule,
-)
+from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.inference.runtime.reductions import Shape, Structure
 
 
@@ -70,7 +68,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Adds what its value says, once per step."""
+    """Sums up its value, once per step."""
 
     value: Value
     path: str
@@ -78,7 +76,7 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class Spikes:
-    """The counts that a neuron layer fires at the current of one accumulator."""
+    """A layer of neurons at the current of one accumulator: the counts that it fires."""
 
     accumulator: int
     firing: FiringRule
@@ -90,7 +88,7 @@ class Spikes:
 class Product:
     """The products of two spikes: where both fire, or with `silent` where only the first does.
 
-    `pools` are the maxima over places behind each of the two sources.
+    `pools` are the maxima over places after each of the two sources.
     """
 
     first: int
@@ -117,13 +115,13 @@ class LinearAttention:
 Node = Pixels | Accumulator | Spikes | Product | LinearAttention
 
 
-def levels_of(nodes: Sequence[Node], source: int) -> int:
-    """The largest count of spikes or of a product of them; 0 of pixels and currents."""
+def count_levels(nodes: Sequence[Node], source: int) -> int:
+    """Return the largest count of spikes or of their product, 0 of pixels and currents."""
     node = nodes[source]
     match node:
         case Spikes():
             return node.firing.levels
         case Product():
-            first = levels_of(nodes, node.first)
-            return first if node.silent else first * levels_of(nodes, node.second)
+            first = count_levels(nodes, node.first)
+            return first if node.silent else first * count_levels(nodes, node.second)
     return 0

@@ -1,4 +1,4 @@
-"""What each neuron does at inference: one rule of real numbers, which a compiler puts on a grid.
+"""The rule of each neuron at inference, in real numbers, which `quantize_neuron` puts on a grid.
 
 With the membrane u of a step, the count of levels reached is
 k = clip(floor((u - first) / step) + 1, 0, levels), and what remains of u for the next step is
@@ -13,9 +13,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from pit_jax.inference.compiler.trace import (
-    ModelLayer,
-)
+from pit_jax.inference.compiler.trace import ModelLayer
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons import (
@@ -66,8 +64,8 @@ class FiringRule:
     mixing: np.ndarray | None = None
 
 
-def firing(layer: ModelLayer) -> FiringRule:
-    """The rule of a neuron layer; raises NotFoldable for one that sends no spikes."""
+def find_rule(layer: ModelLayer) -> FiringRule:
+    """Return the rule of a neuron layer; raises NotFoldable for one that sends no spikes."""
     make = _RULES.get(type(layer.module))
     if make is None:
         raise NotFoldable(
@@ -128,7 +126,7 @@ def _real_spike(layer: ModelLayer, params: Params) -> FiringRule:
     return _binary(m.reset, m.threshold, 1.0, gain=params["amplitude"])
 
 
-def _normed(layer: ModelLayer, params: Params) -> FiringRule:
+def _mpbn(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, NormedLIF)
     try:
@@ -156,7 +154,7 @@ def _clif(layer: ModelLayer, params: Params) -> FiringRule:
 def _glif(layer: ModelLayer, params: Params) -> FiringRule:
     p = {name: _row(_sigmoid(value)) for name, value in params.items()}
     leak = 1 - p["leak_gate"] * (1 - p["decay_logit"])
-    # The published form subtracts the reset behind the leak; this one before it.
+    # The published form subtracts the reset after the leak, this one before it.
     leak_fired = leak * (1 - p["reset_gate"])
     return FiringRule(
         first=p["threshold_logit"],
@@ -254,5 +252,5 @@ _RULES: dict[type, Callable[[ModelLayer, Params], FiringRule]] = {
     Ternary: _ternary,
     TrainableTernary: _ternary,
     QAT: _qat,
-    NormedLIF: _normed,
+    NormedLIF: _mpbn,
 }

@@ -42,8 +42,8 @@ class ModelLayer:
 class Outline:
     """The equations from the pixels to the logits, and the layers by their paths.
 
-    An equation of the primitive `layer` names its layer in `params["path"]`; all others are what
-    the network does between its layers. `module(equation)` is the path of the module around one.
+    An equation of the primitive `layer` names its layer in `params["path"]`; all others are
+    between the layers.
     """
 
     jaxpr: ClosedJaxpr
@@ -51,7 +51,7 @@ class Outline:
 
 
 def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]) -> Outline:
-    """Follows `x_shape`, that of images or frames, through the network in evaluation."""
+    """Follow `x_shape`, that of images or frames, through the network in evaluation."""
     layers: dict[str, ModelLayer] = {}
 
     def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -63,10 +63,10 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
             name: collection
             for name in variables
             if name != "intermediates"
-            and (collection := _below(variables[name], module.path)) is not None
+            and (collection := _find_subtree(variables[name], module.path)) is not None
         }
         layers[path] = ModelLayer(path, module.clone(parent=None, name=None), own)
-        # What ran above is not used: the layer itself stands for it.
+        # Nothing reads what ran above: one equation stands for the whole layer.
         return _layer.bind(args[0], path=path, shape=out.shape)
 
     def run(x: Any) -> Any:
@@ -77,31 +77,32 @@ def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, 
     return Outline(jax.make_jaxpr(run)(x), layers)
 
 
-def name_of(equation: JaxprEqn) -> str:
-    """The name of an operation, or of the function that an equation calls."""
+def get_name(equation: JaxprEqn) -> str:
+    """Return the name of an operation, or of the function that an equation calls."""
     name: str = equation.primitive.name
     called = find_inner(equation) if name in ("jit", "pjit", "custom_jvp_call") else None
     return called.jaxpr.debug_info.func_name if called else name
 
 
-def tail_of(equation: JaxprEqn) -> tuple[int, ...]:
-    """The shape of what an equation gives, without samples and steps."""
+def get_tail(equation: JaxprEqn) -> tuple[int, ...]:
+    """Return the shape of the output of an equation, without samples and steps."""
     return get_shape(equation.outvars[0])[2:]
 
 
-def path_of(equation: JaxprEqn) -> str:
-    """The path of the module around an equation; the stack begins with the network's own name."""
+def get_path(equation: JaxprEqn) -> str:
+    """Return the path of the module around an equation."""
+    # The stack begins with the name of the network.
     stack = str(equation.source_info.name_stack)
     return stack.partition("/")[2] or stack
 
 
-def where(equation: JaxprEqn) -> str:
-    """The place of an equation, for a sentence about it."""
+def describe_place(equation: JaxprEqn) -> str:
+    """Return the place of an equation, for a sentence about it."""
     return f"in {equation.source_info.name_stack}"
 
 
-def used(jaxpr: Jaxpr) -> dict[Any, int]:
-    """How many equations need each value, of those on which the outputs depend."""
+def count_uses(jaxpr: Jaxpr) -> dict[Any, int]:
+    """Return how many equations read each value on which the outputs depend."""
     uses = dict.fromkeys((v for v in jaxpr.outvars if not isinstance(v, Literal)), 1)
     for equation in reversed(jaxpr.eqns):
         if any(v in uses for v in equation.outvars):
@@ -110,7 +111,7 @@ def used(jaxpr: Jaxpr) -> dict[Any, int]:
     return uses
 
 
-def _below(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def _find_subtree(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     for name in path:
         if not isinstance(tree, Mapping) or name not in tree:
             return None

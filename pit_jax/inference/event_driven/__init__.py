@@ -16,8 +16,19 @@ from pit_jax.inference.event_driven.crossover import (
     Crossover,
     all_dense,
     all_event_driven,
-    measured,
+    load_crossover,
+    look_up_crossover,
 )
 from pit_jax.inference.event_driven.runtime import EventDriven
+from pit_jax.old_names import serve_old_names
 
-__all__ = ["Crossover", "EventDriven", "all_dense", "all_event_driven", "measured"]
+__all__ = [
+    "Crossover",
+    "EventDriven",
+    "all_dense",
+    "all_event_driven",
+    "load_crossover",
+    "look_up_crossover",
+]
+
+serve_old_names(__name__)

@@ -1,4 +1,8 @@
-"""From the nodes of a program to a tape of instructions, with all their numbers side by side."""
+"""From the nodes of a program to a tape of instructions, with all their constants in two arrays.
+
+The assembler decides once where everything is: the values of each node in the memory, membranes in
+the state, weights among the constants. The interpreter only follows offsets.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,24 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.inference.event_driven import instructions as op
-from pit_jax.inference.event_driven.simd import LANES
+from pit_jax.inference.event_driven import instructions as ops
+from pit_jax.inference.event_driven.convolution import compute_list_size
+from pit_jax.inference.event_driven.instructions import Numbers
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
-SHORT = 2**15
-# Bytes of a line of the cache, and so many entries are whole lines too.
+# Bytes of a line of the cache. Arrays begin at one, as a register that lies in two lines is loaded
+# twice; for an offset that many entries are rounded up to, which are whole lines too.
 LINE = 64
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A layer of weights `[h, w, C_in / groups, C_out]`: its instruction, that which lists its
-    spikes, and how many inputs and output pixels it has."""
+class WeightLayer:
+    """A layer of weights `[h, w, C_in / groups, C_out]`: the rows of the tape that add its currents
+    and that list its spikes, and how many inputs and output pixels it has."""
 
-    at: int
-    events: int
+    conv: int
+    lister: int
     path: str
     kernel: Shape
     groups: int
@@ -39,13 +44,14 @@ class Layer:
     @property
     def size(self) -> tuple[int, int, int, int]:
         """Input channels that an output reads, features, output pixels, pixels of the kernel."""
-        kh, kw, wide, features = self.kernel
-        return wide, features, self.pixels, kh * kw
+        kh, kw, deep, features = self.kernel
+        return deep, features, self.pixels, kh * kw
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Instructions, their numbers, the unit of pixels, and how much memory a sample takes."""
+    """Instructions, their constants as int32 and int16, the unit of pixels, how many entries the
+    memory and the state of a sample take, and where in the memory its logits are."""
 
     code: np.ndarray
     numbers: np.ndarray
@@ -54,26 +60,26 @@ class Tape:
     memory: int
     state: int
     logits: int
-    layers: list[Layer]
+    layers: list[WeightLayer]
 
 
-def write(graph: Sequence[nodes.Node], num_steps: int) -> Tape:
-    """The tape of `nodes`; it is the same for every batch size."""
-    return _Writer(graph, num_steps).tape()
+def assemble(graph: Sequence[nodes.Node]) -> Tape:
+    """Return the tape of the nodes `graph`, which is the same for every batch size."""
+    return _Assembler(graph).make_tape()
 
 
-def aligned(size: int, dtype: Any) -> np.ndarray:
-    """Zeros that begin at a line of the cache: a register that lies in two is read twice."""
+def allocate(size: int, dtype: Any) -> np.ndarray:
+    """Return zeros that begin at a line of the cache."""
     raw = np.zeros(size * np.dtype(dtype).itemsize + LINE, np.uint8)
     return raw[-raw.ctypes.data % LINE :][: size * np.dtype(dtype).itemsize].view(dtype)
 
 
-def _lined(size: int) -> int:
+def _round_up(size: int) -> int:
     return -(-size // LINE) * LINE
 
 
-class _Numbers:
-    """Arrays of one dtype, each from a line of the cache on."""
+class _ConstantPool:
+    """Constants of one dtype, each array from a line of the cache on."""
 
     def __init__(self, dtype: Any) -> None:
         self.parts: list[np.ndarray] = []
@@ -81,247 +87,276 @@ class _Numbers:
         self.size, self.dtype = 0, dtype
 
     def add(self, x: np.ndarray) -> int:
-        """Where `x` begins."""
-        begin, self.size = self.size, _lined(self.size + x.size)
+        """Add an array; return where it begins."""
+        begin, self.size = self.size, _round_up(self.size + x.size)
         self.parts.append(np.ascontiguousarray(x, self.dtype).reshape(-1))
         self.begins.append(begin)
         return begin
 
-    def whole(self) -> np.ndarray:
-        whole = aligned(self.size + LINE, self.dtype)
+    def add_steps(self, x: np.ndarray) -> Numbers:
+        """Add constants `[1 or T, ...]` of an instruction."""
+        size = math.prod(x.shape[1:])
+        return Numbers(self.add(x), size if len(x) > 1 else 0, size)
+
+    def join(self) -> np.ndarray:
+        """Return all constants as one array."""
+        joined = allocate(self.size + LINE, self.dtype)
         for begin, part in zip(self.begins, self.parts, strict=True):
-            whole[begin : begin + part.size] = part
-        return whole
+            joined[begin : begin + part.size] = part
+        return joined
 
 
-class _Writer:
-    def __init__(self, graph: Sequence[nodes.Node], num_steps: int) -> None:
-        self.nodes, self.steps = graph, num_steps
-        self.code: list[dict[str, int]] = []
-        self.numbers, self.shorts = _Numbers(np.int32), _Numbers(np.int16)
+class _Assembler:
+    def __init__(self, graph: Sequence[nodes.Node]) -> None:
+        self.nodes = graph
+        self.code: list[ops.Op] = []
+        self.numbers, self.shorts = _ConstantPool(np.int32), _ConstantPool(np.int16)
         self.memory = self.state = 0
-        self.layers: list[Layer] = []
-        # Where the values of each node lie, of each structure of them, and of lists of spikes.
+        self.layers: list[WeightLayer] = []
+        # Where the values of each node are. What several synapses read of a node is computed once:
+        # where its pools and reshapes are, and the lists of spikes with the rows that write them.
         self.values: list[int] = []
-        self.structured: dict[tuple[int, tuple[Structure, ...]], tuple[int, Shape]] = {}
+        self.structures: dict[tuple[int, tuple[Structure, ...]], tuple[int, Shape]] = {}
         self.lists: dict[tuple[int, Shape, int], tuple[int, int]] = {}
-        for number, node in enumerate(graph):
-            self._node(number, node)
+        for node in graph:
+            self._add_node(node)
 
-    def tape(self) -> Tape:
-        code = np.zeros(len(self.code), op.INSTRUCTION)
-        for row, fields in zip(code, self.code, strict=True):
-            for name, value in fields.items():
-                row[name] = value
-        first = self.nodes[0]
-        assert isinstance(first, nodes.Pixels)
+    def make_tape(self) -> Tape:
+        pixels = self.nodes[0]
+        assert isinstance(pixels, nodes.Pixels)
         return Tape(
-            code, self.numbers.whole(), self.shorts.whole(), np.float32(first.unit),
+            ops.encode(self.code), self.numbers.join(), self.shorts.join(), np.float32(pixels.unit),
             self.memory, self.state, self.values[-1], self.layers,
         )  # fmt: skip
 
-    def _write(self, what: int, **fields: int) -> int:
-        self.code.append({"op": what, **{name: int(value) for name, value in fields.items()}})
+    def _emit(self, op: ops.Op) -> int:
+        """Append an instruction; return its row."""
+        self.code.append(op)
         return len(self.code) - 1
 
-    def _room(self, shape: Sequence[int]) -> int:
-        begin, self.memory = self.memory, _lined(self.memory + math.prod(shape))
+    def _reserve(self, size: int) -> int:
+        """Return where in the memory there is room for so many values."""
+        begin, self.memory = self.memory, _round_up(self.memory + size)
         return begin
 
-    def _row(self, x: np.ndarray, shape: Shape) -> dict[str, int]:
-        """Numbers `[1 or T, ...]` of a node of `shape`: one for each channel, or for each value."""
+    def _reserve_state(self, size: int) -> int:
+        begin, self.state = self.state, _round_up(self.state + size)
+        return begin
+
+    def _add_row(self, x: np.ndarray, shape: Shape) -> Numbers:
+        """Add constants `[1 or T, ...]` of a node: one for each channel, or for each value."""
         if x.ndim == 2:
             x = np.broadcast_to(x, (len(x), shape[-1]))
         else:
-            x = np.broadcast_to(x.reshape(len(x), *(1,) * (len(shape) + 1 - x.ndim), *x.shape[1:]),
-                                (len(x), *shape))  # fmt: skip
-        return self._copies(self.numbers, x)
+            ones = (1,) * (len(shape) + 1 - x.ndim)
+            x = np.broadcast_to(x.reshape(len(x), *ones, *x.shape[1:]), (len(x), *shape))
+        return self.numbers.add_steps(x)
 
-    def _copies(self, numbers: _Numbers, x: np.ndarray) -> dict[str, int]:
-        period = math.prod(x.shape[1:])
-        copies = period if len(x) > 1 else 0
-        return {"weight": numbers.add(x), "copies": copies, "period": period}
-
-    def _node(self, number: int, node: nodes.Node) -> None:
-        to, size = self._room(node.shape), math.prod(node.shape)
+    def _add_node(self, node: nodes.Node) -> None:
+        size = math.prod(node.shape)
+        to = self._reserve(size)
         self.values.append(to)
         match node:
             case nodes.Pixels():
-                self._write(op.SAMPLE, to=to, size=size, bound=node.bound)
+                self._emit(ops.SampleOp(to=to, size=size, bound=node.bound))
             case nodes.Accumulator():
-                self._write(op.START, to=to, size=size, **self._row(node.bias, node.shape))
+                bias = self._add_row(node.bias, node.shape)
+                self._emit(ops.BiasOp(to=to, size=size, numbers=bias))
                 for synapse in node.synapses:
-                    self._synapse(synapse, to, node.shape)
+                    self._add_synapse(synapse, to, node.shape)
             case nodes.Spikes():
-                self._fired(node, to, size)
+                self._add_neuron(node, to)
             case nodes.Product():
-                first, second = self.values[node.first], self.values[node.second]
-                other = self.nodes[node.second].shape
-                # The second may be one for all places.
-                assert self.nodes[node.first].shape == node.shape, node.path
-                assert other == node.shape or math.prod(other) == node.shape[-1], node.path
-                self._write(
-                    op.PRODUCT, source=first, second=second, to=to, size=size, silent=node.silent,
-                    period=math.prod(other),
-                )  # fmt: skip
+                self._add_product(node, to)
             case nodes.LinearAttention():
-                source, second, third = (self.values[i] for i in (node.query, node.key, node.value))
-                self._write(
-                    op.ATTEND,
-                    source=source, second=second, third=third, to=to, size=size,
-                    channels=node.weight.shape[-1], features=node.shape[-1], groups=node.heads,
-                    **self._row(node.weight, node.weight.shape[-1:]),
+                self._emit(
+                    ops.AttentionOp(
+                        query=self.values[node.query], key=self.values[node.key],
+                        value=self.values[node.value], to=to, size=size,
+                        channels=node.weight.shape[-1], features=node.shape[-1], heads=node.heads,
+                        numbers=self._add_row(node.weight, node.weight.shape[-1:]),
+                    )
                 )  # fmt: skip
 
-    def _synapse(self, synapse: nodes.Synapse, to: int, shape: Shape) -> None:
-        source, given = self._structured(synapse.source, synapse.structure)
+    def _add_product(self, node: nodes.Product, to: int) -> None:
+        shape = self.nodes[node.second].shape
+        period = math.prod(shape)
+        # The second may be one for all places.
+        assert self.nodes[node.first].shape == node.shape, node.path
+        assert shape == node.shape or period == node.shape[-1], node.path
+        self._emit(
+            ops.ProductOp(
+                first=self.values[node.first], second=self.values[node.second], to=to,
+                size=math.prod(node.shape), period=period, silent=node.silent,
+            )
+        )  # fmt: skip
+
+    def _add_synapse(self, synapse: nodes.Synapse, to: int, shape: Shape) -> None:
+        source, source_shape = self._apply_structure(synapse.source, synapse.structure)
         size = math.prod(shape)
-        assert synapse.kind in ("conv", "dense") or math.prod(given) == size, synapse.path
+        assert synapse.kind in ("conv", "dense") or math.prod(source_shape) == size, synapse.path
         if synapse.weight is None:
-            self._write(op.ROUND, source=source, to=to, size=size, adds=1)
+            self._emit(ops.RoundOp(source=source, to=to, size=size, adds=True))
             return
+        # The product of a current and a diagonal weight keeps all its bits, as in runtime/step.py.
         currents = isinstance(self.nodes[synapse.source], nodes.Accumulator | nodes.LinearAttention)
         extra = 0 if currents and synapse.kind == "diagonal" else synapse.extra
         if synapse.kind == "diagonal":
-            row = self._row(synapse.weight, shape)
-            self._write(op.SCALE, source=source, to=to, size=size, shift=extra, **row)
+            weight = self._add_row(synapse.weight, shape)
+            self._emit(
+                ops.DiagonalOp(source=source, to=to, size=size, numbers=weight, shift=extra)
+            )  # fmt: skip
             return
         if synapse.shift:
-            rounded, many = self._room(given), math.prod(given)
-            self._write(op.ROUND, source=source, to=rounded, size=many, shift=synapse.shift)
-            source = rounded
+            inputs = math.prod(source_shape)
+            low = self._reserve(inputs)
+            self._emit(ops.RoundOp(source=source, to=low, size=inputs, shift=synapse.shift))
+            source = low
         if not extra:
-            self._weighed(synapse, source, given, to, shape)
+            self._add_conv(synapse, source, source_shape, to, shape)
             return
-        part = self._room(shape)
-        self._write(op.CLEAR, to=part, size=size)
-        self._weighed(synapse, source, given, part, shape)
-        self._write(op.ROUND, source=part, to=to, size=size, shift=extra, adds=1)
+        # Only the sum of this synapse is rounded, so it is computed in a place of its own.
+        own = self._reserve(size)
+        self._emit(ops.ClearOp(to=own, size=size))
+        self._add_conv(synapse, source, source_shape, own, shape)
+        self._emit(ops.RoundOp(source=own, to=to, size=size, shift=extra, adds=True))
 
-    def _weighed(
-        self, synapse: nodes.Synapse, source: int, given: Shape, to: int, shape: Shape
+    def _add_conv(
+        self, synapse: nodes.Synapse, source: int, source_shape: Shape, to: int, shape: Shape
     ) -> None:
-        """A convolution; a linear layer is one over its tokens side by side."""
+        """Add a convolution; a linear layer is one over its tokens next to each other."""
         weight = synapse.weight
         assert weight is not None
         strides, padding, groups = synapse.strides, synapse.padding, synapse.groups
         if synapse.kind == "dense":
-            given, shape = ((1, math.prod(s[:-1]), s[-1]) for s in (given, shape))
+            source_shape, shape = ((1, math.prod(s[:-1]), s[-1]) for s in (source_shape, shape))
             weight = weight[:, None, None]
             strides, padding, groups = (1, 1), ((0, 0), (0, 0)), 1
-        kh, kw, wide, features = weight.shape[1:]
-        depthwise = groups > 1 and wide == 1 and features == groups
-        short = bool(abs(weight).max() < SHORT)
-        place: dict[str, int] = {"short": short, "depthwise": depthwise}
-        place |= self._copies(self.shorts if short else self.numbers, weight)
-        events, listed = self._listed(source, given, 1 if depthwise else groups)
-        at = self._write(
-            op.CONV,
-            source=source, to=to, listed=listed, events=events,
-            height=given[0], width=given[1], channels=given[2],
-            out_height=shape[0], out_width=shape[1], features=features, kh=kh, kw=kw,
-            down=strides[0], right=strides[1], top=padding[0][0], left=padding[1][0],
-            groups=1 if depthwise else groups, **place,
+        kh, kw, deep, features = weight.shape[1:]
+        is_depthwise = groups > 1 and deep == 1 and features == groups
+        # Half of the bytes are half of the time in a layer that waits for its weights.
+        is_int16 = bool(abs(weight).max() < 2**15)
+        pool = self.shorts if is_int16 else self.numbers
+        # The spikes of a depthwise convolution are listed as those of one group: all channels of a
+        # pixel side by side.
+        list_groups = 1 if is_depthwise else groups
+        numbers = pool.add_steps(weight)
+        lister, spikes = self._list_spikes(source, source_shape, list_groups)
+        conv = self._emit(
+            ops.ConvOp(
+                source=source, to=to, spikes=spikes, lister=lister,
+                height=source_shape[0], width=source_shape[1], channels=source_shape[2],
+                out_height=shape[0], out_width=shape[1], features=features,
+                kernel_height=kh, kernel_width=kw, stride_y=strides[0], stride_x=strides[1],
+                pad_top=padding[0][0], pad_left=padding[1][0], groups=list_groups,
+                is_depthwise=is_depthwise, is_int16=is_int16, numbers=numbers,
+            )
         )  # fmt: skip
-        self.layers.append(
-            Layer(
-                at,
-                events,
-                synapse.path,
-                (kh, kw, wide, features),
-                groups,
-                math.prod(given),
-                math.prod(shape[:2]),
-            )  # fmt: skip
-        )
+        inputs, pixels = math.prod(source_shape), math.prod(shape[:2])
+        kernel = kh, kw, deep, features
+        self.layers.append(WeightLayer(conv, lister, synapse.path, kernel, groups, inputs, pixels))
 
-    def _listed(self, source: int, given: Shape, groups: int) -> tuple[int, int]:
-        """The instruction that lists the spikes of a source, and where."""
-        key = (source, given, groups)
+    def _list_spikes(self, source: int, shape: Shape, groups: int) -> tuple[int, int]:
+        """Return the row of the instruction that lists the spikes of a source, and their place."""
+        key = (source, shape, groups)
         if key not in self.lists:
-            height, width, channels = given
-            rows = groups * height * (width + 1)
-            listed = self._room((2 * (math.prod(given) + LANES) + rows,))
-            events = self._write(
-                op.LIST,
-                source=source, listed=listed, groups=groups,
-                height=height, width=width, channels=channels,
+            height, width, channels = shape
+            spikes = self._reserve(compute_list_size(height, width, channels, groups))
+            lister = self._emit(
+                ops.ListOp(
+                    source=source, spikes=spikes,
+                    height=height, width=width, channels=channels, groups=groups,
+                )
             )  # fmt: skip
-            self.lists[key] = events, listed
+            self.lists[key] = lister, spikes
         return self.lists[key]
 
-    def _structured(self, source: int, steps: tuple[Structure, ...]) -> tuple[int, Shape]:
-        """Where a source lies behind its structure, and in which shape."""
+    def _apply_structure(self, source: int, steps: tuple[Structure, ...]) -> tuple[int, Shape]:
+        """Return where the values of a source are after its structure, and in which shape."""
         if not steps:
             return self.values[source], self.nodes[source].shape
-        if (source, steps) not in self.structured:
-            at, shape = self._structured(source, steps[:-1])
-            self.structured[source, steps] = self._step(steps[-1], at, shape)
-        return self.structured[source, steps]
+        if (source, steps) not in self.structures:
+            at, shape = self._apply_structure(source, steps[:-1])
+            self.structures[source, steps] = self._apply(steps[-1], at, shape)
+        return self.structures[source, steps]
 
-    def _step(self, step: Structure, at: int, shape: Shape) -> tuple[int, Shape]:
+    def _apply(self, step: Structure, source: int, shape: Shape) -> tuple[int, Shape]:
         match step:
             case Reshape():
-                return at, step.shape
+                return source, step.shape
             case Sum():
-                for axis in sorted(step.axes, reverse=True):
-                    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-                    to = self._room((outer, inner))
-                    self._write(
-                        op.SUM, source=at, to=to, size=outer * inner,
-                        height=outer, width=shape[axis], channels=inner,
-                    )  # fmt: skip
-                    at, shape = to, shape[:axis] + shape[axis + 1 :]
-                return at, shape
+                return self._sum(step, source, shape)
             case Cells():
-                after: Shape = (step.size, step.size, shape[2])
-                return self._over_space(op.CELLS, at, shape, after), after
-            case Pool():
-                assert step.window[2:] == (1,), step
-                after = (
-                    *((n + sum(p) - k) // s + 1 for n, p, k, s in
-                      zip(shape[:2], step.padding, step.window, step.strides, strict=False)),
-                    shape[2],
+                out = step.size, step.size, shape[2]
+                to = self._reserve(math.prod(out))
+                self._emit(
+                    ops.CellsOp(
+                        source=source, to=to, height=shape[0], width=shape[1], channels=shape[2],
+                        out_height=out[0], out_width=out[1],
+                    )
                 )  # fmt: skip
-                (top, _), (left, _) = step.padding[:2]
-                return self._over_space(
-                    op.POOL, at, shape, after, largest=step.largest, kh=step.window[0],
-                    kw=step.window[1], down=step.strides[0], right=step.strides[1],
-                    top=top, left=left,
-                ), after  # fmt: skip
+                return to, out
+            case Pool():
+                return self._pool(step, source, shape)
 
-    def _over_space(self, what: int, at: int, shape: Shape, after: Shape, **fields: int) -> int:
-        to = self._room(after)
-        self._write(
-            what, source=at, to=to, size=math.prod(after), height=shape[0], width=shape[1],
-            channels=shape[2], out_height=after[0], out_width=after[1], **fields,
+    def _sum(self, step: Sum, source: int, shape: Shape) -> tuple[int, Shape]:
+        # From the last axis to the first: those before it keep their numbers.
+        for axis in sorted(step.axes, reverse=True):
+            outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+            to = self._reserve(outer * inner)
+            self._emit(
+                ops.SumOp(source=source, to=to, outer=outer, length=shape[axis], inner=inner)
+            )  # fmt: skip
+            source, shape = to, shape[:axis] + shape[axis + 1 :]
+        return source, shape
+
+    def _pool(self, step: Pool, source: int, shape: Shape) -> tuple[int, Shape]:
+        assert step.window[2:] == (1,), step
+        height, width = (
+            (n + sum(pad) - k) // stride + 1
+            for n, pad, k, stride in zip(
+                shape[:2], step.padding, step.window, step.strides, strict=False
+            )
+        )
+        to = self._reserve(height * width * shape[2])
+        self._emit(
+            ops.PoolOp(
+                source=source, to=to, height=shape[0], width=shape[1], channels=shape[2],
+                out_height=height, out_width=width,
+                kernel_height=step.window[0], kernel_width=step.window[1],
+                stride_y=step.strides[0], stride_x=step.strides[1],
+                pad_top=step.padding[0][0], pad_left=step.padding[1][0], takes_max=step.largest,
+            )
         )  # fmt: skip
-        return to
+        return to, (height, width, shape[2])
 
-    def _fired(self, node: nodes.Spikes, to: int, size: int) -> None:
-        neuron, channels = node.neuron, node.shape[-1]
-        rows = [*_thresholds(neuron), neuron.drop, neuron.leak, neuron.leak_fired]
+    def _add_neuron(self, node: nodes.Spikes, to: int) -> None:
+        neuron, channels, size = node.neuron, node.shape[-1], math.prod(node.shape)
+        rows = {ops.DROP: neuron.drop, ops.LEAK: neuron.leak, ops.LEAK_FIRED: neuron.leak_fired}
         if neuron.one is not None and neuron.slowness is not None:
-            rows += [neuron.one, neuron.slowness]
-        steps = max(map(len, rows))
-        table = np.stack([np.broadcast_to(row, (steps, channels)) for row in rows], 1)
-        fields = self._copies(self.numbers, table)
-        membrane, self.state = self.state, _lined(self.state + size)
-        if neuron.one is not None:
-            fields |= {"slowed": 1, "slow": self.state, "slow_shift": neuron.slow_shift}
-            self.state = _lined(self.state + size)
-        if neuron.carry is not None:
-            fields |= {"carries": 1, "carry": self.numbers.add(neuron.carry)}
-            fields["carry_shift"] = neuron.carry_shift
-        self._write(
-            op.FIRE, source=self.values[node.accumulator], to=to, size=size, channels=channels,
-            membrane=membrane, levels=neuron.levels, guard=neuron.guard, signed=neuron.signed,
-            **fields,
+            rows |= {ops.ONE: neuron.one, ops.SLOWNESS: neuron.slowness}
+        rule = [*_list_thresholds(neuron), *(rows[row] for row in sorted(rows))]
+        steps = max(map(len, rule))
+        numbers = self.numbers.add_steps(
+            np.stack([np.broadcast_to(row, (steps, channels)) for row in rule], 1)
+        )
+        has_slow, carry = neuron.one is not None, neuron.carry
+        membrane = self._reserve_state(size)
+        self._emit(
+            ops.FireOp(
+                source=self.values[node.accumulator], to=to, size=size, channels=channels,
+                membrane=membrane, levels=neuron.levels, guard=neuron.guard, signed=neuron.signed,
+                numbers=numbers,
+                has_slow=has_slow, slow=self._reserve_state(size) if has_slow else 0,
+                slow_shift=neuron.slow_shift,
+                has_carry=carry is not None, carry=0 if carry is None else self.numbers.add(carry),
+                carry_shift=neuron.carry_shift,
+            )
         )  # fmt: skip
 
 
-def _thresholds(neuron: FixedNeuron) -> list[np.ndarray]:
-    """Membranes from which a count is at least 1, 2, ..."""
+def _list_thresholds(neuron: FixedNeuron) -> list[np.ndarray]:
+    """Return the membranes from which a count is at least 1, 2, ..."""
     first, step = neuron.first.astype(np.int64), neuron.step.astype(np.int64)
     return [
         np.minimum(first + level * step, 2**31 - 1).astype(np.int32)

@@ -1,39 +1,40 @@
-"""How functions become machine code, when they become it anew, and how many cores run it."""
+"""How functions become machine code, when they are compiled again, and how many cores run them."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numba
 
+from pit_jax.artifact import hash_parts
 from pit_jax.inference.runtime import fixed_point
 
 
-def compiled(function: Any) -> Any:
-    """`function` as a part of what calls it."""
+def compile_inner(function: Any) -> Any:
+    """Compile `function` as a part of the entry that calls it."""
     return numba.njit(nogil=True)(function)
 
 
-def kept(function: Any) -> Any:
-    """`function` in machine code, which is made at its first call and kept in __pycache__.
+def compile_entry(function: Any) -> Any:
+    """Compile `function` at its first call and store the machine code in __pycache__.
 
-    numba keeps it until the file of `function` changes, whatever becomes of those that it calls.
-    So it is to be a closure over `SOURCES`, which numba looks at too.
+    numba compiles again when the file of `function` changes, but not when the file of a function
+    that it calls does. Therefore `function` must be a closure over `SOURCES_HASH`, whose value is
+    a part of numba's key.
     """
     return numba.njit(nogil=True, cache=True)(function)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux knows of those that it may not.
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # On Linux a process may be limited to some cores.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _digest() -> str:
+def _hash_sources() -> str:
     files = [*sorted(Path(__file__).parent.glob("*.py")), Path(fixed_point.__file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hash_parts(file.read_bytes() for file in files)
 
 
-SOURCES = _digest()
+SOURCES_HASH = _hash_sources()

@@ -1,10 +1,10 @@
-"""Measures the crossover of layers on this machine.
+"""Measure the crossover of layers on this machine.
 
 usage: python -m pit_jax.inference.event_driven.measure [FILE]
 
-Writes FILE, crossover.json beside this one by default, for `from_file`: for every kind of layer the
-share of its inputs that fire at which adding all of them takes as long as going by the spikes. It
-takes some minutes, in which the machine should have nothing else to do.
+Writes FILE, by default crossover.json next to this module, for `load_crossover`: for every kind of
+layer the share of its inputs that fire at which adding all inputs takes as long as going by the
+spikes. It takes some minutes, in which the machine should have nothing else to do.
 """
 
 import json
@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from pit_jax.inference.event_driven.assemble import Layer, aligned, write
+from pit_jax.inference.event_driven.assemble import WeightLayer, allocate, assemble
 from pit_jax.inference.event_driven.crossover import TABLE
 from pit_jax.inference.event_driven.interpreter import run
-from pit_jax.inference.event_driven.jit import cores
+from pit_jax.inference.event_driven.jit import count_cores
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron, thermometer
 from pit_jax.inference.runtime.reductions import Shape
@@ -45,8 +45,8 @@ class Case:
     stride: int = 1
     depthwise: bool = False
 
-    def synapse(self) -> nodes.Synapse:
-        """Its weights, as small as those of a grid of many bits."""
+    def make_synapse(self) -> nodes.Synapse:
+        """Return random weights, as small as those of a grid of many bits."""
         groups = self.channels if self.depthwise else 1
         shape = (1, self.kernel, self.kernel, self.channels // groups, self.features)
         limit = min(2**14, 2**23 // (LEVELS * self.kernel**2 * shape[3]))
@@ -54,6 +54,12 @@ class Case:
         # As much padding as keeps the side at stride 1.
         padding = ((self.kernel // 2,) * 2,) * 2
         return nodes.Synapse(2, (), weight, "conv", "layer", (self.stride,) * 2, padding, groups)
+
+    def draw_spikes(self, batch: int, rate: float) -> np.ndarray:
+        """Return counts `[B, H, W, C]` int8: a share of `rate` is 1 to 4, the others are 0."""
+        rng = np.random.default_rng(1)
+        shape = (batch, self.side, self.side, self.channels)
+        return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
 
 
 CASES = (
@@ -69,26 +75,27 @@ CASES = (
 
 
 class OneLayer:
-    """A layer alone, with its spikes in the memory where a network would have them."""
+    """A layer alone, with its spikes in the memory where a network has them."""
 
     def __init__(self, synapse: nodes.Synapse, spikes: np.ndarray) -> None:
         """`spikes` are counts of at most `LEVELS`, `[B, H, W, C]`."""
-        graph = _nodes(synapse, spikes.shape[1:])
-        self._tape = write(graph, 1)
-        self.layer: Layer = self._tape.layers[-1]
+        graph = _make_nodes(synapse, spikes.shape[1:])
+        self._tape = assemble(graph)
+        self.layer: WeightLayer = self._tape.layers[-1]
         tape, batch = self._tape, len(spikes)
-        self._memory = aligned(tape.memory * batch, np.int32)
-        self._state = aligned(tape.state * batch, np.int32)
+        self._memory = allocate(tape.memory * batch, np.int32)
+        self._state = allocate(tape.state * batch, np.int32)
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
         self._shape = batch, *graph[-1].shape
         self._outputs = np.zeros((batch, math.prod(self._shape[1:])), np.int32)
-        # All of it once, for the spikes; then what is behind them: START, LIST, CONV.
+        # Run all instructions once, for the spikes; calls run the last three: BIAS, LIST, CONV.
         self._run(tape.code, 0)
         self._by_spikes, self._dense = tape.code[-3:].copy(), tape.code[[-3, -1]]
-        self._by_spikes["events"], self._dense["events"] = 1, 0
+        # The list is row 1 of the shorter tape. Without it row 0 stands in, which finds 0 spikes.
+        self._by_spikes["lister"], self._dense["lister"] = 1, 0
 
     def __call__(self, dense: bool) -> None:
-        """Sets the currents to the bias and adds, by the spikes that it lists or all."""
+        """Set the currents to the bias; list the spikes and add them, or add all inputs."""
         if dense:
             self._run(self._dense, -1)
         else:
@@ -96,20 +103,21 @@ class OneLayer:
 
     @property
     def currents(self) -> Int32[np.ndarray, "B H W C"]:
-        """What the last call added."""
+        """The currents of the last call."""
         to = self._tape.code[-1]["to"] * len(self._frames)
         return self._memory[to : to + self._outputs.size].reshape(self._shape)
 
-    def _run(self, code: np.ndarray, most: int) -> None:
+    def _run(self, code: np.ndarray, max_spikes: int) -> None:
         tape = self._tape
         run(
             code, self._memory, self._state, tape.numbers, tape.shorts, tape.unit,
-            np.full(len(code), most), self._frames, 0, 1, True, False, self._outputs, tape.logits,
+            np.full(len(code), max_spikes), self._frames, 0, 1, True, False, self._outputs,
+            tape.logits,
         )  # fmt: skip
 
 
-def _nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
-    """A program whose neurons fire what its pixels say."""
+def _make_nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
+    """Return a program whose neurons fire the integers of its pixels, which one layer reads."""
     one, unit = np.ones((1, 1), np.int32), np.ones((1, 1))
     neuron = FixedNeuron(one, one, one, 0 * one, 0 * one, LEVELS, 0, thermometer(LEVELS))
     assert synapse.weight is not None
@@ -128,17 +136,10 @@ def _nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
     ]
 
 
-def random_spikes(case: Case, batch: int, rate: float) -> np.ndarray:
-    """Counts 1 to 4 `[B, H, W, C]` int8, as many of them as the rate says."""
-    rng = np.random.default_rng(1)
-    shape = (batch, case.side, case.side, case.channels)
-    return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
-
-
-def timings(
+def time_calls(
     *calls: Callable[[], object], rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> list[list[float]]:
-    """The times of each in seconds; they take turns, to share what disturbs."""
+    """Return the times of each call in seconds; they take turns, to share what disturbs."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, taken in zip(calls, times, strict=True):
@@ -152,9 +153,12 @@ def timings(
     return times
 
 
-def crossing(rates: Sequence[float], ratios: Sequence[float]) -> float:
-    """The rate at which `ratios`, of dense to event-driven time, falls below 1: between those
-    measured on logarithmic axes, 1 if it never does and 0 if it begins below."""
+def find_crossover(rates: Sequence[float], ratios: Sequence[float]) -> float:
+    """Return the rate at which `ratios`, of dense to event-driven time, falls below 1.
+
+    Between two measured rates it is interpolated on logarithmic axes. It is 1 if the ratio never
+    falls below 1, and 0 if it begins below.
+    """
     for i, ratio in enumerate(ratios):
         if ratio < 1:
             if i == 0:
@@ -165,21 +169,21 @@ def crossing(rates: Sequence[float], ratios: Sequence[float]) -> float:
 
 
 def main(argv: Sequence[str]) -> None:
-    """All cases, one after the other."""
+    """Measure all cases, one after the other, and write the table."""
     rows = []
     for case in CASES:
         for batch in BATCHES:
             ratios = []
             for rate in RATES:
-                one = OneLayer(case.synapse(), random_spikes(case, batch, rate))
-                both = timings(lambda: one(False), lambda: one(True))  # noqa: B023
+                one = OneLayer(case.make_synapse(), case.draw_spikes(batch, rate))
+                both = time_calls(lambda: one(False), lambda: one(True))  # noqa: B023
                 by_spikes, dense = map(statistics.median, both)
                 ratios.append(dense / by_spikes)
-            rate = crossing(RATES, ratios)
+            rate = find_crossover(RATES, ratios)
             row = {"kind": one.layer.kind, "size": one.layer.size, "batch": batch}
             rows.append({**row, "rate": round(rate, 3)})
             print(case, batch, f"{rate:.1%}", [round(r, 1) for r in ratios], flush=True)
-    machine = {"machine": platform.machine(), "cores": cores()}
+    machine = {"machine": platform.machine(), "cores": count_cores()}
     file = Path(argv[0]) if argv else TABLE
     layers = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')

@@ -2,56 +2,59 @@
 
 from typing import no_type_check
 
-from pit_jax.inference.event_driven.instructions import images, values
-from pit_jax.inference.event_driven.jit import compiled
+from pit_jax.inference.event_driven.instructions import view_images, view_values
+from pit_jax.inference.event_driven.jit import compile_inner
 
 
-@compiled
+@compile_inner
 @no_type_check
-def pool(one, memory, batch):
-    given = images(one.source, one.height, one.width, one.channels, memory, batch)
-    to = images(one.to, one.out_height, one.out_width, one.channels, memory, batch)
+def pool(op, memory, batch):
+    """Write the sums over windows, or their maxima; outside the image nothing counts."""
+    images = view_images(op.source, op.height, op.width, op.channels, memory, batch)
+    to = view_images(op.to, op.out_height, op.out_width, op.channels, memory, batch)
     for b in range(batch):
-        for oy in range(one.out_height):
-            y0 = oy * one.down - one.top
-            for ox in range(one.out_width):
-                x0 = ox * one.right - one.left
-                to[b, oy, ox] = -(2**31) if one.largest else 0
-                for y in range(max(y0, 0), min(y0 + one.kh, one.height)):
-                    for x in range(max(x0, 0), min(x0 + one.kw, one.width)):
-                        for c in range(one.channels):
-                            if one.largest:
-                                to[b, oy, ox, c] = max(to[b, oy, ox, c], given[b, y, x, c])
+        for oy in range(op.out_height):
+            y0 = oy * op.stride_y - op.pad_top
+            for ox in range(op.out_width):
+                x0 = ox * op.stride_x - op.pad_left
+                to[b, oy, ox] = -(2**31) if op.takes_max else 0
+                for y in range(max(y0, 0), min(y0 + op.kernel_height, op.height)):
+                    for x in range(max(x0, 0), min(x0 + op.kernel_width, op.width)):
+                        for c in range(op.channels):
+                            if op.takes_max:
+                                to[b, oy, ox, c] = max(to[b, oy, ox, c], images[b, y, x, c])
                             else:
-                                to[b, oy, ox, c] += given[b, y, x, c]
+                                to[b, oy, ox, c] += images[b, y, x, c]
 
 
-@compiled
+@compile_inner
 @no_type_check
-def summed(one, memory, batch):
-    """Over one axis: [B * height, width, channels] to [B * height, channels]."""
-    given = memory[one.source * batch :][: batch * one.height * one.width * one.channels]
-    given = given.reshape(batch * one.height, one.width, one.channels)
-    to = values(one.to, one.size, memory, batch).reshape(batch * one.height, one.channels)
+def sum_axis(op, memory, batch):
+    """Write the sums over the middle axis of `[B * outer, length, inner]`."""
+    values = view_values(op.source, op.outer * op.length * op.inner, memory, batch)
+    values = values.reshape(batch * op.outer, op.length, op.inner)
+    to = view_values(op.to, op.outer * op.inner, memory, batch)
+    to = to.reshape(batch * op.outer, op.inner)
     for i in range(len(to)):
         to[i] = 0
-        for n in range(one.width):
-            for c in range(one.channels):
-                to[i, c] += given[i, n, c]
+        for n in range(op.length):
+            for c in range(op.inner):
+                to[i, c] += values[i, n, c]
 
 
-@compiled
+@compile_inner
 @no_type_check
-def cells(one, memory, batch):
-    """The sums over out_height x out_width cells, which may overlap."""
-    given = images(one.source, one.height, one.width, one.channels, memory, batch)
-    to = images(one.to, one.out_height, one.out_width, one.channels, memory, batch)
-    rows, columns = one.out_height, one.out_width
+def sum_cells(op, memory, batch):
+    """Write the sums over cells: cell i of n goes from floor(i size / n) to ceil((i + 1) size / n),
+    as in PyTorch's adaptive pools."""
+    images = view_images(op.source, op.height, op.width, op.channels, memory, batch)
+    to = view_images(op.to, op.out_height, op.out_width, op.channels, memory, batch)
+    rows, columns = op.out_height, op.out_width
     for b in range(batch):
         for oy in range(rows):
             for ox in range(columns):
                 to[b, oy, ox] = 0
-                for y in range(oy * one.height // rows, -(-(oy + 1) * one.height // rows)):
-                    for x in range(ox * one.width // columns, -(-(ox + 1) * one.width // columns)):
-                        for c in range(one.channels):
-                            to[b, oy, ox, c] += given[b, y, x, c]
+                for y in range(oy * op.height // rows, -(-(oy + 1) * op.height // rows)):
+                    for x in range(ox * op.width // columns, -(-(ox + 1) * op.width // columns)):
+                        for c in range(op.channels):
+                            to[b, oy, ox, c] += images[b, y, x, c]

@@ -1,4 +1,4 @@
-"""A program without JAX: in one compiled call, which goes by the spikes where that takes less."""
+"""A program without JAX: one compiled call, which goes by the spikes where that takes less time."""
 
 import math
 from collections.abc import Sequence
@@ -9,90 +9,91 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pit_jax.inference.event_driven.assemble import Layer, aligned, write
-from pit_jax.inference.event_driven.crossover import Crossover, measured
+from pit_jax.inference.event_driven.assemble import WeightLayer, allocate, assemble
+from pit_jax.inference.event_driven.crossover import Crossover, look_up_crossover
 from pit_jax.inference.event_driven.interpreter import run
-from pit_jax.inference.event_driven.jit import cores
-from pit_jax.inference.listing import columns
+from pit_jax.inference.event_driven.jit import count_cores
+from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
 
-# A thread takes at least so many samples: fewer take no longer than it takes to begin.
-FEW = 4
+# Fewer samples take no longer than a thread takes to begin.
+MIN_SAMPLES_PER_THREAD = 4
 
 
 @dataclass(frozen=True)
 class Choice:
     """How a layer of weights ran: the share of its inputs that fired, the rate up to which it goes
-    by spikes, and how many of its runs, one for each step and thread, added all inputs instead."""
+    by its spikes, and how many of its runs, one for each step and thread, added all inputs."""
 
-    layer: Layer
+    layer: WeightLayer
     rate: float
     crossover: float
     dense: int
     runs: int
 
 
-class _Room(NamedTuple):
-    """What a batch of one size works in."""
+class _Workspace(NamedTuple):
+    """The arrays of one thread and batch size, allocated once: values, states, and for each
+    instruction up to how many spikes it goes by them."""
 
     memory: np.ndarray
     state: np.ndarray
-    most: np.ndarray
+    max_spikes: np.ndarray
 
 
 class EventDriven:
-    """`program`'s logits, equal bit for bit, from compiled loops over its spikes.
+    """A program that computes its logits in compiled loops over its spikes, equal bit for bit.
 
-    A count is one event, which adds a row of weights so many times. A batch is divided among up to
-    `threads`, the cores of this process by default, a single sample is not. Calls take turns, as
-    they share what is allocated once for each batch size.
+    A count k is one event, which adds k times a row of weights. A batch is divided among up to
+    `threads`, by default one for each core of this process; a single sample is not divided. Calls
+    from several threads must take turns, as they share their memory.
     """
 
     def __init__(
         self,
         graph: Sequence[nodes.Node],
         num_steps: int,
-        crossover: Crossover = measured,
+        crossover: Crossover = look_up_crossover,
         threads: int | None = None,
     ) -> None:
-        sampled, last = graph[0], graph[-1]
-        assert isinstance(sampled, nodes.Pixels) and isinstance(last, nodes.Accumulator)
+        pixels, last = graph[0], graph[-1]
+        assert isinstance(pixels, nodes.Pixels) and isinstance(last, nodes.Accumulator)
         if threads is not None and threads < 1:
-            raise ValueError(f"threads is 1 or more, or None for one on each core; got {threads}.")
-        self.shape, self.num_steps = sampled.shape, num_steps
-        self._crossover, self._tape = crossover, write(graph, num_steps)
+            raise ValueError(f"threads must be 1 or more, or None for all cores, got {threads}.")
+        self.shape, self.num_steps = pixels.shape, num_steps
+        self._crossover, self._tape = crossover, assemble(graph)
         self._unit, self._classes = last.unit.item(), last.shape[0]
-        self._threads = threads or cores()
+        self._threads = threads or count_cores()
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
-        self._rooms: dict[tuple[int, int], _Room] = {}
-        # Of the last call: what the machine saw in each part, of how many samples, in how many
-        # steps.
-        self._seen: tuple[list[np.ndarray], int, int] | None = None
+        self._workspaces: dict[tuple[int, int], _Workspace] = {}
+        # Of the last call: the interpreter's totals in each part, samples and steps.
+        self._last: tuple[list[np.ndarray], int, int] | None = None
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
-        """Logits, the mean over the steps, of images `[B, H, W, C]` or frames `[B, T, H, W, C]`."""
+        """Return the logits of images `[B, H, W, C]` or frames `[B, T, H, W, C]`, the mean over the
+        steps."""
         x = np.ascontiguousarray(x, np.float32)
         check_input(x.shape, self.shape, self.num_steps)
         frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
         sums = np.zeros((len(x), self._classes), np.int32)
-        parts = max(1, min(self._threads, len(x) // FEW))
+        parts = max(1, min(self._threads, len(x) // MIN_SAMPLES_PER_THREAD))
         edges = [len(x) * part // parts for part in range(parts + 1)]
 
         def work(part: int) -> np.ndarray:
             mine = slice(edges[part], edges[part + 1])
-            room = self._room(edges[part + 1] - edges[part], part)
-            return self._run(room, frames[mine], 0, self.num_steps, True, False, sums[mine])
+            space = self._get_workspace(edges[part + 1] - edges[part], part)
+            return self._run(space, frames[mine], 0, self.num_steps, True, False, sums[mine])
 
         if len(x):
             others = [self._pool.submit(work, part) for part in range(1, parts)]
-            seen = [work(0), *(other.result() for other in others)]
-            self._seen = seen, len(x), self.num_steps
+            totals = [work(0), *(other.result() for other in others)]
+            self._last = totals, len(x), self.num_steps
         return sums.astype(np.float32) * np.float32(self._unit / self.num_steps)
 
     def stream(self) -> Stream:
-        """One frame at a time; see `Stream`."""
+        """Return the program as a function of one frame at a time; see `Stream`."""
 
         def advance(state: Any, frame: Any, t: int) -> tuple[Any, Int[np.ndarray, "B K"]]:
             frame = np.ascontiguousarray(frame, np.float32)
@@ -100,35 +101,35 @@ class EventDriven:
             sums = np.zeros((len(frame), self._classes), np.int32)
             if not len(frame):
                 return state, sums
-            room = self._room(len(frame))
+            space = self._get_workspace(len(frame))
             fresh = state is None
             if not fresh:
-                room.state[:] = state
-            self._seen = [self._run(room, frame, t, t + 1, fresh, True, sums)], len(frame), 1
-            return room.state.copy(), sums
+                space.state[:] = state
+            self._last = [self._run(space, frame, t, t + 1, fresh, True, sums)], len(frame), 1
+            return space.state.copy(), sums
 
         return Stream(self.num_steps, self.shape, self._unit, advance)
 
     @property
     def choices(self) -> list[Choice]:
-        """How each layer ran in the last call that had a sample; empty before."""
-        if self._seen is None:
+        """How each layer ran in the last call that had a sample; empty before one."""
+        if self._last is None:
             return []
-        parts, batch, steps = self._seen
-        seen = sum(parts[1:], parts[0])
+        parts, batch, steps = self._last
+        totals = sum(parts[1:], parts[0])
         return [
             Choice(
                 layer,
-                float(seen[layer.events] / (layer.inputs * batch * steps)),
+                float(totals[layer.lister] / (layer.inputs * batch * steps)),
                 self._crossover(layer, batch // len(parts)),
-                int(seen[layer.at]),
+                int(totals[layer.conv]),
                 steps * len(parts),
             )
             for layer in self._tape.layers
         ]
 
     def __str__(self) -> str:
-        """A line for each layer of weights, as it ran in the last call."""
+        """Return a line for each layer of weights, as it ran in the last call."""
         if not self.choices:
             return f"{len(self._tape.layers)} layers of weights, not run yet"
         head = ["layer", "kernel", "inputs that fire", "by spikes up to", "ran"]
@@ -137,16 +138,16 @@ class EventDriven:
                 c.layer.path,
                 "x".join(map(str, c.layer.kernel)),
                 f"{c.rate:.1%}",
-                _share(c.crossover),
+                _format_crossover(c.crossover),
                 f"dense, {c.dense} of {c.runs}" if c.dense else "by spikes",
             ]
             for c in self.choices
         ]
-        return "\n".join(columns([head, *rows], left=2))
+        return "\n".join(align_columns([head, *rows], left=2))
 
     def _run(
         self,
-        room: _Room,
+        space: _Workspace,
         frames: np.ndarray,
         first: int,
         last: int,
@@ -156,23 +157,23 @@ class EventDriven:
     ) -> np.ndarray:
         tape = self._tape
         return run(
-            tape.code, room.memory, room.state, tape.numbers, tape.shorts, tape.unit,
-            room.most, frames, first, last, fresh, keep, sums, tape.logits,
+            tape.code, space.memory, space.state, tape.numbers, tape.shorts, tape.unit,
+            space.max_spikes, frames, first, last, fresh, keep, sums, tape.logits,
         )  # fmt: skip
 
-    def _room(self, batch: int, part: int = 0) -> _Room:
-        if (batch, part) not in self._rooms:
+    def _get_workspace(self, batch: int, part: int = 0) -> _Workspace:
+        if (batch, part) not in self._workspaces:
             tape = self._tape
-            most = np.zeros(len(tape.code), np.int64)
+            max_spikes = np.zeros(len(tape.code), np.int64)
             for layer in tape.layers:
-                most[layer.at] = int(self._crossover(layer, batch) * layer.inputs * batch)
-            self._rooms[batch, part] = _Room(
-                aligned(tape.memory * batch, np.int32),
-                aligned(tape.state * batch, np.int32),
-                most,
+                max_spikes[layer.conv] = int(self._crossover(layer, batch) * layer.inputs * batch)
+            self._workspaces[batch, part] = _Workspace(
+                allocate(tape.memory * batch, np.int32),
+                allocate(tape.state * batch, np.int32),
+                max_spikes,
             )
-        return self._rooms[batch, part]
+        return self._workspaces[batch, part]
 
 
-def _share(crossover: float) -> str:
+def _format_crossover(crossover: float) -> str:
     return "never" if crossover <= 0 else f"{crossover:.0%}"

@@ -1,8 +1,11 @@
-"""The inner loops, on several channels at once in the registers of a CPU.
+"""The inner loops, on 16 channels at once in the vector registers of a CPU.
 
-LLVM does not find this in plain loops: it reads and writes the sums at every row, looks each time
-whether they overlap the weights, and lists spikes one by one. Said in its own language a layer
-takes a third of the time.
+They are written as LLVM instructions, because LLVM does not find this code in plain loops: there it
+loads and stores the sums at every row, checks each time whether they overlap the weights, and lists
+spikes one by one. With these kernels a layer takes a third of the time.
+
+Above each kernel is pseudo-code of what it computes, where `x[i :: 16]` is the vector
+`x[i : i + 16]`. All numbers are int32 and wrap, as JAX's do.
 """
 
 from typing import Any, no_type_check
@@ -11,264 +14,350 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from pit_jax.inference.event_driven.jit import compiled
+from pit_jax.inference.event_driven.jit import compile_inner
 
-# LLVM cuts them into what the CPU has: one register of AVX-512, two of AVX2, four of NEON.
+# LLVM cuts a vector into what the CPU has: one register of AVX-512, two of AVX2, four of NEON.
 LANES = 16
 
-_INDEX, _NUMBER = ir.IntType(64), ir.IntType(32)
-_MANY = ir.VectorType(_NUMBER, LANES)
+_INT64, _INT32 = ir.IntType(64), ir.IntType(32)
+_VECTOR = ir.VectorType(_INT32, LANES)
 
 
-class _Code:
-    """Writes the code of one intrinsic, whose arguments are arrays and indices."""
+class _Emitter:
+    """Appends the LLVM instructions of one intrinsic, whose arguments are arrays and indices."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        self.builder, self.context = builder, context
+    def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
+        self.builder = builder
+        # Of an array only the address of its data is used: kernels get indices into flat arrays.
         self.arguments = [
             context.make_array(kind)(context, builder, value).data
             if isinstance(kind, types.Array)
             else value
-            for kind, value in zip(signature.args, given, strict=True)
+            for kind, value in zip(signature.args, values, strict=True)
         ]
 
     def constant(self, *numbers: int) -> Any:
-        """The same in all lanes, or one for each."""
-        return ir.Constant(_MANY, list(numbers) * (LANES // len(numbers)))
+        """Return a vector of one number in all lanes, or of one number for each lane."""
+        return ir.Constant(_VECTOR, list(numbers) * (LANES // len(numbers)))
 
-    def spread(self, number: Any) -> Any:
-        """A number in all lanes."""
-        empty = ir.Constant(_MANY, ir.Undefined)
-        one = self.builder.insert_element(empty, number, _NUMBER(0))
+    def broadcast(self, number: Any) -> Any:
+        """Return a vector with `number` in all lanes."""
+        empty = ir.Constant(_VECTOR, ir.Undefined)
+        one = self.builder.insert_element(empty, number, _INT32(0))
         return self.builder.shuffle_vector(one, empty, self.constant(0))
 
-    def entry(self, array: Any, i: Any) -> Any:
+    def load(self, array: Any, i: Any) -> Any:
+        """Return entry i."""
         return self.builder.load(self.builder.gep(array, [i]))
 
-    def _place(self, array: Any, i: Any, kind: Any) -> Any:
+    def load_vector(self, array: Any, i: Any) -> Any:
+        """Return entries i to i + 15, int16 widened to int32."""
+        entry = array.type.pointee
+        kind = ir.VectorType(entry, LANES)
+        # Rows begin at any entry, so the address is a multiple of an entry, not of a vector.
+        vector = self.builder.load(self._point_to(array, i, kind), align=entry.width // 8)
+        return self.builder.sext(vector, _VECTOR) if entry.width < _INT32.width else vector
+
+    def store_vector(self, array: Any, i: Any, vector: Any) -> None:
+        """Write entries i to i + 15."""
+        self.builder.store(vector, self._point_to(array, i, _VECTOR), align=4)
+
+    def _point_to(self, array: Any, i: Any, kind: Any) -> Any:
         return self.builder.bitcast(self.builder.gep(array, [i]), kind.as_pointer())
 
-    def read(self, array: Any, i: Any) -> Any:
-        """`LANES` values from entry i on, as int32."""
-        value = array.type.pointee
-        kind = ir.VectorType(value, LANES)
-        got = self.builder.load(self._place(array, i, kind), align=value.width // 8)
-        return self.builder.sext(got, _MANY) if value.width < _NUMBER.width else got
+    def loop(self, begin: Any, end: Any, start: list[Any], body: Any) -> list[Any]:
+        """Emit `state = body(i, state)` for i from `begin` to `end`; return the last state.
 
-    def write(self, array: Any, i: Any, values: Any) -> None:
-        self.builder.store(values, self._place(array, i, _MANY), align=4)
-
-    def loop(self, begin: Any, end: Any, carried: list[Any], body: Any) -> list[Any]:
-        """body(i, carried) from `begin` to `end`, whose values are carried on; returns the last."""
+        The state is a list of values, `start` before the first turn. As they are the phi nodes of
+        the loop, LLVM holds them in registers from one turn to the next.
+        """
         builder, before = self.builder, self.builder.block
-        look, work, done = (builder.append_basic_block(name) for name in ("look", "work", "done"))
-        builder.branch(look)
-        builder.position_at_end(look)
-        i = builder.phi(_INDEX)
+        check, turn, done = (builder.append_basic_block(name) for name in ("check", "turn", "done"))
+        builder.branch(check)
+        builder.position_at_end(check)
+        i = builder.phi(_INT64)
         i.add_incoming(begin, before)
-        held = [builder.phi(value.type) for value in carried]
-        builder.cbranch(builder.icmp_signed("<", i, end), work, done)
-        builder.position_at_end(work)
-        after = body(i, held)
-        for phi, first, then in zip(held, carried, after, strict=True):
+        state = [builder.phi(value.type) for value in start]
+        builder.cbranch(builder.icmp_signed("<", i, end), turn, done)
+        builder.position_at_end(turn)
+        following = body(i, state)
+        for phi, first, then in zip(state, start, following, strict=True):
             phi.add_incoming(first, before)
-            phi.add_incoming(then, work)
-        i.add_incoming(builder.add(i, _INDEX(1)), work)
-        builder.branch(look)
+            phi.add_incoming(then, turn)
+        i.add_incoming(builder.add(i, _INT64(1)), turn)
+        builder.branch(check)
         builder.position_at_end(done)
-        return held
+        return state
 
 
+# Accumulate the weights of spikes:
+#
+#     s[v] = sums[to + 16 v :: 16]                            for v < vectors
+#     for i from begin to end:                                the spikes in a window
+#         row = (places[i] + shift) * row_length + column     of the weights [rows, row_length]
+#         k = broadcast(counts[i])
+#         s[v] += k * weights[row + 16 v :: 16]               for v < vectors
+#     sums[to + 16 v :: 16] = s[v]                            for v < vectors
+#
+# The sums s stay in registers for all spikes. 64 channels at once are four registers of AVX-512,
+# whose additions overlap.
 @no_type_check
-def _adder(vectors: int) -> Any:
-    """Adds rows of `LANES * vectors` weights, with the sums in as many registers throughout."""
+def _make_spike_accumulator(vectors: int) -> Any:
+    """Return the kernel for `LANES * vectors` channels."""
+    lanes = range(0, LANES * vectors, LANES)
 
     @no_type_check
-    def code(context, builder, signature, given):
-        code = _Code(context, builder, signature, given)
-        sums, at, rows, place, width, column, shift, count, begin, end = code.arguments
+    def emit(context, builder, signature, values):
+        code = _Emitter(context, builder, signature, values)
+        sums, to, weights, row_length, column, places, counts, shift, begin, end = code.arguments
 
-        def add(i, held):
-            line = builder.add(builder.sext(code.entry(place, i), _INDEX), shift)
-            first = builder.add(builder.mul(line, width), column)
-            times = code.spread(code.entry(count, i))
-            weights = (code.read(rows, builder.add(first, _INDEX(v))) for v in lanes)
-            return [
-                builder.add(s, builder.mul(w, times)) for s, w in zip(held, weights, strict=True)
-            ]
+        def add_row(i, state):
+            row = builder.add(builder.sext(code.load(places, i), _INT64), shift)
+            first = builder.add(builder.mul(row, row_length), column)
+            k = code.broadcast(code.load(counts, i))
+            ws = (code.load_vector(weights, builder.add(first, _INT64(v))) for v in lanes)
+            return [builder.add(s, builder.mul(w, k)) for s, w in zip(state, ws, strict=True)]
 
-        lanes = range(0, LANES * vectors, LANES)
-        places = [builder.add(at, _INDEX(v)) for v in lanes]
-        held = code.loop(begin, end, [code.read(sums, place) for place in places], add)
-        for where, value in zip(places, held, strict=True):
-            code.write(sums, where, value)
+        outputs = [builder.add(to, _INT64(v)) for v in lanes]
+        state = code.loop(begin, end, [code.load_vector(sums, o) for o in outputs], add_row)
+        for output, vector in zip(outputs, state, strict=True):
+            code.store_vector(sums, output, vector)
         return context.get_dummy_value()
 
     @no_type_check
-    def add(typing, sums, at, rows, place, width, column, shift, count, begin, end):
+    def accumulate(
+        typing, sums, to, weights, row_length, column, places, counts, shift, begin, end
+    ):  # fmt: skip
+        index = types.intp
         return types.void(
-            sums, types.intp, rows, place, *(types.intp,) * 3, count, *(types.intp,) * 2
-        ), code  # fmt: skip
+            sums, index, weights, index, index, places, counts, index, index, index
+        ), emit  # fmt: skip
 
-    return intrinsic(add)
-
-
-_add_64, _add_32, _add_16 = _adder(4), _adder(2), _adder(1)
+    return intrinsic(accumulate)
 
 
-@compiled
+_accumulate_spikes_64 = _make_spike_accumulator(4)
+_accumulate_spikes_32 = _make_spike_accumulator(2)
+_accumulate_spikes_16 = _make_spike_accumulator(1)
+
+
+@compile_inner
 @no_type_check
-def add_rows(sums, at, rows, place, width, column, channels, shift, count, begin, end):
-    """Adds count[i] times `channels` entries of row place[i] + shift, from `column` on, to the sums
-    from `at` on; i from `begin` to `end`. The rows lie `width` apart."""
-    done = 0
-    while done + 64 <= channels:
-        _add_64(sums, at + done, rows, place, width, column + done, shift, count, begin, end)
-        done += 64
-    if done + 32 <= channels:
-        _add_32(sums, at + done, rows, place, width, column + done, shift, count, begin, end)
-        done += 32
-    if done + 16 <= channels:
-        _add_16(sums, at + done, rows, place, width, column + done, shift, count, begin, end)
-        done += 16
-    if done < channels:
+def accumulate_spikes(
+    sums, to, weights, row_length, column, channels, places, counts, shift, begin, end
+):  # fmt: skip
+    """Add counts[i] * weights[places[i] + shift, column : column + channels], for i from `begin` to
+    `end`, to sums[to : to + channels]."""
+    c = 0
+    while c + 64 <= channels:
+        _accumulate_spikes_64(
+            sums, to + c, weights, row_length, column + c, places, counts, shift, begin, end
+        )  # fmt: skip
+        c += 64
+    if c + 32 <= channels:
+        _accumulate_spikes_32(
+            sums, to + c, weights, row_length, column + c, places, counts, shift, begin, end
+        )  # fmt: skip
+        c += 32
+    if c + 16 <= channels:
+        _accumulate_spikes_16(
+            sums, to + c, weights, row_length, column + c, places, counts, shift, begin, end
+        )  # fmt: skip
+        c += 16
+    if c < channels:
         for i in range(begin, end):
-            first = (place[i] + shift) * width + column
-            for o in range(done, channels):
-                sums[at + o] += count[i] * rows[first + o]
+            row = (places[i] + shift) * row_length + column
+            for o in range(c, channels):
+                sums[to + o] += counts[i] * weights[row + o]
 
 
+# Accumulate the weights of all inputs, for a few output pixels that share each row:
+#
+#     s[p, v] = sums[to + p * to_stride + 16 v :: 16]         for p < pixels, v < vectors
+#     for i from 0 to inputs:
+#         w[v] = weights[first + i * row_length + 16 v :: 16] for v < vectors
+#         k[p] = broadcast(values[source + p * stride + i])   for p < pixels
+#         s[p, v] += k[p] * w[v]                              for p < pixels, v < vectors
+#     sums[to + p * to_stride + 16 v :: 16] = s[p, v]         for p < pixels, v < vectors
+#
+# A row is loaded once for all pixels. 4 pixels of 32 channels are 8 sums, and with 2 weights and a
+# count 11 of the 32 registers of AVX-512.
 @no_type_check
-def _whole_adder(pixels: int, vectors: int) -> Any:
-    """As `_adder`, of all rows in their order, for some output pixels that share each row."""
+def _make_dense_accumulator(pixels: int, vectors: int) -> Any:
+    """Return the kernel for `LANES * vectors` channels of so many output pixels."""
+    lanes = range(0, LANES * vectors, LANES)
 
     @no_type_check
-    def code(context, builder, signature, given):
-        code = _Code(context, builder, signature, given)
-        sums, at, apart, values, source, stride, rows, first, width, inputs = code.arguments
+    def emit(context, builder, signature, arguments):
+        code = _Emitter(context, builder, signature, arguments)
+        sums, to, to_stride, values, source, stride, weights, first, row_length, inputs = (
+            code.arguments
+        )
 
-        def add(i, held):
-            row = builder.add(first, builder.mul(i, width))
-            weights = [code.read(rows, builder.add(row, _INDEX(v))) for v in lanes]
-            after = []
+        def add_row(i, state):
+            row = builder.add(first, builder.mul(i, row_length))
+            ws = [code.load_vector(weights, builder.add(row, _INT64(v))) for v in lanes]
+            s = iter(state)
+            following = []
             for p in range(pixels):
-                where = builder.add(builder.add(source, builder.mul(stride, _INDEX(p))), i)
-                times = code.spread(code.entry(values, where))
-                for v, weight in enumerate(weights):
-                    after.append(builder.add(held[p * vectors + v], builder.mul(weight, times)))
-            return after
+                at = builder.add(builder.add(source, builder.mul(stride, _INT64(p))), i)
+                k = code.broadcast(code.load(values, at))
+                following += [builder.add(next(s), builder.mul(w, k)) for w in ws]
+            return following
 
-        lanes = range(0, LANES * vectors, LANES)
-        places = [
-            builder.add(builder.add(at, builder.mul(apart, _INDEX(p))), _INDEX(v))
+        outputs = [
+            builder.add(builder.add(to, builder.mul(to_stride, _INT64(p))), _INT64(v))
             for p in range(pixels)
             for v in lanes
         ]
-        held = code.loop(_INDEX(0), inputs, [code.read(sums, place) for place in places], add)
-        for where, value in zip(places, held, strict=True):
-            code.write(sums, where, value)
+        start = [code.load_vector(sums, o) for o in outputs]
+        state = code.loop(_INT64(0), inputs, start, add_row)
+        for output, vector in zip(outputs, state, strict=True):
+            code.store_vector(sums, output, vector)
         return context.get_dummy_value()
 
     @no_type_check
-    def add(typing, sums, at, apart, values, source, stride, rows, first, width, inputs):
-        whole = types.intp
+    def accumulate(
+        typing, sums, to, to_stride, values, source, stride, weights, first, row_length, inputs
+    ):  # fmt: skip
+        index = types.intp
         return types.void(
-            sums, whole, whole, values, whole, whole, rows, whole, whole, whole
-        ), code  # fmt: skip
+            sums, index, index, values, index, index, weights, index, index, index
+        ), emit  # fmt: skip
 
-    return intrinsic(add)
+    return intrinsic(accumulate)
 
 
+# Output pixels that share the rows of the weights.
 PIXELS = 4
-_whole_4_32, _whole_4_16 = _whole_adder(PIXELS, 2), _whole_adder(PIXELS, 1)
-_whole_1_32, _whole_1_16 = _whole_adder(1, 2), _whole_adder(1, 1)
+_accumulate_dense_4_32 = _make_dense_accumulator(PIXELS, 2)
+_accumulate_dense_4_16 = _make_dense_accumulator(PIXELS, 1)
+_accumulate_dense_1_32 = _make_dense_accumulator(1, 2)
+_accumulate_dense_1_16 = _make_dense_accumulator(1, 1)
 
 
-@compiled
+@compile_inner
 @no_type_check
-def add_all(
-    pixels, sums, at, apart, values, source, stride, rows, first, width, inputs, channels
+def accumulate_dense(
+    pixels, sums, to, to_stride, values, source, stride, weights, first, row_length, inputs,
+    channels,
 ):  # fmt: skip
-    """Adds values[source + i] times `channels` entries of the row from first + i * width on, all
-    `inputs`, to the sums from `at` on; for 1 or `PIXELS` of them, `apart`, of sources `stride`
-    apart."""
+    """Add values[source + i] times `channels` weights from first + i * row_length on, for all
+    i < `inputs`, to sums[to : to + channels].
+
+    For 1 or `PIXELS` output pixels, whose sums are `to_stride` apart and values `stride`.
+    """
     c = 0
     while c + 32 <= channels:
         if pixels == PIXELS:
-            _whole_4_32(sums, at + c, apart, values, source, stride, rows, first + c, width, inputs)
+            _accumulate_dense_4_32(
+                sums, to + c, to_stride, values, source, stride, weights, first + c, row_length,
+                inputs,
+            )  # fmt: skip
         else:
-            _whole_1_32(sums, at + c, apart, values, source, stride, rows, first + c, width, inputs)
+            _accumulate_dense_1_32(
+                sums, to + c, to_stride, values, source, stride, weights, first + c, row_length,
+                inputs,
+            )  # fmt: skip
         c += 32
     if c + 16 <= channels:
         if pixels == PIXELS:
-            _whole_4_16(sums, at + c, apart, values, source, stride, rows, first + c, width, inputs)
+            _accumulate_dense_4_16(
+                sums, to + c, to_stride, values, source, stride, weights, first + c, row_length,
+                inputs,
+            )  # fmt: skip
         else:
-            _whole_1_16(sums, at + c, apart, values, source, stride, rows, first + c, width, inputs)
+            _accumulate_dense_1_16(
+                sums, to + c, to_stride, values, source, stride, weights, first + c, row_length,
+                inputs,
+            )  # fmt: skip
         c += 16
     if c < channels:
         for p in range(pixels):
             for i in range(inputs):
-                times, row = values[source + p * stride + i], first + i * width
+                k, row = values[source + p * stride + i], first + i * row_length
                 for o in range(c, channels):
-                    sums[at + p * apart + o] += times * rows[row + o]
+                    sums[to + p * to_stride + o] += k * weights[row + o]
 
 
+# List the spikes of 16 channels:
+#
+#     k = values[at :: 16]
+#     fires = (k != 0)
+#     p = broadcast(begin) + (0, 1, ..., 15)
+#     places[found :: 16] = compress(p, fires)    those that fire, in their order; the rest is
+#     counts[found :: 16] = compress(k, fires)    undefined
+#     return found + popcount(fires)
+#
+# Whole vectors are written, whatever fires: there is no branch to mispredict. Therefore up to 16
+# entries after the list are overwritten, which a list must have room for. `compress` is one
+# instruction of AVX-512; LLVM expands it on other CPUs.
 @intrinsic
 @no_type_check
-def list_lanes(typing, values, at, place, count, found, begin):
-    """Lists what is not 0 of the next `LANES` values, whose places are begin, begin + 1, ...; up to
-    `LANES` entries behind those that are listed are overwritten. Returns how many are listed."""
+def list_vector(typing, values, at, places, counts, found, begin):
+    """Append to a list of `found` spikes those of 16 values; return how many it then has."""
 
-    def code(context, builder, signature, given):
-        code = _Code(context, builder, signature, given)
-        values, at, place, count, found, begin = code.arguments
-        read = code.read(values, at)
-        fires = builder.icmp_signed("!=", read, code.constant(0))
-        first = code.spread(builder.trunc(begin, _NUMBER))
-        places = builder.add(first, code.constant(*range(LANES)))
-        together = cgutils.get_or_insert_function(
+    def emit(context, builder, signature, arguments):
+        code = _Emitter(context, builder, signature, arguments)
+        values, at, places, counts, found, begin = code.arguments
+        k = code.load_vector(values, at)
+        fires = builder.icmp_signed("!=", k, code.constant(0))
+        first = code.broadcast(builder.trunc(begin, _INT32))
+        p = builder.add(first, code.constant(*range(LANES)))
+        compress = cgutils.get_or_insert_function(
             builder.module,
-            ir.FunctionType(_MANY, [_MANY, fires.type, _MANY]),
+            ir.FunctionType(_VECTOR, [_VECTOR, fires.type, _VECTOR]),
             f"llvm.experimental.vector.compress.v{LANES}i32",
         )
-        nothing = ir.Constant(_MANY, ir.Undefined)
-        for array, what in ((place, places), (count, read)):
-            code.write(array, found, builder.call(together, [what, fires, nothing]))
-        bits = builder.ctpop(builder.bitcast(fires, ir.IntType(LANES)))
-        return builder.add(found, builder.zext(bits, _INDEX))
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        for array, vector in ((places, p), (counts, k)):
+            code.store_vector(array, found, builder.call(compress, [vector, fires, undefined]))
+        number = builder.ctpop(builder.bitcast(fires, ir.IntType(LANES)))
+        return builder.add(found, builder.zext(number, _INT64))
 
-    return types.intp(values, types.intp, place, count, types.intp, types.intp), code
+    return types.intp(values, types.intp, places, counts, types.intp, types.intp), emit
 
 
+# Charge 16 membranes and fire (FixedNeuron.count, without its division):
+#
+#     v = 0 if fresh else membranes[at :: 16]
+#     u = v + (currents[at :: 16] << guard)           a current in units of the membrane
+#     k = 0
+#     for level from 0 to levels:
+#         k += (u >= thresholds[level * channels + column :: 16])
+#     membranes[at :: 16] = u                         before the reset
+#     counts[at :: 16] = k
+#
+# The thresholds [levels, C] rise, so the number of those reached is the count: a comparison for
+# each level instead of an integer division, which x86 and NEON do one lane at a time.
 @intrinsic
 @no_type_check
-def count_lanes(
-    typing, currents, membranes, fresh, counts, at, rule, column, channels, levels, guard
+def fire_vector(
+    typing, currents, membranes, fresh, counts, at, thresholds, column, channels, levels, guard
 ):  # fmt: skip
-    """Charges `LANES` membranes, from 0 if `fresh`, and counts the levels that they reach of a rule
-    [levels, C]."""
+    """Charge 16 membranes, from 0 if `fresh`, and write the counts that they fire."""
 
-    def code(context, builder, signature, given):
-        code = _Code(context, builder, signature, given)
-        currents, membranes, fresh, counts, at, rule, column, channels, levels, guard = (
+    def emit(context, builder, signature, arguments):
+        code = _Emitter(context, builder, signature, arguments)
+        currents, membranes, fresh, counts, at, thresholds, column, channels, levels, guard = (
             code.arguments
         )
-        bits = code.spread(builder.trunc(guard, _NUMBER))
-        rest = builder.icmp_signed("!=", fresh, _INDEX(0))
-        old = builder.select(rest, code.constant(0), code.read(membranes, at))
-        u = builder.add(old, builder.shl(code.read(currents, at), bits))
+        bits = code.broadcast(builder.trunc(guard, _INT32))
+        at_rest = builder.icmp_signed("!=", fresh, _INT64(0))
+        v = builder.select(at_rest, code.constant(0), code.load_vector(membranes, at))
+        u = builder.add(v, builder.shl(code.load_vector(currents, at), bits))
 
-        def reach(level, held):
-            row = code.read(rule, builder.add(builder.mul(level, channels), column))
-            reached = builder.zext(builder.icmp_signed(">=", u, row), _MANY)
-            return [builder.add(held[0], reached)]
+        def count_level(level, state):
+            row = builder.add(builder.mul(level, channels), column)
+            reached = builder.icmp_signed(">=", u, code.load_vector(thresholds, row))
+            return [builder.add(state[0], builder.zext(reached, _VECTOR))]
 
-        (k,) = code.loop(_INDEX(0), levels, [code.constant(0)], reach)
-        code.write(membranes, at, u)
-        code.write(counts, at, k)
+        (k,) = code.loop(_INT64(0), levels, [code.constant(0)], count_level)
+        code.store_vector(membranes, at, u)
+        code.store_vector(counts, at, k)
         return context.get_dummy_value()
 
-    whole = types.intp
+    index = types.intp
     return types.void(
-        currents, membranes, whole, counts, whole, rule, *(whole,) * 4
-    ), code  # fmt: skip
+        currents, membranes, index, counts, index, thresholds, *(index,) * 4
+    ), emit  # fmt: skip

@@ -1,13 +1,20 @@
-"""The nodes of a program: what a folded network is once its numbers are integers."""
+"""The nodes of a program: a folded network whose numbers are integers.
 
-from collections.abc import Sequence
+Each class has the name of its counterpart in real numbers in `compiler.folded`; this module is
+imported as a whole, so that one reads `nodes.Spikes` here and `folded.Spikes` there.
+"""
+
 from dataclasses import dataclass
 
 import numpy as np
 
-from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
-from pit_jax.inference.runtime.reductions import Pool, Shape, Structure
+from pit_jax.inference.runtime.reductions import Shape, Structure
+
+# float32 has every integer up to 2^24, so sums of integers that stay below are exact in any order.
+EXACT = 2**24
+# A pixel is an integer of at most this many bits.
+PIXEL_BITS = 15
 
 
 @dataclass(frozen=True)
@@ -15,8 +22,8 @@ class Synapse:
     """Integer weights of one source: `[1 or T, h, w, C_in / groups, C_out]` of a convolution,
     `[1 or T, C_in, C_out]` of a linear layer, `[1 or T, ...]` of one synapse each (`diagonal`).
 
-    Without weights the current passes on. Of a current that is multiplied the last `shift` bits are
-    rounded off before, and the last `extra` of the product after; likewise of pixels.
+    Without weights the current passes on. Where the source is multiplied, because it is a current
+    or pixels, its last `shift` bits are rounded off before and the last `extra` of the sum after.
     """
 
     source: int
@@ -54,7 +61,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Spikes:
-    """A layer of neurons at the current of one accumulator."""
+    """A layer of neurons at the current of one accumulator: the counts that it fires."""
 
     accumulator: int
     neuron: FixedNeuron
@@ -93,29 +100,3 @@ class LinearAttention:
 
 
 Node = Pixels | Accumulator | Spikes | Product | LinearAttention
-
-
-def check_code(nodes: Sequence[Node]) -> None:
-    """Raises NotFoldable where slots of unlike worth meet a maximum or a product: they add up, but
-    neither of these says anything of them one by one."""
-
-    def refuse(source: int, what: str) -> None:
-        node = nodes[source]
-        if isinstance(node, Spikes) and max(node.neuron.slots) > 1:
-            raise NotFoldable(
-                f"{what} reads the slots of {node.path} one by one, which the bitwise code does "
-                'not allow; compile with code="thermometer".'
-            )
-
-    for node in nodes:
-        match node:
-            case Accumulator():
-                for synapse in node.synapses:
-                    if any(isinstance(s, Pool) and s.largest for s in synapse.structure):
-                        refuse(synapse.source, f"the max-pool before {synapse.path}")
-            case Product():
-                for source in (node.first, node.second):
-                    refuse(source, f"the product {node.path}")
-            case LinearAttention():
-                for source in (node.query, node.key, node.value):
-                    refuse(source, f"the attention {node.path}")

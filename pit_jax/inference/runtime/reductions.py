@@ -1,10 +1,11 @@
-"""What happens between spikes and weights and has no weights: pools, sums over space, reshapes.
+"""Operations without weights between spikes and weights: pools, sums over space, reshapes.
 
-Each acts on `[B, *shape]`, one step of a layer, and leaves integers integers: an average is a sum
-here, whose divisor belongs to the weights behind it.
+Each acts on `[B, *shape]`, one step of a layer, and keeps integers integers: an average is a sum
+here, whose divisor belongs to the weights after it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -38,7 +39,7 @@ class Pool:
         )
 
     def growth(self) -> int:
-        """How many times larger than the largest input an output can be."""
+        """Return how many times larger than the largest input an output can be."""
         return 1 if self.largest else math.prod(self.window)
 
 
@@ -53,7 +54,7 @@ class Sum:
         return jnp.sum(x, tuple(axis + 1 for axis in self.axes))
 
     def growth(self) -> int:
-        """As `Pool.growth`."""
+        """Return the same as `Pool.growth`."""
         return self.terms
 
 
@@ -67,7 +68,7 @@ class Reshape:
         return x.reshape(x.shape[0], *self.shape)
 
     def growth(self) -> int:
-        """As `Pool.growth`."""
+        """Return the same as `Pool.growth`."""
         return 1
 
 
@@ -89,14 +90,14 @@ class Cells:
         return x
 
     def sizes(self) -> list[list[int]]:
-        """The number of values in each cell, `[size, size]`."""
+        """Return the number of values in each cell, `[size, size]`."""
         rows, columns = (
             [end - start for start, end in self._edges(n)] for n in (self.height, self.width)
         )
         return [[row * column for column in columns] for row in rows]
 
     def growth(self) -> int:
-        """As `Pool.growth`."""
+        """Return the same as `Pool.growth`."""
         return max(map(max, self.sizes()))
 
     def _edges(self, n: int) -> list[tuple[int, int]]:
@@ -104,3 +105,10 @@ class Cells:
 
 
 Structure = Pool | Sum | Reshape | Cells
+
+
+def apply_structure(structure: Sequence[Structure], x: Array) -> Array:
+    """Return a source `[B, ...]` after its pools, sums and reshapes, in this order."""
+    for each in structure:
+        x = each(x)
+    return x

@@ -8,15 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pit_jax.inference.compiler.quantize import PIXEL_BITS
 from pit_jax.inference.runtime import nodes
-from pit_jax.inference.runtime.fixed_point import (
-    NeuronState,
-)
-from pit_jax.inference.runtime.reductions import Structure
+from pit_jax.inference.runtime.fixed_point import NeuronState
+from pit_jax.inference.runtime.reductions import Structure, apply_structure
 
 # Bits of a pixel in the lower of two halves.
-HALF = PIXEL_BITS // 2
+HALF = nodes.PIXEL_BITS // 2
 
 Weights = list[list[Array | None]]
 # Counts as they are, or as D binary slots each.
@@ -24,9 +21,9 @@ Form = Literal["counts", "slots"]
 
 
 class Step(NamedTuple):
-    """What one step leaves: the state of each neuron layer, and the output of each node.
+    """The results of one step: the state of each neuron layer, and the output of each node.
 
-    A node of spikes gives counts `[B, ...]` or slots `[D, B, ...]`, all others `[B, ...]`.
+    A node of spikes has counts `[B, ...]` or slots `[D, B, ...]`, all others `[B, ...]`.
     """
 
     states: dict[int, NeuronState]
@@ -34,9 +31,9 @@ class Step(NamedTuple):
 
 
 def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raises ValueError unless inputs of the shape `given` are images or frames of `pixels`.
+    """Raise ValueError unless inputs of the shape `given` are images or frames of `pixels`.
 
-    Exported, a batch has a symbol for its size.
+    In an exported program the size of a batch is a symbol.
     """
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))
@@ -45,8 +42,8 @@ def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int)
         )
 
 
-def weights_of(graph: Sequence[nodes.Node]) -> Weights:
-    """The weights of every node's synapses, as a run takes them."""
+def collect_weights(graph: Sequence[nodes.Node]) -> Weights:
+    """Return the weights of every node's synapses, as `run` takes them."""
     return [
         [None if s.weight is None else jnp.asarray(s.weight) for s in node.synapses]
         if isinstance(node, nodes.Accumulator)
@@ -55,10 +52,10 @@ def weights_of(graph: Sequence[nodes.Node]) -> Weights:
     ]
 
 
-def sampled(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
-    """Pixels as integers `[B, H, W, C]` float32, cut off where they exceed the node's bound.
+def quantize_pixels(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
+    """Return pixels as integers `[B, H, W, C]` float32, clipped at the node's bound.
 
-    What is no number is 0: each runtime would make another integer of it.
+    NaN becomes 0: each runtime would make another integer of it.
     """
     x = jnp.where(jnp.isnan(x), 0, x)
     return jnp.clip(jnp.round(x / node.unit), -node.bound, node.bound)
@@ -72,77 +69,99 @@ def step(
     t: int,
     form: Form,
 ) -> Step:
-    """Runs step `t`; `states` is empty before the first."""
+    """Run step `t`; `states` is empty before the first."""
     outputs: list[Array] = []
     after: dict[int, NeuronState] = {}
     for number, node in enumerate(graph):
         match node:
             case nodes.Pixels():
-                outputs.append(sampled(node, pixels))
+                outputs.append(quantize_pixels(node, pixels))
             case nodes.Accumulator():
-                parts = [
-                    _current(synapse, weight, outputs[synapse.source], graph, t, form)
-                    for synapse, weight in zip(node.synapses, weights[number], strict=True)
-                ]
-                bias = row_of(node.bias, t).astype(np.int32)
-                shape = (pixels.shape[0], *node.shape)
-                total = sum(parts[1:], parts[0]) + jnp.asarray(bias).reshape(
-                    (1,) * (len(shape) - bias.ndim) + bias.shape
-                )
-                outputs.append(jnp.broadcast_to(total, shape))
+                outputs.append(_accumulate(graph, node, weights[number], outputs, t, form))
             case nodes.Spikes():
                 current = outputs[node.accumulator]
                 state = states.get(number) or node.neuron.start(current)
-                fire = node.neuron.count if form == "counts" else node.neuron.slotted
+                fire = node.neuron.count if form == "counts" else node.neuron.fire_slots
                 after[number], spikes = fire(state, current, t)
                 outputs.append(spikes)
             case nodes.Product():
-                outputs.append(_product(node, outputs, form))
+                outputs.append(_multiply_spikes(node, outputs, form))
             case nodes.LinearAttention():
-                outputs.append(_attention(node, outputs, t, form))
+                outputs.append(_attend(node, outputs, t, form))
     return Step(after, outputs)
 
 
-def row_of(x: np.ndarray, t: int) -> np.ndarray:
-    """The numbers of step t, of `[1 or T, ...]`."""
+def select_step(x: np.ndarray, t: int) -> np.ndarray:
+    """Return the numbers of step t, of `[1 or T, ...]`."""
     return x[t if len(x) > 1 else 0]
 
 
-def _current(
-    synapse: nodes.Synapse,
-    weight: Array | None,
-    x: Array,
+def _accumulate(
     graph: Sequence[nodes.Node],
+    node: nodes.Accumulator,
+    weights: list[Array | None],
+    outputs: Sequence[Array],
     t: int,
     form: Form,
 ) -> Array:
-    """The current of one source, `[B, ...]` int32."""
-    source = graph[synapse.source]
-    if weight is not None:
-        weight = weight[t if len(weight) > 1 else 0]
-    if isinstance(source, nodes.Accumulator | nodes.LinearAttention):
-        x = structured(synapse.structure, x)
-        if weight is None:
-            return x
-        if synapse.kind == "diagonal":
-            return x * weight
-        x = _rounded(x, synapse.shift)
-        return _rounded(weighed(synapse, x, weight), synapse.extra)
-    # Every sum is below 2^24, so float32 has it exactly, in any order.
-    weight = None if weight is None else weight.astype(jnp.float32)
-    if isinstance(source, nodes.Pixels):
-        # In two halves, for with all their bits the sums of products would exceed 2^24.
-        x = structured(synapse.structure, x)
-        high = jnp.floor(x / 2**HALF)
-        parts = weighed(synapse, jnp.concatenate([high, x - high * 2**HALF]), weight)
-        high, low = jnp.split(parts.astype(jnp.int32), 2)
-        return _rounded((high << HALF) + low, synapse.extra)
+    """Return the current of an accumulator, `[B, ...]` int32."""
+    parts = []
+    for synapse, weight in zip(node.synapses, weights, strict=True):
+        source, x = graph[synapse.source], outputs[synapse.source]
+        if weight is not None:
+            weight = weight[t if len(weight) > 1 else 0]
+        match source:
+            case nodes.Accumulator() | nodes.LinearAttention():
+                parts.append(_read_current(synapse, weight, x))
+            case nodes.Pixels():
+                parts.append(_read_pixels(synapse, weight, x))
+            case _:
+                parts.append(_read_spikes(synapse, weight, x, source, form))
+    bias = select_step(node.bias, t).astype(np.int32)
+    shape = (outputs[0].shape[0], *node.shape)
+    total = sum(parts[1:], parts[0]) + jnp.asarray(bias).reshape(
+        (1,) * (len(shape) - bias.ndim) + bias.shape
+    )
+    return jnp.broadcast_to(total, shape)
+
+
+def _read_current(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Array:
+    """Return what an accumulator reads of another current, in int32."""
+    x = apply_structure(synapse.structure, x)
+    if weight is None:
+        return x
+    if synapse.kind == "diagonal":
+        return x * weight
+    x = _round_off(x, synapse.shift)
+    return _round_off(_apply_weight(synapse, x, weight), synapse.extra)
+
+
+def _read_pixels(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Array:
+    """Return what an accumulator reads of pixels, in int32, summed exactly in float32."""
+    x = apply_structure(synapse.structure, x)
+    # Whole pixels of 15 bits times weights would sum beyond 2^24, where float32 rounds; each half
+    # of their bits does not.
+    high = jnp.floor(x / 2**HALF)
+    halves = jnp.concatenate([high, x - high * 2**HALF])
+    parts = _apply_weight(synapse, halves, _as_float(weight))
+    high, low = jnp.split(parts.astype(jnp.int32), 2)
+    return _round_off((high << HALF) + low, synapse.extra)
+
+
+def _read_spikes(
+    synapse: nodes.Synapse, weight: Array | None, x: Array, source: nodes.Node, form: Form
+) -> Array:
+    """Return what an accumulator reads of spikes, in int32.
+
+    Every sum is below 2^24 (`nodes.EXACT`), so float32 has it exactly, in any order.
+    """
+    weight = _as_float(weight)
     if form == "counts":
-        x = structured(synapse.structure, x.astype(jnp.float32))
-        return weighed(synapse, x, weight).astype(jnp.int32)
+        x = apply_structure(synapse.structure, x.astype(jnp.float32))
+        return _apply_weight(synapse, x, weight).astype(jnp.int32)
     slots, batch = x.shape[:2]
-    x = structured(synapse.structure, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
-    each = weighed(synapse, x, weight)
+    x = apply_structure(synapse.structure, x.astype(jnp.float32).reshape(-1, *x.shape[2:]))
+    each = _apply_weight(synapse, x, weight)
     each = each.reshape(slots, batch, *each.shape[1:])
     if isinstance(source, nodes.Spikes):
         worth = jnp.asarray(source.neuron.slots, jnp.float32)
@@ -150,19 +169,17 @@ def _current(
     return jnp.sum(each, axis=0).astype(jnp.int32)
 
 
-def structured(structure: Sequence[Structure], x: Array) -> Array:
-    """What a source `[B, ...]` is behind its pools, sums and reshapes."""
-    for each in structure:
-        x = each(x)
-    return x
+def _as_float(weight: Array | None) -> Array | None:
+    return None if weight is None else weight.astype(jnp.float32)
 
 
-def _rounded(x: Array, bits: int) -> Array:
+def _round_off(x: Array, bits: int) -> Array:
+    """Return x / 2^bits, rounded to the nearest integer."""
     return (x + (1 << bits >> 1)) >> bits
 
 
-def weighed(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Array:
-    """x `[B, ...]` times the weights of one step, or x itself without any."""
+def _apply_weight(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Array:
+    """Return x `[B, ...]` times the weights of one step, or x itself without any."""
     exact = jax.lax.Precision.HIGHEST
     if weight is None:
         return x
@@ -184,39 +201,39 @@ def weighed(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Array:
     )
 
 
-def pooled(x: Array, structure: Sequence[Structure], form: Form) -> Array:
-    """Counts `[B, ...]` or slots `[D, B, ...]` behind maxima over places."""
+def _pool(x: Array, structure: Sequence[Structure], form: Form) -> Array:
+    """Return counts `[B, ...]` or slots `[D, B, ...]` after maxima over places."""
     if form == "counts":
-        return structured(structure, x)
-    each = structured(structure, x.reshape(-1, *x.shape[2:]))
+        return apply_structure(structure, x)
+    each = apply_structure(structure, x.reshape(-1, *x.shape[2:]))
     return each.reshape(*x.shape[:2], *each.shape[1:])
 
 
-def _product(node: nodes.Product, outputs: Sequence[Array], form: Form) -> Array:
+def _multiply_spikes(node: nodes.Product, outputs: Sequence[Array], form: Form) -> Array:
     first, second = (
-        pooled(outputs[source], structure, form)
+        _pool(outputs[source], structure, form)
         for source, structure in zip((node.first, node.second), node.pools, strict=True)
     )
     if form == "counts":
         return first * (1 - second if node.silent else second)
     if node.silent:
         return first * (1 - second)
-    # A slot of each with one of the other: 1 where both are.
+    # Each slot of one with each of the other: the product of two counts is a sum of such products.
     both = first[:, None] * second[None]
     return both.reshape(-1, *both.shape[2:])
 
 
-def _attention(node: nodes.LinearAttention, outputs: Sequence[Array], t: int, form: Form) -> Array:
-    def heads(source: int) -> Array:
+def _attend(node: nodes.LinearAttention, outputs: Sequence[Array], t: int, form: Form) -> Array:
+    def split_heads(source: int) -> Array:
         x = outputs[source].astype(jnp.int32)
         x = x if form == "slots" else x[None]
         return x.reshape(*x.shape[:2], -1, node.heads, x.shape[-1] // node.heads)
 
-    query, key, value = map(heads, (node.query, node.key, node.value))
-    weight = jnp.asarray(row_of(node.weight, t)).reshape(1, node.heads, -1, 1)
-    met = jnp.einsum("dbnhc,ebnhf->bhcf", key, value)
-    mixed = jnp.einsum("dbnhc,bhcf->bnhf", query, met * weight)
-    return mixed.reshape(mixed.shape[0], *node.shape)
+    query, key, value = map(split_heads, (node.query, node.key, node.value))
+    weight = jnp.asarray(select_step(node.weight, t)).reshape(1, node.heads, -1, 1)
+    products = jnp.einsum("dbnhc,ebnhf->bhcf", key, value)
+    sums = jnp.einsum("dbnhc,bhcf->bnhf", query, products * weight)
+    return sums.reshape(sums.shape[0], *node.shape)
 
 
 def run(
@@ -227,11 +244,11 @@ def run(
     form: Form,
     show: Callable[[list[Array]], Any],
 ) -> list[Any]:
-    """What `show` takes of the outputs of each step, for images or frames `x`."""
+    """Return what `show` takes of the outputs of each step, for images or frames `x`."""
     states: dict[int, NeuronState] = {}
-    shown = []
+    results = []
     for t in range(num_steps):
         frame = x if x.ndim == 4 else x[:, t]
         states, outputs = step(graph, weights, states, frame, t, form)
-        shown.append(show(outputs))
-    return shown
+        results.append(show(outputs))
+    return results

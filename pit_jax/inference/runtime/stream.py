@@ -22,7 +22,7 @@ from pit_jax.inference.runtime.step import Weights, step
 
 
 class StreamState(NamedTuple):
-    """Where a stream stands: the steps so far, what the neurons keep, the sum of the outputs."""
+    """The state of a stream: its steps so far, its neurons, the sum of its outputs."""
 
     steps: int = 0
     neurons: Any = None
@@ -42,11 +42,11 @@ Advance = Callable[[Any, Any, int], tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Stream:
-    """A program's steps, one at a call. The state goes in and out and is never changed, so that
+    """The steps of a program, one a call. The state goes in and out and is never changed, so that
     streams can run side by side, fork, or start again, and nothing leaks from one into another.
 
-    After `num_steps` frames the logits are the program's, and the stream is at its end: weights and
-    scales are those of its steps, of which there are no more.
+    After `num_steps` frames the logits are the program's, and the stream is at its end: there are
+    no weights and scales for further steps.
     """
 
     num_steps: int
@@ -55,12 +55,14 @@ class Stream:
     advance: Advance
 
     def start(self) -> StreamState:
-        """The state before the first frame, for any number of samples."""
+        """Return the state before the first frame, for any number of samples."""
         return StreamState()
 
     def __call__(self, state: StreamState, frame: Any) -> tuple[StreamState, Any]:
-        """The state after `frame` `[B, H, W, C]`, and logits `[B, K]`, the mean over the steps so
-        far; raises ValueError for a frame that does not fit, and for one too many."""
+        """Return the state after `frame` `[B, H, W, C]` and logits `[B, K]`, the mean so far.
+
+        Raises ValueError for a frame that does not fit, and for one too many.
+        """
         if state.steps == self.num_steps:
             raise ValueError(
                 f"the program has {self.num_steps} steps, and the stream has had them all; begin "
@@ -78,36 +80,36 @@ class Stream:
         return after, after.total.astype(np.float32) * np.float32(self.unit / after.steps)
 
     def decide(self, frames: Iterable[Any], margin: float) -> Decision:
-        """Feeds `frames` until every sample is `confident`, or they or the steps are at an end.
+        """Feed `frames` until every sample is confident, or there are no more frames or steps.
 
-        A sample keeps the logits with which it was confident first. The others of its batch go on,
-        and it with them: only when all are confident is a step spared.
+        A sample keeps the logits with which it was confident first. The batch continues until all
+        of its samples are: only then is a step saved. See `is_confident` for `margin`.
         """
         if not -1 <= margin <= 1:
             raise ValueError(
                 "margin is a difference of probabilities, at most 1, and below 0 for the first "
                 f"frame alone; got {margin}."
             )
-        state, kept, steps = self.start(), np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
+        state, decided, steps = self.start(), np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
         for frame in frames:
             state, logits = self(state, frame)
             logits = np.asarray(logits)
             if state.steps == 1:
-                kept, steps = logits.copy(), np.ones(len(logits), np.int64)
+                decided, steps = logits.copy(), np.ones(len(logits), np.int64)
                 open_ = np.ones(len(logits), bool)
-            kept[open_], steps[open_] = logits[open_], state.steps
-            open_ &= ~confident(logits, margin)
+            decided[open_], steps[open_] = logits[open_], state.steps
+            open_ &= ~is_confident(logits, margin)
             if not open_.any() or state.steps == self.num_steps:
                 break
         if not state.steps:
             raise ValueError("there is no frame to decide by.")
-        return Decision(kept, steps)
+        return Decision(decided, steps)
 
 
-def confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
-    """Where the two largest probabilities of `logits` `[B, K]` are more than `margin` apart.
+def is_confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
+    """Return where the two largest probabilities of `logits` `[B, K]` are over `margin` apart.
 
-    Probabilities, as a margin then means the same for every network; logits come in its own scale.
+    A margin of probabilities means the same for every network; logits have a scale of their own.
     """
     logits = np.asarray(logits, np.float64)
     odds = np.exp(logits - logits.max(-1, keepdims=True))
@@ -116,8 +118,8 @@ def confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
     return largest[:, -1] - second > margin
 
 
-def in_jax(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
-    """Steps in JAX, on counts, each compiled at its first use."""
+def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
+    """Return steps in JAX, on counts, each compiled at its first use."""
 
     @partial(jax.jit, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:

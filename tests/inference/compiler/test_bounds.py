@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from pit_jax.inference.compiler.bounds import Sides, one_each
+from pit_jax.inference.compiler.bounds import Sides, expand_gain
 
 WEIGHTS = npst.arrays(
     np.int64, npst.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=st.integers(-9, 9)
@@ -30,4 +30,4 @@ def test_sides_of_sources_add_up_channel_by_channel():
 
 def test_a_shortcut_sums_over_no_place():
     gain = np.arange(1, 9).reshape(1, 2, 2, 2)
-    assert Sides.of(one_each(gain), 3, False).up.tolist() == [21, 24]
+    assert Sides.of(expand_gain(gain), 3, False).up.tolist() == [21, 24]

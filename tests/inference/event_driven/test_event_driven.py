@@ -9,9 +9,9 @@ import pytest
 
 import pit_jax.inference.event_driven as package
 from pit_jax.inference import NotFoldable, compile
-from pit_jax.inference.event_driven import all_dense, all_event_driven, measured
-from pit_jax.inference.event_driven.crossover import from_file
-from pit_jax.inference.event_driven.measure import crossing
+from pit_jax.inference.event_driven import all_dense, all_event_driven, look_up_crossover
+from pit_jax.inference.event_driven.crossover import load_crossover
+from pit_jax.inference.event_driven.measure import find_crossover
 from tests.inference.alive import NEURONS, alive
 from tests.inference.test_program import SAMPLE
 from tests.models.reduced import DISTINCT
@@ -20,7 +20,7 @@ from tests.models.reduced import DISTINCT
 def assert_equal(program, x):
     x = np.asarray(x)
     want = np.asarray(program.grid(x))
-    for crossover in (all_event_driven, all_dense, measured):
+    for crossover in (all_event_driven, all_dense, look_up_crossover):
         runtime = program.event_driven(crossover)
         assert np.array_equal(runtime(x), want)
         # What one call leaves does not reach the next.
@@ -108,7 +108,7 @@ def test_what_is_no_number_counts_as_0_in_every_runtime(small):
 
 
 def test_there_is_a_thread_at_least(small):
-    with pytest.raises(ValueError, match="threads is 1 or more.* got 0"):
+    with pytest.raises(ValueError, match="threads must be 1 or more.* got 0"):
         small[0].event_driven(threads=0)
 
 
@@ -159,9 +159,9 @@ def test_a_layer_has_the_crossover_of_the_nearest_that_was_measured(tmp_path, sm
         {"kind": "depthwise", "size": [4, 4, 64, 9], "batch": 1, "rate": 0.4},
     ]
     file.write_text(json.dumps({"layers": rows}))
-    assert from_file(file)(layer, 1) == 0.1
-    assert from_file(file)(layer, 16) == 0.3
-    assert 0 <= measured(layer, 1) <= 1
+    assert load_crossover(file)(layer, 1) == 0.1
+    assert load_crossover(file)(layer, 16) == 0.3
+    assert 0 <= look_up_crossover(layer, 1) <= 1
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_layer_has_the_crossover_of_the_nearest_that_was_measured(tmp_path, sm
     ],
 )
 def test_a_crossover_lies_between_the_rates_measured(ratios, rate):
-    assert crossing((0.05, 0.1, 0.4), ratios) == pytest.approx(rate, rel=1e-3)
+    assert find_crossover((0.05, 0.1, 0.4), ratios) == pytest.approx(rate, rel=1e-3)
 
 
 def test_without_numba_the_error_names_what_to_install(monkeypatch):

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pit_jax.inference.compiler.neuron_rules import (
-    FiringRule,
-)
-from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron, bitwise, fix, thermometer
+from pit_jax.inference.runtime.fixed_point import LEAK_BITS, FixedNeuron, bitwise, thermometer
 
 BOUND = 2**20
 
@@ -27,7 +24,7 @@ def fired(neuron: FixedNeuron, currents) -> np.ndarray:
         current = jnp.full((1, 1), current, jnp.int32)
         state, slotted = state or neuron.start(current), slotted or neuron.start(current)
         state, count = neuron.count(state, current, t)
-        slotted, slots = neuron.slotted(slotted, current, t)
+        slotted, slots = neuron.fire_slots(slotted, current, t)
         assert set(np.unique(slots)) <= ({-1, 0, 1} if neuron.signed else {0, 1})
         assert int(np.dot(neuron.slots, slots[:, 0, 0])) == int(count[0, 0])
         assert np.array_equal(state.membrane, slotted.membrane)
@@ -85,34 +82,6 @@ def test_a_membrane_at_above_and_below_each_boundary(current, count, code):
 def test_a_ternary_neuron_fires_down_as_it_fires_up():
     made = neuron(50, 1, 1, drop=100, signed=True)
     assert [int(fired(made, [u])[0]) for u in (49, 50, -49, -50, -51)] == [0, 1, 0, -1, -1]
-
-
-def rule(a, levels, decay=0.5) -> FiringRule:
-    a, decay = np.full((1, 1), a), np.full((1, 1), decay)
-    return FiringRule(a / 2, a, levels, a, decay, decay, gain=a)
-
-
-@pytest.mark.parametrize("a", [1e-3, 1e-12, 2.0**-149])
-def test_a_scale_at_its_floor_or_below_any_unit_still_has_boundaries(a):
-    """A scale of less than two units has boundaries one unit apart: its first is above 0."""
-    made = fix(rule(a, 4), np.full((1, 1), 2.0**-8), BOUND, 2)
-    assert made.first.item() >= 1 and made.step.item() == 2 * made.first.item()
-    assert fired(made, [0, -5]).tolist() == [0, 0]
-    assert fired(made, [BOUND - 1, BOUND - 1]).tolist() == [4, 4]
-
-
-@pytest.mark.parametrize("code", ["thermometer", "bitwise"])
-def test_a_scale_that_no_current_reaches_never_fires(code):
-    made = fix(rule(1e30, 4), np.ones((1, 1)), BOUND, 4, code)
-    assert fired(made, [BOUND - 1] * 4).tolist() == [0] * 4
-
-
-def test_no_membrane_leaves_an_int32():
-    made = fix(rule(1.0, 4, decay=1.0), np.full((1, 1), 2.0**-20), 2**24 - 1, 16)
-    currents = [2**24 - 1] * 16
-    assert fired(made, currents).tolist() == [4] * 16
-    currents = [-(2**24 - 1)] * 16
-    assert fired(made, currents).tolist() == [0] * 16
 
 
 def test_codes_say_every_count():

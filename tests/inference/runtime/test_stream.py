@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pit_jax.inference import compile
-from pit_jax.inference.runtime.stream import confident
+from pit_jax.inference.runtime.stream import is_confident
 from tests.inference.alive import NEURONS, alive
 
 STEPS = 4
@@ -130,14 +130,14 @@ def test_a_frame_may_be_a_list(streamed):
 
 
 def test_of_one_class_nothing_is_in_doubt():
-    assert confident(np.zeros((2, 1), np.float32), 0.9).all()
+    assert is_confident(np.zeros((2, 1), np.float32), 0.9).all()
 
 
 def test_confidence_is_the_difference_of_the_two_largest_probabilities():
     logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]]).astype(np.float32)
-    assert list(confident(logits, 0.3)) == [True, False]
-    assert list(confident(logits + 1000, 0.05)) == [True, True]
-    assert not confident(np.zeros((1, 4), np.float32), 0.0)[0]
+    assert list(is_confident(logits, 0.3)) == [True, False]
+    assert list(is_confident(logits + 1000, 0.05)) == [True, True]
+    assert not is_confident(np.zeros((1, 4), np.float32), 0.0)[0]
 
 
 def _margin(logits):

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from pit_jax.analysis.plots.style import figure
 from tests.train.helpers import contents, run_main, runs_on
+from tests.train.pages import Page
 from train.analyze import ANALYSES
 from train.analyze.__main__ import main
 from train.analyze.subject import Analysis, Plot, Table
@@ -20,8 +20,6 @@ from train.report import page
 
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
-
-REFERRING = ("href", "xlink:href", "src")
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +89,10 @@ def some(monkeypatch) -> dict[str, SimpleNamespace]:
         "nothing": SimpleNamespace(analyze=nothing, compare=compared),
         "broken": SimpleNamespace(analyze=broken),
     }
-    monkeypatch.setattr("train.analyze.ANALYSES", dict.fromkeys(there, "what it is"))
-    monkeypatch.setattr("train.analyze.load_analysis", there.__getitem__)
+    names = dict.fromkeys(there, "what it is")
+    monkeypatch.setattr("train.config.arguments.ANALYSES", names)
+    monkeypatch.setattr("train.analyze.__main__.ANALYSES", names)
+    monkeypatch.setattr("train.analyze.__main__.load_analysis", there.__getitem__)
     return there
 
 
@@ -100,28 +100,8 @@ def table(file: Path) -> list[list[str]]:
     return list(csv.reader(file.read_text().splitlines()))
 
 
-class Page(HTMLParser):
-    """The texts of a page's sections by their ids, and all that it refers to."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.sections: dict[str, str] = {}
-        self.references: list[str] = []
-        self.ids: list[str] = []
-        self._section = ""
-        self.feed(file.read_text())
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attributes}
-        self.ids += [values["id"]] if "id" in values else []
-        self.references += [
-            values[name] for name in ("href", "xlink:href", "src") if name in values
-        ]
-        if tag == "section":
-            self._section = values["id"]
-
-    def handle_data(self, data: str) -> None:
-        self.sections[self._section] = self.sections.get(self._section, "") + data
+def read_page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text())
 
 
 def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_path, capsys):
@@ -137,7 +117,8 @@ def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_pat
     with Image.open(folder / "logits.png") as image:
         assert image.size == (1350, 300)
     assert "<svg" in (folder / "logits.svg").read_text()
-    section = Page(tmp_path / "a" / "index.html").sections["logits"]
+    found = read_page(tmp_path / "a")
+    section = found.sections["logits"]
     for text in (
         "Logits <of> a class",
         "A remark & more.",
@@ -145,7 +126,9 @@ def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_pat
         "last checkpoint, step 6",
     ):
         assert text in section
-    assert f"{float(rows[0][2]):.5g}" in section and "mathdefault" not in section
+    assert f"{float(rows[0][2]):.5g}" in section
+    (figure,) = found.figures["logits"]
+    assert "<svg" in figure and "mathdefault" not in figure
     printed = capsys.readouterr().out
     assert "1/1 logits ..." in printed and "figures: 1, tables: 1" in printed
 
@@ -164,7 +147,7 @@ def test_unless_told_otherwise_it_lies_in_the_folder_of_the_run(run, some, tmp_p
 
 def test_a_page_needs_nothing_beside_itself(run, some, tmp_path):
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
-    found = Page(tmp_path / "a" / "index.html")
+    found = read_page(tmp_path / "a")
     assert all(each.startswith("#") for each in found.references)
     assert {each.removeprefix("#") for each in found.references} <= set(found.ids)
     assert len(set(found.ids)) == len(found.ids)
@@ -175,7 +158,7 @@ def test_one_that_fails_is_named_and_the_others_are_there(run, some, tmp_path, c
     printed, said = capsys.readouterr()
     assert "failed: there is a bug here" in printed and "ZeroDivisionError" in said
     assert "failed: broken; all others are there." in said
-    found = Page(tmp_path / "a" / "index.html").sections
+    found = read_page(tmp_path / "a").sections
     assert set(found) == {"", "logits", "nothing", "broken"}
     assert "Failed: there is a bug here" in found["broken"]
     assert "left out: tiny has no such layers." in printed
@@ -189,12 +172,12 @@ def test_what_is_there_is_kept_and_what_lacks_is_added(run, some, tmp_path, caps
     assert analyze(run, "--only", "nothing,logits", "--out", out) == 0
     assert contents(out / "logits") == before
     assert "2/2 logits: is there already" in capsys.readouterr().out
-    assert set(Page(out / "index.html").sections) == {"", "logits", "nothing"}
+    assert set(read_page(out).sections) == {"", "logits", "nothing"}
     assert analyze(run, "--only", "logits", "--out", out, "--overwrite") == 0
     after = contents(out / "logits")
     assert after["logits.csv"][0] == before["logits.csv"][0]
     assert after["logits.csv"][1] > before["logits.csv"][1]
-    assert set(Page(out / "index.html").sections) == {"", "logits", "nothing"}
+    assert set(read_page(out).sections) == {"", "logits", "nothing"}
 
 
 def test_one_that_was_not_finished_is_made_anew(run, some, tmp_path):
@@ -224,7 +207,7 @@ def test_a_folder_of_something_else_is_kept(run, some, tmp_path, capsys):
     assert "holds no analysis of this program and is kept; choose another --out" in message
     assert contents(tmp_path) == before
     # Nor is the page of another program replaced.
-    (tmp_path / "index.html").write_text(page.page("Report", [], "report"))
+    (tmp_path / "index.html").write_text(page.render_page("Report", [], "report"))
     assert "is kept" in refusal(capsys, run, "--out", tmp_path)
 
 
@@ -252,7 +235,7 @@ def test_several_runs_are_compared_and_each_has_a_folder(run, some, tmp_path):
     assert analyze(run, other, "--only", "nothing,logits", "--out", out) == 0
     assert table(out / "comparison" / "nothing" / "names.csv") == [["name"], ["tiny"], ["other"]]
     assert (out / "1_tiny" / "logits" / "logits.png").is_file()
-    found = Page(out / "index.html")
+    found = read_page(out)
     names = {f"run-{i}-{name}" for i in (1, 2) for name in ("nothing", "logits")}
     assert set(found.sections) == {"", "comparison-nothing", *names}
     assert found.sections["run-2-logits"].strip().startswith("other: Logits")
@@ -264,7 +247,7 @@ def test_long_tables_are_shown_in_part(run, some, tmp_path):
     some["logits"].analyze = lambda _: Analysis("Long", (), {"long": Table(["i"], rows)})
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
     assert len(table(tmp_path / "a" / "logits" / "long.csv")) == 1001
-    section = Page(tmp_path / "a" / "index.html").sections["logits"]
+    section = read_page(tmp_path / "a").sections["logits"]
     assert "700 more lines are in long.csv." in section
 
 
@@ -284,11 +267,11 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        (("--only", "rtaes"), "no analysis 'rtaes'; --only takes learning, rates, scales"),
+        (("--only", "rtaes"), "--only must be of learning, rates, scales"),
         (("--samples", "1"), "--samples must be at least 2, got 1"),
         (("--cpu-devices", "0"), "--cpu-devices must be at least 1, got 0"),
         (("--checkpoint", "first"), "invalid choice: 'first'"),
-        (("--verbose",), "unrecognized arguments: --verbose"),
+        (("--verbose",), "there is no option --verbose"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_allowed(args, complaint, run, capsys):
@@ -301,13 +284,13 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(run, tmp_path, capsys
     assert "holds no run: there is no config.json" in refusal(capsys, tmp_path)
     shutil.copy(run / "config.json", tmp_path)
     assert "holds no checkpoint yet" in refusal(capsys, tmp_path, "--out", tmp_path / "a")
-    assert "the following arguments are required: WORKDIR" in refusal(capsys)
+    assert "give the folder of a run: RUN" in refusal(capsys)
 
 
 def test_help_lists_the_analyses(capsys):
     assert main(["analyze", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "usage: python -m train.analyze WORKDIR [WORKDIR ...]" in printed
+    assert "usage: python -m train.analyze [-h]" in printed and "[RUN ...]" in printed
     assert all(f"\n  {name} " in printed and what in printed for name, what in ANALYSES.items())
 
 
@@ -318,7 +301,7 @@ def test_the_analyses_of_a_run_change_nothing_in_its_folder(run, tmp_path):
     before = contents(run)
     assert analyze(run, "--only", QUICK, "--out", tmp_path / "a", "--samples", 8) == 0
     assert contents(run) == before
-    found = Page(tmp_path / "a" / "index.html")
+    found = read_page(tmp_path / "a")
     assert set(found.sections) == {"", *QUICK.split(",")}
     header, *rows = table(tmp_path / "a" / "rates" / "rates.csv")
     assert header == ["layer", "step", "rate", "low", "high", "sd_over_samples"] and len(rows) == 6
@@ -352,7 +335,7 @@ def test_several_devices_measure_what_one_does(run, tmp_path):
 @pytest.mark.slow
 def test_every_analysis_is_made_of_a_run(run, tmp_path):
     assert analyze(run, "--out", tmp_path / "a", "--samples", 16) == 0
-    assert set(Page(tmp_path / "a" / "index.html").sections) == {"", *ANALYSES}
+    assert set(read_page(tmp_path / "a").sections) == {"", *ANALYSES}
 
 
 @pytest.mark.slow
@@ -360,7 +343,7 @@ def test_runs_are_compared_where_an_analysis_can(run, tmp_path):
     other, names = shutil.copytree(run, tmp_path / "other"), "learning,rates,membranes,oscillation"
     only = ("--only", names, "--samples", 8)
     assert analyze(run, other, *only, "--out", tmp_path / "a") == 0
-    found = set(Page(tmp_path / "a" / "index.html").sections)
+    found = set(read_page(tmp_path / "a").sections)
     assert {f"comparison-{name}" for name in names.split(",")} <= found
     drawn = {
         "learning/epochs.csv": ["run", "epoch", "train_loss", "train_accuracy"],

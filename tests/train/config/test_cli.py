@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flax.traverse_util import flatten_dict
 
+from pit_jax.arguments import UsageError
 from tests.train.helpers import TINY, run_main
 from train.config.cli import parse
 from train.errors import UserError
@@ -14,9 +15,8 @@ DIGITS = "configs/digits.py"
 
 
 @pytest.fixture
-def config_file(tmp_path, monkeypatch):
-    """Writes a config file; ml_collections keeps the names of the one before it."""
-    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+def config_file(tmp_path):
+    """Writes a config file."""
 
     def write(source: str) -> str:
         (tmp_path / "mine.py").write_text(source)
@@ -26,7 +26,7 @@ def config_file(tmp_path, monkeypatch):
 
 
 def refusal(*args: str) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises((UserError, UsageError)) as error:
         parse(["main", *args])
     return str(error.value)
 
@@ -40,6 +40,13 @@ def refusal(*args: str) -> str:
         (["--config", TINY], "runs/tiny"),
         (["--config", DIGITS, "--workdir", "a/b"], "a/b"),
         (["--workdir=/a", "--config", DIGITS], "/a"),
+        (["--config", DIGITS, "a/b"], "a/b"),
+        (["a/b", "--config", DIGITS, "--config.augment.flip"], "a/b"),
+        (["--config", DIGITS, "--config.augment.flip", "a/b"], "a/b"),
+        (["--config", DIGITS, "--config.seed", "3", "a/b"], "a/b"),
+        (["--config", DIGITS, "a/b", "--workdir", "a/b"], "a/b"),
+        (["--config", "digits"], "runs/digits"),
+        (["-config=digits:lif", "-config.seed=3"], "runs/digits_lif"),
     ],
 )
 def test_the_workdir_is_named_after_the_config_unless_given(args, workdir):
@@ -100,7 +107,7 @@ def test_nothing_adds_a_key_to_a_parsed_config():
 )
 def test_a_mistyped_key_is_answered_with_the_nearest_and_with_all(override, key, nearest):
     message = refusal("--config", DIGITS, override)
-    assert f"the config has no key {key!r}; did you mean {nearest!r}?" in message
+    assert f"the config has no key {key!r}; did you mean --config.{nearest}?" in message
     assert all(name in message for name in ("batch_size", "optimizer.weight_decay", "neuron.name"))
 
 
@@ -126,7 +133,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(override, complaint):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        ([], "give one --config FILE, e.g. --config configs/digits.py"),
+        ([], "give one --config FILE, e.g. --config digits"),
         (["--config"], "give one --config FILE"),
         (["--config", TINY, "--config", TINY], "give one --config FILE"),
         (["--config="], "give one --config FILE"),
@@ -134,12 +141,27 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(override, complaint):
         (["--config", "configs/digit.py"], "there is no config file configs/digit.py"),
         (["--config", "configs"], "there is no config file configs"),
         (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are pit, ilif, lif, relu"),
-        (["--config", DIGITS, "--workdri=a"], "Unknown command line flag 'workdri'"),
-        (["--config", DIGITS, "--workdri=a"], "workdir"),
-        (["--config", DIGITS, "--verbose"], "Unknown command line flag 'verbose'"),
-        (["--config", DIGITS, "--workdir"], "Missing value for flag --workdir"),
-        (["--config", DIGITS, "extra"], "unexpected argument 'extra'"),
-        (["--config", DIGITS, "--", "--config.seed=3"], "unexpected argument '--config.seed=3'"),
+        (["--config", DIGITS, "--workdri=a"], "no option --workdri; did you mean --workdir=a?"),
+        (["--confg", DIGITS], "there is no option --confg; did you mean --config?"),
+        (["--config", DIGITS, "--epochs=3"], "no option --epochs; did you mean --config.epochs=3?"),
+        (["--epochs=3"], "there is no option --epochs; did you mean --config.epochs=3?"),
+        (["--config", DIGITS, "--batch_size", "8"], "did you mean --config.batch_size?"),
+        (["--config", DIGITS, "--data-dir=d"], "did you mean --config.data.data_dir=d?"),
+        (
+            ["--config", DIGITS, "--name=PIT"],
+            "did you mean --config.data.name=PIT or --config.loss.name=PIT or --config.model.name",
+        ),
+        (["--config", DIGITS, "--verbose"], "there is no option --verbose; see --help"),
+        (["--config", DIGITS, "--workdir"], "--workdir: expected one argument"),
+        (["--config", DIGITS, "a", "--workdir=b"], "RUN and --workdir differ"),
+        (["--config", DIGITS, "--workdir=a", "--workdir=b"], "RUN and --workdir differ"),
+        (["--config", DIGITS, "run", "extra"], "unrecognized arguments: extra"),
+        (["--config", DIGITS, "--", "--config.seed=3"], "be a folder, got '--config.seed=3'"),
+        (["--config", "digit"], "there is no config file digit; did you mean digits?"),
+        (["--config", "base"], "there is no config file base;"),
+        (["--config", "tests/train/tiny"], "did you mean tests/train/tiny.py?"),
+        (["--config", "configs/lief.py:lif"], "one of cifar10, cifar100,"),
+        (["--config", f"{TINY}:lif"], "has no variants; leave :lif out"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
@@ -153,7 +175,7 @@ def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
         ("import no_such_module", "No module named 'no_such_module'"),
         ("def get_config():\n    return undefined", "name 'undefined' is not defined"),
         ("def get_config():\n    raise ValueError()", "ValueError"),
-        ("seed = 1", "get_config"),
+        ("seed = 1", "has no function get_config()"),
         ("def get_config():\n    return 3", "3"),
     ],
 )
@@ -172,7 +194,7 @@ def test_a_broken_config_file_is_named_with_what_is_wrong(config_file, source, c
         ["--config", DIGITS, "--config.seed=x"],
         ["--config", f"{DIGITS}:lief"],
         ["--config", DIGITS, "--verbose"],
-        ["--config", DIGITS, "extra"],
+        ["--config", DIGITS, "run", "extra"],
     ],
 )
 def test_the_program_answers_a_mistake_with_one_line_and_exit_code_2(
@@ -190,6 +212,40 @@ def test_the_program_answers_a_mistake_with_one_line_and_exit_code_2(
 def test_help_shows_how_to_call_the_program(args, capsys):
     assert run_main(*args) == 0
     out, err = capsys.readouterr()
-    assert err == "" and "usage: python -m train.main --config FILE[:variant]" in out
-    for flag in ("--config.KEY=VALUE", "--workdir DIR", "--help"):
+    assert err == "" and "usage: python -m train.main [-h] --config FILE[:variant]" in out
+    for flag in ("--config.KEY VALUE", "--workdir DIR", "--help"):
         assert flag in out
+
+
+@pytest.mark.parametrize(
+    "given", ["digits", "configs/digits.py", "digits:lif", "configs/digits.py:lif"]
+)
+def test_a_shipped_config_is_found_from_any_folder(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, workdir = parse(["main", "--config", given])
+    assert config.data.name == "digits"
+    assert workdir == Path("runs/digits_lif" if given.endswith(":lif") else "runs/digits")
+
+
+def test_a_page_imports_the_shipped_configs_where_the_user_has_a_folder_of_that_name(
+    tmp_path, monkeypatch
+):
+    """And its neighbors; afterwards `configs` is again what it was."""
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "digits.py").write_text("raise RuntimeError('mine')")
+    (folder / "common.py").write_text("EPOCHS = 7")
+    (folder / "mine.py").write_text(
+        "from configs import digits\nfrom configs.common import EPOCHS\n\n\n"
+        "def get_config():\n    config = digits.get_config()\n    config.epochs = EPOCHS\n"
+        "    return config\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = {name: module for name, module in sys.modules.items() if name.startswith("configs")}
+    config, _ = parse(["main", "--config", "configs/mine.py"])
+    assert config.data.name == "digits" and config.epochs == 7
+    after = {name: module for name, module in sys.modules.items() if name.startswith("configs")}
+    assert after == before
+    assert "mine" in refusal("--config", "configs/digits.py")
+    assert parse(["main", "--config", "digits"])[0].epochs == 30

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from pit_jax.arguments import UsageError
 from tests.train.helpers import TINY, program_on, reached, records, saved, steps_saved
 from tests.train.imagenet_files import write_folders
 from tests.train.processes import Run
 from train.config import cli
+from train.config.arguments import parse
 from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 from train.distributed import hosts, watchdog
@@ -224,23 +226,23 @@ def test_a_folder_that_the_first_process_cannot_have_ends_both_with_its_reason(t
 
 
 def flags(*arguments: str, **environment: str):
-    return hosts.take(["main", *arguments, "--workdir", "here"], environment)
+    args = parse("train", ["--config", TINY, *arguments, "here"])
+    return hosts.find_peers(args.coordinator, args.processes, args.process, environment)
 
 
 def test_a_program_started_alone_is_a_run_of_its_own():
-    assert flags() == (None, ["main", "--workdir", "here"])
-    assert flags(SLURM_JOB_ID="7", SLURM_NTASKS="8", OMPI_COMM_WORLD_SIZE="1")[0] is None
+    assert flags() is None
+    assert flags(SLURM_JOB_ID="7", SLURM_NTASKS="8", OMPI_COMM_WORLD_SIZE="1") is None
 
 
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
 def test_a_program_that_srun_or_mpirun_started_with_others_looks_for_them(name):
-    assert flags(**{name: "2"}) == ({}, ["main", "--workdir", "here"])
+    assert flags(**{name: "2"}) == {}
 
 
 def test_flags_say_which_process_this_is():
     given = ("--coordinator", "node1:1234", "--processes=3", "--process=2")
-    found, rest = flags(*given, "--config.seed=1", SLURM_STEP_NUM_TASKS="2")
-    assert rest == ["main", "--config.seed=1", "--workdir", "here"]
+    found = flags(*given, "--config.seed=1", SLURM_STEP_NUM_TASKS="2")
     assert found["coordinator_address"] == "node1:1234"
     assert (found["num_processes"], found["process_id"]) == (3, 2)
 
@@ -255,7 +257,7 @@ def test_flags_say_which_process_this_is():
     ],
 )
 def test_flags_that_cannot_be_are_refused(arguments, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UserError, UsageError), match=message):
         flags(*arguments)
 
 

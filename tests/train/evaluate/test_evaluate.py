@@ -365,7 +365,7 @@ def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
         (("--split", "train", "--folder", "."), "--folder has no splits"),
         (("--out", "a.txt"), "--out must end in .json, got a.txt"),
         (("--batch-size", "0"), "--batch-size must be at least 1, got 0"),
-        (("--verbose",), "unrecognized arguments: --verbose; see --help"),
+        (("--verbose",), "there is no option --verbose; see --help"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_wrong(workdir, capsys, args, complaint):

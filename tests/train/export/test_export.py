@@ -158,7 +158,7 @@ def test_what_nir_does_not_say_is_named_and_nothing_written(workdir, tmp_path, c
 def test_an_extra_that_is_not_installed_is_named(workdir, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     said = refusal(capsys, "--workdir", workdir, "--format", "stablehlo", "--out", tmp_path / "out")
-    assert "--format stablehlo needs flatbuffers: pip install '.[export]' in the clone" in said
+    assert "--format stablehlo needs flatbuffers: pip install 'pit-jax[train]'" in said
 
 
 def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, monkeypatch):
@@ -199,7 +199,7 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
 @pytest.mark.parametrize(
     "args, says",
     [
-        (("--format", "directory"), "the following arguments are required: --workdir"),
+        (("--format", "directory"), "give the folder of a run: RUN"),
         (("--workdir", "x"), "the following arguments are required: --format"),
         (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
         (("--workdir", "x", "--format", "nir", "--pixels"), "is for --format stablehlo only"),

@@ -4,54 +4,19 @@ import json
 import re
 import shutil
 from collections import Counter
-from html.parser import HTMLParser
+from html import escape
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.train.helpers import contents, run_main, runs_on
+from tests.train.pages import Page, decode
 from train.report import page
 from train.report.__main__ import main
 from train.run.checkpoint import find_newest_step
 
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
-# What would make a browser load something.
-LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
-
-
-class Page(HTMLParser):
-    """What a page holds: sections with their texts, ids, and what it refers to."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.sections: dict[str, str] = {}
-        self.cells: list[str] = []
-        self._section, self._cell = "", False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        values = {name: value or "" for name, value in attributes}
-        self.ids += [values["id"]] if "id" in values else []
-        self.references += [value for name, value in values.items() if name in LOADING]
-        self.references += re.findall(r"url\((.*?)\)", " ".join(values.values()))
-        if tag == "section":
-            self._section = values["id"]
-        if tag in ("td", "th"):
-            self._cell = True
-            self.cells.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data: str) -> None:
-        self.sections[self._section] = self.sections.get(self._section, "") + data
-        if self._cell:
-            self.cells[-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +55,28 @@ def test_a_page_has_a_section_for_each_run_and_one_that_compares_them(three):
 
 def test_a_page_refers_to_nothing_outside_and_forbids_it(three):
     text, found = three
-    outside = [each for each in found.references if not each.strip("'\"").startswith("#")]
-    assert outside == []
-    assert {"script", "link", "iframe", "img", "object"}.isdisjoint(found.tags)
+    assert {each for each in found.references if not each.startswith("#")} == set()
+    assert {"script", "link", "iframe", "object"}.isdisjoint(found.tags)
     assert "content=\"default-src 'none'; " in text and "@import" not in text
 
 
 def test_every_reference_within_the_page_has_one_goal(three):
     found = three[1]
     assert [name for name, count in Counter(found.ids).items() if count > 1] == []
-    goals = {each.strip("'\"").removeprefix("#") for each in found.references}
-    assert len(goals) > 20 and goals <= set(found.ids)
+    goals = {each.removeprefix("#") for each in found.references}
+    assert goals == {"comparison", "run-1", "run-2", "run-3"} and goals <= set(found.ids)
+
+
+def test_figures_are_images_in_the_page_for_light_and_dark_ones(three):
+    text, found = three
+    assert found.tags["img"] == found.tags["source"] == sum(map(len, found.figures.values())) == 11
+    for image in re.findall(
+        r'<source media="\(prefers-color-scheme: dark\)" srcset="(.*?)">', text
+    ):
+        assert page.ON_DARK in decode(image) and page.INK not in decode(image)
+    for drawing in (each for figures in found.figures.values() for each in figures):
+        assert page.ON_LIGHT in drawing and page.ON_DARK not in drawing
+        ElementTree.fromstring(drawing)
 
 
 def test_numbers_are_those_of_the_files(runs, three):
@@ -120,10 +96,11 @@ def test_numbers_are_those_of_the_files(runs, three):
 
 
 def test_the_layers_of_a_run_are_shown_with_rates_and_scales(runs, three):
-    section = three[1].sections["run-1"]
+    section, figures = three[1].sections["run-1"], three[1].figures["run-1"]
     for layer in json.loads((runs / "pit" / "summary.json").read_text())["rates"]:
-        # In three pictures, as text, and in the tables of scales and of health.
-        assert len(re.findall(rf"(?<!/){layer}", section)) == 5
+        # In the tables of scales and of health, and in three figures.
+        assert len(re.findall(rf"(?<!/){layer}", section)) == 2
+        assert sum(layer in figure for figure in figures) == 3
     for heading in ("Loss and accuracy", "Throughput", "Firing rates", "Scales a", "Health"):
         assert heading in section
 
@@ -197,9 +174,11 @@ def test_what_looks_like_html_is_shown_as_text(runs, tmp_path):
     workdir = tmp_path / "a" / name.replace("/", "_")
     (workdir / "config.json").write_text(json.dumps(config))
     found = made(tmp_path / "a.html", workdir, runs / "pit")
-    assert found.tags["script"] == found.tags["img"] == 0
+    assert found.tags["script"] == 0 and "x" not in found.references
     assert '"><img src=x onerror=alert(1)>' in found.cells
-    assert found.sections["comparison"].count(workdir.name) >= 3  # Two tables and a legend.
+    assert found.sections["comparison"].count(workdir.name) == 3  # In two tables.
+    (curves,) = found.figures["comparison"]
+    assert escape(workdir.name, quote=False) in curves  # In the legend.
 
 
 def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs, tmp_path):
@@ -252,9 +231,9 @@ def test_a_damaged_file_is_named(runs, tmp_path, capsys, name, text, complaint):
 @pytest.mark.parametrize(
     "args, complaint",
     [
-        ([], "the following arguments are required: WORKDIR; see --help"),
+        ([], "give the folder of a run: RUN; see --help"),
         (["nowhere"], "nowhere holds no run: there is no config.json"),
-        (["--verbose", "x"], "unrecognized arguments: --verbose"),
+        (["--verbose", "x"], "there is no option --verbose"),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_wrong(
@@ -267,4 +246,4 @@ def test_a_mistaken_command_is_answered_with_what_is_wrong(
 
 def test_help_shows_how_to_call_the_program(capsys):
     assert main(["report", "--help"]) == 0
-    assert "usage: python -m train.report WORKDIR [WORKDIR ...]" in capsys.readouterr().out
+    assert "usage: python -m train.report [-h] [--workdir DIR [DIR ...]]" in capsys.readouterr().out

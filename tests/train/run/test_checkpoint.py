@@ -179,7 +179,8 @@ def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
         checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
         assert steps_saved(tmp_path) == []  # It does not wait itself.
         while not steps_saved(tmp_path):
-            assert checkpoints._managers["last"].is_saving_in_progress()
+            # It may get its name and end between the two looks.
+            assert checkpoints._managers["last"].is_saving_in_progress() or steps_saved(tmp_path)
         assert steps_saved(tmp_path, "best") == [1]
 
 

@@ -79,8 +79,8 @@ def test_it_is_tested_at_once_as_the_other_was_at_its_best(source):
     assert (reached.loss, reached.accuracy) == (best["test_loss"], best["test_accuracy"])
 
 
-def test_a_head_for_other_classes_starts_anew_and_the_rest_does_not(source, learned):
-    config = tiny(pretrained=str(source), anew=("head",))
+def test_a_head_for_other_classes_starts_from_scratch_and_the_rest_does_not(source, learned):
+    config = tiny(pretrained=str(source), reinitialize=("head",))
     state = program_for(3, config).first_state()
     assert differing(state, learned) == {"head"}
     assert state.params["head"]["kernel"].shape == (4, 3)
@@ -102,13 +102,15 @@ def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learn
 
 
 def test_layers_are_named_on_the_command_line(source):
-    config, _ = parse(["main", "--config", TINY, "--config.anew=('head', 'PIT')"])
+    config, _ = parse(["main", "--config", TINY, "--config.reinitialize=('head', 'PIT')"])
     config.pretrained = str(source)
     assert program_on(1, config).first_state() is not None
 
 
-def test_norms_that_start_anew_have_the_statistics_of_a_beginning(source, learned):
-    state = program_on(1, tiny(pretrained=str(source), anew=("stage1_block1/norm1",))).first_state()
+def test_norms_that_start_from_scratch_have_the_statistics_of_a_beginning(source, learned):
+    state = program_on(
+        1, tiny(pretrained=str(source), reinitialize=("stage1_block1/norm1",))
+    ).first_state()
     assert differing(state, learned) == {"stage1_block1/norm1"}
     stats = state.batch_stats["stage1_block1"]["norm1"]
     assert not np.any(stats["mean"]) and np.all(stats["var"] == 1)
@@ -140,15 +142,18 @@ def refusal(num_classes: int, **changed: Any) -> str:
 def test_a_head_for_other_classes_is_refused_with_what_to_do(source):
     assert refusal(3, pretrained=str(source)) == (
         f"config.pretrained: the head of {source} is for 10 classes, the data set has 3. "
-        """With --config.anew="('head',)" these layers begin anew."""
+        """With --config.reinitialize="('head',)" these layers start from scratch."""
     )
 
 
-def test_scales_of_other_steps_are_refused_and_can_be_read_anew(source, learned):
+def test_scales_of_other_steps_are_refused_and_can_be_read_again(source, learned):
     message = refusal(3, pretrained=str(source), num_steps=3)
     assert "PIT_0/a (2, 4), of the network (3, 4)" in message
-    assert """With --config.anew="('head', 'PIT')" these layers begin anew.""" in message
-    config = tiny(pretrained=str(source), num_steps=3, anew=("PIT",))
+    assert (
+        """With --config.reinitialize="('head', 'PIT')" these layers start from scratch."""
+        in message
+    )
+    config = tiny(pretrained=str(source), num_steps=3, reinitialize=("PIT",))
     begun = of(program_on(1, config).first_state())
     assert {path[-1] for path in begun if begun[path].shape != learned[path].shape} == {"a"}
     assert all(
@@ -162,20 +167,20 @@ def test_neurons_without_parameters_leave_those_that_were_learned(source):
     with pytest.raises(UserError) as error:
         program_on(1, config)
     message = str(error.value)
-    assert "PIT_0/a, unknown to the network" in message and "anew=\"('PIT',)\"" in message
+    assert "PIT_0/a, unknown to the network" in message and "reinitialize=\"('PIT',)\"" in message
 
 
 def test_layers_that_are_not_there_are_named(source):
-    message = refusal(10, pretrained=str(source), anew=("heat",))
+    message = refusal(10, pretrained=str(source), reinitialize=("heat",))
     there = "norm, stage1_block1, PIT_0, head, stem"
-    assert message == f"config.anew: no layer begins with 'heat'; there are {there}."
-    assert "config.pretrained, which names no folder" in refusal(10, anew=("head",))
+    assert message == f"config.reinitialize: no layer begins with 'heat'; there are {there}."
+    assert "config.pretrained, which names no folder" in refusal(10, reinitialize=("head",))
 
 
 @pytest.mark.slow
 def test_imported_weights_can_leave_layers_too(tmp_path):
     interop.write(published(num_classes=3), tmp_path / "imported")
-    config = tiny(pretrained=str(tmp_path / "imported"), anew=("head",))
+    config = tiny(pretrained=str(tmp_path / "imported"), reinitialize=("head",))
     state, given = program_on(1, config).first_state(), flatten_dict(published(num_classes=3))
     begun = of(state)
     assert begun["params", "head", "kernel"].shape == (4, 10)

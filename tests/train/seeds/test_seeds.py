@@ -180,8 +180,8 @@ def test_the_command_tells_every_seed_and_their_spread(at_once):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (("--seeds", "0,x"), "--seeds are different whole numbers"),
-        (("--seeds", "1,1"), "--seeds are different whole numbers"),
+        (("--seeds", "0,x"), "--seeds must be different whole numbers"),
+        (("--seeds", "1,1"), "--seeds must be different whole numbers"),
         ((), "--seeds"),
         (("--seeds", "1", "--config.seed=2"), "not by --config.seed"),
         (("--seeds", "1", "--nonsense"), "nonsense"),

@@ -291,7 +291,7 @@ def _show_bar(items: Iterable[T], title: str, total: int | None = None) -> Itera
 def _describe_change(file: Path, expected: str, found: str) -> str:
     return (
         f"{file}: expected {expected}, got {found}. Delete this file and repeat "
-        "`python -m train.data.prepare` as before: it alone is written again."
+        "`python -m pit_jax prepare` as before: it alone is written again."
     )
 
 

@@ -16,9 +16,9 @@ from .array_records import MANIFEST, ImageRecords, read_manifest, verify
 from .decode import RESAMPLING, center_crop, decode, random_crop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HOW = "python -m train.data.prepare imagenet --source DIR --out {out}"
+HOW = "python -m pit_jax prepare imagenet --source DIR --out {out}"
 AGAIN = (
-    "Delete this file and repeat `python -m train.data.prepare imagenet` as before, with --verify: "
+    "Delete this file and repeat `python -m pit_jax prepare imagenet` as before, with --verify: "
     "it alone is written again, and the image of the source is named."
 )
 

@@ -22,7 +22,7 @@ CLASSES_A_SHARD, IMAGES_A_SHARD = 8, 10_000
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 HOW = (
     "an account at image-net.org (ILSVRC2012, task 1 and 2), then\n"
-    "  python -m train.data.prepare imagenet --source DIR --out DIR"
+    "  python -m pit_jax prepare imagenet --source DIR --out DIR"
 )
 
 

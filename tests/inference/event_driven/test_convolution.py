@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pit_jax.inference.event_driven.measure import Case, OneLayer, random_spikes
+from pit_jax.inference.event_driven.measure import Case, OneLayer
 from pit_jax.inference.runtime import nodes
 
 
@@ -107,7 +107,7 @@ def test_a_convolution_of_spikes_is_that_of_jax(
 
 def test_a_case_of_the_measurement_has_the_size_that_it_says():
     case = Case(6, 3, 8, 12, stride=2)
-    one = OneLayer(case.synapse(), random_spikes(case, 2, 0.3))
+    one = OneLayer(case.make_synapse(), case.draw_spikes(2, 0.3))
     one(dense=False)
     assert one.layer.size == (8, 12, 9, 9) and one.layer.kind == "conv"
     assert one.currents.shape == (2, 3, 3, 12)

@@ -1,0 +1,76 @@
+"""The command `pit-jax`, also `python -m pit_jax`: `pit-jax train --config digits`."""
+
+import difflib
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+import pit_jax
+from pit_jax.arguments import Parser
+from pit_jax.programs import COMMANDS, load_program, load_trainer
+
+
+def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
+    """Run the program that the first word names, and return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help"):
+        print(describe(prog), end="")
+        return 0
+    if words[0] == "--version":
+        print(f"pit_jax {pit_jax.__version__}")
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        print(f"error: {explain(name)}; see --help.", file=sys.stderr)
+        return 2
+    # Runs note the arguments that they were started with: those of their program.
+    sys.argv = [f"{prog} {name}", *rest]
+    return start(name, rest, sys.argv[0])
+
+
+def start(name: str, words: Sequence[str], prog: str) -> int:
+    """Run a program; its module, which imports JAX, is loaded after the words were understood."""
+    if not COMMANDS[name].in_trainer:
+        return load_program(name).main(words, prog)
+
+    def run(args: Namespace) -> int:
+        return load_program(name).run(args)
+
+    try:
+        arguments = load_trainer("config.arguments")
+    except ModuleNotFoundError as error:
+        print(
+            f"error: {name} needs {error.name}, which is not installed: "
+            "pip install 'pit-jax[train]'.",
+            file=sys.stderr,
+        )
+        return 2
+    return arguments.run_program(name, run, words, prog)
+
+
+def describe(prog: str) -> str:
+    """Return the page of `--help`."""
+    width = max(map(len, COMMANDS)) + 2
+    listed = "\n".join(f"  {name:<{width}}{each.summary}" for name, each in COMMANDS.items())
+    parser = Parser(
+        prog,
+        "Spiking neurons that fire integers through a learned, invertible scale.",
+        f"programs:\n{listed}\n\n`{prog} PROGRAM --help` describes one. For a start:\n"
+        f"  {prog} train --config digits",
+    )
+    parser.add_argument("program", metavar="PROGRAM", help="one of those below")
+    parser.add_argument("arguments", metavar="...", help="its own")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser.format_help()
+
+
+def explain(name: str) -> str:
+    """Return what is wrong with a name that is no program's, and the nearest one."""
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    kind = "option" if name.startswith("-") else "program"
+    return f"there is no {kind} {name}; {hint} {', '.join(COMMANDS)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog=f"python -m {__package__}"))

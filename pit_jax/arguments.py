@@ -1,0 +1,107 @@
+"""The grammar of all commands: argparse, with the right option in the answer to a wrong one."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+
+class UsageError(ValueError):
+    """A command line that its program cannot follow."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError for a mistake and names the nearest option.
+
+    `hints` answer options of other programs by their names; `{value}` in them is what was given.
+    `needed` says what to give for each argument that must not be empty.
+    """
+
+    def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.hints: dict[str, str] = {}
+        self.needed: dict[str, str] = {}
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse a command line without the name of its program; raise UsageError for a mistake."""
+        self.check_options(words)
+        args = self.parse_args(words)
+        for name, what in self.needed.items():
+            if not getattr(args, name):
+                self.error(what)
+        return args
+
+    def check_options(self, words: Sequence[str]) -> None:
+        """Raise UsageError for an option that does not exist, with the one that is meant."""
+        for word in words:
+            if word == "--":
+                break
+            option = word.partition("=")[0]
+            if re.match(r"-[^\d.]", option) and option not in self._option_string_actions:
+                self.error(self._explain(word))
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError with argparse's message in our words."""
+        message = re.sub(r"^argument (\S+): (must )?", _name_option, message)
+        end = " See" if message.endswith(("?", ".")) else "; see"
+        raise UsageError(f"{message}{end} --help.")
+
+    def _explain(self, word: str) -> str:
+        option, equals, value = word.partition("=")
+        plain = option.replace("_", "-")
+        names = [*self._option_string_actions, *self.hints]
+        near = [name for name in (option, plain, option.partition(".")[0]) if name in self.hints]
+        near = near or difflib.get_close_matches(plain, names, n=1, cutoff=0.7)
+        if not near:
+            return f"there is no option {option}"
+        hint = self.hints.get(near[0], f"did you mean {near[0]}{{value}}?")
+        return f"there is no option {option}; {hint.format(value=equals + value)}"
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the type of an option that takes whole numbers from `least` on."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from error
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {number}")
+        return number
+
+    return parse
+
+
+def start(
+    parser: Parser,
+    words: Sequence[str],
+    run: Callable[[argparse.Namespace], int],
+    *,
+    parse: Callable[[Parser, Sequence[str]], argparse.Namespace] = Parser.parse,
+    mistakes: tuple[type[Exception], ...] = (UsageError,),
+) -> int:
+    """Parse `words` and return the exit code of `run`.
+
+    `--help` prints the page and returns 0. `mistakes` become one line and code 2.
+    """
+    if {"-h", "--help"} & set(words):
+        print(parser.format_help(), end="")
+        return 0
+    try:
+        return run(parse(parser, words))
+    except mistakes as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _name_option(match: re.Match[str]) -> str:
+    return f"{match[1]} must " if match[2] else f"{match[1]}: "

@@ -1,0 +1,167 @@
+"""What ends in the weights: batch norm, and the gains and mixings of the spikes that they read."""
+
+from dataclasses import replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from pit_jax.inference.compiler.folded import Conv, Dense, Synapse, Value, Weight
+from pit_jax.inference.compiler.trace import NORMS, ModelLayer
+from pit_jax.inference.errors import NotFoldable
+from pit_jax.inference.runtime.reductions import Reshape, Shape, Structure, Sum
+from pit_jax.layers.norm import EPSILON, TEBN, TDBatchNorm
+
+
+def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return gain and bias, `[1 or T, C]`, of a norm with its running statistics, None for others.
+
+    (x - mean) / sqrt(var + epsilon) scale + bias is gain x + bias'. Raises NotFoldable for a norm
+    over another axis than the last.
+    """
+    norm = layer.module
+    if not isinstance(norm, NORMS):
+        return None
+    if isinstance(norm, nn.BatchNorm) and norm.axis != -1:
+        raise NotFoldable(f"{layer.path} norms axis {norm.axis}; there is a rule for axis -1 only.")
+    statistics: dict[str, Any] = layer.variables["batch_stats"]
+    params: dict[str, Any] = layer.variables.get("params", {})
+    mean, var = (np.asarray(statistics[name], np.float64) for name in ("mean", "var"))
+    epsilon = norm.epsilon if isinstance(norm, nn.BatchNorm) else EPSILON
+    gain = 1 / np.sqrt(var + epsilon)
+    if isinstance(norm, TDBatchNorm):
+        gain = gain * norm.alpha * norm.threshold
+    gain = gain * np.asarray(params.get("scale", 1.0), np.float64)
+    bias = np.asarray(params.get("bias", 0.0), np.float64) - mean * gain
+    factor = np.asarray(params["p"], np.float64)[:, None] if isinstance(norm, TEBN) else 1.0
+    return np.atleast_2d(gain * factor), np.atleast_2d(bias * factor)
+
+
+def broadcast_steps(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Return arrays `[1 or T, ...]`, each with all steps."""
+    steps = max(map(len, arrays))
+    return [np.broadcast_to(a, (steps, *a.shape[1:])) for a in arrays]
+
+
+def align(a: np.ndarray, ndim: int) -> np.ndarray:
+    """Return `[T, ...]` with axes of size 1 after time, so that it has `ndim` axes."""
+    return a.reshape(len(a), *(1,) * (ndim - a.ndim), *a.shape[1:])
+
+
+def multiply_gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the product of two gains, of which one may be the same at every place."""
+    ndim = max(a.ndim, b.ndim)
+    return align(a, ndim) * align(b, ndim)
+
+
+def add_biases(a: Value, b: Value) -> np.ndarray:
+    """Return the sum of two biases."""
+    ndim = max(a.bias.ndim, b.bias.ndim)
+    return align(a.bias, ndim) + align(b.bias, ndim)
+
+
+def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str) -> np.ndarray:
+    """Return the gain `[T, ...]` of an input of `shape` as that of the output of `structure`."""
+    if isinstance(structure, Reshape):
+        if gain.size == len(gain):
+            return gain.reshape(len(gain), 1)
+        whole = np.broadcast_to(align(gain, len(shape) + 1), (len(gain), *shape))
+        return whole.reshape(len(gain), *structure.shape)
+    if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
+        raise NotFoldable(f"the pool or sum {path} is of what has another scale at each place.")
+    if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
+        if np.ptp(gain, axis=-1).any():
+            raise NotFoldable(f"the sum {path} is over channels of different scales.")
+        return gain.reshape(len(gain), -1)[:, :1]
+    return gain.reshape(len(gain), gain.shape[-1])
+
+
+def make_kernel(synapse: Synapse, channels: int) -> np.ndarray:
+    """Return the gain and mixing of a synapse without weights as a kernel `[T, C, C]`."""
+    gain = np.broadcast_to(synapse.gain, (len(synapse.gain), channels))
+    if synapse.mixing is not None:
+        return np.swapaxes(synapse.mixing, 1, 2) * gain[:, None, :]
+    return gain[:, :, None] * np.eye(channels)
+
+
+def varies(gain: np.ndarray, axes: Shape) -> bool:
+    """Return whether a gain `[T, ...]` of a shape differs along some of its axes."""
+    return gain.ndim > 2 and any(np.ptp(gain, axis=axis + 1).any() for axis in axes)
+
+
+def scale_weight(weight: Weight, gain: np.ndarray) -> Weight:
+    """Return weights whose outputs are scaled by a gain per channel."""
+    if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
+        raise NotFoldable("weights are scaled differently from place to place.")
+    gain = gain.reshape(len(gain), gain.shape[-1])
+    return replace(weight, kernel=weight.kernel * align(gain, weight.kernel.ndim))
+
+
+def fold_weight(layer: ModelLayer, kernel: np.ndarray, synapse: Synapse, shape: Shape) -> Weight:
+    """Return the weights of `layer` for inputs of `shape`, times gain and mixing of `synapse`."""
+    if kernel.ndim == 2:
+        return Dense(_scale_inputs(kernel[None], synapse))
+    strides, padding = _read_window(layer, kernel, shape)
+    groups, kernel = layer.module.feature_group_count, kernel[None]
+    if synapse.mixing is not None:  # Every output then reads every input.
+        groups, kernel = 1, _ungroup(kernel, groups)
+    return Conv(_scale_inputs(kernel, synapse, groups), strides, padding, groups)
+
+
+def _read_window(
+    layer: ModelLayer, kernel: np.ndarray, shape: Shape
+) -> tuple[Shape, tuple[tuple[int, int], ...]]:
+    """Return strides and padding of a convolution; raises NotFoldable for what has no rule."""
+    module = layer.module
+    if module.mask is not None:
+        raise NotFoldable(
+            f"{layer.path} has a mask, for which there is no rule; put it in the kernel."
+        )
+    for name in ("kernel_dilation", "input_dilation"):
+        if any(n != 1 for n in np.atleast_1d(getattr(module, name))):
+            raise NotFoldable(f"{layer.path} has {name}, for which there is no rule.")
+    size = len(module.kernel_size)
+    strides = module.strides
+    strides = (strides,) * size if isinstance(strides, int) else tuple(strides or (1,) * size)
+    padding = module.padding
+    if padding in ("SAME", "VALID"):
+        padding = jax.lax.padtype_to_pads(shape[:-1], kernel.shape[:size], strides, padding)
+    if isinstance(padding, str):
+        raise NotFoldable(f"{layer.path} has padding {padding!r}, for which there is no rule.")
+    padding = padding if not isinstance(padding, int) else (padding,) * size
+    return strides, tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+
+
+def _ungroup(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """Return the kernel of a convolution in groups as one without, zeros between the groups."""
+    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    whole = np.zeros((*kernel.shape[:-2], groups * inputs, groups * outputs))
+    for g in range(groups):
+        out = slice(g * outputs, (g + 1) * outputs)
+        whole[..., g * inputs : (g + 1) * inputs, out] = kernel[..., out]
+    return whole
+
+
+def _scale_inputs(kernel: np.ndarray, synapse: Synapse, groups: int = 1) -> np.ndarray:
+    """Return `kernel` `[1, ..., C_in, C_out]` times the gain `[T, ...]` of its inputs."""
+    inputs, gain = kernel.shape[-2], synapse.gain
+    if kernel.ndim == 3:
+        gain = gain.reshape(len(gain), -1)
+    elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
+        raise NotFoldable(f"{synapse.path} feeds a convolution with another scale at each place.")
+    gain = gain.reshape(len(gain), -1)
+    if groups > 1 and gain.shape[-1] > 1:
+        # Each output of a group reads its own inputs: [T, groups, C_in] beside [.., groups, C_out].
+        gain = gain.reshape(len(gain), groups, inputs)
+        parts = kernel.reshape(*kernel.shape[:-1], groups, -1)
+        gain = np.swapaxes(gain, 1, 2)[:, None, None, :, :, None]
+        kernel = (parts * gain).reshape(len(gain), *kernel.shape[1:])
+    else:
+        kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
+    if synapse.mixing is None:
+        return kernel
+    channels = synapse.mixing.shape[-1]
+    places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
+    mixed = np.einsum("t...co,tci->t...io", *broadcast_steps(places, synapse.mixing))
+    return mixed.reshape(len(mixed), *kernel.shape[1:])

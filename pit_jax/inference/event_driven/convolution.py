@@ -1,0 +1,225 @@
+"""Currents of convolutions and linear layers, from the list of their spikes or from all inputs.
+
+Both ways add the same integers, so which one runs is a question of time only (crossover.py). From
+the list, a spike adds its rows of the weights and silence costs nothing; from all inputs, a row
+serves several output pixels at once.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+
+from pit_jax.inference.event_driven.instructions import view_images, view_numbers
+from pit_jax.inference.event_driven.jit import compile_inner
+from pit_jax.inference.event_driven.simd import (
+    LANES,
+    PIXELS,
+    accumulate_dense,
+    accumulate_spikes,
+    list_vector,
+)
+
+
+def compute_list_size(height: int, width: int, channels: int, groups: int) -> int:
+    """Return how much memory the list of the spikes of one sample takes; see `view_list`."""
+    return 2 * (height * width * channels + LANES) + groups * height * (width + 1)
+
+
+@compile_inner
+@no_type_check
+def view_list(op, b, memory, batch):
+    """Return the list of the spikes of sample b: places, counts, and begins [G, H, W + 1].
+
+    Spikes are listed group by group, row by row and pixel by pixel. One of channel c of a group at
+    pixel x of a row has the place x * C / G + c: the row of a kernel's weights that it adds, but
+    for a shift. Spike i of pixel (y, x) of group g is begins[g, y, x] <= i < begins[g, y, x + 1].
+    Places and counts have `LANES` entries more than there are inputs: whole vectors are written.
+    """
+    size = op.height * op.width * op.channels + LANES
+    begins_size = op.groups * op.height * (op.width + 1)
+    own = memory[op.spikes * batch + b * (2 * size + begins_size) :][: 2 * size + begins_size]
+    begins = own[2 * size :].reshape(op.groups, op.height, op.width + 1)
+    return own[:size], own[size : 2 * size], begins
+
+
+@compile_inner
+@no_type_check
+def list_spikes(op, memory, batch):
+    """List the spikes of a batch; return how many there are."""
+    size = op.height * op.width * op.channels
+    found = 0
+    for b in range(batch):
+        image = memory[op.source * batch + b * size :][:size]
+        found += _list_image(op, image, *view_list(op, b, memory, batch))
+    return found
+
+
+@compile_inner
+@no_type_check
+def _list_image(op, image, places, counts, begins):
+    """List what is not 0 of an image [H * W * C]; return how many."""
+    width, channels = op.width, op.channels
+    deep = channels // op.groups
+    found = 0
+    for g in range(op.groups):
+        for y in range(op.height):
+            for x in range(width):
+                begins[g, y, x] = found
+                at = (y * width + x) * channels + g * deep
+                c = 0
+                while c + LANES <= deep:
+                    found = list_vector(image, at + c, places, counts, found, x * deep + c)
+                    c += LANES
+                while c < deep:
+                    # Always written, and overwritten by the next if silent: no branch to
+                    # mispredict.
+                    places[found] = x * deep + c
+                    counts[found] = image[at + c]
+                    found += image[at + c] != 0
+                    c += 1
+            begins[g, y, width] = found
+    return found
+
+
+@compile_inner
+@no_type_check
+def add_currents(op, dense, memory, numbers, shorts, t, batch):
+    """Add the currents of all inputs if `dense`, else of the spikes that are listed."""
+    # Two calls, so that each is compiled for its own type of weights.
+    if op.is_int16:
+        _add_batch(op, dense, memory, view_numbers(op, shorts, t), batch)
+    else:
+        _add_batch(op, dense, memory, view_numbers(op, numbers, t), batch)
+
+
+@compile_inner
+@no_type_check
+def _add_batch(op, dense, memory, weights, batch):
+    sums = view_images(op.to, op.out_height, op.out_width, op.features, memory, batch)
+    size = op.height * op.width * op.channels
+    for b in range(batch):
+        if dense:
+            image = memory[op.source * batch + b * size :][:size]
+            if op.is_depthwise:
+                _add_inputs_depthwise(op, image, weights, sums[b])
+            else:
+                _add_inputs(op, image, weights, sums[b])
+        else:
+            places, counts, begins = view_list(op, b, memory, batch)
+            if op.is_depthwise:
+                _add_spikes_depthwise(op, places, counts, begins, weights, sums[b])
+            else:
+                _add_spikes(op, places, counts, begins, weights, sums[b])
+
+
+@compile_inner
+@no_type_check
+def _add_spikes(op, places, counts, begins, weights, out):
+    """Add to out [H', W', F] the rows of the kernel [h, w, C / G, F] of the spikes in the window of
+    each output pixel."""
+    deep, features = op.channels // op.groups, op.features
+    out_deep = features // op.groups
+    # In local variables, as LLVM loads a field again after each store to `out`.
+    height, width = op.height, op.width
+    kernel_height, kernel_width = op.kernel_height, op.kernel_width
+    sums = out.reshape(out.size)
+    for g in range(op.groups):
+        for oy in range(out.shape[0]):
+            y0 = oy * op.stride_y - op.pad_top
+            for ox in range(out.shape[1]):
+                x0 = ox * op.stride_x - op.pad_left
+                start, stop = max(x0, 0), min(x0 + kernel_width, width)
+                if start >= stop:
+                    continue
+                to = (oy * out.shape[1] + ox) * features + g * out_deep
+                for y in range(max(y0, 0), min(y0 + kernel_height, height)):
+                    # In one row of the window spikes are listed next to each other, and the pixel x
+                    # meets column x - x0 of the kernel: the place of a spike, x * deep + c, and its
+                    # row of the weights, ((y - y0) * w + x - x0) * deep + c, differ by one shift.
+                    shift = ((y - y0) * kernel_width - x0) * deep
+                    begin, end = np.int64(begins[g, y, start]), np.int64(begins[g, y, stop])
+                    accumulate_spikes(
+                        sums, to, weights, features, g * out_deep, out_deep,
+                        places, counts, shift, begin, end,
+                    )  # fmt: skip
+
+
+@compile_inner
+@no_type_check
+def _add_spikes_depthwise(op, places, counts, begins, weights, out):
+    """Add to out [H', W', C] one entry of the kernel [h, w, C] for each spike in a window."""
+    height, width, channels = op.height, op.width, op.channels
+    kernel_height, kernel_width = op.kernel_height, op.kernel_width
+    for oy in range(out.shape[0]):
+        y0 = oy * op.stride_y - op.pad_top
+        for ox in range(out.shape[1]):
+            x0 = ox * op.stride_x - op.pad_left
+            start, stop = max(x0, 0), min(x0 + kernel_width, width)
+            if start >= stop:
+                continue
+            sums = out[oy, ox]
+            for y in range(max(y0, 0), min(y0 + kernel_height, height)):
+                for x in range(start, stop):
+                    shift = ((y - y0) * kernel_width - x0) * channels
+                    for i in range(begins[0, y, x], begins[0, y, x + 1]):
+                        sums[places[i] - x * channels] += counts[i] * weights[places[i] + shift]
+
+
+@compile_inner
+@no_type_check
+def _add_inputs(op, image, weights, out):
+    """Add the convolution of one sample.
+
+    The innermost loops go over output pixels of one row: they share the row of the weights at one
+    place of the kernel.
+    """
+    deep, features = op.channels // op.groups, op.features
+    out_deep = features // op.groups
+    sums = out.reshape(out.size)
+    stride = op.stride_x * op.channels
+    for g in range(op.groups):
+        for oy in range(op.out_height):
+            for ky in range(op.kernel_height):
+                y = oy * op.stride_y - op.pad_top + ky
+                if not 0 <= y < op.height:
+                    continue
+                for kx in range(op.kernel_width):
+                    ox, end = _find_outputs(op, kx)
+                    row = (ky * op.kernel_width + kx) * deep * features + g * out_deep
+                    while ox < end:
+                        pixels = PIXELS if ox + PIXELS <= end else 1
+                        x = ox * op.stride_x - op.pad_left + kx
+                        accumulate_dense(
+                            pixels,
+                            sums, (oy * op.out_width + ox) * features + g * out_deep, features,
+                            image, (y * op.width + x) * op.channels + g * deep, stride,
+                            weights, row, features, deep, out_deep,
+                        )  # fmt: skip
+                        ox += pixels
+
+
+@compile_inner
+@no_type_check
+def _find_outputs(op, kx):
+    """Return the first output pixel for which column kx of the kernel is inside the image, and the
+    one after the last: 0 <= ox * stride - pad + kx <= width - 1."""
+    first = max(0, -((kx - op.pad_left) // op.stride_x))
+    return first, min(op.out_width, (op.width - 1 + op.pad_left - kx) // op.stride_x + 1)
+
+
+@compile_inner
+@no_type_check
+def _add_inputs_depthwise(op, image, weights, out):
+    """Add the depthwise convolution of one sample."""
+    image = image.reshape(op.height, op.width, op.channels)
+    kernel = weights.reshape(op.kernel_height, op.kernel_width, op.channels)
+    for oy in range(op.out_height):
+        y0 = oy * op.stride_y - op.pad_top
+        for ox in range(op.out_width):
+            x0 = ox * op.stride_x - op.pad_left
+            for y in range(max(y0, 0), min(y0 + op.kernel_height, op.height)):
+                for x in range(max(x0, 0), min(x0 + op.kernel_width, op.width)):
+                    # Views, so that LLVM sees three arrays of one axis and vectorizes the loop.
+                    weight, given, sums = kernel[y - y0, x - x0], image[y, x], out[oy, ox]
+                    for c in range(op.channels):
+                        sums[c] += np.int32(given[c] * weight[c])

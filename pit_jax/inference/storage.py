@@ -1,0 +1,247 @@
+"""A program as a folder: its arrays in a .safetensors file, and a manifest with all the rest.
+
+The manifest holds the dataclasses of the program as JSON, in which arrays are named, and hashes,
+versions and the proof. Reading makes instances of the classes in `CLASSES` and never runs anything.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from types import ModuleType, NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import pit_jax
+from pit_jax import artifact
+from pit_jax.artifact import ArtifactError
+from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.fixed_point import FixedNeuron
+from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
+from pit_jax.inference.runtime.step import collect_weights, run
+from pit_jax.inference.verify import LayerProof, Report, fingerprint
+from pit_jax.old_names import SAVED_CLASSES
+
+if TYPE_CHECKING:  # It imports this module.
+    from pit_jax.inference.program import SpikingProgram
+
+# In format 1 some classes have other names (`SAVED_CLASSES`).
+KIND, VERSION = "pit_jax.program", 2
+ARRAYS = "program.safetensors"
+
+
+def write_program(
+    program: "SpikingProgram",
+    folder: str | os.PathLike[str],
+    proof: Report | None,
+    about: Mapping[str, Any],
+    overwrite: bool,
+) -> None:
+    """Write a program to `folder`, with its `proof` and `about`, any JSON about it.
+
+    Raises ArtifactError when the folder is there already, unless the program in it is to be
+    overwritten, and when the program is not the one that was compiled.
+    """
+    facts = describe(program, proof)
+    artifact.check_free(folder, overwrite)
+    arrays: dict[str, np.ndarray] = {}
+    graph = to_json(program.nodes, arrays)
+    notes = {
+        **facts,
+        "about": dict(about),
+        "nodes": graph,
+        "arrays": {name: _get_kind(array) for name, array in arrays.items()},
+    }
+    files = {ARRAYS: _import_safetensors().save(arrays)}
+    artifact.write(folder, KIND, VERSION, files, notes, overwrite)
+
+
+def describe(program: "SpikingProgram", proof: Report | None) -> dict[str, Any]:
+    """Return what the manifest of every artifact of a program has.
+
+    Raises ArtifactError when it is not the one that was compiled, or its proof failed.
+    """
+    if fingerprint(program.nodes) != program.fingerprint:
+        raise ArtifactError("the program was changed since it was compiled; compile it again.")
+    if proof is not None and not proof:
+        raise ArtifactError(f"the program is not its grid:\n{proof}")
+    return {
+        "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
+        "num_steps": program.num_steps,
+        "fingerprint": program.fingerprint,
+        "proof": to_json(proof, {}),
+    }
+
+
+def read_program(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the fields of the program that `write_program` put into `folder`.
+
+    Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
+    pit_jax does not know.
+    """
+    manifest, files = artifact.read(folder, KIND, VERSION)
+    try:
+        arrays = _import_safetensors().load(files[ARRAYS])
+        if {name: _get_kind(array) for name, array in arrays.items()} != manifest["arrays"]:
+            raise ArtifactError("the arrays have other shapes or types than the manifest says.")
+        graph = from_json(manifest["nodes"], list[nodes.Node], arrays, "nodes")
+        steps = from_json(manifest["num_steps"], int, {}, "num_steps")
+        proof = from_json(manifest["proof"], Report | None, {}, "proof")
+        if fingerprint(graph) != manifest["fingerprint"]:
+            raise ArtifactError("its numbers are not those that were compiled.")
+        _check_fit(graph, steps)
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
+    except KeyError as error:
+        raise ArtifactError(f"{folder}: the manifest has no {error}.") from error
+    known = manifest["fingerprint"]
+    return {"nodes": graph, "num_steps": steps, "fingerprint": known, "proof": proof}
+
+
+def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
+    """Raise ArtifactError unless the shapes of one image fit through all nodes."""
+    first, last = (graph[0], graph[-1]) if graph else (None, None)
+    if not isinstance(first, nodes.Pixels) or not isinstance(last, nodes.Accumulator):
+        raise ArtifactError("a program begins with its input and ends with a sum.")
+    image = jax.ShapeDtypeStruct((1, *first.shape), jnp.float32)
+
+    def outputs(weights: Any, x: Any) -> Any:
+        return run(graph, weights, x, num_steps, "slots", lambda outputs: outputs)
+
+    try:
+        steps = jax.eval_shape(outputs, collect_weights(graph), image)
+    except Exception as error:  # Of shapes, sources and types that do not fit.
+        raise ArtifactError(f"its parts do not fit ({error}).") from error
+    for node, output in zip(graph, steps[0], strict=True):
+        if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
+            raise ArtifactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
+
+
+def _get_kind(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _import_safetensors() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "a program's folder has a .safetensors file: pip install 'pit-jax[export]'"
+        ) from error
+    return safetensors.numpy
+
+
+# The only classes that a file can name.
+CLASSES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        *(
+            nodes.Pixels,
+            nodes.Accumulator,
+            nodes.Synapse,
+            nodes.Spikes,
+            FixedNeuron,
+            nodes.Product,
+            nodes.LinearAttention,
+        ),
+        *(Pool, Sum, Reshape, Cells),
+        *(Report, LayerProof),
+    )
+}
+CLASSES |= {old: CLASSES[new] for old, new in SAVED_CLASSES.items()}
+
+
+def to_json(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
+    """Return `value` as JSON; its arrays go to `arrays`, under names that begin with `name`."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.asarray(value, order="C")
+        return {"array": name}
+    if is_dataclass(value):
+        cls = type(value).__name__
+        if CLASSES.get(cls) is not type(value):
+            raise TypeError(f"{cls} is not among the classes that a file can hold.")
+        return {"class": cls} | {
+            field.name: to_json(getattr(value, field.name), arrays, f"{name}.{field.name}")
+            for field in fields(value)
+        }
+    if isinstance(value, (list, tuple)):
+        dot = "." if name else ""
+        return [to_json(each, arrays, f"{name}{dot}{i}") for i, each in enumerate(value)]
+    if type(value) in (bool, int, float, str, NoneType):
+        return value
+    raise TypeError(f"{name} is a {type(value).__name__}, which a file cannot hold.")
+
+
+def from_json(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> Any:
+    """Return what `to_json` made `value` of, if that is of the type `hint`.
+
+    Raises ArtifactError for classes, fields and types that are not those of this version.
+    """
+    if get_origin(hint) in (Union, UnionType):
+        fitting = [option for option in get_args(hint) if _fits(value, option)]
+        if not fitting:
+            raise _make_error(value, hint, name)
+        return from_json(value, fitting[0], arrays, name)
+    if not _fits(value, hint):
+        raise _make_error(value, hint, name)
+    if is_dataclass(hint):
+        return _make_instance(value, hint, arrays, name)
+    if hint is np.ndarray:
+        if value["array"] not in arrays:
+            raise ArtifactError(f"{name}: there is no array {value['array']!r}.")
+        return arrays[value["array"]]
+    if get_origin(hint) in (list, tuple):
+        return _make_sequence(value, hint, arrays, name)
+    return value
+
+
+def _make_sequence(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str) -> Any:
+    kind, hints = get_origin(hint), get_args(hint)
+    if kind is list or hints[-1] is Ellipsis:
+        hints = (hints[0],) * len(value)
+    if len(hints) != len(value):
+        raise ArtifactError(f"{name} has {len(value)} entries, not {len(hints)}.")
+    dot = "." if name else ""
+    return kind(
+        from_json(each, one, arrays, f"{name}{dot}{i}")
+        for i, (each, one) in enumerate(zip(value, hints, strict=True))
+    )
+
+
+def _make_instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name: str) -> Any:
+    hints = get_type_hints(cls)
+    known = {field.name for field in fields(cls)}
+    needed = {
+        field.name
+        for field in fields(cls)
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    given = value.keys() - {"class"}
+    if wrong := (given - known) | (needed - given):
+        raise ArtifactError(
+            f"{name}: {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); take "
+            "the pit_jax that wrote it."
+        )
+    return cls(**{key: from_json(value[key], hints[key], arrays, f"{name}.{key}") for key in given})
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if is_dataclass(hint):
+        return isinstance(value, dict) and CLASSES.get(str(value.get("class"))) is hint
+    if hint is np.ndarray:
+        return isinstance(value, dict) and value.keys() == {"array"}
+    if get_origin(hint) in (list, tuple):
+        return isinstance(value, list)
+    # What is written in Python as a whole number is one, also where any number may be.
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+def _make_error(value: Any, hint: Any, name: str) -> ArtifactError:
+    what = f"{str(value.get('class'))!r}" if isinstance(value, dict) else f"{str(value):.40}"
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    known = ", ".join(getattr(option, "__name__", str(option)) for option in options)
+    return ArtifactError(
+        f"{name} is {what}, and this pit_jax knows {known} there; take the one that wrote it."
+    )

@@ -1,0 +1,30 @@
+"""Files appear whole or not at all, and hashes are those of other programs."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pit_jax import artifact
+
+
+def fail(part: Path) -> None:
+    part.write_bytes(b"half")
+    raise OSError("the disk is full")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    file = tmp_path / "program.onnx"
+    artifact.replace_file(file, lambda part: part.write_bytes(b"old"))
+    with pytest.raises(OSError, match="full"):
+        artifact.replace_file(file, fail)
+    assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_all_hashes_of_one_content_are_equal(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    expected = hashlib.sha256(b"content").hexdigest()
+    assert artifact.hash_bytes(b"content") == expected
+    assert artifact.hash_parts([b"con", b"tent"]) == expected
+    assert artifact.hash_file(tmp_path / "file") == expected
+    assert artifact.make_hash_line(b"content", "file") == f"{expected}  file\n".encode()

@@ -1,0 +1,71 @@
+"""Files and folders appear whole or not at all, and hashes are those of the standard."""
+
+import hashlib
+import os
+from itertools import count
+
+import pytest
+
+from train import files
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, shared):
+    file = tmp_path / "file"
+    files.write_atomically(file, "old", shared=shared)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr("os.fsync", refuse)
+        files.write_atomically(file, "new", shared=shared)
+    assert file.read_text() == "old"
+    files.write_atomically(file, b"new", shared=shared)
+    assert file.read_bytes() == b"new" and list(tmp_path.iterdir()) == [file]
+
+
+def test_the_part_of_a_shared_file_is_that_of_one_process(tmp_path):
+    part = files.name_own_part(tmp_path / "file")
+    assert part.parent == tmp_path and str(os.getpid()) in part.name
+
+
+def test_lines_are_appended(tmp_path):
+    for line in ("a", "b"):
+        files.append_line(tmp_path / "lines", line)
+    assert (tmp_path / "lines").read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize("inner", ["", "inner"])
+def test_a_folder_appears_when_its_block_ends(tmp_path, inner):
+    (tmp_path / "folder.part").mkdir()
+    (tmp_path / "folder.part" / "left").touch()  # By a killed process.
+    with files.write_folder(tmp_path / "folder", inner) as part:
+        (part / inner).mkdir(exist_ok=True)
+        (part / inner / "file").write_text("content")
+        assert not (tmp_path / "folder").exists()
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_whose_block_fails_does_not_appear(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.write_folder(tmp_path / "folder") as part:
+        (part / "file").touch()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_moved_aside_takes_the_first_name_that_is_free(tmp_path):
+    for number in range(3):
+        (tmp_path / "path").write_text(str(number))
+        aside = files.move_aside(tmp_path / "path", (tmp_path / f"old/{n}" for n in count()))
+        assert aside == tmp_path / f"old/{number}" and aside.read_text() == str(number)
+
+
+def test_hashes_are_sha256_of_all_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"some bytes")
+    expected = hashlib.sha256(b"some bytes").hexdigest()
+    assert files.hash_file(tmp_path / "file") == expected
+    assert files.hash_content("some bytes") == files.hash_content(b"some bytes") == expected
+    assert files.hash_chunks([b"some", b" bytes"]) == expected
+    assert files.hash_file(tmp_path / "file", "md5") == hashlib.md5(b"some bytes").hexdigest()

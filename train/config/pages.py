@@ -1,0 +1,131 @@
+"""Config pages: how `--config` finds one, and how its get_config() is called.
+
+A page may import the shipped ones, `from configs import digits`, wherever it is.
+"""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from ..errors import UserError
+
+# Next to the trainer's package: in a clone the folder configs/, in a wheel pit_jax/configs/.
+SHIPPED = Path(__file__).parents[2] / "configs"
+PACKAGE = "configs"
+
+
+def list_shipped() -> list[str]:
+    """Return the names of the shipped pages that are configs."""
+    files = sorted(SHIPPED.glob("*.py"))
+    return [file.stem for file in files if "def get_config(" in file.read_text()]
+
+
+def load_page(given: str) -> tuple[ConfigDict, str]:
+    """Return the config that `--config` names, and a name for its run.
+
+    `given` is a path or the name of a shipped page, and after a colon the page's variant. Raises
+    UserError for a page that does not exist or does not work.
+    """
+    path, colon, variant = given.partition(":")
+    file = find_page(path)
+    with import_shipped(file.parent):
+        try:
+            page = _execute(file)
+        except Exception as error:  # The page is a program: it can raise anything.
+            raise UserError(f"{path}: {shorten(error)}") from error
+        get_config = getattr(page, "get_config", None)
+        if not callable(get_config):
+            raise UserError(f"{path} has no function get_config(); {SHIPPED}/digits.py has one.")
+        arguments = [variant] if colon else []
+        if colon and not _takes(get_config, variant):
+            raise UserError(f"{path} has no variants; leave {colon}{variant} out.")
+        try:
+            config = get_config(*arguments)
+        except Exception as error:
+            raise UserError(f"{given}: {shorten(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config() must return a ConfigDict, got {config!r}.")
+    return config, file.stem + (f"_{variant}" if variant else "")
+
+
+def find_page(path: str) -> Path:
+    """Return the file that `--config` names: a path, or the name of a shipped page."""
+    file, names = Path(path), list_shipped()
+    if file.is_file():
+        return file
+    if path in names:
+        return SHIPPED / f"{path}.py"
+    # As the documentation writes them, in whatever folder the command is started.
+    if file.suffix == ".py" and file.parent == Path(PACKAGE) and file.stem in names:
+        return SHIPPED / file.name
+    near = difflib.get_close_matches(file.stem, names, n=1, cutoff=0.6)
+    if Path(f"{path}.py").is_file():
+        near = [f"{path}.py"]
+    hint = f" did you mean {near[0]}?" if near else ""
+    raise UserError(
+        f"there is no config file {path};{hint} Give the path of one, or one of {', '.join(names)}."
+    )
+
+
+def load_shipped(name: str) -> ModuleType:
+    """Import a module of the shipped folder, e.g. `base`."""
+    with import_shipped():
+        return import_module(f"{PACKAGE}.{name}")
+
+
+@contextmanager
+def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
+    """While the block runs, `configs` is the shipped folder, whatever else has that name.
+
+    A page in a folder configs/ of its own finds its neighbors there too, after the shipped ones.
+    Afterwards `configs` is again what it was for the rest of the program.
+    """
+    own = {name: sys.modules.pop(name) for name in _loaded()}
+    spec = ModuleSpec(PACKAGE, None, is_package=True)
+    spec.submodule_search_locations = [str(SHIPPED)]
+    neighbors = page_folder.resolve() if page_folder else SHIPPED
+    if neighbors.name == PACKAGE and neighbors != SHIPPED:
+        spec.submodule_search_locations.append(str(neighbors))
+    sys.modules[PACKAGE] = module_from_spec(spec)
+    try:
+        yield
+    finally:
+        for name in _loaded():
+            del sys.modules[name]
+        sys.modules.update(own)
+
+
+def shorten(error: Exception) -> str:
+    """Return the last line of an error's message, or its class where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _loaded() -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] == PACKAGE]
+
+
+def _execute(file: Path) -> ModuleType:
+    # A name of its own: two pages of one run of this program share nothing.
+    loader = SourceFileLoader("config_page", str(file))
+    spec = spec_from_file_location(loader.name, file, loader=loader)
+    assert spec is not None
+    page = sys.modules[loader.name] = module_from_spec(spec)  # Dataclasses look it up there.
+    loader.exec_module(page)
+    return page
+
+
+def _takes(function: object, variant: str) -> bool:
+    try:
+        inspect.signature(function).bind(variant)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True

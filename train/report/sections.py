@@ -1,0 +1,214 @@
+"""What a report says of runs: a section for each, and one that compares them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from pit_jax.analysis.plots import scales
+
+from .. import figures
+from ..monitor.health import find_complaints
+from ..run import restore
+from ..run.reading import read_config, read_json, read_records
+from ..run.summary import steps_and_levels, title
+from . import figures as report_figures
+from .page import parts, render_page, show_figure
+
+PROGRAM, NONE = "report", "–"
+# The columns of what train.evaluate left in a folder.
+EVALUATED = (
+    *("file", "checkpoint", "on", "images", "accuracy", "among five"),
+    *("negative log-likelihood", "calibration error"),
+)
+
+
+class Run(NamedTuple):
+    """All that a page shows of a run; `summary` is empty until it has finished."""
+
+    name: str
+    workdir: Path
+    config: dict[str, Any]
+    starts: list[dict[str, Any]]
+    records: list[dict[str, Any]]
+    summary: dict[str, Any]
+    evaluations: dict[str, dict[str, Any]]
+    parameters: tuple[int, int] | None
+    first_scales: dict[str, np.ndarray]
+    last_scales: dict[str, np.ndarray]
+
+
+def read_run(workdir: Path, name: str) -> Run:
+    """Read everything of a run; raise UserError for a folder without one and for damaged files."""
+    files = sorted((workdir / "evaluation").glob("*.json"))
+    return Run(
+        name,
+        workdir,
+        config=read_config(workdir),
+        starts=read_json(workdir / "environment.json", list) or [],
+        records=read_records(workdir / "metrics.jsonl"),
+        summary=read_json(workdir / "summary.json", dict) or {},
+        evaluations={file.name: read_json(file, dict) for file in files},
+        parameters=restore.count_saved_parameters(workdir),
+        first_scales=restore.load_scales(workdir, "first"),
+        last_scales=restore.load_scales(workdir, "last"),
+    )
+
+
+def make_page(runs: list[Run]) -> str:
+    """Return the page of `runs`."""
+    body: list[str] = []
+    if len(runs) > 1:
+        links = [(f"run-{i}", run.name) for i, run in enumerate(runs, 1)]
+        body.append(parts.links([("comparison", "Comparison"), *links]))
+        body.append(parts.section("comparison", "Comparison", _compare(runs)))
+    for i, run in enumerate(runs, 1):
+        body.append(parts.section(f"run-{i}", run.name, _show_run(run)))
+    of = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
+    return render_page(of, body, PROGRAM)
+
+
+def _show_run(run: Run) -> Iterator[str]:
+    yield parts.table((), _list_facts(run).items())
+    if not run.summary:
+        yield parts.paragraph("This run has not finished; the page shows it as far as it has come.")
+    if run.records:
+        yield parts.heading("Loss and accuracy")
+        yield show_figure(
+            "Training images are augmented and seen in training mode, test images are not.",
+            lambda: figures.curves("", run.records),
+        )
+        yield parts.heading("Throughput")
+        yield show_figure(
+            "Images a second of training in each epoch, without evaluation.",
+            lambda: report_figures.throughput(run.records),
+        )
+    if rates := run.summary.get("rates"):
+        yield parts.heading("Firing rates")
+        yield show_figure(
+            "Mean integer over D, over the test images, at the end of the run.",
+            lambda: figures.firing_rates("", rates),
+        )
+    if run.last_scales:
+        yield from _show_scales(run)
+    if any(record.get("health") for record in run.records):
+        yield from _show_health(run)
+    if run.evaluations:
+        rows = [_list_evaluation(*each) for each in run.evaluations.items()]
+        yield parts.heading("Evaluations")
+        yield parts.table(EVALUATED, rows)
+    yield from _show_config(run)
+
+
+def _show_scales(run: Run) -> Iterator[str]:
+    last = report_figures.order_layers(run.last_scales, list(run.summary.get("rates", ())))
+    yield parts.heading("Scales a")
+    caption = "Where the neurons' scales lie"
+    caption += ", and where they started." if run.first_scales else " in the last checkpoint."
+    yield show_figure(caption, lambda: scales.scales(last, run.first_scales))
+    rows = []
+    for layer, a in last.items():
+        shown = [f"{value:.4g}" for value in (a.min(), np.median(a), a.max())]
+        began = run.first_scales.get(layer)
+        start = f"{np.median(began):.4g}" if began is not None else NONE
+        rows.append([layer, a.size, *shown, start])
+    header = ("neuron layer", "scales", "least", "median", "largest", "median at the start")
+    yield parts.details("scales as numbers", parts.table(header, rows))
+
+
+def _show_health(run: Run) -> Iterator[str]:
+    records = [record for record in run.records if record.get("health")]
+    last = records[-1]["health"]
+    yield parts.heading("Health")
+    yield show_figure(
+        "Of every neuron layer, the darker the earlier, on a few fixed training images at the end "
+        "of each epoch; the dashed line ends the range in which there is no warning.",
+        lambda: report_figures.health(records),
+    )
+    for complaint in find_complaints(last).values():
+        yield parts.paragraph(f"Out of its range at the end: {complaint}.")
+    rows = [
+        [layer, *(_percent(values.get(measure)) for measure in report_figures.HEALTH)]
+        for layer, values in last.items()
+    ]
+    header = ("neuron layer", *report_figures.HEALTH)
+    yield parts.details("health as numbers", parts.table(header, rows))
+
+
+def _show_config(run: Run) -> Iterator[str]:
+    yield parts.heading("Config and environment")
+    yield parts.details("config", parts.table((), _flatten(run.config).items()))
+    keys = list(dict.fromkeys(key for start in run.starts for key in start))
+    columns = ["", *(f"start {i}" for i in range(1, len(run.starts) + 1))]
+    rows = [[key, *(start.get(key, NONE) for start in run.starts)] for key in keys]
+    yield parts.details("environment of every start", parts.table(columns, rows))
+
+
+def _list_facts(run: Run) -> dict[str, str]:
+    """Return what a run was and reached, in words."""
+    config, tested = run.config, [r for r in run.records if r.get("test_accuracy") is not None]
+    best = max(tested, key=lambda record: record["test_accuracy"], default={})
+    parameters, num_scales = run.parameters or (None, None)
+    seconds = run.summary.get("seconds")
+    speeds = [r["images_per_second"] for r in run.records if r.get("images_per_second")]
+    return {
+        "data": config["data"]["name"],
+        "network": config["model"]["name"],
+        "neuron": config["neuron"]["name"],
+        "steps, levels": steps_and_levels(config),
+        "epochs": f"{tested[-1].get('epoch', NONE) if tested else 0} of {config['epochs']}",
+        "test accuracy, last": _percent(tested[-1]["test_accuracy"] if tested else None),
+        "test accuracy, best": _percent(best.get("test_accuracy"))
+        + (f" (epoch {best['epoch']})" if best.get("epoch") else ""),
+        "parameters": NONE if parameters is None else f"{parameters:,}",
+        "scales a": NONE if num_scales is None else f"{num_scales:,}",
+        "wall time": "not finished" if seconds is None else f"{seconds:,.0f} s",
+        "images/s, median": f"{np.median(speeds):,.0f}" if speeds else NONE,
+        "folder": str(run.workdir),
+    }
+
+
+def _compare(runs: list[Run]) -> Iterator[str]:
+    facts = [_list_facts(run) for run in runs]
+    names = [run.name for run in runs]
+    yield parts.table(["", *names], ([what, *(fact[what] for fact in facts)] for what in facts[0]))
+    if any(run.records for run in runs):
+        yield parts.heading("Curves")
+        yield show_figure(
+            "Solid or dashed with points: test images. Dotted: training, augmented as trained.",
+            lambda: report_figures.comparison({run.name: run.records for run in runs}),
+        )
+    yield parts.heading("Config keys that differ")
+    flat = [_flatten(run.config) for run in runs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    rows = [[key, *(each.get(key, NONE) for each in flat)] for key in keys]
+    differing = [row for row in rows if len(set(row[1:])) > 1]
+    if differing:
+        yield parts.table(["", *names], differing)
+    else:
+        yield parts.paragraph("All runs have the same config.")
+
+
+def _list_evaluation(name: str, found: dict[str, Any]) -> list[str]:
+    calibration = found.get("calibration", {}).get("error")
+    likelihood = found.get("negative_log_likelihood")
+    return [
+        name,
+        f"{found.get('checkpoint')}, step {found.get('step')}",
+        f"{found.get('split')}",
+        f"{found.get('images')}",
+        _percent(found.get("accuracy")),
+        _percent(found.get("top5_accuracy")),
+        NONE if likelihood is None else f"{likelihood:.4f}",
+        _percent(calibration),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return NONE if share is None else f"{share:.2%}"
+
+
+def _flatten(config: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in flatten_dict(config, sep=".").items()}
