@@ -37,10 +37,8 @@ def _format_node(graph: Sequence[nodes.Node], number: int) -> list[str]:
             at = graph[node.accumulator]
             assert isinstance(at, nodes.Accumulator | nodes.LinearAttention)
             threshold = _format_range(neuron.first * (at.unit / 2**neuron.guard))
-            return [
-                f"{node.path}: {_format_size(node.shape)} neurons fire {slots} <- {node.accumulator}, "
-                f"threshold {threshold}"
-            ]
+            neurons = f"{node.path}: {_format_size(node.shape)} neurons"
+            return [f"{neurons} fire {slots} <- {node.accumulator}, threshold {threshold}"]
         case nodes.Product():
             word = "without" if node.silent else "and"
             return [f"{node.path}: spikes of {node.first} {word} {node.second}"]
