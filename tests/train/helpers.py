@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import os
 import pickle
 import signal
@@ -138,11 +139,16 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def run_main(*args: str) -> int:
-    """`python -m train.main ARGS` in this process, which keeps its own signal handlers."""
+    """`python -m train.main ARGS` in this process, which keeps its own handlers and hooks."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    levels = {name: logging.getLogger(name).level for name in ("absl", "asyncio")}
+    hook = sys.unraisablehook
     try:
         return main(["main", *args])
     finally:
+        sys.unraisablehook = hook
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
