@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("pit_jax", "train")
 # Modules may import those of lower levels and of their own; what has no entry is of its folder's.
 LEVELS = [
-    {"errors", "files"},
+    {"errors", "files", "figures"},
     {"config"},
     {"data"},
     {"program"},

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from . import data
 from .distributed import hosts
-from .parts import check_parts
 from .program.program import CompiledStep, Program, make_program
 from .program.state import TrainState, reset_totals
 from .records.progress import Display, print_summary
@@ -20,7 +19,7 @@ from .run.checkpoint import find_newest_step
 from .run.pretrained import load_pretrained
 from .run.summary import Summary
 from .run.workdir import select_shared_keys
-from .session import Session
+from .session import Session, check_parts
 
 
 def train(

@@ -12,11 +12,13 @@ from ml_collections import ConfigDict
 
 from pit_jax.initializers import warn_of_floored_scales
 
+from .config.choose import check_bounds
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
 from .monitor.nonfinite import StepMetrics, Watch, report_step
 from .monitor.profile import Profile
+from .program import build
 from .program.evaluation import Evaluation
 from .program.program import Program
 from .program.state import Metrics, TrainState
@@ -282,3 +284,19 @@ def explain_full_disk(workdir: Path) -> Iterator[None]:
         raise UserError(
             f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
         ) from error
+
+
+def check_parts(config: ConfigDict) -> None:
+    """Raise UserError for a name or a value that a part of a run refuses, whatever the data."""
+    build.check(config)
+    check_bounds(Journal, config, every="log_every")
+    check_bounds(Health, config, every_epochs="health.every_epochs")
+    check_bounds(Profile, config, steps="profile_steps")
+    check_bounds(
+        Checkpoints,
+        config,
+        last="checkpoints.last",
+        every_epochs="checkpoints.every_epochs",
+        every_steps="checkpoints.every_steps",
+        seconds_apart="checkpoints.seconds_apart",
+    )

@@ -14,7 +14,7 @@ from .. import data
 from ..config.arguments import run_program
 from ..data import Dataset
 from ..errors import UserError
-from ..parts import check_parts
+from ..session import check_parts
 from . import archives, samples, throughput
 
 

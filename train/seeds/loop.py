@@ -12,14 +12,13 @@ from ml_collections import ConfigDict
 from .. import data
 from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
-from ..parts import check_parts
 from ..program.program import CompiledStep
 from ..program.state import TrainState, reset_totals, zero_totals
 from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
 from ..run.pretrained import load_pretrained
 from ..run.summary import Summary
-from ..session import Session
+from ..session import Session, check_parts
 from .program import SeedsProgram, make_seeds_program, split_metrics, split_states
 
 

@@ -19,7 +19,7 @@ from ..program.program import CompiledStep, Program, make_program, quick_options
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
-from ..program.step import Loss
+from ..program.step import Batch, Loss
 
 # Arguments and results with an axis of the seeds in front, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
@@ -65,8 +65,6 @@ def make_seeds_program(
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
     of_batch = ResidentBatch(SHARED, OF_SEED)
     samples, test_samples = (jax.device_put(arrays, everywhere) for arrays in (trained, tested))
-    test_order = SequentialOrder(len(dataset.test), config.batch_size)
-    batches = jax.device_put((test_order.index, test_order.weight), everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
         orders = orders_of_epoch(config, seeds, epoch, len(dataset.train))
@@ -82,7 +80,6 @@ def make_seeds_program(
         _each(mesh, begin, of_batch, OF_SEED, SHARED), compiler_options=quick_options()
     )
     step = jax.jit(_each(mesh, train, OF_SEED, of_batch), donate_argnums=0)
-    sums = jax.jit(_each(mesh, whole_sums(pure.test, resident.take), OF_SEED, SHARED, SHARED))
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
@@ -96,9 +93,7 @@ def make_seeds_program(
         first_states=lambda: first_states(epoch_batch(0), keys, start),
         compile_step=compile_step,
         batches=lambda first: repeat_batches(epoch_batch, first, steps, config.epochs),
-        evaluate=lambda states: _means_of_seeds(
-            jax.device_get(sums(states, test_samples, batches)), len(seeds), len(dataset.test)
-        ),
+        evaluate=_make_evaluate(pure.test, test_samples, config.batch_size, mesh),
         join=lambda states: join_states(states, divided),
     )
 
@@ -134,8 +129,23 @@ def split_metrics(metrics: Metrics) -> list[Metrics]:
     ]
 
 
-def _means_of_seeds(totals: Mapping[str, np.ndarray], seeds: int, size: int) -> list[Evaluation]:
-    return [means({name: total[i] for name, total in totals.items()}, size) for i in range(seeds)]
+def _make_evaluate(
+    test_step: Callable[[TrainState, Batch], Metrics], samples: Batch, batch_size: int, mesh: Mesh
+) -> Callable[[TrainState], list[Evaluation]]:
+    """Return the function from the states of all seeds to their means over the test samples."""
+    size = len(samples["label"])
+    order = SequentialOrder(size, batch_size)
+    batches = jax.device_put((order.index, order.weight), NamedSharding(mesh, SHARED))
+    sums = jax.jit(_each(mesh, whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED))
+
+    def evaluate(states: TrainState) -> list[Evaluation]:
+        totals = jax.device_get(sums(states, samples, batches))
+        return [
+            means({name: total[i] for name, total in totals.items()}, size)
+            for i in range(mesh.size)
+        ]
+
+    return evaluate
 
 
 def _each(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:

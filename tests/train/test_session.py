@@ -9,7 +9,7 @@ from tests.train.helpers import ROOT
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
-from train.parts import check_parts
+from train.session import check_parts
 
 # The largest refused value below a key's bounds, and the smallest above them.
 BELOW = {
