@@ -9,6 +9,7 @@ from ..config.arguments import run_program
 from ..errors import UserError
 from .imagenet import source as imagenet_source
 from .imagenet.array_records import Plan, convert
+from .storage.workers import count_cores
 
 # What finds the files of a data set and says how to convert them.
 PLANS: dict[str, Callable[[Path], Plan]] = {"imagenet": imagenet_source.plan}

@@ -1,0 +1,234 @@
+"""The tree stays readable: small folders and files, short functions, imports that go down."""
+
+import ast
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("pit_jax", "train")
+# Modules may import those of lower levels and of their own; what has no entry is of its folder's.
+LEVELS = [
+    {"errors", "files"},
+    {"config"},
+    {"data"},
+    {"program"},
+    {"run", "records", "monitor", "distributed"},
+    {"session"},
+    {"loop"},
+]
+MOST_MODULES, MOST_LINES, MOST_FUNCTION_LINES, MOST_USUAL_LINES = 15, 400, 60, 30
+# The one place where the library reaches for the programs, and it does so late.
+HELPER = "pit_jax.programs"
+
+
+class Import(NamedTuple):
+    """`importer` imports `imported`; `late` inside a function."""
+
+    importer: str
+    imported: str
+    late: bool
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return the files of the packages by their dotted names."""
+    found = {}
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = file
+    return found
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(file.read_text()) for name, file in modules().items()}
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    """Return the imports among the modules of the packages; those for types only are left out."""
+    return tuple(
+        Import(name, target, late)
+        for name, tree in trees().items()
+        for node, late in import_statements(tree)
+        for target in targets(name, node)
+    )
+
+
+def import_statements(tree: ast.Module) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
+    found = []
+
+    def visit(node: ast.AST, late: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, (ast.Import, ast.ImportFrom)):
+                found.append((child, late))
+            visit(child, late or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+    visit(tree, False)
+    return found
+
+
+def targets(importer: str, node: ast.Import | ast.ImportFrom) -> set[str]:
+    """Return the modules of the packages that a statement imports."""
+    known = modules()
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names} & known.keys()
+    base = node.module or ""
+    if node.level:
+        package = importer.split(".")
+        if known[importer].name != "__init__.py":
+            package = package[:-1]
+        package = package[: len(package) - node.level + 1]
+        base = ".".join([*package, *filter(None, [node.module])])
+    return {
+        full if (full := f"{base}.{alias.name}") in known else base
+        for alias in node.names
+        if base in known
+    }
+
+
+def folder(module: str) -> str:
+    return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def level(module: str) -> int:
+    """Return the level of a module of the trainer; programs, which nothing imports, are above."""
+    first = module.split(".")[1] if "." in module else module
+    found = [at for at, names in enumerate(LEVELS) if first in names]
+    return found[0] if found else len(LEVELS)
+
+
+def functions() -> list[tuple[str, str, int]]:
+    """Return module, name and number of lines of every function, decorators not counted."""
+    return [
+        (name, node.name, (node.end_lineno or 0) - node.lineno + 1)
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+
+
+def find_cycle(edges: dict[str, set[str]]) -> list[str]:
+    """Return one cycle of a graph, an empty list for a graph without."""
+    done: set[str] = set()
+
+    def visit(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        for following in sorted(edges[node]):
+            if cycle := visit(following, [*path, node]):
+                return cycle
+        done.add(node)
+        return []
+
+    return next((cycle for node in sorted(edges) if (cycle := visit(node, []))), [])
+
+
+def test_a_folder_has_at_most_fifteen_modules():
+    numbers: dict[str, int] = defaultdict(int)
+    for file in modules().values():
+        numbers[file.parent.relative_to(ROOT).as_posix()] += file.name != "__init__.py"
+    assert {name: n for name, n in numbers.items() if n > MOST_MODULES} == {}
+
+
+def test_no_file_is_longer_than_four_hundred_lines():
+    lengths = {name: len(file.read_text().splitlines()) for name, file in modules().items()}
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES} == {}
+
+
+def test_no_function_is_longer_than_sixty_lines_and_nine_of_ten_are_under_thirty():
+    lengths = functions()
+    assert [found for found in lengths if found[2] > MOST_FUNCTION_LINES] == []
+    usual = sorted(lines for *_, lines in lengths)[int(0.9 * len(lengths))]
+    assert usual < MOST_USUAL_LINES
+
+
+def test_modules_import_each_other_without_a_cycle():
+    edges: dict[str, set[str]] = {name: set() for name in modules()}
+    for importer, imported, late in imports():
+        # A package runs before its modules, which may import it as a whole.
+        if not late and not importer.startswith(f"{imported}."):
+            edges[importer].add(imported)
+    assert find_cycle(edges) == []
+
+
+def test_no_two_folders_import_each_other():
+    pairs = {
+        (folder(importer), folder(imported))
+        for importer, imported, _ in imports()
+        if folder(importer) != folder(imported)
+    }
+    mutual = {
+        (one, other)
+        for one, other in pairs
+        if (other, one) in pairs and one < other and not other.startswith(f"{one}.")
+    }
+    assert mutual == set()
+
+
+def test_the_library_reaches_the_programs_in_one_helper_only_and_late():
+    reached = {i for i in imports() if i.importer.startswith("pit_jax") and "train" in i.imported}
+    assert {i for i in reached if i.imported.split(".")[0] == "train"} == set()
+
+
+def test_imports_inside_the_trainer_are_relative():
+    absolute = [
+        (name, ast.unparse(node))
+        for name, tree in trees().items()
+        if name.startswith("train")
+        for node, _ in import_statements(tree)
+        if isinstance(node, ast.ImportFrom) and not node.level
+        if (node.module or "").split(".")[0] == "train"
+    ]
+    assert absolute == []
+
+
+def test_the_trainer_imports_downwards():
+    upwards = {
+        (i.importer, i.imported)
+        for i in imports()
+        if i.importer.startswith("train.") and i.imported.startswith("train.")
+        if level(i.imported) > level(i.importer)
+    }
+    assert upwards == set()
+
+
+def test_the_loop_is_a_page_of_at_most_three_levels():
+    tree = trees()["train.loop"]
+    assert len(modules()["train.loop"].read_text().splitlines()) <= 150
+    deep = (ast.For, ast.While, ast.If, ast.With, ast.Try)
+
+    def depth(node: ast.AST) -> int:
+        below = max((depth(child) for child in ast.iter_child_nodes(node)), default=0)
+        return below + isinstance(node, deep)
+
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert {node.name: depth(node) for node in found if depth(node) > 3} == {}
+
+
+def test_no_two_classes_have_one_name():
+    places = defaultdict(list)
+    for name, tree in trees().items():
+        if name == "pit_jax.inference.runtime.nodes":  # Its classes are always written nodes.X.
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "edges, cycle",
+    [({"a": {"b"}, "b": set()}, []), ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"])],
+)
+def test_cycles_are_found(edges, cycle):
+    assert find_cycle(edges) == cycle
