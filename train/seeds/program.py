@@ -23,6 +23,7 @@ from ..program.step import Batch, Loss
 
 # Arguments and results with an axis of the seeds in front, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
+BATCH = ResidentBatch(samples=SHARED, order=OF_SEED)
 
 
 class SeedsProgram(NamedTuple):
@@ -63,7 +64,6 @@ def make_seeds_program(
     pure, steps = make_pure_program(config, dataset, loss), one.steps_per_epoch
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
-    of_batch = ResidentBatch(SHARED, OF_SEED)
     samples, test_samples = (jax.device_put(arrays, everywhere) for arrays in (trained, tested))
 
     def epoch_batch(epoch: int) -> ResidentBatch:
@@ -77,9 +77,9 @@ def make_seeds_program(
         return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
     first_states = jax.jit(
-        _each(mesh, begin, of_batch, OF_SEED, SHARED), compiler_options=quick_options()
+        _each(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=quick_options()
     )
-    step = jax.jit(_each(mesh, train, OF_SEED, of_batch), donate_argnums=0)
+    step = jax.jit(_each(mesh, train, OF_SEED, BATCH), donate_argnums=0)
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
