@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pit_jax.old_names import ANALYSES, print_note
 
-from ..files import write_atomically
+from ..files import replace_file, write_atomically
 from ..report.page import parts, show_figure
 from ..run.reading import read_json
 from .subject import Analysis, Table
@@ -31,7 +31,7 @@ def rename_old(folder: Path) -> None:
     for old, new in ANALYSES.items():
         if new == folder.name and folder.with_name(old).is_dir() and not folder.exists():
             print_note(str(folder.with_name(old)), str(folder))
-            folder.with_name(old).rename(folder)
+            replace_file(folder.with_name(old), folder)
 
 
 def read_part(folder: Path) -> dict[str, Any]:

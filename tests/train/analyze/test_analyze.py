@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,8 +128,9 @@ def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_pat
     ):
         assert text in section
     assert f"{float(rows[0][2]):.5g}" in section
-    (figure,) = found.figures["logits"]
-    assert "<svg" in figure and "mathdefault" not in figure
+    (drawing,) = found.figures["logits"]
+    shown = re.sub("<!--.*?-->", "", drawing)
+    assert "<svg" in shown and "mathdefault" not in shown
     printed = capsys.readouterr().out
     assert "1/1 logits ..." in printed and "figures: 1, tables: 1" in printed
 
