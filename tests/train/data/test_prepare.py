@@ -143,7 +143,8 @@ def test_size_makes_larger_images_smaller_and_leaves_the_others(tmp_path):
 def start(source, out):
     """The command in a process of its own, which takes half a second for an image."""
     slow = (
-        "import sys, time; from train.data import imagenet_source, prepare, records\n"
+        "import sys, time; from train.data import prepare\n"
+        "from train.data.imagenet import array_records as records, source as imagenet_source\n"
         "imagenet_source.CLASSES_A_SHARD, imagenet_source.IMAGES_A_SHARD = 1, 3\n"
         "check = records.check_image\n"
         "records.check_image = lambda *args: (time.sleep(0.2), check(*args))\n"

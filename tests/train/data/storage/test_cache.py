@@ -57,7 +57,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.storage.cache import SHARD, cached
+from train.data.storage.cache import SHARD, load_or_make
 
 
 def slow_squares(which):
