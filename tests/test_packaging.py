@@ -192,6 +192,7 @@ def place(request, tmp_path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # Several whole runs.
 def test_a_wheel_trains_a_shipped_config_and_a_page_of_the_users_anywhere(installed, place):
     (place / "mine.py").write_text(PAGE)
     once = "--config.epochs=1"
@@ -204,6 +205,7 @@ def test_a_wheel_trains_a_shipped_config_and_a_page_of_the_users_anywhere(instal
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # Several whole runs.
 def test_the_other_programs_of_a_wheel_read_a_run(installed, tmp_path):
     command = installed / "pit-jax"
     call(command, "train", "--config", "smoke", "--config.epochs=1", "run", cwd=tmp_path)
