@@ -53,3 +53,11 @@ def x64() -> Iterator[None]:
     """Arrays are float64: how sums of different order are shown to be equal."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def forget_notes() -> None:
+    """Notes of old names are printed once in a process: let each test see its own."""
+    from pit_jax import old_names  # After the hook.
+
+    old_names.print_note.cache_clear()

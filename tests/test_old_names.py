@@ -26,12 +26,6 @@ FIELDS = {"normalise": (neurons.ILIF, True), "parametrise": (neurons.QAT, per_ch
 VALUES = {"anew": ("head",), "neuron.normalise": True, "neuron.parametrise": "per_channel"}
 
 
-@pytest.fixture(autouse=True)
-def forget_notes():
-    """Notes are printed once in a process: let each test see its own."""
-    old_names.print_note.cache_clear()
-
-
 def describes(printed: str, old: str, new: str) -> bool:
     return old_names.describe(old, new) in printed
 
