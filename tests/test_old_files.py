@@ -15,6 +15,7 @@ import pytest
 
 from pit_jax.export import from_nir, load_stablehlo
 from pit_jax.inference import load
+from tests.train.helpers import runs_on
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
 from train.export.__main__ import main as export
@@ -22,6 +23,7 @@ from train.main import main as train
 from train.report.__main__ import main as report
 
 FILES = Path(__file__).parent / "old_files"
+DEVICES = "--cpu-devices=4"  # As many as the tests have started JAX with.
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +63,12 @@ def run(request, tmp_path):
     """Return a copy of an old run's folder."""
     with tarfile.open(FILES / f"{request.param}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    return tmp_path / request.param
+    with runs_on(1):
+        yield tmp_path / request.param
 
 
 def test_an_old_run_is_evaluated(run, capsys):
-    assert evaluate(["evaluate", str(run)]) == 0
+    assert evaluate(["evaluate", str(run), DEVICES]) == 0
     (written,) = (run / "evaluation").glob("*.json")
     recorded = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     found = json.loads(written.read_text())
@@ -78,7 +81,7 @@ def test_an_old_run_is_evaluated(run, capsys):
 def test_an_old_run_is_resumed_with_its_old_keys_and_with_the_new_ones(run):
     page = {"stopped_run": "stopped.py", "finished_run": "finished.py"}[run.name]
     before = (run / "metrics.jsonl").read_text()
-    assert train(["train", "--config", str(FILES / page), str(run)]) == 0
+    assert train(["train", "--config", str(FILES / page), "--config.cpu_devices=4", str(run)]) == 0
     after = (run / "metrics.jsonl").read_text()
     assert after.startswith(before)
     epochs = [json.loads(line)["epoch"] for line in after.splitlines()]
@@ -89,7 +92,7 @@ def test_an_old_run_is_resumed_with_its_old_keys_and_with_the_new_ones(run):
 @pytest.mark.slow
 def test_an_old_run_is_exported_and_analyzed(run):
     assert export(["export", str(run), "--format", "directory"]) == 0
-    assert analyze(["analyze", str(run), "--only", "quantisation,scales"]) == 0
+    assert analyze(["analyze", str(run), "--only", "quantisation,scales", DEVICES]) == 0
     assert report(["report", str(run), "--out", str(run / "report.html")]) == 0
     assert sorted(path.name for path in (run / "analysis" / "last").iterdir()) == [
         "index.html",
