@@ -1,4 +1,7 @@
-"""The keys that every config has and most leave as they are."""
+"""The keys that every config has and most leave as they are.
+
+Learning rate, batch size, epochs, optimizer, model, neuron and augmentation are in each config.
+"""
 
 from ml_collections import ConfigDict
 

@@ -2,9 +2,9 @@
 
 python -m train.main --config configs/cifar10_dvs.py
 
-Needs the ten archives of the data set, or tonic's copy, in data/ (docs/data.md). The frames take
-2 GB of the device's memory. Result: none yet, nor a cost measured. --config.neuron.levels=1 is the
-paper's 10 x 1 (80.50 %); --config.data.split=NAME tests on other recordings, see
+Needs the ten archives of the data set, or tonic's copy, in data/ (docs/guide/data.md). The frames
+take 2 GB of the device's memory. Result: none yet, nor a cost measured. --config.neuron.levels=1 is
+the paper's 10 x 1 (80.50 %); --config.data.split=NAME tests on other recordings, see
 train/data/splits/cifar10_dvs.json. The authors' code resets hard, and augments where the paper says
 that it does not: --config.augment.flip=true --config.augment.rotate=15.
 """

@@ -8,8 +8,8 @@ Say where they are and how large the network shall see them, both in pixels and 
 
 An SEW-ResNet18 of half the width, small enough for CPUs; with many images or large ones take
 --config.model.width=64 or --config.model.name=sew_resnet34, which can start from published weights
-(docs/interop.md). Set --config.augment.flip=False where a mirror image would be another class.
-Cost and result are those of your images. Variants: folder.py:lif, :ilif, :relu.
+(docs/guide/interop.md). Set --config.augment.flip=False where a mirror image would be another
+class. Cost and result are those of your images. Variants: folder.py:lif, :ilif, :relu.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ is the table's, 50 times a usual one for AdamW. Give data.workers one process fo
 do not change. Other recipes are variants:
 
 - imagenet.py:released, the authors' code: SGD on a batch of 8 x 256 from torchvision's weights.
-  Import them into imported/resnet34 first (docs/interop.md), or elsewhere and give
+  Import them into imported/resnet34 first (docs/guide/interop.md), or elsewhere and give
   --config.pretrained=DIR.
 - imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
 - imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs

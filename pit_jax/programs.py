@@ -45,7 +45,7 @@ def load_program(name: str) -> ModuleType:
 
 
 def load_trainer(module: str) -> ModuleType:
-    """Import a module of the trainer, e.g. `arguments`; of a package that is a program, that."""
+    """Import a module of the trainer, e.g. `config.arguments`, or the program of a package."""
     found = import_module(f"{TRAINER}.{module}")
     return import_module(f"{found.__name__}.__main__") if hasattr(found, "__path__") else found
 

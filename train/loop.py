@@ -1,4 +1,7 @@
-"""The story of a run, top to bottom: data, program, session, epochs, summary."""
+"""One run, top to bottom: data, program, session, epochs, summary.
+
+`stop` is made in main.py, from SIGINT and SIGTERM, and asked before every step.
+"""
 
 import json
 import time

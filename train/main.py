@@ -1,4 +1,8 @@
-"""Train a network: python -m train.main --config digits RUN"""
+"""Train a network: python -m train.main --config digits RUN
+
+SIGINT and SIGTERM stop and save a run: `stop_on_signal` for one process,
+`distributed.hosts.make_stop_check` for several.
+"""
 
 import argparse
 import logging

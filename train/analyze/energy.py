@@ -1,4 +1,7 @@
-"""Operations, memory traffic and energy of a run, beside the same network with activations."""
+"""Operations, memory traffic and energy of a run, next to the same network with activations.
+
+The counting is in `pit_jax.analysis.energy`, the figure in `pit_jax.analysis.plots.energy`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -46,7 +46,7 @@ def _measure(subject: Subject) -> dict[str, Density]:
 
 
 def _make_tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
-    """Return A line for each step, and the densities that the figures draw."""
+    """Return a line for each step, and the densities that the figures draw."""
     steps = [
         [name, t, *numbers, each.bandwidth]
         for name, each in found.items()

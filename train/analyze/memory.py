@@ -1,4 +1,7 @@
-"""What a training step of a run keeps in memory (Table 5), from shapes: nothing is run."""
+"""What a training step of a run keeps in memory (Table 5), from shapes: nothing is run.
+
+The counting is in `pit_jax.analysis.memory`, the figure in `pit_jax.analysis.plots.memory`.
+"""
 
 from functools import partial
 from typing import Any
@@ -19,8 +22,10 @@ MIB = 2**20
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return the parts of one device's step, as trained and, where the network has such a
-    field, with less kept or shorter floats."""
+    """Return the parts of one device's step, as trained and in variants of the network.
+
+    Variants store less or use shorter floats; the network has a field for each of them.
+    """
     config = subject.config
     images = config.batch_size // config.accumulate // _count_devices(subject)
     measured = {

@@ -1,4 +1,9 @@
-"""The data sets of the training program: images in memory or, where they are many, on disk."""
+"""Data sets. `DATASETS` here is the registry; `load` returns a `Dataset`.
+
+`dataset.py` has `Dataset` and its splits, in memory or on disk. `images/`, `events/` and
+`imagenet/` load, `feeding/` orders and batches, `augment/` is augmentation, `storage/` has helpers
+for files. `prepare.py` converts ImageNet; `splits/` lists test recordings.
+"""
 
 import difflib
 import inspect

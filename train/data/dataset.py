@@ -145,8 +145,8 @@ class DiskSplit:
 class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
-    Both splits are in memory, or both on disk. Frames have neither mean nor std: counts enter the
-    network as they are.
+    Both splits are in memory, or both on disk. There is no validation split: `best/` of a run is
+    chosen on test accuracy. Frames have neither mean nor std: counts enter the network as they are.
     """
 
     name: str

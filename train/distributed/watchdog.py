@@ -1,6 +1,8 @@
 """Explains the end of a process that JAX or the system killed before it could do so itself.
 
 JAX aborts a process whose peers are gone. A small process of its own, this file, outlives it.
+Peers that are lost while this process lives are explained by `hosts.explain_lost_peers`; signals
+are handled in `main.stop_on_signal` and `hosts.make_stop_check`.
 """
 
 import signal

@@ -1,4 +1,8 @@
-"""The measures of a checkpoint on a split of its data, or on images of a user."""
+"""The measures of a checkpoint on a split of its data, or on images of a user.
+
+They are those of the averaged weights where the run has some (`TrainState.variables`). The last
+incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
+"""
 
 import math
 from collections.abc import Callable

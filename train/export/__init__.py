@@ -1,1 +1,5 @@
-"""Export a trained run: python -m train.export RUN"""
+"""Export a trained run as binary spikes: python -m train.export RUN
+
+Start at `compile_run.py`, which compiles a checkpoint and verifies it on the test split;
+`__main__.py` is the command. The compiler itself is `pit_jax.inference`.
+"""

@@ -1,1 +1,4 @@
-"""What watches a run: losses that are not finite, the health of its neurons, profiles."""
+"""Watches a run while it trains. Start at `nonfinite.py`: losses and gradients that are not finite.
+
+`health.py` warns of neuron layers outside their ranges, `profile.py` traces some steps.
+"""

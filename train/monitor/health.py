@@ -1,4 +1,7 @@
-"""Watches over the health of a run's neuron layers, and says in words when one leaves its range."""
+"""Watches over the health of a run's neuron layers, and says in words when one leaves its range.
+
+The formulas of the measures are in program/probe.py.
+"""
 
 import io
 import math

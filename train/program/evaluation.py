@@ -1,4 +1,8 @@
-"""Loss, accuracy and firing rates over a whole split."""
+"""Loss, accuracy and firing rates over a whole split.
+
+They are those of the averaged weights where the run has some (`TrainState.variables`). The last
+incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing

@@ -20,7 +20,10 @@ def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) 
 
 
 def kernels_only(params: optax.Params) -> optax.Params:
-    """Weight decay acts on kernels: not on the scale `a`, norms or biases (docs/decisions.md)."""
+    """Return the mask of weight decay: kernels, not the scale `a`, norms or biases.
+
+    The reason is in docs/theory/decisions.md.
+    """
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 

@@ -1,1 +1,5 @@
-"""What a run reports: metrics.jsonl, dashboards, the progress bar and tables."""
+"""Logs of a run. Start at `loggers.py`, which sends each record to all of them.
+
+`jsonl.py` writes metrics.jsonl, `tensorboard.py` and `wandb.py` the dashboards, `progress.py`
+shows the progress bar and the tables in the terminal.
+"""

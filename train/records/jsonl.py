@@ -1,6 +1,8 @@
 """metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps.
 
-The line of an epoch has what it was tested with; those of single steps have not.
+The line of an epoch has `step`, `epoch`, `train_loss`, `train_accuracy`, `test_loss`,
+`test_accuracy`, `images_per_second` and, where it was measured, `health` by layer and measure.
+The line of a single step has `step`, `epoch`, `loss` and `accuracy`.
 """
 
 import json

@@ -1,4 +1,8 @@
-"""Checkpoints with Orbax, each with a manifest: the first, the last, the best, every few epochs."""
+"""Checkpoints with Orbax: the first, the last, the best, every few epochs.
+
+Each holds `state`, all fields of `TrainState` (program/state.py), `progress` as JSON, and a
+manifest of sizes and sha256 (manifest.py). restore.py reads them from outside of the run.
+"""
 
 import shutil
 import sys

@@ -1,1 +1,5 @@
-"""The order of samples, and their batches: from device memory, or read ahead from disk."""
+"""The order of samples, and their batches. Start at `order.py`: which samples each batch has.
+
+`resident.py` selects them in the device's memory, `read_ahead.py` reads them from disk in worker
+processes. `program/feed.py` moves batches from host to device.
+"""

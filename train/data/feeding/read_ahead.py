@@ -1,4 +1,7 @@
-"""Batches of a split on disk, made by worker processes; each is a function of its step."""
+"""Batches of a split on disk, made by worker processes; each is a function of its step.
+
+program/feed.py moves them from host to device.
+"""
 
 from collections.abc import Callable, Generator
 from contextlib import closing

@@ -1,0 +1,37 @@
+"""Every page of the docs that a file mentions exists, and the overview links all of them."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TEXT = {".cfg", ".json", ".md", ".py", ".sbatch", ".sh", ".toml", ".txt", ".yml"}
+
+
+def list_text_files() -> list[Path]:
+    folders = ("benchmarks", "configs", "docs", "examples", "pit_jax", "scripts", "tests", "train")
+    files = [*ROOT.glob("*"), *(file for name in folders for file in (ROOT / name).rglob("*"))]
+    return [file for file in files if file.is_file() and file.suffix in {*TEXT, ""}]
+
+
+def find_missing(text: str) -> list[str]:
+    pages = re.findall(r"\bdocs/[\w/-]+\.md\b", text)
+    return [page for page in pages if not (ROOT / page).is_file()]
+
+
+def test_every_page_that_a_file_mentions_exists():
+    missing = {}
+    for file in list_text_files():
+        if file != Path(__file__) and (pages := find_missing(file.read_text(errors="ignore"))):
+            missing[str(file.relative_to(ROOT))] = pages
+    assert not missing
+
+
+def test_a_page_that_is_not_there_is_found():
+    assert find_missing("See docs/index.md and docs/decisions.md.") == ["docs/decisions.md"]
+
+
+def test_the_overview_links_every_page_that_is_not_a_single_network():
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    networks = {page for page in pages if page.startswith("networks/")} - {"networks/index.md"}
+    assert linked == pages - networks - {"index.md"}
