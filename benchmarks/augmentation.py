@@ -13,8 +13,8 @@ import jax
 
 from configs.cifar100 import get_config
 from train.data import load
-from train.program.inputs import preparation
-from train.run.environment import describe
+from train.program.inputs import make_prepare
+from train.run.environment import describe_environment
 
 ROUNDS, BATCH, SHAPE = 50, 128, (32, 32, 3)
 RECIPES: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ def measure(recipe: dict[str, Any]) -> float:
     config.augment = recipe
     dataset = load("synthetic", shape=SHAPE, num_train=BATCH)
     batch = jax.device_put(dataset.train.arrays)
-    prepare = jax.jit(preparation(config, dataset))
+    prepare = jax.jit(make_prepare(config, dataset))
     jax.block_until_ready(prepare(jax.random.key(0), batch))
     times = []
     for number in range(ROUNDS):
@@ -48,7 +48,9 @@ def measure(recipe: dict[str, Any]) -> float:
 def main() -> None:
     """All recipes, one after the other."""
     medians = {name: round(measure(recipe), 1) for name, recipe in RECIPES.items()}
-    print(json.dumps({"ms a batch of 128": medians, "environment": describe()}, indent=1))
+    print(
+        json.dumps({"ms a batch of 128": medians, "environment": describe_environment()}, indent=1)
+    )
 
 
 if __name__ == "__main__":

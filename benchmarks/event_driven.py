@@ -34,9 +34,9 @@ from pit_jax.inference.event_driven.measure import Case, OneLayer, time_calls
 from pit_jax.inference.runtime import nodes
 from train import data
 from train.program import build
-from train.program.inputs import normalization
+from train.program.inputs import make_normalize
 from train.run import restore
-from train.run.environment import describe
+from train.run.environment import describe_environment
 from train.run.reading import read_config
 
 BATCHES, ROUNDS, SECONDS = (1, 16), 7, 0.03
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
         "network": network,
         "layers": layers,
         "losses": list(losses(network, layers)),
-        "environment": describe()
+        "environment": describe_environment()
         | {
             "cores": count_cores(),
             "torch": torch.__version__,
@@ -90,9 +90,9 @@ def measure_network(workdir: Path) -> dict[str, Any]:
     """A trained network at its own rates, and with other thresholds at others."""
     config = ConfigDict(read_config(workdir))
     dataset = data.load(**config.data)
-    model, variables = build.network(config, dataset), restore.load_variables(workdir)
+    model, variables = build.make_network(config, dataset), restore.load_variables(workdir)
     test = dataset.test
-    x = np.asarray(normalization(dataset)(jnp.asarray(test.images[:SAMPLES])), np.float32)
+    x = np.asarray(make_normalize(dataset)(jnp.asarray(test.images[:SAMPLES])), np.float32)
     program = compile(model, variables, x)
     floats = jax.jit(lambda x: model.apply(variables, x).mean(1))
     reached = np.asarray(floats(x)).argmax(-1)

@@ -20,7 +20,7 @@ from train import data
 from train.config import cli
 from train.data import ArraySplit, Dataset
 from train.program.program import make_program
-from train.run.environment import describe
+from train.run.environment import describe_environment
 
 
 def shuffled(frames: Num[np.ndarray, "N T H W C"], seed: int) -> Num[np.ndarray, "N T H W C"]:
@@ -68,7 +68,7 @@ def main() -> None:
     about = {
         "test accuracy": results,
         "config": json.loads(config.to_json_best_effort()),
-        "environment": describe(),
+        "environment": describe_environment(),
     }
     print(json.dumps(about, indent=1))
 

@@ -22,7 +22,7 @@ from configs import digits, fashion_mnist
 from train.data import load
 from train.monitor.health import Health
 from train.program.program import Program, make_program
-from train.run.environment import describe
+from train.run.environment import describe_environment
 
 # name: (config, the size of its data where they are made up, the parts of an epoch, rounds)
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
@@ -79,7 +79,7 @@ def main() -> None:
     """All cases, one after the other."""
     with TemporaryDirectory() as folder:
         found = {name: measure(*case, Path(folder)) for name, case in CASES.items()}
-    print(json.dumps(found | {"environment": describe()}, indent=1))
+    print(json.dumps(found | {"environment": describe_environment()}, indent=1))
 
 
 if __name__ == "__main__":

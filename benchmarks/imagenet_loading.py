@@ -24,7 +24,7 @@ from PIL import Image
 from train.data.feeding.order import TrainingOrder
 from train.data.imagenet import dataset, source
 from train.data.imagenet.array_records import convert
-from train.run.environment import describe
+from train.run.environment import describe_environment
 
 ROUNDS, WORKERS = 3, (0, 1, 2)
 IMAGES, BATCH, BATCHES = 128, 32, 24
@@ -103,7 +103,7 @@ def main() -> None:
         "images/s by workers": {n: round(statistics.median(s)) for n, s in speeds.items()},
         "cores by busy processes": {n: round(statistics.median(c), 2) for n, c in got.items()},
         "mean bytes of a file": size,
-        "environment": describe(),
+        "environment": describe_environment(),
     }
     print(json.dumps(found, indent=1))
 

@@ -31,7 +31,7 @@ from train.monitor.nonfinite import Watch
 from train.program.program import Program, make_program
 from train.records.loggers import open_journal
 from train.run.checkpoint import Checkpoints, Progress
-from train.run.environment import describe
+from train.run.environment import describe_environment
 
 # name: (config, the size of its data where they are made up, epochs, rounds)
 CASES: dict[str, tuple[Any, dict[str, Any], int, int]] = {
@@ -108,7 +108,7 @@ def main() -> None:
             "added_percent_of_processor_time_of_each_round": processor,
             "load_of_the_machine": round(os.getloadavg()[1], 1),
         }
-    print(json.dumps({"environment": describe(), "cases": found}, indent=1))
+    print(json.dumps({"environment": describe_environment(), "cases": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,13 @@ def main() -> None:
             run = [sys.executable, "-m", "benchmarks.seeds", network, str(count)]
             measured = subprocess.check_output(run, text=True).splitlines()[-1]
             found[f"{network}, {count} seeds"] = json.loads(measured)
-    from train.run.environment import describe
+    from train.run.environment import describe_environment
 
-    print(json.dumps({"at once / one after another": found, "environment": describe()}, indent=1))
+    print(
+        json.dumps(
+            {"at once / one after another": found, "environment": describe_environment()}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ import numpy as np
 from train.config.cli import parse
 from train.data import ArraySplit, Dataset
 from train.program import build
-from train.program.inputs import preparation
+from train.program.inputs import make_prepare
 from train.program.state import create_state
 from train.program.step import at_least_float32, make_train_step
-from train.run.environment import describe
+from train.run.environment import describe_environment
 
 OUT = Path("benchmarks/step_memory.json")
 MIB = 2**20
@@ -49,7 +49,9 @@ def main() -> None:
     for row in ROWS:
         rows.append(measure(*row))
         print(line(rows[-1]), flush=True)
-        OUT.write_text(json.dumps({"environment": describe(), "rows": rows}, indent=1) + "\n")
+        OUT.write_text(
+            json.dumps({"environment": describe_environment(), "rows": rows}, indent=1) + "\n"
+        )
 
 
 def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: str) -> dict:
@@ -62,8 +64,8 @@ def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: s
         config.model.update({"remat": remat, "dtype": dtype})
     split = ArraySplit(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int32))
     dataset = Dataset(config.data.name, split, split, classes, (0.5,) * 3, (0.2,) * 3)
-    model, loss = build.network(config, dataset), build.loss(config)
-    optimizer, prepare = build.optimizer(config, 1000), preparation(config, dataset)
+    model, loss = build.make_network(config, dataset), build.make_loss(config)
+    optimizer, prepare = build.make_optimizer(config, 1000), make_prepare(config, dataset)
     key = jax.eval_shape(lambda: jax.random.key(0))
     fed = {
         "image": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),

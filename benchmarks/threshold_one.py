@@ -17,17 +17,17 @@ from pit_jax.inference import SpikingProgram
 from pit_jax.inference.runtime import nodes
 from train import data
 from train.export import compile_run
-from train.program.inputs import normalization
-from train.run.environment import describe
-from train.run.reading import config_of
-from train.run.summary import title
+from train.program.inputs import make_normalize
+from train.run.environment import describe_environment
+from train.run.reading import load_run_config
+from train.run.summary import format_title
 
 OUT = Path(__file__).with_suffix(".json")
 
 
 def main(run: Path, data_dir: str | None = None) -> None:
     """Writes and prints what was found."""
-    config = config_of(run, data_dir)
+    config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
     program = compile_run.compile_checkpoint(config, run, "last", dataset)
     late = SpikingProgram(
@@ -40,17 +40,20 @@ def main(run: Path, data_dir: str | None = None) -> None:
         program.num_steps,
         "",
     )
-    images, labels = normalization(dataset)(dataset.test.images), dataset.test.labels
+    images, labels = make_normalize(dataset)(dataset.test.images), dataset.test.labels
     logits, counts = program.watch(images, "counts")
     late_logits, late_counts = late.watch(images, "counts")
     first = next(iter(counts))
     found = {
-        "title": title(config),
+        "title": format_title(config),
         "samples": len(labels),
         "accuracy": float(np.mean(logits.argmax(-1) == labels)),
         "accuracy_threshold_one": float(np.mean(late_logits.argmax(-1) == labels)),
         "first_layer_counts_that_differ": float(np.mean(counts[first] != late_counts[first])),
-        **{key: describe()[key] for key in ("commit", "device", "processor", "python", "jax")},
+        **{
+            key: describe_environment()[key]
+            for key in ("commit", "device", "processor", "python", "jax")
+        },
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

@@ -79,7 +79,7 @@ def measure(row: Row, run: bool) -> dict[str, Any]:
     from pit_jax.neurons import IF, LIF, PIT
     from train.program.losses import cross_entropy
     from train.program.optim import adamw, sgd
-    from train.run.environment import describe
+    from train.run.environment import describe_environment
 
     neuron: Any = {"LIF": LIF, "PIT": partial(PIT, levels=4), "IF": IF}[row.neuron]
     model = models.create(
@@ -104,7 +104,7 @@ def measure(row: Row, run: bool) -> dict[str, Any]:
         **row._asdict(),
         "parts": memory.parts,
         "total": memory.total,
-        "environment": describe(),
+        "environment": describe_environment(),
     }
     if run or jax.default_backend() == "gpu":
         result |= on_device(model, optimizer, images, labels)

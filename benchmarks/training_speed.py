@@ -59,10 +59,10 @@ def main() -> None:
         for name in CASES:
             run = [sys.executable, "-m", "benchmarks.training_speed", name]
             speeds[name].append(float(subprocess.check_output(run, text=True).split()[-1]))
-    from train.run.environment import describe
+    from train.run.environment import describe_environment
 
     medians = {name: round(statistics.median(values)) for name, values in speeds.items()}
-    print(json.dumps({"images/s": medians, "environment": describe()}, indent=1))
+    print(json.dumps({"images/s": medians, "environment": describe_environment()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pit_jax.neurons.scale import per_channel
 from tests.train.helpers import ENVIRONMENT, ROOT
 from train.analyze import ANALYSES, output
 from train.config.cli import parse
-from train.ledger import table
+from train.ledger import make_table
 from train.run.reading import read_config
 from train.run.workdir import claim
 
@@ -177,7 +177,7 @@ def test_seeds_of_old_and_new_runs_are_one_row_of_the_ledger(tmp_path):
     for name, config in (("old", old_config()), ("new", new_config())):
         run = {"config": config | what, **rest}
         (tmp_path / f"{name}.json").write_text(json.dumps(run))
-    assert table(tmp_path).count("| digits |") == 1
+    assert make_table(tmp_path).count("| digits |") == 1
 
 
 @pytest.mark.parametrize("old, new", old_names.ANALYSES.items())

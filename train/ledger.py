@@ -19,7 +19,7 @@ from .config.arguments import run_program
 from .errors import UserError
 from .files import write_atomically
 from .run.reading import read_records, select_epochs
-from .run.summary import steps_and_levels
+from .run.summary import format_steps_and_levels
 from .run.workdir import MAY_MOVE
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     for workdir in args.workdirs or ():
         found = json.dumps(read_run(workdir), indent=1) + "\n"
         write_atomically(DOCS / "runs" / f"{workdir.name}.json", found)
-    write_atomically(page, with_table(page.read_text(), table(DOCS / "runs")))
+    write_atomically(page, replace_table(page.read_text(), make_table(DOCS / "runs")))
     return 0
 
 
@@ -73,23 +73,23 @@ def read_run(workdir: Path) -> dict[str, Any]:
     return parts | {"epochs": select_epochs(read_records(workdir / "metrics.jsonl"))}
 
 
-def table(runs: Path) -> str:
-    """The runs of a folder as a Markdown table, a row for each config, its seeds together."""
+def make_table(runs: Path) -> str:
+    """Return the runs of a folder as a Markdown table, one row per config, its seeds together."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(runs.glob("*.json")):
         run = json.loads(file.read_text())
         rename_keys(run["config"])
         rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
-    return HEADER + "".join(sorted(_row(seeds) for seeds in rows.values()))
+    return HEADER + "".join(sorted(_make_row(seeds) for seeds in rows.values()))
 
 
-def with_table(page: str, rows: str) -> str:
-    """`page` with `rows` between its two markers."""
+def replace_table(page: str, rows: str) -> str:
+    """Return `page` with `rows` between its two markers."""
     before, _, rest = page.partition(START)
     return before + START + rows + END + rest.partition(END)[2]
 
 
-def _row(runs: list[dict[str, Any]]) -> str:
+def _make_row(runs: list[dict[str, Any]]) -> str:
     config, summary = runs[0]["config"], runs[0]["summary"]
     thousands = (summary["parameters"] + summary["scales"]) / 1000
     speeds = [epoch["images_per_second"] for run in runs for epoch in run["epochs"]]
@@ -97,7 +97,7 @@ def _row(runs: list[dict[str, Any]]) -> str:
         config["data"]["name"],
         f"{config['model']['name']}, {thousands:,.0f} k",
         config["neuron"]["name"],
-        steps_and_levels(config),
+        format_steps_and_levels(config),
         str(config["epochs"]),
         " ".join(str(run["config"]["seed"]) for run in runs),
         _mean_sd([100 * run["summary"]["last_accuracy"] for run in runs]),

@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace) -> int:
         else:
             stack.enter_context(watchdog.explain_kill(workdir))
             hosts.join(several)
-            stop = hosts.make_stop()
+            stop = hosts.make_stop_check()
         from .loop import train
 
         summary = train(config, workdir, stop)

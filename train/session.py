@@ -174,7 +174,7 @@ class Session:
     def end_steps(self, state: TrainState) -> None:
         """Wait for the end of an epoch's steps; raise UserError without a finite training loss."""
         self.settle(state)
-        epoch, totals = self.epoch_of(self._steps[-1]), jax.device_get(state.totals)
+        epoch, totals = self.get_epoch(self._steps[-1]), jax.device_get(state.totals)
         if not totals["seen"]:
             raise UserError(
                 f"{self.label}every step of epoch {epoch} was left out: none has a finite loss and "
@@ -193,7 +193,7 @@ class Session:
     def end_epoch(self, state: TrainState, test: Evaluation) -> dict[str, Any]:
         """Log an epoch after its `test`, and return its line."""
         step = self._steps[-1]
-        epoch = self.epoch_of(step)
+        epoch = self.get_epoch(step)
         self._check_finite("test loss", test.loss, epoch)
         record = {
             "step": step,
@@ -212,7 +212,7 @@ class Session:
 
     def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
         """Save the end of an epoch: with `hold` in memory, by default if one was just written."""
-        epoch = self.epoch_of(self._steps[-1])
+        epoch = self.get_epoch(self._steps[-1])
         hold = not self.checkpoints.is_time() if hold is None else hold
         self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
@@ -251,9 +251,9 @@ class Session:
     def _log(self, done: StepMetrics | None) -> None:
         # An epoch's last step has the line of the epoch.
         if done and done.step % self.program.steps_per_epoch:
-            self._journal.step(self.epoch_of(done.step), done)
+            self._journal.step(self.get_epoch(done.step), done)
 
-    def epoch_of(self, step: int) -> int:
+    def get_epoch(self, step: int) -> int:
         """Return the epoch of a step, both from 1 on."""
         return (step - 1) // self.program.steps_per_epoch + 1
 

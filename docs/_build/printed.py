@@ -13,17 +13,17 @@ import jax.numpy as jnp
 from docs._build.inference import PAGE, with_block
 from train import data
 from train.export import compile_run
-from train.program.inputs import normalization
-from train.run.reading import config_of
+from train.program.inputs import make_normalize
+from train.run.reading import load_run_config
 
 
 def printed(run: Path, data_dir: str | None = None) -> str:
     """The program of the last checkpoint, its verification and its costs, on all test images."""
-    config = config_of(run, data_dir)
+    config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
     program = compile_run.compile_checkpoint(config, run, "last", dataset)
     samples = dataset.test.take(range(len(dataset.test)))
-    images = normalization(dataset)(jnp.asarray(samples["image"]))
+    images = make_normalize(dataset)(jnp.asarray(samples["image"]))
     report = program.verify(images, samples["label"])
     parts = [program, report, program.costs(images)]
     return "```text\n" + "\n\n".join(map(str, parts)) + "\n```\n"

@@ -17,9 +17,9 @@ from train.data.images.digits import TEST_INDICES
 from train.export.compile_run import pixel_values
 from train.main import main
 from train.program import build
-from train.program.inputs import normalization
+from train.program.inputs import make_normalize
 from train.run import restore
-from train.run.reading import config_of
+from train.run.reading import load_run_config
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder", type=Path)
@@ -31,10 +31,10 @@ config = ["--config", "configs/digits.py", f"--config.epochs={args.epochs}"]
 if main(["main", *config, "--workdir", str(run)]):
     sys.exit(2)
 
-config = config_of(run)
+config = load_run_config(run)
 digits = data.load(**config.data)
-network, variables = build.network(config, digits), restore.load_variables(run)
-normalize = normalization(digits)
+network, variables = build.make_network(config, digits), restore.load_variables(run)
+normalize = make_normalize(digits)
 
 # Batch norm and scales go into integer weights, and a count of up to 4 into four binary spikes.
 program = compile(network, variables, normalize(digits.train.images[:60]))

@@ -19,7 +19,7 @@ from train.analyze import landscape as of_runs
 from train.analyze.subject import Subject
 from train.data import ArraySplit, Dataset
 from train.program.losses import cross_entropy
-from train.program.sharding import data_mesh, over_batch, place, replicated
+from train.program.sharding import data_mesh, make_batch_sharding, make_replicated, place
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 4, 8), "bias": (8,)},
@@ -122,8 +122,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         config=ConfigDict({"loss": {"name": "cross_entropy"}}),
         dataset=dataset,
         model=model,
-        variables=place(jax.device_get(variables), replicated(mesh)),
-        over_batch=over_batch(mesh),
+        variables=place(jax.device_get(variables), make_replicated(mesh)),
+        over_batch=make_batch_sharding(mesh),
         out=out,
         wanted=32,
     )

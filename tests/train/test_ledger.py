@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from train.errors import UserError
-from train.ledger import DOCS, END, HEADER, START, main, read_run, table, with_table
+from train.ledger import DOCS, END, HEADER, START, main, make_table, read_run, replace_table
 
 
 def run(seed: int, last: float, **config) -> dict:
@@ -35,7 +35,7 @@ def run(seed: int, last: float, **config) -> dict:
 
 def test_results_page_holds_the_table_of_the_recorded_runs_and_no_other():
     page = (DOCS / "results.md").read_text()
-    assert page.partition(START)[2].partition(END)[0] == table(DOCS / "runs")
+    assert page.partition(START)[2].partition(END)[0] == make_table(DOCS / "runs")
 
 
 def test_a_run_is_kept_without_its_seed_s_flag_and_its_places(tmp_path):
@@ -56,7 +56,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
     for seed, last in ((0, 0.90), (1, 0.92), (2, 0.94)):
         (tmp_path / f"{seed}.json").write_text(json.dumps(run(seed, last)))
     (tmp_path / "other.json").write_text(json.dumps(run(0, 0.5, epochs=3)))
-    one, three = table(tmp_path).removeprefix(HEADER).splitlines()
+    one, three = make_table(tmp_path).removeprefix(HEADER).splitlines()
     # Mean 92, deviations -2, 0 and 2: sd = sqrt(8 / 2) = 2.
     assert one == (
         "| digits | resnet8, 77 k | PIT | T=1 D=4 | 2 | 0 1 2 | 92.00 ± 2.00 | 93.00 ± 2.00 "
@@ -67,7 +67,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
 
 def test_a_new_table_replaces_the_old_and_leaves_the_text():
     page = f"before\n{START}| old |\n{END}\nafter\n"
-    assert with_table(page, "| new |\n") == f"before\n{START}| new |\n{END}\nafter\n"
+    assert replace_table(page, "| new |\n") == f"before\n{START}| new |\n{END}\nafter\n"
 
 
 def test_an_unfinished_run_is_refused_and_nothing_is_written(tmp_path, capsys, monkeypatch):

@@ -21,9 +21,9 @@ from ..program import build, sharding
 from ..report import page
 from ..run import restore
 from ..run.checkpoint import find_newest_step
-from ..run.environment import describe
-from ..run.reading import config_of, distinct_names
-from ..run.summary import title
+from ..run.environment import describe_environment
+from ..run.reading import load_run_config, make_distinct_names
+from ..run.summary import format_title
 from . import ANALYSES, load_analysis, output
 from .subject import Analysis, Subject
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     runs = [
         read_run(workdir, name, config, args.checkpoint, out, args.samples)
         for workdir, name, config in zip(
-            args.workdirs, distinct_names(args.workdirs), configs, strict=True
+            args.workdirs, make_distinct_names(args.workdirs), configs, strict=True
         )
     ]
     failed = _write(runs, args.only, out, args.overwrite)
@@ -107,9 +107,9 @@ def read_run(
         checkpoint=checkpoint,
         config=config,
         dataset=dataset,
-        model=build.network(config, dataset),
-        variables=sharding.place(variables, sharding.replicated(mesh)),
-        over_batch=sharding.over_batch(mesh),
+        model=build.make_network(config, dataset),
+        variables=sharding.place(variables, sharding.make_replicated(mesh)),
+        over_batch=sharding.make_batch_sharding(mesh),
         out=out,
         wanted=samples,
     )
@@ -169,7 +169,7 @@ def _make(task: Task) -> str:
     began, of = time.monotonic(), task.identify()
     output.begin(task.folder)
     found = task.analyze()
-    by, first = describe(), task.runs[0]
+    by, first = describe_environment(), task.runs[0]
     steps = ", ".join(f"step {each['step']}" for each in of)
     note = (
         f"The {first.checkpoint} checkpoint, {steps}; {by['devices']} x {by['device']}, jax "
@@ -202,7 +202,7 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
     for run in runs:
         config = page.parts.table((), flatten_dict(run.config.to_dict(), sep=".").items())
         sections.append(page.parts.details(f"config of {run.name}", config))
-    name = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
+    name = format_title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
     text = page.render_page(f"Analysis: {name}", [page.parts.links(links), *sections], PROGRAM)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
 
 def _list_facts(run: Subject) -> dict[str, str]:
     return {
-        "run": title(run.config),
+        "run": format_title(run.config),
         "folder": str(run.workdir),
         "checkpoint": f"{run.checkpoint}, step {find_newest_step(run.workdir, run.checkpoint)}",
         "data": f"{run.dataset.name}: {len(run.dataset.train):,} for training, "
@@ -234,7 +234,7 @@ def _check_out(out: Path) -> None:
 
 
 def _config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
-    config = config_of(workdir, args.data_dir)
+    config = load_run_config(workdir, args.data_dir)
     config.cpu_devices = args.cpu_devices or config.cpu_devices
     return config
 

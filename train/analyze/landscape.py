@@ -65,7 +65,7 @@ def measure_surface(subject: Subject, side: int) -> Surface:
     params = subject.variables["params"]
     stats = subject.variables.get("batch_stats", {})
     directions = landscape.directions(params, jax.random.key(SEED))
-    loss = build.loss(subject.config)
+    loss = build.make_loss(subject.config)
 
     def loss_of(params: Any, stats: Any, images: Array, labels: Array) -> Array:
         logits: Any = subject.model.apply({"params": params, "batch_stats": stats}, images)

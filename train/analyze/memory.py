@@ -14,7 +14,7 @@ from pit_jax.analysis.plots import memory as plots
 
 from ..program import build
 from ..program.feed import abstract_batch
-from ..program.inputs import preparation
+from ..program.inputs import make_prepare
 from ..run.reading import read_json
 from .subject import Analysis, Plot, Subject, Table
 
@@ -90,18 +90,18 @@ def _list_variants(subject: Subject) -> dict[str, dict[str, Any]]:
 
 def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
     config, split = subject.config, subject.dataset.train
-    optimizer = build.optimizer(config, 1)
+    optimizer = build.make_optimizer(config, 1)
 
     def first_state(params: Any) -> Any:
         return optimizer.init(params), params if config.averaging else ()
 
     batch = abstract_batch(split, images)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    x, labels = jax.eval_shape(preparation(config, subject.dataset), key, batch)
+    x, labels = jax.eval_shape(make_prepare(config, subject.dataset), key, batch)
     return training_memory(
         subject.model.clone(**fields),
         x,
         labels,
-        loss=build.loss(config),
+        loss=build.make_loss(config),
         optimizer_init=first_state,
     )

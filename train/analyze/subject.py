@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ..data import Dataset
 from ..errors import UserError
-from ..program.inputs import normalization
+from ..program.inputs import make_normalize
 from ..program.probe import take_evenly
 from ..program.sharding import place
 
@@ -48,14 +48,14 @@ class Subject:
         They are divided among the devices: all of them, or the most that the devices divide.
         """
         images, labels = self._take(split, count)
-        x = normalization(self.dataset)(place(images, self.over_batch))
+        x = make_normalize(self.dataset)(place(images, self.over_batch))
         return x, place(labels, self.over_batch)
 
     def batches(self, split: str, count: int) -> Iterator[Array]:
         """Yield the inputs of `samples` in parts, for what needs much memory for each."""
         images, _ = self._take(split, count)
         devices = self.over_batch.mesh.size
-        size, normalize = max(BATCH // devices, 1) * devices, normalization(self.dataset)
+        size, normalize = max(BATCH // devices, 1) * devices, make_normalize(self.dataset)
         for start in range(0, len(images), size):
             yield normalize(place(images[start : start + size], self.over_batch))
 

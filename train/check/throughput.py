@@ -16,7 +16,7 @@ from ..data.dataset import Batch
 from ..data.feeding.order import TrainingOrder
 from ..program import sharding
 from ..program.feed import make_feed
-from ..program.inputs import preparation
+from ..program.inputs import make_prepare
 from ..program.program import check_batch, make_program
 from ..run.pretrained import load_pretrained
 from . import contact_sheet
@@ -29,7 +29,7 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     """Return the contact sheet: a sample of some classes, and three augmentations of each."""
     images = bool(dataset.mean)
     most = MOST_SAMPLES["images" if images else "frames"]
-    prepare = jax.jit(preparation(config, dataset))
+    prepare = jax.jit(make_prepare(config, dataset))
     batches = [take_samples(dataset.train, most, seed) for seed in range(3)]
     draws = [
         np.asarray(prepare(jax.random.key(seed), batch)[0]) for seed, batch in enumerate(batches)
@@ -72,7 +72,7 @@ def take_samples(split: Split, most: int, seed: int) -> Batch:
 
 def _make_augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
     """Return the part of a step before the network: its batch is selected and augmented."""
-    prepare = preparation(config, dataset)
+    prepare = make_prepare(config, dataset)
     feed = make_feed(
         dataset.train,
         seed=config.seed,

@@ -150,7 +150,7 @@ def _add_evaluate(parser: Parser) -> None:
     It reports loss, accuracy among the first one and five answers and of each class, the confusion
     matrix, calibration, and the firing rate of every neuron layer at each step.
     """
-    _add_finished(parser)
+    _add_run_and_checkpoint(parser)
     add = parser.add_argument
     add(
         "--split",
@@ -177,7 +177,7 @@ def _add_export(parser: Parser) -> None:
     samples; nothing is written unless spikes and logits are equal. proof.json, next to the
     program, has what was found, what the program takes and the names of its classes.
     """
-    _add_finished(parser)
+    _add_run_and_checkpoint(parser)
     add = parser.add_argument
     add(
         "--format",
@@ -216,7 +216,7 @@ def _add_analyze(parser: Parser) -> None:
     index.html shows all of them. They are written one by one, and the same command continues
     where it was stopped.
     """
-    _add_finished(parser, several=True)
+    _add_run_and_checkpoint(parser, several=True)
     add = parser.add_argument
     add(
         "--only",
@@ -301,7 +301,7 @@ def _add_prepare(parser: Parser) -> None:
     )
 
 
-def _add_finished(parser: Parser, several: bool = False) -> None:
+def _add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
     """Add what is read of a run: its folder and one of its checkpoints."""
     if several:
         add_runs(parser, "the folders of runs, finished or not; several are compared")

@@ -46,7 +46,7 @@ def load_page(given: str) -> tuple[ConfigDict, str]:
         if not callable(get_config):
             raise UserError(f"{path} has no function get_config(); {SHIPPED}/digits.py has one.")
         arguments = [variant] if colon else []
-        if colon and not _takes(get_config, variant):
+        if colon and not _can_take(get_config, variant):
             raise UserError(f"{path} has no variants; leave {colon}{variant} out.")
         try:
             config = get_config(*arguments)
@@ -89,7 +89,7 @@ def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
     A page in a folder configs/ of its own finds its neighbors there too, after the shipped ones.
     Afterwards `configs` is again what it was for the rest of the program.
     """
-    own = {name: sys.modules.pop(name) for name in _loaded()}
+    own = {name: sys.modules.pop(name) for name in _list_loaded()}
     spec = ModuleSpec(PACKAGE, None, is_package=True)
     spec.submodule_search_locations = [str(SHIPPED)]
     neighbors = page_folder.resolve() if page_folder else SHIPPED
@@ -99,7 +99,7 @@ def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in _loaded():
+        for name in _list_loaded():
             del sys.modules[name]
         sys.modules.update(own)
 
@@ -109,7 +109,7 @@ def shorten(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def _loaded() -> list[str]:
+def _list_loaded() -> list[str]:
     return [name for name in sys.modules if name.split(".")[0] == PACKAGE]
 
 
@@ -123,7 +123,7 @@ def _execute(file: Path) -> ModuleType:
     return page
 
 
-def _takes(function: object, variant: str) -> bool:
+def _can_take(function: object, variant: str) -> bool:
     try:
         inspect.signature(function).bind(variant)  # type: ignore[arg-type]
     except TypeError:

@@ -156,7 +156,7 @@ def broadcast_number(number: int | None) -> int | None:
     return None if received < 0 else received
 
 
-def make_stop() -> Callable[[], bool]:
+def make_stop_check() -> Callable[[], bool]:
     """Return a function that returns, before a step, whether all processes stop there.
 
     They do after a SIGTERM or SIGINT to one of them; a second signal ends the process at once.

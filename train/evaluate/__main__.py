@@ -15,7 +15,7 @@ from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..records.progress import print_evaluation
-from ..run.reading import config_of
+from ..run.reading import load_run_config
 from .measure import evaluate
 
 
@@ -65,7 +65,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:
-    config = config_of(args.workdir, args.data_dir)
+    config = load_run_config(args.workdir, args.data_dir)
     for key in ("batch_size", "cpu_devices"):
         if (value := getattr(args, key)) is not None:
             config[key] = value

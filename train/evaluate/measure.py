@@ -29,8 +29,8 @@ from ..program.pure import abstract_images, abstract_state, make_pure_program
 from ..program.state import Metrics, TrainState
 from ..program.step import Batch, make_eval_step
 from ..run import restore
-from ..run.environment import describe
-from ..run.summary import title
+from ..run.environment import describe_environment
+from ..run.summary import format_title
 from . import metrics
 from .folder import read_own_images
 
@@ -49,7 +49,7 @@ def evaluate(
     if folder is not None:
         samples, note = read_own_images(folder, dataset)
     mesh = sharding.data_mesh(config.batch_size)
-    abstract = abstract_state(config, dataset, sharding.replicated(mesh))
+    abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
     state = restore.load_state(workdir, checkpoint, abstract)
     pure = make_pure_program(config, dataset)
     step = make_eval_step(pure.model, pure.loss, pure.normalize, metrics.count_answers)
@@ -61,7 +61,7 @@ def evaluate(
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     layers = neuron_layers(pure.model, variables, abstract_images(dataset))
     return {
-        "title": title(config),
+        "title": format_title(config),
         "workdir": str(workdir),
         "checkpoint": checkpoint,
         "step": int(state.step),
@@ -75,7 +75,7 @@ def evaluate(
         **metrics.summarize(totals),
         "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
         "rates": {layer: (totals[f"rate/{layer}"] / size).tolist() for layer in layers},
-        "environment": describe(),
+        "environment": describe_environment(),
     }
 
 

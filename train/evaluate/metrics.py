@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ..program.state import Metrics
-from ..program.step import correct
+from ..program.step import is_correct
 
 BINS = 15
 CALIBRATION = (
@@ -44,7 +44,7 @@ def count_answers(
         "confusion": jnp.einsum("bi,bj->ij", label * weight[:, None], answer),
         "bins/images": bins.sum(axis=0),
         "bins/confidence": (confidence[:, None] * bins).sum(axis=0),
-        "bins/correct": (correct(scores[:, None], labels)[:, None] * bins).sum(axis=0),
+        "bins/correct": (is_correct(scores[:, None], labels)[:, None] * bins).sum(axis=0),
     }
 
 

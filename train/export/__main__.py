@@ -23,9 +23,9 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..run import restore
 from ..run.checkpoint import find_newest_step
-from ..run.environment import describe
-from ..run.reading import config_of, read_json
-from ..run.summary import title
+from ..run.environment import describe_environment
+from ..run.reading import load_run_config, read_json
+from ..run.summary import format_title
 from . import compile_run
 
 # Of each format, what has to be installed, and the extra that has it.
@@ -62,7 +62,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
             f"clone pip install '.[{extra}]'."
         )
     restore.find_checkpoint(args.workdir, args.checkpoint)
-    _refused(artifact.check_free, out, args.overwrite)
+    _raise_user_errors(artifact.check_free, out, args.overwrite)
     dataset = data.load(**config.data)
     if args.pixels and not dataset.mean:
         raise UserError(f"{dataset.name} holds frames of counts, not pixels; leave --pixels out.")
@@ -71,11 +71,11 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         config, args.workdir, args.checkpoint, dataset, **options
     )
     report = compile_run.verify_program(program, config, dataset)
-    print(title(config), report, sep="\n")
+    print(format_title(config), report, sep="\n")
     if not report:
         raise UserError("the program is not its grid, so nothing is written: this is a bug.")
-    about = _about(args, config, dataset)
-    _refused(_write, program, report, out, args, dataset, about)
+    about = _describe_program(args, config, dataset)
+    _raise_user_errors(_write, program, report, out, args, dataset, about)
     proof = about | {
         "samples": report.samples,
         "equal": bool(report),
@@ -119,8 +119,10 @@ def _write(
     artifact.write(out, kind, 1, files, {"about": about}, args.overwrite)
 
 
-def _about(args: argparse.Namespace, config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
-    """What the program is of, what it takes and what its logits stand for."""
+def _describe_program(
+    args: argparse.Namespace, config: ConfigDict, dataset: Dataset
+) -> dict[str, Any]:
+    """Return the origin of the program, its input and the classes of its logits."""
     shape = ["batch", *dataset.test.shape]
     takes: dict[str, Any] = {"shape": shape, "holds": "counts of events, as they are"}
     if args.pixels:
@@ -130,7 +132,7 @@ def _about(args: argparse.Namespace, config: ConfigDict, dataset: Dataset) -> di
         takes |= {"mean": dataset.mean, "std": dataset.std}
     starts = read_json(args.workdir / "environment.json", list) or [{}]
     return {
-        "title": title(config),
+        "title": format_title(config),
         "data": dataset.name,
         "split": "test",
         "seed": config.seed,
@@ -141,12 +143,12 @@ def _about(args: argparse.Namespace, config: ConfigDict, dataset: Dataset) -> di
         "code": args.code,
         "input": takes,
         "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
-        "environment": describe(),
+        "environment": describe_environment(),
     }
 
 
-def _refused(call: Any, *args: Any) -> None:
-    """Calls `call`; what it refuses is a UserError."""
+def _raise_user_errors(call: Any, *args: Any) -> None:
+    """Call `call`; raise a UserError for what it refuses."""
     try:
         call(*args)
     except (ArtifactError, NotInNIR) as error:
@@ -156,7 +158,7 @@ def _refused(call: Any, *args: Any) -> None:
 
 
 def _config(args: argparse.Namespace) -> ConfigDict:
-    config = config_of(args.workdir, args.data_dir)
+    config = load_run_config(args.workdir, args.data_dir)
     if args.batch_size is not None:
         config.batch_size = args.batch_size
     if config.batch_size < 1:

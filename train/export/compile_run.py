@@ -19,7 +19,7 @@ from ..data.dataset import Batch
 from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
 from ..program import build
-from ..program.inputs import normalization
+from ..program.inputs import make_normalize
 from ..run import restore
 
 
@@ -32,7 +32,7 @@ def compile_checkpoint(
     program says exactly.
     """
     variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, checkpoint))
-    network = build.network(config, dataset)
+    network = build.make_network(config, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
     sample = dataset.train.take(range(size))["image"]
     try:
@@ -74,7 +74,7 @@ def pixel_values(dataset: Dataset) -> np.ndarray | None:
         return None
     values = jnp.arange(256, dtype=jnp.uint8)[:, None, None, None]
     images = jnp.broadcast_to(values, (256, 1, 1, len(dataset.mean)))
-    return np.asarray(normalization(dataset)(images)).reshape(256, -1)
+    return np.asarray(make_normalize(dataset)(images)).reshape(256, -1)
 
 
 def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:

@@ -79,11 +79,11 @@ def check(config: ConfigDict) -> None:
     _check_schedule(config)
     check_rules(config)
     _create(config, num_classes=1)
-    loss(config)
-    optimizer(config, steps_per_epoch=1)
+    make_loss(config)
+    make_optimizer(config, steps_per_epoch=1)
 
 
-def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
+def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
     A field such as `gate_neuron`, of networks with a place for another neuron, is a section as
@@ -95,10 +95,10 @@ def network(config: ConfigDict, dataset: Dataset) -> nn.Module:
 
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
     fields = {
-        key: _neuron(f"model.{key}", value) if key.endswith("_neuron") else value
+        key: _make_neuron(f"model.{key}", value) if key.endswith("_neuron") else value
         for key, value in get_options(config.model).items()
     }
-    neuron = _neuron("neuron", config.neuron)
+    neuron = _make_neuron("neuron", config.neuron)
     try:
         return models.create(
             config.model.name,
@@ -111,7 +111,7 @@ def _create(config: ConfigDict, num_classes: int) -> nn.Module:
         raise _name_key("model", [*fields, "num_steps"], error) from error
 
 
-def _neuron(what: str, section: ConfigDict) -> Callable[[], nn.Module]:
+def _make_neuron(what: str, section: ConfigDict) -> Callable[[], nn.Module]:
     given = get_options(section)
     for field, table in FUNCTIONS.items():
         if isinstance(name := given.get(field), str):
@@ -135,12 +135,12 @@ def _name_key(what: str, fields: Iterable[str], error: Exception) -> UserError:
     return UserError(f"config.{error}" if field == "num_steps" else f"config.{what}.{error}")
 
 
-def loss(config: ConfigDict) -> Loss:
+def make_loss(config: ConfigDict) -> Loss:
     """Return the loss of `config.loss`."""
     return make_part("loss", LOSSES, config.loss, "logits", "labels")
 
 
-def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """Return the optimizer of `config.optimizer` on the cosine schedule of the whole run.
 
     Layers of `config.freeze` stay as they are. Raises UserError, from `init` on, for one of these
@@ -157,7 +157,9 @@ def optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransfo
     made: optax.GradientTransformation = make(schedule)
     if not config.freeze:
         return made
-    return optax.chain(made, optax.masked(optax.set_to_zero(), partial(_mask, config.freeze)))
+    return optax.chain(
+        made, optax.masked(optax.set_to_zero(), partial(_mask_frozen, config.freeze))
+    )
 
 
 def _check_schedule(config: ConfigDict) -> None:
@@ -171,7 +173,7 @@ def _check_schedule(config: ConfigDict) -> None:
     )
 
 
-def _mask(names: Sequence[str], params: optax.Params) -> optax.Params:
+def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
     layers = {path: "/".join(path[:-1]) for path in flatten_dict(params)}
     frozen = choose_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

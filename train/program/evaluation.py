@@ -45,12 +45,12 @@ def make_evaluate(
     sums = make_sums(eval_step, split, batch_size, mesh)
 
     def evaluate(state: TrainState) -> Evaluation:
-        return means(jax.device_get(sums(state)), len(split))
+        return compute_means(jax.device_get(sums(state)), len(split))
 
     return evaluate
 
 
-def means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
+def compute_means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
     """Return sums over `count` samples as means."""
     size = np.float64(count)
     found = {name: total / size for name, total in totals.items()}
@@ -75,28 +75,28 @@ def make_sums(
     """
     order = SequentialOrder(len(split), batch_size)
     if split.arrays is None:
-        return _sums_from_disk(eval_step, split, order, mesh, watch)
-    return _sums_from_memory(eval_step, split.arrays, order, mesh)
+        return _make_sums_from_disk(eval_step, split, order, mesh, watch)
+    return _make_sums_from_memory(eval_step, split.arrays, order, mesh)
 
 
-def _sums_from_memory(
+def _make_sums_from_memory(
     eval_step: Callable[[TrainState, Batch], Metrics],
     arrays: dict[str, np.ndarray],
     order: SequentialOrder,
     mesh: Mesh,
 ) -> Sums:
-    everywhere = sharding.replicated(mesh)
-    take = partial(resident.take, sharding=sharding.over_batch(mesh))
+    everywhere = sharding.make_replicated(mesh)
+    take = partial(resident.take, sharding=sharding.make_batch_sharding(mesh))
     samples = sharding.place(arrays, everywhere)
     batches = sharding.place((order.index, order.weight), everywhere)
 
     # One program for the whole split: independent ones would run at once, and the collectives of
     # virtual CPU devices can then wait for one another for ever.
-    sums = jax.jit(whole_sums(eval_step, take), out_shardings=everywhere)
+    sums = jax.jit(make_whole_sums(eval_step, take), out_shardings=everywhere)
     return lambda state: sums(state, samples, batches)
 
 
-def whole_sums(
+def make_whole_sums(
     eval_step: Callable[[TrainState, Batch], Metrics], take: Callable[[Batch, Array], Batch]
 ) -> Callable[[TrainState, Batch, tuple[Array, Array]], Metrics]:
     """Return `(state, samples, (index, weight) of a SequentialOrder) -> sums` over all samples."""
@@ -111,16 +111,16 @@ def whole_sums(
     return sums
 
 
-def _sums_from_disk(
+def _make_sums_from_disk(
     eval_step: Callable[[TrainState, Batch], Metrics],
     split: Split,
     order: SequentialOrder,
     mesh: Mesh,
     watch: Watch,
 ) -> Sums:
-    everywhere, divided = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, divided = sharding.make_replicated(mesh), sharding.make_batch_sharding(mesh)
     batch_size = order.index.shape[1]
-    rows = sharding.rows_here(mesh, batch_size)
+    rows = sharding.get_local_rows(mesh, batch_size)
     abstract = abstract_batch(split, batch_size) | {
         "weight": jax.ShapeDtypeStruct((batch_size,), np.float32)
     }

@@ -73,8 +73,8 @@ def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh:
 
     Every device selects its own part of a step.
     """
-    everywhere, steps = sharding.replicated(mesh), order.steps_per_epoch
-    take = partial(resident.take, sharding=sharding.over_batch(mesh))
+    everywhere, steps = sharding.make_replicated(mesh), order.steps_per_epoch
+    take = partial(resident.take, sharding=sharding.make_batch_sharding(mesh))
     samples = sharding.place(arrays, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
@@ -105,7 +105,8 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
 
     A process reads the rows of its own devices.
     """
-    divided, rows = sharding.over_batch(mesh), sharding.rows_here(mesh, order.batch_size)
+    divided = sharding.make_batch_sharding(mesh)
+    rows = sharding.get_local_rows(mesh, order.batch_size)
 
     def batch_at(step: int) -> Batch:
         seeds = [order.crop_seed(step, row) for row in rows.tolist()]
@@ -114,7 +115,7 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
 
     def batches(first: int) -> Generator[Batch, None, None]:
         with closing(split.batches(order, rows, first)) as ahead:
-            yield from one_ahead(sharding.place(batch, divided) for batch in ahead)
+            yield from prefetch_to_device(sharding.place(batch, divided) for batch in ahead)
 
     return Feed(
         abstract_batch=abstract_batch(split, order.batch_size, divided),
@@ -124,7 +125,7 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
     )
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch_to_device(items: Iterator[T]) -> Iterator[T]:
     """Yield the same items, each asked for before the one before it is used."""
     try:
         item = next(items)

@@ -47,22 +47,22 @@ AMOUNTS: dict[str, tuple[Callable[..., Array], str]] = {
 FILL = one_of("black", "mean")
 
 
-def preparation(config: ConfigDict, dataset: Dataset) -> Prepare:
-    """Return `(key, batch) -> (images, labels)`: `augmentation`, then `config.augment.mix`.
+def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
+    """Return `(key, batch) -> (images, labels)`: `make_augment`, then `config.augment.mix`.
 
     The labels stay integers `[B]` unless images are mixed or there is some `smoothing`, the part of
     each label that all classes share: then they are shares `[B, K]`.
     """
-    augment = augmentation(config, dataset)
+    augment = make_augment(config, dataset)
     check_bounds(smooth, config, smoothing="augment.smoothing")
-    smoothing, mix = config.augment.get("smoothing", 0), _mix(config.augment)
+    smoothing, mix = config.augment.get("smoothing", 0), _make_mix(config.augment)
 
     def prepare(key: Array, batch: Batch) -> tuple[Array, Array]:
         images, labels = augment(key, batch["image"]), batch["label"]
         if mix or smoothing:
             labels = smooth(labels, dataset.num_classes, smoothing=smoothing)
         if mix:
-            images, labels = mix(_keys(key)["mix"], images, labels)
+            images, labels = mix(_split_key(key)["mix"], images, labels)
         return images, labels
 
     return prepare
@@ -82,11 +82,11 @@ def check_augment(section: ConfigDict) -> None:
         if key not in known:
             raise UserError(f"config.augment has no key {key!r}; it has {', '.join(known)}.")
     check_bounds(smooth, ConfigDict({"augment": section}), smoothing="augment.smoothing")
-    _stages(section, frames=False, mean=())
-    _mix(section)
+    _make_stages(section, frames=False, mean=())
+    _make_mix(section)
 
 
-def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
+def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
     """Return `(key, uint8 images) -> floats`: the stages of `config.augment`, and normalization.
 
     In this order, each skipped when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
@@ -96,11 +96,11 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
     check_augment(config.augment)
     _check_kind(config.augment, dataset)
     frames = len(dataset.train.shape) == 4
-    pixels, floats = _stages(config.augment, frames, dataset.mean)
-    to_floats = normalization(dataset)
+    pixels, floats = _make_stages(config.augment, frames, dataset.mean)
+    to_floats = make_normalize(dataset)
 
     def augment(key: Array, images: Array) -> Array:
-        keys = _keys(key)
+        keys = _split_key(key)
         for stage, change in pixels:
             images = change(keys[stage], images)
         images = to_floats(images)
@@ -111,28 +111,28 @@ def augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
     return augment
 
 
-def normalization(dataset: Dataset) -> Callable[[Array], Array]:
+def make_normalize(dataset: Dataset) -> Callable[[Array], Array]:
     """Return what brings uint8 images to mean 0 and variance 1, and counts of events to floats."""
     if not dataset.mean:
         return lambda counts: counts.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
 
 
-def _stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tuple[Stages, Stages]:
+def _make_stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tuple[Stages, Stages]:
     """Return the stages before normalization, on uint8 images, and those after it."""
     pixels: Stages = []
     floats: Stages = []
     if section.get("pad"):
-        pixels.append(("pad", _amount(section, "pad")))
+        pixels.append(("pad", _make_amount(section, "pad")))
     if section.get("flip"):
         pixels.append(("flip", flip_frames if frames else flip))
     for key in ("roll", "rotate"):
         if section.get(key):
-            pixels.append((key, _amount(section, key)))
+            pixels.append((key, _make_amount(section, key)))
     if "policy" in section:
-        pixels.append(("policy", _policy(section.policy, mean)))
+        pixels.append(("policy", _make_policy(section.policy, mean)))
     if "cutout" in section:
-        stages = pixels if _fill("augment.cutout", section.cutout) == "black" else floats
+        stages = pixels if _read_fill("augment.cutout", section.cutout) == "black" else floats
         holes = fill_in("augment.cutout", cutout, get_options(section.cutout, "fill"), *STAGE)
         stages.append(("cutout", holes))
     if "erase" in section:
@@ -141,21 +141,21 @@ def _stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tuple[S
     return pixels, floats
 
 
-def _amount(section: ConfigDict, key: str) -> Callable[..., Array]:
+def _make_amount(section: ConfigDict, key: str) -> Callable[..., Array]:
     function, parameter = AMOUNTS[key]
     check_bounds(function, ConfigDict({"augment": section}), **{parameter: f"augment.{key}"})
     return partial(function, **{parameter: section[key]})
 
 
-def _policy(section: ConfigDict, mean: Sequence[float]) -> Callable[..., Array]:
+def _make_policy(section: ConfigDict, mean: Sequence[float]) -> Callable[..., Array]:
     given = get_options(section, "fill")
-    if _fill("augment.policy", section) == "mean":
+    if _read_fill("augment.policy", section) == "mean":
         given["fill"] = tuple(round(255 * each) for each in mean)
     policy = choose("augment.policy", POLICIES, section)
     return fill_in("augment.policy", policy, given, *STAGE)
 
 
-def _fill(what: str, section: ConfigDict) -> str | None:
+def _read_fill(what: str, section: ConfigDict) -> str | None:
     fill: str | None = section.get("fill")
     if fill is not None:
         try:
@@ -165,13 +165,13 @@ def _fill(what: str, section: ConfigDict) -> str | None:
     return fill
 
 
-def _mix(section: ConfigDict) -> Callable[..., tuple[Array, Array]] | None:
+def _make_mix(section: ConfigDict) -> Callable[..., tuple[Array, Array]] | None:
     if not (mix := section.get("mix")):
         return None
     return make_part("augment.mix", MIXES, mix, *STAGE, "labels")
 
 
-def _keys(key: Array) -> dict[str, Array]:
+def _split_key(key: Array) -> dict[str, Array]:
     # A stage added at the end leaves the keys of those before it as they are.
     return dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
 

@@ -92,7 +92,7 @@ def make_program(
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
-    everywhere = sharding.replicated(mesh)
+    everywhere = sharding.make_replicated(mesh)
     pure = make_pure_program(config, dataset, loss)
     abstract = abstract_state(config, dataset, everywhere)
     feed = make_feed(

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ..data import Dataset
 from . import build
 from .feed import abstract_batch
-from .inputs import normalization, preparation
+from .inputs import make_normalize, make_prepare
 from .sharding import abstract_arrays
 from .state import Metrics, TrainState, create_state
 from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, step_keys
@@ -42,11 +42,11 @@ def make_pure_program(
 
     Raises UserError for names or values in the config that its parts refuse.
     """
-    model = build.network(config, dataset)
-    loss = loss or build.loss(config)
+    model = build.make_network(config, dataset)
+    loss = loss or build.make_loss(config)
     # Evaluation may take larger batches than there are training samples.
-    optimizer = build.optimizer(config, max(len(dataset.train) // config.batch_size, 1))
-    prepare, normalize = preparation(config, dataset), normalization(dataset)
+    optimizer = build.make_optimizer(config, max(len(dataset.train) // config.batch_size, 1))
+    prepare, normalize = make_prepare(config, dataset), make_normalize(dataset)
 
     def begin(key: Key[Array, ""], batch: Batch, given: Any) -> TrainState:
         init_key, key = jax.random.split(key)
@@ -87,5 +87,5 @@ def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> 
 def abstract_images(dataset: Dataset) -> jax.ShapeDtypeStruct:
     """Return the shape and type of one image as the network sees it, in a batch of its own."""
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
-    images: jax.ShapeDtypeStruct = jax.eval_shape(normalization(dataset), image)
+    images: jax.ShapeDtypeStruct = jax.eval_shape(make_normalize(dataset), image)
     return images

@@ -31,19 +31,19 @@ def data_mesh(
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def make_replicated(mesh: Mesh) -> NamedSharding:
     """Return the sharding of a whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def over_batch(mesh: Mesh) -> NamedSharding:
+def make_batch_sharding(mesh: Mesh) -> NamedSharding:
     """Return the sharding that divides the first axis, the batch, among the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def rows_here(mesh: Mesh, batch_size: int) -> np.ndarray:
+def get_local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Return the rows of a batch that the devices of this process take, in their order."""
-    taken = over_batch(mesh).addressable_devices_indices_map((batch_size,))
+    taken = make_batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     return np.unique(np.concatenate([rows[place] for place in taken.values() if place]))
 

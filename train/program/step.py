@@ -35,7 +35,7 @@ class Gradients(NamedTuple):
     loss: Array
     correct: Array
     batch_stats: Any
-    params: Any
+    grads: Any
 
 
 # Of parameters, statistics, images, labels and the key of dropout.
@@ -95,7 +95,7 @@ def make_differentiate(model: nn.Module, loss: Loss) -> Differentiate:
             rngs={"dropout": key},
         )
         logits = at_least_float32(logits)
-        right = correct(logits, labels).sum()
+        right = is_correct(logits, labels).sum()
         return loss(logits, labels), (right, updates.get("batch_stats", {}))
 
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
@@ -123,12 +123,12 @@ def accumulate_gradients(
         found = differentiate(
             params,
             stats,
-            _part(images, part, parts),
-            _part(labels, part, parts),
+            _take_part(images, part, parts),
+            _take_part(labels, part, parts),
             jax.random.fold_in(dropout_key, part),
         )
         value, right, grads = jax.tree.map(
-            jnp.add, (value, right, grads), (found.loss, found.correct, found.params)
+            jnp.add, (value, right, grads), (found.loss, found.correct, found.grads)
         )
         # The next part begins when this one's gradients are there and its memory is free.
         params, stats, grads = jax.lax.optimization_barrier((params, found.batch_stats, grads))
@@ -144,7 +144,7 @@ def update(
     seen: int,
 ) -> dict[str, Any]:
     """Return the fields of the state that a step of `seen` samples changes."""
-    updates, opt_state = optimizer.update(found.params, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     sums = {"loss": found.loss * seen, "correct": found.correct, "seen": seen}
     variables = {"params": params, "batch_stats": found.batch_stats}
@@ -166,7 +166,7 @@ def keep_if_finite(
     going = state.skipped <= skip
     finite = jax.tree.reduce(
         jnp.logical_and,
-        jax.tree.map(lambda x: jnp.isfinite(x).all(), (found.loss, found.params)),
+        jax.tree.map(lambda x: jnp.isfinite(x).all(), (found.loss, found.grads)),
     )
     after: TrainState = state.replace(
         step=state.step + 1,
@@ -177,7 +177,7 @@ def keep_if_finite(
     return after
 
 
-def _part(column: Array, part: int, parts: int) -> Array:
+def _take_part(column: Array, part: int, parts: int) -> Array:
     # Every parts-th sample: of consecutive ones each device would need some of the others'.
     return column.reshape(-1, parts, *column.shape[1:])[:, part]
 
@@ -207,7 +207,7 @@ def make_eval_step(
         rates = firing_rates(probes.get("intermediates", {}))
         return {
             "loss": (losses * weight).sum(),
-            "correct": (correct(logits, batch["label"]) * weight).sum(),
+            "correct": (is_correct(logits, batch["label"]) * weight).sum(),
             **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
             **count(logits.mean(axis=1), batch["label"], weight),
         }
@@ -215,7 +215,7 @@ def make_eval_step(
     return eval_step
 
 
-def correct(logits: Array, labels: Array) -> Array:
+def is_correct(logits: Array, labels: Array) -> Array:
     """Return 1 where the class with the largest mean logit over time is the label, `[B]`.
 
     Of shares of the classes, `[B, K]`, the largest is the label.

@@ -10,7 +10,7 @@ import jax
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
-from ..run.reading import distinct_names
+from ..run.reading import make_distinct_names
 from . import page
 from .sections import PROGRAM, make_page, read_run
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     jax.config.update("jax_platforms", "cpu")  # A run may need all of the accelerator.
     runs = [
         read_run(workdir, name)
-        for workdir, name in zip(args.workdirs, distinct_names(args.workdirs), strict=True)
+        for workdir, name in zip(args.workdirs, make_distinct_names(args.workdirs), strict=True)
     ]
     _write(args.out, make_page(runs))
     print(f"{args.out}: {len(runs)} run{'s' if len(runs) > 1 else ''}")

@@ -13,7 +13,7 @@ from .. import figures
 from ..monitor.health import find_complaints
 from ..run import restore
 from ..run.reading import read_config, read_json, read_records
-from ..run.summary import steps_and_levels, title
+from ..run.summary import format_steps_and_levels, format_title
 from . import figures as report_figures
 from .page import parts, render_page, show_figure
 
@@ -66,7 +66,7 @@ def make_page(runs: list[Run]) -> str:
         body.append(parts.section("comparison", "Comparison", _compare(runs)))
     for i, run in enumerate(runs, 1):
         body.append(parts.section(f"run-{i}", run.name, _show_run(run)))
-    of = title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
+    of = format_title(runs[0].config) if len(runs) == 1 else f"{len(runs)} runs"
     return render_page(of, body, PROGRAM)
 
 
@@ -157,7 +157,7 @@ def _list_facts(run: Run) -> dict[str, str]:
         "data": config["data"]["name"],
         "network": config["model"]["name"],
         "neuron": config["neuron"]["name"],
-        "steps, levels": steps_and_levels(config),
+        "steps, levels": format_steps_and_levels(config),
         "epochs": f"{tested[-1].get('epoch', NONE) if tested else 0} of {config['epochs']}",
         "test accuracy, last": _percent(tested[-1]["test_accuracy"] if tested else None),
         "test accuracy, best": _percent(best.get("test_accuracy"))

@@ -16,7 +16,7 @@ import pit_jax
 from ..files import write_atomically
 
 
-def describe() -> dict[str, str | int]:
+def describe_environment() -> dict[str, str | int]:
     """Return the environment of this process, for the record of a run."""
     return {
         "commit": find_commit(),
@@ -27,7 +27,7 @@ def describe() -> dict[str, str | int]:
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "processor": _processor(),
+        "processor": _find_processor(),
     }
 
 
@@ -35,7 +35,7 @@ def note_start(workdir: Path, step: int) -> None:
     """Add this process to environment.json, the list of those that trained, from which `step`."""
     file = workdir / "environment.json"
     starts = json.loads(file.read_text()) if file.exists() else []
-    write_atomically(file, json.dumps([*starts, describe() | {"step": step}], indent=2))
+    write_atomically(file, json.dumps([*starts, describe_environment() | {"step": step}], indent=2))
 
 
 def find_commit(file: Path = Path(__file__)) -> str:
@@ -55,7 +55,7 @@ def find_commit(file: Path = Path(__file__)) -> str:
     return commit.strip() + ("+" if changes else "")
 
 
-def _processor() -> str:
+def _find_processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

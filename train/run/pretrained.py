@@ -35,7 +35,7 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
                 "config.reinitialize is of layers of config.pretrained, which names no folder."
             )
         return {}
-    model = build.network(config, dataset)
+    model = build.make_network(config, dataset)
     like = jax.eval_shape(model.init, jax.random.key(0), abstract_images(dataset))
     here = {
         path: leaf

@@ -24,7 +24,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def config_of(workdir: Path, data_dir: str | None = None) -> ConfigDict:
+def load_run_config(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     """Return the config of a run as its checkpoints are used with it, with its data in `data_dir`.
 
     Raises UserError where there is no run.
@@ -72,7 +72,7 @@ def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "test_loss" in record]
 
 
-def distinct_names(workdirs: Sequence[Path]) -> list[str]:
+def make_distinct_names(workdirs: Sequence[Path]) -> list[str]:
     """Return the folders' names, whole paths where these are not all different."""
     found = [workdir.resolve().name for workdir in workdirs]
     return found if len(set(found)) == len(found) else [str(workdir) for workdir in workdirs]

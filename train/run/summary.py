@@ -30,13 +30,13 @@ class Summary(NamedTuple):
     rates: dict[str, list[float]]
 
 
-def title(config: Mapping[str, Any]) -> str:
+def format_title(config: Mapping[str, Any]) -> str:
     """Return a run in one line: its data, network and neuron."""
     what = (config[part]["name"] for part in ("data", "model", "neuron"))
-    return f"{', '.join(what)} {steps_and_levels(config)}"
+    return f"{', '.join(what)} {format_steps_and_levels(config)}"
 
 
-def steps_and_levels(config: Mapping[str, Any]) -> str:
+def format_steps_and_levels(config: Mapping[str, Any]) -> str:
     """Return T and, for a neuron that fires integers, D: `T=1 D=4`."""
     levels = config["neuron"].get("levels")
     return f"T={config['num_steps']}" + (f" D={levels}" if levels else "")
@@ -60,7 +60,7 @@ def summarize(
     """Return the summary of a run that ended with `state`, whose evaluation is `test`."""
     parameters, scales = count_parameters(state.params)
     return Summary(
-        title=title(config),
+        title=format_title(config),
         workdir=str(workdir),
         last_accuracy=test.accuracy,
         best_accuracy=progress.best_accuracy,

@@ -98,15 +98,15 @@ def claim(
 
 def select_fixed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a config, as `model.width`, that must not change when a run resumes."""
-    return _without(MAY_MOVE, config)
+    return _drop_keys(MAY_MOVE, config)
 
 
 def select_shared_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a config that must be equal in all processes of a run."""
-    return _without(PLACES, config)
+    return _drop_keys(PLACES, config)
 
 
-def _without(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_keys(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, Any]:
     flat = flatten_dict(config, sep=".")
     return {key: value for key, value in flat.items() if key not in keys}
 

@@ -32,7 +32,7 @@ class SeedSession(Session):
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
         """Return what to say of a step that is not finite and ends the run."""
         return (
-            f"{self.label}step {step}, in epoch {self.epoch_of(step)}, is not finite. "
+            f"{self.label}step {step}, in epoch {self.get_epoch(step)}, is not finite. "
             f"{self.describe_saved()}. Alone, by train.main with --workdir {self.workdir} and "
             f"--config.seed={self.config.seed}, it goes on from there and says where it began."
         )
@@ -54,10 +54,10 @@ def train_seeds(
     """
     started = time.monotonic()
     _check(config, workdir)
-    configs = {workdir / f"seed_{seed}": _with_seed(config, seed) for seed in seeds}
+    configs = {workdir / f"seed_{seed}": _copy_with_seed(config, seed) for seed in seeds}
     begun = find_common_step(list(configs))
     if program is None:
-        of_first = _with_seed(config, seeds[0])
+        of_first = _copy_with_seed(config, seeds[0])
         dataset = data.load(**config.data)
         given = load_pretrained(of_first, dataset) if begun is None else {}
         program = make_seeds_program(of_first, seeds, dataset, given=given)
@@ -220,7 +220,7 @@ def _check(config: ConfigDict, workdir: Path) -> None:
         raise UserError(f"{workdir} is the folder of a run; choose another --workdir.")
 
 
-def _with_seed(config: ConfigDict, seed: int) -> ConfigDict:
+def _copy_with_seed(config: ConfigDict, seed: int) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.seed = seed
     return config

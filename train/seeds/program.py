@@ -13,7 +13,7 @@ from ..data import Dataset
 from ..data.feeding import resident
 from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
-from ..program.evaluation import Evaluation, means, whole_sums
+from ..program.evaluation import Evaluation, compute_means, make_whole_sums
 from ..program.feed import ResidentBatch, repeat_batches
 from ..program.program import CompiledStep, Program, make_program, quick_options
 from ..program.pure import make_pure_program
@@ -77,9 +77,9 @@ def make_seeds_program(
         return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
     first_states = jax.jit(
-        _each(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=quick_options()
+        _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=quick_options()
     )
-    step = jax.jit(_each(mesh, train, OF_SEED, BATCH), donate_argnums=0)
+    step = jax.jit(_map_seeds(mesh, train, OF_SEED, BATCH), donate_argnums=0)
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
     start = jax.device_put(dict(given), everywhere)
 
@@ -136,19 +136,21 @@ def _make_evaluate(
     size = len(samples["label"])
     order = SequentialOrder(size, batch_size)
     batches = jax.device_put((order.index, order.weight), NamedSharding(mesh, SHARED))
-    sums = jax.jit(_each(mesh, whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED))
+    sums = jax.jit(
+        _map_seeds(mesh, make_whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED)
+    )
 
     def evaluate(states: TrainState) -> list[Evaluation]:
         totals = jax.device_get(sums(states, samples, batches))
         return [
-            means({name: total[i] for name, total in totals.items()}, size)
+            compute_means({name: total[i] for name, total in totals.items()}, size)
             for i in range(mesh.size)
         ]
 
     return evaluate
 
 
-def _each(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
+def _map_seeds(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
     """Return `function` of one seed as one of all seeds, each on its own device.
 
     `specs` say which of its arguments, or parts of them, have an axis of the seeds; its results

@@ -38,9 +38,9 @@ def trained(neuron, name="a run", num_steps=1):
     model = Small(neuron, num_steps)
     mesh = sharding.data_mesh(4)
     x = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
-    variables = jax.device_put(model.init(jax.random.key(0), x), sharding.replicated(mesh))
+    variables = jax.device_put(model.init(jax.random.key(0), x), sharding.make_replicated(mesh))
     here = Path()
-    over_batch = sharding.over_batch(mesh)
+    over_batch = sharding.make_batch_sharding(mesh)
     return Subject(name, here, "last", ConfigDict(), dataset, model, variables, over_batch, here)
 
 

@@ -16,7 +16,7 @@ from train.config.cli import parse
 from train.data import DATASETS, ArraySplit, Dataset
 from train.errors import UserError
 from train.program import build
-from train.program.inputs import augmentation
+from train.program.inputs import make_augment
 
 STEMS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 CONFIGS = [s for s in STEMS if hasattr(importlib.import_module(f"configs.{s}"), "get_config")]
@@ -68,9 +68,9 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     assert json.loads(json.dumps(config.to_dict()))["neuron"]["name"] in NEURONS
     assert config.data.name in DATASETS
     dataset = blank(config.data.name, 2)
-    model = build.network(config, dataset)
-    augment = augmentation(config, dataset)
-    optimizer = build.optimizer(config, steps_per_epoch=10)
+    model = build.make_network(config, dataset)
+    augment = make_augment(config, dataset)
+    optimizer = build.make_optimizer(config, steps_per_epoch=10)
     images = jax.eval_shape(augment, jax.random.key(0), dataset.train.images)
     assert images.shape == dataset.train.images.shape
 
@@ -80,7 +80,7 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
 
     logits, variables, _ = jax.eval_shape(initialize, jax.random.key(0), images)
     assert logits.shape == (2, config.num_steps, dataset.num_classes)
-    loss = jax.eval_shape(build.loss(config), logits, dataset.train.labels)
+    loss = jax.eval_shape(build.make_loss(config), logits, dataset.train.labels)
     assert loss.shape == ()
     scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
     assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"})
@@ -116,7 +116,7 @@ def test_a_users_images_can_have_another_size_and_network_by_flags():
     file = str(ROOT / "configs/folder.py")
     config, _ = parse(["main", "--config", file, *larger, "--config.model.width=64"])
     assert config.data.size == 224
-    assert build.network(config, blank("folder", 2)).stages == (3, 4, 6, 3)
+    assert build.make_network(config, blank("folder", 2)).stages == (3, 4, 6, 3)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -243,7 +243,7 @@ def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
     ],
 )
 def test_a_published_recipe_has_the_neurons_of_its_published_weights(variant, layout):
-    model = build.network(load("imagenet", variant), blank("imagenet", 2))
+    model = build.make_network(load("imagenet", variant), blank("imagenet", 2))
     for field, neuron in LAYOUTS[layout].neurons.items():
         made, published = getattr(model, field)(), neuron()
         if hasattr(made, "spike"):  # Weights know of no surrogate.

@@ -20,7 +20,7 @@ from train.evaluate import metrics
 from train.evaluate.__main__ import main
 from train.program import build
 from train.program.evaluation import make_sums
-from train.program.inputs import normalization
+from train.program.inputs import make_normalize
 from train.run import restore
 
 # It learns, so that its answers are not all alike.
@@ -92,7 +92,7 @@ def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
     config = config_of(workdir)
     dataset = data.load(**config.data)
     state = restore.load_state(workdir, "last", program_on(1, config).abstract_state)
-    model, normalize = build.network(config, dataset), normalization(dataset)
+    model, normalize = build.make_network(config, dataset), make_normalize(dataset)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     apply = jax.jit(lambda image: model.apply(variables, normalize(image[None]))[0].mean(axis=0))
     return np.stack([apply(image) for image in dataset.test.images]), dataset.test.labels

@@ -20,9 +20,9 @@ from train.data.dataset import ArraySplit, Dataset, DiskSplit
 from train.export import compile_run
 from train.export.__main__ import FORMATS, main
 from train.program import build
-from train.program.inputs import normalization
+from train.program.inputs import make_normalize
 from train.run import restore
-from train.run.reading import config_of
+from train.run.reading import load_run_config
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def workdir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(workdir) -> Dataset:
-    return data.load(**config_of(workdir).data)
+    return data.load(**load_run_config(workdir).data)
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +67,14 @@ def refusal(capsys, *args: object) -> str:
 
 def seen(dataset: Dataset) -> jax.Array:
     """The test images as the network sees them."""
-    return normalization(dataset)(jnp.asarray(dataset.test.images))
+    return make_normalize(dataset)(jnp.asarray(dataset.test.images))
 
 
 def test_the_program_is_the_network_at_its_last_checkpoint(workdir, dataset, exported):
-    config = config_of(workdir)
+    config = load_run_config(workdir)
     program = load(exported)
     variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, "last"))
-    logits = build.network(config, dataset).apply(variables, seen(dataset)).mean(axis=1)
+    logits = build.make_network(config, dataset).apply(variables, seen(dataset)).mean(axis=1)
     assert np.abs(program(seen(dataset)) - logits).max() < 0.1 * np.abs(logits).max()
     assert program.proof and program.proof.samples == 40 and program.proof.clipped == 0
 
@@ -240,7 +240,7 @@ def test_samples_on_disk_are_verified_like_those_in_memory(workdir, dataset, exp
         workers=0,
         verify=lambda: None,
     )
-    config = config_of(workdir)
+    config = load_run_config(workdir)
     config.batch_size = 12  # The last batch is padded, and padding is no sample.
     there = Dataset("x", on_disk, on_disk, 10, dataset.mean, dataset.std)
     program = load(exported)

@@ -16,7 +16,7 @@ def network(model: dict, neuron: dict | None = None):
     config.model = ConfigDict(model)
     if neuron is not None:
         config.neuron = ConfigDict(neuron)
-    return build.network(config, data.load(**config.data))
+    return build.make_network(config, data.load(**config.data))
 
 
 def test_a_place_for_another_neuron_has_a_section_of_its_own():

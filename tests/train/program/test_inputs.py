@@ -16,7 +16,7 @@ from tests.train.helpers import mesh_of, program_on
 from tests.train.tiny import get_config
 from train.data import ArraySplit, Dataset
 from train.errors import UserError
-from train.program.inputs import preparation
+from train.program.inputs import make_prepare
 from train.program.losses import cross_entropy
 from train.program.state import create_state
 from train.program.step import make_train_step, step_keys
@@ -41,7 +41,7 @@ def with_augment(**augment) -> ConfigDict:
 
 
 def prepared(key, **augment) -> tuple[np.ndarray, np.ndarray]:
-    prepare = jit_once(preparation(with_augment(**augment), DATASET))
+    prepare = jit_once(make_prepare(with_augment(**augment), DATASET))
     return tuple(np.asarray(each) for each in prepare(key, BATCH))
 
 
@@ -49,7 +49,7 @@ def compiled_on(devices: int, key: jax.Array, recipe: dict) -> tuple[str, list[n
     mesh = mesh_of(devices)
     batch = jax.device_put(BATCH, NamedSharding(mesh, PartitionSpec("data")))
     key = jax.device_put(key, NamedSharding(mesh, PartitionSpec()))
-    prepare = jit_once(preparation(with_augment(**recipe), DATASET))
+    prepare = jit_once(make_prepare(with_augment(**recipe), DATASET))
     compiled = prepare.lower(key, batch).compile()
     return compiled.as_text(), [np.asarray(each) for each in compiled(key, batch)]
 
@@ -100,12 +100,12 @@ def test_event_frames_are_mirrored_rolled_and_turned_as_counts(key):
     split = ArraySplit(counts, SPLIT.labels)
     dataset = Dataset("events", split, split, 10)
     for augment in ({"flip": True}, {"roll": 2}, {"rotate": 15}):
-        prepare = jit_once(preparation(with_augment(pad=0, **augment), dataset))
+        prepare = jit_once(make_prepare(with_augment(pad=0, **augment), dataset))
         frames, _ = prepare(key, {"image": counts, "label": split.labels})
         assert frames.shape == counts.shape and frames.dtype == np.float32
         assert (frames != counts).any() and set(np.unique(frames)) <= set(range(9))
     with pytest.raises(UserError, match="config.augment.policy is for images only"):
-        preparation(with_augment(policy={"name": "rand"}), dataset)
+        make_prepare(with_augment(policy={"name": "rand"}), dataset)
 
 
 def test_mixed_labels_are_shares_of_the_classes(key):
@@ -127,7 +127,7 @@ class Linear(nn.Module):
 def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key):
     model, optimizer = Linear(), optax.sgd(0.1)
     mixed = with_augment(mix={"name": "mixup", "alpha": 1.0})
-    prepare = preparation(mixed, DATASET)
+    prepare = make_prepare(mixed, DATASET)
     train_step = make_train_step(model, optimizer, cross_entropy, prepare)
     images, labels = jit_once(prepare)(step_keys(key, 0)[0], BATCH)
     create = jit_once(partial(create_state, model, optimizer))
@@ -186,7 +186,7 @@ def test_a_policy_is_refused_for_data_without_one_or_three_channels():
     split = ArraySplit(IMAGES[..., :2], SPLIT.labels)
     dataset = Dataset("events", split, split, 10, (MEAN,) * 2, (STD,) * 2)
     with pytest.raises(UserError, match="needs 1 or 3 channels; the data have 2"):
-        preparation(with_augment(policy={"name": "rand"}), dataset)
+        make_prepare(with_augment(policy={"name": "rand"}), dataset)
 
 
 def test_smoothing_gives_every_class_a_share_of_each_label(key):

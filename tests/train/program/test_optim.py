@@ -68,7 +68,7 @@ def test_the_schedule_of_a_config_spans_all_its_epochs(warmup_epochs, rates):
     config = get_config()  # Two epochs.
     config.update(learning_rate=PEAK, warmup_epochs=warmup_epochs)
     config.optimizer.update(momentum=0.0, weight_decay=0.0)
-    optimizer = build.optimizer(config, steps_per_epoch=3)
+    optimizer = build.make_optimizer(config, steps_per_epoch=3)
     params = {"bias": jnp.ones(1)}
     state, moved = optimizer.init(params), []
     for _ in range(6):
@@ -176,7 +176,7 @@ def test_lamb_is_timms(trust_clip, x64):
 def test_another_optimizer_needs_no_other_change_of_a_config(name):
     config = get_config()
     config.optimizer.name = name
-    optimizer = build.optimizer(config, steps_per_epoch=3)
+    optimizer = build.make_optimizer(config, steps_per_epoch=3)
     params = {"kernel": jnp.ones((2, 2))}
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     assert (updates["kernel"] < 0).all()

@@ -16,8 +16,8 @@ from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.program import build
-from train.program.inputs import normalization
-from train.program.sharding import data_mesh, replicated
+from train.program.inputs import make_normalize
+from train.program.sharding import data_mesh, make_replicated
 from train.program.state import TrainState
 
 STEPS = 5
@@ -55,7 +55,7 @@ def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> 
     if start is None:
         state = program.first_state()
     else:
-        state = jax.device_put(start, replicated(mesh_of(devices)))
+        state = jax.device_put(start, make_replicated(mesh_of(devices)))
     step = program.compile_step()
     losses, after, order = [], [learned(state)], next(program.batches(0))
     for _ in range(STEPS):
@@ -105,8 +105,8 @@ def test_in_float32_the_first_step_of_four_devices_is_that_of_one(one, four):
 def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, capsys):
     config = eight_wide()
     dataset = data.load(**config.data)
-    model = build.network(config, dataset)
-    images = normalization(dataset)(dataset.test.images)
+    model = build.make_network(config, dataset)
+    images = make_normalize(dataset)(dataset.test.images)
 
     @jax.jit
     def counts(params: Any, stats: Any) -> list[jax.Array]:
@@ -143,7 +143,7 @@ def test_a_gathered_batch_would_be_seen():
     divided = jax.ShapeDtypeStruct(
         (8, 3), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data"))
     )
-    whole = jax.jit(lambda x: x + 1, out_shardings=replicated(mesh))
+    whole = jax.jit(lambda x: x + 1, out_shardings=make_replicated(mesh))
     assert "all-gather" in whole.lower(divided).compile().as_text()
 
 

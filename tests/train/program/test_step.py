@@ -23,10 +23,10 @@ from train.data.feeding.order import SequentialOrder, epoch_order
 from train.errors import UserError
 from train.loop import train
 from train.program import build
-from train.program.inputs import augmentation, normalization
+from train.program.inputs import make_augment, make_normalize
 from train.program.program import CompiledStep, Program
 from train.program.state import TrainState
-from train.program.step import correct, step_keys
+from train.program.step import is_correct, step_keys
 
 BATCH, TESTED = 8, 13
 
@@ -80,8 +80,8 @@ def test_padding_the_last_test_batch_biases_nothing(program, trained):
     config = small_batches()
     dataset = data.load(**config.data)
     variables = on_one_device(trained)
-    logits, probes = build.network(config, dataset).apply(
-        variables, normalization(dataset)(dataset.test.images), mutable=["intermediates"]
+    logits, probes = build.make_network(config, dataset).apply(
+        variables, make_normalize(dataset)(dataset.test.images), mutable=["intermediates"]
     )
     logits, labels = np.asarray(logits, np.float64), dataset.test.labels
     each = losses(logits, labels)
@@ -158,9 +158,9 @@ def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
             ran.append("/".join(context.module.path))
         return call(*args, **kwargs)
 
-    images = normalization(dataset)(dataset.test.images[:1])
+    images = make_normalize(dataset)(dataset.test.images[:1])
     with nn.intercept_methods(note):
-        model = build.network(config, dataset)
+        model = build.make_network(config, dataset)
         jax.eval_shape(model.init, jax.random.key(0), images)
     assert program.neuron_layers == ran
     assert ran != sorted(ran)  # As a dictionary out of jit would have them.
@@ -174,7 +174,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     state = program.first_state()
     start = on_one_device(state)
     augment_key, _ = step_keys(jnp.copy(state.key), 0)
-    model = build.network(config, dataset)
+    model = build.make_network(config, dataset)
 
     def eq12(u: np.ndarray) -> np.ndarray:
         u = np.moveaxis(u, 1, 0).reshape(u.shape[1], -1, u.shape[-1])
@@ -191,7 +191,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
 
     order = epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
     first, second = (dataset.train.images[index] for index in order[:2])
-    augment = augmentation(config, dataset)
+    augment = make_augment(config, dataset)
     logits, scales = seen(augment(augment_key, first))
     begun = by_layer(start["params"], "a")
     assert scales.keys() == begun.keys() == set(program.neuron_layers)
@@ -203,7 +203,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     assert float(metrics["loss"]) == pytest.approx(losses(logits, labels).mean(), abs=1e-9)
 
     # Neither another batch nor the same one without its augmentation would do.
-    for images in (augment(augment_key, second), normalization(dataset)(first)):
+    for images in (augment(augment_key, second), make_normalize(dataset)(first)):
         other = seen(images)[1]
         assert all(abs(begun[name] - other[name]).max() > 1e-3 for name in begun)
 
@@ -248,13 +248,13 @@ def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size
 
 def test_the_class_is_that_of_the_largest_mean_over_time():
     logits = jnp.array([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.5, 0.0]]])
-    assert correct(logits, jnp.array([0, 0])).tolist() == [1, 0]
+    assert is_correct(logits, jnp.array([0, 0])).tolist() == [1, 0]
 
 
 def test_of_mixed_labels_the_larger_one_counts():
     logits = jnp.array([[[3.0, 0.0, 1.0]], [[0.0, 1.0, 0.5]]])
     shares = jnp.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]])
-    assert correct(logits, shares).tolist() == [1, 0]
+    assert is_correct(logits, shares).tolist() == [1, 0]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):

@@ -19,7 +19,7 @@ from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.loop import train
-from train.program.inputs import preparation
+from train.program.inputs import make_prepare
 from train.program.step import step_keys
 
 
@@ -62,7 +62,7 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
     _, key = jax.random.split(jax.random.key(config.seed))
     order = np.random.default_rng((config.seed, 0)).permutation(100)[:32]
     batch = {"image": dataset.train.images[order], "label": dataset.train.labels[order]}
-    images, _ = jit_once(preparation(config, dataset))(step_keys(key, 0)[0], batch)
+    images, _ = jit_once(make_prepare(config, dataset))(step_keys(key, 0)[0], batch)
 
     def membranes(images):
         collections = ["intermediates", "batch_stats"]

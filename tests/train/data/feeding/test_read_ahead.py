@@ -30,7 +30,7 @@ from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 from train.loop import train
 from train.program import build, feed
-from train.program.inputs import normalization
+from train.program.inputs import make_normalize
 from train.program.program import Program, make_program
 
 pytest.importorskip("grain")
@@ -94,8 +94,8 @@ def test_testing_counts_every_image_once_and_no_padding(config, program):
     images, labels = zip(*(dataset.test.read(i, None) for i in range(5)), strict=True)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     variables = jax.tree.map(lambda x: jax.numpy.asarray(np.array(x)), variables)
-    floats = normalization(dataset)(np.stack(images))
-    logits = build.network(config, dataset).apply(variables, floats)
+    floats = make_normalize(dataset)(np.stack(images))
+    logits = build.make_network(config, dataset).apply(variables, floats)
     logits = np.asarray(logits, np.float64).mean(axis=1)
     each = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(5), labels]
     got = program.evaluate(state)
@@ -142,10 +142,10 @@ def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
             asked.append(i)
             yield {"n": i}
 
-    given = feed.one_ahead(numbers())
+    given = feed.prefetch_to_device(numbers())
     assert next(given) == {"n": 0} and asked == [0, 1]
     assert [item["n"] for item in given] == [1, 2]
-    assert list(feed.one_ahead(iter(()))) == []
+    assert list(feed.prefetch_to_device(iter(()))) == []
 
 
 def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
