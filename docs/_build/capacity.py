@@ -1,10 +1,13 @@
-"""Writes the tables of docs/theory/capacity.md, counted one by one: python -m docs._build.capacity"""
+"""Writes the tables of docs/theory/capacity.md, counted one by one.
+
+python -m docs._build.capacity
+"""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from docs._build.tables import filled, table
+from docs._build.tables import fill_tables, format_table
 from pit_jax.analysis.capacity import (
     capacity_paper,
     count_paper,
@@ -28,7 +31,7 @@ LAYER = 64 * 32 * 32
 STEPS_AND_LEVELS = ((1, 1), (4, 1), (2, 2), (1, 4), (4, 4))
 
 
-def counted() -> str:
+def make_count_table() -> str:
     """Every count of small sizes, found by going through all spike trains."""
     head = ["", "number", *(f"T={t} N={n} D={d}" for t, n, d in ENUMERATED)]
     names = [
@@ -40,15 +43,15 @@ def counted() -> str:
         ("values of Eq. 16, every `k_j` 1", "N·T·D+1"),
         ("**the paper, Eqs. 17 and 19**", "T·(D+1)^N"),
     ]
-    columns = [(*found(sizes), count_paper(*sizes)) for sizes in ENUMERATED]
+    columns = [(*count_kinds(sizes), count_paper(*sizes)) for sizes in ENUMERATED]
     rows = [
         [name, f"`{formula}`", *(f"{number:,}" for number in numbers)]
         for (name, formula), numbers in zip(names, zip(*columns, strict=True), strict=True)
     ]
-    return table(head, rows, left=2)
+    return format_table(head, rows, left=2)
 
 
-def found(sizes: Sizes) -> list[int]:
+def count_kinds(sizes: Sizes) -> list[int]:
     """How many there are of each kind of the table, but for the paper's own."""
     k = generic_weights(*sizes)
     trains = list(enumerate_trains(*sizes))
@@ -65,7 +68,7 @@ def found(sizes: Sizes) -> list[int]:
     return [len(set(trains)), *map(len, values), len(tuples), len(ones)]
 
 
-def printed() -> str:
+def make_paper_table() -> str:
     """Table 1: what it prints, and how many values its representation spaces have."""
     steps, neurons, levels = SMALL
     head = ["method", "spikes", "scale", "capacity, printed", "in the logarithm", "values, counted"]
@@ -90,10 +93,10 @@ def printed() -> str:
             f"{len(values):,}",
         ]
         rows.append(cells)
-    return table(head, rows, left=4)
+    return format_table(head, rows, left=4)
 
 
-def layer() -> str:
+def make_layer_table() -> str:
     """Capacities of a layer of ResNet18 in bits, at some steps and levels."""
     head = [
         "T×D",
@@ -106,11 +109,11 @@ def layer() -> str:
         sizes = steps, LAYER, levels
         capacities = capacity_paper(*sizes), log_values_shared(*sizes), log_configurations(*sizes)
         rows.append([f"{steps}×{levels}", *(f"{x / math.log(2):,.0f}" for x in capacities)])
-    return table(head, rows, left=1)
+    return format_table(head, rows, left=1)
 
 
-TABLES = {"counted": counted, "printed": printed, "layer": layer}
+TABLES = {"counted": make_count_table, "printed": make_paper_table, "layer": make_layer_table}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(), "capacity", TABLES))
+    PAGE.write_text(fill_tables(PAGE.read_text(), "capacity", TABLES))

@@ -20,7 +20,7 @@ MEMBRANES = (-0.6, 0.4, 0.5, 0.9, 1.5, 2.4, 2.5, 3.7, 6.0)
 _A = 20
 
 
-def slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
+def fire_slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
     """The spikes, slot by slot, of a neuron with the membrane x a."""
 
     def number(value: float) -> np.ndarray:
@@ -41,7 +41,7 @@ def slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
     return [int(spike) for spike in np.ravel(spikes)]
 
 
-def thresholds() -> str:
+def make_threshold_table() -> str:
     """What a neuron with soft reset fires at the thresholds a / 2 and a, beside training."""
     rows = [
         "| membrane `u / a` | trained: `clip(round(u / a), 0, 4)` | threshold ½ | threshold 1 |",
@@ -49,14 +49,14 @@ def thresholds() -> str:
     ]
     for x in MEMBRANES:
         count = int(np.clip(rectified_round(jnp.float32(x)), 0, LEVELS))
-        half, one = (slots(x, "thermometer", threshold) for threshold in (0.5, 1.0))
+        half, one = (fire_slots(x, "thermometer", threshold) for threshold in (0.5, 1.0))
         fired = [f"{' '.join(map(str, each))} = {sum(each)}" for each in (half, one)]
         wrong = "" if sum(one) == count else " ✗"
         rows.append(f"| {x} | {count} | {fired[0]} | {fired[1]}{wrong} |")
     return "\n".join(rows) + "\n"
 
 
-def drawn() -> str:
+def draw() -> str:
     """The SVG: counts over the membrane, and the slots of each count in both codes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 100, 3), dpi=100, facecolor="white")
@@ -64,16 +64,16 @@ def drawn() -> str:
         whole.set(xlim=(0, WIDTH), ylim=(300, 0))
         whole.axis("off")
         whole.text(MARGIN, 20, TITLE, fontsize=13, fontweight="bold", color=INK, va="center")
-        _stairs(figure.add_axes((0.06, 0.17, 0.38, 0.64)))
+        _draw_stairs(figure.add_axes((0.06, 0.17, 0.38, 0.64)))
         for left, code in ((520, "thermometer"), (780, "bitwise")):
-            _table(whole, left, code)
+            _draw_table(whole, left, code)
         return text_of(figure, TITLE)
 
 
-def _stairs(axes: Axes) -> None:
+def _draw_stairs(axes: Axes) -> None:
     x = np.arange(-_A, 6 * _A) / _A
     for threshold, style, name in ((0.5, "-", "threshold ½: round"), (1.0, ":", "1: floor")):
-        counts = [sum(slots(float(each), "thermometer", threshold)) for each in x]
+        counts = [sum(fire_slots(float(each), "thermometer", threshold)) for each in x]
         color, width = (ON, 2.4) if threshold == 0.5 else (INK, 1.4)
         axes.step(x, counts, style, where="post", color=color, lw=width, label=name)
     axes.set(xlim=(-1, 6), ylim=(-0.2, 4.4), yticks=range(LEVELS + 1))
@@ -85,7 +85,7 @@ def _stairs(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _table(axes: Axes, left: float, code: str) -> None:
+def _draw_table(axes: Axes, left: float, code: str) -> None:
     worth, size = CODES[code](LEVELS), 26
     axes.text(left, 56, f"{code}: {len(worth)} slots", fontsize=10.5, fontweight="bold", color=INK)
     axes.text(left - 10, 84, "count", fontsize=9, color=SOFT, ha="right", va="center")
@@ -100,7 +100,7 @@ def _table(axes: Axes, left: float, code: str) -> None:
         axes.text(
             left - 10, y + size / 2, str(count), fontsize=10, color=INK, ha="right", va="center"
         )
-        for i, spike in enumerate(slots(count, code)):
+        for i, spike in enumerate(fire_slots(count, code)):
             corner = left + i * size + 2, y
             fill = ON if spike else "white"
             axes.add_patch(Rectangle(corner, size - 4, size, fc=fill, ec=EDGE, lw=1))

@@ -1,4 +1,6 @@
-"""Draws the networks and writes their tables into docs/networks: python -m docs._build.diagrams [PAGE ...]
+"""Draws the networks and writes their tables into docs/networks.
+
+python -m docs._build.diagrams [PAGE ...]
 
 Both come from tracing the networks of pit_jax at their published sizes. The page `inference` has
 its pictures and tables from folded networks. The tests compare what is committed with what this
@@ -13,7 +15,7 @@ from pathlib import Path
 from docs._build import inference
 from docs._build.drawing import svg
 from docs._build.families import FAMILIES, Family, Picture
-from docs._build.graph import whole, zoom
+from docs._build.graph import make_overview, zoom
 from pit_jax.models import create
 from pit_jax.models.count import layers_of, totals_of
 from pit_jax.models.published_inputs import INPUTS
@@ -44,35 +46,35 @@ def main(argv: Sequence[str]) -> int:
             inference.write()
             continue
         page = DOCS / "networks" / f"{name}.md"
-        page.write_text(with_table(page.read_text(), table(pages[name])))
+        page.write_text(replace_table(page.read_text(), make_table(pages[name])))
         for picture in pages[name].pictures:
-            file(picture).write_text(drawn(picture))
+            get_file(picture).write_text(draw(picture))
     return 0
 
 
-def file(picture: Picture) -> Path:
+def get_file(picture: Picture) -> Path:
     return DOCS / "images" / "networks" / f"{picture.network}.svg"
 
 
-def drawn(picture: Picture) -> str:
+def draw(picture: Picture) -> str:
     """The SVG of a network and its zooms."""
     nodes = _trace(picture.network).nodes
     zooms = [(part.caption, zoom(nodes, part.path, part.until)) for part in picture.zooms]
-    return svg(picture.title, whole(nodes), zooms)
+    return svg(picture.title, make_overview(nodes), zooms)
 
 
-def table(family: Family) -> str:
+def make_table(family: Family) -> str:
     """The family's networks as a Markdown table, a row for each."""
-    return HEADER + "".join(_row(name) for name in family.networks)
+    return HEADER + "".join(_make_row(name) for name in family.networks)
 
 
-def with_table(page: str, rows: str) -> str:
+def replace_table(page: str, rows: str) -> str:
     """`page` with `rows` between its two markers."""
     before, _, rest = page.partition(START)
     return before + START + rows + END + rest.partition(END)[2]
 
 
-def _row(name: str) -> str:
+def _make_row(name: str) -> str:
     x = INPUTS[name]
     traced = _trace(name)
     sums = totals_of(traced)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from docs._build.graph import Branch, Picture, Worded
+from docs._build.graph import Branch, Picture, TextNode
 from pit_jax.models.trace import Node
 
 WIDTH = 1000  # All lengths are in pixels of a picture of this width.
@@ -233,7 +233,7 @@ def _reach(node: Node, wide: float) -> float:
 
 
 def _box(axes: Axes, node: Node, x: float, y: float, wide: float) -> None:
-    if isinstance(node, Worded) and node.below:
+    if isinstance(node, TextNode) and node.below:
         below = y + (22 if node.kind in SIGNS else 24)
         axes.text(x, below, node.below, fontsize=7.5, ha="center", va="center", color=SOFT)
     if node.kind in SIGNS:
@@ -260,14 +260,14 @@ def _box(axes: Axes, node: Node, x: float, y: float, wide: float) -> None:
     axes.text(x, y - (7 if detail else 0), name, fontsize=size, **text)
     axes.text(x, y + 7, detail, fontsize=small, **text)
     # Their names in the tree of parameters.
-    if node.kind in ("conv", "linear", "norm") and not isinstance(node, Worded):
+    if node.kind in ("conv", "linear", "norm") and not isinstance(node, TextNode):
         own = node.path.rpartition("/")[2]
         axes.text(x, y + 24, own, fontsize=7.5, ha="center", va="center", color=SOFT)
 
 
 def _words(node: Node) -> tuple[str, str]:
     """What a box says: the kind with its window, and the channels with the stride."""
-    if isinstance(node, Worded):
+    if isinstance(node, TextNode):
         return node.words
     size, stride = node.window or (0, 1)
     window = f" {size}×{size}" if size else ""

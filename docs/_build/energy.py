@@ -1,7 +1,7 @@
 """Writes the tables of docs/theory/energy.md: python -m docs._build.energy [RUN ...]
 
-With runs that `python -m train.analyze RUN --only energy` has been through, docs/_build/energy_runs.json takes
-their totals first.
+With runs that `python -m train.analyze RUN --only energy` has been through,
+docs/_build/energy_runs.json takes their totals first.
 """
 
 import csv
@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from docs._build.tables import filled, table
+from docs._build.tables import fill_tables, format_table
 from pit_jax.analysis.energy import TABLE_3, TABLE_10, paper_table3, paper_table10, s_ace
 from pit_jax.models import create
 from pit_jax.models.count import LayerCount, layers
@@ -23,24 +23,24 @@ PAGE, RUNS = DOCS / "theory" / "energy.md", Path(__file__).with_name("energy_run
 
 
 @cache
-def resnet18(num_classes: int = 10) -> Sequence[LayerCount]:
+def count_resnet18(num_classes: int = 10) -> Sequence[LayerCount]:
     """The layers of the paper's ResNet18 for images of CIFAR, from shapes."""
     model = create("resnet18", num_classes=num_classes, neuron=partial(PIT, levels=4))
     return layers(model, (1, 32, 32, 3))
 
 
-def macs(num_classes: int = 10) -> int:
+def count_macs(num_classes: int = 10) -> int:
     """The multiply-accumulates of one step."""
-    return sum(layer.macs for layer in resnet18(num_classes))
+    return sum(layer.macs for layer in count_resnet18(num_classes))
 
 
-def table3() -> str:
+def make_table3() -> str:
     """Table 3 and what its columns follow from."""
     head = ["data", "method", "T×D", "S-ACE, printed", "recomputed", "NS-ACE, printed", "its rate"]
     rows = []
     for row in TABLE_3:
         ace, _ = paper_table3(
-            macs(int(row.data[5:])), 0.0, steps=row.steps or 1, levels=row.levels or 4
+            count_macs(int(row.data[5:])), 0.0, steps=row.steps or 1, levels=row.levels or 4
         )
         cells = [row.data, row.method, f"{row.steps}×{row.levels}" if row.steps else "–"]
         cells += [f"{row.s_ace:.2f}", f"{ace / 1e9:.2f}"]
@@ -49,18 +49,18 @@ def table3() -> str:
         else:
             cells += [f"{row.ns_ace:.2f}", f"{row.ns_ace * 1e9 / ace:.2%}"]
         rows.append(cells)
-    return table(head, rows, left=3)
+    return format_table(head, rows, left=3)
 
 
-def conventions() -> str:
+def make_convention_table() -> str:
     """S-ACE of ResNet18 on CIFAR-10 at 16 bits of weight and T·D = 4, by what is charged."""
     ace = partial(s_ace, weight_bits=16)
-    stem, rest = resnet18()[0].macs, macs() - resnet18()[0].macs
+    stem, rest = count_resnet18()[0].macs, count_macs() - count_resnet18()[0].macs
     others = ace(rest, steps=1, spike_bits=4)
-    paper, _ = paper_table3(macs(), 0.0, steps=1, levels=4)
+    paper, _ = paper_table3(count_macs(), 0.0, steps=1, levels=4)
     found = [
         ("0.56 G, rounded, × 16 × 4 (`paper_table3`)", paper),
-        ("all layers alike, exact", ace(macs(), steps=1, spike_bits=4)),
+        ("all layers alike, exact", ace(count_macs(), steps=1, spike_bits=4)),
         (
             "pixels of 8 bits, once (`report`'s own for T = 1, D = 4)",
             ace(stem, steps=1, spike_bits=8) + others,
@@ -70,31 +70,31 @@ def conventions() -> str:
             ace(stem, steps=4, spike_bits=8) + others,
         ),
         ("pixels of 16 bits, once", ace(stem, steps=1, spike_bits=16) + others),
-        ("five levels in 3 bits, all layers alike", ace(macs(), steps=1, spike_bits=3)),
+        ("five levels in 3 bits, all layers alike", ace(count_macs(), steps=1, spike_bits=3)),
     ]
     rows = [[name, f"{number / 1e9:.3f}"] for name, number in found]
-    return table(["what is charged", "S-ACE, G"], rows, left=1)
+    return format_table(["what is charged", "S-ACE, G"], rows, left=1)
 
 
-def table10() -> str:
+def make_table10() -> str:
     """Table 10: its MACs and energies follow from its ACs, which no rate of Table 3 explains."""
     head = ["method", "T×D", "ACs (M)", "MACs (M), printed", "recomputed", "µJ, printed"]
     head += ["recomputed", "rate of its ACs", "with T·D"]
-    neurons = sum(layer.neurons for layer in resnet18())
-    stem = resnet18()[0].macs
+    neurons = sum(layer.neurons for layer in count_resnet18())
+    stem = count_resnet18()[0].macs
     rows = []
     for row in TABLE_10:
         products, energy = paper_table10(stem, neurons, row.acs * 1e6, scaled=row.method == "PIT")
-        rate = row.acs * 1e6 / (macs() - stem)
+        rate = row.acs * 1e6 / (count_macs() - stem)
         numbers = [f"{row.acs:.2f}", f"{row.macs:.2f}", f"{products / 1e6:.6f}"]
         numbers += [f"{row.energy:.2f}", f"{energy / 1e6:.3f}", f"{rate:.2%}", f"{rate / 4:.2%}"]
         rows.append([row.method, f"{row.steps}×{row.levels}", *numbers])
-    return table(head, rows, left=2)
+    return format_table(head, rows, left=2)
 
 
-def rates() -> str:
+def make_rate_table() -> str:
     """The ACs that Table 3's rates on CIFAR-10 would give Table 10."""
-    rest = macs() - resnet18()[0].macs
+    rest = count_macs() - count_resnet18()[0].macs
     printed = {row.method: row.acs for row in TABLE_10}
     head = ["method", "rate, Table 3", "ACs (M) of that rate", "with T·D", "ACs (M), Table 10"]
     rows = []
@@ -103,10 +103,10 @@ def rates() -> str:
             rate = row.ns_ace / row.s_ace
             numbers = [f"{rate:.2%}", f"{rate * rest / 1e6:.1f}", f"{4 * rate * rest / 1e6:.1f}"]
             rows.append([row.method, *numbers, f"{printed[row.method]:.2f}"])
-    return table(head, rows, left=1)
+    return format_table(head, rows, left=1)
 
 
-def runs() -> str:
+def make_run_table() -> str:
     """Trained networks, as docs/_build/energy_runs.json has them."""
     head = ["run", "accumulations", "MACs", "µJ", "of the twin", "memory, µJ", "of the twin"]
     head += ["µJ by Table 10's rule", "commit"]
@@ -119,10 +119,10 @@ def runs() -> str:
         rows.append(
             [f"`{run['config']}`", *numbers, *(f"{x / 1e6:.2f}" for x in energies), run["commit"]]
         )
-    return table(head, rows, left=1)
+    return format_table(head, rows, left=1)
 
 
-def read(run: Path) -> dict[str, Any]:
+def read_run(run: Path) -> dict[str, Any]:
     """The totals of an analyzed run, with the config and commit that it was trained with."""
     folder = run / "analysis/last/energy"
     with open(folder / "energy_totals.csv") as lines:
@@ -145,15 +145,15 @@ def read(run: Path) -> dict[str, Any]:
 
 
 TABLES = {
-    "table3": table3,
-    "conventions": conventions,
-    "table10": table10,
-    "rates": rates,
-    "runs": runs,
+    "table3": make_table3,
+    "conventions": make_convention_table,
+    "table10": make_table10,
+    "rates": make_rate_table,
+    "runs": make_run_table,
 }
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        RUNS.write_text(json.dumps([read(Path(run)) for run in sys.argv[1:]], indent=1) + "\n")
-    PAGE.write_text(filled(PAGE.read_text(), "energy", TABLES))
+        RUNS.write_text(json.dumps([read_run(Path(run)) for run in sys.argv[1:]], indent=1) + "\n")
+    PAGE.write_text(fill_tables(PAGE.read_text(), "energy", TABLES))

@@ -5,12 +5,22 @@ from itertools import chain
 
 import numpy as np
 
-from docs._build.graph import Picture, Worded, drawn_once
-from pit_jax.inference.compiler.folded import (Accumulator, Conv, Dense, LinearAttention, Node, Pixels, Product, Spikes, Synapse,)
+from docs._build.graph import Picture, TextNode, make_plain_picture
+from pit_jax.inference.compiler.folded import (
+    Accumulator,
+    Conv,
+    Dense,
+    LinearAttention,
+    Node,
+    Pixels,
+    Product,
+    Spikes,
+    Synapse,
+)
 from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
 
 
-def picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
+def make_part_picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
     """From the current of the neuron layer at `first` to the spikes of that at `last`.
 
     Neuron layers outside that are read inside come first, all of the one input.
@@ -22,13 +32,13 @@ def picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
     drawing = _Drawing(nodes, inside)
     for number in inside:
         drawing.add(number)
-    return drawn_once(drawing.boxes)
+    return make_plain_picture(drawing.boxes)
 
 
 class _Drawing:
     def __init__(self, nodes: Sequence[Node], inside: range) -> None:
         self.nodes, self.inside = nodes, inside
-        self.boxes: list[Worded] = []
+        self.boxes: list[TextNode] = []
         self.places: dict[int, int] = {}
 
     def add(self, number: int) -> None:
@@ -82,7 +92,7 @@ class _Drawing:
         below: str = "",
     ) -> int:
         whole, dtype = (1, 1, *shape), np.dtype(np.float32)
-        self.boxes.append(Worded("", kind, whole, dtype, tuple(inputs), words=words, below=below))
+        self.boxes.append(TextNode("", kind, whole, dtype, tuple(inputs), words=words, below=below))
         return len(self.boxes) - 1
 
     def _synapse(self, synapse: Synapse) -> int:
@@ -90,7 +100,7 @@ class _Drawing:
         shape = self.boxes[at].shape[2:]
         for structure in synapse.structure:
             if not isinstance(structure, Reshape):
-                at = self._box(*_pooled(structure, shape, at))
+                at = self._box(*_describe_pool(structure, shape, at))
         spikes = isinstance(self.nodes[synapse.source], Spikes | Product)
         match synapse.weight:
             case Conv(kernel):
@@ -98,20 +108,20 @@ class _Drawing:
             case Dense(kernel):
                 name, steps = "linear", len(kernel)
             case None if spikes:
-                words = "diagonal", _copies(len(synapse.gain)) or f"{shape[-1]} synapses"
+                words = "diagonal", _format_copies(len(synapse.gain)) or f"{shape[-1]} synapses"
                 return self._box("synapse", shape, [at], words)
             case None:
                 return self._box("current", shape, [at], ("current", "passes on"))
-        detail = (_copies(steps) or "folded") if spikes else "multiplies"
+        detail = (_format_copies(steps) or "folded") if spikes else "multiplies"
         own = synapse.path.rpartition("/")[2]
         return self._box(name.partition(" ")[0], shape, [at], (name, detail), own)
 
 
-def _copies(steps: int) -> str:
+def _format_copies(steps: int) -> str:
     return f"×{steps} steps" if steps > 1 else ""
 
 
-def _pooled(
+def _describe_pool(
     structure: Structure, shape: tuple[int, ...], at: int
 ) -> tuple[str, tuple[int, ...], list[int], tuple[str, str]]:
     if not isinstance(structure, Pool):
@@ -122,7 +132,7 @@ def _pooled(
     return "average pool", shape, [at], (f"sum {size}", "of spikes")
 
 
-def streams(nodes: Sequence[Node]) -> dict[str, int]:
+def count_streams(nodes: Sequence[Node]) -> dict[str, int]:
     """How many sources each layer of weights reads, and so how often it is kept, by its path."""
     synapses = chain.from_iterable(n.value.synapses for n in nodes if isinstance(n, Accumulator))
     counted: dict[str, int] = {}

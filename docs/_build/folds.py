@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from docs._build.drawing import zooms_svg
-from docs._build.folded import picture, streams
+from docs._build.folded import count_streams, make_part_picture
 from docs._build.graph import Picture, zoom
 from pit_jax.inference import compile
-from pit_jax.inference.costs import Costs
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node
 from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.costs import Costs
 from pit_jax.models import create
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
@@ -41,7 +41,7 @@ class Network(NamedTuple):
     kw: tuple[tuple[str, Any], ...] = ()
 
 
-class Trained(NamedTuple):
+class TrainedPanel(NamedTuple):
     """What `docs._build.graph.zoom` shows of a network in training."""
 
     caption: str
@@ -50,8 +50,8 @@ class Trained(NamedTuple):
     until: str = ""
 
 
-class Compiled(NamedTuple):
-    """What `docs._build.folded.picture` shows of it folded."""
+class CompiledPanel(NamedTuple):
+    """What `docs._build.folded.make_part_picture` shows of it folded."""
 
     caption: str
     network: Network
@@ -65,7 +65,7 @@ class Fold:
 
     name: str
     title: str
-    panels: Sequence[Trained | Compiled]
+    panels: Sequence[TrainedPanel | CompiledPanel]
     costs: tuple[str, ...] = field(default=())
 
 
@@ -81,8 +81,10 @@ FOLDS = (
         "weights",
         "1. Batch norm and scales go into the weights",
         (
-            Trained("Trained: the scales of two steps, then a norm", _STEPS, "PIT_0", "hidden"),
-            Compiled(
+            TrainedPanel(
+                "Trained: the scales of two steps, then a norm", _STEPS, "PIT_0", "hidden"
+            ),
+            CompiledPanel(
                 "Folded: one set of weights for each step, the bias added once a step",
                 _STEPS,
                 "PIT_1",
@@ -95,13 +97,13 @@ FOLDS = (
         "identity",
         "2. An identity of spikes is one synapse for each channel",
         (
-            Trained(
+            TrainedPanel(
                 "Trained: the norm comes after the sum",
                 _PREACT,
                 "stage1_block2",
                 "stage2_block1/conv1",
             ),
-            Compiled(
+            CompiledPanel(
                 "Folded: the norm's gain is in both branches",
                 _PREACT,
                 "stage1_block2/PIT_1",
@@ -114,12 +116,12 @@ FOLDS = (
         "streams",
         "3. A sum of spikes stays a sum of streams",
         (
-            Trained(
+            TrainedPanel(
                 "Trained: the third block of a stage reads integers",
                 _SEW,
                 "stage2_block3",
             ),
-            Compiled(
+            CompiledPanel(
                 "Folded: a copy of the first convolution for each stream, whose neurons are apart",
                 _SEW,
                 "stage2_block3/PIT_0",
@@ -132,19 +134,19 @@ FOLDS = (
         "currents",
         "4. Shortcuts of membranes pass currents",
         (
-            Trained(
+            TrainedPanel(
                 "Trained: the shortcut starts before the neuron",
                 _MS,
                 "stage1_block2",
                 "stage2_block1/conv1",
             ),
-            Compiled(
+            CompiledPanel(
                 "Folded: accumulated currents pass, spikes go to weights",
                 _MS,
                 "stage1_block2/PIT_1",
                 "stage2_block1/PIT_0",
             ),
-            Compiled(
+            CompiledPanel(
                 "Folded, where a stage begins: a convolution on the shortcut multiplies currents",
                 _MS,
                 "stage2_block1/PIT_1",
@@ -157,12 +159,12 @@ FOLDS = (
         "pools",
         "5. Pools: spikes are added up, or the largest passes",
         (
-            Trained("Trained: an average", _AVERAGE, "PIT_1", "PIT_2"),
-            Compiled(
+            TrainedPanel("Trained: an average", _AVERAGE, "PIT_1", "PIT_2"),
+            CompiledPanel(
                 "Folded: the sum of spikes, its divisor in the weights", _AVERAGE, "PIT_2", "PIT_2"
             ),
-            Trained("Trained: a maximum", _MAX, "PIT_0", "PIT_1"),
-            Compiled(
+            TrainedPanel("Trained: a maximum", _MAX, "PIT_0", "PIT_1"),
+            CompiledPanel(
                 "Folded: the maximum of each slot, which commutes with a > 0",
                 _MAX,
                 "PIT_1",
@@ -175,13 +177,13 @@ FOLDS = (
         "attention",
         "6. Attention",
         (
-            Compiled(
+            CompiledPanel(
                 "Spike-driven Transformer, folded: a product is 1 where both spikes are",
                 _SDT,
                 "block1/attention/PIT_1",
                 "block1/mlp/PIT_0",
             ),
-            Compiled(
+            CompiledPanel(
                 "E-SpikeFormer, folded: the contraction over channels keeps its multiplications",
                 _SPIKEFORMER,
                 "stage2_block1/attention/PIT_1",
@@ -193,18 +195,18 @@ FOLDS = (
 )
 
 
-def file(name: str) -> Path:
+def get_file(name: str) -> Path:
     return DOCS / "images" / "inference" / f"{name}.svg"
 
 
-def drawn(one: Fold) -> str:
+def draw(one: Fold) -> str:
     """The SVG of a fold."""
-    return zooms_svg(one.title, [(panel.caption, _picture(panel)) for panel in one.panels])
+    return zooms_svg(one.title, [(panel.caption, _make_picture(panel)) for panel in one.panels])
 
 
-def _picture(panel: Trained | Compiled) -> Picture:
-    if isinstance(panel, Compiled):
-        return picture(_folded(panel.network), panel.first, panel.last)
+def _make_picture(panel: TrainedPanel | CompiledPanel) -> Picture:
+    if isinstance(panel, CompiledPanel):
+        return make_part_picture(_fold_small(panel.network), panel.first, panel.last)
     name, num_steps, kw = panel.network
     row = REDUCED[name]
     model = create(name, num_classes=5, neuron=PIT, num_steps=num_steps, **{**row.kw, **dict(kw)})
@@ -212,49 +214,49 @@ def _picture(panel: Trained | Compiled) -> Picture:
 
 
 @cache
-def _folded(network: Network) -> list[Node]:
+def _fold_small(network: Network) -> list[Node]:
     name, num_steps, kw = network
     row = REDUCED[name]
     fields = {**row.kw, **dict(kw)}
-    return folded_of(name, (1, *row.shape), num_classes=5, num_steps=num_steps, **fields)
+    return fold_network(name, (1, *row.shape), num_classes=5, num_steps=num_steps, **fields)
 
 
-def folded_of(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
-    """A network folded as it is before training, with numbers drawn for its variables."""
+def fold_network(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
+    """Return a network folded as it is before training, with numbers drawn for its variables."""
     model = create(name, neuron=partial(PIT, levels=LEVELS), **kw)
     x = jax.ShapeDtypeStruct(x_shape, np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
 
-    def drawn_for(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        return jnp.asarray(draw.uniform(0.5, 1.5, leaf.shape), np.float32)
+    def draw_values(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.asarray(generator.uniform(0.5, 1.5, leaf.shape), np.float32)
 
     variables = {
-        collection: jax.tree.map(drawn_for, shapes[collection])
+        collection: jax.tree.map(draw_values, shapes[collection])
         for collection in ("params", "batch_stats")
     }
     return fold(outline(model, variables, x_shape))
 
 
-def costs(one: Fold) -> str:
+def format_costs(one: Fold) -> str:
     """What the drawn parts cost, as `program.costs` prints it; of each network in turn."""
     tables = []
     for network in dict.fromkeys(panel.network for panel in one.panels):
-        rows = [row for row in _costs(network).rows if row.path.startswith(one.costs)]
+        rows = [row for row in _measure_costs(network).rows if row.path.startswith(one.costs)]
         tables.append(str(Costs(rows)))
     return "\n\n".join(tables)
 
 
 @cache
-def _costs(network: Network) -> Costs:
+def _measure_costs(network: Network) -> Costs:
     name, num_steps, kw = network
     model, variables, x = alive(name, partial(PIT, levels=LEVELS), num_steps, **dict(kw))
     return compile(model, variables, x, verify=False).costs(x)
 
 
-def copies(name: str) -> tuple[int, int]:
+def count_copies(name: str) -> tuple[int, int]:
     """The weights of a network at its published size, and those of all copies at one step."""
-    of_layer = streams(folded_of(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
+    of_layer = count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
     x = INPUTS[name]
     whole = trace(create(name, num_classes=x.num_classes, neuron=ReLU), x.batch(1, 1))
     kernels = {

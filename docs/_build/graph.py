@@ -8,7 +8,7 @@ from pit_jax.models.trace import Node
 
 
 @dataclass(frozen=True)
-class Worded(Node):
+class TextNode(Node):
     """A node that says itself what its box does, in two lines, and what stands below it."""
 
     words: tuple[str, str] = ("", "")
@@ -42,10 +42,10 @@ class Picture:
         return max((branch.lane for branch in self.branches), default=0)
 
 
-def whole(nodes: Sequence[Node]) -> Picture:
+def make_overview(nodes: Sequence[Node]) -> Picture:
     """A whole network, equal blocks in a row drawn once."""
-    kept, repeats = _without_repeats(nodes)
-    return _picture(kept, repeats)
+    kept, repeats = _find_repeats(nodes)
+    return _lay_out(kept, repeats)
 
 
 def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
@@ -64,15 +64,15 @@ def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
     places = {source: 0} | {i: place for place, i in enumerate(inside, start=1)}
     selected = [replace(nodes[i], inputs=tuple(places[j] for j in nodes[i].inputs)) for i in inside]
     entry = replace(nodes[source], kind="input", path="", inputs=())
-    return drawn_once([entry, *selected])
+    return make_plain_picture([entry, *selected])
 
 
-def drawn_once(nodes: Sequence[Node]) -> Picture:
+def make_plain_picture(nodes: Sequence[Node]) -> Picture:
     """All of `nodes`, which begin with the only one that has no inputs and end at the last."""
-    return _picture(nodes, [1] * len(nodes))
+    return _lay_out(nodes, [1] * len(nodes))
 
 
-def _without_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
+def _find_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
     """The nodes without blocks that equal the block before, and how often each stands for one."""
     kept: list[Node] = []
     repeats: list[int] = []
@@ -97,7 +97,7 @@ def _without_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
     return kept, repeats
 
 
-def _picture(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
+def _lay_out(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
     depth: list[int] = []
     for node in nodes:
         depth.append(1 + max((depth[j] for j in node.inputs), default=0))
@@ -114,10 +114,10 @@ def _picture(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
                 j = nodes[j].inputs[0]
             if way or place[j] != join - 1:
                 branches.append(Branch(place[j], join, tuple(nodes[k] for k in way), lane=0))
-    return Picture([nodes[i] for i in path], _in_lanes(branches), [repeats[i] for i in path])
+    return Picture([nodes[i] for i in path], _assign_lanes(branches), [repeats[i] for i in path])
 
 
-def _in_lanes(branches: Sequence[Branch]) -> list[Branch]:
+def _assign_lanes(branches: Sequence[Branch]) -> list[Branch]:
     """Shorter branches nearer to the path, none on top of another."""
     placed: list[Branch] = []
     for branch in sorted(branches, key=lambda b: (b.join - b.fork, b.fork)):

@@ -1,6 +1,7 @@
-"""What docs/theory/inference.md shows and code knows: its pictures, and what stands between its markers.
+"""The pictures of docs/theory/inference.md, and its parts between markers.
 
-`python -m docs._build.diagrams inference` writes all of it but what a run printed (docs._build.printed).
+`python -m docs._build.diagrams inference` writes all of them but the output of a run, which
+`docs._build.printed` writes.
 """
 
 import json
@@ -22,47 +23,47 @@ QUICKEST = "microseconds of the quickest tenth"
 START, END = "<!-- {} of docs._build.inference -->\n", "<!-- its end -->"
 
 
-def pictures() -> dict[str, Callable[[], str]]:
+def list_pictures() -> dict[str, Callable[[], str]]:
     """By the name of its file, what draws each picture."""
-    return {one.name: partial(folds.drawn, one) for one in folds.FOLDS} | {"codes": codes.drawn}
+    return {one.name: partial(folds.draw, one) for one in folds.FOLDS} | {"codes": codes.draw}
 
 
-def blocks() -> dict[str, Callable[[], str]]:
+def list_blocks() -> dict[str, Callable[[], str]]:
     """By the name in its markers, what writes each table."""
     written: dict[str, Callable[[], str]] = {
-        "thresholds": codes.thresholds,
-        "agreement": agreement,
-        "event_driven": event_driven,
+        "thresholds": codes.make_threshold_table,
+        "agreement": make_agreement_table,
+        "event_driven": make_runtime_table,
     }
-    return written | {one.name: partial(costs, one) for one in folds.FOLDS}
+    return written | {one.name: partial(make_cost_block, one) for one in folds.FOLDS}
 
 
 def write() -> None:
     """Draws the pictures and writes the tables into the page."""
-    for name, drawn in pictures().items():
-        folds.file(name).parent.mkdir(parents=True, exist_ok=True)
-        folds.file(name).write_text(drawn())
-    for name, written in blocks().items():
-        PAGE.write_text(with_block(PAGE.read_text(), name, written()))
+    for name, drawn in list_pictures().items():
+        folds.get_file(name).parent.mkdir(parents=True, exist_ok=True)
+        folds.get_file(name).write_text(drawn())
+    for name, written in list_blocks().items():
+        PAGE.write_text(replace_block(PAGE.read_text(), name, written()))
 
 
-def with_block(page: str, name: str, text: str) -> str:
+def replace_block(page: str, name: str, text: str) -> str:
     """`page` with `text` between the markers of `name`."""
     before, _, rest = page.partition(START.format(name))
     return before + START.format(name) + text + END + rest.partition(END)[2]
 
 
-def block(page: str, name: str) -> str:
+def read_block(page: str, name: str) -> str:
     """What stands between the markers of `name`."""
     return page.partition(START.format(name))[2].partition(END)[0]
 
 
-def costs(one: folds.Fold) -> str:
+def make_cost_block(one: folds.Fold) -> str:
     """What a fold costs, as `program.costs` prints it."""
-    return f"```text\n{folds.costs(one)}\n```\n"
+    return f"```text\n{folds.format_costs(one)}\n```\n"
 
 
-def agreement() -> str:
+def make_agreement_table() -> str:
     """How near programs are to the trained networks, a row for each run and its weights."""
     rows = [
         "| run | weights | samples | spikes and logits | largest logits that agree "
@@ -89,7 +90,7 @@ def agreement() -> str:
     return "\n".join(rows) + "\n"
 
 
-def event_driven() -> str:
+def make_runtime_table() -> str:
     """How long a network takes in each runtime, and from which firing rate on a layer loses."""
     measured = json.loads(EVENT_DRIVEN.read_text())
     network = measured["network"]
@@ -108,11 +109,11 @@ def event_driven() -> str:
         "|---" + "|--:" * len(PEERS) + "|",
     ]
     for name, layer in measured["layers"].items():
-        rows.append(f"| {name} | {' | '.join(_loses(layer, peer) for peer in PEERS)} |")
+        rows.append(f"| {name} | {' | '.join(_find_losing_rate(layer, peer) for peer in PEERS)} |")
     return "\n".join(rows) + "\n"
 
 
-def _loses(layer: dict[str, Any], peer: str) -> str:
+def _find_losing_rate(layer: dict[str, Any], peer: str) -> str:
     own, other = layer["microseconds"]["event-driven"], layer["microseconds"][peer]
     slower = (rate for rate, a, b in zip(layer["rate"], own, other, strict=True) if a > b)
     return f"{rate:.0%}" if (rate := next(slower, None)) is not None else "never"

@@ -1,7 +1,8 @@
 """The tables of docs/theory/information.md.
 
-python -m docs._build.information prints what corrections of an entropy leave of its bias where neurons
-depend on one another, and writes the table of what was measured, from the files in docs/runs.
+python -m docs._build.information prints what corrections of an entropy leave of its bias where
+neurons depend on one another, and writes the table of what was measured, from the files in
+docs/runs.
 """
 
 import csv
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from docs._build.tables import filled, table
+from docs._build.tables import fill_tables, format_table
 from pit_jax.analysis.entropy import entropy, miller_madow
 from pit_jax.analysis.jackknife import jackknife
 
@@ -40,7 +41,7 @@ def main() -> None:
     truth = entropy(np.diff(stats.norm.cdf(boundaries), prepend=0, append=1))
     print(f"true entropy {truth:.4f} bits")
     for images, groups in SIZES:
-        counts = fired(rng, images).reshape(groups, -1, REPETITIONS, LEVELS + 1).sum(1)
+        counts = draw_counts(rng, images).reshape(groups, -1, REPETITIONS, LEVELS + 1).sum(1)
         found = jackknife(entropy, counts, np.full(groups, images // groups))
         plain, corrected = entropy(counts.sum(0)).mean(), miller_madow(counts.sum(0)).mean()
         left, error = found.value.mean() - truth, found.value.std() / REPETITIONS**0.5
@@ -52,12 +53,12 @@ def main() -> None:
         )
 
 
-def measured() -> str:
+def make_table() -> str:
     """What spikes keep in each run, means over the layers."""
     rows = []
     for data, name in DATA.items():
         for neuron, shown in NEURON_NAMES.items():
-            found, steps = of_run(data, neuron), STEPS[data].get(neuron, STEPS[data]["pit"])
+            found, steps = read_run(data, neuron), STEPS[data].get(neuron, STEPS[data]["pit"])
             mean = {measure: np.mean(layers) for measure, layers in found.items()}
             rows.append(
                 [
@@ -69,10 +70,10 @@ def measured() -> str:
                     f"{min(found['variance']):.3f} … {max(found['variance']):.3f}",
                 ]
             )
-    return table(HEAD, rows, left=1)
+    return format_table(HEAD, rows, left=1)
 
 
-def of_run(data: str, neuron: str) -> dict[str, list[float]]:
+def read_run(data: str, neuron: str) -> dict[str, list[float]]:
     """Each measure of every layer, over all steps."""
     found: dict[str, list[float]] = defaultdict(list)
     with (PAGE.parents[1] / f"runs/information_{data}.csv").open() as file:
@@ -82,10 +83,10 @@ def of_run(data: str, neuron: str) -> dict[str, list[float]]:
     return found
 
 
-TABLES = {"measured": measured}
+TABLES = {"measured": make_table}
 
 
-def fired(rng: np.random.Generator, images: int) -> np.ndarray:
+def draw_counts(rng: np.random.Generator, images: int) -> np.ndarray:
     """How often each integer is fired, `[images, REPETITIONS, LEVELS + 1]`."""
     common = rng.normal(size=(images, REPETITIONS, 1))
     own = rng.normal(size=(images, REPETITIONS, NEURONS))
@@ -96,4 +97,4 @@ def fired(rng: np.random.Generator, images: int) -> np.ndarray:
 
 if __name__ == "__main__":
     main()
-    PAGE.write_text(filled(PAGE.read_text(), "information", TABLES))
+    PAGE.write_text(fill_tables(PAGE.read_text(), "information", TABLES))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docs._build.tables import filled
+from docs._build.tables import fill_tables
 from pit_jax.analysis.plots.memory import parts
 
 DOCS = Path(__file__).parents[1]
@@ -13,13 +13,13 @@ MEASURED = DOCS.parent / "benchmarks" / "training_memory.json"
 GB = 1e9
 
 
-def rows() -> list[dict[str, Any]]:
+def read_rows() -> list[dict[str, Any]]:
     """The rows of the benchmark that are there."""
     found: list[dict[str, Any]] = json.loads(MEASURED.read_text())
     return [row for row in found if "failed" not in row]
 
 
-def steps() -> str:
+def make_step_table() -> str:
     """All rows in GB, beside what a GPU and the paper say."""
     head = (
         "network, neuron, images",
@@ -31,7 +31,7 @@ def steps() -> str:
         "Table 5",
     )
     lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
-    for row in rows():
+    for row in read_rows():
         sizes, compiler = row["parts"], row.get("compiler")
         beside = sum(sizes.values()) - sizes["activations"] - sizes["batch"]
         cells = [
@@ -47,23 +47,25 @@ def steps() -> str:
     return "\n".join(lines) + "\n"
 
 
-def device() -> str:
+def describe_device() -> str:
     """Where the rows were made."""
-    made = sorted({f"{e['device']}, jax {e['jax']}" for e in (r["environment"] for r in rows())})
+    made = sorted(
+        {f"{e['device']}, jax {e['jax']}" for e in (r["environment"] for r in read_rows())}
+    )
     return f"Made with {'; '.join(made)}.\n"
 
 
-TABLES = {"steps": steps, "device": device}
+TABLES = {"steps": make_step_table, "device": describe_device}
 
 
 def draw() -> None:
     """The parts of all rows, with the peak where a GPU told it."""
-    found = rows()
+    found = read_rows()
     peaks = {row["name"]: row["peak"] for row in found if row.get("peak")}
     drawn = parts({row["name"]: row["parts"] for row in found}, "A training step by part", peaks)
     drawn.savefig(PICTURE, dpi=110)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(), "memory", TABLES))
+    PAGE.write_text(fill_tables(PAGE.read_text(), "memory", TABLES))
     draw()

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from docs._build.inference import PAGE, with_block
+from docs._build.inference import PAGE, replace_block
 from train import data
 from train.export import compile_run
 from train.program.inputs import make_normalize
 from train.run.reading import load_run_config
 
 
-def printed(run: Path, data_dir: str | None = None) -> str:
+def format_run(run: Path, data_dir: str | None = None) -> str:
     """The program of the last checkpoint, its verification and its costs, on all test images."""
     config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
@@ -30,5 +30,5 @@ def printed(run: Path, data_dir: str | None = None) -> str:
 
 
 if __name__ == "__main__":
-    text = printed(Path(sys.argv[1]), *sys.argv[2:])
-    PAGE.write_text(with_block(PAGE.read_text(), "printed", text))
+    text = format_run(Path(sys.argv[1]), *sys.argv[2:])
+    PAGE.write_text(replace_block(PAGE.read_text(), "printed", text))

@@ -4,22 +4,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
-def filled(page: str, module: str, tables: Mapping[str, Callable[[], str]]) -> str:
+def fill_tables(page: str, module: str, tables: Mapping[str, Callable[[], str]]) -> str:
     """`page` with each of `tables` written anew between its markers."""
-    return _marked(module).sub(lambda found: found[1] + tables[found[2]]() + found[3], page)
+    return _compile_markers(module).sub(
+        lambda found: found[1] + tables[found[2]]() + found[3], page
+    )
 
 
-def names(page: str, module: str) -> list[str]:
+def list_tables(page: str, module: str) -> list[str]:
     """The tables that `page` has markers for, in its order."""
-    return [found[2] for found in _marked(module).finditer(page)]
+    return [found[2] for found in _compile_markers(module).finditer(page)]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
     """A table whose first `left` columns begin at the left."""
     rule = "|" + "---|" * left + "--:|" * (len(head) - left)
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
-def _marked(module: str) -> re.Pattern[str]:
+def _compile_markers(module: str) -> re.Pattern[str]:
     return re.compile(rf"(<!-- (\w+) of docs\._build\.{module} -->\n).*?(<!-- its end -->)", re.S)

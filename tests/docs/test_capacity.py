@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from docs._build.capacity import LAYER, PAGE, STEPS_AND_LEVELS, TABLES
-from docs._build.tables import filled, names
+from docs._build.tables import fill_tables, list_tables
 from pit_jax.analysis.capacity import count_paper, log_configurations
 
 TEXT = PAGE.read_text()
@@ -16,11 +16,11 @@ PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
 def test_the_tables_are_those_that_are_counted():
-    assert filled(TEXT, "capacity", TABLES) == TEXT
+    assert fill_tables(TEXT, "capacity", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(names(TEXT, "capacity")) == sorted(TABLES)
+    assert sorted(list_tables(TEXT, "capacity")) == sorted(TABLES)
 
 
 def test_the_example_gives_what_its_comments_say():

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from docs._build.energy import PAGE, RUNS, TABLES, macs, resnet18
-from docs._build.tables import filled, names
+from docs._build.energy import PAGE, RUNS, TABLES, count_macs, count_resnet18
+from docs._build.tables import fill_tables, list_tables
 
 TEXT = PAGE.read_text()
 FOUND = {run["config"]: run for run in json.loads(RUNS.read_text())}
@@ -14,16 +14,16 @@ PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
 def test_the_tables_are_those_that_are_counted():
-    assert filled(TEXT, "energy", TABLES) == TEXT
+    assert fill_tables(TEXT, "energy", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(names(TEXT, "energy")) == sorted(TABLES)
+    assert sorted(list_tables(TEXT, "energy")) == sorted(TABLES)
 
 
 def test_the_integers_of_resnet18_are_those_of_its_shapes():
-    neurons = sum(layer.neurons for layer in resnet18())
-    for number in (macs(), macs(100), resnet18()[0].macs, neurons):
+    neurons = sum(layer.neurons for layer in count_resnet18())
+    for number in (count_macs(), count_macs(100), count_resnet18()[0].macs, neurons):
         assert f"{number:,}" in TEXT
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from docs._build import folds, inference
-from docs._build.inference import PAGE, block, blocks, pictures, with_block
+from docs._build.inference import PAGE, list_blocks, list_pictures, read_block, replace_block
 from pit_jax.export import NotInNIR, to_stablehlo
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.inference.compiler import units
@@ -24,25 +24,25 @@ FOLDS = {one.name for one in folds.FOLDS}
 NUMBER = re.compile(r"[\d,.]+")
 
 
-@pytest.mark.parametrize("name", pictures())
+@pytest.mark.parametrize("name", list_pictures())
 def test_a_picture_is_what_is_drawn_from_a_folded_network(name):
-    assert folds.file(name).read_text() == pictures()[name]()
+    assert folds.get_file(name).read_text() == list_pictures()[name]()
 
 
 def test_the_page_shows_all_pictures_in_their_order():
     shown = re.findall(r"!\[.+\]\((.+\.svg)\)", TEXT)
-    assert shown == [f"../images/inference/{name}.svg" for name in pictures()]
+    assert shown == [f"../images/inference/{name}.svg" for name in list_pictures()]
 
 
-@pytest.mark.parametrize("name", sorted(blocks().keys() - FOLDS))
+@pytest.mark.parametrize("name", sorted(list_blocks().keys() - FOLDS))
 def test_a_table_is_what_is_written_from_the_runs(name):
-    assert block(TEXT, name) == blocks()[name]()
+    assert read_block(TEXT, name) == list_blocks()[name]()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FOLDS))
 def test_a_fold_has_the_costs_of_the_network_that_it_shows(name):
-    shown, now = block(TEXT, name).splitlines(), blocks()[name]().splitlines()
+    shown, now = read_block(TEXT, name).splitlines(), list_blocks()[name]().splitlines()
     assert [re.split(r"  +", line)[:2] for line in shown] == [
         re.split(r"  +", line)[:2] for line in now
     ]
@@ -54,7 +54,7 @@ def test_a_fold_has_the_costs_of_the_network_that_it_shows(name):
 
 def test_text_goes_between_the_markers_of_its_name_alone():
     page = "".join(f"{name}\n{inference.START.format(name)}old\n{inference.END}\n" for name in "ab")
-    assert with_block(page, "b", "new\n") == page[::-1].replace("dlo", "wen", 1)[::-1]
+    assert replace_block(page, "b", "new\n") == page[::-1].replace("dlo", "wen", 1)[::-1]
 
 
 def test_the_example_runs(tmp_path, monkeypatch):
@@ -80,16 +80,18 @@ def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypa
 
 def test_the_printed_listing_is_that_of_the_digits_network():
     digits = {"num_classes": 10, "width": 24, "stages": (1, 1, 1), "num_steps": 1}
-    program = quantize(folds.folded_of("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0)
-    shown = block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
+    program = quantize(folds.fold_network("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0)
+    shown = read_block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
     own = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # What training decides.
     assert own.sub("", shown) == own.sub("", format_table(program, 1))
 
 
 def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
-    weights, all_copies = folds.copies("sew_resnet34")
+    weights, all_copies = folds.count_copies("sew_resnet34")
     assert f"has {weights / 1e6:.1f} million weights, and {all_copies / 1e6:.1f} million" in TEXT
-    read = folds.streams(folds.folded_of("sew_resnet34", (1, 224, 224, 3), num_classes=5, width=2))
+    read = folds.count_streams(
+        folds.fold_network("sew_resnet34", (1, 224, 224, 3), num_classes=5, width=2)
+    )
     most = {path for path, n in read.items() if n == max(read.values())}
     assert max(read.values()) == 7
     assert most == {"stage4_block1/conv1", "stage4_block1/shortcut"}

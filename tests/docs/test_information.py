@@ -2,21 +2,23 @@
 
 import re
 
-from docs._build.information import PAGE, TABLES, of_run
-from docs._build.tables import filled, names
+from docs._build.information import PAGE, TABLES, read_run
+from docs._build.tables import fill_tables, list_tables
 
 TEXT = PAGE.read_text()
 
 
 def test_the_table_is_that_of_the_runs():
-    assert names(TEXT, "information") == ["measured"]
-    assert filled(TEXT, "information", TABLES) == TEXT
+    assert list_tables(TEXT, "information") == ["measured"]
+    assert fill_tables(TEXT, "information", TABLES) == TEXT
 
 
 def test_the_variance_of_pit_is_the_larger_one_in_as_many_layers_as_the_page_says():
     larger, layers = 0, 0
     for data in ("digits", "fashion_mnist", "dvs_digits"):
-        pairs = zip(of_run(data, "pit")["variance"], of_run(data, "ilif")["variance"], strict=True)
+        pairs = zip(
+            read_run(data, "pit")["variance"], read_run(data, "ilif")["variance"], strict=True
+        )
         won = [pit > ilif for pit, ilif in pairs]
         larger, layers = larger + sum(won), layers + len(won)
     assert f"in {larger} of the {layers} layers" in TEXT

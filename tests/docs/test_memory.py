@@ -3,18 +3,18 @@
 import re
 
 from docs._build.memory import PAGE, TABLES
-from docs._build.tables import filled, names
+from docs._build.tables import fill_tables, list_tables
 
 TEXT = PAGE.read_text()
 EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
 
 
 def test_the_tables_are_those_of_the_benchmark():
-    assert filled(TEXT, "memory", TABLES) == TEXT
+    assert fill_tables(TEXT, "memory", TABLES) == TEXT
 
 
 def test_all_tables_are_shown_once():
-    assert sorted(names(TEXT, "memory")) == sorted(TABLES)
+    assert sorted(list_tables(TEXT, "memory")) == sorted(TABLES)
 
 
 def test_the_example_gives_the_row_of_its_network():

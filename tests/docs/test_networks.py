@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from docs._build.diagrams import DOCS, END, FAMILIES, START, drawn, file, main, table
-from docs._build.graph import whole, zoom
+from docs._build.diagrams import DOCS, END, FAMILIES, START, draw, get_file, main, make_table
+from docs._build.graph import make_overview, zoom
 from pit_jax.models import MODELS, create
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
@@ -29,18 +29,18 @@ def test_every_network_has_its_page():
 
 @each_family
 def test_a_page_holds_the_table_of_its_networks(family):
-    assert page(family).partition(START)[2].partition(END)[0] == table(family)
+    assert page(family).partition(START)[2].partition(END)[0] == make_table(family)
 
 
 @each_family
 def test_a_page_shows_the_pictures_of_its_family(family):
     shown = re.findall(r"!\[.+\]\(\.\./(.+)\)", page(family))
-    assert shown == [file(picture).relative_to(DOCS).as_posix() for picture in family.pictures]
+    assert shown == [get_file(picture).relative_to(DOCS).as_posix() for picture in family.pictures]
 
 
 @each_picture
 def test_a_picture_is_what_is_drawn_from_the_network(picture):
-    assert file(picture).read_text() == drawn(picture)
+    assert get_file(picture).read_text() == draw(picture)
 
 
 def traced(name, **kw):
@@ -56,7 +56,7 @@ def branches(picture):
 
 
 def test_equal_blocks_in_a_row_are_drawn_once():
-    picture = whole(traced("resnet18", stages=(3, 2), width=4))
+    picture = make_overview(traced("resnet18", stages=(3, 2), width=4))
     names = [node.path.partition("/")[0] for node in picture.path]
     repeats = dict(zip(names, picture.repeats, strict=True))
     assert {name: n for name, n in repeats.items() if name.startswith("stage")} == {
