@@ -20,7 +20,7 @@ from pit_jax.analysis.energy.synapses import SynapseRow, Synapses, synapses_at
 from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold import fold
-from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.compiler.trace import outline_layers
 from pit_jax.inference.fan_out import count_arrivals
 from pit_jax.inference.runtime.reductions import apply_structure
 
@@ -115,7 +115,7 @@ class _Network:
         self.variables, self.code, self.shape = variables, code, shape[1:]
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
         self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
-        self.nodes = fold(outline(model, variables, shape))
+        self.nodes = fold(outline_layers(model, variables, shape))
         self.spiking = [node for node in self.nodes if isinstance(node, folded.Spikes)]
         self.rows = [
             synapses_at(self.nodes, number, self.steps, frames=len(shape) == 5)
