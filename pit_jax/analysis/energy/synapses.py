@@ -1,4 +1,8 @@
-"""The synapses of a folded network, counted from shapes: what reads what, and how often."""
+"""The synapses of a folded network, counted from shapes: what reads what, and how often.
+
+How many accumulators a spike adds to is computed in pit_jax/inference/fan_out.py; layers.py turns
+the counts into energy.
+"""
 
 import math
 from collections import Counter

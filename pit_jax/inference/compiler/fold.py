@@ -2,6 +2,10 @@
 
 A trained network is followed equation by equation (`trace`). A value is a sum of synapses of nodes
 so far (`folded.Value`), and `_RULES` has what each operation makes of the values that it reads.
+
+A BatchNorm is merged by `fold_weights.fold_norm`, which returns its gain and bias, and
+`Builder.scale`, which multiplies the weights before it. The scale of spikes is merged into the
+weights after them: `Builder.apply_layer` calls `fold_weights.fold_weight`.
 """
 
 from collections.abc import Callable
@@ -100,6 +104,7 @@ class _NetworkWalk:
 
 
 def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
+    """Fold a layer: weights apply to its input, a norm scales it, a neuron adds a node of spikes."""
     layer = walk.layers[equation.params["path"]]
     given = get_shape(equation.invars[0])
     if given[2:] != value.shape:
