@@ -104,7 +104,7 @@ class _NetworkWalk:
 
 
 def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
-    """Fold a layer: weights apply to its input, a norm scales it, a neuron adds a node of spikes."""
+    """Fold a layer: weights apply to their input, norms scale it, neurons add a node of spikes."""
     layer = walk.layers[equation.params["path"]]
     given = get_shape(equation.invars[0])
     if given[2:] != value.shape:
