@@ -15,7 +15,7 @@ from docs._build.drawing import svg
 from docs._build.families import FAMILIES, Family, Picture
 from docs._build.graph import whole, zoom
 from pit_jax.models import create
-from pit_jax.models.count import layers_of, totals_of
+from pit_jax.models.count import count_traced_layers, count_traced_totals
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import Trace, trace
 from pit_jax.neurons import ReLU
@@ -75,12 +75,12 @@ def with_table(page: str, rows: str) -> str:
 def _row(name: str) -> str:
     x = INPUTS[name]
     traced = _trace(name)
-    sums = totals_of(traced)
+    sums = count_traced_totals(traced)
     numbers = (
         x.num_classes,
         sum(sums.parameters.values()),
         # PIT has one scale for each channel of a neuron layer.
-        sum(row.shape[-1] for row in layers_of(traced) if row.kind == "neuron"),
+        sum(row.shape[-1] for row in count_traced_layers(traced) if row.kind == "neuron"),
         sums.layers,
         sums.neuron_layers,
         sums.neurons,

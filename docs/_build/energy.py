@@ -15,7 +15,7 @@ from typing import Any
 from docs._build.tables import filled, table
 from pit_jax.analysis.energy import TABLE_3, TABLE_10, paper_table3, paper_table10, s_ace
 from pit_jax.models import create
-from pit_jax.models.count import LayerCount, layers
+from pit_jax.models.count import LayerCount, count_layers
 from pit_jax.neurons import PIT
 
 DOCS = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ PAGE, RUNS = DOCS / "theory" / "energy.md", Path(__file__).with_name("energy_run
 def resnet18(num_classes: int = 10) -> Sequence[LayerCount]:
     """The layers of the paper's ResNet18 for images of CIFAR, from shapes."""
     model = create("resnet18", num_classes=num_classes, neuron=partial(PIT, levels=4))
-    return layers(model, (1, 32, 32, 3))
+    return count_layers(model, (1, 32, 32, 3))
 
 
 def macs(num_classes: int = 10) -> int:

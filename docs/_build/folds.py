@@ -21,7 +21,7 @@ from pit_jax.inference import compile
 from pit_jax.inference.costs import Costs
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node
-from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.compiler.trace import outline_layers
 from pit_jax.models import create
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
@@ -233,7 +233,7 @@ def folded_of(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
         collection: jax.tree.map(drawn_for, shapes[collection])
         for collection in ("params", "batch_stats")
     }
-    return fold(outline(model, variables, x_shape))
+    return fold(outline_layers(model, variables, x_shape))
 
 
 def costs(one: Fold) -> str:
