@@ -2,7 +2,8 @@
 
 Nothing is run: shapes are traced and the step is compiled for this machine's CPU, with XLA's
 scheduler for least memory; that of E-SpikeFormer takes it more than ten minutes and is left out.
-Writes benchmarks/step_memory.json, and prints it as a table.
+Writes benchmarks/step_memory.json, and prints it as a table. The configs of this repository on
+their devices are here; training_memory.py measures Table 5's networks, on a GPU with its peak.
 """
 
 import json

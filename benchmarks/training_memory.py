@@ -7,6 +7,7 @@ run at once, and after `--seconds` no other one starts. A row is printed and wri
 is there, and one that fails says why. A CPU gives the parts only: what its compiler takes says
 nothing of a GPU. `--smoke` has small networks, and compiles and runs them everywhere.
 Writes benchmarks/training_memory.json; that of `--smoke` is only printed. Needs pit_jax and optax.
+The configs of this repository, compiled for a CPU only, are in step_memory.py.
 """
 
 import argparse

@@ -1,7 +1,11 @@
 """Spiking neurons that fire integers through a learned, invertible scale (PIT, ICLR 2026).
 
-Arrays are batch-major everywhere: `B T H W C` are batch, time step, height, width and channel.
-Time is counted in steps; membrane potentials carry the unit of the input current.
+`neurons` (with `surrogate` and `initializers`) and `layers` are the parts of the networks in
+`models`; `analysis` measures trained networks, `inference` compiles them to integer programs,
+`export` writes these for other tools, `interop` reads PyTorch weights, `events` event cameras.
+Training (loop, learning rate schedule, checkpoints) is in `train/`, `pit_jax.train` in a wheel.
+Arrays are batch-major: `B T H W C` are batch, time step, height, width and channel. Membranes
+have the unit of the input current.
 """
 
 from importlib import import_module

@@ -1,7 +1,8 @@
 """Files that are whole or absent: hashes, atomic writes, and folders with a manifest.
 
 A hash shows damage; it is no signature. `sha256sum -c manifest.sha256` checks the manifest, which
-has the hashes of all other files.
+has the hashes of all other files. What a saved program contains
+is decided in inference/storage.py, and in export/ for the formats of other tools.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """Initial scales `a` of PIT, read from the membranes of the first training batch.
 
 An initializer takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
-gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function.
+gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function. The initial
+values of kernels are in layers/linear.py.
 """
 
 import math

@@ -22,16 +22,48 @@ T = TypeVar("T", bound=Callable[..., Any])
 # Modules, and what they export.
 PUBLIC = {
     "pit_jax.analysis.energy.Report": "pit_jax.analysis.energy.EnergyReport",
+    "pit_jax.analysis.energy.layers.of_network": "pit_jax.analysis.energy.layers.price_layer",
+    "pit_jax.analysis.energy.layers.of_twin": "pit_jax.analysis.energy.layers.price_twin",
+    "pit_jax.analysis.energy.report.as_neurobench": (
+        "pit_jax.analysis.energy.report.compute_neurobench"
+    ),
+    "pit_jax.analysis.energy.report.as_table10": "pit_jax.analysis.energy.report.compute_table10",
+    "pit_jax.analysis.energy.report.as_table3": "pit_jax.analysis.energy.report.compute_table3",
+    "pit_jax.analysis.landscape.along_themselves": "pit_jax.analysis.landscape.follow_weights",
+    "pit_jax.analysis.landscape.losses_so_far": "pit_jax.analysis.landscape.evaluate_by_block",
     "pit_jax.analysis.landscape.moved": "pit_jax.analysis.landscape.list_moved",
+    "pit_jax.analysis.landscape.still": "pit_jax.analysis.landscape.keep_still",
     "pit_jax.analysis.learning.first_reaching": "pit_jax.analysis.learning.find_first_epoch",
     "pit_jax.analysis.learning.reached": "pit_jax.analysis.learning.compare_curves",
+    "pit_jax.analysis.membrane.of_membranes": "pit_jax.analysis.membrane.estimate_densities",
     "pit_jax.analysis.memory.Kept": "pit_jax.analysis.memory.Residual",
     "pit_jax.analysis.memory.Memory": "pit_jax.analysis.memory.TrainingMemory",
     "pit_jax.analysis.memory.kept": "pit_jax.analysis.memory.list_residuals",
+    "pit_jax.analysis.oscillation.in_time": "pit_jax.analysis.oscillation.measure_changes",
     "pit_jax.analysis.oscillation.settled": "pit_jax.analysis.oscillation.average_later_half",
+    "pit_jax.analysis.plots.information.by_layer": (
+        "pit_jax.analysis.plots.information.plot_by_layer"
+    ),
     "pit_jax.analysis.plots.information.compared": "pit_jax.analysis.plots.information.compare",
+    "pit_jax.analysis.plots.membrane.flat": "pit_jax.analysis.plots.membrane.plot_from_above",
+    "pit_jax.analysis.plots.memory.by_layer": "pit_jax.analysis.plots.memory.plot_by_layer",
+    "pit_jax.analysis.plots.oscillation.over_epochs": (
+        "pit_jax.analysis.plots.oscillation.plot_over_epochs"
+    ),
+    "pit_jax.analysis.plots.oscillation.over_time": (
+        "pit_jax.analysis.plots.oscillation.plot_over_time"
+    ),
     "pit_jax.analysis.plots.quantisation": "pit_jax.analysis.plots.quantization",
+    "pit_jax.analysis.plots.quantization.against_levels": (
+        "pit_jax.analysis.plots.quantization.plot_against_levels"
+    ),
+    "pit_jax.analysis.plots.quantization.on_membranes": (
+        "pit_jax.analysis.plots.quantization.plot_on_membranes"
+    ),
     "pit_jax.analysis.plots.rates.compared": "pit_jax.analysis.plots.rates.compare",
+    "pit_jax.analysis.plots.rates.over_steps": "pit_jax.analysis.plots.rates.plot_over_steps",
+    "pit_jax.analysis.plots.rates.together": "pit_jax.analysis.plots.rates.plot_synchrony",
+    "pit_jax.analysis.plots.scales.over_steps": "pit_jax.analysis.plots.scales.plot_over_steps",
     "pit_jax.analysis.plots.style.COLOURS": "pit_jax.analysis.plots.style.COLORS",
     "pit_jax.analysis.plots.style.GREY": "pit_jax.analysis.plots.style.GRAY",
     "pit_jax.analysis.quantisation": "pit_jax.analysis.quantization",
@@ -39,8 +71,12 @@ PUBLIC = {
     "pit_jax.analysis.quantization.Quantized": "pit_jax.analysis.quantization.Quantization",
     "pit_jax.analysis.quantization.rounded_count": "pit_jax.analysis.quantization.round_count",
     "pit_jax.analysis.rates.Firing": "pit_jax.analysis.rates.FiringStatistics",
+    "pit_jax.analysis.rates.firing": "pit_jax.analysis.rates.measure_firing",
+    "pit_jax.analysis.rates.of_counts": "pit_jax.analysis.rates.measure_counts",
     "pit_jax.analysis.recorded": "pit_jax.analysis.recorder",
     "pit_jax.analysis.recorder.Recorded": "pit_jax.analysis.recorder.LayerRecording",
+    "pit_jax.analysis.scales.by_step": "pit_jax.analysis.scales.measure_spread_by_step",
+    "pit_jax.analysis.scales.spread": "pit_jax.analysis.scales.measure_spread",
     "pit_jax.inference.ArtefactError": "pit_jax.inference.ArtifactError",
     "pit_jax.inference.artefact": "pit_jax.artifact",
     "pit_jax.inference.errors.ArtefactError": "pit_jax.artifact.ArtifactError",
@@ -49,6 +85,10 @@ PUBLIC = {
         "pit_jax.inference.event_driven.crossover.load_crossover"
     ),
     "pit_jax.inference.event_driven.measured": "pit_jax.inference.event_driven.look_up_crossover",
+    "pit_jax.inference.event_driven.runtime.Choice": (
+        "pit_jax.inference.event_driven.runtime.LayerRun"
+    ),
+    "pit_jax.inference.fan_out.reach": "pit_jax.inference.fan_out.count_reached",
     "pit_jax.inference.proof": "pit_jax.inference.verify",
     "pit_jax.inference.reach": "pit_jax.inference.fan_out",
     "pit_jax.init": "pit_jax.initializers",
@@ -56,6 +96,10 @@ PUBLIC = {
     "pit_jax.interop.of_neuron": "pit_jax.interop.is_of_neuron",
     "pit_jax.layers.encoding.with_time": "pit_jax.layers.encoding.add_time_axis",
     "pit_jax.layers.norm.standardise": "pit_jax.layers.norm.standardize",
+    "pit_jax.models.count.layers": "pit_jax.models.count.count_layers",
+    "pit_jax.models.count.layers_of": "pit_jax.models.count.count_traced_layers",
+    "pit_jax.models.count.totals": "pit_jax.models.count.count_totals",
+    "pit_jax.models.count.totals_of": "pit_jax.models.count.count_traced_totals",
     "pit_jax.models.inputs": "pit_jax.models.published_inputs",
     "pit_jax.models.plain": "pit_jax.models.feedforward",
     "pit_jax.neurons.complementary": "pit_jax.neurons.clif",

@@ -226,6 +226,18 @@ def test_no_two_classes_have_one_name():
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
+def test_nodes_are_written_with_their_module():
+    # Both modules have the same names, so that `nodes.Spikes` and `folded.Spikes` are told apart.
+    by_name = [
+        (name, ast.unparse(node))
+        for name, tree in trees().items()
+        for node, _ in import_statements(tree)
+        if isinstance(node, ast.ImportFrom)
+        if (node.module or "").split(".")[-1] in ("nodes", "folded")
+    ]
+    assert by_name == []
+
+
 @pytest.mark.parametrize(
     "edges, cycle",
     [({"a": {"b"}, "b": set()}, []), ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"])],

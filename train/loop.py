@@ -48,7 +48,7 @@ def train(
         begun = hosts.broadcast_number(find_newest_step(workdir))
         with hosts.raise_on_all_hosts():
             program = program or load_program(config, devices, fresh=begun is None)
-            session = stack.enter_context(Session(config, workdir, program, started=started))
+        session = stack.enter_context(Session(config, workdir, program, started=started))
         state = train_session(session, stop)
         if state is None:
             return None

@@ -66,22 +66,24 @@ class Session:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            if self.is_first:
-                check_installed(self.config)
-                stack.enter_context(claim(self.workdir, self.config.to_dict()))
-                stack.enter_context(explain_full_disk(self.workdir))
-                stack.enter_context(use_compile_cache(self._compiled))
-            # What ends with the training, before the summary is written.
-            self._training = stack.enter_context(ExitStack())
-            self.checkpoints = Checkpoints(
-                self.workdir, **self.config.checkpoints, until=self._until, clock=self._clock
-            )
-            self._training.enter_context(closing(self.checkpoints))
-            self._training.enter_context(
-                hosts.explain_lost_peers(lambda: f"{self.describe_saved()}. ")
-            )
+            with hosts.raise_on_all_hosts():
+                self._open(stack)
             self._stack = stack.pop_all()
         return self
+
+    def _open(self, stack: ExitStack) -> None:
+        if self.is_first:
+            check_installed(self.config)
+            stack.enter_context(claim(self.workdir, self.config.to_dict()))
+            stack.enter_context(explain_full_disk(self.workdir))
+            stack.enter_context(use_compile_cache(self._compiled))
+        # What ends with the training, before the summary is written.
+        self._training = stack.enter_context(ExitStack())
+        self.checkpoints = Checkpoints(
+            self.workdir, **self.config.checkpoints, until=self._until, clock=self._clock
+        )
+        self._training.enter_context(closing(self.checkpoints))
+        self._training.enter_context(hosts.explain_lost_peers(lambda: f"{self.describe_saved()}. "))
 
     def __exit__(self, *exception: Any) -> bool | None:
         return self._stack.__exit__(*exception)

@@ -32,7 +32,7 @@ STEPS_AND_LEVELS = ((1, 1), (4, 1), (2, 2), (1, 4), (4, 4))
 
 
 def make_count_table() -> str:
-    """Every count of small sizes, found by going through all spike trains."""
+    """Return every count of small sizes, found by going through all spike trains."""
     head = ["", "number", *(f"T={t} N={n} D={d}" for t, n, d in ENUMERATED)]
     names = [
         ("spike trains", "(D+1)^(N·T)"),
@@ -52,7 +52,7 @@ def make_count_table() -> str:
 
 
 def count_kinds(sizes: Sizes) -> list[int]:
-    """How many there are of each kind of the table, but for the paper's own."""
+    """Count each kind of the table, but for the paper's own."""
     k = generic_weights(*sizes)
     trains = list(enumerate_trains(*sizes))
     tuples = {
@@ -69,7 +69,7 @@ def count_kinds(sizes: Sizes) -> list[int]:
 
 
 def make_paper_table() -> str:
-    """Table 1: what it prints, and how many values its representation spaces have."""
+    """Return Table 1 as printed, and how many values its representation spaces have."""
     steps, neurons, levels = SMALL
     head = ["method", "spikes", "scale", "capacity, printed", "in the logarithm", "values, counted"]
     rows = []
@@ -97,7 +97,7 @@ def make_paper_table() -> str:
 
 
 def make_layer_table() -> str:
-    """Capacities of a layer of ResNet18 in bits, at some steps and levels."""
+    """Return capacities of a layer of ResNet18 in bits, at some steps and levels."""
     head = [
         "T×D",
         "the paper, Eqs. 17 and 19",

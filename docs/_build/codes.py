@@ -21,7 +21,7 @@ _A = 20
 
 
 def fire_slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
-    """The spikes, slot by slot, of a neuron with the membrane x a."""
+    """Return the spikes, slot by slot, of a neuron with the membrane x a."""
 
     def number(value: float) -> np.ndarray:
         return np.array([[round(value * _A)]], np.int32)
@@ -42,7 +42,7 @@ def fire_slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
 
 
 def make_threshold_table() -> str:
-    """What a neuron with soft reset fires at the thresholds a / 2 and a, beside training."""
+    """Return the counts of a neuron with soft reset at thresholds a / 2 and a, and in training."""
     rows = [
         "| membrane `u / a` | trained: `clip(round(u / a), 0, 4)` | threshold ½ | threshold 1 |",
         "|--:|--:|---|---|",
@@ -57,7 +57,7 @@ def make_threshold_table() -> str:
 
 
 def draw() -> str:
-    """The SVG: counts over the membrane, and the slots of each count in both codes."""
+    """Return the SVG: counts over the membrane, and the slots of each count in both codes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 100, 3), dpi=100, facecolor="white")
         whole = figure.add_axes((0, 0, 1, 1))

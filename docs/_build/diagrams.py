@@ -17,7 +17,7 @@ from docs._build.drawing import svg
 from docs._build.families import FAMILIES, Family, Picture
 from docs._build.graph import make_overview, zoom
 from pit_jax.models import create
-from pit_jax.models.count import layers_of, totals_of
+from pit_jax.models.count import count_traced_layers, count_traced_totals
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import Trace, trace
 from pit_jax.neurons import ReLU
@@ -32,7 +32,7 @@ HEADER = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0, or 2 for a page that is not there."""
+    """Return exit code 0, or 2 for a page that is not there."""
     if {"--help", "-h"} & set(argv):
         print(__doc__)
         return 0
@@ -57,19 +57,19 @@ def get_file(picture: Picture) -> Path:
 
 
 def draw(picture: Picture) -> str:
-    """The SVG of a network and its zooms."""
+    """Return the SVG of a network and its zooms."""
     nodes = _trace(picture.network).nodes
     zooms = [(part.caption, zoom(nodes, part.path, part.until)) for part in picture.zooms]
     return svg(picture.title, make_overview(nodes), zooms)
 
 
 def make_table(family: Family) -> str:
-    """The family's networks as a Markdown table, a row for each."""
+    """Return the family's networks as a Markdown table, a row for each."""
     return HEADER + "".join(_make_row(name) for name in family.networks)
 
 
 def replace_table(page: str, rows: str) -> str:
-    """`page` with `rows` between its two markers."""
+    """Return `page` with `rows` between its two markers."""
     before, _, rest = page.partition(START)
     return before + START + rows + END + rest.partition(END)[2]
 
@@ -77,12 +77,12 @@ def replace_table(page: str, rows: str) -> str:
 def _make_row(name: str) -> str:
     x = INPUTS[name]
     traced = _trace(name)
-    sums = totals_of(traced)
+    sums = count_traced_totals(traced)
     numbers = (
         x.num_classes,
         sum(sums.parameters.values()),
         # PIT has one scale for each channel of a neuron layer.
-        sum(row.shape[-1] for row in layers_of(traced) if row.kind == "neuron"),
+        sum(row.shape[-1] for row in count_traced_layers(traced) if row.kind == "neuron"),
         sums.layers,
         sums.neuron_layers,
         sums.neurons,

@@ -15,7 +15,7 @@ from typing import Any
 from docs._build.tables import fill_tables, format_table
 from pit_jax.analysis.energy import TABLE_3, TABLE_10, paper_table3, paper_table10, s_ace
 from pit_jax.models import create
-from pit_jax.models.count import LayerCount, layers
+from pit_jax.models.count import LayerCount, count_layers
 from pit_jax.neurons import PIT
 
 DOCS = Path(__file__).parents[1]
@@ -24,18 +24,18 @@ PAGE, RUNS = DOCS / "theory" / "energy.md", Path(__file__).with_name("energy_run
 
 @cache
 def count_resnet18(num_classes: int = 10) -> Sequence[LayerCount]:
-    """The layers of the paper's ResNet18 for images of CIFAR, from shapes."""
+    """Count the layers of the paper's ResNet18 for images of CIFAR, from shapes."""
     model = create("resnet18", num_classes=num_classes, neuron=partial(PIT, levels=4))
-    return layers(model, (1, 32, 32, 3))
+    return count_layers(model, (1, 32, 32, 3))
 
 
 def count_macs(num_classes: int = 10) -> int:
-    """The multiply-accumulates of one step."""
+    """Count the multiply-accumulates of one step."""
     return sum(layer.macs for layer in count_resnet18(num_classes))
 
 
 def make_table3() -> str:
-    """Table 3 and what its columns follow from."""
+    """Return Table 3 and what its columns follow from."""
     head = ["data", "method", "T×D", "S-ACE, printed", "recomputed", "NS-ACE, printed", "its rate"]
     rows = []
     for row in TABLE_3:
@@ -53,7 +53,7 @@ def make_table3() -> str:
 
 
 def make_convention_table() -> str:
-    """S-ACE of ResNet18 on CIFAR-10 at 16 bits of weight and T·D = 4, by what is charged."""
+    """Return S-ACE of ResNet18 on CIFAR-10 at 16-bit weights and T·D = 4, by what is charged."""
     ace = partial(s_ace, weight_bits=16)
     stem, rest = count_resnet18()[0].macs, count_macs() - count_resnet18()[0].macs
     others = ace(rest, steps=1, spike_bits=4)
@@ -77,7 +77,7 @@ def make_convention_table() -> str:
 
 
 def make_table10() -> str:
-    """Table 10: its MACs and energies follow from its ACs, which no rate of Table 3 explains."""
+    """Return Table 10: MACs and energies follow from its ACs, which Table 3 does not explain."""
     head = ["method", "T×D", "ACs (M)", "MACs (M), printed", "recomputed", "µJ, printed"]
     head += ["recomputed", "rate of its ACs", "with T·D"]
     neurons = sum(layer.neurons for layer in count_resnet18())
@@ -93,7 +93,7 @@ def make_table10() -> str:
 
 
 def make_rate_table() -> str:
-    """The ACs that Table 3's rates on CIFAR-10 would give Table 10."""
+    """Return the ACs that Table 3's rates on CIFAR-10 would give Table 10."""
     rest = count_macs() - count_resnet18()[0].macs
     printed = {row.method: row.acs for row in TABLE_10}
     head = ["method", "rate, Table 3", "ACs (M) of that rate", "with T·D", "ACs (M), Table 10"]
@@ -107,7 +107,7 @@ def make_rate_table() -> str:
 
 
 def make_run_table() -> str:
-    """Trained networks, as docs/_build/energy_runs.json has them."""
+    """Return trained networks, as docs/_build/energy_runs.json has them."""
     head = ["run", "accumulations", "MACs", "µJ", "of the twin", "memory, µJ", "of the twin"]
     head += ["µJ by Table 10's rule", "commit"]
     rows = []
@@ -123,7 +123,7 @@ def make_run_table() -> str:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """The totals of an analyzed run, with the config and commit that it was trained with."""
+    """Read the totals of an analyzed run, with its config and commit."""
     folder = run / "analysis/last/energy"
     with open(folder / "energy_totals.csv") as lines:
         totals = {line.pop("convention"): line for line in csv.DictReader(lines)}

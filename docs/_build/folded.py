@@ -21,7 +21,7 @@ from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
 
 
 def make_part_picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
-    """From the current of the neuron layer at `first` to the spikes of that at `last`.
+    """Return the part from the current of neuron layer `first` to the spikes of `last`.
 
     Neuron layers outside that are read inside come first, all of the one input.
     """
@@ -133,7 +133,7 @@ def _describe_pool(
 
 
 def count_streams(nodes: Sequence[Node]) -> dict[str, int]:
-    """How many sources each layer of weights reads, and so how often it is kept, by its path."""
+    """Count the sources that each layer of weights reads, and so its copies, by its path."""
     synapses = chain.from_iterable(n.value.synapses for n in nodes if isinstance(n, Accumulator))
     counted: dict[str, int] = {}
     for synapse in synapses:

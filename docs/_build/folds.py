@@ -20,7 +20,7 @@ from docs._build.graph import Picture, zoom
 from pit_jax.inference import compile
 from pit_jax.inference.compiler.fold import fold
 from pit_jax.inference.compiler.folded import Node
-from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.compiler.trace import outline_layers
 from pit_jax.inference.costs import Costs
 from pit_jax.models import create
 from pit_jax.models.published_inputs import INPUTS
@@ -200,7 +200,7 @@ def get_file(name: str) -> Path:
 
 
 def draw(one: Fold) -> str:
-    """The SVG of a fold."""
+    """Return the SVG of a fold."""
     return zooms_svg(one.title, [(panel.caption, _make_picture(panel)) for panel in one.panels])
 
 
@@ -235,11 +235,11 @@ def fold_network(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
         collection: jax.tree.map(draw_values, shapes[collection])
         for collection in ("params", "batch_stats")
     }
-    return fold(outline(model, variables, x_shape))
+    return fold(outline_layers(model, variables, x_shape))
 
 
 def format_costs(one: Fold) -> str:
-    """What the drawn parts cost, as `program.costs` prints it; of each network in turn."""
+    """Return the costs of the drawn parts of each network, as `program.costs` prints them."""
     tables = []
     for network in dict.fromkeys(panel.network for panel in one.panels):
         rows = [row for row in _measure_costs(network).rows if row.path.startswith(one.costs)]
@@ -255,7 +255,7 @@ def _measure_costs(network: Network) -> Costs:
 
 
 def count_copies(name: str) -> tuple[int, int]:
-    """The weights of a network at its published size, and those of all copies at one step."""
+    """Count the weights of a network at its published size, and of all copies at one step."""
     of_layer = count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
     x = INPUTS[name]
     whole = trace(create(name, num_classes=x.num_classes, neuron=ReLU), x.batch(1, 1))

@@ -43,7 +43,7 @@ class Picture:
 
 
 def make_overview(nodes: Sequence[Node]) -> Picture:
-    """A whole network, equal blocks in a row drawn once."""
+    """Return the picture of a whole network, equal blocks in a row as one."""
     kept, repeats = _find_repeats(nodes)
     return _lay_out(kept, repeats)
 
@@ -68,12 +68,12 @@ def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
 
 
 def make_plain_picture(nodes: Sequence[Node]) -> Picture:
-    """All of `nodes`, which begin with the only one that has no inputs and end at the last."""
+    """Return all of `nodes`: the first is the only one without inputs, the last the end."""
     return _lay_out(nodes, [1] * len(nodes))
 
 
 def _find_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
-    """The nodes without blocks that equal the block before, and how often each stands for one."""
+    """Return the nodes without blocks that equal the block before, and the repeats of each."""
     kept: list[Node] = []
     repeats: list[int] = []
     places: list[int] = []  # Where a node, or the one that stands for it, is in `kept`.
@@ -118,7 +118,7 @@ def _lay_out(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
 
 
 def _assign_lanes(branches: Sequence[Branch]) -> list[Branch]:
-    """Shorter branches nearer to the path, none on top of another."""
+    """Place shorter branches nearer to the path, none on top of another."""
     placed: list[Branch] = []
     for branch in sorted(branches, key=lambda b: (b.join - b.fork, b.fork)):
         over = {b.lane for b in placed if max(b.fork, branch.fork) < min(b.join, branch.join)}

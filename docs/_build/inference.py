@@ -24,12 +24,12 @@ START, END = "<!-- {} of docs._build.inference -->\n", "<!-- its end -->"
 
 
 def list_pictures() -> dict[str, Callable[[], str]]:
-    """By the name of its file, what draws each picture."""
+    """Return what draws each picture, by the name of its file."""
     return {one.name: partial(folds.draw, one) for one in folds.FOLDS} | {"codes": codes.draw}
 
 
 def list_blocks() -> dict[str, Callable[[], str]]:
-    """By the name in its markers, what writes each table."""
+    """Return what writes each table, by the name in its markers."""
     written: dict[str, Callable[[], str]] = {
         "thresholds": codes.make_threshold_table,
         "agreement": make_agreement_table,
@@ -39,7 +39,7 @@ def list_blocks() -> dict[str, Callable[[], str]]:
 
 
 def write() -> None:
-    """Draws the pictures and writes the tables into the page."""
+    """Draw the pictures and write the tables into the page."""
     for name, drawn in list_pictures().items():
         folds.get_file(name).parent.mkdir(parents=True, exist_ok=True)
         folds.get_file(name).write_text(drawn())
@@ -48,23 +48,23 @@ def write() -> None:
 
 
 def replace_block(page: str, name: str, text: str) -> str:
-    """`page` with `text` between the markers of `name`."""
+    """Return `page` with `text` between the markers of `name`."""
     before, _, rest = page.partition(START.format(name))
     return before + START.format(name) + text + END + rest.partition(END)[2]
 
 
 def read_block(page: str, name: str) -> str:
-    """What stands between the markers of `name`."""
+    """Return the text between the markers of `name`."""
     return page.partition(START.format(name))[2].partition(END)[0]
 
 
 def make_cost_block(one: folds.Fold) -> str:
-    """What a fold costs, as `program.costs` prints it."""
+    """Return the costs of a fold, as `program.costs` prints them."""
     return f"```text\n{folds.format_costs(one)}\n```\n"
 
 
 def make_agreement_table() -> str:
-    """How near programs are to the trained networks, a row for each run and its weights."""
+    """Return how near programs are to trained networks, a row for each run and its weights."""
     rows = [
         "| run | weights | samples | spikes and logits | largest logits that agree "
         "| accuracy, program | in floats | logits differ by up to "
@@ -91,7 +91,7 @@ def make_agreement_table() -> str:
 
 
 def make_runtime_table() -> str:
-    """How long a network takes in each runtime, and from which firing rate on a layer loses."""
+    """Return the times of a network in each runtime, and the firing rates where a layer loses."""
     measured = json.loads(EVENT_DRIVEN.read_text())
     network = measured["network"]
     rows = [

@@ -35,7 +35,7 @@ SIZES = ((32, 32), (64, 64), (256, 64))
 
 
 def main() -> None:
-    """One line for each number of images and groups."""
+    """Print one line for each number of images and groups."""
     rng = np.random.default_rng(0)
     boundaries = A * (np.arange(1, LEVELS + 1) - 0.5)
     truth = entropy(np.diff(stats.norm.cdf(boundaries), prepend=0, append=1))
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def make_table() -> str:
-    """What spikes keep in each run, means over the layers."""
+    """Return what spikes keep in each run, means over the layers."""
     rows = []
     for data, name in DATA.items():
         for neuron, shown in NEURON_NAMES.items():
@@ -74,7 +74,7 @@ def make_table() -> str:
 
 
 def read_run(data: str, neuron: str) -> dict[str, list[float]]:
-    """Each measure of every layer, over all steps."""
+    """Read each measure of every layer, over all steps."""
     found: dict[str, list[float]] = defaultdict(list)
     with (PAGE.parents[1] / f"runs/information_{data}.csv").open() as file:
         for row in csv.DictReader(file):
@@ -87,7 +87,7 @@ TABLES = {"measured": make_table}
 
 
 def draw_counts(rng: np.random.Generator, images: int) -> np.ndarray:
-    """How often each integer is fired, `[images, REPETITIONS, LEVELS + 1]`."""
+    """Draw how often each integer is fired, `[images, REPETITIONS, LEVELS + 1]`."""
     common = rng.normal(size=(images, REPETITIONS, 1))
     own = rng.normal(size=(images, REPETITIONS, NEURONS))
     u = COMMON**0.5 * common + (1 - COMMON) ** 0.5 * own

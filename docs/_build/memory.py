@@ -14,13 +14,13 @@ GB = 1e9
 
 
 def read_rows() -> list[dict[str, Any]]:
-    """The rows of the benchmark that are there."""
+    """Read the rows of the benchmark that did not fail."""
     found: list[dict[str, Any]] = json.loads(MEASURED.read_text())
     return [row for row in found if "failed" not in row]
 
 
 def make_step_table() -> str:
-    """All rows in GB, beside what a GPU and the paper say."""
+    """Return all rows in GB, next to the numbers of a GPU and of the paper."""
     head = (
         "network, neuron, images",
         "weights, statistics, optimizer, gradients",
@@ -48,7 +48,7 @@ def make_step_table() -> str:
 
 
 def describe_device() -> str:
-    """Where the rows were made."""
+    """Return where the rows were made."""
     made = sorted(
         {f"{e['device']}, jax {e['jax']}" for e in (r["environment"] for r in read_rows())}
     )
@@ -59,7 +59,7 @@ TABLES = {"steps": make_step_table, "device": describe_device}
 
 
 def draw() -> None:
-    """The parts of all rows, with the peak where a GPU told it."""
+    """Draw the parts of all rows, with the peak where a GPU reported it."""
     found = read_rows()
     peaks = {row["name"]: row["peak"] for row in found if row.get("peak")}
     drawn = parts({row["name"]: row["parts"] for row in found}, "A training step by part", peaks)

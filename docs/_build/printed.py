@@ -18,7 +18,7 @@ from train.run.reading import load_run_config
 
 
 def format_run(run: Path, data_dir: str | None = None) -> str:
-    """The program of the last checkpoint, its verification and its costs, on all test images."""
+    """Return the program of the last checkpoint, its verification and costs on all test images."""
     config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
     program = compile_run.compile_checkpoint(config, run, "last", dataset)

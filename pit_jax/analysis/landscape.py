@@ -31,19 +31,19 @@ def filterwise(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> 
     return direction * (jnp.sqrt(jnp.sum(jnp.square(weights), axes)) / (own + 1e-10))
 
 
-def still(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
+def keep_still(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
     """No direction: these parameters stay."""
     return jnp.zeros_like(weights)
 
 
-def along_themselves(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
+def follow_weights(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
     """The weights themselves, as Li et al. have it where they move biases and norms."""
     return weights
 
 
 def kernels_move(path: tuple[str, ...], leaf: Array) -> Shaped:
     """The weights of convolutions and linear layers move, all others stay."""
-    return filterwise if path[-1] == "kernel" else still
+    return filterwise if path[-1] == "kernel" else keep_still
 
 
 def directions(
@@ -52,7 +52,7 @@ def directions(
     """Two random directions, each a tree as `params`.
 
     `treatment(path, leaf)` gives for each parameter the function of Gaussian numbers and weights
-    that makes its part: `filterwise`, `still`, `along_themselves`, or one of your own.
+    that makes its part: `filterwise`, `keep_still`, `follow_weights`, or one of your own.
     """
     leaves = {path: jnp.asarray(leaf) for path, leaf in flatten_dict(params).items()}
 
@@ -140,7 +140,7 @@ def point_losses(
     return evaluate
 
 
-def losses_so_far(
+def evaluate_by_block(
     evaluate: Callable[[np.ndarray], np.ndarray],
     points: np.ndarray,
     size: int,

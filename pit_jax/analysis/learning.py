@@ -1,4 +1,7 @@
-"""How soon one run reaches what another one ends with."""
+"""Learning curves of recorded runs: how soon one run reaches what another one ends with.
+
+The learning rate schedule of a run is in train/program/optim.py.
+"""
 
 from collections.abc import Mapping, Sequence
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from scipy.ndimage import gaussian_filter1d
 
 from pit_jax.analysis.recorder import recorder
+from pit_jax.old_names import serve_old_names
 
 # Places of the grid within a bandwidth, and at most in all.
 FINE, MOST = 3, 4096
@@ -53,10 +54,10 @@ def densities(
         for x in batches():
             yield {name: layer.membrane for name, layer in record(variables, x).items()}
 
-    return of_membranes(membranes, bandwidth)
+    return estimate_densities(membranes, bandwidth)
 
 
-def of_membranes(
+def estimate_densities(
     batches: Callable[[], Iterable[Mapping[str, Array]]], bandwidth: float = 0.1
 ) -> dict[str, Density]:
     """The same from batches of membranes `[B, T, ..., C]` by layer.
@@ -126,3 +127,6 @@ def _density(
     apart = np.abs(smoothed - smoothed.mean(axis=0)).sum(axis=1) / 2
     at = low + width * (np.arange(bins) + 0.5)
     return Density(at, smoothed / width, smooth, mean, np.sqrt(variance), apart, samples)
+
+
+serve_old_names(__name__)

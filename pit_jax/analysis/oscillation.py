@@ -11,7 +11,7 @@ from pit_jax.analysis.recorder import recorder
 from pit_jax.old_names import serve_old_names
 
 
-def in_time(
+def measure_changes(
     model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
 ) -> dict[str, Float[np.ndarray, " changes"]]:
     """For each layer the share of its neurons whose integer differs from that of the step before.

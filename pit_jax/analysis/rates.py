@@ -50,18 +50,20 @@ class _Sums(NamedTuple):
     squares: Array
 
 
-def firing(
+def measure_firing(
     model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
 ) -> dict[str, FiringStatistics]:
     """The firing of every neuron layer, in their order, over batches of what the network takes."""
     record = recorder(model)
-    return of_counts(
+    return measure_counts(
         {name: (layer.count, layer.levels) for name, layer in record(variables, x).items()}
         for x in batches
     )
 
 
-def of_counts(batches: Iterable[Mapping[str, tuple[Array, int]]]) -> dict[str, FiringStatistics]:
+def measure_counts(
+    batches: Iterable[Mapping[str, tuple[Array, int]]],
+) -> dict[str, FiringStatistics]:
     """The same from batches of counts `[B, T, ..., C]` and their D, by layer."""
     sums: dict[str, list[_Sums]] = {}
     levels: dict[str, int] = {}

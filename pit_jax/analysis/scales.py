@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pit_jax.initializers import SCALE_FLOOR
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Spread:
     at_floor: float
 
 
-def spread(a: Float[np.ndarray, "*N"]) -> Spread:
+def measure_spread(a: Float[np.ndarray, "*N"]) -> Spread:
     """The spread of all scales in `a`; the deviation is the population's (ddof 0)."""
     least, q1, median, q3, largest = (float(q) for q in np.quantile(a, (0, 0.25, 0.5, 0.75, 1)))
     at_floor = float(np.mean(a <= SCALE_FLOOR))
@@ -31,6 +32,9 @@ def spread(a: Float[np.ndarray, "*N"]) -> Spread:
     return Spread(a.size, least, q1, median, q3, largest, mean, sd, at_floor)
 
 
-def by_step(a: Float[np.ndarray, "*T C"]) -> list[Spread]:
+def measure_spread_by_step(a: Float[np.ndarray, "*T C"]) -> list[Spread]:
     """The spread over channels at each step of `[T, C]`; `[C]` has one."""
-    return [spread(each) for each in np.atleast_2d(a)]
+    return [measure_spread(each) for each in np.atleast_2d(a)]
+
+
+serve_old_names(__name__)

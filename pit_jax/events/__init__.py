@@ -1,4 +1,9 @@
-"""Event-camera recordings: files to structured arrays, and these to frames. NumPy only."""
+"""Event-camera recordings: files to structured arrays, and these to frames. NumPy only.
+
+files.py reads and writes recordings, stream.py has their data type, frames.py integrates events to
+frames, camera.py simulates an event camera that looks at still images.
+Start at `integrate_by_number`. Data sets of recordings are in `train/data/events/`.
+"""
 
 from pit_jax.events.camera import Camera
 from pit_jax.events.files import read_aedat2, read_aedat31, read_atis, write_aedat2

@@ -1,4 +1,7 @@
-"""An event camera that looks at still images through three saccades, as CIFAR10-DVS was filmed."""
+"""A simulated event camera: still images, seen through three saccades as CIFAR10-DVS was filmed.
+
+Recordings of real cameras are read in files.py.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -70,12 +70,12 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
 def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
     onnx = import_extra("onnx", "onnx", "write an ONNX file")
     from pit_jax.export.onnx_graph import Graph
-    from pit_jax.export.onnx_step import Steps
+    from pit_jax.export.onnx_step import StepWriter
 
     pixels, last = program.nodes[0], program.nodes[-1]
     assert isinstance(pixels, nodes.Pixels) and isinstance(last, nodes.Accumulator)
     graph = Graph()
-    steps = Steps(graph, program.nodes, program.num_steps)
+    steps = StepWriter(graph, program.nodes, program.num_steps)
     currents = []
     for t in range(program.num_steps):
         at = graph.emit("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"

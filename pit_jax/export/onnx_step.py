@@ -30,7 +30,7 @@ class NeuronTensors(NamedTuple):
 Output = str | list[str]
 
 
-class Steps:
+class StepWriter:
     """A writer of one step of a program after the other.
 
     A node of spikes gives the names of its slots, all others that of one tensor `[B, ...]`.

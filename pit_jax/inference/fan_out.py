@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_structure
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def count_fan_out(
             fan = np.full(inputs, weight)
         case None:
             fan = np.ones(inputs, np.int64)
-    return FanOut(before, reach(before, after, shape, fan))
+    return FanOut(before, count_reached(before, after, shape, fan))
 
 
 def count_attention(shape: Shape, heads: int, width: int) -> int:
@@ -109,7 +110,7 @@ def count_outputs(
     return np.broadcast_to(windows[..., None] * (kernel[-1] // groups), shape)
 
 
-def reach(
+def count_reached(
     before: Sequence[Structure], after: Sequence[Structure], shape: Shape, fan: np.ndarray
 ) -> np.ndarray:
     """Return how many accumulators a spike adds to at each place of a source after `before`.
@@ -130,3 +131,6 @@ def find_last_shape(structure: Sequence[Structure], shape: Shape) -> Shape:
     whole = jax.eval_shape(partial(apply_structure, structure), jnp.zeros((1, *shape)))
     left: Shape = whole.shape[1:]
     return left
+
+
+serve_old_names(__name__)

@@ -16,10 +16,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from pit_jax.inference import storage
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold import fold
-from pit_jax.inference.compiler.folded import Spikes
 from pit_jax.inference.compiler.quantize import quantize
-from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.compiler.trace import outline_layers
 from pit_jax.inference.costs import Costs, costs
 from pit_jax.inference.errors import NotEqual, NotFoldable
 from pit_jax.inference.listing import format_table
@@ -239,7 +239,7 @@ def compile(
     for path, leaf in flatten_dict(dict(variables), sep="/").items():
         if not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"{path} holds values that are not finite; no program says them.")
-    folded = fold(outline(model, variables, sample.shape))
+    folded_nodes = fold(outline_layers(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     if largest_input is None and not sample.any():
         raise ValueError(
@@ -247,8 +247,8 @@ def compile(
             "the network sees them, or largest_input."
         )
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
-    graph = quantize(folded, steps, largest_input=largest, weights=weights, code=code)
-    rules = {node.path: node.firing for node in folded if isinstance(node, Spikes)}
+    graph = quantize(folded_nodes, steps, largest_input=largest, weights=weights, code=code)
+    rules = {node.path: node.firing for node in folded_nodes if isinstance(node, folded.Spikes)}
     if not rules:
         raise NotFoldable("the network has no neurons, and so no spikes; give it some.")
     program = SpikingProgram(

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             "name": args.model,
             "num_classes": num_classes,
             "num_steps": args.num_steps,
-            **{field: _described(neuron) for field, neuron in neurons.items()},
+            **{field: _describe_neuron(neuron) for field, neuron in neurons.items()},
             **fields,
         },
         layout=layout,
@@ -135,7 +135,7 @@ def _ends(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:
     return state_dict[first].shape[1], state_dict[head].shape[0]
 
 
-def _described(neuron: Callable[[], Any]) -> dict[str, Any]:
+def _describe_neuron(neuron: Callable[[], Any]) -> dict[str, Any]:
     """A neuron as its name and the fields that are not its defaults."""
     fields = {
         name: getattr(value, "__name__", value)

@@ -1,4 +1,9 @@
-"""Layers without a membrane: they run once on all steps of a batch, outside the time loop."""
+"""Layers without a membrane: they run once on all steps of a batch, outside the time loop.
+
+linear.py has convolutions and linear layers with their initial kernels, norm.py the batch norms,
+conv_norm.py both as one call, encoding.py images and frames to `[B, T, H, W, C]`, pooling.py and
+attention.py what Flax lacks, remat.py blocks that save memory. Start at linear.py.
+"""
 
 from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import check_channels, conv, dense

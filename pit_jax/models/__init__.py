@@ -1,4 +1,10 @@
-"""The networks of the paper by name; any of them runs with any neuron."""
+"""The networks of the paper by name; any of them runs with any neuron. Start at `create`.
+
+A network returns logits `[B, T, K]` for every step; the loss or the user averages them over T.
+One file for each family; residual.py and feedforward.py have what families share,
+published_inputs.py the input of each. count.py counts parameters and operations from shapes;
+trace.py lists the layers and what feeds what.
+"""
 
 import difflib
 from collections.abc import Callable

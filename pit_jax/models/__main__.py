@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from pit_jax.arguments import Parser, UsageError, at_least, start
 from pit_jax.models import MODELS, create
-from pit_jax.models.count import LayerCount, Totals, layers, totals
+from pit_jax.models.count import LayerCount, Totals, count_layers, count_totals
 from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
 from pit_jax.neurons import NEURONS
 
@@ -67,7 +67,9 @@ def _count(name: str, args: argparse.Namespace) -> Any:
             dtype=jnp.dtype(args.dtype),
             **args.fields,
         )
-        return (layers if args.layers else totals)(model, x.batch(args.batch, args.steps))
+        return (count_layers if args.layers else count_totals)(
+            model, x.batch(args.batch, args.steps)
+        )
     except (TypeError, ValueError) as error:
         raise UsageError(f"{f'{name}: ' if name in MODELS else ''}{error}") from error
 
@@ -78,30 +80,30 @@ def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
     for name, t in counted.items():
         kernel, bias, norm, linear, linear_bias, neuron = t.parameters.values()
         kinds = (sum(t.parameters.values()), kernel, bias + linear_bias, norm, linear, neuron)
-        parameters.append((name, *map(short, kinds)))
+        parameters.append((name, *map(format_count, kinds)))
         shape = "x".join(map(str, inputs[name].shape))
         cost = (t.macs, t.products, t.neurons, t.activation_bytes)
-        costs.append((name, shape, str(t.layers), str(t.neuron_layers), *map(short, cost)))
-    return f"{grid(PARAMETERS, parameters)}\n\n{grid(COSTS, costs)}"
+        costs.append((name, shape, str(t.layers), str(t.neuron_layers), *map(format_count, cost)))
+    return f"{format_table(PARAMETERS, parameters)}\n\n{format_table(COSTS, costs)}"
 
 
 def layer_table(rows: Iterable[LayerCount]) -> str:
     """A row for each layer."""
-    return grid(
+    return format_table(
         ("layer", "kind", "output [B, T, ..., C]", "parameters", "MACs", "neurons", "bytes"),
         [
             (
                 row.path,
                 row.kind,
                 "x".join(map(str, row.shape)),
-                *map(short, (row.parameters, row.macs, row.neurons, row.bytes)),
+                *map(format_count, (row.parameters, row.macs, row.neurons, row.bytes)),
             )
             for row in rows
         ],
     )
 
 
-def short(count: int) -> str:
+def format_count(count: int) -> str:
     """Four digits and a unit: 11180810 is 11.18M; 0 is a dash."""
     if count < 1000:
         return str(count) if count else "-"
@@ -112,7 +114,7 @@ def short(count: int) -> str:
     return f"{value:#.4g}{unit}"
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns under their heads, two blanks apart, the first on the left and the others right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = (head, ["-" * width for width in widths], *rows)

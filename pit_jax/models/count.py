@@ -10,6 +10,7 @@ import flax.linen as nn
 from flax.traverse_util import flatten_dict
 
 from pit_jax.models.trace import Trace, trace
+from pit_jax.old_names import serve_old_names
 
 PARAMETER_KINDS = (
     "conv kernel",
@@ -76,15 +77,15 @@ class Totals:
     activation_bytes: int
 
 
-def layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[LayerCount]:
+def count_layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[LayerCount]:
     """The layers of `model` in the order in which they run, without running them.
 
     `x_shape` is that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
     """
-    return layers_of(trace(model, x_shape))
+    return count_traced_layers(trace(model, x_shape))
 
 
-def layers_of(traced: Trace) -> list[LayerCount]:
+def count_traced_layers(traced: Trace) -> list[LayerCount]:
     """The layers of a network that is traced already."""
     sizes: Counter[str] = Counter()
     for path, value in flatten_dict(traced.params).items():
@@ -106,14 +107,14 @@ def layers_of(traced: Trace) -> list[LayerCount]:
     ]
 
 
-def totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
-    """The sums over `layers`, and the parameters by kind."""
-    return totals_of(trace(model, x_shape))
+def count_totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
+    """The sums over `count_layers`, and the parameters by kind."""
+    return count_traced_totals(trace(model, x_shape))
 
 
-def totals_of(traced: Trace) -> Totals:
+def count_traced_totals(traced: Trace) -> Totals:
     """The sums of a network that is traced already."""
-    rows = layers_of(traced)
+    rows = count_traced_layers(traced)
     kinds = Counter(row.kind for row in rows)
     by_kind = parameters_by_kind(traced.params)
     return Totals(
@@ -125,3 +126,6 @@ def totals_of(traced: Trace) -> Totals:
         neurons=sum(row.neurons for row in rows),
         activation_bytes=sum(row.bytes for row in rows),
     )
+
+
+serve_old_names(__name__)

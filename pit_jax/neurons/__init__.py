@@ -1,6 +1,10 @@
-"""Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape, and their update equations.
+"""Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape; `NEURONS` has all by name.
 
-`NEURONS` holds every module by its name, for configs and for tests that run over all of them.
+IF, LIF, PLIF: binary.py      ILIF, QAT: integer.py      Ternary, TrainableTernary: ternary.py
+PIT: pit.py, its scale: scale.py, with a full matrix (PITFull): pit_full.py
+CLIF: clif.py    GLIF: glif.py    RealSpike: real_spike.py    ReLU: relu.py    MPBN: mpbn.py
+Start at step.py: the update equations of all neurons, and PIT's gradient (`_pit_fire_backward`).
+scan.py runs them over time; probe.py records membranes, counts and rates.
 """
 
 from pit_jax.neurons.binary import IF, LIF, PLIF

@@ -1,4 +1,7 @@
-"""PIT: integers fired through a learned, invertible scale."""
+"""PIT: integers fired through a learned, invertible scale.
+
+The equations of a step and the gradient (Eqs. 30 and 32) are in step.py.
+"""
 
 from collections.abc import Callable
 from functools import partial

@@ -19,7 +19,7 @@ from pit_jax.inference import NotFoldable, compile
 from pit_jax.layers.attention import channel_attention, linear_attention
 from pit_jax.models import create
 from tests.helpers import jit_once
-from tests.inference.test_drawn import DULL, Drawn, drawn_networks, trained
+from tests.inference.test_random_networks import DULL, Drawn, drawn_networks, trained
 
 LEVELS, STEPS = 2, 2
 X = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))

@@ -10,7 +10,7 @@ from pit_jax import neurons
 from pit_jax.analysis.energy import report
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from tests.analysis.test_energy import started
-from tests.inference.test_drawn import Drawn
+from tests.inference.test_random_networks import Drawn
 from train.analyze import energy
 
 LAYERS = [

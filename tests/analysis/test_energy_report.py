@@ -23,16 +23,16 @@ from pit_jax.analysis.energy import (
     s_ace,
 )
 from pit_jax.analysis.energy.counts import Neurons
-from pit_jax.analysis.energy.layers import Prices, of_network, of_twin
+from pit_jax.analysis.energy.layers import Prices, price_layer, price_twin
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import Synapses
 from pit_jax.inference.compiler.neuron_rules import find_rule
 from pit_jax.inference.compiler.trace import ModelLayer
 from pit_jax.models import create
-from pit_jax.models.count import layers
+from pit_jax.models.count import count_layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
 from tests.analysis.test_energy import saturated
-from tests.inference.test_drawn import Drawn
+from tests.inference.test_random_networks import Drawn
 
 PRICES = Prices(Bits(), Picojoules(), Memory())
 EACH = NeuronOperations(1, 1, 8, subtracts=True, scaled=True)
@@ -73,7 +73,7 @@ def counted(*rows, code=EXPANDED):
 @pytest.fixture(scope="module")
 def resnet18():
     model = create("resnet18", num_classes=10, neuron=partial(PIT, levels=4))
-    return layers(model, (1, 32, 32, 3))
+    return count_layers(model, (1, 32, 32, 3))
 
 
 def test_resnet18_has_the_integers_of_the_paper(resnet18):
@@ -124,7 +124,7 @@ def test_s_ace_by_other_conventions(resnet18, first, rest, expected):
 
 
 def test_a_spiking_layer_adds_for_each_spike():
-    layer = of_network(CONV, counted(CONV), PRICES)
+    layer = price_layer(CONV, counted(CONV), PRICES)
     assert layer.operations.accumulations == 1350 and layer.operations.macs == 0
     assert layer.operations.additions == 2 * 90
     assert layer.energy == pytest.approx(0.9 * (1350 + 180))
@@ -140,19 +140,19 @@ def test_a_spiking_layer_adds_for_each_spike():
 
 
 def test_the_binary_code_has_fewer_slots():
-    layer = of_network(CONV, counted(CONV, code=BINARY_CODE), PRICES)
+    layer = price_layer(CONV, counted(CONV, code=BINARY_CODE), PRICES)
     assert layer.bit_budget == 2 * 16 * 3
 
 
 def test_pixels_are_multiplied_with_their_own_bits():
-    layer = of_network(PIXELS, counted(PIXELS), PRICES)
+    layer = price_layer(PIXELS, counted(PIXELS), PRICES)
     assert layer.operations.macs == 500 and layer.energy == pytest.approx(4.6 * 500)
     assert layer.bit_budget == 1 * 16 * 8
     assert layer.s_ace == layer.ns_ace == 540 * 16 * 8
 
 
 def test_neurons_compare_leak_and_subtract():
-    layer = of_network(NEURONS, counted(NEURONS), PRICES)
+    layer = price_layer(NEURONS, counted(NEURONS), PRICES)
     assert layer.operations.multiplications == 60 and layer.operations.comparisons == 8 * 60
     assert layer.operations.additions == 60 + 150
     assert layer.energy == pytest.approx(3.7 * 60 + 0.9 * (8 * 60 + 60 + 150))
@@ -161,24 +161,24 @@ def test_neurons_compare_leak_and_subtract():
 
 
 def test_the_twin_multiplies_densely_in_few_bits():
-    conv, stem, fired = (of_twin(row, PRICES) for row in (CONV, PIXELS, NEURONS))
+    conv, stem, fired = (price_twin(row, PRICES) for row in (CONV, PIXELS, NEURONS))
     assert conv.operations.macs == 540 and conv.operations.accumulations == 0
     assert conv.bit_budget == 16 * 3 and conv.s_ace == conv.ns_ace == 600 * 16 * 3
     assert conv.traffic.activations.moved == 540 * 3
     assert stem.operations.macs == 500
     assert fired.operations.multiplications == 60 and fired.operations.comparisons == 120
     # One bit takes no product.
-    binary = of_twin(Synapses(**{**vars(CONV), "levels": 1}), PRICES)
+    binary = price_twin(Synapses(**{**vars(CONV), "levels": 1}), PRICES)
     assert (binary.operations.macs, binary.operations.accumulations) == (0, 540)
     # What the same weights read besides is added to their input first.
     stream = Synapses(**{**vars(CONV), "stream": 1})
-    assert of_twin(stream, PRICES).operations.macs == 0
-    assert of_twin(stream, PRICES).operations.additions == 60
+    assert price_twin(stream, PRICES).operations.macs == 0
+    assert price_twin(stream, PRICES).operations.additions == 60
 
 
 def test_prices_are_the_readers():
     cheap = Prices(Bits(weight=8), INT8, Memory(sizes=(), beyond=640.0))
-    layer = of_network(CONV, counted(CONV), cheap)
+    layer = price_layer(CONV, counted(CONV), cheap)
     assert layer.energy == pytest.approx(0.1 * (1350 + 180))
     assert layer.ns_ace == 1350 * 8
     assert layer.memory_energy == pytest.approx(layer.traffic.moved * 10)

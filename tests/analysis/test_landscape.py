@@ -67,8 +67,8 @@ def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax
         if path[-1] == "a":
             return landscape.filterwise
         if path[0] == "norm":
-            return landscape.along_themselves
-        return landscape.still
+            return landscape.follow_weights
+        return landscape.keep_still
 
     first, _ = landscape.directions(params, key, treatment=treatment)
     assert sorted(landscape.list_moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
@@ -183,7 +183,7 @@ class Killed(Exception):
 
 def dies(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program ends when so many chunks are there."""
-    real = landscape.losses_so_far
+    real = landscape.evaluate_by_block
 
     def so_far(*args: Any) -> Iterator[np.ndarray]:
         for i, found in enumerate(real(*args), 1):
@@ -191,7 +191,7 @@ def dies(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if i == after:
                 raise Killed
 
-    monkeypatch.setattr(landscape, "losses_so_far", so_far)
+    monkeypatch.setattr(landscape, "evaluate_by_block", so_far)
 
 
 def test_a_stopped_surface_goes_on_and_is_the_same(
@@ -204,10 +204,10 @@ def test_a_stopped_surface_goes_on_and_is_the_same(
         with pytest.raises(Killed):
             of_runs.measure_surface(run, 7)
     counted: list[int] = []
-    real = landscape.losses_so_far
+    real = landscape.evaluate_by_block
     monkeypatch.setattr(
         landscape,
-        "losses_so_far",
+        "evaluate_by_block",
         lambda evaluate, points, size, known: (
             counted.append(len(known)) or real(evaluate, points, size, known)
         ),

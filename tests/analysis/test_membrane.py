@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pit_jax.analysis.membrane import Density, of_membranes
+from pit_jax.analysis.membrane import Density, estimate_densities
 from pit_jax.analysis.plots import membrane as plots
 
 
 def of(u: np.ndarray, parts: int = 1, bandwidth: float = 0.1) -> Density:
     batches = [{"a": jnp.asarray(each, jnp.float32)} for each in np.array_split(u, parts)]
-    return of_membranes(lambda: batches, bandwidth)["a"]
+    return estimate_densities(lambda: batches, bandwidth)["a"]
 
 
 def test_every_step_integrates_to_one_and_nothing_falls_over_an_end():
@@ -61,14 +61,14 @@ def test_figures_say_samples_and_bandwidth():
     found = {"a": of(np.random.default_rng(0).normal(size=(9, 3, 50)))}
     surface = plots.surfaces(found).axes[0]
     assert "n = 9, bandwidth 0.098" in surface.get_title() and surface.name == "3d"
-    flat = plots.flat(found)
+    flat = plots.plot_from_above(found)
     assert flat.axes[0].get_title(loc="left").startswith("a\nbandwidth")
     assert "n = 9 samples" in flat.get_supxlabel()
-    single = plots.flat({"a": of(np.random.default_rng(0).normal(size=(9, 1, 50)))})
+    single = plots.plot_from_above({"a": of(np.random.default_rng(0).normal(size=(9, 1, 50)))})
     assert "membrane u; n = 9" in single.get_supxlabel()
 
 
 def test_membranes_that_are_not_finite_are_refused():
     u = jnp.ones((2, 1, 3)).at[0, 0, 1].set(jnp.nan)
     with pytest.raises(ValueError, match="layer has membranes that are not finite"):
-        of_membranes(lambda: [{"layer": u}])
+        estimate_densities(lambda: [{"layer": u}])

@@ -201,7 +201,7 @@ def test_the_parts_are_drawn_with_the_peaks_that_were_measured() -> None:
     drawn.canvas.draw()
     named = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert sorted(named) == sorted([*memory.parts, "measured peak"])
-    plots.by_layer(memory.activations_of(1), "A step").canvas.draw()
+    plots.plot_by_layer(memory.activations_of(1), "A step").canvas.draw()
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from pit_jax.analysis.oscillation import average_later_half, in_time
-from pit_jax.analysis.plots.oscillation import over_epochs, over_time
+from pit_jax.analysis.oscillation import average_later_half, measure_changes
+from pit_jax.analysis.plots.oscillation import plot_over_epochs, plot_over_time
 from pit_jax.analysis.recorder import recorder
 from tests.analysis.small import Small
 
@@ -13,7 +13,7 @@ from tests.analysis.small import Small
 def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):
     model, x = Small(), jax.random.normal(key, (5, 3, 7))
     variables = jax.jit(model.init)(key, x)
-    found = in_time(model, variables, [x[:3], x[3:]])
+    found = measure_changes(model, variables, [x[:3], x[3:]])
     for name, layer in recorder(model)(variables, x).items():
         count = np.asarray(layer.count)
         expected = [(count[:, t] != count[:, t - 1]).mean() for t in (1, 2)]
@@ -28,11 +28,11 @@ def test_a_run_has_settled_in_the_later_half_of_its_epochs():
 
 def test_lines_of_a_group_have_one_color():
     lines = {name: ([1.0, 2.0], [0.1, 0.2]) for name in ("a", "b", "c")}
-    left = over_epochs(lines, lines, 64, ["one", "two", "one"]).axes[0]
+    left = plot_over_epochs(lines, lines, 64, ["one", "two", "one"]).axes[0]
     assert left.get_xlabel() == "epoch; n = 64 samples"
     colors = [line.get_color() for line in left.lines]
     assert colors[0] == colors[2] != colors[1]
     assert list(left.lines[0].get_ydata()) == [10, 20]
-    axes = over_time({"a": np.array([0.25, 0.5])}, 8).axes[0]
+    axes = plot_over_time({"a": np.array([0.25, 0.5])}, 8).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25.0", "50.0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "3"]

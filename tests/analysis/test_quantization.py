@@ -141,11 +141,11 @@ def test_what_cannot_be_compared_is_refused():
 
 def test_figures_have_units_and_say_how_many(gaussian):
     u, found = gaussian
-    drawn = plots.against_levels({"layer": found})
+    drawn = plots.plot_against_levels({"layer": found})
     assert "512 samples" in drawn.get_supxlabel()
     labels = [axes.get_ylabel() for axes in drawn.axes]
     assert labels == ["‖s − u‖² / ‖u‖²", "levels", "share", "standard deviation / mean"]
     levels = {"min_max": (np.array([1.0, 2.0]), np.array([0.5, 1.5]))}
-    drawn = plots.on_membranes(u.ravel(), levels, "layer")
+    drawn = plots.plot_on_membranes(u.ravel(), levels, "layer")
     assert drawn.get_suptitle() == "layer, n = 98,304 membranes"
     assert drawn.axes[0].get_xlabel() == "membrane, potential"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pit_jax.analysis.plots import rates as plots
-from pit_jax.analysis.rates import firing, interval, of_counts, synchrony
+from pit_jax.analysis.rates import interval, measure_counts, measure_firing, synchrony
 from tests.analysis.small import Small
 
 
@@ -16,7 +16,7 @@ def counts(rng: np.random.Generator, *shape: int, low: int = 0) -> jax.Array:
 
 def test_rates_integers_and_channels_are_those_of_all_samples():
     count = counts(np.random.default_rng(0), 6, 3, 4, 5, 7).at[..., 2].set(0).at[..., 4].set(4)
-    (found,) = of_counts([{"a": (count[:4], 4)}, {"a": (count[4:], 4)}]).values()
+    (found,) = measure_counts([{"a": (count[:4], 4)}, {"a": (count[4:], 4)}]).values()
     flat = np.asarray(count)
     np.testing.assert_allclose(found.per_sample, flat.mean((2, 3, 4)) / 4, rtol=1e-6)
     assert found.integers.tolist() == [0, 1, 2, 3, 4]
@@ -28,22 +28,24 @@ def test_rates_integers_and_channels_are_those_of_all_samples():
 
 def test_negative_spikes_have_a_rate_and_integers_of_their_own():
     count = counts(np.random.default_rng(0), 4, 1, 9, low=-4)
-    (found,) = of_counts([{"a": (count, 4)}]).values()
+    (found,) = measure_counts([{"a": (count, 4)}]).values()
     assert found.integers.tolist() == list(range(-4, 5)) and found.histogram.sum() == 36
     np.testing.assert_allclose(found.per_sample, np.abs(count).mean(2) / 4, rtol=1e-6)
 
 
 def test_identical_neurons_have_synchrony_one_and_constant_ones_none():
     one = counts(np.random.default_rng(0), 50, 2, 1)
-    (found,) = of_counts([{"a": (jnp.tile(one, (1, 1, 30)), 4)}]).values()
+    (found,) = measure_counts([{"a": (jnp.tile(one, (1, 1, 30)), 4)}]).values()
     assert found.synchrony == pytest.approx(1, rel=1e-5)
-    (found,) = of_counts([{"a": (jnp.ones((5, 2, 3)), 4)}]).values()
+    (found,) = measure_counts([{"a": (jnp.ones((5, 2, 3)), 4)}]).values()
     assert np.isnan(found.synchrony)
 
 
 def test_independent_neurons_have_synchrony_of_one_over_their_number():
     rng = np.random.default_rng(0)
-    found = [of_counts([{"a": (counts(rng, 200, 2, 40), 4)}])["a"].synchrony for _ in range(40)]
+    found = [
+        measure_counts([{"a": (counts(rng, 200, 2, 40), 4)}])["a"].synchrony for _ in range(40)
+    ]
     # The mean of forty estimates, within four of its standard errors.
     assert abs(np.mean(found) - 1 / 40) < 4 * np.std(found) / np.sqrt(40)
 
@@ -67,7 +69,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
 
 def test_a_network_gives_its_layers_in_order(key):
     model, x = Small(), jax.random.normal(key, (4, 2, 7))
-    found = firing(model, jax.jit(model.init)(key, x), [x[:2], x[2:]])
+    found = measure_firing(model, jax.jit(model.init)(key, x), [x[:2], x[2:]])
     assert list(found) == ["PIT_0", "PIT_1"]
     assert all(each.per_sample.shape == (4, 2) for each in found.values())
     assert [each.neurons for each in found.values()] == [6, 5]
@@ -76,9 +78,9 @@ def test_a_network_gives_its_layers_in_order(key):
 def test_figures_show_every_layer():
     rates = {name: np.array([0.1, 0.2]) for name in ("a", "b")}
     ends = {name: (rate - 0.01, rate + 0.01) for name, rate in rates.items()}
-    axes = plots.over_steps(rates, ends, 8).axes[0]
+    axes = plots.plot_over_steps(rates, ends, 8).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert "8 samples" in axes.get_xlabel()
     assert len(plots.integers({"a": np.ones(3), "b": np.ones(3)}, [0, 1, 2], 8).axes) == 2
     assert len(plots.compare({"one": rates, "two": rates}, 8).axes[0].lines) == 2
-    assert plots.together({"a": (0.1, 30)}, 8).axes[0].get_xscale() == "log"
+    assert plots.plot_synchrony({"a": (0.1, 30)}, 8).axes[0].get_xscale() == "log"

@@ -9,7 +9,7 @@ import pytest
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
 from tests.inference.alive import alive
-from tests.inference.test_drawn import Drawn, trained
+from tests.inference.test_random_networks import Drawn, trained
 
 LEVELS, STEPS = 2, 2
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from pit_jax.inference.fan_out import (
     count_arrivals,
     count_outputs,
+    count_reached,
     find_last_shape,
-    reach,
     split_structure,
 )
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
@@ -66,14 +66,14 @@ def test_a_spike_reaches_through_sums_what_these_reach():
     shape = (5, 4, 3)
     flat = (AVERAGE, Reshape((12,)))
     assert find_last_shape(flat, shape) == (12,)
-    found = reach((), flat, shape, np.full(12, 7))
+    found = count_reached((), flat, shape, np.full(12, 7))
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found[:4], np.full((4, 4, 3), 7))
     assert not found[4].any()
-    summed = reach((), (Sum((0, 1), 20),), shape, np.full(3, 10))
+    summed = count_reached((), (Sum((0, 1), 20),), shape, np.full(3, 10))
     np.testing.assert_array_equal(summed, np.full(shape, 10))
     # Cells of 5 x 4 places overlap as 3 x 3: rows 1 and 3 and columns 1 and 2 enter two.
-    cells = reach((), (Cells(3, 5, 4),), shape, np.ones((3, 3, 3), int))
+    cells = count_reached((), (Cells(3, 5, 4),), shape, np.ones((3, 3, 3), int))
     np.testing.assert_array_equal(cells[..., 0], np.outer([1, 2, 1, 2, 1], [1, 2, 2, 1]))
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pit_jax.models import MODELS
-from pit_jax.models.__main__ import main, short
+from pit_jax.models.__main__ import format_count, main
 
 RESNET18 = {
     "layers": 21,
@@ -97,4 +97,4 @@ def test_what_cannot_be_counted_is_one_line_that_says_why(arguments, message, ca
     ],
 )
 def test_numbers_have_four_digits_and_a_unit(count, text):
-    assert short(count) == text
+    assert format_count(count) == text

@@ -8,7 +8,7 @@ import pytest
 
 from pit_jax.layers import conv, dense
 from pit_jax.models import MODELS, create
-from pit_jax.models.count import layers, parameters_by_kind, totals
+from pit_jax.models.count import count_layers, count_totals, parameters_by_kind
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
 from pit_jax.neurons import LIF, NEURONS, PIT, ReLU
@@ -38,7 +38,7 @@ class Pools(nn.Module):
 
 
 def test_layers_are_listed_in_the_order_in_which_they_run():
-    rows = layers(resnet(neuron=PIT), (1, 8, 8, 3))
+    rows = count_layers(resnet(neuron=PIT), (1, 8, 8, 3))
     assert [(row.path, row.kind) for row in rows] == [
         ("stem", "conv"),
         ("stage1_block1/norm1", "norm"),
@@ -61,7 +61,7 @@ def test_layers_are_listed_in_the_order_in_which_they_run():
 
 
 def test_a_convolution_costs_its_outputs_times_its_window():
-    stem, *_, head = layers(resnet(neuron=PIT), (2, 8, 8, 3))
+    stem, *_, head = count_layers(resnet(neuron=PIT), (2, 8, 8, 3))
     assert (stem.shape, stem.parameters) == ((2, 1, 8, 8, 4), 3 * 3 * 3 * 4)
     assert stem.macs == 8 * 8 * 4 * 3 * 3 * 3
     assert stem.bytes == 2 * 8 * 8 * 4 * 4
@@ -69,36 +69,36 @@ def test_a_convolution_costs_its_outputs_times_its_window():
 
 
 def test_groups_divide_the_cost_of_a_convolution():
-    stem, _ = layers(Pools(), (1, 32, 32, 6))
+    stem, _ = count_layers(Pools(), (1, 32, 32, 6))
     assert stem.shape == (1, 1, 16, 16, 4)
     assert stem.macs == 16 * 16 * 4 * 5 * 5 * 3
 
 
 def test_more_steps_cost_more_but_for_the_stem_of_an_image_and_have_the_same_neurons():
-    one = layers(resnet(neuron=PIT), (1, 8, 8, 3))
-    four = layers(resnet(neuron=PIT, num_steps=4), (1, 8, 8, 3))
+    one = count_layers(resnet(neuron=PIT), (1, 8, 8, 3))
+    four = count_layers(resnet(neuron=PIT, num_steps=4), (1, 8, 8, 3))
     assert four[0].macs == one[0].macs
     for before, after in zip(one[1:], four[1:], strict=True):
         assert (after.macs, after.neurons) == (4 * before.macs, before.neurons)
-    frames = layers(resnet(neuron=PIT, num_steps=4), (1, 4, 8, 8, 3))
+    frames = count_layers(resnet(neuron=PIT, num_steps=4), (1, 4, 8, 8, 3))
     assert frames[0].macs == 4 * one[0].macs
 
 
 def test_a_larger_batch_costs_each_sample_the_same_and_holds_more_activations():
-    one, eight = (totals(resnet(neuron=PIT), (b, 8, 8, 3)) for b in (1, 8))
+    one, eight = (count_totals(resnet(neuron=PIT), (b, 8, 8, 3)) for b in (1, 8))
     assert (one.macs, one.neurons, one.parameters) == (eight.macs, eight.neurons, eight.parameters)
     assert eight.activation_bytes == 8 * one.activation_bytes
 
 
 def test_half_the_precision_halves_the_activations():
-    wide = totals(resnet(neuron=PIT), (1, 8, 8, 3))
-    half = totals(resnet(neuron=PIT, dtype=jnp.bfloat16), (1, 8, 8, 3))
+    wide = count_totals(resnet(neuron=PIT), (1, 8, 8, 3))
+    half = count_totals(resnet(neuron=PIT, dtype=jnp.bfloat16), (1, 8, 8, 3))
     assert 2 * half.activation_bytes == wide.activation_bytes
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
 def test_a_network_has_the_same_neurons_whichever_they_are(neuron):
-    counts = totals(resnet(neuron=neuron, num_steps=2), (1, 8, 8, 3))
+    counts = count_totals(resnet(neuron=neuron, num_steps=2), (1, 8, 8, 3))
     assert (counts.neuron_layers, counts.neurons) == (5, 8 * 8 * 4 * 3 + 4 * 4 * 8 * 2)
     assert (counts.layers, counts.products) == (7, 0)
 
@@ -109,11 +109,11 @@ def test_products_of_activations_are_counted_apart_and_named_after_the_module_ar
         def __call__(self, x, train=False):
             return Attention(name="attention")(x)
 
-    rows = [row for row in layers(Network(), (2, 4, 4, 3)) if row.kind == "product"]
+    rows = [row for row in count_layers(Network(), (2, 4, 4, 3)) if row.kind == "product"]
     # 16 tokens of 6 channels: q k^T, its product with q, then two by element.
     assert [row.macs for row in rows] == [16 * 16 * 6, 16 * 6 * 16, 16 * 6, 16 * 6]
     assert {row.path for row in rows} == {"attention"}
-    counts = totals(Network(), (2, 4, 4, 3))
+    counts = count_totals(Network(), (2, 4, 4, 3))
     assert counts.products == 2 * 16 * 16 * 6 + 2 * 16 * 6
     assert counts.macs == 2 * 16 * 3 * 6 + 6 * 5
 
@@ -154,7 +154,7 @@ def test_layers_hold_all_parameters_of_the_network(name):
     x = INPUTS[name]
     model = create(name, num_classes=x.num_classes, neuron=PIT)
     traced = trace(model, x.batch(1, 1))
-    held = sum(row.parameters for row in layers(model, x.batch(1, 1)))
+    held = sum(row.parameters for row in count_layers(model, x.batch(1, 1)))
     assert held == parameters_by_kind(traced.params).total()
 
 
@@ -169,7 +169,7 @@ def test_frames_come_with_a_time_axis_and_images_without():
 
 
 def test_a_network_of_relu_has_layers_of_neurons_without_parameters():
-    counts = totals(resnet(neuron=ReLU), (1, 8, 8, 3))
+    counts = count_totals(resnet(neuron=ReLU), (1, 8, 8, 3))
     assert (counts.parameters["neuron"], counts.neuron_layers) == (0, 5)
 
 
@@ -181,7 +181,7 @@ def test_a_neuron_with_a_norm_inside_is_one_layer():
             record(self, normed, normed, levels=1)
             return normed
 
-    rows = layers(resnet(neuron=Normed), (1, 8, 8, 3))
-    names = [row.path for row in layers(resnet(neuron=LIF), (1, 8, 8, 3))]
+    rows = count_layers(resnet(neuron=Normed), (1, 8, 8, 3))
+    names = [row.path for row in count_layers(resnet(neuron=LIF), (1, 8, 8, 3))]
     assert [row.path for row in rows] == [name.replace("LIF", "Normed") for name in names]
     assert rows[2].parameters == 2 * 4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pit_jax.models import create
-from pit_jax.models.count import layers, parameters_by_kind, totals
+from pit_jax.models.count import count_layers, count_totals, parameters_by_kind
 from pit_jax.neurons import PIT, ReLU
 from tests.helpers import by_layer
 from tests.models.helpers import Unmoved, parameters_of, shapes
@@ -31,11 +31,11 @@ def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
 @pytest.mark.parametrize("row", [row for row in PUBLISHED if row.macs], ids=str)
 def test_a_pass_of_a_network_costs_what_its_publication_says(row):
     model = create(row.name, num_classes=row.num_classes, neuron=ReLU, **row.kw)
-    assert totals(model, (1, *row.shape)).macs == row.macs
+    assert count_totals(model, (1, *row.shape)).macs == row.macs
 
 
 def test_the_stem_of_resnet18_is_the_only_layer_that_the_energy_tables_count_as_macs():
-    stem, *_ = layers(create("resnet18", num_classes=10, neuron=ReLU), (1, 32, 32, 3))
+    stem, *_ = count_layers(create("resnet18", num_classes=10, neuron=ReLU), (1, 32, 32, 3))
     assert (stem.path, stem.macs) == ("stem", 1_769_472)
 
 

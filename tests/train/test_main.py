@@ -211,7 +211,10 @@ def test_a_value_that_cannot_be_is_named(override, complaint, tmp_path, capsys, 
 
 @pytest.mark.parametrize(
     "override, complaint",
-    [("seeed=1", "did you mean 'seed'?"), ("cpu_devices=0", "cpu_devices must be at least 1")],
+    [
+        ("seeed=1", "did you mean --config.seed?"),
+        ("cpu_devices=0", "cpu_devices must be at least 1"),
+    ],
 )
 def test_the_process_ends_with_code_2_and_one_line(override, complaint, tmp_path):
     arguments = ("--config", "configs/smoke.py", f"--config.{override}")

@@ -33,7 +33,7 @@ def analyze(subject: Subject) -> Analysis:
         {"measures": Table(HEADER, _make_rows(losses))},
         {
             "by_layer": Plot(
-                lambda: plots.by_layer(losses),
+                lambda: plots.plot_by_layer(losses),
                 "What each layer loses at each step (Eq. 6). The divergence is that of the spikes "
                 "from the membranes in cells of one level; that of membranes from spikes is "
                 "infinite where membranes lie in cells without spikes, as below 0.",

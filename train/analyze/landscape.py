@@ -97,7 +97,7 @@ def _evaluate_points(
     columns = ("landscape", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("", total=len(points), completed=len(known))
-        for losses in landscape.losses_so_far(evaluate, points, size, known):
+        for losses in landscape.evaluate_by_block(evaluate, points, size, known):
             write_atomically(file, json.dumps({"of": of, "losses": losses.tolist()}))
             bar.update(task, completed=len(losses))
     if not np.isfinite(losses).any():

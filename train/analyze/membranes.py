@@ -22,7 +22,9 @@ def analyze(subject: Subject) -> Analysis:
     if not found:
         return Analysis(TITLE, ["No layer of this network has membranes."])
     last = list(found)[-1]
-    figures = {"flat": Plot(lambda: plots.flat(found), f"{SMOOTHED}; 99.8 % of them are shown.")}
+    figures = {
+        "flat": Plot(lambda: plots.plot_from_above(found), f"{SMOOTHED}; 99.8 % of them are shown.")
+    }
     if subject.config.num_steps > 1:
         figures["surface"] = Plot(
             lambda: plots.surfaces({last: found[last]}), f"{SMOOTHED} (Fig. 4); the last layer."
@@ -35,7 +37,11 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     found = {run.name: list(each.values())[-1] for run in runs if (each := _measure(run))}
     if not found:
         return Analysis(TITLE, ["No layer of these networks has membranes."])
-    figures = {"flat": Plot(lambda: plots.flat(found), f"{SMOOTHED}; the last layer of each run.")}
+    figures = {
+        "flat": Plot(
+            lambda: plots.plot_from_above(found), f"{SMOOTHED}; the last layer of each run."
+        )
+    }
     if all(len(each.density) > 1 for each in found.values()):
         figures["surfaces"] = Plot(lambda: plots.surfaces(found), f"{SMOOTHED} (Fig. 4).")
     return Analysis(TITLE, [APART], _make_tables("run", found), figures)

@@ -59,7 +59,7 @@ def analyze(subject: Subject) -> Analysis:
                 told,
             ),
             "blocks": Plot(
-                partial(plots.by_layer, blocks, title),
+                partial(plots.plot_by_layer, blocks, title),
                 f"Activations by block of the network, in the order in which they run. {told}",
             ),
         },

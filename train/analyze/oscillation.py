@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pit_jax.analysis.oscillation import average_later_half, in_time
+from pit_jax.analysis.oscillation import average_later_half, measure_changes
 from pit_jax.analysis.plots import oscillation as plots
 
 from ..figures import select_points
@@ -37,12 +37,12 @@ def analyze(subject: Subject) -> Analysis:
             {layer: _average(records, layer, name) for layer in layers} for name in MEASURES
         )
         figures["epochs"] = Plot(
-            lambda: plots.over_epochs(flips, back, _count_images(subject)), WHAT
+            lambda: plots.plot_over_epochs(flips, back, _count_images(subject)), WHAT
         )
     else:
         remarks = ["The run recorded no health (config.health.every_epochs)."]
     if subject.config.num_steps > 1:
-        shares = in_time(subject.model, subject.variables, subject.batches("test", SAMPLES))
+        shares = measure_changes(subject.model, subject.variables, subject.batches("test", SAMPLES))
         n = sum(len(x) for x in subject.batches("test", SAMPLES))
         rows = [
             [layer, t, share] for layer, each in shares.items() for t, share in enumerate(each, 2)
@@ -50,7 +50,7 @@ def analyze(subject: Subject) -> Analysis:
         if rows:
             tables["time"] = Table(("layer", "step", "changed"), rows)
             figures["time"] = Plot(
-                lambda: plots.over_time(shares, n),
+                lambda: plots.plot_over_time(shares, n),
                 "Neurons whose integer differs from that of the time step before.",
             )
     return Analysis(TITLE, remarks, tables, figures)
@@ -88,7 +88,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
                 ],
             ),
         },
-        {"epochs": Plot(lambda: plots.over_epochs(lines[0], lines[1], n, groups), WHAT)},
+        {"epochs": Plot(lambda: plots.plot_over_epochs(lines[0], lines[1], n, groups), WHAT)},
     )
 
 

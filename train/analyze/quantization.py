@@ -51,7 +51,7 @@ def analyze(subject: Subject) -> Analysis:
     membrane = np.ravel(np.asarray(first[layer].membrane[:, step, ..., channel]))
     levels = _place_levels(found[layer], step, channel)
     on_membranes = partial(
-        plots.on_membranes, membrane, levels, f"{layer}, t = {step + 1}, channel {channel}"
+        plots.plot_on_membranes, membrane, levels, f"{layer}, t = {step + 1}, channel {channel}"
     )
     return Analysis(
         TITLE,
@@ -70,7 +70,7 @@ def analyze(subject: Subject) -> Analysis:
         },
         {
             "on_membranes": Plot(on_membranes, ON_MEMBRANES),
-            "against_levels": Plot(partial(plots.against_levels, found), AGAINST_LEVELS),
+            "against_levels": Plot(partial(plots.plot_against_levels, found), AGAINST_LEVELS),
         },
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pit_jax.analysis.plots import rates as plots
-from pit_jax.analysis.rates import FiringStatistics, firing, interval
+from pit_jax.analysis.rates import FiringStatistics, interval, measure_firing
 
 from .subject import Analysis, Plot, Subject, Table
 
@@ -40,7 +40,7 @@ def analyze(subject: Subject) -> Analysis:
         _make_tables(found, means, ends),
         {
             "rates": Plot(
-                lambda: plots.over_steps(means, ends, n),
+                lambda: plots.plot_over_steps(means, ends, n),
                 "Mean integer over D of every neuron layer and step, with Student's 95 % interval "
                 "of the mean over samples (Fig. 6).",
             ),
@@ -49,7 +49,7 @@ def analyze(subject: Subject) -> Analysis:
                 "How often the neurons of each layer send each integer, over samples and steps.",
             ),
             "synchrony": Plot(
-                lambda: plots.together(synchrony, n),
+                lambda: plots.plot_synchrony(synchrony, n),
                 "How much the neurons of a layer fire together.",
             ),
         },
@@ -139,7 +139,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
 
 
 def _measure(subject: Subject) -> dict[str, FiringStatistics]:
-    return firing(subject.model, subject.variables, subject.batches("test", SAMPLES))
+    return measure_firing(subject.model, subject.variables, subject.batches("test", SAMPLES))
 
 
 def _average(found: Mapping[str, FiringStatistics]) -> dict[str, np.ndarray]:

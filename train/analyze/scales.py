@@ -4,7 +4,7 @@ from dataclasses import astuple, fields
 from typing import Any
 
 from pit_jax.analysis.plots import scales as plots
-from pit_jax.analysis.scales import Spread, by_step, spread
+from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
 from pit_jax.neurons.probe import neuron_layers
 
 from ..report.figures import order_layers
@@ -27,9 +27,10 @@ def analyze(subject: Subject) -> Analysis:
     tables: dict[str, list[list[Any]]] = {"layers": [], "steps": []}
     for when, layers in (("start", first), (subject.checkpoint, last)):
         for layer, a in layers.items():
-            tables["layers"].append([layer, when, *astuple(spread(a))])
+            tables["layers"].append([layer, when, *astuple(measure_spread(a))])
             tables["steps"] += [
-                [layer, t, when, *astuple(each)] for t, each in enumerate(by_step(a), 1)
+                [layer, t, when, *astuple(each)]
+                for t, each in enumerate(measure_spread_by_step(a), 1)
             ]
     numbers = [each.name for each in fields(Spread)]
     figures = {
@@ -40,7 +41,7 @@ def analyze(subject: Subject) -> Analysis:
     }
     if subject.config.num_steps > 1:
         figures["steps"] = Plot(
-            lambda: plots.over_steps(last, first, now),
+            lambda: plots.plot_over_steps(last, first, now),
             "The scales of every neuron layer step by step.",
         )
     return Analysis(

@@ -2,6 +2,10 @@
 
 found = report(model, variables, images)
 print(found, found.neurobench, found.conventions["honest"])
+
+Start at report.py. synapses.py finds the sources of each layer, counts.py counts operations, and
+layers.py prices them with prices.py, codes.py and operations.py. conventions.py has the rules of
+the paper's tables.
 """
 
 from pit_jax.analysis.energy.codes import BINARY_CODE, EXPANDED, Code

@@ -1,4 +1,8 @@
-"""How the paper gets from operations to the numbers of Tables 3 and 10, and what they print."""
+"""How the paper gets from operations to the numbers of Tables 3 and 10, and what they print.
+
+Our own count of each operation is in layers.py, that of the synapses of a spike in
+pit_jax/inference/fan_out.py.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -18,9 +18,9 @@ from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.operations import NeuronOperations, operations
 from pit_jax.analysis.energy.synapses import SynapseRow, Synapses, synapses_at
 from pit_jax.analysis.recorder import LayerRecording, recorder
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold import fold
-from pit_jax.inference.compiler.folded import Node, Pixels, Product, Spikes
-from pit_jax.inference.compiler.trace import outline
+from pit_jax.inference.compiler.trace import outline_layers
 from pit_jax.inference.fan_out import count_arrivals
 from pit_jax.inference.runtime.reductions import apply_structure
 
@@ -115,8 +115,8 @@ class _Network:
         self.variables, self.code, self.shape = variables, code, shape[1:]
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
         self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
-        self.nodes = fold(outline(model, variables, shape))
-        self.spiking = [node for node in self.nodes if isinstance(node, Spikes)]
+        self.nodes = fold(outline_layers(model, variables, shape))
+        self.spiking = [node for node in self.nodes if isinstance(node, folded.Spikes)]
         self.rows = [
             synapses_at(self.nodes, number, self.steps, frames=len(shape) == 5)
             for number in range(len(self.nodes))
@@ -180,7 +180,7 @@ class _Network:
         layers: list[Synapses | Neurons] = []
         for node, rows in zip(self.nodes, self.rows, strict=True):
             layers.extend(self._synapses(row) for row in rows)
-            if isinstance(node, Spikes):
+            if isinstance(node, folded.Spikes):
                 layers.append(self._neurons(node))
         return Counts(layers, samples, self.steps, self.code, **_count_stored(self.variables))
 
@@ -196,7 +196,7 @@ class _Network:
             by_sample=np.concatenate(self.by_sample[id(row)]).astype(np.float64),
         )
 
-    def _neurons(self, node: Spikes) -> Neurons:
+    def _neurons(self, node: folded.Spikes) -> Neurons:
         levels = node.firing.levels
         slots = self.code.slots(levels)
         return Neurons(
@@ -219,16 +219,18 @@ def _find_count(recorded: Mapping[str, LayerRecording], path: str) -> Array:
     return found
 
 
-def _outputs(nodes: Sequence[Node], counts: dict[str, Array], x: Array) -> list[Array | None]:
+def _outputs(
+    nodes: Sequence[folded.Node], counts: dict[str, Array], x: Array
+) -> list[Array | None]:
     """What pixels and spikes are, all samples and steps in one axis: `[B or B T, ...]`."""
     outputs: list[Any] = []
     for node in nodes:
         match node:
-            case Pixels():
+            case folded.Pixels():
                 outputs.append(x.reshape(-1, *node.shape))
-            case Spikes():
+            case folded.Spikes():
                 outputs.append(counts[node.path].reshape(-1, *node.shape))
-            case Product():
+            case folded.Product():
                 first, second = (
                     apply_structure(pools, outputs[source])
                     for source, pools in zip((node.first, node.second), node.pools, strict=True)

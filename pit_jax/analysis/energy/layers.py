@@ -6,6 +6,7 @@ from pit_jax.analysis.energy.codes import BINARY_CODE, Code
 from pit_jax.analysis.energy.counts import Counts, Neurons
 from pit_jax.analysis.energy.prices import Bits, Memory, Number, Picojoules
 from pit_jax.analysis.energy.synapses import Synapses
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class LayerEnergy:
     ns_ace: Number = 0.0
 
 
-def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
+def price_layer(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
     """The layer as it runs: each spike adds, in each of T steps."""
     if isinstance(layer, Neurons):
         return _price_neurons(layer, counts, prices)
@@ -103,7 +104,7 @@ def of_network(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> Lay
     return _price_other(layer, counts.code, layer.steps, prices)
 
 
-def of_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
+def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
     """The layer where neurons are activations of D levels, in ⌈log₂(D+1)⌉ bits, and T is 1.
 
     It is dense, and activations of one level are added rather than multiplied. Sources that the
@@ -243,3 +244,6 @@ def _price(
 def _address(places: int) -> int:
     """The bits that tell one of so many places."""
     return max(1, (places - 1).bit_length())
+
+
+serve_old_names(__name__)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from pit_jax.analysis.energy.codes import EXPANDED, Code
 from pit_jax.analysis.energy.conventions import paper_table3, paper_table10
 from pit_jax.analysis.energy.counts import Counts, count
-from pit_jax.analysis.energy.layers import LayerEnergy, Prices, of_network, of_twin
+from pit_jax.analysis.energy.layers import LayerEnergy, Prices, price_layer, price_twin
 from pit_jax.analysis.energy.prices import (
     FLOAT32,
     HOROWITZ,
@@ -23,6 +23,7 @@ from pit_jax.analysis.energy.prices import (
     Picojoules,
 )
 from pit_jax.inference.listing import align_columns
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class EnergyReport:
         """Totals as they are counted here (`honest`), and as the paper's tables would."""
         return {
             "honest": sums(self.layers),
-            "paper_table3": as_table3(self.counts, self.prices),
-            "paper_table10": as_table10(self.counts, self.prices),
+            "paper_table3": compute_table3(self.counts, self.prices),
+            "paper_table10": compute_table10(self.counts, self.prices),
             "twin": sums(self.twin),
         }
 
@@ -85,7 +86,7 @@ class EnergyReport:
 
         Synapses whose weight is 0 count as others do, and shortcuts as layers.
         """
-        return as_neurobench(self.counts)
+        return compute_neurobench(self.counts)
 
     def __str__(self) -> str:
         return _table(self)
@@ -107,8 +108,10 @@ def report(
     """
     counts = count(model, variables, batches, code=code)
     prices = Prices(bits, picojoules, memory)
-    layers = [of_network(layer, counts, prices) for layer in counts.layers]
-    return EnergyReport(layers, [of_twin(layer, prices) for layer in counts.layers], counts, prices)
+    layers = [price_layer(layer, counts, prices) for layer in counts.layers]
+    return EnergyReport(
+        layers, [price_twin(layer, prices) for layer in counts.layers], counts, prices
+    )
 
 
 def sums(layers: Sequence[LayerEnergy]) -> Sums:
@@ -122,7 +125,7 @@ def sums(layers: Sequence[LayerEnergy]) -> Sums:
     )
 
 
-def as_table3(counts: Counts, prices: Prices) -> Sums:
+def compute_table3(counts: Counts, prices: Prices) -> Sums:
     """S-ACE and NS-ACE by the rule of Table 3, with D the largest of all layers."""
     macs = sum(row.macs for row in counts.synapses if not row.stream)
     levels = max((layer.levels for layer in counts.neurons), default=1)
@@ -132,7 +135,7 @@ def as_table3(counts: Counts, prices: Prices) -> Sums:
     return Sums(s_ace=s_ace, ns_ace=ns_ace)
 
 
-def as_table10(counts: Counts, prices: Prices) -> Sums:
+def compute_table10(counts: Counts, prices: Prices) -> Sums:
     """Accumulations, MACs and energy by the rule of Table 10: rate · products, without T · D."""
     accumulations = 0.0
     for row in counts.synapses:
@@ -148,7 +151,7 @@ def as_table10(counts: Counts, prices: Prices) -> Sums:
     return Sums(accumulations=accumulations, macs=macs, energy=energy)
 
 
-def as_neurobench(counts: Counts) -> dict[str, Any]:
+def compute_neurobench(counts: Counts) -> dict[str, Any]:
     """See `Report.neurobench`."""
     slots = counts.code.slots
     spikes = sum(layer.spikes for layer in counts.neurons) / counts.samples
@@ -208,3 +211,6 @@ def _row(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:
 
 def _number(x: Number) -> str:
     return f"{x:,.1f}" if x < 1e4 else f"{x:,.0f}"
+
+
+serve_old_names(__name__)

@@ -1,4 +1,8 @@
-"""The synapses of a folded network, counted from shapes: what reads what, and how often."""
+"""The synapses of a folded network, counted from shapes: what reads what, and how often.
+
+How many accumulators a spike adds to is computed in pit_jax/inference/fan_out.py; layers.py turns
+the counts into energy.
+"""
 
 import math
 from collections import Counter
@@ -7,18 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pit_jax.inference.compiler.folded import (
-    Accumulator,
-    Conv,
-    Dense,
-    LinearAttention,
-    Node,
-    Pixels,
-    Product,
-    Spikes,
-    Synapse,
-    count_levels,
-)
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.fan_out import FanOut, Window, count_attention, count_fan_out
 from pit_jax.inference.runtime.reductions import Shape
 
@@ -75,27 +68,27 @@ class SynapseRow:
 
 
 def synapses_at(
-    nodes: Sequence[Node], number: int, num_steps: int, frames: bool
+    nodes: Sequence[folded.Node], number: int, num_steps: int, frames: bool
 ) -> list[SynapseRow]:
     """The synapses of one node, for images, whose pixels are multiplied once, or for `frames`."""
     node = nodes[number]
     match node:
-        case Accumulator():
+        case folded.Accumulator():
             return _of_accumulator(nodes, node, num_steps, frames)
-        case LinearAttention():
+        case folded.LinearAttention():
             return [_of_attention(nodes, node, num_steps)]
-        case Product():
+        case folded.Product():
             return [_of_product(nodes, number, node, num_steps)]
     return []
 
 
-def shape_of(node: Node) -> Shape:
+def shape_of(node: folded.Node) -> Shape:
     """The shape of one sample and step of what a node gives."""
-    return node.value.shape if isinstance(node, Accumulator) else node.shape
+    return node.value.shape if isinstance(node, folded.Accumulator) else node.shape
 
 
 def _of_accumulator(
-    nodes: Sequence[Node], node: Accumulator, num_steps: int, frames: bool
+    nodes: Sequence[folded.Node], node: folded.Accumulator, num_steps: int, frames: bool
 ) -> list[SynapseRow]:
     outputs = math.prod(node.value.shape)
     streams: Counter[str] = Counter()
@@ -103,7 +96,7 @@ def _of_accumulator(
     for synapse in node.value.synapses:
         traced = _of_synapse(nodes, synapse, node)
         source, synapses = nodes[synapse.source], traced.synapses
-        steps = 1 if isinstance(source, Pixels) and not frames else num_steps
+        steps = 1 if isinstance(source, folded.Pixels) and not frames else num_steps
         synapses = replace(synapses, steps=steps, outputs=outputs)
         if synapse.weight is not None:
             synapses = replace(synapses, stream=streams[synapse.path])
@@ -115,13 +108,15 @@ def _of_accumulator(
     return rows
 
 
-def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> SynapseRow:
+def _of_synapse(
+    nodes: Sequence[folded.Node], synapse: folded.Synapse, node: folded.Accumulator
+) -> SynapseRow:
     source = nodes[synapse.source]
     shape = shape_of(source)
     match source:
-        case Spikes() | Product():
+        case folded.Spikes() | folded.Product():
             reads = "spikes"
-        case Pixels():
+        case folded.Pixels():
             reads = "pixels"
         case _:
             reads = "currents"
@@ -140,7 +135,7 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> S
         inputs=math.prod(shape),
         outputs=0,
         connections=fan.connections,
-        levels=count_levels(nodes, synapse.source),
+        levels=folded.count_levels(nodes, synapse.source),
         macs=macs,
         weights=0 if passes else math.prod(kernel.shape[1:]),
         copies=1 if passes else len(kernel),
@@ -148,19 +143,21 @@ def _of_synapse(nodes: Sequence[Node], synapse: Synapse, node: Accumulator) -> S
     return SynapseRow(synapses, synapse.source, fan)
 
 
-def _read_weight(synapse: Synapse) -> tuple[str, np.ndarray, Window | int | None]:
+def _read_weight(synapse: folded.Synapse) -> tuple[str, np.ndarray, Window | int | None]:
     """Return the kind of a synapse, the numbers that it stores, and its weights for a fan-out."""
     match synapse.weight:
-        case Conv(kernel, strides, padding, groups):
+        case folded.Conv(kernel, strides, padding, groups):
             return "conv", kernel, Window(kernel.shape[1:], strides, padding, groups)
-        case Dense(kernel):
+        case folded.Dense(kernel):
             return "linear", kernel, kernel.shape[-1]
     if synapse.mixing is not None:
         return "shortcut", synapse.mixing, synapse.mixing.shape[-1]
     return "shortcut", synapse.gain, None
 
 
-def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) -> SynapseRow:
+def _of_attention(
+    nodes: Sequence[folded.Node], node: folded.LinearAttention, num_steps: int
+) -> SynapseRow:
     sources = node.query, node.key, node.value
     synapses = Synapses(
         path=node.path,
@@ -177,7 +174,9 @@ def _of_attention(nodes: Sequence[Node], node: LinearAttention, num_steps: int) 
     return SynapseRow(synapses, node.query)
 
 
-def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: int) -> SynapseRow:
+def _of_product(
+    nodes: Sequence[folded.Node], number: int, node: folded.Product, num_steps: int
+) -> SynapseRow:
     sources = node.first, node.second
     synapses = Synapses(
         path=node.path,
@@ -188,6 +187,6 @@ def _of_product(nodes: Sequence[Node], number: int, node: Product, num_steps: in
         inputs=sum(math.prod(shape_of(nodes[each])) for each in sources),
         outputs=math.prod(node.shape),
         connections=math.prod(node.shape),
-        levels=count_levels(nodes, number),
+        levels=folded.count_levels(nodes, number),
     )
     return SynapseRow(synapses, number)

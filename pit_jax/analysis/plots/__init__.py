@@ -1,4 +1,9 @@
-"""A figure for each analysis: functions that take arrays and give a matplotlib figure."""
+"""A figure for each analysis: functions that take arrays and return a matplotlib figure.
+
+Start at the file with the name of your analysis: plots/rates.py draws what analysis/rates.py
+returns. style.py has the sizes and colors of all figures. `python -m train.analyze` writes the
+figures of a run.
+"""
 
 try:
     import matplotlib  # noqa: F401

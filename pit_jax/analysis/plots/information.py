@@ -21,7 +21,7 @@ PANELS = {
 }
 
 
-def by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
+def plot_by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
     """Four measures of every layer with intervals, a line for each step."""
     drawn = figure(8.2)
     panels = drawn.subplots(2, 2, sharex=True)

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.membrane import Density
 from pit_jax.analysis.plots.style import COLORS, ORDERED, figure, finish
+from pit_jax.old_names import serve_old_names
 
 # Layers that get a panel in a row, and the share of the membranes that a picture leaves out.
 ROW, LEFT_OUT = 4, 0.002
@@ -43,7 +44,7 @@ def surfaces(layers: Mapping[str, Density]) -> Figure:
     return drawn
 
 
-def flat(layers: Mapping[str, Density]) -> Figure:
+def plot_from_above(layers: Mapping[str, Density]) -> Figure:
     """The densities from above, a panel for each layer; lines where there is one step only."""
     columns = min(ROW, len(layers))
     rows = -(-len(layers) // columns)
@@ -76,3 +77,6 @@ def _inside(found: Density) -> np.ndarray:
     below = np.cumsum(found.density.mean(axis=0))
     below /= below[-1]
     return (below > LEFT_OUT / 2) & (below < 1 - LEFT_OUT / 2)
+
+
+serve_old_names(__name__)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, figure, finish
+from pit_jax.old_names import serve_old_names
 
 MIB = 2**20
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -40,7 +41,7 @@ def parts(
     return drawn
 
 
-def by_layer(layers: Mapping[str, int], title: str) -> Figure:
+def plot_by_layer(layers: Mapping[str, int], title: str) -> Figure:
     """The activations of each layer, or block, in the order in which they run."""
     drawn = figure(1.2 + 0.3 * len(layers))
     axes = drawn.subplots()
@@ -52,3 +53,6 @@ def by_layer(layers: Mapping[str, int], title: str) -> Figure:
     axes.set_axisbelow(True)
     finish(axes, title=title, xlabel="MiB kept for the backward pass")
     return drawn
+
+
+serve_old_names(__name__)

@@ -6,11 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, LINES, ORDERED, figure, finish, shades
+from pit_jax.old_names import serve_old_names
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def over_epochs(flips: Lines, back: Lines, n: int, groups: Sequence[str] | None = None) -> Figure:
+def plot_over_epochs(
+    flips: Lines, back: Lines, n: int, groups: Sequence[str] | None = None
+) -> Figure:
     """Per cent changed and changed back at each epoch, a line for each layer, darker the earlier.
 
     They are of the neurons of `n` samples. With `groups`, one for each line, the lines are runs,
@@ -45,7 +48,7 @@ def over_epochs(flips: Lines, back: Lines, n: int, groups: Sequence[str] | None 
     return drawn
 
 
-def over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
+def plot_over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
     """Per cent of a layer's neurons whose integer differs from the step before."""
     table = 100 * np.array(list(shares.values()))
     drawn = figure(1.3 + 0.3 * len(table))
@@ -68,3 +71,6 @@ def over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
             color="black" if light else "white",
         )
     return drawn
+
+
+serve_old_names(__name__)

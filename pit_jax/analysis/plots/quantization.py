@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish
 from pit_jax.analysis.quantization import Quantization
+from pit_jax.old_names import serve_old_names
 
 NAMES = {
     "binary": "binary, threshold 1",
@@ -22,7 +23,7 @@ MARKERS = "osD^vP"
 BINS = 80
 
 
-def on_membranes(
+def plot_on_membranes(
     membrane: Float[np.ndarray, " N"],
     drawn_levels: Mapping[str, tuple[np.ndarray, np.ndarray]],
     what: str,
@@ -62,7 +63,7 @@ def on_membranes(
     return drawn
 
 
-def against_levels(
+def plot_against_levels(
     found: Mapping[str, Mapping[int, Mapping[str, Quantization]]],
 ) -> Figure:
     """Error, levels in use, clipped share and spread of every range against D.
@@ -123,3 +124,6 @@ def _summarize(values: np.ndarray) -> tuple[float, float, float]:
 def _spread(one: Quantization) -> np.ndarray:
     """The mean over channels, `[T]`."""
     return np.asarray(one.spread.mean(-1))
+
+
+serve_old_names(__name__)

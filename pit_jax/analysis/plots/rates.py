@@ -13,7 +13,7 @@ from pit_jax.old_names import serve_old_names
 ROW = 4
 
 
-def over_steps(
+def plot_over_steps(
     rates: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[np.ndarray, np.ndarray]], n: int
 ) -> Figure:
     """Rates `[T]` of every layer as Fig. 6: a bar for each step, with intervals over n samples."""
@@ -82,7 +82,7 @@ def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int
     return drawn
 
 
-def together(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
+def plot_synchrony(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
     """The synchrony chi squared of every layer beside 1/N, that of independent neurons."""
     drawn = figure(1.5 + 0.3 * len(found))
     axes = drawn.subplots()

@@ -9,7 +9,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
-from pit_jax.analysis.scales import Spread, by_step, spread
+from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
+from pit_jax.old_names import serve_old_names
 
 # Layers that get a panel in a row.
 ROW = 4
@@ -30,7 +31,7 @@ def scales(
     for i, (_, color, by_layer) in enumerate(drawn):
         rows = [row for row, layer in enumerate(last) if layer in by_layer]
         axes.bxp(
-            [_box(spread(by_layer[layer])) for layer in last if layer in by_layer],
+            [_box(measure_spread(by_layer[layer])) for layer in last if layer in by_layer],
             positions=[row + (i - (len(drawn) - 1) / 2) * height for row in rows],
             widths=0.8 * height,
             orientation="horizontal",
@@ -58,7 +59,7 @@ def scales(
     return whole
 
 
-def over_steps(
+def plot_over_steps(
     last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], name: str = "last checkpoint"
 ) -> Figure:
     """Median and middle half over channels at each step, a panel for each layer."""
@@ -73,7 +74,7 @@ def over_steps(
         ):
             if layer not in layers:
                 continue
-            found = by_step(layers[layer])
+            found = measure_spread_by_step(layers[layer])
             at = range(1, len(found) + 1)
             axes.fill_between(
                 at, [s.q1 for s in found], [s.q3 for s in found], color=color, alpha=0.2, lw=0
@@ -93,3 +94,6 @@ def over_steps(
 def _box(found: Spread) -> dict[str, Any]:
     names = {"whislo": "least", "q1": "q1", "med": "median", "q3": "q3", "whishi": "largest"}
     return {key: getattr(found, name) for key, name in names.items()}
+
+
+serve_old_names(__name__)

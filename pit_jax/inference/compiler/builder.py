@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.fold_weights import (
     broadcast_steps,
     fold_weight,
@@ -15,17 +16,6 @@ from pit_jax.inference.compiler.fold_weights import (
     reduce_gain,
     scale_weight,
     varies,
-)
-from pit_jax.inference.compiler.folded import (
-    Accumulator,
-    Dense,
-    LinearAttention,
-    Node,
-    Product,
-    Spikes,
-    Synapse,
-    Value,
-    count_levels,
 )
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.inference.compiler.trace import ModelLayer
@@ -45,32 +35,32 @@ class Builder:
     """The nodes so far; methods add some, and return values that read them."""
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        self.nodes: list[folded.Node] = []
 
-    def add(self, node: Node) -> int:
+    def add(self, node: folded.Node) -> int:
         """Add a node and return its number."""
         self.nodes.append(node)
         return len(self.nodes) - 1
 
-    def add_accumulator(self, value: Value, path: str) -> int:
+    def add_accumulator(self, value: folded.Value, path: str) -> int:
         """Return the accumulator of a value: the one it reads, if it is that one's current."""
         if len(value.synapses) == 1 and not np.any(value.bias):
             (synapse,) = value.synapses
             plain = not synapse.structure and synapse.weight is None and np.all(synapse.gain == 1)
             if plain and self._is_current(synapse.source):
                 return synapse.source
-        return self.add(Accumulator(value, path))
+        return self.add(folded.Accumulator(value, path))
 
-    def accumulate(self, value: Value) -> Value:
+    def accumulate(self, value: folded.Value) -> folded.Value:
         """Return the current of an accumulator of `value`, for several readers or a gain."""
         path = next(synapse.path for synapse in reversed(value.synapses) if synapse.path)
-        return read(Synapse(self.add_accumulator(value, path)), value.shape)
+        return read(folded.Synapse(self.add_accumulator(value, path)), value.shape)
 
-    def accumulate_weights(self, value: Value) -> Value:
+    def accumulate_weights(self, value: folded.Value) -> folded.Value:
         """Return a value without weights: itself, or the current of its accumulator."""
         return self.accumulate(value) if has_weights(value) else value
 
-    def apply_layer(self, layer: ModelLayer, value: Value, shape: Shape) -> Value:
+    def apply_layer(self, layer: ModelLayer, value: folded.Value, shape: Shape) -> folded.Value:
         """Return the outputs of a convolution or linear layer, with what it reads in its weights.
 
         W (sum_i g_i s_i + b) = sum_i (W g_i) s_i + W b: a copy of the weights for each source.
@@ -96,19 +86,19 @@ class Builder:
                 )
             inputs = (*value.bias.shape[:-1], value.shape[-1])
             bias = np.broadcast_to(value.bias, inputs) @ params["kernel"] + bias
-        return Value(synapses, bias, shape)
+        return folded.Value(synapses, bias, shape)
 
-    def add_neurons(self, layer: ModelLayer, rule: FiringRule, value: Value) -> Value:
+    def add_neurons(self, layer: ModelLayer, rule: FiringRule, value: folded.Value) -> folded.Value:
         """Return what a neuron layer sends: its counts times their gain, or mixed (PITFull)."""
         value = self.scale(value, rule.current_gain, rule.current_bias, layer.path)
         mixing = rule.mixing
         if mixing is not None:
             value = self.mix(value, np.linalg.inv(mixing), layer.path)
         accumulator = self.add_accumulator(value, layer.path)
-        number = self.add(Spikes(accumulator, rule, value.shape, layer.path))
-        return read(Synapse(number, (), rule.gain, mixing, path=layer.path), value.shape)
+        number = self.add(folded.Spikes(accumulator, rule, value.shape, layer.path))
+        return read(folded.Synapse(number, (), rule.gain, mixing, path=layer.path), value.shape)
 
-    def scale(self, value: Value, gain: np.ndarray, bias: Any, path: str) -> Value:
+    def scale(self, value: folded.Value, gain: np.ndarray, bias: Any, path: str) -> folded.Value:
         """Return gain * value + bias; both are `[1 or T, 1 or C]`."""
         if np.all(gain == 1):
             return replace(value, bias=value.bias + bias)
@@ -124,9 +114,9 @@ class Builder:
                 synapses.append(replace(synapse, gain=scale, path=synapse.path or path))
             else:
                 synapses.append(replace(synapse, weight=scale_weight(synapse.weight, gain)))
-        return Value(tuple(synapses), multiply_gains(value.bias, gain) + bias, value.shape)
+        return folded.Value(tuple(synapses), multiply_gains(value.bias, gain) + bias, value.shape)
 
-    def mix(self, value: Value, matrix: np.ndarray, path: str) -> Value:
+    def mix(self, value: folded.Value, matrix: np.ndarray, path: str) -> folded.Value:
         """Return matrix value, step by step; `matrix` is `[T, C, C]`."""
         synapses = []
         for synapse in value.synapses:
@@ -134,7 +124,11 @@ class Builder:
             if weight is None:
                 kernel = make_kernel(synapse, value.shape[-1]) @ np.swapaxes(matrix, 1, 2)
                 structure = synapse.structure
-                synapses.append(Synapse(synapse.source, structure, weight=Dense(kernel), path=path))
+                synapses.append(
+                    folded.Synapse(
+                        synapse.source, structure, weight=folded.Dense(kernel), path=path
+                    )
+                )
                 continue
             kernel = weight.kernel @ np.swapaxes(matrix, 1, 2).reshape(
                 len(matrix), *(1,) * (weight.kernel.ndim - 3), *matrix.shape[1:]
@@ -142,15 +136,18 @@ class Builder:
             synapses.append(replace(synapse, weight=replace(weight, kernel=kernel)))
         bias = np.broadcast_to(value.bias, (*value.bias.shape[:-1], value.shape[-1]))
         bias = np.einsum("t...c,tdc->t...d", *broadcast_steps(bias, matrix))
-        return Value(tuple(synapses), bias, value.shape)
+        return folded.Value(tuple(synapses), bias, value.shape)
 
-    def multiply_spikes(self, a: Value, b: Value, shape: Shape, path: str) -> Value:
+    def multiply_spikes(
+        self, a: folded.Value, b: folded.Value, shape: Shape, path: str
+    ) -> folded.Value:
         """Return a b for spikes a and b, or a (1 - b), which is silent where b fires."""
         silent = bool(np.all(b.bias == 1))
         both = (*a.synapses, *b.synapses)
         single = len(a.synapses) == len(b.synapses) == 1 and not np.any(a.bias)
         binary = all(
-            count_levels(self.nodes, s.source) == 1 and np.all(abs(s.gain) == 1) for s in both
+            folded.count_levels(self.nodes, s.source) == 1 and np.all(abs(s.gain) == 1)
+            for s in both
         )
         spikes = all(self._is_pooled_spikes(synapse) for synapse in both)
         if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
@@ -160,17 +157,19 @@ class Builder:
             )
         (first,), (second,) = a.synapses, b.synapses
         pools = first.structure, second.structure
-        number = self.add(Product(first.source, second.source, shape, path, silent, pools))
+        number = self.add(folded.Product(first.source, second.source, shape, path, silent, pools))
         # (g1 s1) (g2 s2) = (g1 g2) s1 s2.
         gain = first.gain if silent else multiply_gains(first.gain, second.gain)
-        return read(Synapse(number, (), gain, path=path), shape)
+        return read(folded.Synapse(number, (), gain, path=path), shape)
 
-    def attend(self, values: tuple[Value, ...], heads: int, shape: Shape, path: str) -> Value:
+    def attend(
+        self, values: tuple[folded.Value, ...], heads: int, shape: Shape, path: str
+    ) -> folded.Value:
         """Return linear attention of query, key and value, each the spikes of one neuron layer."""
         for value in values:
             synapse = value.synapses[0]
             plain = synapse.weight is None and synapse.mixing is None and not synapse.structure
-            spikes = isinstance(self.nodes[synapse.source], Spikes)
+            spikes = isinstance(self.nodes[synapse.source], folded.Spikes)
             if len(value.synapses) > 1 or not plain or not spikes:
                 raise NotFoldable(f"the attention {path} reads other than one neuron's spikes.")
         query, key, content = (value.synapses[0] for value in values)
@@ -179,11 +178,13 @@ class Builder:
         # value is not.
         weight = multiply_gains(query.gain, key.gain) * np.ones((1, channels))
         sources = query.source, key.source, content.source
-        number = self.add(LinearAttention(*sources, heads, weight, shape, path))
+        number = self.add(folded.LinearAttention(*sources, heads, weight, shape, path))
         gain = content.gain * (2 * (channels // heads) ** -0.5)
-        return read(Synapse(number, (), gain, path=path), shape)
+        return read(folded.Synapse(number, (), gain, path=path), shape)
 
-    def reduce(self, value: Value, structure: Structure, shape: Shape, path: str) -> Value:
+    def reduce(
+        self, value: folded.Value, structure: Structure, shape: Shape, path: str
+    ) -> folded.Value:
         """Return a pool, sum or reshape of a value."""
         value = self.accumulate_weights(value)
         if np.any(value.bias):
@@ -197,14 +198,17 @@ class Builder:
                 continue
             gain = reduce_gain(structure, synapse.gain, value.shape, path)
             synapses.append(replace(synapse, structure=(*synapse.structure, structure), gain=gain))
-        return Value(tuple(synapses), np.zeros((1, 1)), shape)
+        return folded.Value(tuple(synapses), np.zeros((1, 1)), shape)
 
-    def _check_maximum(self, value: Value, path: str) -> None:
+    def _check_maximum(self, value: folded.Value, path: str) -> None:
         """Raise NotFoldable unless max(a k) = a max(k), and that slot by slot."""
         for synapse in value.synapses:
             if len(value.synapses) > 1 or synapse.mixing is not None:
                 raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
-            if any(map(_adds, synapse.structure)) and count_levels(self.nodes, synapse.source) > 1:
+            if (
+                any(map(_adds, synapse.structure))
+                and folded.count_levels(self.nodes, synapse.source) > 1
+            ):
                 raise NotFoldable(
                     f"the max-pool {path} is of sums of counts: the largest sums of each slot "
                     "are not those of the largest sum. Put the max-pool in front, or use one level."
@@ -216,39 +220,39 @@ class Builder:
                 )
 
     def _sum_as_layer(
-        self, synapse: Synapse, structure: Structure, shape: Shape, path: str
-    ) -> Synapse:
+        self, synapse: folded.Synapse, structure: Structure, shape: Shape, path: str
+    ) -> folded.Synapse:
         """Return a sum of places with scales of their own, such as a vote, as a linear layer."""
         source = self.nodes[synapse.source]
-        if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, Spikes):
+        if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, folded.Spikes):
             raise NotFoldable(f"the sum {path} is of what has another scale at each place.")
         # Its kernel is what it makes of each unit vector.
         inputs = int(np.prod(source.shape))
         one = jnp.eye(inputs).reshape(inputs, *source.shape)
         outputs = np.asarray(apply_structure(synapse.structure, one), np.float64)
         steps = [np.asarray(structure(jnp.asarray(outputs * gain[None]))) for gain in synapse.gain]
-        weight = Dense(np.stack(steps))
-        return Synapse(synapse.source, (Reshape((inputs,)),), weight=weight, path=path)
+        weight = folded.Dense(np.stack(steps))
+        return folded.Synapse(synapse.source, (Reshape((inputs,)),), weight=weight, path=path)
 
     def _is_current(self, source: int) -> bool:
-        return isinstance(self.nodes[source], Accumulator | LinearAttention)
+        return isinstance(self.nodes[source], folded.Accumulator | folded.LinearAttention)
 
-    def _is_pooled_spikes(self, synapse: Synapse) -> bool:
+    def _is_pooled_spikes(self, synapse: folded.Synapse) -> bool:
         """Return whether a synapse reads spikes, after maxima over places at most."""
         return (
-            isinstance(self.nodes[synapse.source], Spikes | Product)
+            isinstance(self.nodes[synapse.source], folded.Spikes | folded.Product)
             and all(isinstance(s, Pool) and s.largest for s in synapse.structure)
             and synapse.weight is None
             and synapse.mixing is None
         )
 
 
-def read(synapse: Synapse, shape: Shape) -> Value:
+def read(synapse: folded.Synapse, shape: Shape) -> folded.Value:
     """Return one synapse as a value."""
-    return Value((synapse,), np.zeros((1, 1)), shape)
+    return folded.Value((synapse,), np.zeros((1, 1)), shape)
 
 
-def has_weights(value: Value) -> bool:
+def has_weights(value: folded.Value) -> bool:
     """Return whether a layer of weights is in some synapse of a value."""
     return any(synapse.weight is not None for synapse in value.synapses)
 

@@ -2,6 +2,10 @@
 
 A trained network is followed equation by equation (`trace`). A value is a sum of synapses of nodes
 so far (`folded.Value`), and `_RULES` has what each operation makes of the values that it reads.
+
+A BatchNorm is merged by `fold_weights.fold_norm`, which returns its gain and bias, and
+`Builder.scale`, which multiplies the weights before it. The scale of spikes is merged into the
+weights after them: `Builder.apply_layer` calls `fold_weights.fold_weight`.
 """
 
 from collections.abc import Callable
@@ -11,9 +15,9 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.builder import Builder, has_weights, read
 from pit_jax.inference.compiler.fold_weights import add_biases, fold_norm
-from pit_jax.inference.compiler.folded import Accumulator, Node, Pixels, Synapse, Value
 from pit_jax.inference.compiler.neuron_rules import find_rule
 from pit_jax.inference.compiler.trace import (
     NAMED,
@@ -30,7 +34,7 @@ from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Structure
 from pit_jax.jaxprs import find_inner, get_shape, is_in
 
 
-def fold(outline: Outline) -> list[Node]:
+def fold(outline: Outline) -> list[folded.Node]:
     """Return the nodes in the order in which they run; the last one accumulates the logits.
 
     Raises NotFoldable for parts of a network that are no accumulators and neurons.
@@ -39,14 +43,14 @@ def fold(outline: Outline) -> list[Node]:
     walk = _NetworkWalk(outline.layers, count_uses(jaxpr))
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
     shape = get_shape(pixels)[1 if len(get_shape(pixels)) == 4 else 2 :]
-    walk.known[pixels] = read(Synapse(walk.builder.add(Pixels(shape))), shape)
+    walk.known[pixels] = read(folded.Synapse(walk.builder.add(folded.Pixels(shape))), shape)
     walk.constants |= dict(zip(jaxpr.constvars, outline.jaxpr.consts, strict=True))
     for equation in jaxpr.eqns:
         if any(v in walk.uses for v in equation.outvars):
             walk.follow(equation)
     if logits not in walk.known:
         raise NotFoldable("the logits are the same whatever the input is; there is nothing to say.")
-    walk.builder.add(Accumulator(walk.known[logits], "logits"))
+    walk.builder.add(folded.Accumulator(walk.known[logits], "logits"))
     return walk.builder.nodes
 
 
@@ -55,7 +59,7 @@ class _NetworkWalk:
 
     def __init__(self, layers: dict[str, ModelLayer], uses: dict[Any, int]) -> None:
         self.builder = Builder()
-        self.known: dict[Any, Value] = {}
+        self.known: dict[Any, folded.Value] = {}
         self.constants: dict[Any, Any] = {}
         self.layers, self.uses = layers, uses
 
@@ -86,8 +90,8 @@ class _NetworkWalk:
         return v.val if isinstance(v, Literal) else self.constants[v]
 
     def split(
-        self, equation: JaxprEqn, a: Value | None, b: Value | None
-    ) -> tuple[Value, np.ndarray]:
+        self, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
+    ) -> tuple[folded.Value, np.ndarray]:
         """Return the value and the constant of an equation of two, `constant` `[1 or T, ...]`."""
         value, at = (b, 0) if a is None else (a, 1)
         assert value is not None
@@ -95,11 +99,12 @@ class _NetworkWalk:
         # Without the axis of the batch.
         return value, constant[0] if constant.ndim > 2 else np.full((1, 1), constant)
 
-    def reduce(self, equation: JaxprEqn, value: Value, structure: Structure) -> Value:
+    def reduce(self, equation: JaxprEqn, value: folded.Value, structure: Structure) -> folded.Value:
         return self.builder.reduce(value, structure, get_tail(equation), describe_place(equation))
 
 
-def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
+    """Fold a layer: weights apply to their input, norms scale it, neurons add a node of spikes."""
     layer = walk.layers[equation.params["path"]]
     given = get_shape(equation.invars[0])
     if given[2:] != value.shape:
@@ -115,14 +120,18 @@ def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
     return walk.builder.add_neurons(layer, find_rule(layer), value)
 
 
-def _fold_add(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
+def _fold_add(
+    walk: _NetworkWalk, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
+) -> folded.Value:
     if a is None or b is None:
         value, constant = walk.split(equation, a, b)
         return replace(value, bias=value.bias + constant)
-    return Value((*a.synapses, *b.synapses), add_biases(a, b), a.shape)
+    return folded.Value((*a.synapses, *b.synapses), add_biases(a, b), a.shape)
 
 
-def _fold_sub(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
+def _fold_sub(
+    walk: _NetworkWalk, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
+) -> folded.Value:
     if b is not None:
         b = walk.builder.scale(b, np.array([[-1.0]]), 0.0, get_path(equation))
         return _fold_add(walk, equation, a, b)
@@ -130,7 +139,9 @@ def _fold_sub(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value 
     return replace(value, bias=value.bias - constant)
 
 
-def _fold_mul(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
+def _fold_mul(
+    walk: _NetworkWalk, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
+) -> folded.Value:
     path = get_path(equation)
     if a is None or b is None:
         value, constant = walk.split(equation, a, b)
@@ -138,14 +149,16 @@ def _fold_mul(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value 
     return walk.builder.multiply_spikes(a, b, get_tail(equation), path)
 
 
-def _fold_div(walk: _NetworkWalk, equation: JaxprEqn, a: Value | None, b: Value | None) -> Value:
+def _fold_div(
+    walk: _NetworkWalk, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
+) -> folded.Value:
     if a is None or b is not None:
         raise NotFoldable(f"a division by activations, {describe_place(equation)}.")
     value, constant = walk.split(equation, a, b)
     return walk.builder.scale(value, 1 / constant, 0.0, get_path(equation))
 
 
-def _fold_pool(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_pool(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     p = equation.params
     if any(n != 1 for n in (*p["window_dilation"], *p["base_dilation"])):
         raise NotFoldable(f"a pool with dilation, {describe_place(equation)}.")
@@ -154,7 +167,7 @@ def _fold_pool(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
     return walk.reduce(equation, value, Pool(window, strides, tuple(p["padding"][2:]), largest))
 
 
-def _fold_sum(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_sum(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     axes = tuple(axis - 2 for axis in equation.params["axes"])
     if min(axes) < 0:
         raise NotFoldable(
@@ -165,7 +178,7 @@ def _fold_sum(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
     return walk.reduce(equation, value, Sum(axes, count))
 
 
-def _fold_reshape(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_reshape(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     shape = get_tail(equation)
     if np.prod(shape) != np.prod(value.shape):
         raise NotFoldable(
@@ -175,7 +188,7 @@ def _fold_reshape(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value
     return walk.reduce(equation, value, Reshape(shape))
 
 
-def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     shape = get_tail(equation)
     if shape == value.shape:  # An axis of time, or the same at all steps.
         return value
@@ -185,14 +198,16 @@ def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Val
     return walk.reduce(equation, value, Reshape(shape))
 
 
-def _fold_adaptive_pool(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _fold_adaptive_pool(
+    walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value
+) -> folded.Value:
     cells = Cells(get_tail(equation)[0], *value.shape[:2])
     value = walk.reduce(equation, value, cells)
     gain = 1 / np.asarray(cells.sizes(), np.float64)[None, :, :, None]
     return walk.builder.scale(value, gain, 0.0, get_path(equation))
 
 
-def _fold_attention(walk: _NetworkWalk, equation: JaxprEqn, *values: Value) -> Value:
+def _fold_attention(walk: _NetworkWalk, equation: JaxprEqn, *values: folded.Value) -> folded.Value:
     program = find_inner(equation)
     assert program is not None
     product = next(e for e in program.jaxpr.eqns if e.primitive.name == "dot_general")
@@ -200,12 +215,12 @@ def _fold_attention(walk: _NetworkWalk, equation: JaxprEqn, *values: Value) -> V
     return walk.builder.attend(values, heads, get_tail(equation), get_path(equation))
 
 
-def _keep(walk: _NetworkWalk, equation: JaxprEqn, value: Value) -> Value:
+def _keep(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     return value
 
 
 # By the name of a primitive, or of a function in NAMED.
-_RULES: dict[str, Callable[..., Value]] = {
+_RULES: dict[str, Callable[..., folded.Value]] = {
     "layer": _fold_layer,
     "add": _fold_add,
     "add_any": _fold_add,

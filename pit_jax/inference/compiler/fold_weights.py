@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from pit_jax.inference.compiler.folded import Conv, Dense, Synapse, Value, Weight
+from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.trace import NORMS, ModelLayer
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Reshape, Shape, Structure, Sum
@@ -55,7 +55,7 @@ def multiply_gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return align(a, ndim) * align(b, ndim)
 
 
-def add_biases(a: Value, b: Value) -> np.ndarray:
+def add_biases(a: folded.Value, b: folded.Value) -> np.ndarray:
     """Return the sum of two biases."""
     ndim = max(a.bias.ndim, b.bias.ndim)
     return align(a.bias, ndim) + align(b.bias, ndim)
@@ -77,7 +77,7 @@ def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str)
     return gain.reshape(len(gain), gain.shape[-1])
 
 
-def make_kernel(synapse: Synapse, channels: int) -> np.ndarray:
+def make_kernel(synapse: folded.Synapse, channels: int) -> np.ndarray:
     """Return the gain and mixing of a synapse without weights as a kernel `[T, C, C]`."""
     gain = np.broadcast_to(synapse.gain, (len(synapse.gain), channels))
     if synapse.mixing is not None:
@@ -90,7 +90,7 @@ def varies(gain: np.ndarray, axes: Shape) -> bool:
     return gain.ndim > 2 and any(np.ptp(gain, axis=axis + 1).any() for axis in axes)
 
 
-def scale_weight(weight: Weight, gain: np.ndarray) -> Weight:
+def scale_weight(weight: folded.Weight, gain: np.ndarray) -> folded.Weight:
     """Return weights whose outputs are scaled by a gain per channel."""
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
         raise NotFoldable("weights are scaled differently from place to place.")
@@ -98,15 +98,17 @@ def scale_weight(weight: Weight, gain: np.ndarray) -> Weight:
     return replace(weight, kernel=weight.kernel * align(gain, weight.kernel.ndim))
 
 
-def fold_weight(layer: ModelLayer, kernel: np.ndarray, synapse: Synapse, shape: Shape) -> Weight:
+def fold_weight(
+    layer: ModelLayer, kernel: np.ndarray, synapse: folded.Synapse, shape: Shape
+) -> folded.Weight:
     """Return the weights of `layer` for inputs of `shape`, times gain and mixing of `synapse`."""
     if kernel.ndim == 2:
-        return Dense(_scale_inputs(kernel[None], synapse))
+        return folded.Dense(_scale_inputs(kernel[None], synapse))
     strides, padding = _read_window(layer, kernel, shape)
     groups, kernel = layer.module.feature_group_count, kernel[None]
     if synapse.mixing is not None:  # Every output then reads every input.
         groups, kernel = 1, _ungroup(kernel, groups)
-    return Conv(_scale_inputs(kernel, synapse, groups), strides, padding, groups)
+    return folded.Conv(_scale_inputs(kernel, synapse, groups), strides, padding, groups)
 
 
 def _read_window(
@@ -143,7 +145,7 @@ def _ungroup(kernel: np.ndarray, groups: int) -> np.ndarray:
     return whole
 
 
-def _scale_inputs(kernel: np.ndarray, synapse: Synapse, groups: int = 1) -> np.ndarray:
+def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) -> np.ndarray:
     """Return `kernel` `[1, ..., C_in, C_out]` times the gain `[T, ...]` of its inputs."""
     inputs, gain = kernel.shape[-2], synapse.gain
     if kernel.ndim == 3:

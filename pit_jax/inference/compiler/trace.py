@@ -50,7 +50,9 @@ class Outline:
     layers: dict[str, ModelLayer]
 
 
-def outline(model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]) -> Outline:
+def outline_layers(
+    model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]
+) -> Outline:
     """Follow `x_shape`, that of images or frames, through the network in evaluation."""
     layers: dict[str, ModelLayer] = {}
 

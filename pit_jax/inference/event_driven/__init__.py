@@ -2,7 +2,10 @@
 
 runtime = program.event_driven()
 logits = runtime(x)
-print(runtime)
+
+Start at runtime.py. assemble.py turns nodes into a tape of instructions.py, interpreter.py runs it
+with convolution.py, pooling.py, neurons.py and the inner loops of simd.py. crossover.py decides
+which layers add all inputs, from what measure.py measured; jit.py compiles the functions.
 """
 
 try:

@@ -17,13 +17,14 @@ from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
+from pit_jax.old_names import serve_old_names
 
 # Fewer samples take no longer than a thread takes to begin.
 MIN_SAMPLES_PER_THREAD = 4
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerRun:
     """How a layer of weights ran: the share of its inputs that fired, the rate up to which it goes
     by its spikes, and how many of its runs, one for each step and thread, added all inputs."""
 
@@ -111,14 +112,14 @@ class EventDriven:
         return Stream(self.num_steps, self.shape, self._unit, advance)
 
     @property
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[LayerRun]:
         """How each layer ran in the last call that had a sample; empty before one."""
         if self._last is None:
             return []
         parts, batch, steps = self._last
         totals = sum(parts[1:], parts[0])
         return [
-            Choice(
+            LayerRun(
                 layer,
                 float(totals[layer.lister] / (layer.inputs * batch * steps)),
                 self._crossover(layer, batch // len(parts)),
@@ -177,3 +178,6 @@ class EventDriven:
 
 def _format_crossover(crossover: float) -> str:
     return "never" if crossover <= 0 else f"{crossover:.0%}"
+
+
+serve_old_names(__name__)

@@ -1,4 +1,8 @@
-"""The layouts that are known, by name."""
+"""The known layouts of PyTorch checkpoints, by name: how each names the layers of a network.
+
+One file for each family of networks; each layout is a table of patterns (`interop.layout.Layout`).
+Start at resnet.py, whose `torchvision` is the best known. A new layout is added to `LAYOUTS`.
+"""
 
 from pit_jax.interop.layout import Layout
 from pit_jax.interop.layouts import resnet, transformer, vgg

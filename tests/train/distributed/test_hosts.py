@@ -14,7 +14,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pit_jax.arguments import UsageError
-from tests.train.helpers import TINY, program_on, reached, records, saved, steps_saved
+from tests.train.helpers import ROOT, TINY, program_on, reached, records, saved, steps_saved
 from tests.train.imagenet_files import write_folders
 from tests.train.processes import Run
 from train.config import cli
@@ -29,7 +29,7 @@ ARGUMENTS = ("--config", TINY, "--config.epochs=4", "--config.log_every=1")
 TWO = (*ARGUMENTS, "--config.cpu_devices=2")
 # Long enough to be ended within, with a checkpoint every two steps.
 LONG = ("--config", TINY, "--config.epochs=200", "--config.checkpoints.every_steps=2")
-TINY_IMAGENET = str(Path(__file__).with_name("tiny_imagenet.py"))
+TINY_IMAGENET = str(ROOT / "tests/train/tiny_imagenet.py")
 
 
 def learned(workdir: Path, arguments: tuple[str, ...] = ARGUMENTS) -> dict[str, np.ndarray]:

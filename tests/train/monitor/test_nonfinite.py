@@ -14,6 +14,7 @@ from train.data.feeding.order import epoch_order
 from train.errors import UserError
 from train.loop import train
 from train.program.losses import cross_entropy
+from train.session import check_parts
 
 
 def tiny(**changed):
@@ -156,4 +157,4 @@ def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
 @pytest.mark.parametrize("steps", [(3,), (0, 2), (3, 2), (1, 2, 3)])
 def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
     with pytest.raises(UserError, match="is the first and the last step, from 1 on, got"):
-        program_on(1, tiny(profile_steps=steps))
+        check_parts(tiny(profile_steps=steps))

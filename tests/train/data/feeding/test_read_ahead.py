@@ -54,19 +54,10 @@ def program(config) -> Program:
     return program._replace(compile_step=functools.cache(program.compile_step))
 
 
-@pytest.fixture
-def shared(program, monkeypatch) -> Program:
-    """Makes `train` take that program, so that it does not compile again."""
-    monkeypatch.setattr("train.loop.make_program", lambda *_, **__: program)
-    return program
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(config, program, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.make_program", lambda *_, **__: program)
-        assert train(config, workdir) is not None
+    assert train(config, workdir, program=program) is not None
     return workdir
 
 
@@ -77,12 +68,12 @@ def test_an_epoch_has_the_steps_of_the_manifests_images(program, uninterrupted):
 
 @pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
 def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
-    config, shared, uninterrupted, tmp_path, steps
+    config, program, uninterrupted, tmp_path, steps
 ):
-    assert train(config, tmp_path, stop=stop_after(steps)) is None
+    assert train(config, tmp_path, stop=stop_after(steps), program=program) is None
     assert max(steps_saved(tmp_path)) == steps
-    assert train(config, tmp_path) is not None
-    ended, other = bits(saved(tmp_path, shared)), bits(saved(uninterrupted, shared))
+    assert train(config, tmp_path, program=program) is not None
+    ended, other = bits(saved(tmp_path, program)), bits(saved(uninterrupted, program))
     assert [path for path in other if ended[path] != other[path]] == []
     assert records(tmp_path) == records(uninterrupted)
     assert reached(tmp_path) == reached(uninterrupted)
@@ -149,19 +140,16 @@ def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
 
 
 def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
-    config, shared, uninterrupted, tmp_path, monkeypatch
+    config, program, uninterrupted, tmp_path
 ):
-    assert train(config, tmp_path, stop=stop_after(1)) is None
+    assert train(config, tmp_path, stop=stop_after(1), program=program) is None
     config = config.copy_and_resolve_references()
     config.data.workers = 1
     with runs_on(1):
         batches = make_program(config, data.load(**config.data)).batches
     # Compiled already: only the batches come from elsewhere.
-    monkeypatch.setattr(
-        "train.loop.make_program", lambda *_, **__: shared._replace(batches=batches)
-    )
-    assert train(config, tmp_path) is not None
-    assert bits(saved(tmp_path, shared)) == bits(saved(uninterrupted, shared))
+    assert train(config, tmp_path, program=program._replace(batches=batches)) is not None
+    assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
     assert multiprocessing.active_children() == []
 
 
