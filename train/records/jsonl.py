@@ -2,7 +2,7 @@
 
 The line of an epoch has `step`, `epoch`, `train_loss`, `train_accuracy`, `test_loss`,
 `test_accuracy`, `images_per_second` and, where it was measured, `health` by layer and measure.
-The line of a single step has `step`, `epoch`, `loss` and `accuracy`.
+The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null where they are NaN.
 """
 
 import json
