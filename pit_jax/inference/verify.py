@@ -143,7 +143,7 @@ class Report:
                 f"{self.largest_difference:.3g}"
             )
             if (first := self.first_flip) is None:
-                lines.append("every spike is its")
+                lines.append("all spikes agree")
             else:
                 lines.append(
                     f"its first other spikes are in {first.path}: {first.flipped:.2e} of them, "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pit_jax.inference.compiler import folded
+from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Structure
 
@@ -115,7 +116,7 @@ def _bound_sum(graph: Sequence[folded.Node], value: folded.Value, values: Sequen
 def _bound_attention(node: folded.LinearAttention, values: Sequence[Sides]) -> float:
     """Return |q w k v| summed over the tokens and the channels of a head."""
     query, key, value = (values[s].largest for s in (node.query, node.key, node.value))
-    largest = float(abs(node.weight).max()) * node.weight.shape[-1] // node.heads
+    largest = float(abs(node.weight).max()) * (node.weight.shape[-1] // node.heads)
     return query * key * value * math.prod(node.shape[:-1]) * largest
 
 
@@ -130,4 +131,19 @@ def bound_synapse(synapse: nodes.Synapse, count: int, both_signs: bool) -> Sides
     sides = Sides.of(weight, bound, both_signs)
     if not synapse.extra:
         return sides
+    # round(x / 2^extra) <= floor(x / 2^extra) + 1.
     return Sides(*(side // 2**synapse.extra + 1 for side in (sides.up, sides.down)))
+
+
+def cast_int32(numbers: np.ndarray, name: str, largest: int = 2**31 - 1) -> np.ndarray:
+    """Return whole numbers as int32; raises NotFoldable for one beyond `largest`, or NaN.
+
+    `astype` alone would wrap such a number around.
+    """
+    farthest = float(abs(numbers).max(initial=0))
+    if not farthest <= largest:
+        raise NotFoldable(
+            f"{name} can reach {farthest:.3g} as an integer; at most {largest} fits. Bring the "
+            "scales of the layer's channels and steps closer together, or set those near 0 to 0."
+        )
+    return numbers.astype(np.int32)

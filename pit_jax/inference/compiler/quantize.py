@@ -20,11 +20,12 @@ from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.bounds import (
     Sides,
     bound_synapse,
+    cast_int32,
     find_largest,
     is_signed,
     measure_growth,
 )
-from pit_jax.inference.compiler.quantize_neuron import quantize_neuron
+from pit_jax.inference.compiler.quantize_neuron import MembraneTooLarge, quantize_neuron
 from pit_jax.inference.compiler.units import (
     EXTRA_BITS,
     MOST_OVER_TIME,
@@ -38,6 +39,12 @@ from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import CODES
 from pit_jax.inference.runtime.reductions import Pool
+
+# With fewer bits layers fall silent without an error. So no unit becomes so coarse that the largest
+# sum of a layer is below 2^FEWEST_BITS when it is made coarser, and rounding moves no weight of an
+# attention by more than MOST_ROUNDING of the largest.
+FEWEST_BITS = 8
+MOST_ROUNDING = 1 / 16
 
 _BITS = {"float32": None, "int16": 16, "int8": 8}
 
@@ -87,9 +94,13 @@ class _Quantizer:
         for number, node in enumerate(self.graph):
             match node:
                 case folded.Accumulator() if is_rescaling(self.graph, node.value):
-                    self.nodes.append(rescaled := self._rescale(node))
-                    if not self._check_int32(rescaled):
+                    if (rescaled := self._rescale(node)) is None:
                         return False
+                    self.nodes.append(rescaled)
+                case folded.Spikes():
+                    if (spikes := self._quantize_spikes(node)) is None:
+                        return False
+                    self.nodes.append(spikes)
                 case folded.Accumulator():
                     exponents = self.units.exponents[self.units.group[number]]
                     accumulator, sides = self._accumulate(node, exponents)
@@ -101,21 +112,37 @@ class _Quantizer:
                     self.nodes.append(self._quantize(node))
         return True
 
-    def _check_int32(self, node: nodes.Accumulator) -> bool:
-        """Return whether the sums of a rescaled current stay int32 over all steps; if not, make the
-        unit of its source coarser.
+    def _coarsen(self, source: int, problem: str) -> None:
+        """Make the unit of a current coarser by a bit.
 
-        Its bias can be large next to a gain near 0, in whose unit it counts.
+        The unit of a rescaled current is a multiple of its source's, which is changed. Raises
+        NotFoldable with `problem` for attention, and where too few bits are left.
         """
-        if node.bound < MOST_OVER_TIME // self.num_steps:
-            return True
-        (source,) = (synapse.source for synapse in node.synapses)
-        if source not in self.units.group:
+        while source not in self.units.group:
+            node = self.graph[source]
+            if not isinstance(node, folded.Accumulator):
+                raise NotFoldable(
+                    f"{problem}, and the attention before it has no coarser unit. Use lower "
+                    "levels, or bring the scales after it closer together, with 0 for those near 0."
+                )
+            source = node.value.synapses[0].source
+        if self._current(source).bound < 2**FEWEST_BITS:
             raise NotFoldable(
-                f"the sums at {node.path} can reach {node.bound}: too much for int32."
+                f"{problem}. A unit that allows it leaves sums of fewer than {FEWEST_BITS} bits; "
+                "bring the scales of its channels and steps closer together, or set those near 0 "
+                "to 0."
             )
         self.units.exponents[self.units.group[source]] -= 1
-        return False
+
+    def _quantize_spikes(self, node: folded.Spikes) -> nodes.Spikes | None:
+        """Return a layer of neurons, or None after making the unit of its current coarser."""
+        at = self._current(node.accumulator)
+        try:
+            neuron = quantize_neuron(node.firing, at.unit, at.bound, self.num_steps, self.code)
+        except MembraneTooLarge as error:
+            self._coarsen(node.accumulator, f"{node.path}: {error}")
+            return None
+        return nodes.Spikes(node.accumulator, neuron, node.shape, node.path)
 
     def _quantize(self, node: folded.Node) -> nodes.Node:
         match node:
@@ -124,10 +151,6 @@ class _Quantizer:
                 return nodes.Pixels(self.units.pixel, bound, node.shape)
             case folded.Product():
                 return nodes.Product(**vars(node))
-            case folded.Spikes():
-                at = self._current(node.accumulator)
-                neuron = quantize_neuron(node.firing, at.unit, at.bound, self.num_steps, self.code)
-                return nodes.Spikes(node.accumulator, neuron, node.shape, node.path)
             case folded.LinearAttention():
                 return self._quantize_attention(node)
         raise TypeError(node)
@@ -149,14 +172,15 @@ class _Quantizer:
             signed = is_signed(self.graph, synapse.source)
             sides += bound_synapse(synapse, self._count(synapse.source), signed)
         bound = int(sides.largest)
-        shape, path = node.value.shape, node.path
+        bias = cast_int32(bias, f"the bias at {node.path}")
         return (
-            nodes.Accumulator(tuple(synapses), bias.astype(np.int32), unit, bound, shape, path),
+            nodes.Accumulator(tuple(synapses), bias, unit, bound, node.value.shape, node.path),
             sides,
         )
 
-    def _rescale(self, node: folded.Accumulator) -> nodes.Accumulator:
-        """Return the current of another accumulator times a gain g.
+    def _rescale(self, node: folded.Accumulator) -> nodes.Accumulator | None:
+        """Return the current of another accumulator times a gain g, or None after making the unit
+        of that one coarser.
 
         g x with x = unit k is |g| unit times the integer sign(g) k: the gain is in the unit, and
         nothing is multiplied or rounded.
@@ -168,10 +192,20 @@ class _Quantizer:
         sign = np.sign(gain)
         # Where g is 0 the integers are, and any unit will do.
         unit = source.unit * np.where(gain == 0, 1, abs(gain))
-        kind, weight = ("pass", None) if np.all(sign == 1) else ("diagonal", sign.astype(np.int32))
-        bias = np.rint(node.value.bias / unit).astype(np.int32)
+        # In the unit of a gain near 0 a bias can be large. |sign(g) k + bias| <= bound, of which T
+        # steps add up to less than 2^29; so the bias is an int32.
+        bias = np.rint(node.value.bias / unit)
         bound = source.bound * measure_growth(synapse.structure) + int(abs(bias).max())
+        if bound >= MOST_OVER_TIME // self.num_steps:
+            self._coarsen(
+                synapse.source,
+                f"{node.path} adds a shift to a current that is scaled by as little as "
+                f"{abs(gain[gain != 0]).min(initial=1):.3g}, whose sums are too large for int32",
+            )
+            return None
+        kind, weight = ("pass", None) if np.all(sign == 1) else ("diagonal", sign.astype(np.int32))
         passed = nodes.Synapse(synapse.source, synapse.structure, weight, kind, node.path)
+        bias = cast_int32(bias, f"the bias at {node.path}")
         return nodes.Accumulator((passed,), bias, unit, bound, node.value.shape, node.path)
 
     def _quantize_synapse(
@@ -230,14 +264,27 @@ class _Quantizer:
 
         An output sums q w k v over all tokens and over the channels c of a head, so that it is at
         most terms |w| with terms = q k v tokens c for the largest counts q, k and v. The weights
-        are round(w 2^p) with the largest p for which terms |w| 2^p <= limit.
+        are round(w 2^p) with the largest p for which terms |w| 2^p <= limit: below 2^24 a current
+        of attention is one like any other, exact in float32 as exported programs need it, and below
+        2^29 / T what follows can add it up over time. Raises NotFoldable where p is so small that
+        rounding changes them by more than MOST_ROUNDING of the largest; from 2^4 on it cannot.
         """
         counts = [self._count(s) for s in (node.query, node.key, node.value)]
         channels = node.weight.shape[-1] // node.heads
         terms = math.prod(counts) * math.prod(node.shape[:-1]) * channels
         largest = float(abs(node.weight).max())
         exponent = math.floor(math.log2(self.units.limit / terms / largest))
-        weight = np.rint(node.weight * 2.0**exponent).astype(np.int32)
+        exact = node.weight * 2.0**exponent
+        # Rounding up could pass the limit by half a unit of each term.
+        most = self.units.limit // terms
+        weight = np.clip(np.rint(exact), -most, most)
+        if abs(weight - exact).max() > MOST_ROUNDING * abs(exact).max():
+            raise NotFoldable(
+                f"{node.path} sums {terms} products, whose weights of {largest:.3g} would be "
+                f"rounded to {np.rint(abs(exact).max()):.0f} / 2^{exponent} to fit; use fewer "
+                "tokens, lower levels or more heads."
+            )
+        weight = cast_int32(weight, f"a weight of {node.path}")
         return nodes.LinearAttention(
             node.query,
             node.key,
@@ -257,7 +304,7 @@ def _round_weights(
     """Return `blank` with the weights of `synapse` in units of `unit`."""
 
     def round_to_unit(x: np.ndarray) -> np.ndarray:
-        return np.rint(x / unit).astype(np.int32)
+        return cast_int32(np.rint(x / unit), f"a weight of {blank.path}")
 
     match synapse.weight:
         case folded.Conv() as conv:

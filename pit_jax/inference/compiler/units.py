@@ -20,6 +20,11 @@ from pit_jax.inference.runtime import nodes
 
 # Sums of products of pixels, or of currents, have this many bits more than their accumulator, to
 # which they are rounded.
+#
+# A pixel x < 2^15 is summed in two halves, x = high 2^HALF + low (`runtime.step`), with HALF = 7:
+# |high| <= 2^8 and low < 2^7. As sum |w| 2^15 <= 2^24 2^EXTRA_BITS, sum |w| <= 2^16, so that each
+# half sums up to at most 2^24, which float32 has, and high 2^7 + low is below 2^31. With another
+# bit sum |w| 2^8 would pass 2^24: EXTRA_BITS must not be larger than HALF.
 EXTRA_BITS = 7
 # Currents over all steps, and so membranes, stay below it.
 MOST_OVER_TIME = 2**29

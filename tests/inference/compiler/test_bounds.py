@@ -3,9 +3,13 @@
 import hypothesis.extra.numpy as npst
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given
 
-from pit_jax.inference.compiler.bounds import Sides, expand_gain
+from pit_jax.inference.compiler import folded
+from pit_jax.inference.compiler.bounds import Sides, bound_values, cast_int32, expand_gain
+from pit_jax.inference.compiler.neuron_rules import FiringRule
+from pit_jax.inference.errors import NotFoldable
 
 WEIGHTS = npst.arrays(
     np.int64, npst.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=st.integers(-9, 9)
@@ -31,3 +35,19 @@ def test_sides_of_sources_add_up_channel_by_channel():
 def test_a_shortcut_sums_over_no_place():
     gain = np.arange(1, 9).reshape(1, 2, 2, 2)
     assert Sides.of(expand_gain(gain), 3, False).up.tolist() == [21, 24]
+
+
+def test_a_weight_of_attention_below_1_counts_for_each_channel_of_a_head():
+    rule = FiringRule(*(np.ones((1, 1)) for _ in range(2)), 2, *(np.ones((1, 1)) for _ in range(3)))
+    spikes = folded.Spikes(0, rule, (5, 4), "spikes")
+    node = folded.LinearAttention(1, 1, 1, 2, np.full((1, 4), 0.25), (5, 4), "attention")
+    # 2^3 for the counts of query, key and value, 5 tokens, 2 channels of a head.
+    (_, _, sides) = bound_values([folded.Pixels((5, 4)), spikes, node], 1.0)
+    assert sides.largest == 2**3 * 5 * 2 * 0.25
+
+
+def test_an_integer_beyond_int32_is_refused():
+    assert cast_int32(np.array([2.0**31 - 1, -7.0]), "x").tolist() == [2**31 - 1, -7]
+    for beyond in (2.0**31, -(2.0**40), np.nan):
+        with pytest.raises(NotFoldable, match="x can reach"):
+            cast_int32(np.array([0.0, beyond]), "x")

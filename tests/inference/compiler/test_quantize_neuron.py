@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pit_jax.inference.compiler.neuron_rules import FiringRule
-from pit_jax.inference.compiler.quantize_neuron import quantize_neuron
+from pit_jax.inference.compiler.quantize_neuron import MembraneTooLarge, quantize_neuron
 from pit_jax.inference.errors import NotFoldable
 from tests.inference.runtime.test_fixed_point import BOUND, fired
 
@@ -43,3 +43,36 @@ def test_a_clif_neuron_whose_second_potential_would_overflow_is_refused():
     quantize_neuron(clif, np.full((1, 1), 2.0**-12), BOUND, 64)
     with pytest.raises(NotFoldable, match="would overflow in 65 steps"):
         quantize_neuron(clif, np.full((1, 1), 2.0**-12), BOUND, 65)
+
+
+def full(x: float) -> np.ndarray:
+    return np.full((1, 1), x)
+
+
+def test_a_unit_that_is_smaller_at_the_next_step_takes_no_membrane_out_of_int32():
+    """After the first step 8 currents of the second remain, so that u = 9 of them."""
+    bound, unit = 2**24 - 1, np.array([[8.0], [1.0]])
+    for threshold, count in ((8.5 * bound, 1), (9.5 * bound, 0)):
+        neuron = FiringRule(full(threshold), full(1), 1, full(threshold), full(1), full(1))
+        made = quantize_neuron(neuron, unit, bound, 2)
+        assert fired(made, [bound, bound]).tolist() == [0, count]
+        assert fired(made, [-bound, -bound]).tolist() == [0, 0]
+
+
+def test_a_mixing_that_amplifies_takes_no_membrane_out_of_int32():
+    bound, mixing = 2**24 - 1, np.array([[[16.0]], [[1.0]]])
+    for threshold, count in ((16.5 * bound, 1), (17.5 * bound, 0)):
+        neuron = FiringRule(
+            full(threshold), full(1), 1, full(threshold), full(1), full(1), mixing=mixing
+        )
+        made = quantize_neuron(neuron, full(1), bound, 2)
+        assert fired(made, [bound, bound]).tolist() == [0, count]
+        assert fired(made, [-bound, -bound]).tolist() == [0, 0]
+
+
+def test_a_membrane_that_leaves_int32_in_any_unit_of_its_own_is_refused():
+    unit = np.array([[100.0], [1.0]])
+    neuron = FiringRule(*(full(1) for _ in range(2)), 1, *(full(1) for _ in range(3)))
+    with pytest.raises(MembraneTooLarge, match="too much for int32"):
+        quantize_neuron(neuron, unit, 2**24 - 1, 2)
+    quantize_neuron(neuron, unit, 2**23, 2)

@@ -10,8 +10,9 @@ from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.bounds import bound_values
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.inference.compiler.quantize import quantize
-from pit_jax.inference.compiler.units import choose_units
+from pit_jax.inference.compiler.units import EXTRA_BITS, choose_units
 from pit_jax.inference.runtime import nodes
+from pit_jax.inference.runtime.step import HALF
 
 ONE = np.ones((1, 1))
 KERNELS = npst.arrays(
@@ -65,3 +66,10 @@ def test_the_largest_weight_uses_all_bits_that_it_may_have(weights, largest):
     (synapse,) = node.synapses
     each = abs(synapse.weight).max((0, 1))
     assert (largest / 2 < each).all() and (each <= largest).all()
+
+
+def test_each_half_of_the_pixels_sums_up_exactly():
+    """With sum |w| 2^15 <= 2^24 2^EXTRA_BITS, that of high halves is at most 2^24."""
+    largest_weight = nodes.EXACT * 2**EXTRA_BITS // 2**nodes.PIXEL_BITS
+    assert largest_weight * 2 ** (nodes.PIXEL_BITS - HALF) <= nodes.EXACT
+    assert largest_weight * 2**HALF <= nodes.EXACT
