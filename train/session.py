@@ -162,7 +162,7 @@ class Session:
     def after_step(self, state: TrainState, step: int, metrics: Metrics) -> StepMetrics | None:
         """Log the step before `step` and return its metrics; None for the first of an epoch.
 
-        Raises UserError for one step too many that is not finite.
+        Raises UserError when more than `config.skip` steps were not finite.
         """
         self._profile.after(step, state)
         done = self._watch.look(state, step, metrics)
@@ -273,7 +273,7 @@ class Session:
 
 @contextmanager
 def explain_full_disk(workdir: Path) -> Iterator[None]:
-    """Raise UserError with the checkpoint that is kept when the disk takes no more."""
+    """Raise UserError, naming the newest checkpoint, when the disk is full or read-only."""
     try:
         yield
     except Exception as error:

@@ -66,7 +66,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def create(
     name: str, *, num_classes: int, neuron: Callable[[], nn.Module], num_steps: int = 1, **kw: Any
 ) -> nn.Module:
-    """The network `name` of `MODELS` with `neuron()` at each of its neuron layers.
+    """Return the network `name` of `MODELS` with `neuron()` at each of its neuron layers.
 
     `neuron` makes a neuron without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are
     fields of the network. A list among them, as JSON has it, becomes a tuple, since fields must be

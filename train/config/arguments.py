@@ -28,15 +28,15 @@ ANALYSES = {
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",
     "quantization": "binary, min-max and 3-sigma ranges on the membranes",
-    "information": "what a spike still tells of its membrane",
+    "information": "how much information a spike keeps about its membrane",
     "capacity": "how many spike trains and values a layer can send",
-    "energy": "operations, memory traffic and energy, beside the same network with activations",
+    "energy": "operations, memory traffic and energy, next to the same network with activations",
     "memory": "what a training step keeps in memory",
     "landscape": "the loss around the weights",
     "oscillation": "how often an integer changes from step to step of training, and in time",
 }
 NEEDED = "give the folder of a run: RUN"
-OF_THE_RUN = "the config of a run is fixed; this program reads it from the folder."
+CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
 
 class Grammar(NamedTuple):
@@ -78,7 +78,7 @@ def build_parser(program: str, prog: str | None = None) -> Parser:
     if grammar.under:
         add_config(parser)
     else:
-        parser.hints["--config"] = OF_THE_RUN
+        parser.hints["--config"] = CONFIG_IS_FIXED
     grammar.add(parser)
     return parser
 
@@ -115,7 +115,7 @@ def _add_train(parser: Parser) -> None:
 def _add_seeds(parser: Parser) -> None:
     """Train several seeds at once.
 
-    Each becomes an ordinary run in RUN/seed_SEED, with the bits that it has alone. The same
+    Each becomes an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. The same
     command again resumes where it was stopped. For networks that leave cores idle.
     """
     add_run(parser, "where each seed gets a folder; default: runs/seeds/ and the config's name")
@@ -134,7 +134,7 @@ def _add_check(parser: Parser) -> None:
     It loads the data set as training would (and so downloads or prepares it), compares archives
     and counts with what was published, looks for samples that are in both splits, draws a
     contact sheet, raw and augmented, and measures loading against training. Its last line is
-    "ready", or before it is what to do and the exit code is 2.
+    "ready"; otherwise it lists what is left to do, and the exit code is 2.
     """
     parser.add_argument(
         "--out",
@@ -147,7 +147,7 @@ def _add_check(parser: Parser) -> None:
 def _add_evaluate(parser: Parser) -> None:
     """Measure a trained network.
 
-    It reports loss, accuracy among the first one and five answers and of each class, the confusion
+    It reports loss, top-1 and top-5 accuracy, the accuracy of each class, the confusion
     matrix, calibration, and the firing rate of every neuron layer at each step.
     """
     _add_run_and_checkpoint(parser)

@@ -75,8 +75,8 @@ def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -
 def choose_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
     """Return those of `layers` with a part that begins with one of `names`: `stage1` or `PIT`.
 
-    A name may be of several parts, `stage1_block1/conv1`. Raises UserError for one, of
-    `config.KEY`, with which no layer begins.
+    A name may be of several parts, `stage1_block1/conv1`. Raises UserError, naming
+    `config.KEY`, for a name that matches no layer.
     """
     layers = list(layers)
     found = {name: [layer for layer in layers if f"/{name}" in f"/{layer}"] for name in names}

@@ -20,7 +20,7 @@ from .pages import load_page, shorten
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
 
 
-class SamePlace(argparse.Action):
+class RunFolderAction(argparse.Action):
     """Stores the folder of a run, given by its place in the command, by an option, or by both."""
 
     def __call__(
@@ -94,21 +94,21 @@ def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
 def add_run(parser: Parser, what: str = "the folder of the run") -> None:
     """Add the folder of a run, by its place or as `--workdir`."""
     add = parser.add_argument
-    add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=SamePlace, help=what)
-    add("--workdir", metavar="DIR", type=Path, action=SamePlace, help="the same as RUN")
+    add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
+    add("--workdir", metavar="DIR", type=Path, action=RunFolderAction, help="the same as RUN")
 
 
 def add_runs(parser: Parser, what: str) -> None:
     """Add the folders of runs, by their places or after `--workdir`."""
     add = parser.add_argument
-    add("workdirs", nargs="*", metavar="RUN", type=_read_folder, action=SamePlace, help=what)
+    add("workdirs", nargs="*", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
     add(
         "--workdir",
         nargs="+",
         dest="workdirs",
         metavar="DIR",
         type=Path,
-        action=SamePlace,
+        action=RunFolderAction,
         help="the same as RUN",
     )
 
@@ -171,7 +171,7 @@ def _override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 
 
 def _rename(config: ConfigDict) -> ConfigDict:
-    """Return the config with the new names of keys that a page or an override has by old ones."""
+    """Return the config with the old names of its keys replaced by the new ones."""
     with config.unlocked():
         rename_keys(config)
     return config

@@ -23,12 +23,14 @@ from jax.experimental import multihost_utils
 from ..errors import UserError
 from ..files import hash_content
 
-# JAX ends a process that has not heard from another one for so long.
+# JAX ends a process that has not heard from another one for this long.
 HEARTBEAT_SECONDS = 30
 LONGEST_MESSAGE = 4000
 GRACE_SECONDS = 2
-# In what JAX raises when a process is lost; it raises the like for a device that is out of memory.
-OF_PEERS = r"(?i)gloo|nccl|unavailable|deadline.exceeded|aborted|cancelled|coordination|connection"
+# Words of JAX's error for a lost process; it raises the same class when a device is out of memory.
+LOST_PEER_PATTERN = (
+    r"(?i)gloo|nccl|unavailable|deadline.exceeded|aborted|cancelled|coordination|connection"
+)
 # How many processes srun and mpirun started with this one.
 STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
@@ -43,9 +45,9 @@ def find_peers(
     process: int | None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Any] | None:
-    """Return what to `join` the other processes of the run with, None for a process of its own.
+    """Return the arguments to `join` the other processes of the run with; None without others.
 
-    Raises UserError for options of which some are missing, or whose values cannot be.
+    Raises UserError when only some of the options are given, or a value is not possible.
     """
     if coordinator is None and processes is None and process is None:
         several = any(int(environment.get(name, 1)) > 1 for name in STARTED_BY)
@@ -69,8 +71,8 @@ def find_peers(
 def join(given: Mapping[str, Any]) -> None:
     """Become one of several processes, and wait for all of them.
 
-    Raises UserError when it cannot be known which, and when they have not equally many devices. If
-    one does not come, JAX ends this one.
+    Raises UserError when the others cannot be found, or have a different number of devices. If one
+    does not come, JAX ends this one.
     """
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
@@ -108,7 +110,7 @@ def check_equal(what: str, text: str) -> None:
 def raise_on_all_hosts() -> Iterator[None]:
     """Raise in all processes what one of them raises in the block.
 
-    Nothing within may need the other processes, but for `let_first_go_ahead`.
+    The block must not wait for other processes, except in `let_first_go_ahead`.
     """
     failure: Exception | None = None
     try:
@@ -186,7 +188,7 @@ def explain_lost_peers(saved: Callable[[], str] = lambda: "") -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not re.search(OF_PEERS, str(error)):
+        if jax.process_count() == 1 or not re.search(LOST_PEER_PATTERN, str(error)):
             raise
         raise PeerLost(
             "another process of this run has ended or cannot be reached "
@@ -205,7 +207,7 @@ def leave(code: int) -> NoReturn:
     """End this process without waiting for the others, which end because of it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_first():  # With it goes what holds them together; what they have to say comes before.
+    if is_first():  # It is the coordinator: the others need time to print their errors.
         time.sleep(GRACE_SECONDS)
     os._exit(code)
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 @contextmanager
 def explain_kill(workdir: Path) -> Iterator[None]:
     """While the block runs, let a helper process print why this process ended if it is killed."""
-    # In a session of its own, so that what ends the program's group passes it by.
+    # In its own session, so that signals to the program's process group do not reach it.
     command = [sys.executable, __file__, str(workdir)]
     sentinel = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     assert sentinel.stdin is not None

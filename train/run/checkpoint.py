@@ -42,8 +42,8 @@ class Progress(NamedTuple):
 class Checkpoints:
     """The checkpoints of one workdir; a step is saved whole or not at all, in the background.
 
-    `last/` keeps the newest `last` of them, `best/` the best, `first/` that of step 0 and `every/`
-    one every `every_epochs` epochs; 0 is never. Within an epoch one is due every `every_steps`.
+    `last/` keeps the newest `last` checkpoints, `best/` the best, `first/` step 0 and `every/` one
+    every `every_epochs` epochs. Within an epoch one is due every `every_steps`. 0 means never.
     Ends of epochs within `seconds_apart` of the latest one written can be held in memory: writing
     takes longer than some epochs of a small network.
     Raises UserError when there are some and none is whole. Damaged ones that are newer than the
@@ -107,10 +107,10 @@ class Checkpoints:
     def save_epoch(
         self, state: TrainState, progress: Progress, epoch: int, *, hold: bool = False
     ) -> None:
-        """Save the end of an epoch: to resume, and apart if it is the best or one of every n.
+        """Save the end of an epoch in `last/`, and also in `best/` or `every/` if it belongs there.
 
-        With `hold` only in memory, until anything is written, the newest step is asked for or all
-        is closed; then what was held is written with it, but of each folder the newest alone.
+        With `hold` it stays in memory until something is written, `last_step` is called or
+        the checkpoints are closed. Then the newest held checkpoint of each folder is written.
         """
         names = ["last"]
         if progress.best_epoch == epoch:
@@ -175,8 +175,8 @@ class Checkpoints:
     def _hold(self, names: list[str], state: TrainState, progress: Progress) -> None:
         if not self._managers:
             return
-        # On the host: what lies on the devices of several processes Orbax would have all of them
-        # save, each its part, though each has it whole.
+        # Copied to the host: Orbax would have every process save its part of an array on devices,
+        # although each process has the whole array.
         on_host = jax.device_get(unwrap_key(state))
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(on_host),
@@ -296,6 +296,6 @@ def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
 
 
 def _set_aside(workdir: Path, saved: _Checkpoint) -> str:
-    """Move it to where nothing looks for it, and return where."""
+    """Move a damaged checkpoint to `damaged/`, and return its path in the workdir."""
     names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
     return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

@@ -1,4 +1,4 @@
-"""Reads checkpoints of a run that may still go on; nothing in its folder is changed."""
+"""Reads checkpoints of a run that may still be running; nothing in its folder is changed."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
 
 
 def count_saved_parameters(workdir: Path) -> tuple[int, int] | None:
-    """Return how many parameters a run trains without PIT's scales, and of these.
+    """Return the number of trained parameters without PIT's scales, and of the scales alone.
 
     None before a save.
     """
@@ -135,18 +135,18 @@ def _read_leaves(
 
 def _read_shapes(folder: Path) -> dict[str, Any]:
     """Return the state of a checkpoint as shapes and types."""
-    with _explain_damage(folder), _checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _explain_damage(folder), _make_checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         tree = checkpointer.metadata(folder.absolute()).item_metadata["state"].tree
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def _read(folder: Path, handler: Any, state: Any) -> Any:
     items = ocp.args.Composite(state=state, progress=ocp.args.JsonRestore())
-    with _explain_damage(folder), _checkpointer(handler) as checkpointer:
+    with _explain_damage(folder), _make_checkpointer(handler) as checkpointer:
         return checkpointer.restore(folder.absolute(), args=items)["state"]
 
 
-def _checkpointer(of_state: Any) -> ocp.Checkpointer:
+def _make_checkpointer(of_state: Any) -> ocp.Checkpointer:
     # Orbax warns of items that it has no handler for, even where nobody wants them.
     handlers = {"state": of_state, "progress": ocp.JsonCheckpointHandler()}
     # Of several processes each reads for itself, without waiting for the others.

@@ -30,8 +30,8 @@ except ImportError:  # Windows: it has no locks that a program gives back when i
 LOCK = "lock"
 # What a run that was killed while it claimed a folder may have left there.
 BEGUN = {LOCK, "config.json.part"}
-# The data may lie elsewhere, other workers read it, more or less is kept or told to others, when a
-# run goes on. On other devices sums are made in another order, as in other processes.
+# These keys may change when a run resumes: where the data are, how many workers read them, what is
+# saved and logged. Other devices or processes add in another order.
 PLACES = ("data.data_dir", "data.cache_dir", "data.workers")
 MAY_MOVE = (
     *PLACES,
@@ -40,7 +40,7 @@ MAY_MOVE = (
     "checkpoints.seconds_apart",
     *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
-# What a disk that takes no more gives as the reason.
+# Errors of a disk that is full or read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 

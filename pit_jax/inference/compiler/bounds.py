@@ -27,8 +27,8 @@ class Sides:
         self.up, self.down = up, up if down is None else down
 
     @classmethod
-    def of(cls, weight: np.ndarray, bound: int | float, both_signs: bool) -> "Sides":
-        """Return those of `weight` `[T, ..., C_in, C]` times inputs from 0, or -bound, to bound.
+    def from_weight(cls, weight: np.ndarray, bound: int | float, both_signs: bool) -> "Sides":
+        """Return the sides of `weight` `[T, ..., C_in, C]` for inputs from 0, or -bound, to bound.
 
         The farthest of all steps counts for each channel.
         """
@@ -109,7 +109,7 @@ def _bound_sum(graph: Sequence[folded.Node], value: folded.Value, values: Sequen
             kernel = np.swapaxes(synapse.mixing, 1, 2) * synapse.gain[:, None, :]
         else:
             kernel = expand_gain(synapse.gain)
-        sides += Sides.of(kernel, bound, is_signed(graph, synapse.source))
+        sides += Sides.from_weight(kernel, bound, is_signed(graph, synapse.source))
     return sides
 
 
@@ -128,7 +128,7 @@ def bound_synapse(synapse: nodes.Synapse, count: int, both_signs: bool) -> Sides
     weight = expand_gain(synapse.weight) if synapse.kind == "diagonal" else synapse.weight
     # Rounding off `shift` bits gives at most one more than cutting them off.
     bound = (bound >> synapse.shift) + (synapse.shift > 0)
-    sides = Sides.of(weight, bound, both_signs)
+    sides = Sides.from_weight(weight, bound, both_signs)
     if not synapse.extra:
         return sides
     # round(x / 2^extra) <= floor(x / 2^extra) + 1.

@@ -154,7 +154,7 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
         raise NotFoldable(f"{synapse.path} feeds a convolution with another scale at each place.")
     gain = gain.reshape(len(gain), -1)
     if groups > 1 and gain.shape[-1] > 1:
-        # Each output of a group reads its own inputs: [T, groups, C_in] beside [.., groups, C_out].
+        # Each output of a group reads its own inputs: [T, groups, C_in] for [.., groups, C_out].
         gain = gain.reshape(len(gain), groups, inputs)
         parts = kernel.reshape(*kernel.shape[:-1], groups, -1)
         gain = np.swapaxes(gain, 1, 2)[:, None, None, :, :, None]

@@ -68,7 +68,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Sums up its value, once per step."""
+    """An accumulator, which sums up its value once per step."""
 
     value: Value
     path: str

@@ -36,7 +36,7 @@ from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 
 
 def _row(value: Any) -> np.ndarray:
-    """A number, `[C]` or `[T, C]` as `[1, 1]`, `[1, C]` or `[T, C]`."""
+    """Return a number, `[C]` or `[T, C]` as `[1, 1]`, `[1, C]` or `[T, C]`."""
     return np.atleast_2d(np.asarray(value, np.float64))
 
 

@@ -49,7 +49,7 @@ class Units:
 def choose_units(
     graph: Sequence[folded.Node], num_steps: int, largest_input: float, bits: int | None
 ) -> Units:
-    """Return the finest units; with `bits` they are as coarse as weights of so many bits need."""
+    """Return the finest units; with `bits` they are as coarse as weights of `bits` bits need."""
     # Pixels are integers of PIXEL_BITS bits: largest_input / unit <= 2^15.
     pixel = 2.0 ** (math.ceil(math.log2(largest_input)) - nodes.PIXEL_BITS)
     limit = min(nodes.EXACT, MOST_OVER_TIME // num_steps)

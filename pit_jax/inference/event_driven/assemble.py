@@ -18,8 +18,8 @@ from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 
-# Bytes of a line of the cache. Arrays begin at one, as a register that lies in two lines is loaded
-# twice; for an offset that many entries are rounded up to, which are whole lines too.
+# Bytes of a line of the cache. Arrays begin at a line, because a vector across two lines is loaded
+# twice. Sizes are rounded up to a multiple of LINE entries, which are whole lines too.
 LINE = 64
 
 
@@ -135,7 +135,7 @@ class _Assembler:
         return len(self.code) - 1
 
     def _reserve(self, size: int) -> int:
-        """Return where in the memory there is room for so many values."""
+        """Reserve memory for `size` values; return where it begins."""
         begin, self.memory = self.memory, _round_up(self.memory + size)
         return begin
 

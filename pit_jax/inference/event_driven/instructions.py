@@ -1,4 +1,4 @@
-"""The instructions of a tape: one dataclass an opcode, which the assembler writes and the
+"""The instructions of a tape: one dataclass per opcode, which the assembler writes and the
 interpreter reads.
 
 A row of the tape has a field for every field of any instruction: `ConvOp(..., stride_y=2)` is read

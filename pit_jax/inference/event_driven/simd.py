@@ -184,7 +184,7 @@ def accumulate_spikes(
 # count 11 of the 32 registers of AVX-512.
 @no_type_check
 def _make_dense_accumulator(pixels: int, vectors: int) -> Any:
-    """Return the kernel for `LANES * vectors` channels of so many output pixels."""
+    """Return the kernel for `LANES * vectors` channels of `pixels` output pixels."""
     lanes = range(0, LANES * vectors, LANES)
 
     @no_type_check
