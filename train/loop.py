@@ -3,10 +3,9 @@
 `stop` is made in main.py, from SIGINT and SIGTERM, and asked before every step.
 """
 
-import json
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from .run.workdir import select_shared_keys
 from .session import Session, check_parts
 
 
+@hosts.explain_lost_peers()
 def train(
     config: ConfigDict,
     workdir: Path,
@@ -42,13 +42,10 @@ def train(
     """
     started = time.monotonic()
     check_parts(config)
-    with ExitStack() as stack:
-        stack.enter_context(hosts.explain_lost_peers())
-        hosts.check_equal("config", json.dumps(select_shared_keys(config.to_dict())))
-        begun = hosts.broadcast_number(find_newest_step(workdir))
-        with hosts.raise_on_all_hosts():
-            program = program or load_program(config, devices, fresh=begun is None)
-        session = stack.enter_context(Session(config, workdir, program, started=started))
+    shared = select_shared_keys(config.to_dict())
+    with hosts.agree(shared, find_newest_step(workdir)) as begun:
+        program = program or load_program(config, devices, fresh=begun is None)
+    with Session(config, workdir, program, started=started) as session:
         state = train_session(session, stop)
         if state is None:
             return None

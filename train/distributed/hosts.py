@@ -6,6 +6,7 @@ The first of them keeps the folder of the run. All of them run the same program 
 import ctypes
 import importlib.util
 import itertools
+import json
 import os
 import re
 import signal
@@ -104,6 +105,19 @@ def check_equal(what: str, text: str) -> None:
             f"the processes of this run must have the same {what}; other than the first have "
             f"{', '.join(differing)}."
         )
+
+
+@contextmanager
+def agree(config: Mapping[str, Any], step: int | None) -> Iterator[int | None]:
+    """Run the block in all processes at the same `step`: that of the first one, or None.
+
+    Raises UserError, in all processes, unless all have the same `config`, and for what one of them
+    raises in the block.
+    """
+    check_equal("config", json.dumps(config))
+    agreed = broadcast_number(step)
+    with raise_on_all_hosts():
+        yield agreed
 
 
 @contextmanager
