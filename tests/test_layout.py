@@ -170,14 +170,28 @@ def test_no_two_folders_import_each_other():
     mutual = {
         (one, other)
         for one, other in pairs
-        if (other, one) in pairs and one < other and not other.startswith(f"{one}.")
+        if (other, one) in pairs and one < other and other.rpartition(".")[0] != one
     }
     assert mutual == set()
 
 
 def test_the_library_reaches_the_programs_in_one_helper_only_and_late():
-    reached = {i for i in imports() if i.importer.startswith("pit_jax") and "train" in i.imported}
-    assert {i for i in reached if i.imported.split(".")[0] == "train"} == set()
+    static = {
+        (i.importer, i.imported)
+        for i in imports()
+        if i.importer.startswith("pit_jax") and i.imported.split(".")[0] == "train"
+    }
+    by_name = {
+        name
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if name.startswith("pit_jax") and isinstance(node, ast.Call)
+        if ast.unparse(node.func).endswith(("import_module", "__import__", "run_module"))
+        if "train" in ast.unparse(node).lower()
+    }
+    assert static == set() and by_name == {HELPER}
+    # Nothing but the command loads the helper.
+    assert {i.importer for i in imports() if i.imported == HELPER} == {"pit_jax.__main__"}
 
 
 def test_imports_inside_the_trainer_are_relative():
@@ -186,8 +200,13 @@ def test_imports_inside_the_trainer_are_relative():
         for name, tree in trees().items()
         if name.startswith("train")
         for node, _ in import_statements(tree)
-        if isinstance(node, ast.ImportFrom) and not node.level
-        if (node.module or "").split(".")[0] == "train"
+        if isinstance(node, ast.Import) or not node.level
+        for imported in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+        )
+        if imported.split(".")[0] in ("train", "configs")
     ]
     assert absolute == []
 

@@ -18,6 +18,8 @@ from ..errors import UserError
 from .pages import load_page, shorten
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
+# Options that absl took with a single dash too.
+SINGLE_DASH = ("-config", "-noconfig", "-workdir", "-out")
 
 
 class RunFolderAction(argparse.Action):
@@ -61,12 +63,10 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     """Parse the words of a program that takes a config, whose `config` is the ConfigDict, locked.
 
     `name` is that of the config with its variant, and `overrides` are the keys with other values.
-    Raises UserError or UsageError for a missing or
-    broken page, an unknown key, a value of the wrong type, and an unknown option, each
-    time with the nearest that exists.
+    Raises UserError or UsageError for a missing or broken page, an unknown key, a value of the
+    wrong type, and an unknown option, each time with the nearest that exists.
     """
-    # absl took a single dash too.
-    words = [f"-{word}" if word.startswith(("-config", "-noconfig")) else word for word in words]
+    words = [f"-{word}" if word.startswith(SINGLE_DASH) else word for word in words]
     pages = _find_pages(words)
     config, name = load_page(pages[0] if len(pages) == 1 else "digits")
     keys = _flatten(_rename(config))
@@ -95,7 +95,13 @@ def add_run(parser: Parser, what: str = "the folder of the run") -> None:
     """Add the folder of a run, by its place or as `--workdir`."""
     add = parser.add_argument
     add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
-    add("--workdir", metavar="DIR", type=Path, action=RunFolderAction, help="the same as RUN")
+    add(
+        "--workdir",
+        metavar="DIR",
+        type=_read_folder,
+        action=RunFolderAction,
+        help="the same as RUN",
+    )
 
 
 def add_runs(parser: Parser, what: str) -> None:
@@ -107,7 +113,7 @@ def add_runs(parser: Parser, what: str) -> None:
         nargs="+",
         dest="workdirs",
         metavar="DIR",
-        type=Path,
+        type=_read_folder,
         action=RunFolderAction,
         help="the same as RUN",
     )
@@ -115,7 +121,7 @@ def add_runs(parser: Parser, what: str) -> None:
 
 def _read_folder(text: str) -> Path:
     # After a `--` everything is a place: a mistyped option would become the name of a folder.
-    if text.startswith("-"):
+    if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")
     return Path(text)
 

@@ -60,10 +60,11 @@ def load_page(given: str) -> tuple[ConfigDict, str]:
 def find_page(path: str) -> Path:
     """Return the file that `--config` names: a path, or the name of a shipped page."""
     file, names = Path(path), list_shipped()
-    if file.is_file():
-        return file
+    # A name comes first: a file without the ending .py is no page, as a folder of data is none.
     if path in names:
         return SHIPPED / f"{path}.py"
+    if file.is_file():
+        return file
     # As the documentation writes them, in whatever folder the command is started.
     if file.suffix == ".py" and file.parent == Path(PACKAGE) and file.stem in names:
         return SHIPPED / file.name

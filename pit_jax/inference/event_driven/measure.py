@@ -1,10 +1,7 @@
-"""Measure the crossover of layers on this machine.
+"""Measure the crossover of layers on this machine: python -m pit_jax.inference.event_driven.measure
 
-usage: python -m pit_jax.inference.event_driven.measure [FILE]
-
-Writes FILE, by default crossover.json next to this module, for `load_crossover`: for every kind of
-layer the share of its inputs that fire at which adding all inputs takes as long as going by the
-spikes. It takes some minutes, in which the machine should have nothing else to do.
+The crossover of a layer is the share of its inputs that fire at which adding all inputs takes as
+long as adding the spikes only.
 """
 
 import json
@@ -13,6 +10,7 @@ import platform
 import statistics
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
+from pit_jax.arguments import Parser, start
 from pit_jax.inference.event_driven.assemble import WeightLayer, allocate, assemble
 from pit_jax.inference.event_driven.crossover import TABLE
 from pit_jax.inference.event_driven.interpreter import run
@@ -169,8 +168,26 @@ def find_crossover(rates: Sequence[float], ratios: Sequence[float]) -> float:
     return 1.0
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measure all cases, one after the other, and write the table."""
+def main(words: Sequence[str]) -> int:
+    """Run the program with the words after its name, and return its exit code."""
+    parser = Parser(
+        "python -m pit_jax.inference.event_driven.measure",
+        "Measure for every kind of layer the firing rate above which adding all inputs is faster "
+        "than\nadding the spikes. It takes some minutes, in which the machine should be idle.",
+    )
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        type=Path,
+        default=TABLE,
+        help="written for `load_crossover`; default: crossover.json next to this module",
+    )
+    return start(parser, words, measure)
+
+
+def measure(args: Namespace) -> int:
+    """Measure all cases, one after the other, write the table and return 0."""
     rows = []
     for case in CASES:
         for batch in BATCHES:
@@ -185,13 +202,12 @@ def main(argv: Sequence[str]) -> None:
             rows.append({**row, "rate": round(rate, 3)})
             print(case, batch, f"{rate:.1%}", [round(r, 1) for r in ratios], flush=True)
     machine = {"machine": platform.machine(), "cores": count_cores()}
-    file = Path(argv[0]) if argv else TABLE
     layers = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    args.file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')
+    return 0
 
 
 serve_old_names(__name__)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

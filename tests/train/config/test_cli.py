@@ -40,6 +40,7 @@ def refusal(*args: str) -> str:
         (["--config", TINY], "runs/tiny"),
         (["--config", DIGITS, "--workdir", "a/b"], "a/b"),
         (["--workdir=/a", "--config", DIGITS], "/a"),
+        (["-config", DIGITS, "-workdir", "a/b"], "a/b"),
         (["--config", DIGITS, "a/b"], "a/b"),
         (["a/b", "--config", DIGITS, "--config.augment.flip"], "a/b"),
         (["--config", DIGITS, "--config.augment.flip", "a/b"], "a/b"),
@@ -249,3 +250,14 @@ def test_a_page_imports_the_shipped_configs_where_the_user_has_a_folder_of_that_
     assert after == before
     assert "mine" in refusal("--config", "configs/digits.py")
     assert parse(["main", "--config", "digits"])[0].epochs == 30
+
+
+def test_the_name_of_a_shipped_config_is_not_hidden_by_a_file_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "digits").write_text("0 1 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert parse(["main", "--config", "digits"])[1] == Path("runs/digits")
+
+
+@pytest.mark.parametrize("words", [["--workdir="], [""], ["--workdir", ""]])
+def test_an_empty_text_is_no_folder(words):
+    assert "must be a folder, got ''" in refusal("--config", DIGITS, *words)
