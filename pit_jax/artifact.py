@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pit_jax.old_names import serve_old_names
+
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 
@@ -184,3 +186,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder / MANIFEST} is no manifest of an artifact.") from error
     return dict(manifest)
+
+
+serve_old_names(__name__)

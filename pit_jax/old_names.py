@@ -1,118 +1,55 @@
 """Old names of what was renamed, each with its new name: an old name works, and a note says so.
 
-Old names are strings in these tables and nowhere else. To rename something add a line here; a
-module whose own names are renamed ends with `serve_old_names(__name__)`, and a callable whose
-keywords are renamed is decorated with `accept_old_keywords`.
+Old names are strings in these tables and those of old_exports.py, and nowhere else. To rename
+something add a line there; a module whose own names are renamed ends with
+`serve_old_names(__name__)`, a function whose keywords are renamed is decorated with
+`accept_old_keywords`, and a neuron whose fields are renamed with `accept_old_fields`.
 """
 
 import functools
-import inspect
 import pkgutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any, TypeVar
+from types import FrameType, ModuleType
+from typing import Any, TypeVar, cast
 
-T = TypeVar("T", bound=Callable[..., Any])
+from pit_jax.old_exports import EXPORTS, MODULES
 
-# Modules, and what they export.
-PUBLIC = {
-    "pit_jax.analysis.energy.Report": "pit_jax.analysis.energy.EnergyReport",
-    "pit_jax.analysis.energy.layers.of_network": "pit_jax.analysis.energy.layers.price_layer",
-    "pit_jax.analysis.energy.layers.of_twin": "pit_jax.analysis.energy.layers.price_twin",
-    "pit_jax.analysis.energy.report.as_neurobench": (
-        "pit_jax.analysis.energy.report.compute_neurobench"
-    ),
-    "pit_jax.analysis.energy.report.as_table10": "pit_jax.analysis.energy.report.compute_table10",
-    "pit_jax.analysis.energy.report.as_table3": "pit_jax.analysis.energy.report.compute_table3",
-    "pit_jax.analysis.landscape.along_themselves": "pit_jax.analysis.landscape.follow_weights",
-    "pit_jax.analysis.landscape.losses_so_far": "pit_jax.analysis.landscape.evaluate_by_block",
-    "pit_jax.analysis.landscape.moved": "pit_jax.analysis.landscape.list_moved",
-    "pit_jax.analysis.landscape.still": "pit_jax.analysis.landscape.keep_still",
-    "pit_jax.analysis.learning.first_reaching": "pit_jax.analysis.learning.find_first_epoch",
-    "pit_jax.analysis.learning.reached": "pit_jax.analysis.learning.compare_curves",
-    "pit_jax.analysis.membrane.of_membranes": "pit_jax.analysis.membrane.estimate_densities",
-    "pit_jax.analysis.memory.Kept": "pit_jax.analysis.memory.Residual",
-    "pit_jax.analysis.memory.Memory": "pit_jax.analysis.memory.TrainingMemory",
-    "pit_jax.analysis.memory.kept": "pit_jax.analysis.memory.list_residuals",
-    "pit_jax.analysis.oscillation.in_time": "pit_jax.analysis.oscillation.measure_changes",
-    "pit_jax.analysis.oscillation.settled": "pit_jax.analysis.oscillation.average_later_half",
-    "pit_jax.analysis.plots.information.by_layer": (
-        "pit_jax.analysis.plots.information.plot_by_layer"
-    ),
-    "pit_jax.analysis.plots.information.compared": "pit_jax.analysis.plots.information.compare",
-    "pit_jax.analysis.plots.membrane.flat": "pit_jax.analysis.plots.membrane.plot_from_above",
-    "pit_jax.analysis.plots.memory.by_layer": "pit_jax.analysis.plots.memory.plot_by_layer",
-    "pit_jax.analysis.plots.oscillation.over_epochs": (
-        "pit_jax.analysis.plots.oscillation.plot_over_epochs"
-    ),
-    "pit_jax.analysis.plots.oscillation.over_time": (
-        "pit_jax.analysis.plots.oscillation.plot_over_time"
-    ),
-    "pit_jax.analysis.plots.quantisation": "pit_jax.analysis.plots.quantization",
-    "pit_jax.analysis.plots.quantization.against_levels": (
-        "pit_jax.analysis.plots.quantization.plot_against_levels"
-    ),
-    "pit_jax.analysis.plots.quantization.on_membranes": (
-        "pit_jax.analysis.plots.quantization.plot_on_membranes"
-    ),
-    "pit_jax.analysis.plots.rates.compared": "pit_jax.analysis.plots.rates.compare",
-    "pit_jax.analysis.plots.rates.over_steps": "pit_jax.analysis.plots.rates.plot_over_steps",
-    "pit_jax.analysis.plots.rates.together": "pit_jax.analysis.plots.rates.plot_synchrony",
-    "pit_jax.analysis.plots.scales.over_steps": "pit_jax.analysis.plots.scales.plot_over_steps",
-    "pit_jax.analysis.plots.style.COLOURS": "pit_jax.analysis.plots.style.COLORS",
-    "pit_jax.analysis.plots.style.GREY": "pit_jax.analysis.plots.style.GRAY",
-    "pit_jax.analysis.quantisation": "pit_jax.analysis.quantization",
-    "pit_jax.analysis.quantization.Quantised": "pit_jax.analysis.quantization.Quantization",
-    "pit_jax.analysis.quantization.Quantized": "pit_jax.analysis.quantization.Quantization",
-    "pit_jax.analysis.quantization.rounded_count": "pit_jax.analysis.quantization.round_count",
-    "pit_jax.analysis.rates.Firing": "pit_jax.analysis.rates.FiringStatistics",
-    "pit_jax.analysis.rates.firing": "pit_jax.analysis.rates.measure_firing",
-    "pit_jax.analysis.rates.of_counts": "pit_jax.analysis.rates.measure_counts",
-    "pit_jax.analysis.recorded": "pit_jax.analysis.recorder",
-    "pit_jax.analysis.recorder.Recorded": "pit_jax.analysis.recorder.LayerRecording",
-    "pit_jax.analysis.scales.by_step": "pit_jax.analysis.scales.measure_spread_by_step",
-    "pit_jax.analysis.scales.spread": "pit_jax.analysis.scales.measure_spread",
-    "pit_jax.inference.ArtefactError": "pit_jax.inference.ArtifactError",
-    "pit_jax.inference.artefact": "pit_jax.artifact",
-    "pit_jax.inference.errors.ArtefactError": "pit_jax.artifact.ArtifactError",
-    "pit_jax.inference.errors.ArtifactError": "pit_jax.artifact.ArtifactError",
-    "pit_jax.inference.event_driven.crossover.from_file": (
-        "pit_jax.inference.event_driven.crossover.load_crossover"
-    ),
-    "pit_jax.inference.event_driven.measured": "pit_jax.inference.event_driven.look_up_crossover",
-    "pit_jax.inference.event_driven.runtime.Choice": (
-        "pit_jax.inference.event_driven.runtime.LayerRun"
-    ),
-    "pit_jax.inference.fan_out.reach": "pit_jax.inference.fan_out.count_reached",
-    "pit_jax.inference.proof": "pit_jax.inference.verify",
-    "pit_jax.inference.reach": "pit_jax.inference.fan_out",
-    "pit_jax.init": "pit_jax.initializers",
-    "pit_jax.interop.completed": "pit_jax.interop.complete",
-    "pit_jax.interop.of_neuron": "pit_jax.interop.is_of_neuron",
-    "pit_jax.layers.encoding.with_time": "pit_jax.layers.encoding.add_time_axis",
-    "pit_jax.layers.norm.standardise": "pit_jax.layers.norm.standardize",
-    "pit_jax.models.count.layers": "pit_jax.models.count.count_layers",
-    "pit_jax.models.count.layers_of": "pit_jax.models.count.count_traced_layers",
-    "pit_jax.models.count.totals": "pit_jax.models.count.count_totals",
-    "pit_jax.models.count.totals_of": "pit_jax.models.count.count_traced_totals",
-    "pit_jax.models.inputs": "pit_jax.models.published_inputs",
-    "pit_jax.models.plain": "pit_jax.models.feedforward",
-    "pit_jax.neurons.complementary": "pit_jax.neurons.clif",
-    "pit_jax.neurons.gated": "pit_jax.neurons.glif",
-    "pit_jax.neurons.mpbn.folded_threshold": "pit_jax.neurons.mpbn.fold_threshold",
-    "pit_jax.neurons.normed": "pit_jax.neurons.mpbn",
-    "pit_jax.neurons.scan.over_time": "pit_jax.neurons.scan.run_over_time",
-    "pit_jax.neurons.scan.widened": "pit_jax.neurons.scan.widen",
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+# Packages that construct a neuron from another, and with them those that may stand between.
+COPIERS = {"dataclasses", "flax"}
+BETWEEN = COPIERS | {"jax", "jaxtyping"}
+
+# Whole names of modules and of what they export.
+PUBLIC = MODULES | {
+    f"{module}.{old}": new if "." in new else f"{module}.{new}"
+    for module, exports in EXPORTS.items()
+    for old, new in exports.items()
 }
-# Keywords of functions and fields of modules; a section of a config has the same.
-KEYWORDS = {
+# Fields of neurons; a section of a config has the same.
+FIELDS = {
     "normalise": "normalize",
     "parametrise": "parametrize",
+}
+# Keywords of functions.
+KEYWORDS = {
+    "pit_jax.export.nir_units.unify_units": {"nodes": "graph"},
+    "pit_jax.inference.compiler.fold.fold": {"outlined": "outline"},
+    "pit_jax.inference.costs.costs": {"nodes": "graph"},
+    "pit_jax.inference.event_driven.runtime.EventDriven.__init__": {"nodes": "graph"},
+    "pit_jax.inference.fan_out.count_reached": {"behind": "after"},
+    "pit_jax.inference.listing.format_table": {"nodes": "graph"},
+    "pit_jax.inference.runtime.step.collect_weights": {"nodes": "graph"},
+    "pit_jax.inference.runtime.step.run": {"nodes": "graph"},
+    "pit_jax.inference.runtime.step.step": {"nodes": "graph"},
+    "pit_jax.inference.runtime.stream.make_jax_advance": {"nodes": "graph"},
+    "pit_jax.inference.verify.fingerprint": {"nodes": "graph"},
 }
 # Keys of a config, with the sections that they are in: "optimizer.momentum".
 CONFIG_KEYS = {
@@ -131,21 +68,28 @@ SAVED_CLASSES = {
 }
 
 
-def accept_old_keywords(function: T) -> T:
-    """Make `function`, or the constructor of a class, take its old keywords too."""
-    wrapped: Any = function.__init__ if inspect.isclass(function) else function
+def accept_old_keywords(function: F) -> F:
+    """Make a function or a method take its old keywords too."""
+    return _translate(function, KEYWORDS[f"{function.__module__}.{function.__qualname__}"])
 
-    @functools.wraps(wrapped)
-    def translate(*arguments: Any, **keywords: Any) -> Any:
-        for old in KEYWORDS.keys() & keywords.keys():
-            _warn(old, KEYWORDS[old])
-            keywords[KEYWORDS[old]] = keywords.pop(old)
-        return wrapped(*arguments, **keywords)
 
-    if not inspect.isclass(function):
-        return translate  # type: ignore[return-value]
-    function.__init__ = translate  # type: ignore[method-assign]
-    return function
+def accept_old_fields(cls: type[T]) -> type[T]:
+    """Make a neuron, and what a user derives from it, take its old fields and have them."""
+    fields = {old: new for old, new in FIELDS.items() if hasattr(cls, new)}
+
+    def accept(derived: Any) -> None:
+        if "__init__" in vars(derived):
+            derived.__init__ = _translate(derived.__init__, fields)
+
+    def make_derived(derived: Any, /, **keywords: Any) -> None:
+        super(cls, derived).__init_subclass__(**keywords)
+        accept(derived)  # Flax has made its constructor just now.
+
+    accept(cls)
+    cls.__init_subclass__ = classmethod(make_derived)  # type: ignore[assignment]
+    for old, new in fields.items():
+        setattr(cls, old, property(partial(_read_field, old, new)))
+    return cls
 
 
 def serve_old_names(module: str, otherwise: Callable[[str], Any] | None = None) -> None:
@@ -197,11 +141,15 @@ def rename_keys(config: Any, section: str = "") -> None:
             del config[key]
 
 
-def translate_flag(word: str) -> str:
-    """Return a word of a command line, as the new key where it is `--config.KEY` of an old one."""
+def translate_flag(word: str, keys: Container[str]) -> str:
+    """Return a word of a command line, as the new key where it is `--config.KEY` of an old one.
+
+    The new one is among `keys`: a config that has neither refuses the word as it was typed.
+    """
     flag, equals, value = word.partition("=")
     option, dot, key = flag.partition("config.")
-    if not dot or option.strip("-") not in ("", "no") or (new := _translate_key(key)) == key:
+    new = _translate_key(key)
+    if not dot or option.strip("-") not in ("", "no") or new == key or new not in keys:
         return word
     print_note(f"config.{key}", f"config.{new}")
     return f"{option}config.{new}{equals}{value}"
@@ -227,12 +175,42 @@ def describe(old: str, new: str) -> str:
 
 def _translate_key(key: str) -> str:
     section, dot, last = key.rpartition(".")
-    return CONFIG_KEYS.get(key) or f"{section}{dot}{KEYWORDS.get(last, last)}"
+    return CONFIG_KEYS.get(key) or f"{section}{dot}{FIELDS.get(last, last)}"
 
 
-def _warn(old: str, new: str) -> None:
+def _translate(function: F, table: Mapping[str, str]) -> F:
+    @functools.wraps(function)
+    def translate(*arguments: Any, **keywords: Any) -> Any:
+        for old in table.keys() & keywords.keys():
+            new, between = table[old], _list_between(sys._getframe(1))
+            # A copy gives all fields of its original, and then what is new.
+            if new in keywords and COPIERS.isdisjoint(between):
+                name = function.__qualname__.removesuffix(".__init__")
+                raise TypeError(f"{name} got both {old!r} and {new!r}, its new name; give {new!r}.")
+            _warn(old, new, len(between))
+            keywords[new] = keywords.pop(old)
+        return function(*arguments, **keywords)
+
+    return cast(F, translate)
+
+
+def _list_between(frame: FrameType | None) -> list[str]:
+    """Return the packages of the frames from `frame` up to the line of the user, without it."""
+    found: list[str] = []
+    while frame and (name := frame.f_globals.get("__name__", "").partition(".")[0]) in BETWEEN:
+        found.append(name)
+        frame = frame.f_back
+    return found
+
+
+def _read_field(old: str, new: str, neuron: Any) -> Any:
+    _warn(old, new)
+    return getattr(neuron, new)
+
+
+def _warn(old: str, new: str, further: int = 0) -> None:
     # Its caller's caller is the user's line; frames of the import system are not counted.
-    warnings.warn(describe(old, new), FutureWarning, stacklevel=3)
+    warnings.warn(describe(old, new), FutureWarning, stacklevel=3 + further)
 
 
 sys.meta_path.append(OldModules())

@@ -12,6 +12,7 @@ from pit_jax import surrogate
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, hard_reset
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,6 @@ def sum_pool(
         (*still, *strides, 1),
         (*none, *padding, (0, 0)),
     )
+
+
+serve_old_names(__name__)

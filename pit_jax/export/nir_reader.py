@@ -16,6 +16,7 @@ from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_network import NIRNetwork, NIRPart, Scale, ThresholdIF, sum_pool
 from pit_jax.neurons import IF, LIF
 from pit_jax.neurons.step import hard_reset
+from pit_jax.old_names import serve_old_names
 
 Make = Callable[[str], Callable[[Array], Array]]
 Params = dict[str, Any]
@@ -185,3 +186,6 @@ def _make_pair(x: Any) -> tuple[int, int]:
 
 def _move_channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 0, -1)
+
+
+serve_old_names(__name__)

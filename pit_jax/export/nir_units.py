@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from pit_jax.inference.runtime import nodes
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 
+@accept_old_keywords
 def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int, np.ndarray]]:
     """Return the nodes with the finest unit of any channel at all channels of an accumulator, and
     by accumulator of what the currents of each channel `[C]` are multiples.
@@ -52,3 +54,6 @@ def place_threshold(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
     if below < above:
         return np.full_like(lowest, (below + above) / 2)
     return lowest - multiple / 2
+
+
+serve_old_names(__name__)

@@ -18,6 +18,7 @@ from pit_jax.inference.runtime.fixed_point import (
 )
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import select_step
+from pit_jax.old_names import serve_old_names
 
 
 class NeuronTensors(NamedTuple):
@@ -211,3 +212,6 @@ class StepWriter:
         met = g.scale(g.emit("MatMul", key, value), weight)
         mixed = g.emit("Transpose", g.emit("MatMul", query, met), perm=[0, 2, 1, 3])
         return g.reshape(mixed, -1, *node.shape)
+
+
+serve_old_names(__name__)

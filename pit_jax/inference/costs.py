@@ -19,6 +19,7 @@ from pit_jax.inference.fan_out import (
 from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import collect_weights, run
+from pit_jax.old_names import accept_old_keywords
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Costs:
         return "\n".join(align_columns([head, *table], left=2))
 
 
+@accept_old_keywords
 def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
     """The costs of a program for the images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
     if not len(x):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_structure
-from pit_jax.old_names import serve_old_names
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def count_outputs(
     return np.broadcast_to(windows[..., None] * (kernel[-1] // groups), shape)
 
 
+@accept_old_keywords
 def count_reached(
     before: Sequence[Structure], after: Sequence[Structure], shape: Shape, fan: np.ndarray
 ) -> np.ndarray:

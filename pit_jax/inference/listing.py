@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pit_jax.inference.runtime import nodes
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 
+@accept_old_keywords
 def format_table(graph: Sequence[nodes.Node], num_steps: int) -> str:
     """Return a line for each source of an accumulator, each neuron layer and each product.
 
@@ -86,3 +88,6 @@ def _format_range(x: np.ndarray) -> str:
 
 def _format_size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
+
+
+serve_old_names(__name__)

@@ -22,7 +22,7 @@ from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
 from pit_jax.inference.runtime.step import collect_weights, run
 from pit_jax.inference.verify import LayerProof, Report, fingerprint
-from pit_jax.old_names import SAVED_CLASSES
+from pit_jax.old_names import SAVED_CLASSES, serve_old_names
 
 if TYPE_CHECKING:  # It imports this module.
     from pit_jax.inference.program import SpikingProgram
@@ -245,3 +245,6 @@ def _make_error(value: Any, hint: Any, name: str) -> ArtifactError:
     return ArtifactError(
         f"{name} is {what}, and this pit_jax knows {known} there; take the one that wrote it."
     )
+
+
+serve_old_names(__name__)

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.artifact import hash_parts
 from pit_jax.inference.compiler.neuron_rules import FiringRule
-from pit_jax.old_names import SAVED_CLASSES
+from pit_jax.old_names import SAVED_CLASSES, accept_old_keywords, serve_old_names
 
 # A program keeps its fingerprint when classes get new names: it hashes the first ones.
 FIRST_NAMES = {new: old for old, new in SAVED_CLASSES.items()}
@@ -152,6 +152,7 @@ class Report:
         return "\n".join(lines)
 
 
+@accept_old_keywords
 def fingerprint(graph: Sequence[Any]) -> str:
     """Return a hash of all numbers of a program."""
     return hash_parts(_list_bytes(list(graph)))
@@ -299,3 +300,6 @@ def _merge_rows(a: LayerProof, samples: int, b: LayerProof, more: int) -> LayerP
         share * a.flipped + (1 - share) * b.flipped,
         max(distances, default=None),
     )
+
+
+serve_old_names(__name__)

@@ -13,6 +13,7 @@ from jaxtyping import Array
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.layout import LayerNames, Layout
 from pit_jax.interop.layouts import LAYOUTS
+from pit_jax.old_names import serve_old_names
 
 Path = tuple[str, ...]
 Shapes = dict[Path, jax.ShapeDtypeStruct]
@@ -239,3 +240,6 @@ def _start_leaves(
         return {path: leaf for path, leaf in whole.items() if path in start}
 
     return first_batch(values, sample)
+
+
+serve_old_names(__name__)

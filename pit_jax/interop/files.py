@@ -14,6 +14,7 @@ import numpy as np
 
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.unpickler import Storage, Tensor, TorchUnpickler
+from pit_jax.old_names import serve_old_names
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # What DataParallel and torch.compile put in front of every name.
@@ -180,3 +181,6 @@ def _unwrap(tensors: Mapping[str, V]) -> dict[str, V]:
     ):
         names = [name.removeprefix(wrapper) for name in names]
     return dict(zip(names, tensors.values(), strict=True))
+
+
+serve_old_names(__name__)

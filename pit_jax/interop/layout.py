@@ -7,6 +7,8 @@ from functools import cache
 
 import flax.linen as nn
 
+from pit_jax.old_names import serve_old_names
+
 
 @dataclass(frozen=True)
 class LayerNames:
@@ -82,3 +84,6 @@ def _match_numbers(pattern: str, name: str) -> dict[str, int] | None:
 
 def _fill_numbers(pattern: str, numbers: dict[str, int]) -> str:
     return _NUMBER.sub(lambda found: str(numbers[found[1]] + int(found[2] or 0)), pattern)
+
+
+serve_old_names(__name__)

@@ -8,6 +8,7 @@ attention.py what Flax lacks, remat.py blocks that save memory. Start at linear.
 from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
+from pit_jax.old_names import serve_old_names
 
 __all__ = [
     "PerStepBatchNorm",
@@ -20,3 +21,6 @@ __all__ = [
     "repeat_over_time",
     "add_time_axis",
 ]
+
+
+serve_old_names(__name__)

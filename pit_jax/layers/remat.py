@@ -6,6 +6,8 @@ from typing import Any
 
 import flax.linen as nn
 
+from pit_jax.old_names import serve_old_names
+
 MakeBlock = Callable[..., Any]
 
 
@@ -35,3 +37,6 @@ def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:
     if isinstance(make, partial):
         return partial(apply_remat(make.func, remat), *make.args, **make.keywords)
     return POLICIES[remat](make)
+
+
+serve_old_names(__name__)

@@ -14,6 +14,7 @@ from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import apply_remat, check_remat
+from pit_jax.old_names import serve_old_names
 
 
 class SeparableConv(nn.Module):
@@ -184,3 +185,6 @@ e_spikeformer_t = partial(ESpikeFormer, widths=(12, 24, 48, 96, 128))
 e_spikeformer_s = partial(ESpikeFormer, widths=(16, 32, 64, 128, 192))
 e_spikeformer_m = partial(ESpikeFormer, widths=(24, 48, 96, 192, 240))
 e_spikeformer_l = partial(ESpikeFormer, widths=(32, 64, 128, 256, 360))
+
+
+serve_old_names(__name__)

@@ -14,6 +14,7 @@ from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_
 from pit_jax.layers.linear import check_channels, check_width, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import apply_remat, check_remat
+from pit_jax.old_names import serve_old_names
 
 # The published start cuts it off at 2, a hundred standard deviations away.
 weights = nn.initializers.normal(0.02)
@@ -158,3 +159,6 @@ class SpikeDrivenTransformer(nn.Module):
 
 
 spike_driven_transformer = partial(SpikeDrivenTransformer, depth=8, width=384)
+
+
+serve_old_names(__name__)

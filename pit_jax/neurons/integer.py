@@ -11,11 +11,11 @@ from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, per_channel, read_scale
 from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
-from pit_jax.old_names import accept_old_keywords
+from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
 
 
-@accept_old_keywords
+@accept_old_fields
 class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
@@ -47,7 +47,7 @@ class ILIF(nn.Module):
         return (s / self.levels if self.normalize else s).astype(current.dtype)
 
 
-@accept_old_keywords
+@accept_old_fields
 class QAT(nn.Module):
     """A quantized ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
 

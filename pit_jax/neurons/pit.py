@@ -15,10 +15,10 @@ from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
-from pit_jax.old_names import accept_old_keywords
+from pit_jax.old_names import accept_old_fields
 
 
-@accept_old_keywords
+@accept_old_fields
 class PIT(nn.Module):
     """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
 

@@ -14,6 +14,7 @@ from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import charge, check_levels, pit_fire, prepend_axes, soft_reset
+from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
 
 # Low-precision products would make A * A^-1 differ from 1 on an accelerator.
@@ -111,3 +112,6 @@ class PITFull(nn.Module):
         rounded = jax.vmap(unmix, in_axes=(1, 0, 0, 0), out_axes=1)(u, a, *factors[2:])
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)
+
+
+serve_old_names(__name__)

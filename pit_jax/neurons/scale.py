@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from pit_jax.initializers import SCALE_FLOOR, warn_of_floored_scales
 from pit_jax.neurons.scan import run_over_time
+from pit_jax.old_names import serve_old_names
 
 FirstBatch = Callable[[Array], Array]
 
@@ -97,3 +98,6 @@ def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Arra
     alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
     p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))
     return alpha * scale_gradient(p, 0.5)
+
+
+serve_old_names(__name__)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import inside, rectifier, round_half_up
 
 
@@ -202,3 +203,6 @@ def _pit_fire_backward(
 
 
 _pit_fire.defvjp(_pit_fire_forward, _pit_fire_backward)
+
+
+serve_old_names(__name__)

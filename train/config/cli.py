@@ -67,10 +67,10 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     wrong type, and an unknown option, each time with the nearest that exists.
     """
     words = [f"-{word}" if word.startswith(SINGLE_DASH) else word for word in words]
-    words = [translate_flag(word) for word in words]
     pages = _find_pages(words)
     config, name = load_page(pages[0] if len(pages) == 1 else "digits")
     keys = _flatten(_rename(config))
+    words = [translate_flag(word, keys) for word in words]
     parser.hints |= _name_keys(keys)
     if len(pages) != 1:
         parser.check_options(_split(words, None)[1])  # One of them may be a mistyped --config.

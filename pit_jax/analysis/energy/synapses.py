@@ -14,6 +14,7 @@ import numpy as np
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.fan_out import FanOut, Window, count_attention, count_fan_out
 from pit_jax.inference.runtime.reductions import Shape
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,6 @@ def _of_product(
         levels=folded.count_levels(nodes, number),
     )
     return SynapseRow(synapses, number)
+
+
+serve_old_names(__name__)

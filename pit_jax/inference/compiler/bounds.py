@@ -15,6 +15,7 @@ from pit_jax.inference.compiler import folded
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Structure
+from pit_jax.old_names import serve_old_names
 
 
 class Sides:
@@ -147,3 +148,6 @@ def cast_int32(numbers: np.ndarray, name: str, largest: int = 2**31 - 1) -> np.n
             "scales of the layer's channels and steps closer together, or set those near 0 to 0."
         )
     return numbers.astype(np.int32)
+
+
+serve_old_names(__name__)

@@ -32,8 +32,10 @@ from pit_jax.inference.compiler.trace import (
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Structure, Sum
 from pit_jax.jaxprs import find_inner, get_shape, is_in
+from pit_jax.old_names import accept_old_keywords
 
 
+@accept_old_keywords
 def fold(outline: Outline) -> list[folded.Node]:
     """Return the nodes in the order in which they run; the last one accumulates the logits.
 

@@ -12,6 +12,7 @@ from pit_jax.inference.compiler.trace import NORMS, ModelLayer
 from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime.reductions import Reshape, Shape, Structure, Sum
 from pit_jax.layers.norm import EPSILON, TEBN, TDBatchNorm
+from pit_jax.old_names import serve_old_names
 
 
 def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
@@ -167,3 +168,6 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
     places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
     mixed = np.einsum("t...co,tci->t...io", *broadcast_steps(places, synapse.mixing))
     return mixed.reshape(len(mixed), *kernel.shape[1:])
+
+
+serve_old_names(__name__)

@@ -12,6 +12,7 @@ import numpy as np
 
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.inference.runtime.reductions import Shape, Structure
+from pit_jax.old_names import serve_old_names
 
 
 @dataclass(frozen=True)
@@ -125,3 +126,6 @@ def count_levels(nodes: Sequence[Node], source: int) -> int:
             first = count_levels(nodes, node.first)
             return first if node.silent else first * count_levels(nodes, node.second)
     return 0
+
+
+serve_old_names(__name__)

@@ -33,6 +33,7 @@ from pit_jax.neurons import (
 from pit_jax.neurons.mpbn import NormedLIF, fold_threshold
 from pit_jax.neurons.scale import per_channel, released
 from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
+from pit_jax.old_names import serve_old_names
 
 
 def _row(value: Any) -> np.ndarray:
@@ -254,3 +255,6 @@ _RULES: dict[type, Callable[[ModelLayer, Params], FiringRule]] = {
     QAT: _qat,
     NormedLIF: _mpbn,
 }
+
+
+serve_old_names(__name__)

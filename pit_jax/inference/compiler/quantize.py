@@ -39,6 +39,7 @@ from pit_jax.inference.errors import NotFoldable
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import CODES
 from pit_jax.inference.runtime.reductions import Pool
+from pit_jax.old_names import serve_old_names
 
 # With fewer bits layers fall silent without an error. So no unit becomes so coarse that the largest
 # sum of a layer is below 2^FEWEST_BITS when it is made coarser, and rounding moves no weight of an
@@ -351,3 +352,6 @@ def _check_code(graph: Sequence[nodes.Node]) -> None:
             case nodes.LinearAttention():
                 for source in (node.query, node.key, node.value):
                     refuse(source, f"the attention {node.path}")
+
+
+serve_old_names(__name__)

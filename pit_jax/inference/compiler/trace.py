@@ -13,6 +13,7 @@ from pit_jax.jaxprs import find_inner, get_shape
 from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
+from pit_jax.old_names import serve_old_names
 
 NORMS = (nn.BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
 SPIKING = (*NEURONS.values(), NormedLIF)
@@ -119,3 +120,6 @@ def _find_subtree(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
             return None
         tree = tree[name]
     return tree
+
+
+serve_old_names(__name__)

@@ -17,6 +17,7 @@ from pit_jax.inference.event_driven.instructions import Numbers
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
+from pit_jax.old_names import serve_old_names
 
 # Bytes of a line of the cache. Arrays begin at a line, because a vector across two lines is loaded
 # twice. Sizes are rounded up to a multiple of LINE entries, which are whole lines too.
@@ -362,3 +363,6 @@ def _list_thresholds(neuron: FixedNeuron) -> list[np.ndarray]:
         np.minimum(first + level * step, 2**31 - 1).astype(np.int32)
         for level in range(neuron.levels)
     ]
+
+
+serve_old_names(__name__)

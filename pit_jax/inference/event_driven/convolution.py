@@ -18,6 +18,7 @@ from pit_jax.inference.event_driven.simd import (
     accumulate_spikes,
     list_vector,
 )
+from pit_jax.old_names import serve_old_names
 
 
 def compute_list_size(height: int, width: int, channels: int, groups: int) -> int:
@@ -223,3 +224,6 @@ def _add_inputs_depthwise(op, image, weights, out):
                     weight, given, sums = kernel[y - y0, x - x0], image[y, x], out[oy, ox]
                     for c in range(op.channels):
                         sums[c] += np.int32(given[c] * weight[c])
+
+
+serve_old_names(__name__)

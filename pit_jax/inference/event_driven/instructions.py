@@ -16,6 +16,7 @@ from typing import ClassVar, no_type_check
 import numpy as np
 
 from pit_jax.inference.event_driven.jit import compile_inner
+from pit_jax.old_names import serve_old_names
 
 
 class Opcode(IntEnum):
@@ -309,3 +310,6 @@ def view_numbers(op, numbers, t):
     """Return the constants of an instruction at step t."""
     begin = op.numbers_begin + t * op.numbers_stride
     return numbers[begin : begin + op.numbers_size]
+
+
+serve_old_names(__name__)

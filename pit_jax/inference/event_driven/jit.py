@@ -8,6 +8,7 @@ import numba
 
 from pit_jax.artifact import hash_parts
 from pit_jax.inference.runtime import fixed_point
+from pit_jax.old_names import serve_old_names
 
 
 def compile_inner(function: Any) -> Any:
@@ -38,3 +39,6 @@ def _hash_sources() -> str:
 
 
 SOURCES_HASH = _hash_sources()
+
+
+serve_old_names(__name__)

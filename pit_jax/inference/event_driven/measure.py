@@ -26,6 +26,7 @@ from pit_jax.inference.event_driven.jit import count_cores
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import FixedNeuron, thermometer
 from pit_jax.inference.runtime.reductions import Shape
+from pit_jax.old_names import serve_old_names
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 BATCHES = (1, 16)
@@ -205,6 +206,8 @@ def measure(args: Namespace) -> int:
     args.file.write_text(f'{{"measured on": {json.dumps(machine)}, "layers": [\n{layers}\n]}}\n')
     return 0
 
+
+serve_old_names(__name__)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,7 @@ from pit_jax.inference.runtime.fixed_point import (
     TABLE_STEP_BITS,
     sigmoid_table,
 )
+from pit_jax.old_names import serve_old_names
 
 _LOW_BITS = (1 << LEAK_BITS) - 1
 _HALF = TABLE_RANGE << TABLE_STEP_BITS
@@ -190,3 +191,6 @@ def attend(op, memory, numbers, t, batch):
                     if count != 0:
                         for f in range(out_deep):
                             to[b, n, h, f] += np.int32(count * product[c, f])
+
+
+serve_old_names(__name__)

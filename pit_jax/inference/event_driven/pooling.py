@@ -4,6 +4,7 @@ from typing import no_type_check
 
 from pit_jax.inference.event_driven.instructions import view_images, view_values
 from pit_jax.inference.event_driven.jit import compile_inner
+from pit_jax.old_names import serve_old_names
 
 
 @compile_inner
@@ -58,3 +59,6 @@ def sum_cells(op, memory, batch):
                     for x in range(ox * op.width // columns, -(-(ox + 1) * op.width // columns)):
                         for c in range(op.channels):
                             to[b, oy, ox, c] += images[b, y, x, c]
+
+
+serve_old_names(__name__)

@@ -17,7 +17,7 @@ from pit_jax.inference.listing import align_columns
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
-from pit_jax.old_names import serve_old_names
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 # Fewer samples take no longer than a thread takes to begin.
 MIN_SAMPLES_PER_THREAD = 4
@@ -52,6 +52,7 @@ class EventDriven:
     from several threads must take turns, as they share their memory.
     """
 
+    @accept_old_keywords
     def __init__(
         self,
         graph: Sequence[nodes.Node],

@@ -15,6 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from pit_jax.inference.event_driven.jit import compile_inner
+from pit_jax.old_names import serve_old_names
 
 # LLVM cuts a vector into what the CPU has: one register of AVX-512, two of AVX2, four of NEON.
 LANES = 16
@@ -361,3 +362,6 @@ def fire_vector(
     return types.void(
         currents, membranes, index, counts, index, thresholds, *(index,) * 4
     ), emit  # fmt: skip
+
+
+serve_old_names(__name__)

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from pit_jax.old_names import serve_old_names
+
 LEAK_BITS = 12
 # A membrane has up to this many bits below those of its current, for the fractions that a leak
 # leaves.
@@ -171,3 +173,6 @@ def _sigmoid(x: Array) -> Array:
     """Return the sigmoid, from units of 2^-8 to units of 2^-12."""
     half = TABLE_RANGE << TABLE_STEP_BITS
     return jnp.asarray(sigmoid_table())[jnp.clip(x, -half, half) + half]
+
+
+serve_old_names(__name__)

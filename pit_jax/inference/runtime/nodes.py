@@ -10,6 +10,7 @@ import numpy as np
 
 from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Shape, Structure
+from pit_jax.old_names import serve_old_names
 
 # float32 has every integer up to 2^24, so sums of integers that stay below are exact in any order.
 EXACT = 2**24
@@ -100,3 +101,6 @@ class LinearAttention:
 
 
 Node = Pixels | Accumulator | Spikes | Product | LinearAttention
+
+
+serve_old_names(__name__)

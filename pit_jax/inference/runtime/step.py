@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.fixed_point import NeuronState
 from pit_jax.inference.runtime.reductions import Structure, apply_structure
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 # Bits of a pixel in the lower of two halves.
 HALF = nodes.PIXEL_BITS // 2
@@ -42,6 +43,7 @@ def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int)
         )
 
 
+@accept_old_keywords
 def collect_weights(graph: Sequence[nodes.Node]) -> Weights:
     """Return the weights of every node's synapses, as `run` takes them."""
     return [
@@ -61,6 +63,7 @@ def quantize_pixels(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
     return jnp.clip(jnp.round(x / node.unit), -node.bound, node.bound)
 
 
+@accept_old_keywords
 def step(
     graph: Sequence[nodes.Node],
     weights: Weights,
@@ -236,6 +239,7 @@ def _attend(node: nodes.LinearAttention, outputs: Sequence[Array], t: int, form:
     return sums.reshape(sums.shape[0], *node.shape)
 
 
+@accept_old_keywords
 def run(
     graph: Sequence[nodes.Node],
     weights: Weights,
@@ -252,3 +256,6 @@ def run(
         states, outputs = step(graph, weights, states, frame, t, form)
         results.append(show(outputs))
     return results
+
+
+serve_old_names(__name__)

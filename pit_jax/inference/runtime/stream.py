@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.reductions import Shape
 from pit_jax.inference.runtime.step import Weights, step
+from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 
 class StreamState(NamedTuple):
@@ -118,6 +119,7 @@ def is_confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
     return largest[:, -1] - second > margin
 
 
+@accept_old_keywords
 def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
     """Return steps in JAX, on counts, each compiled at its first use."""
 
@@ -128,3 +130,6 @@ def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
         return after.states, after.outputs[-1]
 
     return advance
+
+
+serve_old_names(__name__)
