@@ -212,7 +212,7 @@ def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch
 
 
 def test_without_a_conversion_the_command_is_named(tmp_path):
-    with pytest.raises(DataNotFound, match=r"train\.data\.prepare imagenet .*--out") as error:
+    with pytest.raises(DataNotFound, match=r"python -m pit_jax prepare imagenet .*--out") as error:
         load("imagenet", tmp_path)
     assert str(tmp_path / "imagenet" / "manifest.json") in str(error.value)
 
