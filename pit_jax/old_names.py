@@ -37,6 +37,10 @@ FIELDS = {
     "normalise": "normalize",
     "parametrise": "parametrize",
 }
+# Methods of classes.
+METHODS = {
+    "clipped": "count_clipped",
+}
 # Keywords of functions.
 KEYWORDS = {
     "pit_jax.export.nir_units.unify_units": {"nodes": "graph"},
@@ -89,6 +93,14 @@ def accept_old_fields(cls: type[T]) -> type[T]:
     cls.__init_subclass__ = classmethod(make_derived)  # type: ignore[assignment]
     for old, new in fields.items():
         setattr(cls, old, property(partial(_read_field, old, new)))
+    return cls
+
+
+def accept_old_methods(cls: type[T]) -> type[T]:
+    """Make a class have its old methods."""
+    for old, new in METHODS.items():
+        if hasattr(cls, new):
+            setattr(cls, old, property(partial(_read_field, old, new)))
     return cls
 
 

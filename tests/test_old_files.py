@@ -47,6 +47,13 @@ def test_an_old_program_is_saved_again_in_the_new_format(expected, tmp_path):
     assert np.array_equal(load(tmp_path / "program")(expected["x"]), expected["logits"])
 
 
+def test_the_old_method_of_a_program_works_and_names_the_new_one(expected):
+    program = load(FILES / "program")
+    with pytest.warns(FutureWarning, match="clipped is now called count_clipped"):
+        old = program.clipped
+    assert old(expected["x"]) == program.count_clipped(expected["x"])
+
+
 def test_an_old_stablehlo_artifact_computes_the_same_logits(expected):
     assert np.array_equal(load_stablehlo(FILES / "stablehlo")(expected["x"]), expected["logits"])
 

@@ -27,6 +27,7 @@ from pit_jax.inference.runtime import nodes
 from pit_jax.inference.runtime.step import Form, check_input, collect_weights, run
 from pit_jax.inference.runtime.stream import Stream, make_jax_advance
 from pit_jax.inference.verify import Reference, Report, fingerprint, make_reference, prove
+from pit_jax.old_names import accept_old_methods
 
 if TYPE_CHECKING:  # It needs numba, which is optional.
     from pit_jax.inference.event_driven import Crossover, EventDriven
@@ -37,6 +38,7 @@ Nodes = Sequence[nodes.Node]
 FAR = 0.05
 
 
+@accept_old_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class SpikingProgram:
     """The spike-driven form of a network; `nodes` in the order in which they run at each step.
@@ -82,7 +84,7 @@ class SpikingProgram:
         """
         return costs(self.nodes, self.num_steps, self._check(x))
 
-    def clipped(self, x: Float[ArrayLike, "..."]) -> int:
+    def count_clipped(self, x: Float[ArrayLike, "..."]) -> int:
         """Return how many input values are beyond `largest_input`, or NaN, which is taken as 0."""
         pixels = _get_pixels(self.nodes)
         return int(np.sum(~(abs(np.asarray(x)) <= pixels.bound * pixels.unit)))

@@ -211,7 +211,7 @@ class _Tally:
         logits, counts = program.watch(x, "counts")
         logits = np.asarray(logits)
         self.logits_equal &= np.array_equal(logits, np.asarray(own_logits))
-        self.clipped += program.clipped(x)
+        self.clipped += program.count_clipped(x)
         reference = program.reference(x) if program.reference else None
         for path in counts:
             reading = reference[1][path] if reference else None

@@ -95,14 +95,14 @@ def test_a_batch_may_be_divided_among_threads(small, threads):
 def test_inputs_beyond_the_largest_are_cut_off_alike(small):
     program, x = small
     far = np.concatenate([1000 * x[:2], np.full_like(x[:1], np.inf)])
-    assert program.clipped(far) and np.array_equal(program.event_driven()(far), program(far))
+    assert program.count_clipped(far) and np.array_equal(program.event_driven()(far), program(far))
 
 
 def test_what_is_no_number_counts_as_0_in_every_runtime(small):
     program, x = small
     gaps = np.where(np.arange(x.size).reshape(x.shape) % 5 == 0, np.nan, x)
     want = np.asarray(program(np.nan_to_num(gaps)))
-    assert program.clipped(gaps) == np.isnan(gaps).sum()
+    assert program.count_clipped(gaps) == np.isnan(gaps).sum()
     assert np.array_equal(program(gaps), want) and np.array_equal(program.grid(gaps), want)
     assert np.array_equal(program.event_driven()(gaps), want)
 
