@@ -15,7 +15,6 @@ from .parts import (
     find_function,
     find_kind,
     find_part,
-    get_name,
     list_options,
 )
 from .values import takes_function
@@ -32,7 +31,7 @@ def make_part(what: str, section: Any) -> Callable[..., Any]:
     function = find_part(what, section.get("name"))
     given = read_keys(what, section)
     options = list_options(what, function)
-    check_keys(what, function, options, given)
+    check_keys(what, options, given)
     _check(function, {key: (f"config.{what}.{key}", value) for key, value in given.items()})
     made = {key: _make_value(f"{what}.{key}", value, options) for key, value in given.items()}
     return partial(function, **made)
@@ -40,7 +39,9 @@ def make_part(what: str, section: Any) -> Callable[..., Any]:
 
 def normalize_section(section: Any) -> dict[str, Any]:
     """Return a section as a dict, also one that is the name of its part alone."""
-    return dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
+    return (
+        dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
+    )
 
 
 def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,22 +50,16 @@ def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if not (has_name and key == "name")}
 
 
-def check_keys(
-    what: str, function: Callable[..., Any], options: Options, given: Iterable[str]
-) -> None:
-    """Raise UserError for a key that `function` does not take, or one that it needs and lacks."""
-    place = f"config.{what}" if what else "config"
-    taken = f"{get_name(function)} takes {', '.join(options.known) or 'none'}"
+def check_keys(what: str, options: Options, given: Iterable[str]) -> None:
+    """Raise UserError for a key that a part does not take, or one that it needs and lacks."""
+    place = f"config.{what}" if what else "the config"
+    takes = f"{options.owner} takes {', '.join(options.known) or 'no keys'}."
     for key in given:
         if key not in options.known and not options.open:
-            raise UserError(f"{place} has no key {key!r}: {taken}.")
-    lacking = [
-        key
-        for key, option in options.known.items()
-        if option.default is MISSING and key not in given
-    ]
-    if lacking:
-        raise UserError(f"{place} lacks {', '.join(lacking)}: {taken}.")
+            raise UserError(f"{place} has no key {key!r}; {takes}")
+    required = [key for key, option in options.known.items() if option.default is MISSING]
+    if lacking := [key for key in required if key not in given]:
+        raise UserError(f"{place} lacks {', '.join(lacking)}; {takes}")
 
 
 def _make_value(key: str, value: Any, options: Options) -> Any:

@@ -18,9 +18,9 @@ class RunKeys(NamedTuple):
         warmup_epochs: epochs in which the learning rate rises from 0 to its peak.
         seed: of the weights, the order of the images and all other draws.
         metrics: names or import paths of f(logits, labels) whose means join an epoch's record.
-        pretrained: the folder of a run, or of pit_jax.interop, whose weights the run starts from.
-        reinitialize: layers that `pretrained` leaves as they start, by the beginnings of their names.
-        freeze: layers that keep their weights, by the beginnings of their names: (stem, stage1).
+        pretrained: the folder of a run, or of pit_jax.interop, that the weights start from.
+        reinitialize: layers, by the beginnings of their names, that `pretrained` does not set.
+        freeze: layers, by the beginnings of their names, that keep their weights.
         accumulate: parts in which a batch passes the network, to save memory.
         averaging: above 0, tests use an exponential average of the weights with this decay.
         skip: training steps that may be skipped because loss or gradient is not finite.

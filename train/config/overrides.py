@@ -15,8 +15,15 @@ from ml_collections import ConfigDict
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
-from .parts import KINDS, find_kind, find_part, get_name, is_optional, list_options
-from .sections import check_sections, find_option, find_options, list_keys, read_section
+from .parts import KINDS, find_kind, find_part, is_optional, list_options
+from .sections import (
+    check_sections,
+    find_option,
+    find_options,
+    list_inner,
+    list_keys,
+    read_section,
+)
 from .values import is_switch, parse_value
 
 PREFIXES = ("--config.", "--noconfig.")
@@ -117,8 +124,7 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
     if dropped and section.get("name") != name:
         print(
-            f"note: {get_name(function)} does not take config.{what}.{{{','.join(dropped)}}}; "
-            "these keys of the file are dropped.",
+            f"note: {options.owner} does not take {', '.join(dropped)}; config.{what} is without.",
             file=sys.stderr,
         )
         section = {key: value for key, value in section.items() if key not in dropped}
@@ -169,14 +175,16 @@ def _set_value(config: ConfigDict, flag: Flag) -> None:
 
 def _explain(config: ConfigDict, key: str) -> str:
     """Return the error of a key that nothing takes, with the nearest that exists."""
+    if find_kind(key):
+        return f"config.{key} is a section; set one of its keys, such as --config.{key}.KEY=VALUE."
     near = difflib.get_close_matches(key, list_keys(config), n=1, cutoff=0.5)
     hint = f" did you mean --config.{near[0]}?" if near else ""
     what = key.rpartition(".")[0]
-    section = read_section(config, what)
-    while section is None:
+    while (section := read_section(config, what)) is None:
         what = what.rpartition(".")[0]
-        section = read_section(config, what)
-    function, options = find_options(what, section)
-    owner = f"config.{what} is {get_name(function)}, which takes" if what else "it has"
-    taken = [*options.known, *([] if what else (each for each in KINDS if each and "." not in each))]
-    return f"the config has no key {key!r};{hint} {owner}: {', '.join(taken) or 'none'}."
+    options = find_options(what, section)
+    taken = ", ".join([*options.known, *list_inner(what)]) or "no keys"
+    if what:
+        owner = f"{options.owner}, the part of config.{what}, takes"
+        return f"the config has no key {key!r};{hint} {owner} {taken}."
+    return f"the config has no key {key!r};{hint} {'It' if hint else 'it'} has: {taken}."

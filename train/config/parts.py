@@ -46,8 +46,9 @@ class Option(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The keys of a section by their names; an `open` one takes any others too."""
+    """The keys that `owner`, a part, takes; an `open` one takes any others too."""
 
+    owner: str
     known: dict[str, Option]
     open: bool
 
@@ -139,13 +140,17 @@ def list_names(what: str) -> Mapping[str, Callable[..., Any]]:
 def list_options(what: str, function: Callable[..., Any]) -> Options:
     """Return the keys that the section `config.WHAT` has for `function`."""
     kind = find_kind(what) or Kind()
-    known, is_open = _read_options(function, kind.positions, kind.given)
+    owner, known, is_open = _read_options(function, kind.positions, kind.given)
+    for name, each in list_names(what).items():
+        owner = name if each is function else owner
+    if kind.only:
+        owner = "it"
     if kind.extra:
         known |= _read_options(_load(kind.extra), 0, ("name",)).known
     if kind.words:
         words = _read_options(_load(kind.words), 0, ()).known
         known |= {name: option for name, option in words.items() if name in known}
-    return Options(known, is_open)
+    return Options(owner, known, is_open)
 
 
 def find_function(key: str, name: Any) -> Any:
@@ -167,7 +172,7 @@ def find_function(key: str, name: Any) -> Any:
 
 
 def import_part(path: str, key: str) -> Any:
-    """Import `package.module:Name`, the value of `config.KEY`; the current folder is searched first.
+    """Import `package.module:Name`, the value of `config.KEY`; the current folder comes first.
 
     Raises UserError for a module that does not exist or fails, and for a name that it lacks.
     """
@@ -208,9 +213,7 @@ def _load(path: str) -> Any:
     return getattr(import_module(module, __package__), name)
 
 
-def _read_options(
-    function: Callable[..., Any], positions: int, given: tuple[str, ...]
-) -> Options:
+def _read_options(function: Callable[..., Any], positions: int, given: tuple[str, ...]) -> Options:
     parameters = list(_read_signature(function).parameters.values())
     # A part takes what the program gives by position under any name.
     fixed = [each.name for each in parameters[:positions] if each.kind != each.KEYWORD_ONLY]
@@ -223,7 +226,8 @@ def _read_options(
         if each.name not in (*fixed, *given)
         and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
     }
-    return Options(known, any(each.kind == each.VAR_KEYWORD for each in parameters))
+    is_open = any(each.kind == each.VAR_KEYWORD for each in parameters)
+    return Options(get_name(function), known, is_open)
 
 
 def _is_module(function: Callable[..., Any]) -> bool:

@@ -18,9 +18,11 @@ def check_sections(config: ConfigDict) -> None:
         if what not in config:
             raise UserError(f"the config lacks the section {what}; give config.{what}.name.")
     for what, section in list_sections(config):
-        function, options = find_options(what, section)
-        keys = [key for key in read_keys(what, section) if not (not what and find_kind(key))]
-        check_keys(what, function, options, keys)
+        fixed = bool((find_kind(what) or Kind()).only)
+        keys = [
+            key for key in read_keys(what, section) if not (fixed and find_kind(join(what, key)))
+        ]
+        check_keys(what, find_options(what, section), keys)
 
 
 def list_sections(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -43,25 +45,31 @@ def is_section(what: str, value: Any) -> bool:
     return isinstance(value, str) and kind is not None and bool(kind.table)
 
 
-def find_options(what: str, section: Mapping[str, Any]) -> tuple[Any, Options]:
-    """Return the part that a section names, and the keys that it takes."""
-    function = find_part(what, section.get("name"))
-    return function, list_options(what, function)
+def find_options(what: str, section: Mapping[str, Any]) -> Options:
+    """Return the keys that the part takes which the section `config.WHAT` names."""
+    return list_options(what, find_part(what, section.get("name")))
+
+
+def list_inner(what: str) -> list[str]:
+    """Return the sections that are directly in the section `config.WHAT`, by their whole names."""
+    return [each for each in KINDS if each and each.rpartition(".")[0] == what]
+
+
+def join(what: str, key: str) -> str:
+    """Return the whole name of a key of the section `config.WHAT`."""
+    return f"{what}.{key}" if what else key
 
 
 def list_keys(config: ConfigDict) -> dict[str, Option]:
-    """Return every key that a flag can set, by its whole name such as `neuron.decay`.
-
-    The default of each is its value in the config, where it has one.
-    """
+    """Return every key that a flag can set, by its whole name such as `neuron.decay`."""
     found: dict[str, Option] = {}
     for what, section in list_sections(config):
-        start = f"{what}." if what else ""
         if not (find_kind(what) or Kind()).only:
-            found[f"{start}name"] = Option(str, section["name"], "")
-        for key, option in find_options(what, section)[1].known.items():
-            if f"{start}{key}" not in KINDS and not is_section(f"{start}{key}", section.get(key)):
-                found[f"{start}{key}"] = option
+            found[join(what, "name")] = Option(str, section.get("name"), "")
+        for key, option in find_options(what, section).known.items():
+            whole = join(what, key)
+            if whole not in KINDS and not is_section(whole, section.get(key)):
+                found[whole] = option
     return found
 
 
@@ -71,11 +79,15 @@ def find_option(config: ConfigDict, key: str) -> Option | None:
     section = read_section(config, what)
     if section is None:
         return None
-    options, value = find_options(what, section)[1], section.get(last, MISSING)
+    options, value = find_options(what, section), section.get(last, MISSING)
     option = options.known.get(last)
     if option is None and options.open:
         option = Option(MISSING, MISSING, "")
-    if option and (option.annotation, option.default) == (MISSING, MISSING) and value is not MISSING:
+    if (
+        option
+        and (option.annotation, option.default) == (MISSING, MISSING)
+        and value is not MISSING
+    ):
         option = Option(type(value), value, option.meaning)
     return option
 
