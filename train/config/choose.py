@@ -20,7 +20,7 @@ from .parts import (
 from .values import takes_function
 
 
-def make_part(what: str, section: Any) -> Callable[..., Any]:
+def make_part(what: str, section: Any) -> partial[Any]:
     """Return the part that the section `config.WHAT` names, with its keys filled in.
 
     The section can be the name alone. Parts within it and functions by name are made too. Raises

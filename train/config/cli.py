@@ -12,6 +12,7 @@ from pit_jax.arguments import Parser
 from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
+from .help import format_page
 from .overrides import PREFIXES, override
 from .pages import load_page
 from .sections import list_keys
@@ -78,6 +79,18 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     args = parser.parse(rest)
     args.config, args.name, args.overrides = page.config, page.name, overrides
     return args
+
+
+def describe_config(words: Sequence[str]) -> str:
+    """Return the help of the config that the words name and change; nothing without one."""
+    words = expand_dashes([word for word in words if word not in ("-h", "--help")])
+    pages = find_pages(words)
+    if len(pages) != 1:
+        return ""
+    page = load_page(pages[0])
+    rename(page.config)
+    override(page.config, words)
+    return format_page(page, pages[0])
 
 
 def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
-from .parts import KINDS, find_kind, find_part, is_optional, list_options
+from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_options
 from .sections import (
     check_sections,
     find_option,
@@ -27,8 +27,6 @@ from .sections import (
 from .values import is_switch, parse_value
 
 PREFIXES = ("--config.", "--noconfig.")
-# The part that a section has when a flag sets one of its keys and no page wrote the section.
-FIRST = {"model.norm": "batch_norm", "schedule": "cosine"}
 
 
 class Flag(NamedTuple):
@@ -151,10 +149,10 @@ def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
             raise UserError(_explain(config, key))
         if what.endswith("_neuron"):
             section = config.neuron.to_dict()
-        elif kind.table and what not in FIRST:
+        elif kind.table and what not in DEFAULTS:
             raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
         else:
-            section = {"name": FIRST[what]} if kind.table else {}
+            section = {"name": DEFAULTS[what]} if kind.table else {}
     if not isinstance(parent.get(name), ConfigDict):
         parent[name] = ConfigDict(section)
     made: ConfigDict = parent[name]
@@ -183,7 +181,8 @@ def _explain(config: ConfigDict, key: str) -> str:
     while (section := read_section(config, what)) is None:
         what = what.rpartition(".")[0]
     options = find_options(what, section)
-    taken = ", ".join([*options.known, *list_inner(what)]) or "no keys"
+    inner = list_inner(what) if (find_kind(what) or KINDS[""]).only else []
+    taken = ", ".join([*options.known, *inner]) or "no keys"
     if what:
         owner = f"{options.owner}, the part of config.{what}, takes"
         return f"the config has no key {key!r};{hint} {owner} {taken}."

@@ -80,6 +80,8 @@ KINDS = {
 }
 # A part without these has its own default, or none at all.
 OPTIONAL = ("augment", "augment.policy", "augment.cutout", "augment.erase", "augment.mix")
+# The part of a section that no page wrote.
+DEFAULTS = {"model.norm": "batch_norm", "schedule": "cosine"}
 # Tables of the functions that a key of this name can have.
 FUNCTIONS = {
     "reset": "pit_jax.neurons.step:RESETS",
@@ -169,6 +171,12 @@ def find_function(key: str, name: Any) -> Any:
         return import_part(name, key)
     can_be = f"{', '.join(table)}, or " if table else ""
     raise UserError(f"config.{key} is {name!r}; it can be {can_be}an import path module:function.")
+
+
+def list_functions(key: str) -> list[str]:
+    """Return the names of our functions for a key such as `neuron.reset`."""
+    last = key.rpartition(".")[2]
+    return list(_load(FUNCTIONS[last])) if last in FUNCTIONS else []
 
 
 def import_part(path: str, key: str) -> Any:
