@@ -141,7 +141,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(override, complaint):
         (["--config.seed=1"], "give one --config FILE"),
         (["--config", "configs/digit.py"], "there is no config file configs/digit.py"),
         (["--config", "configs"], "there is no config file configs"),
-        (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are pit, ilif, lif, relu"),
+        (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are ours, paper, released"),
         (["--config", DIGITS, "--workdri=a"], "no option --workdri; did you mean --workdir=a?"),
         (["--confg", DIGITS], "there is no option --confg; did you mean --config?"),
         (["--config", DIGITS, "--epochs=3"], "no option --epochs; did you mean --config.epochs=3?"),
