@@ -50,11 +50,6 @@ def find_options(what: str, section: Mapping[str, Any]) -> Options:
     return list_options(what, find_part(what, section.get("name")))
 
 
-def list_inner(what: str) -> list[str]:
-    """Return the sections that are directly in the section `config.WHAT`, by their whole names."""
-    return [each for each in KINDS if each and each.rpartition(".")[0] == what]
-
-
 def join(what: str, key: str) -> str:
     """Return the whole name of a key of the section `config.WHAT`."""
     return f"{what}.{key}" if what else key
