@@ -15,6 +15,7 @@ from .parts import (
     find_function,
     find_kind,
     find_part,
+    list_inner,
     list_options,
 )
 from .values import takes_function
@@ -53,7 +54,11 @@ def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
 def check_keys(what: str, options: Options, given: Iterable[str]) -> None:
     """Raise UserError for a key that a part does not take, or one that it needs and lacks."""
     place = f"config.{what}" if what else "the config"
-    takes = f"{options.owner} takes {', '.join(options.known) or 'no keys'}."
+    if (find_kind(what) or Kind()).only:
+        inner = [each.rpartition(".")[2] for each in list_inner(what)]
+        takes = f"it has {', '.join([*options.known, *inner])}."
+    else:
+        takes = f"{options.owner} takes {', '.join(options.known) or 'no keys'}."
     for key in given:
         if key not in options.known and not options.open:
             raise UserError(f"{place} has no key {key!r}; {takes}")

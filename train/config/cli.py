@@ -87,9 +87,12 @@ def describe_config(words: Sequence[str]) -> str:
     pages = find_pages(words)
     if len(pages) != 1:
         return ""
-    page = load_page(pages[0])
-    rename(page.config)
-    override(page.config, words)
+    try:
+        page = load_page(pages[0])
+        rename(page.config)
+        override(page.config, words)
+    except UserError as error:  # The rest of the help stays useful.
+        return f"\nno keys are shown: {error}\n"
     return format_page(page, pages[0])
 
 

@@ -8,8 +8,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from .pages import Page
-from .parts import DEFAULTS, KINDS, MISSING, Kind, Option, find_kind, list_functions, list_names
-from .sections import find_options, is_section, join, list_inner, list_sections, read_section
+from .parts import (
+    DEFAULTS,
+    KINDS,
+    MISSING,
+    Kind,
+    Option,
+    find_kind,
+    list_functions,
+    list_inner,
+    list_names,
+)
+from .sections import find_options, is_section, join, list_sections, read_section
 from .values import describe_type
 
 MOST_WIDTH = 120

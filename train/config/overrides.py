@@ -15,12 +15,12 @@ from ml_collections import ConfigDict
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
-from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_options
+from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_inner, list_options
 from .sections import (
     check_sections,
+    complete,
     find_option,
     find_options,
-    list_inner,
     list_keys,
     read_section,
 )
@@ -44,6 +44,7 @@ def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[s
     a value of the wrong type.
     """
     with config.unlocked(), config.ignore_type():
+        complete(config)
         parts = [flag for flag in _read_flags(words, None)[0] if _names_part(flag.key)]
         for flag in sorted(parts, key=lambda flag: flag.key.count(".")):
             _set_part(config, flag.key, flag.text or "")
@@ -181,9 +182,11 @@ def _explain(config: ConfigDict, key: str) -> str:
     while (section := read_section(config, what)) is None:
         what = what.rpartition(".")[0]
     options = find_options(what, section)
-    inner = list_inner(what) if (find_kind(what) or KINDS[""]).only else []
+    only = bool((find_kind(what) or KINDS["neuron"]).only)
+    inner = list_inner(what) if only else []
     taken = ", ".join([*options.known, *inner]) or "no keys"
-    if what:
+    if not only:
         owner = f"{options.owner}, the part of config.{what}, takes"
         return f"the config has no key {key!r};{hint} {owner} {taken}."
-    return f"the config has no key {key!r};{hint} {'It' if hint else 'it'} has: {taken}."
+    owner = f"config.{what}" if what else "It" if hint else "it"
+    return f"the config has no key {key!r};{hint} {owner} has: {taken}."

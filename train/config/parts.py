@@ -99,6 +99,11 @@ def find_kind(what: str) -> Kind | None:
     return KINDS.get(what)
 
 
+def list_inner(what: str) -> list[str]:
+    """Return the sections that can be in the section `config.WHAT`, by their whole names."""
+    return [each for each in KINDS if each and each.rpartition(".")[0] == what]
+
+
 def is_optional(what: str) -> bool:
     """Return whether a config can do without the section `config.WHAT`."""
     return what in (*OPTIONAL, "model.norm", "schedule") or what.endswith("_neuron")
@@ -125,11 +130,10 @@ def find_part(what: str, name: Any = None) -> Callable[..., Any]:
             "docs/guide/own_parts.md."
         )
     near = difflib.get_close_matches(str(name), table, n=1)
-    hint = f"did you mean {near[0]!r}? It" if near else "it"
-    raise UserError(
-        f"config.{what}.name is {name!r}; {hint} can be {', '.join(sorted(table))}, or an import "
-        "path package.module:Name."
-    )
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    names = f"{', '.join(sorted(table))}, or " if table else ""
+    path = "an import path package.module:Name."
+    raise UserError(f"config.{what}.name is {name!r}; it can be {names}{path}{hint}")
 
 
 def list_names(what: str) -> Mapping[str, Callable[..., Any]]:
