@@ -68,7 +68,11 @@ def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 @set_bounds(smoothing=between(0, 1))
 def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
-    """Return integer labels `[B]` as shares `[B, K]`, of which all classes share `smoothing`."""
+    """Return integer labels `[B]` as shares of the classes, `[B, K]`.
+
+    Args:
+        smoothing: the part of each label that all classes share.
+    """
     shares = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     return (1 - smoothing) * shares + smoothing / num_classes
 
