@@ -12,8 +12,12 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from pit_jax.analysis.recorder import LayerRecording, recorder
+
+from ..config.own import is_own, shorten_name
 from ..data import Dataset
 from ..errors import UserError
+from ..program import build
 from ..program.inputs import make_normalize
 from ..program.probe import take_evenly
 from ..program.sharding import place
@@ -41,6 +45,14 @@ class Subject:
     over_batch: NamedSharding
     out: Path
     wanted: int | None = None
+
+    @property
+    def record(self) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
+        """A function of variables and inputs that returns what every neuron layer records."""
+        classes = build.list_classes(self.config)
+        return recorder(
+            self.model, tuple(each for each, what in classes.items() if what != "model.norm")
+        )
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
         """Return inputs and labels of `count` samples of `train` or `test`, at equal distances.
@@ -96,3 +108,20 @@ class Analysis:
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Plot] = field(default_factory=dict)
+
+
+def explain_missing(what: str, *runs: Subject) -> str:
+    """Return why no neuron layer of some runs shows `what`, such as "fires integers"."""
+    whose = "this network" if len(runs) == 1 else "these networks"
+    neurons = [
+        (section or {}).get("name", "")
+        for run in runs
+        for key, section in (("neuron", run.config.neuron), *run.config.model.items())
+        if key.endswith("neuron")
+    ]
+    if not (own := dict.fromkeys(shorten_name(name) for name in neurons if is_own(name))):
+        return f"No layer of {whose} {what}."
+    return (
+        f"No layer of {whose} shows that it {what}: {', '.join(own)} does not call "
+        "pit_jax.neurons.probe.record; docs/guide/own_parts.md has an example."
+    )

@@ -14,13 +14,10 @@ import pit_jax
 from ..errors import UserError
 
 # Frames of these folders are not the user's: the library, the trainer, Python and its packages.
-LIBRARIES = tuple(
-    Path(folder).resolve()
-    for folder in (
-        Path(pit_jax.__file__).parent,
-        Path(__file__).parents[1],
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
+OURS = (Path(pit_jax.__file__).parent.resolve(), Path(__file__).resolve().parents[1])
+LIBRARIES = OURS + tuple(
+    Path(sysconfig.get_path(name)).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
 
@@ -86,7 +83,7 @@ def is_refusal(error: Exception) -> bool:
     """Return whether an error is a ValueError of the library itself, for what a user asked."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, ValueError) and bool(
-        frames and Path(frames[-1].filename).resolve().is_relative_to(LIBRARIES[0])
+        frames and Path(frames[-1].filename).resolve().is_relative_to(OURS[0])
     )
 
 
@@ -119,5 +116,5 @@ def _is_of_user(filename: str, files: Sequence[str]) -> bool:
         return False
     file = Path(filename).resolve()
     if any(file.is_relative_to(Path(each).resolve()) for each in files):
-        return not file.is_relative_to(LIBRARIES[0]) and not file.is_relative_to(LIBRARIES[1])
-    return not any(file.is_relative_to(folder) for folder in LIBRARIES)
+        return not any(map(file.is_relative_to, OURS))
+    return not any(map(file.is_relative_to, LIBRARIES))

@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..program import build
 from ..program.inputs import make_normalize
 from ..run import restore
+from .refusal import explain_refusal
 
 
 def compile_checkpoint(
@@ -34,18 +35,18 @@ def compile_checkpoint(
     variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, checkpoint))
     network = build.make_network(config, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
-    sample = dataset.train.take(range(size))["image"]
+    sample = normalize_images(dataset, dataset.train.take(range(size))["image"])
     try:
         return compile(
             network,
             variables,
-            normalize_images(dataset, sample),
+            sample,
             largest_input=find_largest_input(dataset),
             verify=False,
             **options,
         )
     except NotFoldable as error:
-        raise UserError(f"{config.model.name} is no spiking program: {error}") from error
+        raise UserError(explain_refusal(config, network, sample, error)) from error
 
 
 def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Report:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -74,6 +75,20 @@ def list_classes(config: ConfigDict) -> dict[type, str]:
     """Return the classes of the neurons and the norm that a config names, with their sections."""
     made = _make_inner(config, make_part("model", config.model))
     return {type(module): what for what, module in reversed(made.items())}
+
+
+def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]:
+    """Return the paths of the neurons and norms in a network for inputs like `x`, with sections."""
+    classes, found = list_classes(config), {}
+
+    def note(run: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if (what := classes.get(type(context.module))) is not None:
+            found["/".join(context.module.path)] = what
+        return run(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype))
+    return found
 
 
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:

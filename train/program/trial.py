@@ -189,7 +189,8 @@ def _try_loss(
     """Try the loss on the labels of training and those of tests, and its gradient."""
 
     def logits(stored: Any, images: Any) -> Any:
-        return at_least_float32(pure.model.apply(stored, images))
+        found: Any = pure.model.apply(stored, images)
+        return at_least_float32(found)
 
     found = jax.eval_shape(logits, stored, images)
     for each in labels:
