@@ -9,16 +9,18 @@ Say where they are and how large the network shall see them, both in pixels and 
 An SEW-ResNet18 of half the width, small enough for CPUs; with many images or large ones take
 --config.model.width=64 or --config.model.name=sew_resnet34, which can start from published weights
 (docs/guide/interop.md). Set --config.augment.flip=False where a mirror image would be another
-class. Cost and result are those of your images. Variants: folder.py:lif, :ilif, :relu.
+class. Cost and result depend on your images.
 """
 
 from ml_collections import ConfigDict
 
 from configs.base import base
-from configs.neurons import neuron
+from configs.neurons import MEANINGS, neuron
+
+VARIANTS = MEANINGS
 
 
-def get_config(variant: str = "pit") -> ConfigDict:
+def get_config(variant: str = "ours") -> ConfigDict:
     config = base()
 
     config.data = {"name": "folder", "data_dir": "data", "size": 64}

@@ -10,16 +10,17 @@ Cost: not measured; the paper used eight GPUs. Result: none yet, of any variant.
 is the table's, 50 times a usual one for AdamW. Give data.workers one process for each core: results
 do not change. Other recipes are variants:
 
-- imagenet.py:released, the authors' code: SGD on a batch of 8 x 256 from torchvision's weights.
-  Import them into imported/resnet34 first (docs/guide/interop.md), or elsewhere and give
-  --config.pretrained=DIR.
+- imagenet.py:released, the authors' code: its neuron, and SGD on a batch of 8 x 256 from
+  torchvision's weights. Import them into imported/resnet34 first (docs/guide/interop.md), or
+  elsewhere and give --config.pretrained=DIR.
 - imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
 - imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs
-  (published, 8-384: 72.28); imagenet.py:sdt_pit is the same with PIT, T x D = 1 x 4. Its authors
-  say 48 images a GPU and not how many GPUs: eight are assumed. Left out: ten more epochs at the
-  lowest rate.
+  (published, 8-384: 72.28). Its authors say 48 images a GPU and not how many GPUs: eight are
+  assumed. Skipped: ten more epochs at the lowest rate.
 - imagenet.py:e_spikeformer, E-SpikeFormer's own, size S: I-LIF neurons, T x D = 1 x 4, LAMB, 200
-  epochs (published: 75.3); imagenet.py:e_spikeformer_pit is the same with PIT in place of I-LIF.
+  epochs (published: 75.3).
+- imagenet.py:sdt_paper, :sdt_released, :sdt_ours, and the same of e_spikeformer: these recipes with
+  PIT, T x D = 1 x 4.
 
 Where the two transformers' RandAugment moves pixels, theirs takes 16 of them and ours four
 (bilinear); the first's warm-up grows by epochs and from 1e-5, ours by steps and from 0.
@@ -28,10 +29,10 @@ Where the two transformers' RandAugment moves pixels, theirs takes 16 of them an
 from ml_collections import ConfigDict
 
 from configs.base import base
-from configs.neurons import neuron
+from configs.neurons import MEANINGS, neuron
 
 
-def get_config(variant: str = "pit") -> ConfigDict:
+def get_config(variant: str = "paper") -> ConfigDict:
     config = base()
     config.checkpoints.every_steps = 1000  # Of 5,004: an epoch may take hours.
 
@@ -52,10 +53,13 @@ def get_config(variant: str = "pit") -> ConfigDict:
     config.min_learning_rate = 0.0
     config.warmup_epochs = 0
 
-    recipe = variant.removesuffix("_pit")
-    config.neuron, config.num_steps = neuron(variant, NEURONS)
-    if recipe in RECIPES:
-        RECIPES[recipe](config)
+    own = {name: uses for name, (_, uses, _) in RECIPES.items()}
+    config.neuron, config.num_steps = neuron(variant, own)
+    if variant.endswith("released"):
+        # On ImageNet the authors' neuron has no leak and takes its whole input.
+        config.neuron.update({"decay": 1.0, "decay_input": False})
+    if variant in own:
+        RECIPES[variant][0](config)
     return config
 
 
@@ -123,16 +127,6 @@ def e_spikeformer(config: ConfigDict) -> None:
     config.warmup_epochs = 5
 
 
-RECIPES = {"released": released, "sew": sew, "sdt": sdt, "e_spikeformer": e_spikeformer}
-# The neuron of each recipe, a variant of configs/neurons.py.
-NEURONS = {
-    "released": "pit",
-    "sew": "if",
-    "sdt": "lif",
-    "sdt_pit": "pit",
-    "e_spikeformer": "ilif",
-    "e_spikeformer_pit": "pit",
-}
 SDT_LIF = {
     "name": "LIF",
     "decay": 0.5,
@@ -150,3 +144,19 @@ TIMM = {
     "resample": "bilinear",
     "fill": "mean",
 }
+# Recipe, its neuron in configs/neurons.py, and meaning.
+RECIPES = {
+    "released": (released, "released", "the authors' code: its neuron, torchvision's weights, SGD"),
+    "sew": (sew, "if", "SEW-ResNet's own recipe: IF neurons, T = 4"),
+    "sdt": (sdt, "lif", "the Spike-driven Transformer and its own recipe: LIF neurons, T = 4"),
+    "sdt_ours": (sdt, "ours", "the same with PIT, as in ours"),
+    "sdt_paper": (sdt, "paper", "the same with PIT, as in paper"),
+    "sdt_released": (sdt, "released", "the same with PIT, as in released"),
+    "sdt_pit": (sdt, "pit", "the same as sdt_paper"),
+    "e_spikeformer": (e_spikeformer, "ilif", "E-SpikeFormer-S and its own recipe: I-LIF neurons"),
+    "e_spikeformer_ours": (e_spikeformer, "ours", "the same with PIT, as in ours"),
+    "e_spikeformer_paper": (e_spikeformer, "paper", "the same with PIT, as in paper"),
+    "e_spikeformer_released": (e_spikeformer, "released", "the same with PIT, as in released"),
+    "e_spikeformer_pit": (e_spikeformer, "pit", "the same as e_spikeformer_paper"),
+}
+VARIANTS = MEANINGS | {name: meaning for name, (_, _, meaning) in RECIPES.items()}

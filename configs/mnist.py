@@ -3,15 +3,17 @@
 python -m train.main --config configs/mnist.py
 
 Everything but the data and the mirror images is that of configs/fashion_mnist.py, and so is the
-cost: about 15 minutes on two CPU cores. Result: none yet. Variants: mnist.py:lif, :ilif, :relu.
+cost: about 15 minutes on two CPU cores. Result: none yet.
 """
 
 from ml_collections import ConfigDict
 
 from configs import fashion_mnist
 
+VARIANTS = fashion_mnist.VARIANTS
 
-def get_config(variant: str = "pit") -> ConfigDict:
+
+def get_config(variant: str = "ours") -> ConfigDict:
     config = fashion_mnist.get_config(variant)
     config.data.name = "mnist"
     # A mirrored 2 is no 2.

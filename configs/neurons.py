@@ -1,39 +1,92 @@
-"""The neurons that the configs compare, as `FILE.py:variant`."""
+"""The neurons that the configs compare, as `FILE.py:variant`.
+
+PIT comes in three readings: `paper` as its equations print it, `released` as the authors' code has
+it, `ours` as it worked best here (docs/theory/paper_vs_code.md compares them).
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-# Equal T x D: each sends at most four binary spikes per neuron and sample. With T > 1 the paper's
-# equations, and so we, pass the gradient through the reset; see docs/theory/decisions.md. What a
-# variant leaves out is its neuron's default: the published form, see its docstring.
-VARIANTS = {
-    "pit": ({"name": "PIT", "levels": 4, "decay": 0.5, "strength": 0.01, "detach_reset": False}, 1),
-    "ilif": ({"name": "ILIF", "levels": 4, "decay": 0.5, "detach_reset": False}, 1),
-    "lif": ({"name": "LIF", "decay": 0.5, "threshold": 1.0, "detach_reset": False}, 4),
-    "relu": ({"name": "ReLU"}, 1),
-    "pit_full": ({"name": "PITFull", "levels": 4, "decay": 0.5, "detach_reset": False}, 1),
-    "qat": ({"name": "QAT", "levels": 4}, 1),
-    "if": ({"name": "IF", "threshold": 1.0, "detach_reset": True}, 4),
-    "plif": ({"name": "PLIF", "tau": 2.0, "threshold": 1.0, "detach_reset": True}, 4),
-    "clif": ({"name": "CLIF", "tau": 2.0, "threshold": 1.0, "detach_reset": False}, 4),
-    "glif": ({"name": "GLIF"}, 4),
-    "real_spike": ({"name": "RealSpike", "threshold": 1.0, "detach_reset": True}, 4),
-    "ternary": ({"name": "Ternary", "decay": 0.25, "detach_reset": False}, 4),
+PAPER = {"name": "PIT", "levels": 4, "decay": 0.5, "strength": 0.01, "detach_reset": False}
+RELEASED = PAPER | {"decay_input": True, "scale_init": "released", "parametrize": "released"}
+OURS = PAPER | {"scale_init": "lsq", "detach_reset": True}
+
+# Section of the config, number of steps T, meaning. T x D is equal: each sends at most four binary
+# spikes per neuron and sample. A key that a variant does not set has its neuron's default, the
+# published form. With T > 1 the paper's equations pass the gradient through the reset, and so do
+# those of its neurons that have `detach_reset` False; see docs/theory/decisions.md.
+NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "ours": (OURS, 1, "PIT with LSQ's start of the scale and the reset detached"),
+    "paper": (PAPER, 1, "PIT as the paper prints it: the start of Eq. 12, the gradient of Eq. 32"),
+    "released": (
+        RELEASED,
+        1,
+        "PIT as in the authors' code: weighted input, a start by the variance, one learned factor",
+    ),
+    "pit": (PAPER, 1, "the same as paper"),
+    "pit_full": (
+        {"name": "PITFull", "levels": 4, "decay": 0.5, "detach_reset": False},
+        1,
+        "PIT with a full matrix in place of a scale per channel (Appendix F)",
+    ),
+    "ilif": (
+        {"name": "ILIF", "levels": 4, "decay": 0.5, "detach_reset": False},
+        1,
+        "I-LIF: integers without a learned scale",
+    ),
+    "qat": ({"name": "QAT", "levels": 4}, 1, "a quantized ReLU with a learned scale, no membrane"),
+    "relu": ({"name": "ReLU"}, 1, "no spikes: the network with ReLU"),
+    "lif": (
+        {"name": "LIF", "decay": 0.5, "threshold": 1.0, "detach_reset": False},
+        4,
+        "leaky integrate-and-fire, binary spikes",
+    ),
+    "if": (
+        {"name": "IF", "threshold": 1.0, "detach_reset": True},
+        4,
+        "integrate-and-fire as in SEW ResNet",
+    ),
+    "plif": (
+        {"name": "PLIF", "tau": 2.0, "threshold": 1.0, "detach_reset": True},
+        4,
+        "LIF with a learned decay",
+    ),
+    "clif": (
+        {"name": "CLIF", "tau": 2.0, "threshold": 1.0, "detach_reset": False},
+        4,
+        "LIF with a complementary potential",
+    ),
+    "glif": ({"name": "GLIF"}, 4, "LIF with learned gates"),
+    "real_spike": (
+        {"name": "RealSpike", "threshold": 1.0, "detach_reset": True},
+        4,
+        "binary spikes with a learned amplitude per channel",
+    ),
+    "ternary": (
+        {"name": "Ternary", "decay": 0.25, "detach_reset": False},
+        4,
+        "spikes -1, 0 and 1",
+    ),
     "trainable_ternary": (
         {"name": "TrainableTernary", "decay": 0.25, "detach_reset": False},
         4,
+        "spikes -1, 0 and 1 with a learned amplitude",
     ),
 }
+# The VARIANTS of a config that has no others; `--help` lists them in this order.
+MEANINGS = {name: meaning for name, (_, _, meaning) in NEURONS.items()}
 
 
 def neuron(variant: str, recipes: Mapping[str, str] | None = None) -> tuple[ConfigDict, int]:
-    """The neuron's section of a config and the number of steps T.
+    """Return the neuron's section of a config and the number of steps T.
 
-    `recipes` are variants that a file has beside these, each with the one of these that it uses.
+    `recipes` are variants that a file has in addition, each with the neuron that it uses. Raises
+    ValueError, listing all, for any other variant.
     """
-    known = {name: name for name in VARIANTS} | dict(recipes or {})
+    known = {name: name for name in NEURONS} | dict(recipes or {})
     if variant not in known:
-        raise ValueError(f"no variant {variant!r}; there are {', '.join(known)}.")
-    section, num_steps = VARIANTS[known[variant]]
+        raise ValueError(f"there is no variant {variant!r}; there are {', '.join(known)}.")
+    section, num_steps, _ = NEURONS[known[variant]]
     return ConfigDict(section), num_steps

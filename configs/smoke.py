@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 
 from configs import digits
 
+VARIANTS = digits.VARIANTS
 
-def get_config(variant: str = "pit") -> ConfigDict:
+
+def get_config(variant: str = "ours") -> ConfigDict:
     config = digits.get_config(variant)
     config.data = {"name": "synthetic", "data_dir": "data"}
     config.model = {"name": "resnet8", "width": 4, "dtype": "float32"}

@@ -16,7 +16,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError for a mistake and names the nearest option.
 
     `hints` answer options of other programs by their names; `{value}` in them is what was given.
-    `needed` says what to give for each argument that must not be empty.
+    `needed` says what to give for each argument that must not be empty. `describe` returns what
+    `--help` shows at its end, from the words of the command line.
     """
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
@@ -29,6 +30,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.hints: dict[str, str] = {}
         self.needed: dict[str, str] = {}
+        self.describe: Callable[[Sequence[str]], str] = lambda words: ""
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse a command line without the name of its program; raise UsageError for a mistake."""
@@ -93,10 +95,10 @@ def start(
 
     `--help` prints the page and returns 0. `mistakes` become one line and code 2.
     """
-    if {"-h", "--help"} & set(words):
-        print(parser.format_help(), end="")
-        return 0
     try:
+        if {"-h", "--help"} & set(words):
+            print(parser.format_help() + parser.describe(words), end="")
+            return 0
         return run(parse(parser, words))
     except mistakes as error:
         print(f"error: {error}", file=sys.stderr)

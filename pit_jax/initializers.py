@@ -2,11 +2,13 @@
 
 An initializer takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
 gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function. The initial
-values of kernels are in layers/linear.py.
+values of kernels are in layers/linear.py. `SCALE_INITS` has all of them by the names that a config
+uses.
 """
 
 import math
 import warnings
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,16 @@ def ones(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """1 in every channel: PIT without the input-distribution-aware start (Table 7, row i)."""
     del levels
     return jnp.ones(u.shape[-1], u.dtype)
+
+
+SCALE_INITS: dict[str, Callable[..., Array]] = {
+    "three_sigma": three_sigma,
+    "released": released,
+    "covering": covering,
+    "min_max": min_max,
+    "lsq": lsq,
+    "ones": ones,
+}
 
 
 def warn_of_floored_scales(params: dict) -> None:

@@ -1,9 +1,11 @@
 """Firing functions that step forwards and pass a surrogate gradient backwards.
 
-Every function is a forward line and a backward line side by side; none imports Flax.
+Every function is a forward line and a backward line side by side; none imports Flax. `SPIKES` has
+the spikes of binary neurons by the names that a config uses.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -125,3 +127,11 @@ arctan.defvjp(
     lambda x, slope: (heaviside(x), x),
     lambda slope, x, g: (g * (slope / 2) / (1 + jnp.square(math.pi / 2 * slope * x)),),
 )
+
+
+SPIKES: dict[str, Callable[..., Array]] = {
+    "rectangle": rectangle,
+    "triangle": triangle,
+    "sigmoid": sigmoid,
+    "arctan": arctan,
+}

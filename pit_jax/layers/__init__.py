@@ -7,10 +7,11 @@ attention.py what Flax lacks, remat.py blocks that save memory. Start at linear.
 
 from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import check_channels, conv, dense
-from pit_jax.layers.norm import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
+from pit_jax.layers.norm import NORMS, TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm
 from pit_jax.old_names import serve_old_names
 
 __all__ = [
+    "NORMS",
     "PerStepBatchNorm",
     "TDBatchNorm",
     "TEBN",

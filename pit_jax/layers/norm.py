@@ -3,11 +3,11 @@
 A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
 `bias_init`, `dtype` and `name`, all by keyword, which makes a module
 `[B, T, ..., C] -> [B, T, ..., C]`. Each of them learns `scale` and `bias` `[C]` and keeps `mean`
-and `var` `[C]` in `batch_stats`, so that one can take the place of another.
+and `var` `[C]` in `batch_stats`, so that one can take the place of another. `NORMS` has all by the
+names that a config uses; each takes a `gain`, too, which multiplies the start of its scale.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -26,8 +26,35 @@ Norm = Callable[..., Callable[[Array], Array]]
 MOMENTUM = 0.9
 EPSILON = 1e-5
 
-# One set of statistics and parameters for all steps.
-batch_norm: Norm = partial(nn.BatchNorm, momentum=MOMENTUM, epsilon=EPSILON, param_dtype=float)
+
+def batch_norm(
+    use_running_average: bool | None = None,
+    *,
+    gain: float = 1.0,
+    momentum: float = MOMENTUM,
+    epsilon: float = EPSILON,
+    scale_init: Initializer = nn.initializers.ones,
+    bias_init: Initializer = nn.initializers.zeros,
+    dtype: DTypeLike | None = None,
+    name: str | None = None,
+) -> nn.BatchNorm:
+    """Flax's batch norm, with one set of statistics and parameters for all steps.
+
+    Args:
+        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
+        momentum: what a batch leaves of the running statistics; 0.9 is PyTorch's momentum 0.1.
+        epsilon: is added to the variance before its root is taken.
+    """
+    return nn.BatchNorm(
+        use_running_average,
+        momentum=momentum,
+        epsilon=epsilon,
+        scale_init=multiply_start(gain, scale_init),
+        bias_init=bias_init,
+        dtype=dtype,
+        param_dtype=float,
+        name=name,
+    )
 
 
 class PerStepBatchNorm(nn.Module):
@@ -37,12 +64,16 @@ class PerStepBatchNorm(nn.Module):
     Scale and bias are shared, and so are the running statistics, which move T times a batch, in the
     order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) is another one, with
     statistics and parameters of its own at every step. At T = 1 this is `batch_norm`.
+
+    Args:
+        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
     """
 
     use_running_average: bool
     scale_init: Initializer = nn.initializers.ones
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -54,8 +85,12 @@ class TDBatchNorm(nn.Module):
     """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): what leaves the normalization has
     the standard deviation `alpha * threshold`, then come scale and bias.
 
-    `threshold` is that of the neurons behind it; `alpha` is 1, and 1 / sqrt(2) on both inputs of a
-    residual sum. With `alpha * threshold` = 1 this is `batch_norm`.
+    With `alpha * threshold` = 1 this is `batch_norm`.
+
+    Args:
+        threshold: the threshold of the neurons that follow.
+        alpha: 1, or 1 / sqrt(2) where the norm is on an input of a residual sum.
+        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
     """
 
     use_running_average: bool
@@ -64,6 +99,7 @@ class TDBatchNorm(nn.Module):
     scale_init: Initializer = nn.initializers.ones
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -77,12 +113,16 @@ class TEBN(nn.Module):
 
     What enters a network once and is repeated over time has one step, so one factor, before the
     repetition. Raises ValueError when the input has another number of steps than `p`.
+
+    Args:
+        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
     """
 
     use_running_average: bool
     scale_init: Initializer = nn.initializers.ones
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -103,9 +143,25 @@ class TEBN(nn.Module):
 
 
 def no_norm(**fields: Any) -> Callable[[Array], Array]:
-    """Stands where a network has no norm: takes a norm's fields and gives back what comes in."""
+    """Return the identity, which stands where a network has no norm; any field may be given."""
     del fields
     return lambda x: x
+
+
+NORMS: dict[str, Norm] = {
+    "batch_norm": batch_norm,
+    "PerStepBatchNorm": PerStepBatchNorm,
+    "TDBatchNorm": TDBatchNorm,
+    "TEBN": TEBN,
+    "no_norm": no_norm,
+}
+
+
+def multiply_start(gain: float, start: Initializer) -> Initializer:
+    """Return an initializer whose values are those of `start` times `gain`."""
+    if gain == 1:
+        return start
+    return lambda key, shape, dtype: gain * start(key, shape, dtype)
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -155,7 +211,8 @@ def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Arra
 
 
 def _apply_affine(norm: nn.Module, x: Array) -> Array:
-    scale = norm.param("scale", norm.scale_init, x.shape[-1:], x.dtype)
+    start = multiply_start(norm.gain, norm.scale_init)
+    scale = norm.param("scale", start, x.shape[-1:], x.dtype)
     bias = norm.param("bias", norm.bias_init, x.shape[-1:], x.dtype)
     return _broadcast_row(scale, x) * x + _broadcast_row(bias, x)
 

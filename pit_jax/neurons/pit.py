@@ -14,7 +14,16 @@ from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
 from pit_jax.neurons.scan import run_over_time
-from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.neurons.step import (
+    charge,
+    check_levels,
+    clearing_reset,
+    hard_reset,
+    pit_count,
+    pit_fire,
+    quotient,
+    soft_reset,
+)
 from pit_jax.old_names import accept_old_fields
 
 
@@ -25,9 +34,9 @@ class PIT(nn.Module):
     The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
     membranes of step t after the steps before it have fired with theirs. `strength` is the lambda
     of Eq. 13. With `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the
-    window; see docs/theory/decisions.md. `parametrize` is a function of neurons.scale, `reset` is
-    `soft_reset` or `clearing_reset` of neurons.step. Raises ValueError when `levels` < 1, or when
-    the input has another number of steps or channels than `a`.
+    window; see docs/theory/decisions.md. `hard_reset` is for binary spikes: a PIT that is given it
+    takes `clearing_reset`, so that the membrane is 0 wherever it fires. Raises ValueError when
+    `levels` < 1, or when the input has another number of steps or channels than `a`.
     """
 
     levels: int = 4
@@ -42,6 +51,8 @@ class PIT(nn.Module):
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
+        if self.reset is hard_reset:  # u (1 - s) of a scaled spike s would not be 0.
+            self.reset = clearing_reset
         super().__post_init__()
 
     @nn.compact

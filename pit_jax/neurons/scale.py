@@ -1,7 +1,8 @@
 """How PIT's scale is parametrized: functions `(neuron, first_batch, current) -> a`.
 
 `first_batch(current)` gives the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
-parameters from it and gives the scale to fire with, before the floor.
+parameters from it and gives the scale to fire with, before the floor. `PARAMETRIZATIONS` has all of
+them by the names that a config uses.
 """
 
 import math
@@ -98,6 +99,13 @@ def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Arra
     alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
     p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))
     return alpha * scale_gradient(p, 0.5)
+
+
+PARAMETRIZATIONS: dict[str, Callable[..., Array]] = {
+    "per_channel": per_channel,
+    "lsq": lsq,
+    "released": released,
+}
 
 
 serve_old_names(__name__)

@@ -60,6 +60,14 @@ def clearing_reset(
     return jnp.where(s != 0, 0, u)
 
 
+# By the names that a config uses.
+RESETS: dict[str, Callable[..., Array]] = {
+    "soft": soft_reset,
+    "hard": hard_reset,
+    "clearing": clearing_reset,
+}
+
+
 def lif_step(
     v: Float[Array, "*N"],
     current: Float[Array, "*N"],

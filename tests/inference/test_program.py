@@ -11,6 +11,7 @@ from pit_jax import neurons
 from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference import program as program_module
 from pit_jax.inference.runtime import nodes
+from pit_jax.neurons.step import hard_reset, soft_reset
 from tests.inference.alive import NEURONS, alive
 from tests.models.reduced import DISTINCT
 
@@ -177,6 +178,23 @@ def test_what_no_program_says_exactly_is_refused_with_the_reason(name, neuron, s
 def test_joins_of_binary_spikes_are_spikes(join):
     model, variables, x = alive("sew_resnet18", neurons.IF, 2, join=join)
     assert_equal(compile(model, variables, x, verify=False), x)
+
+
+def test_a_pit_with_a_hard_reset_is_a_program():
+    model, variables, x = alive("cifarnet", partial(neurons.PIT, levels=4, reset=hard_reset), 2)
+    soft, _, _ = alive("cifarnet", partial(neurons.PIT, levels=4), 2)
+    assert not np.array_equal(model.apply(variables, x), soft.apply(variables, x))
+    assert_equal(compile(model, variables, x, verify=False), x)
+
+
+@pytest.mark.parametrize("neuron", [neurons.LIF, neurons.PIT])
+def test_a_reset_without_a_rule_is_refused(neuron):
+    def half_reset(u, s, **kw):
+        return soft_reset(u, 0.5 * s, **kw)
+
+    model, variables, x = alive("cifarnet", partial(neuron, reset=half_reset), 2)
+    with pytest.raises(NotFoldable, match="the reset .*half_reset.* is not one of"):
+        compile(model, variables, x)
 
 
 def test_joins_of_more_levels_are_refused():

@@ -10,7 +10,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
+from pit_jax import layers
 from pit_jax.layers import TEBN, PerStepBatchNorm, TDBatchNorm, batch_norm, conv
+from pit_jax.layers.norm import no_norm
+from pit_jax.models import create
+from pit_jax.neurons import LIF
 from tests.helpers import jit_once
 
 NORMS = {
@@ -173,6 +177,62 @@ def test_a_first_call_starts_parameters_and_leaves_statistics_at_rest(name, trai
     for leaves in variables.values():
         for leaf, value in leaves.items():
             np.testing.assert_array_equal(value, np.full(value.shape, starts[leaf], np.float32))
+
+
+@ALL
+@pytest.mark.parametrize("start", [1.0, 0.5, 0.0])
+def test_gain_multiplies_the_start_of_the_scale_and_nothing_else(name, start):
+    make = partial(NORMS[name], use_running_average=False)
+    make = partial(make, scale_init=nn.initializers.constant(start))
+    x = jnp.asarray(batch(), jnp.float32)
+    plain, gained = (norm.init(KEY, x) for norm in (make(), make(gain=4 / 3)))
+    assert plain["params"].keys() == gained["params"].keys()
+    expected = jnp.float32(4 / 3) * plain["params"]["scale"]
+    np.testing.assert_array_equal(gained["params"].pop("scale"), expected)
+    plain["params"].pop("scale")
+    jax.tree.map(np.testing.assert_array_equal, gained, plain)
+
+
+@pytest.mark.parametrize(
+    "network, zeros",
+    [
+        ("resnet8", set()),
+        ("ms_resnet18", {"norm2"}),  # The norms where a block's branch ends start at 0.
+        ("vgg11", set()),
+    ],
+)
+def test_a_network_takes_a_gain_and_scales_that_start_at_zero_stay_there(network, zeros):
+    def scales(**norm):
+        model = create(network, num_classes=2, neuron=LIF, norm=partial(batch_norm, **norm))
+        params = jit_once(model.init)(KEY, jnp.zeros((1, 16, 16, 1)))["params"]
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree.leaves_with_path(params)
+            if path[-1].key == "scale"
+        }
+
+    plain, gained = scales(), scales(gain=4 / 3)
+    at_zero = {path.split("/")[-2] for path, leaf in plain.items() if not leaf.any()}
+    assert plain and at_zero == zeros
+    for path, scale in plain.items():
+        np.testing.assert_array_equal(gained[path], jnp.float32(4 / 3) * scale)
+
+
+@pytest.mark.parametrize("fields", [{}, {"momentum": 0.1, "epsilon": 1e-4}])
+def test_batch_norm_is_flaxs_with_the_momentum_and_epsilon_of_pytorch(fields):
+    norm = batch_norm(False, dtype=jnp.bfloat16, name="norm", **fields)
+    flaxs = {"momentum": 0.9, "epsilon": 1e-5} | fields
+    assert norm == nn.BatchNorm(False, dtype=jnp.bfloat16, name="norm", param_dtype=float, **flaxs)
+
+
+def test_norms_by_name_are_those_of_the_package():
+    ours = {"batch_norm", "PerStepBatchNorm", "TDBatchNorm", "TEBN"}
+    assert layers.NORMS == {name: getattr(layers, name) for name in ours} | {"no_norm": no_norm}
+
+
+def test_no_norm_takes_the_fields_of_any_norm_and_changes_nothing():
+    x = jnp.asarray(batch())
+    assert no_norm(use_running_average=False, gain=2.0, threshold=0.5, name="norm")(x) is x
 
 
 @ALL

@@ -22,6 +22,7 @@ from pit_jax.neurons import (
     scale,
 )
 from pit_jax.neurons.scale import apply_floor, scale_gradient
+from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 from tests.neurons.table import currents
 
 KEY = jax.random.key(0)
@@ -225,3 +226,17 @@ def test_the_floor_holds_for_released_scales_too(strict):
     x = jnp.full((1, 1, 2), 1.0)
     y = PIT(parametrize=scale.released).apply({"params": params}, x)
     np.testing.assert_array_equal(y, np.full((1, 1, 2), 4 * apply_floor(jnp.float32(-0.5))))
+
+
+def test_a_hard_reset_of_pit_clears_the_membrane_wherever_it_fires():
+    hard = PIT(reset=hard_reset)
+    assert hard == PIT(reset=clearing_reset) and hard.clone().reset is clearing_reset
+    assert PIT().reset is soft_reset
+    x = jnp.asarray(np.abs(currents((2, 4, 3))), jnp.float32)
+    params = {"a": jnp.full((4, 3), 0.3, jnp.float32)}
+    _, sown = hard.apply({"params": params}, x, mutable=["intermediates"])
+    u, count = (sown["intermediates"][name][0] for name in ("membrane", "count"))
+    fired = count[:, :-1] > 0
+    assert fired.any() and not fired.all()
+    remaining = jnp.where(fired, 0, u[:, :-1])
+    np.testing.assert_array_equal(u[:, 1:], 0.5 * remaining + x[:, 1:])

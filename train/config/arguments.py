@@ -13,7 +13,7 @@ from pit_jax.arguments import Parser, UsageError, at_least, start
 from pit_jax.old_names import translate_analysis
 
 from ..errors import UserError
-from .cli import add_config, add_run, add_runs, parse_config
+from .cli import add_config, add_run, add_runs, describe_config, parse_config
 
 FORMATS = {
     "directory": "pit_jax.inference.load",
@@ -59,10 +59,13 @@ def run_program(
 ) -> int:
     """Parse `words` as those of `program`, call `run` and return its exit code.
 
-    A mistake of the user becomes one line and the exit code 2.
+    A mistake of the user becomes one line and the exit code 2. `--help` next to a `--config` shows
+    the keys of that config too.
     """
+    parser = build_parser(program, prog)
+    parser.describe = describe_config if GRAMMARS[program].under else parser.describe
     return start(
-        build_parser(program, prog),
+        parser,
         words,
         run,
         parse=lambda parser, words: parse(program, words, parser),

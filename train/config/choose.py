@@ -1,52 +1,82 @@
-"""Choose what a config names: parts of a run with their options, and layers of a network."""
+"""Make what the sections of a config name: parts of a run with their options, and layers."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from ..errors import UserError
 from .bounds import read_bounds
+from .parts import (
+    MISSING,
+    Kind,
+    Options,
+    find_function,
+    find_kind,
+    find_part,
+    list_inner,
+    list_options,
+)
+from .values import takes_function
 
 
-def choose(what: str, table: Mapping[str, Any], section: ConfigDict) -> Any:
-    """Return what `section.name` names in `table`; raise UserError, listing the table, if nothing.
+def make_part(what: str, section: Any) -> partial[Any]:
+    """Return the part that the section `config.WHAT` names, with its keys filled in.
 
-    `section` is `config.WHAT`.
+    The section can be the name alone. Parts within it and functions by name are made too. Raises
+    UserError for an unknown name, a key that the part does not take or lacks, and a value outside
+    of the part's bounds.
     """
-    if (name := section.get("name")) not in table:
-        raise UserError(f"config.{what}.name is {name!r}; it can be {', '.join(sorted(table))}.")
-    return table[name]
+    section = normalize_section(section)
+    function = find_part(what, section.get("name"))
+    given = read_keys(what, section)
+    options = list_options(what, function)
+    check_keys(what, options, given)
+    _check(function, {key: (f"config.{what}.{key}", value) for key, value in given.items()})
+    made = {key: _make_value(f"{what}.{key}", value, options) for key, value in given.items()}
+    return partial(function, **made)
 
 
-def get_options(section: ConfigDict, *but: str) -> dict[str, Any]:
-    """Return the keys of `section` without its name and those in `but`."""
-    return {key: value for key, value in section.items() if key not in ("name", *but)}
+def normalize_section(section: Any) -> dict[str, Any]:
+    """Return a section as a dict, also one that is the name of its part alone."""
+    return (
+        dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
+    )
 
 
-def fill_in(
-    what: str, function: Callable[..., Any], given: dict[str, Any], *arguments: str
-) -> Callable[..., Any]:
-    """Return `function` of `arguments` with the options `given`, those of `config.WHAT`.
-
-    Raises UserError if the options do not fit the function or are outside of its bounds.
-    """
-    try:
-        inspect.signature(function).bind(*arguments, **given)
-    except TypeError as error:
-        raise UserError(f"config.{what}: {function.__name__} {error}") from error
-    _check(function, {name: (f"config.{what}.{name}", value) for name, value in given.items()})
-    return partial(function, **given)
+def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of the section `config.WHAT` without the name of its part."""
+    has_name = not (find_kind(what) or Kind()).only
+    return {key: value for key, value in section.items() if not (has_name and key == "name")}
 
 
-def make_part(
-    what: str, table: Mapping[str, Any], section: ConfigDict, *arguments: str
-) -> Callable[..., Any]:
-    """Return the function of `table` that `section` names, with the rest of it filled in."""
-    return fill_in(what, choose(what, table, section), get_options(section), *arguments)
+def check_keys(what: str, options: Options, given: Iterable[str]) -> None:
+    """Raise UserError for a key that a part does not take, or one that it needs and lacks."""
+    place = f"config.{what}" if what else "the config"
+    if (find_kind(what) or Kind()).only:
+        inner = [each.rpartition(".")[2] for each in list_inner(what)]
+        takes = f"it has {', '.join([*options.known, *inner])}."
+    else:
+        takes = f"{options.owner} takes {', '.join(options.known) or 'no keys'}."
+    for key in given:
+        if key not in options.known and not options.open:
+            raise UserError(f"{place} has no key {key!r}; {takes}")
+    required = [key for key, option in options.known.items() if option.default is MISSING]
+    if lacking := [key for key in required if key not in given]:
+        raise UserError(f"{place} lacks {', '.join(lacking)}; {takes}")
+
+
+def _make_value(key: str, value: Any, options: Options) -> Any:
+    if isinstance(value, (Mapping, ConfigDict)) and "name" in value:
+        return make_part(key, value)
+    if isinstance(value, str) and (kind := find_kind(key)) and kind.table:
+        return make_part(key, value)
+    option = options.known.get(key.rpartition(".")[2])
+    if option and takes_function(option):
+        return find_function(key, value)
+    # Fields of networks must be hashable, and JSON has no tuples.
+    return tuple(value) if isinstance(value, list) else value
 
 
 def check_bounds(function: Callable[..., Any], config: ConfigDict, **keys: str) -> None:
@@ -55,11 +85,17 @@ def check_bounds(function: Callable[..., Any], config: ConfigDict, **keys: str) 
     `keys` names the key that each of its parameters gets, as in `repeats="augment.repeats"`. Keys
     that the config lacks are skipped.
     """
-    values = flatten_dict(config.to_dict(), sep=".")
-    _check(
-        function,
-        {name: (f"config.{key}", values[key]) for name, key in keys.items() if key in values},
-    )
+    found = {name: (f"config.{key}", _read_value(config, key)) for name, key in keys.items()}
+    _check(function, {name: each for name, each in found.items() if each[1] is not MISSING})
+
+
+def _read_value(config: Mapping[str, Any], key: str) -> Any:
+    """Return the value at a key such as `augment.repeats`; `MISSING` where the config has none."""
+    first, dot, inner = key.partition(".")
+    value = config.get(first, MISSING)
+    if not dot or value is MISSING:
+        return value
+    return _read_value(value, inner)
 
 
 def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -> None:

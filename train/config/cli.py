@@ -1,21 +1,21 @@
 """The grammar of a config on a command line: --config FILE[:variant] and --config.KEY=VALUE."""
 
 import argparse
-import difflib
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from pit_jax.arguments import Parser
-from pit_jax.old_names import rename_keys, translate_flag
+from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
-from .pages import load_page, shorten
+from .help import format_page
+from .overrides import PREFIXES, override
+from .pages import load_page
+from .sections import list_keys
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
 # Options that absl took with a single dash too.
@@ -66,20 +66,34 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     Raises UserError or UsageError for a missing or broken page, an unknown key, a value of the
     wrong type, and an unknown option, each time with the nearest that exists.
     """
-    words = [f"-{word}" if word.startswith(SINGLE_DASH) else word for word in words]
-    pages = _find_pages(words)
-    config, name = load_page(pages[0] if len(pages) == 1 else "digits")
-    keys = _flatten(_rename(config))
-    words = [translate_flag(word, keys) for word in words]
-    parser.hints |= _name_keys(keys)
+    words = expand_dashes(words)
+    pages = find_pages(words)
+    page = load_page(pages[0] if len(pages) == 1 else "digits")
+    rename(page.config)
+    parser.hints |= _name_keys(list_keys(page.config))
     if len(pages) != 1:
-        parser.check_options(_split(words, None)[1])  # One of them may be a mistyped --config.
+        # One of them may be a mistyped --config.
+        parser.check_options([word for word in words if not word.startswith(PREFIXES)])
         raise UserError(WHICH)
-    overrides, rest = _split(words, keys)
+    rest, overrides = override(page.config, words)
     args = parser.parse(rest)
-    args.config, args.name = _override(config, overrides), name
-    args.overrides = {word.partition("=")[0].partition(".")[2] for word in overrides}
+    args.config, args.name, args.overrides = page.config, page.name, overrides
     return args
+
+
+def describe_config(words: Sequence[str]) -> str:
+    """Return the help of the config that the words name and change; nothing without one."""
+    words = expand_dashes([word for word in words if word not in ("-h", "--help")])
+    pages = find_pages(words)
+    if len(pages) != 1:
+        return ""
+    try:
+        page = load_page(pages[0])
+        rename(page.config)
+        override(page.config, words)
+    except UserError as error:  # The rest of the help stays useful.
+        return f"\nno keys are shown: {error}\n"
+    return format_page(page, pages[0])
 
 
 def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
@@ -126,7 +140,7 @@ def _read_folder(text: str) -> Path:
     return Path(text)
 
 
-def _find_pages(words: Sequence[str]) -> list[str]:
+def find_pages(words: Sequence[str]) -> list[str]:
     """Return the values of `--config`, of which there should be one."""
     found = []
     for word, following in zip(words, [*words, ""][1:], strict=True):
@@ -136,62 +150,15 @@ def _find_pages(words: Sequence[str]) -> list[str]:
     return [page for page in found if page] if len(found) == 1 else found
 
 
-def _split(words: Sequence[str], keys: dict[str, Any] | None) -> tuple[list[str], list[str]]:
-    """Return the words that override a key of the config, and the others."""
-    overrides: list[str] = []
-    rest: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        if word == "--":
-            rest += [word, *remaining]
-        elif not word.startswith(("--config.", "--noconfig.")):
-            rest.append(word)
-        else:
-            option, equals, _ = word.partition("=")
-            key = option.partition(".")[2]
-            if keys is not None:
-                _check_key(key, keys)
-            overrides.append(word)
-            switch = option.startswith("--no") or isinstance((keys or {}).get(key), bool)
-            if not equals and not switch:
-                overrides += islice(remaining, 1)
-    return overrides, rest
+def expand_dashes(words: Sequence[str]) -> list[str]:
+    """Return the words with two dashes, where absl took one too."""
+    return [f"-{word}" if word.startswith(SINGLE_DASH) else word for word in words]
 
 
-def _check_key(key: str, keys: dict[str, Any]) -> None:
-    if key not in keys:
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-        hint = f"did you mean --config.{near[0]}? It" if near else "it"
-        raise UserError(f"the config has no key {key!r}; {hint} has: {', '.join(keys)}.")
-
-
-def _override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """Return the config with other values, which keep the types of its own."""
-    values, argv = flags.FlagValues(), ["train", *overrides]
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
-        values(argv)
-    except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(shorten(error)) from error
-    return _rename(config)
-
-
-def _rename(config: ConfigDict) -> ConfigDict:
-    """Return the config with the old names of its keys replaced by the new ones."""
+def rename(config: ConfigDict) -> None:
+    """Replace the old names of a config's keys by the new ones."""
     with config.unlocked():
         rename_keys(config)
-    return config
-
-
-def _flatten(config: ConfigDict) -> dict[str, Any]:
-    """Return the values of the config by their whole keys, such as `optimizer.momentum`."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            found |= {f"{key}.{inner}": each for inner, each in _flatten(value).items()}
-        else:
-            found[key] = value
-    return found
 
 
 def _name_keys(keys: Sequence[str] | dict[str, Any]) -> dict[str, str]:

@@ -5,14 +5,16 @@ A page may import the shipped ones, `from configs import digits`, wherever it is
 
 import difflib
 import inspect
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -23,19 +25,29 @@ SHIPPED = Path(__file__).parents[2] / "configs"
 PACKAGE = "configs"
 
 
+class Page(NamedTuple):
+    """A page: its config, the name of a run of it, and its variants with what they mean."""
+
+    config: ConfigDict
+    name: str
+    variants: dict[str, str]
+
+
 def list_shipped() -> list[str]:
     """Return the names of the shipped pages that are configs."""
     files = sorted(SHIPPED.glob("*.py"))
     return [file.stem for file in files if "def get_config(" in file.read_text()]
 
 
-def load_page(given: str) -> tuple[ConfigDict, str]:
-    """Return the config that `--config` names, and a name for its run.
+def load_page(given: str) -> Page:
+    """Return the page that `--config` names, with its config.
 
-    `given` is a path or the name of a shipped page, and after a colon the page's variant. Raises
-    UserError for a page that does not exist or does not work.
+    `given` is a path or the name of a shipped page, and after a colon the page's variant; or the
+    config.json of a run. Raises UserError for a page that does not exist or does not work.
     """
     path, colon, variant = given.partition(":")
+    if path.endswith(".json"):
+        return _load_saved(path)
     file = find_page(path)
     with import_shipped(file.parent):
         try:
@@ -54,7 +66,29 @@ def load_page(given: str) -> tuple[ConfigDict, str]:
             raise UserError(f"{given}: {shorten(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() must return a ConfigDict, got {config!r}.")
-    return config, file.stem + (f"_{variant}" if variant else "")
+    name = file.stem + (f"_{variant}" if variant else "")
+    variants = getattr(page, "VARIANTS", {})
+    return Page(config, name, dict(variants) if isinstance(variants, Mapping) else {})
+
+
+def _load_saved(path: str) -> Page:
+    """Return the config.json of a run as a page."""
+    try:
+        saved = json.loads(Path(path).read_text())
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no object")
+    except FileNotFoundError as error:
+        raise UserError(f"there is no config file {path}.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as the config of a run ({error}).") from error
+    return Page(ConfigDict(_restore_tuples(saved)), Path(path).absolute().parent.name, {})
+
+
+def _restore_tuples(value: Any) -> Any:
+    """Return a value of JSON with its lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _restore_tuples(each) for key, each in value.items()}
+    return tuple(map(_restore_tuples, value)) if isinstance(value, list) else value
 
 
 def find_page(path: str) -> Path:

@@ -1,7 +1,7 @@
 """What every data set looks like once it is loaded, and the error for one that is missing."""
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -145,8 +145,10 @@ class DiskSplit:
 class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
-    Both splits are in memory, or both on disk. There is no validation split: `best/` of a run is
-    chosen on test accuracy. Frames have neither mean nor std: counts enter the network as they are.
+    All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
+    they enter the network as they are. `validation` are images that were split off for choosing the
+    best epoch. `subset` is empty, or has the places of the images of `train` and of `validation` in
+    the data set's own training split.
     """
 
     name: str
@@ -156,6 +158,8 @@ class Dataset:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     classes: tuple[str, ...] = ()  # Their names by label, where they have any.
+    validation: Split | None = None
+    subset: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class DataNotFound(UserError):

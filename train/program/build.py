@@ -1,61 +1,26 @@
 """From a config to the parts of a run: network, loss, optimizer."""
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from pit_jax import initializers, models, surrogate
-from pit_jax.neurons import NEURONS, scale, step
-
-from ..config.choose import (
-    check_bounds,
-    choose,
-    choose_layers,
-    get_options,
-    make_part,
-)
+from ..config.choose import check_bounds, choose_layers, make_part
 from ..config.limits import check_rules
+from ..config.parts import get_name
+from ..config.sections import check_sections
 from ..data import Dataset
 from ..errors import UserError
 from .feed import make_feed
 from .inputs import check_augment
-from .losses import LOSSES
-from .optim import OPTIMIZERS, cosine
+from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
-
-# Fields of neurons that are functions, which a config names.
-FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
-    "reset": {
-        "soft_reset": step.soft_reset,
-        "hard_reset": step.hard_reset,
-        "clearing_reset": step.clearing_reset,
-    },
-    "spike": {
-        "rectangle": surrogate.rectangle,
-        "triangle": surrogate.triangle,
-        "sigmoid": surrogate.sigmoid,
-        "arctan": surrogate.arctan,
-    },
-    "scale_init": {
-        "three_sigma": initializers.three_sigma,
-        "released": initializers.released,
-        "covering": initializers.covering,
-        "min_max": initializers.min_max,
-        "lsq": initializers.lsq,
-        "ones": initializers.ones,
-    },
-    "parametrize": {
-        "per_channel": scale.per_channel,
-        "lsq": scale.lsq,
-        "released": scale.released,
-    },
-}
 
 
 def check(config: ConfigDict) -> None:
@@ -63,6 +28,7 @@ def check(config: ConfigDict) -> None:
 
     It is for the time before data are loaded.
     """
+    check_sections(config)
     check_bounds(
         make_feed,
         config,
@@ -87,73 +53,67 @@ def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
     A field such as `gate_neuron`, of networks with a place for another neuron, is a section as
-    `config.neuron` is. A neuron's functions, `reset`, `spike`, `scale_init` and `parametrize`, are
-    given by name.
+    `config.neuron` is, and so is `norm`.
     """
     return _create(config, dataset.num_classes)
 
 
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
-    fields = {
-        key: _make_neuron(f"model.{key}", value) if key.endswith("_neuron") else value
-        for key, value in get_options(config.model).items()
+    neuron = make_part("neuron", config.neuron)
+    make = make_part("model", config.model)
+    neurons = {"neuron": neuron} | {
+        f"model.{key}": value for key, value in make.keywords.items() if key.endswith("_neuron")
     }
-    neuron = _make_neuron("neuron", config.neuron)
-    try:
-        return models.create(
-            config.model.name,
-            num_classes=num_classes,
-            neuron=neuron,
-            num_steps=config.num_steps,
-            **fields,
+    for what, made in neurons.items():
+        with _explain(what, made.keywords):
+            made()
+    with _explain("model", [*make.keywords, "num_steps"]):
+        network: nn.Module = make(
+            num_classes=num_classes, neuron=neuron, num_steps=config.num_steps
         )
-    except (TypeError, ValueError) as error:
-        raise _name_key("model", [*fields, "num_steps"], error) from error
+    return network
 
 
-def _make_neuron(what: str, section: ConfigDict) -> Callable[[], nn.Module]:
-    given = get_options(section)
-    for field, table in FUNCTIONS.items():
-        if isinstance(name := given.get(field), str):
-            if name not in table:
-                raise UserError(f"config.{what}.{field} is {name!r}; it can be {', '.join(table)}.")
-            given[field] = table[name]
-    neuron = partial(choose(what, NEURONS, section), **given)
+@contextmanager
+def _explain(what: str, fields: Iterable[str]) -> Iterator[None]:
+    """Raise the error of a part of `config.WHAT` with the key of the field that it begins with."""
     try:
-        neuron()
+        yield
     except (TypeError, ValueError) as error:
-        raise _name_key(what, given, error) from error
-    return neuron
-
-
-def _name_key(what: str, fields: Iterable[str], error: Exception) -> UserError:
-    """Return the error of a part of `config.WHAT` with the key of the field that it begins with."""
-    field = str(error).partition(" ")[0]
-    if field not in fields:
-        return UserError(f"config.{what}: {error}")
-    # The number of steps is that of the run, not a key of the section.
-    return UserError(f"config.{error}" if field == "num_steps" else f"config.{what}.{error}")
+        field = str(error).partition(" ")[0]
+        if field not in fields:
+            raise UserError(f"config.{what}: {error}") from error
+        # The number of steps is that of the run, not a key of the section.
+        place = "config" if field == "num_steps" else f"config.{what}"
+        raise UserError(f"{place}.{error}") from error
 
 
 def make_loss(config: ConfigDict) -> Loss:
     """Return the loss of `config.loss`."""
-    return make_part("loss", LOSSES, config.loss, "logits", "labels")
+    return make_part("loss", config.loss)
 
 
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Return the optimizer of `config.optimizer` on the cosine schedule of the whole run.
+    """Return the optimizer of `config.optimizer` on the schedule of the whole run.
 
     Layers of `config.freeze` stay as they are. Raises UserError, from `init` on, for one of these
     names that no layer begins with.
     """
     _check_schedule(config)
-    schedule = cosine(
+    make = make_part("schedule", config.get("schedule", "cosine"))
+    end = config.get("min_learning_rate", 0.0)
+    if end and "end" not in inspect.signature(make).parameters:
+        raise UserError(
+            f"config.min_learning_rate is {end}, but {get_name(make)} takes no end; set it to 0."
+        )
+    schedule = make_schedule(
+        make,
         config.learning_rate,
-        end=config.get("min_learning_rate", 0.0),
+        end=end,
         steps=config.epochs * steps_per_epoch,
         warmup_steps=config.warmup_epochs * steps_per_epoch,
     )
-    make = make_part("optimizer", OPTIMIZERS, config.optimizer, "schedule")
+    make = make_part("optimizer", config.optimizer)
     made: optax.GradientTransformation = make(schedule)
     if not config.freeze:
         return made

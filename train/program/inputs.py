@@ -5,6 +5,7 @@ All of it runs on the device, inside the compiled step.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +13,13 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from ..config.bounds import between, one_of, set_bounds
-from ..config.choose import check_bounds, choose, fill_in, get_options, make_part
+from ..config.choose import check_bounds, make_part, normalize_section
 from ..data import Dataset
 from ..data.augment import (
-    MIXES,
-    POLICIES,
-    cutout,
     flip,
     flip_frames,
     normalize,
     pad_crop,
-    random_erasing,
     roll_frames,
     rotate_frames,
 )
@@ -36,7 +33,6 @@ FRAME_STAGES = ("flip", "roll", "rotate")
 STAGES = tuple(dict.fromkeys(IMAGE_STAGES + FRAME_STAGES))
 # What it can have for both, and that draws nothing.
 FOR_ALL = ("smoothing", "repeats")
-STAGE = ("key", "images")
 # Stages whose key has the value of one parameter.
 AMOUNTS: dict[str, tuple[Callable[..., Array], str]] = {
     "pad": (pad_crop, "pad"),
@@ -132,12 +128,11 @@ def _make_stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tu
     if "policy" in section:
         pixels.append(("policy", _make_policy(section.policy, mean)))
     if "cutout" in section:
-        stages = pixels if _read_fill("augment.cutout", section.cutout) == "black" else floats
-        holes = fill_in("augment.cutout", cutout, get_options(section.cutout, "fill"), *STAGE)
-        stages.append(("cutout", holes))
+        fill, holes = _split_fill("augment.cutout", section.cutout)
+        stages = pixels if fill == "black" else floats
+        stages.append(("cutout", make_part("augment.cutout", holes)))
     if "erase" in section:
-        erase = fill_in("augment.erase", random_erasing, get_options(section.erase), *STAGE)
-        floats.append(("erase", erase))
+        floats.append(("erase", make_part("augment.erase", section.erase)))
     return pixels, floats
 
 
@@ -147,28 +142,27 @@ def _make_amount(section: ConfigDict, key: str) -> Callable[..., Array]:
     return partial(function, **{parameter: section[key]})
 
 
-def _make_policy(section: ConfigDict, mean: Sequence[float]) -> Callable[..., Array]:
-    given = get_options(section, "fill")
-    if _read_fill("augment.policy", section) == "mean":
+def _make_policy(section: Any, mean: Sequence[float]) -> Callable[..., Array]:
+    fill, given = _split_fill("augment.policy", section)
+    if fill == "mean":
         given["fill"] = tuple(round(255 * each) for each in mean)
-    policy = choose("augment.policy", POLICIES, section)
-    return fill_in("augment.policy", policy, given, *STAGE)
+    return make_part("augment.policy", given)
 
 
-def _read_fill(what: str, section: ConfigDict) -> str | None:
-    fill: str | None = section.get("fill")
+def _split_fill(what: str, section: Any) -> tuple[str | None, dict[str, Any]]:
+    """Return the gray level that a section names, and its other keys."""
+    given = normalize_section(section)
+    fill: str | None = given.pop("fill", None)
     if fill is not None:
         try:
             FILL(f"config.{what}.fill", fill)
         except ValueError as error:
             raise UserError(str(error)) from error
-    return fill
+    return fill, given
 
 
 def _make_mix(section: ConfigDict) -> Callable[..., tuple[Array, Array]] | None:
-    if not (mix := section.get("mix")):
-        return None
-    return make_part("augment.mix", MIXES, mix, *STAGE, "labels")
+    return make_part("augment.mix", mix) if (mix := section.get("mix")) else None
 
 
 def _split_key(key: Array) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 Labels are integers `[B]`, or shares of the classes `[B, K]`, as mixed images have them.
 """
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -26,13 +27,29 @@ def tet(
 
     (1 - weight) * mean_t CE(o_t, y) + weight * mean (o - target)^2; the second term pulls every
     logit to the firing threshold `target`.
+
+    Args:
+        weight: the share of the second term, from 0 to 1.
+        target: the value to which every logit is pulled, at every step.
     """
     at_each_step = jnp.broadcast_to(labels[:, None], (*logits.shape[:2], *labels.shape[1:]))
     per_step = _entropy(logits, at_each_step)
     return (1 - weight) * per_step.mean() + weight * jnp.square(logits - target).mean()
 
 
-LOSSES = {"cross_entropy": cross_entropy, "tet": tet}
+def mse(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array, ""]:
+    """Mean squared error of the logits' mean over time to one-hot labels, over all classes.
+
+    Of a network whose logits are spikes it is the error of their rates, as PLIF is trained with
+    (Fang et al. 2021).
+    """
+    scores = logits.mean(axis=1)
+    if labels.ndim == 1:
+        labels = jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
+    return jnp.square(scores - labels).mean()
+
+
+LOSSES = {"cross_entropy": cross_entropy, "mse": mse, "tet": tet}
 
 
 def _entropy(logits: Float[Array, "*N K"], labels: Array) -> Float[Array, "*N"]:

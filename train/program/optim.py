@@ -1,22 +1,92 @@
-"""Optimizers of the paper's recipes, with cosine schedule and optional linear warm-up."""
+"""Optimizers, and the schedules of their learning rate with an optional linear warm-up."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array
 
 from ..config.bounds import at_least, between, more_than, set_bounds
 
-# Of 1 every gradient would stay for ever.
+# A momentum of 1 would keep every gradient forever.
 MOST_MOMENTUM = 0.9999
+
+
+def check_shares(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a tuple of numbers from 0 to 1; it is a bound."""
+    if not isinstance(value, tuple | list):
+        raise ValueError(f"{name} must be a tuple of shares such as (0.5, 0.75), got {value!r}.")
+    for share in value:
+        between(0, 1)(name, share)
 
 
 @set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1), warmup_steps=at_least(0))
 def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
-    """Rise to `peak` over `warmup_steps`, then follow a half cosine to `end` at `steps`."""
+    """Fall from `peak` to `end` along half a cosine, at `steps`, after a rise of `warmup_steps`."""
+    decay = optax.cosine_decay_schedule(peak, steps - warmup_steps, alpha=end / peak)
+    return add_warmup(decay, peak, warmup_steps)
+
+
+@set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1))
+def linear(peak: float, *, steps: int, end: float = 0.0) -> optax.Schedule:
+    """Fall from `peak` to `end` in a straight line, at `steps`."""
+    return optax.linear_schedule(peak, end, steps)
+
+
+@set_bounds(peak=more_than(0), steps=at_least(1))
+def constant(peak: float, *, steps: int) -> optax.Schedule:
+    """Stay at `peak`."""
+    del steps
+    return optax.constant_schedule(peak)
+
+
+@set_bounds(peak=more_than(0), steps=at_least(1), factor=between(0, 1), at=check_shares)
+def piecewise(
+    peak: float, *, steps: int, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)
+) -> optax.Schedule:
+    """Stay at `peak`, and multiply the rate by `factor` at each share `at` of `steps`.
+
+    Args:
+        factor: by what the rate is multiplied at each of these points, from 0 to 1.
+        at: the points, as shares of the training after its warm-up.
+    """
+    # Not optax.piecewise_constant_schedule: of two points in the same step it would keep one.
+    points = np.array([round(share * steps) for share in at], np.int32)
+    return lambda count: peak * jnp.power(factor, (jnp.asarray(count) >= points).sum())
+
+
+SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant, "steps": piecewise}
+
+
+def add_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:
+    """Return a schedule that rises from 0 to `peak` in a line, then does what `schedule` does."""
     if warmup_steps == 0:
-        return optax.cosine_decay_schedule(peak, steps, alpha=end / peak)
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, steps, end)
+        return schedule
+    rise = optax.linear_schedule(0.0, peak, warmup_steps)
+    return optax.join_schedules([rise, schedule], [warmup_steps])
+
+
+def make_schedule(
+    make: Callable[..., optax.Schedule],
+    peak: float,
+    *,
+    steps: int,
+    warmup_steps: int = 0,
+    end: float = 0.0,
+    **keys: Any,
+) -> optax.Schedule:
+    """Return the schedule of a whole run of `steps`, of which the first are its warm-up.
+
+    What follows the warm-up is `make(peak, steps=..., **keys)` for the steps that are left; a
+    `make` with a parameter `end` gets that too.
+    """
+    if "end" in inspect.signature(make).parameters:
+        keys = {"end": end} | keys
+    return add_warmup(make(peak, steps=steps - warmup_steps, **keys), peak, warmup_steps)
 
 
 def kernels_only(params: optax.Params) -> optax.Params:
@@ -29,34 +99,63 @@ def kernels_only(params: optax.Params) -> optax.Params:
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
 def sgd(
-    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+    schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Return SGD with momentum, whose input has the weight decay in it, as PyTorch's."""
+    """Return SGD with momentum; the weight decay is added to the gradient, as in PyTorch.
+
+    Args:
+        momentum: the share of the earlier gradients that a step keeps.
+        weight_decay: the share of each kernel that is added to its gradient.
+    """
     decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
 def adamw(
-    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+    schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Return AdamW with decoupled weight decay; `momentum` is the decay of its first moment."""
+    """Return AdamW, whose weight decay bypasses the moments.
+
+    Args:
+        momentum: the decay of the first moment, Adam's beta 1.
+        weight_decay: the share of each kernel that a step of the learning rate 1 takes away.
+    """
     return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
+
+
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
+def adam(
+    schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Return Adam; the weight decay is added to the gradient, as in PyTorch.
+
+    Args:
+        momentum: the decay of the first moment, Adam's beta 1.
+        weight_decay: the share of each kernel that is added to its gradient.
+    """
+    decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
+    return optax.chain(decay, optax.adam(schedule, b1=momentum))
 
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0), max_norm=more_than(0))
 def lamb(
     schedule: optax.Schedule,
     *,
-    momentum: float,
-    weight_decay: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
     trust_clip: bool = False,
     max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
     """Return LAMB (You et al. 2020) as in timm: AdamW whose steps are as long as each kernel is.
 
-    The whole gradient is cut to `max_norm` before; what is not decayed keeps AdamW's step. With
-    `trust_clip` no step becomes longer than AdamW's.
+    The whole gradient is clipped first; parameters without weight decay keep AdamW's step.
+
+    Args:
+        momentum: the decay of the first moment, Adam's beta 1.
+        weight_decay: the share of each kernel that joins its step.
+        trust_clip: whether no step may become longer than AdamW's.
+        max_norm: the norm to which the whole gradient is clipped.
     """
 
     def trust(update: Array, kernel: Array) -> Array:
@@ -69,10 +168,10 @@ def lamb(
         optax.clip_by_global_norm(max_norm),
         optax.scale_by_adam(b1=momentum, eps=1e-6),
         optax.add_decayed_weights(weight_decay, mask=kernels_only),
-        # timm's adapts only what decays.
+        # As in timm, only what decays is adapted.
         optax.masked(adapt, kernels_only) if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )
 
 
-OPTIMIZERS = {"sgd": sgd, "adamw": adamw, "lamb": lamb}
+OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw, "lamb": lamb}

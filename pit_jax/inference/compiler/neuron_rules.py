@@ -80,6 +80,12 @@ def find_rule(layer: ModelLayer) -> FiringRule:
 Params = dict[str, Any]
 
 
+def _is_soft(reset: Callable[..., Any]) -> bool:
+    if reset not in (soft_reset, hard_reset, clearing_reset):
+        raise NotFoldable(f"the reset {reset} is not one of pit_jax.neurons.step's.")
+    return reset is soft_reset
+
+
 def _binary(
     reset: Callable[..., Any],
     threshold: Any,
@@ -89,9 +95,7 @@ def _binary(
     gain: Any = 1.0,
 ) -> FiringRule:
     threshold, decay = _row(threshold), _row(decay)
-    if reset not in (soft_reset, hard_reset, clearing_reset):
-        raise NotFoldable(f"the reset {reset} is not one of pit_jax.neurons.step's.")
-    soft = reset is soft_reset
+    soft = _is_soft(reset)
     return FiringRule(
         first=threshold,
         step=np.ones_like(threshold),
@@ -196,9 +200,8 @@ def _pit(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, PIT)
     a = _scale(layer, params)
-    return _integer(
-        a, m.levels, m.decay, soft=m.reset is soft_reset, decay_input=m.decay_input, gain=a
-    )
+    soft = _is_soft(m.reset)
+    return _integer(a, m.levels, m.decay, soft=soft, decay_input=m.decay_input, gain=a)
 
 
 def _qat(layer: ModelLayer, params: Params) -> FiringRule:

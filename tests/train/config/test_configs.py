@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import imagenet
-from configs.neurons import VARIANTS
+from configs.neurons import NEURONS as VARIANTS
 from pit_jax.interop import LAYOUTS
 from pit_jax.neurons import NEURONS
 from tests.train.helpers import ROOT
@@ -31,9 +31,10 @@ SHAPES = {
     "dvs_digits": ((10, 20, 20, 2), 10),
     "cifar10_dvs": ((10, 48, 48, 2), 10),
     "dvs_gesture": ((20, 128, 128, 2), 11),
+    "n_mnist": ((10, 34, 34, 2), 10),
     "imagenet": ((32, 32, 3), 1000),
 }
-EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture"}
+EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture", "n_mnist"}
 
 
 def load(name: str, variant: str):
@@ -49,17 +50,22 @@ def blank(name: str, count: int) -> Dataset:
 
 
 def test_every_neuron_has_a_variant():
-    assert {section["name"] for section, _ in VARIANTS.values()} == set(NEURONS)
+    assert {section["name"] for section, _, _ in VARIANTS.values()} == set(NEURONS)
 
 
 def test_the_configs_of_the_readme_are_there():
     assert {"smoke", "digits", "fashion_mnist", "cifar10", "cifar100"} <= set(CONFIGS)
 
 
-# Every neuron on the digits, every config with the two that its table compares.
+# Every neuron on the digits, every config with the readings of PIT and what they compare with.
 PAIRS = [("digits", variant) for variant in VARIANTS]
-PAIRS += [(name, variant) for name in CONFIGS if name != "digits" for variant in ("pit", "lif")]
-PAIRS += [("imagenet", variant) for variant in imagenet.NEURONS]
+PAIRS += [
+    (name, variant)
+    for name in CONFIGS
+    if name != "digits"
+    for variant in ("paper", "released", "ours", "lif")
+]
+PAIRS += [("imagenet", variant) for variant in imagenet.RECIPES if variant != "released"]
 
 
 @pytest.mark.parametrize("name, variant", PAIRS)
@@ -83,7 +89,8 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     loss = jax.eval_shape(build.make_loss(config), logits, dataset.train.labels)
     assert loss.shape == ()
     scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
-    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"})
+    learned = config.neuron.get("parametrize") != "released"  # Else a fixed vector and a factor.
+    assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"} and learned)
     if variant != "qat":  # One scale a channel: it has no steps.
         assert all(scale.shape[0] == config.num_steps for scale in scales)
 
@@ -136,7 +143,8 @@ def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
         "mix": {"name": "mixup_or_cutmix", "mixup_alpha": 0.2, "cutmix_alpha": 1.0},
     }
     assert released["optimizer"]["weight_decay"] == 5e-5
-    assert {key for key in paper if paper[key] != released[key]} <= {"augment", "optimizer"}
+    different = {key for key in paper if paper[key] != released[key]}
+    assert different <= {"augment", "optimizer", "neuron"}
 
 
 @pytest.mark.parametrize("name, decay", [("cifar10", 5e-5), ("cifar100", 5e-4)])
@@ -171,7 +179,7 @@ def test_the_event_configs_are_the_papers_tables_6_11_and_12(
 
 def test_memory_fades_faster_on_cifar10_dvs():
     """0.25 there and 0.5 elsewhere, for whatever neuron has a decay."""
-    for variant in ("pit", "lif", "ilif"):
+    for variant in ("paper", "released", "ours", "lif", "ilif"):
         assert load("cifar10_dvs", variant).neuron.decay == 0.25
         assert load("dvs_gesture", variant).neuron.decay == 0.5
 
@@ -195,7 +203,7 @@ def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_give
     assert released.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     assert (released.batch_size, released.learning_rate) == (8 * 256, 0.01)
     assert released.pretrained and not paper.pretrained
-    for key in ("model", "neuron", "data", "augment", "epochs"):
+    for key in ("model", "data", "augment", "epochs", "num_steps"):
         assert paper[key] == released[key]
 
 
@@ -204,8 +212,10 @@ def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_give
     [
         ("sdt", "LIF", 4, None),
         ("sdt_pit", "PIT", 1, 4),
+        ("sdt_ours", "PIT", 1, 4),
         ("e_spikeformer", "ILIF", 1, 4),
         ("e_spikeformer_pit", "PIT", 1, 4),
+        ("e_spikeformer_released", "PIT", 1, 4),
     ],
 )
 def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
@@ -252,7 +262,9 @@ def test_a_published_recipe_has_the_neurons_of_its_published_weights(variant, la
 
 
 def test_a_variant_that_is_not_there_is_answered_with_all_that_are():
-    with pytest.raises(UserError, match="no variant 'sddt'; there are pit, .* sdt, sdt_pit, e_spi"):
+    with pytest.raises(
+        UserError, match="no variant 'sddt'; there are ours, .* sdt, sdt_ours, sdt_"
+    ):
         load("imagenet", "sddt")
-    with pytest.raises(UserError, match="no variant 'release'; there are pit, .*, released"):
+    with pytest.raises(UserError, match="no variant 'release'; there are ours, paper, released"):
         load("cifar10", "release")

@@ -40,11 +40,21 @@ def test_functions_of_a_neuron_are_given_by_name():
 @pytest.mark.parametrize(
     "model, neuron, complaint",
     [
-        ({}, {"name": "LIF", "reset": "none"}, "config.neuron.reset is 'none'; it can be soft_"),
+        ({}, {"name": "LIF", "reset": "none"}, "config.neuron.reset is 'none'; it can be soft, "),
         ({}, {"name": "LIFE"}, "config.neuron.name is 'LIFE'; it can be CLIF"),
         ({}, {"name": "PIT", "levels": 0}, "config.neuron.levels must be at least 1, got 0"),
-        ({"gate_neuron": {"name": "LIF"}}, None, "config.model: .*gate_neuron"),
-        ({"gate_neuron": {"name": "no"}}, None, "config.model.gate_neuron.name is 'no'"),
+        (
+            {"gate_neuron": {"name": "LIF"}},
+            None,
+            "config.model has no key 'gate_neuron'; resnet8 takes",
+        ),
+        (
+            {"name": "spike_driven_transformer", "gate_neuron": {"name": "no"}},
+            None,
+            "config.model.gate_neuron.name is 'no'",
+        ),
+        ({"norm": {"name": "batch_norm", "gian": 1}}, None, "config.model.norm has no key 'gian'"),
+        ({"norm": "BatchNorm"}, None, "config.model.norm.name is 'BatchNorm'; it can be PerStep"),
     ],
 )
 def test_a_neuron_that_cannot_be_is_named_with_its_place(model, neuron, complaint):

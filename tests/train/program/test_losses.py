@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import equations
-from train.program.losses import cross_entropy, tet
+from train.program.losses import cross_entropy, mse, tet
 
 BATCH, STEPS, CLASSES = 5, 3, 7
 RNG = np.random.default_rng(0)
@@ -39,7 +39,21 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_label_at_every_step(
     np.testing.assert_allclose(grad, np.broadcast_to(want, LOGITS.shape), rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("loss", [cross_entropy, tet])
+def test_mse_is_the_squared_distance_of_the_mean_logits_to_the_one_hot_label():
+    scores = LOGITS.mean(axis=1)
+    np.testing.assert_allclose(mse(LOGITS, LABELS), ((scores - ONE_HOT) ** 2).mean(), rtol=1e-12)
+    grad = jax.grad(mse)(jnp.asarray(LOGITS), LABELS)
+    want = 2 * (scores - ONE_HOT)[:, None] / (BATCH * CLASSES * STEPS)
+    np.testing.assert_allclose(grad, np.broadcast_to(want, LOGITS.shape), rtol=1e-12, atol=1e-15)
+
+
+def test_mse_takes_shares_of_the_classes():
+    shares = 0.3 * ONE_HOT + 0.7 * np.roll(ONE_HOT, 1, axis=1)
+    want = ((LOGITS.mean(axis=1) - shares) ** 2).mean()
+    np.testing.assert_allclose(mse(LOGITS, shares), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, mse, tet])
 def test_one_hot_labels_are_as_good_as_integers(loss):
     integers, shares = (jax.value_and_grad(loss)(LOGITS, each) for each in (LABELS, ONE_HOT))
     np.testing.assert_allclose(shares[0], integers[0], rtol=1e-12)

@@ -14,14 +14,101 @@ from pit_jax.models import create
 from pit_jax.neurons import PIT
 from tests.train.tiny import get_config
 from train.program import build
-from train.program.optim import adamw, cosine, kernels_only, lamb, sgd
+from train.program.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    adam,
+    cosine,
+    kernels_only,
+    lamb,
+    make_schedule,
+    sgd,
+)
 
 PEAK, DECAY = 0.1, 0.01
-OPTIMIZERS = {
-    "sgd": partial(sgd, momentum=0.9, weight_decay=DECAY),
-    "adamw": partial(adamw, momentum=0.9, weight_decay=DECAY),
-    "lamb": partial(lamb, momentum=0.9, weight_decay=DECAY),
-}
+STEPS = range(14)
+
+
+def rates(schedule: optax.Schedule) -> list[float]:
+    """Return the rate of every step, through jit as a run computes it."""
+    return [float(jax.jit(schedule)(step)) for step in STEPS]
+
+
+@pytest.mark.parametrize("end", [0.0, 0.01])
+def test_the_bits_of_the_cosine_are_those_of_optax(end):
+    with_warmup = optax.warmup_cosine_decay_schedule(0.0, PEAK, 4, 12, end)
+    without = optax.cosine_decay_schedule(PEAK, 12, alpha=end / PEAK)
+    for warmup_steps, want in ((4, with_warmup), (0, without)):
+        amounts = {"steps": 12, "warmup_steps": warmup_steps, "end": end}
+        assert rates(cosine(PEAK, **amounts)) == rates(want)
+        assert rates(make_schedule(cosine, PEAK, **amounts)) == rates(want)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_rises_in_the_same_line_and_begins_at_the_peak(name):
+    found = rates(make_schedule(SCHEDULES[name], PEAK, steps=12, warmup_steps=4, end=0.02))
+    assert found[:5] == pytest.approx([0, 0.025, 0.05, 0.075, PEAK])
+
+
+@pytest.mark.parametrize(
+    "name, keys, want",
+    [
+        ("linear", {}, [0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03, 0.02, 0.02]),
+        ("constant", {}, [0.1] * 10),
+        ("steps", {}, [0.1] * 4 + [0.01] * 2 + [0.001] * 4),
+        ("steps", {"factor": 0.5, "at": (0.25,)}, [0.1] * 2 + [0.05] * 8),
+        ("steps", {"factor": 0.5, "at": (0.25, 0.25)}, [0.1] * 2 + [0.025] * 8),
+        ("steps", {"at": ()}, [0.1] * 10),
+    ],
+)
+def test_the_rates_of_a_schedule(name, keys, want):
+    schedule = make_schedule(SCHEDULES[name], PEAK, steps=8, end=0.02, **keys)
+    assert rates(schedule)[:10] == pytest.approx(want)
+
+
+def test_the_schedule_of_a_user_gets_the_steps_after_the_warm_up_and_its_keys():
+    def halve(peak: float, *, steps: int, times: int = 1) -> optax.Schedule:
+        return lambda count: peak * 0.5 ** (times * (count >= steps / 2))
+
+    found = rates(make_schedule(halve, PEAK, steps=12, warmup_steps=4, end=0.01, times=2))
+    assert found[2:10] == pytest.approx([0.05, 0.075, *[PEAK] * 4, *[PEAK / 4] * 2])
+
+
+@pytest.mark.parametrize(
+    "keys, refused",
+    [
+        ({"factor": 1.5}, "factor must be at most 1, got 1.5."),
+        ({"at": (0.5, 2.0)}, "at must be at most 1, got 2.0."),
+        ({"at": 0.5}, "at must be a tuple of shares such as (0.5, 0.75), got 0.5."),
+    ],
+)
+def test_a_schedule_names_the_value_that_it_refuses(keys, refused):
+    with pytest.raises(ValueError) as error:
+        make_schedule(SCHEDULES["steps"], PEAK, steps=12, **keys)
+    assert str(error.value) == refused
+
+
+def test_adam_without_decay_has_the_bits_of_optax():
+    params = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])}
+    ours, theirs = adam(cosine(PEAK, steps=5)), optax.adam(cosine(PEAK, steps=5))
+    states = [ours.init(params), theirs.init(params)]
+    for step in range(3):
+        grads = jax.tree.map(lambda leaf, step=step: jnp.sin(leaf + step), params)
+        found, states[0] = ours.update(grads, states[0], params)
+        want, states[1] = theirs.update(grads, states[1], params)
+        for name in params:
+            np.testing.assert_array_equal(found[name], want[name])
+
+
+def test_the_decay_of_adam_joins_the_gradient_of_kernels_as_in_pytorch():
+    params = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])}
+    grads = {"kernel": jnp.array([[0.1, 0.2]]), "bias": jnp.array([0.3])}
+    ours, theirs = adam(lambda _: PEAK, momentum=0.8, weight_decay=DECAY), optax.adam(PEAK, b1=0.8)
+    found, _ = ours.update(grads, ours.init(params), params)
+    with_decay = grads | {"kernel": grads["kernel"] + DECAY * params["kernel"]}
+    want, _ = theirs.update(with_decay, theirs.init(params), params)
+    for name in params:
+        np.testing.assert_array_equal(found[name], want[name])
 
 
 @pytest.mark.parametrize(
@@ -88,25 +175,26 @@ def test_decay_is_for_kernels_and_not_for_scales_norms_and_biases():
 
 
 @pytest.mark.parametrize(
-    "name, shrinks",
+    "name, moves",
     [
-        ("sgd", PEAK * DECAY),
-        ("adamw", PEAK * DECAY),
-        ("lamb", PEAK),  # The trust ratio |w| / |decay * w| takes the decay out again.
+        ("sgd", [-3 * PEAK * DECAY, 4 * PEAK * DECAY]),
+        ("adam", [-PEAK, PEAK]),  # Adam divides its gradient, here the decay alone, by its size.
+        ("adamw", [-3 * PEAK * DECAY, 4 * PEAK * DECAY]),
+        ("lamb", [-3 * PEAK, 4 * PEAK]),  # The trust ratio |w| / |decay * w| undoes the decay.
     ],
 )
-def test_without_a_gradient_only_kernels_shrink(name, shrinks):
+def test_without_a_gradient_only_kernels_shrink(name, moves):
     params = {
         "conv": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])},
         "norm": {"scale": jnp.array([1.5]), "bias": jnp.array([-1.0])},
         "PIT_0": {"a": jnp.array([[0.7, 0.8]])},
     }
-    optimizer = OPTIMIZERS[name](cosine(PEAK, steps=10))
+    optimizer = OPTIMIZERS[name](cosine(PEAK, steps=10), weight_decay=DECAY)
     updates, _ = optimizer.update(
         jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
     )
     kernel = updates["conv"].pop("kernel")
-    np.testing.assert_allclose(kernel, [[-3 * shrinks, 4 * shrinks]], rtol=1e-5)
+    np.testing.assert_allclose(kernel, [moves], rtol=1e-5)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
 
 

@@ -1,0 +1,105 @@
+"""What `--help` prints of a config: its variants, and every key with type, value and meaning."""
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from .pages import Page
+from .parts import (
+    DEFAULTS,
+    KINDS,
+    MISSING,
+    Kind,
+    Option,
+    find_kind,
+    list_functions,
+    list_inner,
+    list_names,
+)
+from .sections import find_options, is_section, join, list_sections, read_section
+from .values import describe_type
+
+MOST_WIDTH = 120
+# Where the meanings of keys begin.
+COLUMN = 34
+PATH = "or an import path package.module:Name"
+
+
+def format_page(page: Page, given: str) -> str:
+    """Return the help of the page that `--config GIVEN` names."""
+    lines = [f"\nvariants of {given.partition(':')[0]}:"] if page.variants else []
+    for name, meaning in page.variants.items():
+        lines += _format_entry(f"  :{name}", meaning)
+    lines += ["\nkeys of this config, each as --config.KEY=VALUE (type, value here, meaning):"]
+    for what in _order_sections(page.config):
+        lines += ["", *_format_section(page.config, what)]
+    return "\n".join(lines) + "\n"
+
+
+def _order_sections(config: ConfigDict) -> Iterator[str]:
+    """Yield the sections of a config, and those that it could have, parents first."""
+    there = [what for what, _ in list_sections(config)]
+
+    def visit(what: str) -> Iterator[str]:
+        yield what
+        inner = [each for each in there if each and each.rpartition(".")[0] == what]
+        for each in dict.fromkeys([*inner, *list_inner(what)]):
+            if each in there or what != "model" or "norm" in _list_known(config, what):
+                yield from visit(each)
+
+    yield from visit("")
+
+
+def _list_known(config: ConfigDict, what: str) -> Mapping[str, Option]:
+    section = read_section(config, what)
+    return {} if section is None else find_options(what, section).known
+
+
+def _format_section(config: ConfigDict, what: str) -> list[str]:
+    kind, section = find_kind(what) or Kind(), read_section(config, what)
+    title = f"config.{what}" if what else "config"
+    lines = [title if section is not None else f"{title} (not in this config)"]
+    if section is None and what in DEFAULTS:
+        section = {"name": DEFAULTS[what]}
+    if not kind.only:
+        names = ", ".join(list_names(what)) if kind.table else ""
+        meaning = f"{names}, {PATH}" if names else PATH.removeprefix("or ")
+        lines += _format_key(join(what, "name"), "str", (section or {}).get("name"), meaning)
+    if section is None and not kind.only:
+        return lines
+    for key, option in find_options(what, section or {}).known.items():
+        whole = join(what, key)
+        if whole in KINDS or (section and is_section(whole, section.get(key))):
+            continue
+        value = (section or {}).get(key, option.default)
+        if find_kind(whole):  # Another neuron, which is a section once it is named.
+            lines += _format_key(f"{whole}.name", "str", None, option.meaning)
+        else:
+            functions = ", ".join(list_functions(whole))
+            meaning = f"{option.meaning} {functions}, {PATH}." if functions else option.meaning
+            lines += _format_key(whole, describe_type(option), value, meaning)
+    return lines
+
+
+def _format_key(key: str, kind: str, value: Any, meaning: str) -> list[str]:
+    return _format_entry(f"  {key}", f"{kind} = {_format_value(value)}; {meaning}")
+
+
+def _format_value(value: Any) -> str:
+    if value is MISSING:
+        return "required"
+    if value is None or value == "":
+        return "none"
+    return getattr(value, "__name__", None) or str(value)
+
+
+def _format_entry(name: str, meaning: str) -> list[str]:
+    width = min(shutil.get_terminal_size().columns, MOST_WIDTH)
+    gap = " " * COLUMN
+    wrapped = textwrap.wrap(meaning, max(width - COLUMN, 30)) or [""]
+    if len(name) >= COLUMN - 1:
+        return [name, *(gap + line for line in wrapped)]
+    return [name.ljust(COLUMN) + wrapped[0], *(gap + line for line in wrapped[1:])]

@@ -1,0 +1,190 @@
+"""Changes a config by the words of a command line: --config.KEY=VALUE and --noconfig.KEY.
+
+Parts are chosen first: `--config.neuron.name=LIF` keeps the keys that LIF takes too, and
+`--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type that its key
+has in its part, whether or not a page wrote that key.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from pit_jax.old_names import translate_flag
+
+from ..errors import UserError
+from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_inner, list_options
+from .sections import (
+    check_sections,
+    find_option,
+    find_options,
+    list_keys,
+    read_section,
+)
+from .values import is_switch, parse_value
+
+PREFIXES = ("--config.", "--noconfig.")
+
+
+class Flag(NamedTuple):
+    """An override as it was typed: a key and its text, or None for a key alone."""
+
+    key: str
+    text: str | None
+    off: bool = False
+
+
+def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Change the config by `words`; return the words for others, and the keys that were given.
+
+    Raises UserError for a key that nothing takes, naming the nearest, for an unknown part, and for
+    a value of the wrong type.
+    """
+    with config.unlocked(), config.ignore_type():
+        parts = [flag for flag in _read_flags(words, None)[0] if _names_part(flag.key)]
+        for flag in sorted(parts, key=lambda flag: flag.key.count(".")):
+            _set_part(config, flag.key, flag.text or "")
+        keys = list_keys(config)
+        flags, rest = _read_flags([translate_flag(word, keys) for word in words], config)
+        for flag in flags:
+            if not _names_part(flag.key):
+                _set_value(config, flag)
+        check_sections(config)
+    config.lock()
+    return rest, {flag.key for flag in flags}
+
+
+def _read_flags(words: Sequence[str], config: ConfigDict | None) -> tuple[list[Flag], list[str]]:
+    """Return the overrides and the other words; without a config those alone that name a part."""
+    flags: list[Flag] = []
+    rest: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        option, equals, text = word.partition("=")
+        key, off = option.partition(".")[2], option.startswith("--no")
+        if word == "--":
+            rest += [word, *remaining]
+        elif not word.startswith(PREFIXES):
+            rest.append(word)
+        elif equals:
+            flags.append(Flag(key, text, off))
+        elif config is None:
+            if _names_part(key):
+                flags.append(Flag(key, next(remaining, None)))
+        elif off or _is_switch(config, key):
+            flags.append(Flag(key, None, off))
+        else:
+            flags.append(Flag(key, next(remaining, None)))
+    return flags, rest
+
+
+def _is_switch(config: ConfigDict, key: str) -> bool:
+    option = find_option(config, key)
+    return option is not None and is_switch(option)
+
+
+def _names_part(key: str) -> bool:
+    """Return whether a key is a section, or the name in one."""
+    section, _, last = key.rpartition(".")
+    if last == "name":
+        return section.startswith("model.") or bool((find_kind(section) or KINDS[""]).table)
+    kind = find_kind(key)
+    return kind is not None and bool(kind.table or is_optional(key))
+
+
+def _set_part(config: ConfigDict, key: str, name: str) -> None:
+    """Change the part of a section, or replace a whole section by a part, or by nothing."""
+    section, _, last = key.rpartition(".")
+    if last == "name":
+        _change_part(config, section, name)
+    elif name.lower() == "none":
+        if not is_optional(key):
+            raise UserError(f"config.{key} cannot be none: a run needs one.")
+        parent = _make_parent(config, key)
+        if last in parent:
+            del parent[last]
+        if not section:
+            parent[last] = ConfigDict()
+    elif not find_kind(key).table:  # type: ignore[union-attr]
+        raise UserError(f"config.{key} is a section: set its keys, or config.{key}=none.")
+    else:
+        find_part(key, name)
+        _make_parent(config, key)[last] = ConfigDict({"name": name})
+
+
+def _change_part(config: ConfigDict, what: str, name: str) -> None:
+    """Give a section another part, without the keys that this one does not take."""
+    function = find_part(what, name)
+    options, section = list_options(what, function), read_section(config, what) or {}
+    dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
+    if dropped and section.get("name") != name:
+        print(
+            f"note: {options.owner} does not take {', '.join(dropped)}; config.{what} is without.",
+            file=sys.stderr,
+        )
+        section = {key: value for key, value in section.items() if key not in dropped}
+    parent, last = _make_parent(config, what), what.rpartition(".")[2]
+    if isinstance(there := parent.get(last), ConfigDict):
+        for key in dropped:
+            del there[key]
+        there.name = name
+    else:
+        parent[last] = ConfigDict(section | {"name": name})
+
+
+def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
+    """Return the section that holds a key, made where no page wrote it."""
+    what, _, last = key.rpartition(".")
+    if not what:
+        return config
+    parent = _make_parent(config, what)
+    name = what.rpartition(".")[2]
+    section = read_section(config, what)
+    if section is None:
+        kind = find_kind(what)
+        if kind is None:
+            raise UserError(_explain(config, key))
+        if what.endswith("_neuron"):
+            section = config.neuron.to_dict()
+        elif kind.table and what not in DEFAULTS:
+            raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
+        else:
+            section = {"name": DEFAULTS[what]} if kind.table else {}
+    if not isinstance(parent.get(name), ConfigDict):
+        parent[name] = ConfigDict(section)
+    made: ConfigDict = parent[name]
+    return made
+
+
+def _set_value(config: ConfigDict, flag: Flag) -> None:
+    key = flag.key
+    parent, last = _make_parent(config, key), key.rpartition(".")[2]
+    option = find_option(config, key)
+    if option is None:
+        raise UserError(_explain(config, key))
+    if flag.text is None and not is_switch(option):
+        raise UserError(f"--{'no' * flag.off}config.{key} needs a value: --config.{key}=VALUE.")
+    value = True if flag.text is None else parse_value(key, flag.text, option)
+    parent[last] = not value if flag.off else value
+
+
+def _explain(config: ConfigDict, key: str) -> str:
+    """Return the error of a key that nothing takes, with the nearest that exists."""
+    if find_kind(key):
+        return f"config.{key} is a section; set one of its keys, such as --config.{key}.KEY=VALUE."
+    near = difflib.get_close_matches(key, list_keys(config), n=1, cutoff=0.5)
+    hint = f" did you mean --config.{near[0]}?" if near else ""
+    what = key.rpartition(".")[0]
+    while (section := read_section(config, what)) is None:
+        what = what.rpartition(".")[0]
+    options = find_options(what, section)
+    only = bool((find_kind(what) or KINDS["neuron"]).only)
+    inner = list_inner(what) if only else []
+    taken = ", ".join([*options.known, *inner]) or "no keys"
+    if not only:
+        owner = f"{options.owner}, the part of config.{what}, takes"
+        return f"the config has no key {key!r};{hint} {owner} {taken}."
+    owner = f"config.{what}" if what else "It" if hint else "it"
+    return f"the config has no key {key!r};{hint} {owner} has: {taken}."

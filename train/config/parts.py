@@ -1,0 +1,257 @@
+"""The parts that sections of a config name, and the options that each of them takes.
+
+A section is a `name` and keyword arguments of what it names: one of ours, from a table below, or a
+part of the user's own, as an import path `package.module:Name`. Tables are import paths too and are
+read when a section is used, so that nothing here imports what is built from a config.
+"""
+
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pit_jax.docstrings import read_arguments
+
+from ..errors import UserError
+
+MISSING = inspect.Parameter.empty
+
+
+class Kind(NamedTuple):
+    """A kind of part: the table of ours, and what the program itself gives to a part.
+
+    The first `positions` parameters and those in `given` are the program's. A section without a
+    `name` is always for the function at `only`. The section has the parameters of `extra` too, and
+    those of `words` in place of the part's own of the same names.
+    """
+
+    table: str = ""
+    positions: int = 0
+    given: tuple[str, ...] = ()
+    only: str = ""
+    extra: str = ""
+    words: str = ""
+
+
+class Option(NamedTuple):
+    """A key of a section: the type and default of a parameter, and its line of the docstring."""
+
+    annotation: Any
+    default: Any
+    meaning: str
+
+
+class Options(NamedTuple):
+    """The keys that `owner`, a part, takes; an `open` one takes any others too."""
+
+    owner: str
+    known: dict[str, Option]
+    open: bool
+
+
+KEYS = ".keys"
+NEURON = Kind("pit_jax.neurons:NEURONS")
+KINDS = {
+    "": Kind(only=f"{KEYS}:RunKeys"),
+    "data": Kind("..data:DATASETS", given=("data_dir",), extra="..data:load"),
+    "augment": Kind(only=f"{KEYS}:AugmentKeys"),
+    "augment.policy": Kind("..data.augment:POLICIES", positions=2, words=f"{KEYS}:FillKeys"),
+    "augment.cutout": Kind(only="..data.augment:cutout", positions=2, extra=f"{KEYS}:FillKeys"),
+    "augment.erase": Kind(only="..data.augment:random_erasing", positions=2),
+    "augment.mix": Kind("..data.augment:MIXES", positions=3),
+    "model": Kind("pit_jax.models:MODELS", given=("num_classes", "neuron", "num_steps")),
+    "model.norm": Kind(
+        "pit_jax.layers.norm:NORMS",
+        given=("use_running_average", "scale_init", "bias_init", "dtype", "name"),
+    ),
+    "neuron": NEURON,
+    "loss": Kind("..program.losses:LOSSES", positions=2),
+    "optimizer": Kind("..program.optim:OPTIMIZERS", positions=1),
+    "schedule": Kind(
+        "..program.optim:SCHEDULES", positions=1, given=("steps", "warmup_steps", "end")
+    ),
+    "checkpoints": Kind(only=f"{KEYS}:CheckpointKeys"),
+    "health": Kind(only=f"{KEYS}:HealthKeys"),
+    "wandb": Kind(only=f"{KEYS}:WandbKeys"),
+}
+# A part without these has its own default, or none at all.
+OPTIONAL = ("augment", "augment.policy", "augment.cutout", "augment.erase", "augment.mix")
+# The part of a section that no page wrote.
+DEFAULTS = {"model.norm": "batch_norm", "schedule": "cosine"}
+# Tables of the functions that a key of this name can have.
+FUNCTIONS = {
+    "reset": "pit_jax.neurons.step:RESETS",
+    "spike": "pit_jax.surrogate:SPIKES",
+    "scale_init": "pit_jax.initializers:SCALE_INITS",
+    "parametrize": "pit_jax.neurons.scale:PARAMETRIZATIONS",
+}
+
+
+def find_kind(what: str) -> Kind | None:
+    """Return the kind of the section `config.WHAT`; None for a key that is no section."""
+    section, _, last = what.rpartition(".")
+    if section == "model" and last.endswith("_neuron"):
+        return NEURON
+    return KINDS.get(what)
+
+
+def list_inner(what: str) -> list[str]:
+    """Return the sections that can be in the section `config.WHAT`, by their whole names."""
+    return [each for each in KINDS if each and each.rpartition(".")[0] == what]
+
+
+def is_optional(what: str) -> bool:
+    """Return whether a config can do without the section `config.WHAT`."""
+    return what in (*OPTIONAL, "model.norm", "schedule") or what.endswith("_neuron")
+
+
+def find_part(what: str, name: Any = None) -> Callable[..., Any]:
+    """Return the callable that `config.WHAT.name` names.
+
+    Raises UserError, with the names that there are, for an unknown one or a broken import path.
+    """
+    kind = find_kind(what) or Kind()
+    if kind.only:
+        only: Callable[..., Any] = _load(kind.only)
+        return only
+    table = list_names(what)
+    if isinstance(name, str) and name in table:
+        return table[name]
+    if isinstance(name, str) and ":" in name:
+        return import_part(name, f"{what}.name")
+    if what == "data" and str(name).startswith(("tfds/", "tonic/")):
+        raise UserError(
+            f"config.data.name is {name!r}: data sets of other collections are not read yet. Write "
+            "a function that returns arrays and name it package.module:function; see "
+            "docs/guide/own_parts.md."
+        )
+    near = difflib.get_close_matches(str(name), table, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    names = f"{', '.join(sorted(table))}, or " if table else ""
+    path = "an import path package.module:Name."
+    raise UserError(f"config.{what}.name is {name!r}; it can be {names}{path}{hint}")
+
+
+def list_names(what: str) -> Mapping[str, Callable[..., Any]]:
+    """Return our parts for the section `config.WHAT` by their names."""
+    kind = find_kind(what) or Kind()
+    table: Mapping[str, Callable[..., Any]] = _load(kind.table) if kind.table else {}
+    return table
+
+
+def list_options(what: str, function: Callable[..., Any]) -> Options:
+    """Return the keys that the section `config.WHAT` has for `function`."""
+    kind = find_kind(what) or Kind()
+    owner, known, is_open = _read_options(function, kind.positions, kind.given)
+    for name, each in list_names(what).items():
+        owner = name if each is function else owner
+    if kind.only:
+        owner = "it"
+    if kind.extra:
+        known |= _read_options(_load(kind.extra), 0, ("name",)).known
+    if kind.words:
+        words = _read_options(_load(kind.words), 0, ()).known
+        known |= {name: option for name, option in words.items() if name in known}
+    return Options(owner, known, is_open)
+
+
+def find_function(key: str, name: Any) -> Any:
+    """Return the function that `config.KEY` names: one of ours, or of an import path.
+
+    What is no text is returned as it is. Raises UserError for an unknown name.
+    """
+    if not isinstance(name, str):
+        return name
+    last = key.rpartition(".")[2]
+    table: dict[str, Any] = dict(_load(FUNCTIONS[last])) if last in FUNCTIONS else {}
+    named = table | {getattr(each, "__name__", label): each for label, each in table.items()}
+    if name in named:
+        return named[name]
+    if ":" in name:
+        return import_part(name, key)
+    can_be = f"{', '.join(table)}, or " if table else ""
+    raise UserError(f"config.{key} is {name!r}; it can be {can_be}an import path module:function.")
+
+
+def list_functions(key: str) -> list[str]:
+    """Return the names of our functions for a key such as `neuron.reset`."""
+    last = key.rpartition(".")[2]
+    return list(_load(FUNCTIONS[last])) if last in FUNCTIONS else []
+
+
+def import_part(path: str, key: str) -> Any:
+    """Import `package.module:Name`, the value of `config.KEY`; the current folder comes first.
+
+    Raises UserError for a module that does not exist or fails, and for a name that it lacks.
+    """
+    module_name, _, name = path.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        module = import_module(module_name)
+    except Exception as error:  # The module is the user's: it can raise anything.
+        reason = str(error).strip() or type(error).__name__
+        raise UserError(
+            f"config.{key} is {path!r}, but {module_name} cannot be imported ({reason}). Start the "
+            "program in the folder that holds it, or install it."
+        ) from error
+    try:
+        found = module
+        for each in name.split("."):
+            found = getattr(found, each)
+    except AttributeError as error:
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(
+            f"config.{key} is {path!r}, but {module.__file__ or module_name} has no {name!r}{hint}"
+        ) from error
+    if not callable(found):
+        raise UserError(f"config.{key} is {path!r}, which cannot be called: it is {found!r}.")
+    return found
+
+
+def get_name(function: Callable[..., Any]) -> str:
+    """Return the name of a callable, also of a `functools.partial`."""
+    return getattr(function, "__name__", None) or get_name(function.func)  # type: ignore[attr-defined]
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module, __package__), name)
+
+
+def _read_options(function: Callable[..., Any], positions: int, given: tuple[str, ...]) -> Options:
+    parameters = list(_read_signature(function).parameters.values())
+    # A part takes what the program gives by position under any name.
+    fixed = [each.name for each in parameters[:positions] if each.kind != each.KEYWORD_ONLY]
+    if _is_module(function):
+        fixed += ["parent", "name"]
+    meanings = read_arguments(function)
+    known = {
+        each.name: Option(each.annotation, each.default, meanings.get(each.name, ""))
+        for each in parameters
+        if each.name not in (*fixed, *given)
+        and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    }
+    is_open = any(each.kind == each.VAR_KEYWORD for each in parameters)
+    return Options(get_name(function), known, is_open)
+
+
+def _is_module(function: Callable[..., Any]) -> bool:
+    """Return whether a callable makes a module of Flax, whose own two fields no config can set."""
+    while isinstance(function, partial):
+        function = function.func
+    # Without an import of Flax: help answers at once.
+    return isinstance(function, type) and hasattr(function, "__dataclass_fields__")
+
+
+def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError):  # An annotation that cannot be evaluated.
+        return inspect.signature(function)

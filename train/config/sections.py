@@ -1,0 +1,97 @@
+"""The sections of a config: which there are, the keys that each can have, and whether they fit."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ..errors import UserError
+from .choose import check_keys, normalize_section, read_keys
+from .parts import KINDS, MISSING, Kind, Option, Options, find_kind, find_part, list_options
+
+REQUIRED = ("data", "model", "neuron", "loss", "optimizer")
+
+
+def check_sections(config: ConfigDict) -> None:
+    """Raise UserError for a section or key that is missing, and for one that nothing takes."""
+    for what in REQUIRED:
+        if what not in config:
+            raise UserError(f"the config lacks the section {what}; give config.{what}.name.")
+    for what, section in list_sections(config):
+        fixed = bool((find_kind(what) or Kind()).only)
+        keys = [
+            key for key in read_keys(what, section) if not (fixed and find_kind(join(what, key)))
+        ]
+        check_keys(what, find_options(what, section), keys)
+
+
+def list_sections(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the sections of a config by their keys, `""` for the run's own, parents first."""
+    yield "", normalize_section(config)
+    places = [(key, config[key]) for key in config]
+    while places:
+        what, value = places.pop(0)
+        if is_section(what, value):
+            yield what, normalize_section(value)
+        if isinstance(value, ConfigDict):
+            places = [(f"{what}.{key}", value[key]) for key in value] + places
+
+
+def is_section(what: str, value: Any) -> bool:
+    """Return whether `config.WHAT` is a section; its value can be the name of its part alone."""
+    kind = find_kind(what)
+    if isinstance(value, (ConfigDict, Mapping)):
+        return kind is not None or "name" in value
+    return isinstance(value, str) and kind is not None and bool(kind.table)
+
+
+def find_options(what: str, section: Mapping[str, Any]) -> Options:
+    """Return the keys that the part takes which the section `config.WHAT` names."""
+    return list_options(what, find_part(what, section.get("name")))
+
+
+def join(what: str, key: str) -> str:
+    """Return the whole name of a key of the section `config.WHAT`."""
+    return f"{what}.{key}" if what else key
+
+
+def list_keys(config: ConfigDict) -> dict[str, Option]:
+    """Return every key that a flag can set, by its whole name such as `neuron.decay`."""
+    found: dict[str, Option] = {}
+    for what, section in list_sections(config):
+        if not (find_kind(what) or Kind()).only:
+            found[join(what, "name")] = Option(str, section.get("name"), "")
+        for key, option in find_options(what, section).known.items():
+            whole = join(what, key)
+            if whole not in KINDS and not is_section(whole, section.get(key)):
+                found[whole] = option
+    return found
+
+
+def find_option(config: ConfigDict, key: str) -> Option | None:
+    """Return the option at a whole key such as `neuron.decay`; None where nothing takes it."""
+    what, _, last = key.rpartition(".")
+    section = read_section(config, what)
+    if section is None:
+        return None
+    options, value = find_options(what, section), section.get(last, MISSING)
+    option = options.known.get(last)
+    if option is None and options.open:
+        option = Option(MISSING, MISSING, "")
+    if (
+        option
+        and (option.annotation, option.default) == (MISSING, MISSING)
+        and value is not MISSING
+    ):
+        option = Option(type(value), value, option.meaning)
+    return option
+
+
+def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
+    """Return the section `config.WHAT`; None where the config has none."""
+    value: Any = config
+    for key in what.split(".") if what else ():
+        if not isinstance(value, ConfigDict) or key not in value:
+            return None
+        value = value[key]
+    return normalize_section(value) if not what or is_section(what, value) else None

@@ -1,0 +1,167 @@
+"""Reads the text of a flag as the type that its key has, and names types in help and errors."""
+
+import ast
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import UserError
+from .parts import MISSING, Option
+
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a tuple such as (1, 2)",
+    dict: "a dict such as {'a': 1}",
+    Callable: "one of ours or an import path module:function",
+    str: "a text",
+}
+SHORT = {
+    bool: "bool",
+    int: "int",
+    float: "float",
+    tuple: "tuple",
+    dict: "dict",
+    Callable: "function",
+    str: "str",
+}
+TRUE, FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
+
+
+def parse_value(key: str, text: str, option: Option) -> Any:
+    """Return `text` as a value of `config.KEY`, with the type of its annotation or default.
+
+    Raises UserError for a text that is none of the types. `none` is None, where a key can be that.
+    """
+    kinds = list_types(option)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    choices = _list_choices(option.annotation)
+    if choices and text not in choices:
+        raise UserError(f"config.{key} must be {' or '.join(choices)}, got {text!r}.")
+    wanted = [kind for kind in kinds if kind in PARSERS]
+    for kind in wanted:
+        try:
+            return PARSERS[kind](text, option)
+        except (ValueError, SyntaxError, TypeError):
+            continue
+    if not wanted:
+        return _parse_any(text)
+    raise UserError(
+        f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {text!r}."
+    )
+
+
+def describe_type(option: Option) -> str:
+    """Return the type of a key in a word, or the words that it can be."""
+    if choices := _list_choices(option.annotation):
+        return "|".join(choices)
+    names = [SHORT[kind] for kind in list_types(option) if kind in SHORT]
+    return names[0] if names else "value"
+
+
+def is_switch(option: Option) -> bool:
+    """Return whether a key is only true or false."""
+    return [kind for kind in list_types(option) if kind is not type(None)] == [bool]
+
+
+def takes_function(option: Option) -> bool:
+    """Return whether a key's value is a function, which a config gives by name."""
+    return Callable in list_types(option)
+
+
+def list_types(option: Option) -> list[Any]:
+    """Return the types that a key can have, the likeliest first: those in `WORDS`, and None's."""
+    found = [_simplify(each) for each in _flatten(option.annotation)]
+    default = option.default
+    if default is None:
+        found.append(type(None))
+    elif default is not MISSING:
+        # What is annotated as any of several is first tried as its default is.
+        kind = _simplify(type(default))
+        is_function = callable(default) and not isinstance(default, type)
+        kind = Callable if is_function else kind
+        if len(found) != 1 or found[0] not in WORDS:
+            found.insert(0, kind)
+    kinds = [kind for kind in dict.fromkeys(found) if kind in WORDS or kind is type(None)]
+    # Any text is a text.
+    return sorted(kinds, key=lambda kind: kind is str)
+
+
+def _parse_bool(text: str, option: Option) -> bool:
+    if text.lower() not in TRUE + FALSE:
+        raise ValueError(text)
+    return text.lower() in TRUE
+
+
+def _parse_tuple(text: str, option: Option) -> tuple[Any, ...]:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # Names without quotes: stem,stage1
+        value = tuple(each.strip() for each in text.strip("()[]").split(",") if each.strip())
+        if _get_member(option) in (int, float):
+            raise
+    found = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    member = _get_member(option)
+    if member is int and not all(type(each) is int for each in found):
+        raise ValueError(text)
+    return tuple(map(float, found)) if member is float else found
+
+
+def _parse_dict(text: str, option: Option) -> dict[str, Any]:
+    value = ast.literal_eval(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+def _parse_any(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+PARSERS: dict[Any, Callable[[str, Option], Any]] = {
+    bool: _parse_bool,
+    int: lambda text, option: int(text, 0) if text.lower().startswith("0x") else int(text),
+    float: lambda text, option: float(text),
+    tuple: _parse_tuple,
+    dict: _parse_dict,
+    Callable: lambda text, option: text,
+    str: lambda text, option: text,
+}
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    """Return the members of a union, else the annotation alone."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [each for member in typing.get_args(annotation) for each in _flatten(member)]
+    return [annotation]
+
+
+def _simplify(annotation: Any) -> Any:
+    """Return the type in `WORDS` that an annotation means, if it means one."""
+    origin = typing.get_origin(annotation) or annotation
+    if origin is typing.Literal:
+        return str
+    if isinstance(origin, type) and issubclass(origin, (tuple, list)) or origin is Sequence:
+        return tuple
+    return origin
+
+
+def _get_member(option: Option) -> Any:
+    """Return the type of a tuple's values, if its annotation has one."""
+    for annotation in _flatten(option.annotation):
+        if _simplify(annotation) is tuple and (inner := typing.get_args(annotation)):
+            return inner[0]
+    return None
+
+
+def _list_choices(annotation: Any) -> list[str]:
+    """Return the words of a `Literal`."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(each) for each in typing.get_args(annotation)]
+    return []

@@ -1,0 +1,132 @@
+"""Fewer training images, and a validation split: choices that are the same in every run.
+
+Neither depends on the seed of the run, so runs with different seeds train on the same images.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset import ArraySplit, Dataset, Split
+
+SEED = 0
+
+
+def choose_subsets(
+    dataset: Dataset, train_images: int = 0, validation: float = 0.0, *, test_rest: bool = False
+) -> Dataset:
+    """Return `dataset` with `train_images` training images, and with a share of them to validate.
+
+    With `test_rest` the training images that are not chosen join the test split. `Dataset.subset`
+    has the places of both parts in the training split of `dataset`. Raises UserError for numbers
+    that leave a part empty, and for data that are read from disk.
+    """
+    _check_types(train_images, validation)
+    if train_images:
+        dataset = _take_training_images(dataset, train_images, test_rest)
+    if validation:
+        dataset = _split_off_validation(dataset, validation)
+    return dataset
+
+
+def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` places, sorted, with the same number in every class.
+
+    What is left after division goes to the first classes, one each. A class with fewer images gives
+    all that it has, and the others fill the gap, as equally as they can.
+    """
+    places, ranks = _rank_in_class(labels, (SEED, 0))
+    # First one image of each class, then a second one, until there are enough.
+    return np.sort(places[np.lexsort((labels[places], ranks))[:count]])
+
+
+def draw_share(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` places, sorted, with the same share of the images of every class.
+
+    Equal numbers would take all images of a rare class away from training.
+    """
+    places, ranks = _rank_in_class(labels, (SEED, 1))
+    drawn = labels[places]
+    # The middle of each image's part of its class: all classes reach a share at the same time.
+    reached = (2 * ranks + 1) / (2 * np.bincount(labels)[drawn])
+    return np.sort(places[np.lexsort((drawn, reached))[:count]])
+
+
+def _rank_in_class(labels: np.ndarray, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return all places, class by class in a random order, and the rank of each in its class."""
+    # Random bits, not permutation(): NumPy keeps their stream from version to version.
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
+    places = order[np.argsort(labels[order], kind="stable")]
+    sizes = np.bincount(labels)
+    first = np.cumsum(sizes) - sizes
+    return places, np.arange(len(labels)) - first[labels[places]]
+
+
+def _check_types(train_images: int, validation: float) -> None:
+    if isinstance(train_images, bool) or not isinstance(train_images, int):
+        raise UserError(
+            f"config.data.train_images must be a whole number (0: all), got {train_images!r}."
+        )
+    if isinstance(validation, bool) or not isinstance(validation, int | float):
+        raise UserError(
+            "config.data.validation must be a share of the training images, at least 0 (none) and "
+            f"less than 1, got {validation!r}."
+        )
+
+
+def _take_training_images(dataset: Dataset, count: int, test_rest: bool) -> Dataset:
+    train = _require_arrays("train_images", dataset, dataset.train)
+    if not 0 <= count <= len(train):
+        raise UserError(
+            f"config.data.train_images must be from 1 to {len(train):,}, the training images of "
+            f"{dataset.name}, or 0 for all, got {count}."
+        )
+    chosen = draw_balanced(train.labels, count)
+    test = dataset.test
+    if test_rest:
+        rest = np.setdiff1d(np.arange(len(train)), chosen)
+        test = _join(_require_arrays("train_images", dataset, test), _select(train, rest))
+    return replace(dataset, train=_select(train, chosen), test=test, subset={"train": chosen})
+
+
+def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
+    train = _require_arrays("validation", dataset, dataset.train)
+    if dataset.validation is not None:
+        raise UserError(
+            f"config.data.validation must be 0, got {share}: {dataset.name} has a validation split "
+            "of its own."
+        )
+    count = round(share * len(train)) if 0 < share < 1 else 0
+    if not 0 < count < len(train):
+        raise UserError(
+            "config.data.validation must be a share of the training images, at least 0 (none) and "
+            f"less than 1, that leaves images in both parts, got {share} of {len(train):,} images."
+        )
+    validated = draw_share(train.labels, count)
+    trained = np.setdiff1d(np.arange(len(train)), validated)
+    places = dataset.subset.get("train", np.arange(len(train)))
+    return replace(
+        dataset,
+        train=_select(train, trained),
+        validation=_select(train, validated),
+        subset={"train": places[trained], "validation": places[validated]},
+    )
+
+
+def _require_arrays(key: str, dataset: Dataset, split: Split) -> ArraySplit:
+    if not isinstance(split, ArraySplit):
+        raise UserError(
+            f"config.data.{key} is for data sets in memory; {dataset.name} is read from disk: "
+            f"leave config.data.{key} at 0."
+        )
+    return split
+
+
+def _select(split: ArraySplit, places: np.ndarray) -> ArraySplit:
+    return ArraySplit(split.images[places], split.labels[places])
+
+
+def _join(first: ArraySplit, second: ArraySplit) -> ArraySplit:
+    images = np.concatenate([first.images, second.images])
+    return ArraySplit(images, np.concatenate([first.labels, second.labels]))
