@@ -36,7 +36,7 @@ from train.program.pure import PureProgram, abstract_images, make_pure_program
 from train.program.state import TrainState
 from train.run.environment import describe_environment
 
-CONFIG = Path(__file__).parents[1] / "configs/digits.py"
+CONFIG = "configs/digits.py"
 # The 1,597 other digits are the test images.
 COMMON = {"data.train_images": 200, "model.width": 16, "epochs": 60, "batch_size": 50}
 ABOUT = {
@@ -107,7 +107,12 @@ class Trainer:
         return jax.device_put(epoch_order(seed, epoch, self.size, self.config.batch_size))
 
     def measure(self, state: TrainState) -> dict[str, float]:
-        """Return the accuracy on the test images and the spikes of a neuron (see `ABOUT`)."""
+        """Return the accuracy on the test images and the spikes of a neuron (see `ABOUT`).
+
+        Raises FloatingPointError if a step was not finite, after which a run learns nothing.
+        """
+        if int(state.skipped):
+            raise FloatingPointError(f"the loss or a gradient of step {state.bad} is not finite.")
         totals = jax.device_get(self.test(state, self.tests, self.test_order))
         means = compute_means(totals, len(self.tests["label"]))
         levels = self.config.neuron.get("levels", 1)
@@ -129,7 +134,7 @@ def count_neurons(pure: PureProgram, dataset: Dataset) -> dict[str, int]:
 
 def make_flags(row: Row, keys: Mapping[str, Any]) -> list[str]:
     """Return the options of train.main for a row, with other `keys` of the config."""
-    page = f"configs/{CONFIG.name}:{row.variant}"
+    page = f"{CONFIG}:{row.variant}"
     flags = [f"--config.{key}={value}" for key, value in {**keys, **row.keys}.items()]
     return ["--config", page, *flags]
 

@@ -85,7 +85,11 @@ class EvenPIT(OwnPIT):
 
 
 class NormPIT(OwnPIT):
-    """PIT whose correction is divided by the norm of the gradient of its layer and step."""
+    """PIT whose correction is divided by the norm of the gradient of its layer and step.
+
+    Args:
+        ceiling: dis(x) has the ceiling in place of the floor.
+    """
 
     ceiling: bool = False
 
