@@ -126,10 +126,12 @@ def count_neurons(pure: PureProgram, dataset: Dataset) -> dict[str, int]:
 
     def run(images: Any) -> Any:
         variables = pure.model.init(jax.random.key(0), images)
-        return pure.model.apply(variables, images, mutable=["intermediates"])[1]
+        _, sown = pure.model.apply(variables, images, mutable=["intermediates"])
+        layers = neuron_probes(sown["intermediates"])
+        return {name: layer["count"][0, 0] for name, layer in layers.items()}
 
-    layers = neuron_probes(jax.eval_shape(run, abstract_images(dataset))["intermediates"])
-    return {name: sown["count"].size // sown["count"].shape[1] for name, sown in layers.items()}
+    of_a_step = jax.eval_shape(run, abstract_images(dataset))
+    return {name: count.size for name, count in of_a_step.items()}
 
 
 def make_flags(row: Row, keys: Mapping[str, Any]) -> list[str]:
@@ -161,10 +163,10 @@ def run_row(found: dict[str, Any], flags: list[str], seeds: Sequence[int], save:
 
 def estimate(values: Sequence[float]) -> dict[str, Any]:
     """Return the mean of some values, its interval and their number."""
-    low, high = interval(np.asarray(values)) if len(values) > 1 else (None, None)
+    ends = interval(np.asarray(values)[:, None]) if len(values) > 1 else ()
     return {
         "mean": float(np.mean(values)),
-        "interval": None if low is None else [float(low), float(high)],
+        "interval": [float(end[0]) for end in ends],
         "seeds": len(values),
     }
 
@@ -189,7 +191,7 @@ def write_estimate(estimate: Mapping[str, Any] | None, factor: float, sign: str 
     """Return an estimate times `factor` as `mean [low, high]`."""
     if estimate is None:
         return ""
-    numbers = [estimate["mean"], *(estimate["interval"] or [])]
+    numbers = [estimate["mean"], *estimate["interval"]]
     mean, *ends = (f"{factor * number:{sign}.2f}" for number in numbers)
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 

@@ -80,8 +80,8 @@ class EvenPIT(OwnPIT):
         return jnp.clip(jnp.round(quotient(u, a)), 0, self.levels)
 
     def fire(self, u: Membranes, a: Scales) -> Membranes:
-        s = super().fire(u, a)
-        return s + stop_gradient(a * self.count(u, a) - s)
+        moved = self.count(u, a) - pit_count(u, a, levels=self.levels)
+        return super().fire(u, a) + a * stop_gradient(moved)
 
 
 class NormPIT(OwnPIT):
