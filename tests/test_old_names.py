@@ -166,6 +166,8 @@ from tests.train.tiny import get_config as tiny
 
 def get_config():
     config = tiny()
+    if {last!r} == "normalise":
+        config.neuron = {{"name": "ILIF"}}  # PIT has no such field.
     config{place}[{last!r}] = {VALUES[key]!r}
     return config
 """

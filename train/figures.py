@@ -28,16 +28,16 @@ def select_points(
     return [at for at, _ in numbers], [value for _, value in numbers]
 
 
-def curves(title: str, epochs: list[dict[str, Any]]) -> Figure:
-    """Draw loss and accuracy on training images, as augmented, and test images over the epochs."""
+def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Figure:
+    """Draw loss and accuracy on training images, as augmented, and on `split` over the epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
-        for split, color in (("train", "#0072b2"), ("test", "#d55e00")):
-            at, values = select_points(epochs, f"{split}_{quantity}", scale)
-            axes.plot(at, values, color, marker="o", markersize=3, label=split)
+        for name, color in (("train", "#0072b2"), (split, "#d55e00")):
+            at, values = select_points(epochs, f"{name}_{quantity}", scale)
+            axes.plot(at, values, color, marker="o", markersize=3, label=name)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend()

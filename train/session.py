@@ -20,6 +20,7 @@ from .monitor.nonfinite import StepMetrics, Watch, report_step
 from .monitor.profile import Profile
 from .program import build
 from .program.evaluation import Evaluation
+from .program.metrics import make_metrics
 from .program.program import Program
 from .program.state import Metrics, TrainState
 from .records.loggers import Journal, open_journal
@@ -27,7 +28,9 @@ from .records.wandb import check_installed
 from .run.checkpoint import Checkpoints, Progress, find_newest_step
 from .run.compile_cache import use_compile_cache
 from .run.environment import note_start
-from .run.summary import Summary, summarize, write_summary
+from .run.restore import load_best
+from .run.subset import save_subset
+from .run.summary import Summary, make_json_numbers, summarize, write_summary
 from .run.workdir import claim, find_disk_error
 
 
@@ -76,6 +79,7 @@ class Session:
             check_installed(self.config)
             stack.enter_context(claim(self.workdir, self.config.to_dict()))
             stack.enter_context(explain_full_disk(self.workdir))
+            save_subset(self.workdir, self.program.subset)
             stack.enter_context(use_compile_cache(self._compiled))
         # What ends with the training, before the summary is written.
         self._training = stack.enter_context(ExitStack())
@@ -126,6 +130,11 @@ class Session:
         )
         steps = self.config.profile_steps if self.is_first else ()
         self._profile = self._training.enter_context(closing(Profile(self.workdir, steps)))
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the best epoch is chosen on validation images, not on the test images."""
+        return self.program.split == "validation"
 
     @property
     def total_steps(self) -> int:
@@ -192,24 +201,26 @@ class Session:
         seconds = self._clock() - self._since
         self._speed = len(self._steps) * self.config.batch_size / seconds
 
-    def end_epoch(self, state: TrainState, test: Evaluation) -> dict[str, Any]:
-        """Log an epoch after its `test`, and return its line."""
-        step = self._steps[-1]
+    def end_epoch(self, state: TrainState, found: Evaluation) -> dict[str, Any]:
+        """Log an epoch after its evaluation, and return its line."""
+        step, split = self._steps[-1], self.program.split
         epoch = self.get_epoch(step)
-        self._check_finite("test loss", test.loss, epoch)
+        self._check_finite(f"{split} loss", found.loss, epoch)
+        metrics = make_json_numbers(found.metrics)
         record = {
             "step": step,
             "epoch": epoch,
             **self._record,
-            "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
+            f"{split}_loss": found.loss,
+            f"{split}_accuracy": found.accuracy,
+            **{f"{split}_{name}": value for name, value in metrics.items()},
             "images_per_second": self._speed,
             **self._health.end(state, epoch),
         }
         self._journal.epoch(record)
         self.progress = self.progress._replace(seconds=self._seconds())
-        if test.accuracy > self.progress.best_accuracy:
-            self.progress = self.progress._replace(best_accuracy=test.accuracy, best_epoch=epoch)
+        if found.accuracy > self.progress.best_accuracy:
+            self.progress = self.progress._replace(best_accuracy=found.accuracy, best_epoch=epoch)
         return record
 
     def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
@@ -218,16 +229,38 @@ class Session:
         hold = not self.checkpoints.is_time() if hold is None else hold
         self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
-    def finish(self, state: TrainState, test: Evaluation | None = None) -> Summary:
-        """Close logs and checkpoints, write the summary and return it.
+    def restore_best(self, state: TrainState) -> TrainState:
+        """Close logs and checkpoints; return the state of the best epoch, after the last `state`.
 
-        `test` is the evaluation of the state, which is made here if it is not given.
+        It is `state` itself if the last epoch is the best. Raises UserError if the checkpoint of
+        the best epoch is missing or damaged.
         """
         self._training.close()
-        test = self.program.evaluate(state) if test is None else test
-        summary = summarize(
-            self.config, self.workdir, self.program.neuron_layers, test, state, self.progress
-        )
+        epoch = self.progress.best_epoch
+        if epoch == self.config.epochs:
+            return state
+        step = epoch * self.program.steps_per_epoch
+        return load_best(self.workdir, step, self.program.abstract_state)
+
+    def finish(
+        self,
+        state: TrainState,
+        test: Evaluation | None = None,
+        best: Evaluation | None = None,
+    ) -> Summary:
+        """Close logs and checkpoints, write the summary and return it.
+
+        `test` is the evaluation of the state on the test images and `best`, in a run with
+        validation images, that of the best epoch. They are made here if they are not given.
+        """
+        self._training.close()
+        if test is None:
+            test = self.program.test(state)
+            if self.is_validated:
+                chosen = self.restore_best(state)
+                best = test if chosen is state else self.program.test(chosen)
+        layers = self.program.neuron_layers
+        summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
         if self.is_first:
             write_summary(self.workdir, summary)
         return summary
@@ -291,6 +324,7 @@ def explain_full_disk(workdir: Path) -> Iterator[None]:
 def check_parts(config: ConfigDict) -> None:
     """Raise UserError for a name or a value that a part of a run refuses, whatever the data."""
     build.check(config)
+    make_metrics(config)
     check_bounds(Journal, config, every="log_every")
     check_bounds(Health, config, every_epochs="health.every_epochs")
     check_bounds(Profile, config, steps="profile_steps")

@@ -19,7 +19,16 @@ class GLIF(nn.Module):
 
     Every channel learns, through a sigmoid, three gates between two forms of leak, input and reset,
     the time constants and potentials of these forms, and one conductance per step: (7 + T) * C
-    parameters. The fields are the values at the start; the gates start within 0.025 of 1/2.
+    parameters. The gates start within 0.025 of 1/2.
+
+    Args:
+        decay: where the decay of the exponential leak starts, between 0 and 1.
+        threshold: where the threshold starts, between 0 and 1.
+        leak: where the potential of the linear leak starts, between 0 and 1.
+        reset: where the potential that a soft reset subtracts starts, between 0 and 1.
+        conductance: where the conductance of each step starts, between 0 and 1.
+        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        unroll: time steps that are compiled as straight code instead of a loop.
     """
 
     decay: float = 0.25

@@ -32,6 +32,13 @@ class NormedLIF(nn.Module):
     where `batch_stats` is mutable, as in a training step, else the running ones. The defaults are
     the authors': decay 1/4, threshold 1/2, the reset with its gradient; their surrogate is a
     steeper one.
+
+    Args:
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        threshold: the normalized membrane from which it fires.
+        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps that are compiled as straight code instead of a loop.
     """
 
     decay: float = 0.25

@@ -14,6 +14,13 @@ class RealSpike(nn.Module):
 
     Membrane and reset know 0 and 1 only. The parameter `amplitude` `[C]` starts at 1, is the same
     at every step, and belongs to the next layer's weights after training.
+
+    Args:
+        threshold: the membrane from which it fires.
+        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: what a spike leaves of the membrane, of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps that are compiled as straight code instead of a loop.
     """
 
     threshold: float = 1.0

@@ -184,8 +184,11 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
         ),
         ("neuron.name=LIF", "unexpected keyword argument 'levels'"),
         ("model.name=vgg111", "no network 'vgg111'; did you mean 'vgg11'?"),
-        ("loss.name=mse", "config.loss.name is 'mse'; it can be cross_entropy, tet"),
-        ("optimizer.name=adam", "config.optimizer.name is 'adam'; it can be adamw, lamb, sgd"),
+        ("loss.name=mae", "config.loss.name is 'mae'; it can be cross_entropy, mse, tet"),
+        (
+            "optimizer.name=lion",
+            "config.optimizer.name is 'lion'; it can be adam, adamw, lamb, sgd",
+        ),
         ("data.name=sinthetic", "unknown data set 'sinthetic': did you mean 'synthetic'?"),
         ("batch_size=1000", "batch_size must be 1 to 512, the training images; got 1000"),
         ("batch_size=30", "batch_size 30 does not divide among 4 devices"),

@@ -7,14 +7,12 @@ from pit_jax.analysis.learning import compare_curves
 from pit_jax.analysis.plots.learning import curves
 
 from ..figures import select_points
-from ..run.reading import read_records
+from ..run.reading import find_split, read_records, select_epochs
 from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Learning curves"
-KEYS = (("train_loss", 1), ("train_accuracy", 100), ("test_accuracy", 100))
-EPOCHS = ("epoch", *(key for key, _ in KEYS), "test_loss")
 CAPTION = (
-    "Training loss and accuracy, augmented and in training mode, and test accuracy after each "
+    "Training loss and accuracy, augmented and in training mode, and {split} accuracy after each "
     "epoch (Fig. 3)."
 )
 
@@ -26,8 +24,11 @@ def analyze(subject: Subject) -> Analysis:
     panels = _make_panels(subject)
     if not panels[-1][0]:
         return Analysis(TITLE, ["No epoch has ended yet."])
-    figures = {"curves": Plot(lambda: curves({_make_label(subject): panels}), CAPTION)}
-    return Analysis(TITLE, (), {"epochs": Table(EPOCHS, _make_rows(subject))}, figures)
+    split = _find_split(subject)
+    table = Table(_make_header([split]), _make_rows(subject, [split]))
+    return Analysis(
+        TITLE, (), {"epochs": table}, {"curves": _plot({_make_label(subject): panels}, split)}
+    )
 
 
 def compare(runs: Sequence[Subject]) -> Analysis:
@@ -38,12 +39,16 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     if not found:
         return Analysis(TITLE, ["No epoch has ended yet."])
     when = compare_curves({name: panels[-1] for name, panels in found.items()})
-    header = ("run", "last_test_accuracy", *(f"reaches_{name}_at_epoch" for name in found))
+    splits = sorted({_find_split(run) for run in runs if run.name in found})
+    split = " or ".join(splits)
+    last = f"last_{split.replace(' ', '_')}_accuracy"
+    header = ("run", last, *(f"reaches_{name}_at_epoch" for name in found))
     rows = [
         [name, round(panels[-1][1][-1] / 100, 6), *when[name].values()]
         for name, panels in found.items()
     ]
     baseline = next(iter(found.values()))[-1][1][-1]
+    epochs = [[run.name, *row] for run in runs for row in _make_rows(run, splits)]
     return Analysis(
         TITLE,
         [
@@ -52,27 +57,44 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         ],
         {
             "epochs_to_reach": Table(header, rows),
-            "epochs": Table(
-                ("run", *EPOCHS), [[run.name, *row] for run in runs for row in _make_rows(run)]
-            ),
+            "epochs": Table(("run", *_make_header(splits)), epochs),
         },
-        {"curves": Plot(lambda: curves(drawn, baseline), CAPTION)},
+        {"curves": _plot(drawn, split, baseline)},
     )
 
 
+def _plot(drawn: dict[str, list[Points]], split: str, baseline: float | None = None) -> Plot:
+    labels = ("training loss", "training accuracy (%)", f"{split} accuracy (%)")
+    return Plot(lambda: curves(drawn, baseline, labels), CAPTION.format(split=split))
+
+
 def _make_label(subject: Subject) -> str:
-    return f"{subject.name}, {len(subject.dataset.test):,} test samples"
+    split = _find_split(subject)
+    samples = getattr(subject.dataset, split)
+    return f"{subject.name}, {len(samples):,} {split} samples"
 
 
 def _read_epochs(subject: Subject) -> list[dict[str, Any]]:
-    records = read_records(subject.workdir / "metrics.jsonl")
-    return [record for record in records if "test_accuracy" in record]
+    return select_epochs(read_records(subject.workdir / "metrics.jsonl"))
 
 
-def _make_rows(subject: Subject) -> list[list[Any]]:
-    return [[record.get(name) for name in EPOCHS] for record in _read_epochs(subject)]
+def _find_split(subject: Subject) -> str:
+    return find_split(_read_epochs(subject))
+
+
+def _make_header(splits: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of an epoch of runs that were evaluated on `splits`."""
+    columns = [f"{split}_{name}" for name in ("accuracy", "loss") for split in splits]
+    return ("epoch", "train_loss", "train_accuracy", *columns)
+
+
+def _make_rows(subject: Subject, splits: Sequence[str]) -> list[list[Any]]:
+    header = _make_header(splits)
+    return [[record.get(name) for name in header] for record in _read_epochs(subject)]
 
 
 def _make_panels(subject: Subject) -> list[Points]:
+    """Return the points of training loss, training accuracy and evaluated accuracy."""
     ended = _read_epochs(subject)
-    return [select_points(ended, key, scale) for key, scale in KEYS]
+    keys = (("train_loss", 1), ("train_accuracy", 100), (f"{_find_split(subject)}_accuracy", 100))
+    return [select_points(ended, key, scale) for key, scale in keys]

@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
 def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     """Print what is found; return what has to be fixed before training."""
     check_parts(config)
-    problems = archives.check_archives(config.data.name, Path(config.data.data_dir), console)
+    problems = archives.check_archives(
+        config.data.name, Path(config.data.get("data_dir", "data")), console
+    )
     began = time.monotonic()
     try:
         dataset = data.load(**config.data)
@@ -48,8 +50,9 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
         f"{dataset.train.dtype} {dataset.train.shape}",
         highlight=False,
     )
-    console.print(samples.make_table(dataset))
-    problems += samples.check_counts(dataset)
+    own = ":" in config.data.name
+    console.print(samples.make_table(dataset, own=own))
+    problems += samples.check_counts(dataset, own=own)
     for note in check_samples(dataset, console):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     file = out / "sheet.png"

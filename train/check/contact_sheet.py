@@ -28,7 +28,10 @@ def draw_images(title: str, samples: Samples) -> Figure:
 
 
 def draw_frames(title: str, samples: Samples) -> Figure:
-    """Draw frames of counts `N T H W 2`: time goes right, ON is orange and OFF blue."""
+    """Draw frames of counts `N T H W 2`: time goes right, ON is orange and OFF blue.
+
+    Other channels than these two are added up and drawn dark.
+    """
     steps = samples.raw.shape[1]
     shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int))
     rows, names = [], []
@@ -36,19 +39,24 @@ def draw_frames(title: str, samples: Samples) -> Figure:
         for kind, frames in (("raw", samples.raw), ("augmented", samples.augmented[0])):
             rows.append(_color(frames[i])[shown])
             names.append(f"class {label}, {kind}")
-    title = f"{title}; ON is orange, OFF blue"
+    if samples.raw.shape[-1] == 2:
+        title = f"{title}; ON is orange, OFF blue"
     return _draw(title, np.stack(rows), names, [f"t = {step + 1}" for step in shown])
 
 
 def _to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
+    if images.shape[-1] not in (1, 3):  # Of a user's own: their mean is gray.
+        images = images.mean(axis=-1, keepdims=True)
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 
 
-def _color(frames: Float[np.ndarray, "T H W 2"]) -> Float[np.ndarray, "T H W 3"]:
+def _color(frames: Float[np.ndarray, "T H W C"]) -> Float[np.ndarray, "T H W 3"]:
     """Return frames in color: each event takes its color's opposite from white.
 
     A pixel with both is dark. A few pixels with many events do not set the tone.
     """
+    if frames.shape[-1] != 2:
+        frames = np.repeat(frames.sum(axis=-1, keepdims=True), 2, axis=-1)
     happened = frames[frames > 0]
     most = np.percentile(happened, 95) if happened.size else 1.0
     off, on = np.moveaxis(np.clip(frames / most, 0, 1), -1, 0)[..., None]

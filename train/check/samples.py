@@ -23,8 +23,8 @@ EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # Classes of on
 MOST_ROWS = 20
 
 
-def make_table(dataset: Dataset) -> Table:
-    """Return how many samples of each class every split has."""
+def make_table(dataset: Dataset, *, own: bool = False) -> Table:
+    """Return how many samples of each class all splits have; a user's `own` was not published."""
     counts = _count(dataset)
     table = Table("class", title=f"samples of {dataset.name}", title_justify="left")
     for split in counts:
@@ -37,32 +37,38 @@ def make_table(dataset: Dataset) -> Table:
         table.add_row(f"0 to {dataset.num_classes - 1}", *ranges)
     table.add_section()
     table.add_row("all", *(f"{of.sum():,}" for of in counts.values()))
-    for published in PUBLISHED.get(dataset.name, []):
+    for published in [] if own else PUBLISHED.get(dataset.name, []):
         table.add_row("published", *(f"{count:,}" for count in published))
     return table
 
 
-def check_counts(dataset: Dataset) -> list[str]:
-    """Return what is missing: samples that were published, or a class that nothing trains."""
-    counts, published = _count(dataset), PUBLISHED.get(dataset.name)
-    problems = []
-    found = (len(dataset.train), len(dataset.test))
-    if dataset.subset:
-        pass  # The config chose these images; their counts were not published.
-    elif published and found not in published:
-        expected = " or ".join(f"{train:,} and {test:,}" for train, test in published)
-        problems.append(
-            f"{dataset.name} has {found[0]:,} training and {found[1]:,} test samples, not "
-            f"{expected}: files are missing or of another version; see docs/guide/data.md."
-        )
-    elif dataset.name in EQUAL and any(of.min() != of.max() for of in counts.values()):
-        problems.append(
-            f"the classes of {dataset.name} are not equally large, as published: labels were "
-            "changed; fetch the files again."
-        )
+def check_counts(dataset: Dataset, *, own: bool = False) -> list[str]:
+    """Return what is missing: samples that were published, or a class that nothing trains.
+
+    A user's `own` data set was not published, whatever its name is.
+    """
+    counts = _count(dataset)
+    # Nor did anybody publish the counts of images that a config chose.
+    problems = [] if own or dataset.subset else _compare_published(dataset, counts)
     if missing := np.flatnonzero(counts["train"] == 0).tolist():
         problems.append(f"no training sample is of class {', '.join(map(str, missing))}.")
     return problems
+
+
+def _compare_published(dataset: Dataset, counts: dict[str, np.ndarray]) -> list[str]:
+    found, published = (len(dataset.train), len(dataset.test)), PUBLISHED.get(dataset.name)
+    if published and found not in published:
+        expected = " or ".join(f"{train:,} and {test:,}" for train, test in published)
+        return [
+            f"{dataset.name} has {found[0]:,} training and {found[1]:,} test samples, not "
+            f"{expected}: files are missing or of another version; see docs/guide/data.md."
+        ]
+    if dataset.name in EQUAL and any(of.min() != of.max() for of in counts.values()):
+        return [
+            f"the classes of {dataset.name} are not equally large, as published: labels were "
+            "changed; fetch the files again."
+        ]
+    return []
 
 
 def find_imbalance(dataset: Dataset) -> list[str]:

@@ -27,7 +27,7 @@ SECONDS = 2.0  # Of each measurement of speed.
 
 def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     """Return the contact sheet: a sample of some classes, and three augmentations of each."""
-    images = bool(dataset.mean)
+    images = len(dataset.train.shape) == 3
     most = MOST_SAMPLES["images" if images else "frames"]
     prepare = jax.jit(make_prepare(config, dataset))
     batches = [take_samples(dataset.train, most, seed) for seed in range(3)]
@@ -38,8 +38,13 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     raw, labels = batches[0]["image"], batches[0]["label"].tolist()
     if not images:
         return contact_sheet.draw_frames(title, contact_sheet.Samples(raw, draws, labels))
-    pixels = [draw * np.array(dataset.std) + np.array(dataset.mean) for draw in draws]
-    return contact_sheet.draw_images(title, contact_sheet.Samples(raw / 255, pixels, labels))
+    if dataset.mean:
+        pixels = [draw * np.array(dataset.std) + np.array(dataset.mean) for draw in draws]
+        return contact_sheet.draw_images(title, contact_sheet.Samples(raw / 255, pixels, labels))
+    # Float images have any range: black is the smallest value shown, white the largest.
+    least, span = raw.min(), np.ptp(raw) or 1
+    scaled = [(images - least) / span for images in (raw, *draws)]
+    return contact_sheet.draw_images(title, contact_sheet.Samples(scaled[0], scaled[1:], labels))
 
 
 def measure_speed(config: ConfigDict, dataset: Dataset) -> str:

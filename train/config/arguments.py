@@ -157,7 +157,7 @@ def _add_evaluate(parser: Parser) -> None:
     add = parser.add_argument
     add(
         "--split",
-        choices=("test", "train"),
+        choices=("test", "train", "validation"),
         help="of the run's data, without augmentation; default: test",
     )
     add("--folder", type=Path, metavar="DIR", help="own images instead: DIR/CLASS/*.png")

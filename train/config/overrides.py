@@ -18,6 +18,7 @@ from ..errors import UserError
 from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_inner, list_options
 from .sections import (
     check_sections,
+    complete,
     find_option,
     find_options,
     list_keys,
@@ -43,6 +44,7 @@ def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[s
     a value of the wrong type.
     """
     with config.unlocked(), config.ignore_type():
+        complete(config)
         parts = [flag for flag in _read_flags(words, None)[0] if _names_part(flag.key)]
         for flag in sorted(parts, key=lambda flag: flag.key.count(".")):
             _set_part(config, flag.key, flag.text or "")

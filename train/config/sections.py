@@ -9,6 +9,8 @@ from ..errors import UserError
 from .choose import check_keys, normalize_section, read_keys
 from .parts import KINDS, MISSING, Kind, Option, Options, find_kind, find_part, list_options
 
+DEFAULTED = ("checkpoints", "health", "wandb")
+UNWRITTEN = ("metrics", "min_learning_rate")
 REQUIRED = ("data", "model", "neuron", "loss", "optimizer")
 
 
@@ -25,16 +27,40 @@ def check_sections(config: ConfigDict) -> None:
         check_keys(what, find_options(what, section), keys)
 
 
+def complete(config: ConfigDict) -> None:
+    """Write out what a page leaves out: keys with defaults, and sections that are a name alone.
+
+    Keys in `UNWRITTEN` stay out: configs of earlier runs lack them, and resume only as they are.
+    """
+    for what, value in list(_walk(config)):
+        if isinstance(value, str) and is_section(what, value):
+            parent, _, last = what.rpartition(".")
+            owner = config[parent] if parent else config
+            owner[last] = ConfigDict({"name": value})
+    for what in ("augment", *DEFAULTED):
+        if what not in config:
+            config[what] = ConfigDict()
+    for what in ("", *DEFAULTED):
+        section = config[what] if what else config
+        for key, option in find_options(what, {}).known.items():
+            if option.default is not MISSING and key not in (*section, *UNWRITTEN):
+                section[key] = option.default
+
+
 def list_sections(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the sections of a config by their keys, `""` for the run's own, parents first."""
     yield "", normalize_section(config)
-    places = [(key, config[key]) for key in config]
-    while places:
-        what, value = places.pop(0)
+    for what, value in _walk(config):
         if is_section(what, value):
             yield what, normalize_section(value)
+
+
+def _walk(config: ConfigDict, what: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a config by its whole key, a section before what is in it."""
+    for key, value in config.items():
+        yield join(what, key), value
         if isinstance(value, ConfigDict):
-            places = [(f"{what}.{key}", value[key]) for key in value] + places
+            yield from _walk(value, join(what, key))
 
 
 def is_section(what: str, value: Any) -> bool:

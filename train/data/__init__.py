@@ -2,21 +2,21 @@
 
 `dataset.py` has `Dataset` and its splits, in memory or on disk. `images/`, `events/` and
 `imagenet/` load, `feeding/` orders and batches, `augment/` is augmentation, `storage/` has helpers
-for files. `subsets.py` chooses training images and splits off validation images. `prepare.py`
-converts ImageNet; `splits/` lists test recordings.
+for files. `own.py` loads a user's own arrays. `subsets.py` chooses training images and splits off
+validation images. `prepare.py` converts ImageNet; `splits/` lists test recordings.
 """
 
-import difflib
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..errors import UserError
+from ..config.choose import check_keys
+from ..config.parts import find_part, list_options
 from .dataset import ArraySplit, DataNotFound, Dataset, DiskSplit, Split
 from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
 from .imagenet import dataset
 from .images import cifar, digits, folder, mnist, synthetic
+from .own import load_own
 from .subsets import choose_subsets
 
 __all__ = ["DATASETS", "ArraySplit", "DataNotFound", "Dataset", "DiskSplit", "Split", "load"]
@@ -48,11 +48,12 @@ def load(
     validation: float = 0.0,
     **options: object,
 ) -> Dataset:
-    """Load the data set `name` of `DATASETS`; `options` go to its function.
+    """Load the data set `name` of `DATASETS`, or a user's own; `options` go to its function.
 
-    Event data sets that are not there are fetched by tonic, where it is installed. Raises
-    `DataNotFound` if its files are in none of the places it is looked for, and `UserError` for an
-    unknown name, an option it does not take, or files that are damaged.
+    A user's own has an import path for a name, `package.module:function` (own.py). Event data sets
+    that are not there are fetched by tonic, where it is installed. Raises `DataNotFound` if the
+    files are in none of the places it is looked for, and `UserError` for an unknown name, an option
+    it does not take, or files that are damaged.
 
     Args:
         data_dir: the folder with the files of data sets; a download goes there too.
@@ -61,26 +62,18 @@ def load(
         validation: the share of the training images on which the best epoch is chosen, instead of
             on the test images; 0 is none.
     """
-    dataset = _load_named(name, data_dir, options)
+    function = find_part("data", name)
+    check_keys("data", list_options("data", function), options)
+    if name in DATASETS:
+        dataset = _load_or_fetch(name, data_dir, options)
+    else:
+        dataset = load_own(name, function, data_dir, options)
     return choose_subsets(dataset, train_images, validation, test_rest=name in TEST_REST)
 
 
-def _load_named(
+def _load_or_fetch(
     name: str, data_dir: str | os.PathLike[str], options: Mapping[str, object]
 ) -> Dataset:
-    if name not in DATASETS:
-        nearest = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)[0]
-        raise UserError(
-            f"unknown data set {name!r}: did you mean {nearest!r}? There are {', '.join(DATASETS)}."
-        )
-    parameters = inspect.signature(DATASETS[name]).parameters
-    taken = [option for option in parameters if option != "data_dir"]
-    unknown = [option for option in options if option not in taken]
-    if unknown:
-        raise UserError(
-            f"data set {name!r} takes no option {', '.join(unknown)}; "
-            f"it takes {', '.join(taken) or 'none'}."
-        )
     try:
         return DATASETS[name](data_dir, **options)
     except DataNotFound:

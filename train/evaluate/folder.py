@@ -15,6 +15,11 @@ def read_own_images(place: Path, dataset: Dataset) -> tuple[ArraySplit, str]:
     order of their names. Raises UserError for folders that fit neither way, and for damaged files.
     """
     shape = dataset.train.shape
+    if not dataset.mean and len(shape) == 3:
+        raise UserError(
+            f"--folder is for pixels of 0 to 255; those of {dataset.name} are floats: leave "
+            "--folder out to evaluate on its own."
+        )
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise UserError(
             f"--folder is for images, gray or in color; {dataset.name} has samples of the shape "

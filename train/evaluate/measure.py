@@ -21,16 +21,17 @@ from rich.progress import track
 from pit_jax.neurons.probe import neuron_layers
 
 from .. import data
-from ..data import Split
+from ..data import Dataset, Split
 from ..errors import UserError
 from ..program import sharding
-from ..program.evaluation import make_sums
+from ..program.evaluation import make_sums, select_group
+from ..program.metrics import check_metrics
 from ..program.pure import abstract_images, abstract_state, make_pure_program
 from ..program.state import Metrics, TrainState
 from ..program.step import Batch, make_eval_step
 from ..run import restore
 from ..run.environment import describe_environment
-from ..run.summary import format_title
+from ..run.summary import format_title, make_json_numbers
 from . import metrics
 from .folder import read_own_images
 
@@ -45,14 +46,17 @@ def evaluate(
     """
     restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
     dataset = data.load(**config.data)
-    samples, note = dataset.train if split == "train" else dataset.test, ""
+    samples, note = _select(dataset, split), ""
     if folder is not None:
         samples, note = read_own_images(folder, dataset)
     mesh = sharding.data_mesh(config.batch_size)
     abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
     state = restore.load_state(workdir, checkpoint, abstract)
     pure = make_pure_program(config, dataset)
-    step = make_eval_step(pure.model, pure.loss, pure.normalize, metrics.count_answers)
+    check_metrics(pure.metrics, pure.model, abstract_images(dataset))
+    step = make_eval_step(
+        pure.model, pure.loss, pure.normalize, metrics.count_answers, pure.metrics
+    )
     totals = _sum_metrics(step, samples, config.batch_size, mesh, state)
     size = np.float64(len(samples))
     loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
@@ -73,10 +77,24 @@ def evaluate(
         "loss": loss,
         "loss_name": config.loss.name,
         **metrics.summarize(totals),
+        "metrics": make_json_numbers(
+            {name: float(total / size) for name, total in select_group(totals, "metric").items()}
+        ),
         "classes": list(dataset.classes) or [str(k) for k in range(dataset.num_classes)],
         "rates": {layer: (totals[f"rate/{layer}"] / size).tolist() for layer in layers},
         "environment": describe_environment(),
     }
+
+
+def _select(dataset: Dataset, split: str) -> Split:
+    """Return the split of a data set; raise UserError for `validation` where there is none."""
+    found: Split | None = getattr(dataset, split)
+    if found is None:
+        raise UserError(
+            "this run has no validation images: its config.data.validation is not set; "
+            "take --split test or train."
+        )
+    return found
 
 
 def _sum_metrics(

@@ -65,7 +65,10 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     _raise_user_errors(artifact.check_free, out, args.overwrite)
     dataset = data.load(**config.data)
     if args.pixels and not dataset.mean:
-        raise UserError(f"{dataset.name} holds frames of counts, not pixels; leave --pixels out.")
+        raise UserError(
+            f"{dataset.name} has no pixels 0 to 255: its samples enter the network as they are; "
+            "leave --pixels out."
+        )
     options = {"weights": args.weights, "code": args.code}
     program = compile_run.compile_checkpoint(
         config, args.workdir, args.checkpoint, dataset, **options
@@ -125,6 +128,8 @@ def _describe_program(
     """Return the origin of the program, its input and the classes of its logits."""
     shape = ["batch", *dataset.test.shape]
     takes: dict[str, Any] = {"shape": shape, "holds": "counts of events, as they are"}
+    if len(dataset.test.shape) == 3:
+        takes["holds"] = "values as they are in the data set"
     if args.pixels:
         takes["holds"] = "pixels 0..255, as they are"
     elif dataset.mean:

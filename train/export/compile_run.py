@@ -69,7 +69,10 @@ def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
 
 
 def pixel_values(dataset: Dataset) -> np.ndarray | None:
-    """Return the input of the network for each of the 256 pixels, `[256, C]`; None for frames."""
+    """Return the input of the network for each of the 256 pixels, `[256, C]`.
+
+    None for frames and for float images, which enter the network as they are.
+    """
     if not dataset.mean:
         return None
     values = jnp.arange(256, dtype=jnp.uint8)[:, None, None, None]
@@ -78,7 +81,7 @@ def pixel_values(dataset: Dataset) -> np.ndarray | None:
 
 
 def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
-    """Return the input of the network: of `pixel_values`, to the bit, or counts as floats."""
+    """Return the input of the network: `pixel_values`, to the bit, or what is stored as floats."""
     values = pixel_values(dataset)
     if values is None:
         return images.astype(np.float32)
@@ -86,13 +89,15 @@ def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
 
 
 def find_largest_input(dataset: Dataset) -> float | None:
-    """Return the largest absolute input of the network; None for counts that are on disk."""
+    """Return the largest absolute input of the network; None for values that are on disk."""
     if (values := pixel_values(dataset)) is not None:
         return float(abs(values).max())
     train, test = dataset.train.arrays, dataset.test.arrays
     if train is None or test is None:
         return None
-    return max(float(split["image"].max()) for split in (train, test)) or 1.0
+    # Float images may be negative.
+    ends = [(split["image"].min(), split["image"].max()) for split in (train, test)]
+    return max(max(-float(least), float(most)) for least, most in ends) or 1.0
 
 
 def _read_batches(split: Split, order: SequentialOrder) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Loss, accuracy and firing rates over a whole split.
+"""Loss, accuracy, metrics and firing rates over a whole split.
 
 They are those of the averaged weights where the run has some (`TrainState.variables`). The last
 incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
@@ -26,11 +26,15 @@ from .step import Batch
 
 
 class Evaluation(NamedTuple):
-    """Means over a split; `rates` are mean firing rates by neuron layer, one for each step."""
+    """Means over a split; `rates` are mean firing rates by neuron layer, one for each step.
+
+    `metrics` are those of `config.metrics` by name.
+    """
 
     loss: float
     accuracy: float
     rates: dict[str, list[float]]
+    metrics: dict[str, float]
 
 
 Sums = Callable[[TrainState], Metrics]
@@ -54,12 +58,20 @@ def compute_means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
     """Return sums over `count` samples as means."""
     size = np.float64(count)
     found = {name: total / size for name, total in totals.items()}
-    rates = {name: mean for name, mean in found.items() if name.startswith("rate/")}
     return Evaluation(
         float(found["loss"]),
         float(found["correct"]),
-        {name.removeprefix("rate/"): mean.tolist() for name, mean in rates.items()},
+        {name: mean.tolist() for name, mean in select_group(found, "rate").items()},
+        {name: float(mean) for name, mean in select_group(found, "metric").items()},
     )
+
+
+def select_group(found: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    """Return what `found` has under `GROUP/NAME`, by NAME."""
+    start = f"{group}/"
+    return {
+        name.removeprefix(start): value for name, value in found.items() if name.startswith(start)
+    }
 
 
 def make_sums(

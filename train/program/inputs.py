@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from ..config.bounds import between, one_of, set_bounds
 from ..config.choose import check_bounds, make_part, normalize_section
 from ..data import Dataset
 from ..data.augment import (
+    POLICIES,
     flip,
     flip_frames,
     normalize,
@@ -66,7 +68,11 @@ def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 @set_bounds(smoothing=between(0, 1))
 def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
-    """Return integer labels `[B]` as shares `[B, K]`, of which all classes share `smoothing`."""
+    """Return integer labels `[B]` as shares of the classes, `[B, K]`.
+
+    Args:
+        smoothing: the part of each label that all classes share.
+    """
     shares = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     return (1 - smoothing) * shares + smoothing / num_classes
 
@@ -83,7 +89,7 @@ def check_augment(section: ConfigDict) -> None:
 
 
 def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
-    """Return `(key, uint8 images) -> floats`: the stages of `config.augment`, and normalization.
+    """Return `(key, images) -> floats`: the stages of `config.augment`, and normalization.
 
     In this order, each skipped when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
     `fill` "black"; normalization; `cutout` with the `fill` "mean" (the default), `erase`. Of event
@@ -108,9 +114,9 @@ def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
 
 
 def make_normalize(dataset: Dataset) -> Callable[[Array], Array]:
-    """Return what brings uint8 images to mean 0 and variance 1, and counts of events to floats."""
+    """Return what brings uint8 images to mean 0 and variance 1, and all else to floats as it is."""
     if not dataset.mean:
-        return lambda counts: counts.astype(float)
+        return lambda images: images.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
 
 
@@ -176,6 +182,14 @@ def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
     for key, value in section.items():
         if value and key not in (*(FRAME_STAGES if frames else IMAGE_STAGES), *FOR_ALL):
             raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
-    channels = dataset.train.shape[-1]
-    if "policy" in section and channels not in (1, 3):
+    # A policy of the user's own may be for other images.
+    if "policy" not in section or normalize_section(section.policy).get("name") not in POLICIES:
+        return
+    channels, dtype = dataset.train.shape[-1], dataset.train.dtype
+    if channels not in (1, 3):
         raise UserError(f"config.augment.policy needs 1 or 3 channels; the data have {channels}.")
+    if dtype != np.uint8:
+        raise UserError(
+            f"config.augment.policy needs uint8 images; {dataset.name} has {dtype}. Leave it "
+            "out, or load images of 0 to 255 as uint8."
+        )

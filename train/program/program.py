@@ -1,12 +1,13 @@
 """The functions that a run calls, jitted and placed on the devices."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
@@ -19,6 +20,7 @@ from . import build, sharding
 from .diagnose import make_diagnose
 from .evaluation import Evaluation, make_evaluate
 from .feed import Feed, make_feed
+from .metrics import check_metrics
 from .probe import Look, make_probe
 from .pure import PureProgram, abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
@@ -59,6 +61,10 @@ class Program(NamedTuple):
     `samples(step)` returns the training samples that step `step`, from 0 on, sees.
     `diagnose(state)` says in words where the step `state.bad` is not finite. `probe(state)` looks
     at its neuron layers.
+
+    `evaluate(state)` measures the split on which the best epoch is chosen; `split` is its name,
+    `validation`, or `test` for data without one. `test(state)` measures the test images. `subset`
+    is that of the data set.
     """
 
     steps_per_epoch: int
@@ -71,6 +77,9 @@ class Program(NamedTuple):
     samples: Callable[[int], np.ndarray]
     diagnose: Callable[[TrainState], str]
     probe: Callable[[TrainState], Look]
+    split: str
+    test: Callable[[TrainState], Evaluation]
+    subset: Mapping[str, np.ndarray]
 
 
 def make_program(
@@ -86,23 +95,17 @@ def make_program(
     The network starts from the variables `given`. The run is on all devices, or on `devices`.
     `loss` replaces that of the config.
 
-    Raises UserError for a batch that does not fit the data or the devices, and for names or values
-    in the config that its parts refuse.
+    Raises UserError for a batch that does not fit the data or the devices, for names or values in
+    the config that its parts refuse, and for metrics that fail.
     """
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.make_replicated(mesh)
     pure = make_pure_program(config, dataset, loss)
+    check_metrics(pure.metrics, pure.model, abstract_images(dataset))
     abstract = abstract_state(config, dataset, everywhere)
-    feed = make_feed(
-        dataset.train,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        repeats=config.augment.get("repeats", 1),
-        mesh=mesh,
-    )
+    feed = _make_feed(config, dataset, mesh)
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=quick_options())
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
@@ -118,6 +121,7 @@ def make_program(
     def compile_step() -> CompiledStep:
         return CompiledStep(step.lower(abstract, feed.abstract_batch).compile())
 
+    evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
@@ -125,14 +129,41 @@ def make_program(
         first_state=lambda: first_state(feed.batch_at(0), key(), start),
         compile_step=compile_step,
         batches=feed.batches,
-        evaluate=make_evaluate(pure.test, dataset.test, config.batch_size, mesh),
+        evaluate=evaluate,
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
         samples=partial(samples_of_step, config, len(dataset.train)),
         diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
             pure.model, pure.normalize, dataset.train, config.health.images, everywhere
         ),
+        split="test" if dataset.validation is None else "validation",
+        test=test,
+        subset=dataset.subset,
     )
+
+
+def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:
+    return make_feed(
+        dataset.train,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        repeats=config.augment.get("repeats", 1),
+        mesh=mesh,
+    )
+
+
+def make_evaluations(
+    pure: PureProgram, dataset: Dataset, batch_size: int, mesh: Mesh
+) -> tuple[Callable[[TrainState], Evaluation], Callable[[TrainState], Evaluation]]:
+    """Return what measures a state at the end of an epoch, and what measures the test images."""
+    if dataset.validation is None:
+        evaluate = make_evaluate(pure.test, dataset.test, batch_size, mesh)
+        return evaluate, evaluate
+    # Made when it is first called: until then the test images take no memory of the devices.
+    test = cache(lambda: make_evaluate(pure.test, dataset.test, batch_size, mesh))
+    evaluate = make_evaluate(pure.test, dataset.validation, batch_size, mesh)
+    return evaluate, lambda state: test()(state)
 
 
 def check_batch(config: ConfigDict, dataset: Dataset) -> None:

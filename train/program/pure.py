@@ -1,6 +1,6 @@
 """The pure functions of a run, wherever it is placed: its first state, its steps, its tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ from ..data import Dataset
 from . import build
 from .feed import abstract_batch
 from .inputs import make_normalize, make_prepare
+from .metrics import Metric, make_metrics
 from .sharding import abstract_arrays
 from .state import Metrics, TrainState, create_state
 from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, step_keys
@@ -28,6 +29,7 @@ class PureProgram(NamedTuple):
 
     model: nn.Module
     loss: Loss
+    metrics: Mapping[str, Metric]
     prepare: Prepare
     normalize: Callable[[Array], Array]
     begin: Callable[[Key[Array, ""], Batch, Any], TrainState]
@@ -43,7 +45,7 @@ def make_pure_program(
     Raises UserError for names or values in the config that its parts refuse.
     """
     model = build.make_network(config, dataset)
-    loss = loss or build.make_loss(config)
+    loss, metrics = loss or build.make_loss(config), make_metrics(config)
     # Evaluation may take larger batches than there are training samples.
     optimizer = build.make_optimizer(config, max(len(dataset.train) // config.batch_size, 1))
     prepare, normalize = make_prepare(config, dataset), make_normalize(dataset)
@@ -59,6 +61,7 @@ def make_pure_program(
     return PureProgram(
         model=model,
         loss=loss,
+        metrics=metrics,
         prepare=prepare,
         normalize=normalize,
         begin=begin,
@@ -71,7 +74,7 @@ def make_pure_program(
             averaging=config.averaging,
             skip=config.skip,
         ),
-        test=make_eval_step(model, loss, normalize),
+        test=make_eval_step(model, loss, normalize, metrics=metrics),
     )
 
 

@@ -1,7 +1,8 @@
 """The pure training and evaluation steps; nothing else in the program runs the network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from jaxtyping import Array, Int, Key
 from pit_jax.neurons.probe import firing_rates
 
 from ..config.bounds import at_least, between, set_bounds
+from .metrics import Metric
 from .state import Metrics, TrainState
 
 Batch = dict[str, Array]
@@ -187,11 +189,12 @@ def make_eval_step(
     loss: Loss,
     normalize: Callable[[Array], Array],
     count: Count = lambda scores, labels, weight: {},
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> Callable[[TrainState, Batch], Metrics]:
     """Return `(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
 
-    The sums are `loss`, `correct`, per neuron layer the firing rate of each step, `[T]`, and what
-    `count` returns for the logits' mean over time, the labels and the weights.
+    The sums are `loss`, `correct`, `metrics` by name, per neuron layer the firing rate of each
+    step, `[T]`, and what `count` returns for the logits' mean over time, labels and weights.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
@@ -202,12 +205,17 @@ def make_eval_step(
         )
         logits = at_least_float32(logits)
         weight = batch["weight"]
-        # One sample at a time, because the losses average over the batch.
-        losses = jax.vmap(lambda x, y: loss(x[None], y[None]))(logits, batch["label"])
+
+        def sum_samples(function: Loss | Metric) -> Array:
+            # One sample at a time, because losses and metrics average over the batch.
+            values = jax.vmap(lambda x, y: function(x[None], y[None]))(logits, batch["label"])
+            return (values * weight).sum()
+
         rates = firing_rates(probes.get("intermediates", {}))
         return {
-            "loss": (losses * weight).sum(),
+            "loss": sum_samples(loss),
             "correct": (is_correct(logits, batch["label"]) * weight).sum(),
+            **{f"metric/{name}": sum_samples(metric) for name, metric in metrics.items()},
             **{f"rate/{name}": (rate * weight[:, None]).sum(0) for name, rate in rates.items()},
             **count(logits.mean(axis=1), batch["label"], weight),
         }

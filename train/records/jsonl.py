@@ -1,7 +1,8 @@
 """metrics.jsonl, the record of a run: one JSON object a line, in the order of the steps.
 
 The line of an epoch has `step`, `epoch`, `train_loss`, `train_accuracy`, `test_loss`,
-`test_accuracy`, `images_per_second` and, where it was measured, `health` by layer and measure.
+`test_accuracy`, a `test_NAME` for each of `config.metrics`, `images_per_second` and, where it was
+measured, `health` by layer and measure. With validation images it has `validation_` for `test_`.
 The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null where they are NaN.
 """
 
@@ -17,12 +18,9 @@ from ..run.reading import read_records
 NAMES = {
     "loss": "step/loss",
     "accuracy": "step/accuracy",
-    "train_loss": "train/loss",
-    "train_accuracy": "train/accuracy",
-    "test_loss": "test/loss",
-    "test_accuracy": "test/accuracy",
     "images_per_second": "speed/images_per_second",
 }
+SPLITS = ("train", "validation", "test")
 
 
 class MetricsFile:
@@ -55,5 +53,10 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
                 for measure, number in measures.items():
                     found[f"{key}/{measure}/{layer}"] = number
         elif key not in ("step", "epoch"):
-            found[NAMES.get(key, key)] = value
+            found[_name_scalar(key)] = value
     return {name: number for name, number in found.items() if isinstance(number, (int, float))}
+
+
+def _name_scalar(key: str) -> str:
+    split, _, name = key.partition("_")
+    return f"{split}/{name}" if split in SPLITS else NAMES.get(key, key)

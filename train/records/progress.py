@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ..run.reading import find_split, select_metrics
 from ..run.summary import Summary
 
 REFRESH_SECONDS = 0.5
@@ -74,12 +75,13 @@ class Display:
     def epoch(self, record: dict[str, Any]) -> None:
         """Print the line of an epoch that has ended."""
         self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
-        self._progress.console.print(
-            "epoch {epoch:3d}  train {train_loss:.3f} {train_accuracy:6.2%}"
-            "  test {test_loss:.3f} {test_accuracy:6.2%}"
-            "  {images_per_second:,.0f} images/s".format(**record),
-            highlight=False,
-        )
+        parts = [f"epoch {record['epoch']:3d}"]
+        for split in ("train", find_split([record])):
+            loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
+            parts.append(f"{split} {loss:.3f} {accuracy:6.2%}")
+        parts += [f"{name} {_format(value)}" for name, value in select_metrics(record).items()]
+        parts.append(f"{record['images_per_second']:,.0f} images/s")
+        self._progress.console.print("  ".join(parts), highlight=False, markup=False)
 
 
 def print_summary(summary: Summary) -> None:
@@ -90,6 +92,10 @@ def print_summary(summary: Summary) -> None:
     run.add_column(overflow="fold")  # The folder is there to be copied.
     run.add_row("test accuracy, last epoch", f"{summary.last_accuracy:.2%}")
     run.add_row("test accuracy, best epoch", f"{summary.best_accuracy:.2%} ({summary.best_epoch})")
+    if summary.validation_accuracy is not None:
+        run.add_row("validation accuracy, best epoch", f"{summary.validation_accuracy:.2%}")
+    for name, value in summary.metrics.items():
+        run.add_row(Text(f"{name}, last epoch"), _format(value))
     run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")
     run.add_row("wall time", f"{summary.seconds:,.0f} s")
     run.add_row("written to", summary.workdir)
@@ -113,10 +119,17 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
     found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
     found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
     found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")
+    for name, value in result["metrics"].items():
+        found.add_row(Text(name), _format(value))
     found.add_row("written to", Text(f"{out} and {out.with_suffix('.png').name}"))
     console.print(found)
     console.print(_classes(result))
     _print_rates(console, result["rates"])
+
+
+def _format(value: float | None) -> str:
+    """Return the value of a metric in four digits, a dash for one that is not finite."""
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _classes(result: Mapping[str, Any]) -> Table:

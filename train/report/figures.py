@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from ..figures import select_points
 from ..monitor.health import LIMITS
+from ..run.reading import find_split, select_epochs, select_metrics
 
 # Of Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -29,7 +30,10 @@ COLUMNS, MOST_NAMED = 3, 16
 
 
 def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
-    """Draw test loss and accuracy of several runs by name; those of training are dotted."""
+    """Draw loss and accuracy of several runs by name; those of training are dotted.
+
+    They are of the test images, or of the validation images of a run that has some.
+    """
     figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
@@ -40,11 +44,33 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
             axes.plot(
                 *select_points(records, f"train_{quantity}", scale), color, linestyle=":", lw=1
             )
-            at, values = select_points(records, f"test_{quantity}", scale)
+            at, values = select_points(records, f"{find_split(records)}_{quantity}", scale)
             lines += axes.plot(at, values, color, linestyle=style, marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
-    figure.legend(lines, list(runs), loc="outside lower left", frameon=False)
+    names = [
+        f"{name} (validation)" if find_split(records) == "validation" else name
+        for name, records in runs.items()
+    ]
+    figure.legend(lines, names, loc="outside lower left", frameon=False)
+    return figure
+
+
+def metrics(records: list[dict[str, Any]]) -> Figure:
+    """Draw each of `config.metrics` over the epochs."""
+    split = find_split(records)
+    names = dict.fromkeys(
+        name for record in select_epochs(records) for name in select_metrics(record)
+    )
+    rows = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(9, 0.4 + 2.3 * rows), layout="constrained")
+    for place, name in enumerate(names, 1):
+        axes = figure.add_subplot(rows, COLUMNS, place)
+        axes.plot(*select_points(records, f"{split}_{name}"), COLORS[1], marker="o", markersize=3)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("epoch", fontsize=8)
     return figure
 
 

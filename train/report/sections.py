@@ -12,7 +12,14 @@ from pit_jax.analysis.plots import scales
 from .. import figures
 from ..monitor.health import find_complaints
 from ..run import restore
-from ..run.reading import read_config, read_json, read_records
+from ..run.reading import (
+    find_split,
+    read_config,
+    read_json,
+    read_records,
+    select_epochs,
+    select_metrics,
+)
 from ..run.summary import format_steps_and_levels, format_title
 from . import figures as report_figures
 from .page import parts, render_page, show_figure
@@ -38,6 +45,11 @@ class Run(NamedTuple):
     parameters: tuple[int, int] | None
     first_scales: dict[str, np.ndarray]
     last_scales: dict[str, np.ndarray]
+
+    @property
+    def split(self) -> str:
+        """The split on which its epochs were evaluated."""
+        return find_split(self.records)
 
 
 def read_run(workdir: Path, name: str) -> Run:
@@ -77,9 +89,15 @@ def _show_run(run: Run) -> Iterator[str]:
     if run.records:
         yield parts.heading("Loss and accuracy")
         yield show_figure(
-            "Training images are augmented and seen in training mode, test images are not.",
-            lambda: figures.curves("", run.records),
+            f"Training images are augmented and seen in training mode, {run.split} images are not.",
+            lambda: figures.curves("", run.records, run.split),
         )
+        if any(map(select_metrics, select_epochs(run.records))):
+            yield parts.heading("Metrics")
+            yield show_figure(
+                f"The metrics of config.metrics, over the {run.split} images.",
+                lambda: report_figures.metrics(run.records),
+            )
         yield parts.heading("Throughput")
         yield show_figure(
             "Images a second of training in each epoch, without evaluation.",
@@ -148,8 +166,7 @@ def _show_config(run: Run) -> Iterator[str]:
 
 def _list_facts(run: Run) -> dict[str, str]:
     """Return what a run was and reached, in words."""
-    config, tested = run.config, [r for r in run.records if r.get("test_accuracy") is not None]
-    best = max(tested, key=lambda record: record["test_accuracy"], default={})
+    config, ended = run.config, select_epochs(run.records)
     parameters, num_scales = run.parameters or (None, None)
     seconds = run.summary.get("seconds")
     speeds = [r["images_per_second"] for r in run.records if r.get("images_per_second")]
@@ -158,10 +175,9 @@ def _list_facts(run: Run) -> dict[str, str]:
         "network": config["model"]["name"],
         "neuron": config["neuron"]["name"],
         "steps, levels": format_steps_and_levels(config),
-        "epochs": f"{tested[-1].get('epoch', NONE) if tested else 0} of {config['epochs']}",
-        "test accuracy, last": _percent(tested[-1]["test_accuracy"] if tested else None),
-        "test accuracy, best": _percent(best.get("test_accuracy"))
-        + (f" (epoch {best['epoch']})" if best.get("epoch") else ""),
+        "epochs": f"{ended[-1].get('epoch', NONE) if ended else 0} of {config['epochs']}",
+        **_list_accuracies(run, ended),
+        **_list_metrics(run, ended),
         "parameters": NONE if parameters is None else f"{parameters:,}",
         "scales a": NONE if num_scales is None else f"{num_scales:,}",
         "wall time": "not finished" if seconds is None else f"{seconds:,.0f} s",
@@ -170,14 +186,46 @@ def _list_facts(run: Run) -> dict[str, str]:
     }
 
 
+def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the accuracies of a run whose epochs `ended`: last and best, on which images."""
+    key = f"{run.split}_accuracy"
+    best = max(ended, key=lambda record: record[key], default={})
+    accuracies = [ended[-1][key] if ended else None, best.get(key)]
+    epoch = f" (epoch {best['epoch']})" if best.get("epoch") else ""
+    if run.split == "test":
+        last, most = map(_percent, accuracies)
+        return {"test accuracy, last": last, "test accuracy, best": most + epoch}
+    # The test images are looked at when the run ends.
+    tested = [run.summary.get("last_accuracy"), run.summary.get("best_accuracy")]
+    last, most, test_last, test_most = map(_percent, [*accuracies, *tested])
+    return {
+        "test accuracy, last": test_last,
+        "test accuracy, best": test_most + (epoch if run.summary else ""),
+        "validation accuracy, last": last,
+        "validation accuracy, best": most + epoch,
+    }
+
+
+def _list_metrics(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the metrics of `config.metrics` at the end of the last epoch."""
+    found = select_metrics(ended[-1]) if ended else {}
+    return {
+        f"{run.split} {name}, last": NONE if value is None else f"{value:.4g}"
+        for name, value in found.items()
+    }
+
+
 def _compare(runs: list[Run]) -> Iterator[str]:
     facts = [_list_facts(run) for run in runs]
     names = [run.name for run in runs]
-    yield parts.table(["", *names], ([what, *(fact[what] for fact in facts)] for what in facts[0]))
+    all_facts = dict.fromkeys(what for fact in facts for what in fact)
+    rows = [[what, *(fact.get(what, NONE) for fact in facts)] for what in all_facts]
+    yield parts.table(["", *names], rows)
     if any(run.records for run in runs):
         yield parts.heading("Curves")
         yield show_figure(
-            "Solid or dashed with points: test images. Dotted: training, augmented as trained.",
+            "Solid or dashed with points: test or validation images. Dotted: training images, "
+            "augmented as trained.",
             lambda: report_figures.comparison({run.name: run.records for run in runs}),
         )
     yield parts.heading("Config keys that differ")

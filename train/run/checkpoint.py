@@ -32,7 +32,10 @@ DAMAGED = "damaged"
 
 
 class Progress(NamedTuple):
-    """The seconds of a run so far, its best test accuracy and the epoch of that."""
+    """The seconds of a run so far, its best accuracy and the epoch of that.
+
+    The accuracy is of the validation images, or of the test images for data without any.
+    """
 
     seconds: float = 0.0
     best_accuracy: float = -1.0

@@ -1,7 +1,7 @@
 """Reads the files of a run, which may still be running; nothing is changed."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from pit_jax.old_names import rename_keys
 
 from ..config.pages import load_shipped
 from ..errors import UserError
+
+# The line of an epoch has one of these.
+LOSSES = ("validation_loss", "test_loss")
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -69,7 +72,22 @@ def read_records(file: Path) -> list[dict[str, Any]]:
 
 def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the lines of epochs."""
-    return [record for record in records if "test_loss" in record]
+    return [record for record in records if not record.keys().isdisjoint(LOSSES)]
+
+
+def find_split(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the split on which the epochs were evaluated: `validation`, or `test` without one."""
+    return "validation" if any(LOSSES[0] in record for record in records) else "test"
+
+
+def select_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the metrics of `config.metrics` in the line of an epoch, by name."""
+    start = f"{find_split([record])}_"
+    return {
+        key.removeprefix(start): value
+        for key, value in record.items()
+        if key.startswith(start) and key.removeprefix(start) not in ("loss", "accuracy")
+    }
 
 
 def make_distinct_names(workdirs: Sequence[Path]) -> list[str]:

@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.initializers import SCALE_FLOOR
 
+from ..distributed import hosts
 from ..errors import UserError
-from ..program.sharding import abstract_arrays
+from ..program.sharding import abstract_arrays, place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
 from .checkpoint import find_newest_step
@@ -21,6 +22,8 @@ from .summary import count_parameters
 
 # The parameters that make a scale; see pit_jax/neurons/scale.py.
 SCALES = ("a", "alpha", "p")
+COPY = "Put a whole copy in its place and repeat the command"
+OR_RESUME = "or let the run go on, which falls back to one that is whole"
 
 
 def find_checkpoint(workdir: Path, which: str) -> Path:
@@ -38,10 +41,28 @@ def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
     Raises UserError before the first save, and for files that are damaged.
     """
     folder = find_checkpoint(workdir, which)
-    _check_whole(folder, "Take the other --checkpoint, last or best")
+    _check_whole(folder, f"Take the other --checkpoint, last or best, {OR_RESUME}")
     stored = abstract_arrays(jax.eval_shape(unwrap_key, like), like.step.sharding)
     state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored))
     return wrap_key(cast(TrainState, state))
+
+
+def load_best(workdir: Path, step: int, like: TrainState) -> TrainState:
+    """Return the state of `best/STEP`, placed as the abstract `like` is.
+
+    Of several processes the first alone reads it. Raises UserError, in all processes, if it is
+    missing or damaged.
+    """
+    folder = workdir / "best" / str(step)
+    stored = jax.eval_shape(unwrap_key, like)
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
+    with hosts.raise_on_all_hosts():
+        if hosts.is_first():
+            if not folder.is_dir():
+                raise UserError(f"the checkpoint of the best epoch is missing: {folder}. {COPY}.")
+            _check_whole(folder, f"The run ends with its test accuracy. {COPY}")
+            state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(state))
+    return wrap_key(place(hosts.broadcast(state), like.step.sharding))
 
 
 def count_saved_parameters(workdir: Path) -> tuple[int, int] | None:
@@ -89,7 +110,7 @@ def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
     """
     best = "best" if find_newest_step(workdir, "best") is not None else "last"
     folder = find_checkpoint(workdir, which or best)
-    _check_whole(folder, "Put a whole copy in its place")
+    _check_whole(folder, f"Put a whole copy in its place, {OR_RESUME}")
     saved, dtype = _read_shapes(folder), jax.dtypes.canonicalize_dtype(float)
     outside = _path_to_variables(saved)
     wanted = {
@@ -110,10 +131,7 @@ def _path_to_variables(saved: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_whole(folder: Path, advice: str) -> None:
     if what := manifest.find_damage(folder):
-        raise UserError(
-            f"the checkpoint {folder} is damaged: {what}. {advice}, or let the run go on, which "
-            "falls back to one that is whole."
-        )
+        raise UserError(f"the checkpoint {folder} is damaged: {what}. {advice}.")
 
 
 def _read_leaves(

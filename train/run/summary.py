@@ -1,8 +1,10 @@
 """The end of a run in numbers."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +15,15 @@ from ..files import write_atomically
 from ..program.evaluation import Evaluation
 from ..program.state import TrainState
 from .checkpoint import Progress
-from .reading import read_records, select_epochs
+from .reading import find_split, read_records, select_epochs
 
 
 class Summary(NamedTuple):
-    """The results of a run; `rates` are mean firing rates per neuron layer, in order, and step."""
+    """The results of a run; `rates` are mean firing rates per neuron layer, in order, and step.
+
+    Accuracies, rates and `metrics` are those of the test images. `best_epoch` has the best accuracy
+    of the validation images, `validation_accuracy`; for data without any, of the test images.
+    """
 
     title: str
     workdir: str
@@ -28,6 +34,8 @@ class Summary(NamedTuple):
     scales: int
     seconds: float
     rates: dict[str, list[float]]
+    validation_accuracy: float | None = None
+    metrics: Mapping[str, float | None] = MappingProxyType({})
 
 
 def format_title(config: Mapping[str, Any]) -> str:
@@ -56,26 +64,45 @@ def summarize(
     test: Evaluation,
     state: TrainState,
     progress: Progress,
+    best: Evaluation | None = None,
 ) -> Summary:
-    """Return the summary of a run that ended with `state`, whose evaluation is `test`."""
+    """Return the summary of a run that ended with `state`, whose evaluation is `test`.
+
+    `best` is the evaluation of the best epoch on the test images, in a run with validation images.
+    """
     parameters, scales = count_parameters(state.params)
     return Summary(
         title=format_title(config),
         workdir=str(workdir),
         last_accuracy=test.accuracy,
-        best_accuracy=progress.best_accuracy,
+        best_accuracy=progress.best_accuracy if best is None else best.accuracy,
         best_epoch=progress.best_epoch,
         parameters=parameters,
         scales=scales,
         seconds=progress.seconds,
         rates={layer: test.rates[layer] for layer in neuron_layers},
+        validation_accuracy=None if best is None else progress.best_accuracy,
+        metrics=make_json_numbers(test.metrics),
     )
+
+
+def make_json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the values with None for those that are not finite: JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def write_summary(workdir: Path, summary: Summary) -> None:
     """Write summary.json and the figures of a finished run."""
     records = select_epochs(read_records(workdir / "metrics.jsonl"))
-    write_atomically(workdir / "summary.json", json.dumps(summary._asdict(), indent=2))
-    figures.curves(summary.title, records).savefig(workdir / "curves.png", dpi=150)
+    # A run without validation images or metrics of its own has no keys for them.
+    defaults = Summary._field_defaults
+    found = {
+        key: value
+        for key, value in summary._asdict().items()
+        if key not in defaults or value != defaults[key]
+    }
+    write_atomically(workdir / "summary.json", json.dumps(found, indent=2))
+    figure = figures.curves(summary.title, records, find_split(records))
+    figure.savefig(workdir / "curves.png", dpi=150)
     if summary.rates:
         figures.firing_rates(summary.title, summary.rates).savefig(workdir / "rates.png", dpi=150)

@@ -1,7 +1,8 @@
 """The folder of one run.
 
-It holds config.json, environment.json, metrics.jsonl, the checkpoints, compiled programs and the
-lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md has all.
+It holds config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled
+programs and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md
+has all.
 """
 
 import errno
@@ -38,7 +39,7 @@ MAY_MOVE = (
     "cpu_devices",
     *("checkpoints.last", "checkpoints.every_epochs", "checkpoints.every_steps"),
     "checkpoints.seconds_apart",
-    *("tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
+    *("metrics", "tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
 # Errors of a disk that is full or read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -159,5 +160,5 @@ def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
         raise UserError(
             f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
-            "choose another --workdir, or repeat that run's command to go on with it."
+            f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."
         )

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from .. import data
 from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
+from ..program.evaluation import Evaluation
 from ..program.program import CompiledStep
 from ..program.state import TrainState, reset_totals, zero_totals
 from ..records.progress import Display
@@ -78,8 +79,14 @@ def train_seeds(
         states = train_sessions(sessions, program, stop, fresh=begun is None)
         if states is None:
             return None
-        ends = zip(sessions, split_states(states), program.evaluate(states), strict=True)
-        return [session.finish(state, test) for session, state, test in ends]
+        alone, tests = split_states(states), program.test(states)
+        bests: list[Evaluation] | list[None] = [None] * len(sessions)
+        if sessions[0].is_validated:
+            pairs = zip(sessions, alone, strict=True)
+            chosen = [session.restore_best(state) for session, state in pairs]
+            bests = program.test(program.join(chosen))
+        ends = zip(sessions, alone, tests, bests, strict=True)
+        return [session.finish(state, test, best) for session, state, test, best in ends]
 
 
 def find_common_step(folders: Sequence[Path]) -> int | None:
@@ -182,8 +189,13 @@ def end_epoch(
         wait_for_saves(sessions)
     for session, state in zip(sessions, alone, strict=True):
         session.save_epoch(state.replace(totals=zero_totals()), hold)
-    keys = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    means = {key: float(np.mean([record[key] for record in records])) for key in keys}
+    splits = ("train_", f"{program.one.split}_")
+    values = {key: [record[key] for record in records] for key in records[0]}
+    means = {
+        key: None if None in found else float(np.mean(found))
+        for key, found in values.items()
+        if key.startswith(splits)
+    }
     speed = sum(record["images_per_second"] for record in records)
     return records[0] | means | {"images_per_second": speed}
 

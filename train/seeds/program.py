@@ -1,6 +1,7 @@
 """The functions of runs that differ in their seed, compiled as one program for all of them."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from ..data import Dataset
+from ..data import Dataset, Split
 from ..data.feeding import resident
 from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
@@ -24,20 +25,24 @@ from ..program.step import Batch, Loss
 # Arguments and results with an axis of the seeds in front, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
 BATCH = ResidentBatch(samples=SHARED, order=OF_SEED)
+TestStep = Callable[[TrainState, Batch], Metrics]
+Evaluate = Callable[[TrainState], list[Evaluation]]
 
 
 class SeedsProgram(NamedTuple):
     """The functions of all seeds at once; states, metrics and batches have an axis of the seeds
     in front, one on each device.
 
-    `one` is the program of the first seed alone, on the first device.
+    `one` is the program of the first seed alone, on the first device. `evaluate` and `test` are as
+    there: on the validation images if the data have some, and on the test images.
     """
 
     one: Program
     first_states: Callable[[], TrainState]
     compile_step: Callable[[], CompiledStep]
     batches: Callable[[int], Generator[Any, None, None]]
-    evaluate: Callable[[TrainState], list[Evaluation]]
+    evaluate: Evaluate
+    test: Evaluate
     join: Callable[[Sequence[TrainState]], TrainState]
 
 
@@ -54,8 +59,8 @@ def make_seeds_program(
     No seed waits for another within a step, so that each gets the bits that it gets alone. Raises
     UserError for what `make_program` refuses, data on disk, and more seeds than devices.
     """
-    trained, tested = dataset.train.arrays, dataset.test.arrays
-    if trained is None or tested is None:
+    trained = dataset.train.arrays
+    if trained is None:
         raise UserError(f"{dataset.name} is read from disk; seeds at once need data in memory.")
     if len(seeds) > jax.device_count():
         raise UserError(f"{len(seeds)} seeds need as many devices; there are {jax.device_count()}.")
@@ -64,7 +69,7 @@ def make_seeds_program(
     pure, steps = make_pure_program(config, dataset, loss), one.steps_per_epoch
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
-    samples, test_samples = (jax.device_put(arrays, everywhere) for arrays in (trained, tested))
+    samples = jax.device_put(trained, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
         orders = orders_of_epoch(config, seeds, epoch, len(dataset.train))
@@ -88,12 +93,14 @@ def make_seeds_program(
         lowered = step.lower(abstract_arrays(states, divided), epoch_batch(0))
         return CompiledStep(lowered.compile())
 
+    evaluate, test = _make_evaluations(pure.test, dataset, config.batch_size, mesh)
     return SeedsProgram(
         one=one,
         first_states=lambda: first_states(epoch_batch(0), keys, start),
         compile_step=compile_step,
         batches=lambda first: repeat_batches(epoch_batch, first, steps, config.epochs),
-        evaluate=_make_evaluate(pure.test, test_samples, config.batch_size, mesh),
+        evaluate=evaluate,
+        test=test,
         join=lambda states: join_states(states, divided),
     )
 
@@ -129,13 +136,24 @@ def split_metrics(metrics: Metrics) -> list[Metrics]:
     ]
 
 
-def _make_evaluate(
-    test_step: Callable[[TrainState, Batch], Metrics], samples: Batch, batch_size: int, mesh: Mesh
-) -> Callable[[TrainState], list[Evaluation]]:
-    """Return the function from the states of all seeds to their means over the test samples."""
-    size = len(samples["label"])
+def _make_evaluations(
+    test_step: TestStep, dataset: Dataset, batch_size: int, mesh: Mesh
+) -> tuple[Evaluate, Evaluate]:
+    """Return what measures all seeds at the end of an epoch, and on the test images."""
+    if dataset.validation is None:
+        evaluate = _make_evaluate(test_step, dataset.test, batch_size, mesh)
+        return evaluate, evaluate
+    # Made when it is first called: until then the test images take no memory of the devices.
+    test = cache(lambda: _make_evaluate(test_step, dataset.test, batch_size, mesh))
+    evaluate = _make_evaluate(test_step, dataset.validation, batch_size, mesh)
+    return evaluate, lambda states: test()(states)
+
+
+def _make_evaluate(test_step: TestStep, split: Split, batch_size: int, mesh: Mesh) -> Evaluate:
+    """Return the function from the states of all seeds to their means over the samples."""
+    size, everywhere = len(split), NamedSharding(mesh, SHARED)
     order = SequentialOrder(size, batch_size)
-    batches = jax.device_put((order.index, order.weight), NamedSharding(mesh, SHARED))
+    samples, batches = jax.device_put((split.arrays, (order.index, order.weight)), everywhere)
     sums = jax.jit(
         _map_seeds(mesh, make_whole_sums(test_step, resident.take), OF_SEED, SHARED, SHARED)
     )

@@ -12,10 +12,14 @@ PANELS = ("training loss", "training accuracy (%)", "test accuracy (%)")
 def curves(
     runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
     baseline: float | None = None,
+    labels: Sequence[str] = PANELS,
 ) -> Figure:
-    """For each run epochs and values of each of `PANELS`; `baseline` is a test accuracy."""
+    """Draw epochs and values of each of three panels for each run; `baseline` is an accuracy.
+
+    `labels` name the panels; by default these are `PANELS`.
+    """
     drawn = figure(3.0 + 0.2 * len(runs))
-    for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), PANELS, strict=True)):
+    for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), labels, strict=True)):
         for i, (name, panels) in enumerate(runs.items()):
             style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
             axes.plot(*panels[place], marker="o", ms=2.5, label=name, **style)

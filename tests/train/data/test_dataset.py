@@ -22,16 +22,28 @@ def test_options_reach_the_data_set():
     assert load("synthetic", num_test=3).test.images.shape == (3, 8, 8, 1)
 
 
+@pytest.mark.parametrize("shape", [(5, 6, 3), [5, 6, 3]])
+def test_a_shape_can_be_a_tuple_or_a_list(shape):
+    dataset = load("synthetic", shape=shape)
+    assert dataset.train.shape == (5, 6, 3) and len(dataset.mean) == 3
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 0), 5, "5", (5, 6, 1.5)])
+def test_a_shape_that_is_none_is_refused(shape):
+    with pytest.raises(UserError, match=r"synthetic needs a shape .H, W, C., .*got shape="):
+        load("synthetic", shape=shape)
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_and_with_all():
-    with pytest.raises(UserError, match="'cifar-10': did you mean 'cifar10'") as error:
+    with pytest.raises(UserError, match="name is 'cifar-10'; did you mean 'cifar10'") as error:
         load("cifar-10")
     assert all(name in str(error.value) for name in DATASETS)
 
 
 def test_an_unknown_option_is_answered_with_those_there_are():
-    with pytest.raises(UserError, match="no option sede; it takes shape, .*seed"):
+    with pytest.raises(UserError, match="config.data has no key 'sede'; synthetic takes .*seed"):
         load("synthetic", sede=1)
-    with pytest.raises(UserError, match="no option seed; it takes none"):
+    with pytest.raises(UserError, match="digits takes data_dir, train_images, validation"):
         load("digits", seed=1)
 
 

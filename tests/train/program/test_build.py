@@ -46,7 +46,7 @@ def test_functions_of_a_neuron_are_given_by_name():
         (
             {"gate_neuron": {"name": "LIF"}},
             None,
-            "config.model has no key 'gate_neuron'; resnet8 takes",
+            "no key 'gate_neuron'; resnet8 takes",
         ),
         (
             {"name": "spike_driven_transformer", "gate_neuron": {"name": "no"}},

@@ -151,7 +151,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
         ({"policy": {"name": "auto"}}, "policy.name is 'auto'; it can be autoaugment, rand, rand"),
         (
             {"policy": {"name": "rand", "ops": 2}},
-            "augment.policy has no key 'ops'; rand takes num_ops,",
+            "policy has no key 'ops'; rand takes num_ops,",
         ),
         ({"policy": {"name": "rand", "magnitude": 31}}, "magnitude must be at most 30, got 31"),
         ({"policy": {"name": "rand", "num_ops": 0}}, "num_ops must be at least 1, got 0"),

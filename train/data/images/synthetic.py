@@ -24,14 +24,23 @@ def synthetic(
 
     The same arguments give the same pixels; `num_train` changes no test image, nor the reverse.
     Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a seed below 0.
+
+    Args:
+        shape: height, width and channels of an image.
+        num_classes: the number of classes.
+        num_train: the number of training images.
+        num_test: the number of test images.
+        seed: of the templates and the noise.
     """
-    if len(shape) != 3 or min(*shape, num_classes, num_train, num_test) < 1 or seed < 0:
+    axes = tuple(shape) if isinstance(shape, tuple | list) else ()
+    sizes = (*axes, num_classes, num_train, num_test)
+    if len(axes) != 3 or not all(isinstance(n, int) and n >= 1 for n in sizes) or seed < 0:
         raise UserError(
             "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "
             f"got {shape=}, {num_classes=}, {num_train=}, {num_test=}, {seed=}."
         )
-    templates = _make_templates(np.random.default_rng([seed, 0]), num_classes, shape)
-    channels = shape[2]
+    templates = _make_templates(np.random.default_rng([seed, 0]), num_classes, axes)
+    channels = axes[2]
     return Dataset(
         name="synthetic",
         train=_make_split(np.random.default_rng([seed, 1]), templates, num_train),

@@ -1,0 +1,212 @@
+"""A user's own data set: what its function gets, what it may return, and each error."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from train.data import Dataset, load
+from train.data.own import make_dataset
+from train.errors import UserError
+
+GRAY = np.arange(3 * 2 * 2, dtype=np.uint8).reshape(3, 2, 2)
+COLOR = np.arange(3 * 2 * 2 * 3, dtype=np.uint8).reshape(3, 2, 2, 3)
+FRAMES = np.arange(3 * 4 * 2 * 2 * 2).reshape(3, 4, 2, 2, 2) % 5
+LABELS = np.array([2, 0, 1])
+PATH = "mine.blobs:Blobs"
+
+MODULE = """
+import numpy as np
+
+calls = []
+
+def blobs(count=6, *, size=4, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(256, size=(count, size, size, 1), dtype=np.uint8)
+    labels = np.arange(count) % 2
+    return {"train": (images, labels), "test": (images[:2], labels[:2]), "classes": ("a", "b")}
+
+def at(data_dir):
+    calls.append(data_dir)
+    return blobs(seed=0)
+
+def anything(**options):
+    calls.append(options)
+    return blobs(seed=0)
+
+def validated():
+    data = blobs(seed=0)
+    return data | {"validation": data["test"]}
+
+not_a_function = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write a module into the current folder, and return its name."""
+    name = f"own_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def make(train=(GRAY, LABELS), test=(GRAY, LABELS), **others) -> Dataset:
+    return make_dataset(PATH, {"train": train, "test": test, **others})
+
+
+def test_a_data_set_loads_by_its_import_path(module):
+    dataset = load(f"{module}:blobs", count=8, seed=3, train_images=4, validation=0.5)
+    assert (dataset.name, dataset.num_classes, dataset.classes) == ("blobs", 2, ("a", "b"))
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [2, 2, 2]
+    assert dataset.train.shape == (4, 4, 1) and dataset.train.dtype == np.uint8
+    assert len(dataset.mean) == len(dataset.std) == 1
+    assert sorted(dataset.subset) == ["train", "validation"]
+
+
+def test_options_that_a_data_set_lacks_or_does_not_take_are_refused(module):
+    with pytest.raises(UserError, match=r"no key 'sizes'; blobs takes count, size, seed, "):
+        load(f"{module}:blobs", seed=0, sizes=3)
+    with pytest.raises(UserError, match="lacks seed; blobs takes count, size, seed"):
+        load(f"{module}:blobs")
+
+
+def test_the_folder_of_the_data_goes_to_a_parameter_of_its_name_only(module):
+    load(f"{module}:at", "somewhere")
+    load(f"{module}:anything", "somewhere", depth=3)
+    assert sys.modules[module].calls == ["somewhere", {"depth": 3}]
+
+
+def test_a_validation_split_of_its_own_stays(module):
+    assert len(load(f"{module}:validated").validation) == 2
+    with pytest.raises(UserError, match="validation must be 0, got 0.5: validated has a valid"):
+        load(f"{module}:validated", validation=0.5)
+
+
+def test_names_that_cannot_be_loaded_are_refused(module):
+    with pytest.raises(UserError, match="config.data.name is .*not_a_function"):
+        load(f"{module}:not_a_function")
+    for name in (f"{module}:blob", "no_such_module_of_mine:f"):
+        with pytest.raises(UserError, match="config.data.name is "):
+            load(name)
+
+
+@pytest.mark.parametrize("name", ["tfds/mnist", "tonic/NMNIST"])
+def test_names_of_other_collections_are_refused_with_what_to_do(name):
+    with pytest.raises(UserError, match=f"config.data.name is '{name}'.*own_parts.md"):
+        load(name)
+
+
+def test_gray_images_get_an_axis_and_pixels_are_measured_on_the_training_images():
+    dataset = make(test=(GRAY[..., None] + 100, LABELS))
+    assert dataset.name == "Blobs" and dataset.num_classes == 3 and dataset.classes == ()
+    assert np.array_equal(dataset.train.images, GRAY[..., None])
+    assert np.array_equal(dataset.train.labels, LABELS) and dataset.train.labels.dtype == np.int32
+    assert dataset.mean == pytest.approx([GRAY.mean() / 255])
+    assert dataset.std == pytest.approx([GRAY.std() / 255])
+
+
+@settings(max_examples=30)
+@given(arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 4)] * 3, st.just(2))))
+def test_pixels_are_measured_exactly(images):
+    dataset = make(*[(images, np.zeros(len(images), int))] * 2)
+    np.testing.assert_allclose(dataset.mean, images.mean(axis=(0, 1, 2)) / 255, rtol=1e-12)
+    std = images.std(axis=(0, 1, 2)) / 255
+    constant = images.min(axis=(0, 1, 2)) == images.max(axis=(0, 1, 2))
+    # A channel that never changes is centered only.
+    np.testing.assert_allclose(dataset.std, np.where(constant, 1, std), rtol=1e-12)
+
+
+def test_many_pixels_are_measured_in_chunks(monkeypatch):
+    whole = make()
+    monkeypatch.setattr("train.data.own.CHUNK", 5)
+    assert (make().mean, make().std) == (whole.mean, whole.std)
+
+
+def test_given_mean_and_std_are_used():
+    dataset = make((COLOR, LABELS), (COLOR, LABELS), mean=[0.1, 0.2, 0.3], std=np.full(3, 0.5))
+    assert (dataset.mean, dataset.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_floats_enter_as_they_are(kind):
+    images = (COLOR / 7).astype(kind)
+    dataset = make((images, LABELS), (images, LABELS))
+    assert dataset.train.dtype == np.float32 and (dataset.mean, dataset.std) == ((), ())
+    assert np.array_equal(dataset.train.images, images.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "given, stored",
+    [(kind, kind) for kind in ("uint8", "uint16", "int16", "int32", "float32")]
+    + [("int64", "int32"), ("uint32", "int32"), ("float64", "float32"), ("bool", "uint8")],
+)
+def test_frames_are_counts(given, stored):
+    frames = FRAMES.astype(given)
+    dataset = make((frames, LABELS), (frames, LABELS))
+    assert dataset.train.dtype == stored and dataset.mean == ()
+    assert np.array_equal(dataset.train.images, frames)
+
+
+def test_classes_are_counted_over_all_splits():
+    assert make(test=(GRAY, [0, 1, 5])).num_classes == 6
+    assert make(validation=(GRAY, [0, 1, 7])).num_classes == 8
+    dataset = make(classes=np.array(["a", "b", "c", "d"]))
+    assert (dataset.num_classes, dataset.classes) == (4, ("a", "b", "c", "d"))
+
+
+BROKEN = [
+    (lambda: make_dataset(PATH, 3), "must return a dict such as .*, got int"),
+    (lambda: make_dataset(PATH, {"train": (GRAY, LABELS)}), "the returned dict lacks test"),
+    (lambda: make_dataset(PATH, {}), "lacks train and test"),
+    (lambda: make(names=("a", "b")), "no key names; there are train, test, validation, classes"),
+    (lambda: make(train=GRAY), "train: expected a pair .images, labels., got ndarray"),
+    (lambda: make(train=(GRAY,)), "train: expected a pair .images, labels., got tuple"),
+    (lambda: make(test=(GRAY[0], LABELS)), r"test: images must be .*, got the shape \(2, 2\)"),
+    (lambda: make(test=([[1], [2, 3]], LABELS)), "test: images are not one array"),
+    (lambda: make(test=(GRAY[:2], LABELS)), "test: there are 2 images, but 3 labels"),
+    (lambda: make(train=(GRAY[:0], [])), "train: there are no images"),
+    (lambda: make(train=(GRAY[:, :0], LABELS)), "train: images have no pixels"),
+    (lambda: make(test=(GRAY, LABELS - 1)), "test: labels must be 0 to K - 1 .*, got -1 to 1"),
+    (lambda: make(test=(GRAY, LABELS + 2**40)), "test: labels must be 0 to K - 1"),
+    (lambda: make(test=(GRAY, LABELS / 2)), "test: labels must be whole numbers, got float64"),
+    (lambda: make(test=(GRAY, ["a", "b", "c"])), "test: labels must be whole numbers, got <U1"),
+    (lambda: make(test=(GRAY, np.eye(3))), r"test: labels must be \[N\].*, got \(3, 3\)"),
+    (lambda: make(classes=("a", "b")), "train: labels must be 0 to 1, .* classes, got 2"),
+    (lambda: make(classes="ab"), "classes must be a list of their names, got 'ab'"),
+    (lambda: make(classes=3), "classes must be a list of their names, got 3"),
+    (lambda: make(train=(GRAY.astype(int), LABELS)), r"train: images must be uint8, .*got int64"),
+    (lambda: make(train=(GRAY > 3, LABELS)), "train: images must be uint8, .*got bool"),
+    (lambda: make(train=(GRAY.astype(str), LABELS)), "train: images must be uint8"),
+    (lambda: make(train=(FRAMES + 2**40, LABELS)), "train: counts must fit into int32, got 10995"),
+    (lambda: make(train=(FRAMES.astype(object), LABELS)), "train: images must be uint8"),
+    (lambda: make(test=(GRAY[:, :1], LABELS)), r"test: images are uint8 \(1, 2, 1\), but .*train"),
+    (lambda: make(test=(GRAY / 2, LABELS)), "test: images are float32 .* train are uint8"),
+    (lambda: make(validation=(COLOR, LABELS)), "validation: images are uint8"),
+    (lambda: make(train=(GRAY + np.nan, LABELS)), "train: 3 of 3 images have a value that is NaN"),
+    (lambda: make(test=(1e300 * GRAY, LABELS)), "test: 3 of 3 images have .*infinite or too large"),
+    (lambda: make(mean=(0.5,)), "mean is given alone; give both mean and std"),
+    (lambda: make(mean=0.5, std=(1, 1)), r"std must have a number for each of 1 channels"),
+    (lambda: make(mean="x", std=1), r"mean must have a number for each of 1 channels"),
+    (lambda: make(mean=127.0, std=50.0), "mean must be 0 to 1 and std more than 0"),
+    (lambda: make(mean=0.5, std=0), "mean must be 0 to 1 and std more than 0"),
+    (
+        lambda: make((GRAY / 2, LABELS), (GRAY / 2, LABELS), mean=0, std=1),
+        "mean and std are for uint8 images",
+    ),
+]
+
+
+@pytest.mark.parametrize("call, message", BROKEN, ids=[message[:40] for _, message in BROKEN])
+def test_what_is_no_data_set_is_refused_in_a_sentence(call, message):
+    with pytest.raises(UserError) as error:
+        call()
+    text = str(error.value)
+    assert text.startswith("data set 'mine.blobs:Blobs'") and text.endswith(".")
+    assert re.search(message, text) and "\n" not in text, text

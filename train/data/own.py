@@ -1,0 +1,241 @@
+"""A user's own data set: a function that returns plain arrays, checked and made a `Dataset`."""
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset import ArraySplit, Dataset
+
+SPLITS = ("train", "test", "validation")
+KEYS = (*SPLITS, "classes", "mean", "std")
+# Integers that frames of events may have on the device.
+COUNTS = tuple(map(np.dtype, ("uint8", "uint16", "int8", "int16", "int32")))
+CHUNK = 1 << 22  # Pixels that are measured at once, to save memory.
+
+
+class _Place(NamedTuple):
+    """The part of a data set that an error is about."""
+
+    path: str
+    part: str = ""
+
+    def refuse(self, why: str) -> UserError:
+        """Return the error for this part."""
+        part = f", {self.part}" if self.part else ""
+        return UserError(f"data set {self.path!r}{part}: {why}.")
+
+
+def load_own(
+    path: str,
+    function: Callable[..., Any],
+    data_dir: str | os.PathLike[str],
+    options: Mapping[str, object],
+) -> Dataset:
+    """Return the data set that `function`, imported from `path`, returns for these options.
+
+    It gets `data_dir` only if it has a parameter of this name. Raises UserError for arrays that are
+    no data set.
+    """
+    given = dict(options)
+    if "data_dir" in inspect.signature(function).parameters:
+        given["data_dir"] = data_dir
+    return make_dataset(path, function(**given))
+
+
+def make_dataset(path: str, returned: Any) -> Dataset:
+    """Return plain arrays, `{"train": (images, labels), "test": ...}`, as a `Dataset`.
+
+    Images are `N H W C` or gray `N H W`, frames of events `N T H W C`. uint8 images are normalized
+    with the mean and the standard deviation of the training images, unless others are given; all
+    else enters the network as it is. Raises UserError, naming `path` and the split.
+    """
+    place = _Place(path)
+    _check_keys(place, returned)
+    splits = {
+        split: _read_split(_Place(path, split), returned[split])
+        for split in SPLITS
+        if returned.get(split) is not None
+    }
+    train = splits["train"]
+    for name, split in splits.items():
+        if (split.shape, split.dtype) != (train.shape, train.dtype):
+            raise _Place(path, name).refuse(
+                f"images are {split.dtype} {split.shape}, but those of train are {train.dtype} "
+                f"{train.shape}; all splits must have the same"
+            )
+    classes = _read_classes(place, returned.get("classes"))
+    num_classes = len(classes) or 1 + max(int(split.labels.max()) for split in splits.values())
+    for name, split in splits.items():
+        if (most := int(split.labels.max())) >= num_classes:
+            raise _Place(path, name).refuse(
+                f"labels must be 0 to {num_classes - 1}, one for each of classes, got {most}"
+            )
+    mean, std = _read_normalization(place, returned, train)
+    return Dataset(
+        name=path.partition(":")[2],
+        train=train,
+        test=splits["test"],
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        classes=classes,
+        validation=splits.get("validation"),
+    )
+
+
+def _check_keys(place: _Place, returned: Any) -> None:
+    if not isinstance(returned, Mapping):
+        raise place.refuse(
+            'the function must return a dict such as {"train": (images, labels), "test": (images, '
+            f"labels)}}, got {type(returned).__name__}"
+        )
+    if unknown := [str(key) for key in returned if key not in KEYS]:
+        raise place.refuse(f"there is no key {', '.join(unknown)}; there are {', '.join(KEYS)}")
+    if missing := [key for key in ("train", "test") if returned.get(key) is None]:
+        raise place.refuse(f"the returned dict lacks {' and '.join(missing)}")
+
+
+def _read_split(place: _Place, given: Any) -> ArraySplit:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise place.refuse(f"expected a pair (images, labels), got {type(given).__name__}")
+    images, labels = (
+        _to_array(place, what, each) for what, each in zip(("images", "labels"), given, strict=True)
+    )
+    images, labels = _read_images(place, images), _read_labels(place, labels)
+    if len(images) != len(labels):
+        raise place.refuse(f"there are {len(images):,} images, but {len(labels):,} labels")
+    return ArraySplit(images, labels)
+
+
+def _to_array(place: _Place, what: str, given: Any) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except Exception as error:  # Of nested lists, and of the arrays of other libraries.
+        raise place.refuse(f"{what} are not one array ({error})") from error
+
+
+def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
+    """Return images `N H W C` or frames `N T H W C` as uint8, float32, or a small integer."""
+    if images.ndim not in (3, 4, 5):
+        raise place.refuse(
+            "images must be [N, H, W, C], gray [N, H, W] or frames [N, T, H, W, C], got the shape "
+            f"{images.shape}"
+        )
+    if not len(images):
+        raise place.refuse("there are no images")
+    if not images.size:
+        raise place.refuse(f"images have no pixels, got the shape {images.shape}")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype.kind == "f":
+        return _read_floats(place, images)
+    if images.dtype == np.uint8:
+        return images
+    if images.ndim == 5 and images.dtype.kind in "biu":
+        return _read_counts(place, images)
+    raise place.refuse(
+        f"images must be uint8, 0 to 255, or floats, got {images.dtype}; convert them with "
+        'images.astype("uint8") or images.astype("float32")'
+    )
+
+
+def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused.
+        images = images.astype(np.float32, copy=False)
+    if wrong := int(np.count_nonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))):
+        raise place.refuse(
+            f"{wrong:,} of {len(images):,} images have a value that is NaN, infinite or too large "
+            "for float32"
+        )
+    return images
+
+
+def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
+    if frames.dtype in COUNTS:
+        return frames
+    if frames.dtype.kind == "b":
+        return frames.astype(np.uint8)
+    # On the device there are no integers of 64 bits.
+    least, most = int(frames.min()), int(frames.max())
+    limits = np.iinfo(np.int32)
+    if least < limits.min or most > limits.max:
+        raise place.refuse(f"counts must fit into int32, got {least} to {most}")
+    return frames.astype(np.int32)
+
+
+def _read_labels(place: _Place, labels: np.ndarray) -> np.ndarray:
+    if labels.ndim != 1:
+        raise place.refuse(f"labels must be [N], a class for each image, got {labels.shape}")
+    if labels.size and labels.dtype.kind not in "iu":
+        raise place.refuse(f"labels must be whole numbers, got {labels.dtype}")
+    if labels.size:
+        least, most = int(labels.min()), int(labels.max())
+        if least < 0 or most > np.iinfo(np.int32).max:
+            raise place.refuse(f"labels must be 0 to K - 1 for K classes, got {least} to {most}")
+    return labels.astype(np.int32)
+
+
+def _read_classes(place: _Place, given: Any) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise place.refuse(f"classes must be a list of their names, got {given!r}")
+    return tuple(map(str, given))
+
+
+def _read_normalization(
+    place: _Place, returned: Mapping[str, Any], train: ArraySplit
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std per channel; none for what enters the network as it is."""
+    given = [key for key in ("mean", "std") if returned.get(key) is not None]
+    if train.dtype != np.uint8 or len(train.shape) == 4:
+        if given:
+            raise place.refuse(
+                f"{' and '.join(given)} are for uint8 images; floats and frames enter the network "
+                "as they are"
+            )
+        return (), ()
+    if len(given) == 1:
+        raise place.refuse(f"{given[0]} is given alone; give both mean and std, or neither")
+    if not given:
+        return _measure(train.images)
+    channels = train.shape[-1]
+    mean, std = (_read_channels(place, key, returned[key], channels) for key in given)
+    if min(mean) < 0 or max(mean) > 1 or min(std) <= 0:
+        raise place.refuse(
+            "mean must be 0 to 1 and std more than 0, of pixels that are scaled to 0..1, got "
+            f"{mean} and {std}"
+        )
+    return mean, std
+
+
+def _read_channels(place: _Place, key: str, given: Any, channels: int) -> tuple[float, ...]:
+    try:
+        values = np.atleast_1d(np.asarray(given, float))
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape != (channels,) or not np.isfinite(values).all():
+        raise place.refuse(f"{key} must have a number for each of {channels} channels, got {given}")
+    return tuple(values.tolist())
+
+
+def _measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std per channel of uint8 images whose pixels are scaled to 0..1."""
+    pixels = images.reshape(-1, images.shape[-1])
+    count = len(pixels)
+    sums, squares = np.zeros((2, images.shape[-1]), np.int64)
+    for start in range(0, count, CHUNK):
+        chunk = pixels[start : start + CHUNK].astype(np.int64)
+        sums, squares = sums + chunk.sum(axis=0), squares + (chunk**2).sum(axis=0)
+    # Python's integers are exact, so a constant channel has exactly 0. It is centered only.
+    both = list(zip(sums.tolist(), squares.tolist(), strict=True))
+    mean = tuple(total / (255 * count) for total, _ in both)
+    std = tuple(
+        math.sqrt(count * square - total**2) / (255 * count) or 1.0 for total, square in both
+    )
+    return mean, std
