@@ -169,7 +169,7 @@ AT_ONE_STEP = {
     "start: LSQ": {"neuron.scale_init": "lsq"},
 }
 AT_FOUR_STEPS = {
-    "clearing reset": {"neuron.reset": "clearing_reset"},
+    "hard reset": {"neuron.reset": "hard"},
     "detached reset": {"neuron.detach_reset": True},
     "decayed input": {"neuron.decay_input": True},
     "decay 0.25": {"neuron.decay": 0.25},
