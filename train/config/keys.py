@@ -65,7 +65,7 @@ class AugmentKeys(NamedTuple):
     pad: int = 0
     flip: bool = False
     roll: int = 0
-    rotate: float = 0
+    rotate: int = 0
     smoothing: float = 0.0
     repeats: int = 1
 
