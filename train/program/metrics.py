@@ -92,7 +92,8 @@ def check_metrics(
     """
     if not metrics:
         return
-    given, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    given, _ = jax.eval_shape(model.init_with_output, key, images)
     dtype = jnp.promote_types(given.dtype, jnp.float32)
     logits, labels = jax.ShapeDtypeStruct(given.shape, dtype), jax.ShapeDtypeStruct((1,), jnp.int32)
     for name, metric in metrics.items():
@@ -119,10 +120,7 @@ def _find(path: str) -> Metric:
             f"config.{KEY} has {path!r}; it can have {', '.join(METRICS)}, and import paths "
             "package.module:Name."
         )
-    metric = import_part(path, KEY)
-    if not callable(metric):
-        raise UserError(f"config.{KEY}: {path} must be a function of logits and labels.")
-    found: Metric = metric
+    found: Metric = import_part(path, KEY)
     return found
 
 

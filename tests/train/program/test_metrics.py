@@ -106,7 +106,8 @@ def test_a_metric_is_named_by_the_end_of_its_path():
 def test_a_config_without_the_key_has_no_metrics():
     config = get_config()
     with config.unlocked():
-        config.pop("metrics", None)
+        if "metrics" in config:
+            del config.metrics
     assert make_metrics(config) == {}
 
 
@@ -116,7 +117,7 @@ def test_a_config_without_the_key_has_no_metrics():
         (("top6",), "config.metrics has 'top6'; it can have entropy, margin, negative_log_lik"),
         (("top5", "top5"), "config.metrics: two metrics have the name 'top5'"),
         ((f"{HERE}:loss",), "config.metrics: every record already has the name 'loss'"),
-        ((f"{HERE}:CONSTANT",), f"config.metrics: {HERE}:CONSTANT must be a function of logits"),
+        ((f"{HERE}:CONSTANT",), f"'{HERE}:CONSTANT', which cannot be called"),
         ((f"{HERE}:nothing",), f"'{HERE}:nothing'"),
         (("no_such_package:f",), "no_such_package"),
     ],
@@ -153,7 +154,7 @@ def test_metrics_are_means_over_the_split_and_the_padding_counts_for_nothing(dat
     found = program.evaluate(state)
     plain = make_program(tiny(), dataset, devices=devices).evaluate(state)
     assert (found.loss, found.accuracy, found.rates) == plain[:3] and plain.metrics == {}
-    assert list(found.metrics) == [*METRICS, "share_of_time"]
+    assert list(found.metrics) == sorted([*METRICS, "share_of_time"])
     # Its loss is the cross-entropy of the mean logits; 40 samples are a batch of 32 and a part.
     assert found.metrics["negative_log_likelihood"] == pytest.approx(found.loss, rel=1e-6)
     assert found.metrics["top5"] * 40 == pytest.approx(round(found.metrics["top5"] * 40))

@@ -64,7 +64,7 @@ def test_the_line_of_an_epoch_names_its_split_and_has_the_metrics(screen):
         "train_accuracy": 0.5,
         "validation_loss": 0.75,
         "validation_accuracy": 0.625,
-        "validation_top5": 0.98765,
+        "validation_top5": 0.98761,
         "validation_margin": None,
         "images_per_second": 1234.5,
     }
