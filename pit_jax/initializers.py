@@ -78,7 +78,8 @@ def warn_of_floored_scales(params: dict) -> None:
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        is_scale = name.rpartition("/")[2] in ("a", "alpha")
+        # A single number of such a name, as a user's own neuron may have, is no scale of channels.
+        is_scale = name.rpartition("/")[2] in ("a", "alpha") and jnp.ndim(leaf) > 0
         if is_scale and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
             warnings.warn(
                 f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "

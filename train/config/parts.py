@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pit_jax.docstrings import read_arguments
 
 from ..errors import UserError
+from .own import find_line, summarize_error
 
 MISSING = inspect.Parameter.empty
 
@@ -194,11 +195,12 @@ def import_part(path: str, key: str) -> Any:
         sys.path.insert(0, folder)
     try:
         module = import_module(module_name)
-    except Exception as error:  # The module is the user's: it can raise anything.
-        reason = str(error).strip() or type(error).__name__
+    except (Exception, SystemExit) as error:  # The module is the user's: it can raise anything.
+        place = find_line(error, path)
+        reason = f"{place}: {summarize_error(error)}" if place else str(error).strip()
+        advice = " Start the program in the folder that holds it, or install it." * (not place)
         raise UserError(
-            f"config.{key} is {path!r}, but {module_name} cannot be imported ({reason}). Start the "
-            "program in the folder that holds it, or install it."
+            f"config.{key} is {path!r}, but {module_name} cannot be imported ({reason}).{advice}"
         ) from error
     try:
         found = module
@@ -215,9 +217,20 @@ def import_part(path: str, key: str) -> Any:
     return found
 
 
+def list_parameters(function: Callable[..., Any]) -> list[str] | None:
+    """Return the names that a part takes by keyword; None for one that takes any."""
+    parameters = _read_signature(function).parameters.values()
+    if any(each.kind == each.VAR_KEYWORD for each in parameters):
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [each.name for each in parameters if each.kind in named]
+
+
 def get_name(function: Callable[..., Any]) -> str:
-    """Return the name of a callable, also of a `functools.partial`."""
-    return getattr(function, "__name__", None) or get_name(function.func)  # type: ignore[attr-defined]
+    """Return the name of a callable, also of a `functools.partial`, or else of its class."""
+    if isinstance(function, partial):
+        return get_name(function.func)
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def _load(path: str) -> Any:
@@ -253,5 +266,27 @@ def _is_module(function: Callable[..., Any]) -> bool:
 def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError):  # An annotation that cannot be evaluated.
-        return inspect.signature(function)
+    except Exception:  # An annotation of a user can raise anything when it is evaluated.
+        pass
+    try:
+        found = inspect.signature(function)
+    except (TypeError, ValueError):  # Of code in C: it takes what it takes.
+        return inspect.Signature([inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)])
+    while isinstance(function, partial):
+        function = function.func
+    names = vars(sys.modules.get(getattr(function, "__module__", ""), inspect))
+    parameters = [
+        each.replace(annotation=_evaluate(each.annotation, names))
+        for each in found.parameters.values()
+    ]
+    return found.replace(parameters=parameters)
+
+
+def _evaluate(annotation: Any, names: Mapping[str, Any]) -> Any:
+    """Return an annotation that is a text as what it means among `names`; none if it is broken."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, dict(names))
+    except Exception:
+        return MISSING

@@ -17,7 +17,7 @@ Batch = dict[str, np.ndarray]  # `image` and `label`.
 class Split(Protocol):
     """The training or the test samples of a data set: in memory, or on disk.
 
-    An image is `H W C` (uint8), or frames of counts `T H W 2`; its label is an integer.
+    An image is `H W C` (uint8 or float32), or frames of counts `T H W C`; its label is an integer.
     """
 
     @property
@@ -52,7 +52,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """A split in memory: images `N H W C` or frames of counts `N T H W 2`, labels `N` (int32)."""
+    """A split in memory: images `N H W C` or frames of counts `N T H W C`, labels `N` (int32)."""
 
     images: np.ndarray
     labels: np.ndarray

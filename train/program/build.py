@@ -4,15 +4,18 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from ..config.choose import check_bounds, choose_layers, make_part
+from ..config.choose import check_bounds, choose_layers, make_part, normalize_section
 from ..config.limits import check_rules
-from ..config.parts import get_name
+from ..config.own import describe_name, explain_error, is_own
+from ..config.parts import DEFAULTS, get_name, list_parameters
 from ..config.sections import check_sections
 from ..data import Dataset
 from ..errors import UserError
@@ -21,6 +24,15 @@ from .inputs import check_augment
 from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
+
+# What a network gives to its norm.
+NORM_ARGUMENTS: dict[str, Any] = {
+    "use_running_average": True,
+    "scale_init": nn.initializers.ones,
+    "bias_init": nn.initializers.zeros,
+    "dtype": None,
+    "name": None,
+}
 
 
 def check(config: ConfigDict) -> None:
@@ -58,34 +70,80 @@ def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     return _create(config, dataset.num_classes)
 
 
+def list_classes(config: ConfigDict) -> dict[type, str]:
+    """Return the classes of the neurons and the norm that a config names, with their sections."""
+    made = _make_inner(config, make_part("model", config.model))
+    return {type(module): what for what, module in reversed(made.items())}
+
+
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
-    neuron = make_part("neuron", config.neuron)
     make = make_part("model", config.model)
-    neurons = {"neuron": neuron} | {
-        f"model.{key}": value for key, value in make.keywords.items() if key.endswith("_neuron")
-    }
-    for what, made in neurons.items():
-        with _explain(what, made.keywords):
-            made()
-    with _explain("model", [*make.keywords, "num_steps"]):
-        network: nn.Module = make(
-            num_classes=num_classes, neuron=neuron, num_steps=config.num_steps
+    _check_takes("model", make, ("num_classes", "neuron", "num_steps"))
+    _make_inner(config, make)
+    neuron = make_part("neuron", config.neuron)
+    with _explain("model", config.model, [*make.keywords, "num_steps"]):
+        network = make(num_classes=num_classes, neuron=neuron, num_steps=config.num_steps)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{_describe('model', config.model)}, which makes {network!r}; it must make a module "
+            "of flax.linen."
         )
     return network
 
 
+def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
+    """Return a neuron or a norm of each section that names one, by the section."""
+    made: dict[str, Any] = {}
+    sections = {"neuron": (config.neuron, make_part("neuron", config.neuron))}
+    for key, value in model.keywords.items():
+        if key.endswith("_neuron") or (key == "norm" and isinstance(value, partial)):
+            sections[f"model.{key}"] = config.model[key], value
+    for what, (section, make) in sections.items():
+        given = NORM_ARGUMENTS if what == "model.norm" else {}
+        _check_takes(what, make, given)
+        with _explain(what, section, make.keywords):
+            made[what] = make(**given)
+        if not callable(made[what]):
+            raise UserError(
+                f"{_describe(what, section)}, which makes {made[what]!r}; it must make a module of "
+                "flax.linen, [B, T, ..., C] to the same shape."
+            )
+    return made
+
+
+def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:
+    """Raise UserError for a part without a parameter that the program gives to each of its kind."""
+    takes = list_parameters(make.func)
+    if takes is not None and (lacking := [name for name in names if name not in takes]):
+        raise UserError(
+            f"config.{what}: {get_name(make)} must take {', '.join(names)}; it does not take "
+            f"{', '.join(lacking)}."
+        )
+
+
+def _describe(what: str, section: Any) -> str:
+    return describe_name(what, normalize_section(section).get("name"))
+
+
 @contextmanager
-def _explain(what: str, fields: Iterable[str]) -> Iterator[None]:
+def _explain(what: str, section: Any, fields: Iterable[str] = ()) -> Iterator[None]:
     """Raise the error of a part of `config.WHAT` with the key of the field that it begins with."""
+    name = normalize_section(section).get("name")
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         field = str(error).partition(" ")[0]
-        if field not in fields:
-            raise UserError(f"config.{what}: {error}") from error
-        # The number of steps is that of the run, not a key of the section.
-        place = "config" if field == "num_steps" else f"config.{what}"
-        raise UserError(f"{place}.{error}") from error
+        is_value = isinstance(error, (TypeError, ValueError))
+        if is_value and field in fields:
+            # The number of steps is that of the run, not a key of the section.
+            place = "config" if field == "num_steps" else f"config.{what}"
+            raise UserError(f"{place}.{error}") from error
+        explained = explain_error(what, name, error)
+        if explained is None and not is_value:
+            raise
+        raise explained or UserError(f"config.{what}: {error}") from error
 
 
 def make_loss(config: ConfigDict) -> Loss:
@@ -100,26 +158,58 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
     names that no layer begins with.
     """
     _check_schedule(config)
-    make = make_part("schedule", config.get("schedule", "cosine"))
+    section = config.get("schedule", DEFAULTS["schedule"])
+    make = make_part("schedule", section)
     end = config.get("min_learning_rate", 0.0)
     if end and "end" not in inspect.signature(make).parameters:
         raise UserError(
             f"config.min_learning_rate is {end}, but {get_name(make)} takes no end; set it to 0."
         )
-    schedule = make_schedule(
-        make,
-        config.learning_rate,
-        end=end,
-        steps=config.epochs * steps_per_epoch,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
-    )
+    _check_takes("schedule", make, ("steps",))
+    with _explain("schedule", section, make.keywords):
+        schedule = make_schedule(
+            make,
+            config.learning_rate,
+            end=end,
+            steps=config.epochs * steps_per_epoch,
+            warmup_steps=config.warmup_epochs * steps_per_epoch,
+        )
+    if not callable(schedule):
+        raise UserError(
+            f"{_describe('schedule', section)}, which returns {schedule!r}; a schedule returns a "
+            "function of the training step, as those of Optax are."
+        )
+    if is_own(normalize_section(section).get("name")):
+        schedule = _watch_schedule(section, schedule)
     make = make_part("optimizer", config.optimizer)
-    made: optax.GradientTransformation = make(schedule)
+    with _explain("optimizer", config.optimizer, make.keywords):
+        made: optax.GradientTransformation = make(schedule)
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise UserError(
+            f"{_describe('optimizer', config.optimizer)}, which returns {made!r}; an optimizer "
+            "returns an optax.GradientTransformation."
+        )
     if not config.freeze:
         return made
     return optax.chain(
         made, optax.masked(optax.set_to_zero(), partial(_mask_frozen, config.freeze))
     )
+
+
+def _watch_schedule(section: Any, schedule: optax.Schedule) -> optax.Schedule:
+    """Return a schedule of the user's own whose errors name it, wherever it is called."""
+
+    def call(count: Any) -> Any:
+        with _explain("schedule", section):
+            rate = schedule(count)
+        if jnp.shape(rate) != ():
+            raise UserError(
+                f"{_describe('schedule', section)}, whose function of the training step returns "
+                f"the shape {jnp.shape(rate)}; it must return one number."
+            )
+        return rate
+
+    return call
 
 
 def _check_schedule(config: ConfigDict) -> None:
@@ -134,6 +224,7 @@ def _check_schedule(config: ConfigDict) -> None:
 
 
 def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
-    layers = {path: "/".join(path[:-1]) for path in flatten_dict(params)}
+    # A parameter of the network itself is a layer of its own name.
+    layers = {path: "/".join(path[:-1] or path) for path in flatten_dict(params)}
     frozen = choose_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

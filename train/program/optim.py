@@ -94,7 +94,12 @@ def kernels_only(params: optax.Params) -> optax.Params:
 
     The reason is in docs/theory/decisions.md.
     """
-    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    return jax.tree.map_with_path(lambda path, _: read_name(path) == "kernel", params)
+
+
+def read_name(path: tuple[Any, ...]) -> str:
+    """Return the name of the parameter at a path; of one in a list, the name of the list."""
+    return next((str(key.key) for key in reversed(path) if hasattr(key, "key")), "")
 
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))

@@ -25,6 +25,7 @@ from .probe import Look, make_probe
 from .pure import PureProgram, abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
 from .step import Loss
+from .trial import try_parts
 
 
 class CompiledStep:
@@ -96,13 +97,14 @@ def make_program(
     `loss` replaces that of the config.
 
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
-    the config that its parts refuse, and for metrics that fail.
+    the config that its parts refuse, and for parts and metrics of the user's own that fail.
     """
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.make_replicated(mesh)
     pure = make_pure_program(config, dataset, loss)
+    try_parts(config, dataset, pure)
     check_metrics(pure.metrics, pure.model, abstract_images(dataset))
     abstract = abstract_state(config, dataset, everywhere)
     feed = _make_feed(config, dataset, mesh)

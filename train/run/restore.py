@@ -98,7 +98,8 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
             made["/".join(layer)] = leaf
         elif name == "p" and (*layer, "alpha") in found:
             made["/".join(layer)] = found[*layer, "alpha"] * leaf
-    return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
+    # A single number of such a name, as a user's own neuron may have, is no scale of channels.
+    return {layer: np.maximum(a, SCALE_FLOOR) for layer, a in made.items() if np.ndim(a)}
 
 
 def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
@@ -119,8 +120,13 @@ def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
         if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
     }
     found = _read_leaves(folder, saved, wanted)
-    return unflatten_dict(
-        {path[len(outside) :]: leaf.astype(dtype) for path, leaf in found.items()}
+
+    def convert(leaf: np.ndarray) -> np.ndarray:
+        # Between runs with x64 and without; other types are a user's choice.
+        return leaf.astype(dtype) if leaf.dtype in (np.float32, np.float64) else leaf
+
+    return jax.tree.map(
+        convert, unflatten_dict({path[len(outside) :]: leaf for path, leaf in found.items()})
     )
 
 

@@ -1,0 +1,41 @@
+"""The tables and figures of the paper as rows: what was printed, and the run of ours for it.
+
+Each page, `configs.tables.table2` and so on, has `ROWS`. To train a row:
+
+    python -m train.main --config ROW.config --config.OVERRIDE --config.OVERRIDE ...
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One row of a table, or one run that a figure shows.
+
+    Args:
+        label: names the row within its page: method, network, data set where there are several,
+            and T x D.
+        config: a page of configs/ and a variant, such as cifar10:paper; empty for a cited row.
+        overrides: what is typed after `--config.`, such as num_steps=4.
+        printed: the printed values: accuracy in percent, and others whose names end in their unit,
+            such as memory_gb.
+        printed_parameters: the printed number of parameters, such as 11.18M; empty for none.
+        parameters: the exact number of trainable values as built, without PIT's scales.
+        remark: why printed and exact number differ, and anything else to know about the row.
+        source: where the row and its recipe come from, and what is not known of the recipe.
+        sd: the printed standard deviation over three seeds.
+        cited: the reason why the row is not trained; empty for one that is.
+        analysis: the analysis of `python -m train.analyze` that shows what the row prints.
+    """
+
+    label: str
+    config: str = ""
+    overrides: tuple[str, ...] = ()
+    printed: Mapping[str, float] = {}
+    printed_parameters: str = ""
+    parameters: int = 0
+    remark: str = ""
+    source: str = ""
+    sd: float | None = None
+    cited: str = ""
+    analysis: str = ""
