@@ -3,7 +3,7 @@
 python -m train.main --config configs/cifar10.py
 
 Needs the official python archive, cifar-10-python.tar.gz, in data/. Augmentation, variants and cost
-are those of configs/cifar100.py. Result: none yet.
+as for configs/cifar100.py. Result: none yet.
 """
 
 from ml_collections import ConfigDict

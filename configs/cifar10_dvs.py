@@ -29,7 +29,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "data_dir": "data",
         "cache_dir": "",
         "split_by": "number",
-        # These two are those of the authors' code; the paper does not say.
+        # These two are as in the authors' code; the paper does not say.
         "size": 48,
         "split": "first900",
     }

@@ -35,7 +35,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     # No flip to be switched on: it would make a left hand of a right one.
     config.augment = {"roll": 0, "rotate": 0}
 
-    # Dropout behind every neuron, 0.4, is that of the authors' code.
+    # The authors' code drops 0.4 after every neuron.
     config.model = {
         "name": "vgg11",
         "pool_after": (1, 2, 4, 6, 8),

@@ -2,7 +2,7 @@
 
 python -m train.main --config configs/mnist.py
 
-Everything but the data and the mirror images is that of configs/fashion_mnist.py, and so is the
+Everything but the data and the mirror images is as in configs/fashion_mnist.py, and so is the
 cost: about 15 minutes on two CPU cores. Result: none yet.
 """
 

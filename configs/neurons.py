@@ -15,8 +15,8 @@ OURS = PAPER | {"scale_init": "lsq", "detach_reset": True}
 
 # Section of the config, number of steps T, meaning. T x D is equal: each sends at most four binary
 # spikes per neuron and sample. A key that a variant does not set has its neuron's default, the
-# published form. With T > 1 the paper's equations pass the gradient through the reset, and so do
-# those of its neurons that have `detach_reset` False; see docs/theory/decisions.md.
+# published form. Where `detach_reset` is False the gradient passes through the reset, as in the
+# paper's equations, which matters with T > 1; see docs/theory/decisions.md.
 NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
     "ours": (OURS, 1, "PIT with LSQ's start of the scale and the reset detached"),
     "paper": (PAPER, 1, "PIT as the paper prints it: the start of Eq. 12, the gradient of Eq. 32"),

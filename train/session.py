@@ -236,7 +236,9 @@ class Session:
         the best epoch is missing or damaged.
         """
         self._training.close()
-        epoch = self.progress.best_epoch
+        # Of a run that was resumed, the first process alone has read its progress.
+        epoch = hosts.broadcast_number(self.progress.best_epoch)
+        assert epoch is not None
         if epoch == self.config.epochs:
             return state
         step = epoch * self.program.steps_per_epoch

@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One row of a table, or one run behind a figure.
+    """One row of a table, or one run that a figure shows.
 
     Args:
         label: names the row within its page: method, network, data set where there are several,
             and T x D.
         config: a page of configs/ and a variant, such as cifar10:paper; empty for a cited row.
         overrides: what is typed after `--config.`, such as num_steps=4.
-        printed: the printed values, such as {"accuracy": 95.86} in percent.
+        printed: the printed values: accuracy in percent, and others whose names end in their unit,
+            such as memory_gb.
         printed_parameters: the printed number of parameters, such as 11.18M; empty for none.
         parameters: the exact number of trainable values as built, without PIT's scales.
         remark: why printed and exact number differ, and anything else to know about the row.

@@ -70,7 +70,7 @@ REAL_SPIKE = Recipe(
 SEW = Recipe("Fang et al. 2021a and its code")
 SDT = Recipe("Yao et al. 2023a and its code")
 E_SPIKEFORMER = Recipe("Yao et al. 2025 and its code")
-PIT_TRANSFORMER = Recipe("the paper, which names no recipe: that of the network's authors")
+PIT_TRANSFORMER = Recipe("the paper, which names no recipe: as the network's authors train it")
 TDBN_IMAGENET = Recipe(
     f"{TDBN.source}; optimizer of SEW ResNet",
     f"model.name=resnet34 neuron=LIF {TDBN_PARTS} num_steps=6",
@@ -84,8 +84,8 @@ GLIF = Recipe(
     "model.name=resnet34 neuron=GLIF optimizer.weight_decay=4e-5 epochs=200",
 )
 TEBN = Recipe(
-    "Duan et al. 2022, whose 68.28 is of SEW ResNet34 as far as we know; its code is for CIFAR, so "
-    "the optimizer is that of SEW ResNet",
+    "Duan et al. 2022, whose 68.28 is of SEW ResNet34 as far as we know; its code is for CIFAR. "
+    "Optimizer of SEW ResNet",
     "model.norm.name=TEBN",
 )
 MS_RESNET = Recipe(
@@ -98,7 +98,7 @@ TERNARY_IMAGENET = Recipe(
     "model.name=resnet34 neuron=TrainableTernary optimizer.weight_decay=1e-4 batch_size=320",
 )
 REAL_SPIKE_IMAGENET = Recipe(
-    "Guo et al. 2022c and its code, in that of SEW ResNet: no amplitude after a projection",
+    "Guo et al. 2022c and its code, a part of SEW ResNet's: no amplitude after a projection",
     "neuron=RealSpike model.downsample_neuron.name=IF",
 )
 TORCHVISION = Recipe(

@@ -1,7 +1,7 @@
 """Table 11: accuracy of PIT and of earlier methods on CIFAR10-DVS.
 
-PIT's rows are means over three seeds. VGG11's printed 9.33M counts PIT's scales in, and is that of
-11 classes and 20 steps; rows without PIT print it too. Splits of the recordings differ between
+PIT's rows are means over three seeds. VGG11's printed 9.33M counts PIT's scales in,
+for 11 classes and 20 steps; rows without PIT print it too. Splits of the recordings differ between
 publications.
 """
 

@@ -2,7 +2,7 @@
 
 T x D are the number of steps and the largest integer of a neuron. PIT's rows are means over three
 seeds. The rows of SEW ResNet and other earlier methods print the numbers of their publications,
-which had other recipes than PIT's. The printed sizes of CIFAR-100 repeat those of CIFAR-10.
+which had other recipes than PIT's. The sizes printed for CIFAR-100 are CIFAR-10's.
 """
 
 from configs.tables.recipes import (

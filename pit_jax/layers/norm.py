@@ -8,7 +8,6 @@ names that a config uses; each takes a `gain`, too, which multiplies the start o
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -142,9 +141,16 @@ class TEBN(nn.Module):
         return p.reshape(1, steps, *(1,) * (x.ndim - 2))
 
 
-def no_norm(**fields: Any) -> Callable[[Array], Array]:
-    """Return the identity, which stands where a network has no norm; any field may be given."""
-    del fields
+def no_norm(
+    *,
+    use_running_average: bool = False,
+    scale_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+    dtype: DTypeLike | None = None,
+    name: str | None = None,
+) -> Callable[[Array], Array]:
+    """Return the identity, for a network without norms; a network gives it the fields of a norm."""
+    del use_running_average, scale_init, bias_init, dtype, name
     return lambda x: x
 
 

@@ -19,7 +19,7 @@ from .parts import (
     list_inner,
     list_names,
 )
-from .sections import find_options, is_section, join, list_sections, read_section
+from .sections import find_options, is_section, join, list_sections, read_section, start_section
 from .values import describe_type
 
 MOST_WIDTH = 120
@@ -63,7 +63,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
     title = f"config.{what}" if what else "config"
     lines = [title if section is not None else f"{title} (not in this config)"]
     if section is None and what in DEFAULTS:
-        section = {"name": DEFAULTS[what]}
+        section = start_section(config, what)
     if not kind.only:
         names = ", ".join(list_names(what)) if kind.table else ""
         meaning = f"{names}, {PATH}" if names else PATH.removeprefix("or ")
@@ -78,10 +78,18 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
         if find_kind(whole):  # Another neuron, which is a section once it is named.
             lines += _format_key(f"{whole}.name", "str", None, option.meaning)
         else:
-            functions = ", ".join(list_functions(whole))
-            meaning = f"{option.meaning} {functions}, {PATH}." if functions else option.meaning
+            meaning = f"{option.meaning}{_name_functions(whole, option.meaning)}"
             lines += _format_key(whole, describe_type(option), value, meaning)
     return lines
+
+
+def _name_functions(key: str, meaning: str) -> str:
+    """Return the functions of ours that a key can have, where its meaning does not name them."""
+    names = list_functions(key)
+    if not names:
+        return ""
+    there = all(name in meaning for name in names)
+    return f" {PATH[0].upper()}{PATH[1:]}." if there else f" One of {', '.join(names)}, {PATH}."
 
 
 def _format_key(key: str, kind: str, value: Any, meaning: str) -> list[str]:

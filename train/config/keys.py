@@ -17,7 +17,8 @@ class RunKeys(NamedTuple):
         min_learning_rate: the learning rate at the end of the schedule.
         warmup_epochs: epochs in which the learning rate rises from 0 to its peak.
         seed: of the weights, the order of the images and all other draws.
-        metrics: names or import paths of f(logits, labels) whose means join an epoch's record.
+        metrics: functions of (logits, labels) whose means join an epoch's record: top5, entropy,
+            margin, negative_log_likelihood, or import paths.
         pretrained: the folder of a run, or of pit_jax.interop, that the weights start from.
         reinitialize: layers, by the beginnings of their names, that `pretrained` does not set.
         freeze: layers, by the beginnings of their names, that keep their weights.
@@ -65,7 +66,7 @@ class AugmentKeys(NamedTuple):
     pad: int = 0
     flip: bool = False
     roll: int = 0
-    rotate: float = 0
+    rotate: int = 0
     smoothing: float = 0.0
     repeats: int = 1
 

@@ -15,7 +15,14 @@ from ml_collections import ConfigDict
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
-from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_inner, list_options
+from .parts import (
+    KINDS,
+    find_kind,
+    find_part,
+    is_optional,
+    list_inner,
+    list_options,
+)
 from .sections import (
     check_sections,
     complete,
@@ -23,6 +30,7 @@ from .sections import (
     find_options,
     list_keys,
     read_section,
+    start_section,
 )
 from .values import is_switch, parse_value
 
@@ -148,12 +156,7 @@ def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
         kind = find_kind(what)
         if kind is None:
             raise UserError(_explain(config, key))
-        if what.endswith("_neuron"):
-            section = config.neuron.to_dict()
-        elif kind.table and what not in DEFAULTS:
-            raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
-        else:
-            section = {"name": DEFAULTS[what]} if kind.table else {}
+        section = start_section(config, what) if kind.table else {}
     if not isinstance(parent.get(name), ConfigDict):
         parent[name] = ConfigDict(section)
     made: ConfigDict = parent[name]

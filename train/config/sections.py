@@ -1,13 +1,25 @@
 """The sections of a config: which there are, the keys that each can have, and whether they fit."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ..errors import UserError
 from .choose import check_keys, normalize_section, read_keys
-from .parts import KINDS, MISSING, Kind, Option, Options, find_kind, find_part, list_options
+from .parts import (
+    DEFAULTS,
+    KINDS,
+    MISSING,
+    Kind,
+    Option,
+    Options,
+    find_kind,
+    find_part,
+    list_names,
+    list_options,
+)
 
 DEFAULTED = ("checkpoints", "health", "wandb")
 UNWRITTEN = ("metrics", "min_learning_rate")
@@ -121,3 +133,19 @@ def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
             return None
         value = value[key]
     return normalize_section(value) if not what or is_section(what, value) else None
+
+
+def start_section(config: ConfigDict, what: str) -> dict[str, Any]:
+    """Return a section that no page wrote as it is without it: the default of what it is for."""
+    if what.endswith("_neuron"):
+        neuron: dict[str, Any] = config.neuron.to_dict()
+        return neuron
+    if what not in DEFAULTS:
+        raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
+    option, names = find_option(config, what), list_names(what)
+    default = option.default if option else None
+    keys = default.keywords if isinstance(default, partial) else {}
+    function = default.func if isinstance(default, partial) else default
+    name = next((name for name, each in names.items() if each is function), DEFAULTS[what])
+    known = list_options(what, names[name]).known
+    return {"name": name} | {key: value for key, value in keys.items() if key in known}

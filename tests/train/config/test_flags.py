@@ -136,6 +136,18 @@ def test_another_neuron_of_a_network_is_a_section_that_starts_from_the_networks(
     build.check(config)
 
 
+def test_a_key_of_a_section_that_no_page_wrote_leaves_the_rest_as_the_network_has_it():
+    config = read("--config.model=cifarnet", "--config.model.norm.gain=1.5")
+    assert config.model.norm.to_dict() == {
+        "name": "batch_norm",
+        "epsilon": 1e-4,
+        "momentum": 0.1,
+        "gain": 1.5,
+    }
+    message = refusal("--config.model.norm=no_norm", "--config.model.norm.gain=2")
+    assert "no_norm, the part of config.model.norm, takes no keys" in message
+
+
 def test_the_shape_of_synthetic_images_is_a_key():
     config = read("--config.data=synthetic", "--config.data.shape=(32,32,3)")
     assert config.data.to_dict() == {"name": "synthetic", "shape": (32, 32, 3)}

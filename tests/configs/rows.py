@@ -1,0 +1,110 @@
+"""The rows of configs/tables/ as tests build them: parsed, at full size, and small."""
+
+import importlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from configs.tables import Row
+from train.config.cli import parse
+from train.data import ArraySplit, Dataset
+from train.program import build
+
+TABLES = ("2", "3", "4", "5", "7", "8", "9", "10", "11", "12")
+FIGURES = ("3", "4", "5", "6", "7")
+PAGES = [f"table{number}" for number in TABLES] + [f"figure{number}" for number in FIGURES]
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "cifar10_dvs": 10, "dvs_gesture": 11}
+
+
+class Built(NamedTuple):
+    """The kinds of parts that a row trains: the test of a training step has one row of each."""
+
+    network: str
+    norm: str
+    neuron: str
+    loss: str
+
+
+def read_page(name: str):
+    return importlib.import_module(f"configs.tables.{name}")
+
+
+def list_trained() -> Iterator[tuple[str, Row]]:
+    """Yield every row that is not cited, with the name of its page."""
+    for page in PAGES:
+        yield from ((page, row) for row in read_page(page).ROWS if not row.cited)
+
+
+@cache
+def parse_text(config: str, *overrides: str) -> str:
+    """Return a config as JSON, since a ConfigDict is not hashable and can be changed."""
+    words = ["main", "--config", config, *(f"--config.{override}" for override in overrides)]
+    return json.dumps(parse(words)[0].to_dict())
+
+
+def parse_row(row: Row, *overrides: str) -> ConfigDict:
+    """Return the config of a row by the parser of the programs."""
+    return ConfigDict(json.loads(parse_text(row.config, *row.overrides, *overrides)))
+
+
+def name_parts(row: Row) -> Built:
+    config = parse_row(row)
+    norm = config.model.get("norm", {})
+    return Built(config.model.name, norm.get("name", ""), config.neuron.name, config.loss.name)
+
+
+def make_dataset(config: ConfigDict, largest: int = 10_000, count: int = 2) -> Dataset:
+    """Return random samples of the shape that the data set of `config` has.
+
+    Images have sides of at most `largest`.
+    """
+    name = config.data.name
+    size = min(config.data.get("size", 32), largest)
+    frames = "num_frames" in config.data
+    shape = (config.data.num_frames, size, size, 2) if frames else (size, size, 3)
+    values = np.random.default_rng(0).integers(0, 4 if frames else 256, (count, *shape), np.uint8)
+    split = ArraySplit(values, np.arange(count, dtype=np.int32))
+    channels = 0 if frames else 3  # Frames are not normalized.
+    return Dataset(name, split, split, CLASSES[name], (0.5,) * channels, (0.2,) * channels)
+
+
+def count_parameters(row: Row) -> int:
+    """Return the number of trainable values of a row at full size, without PIT's scales."""
+    config = parse_row(row)
+    build.check(config)
+    dataset = make_dataset(config, count=1)
+    model = build.make_network(config, dataset)
+    images = jax.ShapeDtypeStruct((1, *dataset.train.shape), np.float32)
+    params = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images)["params"])
+    return sum(leaf.size for path, leaf in params.items() if not is_scale(path, params))
+
+
+def is_scale(path: tuple[str, ...], params: dict) -> bool:
+    """Return whether a parameter is PIT's or QAT's scale; the released one is `alpha` and `p`.
+
+    The factor `p` of TEBN and the amplitude `alpha` of ternary spikes are not.
+    """
+    pair = {(*path[:-1], name) for name in ("alpha", "p")}
+    return path[-1] == "a" or (path in pair and pair <= params.keys())
+
+
+def shrink(row: Row) -> list[str]:
+    """Return overrides that leave a quarter of a row's width, and at most two steps."""
+    config = parse_row(row)
+    full = build.make_network(config, make_dataset(config))
+    quarters = [
+        f"model.{field}={getattr(full, field) // 4}"
+        for field in ("width", "hidden")
+        if hasattr(full, field)
+    ]
+    if hasattr(full, "widths"):
+        quarters.append(f"model.widths={tuple(width // 4 for width in full.widths)}")
+    if hasattr(full, "heads"):  # They must divide the width.
+        quarters.append(f"model.heads={full.heads // 2}")
+    return [*quarters, f"num_steps={min(config.num_steps, 2)}", "batch_size=2"]
