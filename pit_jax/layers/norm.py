@@ -3,8 +3,8 @@
 A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
 `bias_init`, `dtype` and `name`, all by keyword, which makes a module
 `[B, T, ..., C] -> [B, T, ..., C]`. Each of them learns `scale` and `bias` `[C]` and keeps `mean`
-and `var` `[C]` in `batch_stats`, so that one can take the place of another. `NORMS` has all by the
-names that a config uses; each takes a `gain`, too, which multiplies the start of its scale.
+and `var` `[C]` in `batch_stats`, so that one can replace another. `NORMS` lists them by the names
+that a config uses. Each also takes a `gain`, which multiplies its initial scale.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def batch_norm(
         gain: multiplies the initial scale; an initial scale of 0 stays 0.
         momentum: the share of the running statistics that each batch keeps; 0.9 is PyTorch's
             momentum 0.1.
-        epsilon: is added to the variance before its root is taken.
+        epsilon: added to the variance before the square root.
     """
     return nn.BatchNorm(
         use_running_average,
