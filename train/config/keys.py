@@ -10,7 +10,7 @@ class RunKeys(NamedTuple):
     """The keys of a run that are in no section.
 
     Args:
-        epochs: how often the training images are seen.
+        epochs: passes over the training images.
         batch_size: images per training step, on all devices together.
         learning_rate: the peak of the schedule.
         num_steps: the time steps T of the network; event data need T frames.

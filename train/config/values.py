@@ -16,7 +16,7 @@ WORDS = {
     tuple: "a tuple such as (1, 2)",
     dict: "a dict such as {'a': 1}",
     Callable: "one of ours or an import path module:function",
-    str: "a text",
+    str: "a string",
 }
 SHORT = {
     bool: "bool",
