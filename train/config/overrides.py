@@ -131,7 +131,8 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
     if dropped and section.get("name") != name:
         print(
-            f"note: {options.owner} does not take {', '.join(dropped)}; they are dropped from config.{what}.",
+            f"note: {options.owner} does not take {', '.join(dropped)}; "
+            f"they are dropped from config.{what}.",
             file=sys.stderr,
         )
         section = {key: value for key, value in section.items() if key not in dropped}
