@@ -3,9 +3,8 @@
 python -m train.main --config configs/dvs_digits.py
 
 Cost: 72 seconds on two CPU cores with nothing else running, the recordings included. Result: 97.87
-+- 0.16 % of 360 test recordings, 95.56 +- 0.56 % with dvs_digits.py:paper, and with its reset
-detached, --config.neuron.detach_reset=True, 98.15 +- 0.16 % (last epoch, seeds 0 to 2;
-docs/results.md).
++- 0.16 % of 360 test recordings. dvs_digits.py:paper has 95.56 +- 0.56 %, and 98.15 +- 0.16 % with
+--config.neuron.detach_reset=True (last epoch, seeds 0 to 2; docs/results.md).
 """
 
 from ml_collections import ConfigDict

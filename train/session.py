@@ -133,7 +133,7 @@ class Session:
 
     @property
     def is_validated(self) -> bool:
-        """Whether the best epoch is chosen on validation images, not on the test images."""
+        """True if the best epoch is chosen on validation images, not on the test images."""
         return self.program.split == "validation"
 
     @property
@@ -236,7 +236,7 @@ class Session:
         the best epoch is missing or damaged.
         """
         self._training.close()
-        # Of a run that was resumed, the first process alone has read its progress.
+        # After a resume, only the first process has read the progress.
         epoch = hosts.broadcast_number(self.progress.best_epoch)
         assert epoch is not None
         if epoch == self.config.epochs:

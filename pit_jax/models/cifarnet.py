@@ -22,14 +22,14 @@ class CIFARNet(nn.Module):
     for an input of another rank, number of steps or channels.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         num_steps: time steps T.
         widths: channels of each convolution.
         strides: the stride of each convolution.
         hidden: features of the hidden linear layer.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
-        dropout: the rate before the head, with one mask for all steps.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dropout: the dropout rate before the head, with one mask for all steps.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
 

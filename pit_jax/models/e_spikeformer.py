@@ -121,17 +121,17 @@ class ESpikeFormer(nn.Module):
     input has another rank, number of steps or channels than the network.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         num_steps: time steps T.
         widths: channels of each stage.
         stages: blocks in each stage.
         strides: the stride of the convolution that starts each stage.
         conv_stages: stages that convolve; the others attend.
         heads: groups of channels that attend separately.
-        mlp_ratio: channels inside an MLP over those outside.
+        mlp_ratio: the ratio of the channels inside an MLP to those outside.
         head_neuron: another neuron for the head; default: the network's neuron.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.

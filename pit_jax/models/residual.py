@@ -62,8 +62,8 @@ class ResNet(nn.Module):
     number of steps or channels than the network.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         stem: the layers before the first stage, a function (layers, x, width, num_steps).
         block: makes a residual block from the keywords features, stride, layers and name.
         head: the layers after the last stage, a function (layers, x, num_classes).
@@ -72,7 +72,7 @@ class ResNet(nn.Module):
         width: channels of the first stage.
         num_steps: time steps T.
         first_stride: the stride of the first stage.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.

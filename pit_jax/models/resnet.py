@@ -85,15 +85,15 @@ def preact_resnet(
     """Return the pre-activation network for small images (Meng et al. 2022; Huang et al. 2024).
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         stages: blocks in each stage; every stage but the first halves the map and doubles the
             channels.
         width: channels of the first stage.
         num_steps: time steps T.
         stem_stride: the stride of the first convolution.
-        dropout: the rate in the blocks and before the head, with one mask for all steps.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
+        dropout: the dropout rate in the blocks and before the head, with one mask for all steps.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.
@@ -213,21 +213,21 @@ def resnet20(
     dtype: DTypeLike | None = None,
     remat: str = "none",
 ) -> ResNet:
-    """Return the widened ResNet20: without norm Diet-SNN's (Rathi and Roy 2021), with one Ternary
-    Spike's and MPBN's (Guo et al. 2024, 2023b).
+    """Return the widened ResNet20: without norm that of Diet-SNN (Rathi and Roy 2021), with one
+    that of Ternary Spike and MPBN (Guo et al. 2024, 2023b).
 
-    The second averages before its shortcuts and its head, which has a bias, and the last scale of a
-    block starts at 0.
+    With a norm, it averages before its shortcuts and its head, which has a bias, and the last scale
+    of a block starts at 0.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         stages: blocks in each stage; every stage but the first halves the map and doubles the
             channels.
         width: channels of the first stage.
         num_steps: time steps T.
-        norm: the norm of every layer, of layers.norm.NORMS; default: none, as in Diet-SNN.
-        dropout: the rate in the stem and the blocks; default: 0.2 without norm, else 0.
+        norm: the norm of every layer, one of layers.norm.NORMS; default: none, as in Diet-SNN.
+        dropout: the dropout rate in the stem and the blocks; default: 0.2 without norm, else 0.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.

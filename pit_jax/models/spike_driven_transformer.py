@@ -91,17 +91,17 @@ class SpikeDrivenTransformer(nn.Module):
     steps or channels than the network.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         num_steps: time steps T.
-        depth: blocks.
+        depth: the number of blocks.
         width: channels of the blocks.
-        heads: only shapes a parameter that nothing reads, as published.
-        mlp_ratio: channels inside an MLP over width.
-        pool_after: which of the first four convolutions a max-pool follows, which halves the map.
+        heads: sets only the shape of a parameter that nothing reads, as published.
+        mlp_ratio: the ratio of the channels inside an MLP to width.
+        pool_after: those of the first four convolutions after which a max-pool halves the map.
         gate_neuron: another neuron for the attention's sum over tokens; default: the network's
             neuron.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.

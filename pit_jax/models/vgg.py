@@ -34,17 +34,17 @@ class VGG(nn.Module):
     rank, number of steps or channels.
 
     Args:
-        num_classes: logits at each step.
-        neuron: makes the neuron of a layer, without arguments.
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
         num_steps: time steps T.
         widths: channels of each convolution.
         pool_after: the convolutions, counted from 1, after which a 2 x 2 pool halves the map.
-        head: the last map that the linear head reads: adaptive3 and adaptive7 (pooled to 3 x 3 or
-            7 x 7 cells), gap (its mean) or flatten (all of it).
+        head: how the linear head reads the last map: adaptive3 and adaptive7 (pooled to 3 x 3 or 7
+            x 7 cells), gap (its mean) or flatten (all of it).
         conv_bias: give the convolutions a bias.
-        norm: the norm of every layer, of layers.norm.NORMS, or any function that makes one.
-        dropout: the rate after each neuron, with one mask for all steps.
-        head_dropout: the rate before the linear head.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dropout: the dropout rate after each neuron, with one mask for all steps.
+        head_dropout: the dropout rate before the linear head.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
 

@@ -26,11 +26,11 @@ class LIF(nn.Module):
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         threshold: the membrane from which it fires.
-        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
-        reset: what a spike leaves of the membrane, of neurons.step.RESETS: soft, hard or clearing.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: let the current enter as (1 - decay) * current.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.5
@@ -64,10 +64,10 @@ class IF(nn.Module):
 
     Args:
         threshold: the membrane from which it fires.
-        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
-        reset: what a spike leaves of the membrane, of neurons.step.RESETS: soft, hard or clearing.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     threshold: float = 1.0
@@ -99,12 +99,12 @@ class PLIF(nn.Module):
     arctangent surrogate. Raises ValueError unless `tau` > 1.
 
     Args:
-        tau: the time constant at the start, in steps, more than 1; the decay starts at 1 - 1 / tau.
+        tau: the initial time constant in steps, more than 1; the initial decay is 1 - 1 / tau.
         threshold: the membrane from which it fires.
-        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
-        reset: what a spike leaves of the membrane, of neurons.step.RESETS: soft, hard or clearing.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     tau: float = 2.0

@@ -22,9 +22,9 @@ class CLIF(nn.Module):
     Args:
         tau: the time constant of the membrane in steps; its decay is 1 - 1 / tau.
         threshold: the membrane from which it fires.
-        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     tau: float = 2.0

@@ -22,13 +22,13 @@ class GLIF(nn.Module):
     parameters. The gates start within 0.025 of 1/2.
 
     Args:
-        decay: where the decay of the exponential leak starts, between 0 and 1.
-        threshold: where the threshold starts, between 0 and 1.
-        leak: where the potential of the linear leak starts, between 0 and 1.
-        reset: where the potential that a soft reset subtracts starts, between 0 and 1.
-        conductance: where the conductance of each step starts, between 0 and 1.
-        spike: the firing function, of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        decay: the initial decay of the exponential leak, between 0 and 1.
+        threshold: the initial threshold, between 0 and 1.
+        leak: the initial potential of the linear leak, between 0 and 1.
+        reset: the initial potential that a soft reset subtracts, between 0 and 1.
+        conductance: the initial conductance of each step, between 0 and 1.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25

@@ -20,7 +20,7 @@ class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
     The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. E-SpikeFormer's neuron (Yao et
-    al. 2025) has `normalize` and decay 0. Raises ValueError when `levels` < 1.
+    al. 2025) sets `normalize` and has decay 0. Raises ValueError when `levels` < 1.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
@@ -28,7 +28,7 @@ class ILIF(nn.Module):
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: let the current enter as (1 - decay) * current.
         normalize: divide the integers by levels when they leave the layer, after the reset.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     levels: int = 4
@@ -64,10 +64,10 @@ class QAT(nn.Module):
 
     Args:
         levels: the largest integer of its output (D).
-        scale_init: where the scale starts, of initializers.SCALE_INITS: three_sigma, released,
-            covering, min_max, lsq or ones.
-        parametrize: how the scale is learned, of neurons.scale.PARAMETRIZATIONS: per_channel, lsq
-            or released.
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
+            lsq or released.
     """
 
     levels: int = 4

@@ -76,9 +76,9 @@ class PITFull(nn.Module):
         strength: the strength of the rectified gradient (lambda of Eq. 13).
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: let the current enter as (1 - decay) * current.
-        scale_init: where the scale starts, of initializers.SCALE_INITS: three_sigma, released,
-            covering, min_max, lsq or ones.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     levels: int = 4

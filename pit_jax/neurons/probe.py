@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
-# A layer that sows all of these is one of neurons; a user's module may sow any of the names.
+# A layer of neurons sows all of these; a user's other modules may sow some of the names.
 RECORDED = {"membrane", "count", "rate", "levels"}
 
 
@@ -42,12 +42,12 @@ def record(
 
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:
-    """The `rate` of every neuron layer by its path, in the order in which the layers ran."""
+    """Return the `rate` of every neuron layer by its path, in the order in which the layers ran."""
     return {layer: sown["rate"] for layer, sown in neuron_probes(intermediates).items()}
 
 
 def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """All that `record` sowed, by the path of the neuron layer and its name."""
+    """Return all that `record` sowed, by the path of the neuron layer and its name."""
     layers: dict[str, dict[str, Any]] = {}
     for (*path, name), sown in flatten_dict(intermediates).items():
         layers.setdefault("/".join(path), {})[name] = sown

@@ -17,9 +17,9 @@ class Ternary(nn.Module):
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
-        threshold: twice the distance from 0 at which it fires.
+        threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25
@@ -48,9 +48,9 @@ class TrainableTernary(nn.Module):
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
-        threshold: twice the distance from 0 at which it fires.
+        threshold: it fires where |u| is at least half of this.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        unroll: time steps that are compiled as straight code instead of a loop.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25

@@ -82,7 +82,7 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
 
 def describe_config(words: Sequence[str]) -> str:
-    """Return the help of the config that the words name and change; nothing without one."""
+    """Return the help of the config that `words` name and change; empty without a config."""
     words = expand_dashes([word for word in words if word not in ("-h", "--help")])
     pages = find_pages(words)
     if len(pages) != 1:

@@ -1,4 +1,4 @@
-"""What `--help` prints of a config: its variants, and every key with type, value and meaning."""
+"""Format the help of a config: its variants, and every key with type, value and meaning."""
 
 import shutil
 import textwrap
@@ -23,7 +23,7 @@ from .sections import find_options, is_section, join, list_sections, read_sectio
 from .values import describe_type
 
 MOST_WIDTH = 120
-# Where the meanings of keys begin.
+# The column where the meanings of keys begin.
 COLUMN = 34
 PATH = "or an import path package.module:Name"
 
@@ -84,7 +84,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
 
 
 def _name_functions(key: str, meaning: str) -> str:
-    """Return the functions of ours that a key can have, where its meaning does not name them."""
+    """Return the names of our functions for a key, unless its meaning already lists them."""
     names = list_functions(key)
     if not names:
         return ""

@@ -1,8 +1,8 @@
 """Changes a config by the words of a command line: --config.KEY=VALUE and --noconfig.KEY.
 
-Parts are chosen first: `--config.neuron.name=LIF` keeps the keys that LIF takes too, and
-`--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type that its key
-has in its part, whether or not a page wrote that key.
+Flags that name a part come first: `--config.neuron.name=LIF` keeps the keys that LIF also takes,
+and `--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type of its
+key in the part, even if no page wrote that key.
 """
 
 import difflib
@@ -46,7 +46,7 @@ class Flag(NamedTuple):
 
 
 def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Change the config by `words`; return the words for others, and the keys that were given.
+    """Apply the overrides in `words`; return the other words, and the keys that were given.
 
     Raises UserError for a key that nothing takes, naming the nearest, for an unknown part, and for
     a value of the wrong type.
@@ -125,13 +125,14 @@ def _set_part(config: ConfigDict, key: str, name: str) -> None:
 
 
 def _change_part(config: ConfigDict, what: str, name: str) -> None:
-    """Give a section another part, without the keys that this one does not take."""
+    """Give a section another part; drop the keys that this part does not take."""
     function = find_part(what, name)
     options, section = list_options(what, function), read_section(config, what) or {}
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
     if dropped and section.get("name") != name:
         print(
-            f"note: {options.owner} does not take {', '.join(dropped)}; config.{what} is without.",
+            f"note: {options.owner} does not take {', '.join(dropped)}; "
+            f"they are dropped from config.{what}.",
             file=sys.stderr,
         )
         section = {key: value for key, value in section.items() if key not in dropped}
@@ -145,7 +146,7 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
 
 
 def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
-    """Return the section that holds a key, made where no page wrote it."""
+    """Return the section that holds a key; make it if no page wrote it."""
     what, _, last = key.rpartition(".")
     if not what:
         return config

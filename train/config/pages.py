@@ -85,7 +85,7 @@ def _load_saved(path: str) -> Page:
 
 
 def _restore_tuples(value: Any) -> Any:
-    """Return a value of JSON with its lists as the tuples that they were."""
+    """Return a JSON value with its lists turned back into tuples."""
     if isinstance(value, dict):
         return {key: _restore_tuples(each) for key, each in value.items()}
     return tuple(map(_restore_tuples, value)) if isinstance(value, list) else value

@@ -25,9 +25,9 @@ MISSING = inspect.Parameter.empty
 class Kind(NamedTuple):
     """A kind of part: the table of ours, and what the program itself gives to a part.
 
-    The first `positions` parameters and those in `given` are the program's. A section without a
-    `name` is always for the function at `only`. The section has the parameters of `extra` too, and
-    those of `words` in place of the part's own of the same names.
+    The program sets the first `positions` parameters and those in `given`. A section without a
+    `name` is always for the function at `only`. The section also has the parameters of `extra`, and
+    those of `words` replace the part's own of the same names.
     """
 
     table: str = ""
@@ -47,7 +47,7 @@ class Option(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The keys that `owner`, a part, takes; an `open` one takes any others too."""
+    """The keys that `owner`, a part, takes; an `open` part also takes any others."""
 
     owner: str
     known: dict[str, Option]
@@ -79,9 +79,9 @@ KINDS = {
     "health": Kind(only=f"{KEYS}:HealthKeys"),
     "wandb": Kind(only=f"{KEYS}:WandbKeys"),
 }
-# A part without these has its own default, or none at all.
+# A config can omit these sections.
 OPTIONAL = ("augment", "augment.policy", "augment.cutout", "augment.erase", "augment.mix")
-# The part of a section that no page wrote.
+# The default part of a section that no page wrote.
 DEFAULTS = {"model.norm": "batch_norm", "schedule": "cosine"}
 # Tables of the functions that a key of this name can have.
 FUNCTIONS = {
@@ -113,7 +113,7 @@ def is_optional(what: str) -> bool:
 def find_part(what: str, name: Any = None) -> Callable[..., Any]:
     """Return the callable that `config.WHAT.name` names.
 
-    Raises UserError, with the names that there are, for an unknown one or a broken import path.
+    Raises UserError for an unknown name, listing the known ones, and for a broken import path.
     """
     kind = find_kind(what) or Kind()
     if kind.only:
@@ -163,7 +163,7 @@ def list_options(what: str, function: Callable[..., Any]) -> Options:
 def find_function(key: str, name: Any) -> Any:
     """Return the function that `config.KEY` names: one of ours, or of an import path.
 
-    What is no text is returned as it is. Raises UserError for an unknown name.
+    Values that are not strings are returned unchanged. Raises UserError for an unknown name.
     """
     if not isinstance(name, str):
         return name
@@ -227,7 +227,7 @@ def list_parameters(function: Callable[..., Any]) -> list[str] | None:
 
 
 def get_name(function: Callable[..., Any]) -> str:
-    """Return the name of a callable, also of a `functools.partial`, or else of its class."""
+    """Return the name of a callable, through any `functools.partial`, else of its class."""
     if isinstance(function, partial):
         return get_name(function.func)
     return getattr(function, "__name__", None) or type(function).__name__
@@ -240,7 +240,7 @@ def _load(path: str) -> Any:
 
 def _read_options(function: Callable[..., Any], positions: int, given: tuple[str, ...]) -> Options:
     parameters = list(_read_signature(function).parameters.values())
-    # A part takes what the program gives by position under any name.
+    # The parameters that the program passes by position can have any name.
     fixed = [each.name for each in parameters[:positions] if each.kind != each.KEYWORD_ONLY]
     if _is_module(function):
         fixed += ["parent", "name"]
@@ -259,18 +259,18 @@ def _is_module(function: Callable[..., Any]) -> bool:
     """Return whether a callable makes a module of Flax, whose own two fields no config can set."""
     while isinstance(function, partial):
         function = function.func
-    # Without an import of Flax: help answers at once.
+    # Checked without importing Flax, so that --help is fast.
     return isinstance(function, type) and hasattr(function, "__dataclass_fields__")
 
 
 def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function, eval_str=True)
-    except Exception:  # An annotation of a user can raise anything when it is evaluated.
+    except Exception:  # Evaluating a user's annotation can raise anything.
         pass
     try:
         found = inspect.signature(function)
-    except (TypeError, ValueError):  # Of code in C: it takes what it takes.
+    except (TypeError, ValueError):  # A function in C may have no signature.
         return inspect.Signature([inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)])
     while isinstance(function, partial):
         function = function.func
@@ -283,7 +283,7 @@ def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _evaluate(annotation: Any, names: Mapping[str, Any]) -> Any:
-    """Return an annotation that is a text as what it means among `names`; none if it is broken."""
+    """Return the value of a string annotation among `names`; `MISSING` if it is broken."""
     if not isinstance(annotation, str):
         return annotation
     try:

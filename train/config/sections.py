@@ -40,9 +40,9 @@ def check_sections(config: ConfigDict) -> None:
 
 
 def complete(config: ConfigDict) -> None:
-    """Write out what a page leaves out: keys with defaults, and sections that are a name alone.
+    """Fill in what a page omits: keys with defaults, and sections that are only a name.
 
-    Keys in `UNWRITTEN` stay out: configs of earlier runs lack them, and resume only as they are.
+    Keys in `UNWRITTEN` are not added: earlier runs lack them and resume only with an equal config.
     """
     for what, value in list(_walk(config)):
         if isinstance(value, str) and is_section(what, value):
@@ -84,7 +84,7 @@ def is_section(what: str, value: Any) -> bool:
 
 
 def find_options(what: str, section: Mapping[str, Any]) -> Options:
-    """Return the keys that the part takes which the section `config.WHAT` names."""
+    """Return the keys of the part that the section `config.WHAT` names."""
     return list_options(what, find_part(what, section.get("name")))
 
 
@@ -136,7 +136,7 @@ def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
 
 
 def start_section(config: ConfigDict, what: str) -> dict[str, Any]:
-    """Return a section that no page wrote as it is without it: the default of what it is for."""
+    """Return the default of a section that no page wrote."""
     if what.endswith("_neuron"):
         neuron: dict[str, Any] = config.neuron.to_dict()
         return neuron

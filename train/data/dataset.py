@@ -146,9 +146,9 @@ class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
     All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
-    they enter the network as they are. `validation` are images that were split off for choosing the
-    best epoch. `subset` is empty, or has the places of the images of `train` and of `validation` in
-    the data set's own training split.
+    they enter the network as they are. `validation` has the images that were split off to choose
+    the best epoch. `subset` is empty, or has the indices of the images of `train` and of
+    `validation` in the data set's own training split.
     """
 
     name: str

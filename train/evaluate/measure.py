@@ -93,7 +93,7 @@ def _select(dataset: Dataset, split: str) -> Split:
     if found is None:
         raise UserError(
             "this run has no validation images: its config.data.validation is not set; "
-            "take --split test or train."
+            "use --split test or train."
         )
     return found
 

@@ -26,7 +26,7 @@ from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
 
-# What a network gives to its norm.
+# The arguments that a network passes to its norm.
 NORM_ARGUMENTS: dict[str, Any] = {
     "use_running_average": True,
     "scale_init": nn.initializers.ones,
@@ -65,8 +65,8 @@ def check(config: ConfigDict) -> None:
 def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
-    A field such as `gate_neuron`, of networks with a place for another neuron, is a section as
-    `config.neuron` is, and so is `norm`.
+    Fields such as `gate_neuron`, in networks that take another neuron, are sections like
+    `config.neuron`, and so is `norm`.
     """
     return _create(config, dataset.num_classes)
 
@@ -107,7 +107,7 @@ def _create(config: ConfigDict, num_classes: int) -> nn.Module:
 
 
 def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
-    """Return a neuron or a norm of each section that names one, by the section."""
+    """Return the neuron or norm that each section names, by the key of the section."""
     made: dict[str, Any] = {}
     sections = {"neuron": (config.neuron, make_part("neuron", config.neuron))}
     for key, value in model.keywords.items():
@@ -127,7 +127,7 @@ def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
 
 
 def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:
-    """Raise UserError for a part without a parameter that the program gives to each of its kind."""
+    """Raise UserError for a part that lacks a parameter that the program passes."""
     takes = list_parameters(make.func)
     if takes is not None and (lacking := [name for name in names if name not in takes]):
         raise UserError(
@@ -142,7 +142,7 @@ def _describe(what: str, section: Any) -> str:
 
 @contextmanager
 def _explain(what: str, section: Any, fields: Iterable[str] = ()) -> Iterator[None]:
-    """Raise the error of a part of `config.WHAT` with the key of the field that it begins with."""
+    """Raise errors of the part of `config.WHAT` as UserError, naming the key that is wrong."""
     name = normalize_section(section).get("name")
     try:
         yield
@@ -169,8 +169,8 @@ def make_loss(config: ConfigDict) -> Loss:
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """Return the optimizer of `config.optimizer` on the schedule of the whole run.
 
-    Layers of `config.freeze` stay as they are. Raises UserError, from `init` on, for one of these
-    names that no layer begins with.
+    Layers of `config.freeze` stay as they are. Raises UserError, when `init` runs, for a name in it
+    that no layer begins with.
     """
     _check_schedule(config)
     section = config.get("schedule", DEFAULTS["schedule"])
@@ -212,7 +212,7 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
 
 
 def _watch_schedule(section: Any, schedule: optax.Schedule) -> optax.Schedule:
-    """Return a schedule of the user's own whose errors name it, wherever it is called."""
+    """Return a user's own schedule whose errors name it, wherever it is called."""
 
     def call(count: Any) -> Any:
         with _explain("schedule", section):
@@ -239,7 +239,7 @@ def _check_schedule(config: ConfigDict) -> None:
 
 
 def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
-    # A parameter of the network itself is a layer of its own name.
+    # A parameter of the network itself counts as a layer of that name.
     layers = {path: "/".join(path[:-1] or path) for path in flatten_dict(params)}
     frozen = choose_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

@@ -82,7 +82,8 @@ def make_pure_program(
 def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> TrainState:
     """Return the shapes and types of a run's state, with `sharding`; nothing is computed.
 
-    Raises UserError for images that the network does not take, and for own parts that fail.
+    Raises UserError for images that the network does not take, and for a user's own parts that
+    fail.
     """
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     batch = abstract_batch(dataset.train, config.batch_size)

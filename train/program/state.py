@@ -65,7 +65,7 @@ def create_state(
     else:
         variables = model.init(rngs, images, train=True)
     # Flax starts running statistics in float32 even under x64, and updates them in float64.
-    # Integers, which a user's own network may count with, stay.
+    # Integers, such as counters of a user's network, keep their type.
     stats = jax.tree.map(
         lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x,
         variables.get("batch_stats", {}),

@@ -156,7 +156,7 @@ def update(
 
 
 def average(new: Any, before: Any, decay: float) -> Any:
-    """Return the averages after a step; integers, as of a counter, are taken as they are."""
+    """Return the averages after a step; integers, such as counters, keep their new values."""
 
     def move(new: Array, before: Array) -> Array:
         if not jnp.issubdtype(new.dtype, jnp.inexact):

@@ -128,7 +128,7 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
 
 
 def _format(value: float | None) -> str:
-    """Return the value of a metric in four digits, a dash for one that is not finite."""
+    """Return the value of a metric with four digits, or a dash if it is not finite."""
     return "–" if value is None else f"{value:.4g}"
 
 

@@ -32,7 +32,7 @@ DAMAGED = "damaged"
 
 
 class Progress(NamedTuple):
-    """The seconds of a run so far, its best accuracy and the epoch of that.
+    """The seconds of a run so far, its best accuracy and best epoch.
 
     The accuracy is of the validation images, or of the test images for data without any.
     """
@@ -168,7 +168,7 @@ class Checkpoints:
         )
         try:
             found = self._managers[saved.name].restore(saved.step, args=items)
-        except ValueError as error:  # Its files are as its manifest says.
+        except ValueError as error:  # Its files match its manifest.
             raise _refuse_other(saved, "it has other parameters") from error
         for (path, there), here in zip(
             jax.tree.leaves_with_path(found["state"]), jax.tree.leaves(like), strict=True
@@ -244,7 +244,7 @@ class _Checkpoint(NamedTuple):
 
 
 def _refuse_other(saved: _Checkpoint, why: str) -> UserError:
-    """Return the error for a checkpoint whose config is that of the run, but not its code."""
+    """Return the error for a checkpoint with the config of the run, but saved by other code."""
     return UserError(
         f"the checkpoint {saved} does not fit the network or the optimizer ({why}): their code has "
         "changed since it was saved. Undo the change, or choose another --workdir."

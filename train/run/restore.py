@@ -50,7 +50,7 @@ def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
 def load_best(workdir: Path, step: int, like: TrainState) -> TrainState:
     """Return the state of `best/STEP`, placed as the abstract `like` is.
 
-    Of several processes the first alone reads it. Raises UserError, in all processes, if it is
+    With several processes, only the first reads it. Raises UserError, in all processes, if it is
     missing or damaged.
     """
     folder = workdir / "best" / str(step)
@@ -100,7 +100,7 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
             made["/".join(layer)] = leaf
         elif name == "p" and (*layer, "alpha") in found:
             made["/".join(layer)] = found[*layer, "alpha"] * leaf
-    # A single number of such a name, as a user's own neuron may have, is no scale of channels.
+    # A user's own neuron may have a scalar of this name, which is no scale per channel.
     return {layer: np.maximum(a, SCALE_FLOOR) for layer, a in made.items() if np.ndim(a)}
 
 
@@ -124,7 +124,7 @@ def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
     found = _read_leaves(folder, saved, wanted)
 
     def convert(leaf: np.ndarray) -> np.ndarray:
-        # Between runs with x64 and without; other types are a user's choice.
+        # Convert between runs with and without x64; other types are a user's choice.
         return leaf.astype(dtype) if leaf.dtype in (np.float32, np.float64) else leaf
 
     return jax.tree.map(

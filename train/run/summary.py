@@ -55,7 +55,7 @@ def format_steps_and_levels(config: Mapping[str, Any]) -> str:
 def count_parameters(params: Any) -> tuple[int, int]:
     """Return the number of parameters without PIT's scales `a`, and of these."""
     leaves = jax.tree.leaves_with_path(params)
-    # A single number of this name, as a user's own neuron may have, is no scale of channels.
+    # A user's own neuron may have a scalar of this name, which is no scale per channel.
     scales = sum(leaf.size for path, leaf in leaves if read_name(path) == "a" and leaf.shape)
     return sum(leaf.size for _, leaf in leaves) - scales, scales
 

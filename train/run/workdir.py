@@ -2,7 +2,7 @@
 
 It holds config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled
 programs and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md
-has all.
+lists them all.
 """
 
 import errno

@@ -169,7 +169,7 @@ def test_none_takes_a_section_away():
 def test_another_part_keeps_the_keys_that_it_takes_and_says_which_it_drops(capsys):
     config = read("--config.neuron.name=LIF", config="digits:pit")
     assert config.neuron.to_dict() == {"name": "LIF", "decay": 0.5, "detach_reset": False}
-    dropped = "note: LIF does not take levels, strength; config.neuron is without."
+    dropped = "note: LIF does not take levels, strength; they are dropped from config.neuron."
     assert dropped in capsys.readouterr().err
     assert read("--config.neuron=LIF").neuron.to_dict() == {"name": "LIF"}
 

@@ -25,7 +25,7 @@ def test_help_of_a_config_lists_its_variants_and_all_keys(name):
 @pytest.mark.parametrize(
     "line",
     [
-        "epochs int = 30; how often the training images are seen.",
+        "epochs int = 30; passes over the training images.",
         "neuron.levels int = 4; the largest integer that it fires (D)",
         "neuron.decay float = 0.5; the part of the membrane",
         "optimizer.weight_decay float = 0.0005; ",

@@ -45,7 +45,7 @@ def random_erasing(
     Random Erasing (Zhong et al. 2020) as in torchvision.
 
     Args:
-        probability: of each image to be changed.
+        probability: the probability that an image is changed.
         fill: what the rectangle gets: `mean`, or `noise` from a normal distribution for every
             value, as in timm's mode "pixel".
         scale: the smallest and the largest area of the rectangle, as parts of the image's.

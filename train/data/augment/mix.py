@@ -25,7 +25,7 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
     mixup (Zhang et al. 2018).
 
     Args:
-        alpha: of the Beta distribution; 1 draws all shares equally often, less favors 0 and 1.
+        alpha: both parameters of the Beta distribution; 1 is uniform, less favors 0 and 1.
     """
     share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
     return _mix(images, labels, share[None, None, None], share)
@@ -41,7 +41,7 @@ def cutmix(
     and any pixel for its center, and is cut at the border.
 
     Args:
-        alpha: of the Beta distribution; 1 draws all areas equally often, less favors none and all.
+        alpha: both parameters of the Beta distribution; 1 is uniform, less favors 0 and 1.
     """
     share_key, box_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
@@ -61,9 +61,9 @@ def mixup_or_cutmix(
     """Apply mixup or CutMix to a batch, equally likely: what the authors' code does to CIFAR.
 
     Args:
-        mixup_alpha: of the Beta distribution of mixup's shares.
-        cutmix_alpha: of the Beta distribution of CutMix's areas.
-        probability: of a batch to be mixed at all, as in timm.
+        mixup_alpha: both parameters of the Beta distribution of mixup's shares.
+        cutmix_alpha: both parameters of the Beta distribution of CutMix's areas.
+        probability: the probability that a batch is mixed at all, as in timm.
     """
     choice_key, share_key, box_key, any_key = jax.random.split(key, 4)
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0

@@ -121,7 +121,7 @@ def rand_augment(
 
     Args:
         num_ops: the number of operations.
-        magnitude: of all operations, 0 to 30.
+        magnitude: the magnitude of all operations, 0 to 30.
         resample: how pixels are moved: `nearest` or `bilinear`.
         fill: the color of empty pixels: a gray level, or one for each channel.
     """
@@ -163,7 +163,7 @@ def rand_augment_increasing(
         magnitude: the mean of the magnitudes, 0 to 10.
         deviation: the standard deviation of the magnitudes, which are cut to 0..10 and here
             rounded to tenths.
-        probability: of each operation to be applied.
+        probability: the probability that an operation is applied.
         resample: how pixels are moved: `nearest` or `bilinear`.
         fill: the color of empty pixels: a gray level, or one for each channel.
     """

@@ -62,7 +62,7 @@ def cifar10_dvs(
         size: height and width of the frames; 128 leaves them as they were recorded.
         split: the rule that selects the test recordings, a name in splits/cifar10_dvs.json:
             `first900`, `tebn`, `random` or `spikingjelly`.
-        cache_dir: the folder of the frames, which are made once; none is `data_dir`/cache.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     cache = choose_cache_folder(data_dir, cache_dir).absolute()
     recordings, suffix = _find(Path(data_dir).absolute(), cache)

@@ -58,7 +58,7 @@ def dvs_gesture(
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
         size: height and width of the frames; 128 leaves them as they were recorded.
-        cache_dir: the folder of the frames, which are made once; none is `data_dir`/cache.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
     train, test, read = (

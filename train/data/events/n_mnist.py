@@ -37,7 +37,7 @@ def n_mnist(
         num_frames: T, the number of frames of each recording.
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
-        cache_dir: the folder of the frames, which are made once; none is `data_dir`/cache.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     root = Path(data_dir).absolute()
     train, test = (_find(root, name) for name in PUBLISHED)

@@ -34,15 +34,14 @@ def imagenet(
 ) -> Dataset:
     """Return images `size size 3`: random crops for training, the middle of each for testing.
 
-    Raises `DataNotFound` if nothing was converted yet, `UserError` if files are not those of the
-    manifest and for values that cannot be.
+    Raises `DataNotFound` if nothing was converted yet, `UserError` for files that do not match the
+    manifest and for invalid values.
 
     Args:
         size: height and width of the images.
         workers: processes that read, decode and crop ahead; 0 does it in the training process.
         least_area: the smallest part of an image's area that a random crop has.
-        resize: the shorter side that test images get before their middle is cut out; 0 is
-            256/224 of `size`.
+        resize: the shorter side of test images before their center crop; 0 is 256/224 of `size`.
         resample: how images are resized: `bilinear` or `bicubic`.
     """
     if size < 1 or workers < 0:

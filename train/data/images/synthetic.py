@@ -30,7 +30,7 @@ def synthetic(
         num_classes: the number of classes.
         num_train: the number of training images.
         num_test: the number of test images.
-        seed: of the templates and the noise.
+        seed: the seed of the templates and the noise.
     """
     axes = tuple(shape) if isinstance(shape, tuple | list) else ()
     sizes = (*axes, num_classes, num_train, num_test)
