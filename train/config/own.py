@@ -80,10 +80,10 @@ def explain_error(what: str, name: Any, error: Exception, given: str = "") -> Us
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether an error is a ValueError of the library itself, for what a user asked."""
+    """Return whether an error is a ValueError that our code raises, for what a user asked."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, ValueError) and bool(
-        frames and Path(frames[-1].filename).resolve().is_relative_to(OURS[0])
+        frames and any(map(Path(frames[-1].filename).resolve().is_relative_to, OURS))
     )
 
 

@@ -26,14 +26,9 @@ from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
 
-# The arguments that a network passes to its norm.
-NORM_ARGUMENTS: dict[str, Any] = {
-    "use_running_average": True,
-    "scale_init": nn.initializers.ones,
-    "bias_init": nn.initializers.zeros,
-    "dtype": None,
-    "name": None,
-}
+# The arguments that a network passes to each of its norms, and those that it passes to some.
+NORM_ARGUMENTS: dict[str, Any] = {"use_running_average": True, "dtype": None, "name": None}
+NORM_INITS = ("scale_init", "bias_init")
 
 
 def check(config: ConfigDict) -> None:
@@ -115,7 +110,7 @@ def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
             sections[f"model.{key}"] = config.model[key], value
     for what, (section, make) in sections.items():
         given = NORM_ARGUMENTS if what == "model.norm" else {}
-        _check_takes(what, make, given)
+        _check_takes(what, make, [*given, *NORM_INITS] if given else ())
         with _explain(what, section, make.keywords):
             made[what] = make(**given)
         if not callable(made[what]):
