@@ -77,8 +77,14 @@ def _make_value(key: str, value: Any, options: Options) -> Any:
         # A part that takes words too knows its own: only an import path is resolved for it.
         is_word = takes_text(option) and ":" not in str(value)
         return value if is_word else find_function(key, value)
-    # Fields of networks must be hashable, and JSON has no tuples.
-    return tuple(value) if isinstance(value, list) else value
+    return _make_hashable(value)
+
+
+def _make_hashable(value: Any) -> Any:
+    """Return a value with tuples for lists, which JSON has for them: fields must be hashable."""
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    return tuple(map(_make_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def check_bounds(function: Callable[..., Any], config: ConfigDict, **keys: str) -> None:

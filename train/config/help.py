@@ -93,7 +93,10 @@ def _name_functions(key: str, meaning: str) -> str:
 
 
 def _format_key(key: str, kind: str, value: Any, meaning: str) -> list[str]:
-    return _format_entry(f"  {key}", f"{kind} = {_format_value(value)}; {meaning}")
+    # A user's own part may say nothing of a key.
+    return _format_entry(
+        f"  {key}", f"{kind} = {_format_value(value)}" + (f"; {meaning}" if meaning else "")
+    )
 
 
 def _format_value(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ..errors import UserError
+from .parts import search_current_folder
 
 # Next to the trainer's package: in a clone the folder configs/, in a wheel pit_jax/configs/.
 SHIPPED = Path(__file__).parents[2] / "configs"
@@ -49,6 +50,7 @@ def load_page(given: str) -> Page:
     if path.endswith(".json"):
         return _load_saved(path)
     file = find_page(path)
+    search_current_folder()
     with import_shipped(file.parent):
         try:
             page = _execute(file)

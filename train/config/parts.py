@@ -192,9 +192,7 @@ def import_part(path: str, key: str) -> Any:
     Raises UserError for a module that does not exist or fails, and for a name that it lacks.
     """
     module_name, _, name = path.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.insert(0, folder)
+    search_current_folder()
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:  # The module is the user's: it can raise anything.
@@ -217,6 +215,13 @@ def import_part(path: str, key: str) -> Any:
     if not callable(found):
         raise UserError(f"config.{key} is {path!r}, which cannot be called: it is {found!r}.")
     return found
+
+
+def search_current_folder() -> None:
+    """Let imports find modules of the current folder first, as `python -m` does."""
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def list_parameters(function: Callable[..., Any]) -> list[str] | None:

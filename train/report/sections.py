@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from pit_jax.analysis.plots import scales
 
 from .. import figures
+from ..config.own import shorten_name
 from ..monitor.health import find_complaints
 from ..run import restore
 from ..run.reading import (
@@ -171,9 +172,9 @@ def _list_facts(run: Run) -> dict[str, str]:
     seconds = run.summary.get("seconds")
     speeds = [r["images_per_second"] for r in run.records if r.get("images_per_second")]
     return {
-        "data": config["data"]["name"],
-        "network": config["model"]["name"],
-        "neuron": config["neuron"]["name"],
+        "data": shorten_name(config["data"]["name"]),
+        "network": shorten_name(config["model"]["name"]),
+        "neuron": shorten_name(config["neuron"]["name"]),
         "steps, levels": format_steps_and_levels(config),
         "epochs": f"{ended[-1].get('epoch', NONE) if ended else 0} of {config['epochs']}",
         **_list_accuracies(run, ended),

@@ -87,7 +87,9 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
     saved = _read_shapes(folder)
     inside = (*_path_to_variables(saved), "params")
     wanted = {
-        path for path in flatten_dict(saved) if path[: len(inside)] == inside and path[-1] in SCALES
+        path
+        for path, leaf in flatten_dict(saved).items()
+        if path[: len(inside)] == inside and path[-1] in SCALES and hasattr(leaf, "shape")
     }
     found = {
         path[len(inside) :]: leaf for path, leaf in _read_leaves(folder, saved, wanted).items()
