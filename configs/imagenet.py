@@ -12,7 +12,9 @@ do not change. Other recipes are variants:
 
 - imagenet.py:released, the authors' code: its neuron, and SGD on a batch of 8 x 256 from
   torchvision's weights. Import them into imported/resnet34 first (docs/guide/interop.md), or
-  elsewhere and give --config.pretrained=DIR.
+  elsewhere and give --config.pretrained=DIR. The neuron is the one of their CIFAR code, as in all
+  :released variants; their ImageNet code adds the whole input to a membrane without leak:
+  --config.neuron.decay=1 --config.neuron.decay_input=False.
 - imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
 - imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs
   (published, 8-384: 72.28). Its authors say 48 images a GPU and not how many GPUs: eight are
@@ -56,9 +58,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
 
     own = {name: uses for name, (_, uses, _) in RECIPES.items()}
     config.neuron, config.num_steps = neuron(variant, own)
-    if variant.endswith("released"):
-        # On ImageNet the authors' neuron has no leak and does not weight its input.
-        config.neuron.update({"decay": 1.0, "decay_input": False})
     if variant in own:
         RECIPES[variant][0](config)
     return config

@@ -7,6 +7,7 @@ and `var` `[C]` in `batch_stats`, so that one can replace another. `NORMS` lists
 that a config uses. Each also takes a `gain`, which multiplies its initial scale.
 """
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -44,7 +45,14 @@ def batch_norm(
         momentum: the share of the running statistics that each batch keeps; 0.9 is PyTorch's
             momentum 0.1.
         epsilon: added to the variance before the square root.
+
+    Raises ValueError unless `gain` and `epsilon` are positive and `momentum` is from 0 to 1.
     """
+    check_gain(gain)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum}.")
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be more than 0, got {epsilon}.")
     return nn.BatchNorm(
         use_running_average,
         momentum=momentum,
@@ -75,6 +83,10 @@ class PerStepBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
@@ -101,6 +113,10 @@ class TDBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=tuple(range(x.ndim - 1)))
@@ -123,6 +139,10 @@ class TEBN(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -162,6 +182,12 @@ NORMS: dict[str, Norm] = {
     "TEBN": TEBN,
     "no_norm": no_norm,
 }
+
+
+def check_gain(gain: float) -> None:
+    """Raise ValueError unless the gain of a norm is a positive number."""
+    if not 0 < gain < math.inf:
+        raise ValueError(f"gain must be a positive number, got {gain}.")
 
 
 def multiply_start(gain: float, start: Initializer) -> Initializer:

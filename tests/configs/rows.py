@@ -95,7 +95,10 @@ def is_scale(path: tuple[str, ...], params: dict) -> bool:
 
 
 def shrink(row: Row) -> list[str]:
-    """Return overrides that leave a quarter of a row's width, and at most two steps."""
+    """Return overrides that leave a quarter of a row's width, two steps and two blocks at most.
+
+    There is no warm-up: the first training step of one has a learning rate of 0.
+    """
     config = parse_row(row)
     full = build.make_network(config, make_dataset(config))
     quarters = [
@@ -107,4 +110,6 @@ def shrink(row: Row) -> list[str]:
         quarters.append(f"model.widths={tuple(width // 4 for width in full.widths)}")
     if hasattr(full, "heads"):  # They must divide the width.
         quarters.append(f"model.heads={full.heads // 2}")
-    return [*quarters, f"num_steps={min(config.num_steps, 2)}", "batch_size=2"]
+    if hasattr(full, "depth"):
+        quarters.append(f"model.depth={min(full.depth, 2)}")
+    return [*quarters, "warmup_epochs=0", f"num_steps={min(config.num_steps, 2)}", "batch_size=2"]

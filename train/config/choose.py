@@ -18,7 +18,7 @@ from .parts import (
     list_inner,
     list_options,
 )
-from .values import takes_function
+from .values import takes_function, takes_text
 
 
 def make_part(what: str, section: Any) -> partial[Any]:
@@ -74,7 +74,9 @@ def _make_value(key: str, value: Any, options: Options) -> Any:
         return make_part(key, value)
     option = options.known.get(key.rpartition(".")[2])
     if option and takes_function(option):
-        return find_function(key, value)
+        # A part that takes words too knows its own: only an import path is resolved for it.
+        is_word = takes_text(option) and ":" not in str(value)
+        return value if is_word else find_function(key, value)
     return _make_hashable(value)
 
 

@@ -103,7 +103,7 @@ def _format_value(value: Any) -> str:
     if value is MISSING:
         return "required"
     if value is None or value == "":
-        return "none"
+        return "none" if value is None else '""'
     return getattr(value, "__name__", None) or str(value)
 
 

@@ -174,8 +174,10 @@ def find_function(key: str, name: Any) -> Any:
         return named[name]
     if ":" in name:
         return import_part(name, key)
-    can_be = f"{', '.join(table)}, or " if table else ""
-    raise UserError(f"config.{key} is {name!r}; it can be {can_be}an import path module:function.")
+    near = difflib.get_close_matches(name, table, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    can_be = f"{', '.join(table)}, or an import path" if table else "an import path"
+    raise UserError(f"config.{key} is {name!r}; it can be {can_be} module:function.{hint}")
 
 
 def list_functions(key: str) -> list[str]:

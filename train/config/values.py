@@ -72,6 +72,11 @@ def takes_function(option: Option) -> bool:
     return Callable in list_types(option)
 
 
+def takes_text(option: Option) -> bool:
+    """Return whether a key's value can be a string that is no name of a function."""
+    return str in list_types(option)
+
+
 def list_types(option: Option) -> list[Any]:
     """Return the types that a key can have, the likeliest first: those in `WORDS`, and None's."""
     found = [_simplify(each) for each in _flatten(option.annotation)]
@@ -97,6 +102,8 @@ def _parse_bool(text: str, option: Option) -> bool:
 
 
 def _parse_tuple(text: str, option: Option) -> tuple[Any, ...]:
+    if text.lower() == "none":
+        return ()
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # Names without quotes: stem,stage1

@@ -89,6 +89,7 @@ def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
     make = make_part("model", config.model)
     _check_takes("model", make, ("num_classes", "neuron", "num_steps"))
+    _check_dtype(make.keywords.get("dtype"))
     _make_inner(config, make)
     neuron = make_part("neuron", config.neuron)
     with _explain("model", config.model, [*make.keywords, "num_steps"]):
@@ -119,6 +120,18 @@ def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
                 "flax.linen, [B, T, ..., C] to the same shape."
             )
     return made
+
+
+def _check_dtype(dtype: Any) -> None:
+    """Raise UserError for a `config.model.dtype` that networks cannot compute in."""
+    try:
+        is_float = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        is_float = False
+    if not is_float:
+        raise UserError(
+            f"config.model.dtype is {dtype!r}; it can be float32, bfloat16, float16 or float64."
+        )
 
 
 def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:

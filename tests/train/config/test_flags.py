@@ -93,6 +93,7 @@ def refusal(*words: str, config: str = "digits") -> str:
         (["--config.schedule=steps", "--config.schedule.at=.5"], "schedule.at", (0.5,)),
         (["--config.freeze=stem,stage1"], "freeze", ("stem", "stage1")),
         (["--config.freeze=('stem',)"], "freeze", ("stem",)),
+        (["--config.metrics=none"], "metrics", ()),
         (["--config.metrics=top5,entropy"], "metrics", ("top5", "entropy")),
         (["--config.augment.cutout.size=4"], "augment.cutout.size", 4),
         (["--config.augment.policy=trivial"], "augment.policy.name", "trivial"),
@@ -179,6 +180,36 @@ def test_a_key_given_for_another_part_is_refused_and_not_dropped():
     assert (
         "no key 'neuron.levels'" in message and "LIF, the part of config.neuron, takes" in message
     )
+
+
+@pytest.mark.parametrize("join", ["add", "and", "iand"])
+def test_a_key_that_takes_words_or_functions_keeps_its_words(join, tmp_path):
+    config = read("--config.model=sew_resnet18", f"--config.model.join={join}")
+    assert config.model.join == join
+    build.check(config)
+    (tmp_path / "config.json").write_text(config.to_json())
+    build.check(read(config=str(tmp_path / "config.json")))
+    with pytest.raises(UserError, match="join"):
+        build.check(read("--config.model=sew_resnet18", "--config.model.join=or"))
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["--config.model.dtype=bogus"], "config.model.dtype is 'bogus'; it can be float32"),
+        (["--config.model.dtype=int32"], "config.model.dtype is 'int32'; it can be float32"),
+        (["--config.model.norm.gain=0"], "config.model.norm.gain must be a positive number, got 0"),
+        (["--config.model.norm.gain=nan"], "config.model.norm.gain must be a positive number"),
+        (["--config.model.norm=TEBN", "--config.model.norm.gain=-1"], "gain must be a positive"),
+        (["--config.model.norm.momentum=2"], "config.model.norm.momentum must be at least 0"),
+        (["--config.model.norm.epsilon=-1"], "config.model.norm.epsilon must be more than 0"),
+        (["--config.neuron=LIF", "--config.neuron.spike=atan"], "Did you mean 'arctan'?"),
+    ],
+)
+def test_a_value_that_a_part_refuses_is_named_with_its_key_before_data_are_loaded(words, complaint):
+    with pytest.raises(UserError) as error:
+        build.check(read(*words))
+    assert complaint in str(error.value)
 
 
 def test_a_reference_between_keys_follows_its_flag():
