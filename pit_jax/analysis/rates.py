@@ -90,7 +90,7 @@ def interval(
     return mean - half, mean + half
 
 
-def stack_steps(layers: Iterable[Float[np.ndarray, "*B T"]]) -> Float[np.ndarray, "L *B S"]:
+def stack_steps(layers: Iterable[np.ndarray]) -> np.ndarray:
     """Return rates `[..., T]` of layers as one array; where a layer runs fewer steps it is NaN."""
     found = list(layers)
     steps = max(each.shape[-1] for each in found)

@@ -51,6 +51,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pit_jax.neurons.probe import record
+from pit_jax.surrogate import clipped_round
+
 
 def stripes(count: int = 96, *, size: int = 8):
     """Horizontal and vertical stripes.
@@ -129,6 +132,32 @@ class Foldable(Network):
         x = jnp.broadcast_to(x, (len(x), self.num_steps, *x.shape[2:]))
         x = self.neuron()(x)
         return nn.Dense(self.num_classes)(x.reshape(*x.shape[:2], -1))
+
+
+class Mixed(nn.Module):
+    """A network of two kinds of neurons, the second of which sees the mean of all steps."""
+
+    num_classes: int
+    neuron: Callable[[], nn.Module]
+    num_steps: int = 1
+    last_neuron: Callable[[], nn.Module] | None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Conv(4, (3, 3))(x[:, None])
+        x = self.neuron()(jnp.broadcast_to(x, (len(x), self.num_steps, *x.shape[2:])))
+        x = nn.Dense(6)(x.reshape(*x.shape[:2], -1).mean(axis=1, keepdims=True))
+        return nn.Dense(self.num_classes)((self.last_neuron or self.neuron)()(x))
+
+
+class Pair(nn.Module):
+    """Fires 0, 1 or 2, which it records."""
+
+    @nn.compact
+    def __call__(self, current):
+        count = clipped_round(current, 2)
+        record(self, current, count, levels=2)
+        return count
 
 
 def loss(logits, labels, *, temperature: float = 1.0):
@@ -300,6 +329,27 @@ def test_an_own_network_with_a_neuron_of_ours_becomes_binary_spikes(tmp_path, na
     assert program(np.zeros((2, 8, 8, 1), np.float32)).shape == (2, 2)
     proof = json.loads((run / "export" / "last_directory" / "manifest.json").read_text())
     assert "stripes, Foldable, PIT T=2 D=4" in json.dumps(proof)
+
+
+def test_a_network_of_ours_and_own_neurons_shows_all_that_record(tmp_path, name, capsys):
+    run = tmp_path / "run"
+    neurons = ("--config.neuron.name=PIT", "--config.model.last_neuron.name=NAME:Pair")
+    parts = (OWN[0], "--config.model=NAME:Mixed", *neurons, "--config.augment.pad=0")
+    assert train_here(*words(name, parts=parts), str(run)) == 0
+    rates = json.loads((run / "summary.json").read_text())["rates"]
+    assert {layer: len(each) for layer, each in rates.items()} == {"PIT_0": 2, "Pair_0": 1}
+    assert records(run)[-1]["health"].keys() == rates.keys()
+    assert (run / "rates.png").exists()
+    only = "rates,scales,membranes,quantization,information,capacity,oscillation"
+    capsys.readouterr()
+    assert call(run_analyze, HERE, run, "--samples", "8", "--only", only) == 0
+    printed = capsys.readouterr().out
+    assert "left out" not in printed and "failed" not in printed
+    integers = (run / "analysis" / "last" / "rates" / "integers.csv").read_text().splitlines()
+    assert integers[0] == "layer,sent_0,sent_1,sent_2,sent_3,sent_4"
+    assert integers[2].startswith("Pair_0,") and integers[2].endswith(",0,0")
+    assert call(run_report, run, "--out", tmp_path / "report.html") == 0
+    assert "Firing rates" in (tmp_path / "report.html").read_text()
 
 
 def test_own_parts_train_with_several_seeds_at_once(tmp_path, name):

@@ -78,12 +78,15 @@ def _count_samples(losses: Mapping[str, Loss]) -> int:
 
 def _describe(losses: Mapping[str, Loss]) -> str:
     ratios = [float(loss.total["variance"].value) for loss in losses.values()]
-    information = [float(loss.total["information"].value) for loss in losses.values()]
-    steps = len(next(iter(losses.values())).steps["information"].value)
+    # Of a step, of which each layer has its own number in a user's own network.
+    information = [
+        float(loss.total["information"].value) / len(loss.steps["information"].value)
+        for loss in losses.values()
+    ]
     return (
         f"Var(s) / Var(u) over all steps is {min(ratios):.2f} to {max(ratios):.2f} by layer, "
         f"{math.prod(ratios) ** (1 / len(ratios)):.2f} as the geometric mean; a spike of a known "
-        f"channel tells {sum(information) / len(information) / steps:.2f} bits on average."
+        f"channel tells {sum(information) / len(information):.2f} bits on average."
     )
 
 
