@@ -585,7 +585,11 @@ def test_changed_code_of_a_network_is_refused_when_its_run_resumes(tmp_path, nam
     capsys.readouterr()
     assert train_here(*command) == 2
     said = capsys.readouterr().err
-    assert "params/head/0 is (256, 2) there, (9, 2) here" in said and "Undo the change" in said
+    change = "params/head/0 is (256, 2) there, (9, 2) here"
+    assert change in said and "Undo the change" in said
+    assert change in refusal(capsys, run_analyze, HERE, run, "--only", "memory")
+    assert change in refusal(capsys, run_export, run, "--format", "directory")
+    assert "of another version of the network" in refusal(capsys, run_evaluate, HERE, run)
 
 
 def test_own_layers_freeze_and_start_from_another_run_by_their_names(tmp_path, name):
