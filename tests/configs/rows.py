@@ -95,21 +95,24 @@ def is_scale(path: tuple[str, ...], params: dict) -> bool:
 
 
 def shrink(row: Row) -> list[str]:
-    """Return overrides that leave a quarter of a row's width, two steps and two blocks at most.
+    """Return overrides for a quarter of a row's width, two steps, and two equal blocks in a row.
 
-    There is no warm-up: the first training step of one has a learning rate of 0.
+    More blocks and steps repeat what these do, and take minutes to compile.
     """
     config = parse_row(row)
     full = build.make_network(config, make_dataset(config))
-    quarters = [
-        f"model.{field}={getattr(full, field) // 4}"
-        for field in ("width", "hidden")
-        if hasattr(full, field)
-    ]
+    small = {
+        field: getattr(full, field) // 4 for field in ("width", "hidden") if hasattr(full, field)
+    }
     if hasattr(full, "widths"):
-        quarters.append(f"model.widths={tuple(width // 4 for width in full.widths)}")
+        small["widths"] = tuple(width // 4 for width in full.widths)
     if hasattr(full, "heads"):  # They must divide the width.
-        quarters.append(f"model.heads={full.heads // 2}")
+        small["heads"] = full.heads // 2
+    if hasattr(full, "stages"):
+        small["stages"] = tuple(min(blocks, 2) for blocks in full.stages)
     if hasattr(full, "depth"):
-        quarters.append(f"model.depth={min(full.depth, 2)}")
-    return [*quarters, "warmup_epochs=0", f"num_steps={min(config.num_steps, 2)}", "batch_size=2"]
+        small["depth"] = 2
+    steps = min(config.num_steps, 2)
+    fields = [f"model.{field}={value}" for field, value in small.items()]
+    # The first training step of a warm-up has a learning rate of 0.
+    return [*fields, "warmup_epochs=0", f"num_steps={steps}", "batch_size=2"]
