@@ -192,7 +192,8 @@ def write_estimate(estimate: Mapping[str, Any] | None, factor: float, sign: str 
     if estimate is None:
         return ""
     numbers = [estimate["mean"], *estimate["interval"]]
-    mean, *ends = (f"{factor * number:{sign}.2f}" for number in numbers)
+    # Adding 0 makes a zero of -0.
+    mean, *ends = (f"{round(factor * number, 2) + 0:{sign}.2f}" for number in numbers)
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 

@@ -1,6 +1,7 @@
 """The readings of PIT that only the benchmark has: what they fire, and their gradients."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -14,6 +15,8 @@ from train import data
 from train.config import cli
 from train.program.pure import make_pure_program
 
+RESULTS = Path(readings.__file__).with_suffix(".json")
+PAGE = Path(__file__).parents[1] / "docs/theory/paper_vs_code.md"
 # Values of u / a with ties, both ends of the window, and some outside; the scale and a gradient.
 X = np.array([-0.7, 0.0, 0.3, 0.5, 1.0, 1.4, 2.5, 3.9, 4.0, 5.2], np.float32)
 A, G, STRENGTH = 0.5, np.linspace(-1, 1, len(X), dtype=np.float32), 0.1
@@ -102,8 +105,39 @@ def test_a_reading_trains(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", readings.ROWS)
 def test_the_results_are_of_the_rows_that_there_are(name):
-    results = json.loads(Path(readings.__file__).with_suffix(".json").read_text())
+    results = json.loads(RESULTS.read_text())
     flags = " ".join(dig200.make_flags(readings.ROWS[name], dig200.COMMON))
     row = results["rows"][name]
     assert row["command"] == f"python -m train.main {flags} --config.seed=SEED"
     assert len(row["runs"]) == results["summary"][name]["accuracy"]["seeds"] >= 10
+
+
+def test_the_page_has_the_measured_effect_of_every_row():
+    text = " ".join(PAGE.read_text().replace("−", "-").split())
+    number = r"\S+ \[\S+ \S+\]"
+    printed = re.findall(rf"`([^`]+)`: accuracy ({number}), spikes ({number})", text)
+    summary = json.loads(RESULTS.read_text())["summary"]
+    measured = {
+        (
+            name,
+            dig200.write_estimate(row["accuracy difference"], 100, "+"),
+            dig200.write_estimate(row["spikes difference"], 1, "+"),
+        )
+        for name, row in summary.items()
+        if "against" in row
+    }
+    assert set(printed) == measured and len(measured) == len(readings.ROWS) - 2
+
+
+def test_the_page_has_the_table_of_neurons():
+    text = PAGE.read_text().replace("−", "-")
+    summary = json.loads(Path(dig200.__file__).with_suffix(".json").read_text())["summary"]
+    for name, row in summary.items():
+        cells = [
+            name,
+            dig200.write_estimate(row["accuracy"], 100),
+            dig200.write_estimate(row["spikes"], 1),
+            dig200.write_estimate(row.get("accuracy difference"), 100, "+") or "–",
+            dig200.write_estimate(row.get("spikes difference"), 1, "+") or "–",
+        ]
+        assert f"| {' | '.join(cells)} |" in text
