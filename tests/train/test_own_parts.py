@@ -527,7 +527,7 @@ def bad_start(u, *, levels):
         ("neuron=nothing", "which makes None; it must make a module of flax.linen"),
         ("neuron=WrongGradient", "which has a gradient that fails: ValueError: Custom VJP"),
         ("neuron.scale_init=bad_start", "config.neuron.name is 'PIT', which fails on float32"),
-        ("model.norm=narrow", "it does not take scale_init, bias_init, dtype."),
+        ("model.norm=narrow", "it does not take dtype, scale_init, bias_init."),
         ("model=NoNeuron", "must take num_classes, neuron, num_steps; it does not take neuron."),
         ("model=five", "which makes 5; it must make a module of flax.linen."),
         ("model=Flat", "it must return logits [B, T, K], here [32, T, 10]."),

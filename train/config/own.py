@@ -82,9 +82,11 @@ def explain_error(what: str, name: Any, error: Exception, given: str = "") -> Us
 def is_refusal(error: Exception) -> bool:
     """Return whether an error is a ValueError that our code raises, for what a user asked."""
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, ValueError) and bool(
-        frames and any(map(Path(frames[-1].filename).resolve().is_relative_to, OURS))
-    )
+    if not frames or not isinstance(error, ValueError):
+        return False
+    # JAX hides its own frames, so that what it raises seems to end at our call of it.
+    is_raised = (frames[-1].line or "").startswith("raise ")
+    return is_raised and any(map(Path(frames[-1].filename).resolve().is_relative_to, OURS))
 
 
 def find_line(error: BaseException, name: Any = "") -> str | None:

@@ -106,6 +106,11 @@ def list_keys(config: ConfigDict) -> dict[str, Option]:
     return found
 
 
+def list_written(config: ConfigDict) -> list[str]:
+    """Return the keys that a config has values for; no part is imported for it."""
+    return [key for key, value in _walk(config) if not isinstance(value, ConfigDict)]
+
+
 def find_option(config: ConfigDict, key: str) -> Option | None:
     """Return the option at a whole key such as `neuron.decay`; None where nothing takes it."""
     what, _, last = key.rpartition(".")
