@@ -17,7 +17,7 @@ from .. import data
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
-from ..program import sharding
+from ..program import build, sharding
 from ..report import page
 from ..run import restore
 from ..run.checkpoint import find_newest_step
@@ -113,6 +113,9 @@ def read_run(
         over_batch=sharding.make_batch_sharding(mesh),
         out=out,
         wanted=samples,
+        neurons=tuple(
+            each for each, what in build.list_classes(config).items() if what != "model.norm"
+        ),
     )
 
 

@@ -17,7 +17,6 @@ from pit_jax.analysis.recorder import LayerRecording, recorder
 from ..config.own import is_own, shorten_name
 from ..data import Dataset
 from ..errors import UserError
-from ..program import build
 from ..program.inputs import make_normalize
 from ..program.probe import take_evenly
 from ..program.sharding import place
@@ -32,7 +31,7 @@ class Subject:
 
     `variables` are what it tests with, whole on each device. `out` is the folder of the results,
     where an analysis may keep what it has so far. `wanted` is how many samples every analysis takes
-    in place of its own number.
+    in place of its own number. `neurons` are the classes of the neurons that the config names.
     """
 
     name: str
@@ -45,14 +44,12 @@ class Subject:
     over_batch: NamedSharding
     out: Path
     wanted: int | None = None
+    neurons: tuple[type[nn.Module], ...] = ()
 
     @property
     def record(self) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
         """A function of variables and inputs that returns what every neuron layer records."""
-        classes = build.list_classes(self.config)
-        return recorder(
-            self.model, tuple(each for each, what in classes.items() if what != "model.norm")
-        )
+        return recorder(self.model, self.neurons)
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
         """Return inputs and labels of `count` samples of `train` or `test`, at equal distances.
@@ -116,7 +113,7 @@ def explain_missing(what: str, *runs: Subject) -> str:
     neurons = [
         (section or {}).get("name", "")
         for run in runs
-        for key, section in (("neuron", run.config.neuron), *run.config.model.items())
+        for key, section in (*run.config.items(), *run.config.get("model", {}).items())
         if key.endswith("neuron")
     ]
     if not (own := dict.fromkeys(shorten_name(name) for name in neurons if is_own(name))):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config.own import explain_own
 from ..errors import UserError
 from .dataset import ArraySplit, Dataset
 
@@ -44,7 +45,9 @@ def load_own(
     given = dict(options)
     if "data_dir" in inspect.signature(function).parameters:
         given["data_dir"] = data_dir
-    return make_dataset(path, function(**given))
+    with explain_own("data", path):
+        returned = function(**given)
+    return make_dataset(path, returned)
 
 
 def make_dataset(path: str, returned: Any) -> Dataset:
