@@ -2,8 +2,8 @@
 
 python -m train.main --config configs/cifar10.py
 
-Needs the official python archive, cifar-10-python.tar.gz, in data/. Augmentation, variants and cost
-as for configs/cifar100.py. Result: none yet.
+Needs the official Python archive, cifar-10-python.tar.gz, in data/. The augmentation, variants and
+cost are those of configs/cifar100.py. Result: none yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,10 +3,10 @@
 python -m train.main --config configs/cifar10_dvs.py
 
 Needs the ten archives of the data set, or tonic's copy, in data/ (docs/guide/data.md). The frames
-take 2 GB of the device's memory. Result: none yet, nor a cost measured. --config.neuron.levels=1 is
-the paper's 10 x 1 (80.50 %); --config.data.split=NAME tests on other recordings, see
-train/data/splits/cifar10_dvs.json. cifar10_dvs.py:released is the authors' code: its neuron, a hard
-reset, and flips and rotations, where the paper says that there is no augmentation.
+take 2 GB of the device's memory. Cost and result: not measured. --config.neuron.levels=1 is the
+paper's 10 x 1 (80.50 %); --config.data.split=NAME tests on other recordings, see
+train/data/splits/cifar10_dvs.json. cifar10_dvs.py:released follows the authors' code: its neuron, a
+hard reset, and flips and rotations, although the paper says that there is no augmentation.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +29,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "data_dir": "data",
         "cache_dir": "",
         "split_by": "number",
-        # These two are as in the authors' code; the paper does not say.
+        # Both values are from the authors' code; the paper does not give them.
         "size": 48,
         "split": "first900",
     }

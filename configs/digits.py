@@ -2,8 +2,8 @@
 
 python -m train.main --config configs/digits.py
 
-Cost: 45 seconds on two CPU cores. Result: 98.94 +- 0.23 % of 360 test images with digits.py:paper
-(last epoch, seeds 0 to 4; docs/results.md).
+Cost: 45 seconds on two CPU cores. Result: 99.33 +- 0.32 % of 360 test images, 98.94 +- 0.23 % with
+digits.py:paper (last epoch, seeds 0 to 4; docs/results.md).
 """
 
 from ml_collections import ConfigDict

@@ -6,13 +6,15 @@ Needs the images as ArrayRecord in data/imagenet, see docs/guide/data.md:
 
     python -m train.data.prepare imagenet --source DIR --out data/imagenet
 
-Cost: not measured; the paper used eight GPUs. Result: none yet, of any variant. The learning rate
+Cost: not measured; the paper used eight GPUs. Result: none yet for any variant. The learning rate
 is the table's, 50 times a usual one for AdamW. Give data.workers one process for each core: results
 do not change. Other recipes are variants:
 
 - imagenet.py:released, the authors' code: its neuron, and SGD on a batch of 8 x 256 from
   torchvision's weights. Import them into imported/resnet34 first (docs/guide/interop.md), or
-  elsewhere and give --config.pretrained=DIR.
+  elsewhere and give --config.pretrained=DIR. The neuron is the one of their CIFAR code, as in all
+  :released variants; their ImageNet code adds the whole input to a membrane without leak:
+  --config.neuron.decay=1 --config.neuron.decay_input=False.
 - imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
 - imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs
   (published, 8-384: 72.28). Its authors say 48 images a GPU and not how many GPUs: eight are
@@ -22,8 +24,9 @@ do not change. Other recipes are variants:
 - imagenet.py:sdt_paper, :sdt_released, :sdt_ours, and the same of e_spikeformer: these recipes with
   PIT, T x D = 1 x 4.
 
-Where the two transformers' RandAugment moves pixels, theirs takes 16 of them and ours four
-(bilinear); the first's warm-up grows by epochs and from 1e-5, ours by steps and from 0.
+The code of the two transformers differs in two points: its RandAugment interpolates between 16
+pixels, ours between four (bilinear); and the Spike-driven Transformer's warm-up rises by epochs and
+from 1e-5, ours by steps and from 0.
 """
 
 from ml_collections import ConfigDict
@@ -55,9 +58,6 @@ def get_config(variant: str = "paper") -> ConfigDict:
 
     own = {name: uses for name, (_, uses, _) in RECIPES.items()}
     config.neuron, config.num_steps = neuron(variant, own)
-    if variant.endswith("released"):
-        # On ImageNet the authors' neuron has no leak and takes its whole input.
-        config.neuron.update({"decay": 1.0, "decay_input": False})
     if variant in own:
         RECIPES[variant][0](config)
     return config
@@ -144,19 +144,19 @@ TIMM = {
     "resample": "bilinear",
     "fill": "mean",
 }
-# Recipe, its neuron in configs/neurons.py, and meaning.
+# The recipe of each variant, its neuron in configs/neurons.py, and the meaning for --help.
 RECIPES = {
     "released": (released, "released", "the authors' code: its neuron, torchvision's weights, SGD"),
     "sew": (sew, "if", "SEW-ResNet's own recipe: IF neurons, T = 4"),
     "sdt": (sdt, "lif", "the Spike-driven Transformer and its own recipe: LIF neurons, T = 4"),
-    "sdt_ours": (sdt, "ours", "the same with PIT, as in ours"),
-    "sdt_paper": (sdt, "paper", "the same with PIT, as in paper"),
-    "sdt_released": (sdt, "released", "the same with PIT, as in released"),
+    "sdt_ours": (sdt, "ours", "sdt with PIT as in ours"),
+    "sdt_paper": (sdt, "paper", "sdt with PIT as in paper"),
+    "sdt_released": (sdt, "released", "sdt with PIT as in released"),
     "sdt_pit": (sdt, "pit", "the same as sdt_paper"),
     "e_spikeformer": (e_spikeformer, "ilif", "E-SpikeFormer-S and its own recipe: I-LIF neurons"),
-    "e_spikeformer_ours": (e_spikeformer, "ours", "the same with PIT, as in ours"),
-    "e_spikeformer_paper": (e_spikeformer, "paper", "the same with PIT, as in paper"),
-    "e_spikeformer_released": (e_spikeformer, "released", "the same with PIT, as in released"),
+    "e_spikeformer_ours": (e_spikeformer, "ours", "e_spikeformer with PIT as in ours"),
+    "e_spikeformer_paper": (e_spikeformer, "paper", "e_spikeformer with PIT as in paper"),
+    "e_spikeformer_released": (e_spikeformer, "released", "e_spikeformer with PIT as in released"),
     "e_spikeformer_pit": (e_spikeformer, "pit", "the same as e_spikeformer_paper"),
 }
 VARIANTS = MEANINGS | {name: meaning for name, (_, _, meaning) in RECIPES.items()}

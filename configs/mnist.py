@@ -1,4 +1,4 @@
-"""MNIST, 28x28, from its IDX files, which are fetched if they are not there (11 MB).
+"""MNIST, 28x28, from its IDX files, which are downloaded if missing (11 MB).
 
 python -m train.main --config configs/mnist.py
 

@@ -1,7 +1,7 @@
 """The neurons that the configs compare, as `FILE.py:variant`.
 
-PIT comes in three readings: `paper` as its equations print it, `released` as the authors' code has
-it, `ours` as it worked best here (docs/theory/paper_vs_code.md compares them).
+PIT comes in three readings: `paper` follows the paper's equations, `released` the authors' code,
+and `ours` is what worked best here (docs/theory/paper_vs_code.md compares them).
 """
 
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ PAPER = {"name": "PIT", "levels": 4, "decay": 0.5, "strength": 0.01, "detach_res
 RELEASED = PAPER | {"decay_input": True, "scale_init": "released", "parametrize": "released"}
 OURS = PAPER | {"scale_init": "lsq", "detach_reset": True}
 
-# Section of the config, number of steps T, meaning. T x D is equal: each sends at most four binary
-# spikes per neuron and sample. A key that a variant does not set has its neuron's default, the
-# published form. Where `detach_reset` is False the gradient passes through the reset, as in the
-# paper's equations, which matters with T > 1; see docs/theory/decisions.md.
+# For each variant: section of the config, number of steps T, meaning. T x D is equal: each neuron
+# sends at most four binary spikes per sample. A key that a variant does not set has the neuron's
+# default, the published form. Where `detach_reset` is False the gradient passes through the reset,
+# as in the paper's equations, which matters with T > 1; see docs/theory/decisions.md.
 NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
-    "ours": (OURS, 1, "PIT with LSQ's start of the scale and the reset detached"),
-    "paper": (PAPER, 1, "PIT as the paper prints it: the start of Eq. 12, the gradient of Eq. 32"),
+    "ours": (OURS, 1, "PIT with the scale initialized as in LSQ and the reset detached"),
+    "paper": (PAPER, 1, "PIT as the paper prints it: initial scale of Eq. 12, gradient of Eq. 32"),
     "released": (
         RELEASED,
         1,
-        "PIT as in the authors' code: weighted input, a start by the variance, one learned factor",
+        "PIT as in the authors' code: weighted input, scale from the variance, one learned factor",
     ),
     "pit": (PAPER, 1, "the same as paper"),
     "pit_full": (
@@ -34,7 +34,7 @@ NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
     "ilif": (
         {"name": "ILIF", "levels": 4, "decay": 0.5, "detach_reset": False},
         1,
-        "I-LIF: integers without a learned scale",
+        "I-LIF: integer spikes without a learned scale",
     ),
     "qat": ({"name": "QAT", "levels": 4}, 1, "a quantized ReLU with a learned scale, no membrane"),
     "relu": ({"name": "ReLU"}, 1, "no spikes: the network with ReLU"),

@@ -16,8 +16,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError for a mistake and names the nearest option.
 
     `hints` answer options of other programs by their names; `{value}` in them is what was given.
-    `needed` says what to give for each argument that must not be empty. `describe` returns what
-    `--help` shows at its end, from the words of the command line.
+    `needed` has the advice for each argument that must not be empty. `describe` takes the words of
+    the command line and returns text that `--help` appends.
     """
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:

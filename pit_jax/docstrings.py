@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-# The fields of a dataclass or a module are its `Attributes:` in some libraries.
+# Some libraries list the fields of a dataclass or a module under `Attributes:`.
 HEADINGS = ("Args:", "Arguments:", "Attributes:")
 ENTRY = re.compile(r"(?P<indent> +)\*{0,2}(?P<name>\w+)(?: \([^)]*\))?:(?: (?P<meaning>.*))?")
 
@@ -14,7 +14,8 @@ ENTRY = re.compile(r"(?P<indent> +)\*{0,2}(?P<name>\w+)(?: \([^)]*\))?:(?: (?P<m
 def read_arguments(function: Callable[..., Any]) -> dict[str, str]:
     """Return the meaning of each argument that the docstring of a function or class explains.
 
-    A meaning of several lines is joined to one. A `functools.partial` has those of its function.
+    A meaning of several lines is joined into one. For a `functools.partial`, return those of its
+    function.
     """
     while isinstance(function, partial):
         function = function.func

@@ -1,7 +1,7 @@
 """Initial scales `a` of PIT, read from the membranes of the first training batch.
 
 An initializer takes membranes `u` `[B, ..., C]` of one layer and step and the level count, and
-gives one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function. The initial
+returns one scale per channel, `[C]`. `PIT(scale_init=...)` takes any such function. The initial
 values of kernels are in layers/linear.py. `SCALE_INITS` has all of them by the names that a config
 uses.
 """
@@ -78,7 +78,8 @@ def warn_of_floored_scales(params: dict) -> None:
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        is_scale = name.rpartition("/")[2] in ("a", "alpha")
+        # A user's own neuron may have a scalar of this name, which is no scale per channel.
+        is_scale = name.rpartition("/")[2] in ("a", "alpha") and jnp.ndim(leaf) > 0
         if is_scale and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
             warnings.warn(
                 f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "

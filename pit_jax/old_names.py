@@ -142,12 +142,15 @@ class OldModules(MetaPathFinder, Loader):
 def rename_keys(config: Any, section: str = "") -> None:
     """Rename the old keys of a config, a dict or an unlocked ConfigDict, and print a note of each.
 
-    The value of an old key replaces that of the new one: a page that sets it means it.
+    The value of an old key replaces that of the new one: a page that sets it means it. Keys of a
+    user's own part, whose name is an import path, are the user's.
     """
+    is_own = bool(section) and ":" in str(config.get("name", ""))
     for key in list(config):
         if hasattr(value := config[key], "items"):
             rename_keys(value, f"{section}{key}.")
-        if (new := _translate_key(f"{section}{key}").rpartition(".")[2]) != key:
+        new = _translate_key(f"{section}{key}").rpartition(".")[2]
+        if new != key and not is_own:
             print_note(f"config.{section}{key}", f"config.{section}{new}")
             config[new] = value
             del config[key]
@@ -156,12 +159,14 @@ def rename_keys(config: Any, section: str = "") -> None:
 def translate_flag(word: str, keys: Container[str]) -> str:
     """Return a word of a command line, as the new key where it is `--config.KEY` of an old one.
 
-    The new one is among `keys`: a config that has neither refuses the word as it was typed.
+    The new one is among `keys`, and the old one is not: that is a key of a user's own part, and a
+    config that has neither refuses the word as it was typed.
     """
     flag, equals, value = word.partition("=")
     option, dot, key = flag.partition("config.")
     new = _translate_key(key)
-    if not dot or option.strip("-") not in ("", "no") or new == key or new not in keys:
+    is_flag = bool(dot) and option.strip("-") in ("", "no")
+    if not is_flag or key in keys or new not in keys:
         return word
     print_note(f"config.{key}", f"config.{new}")
     return f"{option}config.{new}{equals}{value}"

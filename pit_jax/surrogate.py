@@ -1,7 +1,7 @@
 """Firing functions that step forwards and pass a surrogate gradient backwards.
 
-Every function is a forward line and a backward line side by side; none imports Flax. `SPIKES` has
-the spikes of binary neurons by the names that a config uses.
+Every function is a forward line and a backward line side by side; none imports Flax. `SPIKES` lists
+the firing functions of binary neurons by the names that a config uses.
 """
 
 import math

@@ -166,6 +166,8 @@ from tests.train.tiny import get_config as tiny
 
 def get_config():
     config = tiny()
+    if {last!r} == "normalise":
+        config.neuron = {{"name": "ILIF"}}  # PIT has no such field.
     config{place}[{last!r}] = {VALUES[key]!r}
     return config
 """
@@ -260,3 +262,17 @@ def test_an_analysis_that_finished_under_its_old_name_is_found(tmp_path, capsys)
     (tmp_path / "quantisation").mkdir()
     output.rename_old(tmp_path / "quantization")  # What is there stays.
     assert output.read_part(tmp_path / "quantization") == part
+
+
+def test_a_key_of_a_users_own_part_is_the_users(tmp_path, monkeypatch, capsys):
+    (tmp_path / "british.py").write_text(
+        "import flax.linen as nn\n\n\nclass Neuron(nn.Module):\n    normalise: bool = False\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = ("--config.neuron=british:Neuron", "--config.neuron.normalise")
+    config, _ = parse(["main", "--config", "digits", *flags])
+    assert config.neuron.to_dict() == {"name": "british:Neuron", "normalise": True}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config.to_dict()))
+    assert read_config(tmp_path)["neuron"] == config.neuron.to_dict()
+    assert "note" not in capsys.readouterr().err

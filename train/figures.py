@@ -51,7 +51,10 @@ def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
     """
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
     axes = figure.subplots()
-    shares = 100 * np.array(list(rates.values()))
+    # A layer of a user's own network may run fewer steps than another.
+    shares = np.full((len(rates), max(map(len, rates.values()))), np.nan)
+    for row, of_steps in zip(shares, rates.values(), strict=True):
+        row[: len(of_steps)] = 100 * np.array(of_steps)
     if shares.shape[1] <= MOST_BARS:
         _draw_bars(axes, shares)
     else:
@@ -86,8 +89,9 @@ def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
     if steps > MOST_WRITTEN:
         axes.figure.colorbar(shades, ax=axes)
     else:
-        for (row, step), share in np.ndenumerate(shares):
-            color = "white" if share > 0.6 * shares.max() else "black"
+        for row, step in np.argwhere(np.isfinite(shares)):
+            share = shares[row, step]
+            color = "white" if share > 0.6 * np.nanmax(shares) else "black"
             axes.text(step, row, f"{share:.1f}", color=color, ha="center", va="center", fontsize=8)
 
 

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from pit_jax.old_names import rename_keys
 
 from .config.arguments import run_program
+from .config.own import shorten_name
 from .errors import UserError
 from .files import write_atomically
 from .run.reading import read_records, select_epochs
@@ -94,9 +95,9 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
     thousands = (summary["parameters"] + summary["scales"]) / 1000
     speeds = [epoch["images_per_second"] for run in runs for epoch in run["epochs"]]
     cells = [
-        config["data"]["name"],
-        f"{config['model']['name']}, {thousands:,.0f} k",
-        config["neuron"]["name"],
+        shorten_name(config["data"]["name"]),
+        f"{shorten_name(config['model']['name'])}, {thousands:,.0f} k",
+        shorten_name(config["neuron"]["name"]),
         format_steps_and_levels(config),
         str(config["epochs"]),
         " ".join(str(run["config"]["seed"]) for run in runs),

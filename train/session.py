@@ -133,7 +133,7 @@ class Session:
 
     @property
     def is_validated(self) -> bool:
-        """Whether the best epoch is chosen on validation images, not on the test images."""
+        """True if the best epoch is chosen on validation images, not on the test images."""
         return self.program.split == "validation"
 
     @property
@@ -236,7 +236,9 @@ class Session:
         the best epoch is missing or damaged.
         """
         self._training.close()
-        epoch = self.progress.best_epoch
+        # After a resume, only the first process has read the progress.
+        epoch = hosts.broadcast_number(self.progress.best_epoch)
+        assert epoch is not None
         if epoch == self.config.epochs:
             return state
         step = epoch * self.program.steps_per_epoch

@@ -21,10 +21,11 @@ class Row(NamedTuple):
             such as memory_gb.
         printed_parameters: the printed number of parameters, such as 11.18M; empty for none.
         parameters: the exact number of trainable values as built, without PIT's scales.
-        remark: why printed and exact number differ, and anything else to know about the row.
-        source: where the row and its recipe come from, and what is not known of the recipe.
+        remark: why the printed and the exact number differ, and anything else to know about the
+            row.
+        source: where the row and its recipe come from, and what is unknown about the recipe.
         sd: the printed standard deviation over three seeds.
-        cited: the reason why the row is not trained; empty for one that is.
+        cited: the reason why the row is not trained; empty for a row that is.
         analysis: the analysis of `python -m train.analyze` that shows what the row prints.
     """
 

@@ -1,6 +1,6 @@
 """Figure 3: training loss, training accuracy and test accuracy on ImageNet-1k over the epochs.
 
-Of the networks drawn the text names SEW ResNet34 with PIT and the ResNet34 with activations.
+Of the networks in the figure, the text names SEW ResNet34 with PIT and ResNet34 with activations.
 """
 
 from configs.tables.recipes import PAPER, SEW, TORCHVISION, Size, make_row

@@ -1,6 +1,6 @@
 """Figure 4: membranes after the last convolution of VGG11 over the steps, on CIFAR10-DVS.
 
-Neither T nor D is said; here they are 10 and 4 as in Table 11.
+The paper states neither T nor D; here they are 10 and 4, as in Table 11.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, Size, make_row

@@ -1,6 +1,6 @@
 """Figure 6: firing rates of the layers of ResNet18 over the steps, on CIFAR-10.
 
-Neither T nor D is said; here they are 4 and 1 as in Table 8.
+The paper states neither T nor D; here they are 4 and 1, as in Table 8.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, Size, make_row

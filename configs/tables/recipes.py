@@ -1,7 +1,7 @@
-"""How each publication of the tables trains its networks, as overrides of configs of ours.
+"""The recipe of each publication in the tables, as overrides of our configs.
 
-A source says where a recipe is from and what is not known of it. What is not known is as in the
-config: mostly as in the paper's Table 6, on ImageNet as in SEW ResNet's recipe.
+A source names the origin of a recipe and what is unknown about it. Unknown settings are those of
+the config: mostly as in the paper's Table 6, on ImageNet as in SEW ResNet's recipe.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from configs.tables import Row
 
 
 class Recipe(NamedTuple):
-    """What the rows of one publication share: where it is from, and its overrides in a text."""
+    """The recipe of one publication's rows: its source, and its overrides as one string."""
 
     source: str
     overrides: str = ""
@@ -30,11 +30,11 @@ BASELINE = Recipe("the paper's own baseline: Huang et al. 2024's LIF, trained as
 # CIFAR.
 PLAIN_CROPS = "augment.policy=none augment.cutout=none"
 ADAM = "optimizer.name=adam optimizer.weight_decay=0 learning_rate=1e-3"
-# A decay of 1/4, a threshold of 1/2 and a hard reset are the neuron of code that followed tdBN.
+# Code that followed tdBN has a neuron with decay 1/4, threshold 1/2 and a hard reset.
 QUARTER_LIF = "neuron.decay=0.25 neuron.threshold=0.5 neuron.reset=hard"
 TDBN_PARTS = f"{QUARTER_LIF} model.norm.name=TDBatchNorm model.norm.threshold=0.5"
 TDBN = Recipe(
-    "Zheng et al. 2021, no public code: neuron as in MS-ResNet's; optimizer not known. Its norms "
+    "Zheng et al. 2021, no public code: neuron as in MS-ResNet's; optimizer unknown. Its norms "
     "have alpha = 1 / sqrt(2) on both inputs of a sum, here all have alpha = 1",
     f"model.name=resnet19 {TDBN_PARTS}",
 )
@@ -42,7 +42,7 @@ TET_LIF = "neuron.decay=0.5 neuron.spike=triangle neuron.reset=hard"
 TET_PARTS = f"{TET_LIF} loss.name=tet loss.weight=0"
 TET = Recipe(
     "Deng et al. 2022 and its code, where the stem has 64 channels (12.63M): Adam, crops and "
-    "flips; batch size and epochs not known",
+    "flips; batch size and epochs unknown",
     f"model.name=resnet19 {TET_PARTS} {ADAM} {PLAIN_CROPS}",
 )
 PLIF_SOURCE = (
@@ -50,7 +50,7 @@ PLIF_SOURCE = (
 )
 PLIF_PARTS = f"loss.name=mse {ADAM} batch_size=16"
 PLIF = Recipe(
-    f"{PLIF_SOURCE}; its network has a convolution less (36.72M)",
+    f"{PLIF_SOURCE}; its network has one convolution fewer (36.72M)",
     f"model.name=plifnet {PLIF_PARTS} {PLAIN_CROPS} epochs=1024",
 )
 # The script of MPBN, by the authors of Real Spike and Ternary Spike.
@@ -80,11 +80,11 @@ TET_IMAGENET = Recipe(
     f"model.name=resnet34 neuron=LIF {TET_PARTS} num_steps=6",
 )
 GLIF = Recipe(
-    "Yao et al. 2022 and the defaults of its script; batch size not known",
+    "Yao et al. 2022 and the defaults of its script; batch size unknown",
     "model.name=resnet34 neuron=GLIF optimizer.weight_decay=4e-5 epochs=200",
 )
 TEBN = Recipe(
-    "Duan et al. 2022, whose 68.28 is of SEW ResNet34 as far as we know; its code is for CIFAR. "
+    "Duan et al. 2022, whose 68.28 is, as far as we know, of SEW ResNet34; its code is for CIFAR. "
     "Optimizer of SEW ResNet",
     "model.norm.name=TEBN",
 )
@@ -154,7 +154,7 @@ def make_row(
     analysis: str = "",
     **printed: float,
 ) -> Row:
-    """Return the row of a run: a recipe, and the row's own overrides with spaces between them."""
+    """Return the row of a run: a recipe, then the row's own overrides, separated by spaces."""
     return Row(
         label=label,
         config=config,
@@ -170,7 +170,7 @@ def make_row(
 
 
 def cite(label: str, accuracy: float | None, parameters: str, source: str, reason: str) -> Row:
-    """Return a row that is cited, not trained, for a reason."""
+    """Return a row that is cited and not trained, with the reason."""
     return Row(
         label,
         printed=_name_accuracy(accuracy),

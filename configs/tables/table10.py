@@ -1,7 +1,7 @@
 """Table 10: accumulates, multiply-accumulates and energy of LIF, I-LIF and PIT on CIFAR-10.
 
-The energy analysis computes them. As printed, multiply-accumulates are the stem once and one or two
-for each neuron, and not times T; the accumulates follow no convention that also gives Table 3. See
+The energy analysis computes them. The printed multiply-accumulates count the stem once and one or
+two for each neuron, not times T. No convention yields both the printed accumulates and Table 3. See
 docs/theory/paper_vs_code.md.
 """
 

@@ -1,8 +1,7 @@
 """Table 11: accuracy of PIT and of earlier methods on CIFAR10-DVS.
 
-PIT's rows are means over three seeds. VGG11's printed 9.33M counts PIT's scales in,
-for 11 classes and 20 steps; rows without PIT print it too. Splits of the recordings differ between
-publications.
+PIT's rows are means over three seeds. The 9.33M printed for VGG11 includes PIT's scales, for 11
+classes and 20 steps; rows without PIT print it too. Publications split the recordings differently.
 """
 
 from configs.tables.recipes import (
@@ -19,7 +18,7 @@ from configs.tables.recipes import (
 )
 from configs.tables.table2 import LOSS, SURROGATE
 
-COUNTED = "9.27M: the printed number has PIT's scales at T = 20 and 11 classes in it"
+COUNTED = "9.27M: the printed number includes PIT's scales at T = 20, and 11 classes"
 VGG11 = Size("9.33M", 9_271_498, COUNTED)
 
 ROWS = (
@@ -32,7 +31,7 @@ ROWS = (
         PLIF_CIFAR10_DVS,
         "",
         74.80,
-        Size("37.31M", 17_427_718, "17.43M: the network for CIFAR-10 is printed"),
+        Size("37.31M", 17_427_718, "17.43M: the printed number is of the CIFAR-10 network"),
     ),
     make_row(
         "MPBN ResNet19 10x1",

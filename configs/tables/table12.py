@@ -1,7 +1,7 @@
 """Table 12: accuracy of PIT and of earlier methods on DVS-Gesture.
 
 PIT's rows are means over three seeds. The text of Appendix E.4 says T = 10, the table T = 20.
-VGG11's printed 9.33M counts PIT's scales in; rows without PIT print it too.
+The 9.33M printed for VGG11 includes PIT's scales; rows without PIT print it too.
 """
 
 from configs.tables.recipes import (
@@ -14,7 +14,7 @@ from configs.tables.recipes import (
     make_row,
 )
 
-COUNTED = "9.28M: the printed number has PIT's scales in it"
+COUNTED = "9.28M: the printed number includes PIT's scales"
 VGG11 = Size("9.33M", 9_276_107, COUNTED)
 
 ROWS = (
@@ -24,7 +24,7 @@ ROWS = (
         PLIF_GESTURE,
         "",
         97.57,
-        Size("37.31M", 1_698_311, "1.70M: the network for CIFAR-10 is printed"),
+        Size("37.31M", 1_698_311, "1.70M: the printed number is of the CIFAR-10 network"),
     ),
     make_row(
         "CLIF VGG11 20x1",
@@ -32,7 +32,7 @@ ROWS = (
         CLIF,
         "",
         97.92,
-        Size("9.33M", 9_501_387, "9.50M: PIT's VGG11 is printed, CLIF's ends in 7 x 7 cells"),
+        Size("9.33M", 9_501_387, "9.50M: PIT's number is printed; CLIF's VGG11 ends in 7 x 7"),
     ),
     make_row(
         "Trainable Ternary VGG11 20x2",

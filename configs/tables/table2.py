@@ -1,8 +1,9 @@
 """Table 2: accuracy of PIT and of earlier methods on CIFAR-10, CIFAR-100 and ImageNet-1k.
 
 T x D are the number of steps and the largest integer of a neuron. PIT's rows are means over three
-seeds. The rows of SEW ResNet and other earlier methods print the numbers of their publications,
-which had other recipes than PIT's. The sizes printed for CIFAR-100 are CIFAR-10's.
+seeds. The rows of earlier methods, SEW ResNet included, print the numbers of their own
+publications, whose recipes differ from PIT's. The sizes printed for CIFAR-100 are those for
+CIFAR-10.
 """
 
 from configs.tables.recipes import (
@@ -31,23 +32,26 @@ from configs.tables.recipes import (
 TANDEM = "learns layer by layer in tandem with a network with activations"
 CONVERSION = "converts a trained network with activations"
 REPRESENTATION = "differentiates the representation of whole spike trains, not steps"
-LOSS = "needs a loss on membranes, which is not here"
-SURROGATE = "needs a surrogate gradient that is adapted in training, which is not here"
+LOSS = "needs a loss on membranes, which pit_jax lacks"
+SURROGATE = "needs a surrogate gradient that is adapted in training, which pit_jax lacks"
 HYBRID = "converts a trained network with activations, then learns thresholds and leaks"
 
-C10 = "CIFAR-10's number is printed"
+C10 = "the number for CIFAR-10 is printed"
 RESNET18, RESNET18_100 = Size("11.18M", 11_176_906), Size("11.18M", 11_223_076, f"11.22M: {C10}")
 RESNET19, RESNET19_100 = Size("12.70M", 12_697_994), Size("12.70M", 12_721_124, f"12.72M: {C10}")
 TERNARY19, TERNARY19_100 = Size("12.70M", 12_698_012), Size("12.70M", 12_721_142, f"12.72M: {C10}")
 REAL19 = Size("12.70M", 12_702_730)
-REAL20 = Size("12.70M", 11_298_148, "11.30M: ResNet20 with ResNet19's number")
+REAL20 = Size("12.70M", 11_298_148, "11.30M: ResNet19's number is printed")
 REAL16 = Size("14.72M", 14_774_436, "14.77M: the number for 10 classes is printed")
 
-CUT = "21.80M: cut off, not rounded"
+CUT = "21.80M: truncated, not rounded"
 SEW18, SEW34 = Size("11.69M", 11_689_512), Size("21.79M", 21_797_672, CUT)
-MS18, MS34 = Size("11.69M", 11_693_736), Size("21.79M", 21_801_896, "21.80M: SEW's, cut off")
+MS18, MS34 = (
+    Size("11.69M", 11_693_736),
+    Size("21.79M", 21_801_896, "21.80M: SEW's number, truncated"),
+)
 S, M = Size("5.11M", 5_105_608), Size("10.02M", 10_023_112)
-TRANSFORMER = Size("16.81M", 16_816_536, "16.82M: cut off, not rounded")
+TRANSFORMER = Size("16.81M", 16_816_536, "16.82M: truncated, not rounded")
 
 CIFAR10 = (
     cite("TL CIFARNet 8x1", 89.04, "44.48M", "Wu et al. 2023a", TANDEM),
@@ -117,7 +121,7 @@ CIFAR10 = (
 )
 
 CIFAR100 = (
-    # The accuracy is not in the text of the paper that we have.
+    # Our copy of the paper's text does not have this accuracy.
     cite(
         "QCFS ResNet20 64x1, CIFAR-100",
         None,
@@ -210,7 +214,7 @@ IMAGENET = (
         GLIF,
         "",
         67.52,
-        Size("21.79M", 21_881_448, "21.88M with the neurons' own; 21.80M without, cut off"),
+        Size("21.79M", 21_881_448, "21.88M with neuron parameters; 21.80M without, truncated"),
     ),
     cite("DSR ResNet18 50x1, ImageNet", 67.74, "11.69M", "Meng et al. 2022", REPRESENTATION),
     make_row(
@@ -267,7 +271,7 @@ IMAGENET = (
         REAL_SPIKE_IMAGENET,
         "",
         67.69,
-        Size("21.79M", 21_805_288, "21.81M with the amplitudes; 21.80M without, cut off"),
+        Size("21.79M", 21_805_288, "21.81M with the amplitudes; 21.80M without, truncated"),
     ),
     make_row(
         "SEW ResNet18 4x1, ImageNet", "imagenet:sew", SEW, "model.name=sew_resnet18", 63.18, SEW18

@@ -2,7 +2,7 @@
 
 The energy analysis computes both measures. The printed S-ACE, 35.84 G, is a rounded 0.56 G of
 multiply-accumulates times 16 bits times T x D = 4; see docs/theory/paper_vs_code.md. QAT has no
-steps: its D is 4 as PIT's.
+time steps; its D is 4, like PIT's.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, make_row

@@ -1,7 +1,7 @@
 """Table 5: memory of training with PIT and with the baselines, on CIFAR-10 and ImageNet-1k.
 
-Printed in GB, of graphics cards with the authors' code. The memory analysis lists what a training
-step of ours keeps.
+The printed numbers are GB of GPU memory with the authors' code. The memory analysis lists what one
+of our training steps stores.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, SEW, make_row

@@ -1,7 +1,7 @@
-"""Table 7: parts of PIT on CIFAR-10, ResNet18, T x D = 1 x 1.
+"""Table 7: ablation of PIT on CIFAR-10, ResNet18, T x D = 1 x 1.
 
-The paper does not say where the scale starts without its input-aware start; here it is 1. No number
-of parameters is printed.
+The paper does not give the initial scale of the rows without the input-aware start; here it is 1.
+No number of parameters is printed.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, Size, make_row

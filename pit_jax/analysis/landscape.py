@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
@@ -54,14 +53,18 @@ def directions(
     `treatment(path, leaf)` gives for each parameter the function of Gaussian numbers and weights
     that makes its part: `filterwise`, `keep_still`, `follow_weights`, or one of your own.
     """
-    leaves = {path: jnp.asarray(leaf) for path, leaf in flatten_dict(params).items()}
+    leaves, form = jax.tree.flatten_with_path(params)
+    named = [(_read_path(path), jnp.asarray(leaf)) for path, leaf in leaves]
 
     def direction(key: Array) -> dict[str, Any]:
-        made = {}
-        for i, (path, leaf) in enumerate(sorted(leaves.items())):
+        made: dict[int, Array] = {}
+        order = sorted(range(len(named)), key=lambda place: named[place][0])
+        for i, place in enumerate(order):
+            path, leaf = named[place]
             gaussian = jax.random.normal(jax.random.fold_in(key, i), leaf.shape, leaf.dtype)
-            made[path] = treatment(path, leaf)(gaussian, leaf)
-        return unflatten_dict(made)
+            made[place] = treatment(path, leaf)(gaussian, leaf)
+        whole: dict[str, Any] = jax.tree.unflatten(form, [made[i] for i in range(len(named))])
+        return whole
 
     first, second = jax.random.split(key)
     return direction(first), direction(second)
@@ -69,7 +72,12 @@ def directions(
 
 def list_moved(direction: Mapping[str, Any]) -> list[str]:
     """Return the paths of the parameters that a direction moves."""
-    return ["/".join(path) for path, leaf in flatten_dict(direction).items() if leaf.any()]
+    leaves = jax.tree.leaves_with_path(direction)
+    return ["/".join(_read_path(path)) for path, leaf in leaves if leaf.any()]
+
+
+def _read_path(path: Any) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def axis(side: int = 51, reach: float = 1.0) -> np.ndarray:

@@ -90,6 +90,16 @@ def interval(
     return mean - half, mean + half
 
 
+def stack_steps(layers: Iterable[np.ndarray]) -> np.ndarray:
+    """Return rates `[..., T]` of layers as one array; where a layer runs fewer steps it is NaN."""
+    found = list(layers)
+    steps = max(each.shape[-1] for each in found)
+    whole = np.full((len(found), *found[0].shape[:-1], steps), np.nan)
+    for i, each in enumerate(found):
+        whole[i, ..., : each.shape[-1]] = each
+    return whole
+
+
 def synchrony(
     of_each: Float[np.ndarray, "*N"], squares: Float[np.ndarray, "*N"], of_mean: np.ndarray
 ) -> float:

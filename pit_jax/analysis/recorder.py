@@ -35,17 +35,23 @@ class LayerRecording:
 
 
 def recorder(
-    model: nn.Module,
+    model: nn.Module, neurons: tuple[type[nn.Module], ...] = ()
 ) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
     """A function of variables and of images or frames that gives the layers in their order.
 
-    It runs in evaluation, compiled once for each shape, wherever its arguments lie.
+    It runs in evaluation, compiled once for each shape, wherever its arguments lie. `neurons` are
+    classes of your own whose modules scale the spikes of a neuron inside of them.
     """
+
+    def is_neuron(module: nn.Module, method: str) -> bool:
+        # One that scales the spikes of another, as Real Spike does, has no probe of its own.
+        spikes = isinstance(module, (*SPIKING, *neurons))
+        return method == "__call__" and (spikes or module.has_variable("intermediates", "count"))
 
     @jax.jit
     def run(variables: Mapping[str, Any], x: Array) -> dict[str, dict[str, Array]]:
         _, probes = model.apply(
-            variables, x, mutable=["intermediates"], capture_intermediates=_is_neuron
+            variables, x, mutable=["intermediates"], capture_intermediates=is_neuron
         )
         intermediates = probes.get("intermediates", {})
         layers, sent = neuron_probes(intermediates), _collect_spikes(intermediates)
@@ -69,12 +75,6 @@ def recorder(
         }
 
     return record
-
-
-def _is_neuron(module: nn.Module, method: str) -> bool:
-    # One that scales the spikes of another, as Real Spike does, has no probe of its own.
-    neuron = isinstance(module, SPIKING) or module.has_variable("intermediates", "count")
-    return method == "__call__" and neuron
 
 
 def _collect_spikes(intermediates: Mapping[str, Any]) -> dict[str, Array]:

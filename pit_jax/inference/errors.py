@@ -4,7 +4,12 @@ from pit_jax.old_names import serve_old_names
 
 
 class NotFoldable(ValueError):
-    """A part of a network that no spiking program computes exactly."""
+    """A part of a network that no spiking program computes exactly; `path` is that of its module.
+
+    `path` is empty where it is not the part of one module alone.
+    """
+
+    path: str = ""
 
 
 class NotEqual(AssertionError):

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -238,9 +237,10 @@ def compile(
         )
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")
-    for path, leaf in flatten_dict(dict(variables), sep="/").items():
+    for path, leaf in jax.tree.leaves_with_path(dict(variables)):
         if not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(f"{path} holds values that are not finite; no program says them.")
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{name} holds values that are not finite; no program says them.")
     folded_nodes = fold(outline_layers(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     if largest_input is None and not sample.any():

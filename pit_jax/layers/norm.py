@@ -3,12 +3,12 @@
 A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
 `bias_init`, `dtype` and `name`, all by keyword, which makes a module
 `[B, T, ..., C] -> [B, T, ..., C]`. Each of them learns `scale` and `bias` `[C]` and keeps `mean`
-and `var` `[C]` in `batch_stats`, so that one can take the place of another. `NORMS` has all by the
-names that a config uses; each takes a `gain`, too, which multiplies the start of its scale.
+and `var` `[C]` in `batch_stats`, so that one can replace another. `NORMS` lists them by the names
+that a config uses. Each also takes a `gain`, which multiplies its initial scale.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -38,13 +38,21 @@ def batch_norm(
     dtype: DTypeLike | None = None,
     name: str | None = None,
 ) -> nn.BatchNorm:
-    """Flax's batch norm, with one set of statistics and parameters for all steps.
+    """Return Flax's batch norm, with one set of statistics and parameters for all steps.
 
     Args:
-        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
-        momentum: what a batch leaves of the running statistics; 0.9 is PyTorch's momentum 0.1.
-        epsilon: is added to the variance before its root is taken.
+        gain: multiplies the initial scale; an initial scale of 0 stays 0.
+        momentum: the share of the running statistics that each batch keeps; 0.9 is PyTorch's
+            momentum 0.1.
+        epsilon: added to the variance before the square root.
+
+    Raises ValueError unless `gain` and `epsilon` are positive and `momentum` is from 0 to 1.
     """
+    check_gain(gain)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum}.")
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be more than 0, got {epsilon}.")
     return nn.BatchNorm(
         use_running_average,
         momentum=momentum,
@@ -58,15 +66,15 @@ def batch_norm(
 
 
 class PerStepBatchNorm(nn.Module):
-    """Batch norm over batch and space of each step: what a network in PyTorch has that runs step by
-    step, such as CLIF's (Huang et al. 2024).
+    """Batch norm over batch and space of each step, as in PyTorch networks that run step by step,
+    such as CLIF's (Huang et al. 2024).
 
-    Scale and bias are shared, and so are the running statistics, which move T times a batch, in the
-    order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) is another one, with
-    statistics and parameters of its own at every step. At T = 1 this is `batch_norm`.
+    Scale and bias are shared, and so are the running statistics, which are updated T times per
+    batch, in the order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) is another
+    one, with statistics and parameters of its own at every step. At T = 1 this is `batch_norm`.
 
     Args:
-        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
+        gain: multiplies the initial scale; an initial scale of 0 stays 0.
     """
 
     use_running_average: bool
@@ -75,6 +83,10 @@ class PerStepBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
@@ -82,15 +94,15 @@ class PerStepBatchNorm(nn.Module):
 
 
 class TDBatchNorm(nn.Module):
-    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): what leaves the normalization has
-    the standard deviation `alpha * threshold`, then come scale and bias.
+    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): normalizes to the standard
+    deviation `alpha * threshold`, then applies scale and bias.
 
     With `alpha * threshold` = 1 this is `batch_norm`.
 
     Args:
         threshold: the threshold of the neurons that follow.
         alpha: 1, or 1 / sqrt(2) where the norm is on an input of a residual sum.
-        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
+        gain: multiplies the initial scale; an initial scale of 0 stays 0.
     """
 
     use_running_average: bool
@@ -101,6 +113,10 @@ class TDBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=tuple(range(x.ndim - 1)))
@@ -109,13 +125,13 @@ class TDBatchNorm(nn.Module):
 
 class TEBN(nn.Module):
     """Temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
-    step, `p` `[T]`, which multiplies scale and bias alike and starts at 1.
+    step, `p` `[T]`, which multiplies both scale and bias and starts at 1.
 
-    What enters a network once and is repeated over time has one step, so one factor, before the
-    repetition. Raises ValueError when the input has another number of steps than `p`.
+    Before an input is repeated over time it has one step, and so one factor. Raises ValueError when
+    the input has another number of steps than `p`.
 
     Args:
-        gain: multiplies the start of the scale; a scale that starts at 0 stays there.
+        gain: multiplies the initial scale; an initial scale of 0 stays 0.
     """
 
     use_running_average: bool
@@ -123,6 +139,10 @@ class TEBN(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_gain(self.gain)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -142,9 +162,16 @@ class TEBN(nn.Module):
         return p.reshape(1, steps, *(1,) * (x.ndim - 2))
 
 
-def no_norm(**fields: Any) -> Callable[[Array], Array]:
-    """Return the identity, which stands where a network has no norm; any field may be given."""
-    del fields
+def no_norm(
+    *,
+    use_running_average: bool = False,
+    scale_init: Initializer | None = None,
+    bias_init: Initializer | None = None,
+    dtype: DTypeLike | None = None,
+    name: str | None = None,
+) -> Callable[[Array], Array]:
+    """Return the identity, for a network without norms; ignore the fields of a norm."""
+    del use_running_average, scale_init, bias_init, dtype, name
     return lambda x: x
 
 
@@ -157,8 +184,14 @@ NORMS: dict[str, Norm] = {
 }
 
 
+def check_gain(gain: float) -> None:
+    """Raise ValueError unless the gain of a norm is a positive number."""
+    if not 0 < gain < math.inf:
+        raise ValueError(f"gain must be a positive number, got {gain}.")
+
+
 def multiply_start(gain: float, start: Initializer) -> Initializer:
-    """Return an initializer whose values are those of `start` times `gain`."""
+    """Return an initializer that multiplies the values of `start` by `gain`."""
     if gain == 1:
         return start
     return lambda key, shape, dtype: gain * start(key, shape, dtype)

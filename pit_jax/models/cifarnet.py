@@ -16,11 +16,21 @@ from pit_jax.models.feedforward import conv_norm_neuron
 class CIFARNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits `[B, T, num_classes]`.
 
-    3 x 3 convolutions of `widths` channels and `strides`, each with norm and neuron; a linear
-    layer to `hidden` features with norm and neuron; then `dropout` and a linear head at every
-    step. An image's first current is computed once and enters at every step. Raises ValueError
-    when `widths` and `strides` are empty or not of one length, and for an input of another rank,
-    number of steps or channels.
+    3 x 3 convolutions, each with norm and neuron; a linear layer with norm and neuron; then
+    `dropout` and a linear head at every step. An image's first current is computed once and enters
+    at every step. Raises ValueError when `widths` and `strides` are empty or not of one length, and
+    for an input of another rank, number of steps or channels.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        num_steps: time steps T.
+        widths: channels of each convolution.
+        strides: the stride of each convolution.
+        hidden: features of the hidden linear layer.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dropout: the dropout rate before the head, with one mask for all steps.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
 
     num_classes: int

@@ -111,16 +111,30 @@ class ESpikeFormer(nn.Module):
     """E-SpikeFormer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
 
-    A stage is a convolution with norm to `widths` channels by `strides`, 7 x 7 on pixels and 3 x 3
-    on spikes, and `stages` blocks: the first `conv_stages` convolve, the others attend. A map of n
-    becomes one of n / stride, rounded up, so that none vanishes. The tail is the mean over space,
-    `head_neuron`, which is `neuron` unless given, and a linear head; the published neuron is
-    `partial(ILIF, decay=0.0, normalize=True)`, with a head neuron that does not normalize. With
-    `num_steps` > 1 an image's stem current is computed once and enters at every step. `dtype` is
-    that of the computation; parameters are float32 (float64 under x64). `remat` says what blocks
-    keep for the gradient, see layers.remat. Raises ValueError when `widths`, `stages` and `strides`
-    are empty or not of one length, when `heads` does not divide the width of a stage that attends,
-    and when the input has another rank, number of steps or channels than the network.
+    A stage is a convolution with norm, 7 x 7 on pixels and 3 x 3 on spikes, and its blocks, which
+    convolve in the first `conv_stages` stages and attend in the others. A map of n becomes one of n
+    / stride, rounded up, so that none vanishes. The tail is the mean over space, `head_neuron` and
+    a linear head; the published neuron is `partial(ILIF, decay=0.0, normalize=True)`, with a head
+    neuron that does not normalize. With `num_steps` > 1 an image's stem current is computed once
+    and enters at every step. Raises ValueError when `widths`, `stages` and `strides` are empty or
+    not of one length, when `heads` does not divide the width of a stage that attends, and when the
+    input has another rank, number of steps or channels than the network.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        num_steps: time steps T.
+        widths: channels of each stage.
+        stages: blocks in each stage.
+        strides: the stride of the convolution that starts each stage.
+        conv_stages: stages that convolve; the others attend.
+        heads: groups of channels that attend separately.
+        mlp_ratio: the ratio of the channels inside an MLP to those outside.
+        head_neuron: another neuron for the head; default: the network's neuron.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
     """
 
     num_classes: int

@@ -17,12 +17,11 @@ from pit_jax.models.feedforward import check_map, check_pool_after, conv_norm_ne
 class PLIFNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to mean votes `[B, T, num_classes]`.
 
-    3 x 3 convolutions of `widths` channels without bias, each with norm and neuron; max-pools
-    after the convolutions in `pool_after`, counted from 1; then `dropout`, linear and neuron,
-    twice: to `hidden` features and to `voters` neurons for each class. The logit of a class is the
-    mean of its voters' spikes. An image's first current is computed once and enters at every step.
+    3 x 3 convolutions without bias, each with norm and neuron, and max-pools between them; then
+    `dropout`, linear and neuron, twice. The logit of a class is the mean of its voters' spikes. An
+    image's first current is computed once and enters at every step.
 
-    The 37.31 M parameters that the literature prints take the encoder and two threes of
+    The 37.31 M parameters printed in the literature are those of an encoder and two groups of three
     convolutions, `widths=(256,) * 7`. The authors' code counts the encoder among the first three,
     `widths=(256,) * 6, pool_after=(3, 6)`; theirs for CIFAR10-DVS has `widths=(128,) * 4` and for
     DVS-Gesture `widths=(128,) * 5, hidden=512`, a pool after each.
@@ -33,6 +32,19 @@ class PLIFNet(nn.Module):
 
     Raises ValueError for `pool_after` that does not fit `widths` or the size of the input, and for
     an input of another rank, number of steps or channels.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        num_steps: time steps T.
+        widths: channels of each convolution.
+        pool_after: the convolutions, counted from 1, after which a 2 x 2 pool halves the map.
+        hidden: features of the hidden linear layer.
+        voters: neurons of the last layer for each class.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        linear_init: the initializer of the weights of the linear layers, of Flax's form.
+        dropout: the dropout rate before both linear layers, with one mask for all steps.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
 
     num_classes: int

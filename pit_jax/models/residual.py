@@ -55,13 +55,27 @@ class ResNet(nn.Module):
     `[B, T, num_classes]`.
 
     `stem(layers, x, width, num_steps)` turns an image, given as one step, or frames into T steps;
-    what it computes before the first neuron it computes once per image. Stage i of `stages` has
-    that many blocks, `block(features=width * 2**i, stride=..., layers=...)`, whose first has stride
-    2, in stage 0 `first_stride`. `head(layers, x, num_classes)` gives the logits of every step.
-    Parameters are float32 (float64 under x64) whatever the `dtype` of the computation. `remat` says
-    what blocks keep for the gradient, see layers.remat. Raises ValueError when a stage has no block
-    or there is none, and when the input has another rank, number of steps or channels than the
-    network.
+    what it computes before the first neuron it computes once per image. The blocks of stage i are
+    `block(features=width * 2**i, stride=..., layers=...)`; the first has stride 2, in stage 0
+    `first_stride`. `head(layers, x, num_classes)` returns the logits of every step. Raises
+    ValueError when a stage has no block or there is none, and when the input has another rank,
+    number of steps or channels than the network.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        stem: the layers before the first stage, a function (layers, x, width, num_steps).
+        block: makes a residual block from the keywords features, stride, layers and name.
+        head: the layers after the last stage, a function (layers, x, num_classes).
+        stages: blocks in each stage; every stage but the first halves the map and doubles the
+            channels.
+        width: channels of the first stage.
+        num_steps: time steps T.
+        first_stride: the stride of the first stage.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
     """
 
     num_classes: int

@@ -82,7 +82,22 @@ def preact_resnet(
     dtype: DTypeLike | None = None,
     remat: str = "none",
 ) -> ResNet:
-    """Pre-activation network for small images (Meng et al. 2022; Huang et al. 2024)."""
+    """Return the pre-activation network for small images (Meng et al. 2022; Huang et al. 2024).
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        stages: blocks in each stage; every stage but the first halves the map and doubles the
+            channels.
+        width: channels of the first stage.
+        num_steps: time steps T.
+        stem_stride: the stride of the first convolution.
+        dropout: the dropout rate in the blocks and before the head, with one mask for all steps.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
+    """
     return ResNet(
         num_classes=num_classes,
         neuron=neuron,
@@ -198,11 +213,24 @@ def resnet20(
     dtype: DTypeLike | None = None,
     remat: str = "none",
 ) -> ResNet:
-    """The widened ResNet20: without norm Diet-SNN's (Rathi and Roy 2021), with one that of Ternary
-    Spike and MPBN (Guo et al. 2024, 2023b).
+    """Return the widened ResNet20: without norm that of Diet-SNN (Rathi and Roy 2021), with one
+    that of Ternary Spike and MPBN (Guo et al. 2024, 2023b).
 
-    The second averages before its shortcuts and its head, which has a bias, and the last scale of a
-    block starts at 0. `dropout` defaults to the publication's: 0.2 without norm, else 0.
+    With a norm, it averages before its shortcuts and its head, which has a bias, and the last scale
+    of a block starts at 0.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        stages: blocks in each stage; every stage but the first halves the map and doubles the
+            channels.
+        width: channels of the first stage.
+        num_steps: time steps T.
+        norm: the norm of every layer, one of layers.norm.NORMS; default: none, as in Diet-SNN.
+        dropout: the dropout rate in the stem and the blocks; default: 0.2 without norm, else 0.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
     """
     block: Callable[..., nn.Module]
     if norm is None:

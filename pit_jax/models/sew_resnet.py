@@ -99,10 +99,24 @@ def sew_resnet(
     dtype: DTypeLike | None = None,
     remat: str = "none",
 ) -> ResNet:
-    """SEW ResNet whose blocks end in `join(shortcut, branch)`, a function or its name in `JOINS`.
+    """Return the SEW ResNet whose blocks end in `join(shortcut, branch)`.
 
-    `downsample_neuron` follows the projections; it defaults to `neuron`. Raises ValueError for an
-    unknown name.
+    Raises ValueError for an unknown name of a join.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        stages: blocks in each stage; every stage but the first halves the map and doubles the
+            channels.
+        block: makes a residual block: SEWBlock, or SEWBottleneck of three convolutions.
+        width: channels of the first stage.
+        num_steps: time steps T.
+        join: joins the shortcut with the branch: add, and, iand, or a function (shortcut, branch).
+        downsample_neuron: another neuron for the projections; default: the network's neuron.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
     """
     if isinstance(join, str):
         if join not in JOINS:

@@ -83,15 +83,28 @@ class SpikeDrivenTransformer(nn.Module):
 
     Four 3 x 3 convolutions embed patches in `width` channels, at an eighth, a quarter, a half and
     all of it; a 3 x 3 convolution of the spikes adds their place; `depth` blocks follow, and the
-    mean over space, a neuron and a linear head. `pool_after` are the convolutions after which a
-    pool halves the map, rounding up, so that no map vanishes: `(3, 4)` is the published choice for
-    CIFAR. `gate_neuron`, `neuron` unless given, is the neuron on the attention's sum over tokens;
-    the published LIF has half the threshold there. `heads` only shape a parameter that nothing
-    reads. With `num_steps` > 1 an image's first current is computed once and enters at every step.
-    `dtype` is that of the computation; parameters are float32 (float64 under x64). `remat` says
-    what blocks keep for the gradient, see layers.remat. Raises ValueError when `heads` does not
-    divide `width`, for a `width` < 8, for a pool after another convolution than these four, and
-    when the input has another rank, number of steps or channels than the network.
+    mean over space, a neuron and a linear head. The pools round up, so that no map vanishes;
+    `pool_after=(3, 4)` is the published choice for CIFAR. The published `gate_neuron` is a LIF with
+    half the threshold. With `num_steps` > 1 an image's first current is computed once and enters at
+    every step. Raises ValueError when `heads` does not divide `width`, for a `width` < 8, for a
+    pool after another convolution than these four, and when the input has another rank, number of
+    steps or channels than the network.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        num_steps: time steps T.
+        depth: the number of blocks.
+        width: channels of the blocks.
+        heads: sets only the shape of a parameter that nothing reads, as published.
+        mlp_ratio: the ratio of the channels inside an MLP to width.
+        pool_after: those of the first four convolutions after which a max-pool halves the map.
+        gate_neuron: another neuron for the attention's sum over tokens; default: the network's
+            neuron.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
+        remat: what blocks store for the gradient: "none" stores all, "convolutions" what
+            convolutions and products return, "blocks" only the input.
     """
 
     num_classes: int

@@ -27,11 +27,25 @@ class VGG(nn.Module):
     """Spiking VGG: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
 
-    3 x 3 convolutions of `widths` channels, each with norm, neuron and `dropout`; average pools
-    after the convolutions in `pool_after`, counted from 1; then a pool of `HEADS`, `head_dropout`
-    and a linear head at every step. An image's first current is computed once and enters at every
-    step. Raises ValueError for an unknown `head`, for `pool_after` that does not fit `widths` or
-    the size of the input, and for an input of another rank, number of steps or channels.
+    3 x 3 convolutions, each with norm, neuron and `dropout`, and average pools between them; then a
+    pool of `HEADS`, `head_dropout` and a linear head at every step. An image's first current is
+    computed once and enters at every step. Raises ValueError for an unknown `head`, for
+    `pool_after` that does not fit `widths` or the size of the input, and for an input of another
+    rank, number of steps or channels.
+
+    Args:
+        num_classes: the number of logits at each step.
+        neuron: a function without arguments that makes the neuron of a layer.
+        num_steps: time steps T.
+        widths: channels of each convolution.
+        pool_after: the convolutions, counted from 1, after which a 2 x 2 pool halves the map.
+        head: how the linear head reads the last map: adaptive3 and adaptive7 (pooled to 3 x 3 or 7
+            x 7 cells), gap (its mean) or flatten (all of it).
+        conv_bias: give the convolutions a bias.
+        norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
+        dropout: the dropout rate after each neuron, with one mask for all steps.
+        head_dropout: the dropout rate before the linear head.
+        dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
 
     num_classes: int

@@ -21,7 +21,16 @@ class LIF(nn.Module):
     """Leaky integrate-and-fire, Eqs. 1-3: `[B, T, ..., C]` currents to spikes 0 and 1.
 
     The defaults are the paper's baseline on CIFAR (Huang et al. 2024): decay 1/2, soft reset with
-    its gradient, rectangular surrogate. `reset` is `soft_reset` or `hard_reset` of neurons.step.
+    its gradient, rectangular surrogate.
+
+    Args:
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        threshold: the membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        decay_input: let the current enter as (1 - decay) * current.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.5
@@ -52,6 +61,13 @@ class IF(nn.Module):
     """Integrate-and-fire as in SEW ResNet (Fang et al. 2021): LIF without leak, `decay` 1.
 
     The defaults are SEW's: hard reset without its gradient, arctangent surrogate.
+
+    Args:
+        threshold: the membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     threshold: float = 1.0
@@ -81,6 +97,14 @@ class PLIF(nn.Module):
     u = v + (I - v) sigmoid(w) with one parameter `w` for the layer; it starts at the time constant
     `tau` in steps, -ln(tau - 1). The defaults are the authors': hard reset without its gradient,
     arctangent surrogate. Raises ValueError unless `tau` > 1.
+
+    Args:
+        tau: the initial time constant in steps, more than 1; the initial decay is 1 - 1 / tau.
+        threshold: the membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     tau: float = 2.0

@@ -17,7 +17,14 @@ class CLIF(nn.Module):
     """Complementary LIF (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
 
     A potential m that decays slowly and grows with every spike deepens the soft reset to
-    threshold + sigmoid(m). `tau` is the membrane's time constant in steps: decay 1 - 1 / tau.
+    threshold + sigmoid(m).
+
+    Args:
+        tau: the time constant of the membrane in steps; its decay is 1 - 1 / tau.
+        threshold: the membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     tau: float = 2.0

@@ -19,7 +19,16 @@ class GLIF(nn.Module):
 
     Every channel learns, through a sigmoid, three gates between two forms of leak, input and reset,
     the time constants and potentials of these forms, and one conductance per step: (7 + T) * C
-    parameters. The fields are the values at the start; the gates start within 0.025 of 1/2.
+    parameters. The gates start within 0.025 of 1/2.
+
+    Args:
+        decay: the initial decay of the exponential leak, between 0 and 1.
+        threshold: the initial threshold, between 0 and 1.
+        leak: the initial potential of the linear leak, between 0 and 1.
+        reset: the initial potential that a soft reset subtracts, between 0 and 1.
+        conductance: the initial conductance of each step, between 0 and 1.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25

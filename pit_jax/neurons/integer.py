@@ -19,9 +19,16 @@ from pit_jax.surrogate import clipped_round
 class ILIF(nn.Module):
     """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
 
-    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. With `normalize` the integer
-    that resets the membrane leaves the layer divided by `levels`, as in E-SpikeFormer (Yao et al.
-    2025; decay 0). Raises ValueError when `levels` < 1.
+    The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. E-SpikeFormer's neuron (Yao et
+    al. 2025) sets `normalize` and has decay 0. Raises ValueError when `levels` < 1.
+
+    Args:
+        levels: the largest integer that it fires (D); 1 makes its spikes binary.
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        decay_input: let the current enter as (1 - decay) * current.
+        normalize: divide the integers by levels when they leave the layer, after the reset.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     levels: int = 4
@@ -54,6 +61,13 @@ class QAT(nn.Module):
     The scale `a` `[C]` is the same at every step and starts from the first batch by `scale_init`;
     its gradient is Eq. 32, that for x plain straight-through. `scale_init=init.lsq` with
     `parametrize=scale.lsq` is LSQ (Esser et al. 2020). Raises ValueError when `levels` < 1.
+
+    Args:
+        levels: the largest integer of its output (D).
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
+            lsq or released.
     """
 
     levels: int = 4

@@ -28,10 +28,16 @@ class NormedLIF(nn.Module):
 
     s = H(scale (u - mean) / sqrt(var + eps) + bias - threshold); the hard reset acts on u itself.
     Statistics are those of one step, over batch and space; the running ones, one set for all steps,
-    move T times a batch. A neuron is not told whether it trains: the batch's statistics are read
-    where `batch_stats` is mutable, as in a training step, else the running ones. The defaults are
-    the authors': decay 1/4, threshold 1/2, the reset with its gradient; their surrogate is a
-    steeper one.
+    are updated T times per batch. The neuron uses the batch's statistics where `batch_stats` is
+    mutable, as in a training step, else the running ones. The defaults are the authors': decay 1/4,
+    threshold 1/2, the reset with its gradient; their surrogate is a steeper one.
+
+    Args:
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        threshold: the normalized membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25

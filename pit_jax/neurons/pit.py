@@ -32,11 +32,25 @@ class PIT(nn.Module):
     """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
 
     The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
-    membranes of step t after the steps before it have fired with theirs. `strength` is the lambda
-    of Eq. 13. With `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the
-    window; see docs/theory/decisions.md. `hard_reset` is for binary spikes: a PIT that is given it
-    takes `clearing_reset`, so that the membrane is 0 wherever it fires. Raises ValueError when
-    `levels` < 1, or when the input has another number of steps or channels than `a`.
+    membranes of step t after the steps before it have fired with theirs. With `detach_reset` False,
+    as in the paper's equations, dv/du is about 0 inside the window; see docs/theory/decisions.md.
+    `hard_reset` is for binary spikes: `PIT` replaces it with `clearing_reset`, so that the membrane
+    is 0 wherever it fires. Raises ValueError when `levels` < 1, or when the input has another
+    number of steps or channels than `a`.
+
+    Args:
+        levels: the largest integer that it fires (D); 1 makes its spikes binary.
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        strength: the strength of the rectified gradient (lambda of Eq. 13).
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing;
+            hard means clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        decay_input: let the current enter as (1 - decay) * current.
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
+            lsq or released.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     levels: int = 4
@@ -51,7 +65,7 @@ class PIT(nn.Module):
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
-        if self.reset is hard_reset:  # u (1 - s) of a scaled spike s would not be 0.
+        if self.reset is hard_reset:  # For a scaled spike s, u (1 - s) is not 0.
             self.reset = clearing_reset
         super().__post_init__()
 

@@ -69,6 +69,16 @@ class PITFull(nn.Module):
     `[T, C, C]`, whose strict triangles are those of L and U and whose diagonal is not used. It
     starts at 0, where this neuron is `PIT`; the inverse exists as long as a > 0. Raises ValueError
     as `PIT` does.
+
+    Args:
+        levels: the largest integer that it fires (D); 1 makes its spikes binary.
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        strength: the strength of the rectified gradient (lambda of Eq. 13).
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        decay_input: let the current enter as (1 - decay) * current.
+        scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
+            released, covering, min_max, lsq or ones.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     levels: int = 4

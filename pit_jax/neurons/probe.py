@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
+# A layer of neurons sows all of these; a user's other modules may sow some of the names.
+RECORDED = {"membrane", "count", "rate", "levels"}
+
 
 def record(
     neuron: nn.Module,
@@ -39,20 +42,20 @@ def record(
 
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:
-    """The `rate` of every neuron layer by its path, in the order in which the layers ran."""
-    return {
-        "/".join(path): value[0]
-        for (*path, name), value in flatten_dict(intermediates).items()
-        if name == "rate"
-    }
+    """Return the `rate` of every neuron layer by its path, in the order in which the layers ran."""
+    return {layer: sown["rate"] for layer, sown in neuron_probes(intermediates).items()}
 
 
 def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """All that `record` sowed, by the path of the neuron layer and its name."""
-    layers: dict[str, dict[str, Array]] = {}
+    """Return all that `record` sowed, by the path of the neuron layer and its name."""
+    layers: dict[str, dict[str, Any]] = {}
     for (*path, name), sown in flatten_dict(intermediates).items():
-        layers.setdefault("/".join(path), {})[name] = sown[0]
-    return {layer: sown for layer, sown in layers.items() if "count" in sown}
+        layers.setdefault("/".join(path), {})[name] = sown
+    return {
+        layer: {name: values[0] for name, values in sown.items() if isinstance(values, tuple)}
+        for layer, sown in layers.items()
+        if RECORDED <= sown.keys()
+    }
 
 
 def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> list[str]:

@@ -12,8 +12,15 @@ from pit_jax.neurons.step import hard_reset, prepend_axes
 class RealSpike(nn.Module):
     """`IF` whose spikes leave as 0 or a learned amplitude per channel (Guo et al. 2022c).
 
-    Membrane and reset know 0 and 1 only. The parameter `amplitude` `[C]` starts at 1, is the same
-    at every step, and belongs to the next layer's weights after training.
+    Membrane and reset see spikes of 0 and 1 only. The parameter `amplitude` `[C]` starts at 1, is
+    the same at every step, and belongs to the next layer's weights after training.
+
+    Args:
+        threshold: the membrane from which it fires.
+        spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
+        reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     threshold: float = 1.0

@@ -1,7 +1,7 @@
 """How PIT's scale is parametrized: functions `(neuron, first_batch, current) -> a`.
 
-`first_batch(current)` gives the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
-parameters from it and gives the scale to fire with, before the floor. `PARAMETRIZATIONS` has all of
+`first_batch(current)` returns the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
+parameters from it and returns the scale to fire with, before the floor. `PARAMETRIZATIONS` lists
 them by the names that a config uses.
 """
 

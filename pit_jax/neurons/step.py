@@ -60,7 +60,7 @@ def clearing_reset(
     return jnp.where(s != 0, 0, u)
 
 
-# By the names that a config uses.
+# The resets by the names that a config uses.
 RESETS: dict[str, Callable[..., Array]] = {
     "soft": soft_reset,
     "hard": hard_reset,

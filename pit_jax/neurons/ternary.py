@@ -14,6 +14,12 @@ class Ternary(nn.Module):
     """Ternary spikes (Guo et al. 2024): `[B, T, ..., C]` currents to -1, 0 and 1.
 
     s = sign(u) where |u| >= threshold / 2; any spike resets the membrane to 0.
+
+    Args:
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        threshold: it fires where |u| is at least half of this.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25
@@ -39,6 +45,12 @@ class TrainableTernary(nn.Module):
     """`Ternary` whose spikes leave the layer as -alpha, 0 and alpha, with one learned alpha.
 
     `alpha` starts at 1 and belongs to the next layer's weights after training.
+
+    Args:
+        decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
+        threshold: it fires where |u| is at least half of this.
+        detach_reset: stop the gradient through the spikes that reset the membrane.
+        unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
     decay: float = 0.25

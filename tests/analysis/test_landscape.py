@@ -246,3 +246,10 @@ def test_losses_that_are_not_finite_and_of_0_are_drawn_too() -> None:
     for draw in (plots.contour, plots.perspective):
         draw({"one": losses, "other": losses + 1}, landscape.axis(5)).canvas.draw()
         draw({"flat": np.ones((5, 5))}, landscape.axis(5)).canvas.draw()
+
+
+def test_parameters_of_a_list_have_a_direction_each():
+    params = {"kernel": jnp.ones((3, 4)), "more": [jnp.ones((2, 2)), jnp.ones(5)]}
+    first, second = landscape.directions(params, jax.random.key(0))
+    assert jax.tree.structure(first) == jax.tree.structure(params)
+    assert landscape.list_moved(first) == landscape.list_moved(second) == ["kernel"]

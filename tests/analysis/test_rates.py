@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from pit_jax.analysis.plots import rates as plots
-from pit_jax.analysis.rates import interval, measure_counts, measure_firing, synchrony
+from pit_jax.analysis.rates import (
+    interval,
+    measure_counts,
+    measure_firing,
+    stack_steps,
+    synchrony,
+)
 from tests.analysis.small import Small
 
 
@@ -84,3 +90,12 @@ def test_figures_show_every_layer():
     assert len(plots.integers({"a": np.ones(3), "b": np.ones(3)}, [0, 1, 2], 8).axes) == 2
     assert len(plots.compare({"one": rates, "two": rates}, 8).axes[0].lines) == 2
     assert plots.plot_synchrony({"a": (0.1, 30)}, 8).axes[0].get_xscale() == "log"
+
+
+def test_layers_that_run_fewer_steps_have_no_rates_after_their_last(tmp_path):
+    rates = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([0.4])}
+    stacked = stack_steps(rates.values())
+    np.testing.assert_array_equal(stacked, [[0.1, 0.2, 0.3], [0.4, np.nan, np.nan]])
+    ends = {name: (each, each) for name, each in rates.items()}
+    plots.plot_over_steps(rates, ends, 4).savefig(tmp_path / "steps.png")
+    plots.compare({"run": rates}, 4).savefig(tmp_path / "compared.png")

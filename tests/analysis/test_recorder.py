@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pit_jax.analysis.recorder import recorder
-from pit_jax.neurons import NEURONS, ReLU
+from pit_jax.neurons import LIF, NEURONS, ReLU
 from pit_jax.neurons.mpbn import NormedLIF
+from pit_jax.neurons.probe import firing_rates, neuron_layers
 
 
 class One(nn.Module):
@@ -36,3 +37,38 @@ def test_the_spike_is_what_the_neuron_gives_with_its_scale(neuron):
     (layer,) = found.values()
     np.testing.assert_array_equal(layer.spike, model.apply(variables, x))
     assert np.asarray(layer.count).any()
+
+
+class Amplified(nn.Module):
+    """A neuron of a user's own around one of ours."""
+
+    @nn.compact
+    def __call__(self, x):
+        return 3 * LIF()(x)
+
+
+class Watched(nn.Module):
+    """A layer of a user's own that sows numbers under names that a neuron has too."""
+
+    @nn.compact
+    def __call__(self, x):
+        self.sow("intermediates", "rate", jnp.mean(x))
+        self.sow("intermediates", "count", x.size)
+        return LIF()(x)
+
+
+def test_a_neuron_of_a_user_gives_the_spikes_that_it_scales():
+    x = 3 * jax.random.normal(jax.random.key(0), (4, 2, 5))
+    model = One(Amplified)
+    for neurons, gain in ((), 1), ((Amplified,), 3):
+        (layer,) = recorder(model, neurons)({}, x).values()
+        np.testing.assert_array_equal(layer.spike, gain * layer.count)
+
+
+def test_what_a_user_sows_under_the_names_of_a_neuron_is_no_layer():
+    x = jnp.ones((4, 2, 5))
+    model = One(Watched)
+    assert neuron_layers(model, {}, x) == ["Watched_0/LIF_0"]
+    _, probes = model.apply({}, x, mutable=["intermediates"])
+    assert firing_rates(probes["intermediates"])["Watched_0/LIF_0"].shape == (4, 2)
+    assert list(recorder(model)({}, x)) == ["Watched_0/LIF_0"]

@@ -102,7 +102,9 @@ def shrink(row: Row) -> list[str]:
     """
     config = parse_row(row)
     full = build.make_network(config, make_dataset(config))
-    small: dict[str, object] = {"num_steps": min(config.num_steps, 2), "batch_size": 2}
+    # The first training step of a warm-up has a learning rate of 0.
+    small: dict[str, object] = {"warmup_epochs": 0, "batch_size": 2}
+    small["num_steps"] = min(config.num_steps, 2)
     for field in ("width", "hidden"):
         if hasattr(full, field):
             small[f"model.{field}"] = getattr(full, field) // 4

@@ -2,27 +2,47 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import DATASETS
+from train.data import DATASETS, load
 from train.data.events.splits import FOLDER
 
 PAGE = (Path(__file__).parents[2] / "docs/guide/data.md").read_text()
+# By the title of their section.
+EXAMPLES = {
+    section.partition("\n")[0].lower(): example
+    for section in PAGE.split("\n## ")
+    for example in re.findall(r"```python\n(.*?)```", section, re.S)
+}
 
 
 def test_the_example_makes_a_recording_that_is_read_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((50, 50), 80).save("mine.png")
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     names = {}
-    exec(example, names)
+    exec(EXAMPLES["recordings of your own images"], names)
     assert names["frames"].shape == (10, 128, 128, 2)
     assert names["frames"].sum() == len(names["events"]) > 1_000
     assert np.array_equal(np.sort(names["events"]["t"]), names["events"]["t"])
+
+
+def test_the_data_set_of_ones_own_loads(tmp_path, monkeypatch):
+    (tmp_path / "my_data.py").write_text(EXAMPLES["your own arrays"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    dataset = load("my_data:blobs", size=20)
+    assert (len(dataset.train), len(dataset.test), dataset.train.shape) == (1000, 200, (20, 20, 1))
+    assert dataset.classes[9] == "square 9" and len(dataset.mean) == 1
+    sys.modules.pop("my_data")
+
+
+def test_every_example_is_tested():
+    assert sorted(EXAMPLES) == ["recordings of your own images", "your own arrays"]
 
 
 @pytest.mark.parametrize("name", DATASETS)

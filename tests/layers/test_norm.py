@@ -230,9 +230,11 @@ def test_norms_by_name_are_those_of_the_package():
     assert layers.NORMS == {name: getattr(layers, name) for name in ours} | {"no_norm": no_norm}
 
 
-def test_no_norm_takes_the_fields_of_any_norm_and_changes_nothing():
+def test_no_norm_takes_the_fields_that_networks_give_and_changes_nothing():
     x = jnp.asarray(batch())
-    assert no_norm(use_running_average=False, gain=2.0, threshold=0.5, name="norm")(x) is x
+    assert no_norm(use_running_average=False, scale_init=nn.initializers.zeros, name="norm")(x) is x
+    with pytest.raises(TypeError, match="gain"):
+        no_norm(gain=2.0)  # It would be lost in silence.
 
 
 @ALL

@@ -130,7 +130,7 @@ def test_rules_across_keys_come_after_the_bounds_of_each():
 
 def test_a_run_refuses_a_value_before_it_looks_for_data(tmp_path: Path):
     config = config_with("optimizer.momentum", math.inf)
-    config.data.name = "no_such_data"
+    config.data = {"name": "mnist", "data_dir": str(tmp_path / "no_such_folder")}
     with pytest.raises(UserError, match=r"config\.optimizer\.momentum must be at most 0\.9999"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

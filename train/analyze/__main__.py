@@ -22,6 +22,7 @@ from ..report import page
 from ..run import restore
 from ..run.checkpoint import find_newest_step
 from ..run.environment import describe_environment
+from ..run.network import load_network
 from ..run.reading import load_run_config, make_distinct_names
 from ..run.summary import format_title
 from . import ANALYSES, load_analysis, output
@@ -100,18 +101,21 @@ def read_run(
     restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
     dataset = data.load(**config.data)
     mesh = sharding.data_mesh(jax.device_count())
-    variables = restore.load_variables(workdir, checkpoint)
+    model, variables = load_network(config, workdir, checkpoint, dataset)
     return Subject(
         name=name,
         workdir=workdir,
         checkpoint=checkpoint,
         config=config,
         dataset=dataset,
-        model=build.make_network(config, dataset),
+        model=model,
         variables=sharding.place(variables, sharding.make_replicated(mesh)),
         over_batch=sharding.make_batch_sharding(mesh),
         out=out,
         wanted=samples,
+        neurons=tuple(
+            each for each, what in build.list_classes(config).items() if what != "model.norm"
+        ),
     )
 
 

@@ -4,9 +4,9 @@ import math
 
 from pit_jax.analysis.capacity import capacity_paper, log_configurations, log_values_pit
 from pit_jax.analysis.plots.capacity import bits_of_layers
-from pit_jax.analysis.recorder import recorder
 
-from .subject import Analysis, Plot, Subject, Table
+from ..config.own import shorten_name
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 HEADER = (
     *("layer", "neurons", "steps", "levels", "paper_bits", "values_bits", "trains_bits"),
@@ -18,11 +18,12 @@ def analyze(subject: Subject) -> Analysis:
     """Return the paper's formula and the counts, in bits, for the sizes of every neuron layer."""
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
     # Ternary spikes are -1, 0 and 1: as many as 0, 1 and 2.
-    below = 1 if "Ternary" in subject.config.neuron.name else 0
+    ternary = "Ternary" in shorten_name(subject.config.neuron.name)
     rows, drawn = [], {}
-    for layer, seen in recorder(subject.model)(subject.variables, x).items():
+    for layer, seen in subject.record(subject.variables, x).items():
         neurons, steps = math.prod(seen.count.shape[2:]), seen.count.shape[1]
-        levels = seen.levels + below
+        is_signed = ternary or bool((seen.count < 0).any())
+        levels = seen.levels * (2 if is_signed else 1)
         varies = seen.scale is not None and seen.scale.ndim == 2
         bits = {
             "paper": capacity_paper(steps, neurons, levels) / math.log(2),
@@ -33,7 +34,7 @@ def analyze(subject: Subject) -> Analysis:
         rows.append([layer, neurons, steps, levels, *bits.values(), *each])
         drawn[layer] = bits
     if not rows:
-        return Analysis("Representation capacity", ["No layer of this network fires integers."])
+        return Analysis("Representation capacity", [explain_missing("fires integers", subject)])
     remarks = [
         "Upper bounds from T, N and D alone: membranes do not reach every spike train. Values are "
         "those of Eq. 16, or of Eq. 18 where each step has a scale of its own, for generic "

@@ -14,6 +14,7 @@ from pit_jax.analysis.energy.layers import LayerEnergy
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from pit_jax.inference import NotFoldable
 
+from ..export.refusal import explain_refusal
 from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES = 256
@@ -28,10 +29,13 @@ HEADER = (
 
 def analyze(subject: Subject) -> Analysis:
     """Return the cost of each layer for a test sample; accumulations are counted one by one."""
+    model, variables = subject.model, subject.variables
     try:
-        found = report(subject.model, subject.variables, subject.batches("test", SAMPLES))
+        found = report(model, variables, subject.batches("test", SAMPLES))
     except NotFoldable as error:
-        return Analysis(TITLE, [f"This network does not run on spikes alone: {error}"])
+        x, _ = subject.samples("test", subject.over_batch.mesh.size)
+        why = explain_refusal(subject.config, model, x, error)
+        return Analysis(TITLE, [f"Energy is that of spikes alone. {why}"])
     rows = [[*row] for row in _make_rows(found)]
     samples = found.counts.samples
     prices = found.prices.picojoules

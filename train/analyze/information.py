@@ -7,13 +7,11 @@ from typing import Any
 
 from pit_jax.analysis.information import Loss, information_loss
 from pit_jax.analysis.plots import information as plots
-from pit_jax.analysis.recorder import recorder
 
-from .subject import Analysis, Plot, Subject, Table
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 512
 TITLE = "Information loss"
-NONE = "No layer of this network fires integers."
 HEADER = ("layer", "step", "measure", "value", "low", "high")
 
 
@@ -21,7 +19,7 @@ def analyze(subject: Subject) -> Analysis:
     """Return distance, mutual information, divergences and variances of every layer and step."""
     losses = _measure(subject)
     if not losses:
-        return Analysis(TITLE, [NONE])
+        return Analysis(TITLE, [explain_missing("fires integers", subject)])
     return Analysis(
         TITLE,
         [
@@ -46,7 +44,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     """Return the measures of several runs, layer by layer, over all steps."""
     found = {run.name: losses for run in runs if (losses := _measure(run))}
     if not found:
-        return Analysis(TITLE, [NONE])
+        return Analysis(TITLE, [explain_missing("fires integers", *runs)])
     rows = [
         [run, *row]
         for run, losses in found.items()
@@ -68,7 +66,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
 
 
 def _measure(subject: Subject) -> dict[str, Loss]:
-    record = recorder(subject.model)
+    record = subject.record
     batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
     first = next(batches)
     return information_loss(chain([first], batches)) if first else {}
@@ -80,12 +78,15 @@ def _count_samples(losses: Mapping[str, Loss]) -> int:
 
 def _describe(losses: Mapping[str, Loss]) -> str:
     ratios = [float(loss.total["variance"].value) for loss in losses.values()]
-    information = [float(loss.total["information"].value) for loss in losses.values()]
-    steps = len(next(iter(losses.values())).steps["information"].value)
+    # Of a step, of which each layer has its own number in a user's own network.
+    information = [
+        float(loss.total["information"].value) / len(loss.steps["information"].value)
+        for loss in losses.values()
+    ]
     return (
         f"Var(s) / Var(u) over all steps is {min(ratios):.2f} to {max(ratios):.2f} by layer, "
         f"{math.prod(ratios) ** (1 / len(ratios)):.2f} as the geometric mean; a spike of a known "
-        f"channel tells {sum(information) / len(information) / steps:.2f} bits on average."
+        f"channel tells {sum(information) / len(information):.2f} bits on average."
     )
 
 

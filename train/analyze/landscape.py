@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 
+from ..config.own import shorten_name
 from ..errors import UserError
 from ..files import hash_chunks, write_atomically
 from ..program import build
+from ..program.optim import read_name
 from ..program.step import at_least_float32
 from ..run.reading import read_json
 from .subject import Analysis, Plot, Subject, Table
@@ -25,6 +27,8 @@ from .subject import Analysis, Plot, Subject, Table
 SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
 # What was computed so far, in the folder of the results.
 SO_FAR = "points.json"
+TITLE = "Loss landscape"
+NO_KERNEL = "has no parameter that is called kernel; only these move."
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,22 @@ class Surface:
 
 def analyze(subject: Subject, *, side: int = SIDE) -> Analysis:
     """Return the surface over a square of `side` times `side` points."""
+    if not _has_kernels(subject):
+        return Analysis(TITLE, [f"{shorten_name(subject.config.model.name)} {NO_KERNEL}"])
     return _make_analysis([measure_surface(subject, side)])
 
 
 def compare(runs: Sequence[Subject], *, side: int = SIDE) -> Analysis:
     """Return the surfaces of several runs beside each other, with the same levels."""
-    return _make_analysis([measure_surface(run, side) for run in runs])
+    found = [run for run in runs if _has_kernels(run)]
+    if not found:
+        return Analysis(TITLE, [f"Each of these networks {NO_KERNEL}"])
+    return _make_analysis([measure_surface(run, side) for run in found])
+
+
+def _has_kernels(subject: Subject) -> bool:
+    paths = [path for path, _ in jax.tree.leaves_with_path(subject.variables["params"])]
+    return any(read_name(path[-1:]) == "kernel" for path in paths)
 
 
 def measure_surface(subject: Subject, side: int) -> Surface:
@@ -134,7 +148,7 @@ def _make_analysis(surfaces: Sequence[Surface]) -> Analysis:
     ]
     caption = " ".join(told)
     return Analysis(
-        title="Loss landscape",
+        title=TITLE,
         remarks=told,
         tables={"losses": Table(("run", "x", "y", "loss"), rows)},
         figures={

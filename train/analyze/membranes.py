@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pit_jax.analysis.membrane import Density, densities
 from pit_jax.analysis.plots import membrane as plots
 
-from .subject import Analysis, Plot, Subject, Table
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 256
 TITLE = "Membranes"
@@ -20,7 +20,7 @@ def analyze(subject: Subject) -> Analysis:
     """Return densities of all layers; the surface is that of the last one."""
     found = _measure(subject)
     if not found:
-        return Analysis(TITLE, ["No layer of this network has membranes."])
+        return Analysis(TITLE, [explain_missing("has membranes", subject)])
     last = list(found)[-1]
     figures = {
         "flat": Plot(lambda: plots.plot_from_above(found), f"{SMOOTHED}; 99.8 % of them are shown.")
@@ -36,7 +36,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     """Return the last layers of several runs."""
     found = {run.name: list(each.values())[-1] for run in runs if (each := _measure(run))}
     if not found:
-        return Analysis(TITLE, ["No layer of these networks has membranes."])
+        return Analysis(TITLE, [explain_missing("has membranes", *runs)])
     figures = {
         "flat": Plot(
             lambda: plots.plot_from_above(found), f"{SMOOTHED}; the last layer of each run."

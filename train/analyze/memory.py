@@ -6,11 +6,13 @@ The counting is in `pit_jax.analysis.memory`, the figure in `pit_jax.analysis.pl
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from pit_jax.analysis.memory import TrainingMemory, training_memory
 from pit_jax.analysis.plots import memory as plots
+from pit_jax.layers.remat import POLICIES
 
 from ..program import build
 from ..program.feed import abstract_batch
@@ -81,11 +83,21 @@ def _list_variants(subject: Subject) -> dict[str, dict[str, Any]]:
         "bfloat16": {"dtype": jnp.dtype(jnp.bfloat16)},
     }
     had = {name: getattr(subject.model, name, None) for name in ("remat", "dtype")}
+    # A user's own network may have another understanding of these fields.
+    known = {"remat": had["remat"] in POLICIES, "dtype": _is_dtype(subject.model)}
     return {"as trained": {}} | {
         name: fields
         for name, fields in changes.items()
-        if all(hasattr(subject.model, field) and had[field] != fields[field] for field in fields)
+        if all(known[field] and had[field] != value for field, value in fields.items())
     }
+
+
+def _is_dtype(model: nn.Module) -> bool:
+    """Return whether a network has a `dtype` that is a type, or none, as Flax's modules have."""
+    try:
+        return hasattr(model, "dtype") and bool(jnp.dtype(model.dtype or float))
+    except TypeError:
+        return False
 
 
 def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:

@@ -7,10 +7,12 @@ import numpy as np
 
 from pit_jax.analysis.oscillation import average_later_half, measure_changes
 from pit_jax.analysis.plots import oscillation as plots
+from pit_jax.neurons.probe import neuron_layers
 
+from ..config.own import shorten_name
 from ..figures import select_points
 from ..run.reading import read_records
-from .subject import Analysis, Plot, Subject, Table
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 256
 TITLE = "Oscillation"
@@ -40,7 +42,7 @@ def analyze(subject: Subject) -> Analysis:
             lambda: plots.plot_over_epochs(flips, back, _count_images(subject)), WHAT
         )
     else:
-        remarks = ["The run recorded no health (config.health.every_epochs)."]
+        remarks = [_explain_no_records(subject)]
     if subject.config.num_steps > 1:
         shares = measure_changes(subject.model, subject.variables, subject.batches("test", SAMPLES))
         n = sum(len(x) for x in subject.batches("test", SAMPLES))
@@ -60,7 +62,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     """Return means of the layers over the epochs; runs with one lambda of Eq. 13 in one color."""
     found = {run.name: (run, records) for run in runs if (records := _read_records(run))}
     if not found:
-        return Analysis(TITLE, ["The runs recorded no health (config.health.every_epochs)."])
+        return Analysis(TITLE, [_explain_no_records(*runs)])
     lines = [
         {name: _average(records, None, measure) for name, (_, records) in found.items()}
         for measure in MEASURES
@@ -92,6 +94,16 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     )
 
 
+def _explain_no_records(*runs: Subject) -> str:
+    inputs = [run.samples("test", run.over_batch.mesh.size)[0] for run in runs]
+    if not any(
+        neuron_layers(run.model, run.variables, x) for run, x in zip(runs, inputs, strict=True)
+    ):
+        return explain_missing("fires integers", *runs)
+    who = "The run" if len(runs) == 1 else "The runs"
+    return f"{who} recorded no health (config.health.every_epochs)."
+
+
 def _count_images(run: Subject) -> int:
     """Return how many training samples `config.health` looks at."""
     return min(run.config.health.images, len(run.dataset.train))
@@ -100,7 +112,7 @@ def _count_images(run: Subject) -> int:
 def _name_group(run: Subject) -> str:
     neuron = run.config.neuron
     strength = f", lambda {neuron.strength:g}" if "strength" in neuron else ""
-    return f"{run.dataset.name}, {neuron.name} T={run.config.num_steps}{strength}"
+    return f"{run.dataset.name}, {shorten_name(neuron.name)} T={run.config.num_steps}{strength}"
 
 
 def _read_records(run: Subject) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from pit_jax.analysis.plots import quantization as plots
 from pit_jax.analysis.quantization import Quantization, compare_ranges
-from pit_jax.analysis.recorder import LayerRecording, recorder
+from pit_jax.analysis.recorder import LayerRecording
 
-from .subject import Analysis, Plot, Subject, Table
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 512
 TITLE = "Quantization ranges"
@@ -40,11 +40,11 @@ AGAINST_LEVELS = (
 
 def analyze(subject: Subject) -> Analysis:
     """Return six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
-    record = recorder(subject.model)
+    record = subject.record
     batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
     first = next(batches)
     if not first:
-        return Analysis(TITLE, ["No layer of this network fires integers."])
+        return Analysis(TITLE, [explain_missing("fires integers", subject)])
     found = compare_ranges(chain([first], batches))
     layer = list(first)[len(first) // 2]
     step, channel = _find_typical(first[layer])

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pit_jax.analysis.plots import rates as plots
-from pit_jax.analysis.rates import FiringStatistics, interval, measure_firing
+from pit_jax.analysis.rates import FiringStatistics, interval, measure_firing, stack_steps
 
-from .subject import Analysis, Plot, Subject, Table
+from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 512
 TITLE = "Firing rates"
@@ -28,12 +28,11 @@ def analyze(subject: Subject) -> Analysis:
     """Return rates with their intervals, integers, silent and saturated channels, synchrony."""
     found = _measure(subject)
     if not found:
-        return Analysis(TITLE, ["No layer of this network fires integers."])
+        return Analysis(TITLE, [explain_missing("fires integers", subject)])
     n = len(next(iter(found.values())).per_sample)
     means, ends = _average(found), {name: interval(each.per_sample) for name, each in found.items()}
-    counts = {name: each.histogram for name, each in found.items()}
+    values, counts = _align_integers(found)
     synchrony = {name: (each.synchrony, each.neurons) for name, each in found.items()}
-    values = next(iter(found.values())).integers
     return Analysis(
         TITLE,
         [f"On {n:,} test samples, as they are tested. {SYNCHRONY}"],
@@ -45,7 +44,7 @@ def analyze(subject: Subject) -> Analysis:
                 "of the mean over samples (Fig. 6).",
             ),
             "integers": Plot(
-                lambda: plots.integers(counts, values.tolist(), n),
+                lambda: plots.integers(counts, values, n),
                 "How often the neurons of each layer send each integer, over samples and steps.",
             ),
             "synchrony": Plot(
@@ -79,8 +78,8 @@ def _make_tables(
         + [each.synchrony, 1 / each.neurons]
         for name, each in found.items()
     ]
-    values = next(iter(found.values())).integers
-    counts = [[name, *each.histogram] for name, each in found.items()]
+    values, aligned = _align_integers(found)
+    counts = [[name, *each] for name, each in aligned.items()]
     return {
         "rates": Table(("layer", "step", "rate", "low", "high", "sd_over_samples"), steps),
         "layers": Table(LAYERS, layers),
@@ -88,17 +87,29 @@ def _make_tables(
     }
 
 
+def _align_integers(
+    found: Mapping[str, FiringStatistics],
+) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Return the integers of all layers, and how often each layer sent them: neurons may differ."""
+    values = sorted({k for each in found.values() for k in each.integers.tolist()})
+    counts = {name: np.zeros(len(values), each.histogram.dtype) for name, each in found.items()}
+    for name, each in found.items():
+        counts[name][np.searchsorted(values, each.integers)] = each.histogram
+    return values, counts
+
+
 def compare(runs: Sequence[Subject]) -> Analysis:
     """Return the mean rates of several runs side by side."""
     found = {run.name: _measure(run) for run in runs}
     found = {name: layers for name, layers in found.items() if layers}
     if not found:
-        return Analysis(TITLE, ["No layer of these networks fires integers."])
+        return Analysis(TITLE, [explain_missing("fires integers", *runs)])
     n = min(len(each.per_sample) for layers in found.values() for each in layers.values())
     means = {name: _average(layers) for name, layers in found.items()}
     rows = []
     for name, layers in found.items():
-        whole = np.mean([each.per_sample for each in layers.values()], axis=0)
+        # A layer of a user's own network may run fewer steps than another.
+        whole = np.nanmean(stack_steps(each.per_sample for each in layers.values()), axis=0)
         low, high = interval(whole.mean(axis=1, keepdims=True))
         first, last = whole[:, 0].mean(), whole[:, -1].mean()
         sent = np.mean([each.per_sample.sum(1).mean() * each.levels for each in layers.values()])
@@ -125,7 +136,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
                 [
                     [name, t, rate]
                     for name, layers in means.items()
-                    for t, rate in enumerate(np.mean(list(layers.values()), axis=0), 1)
+                    for t, rate in enumerate(np.nanmean(stack_steps(layers.values()), axis=0), 1)
                 ],
             ),
         },

@@ -7,6 +7,7 @@ from pit_jax.analysis.plots import scales as plots
 from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
 from pit_jax.neurons.probe import neuron_layers
 
+from ..config.own import shorten_name
 from ..report.figures import order_layers
 from ..run.restore import load_scales
 from .subject import Analysis, Plot, Subject, Table
@@ -18,7 +19,8 @@ def analyze(subject: Subject) -> Analysis:
     """Return the spread of every layer's scales over channels and steps, at the start and now."""
     found = load_scales(subject.workdir, subject.checkpoint)
     if not found:
-        return Analysis(TITLE, [f"{subject.config.neuron.name} has no scale for each channel."])
+        name = shorten_name(subject.config.neuron.name)
+        return Analysis(TITLE, [f"{name} has no scale for each channel."])
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
     order = neuron_layers(subject.model, subject.variables, x)
     last = order_layers(found, order)

@@ -12,6 +12,9 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from pit_jax.analysis.recorder import LayerRecording, recorder
+
+from ..config.own import is_own, shorten_name
 from ..data import Dataset
 from ..errors import UserError
 from ..program.inputs import make_normalize
@@ -28,7 +31,7 @@ class Subject:
 
     `variables` are what it tests with, whole on each device. `out` is the folder of the results,
     where an analysis may keep what it has so far. `wanted` is how many samples every analysis takes
-    in place of its own number.
+    in place of its own number. `neurons` are the classes of the neurons that the config names.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Subject:
     over_batch: NamedSharding
     out: Path
     wanted: int | None = None
+    neurons: tuple[type[nn.Module], ...] = ()
+
+    @property
+    def record(self) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
+        """A function of variables and inputs that returns what every neuron layer records."""
+        return recorder(self.model, self.neurons)
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
         """Return inputs and labels of `count` samples of `train` or `test`, at equal distances.
@@ -96,3 +105,20 @@ class Analysis:
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Plot] = field(default_factory=dict)
+
+
+def explain_missing(what: str, *runs: Subject) -> str:
+    """Return why no neuron layer of some runs shows `what`, such as "fires integers"."""
+    whose = "this network" if len(runs) == 1 else "these networks"
+    neurons = [
+        (section or {}).get("name", "")
+        for run in runs
+        for key, section in (*run.config.items(), *run.config.get("model", {}).items())
+        if key.endswith("neuron")
+    ]
+    if not (own := dict.fromkeys(shorten_name(name) for name in neurons if is_own(name))):
+        return f"No layer of {whose} {what}."
+    return (
+        f"No layer of {whose} shows that it {what}: {', '.join(own)} does not call "
+        "pit_jax.neurons.probe.record; docs/guide/own_parts.md has an example."
+    )

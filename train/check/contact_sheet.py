@@ -30,7 +30,7 @@ def draw_images(title: str, samples: Samples) -> Figure:
 def draw_frames(title: str, samples: Samples) -> Figure:
     """Draw frames of counts `N T H W 2`: time goes right, ON is orange and OFF blue.
 
-    Other channels than these two are added up and drawn dark.
+    Frames with other channels are summed over them and drawn dark.
     """
     steps = samples.raw.shape[1]
     shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int))
@@ -45,7 +45,7 @@ def draw_frames(title: str, samples: Samples) -> Figure:
 
 
 def _to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
-    if images.shape[-1] not in (1, 3):  # Of a user's own: their mean is gray.
+    if images.shape[-1] not in (1, 3):  # A user's own images: draw their mean in gray.
         images = images.mean(axis=-1, keepdims=True)
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 

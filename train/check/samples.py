@@ -24,7 +24,7 @@ MOST_ROWS = 20
 
 
 def make_table(dataset: Dataset, *, own: bool = False) -> Table:
-    """Return how many samples of each class all splits have; a user's `own` was not published."""
+    """Return a table of the samples of each class; for a user's `own`, without published counts."""
     counts = _count(dataset)
     table = Table("class", title=f"samples of {dataset.name}", title_justify="left")
     for split in counts:
@@ -43,12 +43,12 @@ def make_table(dataset: Dataset, *, own: bool = False) -> Table:
 
 
 def check_counts(dataset: Dataset, *, own: bool = False) -> list[str]:
-    """Return what is missing: samples that were published, or a class that nothing trains.
+    """Return what is missing: samples that were published, or a class without training samples.
 
-    A user's `own` data set was not published, whatever its name is.
+    A user's `own` data set has no published counts, whatever its name is.
     """
     counts = _count(dataset)
-    # Nor did anybody publish the counts of images that a config chose.
+    # A subset that a config chose has no published counts either.
     problems = [] if own or dataset.subset else _compare_published(dataset, counts)
     if missing := np.flatnonzero(counts["train"] == 0).tolist():
         problems.append(f"no training sample is of class {', '.join(map(str, missing))}.")

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from ..config.own import shorten_name
 from ..data import Dataset, Split
 from ..data.dataset import Batch
 from ..data.feeding.order import TrainingOrder
@@ -34,7 +35,8 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     draws = [
         np.asarray(prepare(jax.random.key(seed), batch)[0]) for seed, batch in enumerate(batches)
     ]
-    title = f"{config.data.name}, as config.augment = {config.augment.to_dict()} changes it"
+    name = shorten_name(config.data.name)
+    title = f"{name}, as config.augment = {config.augment.to_dict()} changes it"
     raw, labels = batches[0]["image"], batches[0]["label"].tolist()
     if not images:
         return contact_sheet.draw_frames(title, contact_sheet.Samples(raw, draws, labels))

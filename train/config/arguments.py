@@ -59,8 +59,8 @@ def run_program(
 ) -> int:
     """Parse `words` as those of `program`, call `run` and return its exit code.
 
-    A mistake of the user becomes one line and the exit code 2. `--help` next to a `--config` shows
-    the keys of that config too.
+    A mistake of the user becomes one line and the exit code 2. With `--config`, `--help` also shows
+    the keys of that config.
     """
     parser = build_parser(program, prog)
     parser.describe = describe_config if GRAMMARS[program].under else parser.describe

@@ -18,15 +18,15 @@ from .parts import (
     list_inner,
     list_options,
 )
-from .values import takes_function
+from .values import takes_function, takes_text
 
 
 def make_part(what: str, section: Any) -> partial[Any]:
     """Return the part that the section `config.WHAT` names, with its keys filled in.
 
-    The section can be the name alone. Parts within it and functions by name are made too. Raises
-    UserError for an unknown name, a key that the part does not take or lacks, and a value outside
-    of the part's bounds.
+    The section can be the name alone. Parts inside it and functions given by name are made too.
+    Raises UserError for an unknown name, a key that the part does not take or lacks, and a value
+    outside of the part's bounds.
     """
     section = normalize_section(section)
     function = find_part(what, section.get("name"))
@@ -39,7 +39,7 @@ def make_part(what: str, section: Any) -> partial[Any]:
 
 
 def normalize_section(section: Any) -> dict[str, Any]:
-    """Return a section as a dict, also one that is the name of its part alone."""
+    """Return a section as a dict, even if it is only the name of its part."""
     return (
         dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
     )
@@ -52,7 +52,7 @@ def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_keys(what: str, options: Options, given: Iterable[str]) -> None:
-    """Raise UserError for a key that a part does not take, or one that it needs and lacks."""
+    """Raise UserError for a key that a part does not take, or for a missing key that it needs."""
     place = f"config.{what}" if what else "the config"
     if (find_kind(what) or Kind()).only:
         inner = [each.rpartition(".")[2] for each in list_inner(what)]
@@ -74,9 +74,17 @@ def _make_value(key: str, value: Any, options: Options) -> Any:
         return make_part(key, value)
     option = options.known.get(key.rpartition(".")[2])
     if option and takes_function(option):
-        return find_function(key, value)
-    # Fields of networks must be hashable, and JSON has no tuples.
-    return tuple(value) if isinstance(value, list) else value
+        # A part that takes words too knows its own: only an import path is resolved for it.
+        is_word = takes_text(option) and ":" not in str(value)
+        return value if is_word else find_function(key, value)
+    return _make_hashable(value)
+
+
+def _make_hashable(value: Any) -> Any:
+    """Return a value with tuples for lists, which JSON has for them: fields must be hashable."""
+    if isinstance(value, ConfigDict):
+        return value.to_dict()
+    return tuple(map(_make_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def check_bounds(function: Callable[..., Any], config: ConfigDict, **keys: str) -> None:

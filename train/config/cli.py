@@ -15,7 +15,7 @@ from ..errors import UserError
 from .help import format_page
 from .overrides import PREFIXES, override
 from .pages import load_page
-from .sections import list_keys
+from .sections import list_keys, list_written
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
 # Options that absl took with a single dash too.
@@ -70,11 +70,12 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     pages = find_pages(words)
     page = load_page(pages[0] if len(pages) == 1 else "digits")
     rename(page.config)
-    parser.hints |= _name_keys(list_keys(page.config))
     if len(pages) != 1:
+        parser.hints |= _name_keys(list_written(page.config))
         # One of them may be a mistyped --config.
         parser.check_options([word for word in words if not word.startswith(PREFIXES)])
         raise UserError(WHICH)
+    parser.hints |= _name_keys(list_keys(page.config))
     rest, overrides = override(page.config, words)
     args = parser.parse(rest)
     args.config, args.name, args.overrides = page.config, page.name, overrides
@@ -82,7 +83,7 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
 
 def describe_config(words: Sequence[str]) -> str:
-    """Return the help of the config that the words name and change; nothing without one."""
+    """Return the help of the config that `words` name and change; empty without a config."""
     words = expand_dashes([word for word in words if word not in ("-h", "--help")])
     pages = find_pages(words)
     if len(pages) != 1:

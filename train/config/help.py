@@ -1,4 +1,4 @@
-"""What `--help` prints of a config: its variants, and every key with type, value and meaning."""
+"""Format the help of a config: its variants, and every key with type, value and meaning."""
 
 import shutil
 import textwrap
@@ -19,11 +19,11 @@ from .parts import (
     list_inner,
     list_names,
 )
-from .sections import find_options, is_section, join, list_sections, read_section
+from .sections import find_options, is_section, join, list_sections, read_section, start_section
 from .values import describe_type
 
 MOST_WIDTH = 120
-# Where the meanings of keys begin.
+# The column where the meanings of keys begin.
 COLUMN = 34
 PATH = "or an import path package.module:Name"
 
@@ -63,7 +63,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
     title = f"config.{what}" if what else "config"
     lines = [title if section is not None else f"{title} (not in this config)"]
     if section is None and what in DEFAULTS:
-        section = {"name": DEFAULTS[what]}
+        section = start_section(config, what)
     if not kind.only:
         names = ", ".join(list_names(what)) if kind.table else ""
         meaning = f"{names}, {PATH}" if names else PATH.removeprefix("or ")
@@ -78,21 +78,32 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
         if find_kind(whole):  # Another neuron, which is a section once it is named.
             lines += _format_key(f"{whole}.name", "str", None, option.meaning)
         else:
-            functions = ", ".join(list_functions(whole))
-            meaning = f"{option.meaning} {functions}, {PATH}." if functions else option.meaning
+            meaning = f"{option.meaning}{_name_functions(whole, option.meaning)}"
             lines += _format_key(whole, describe_type(option), value, meaning)
     return lines
 
 
+def _name_functions(key: str, meaning: str) -> str:
+    """Return the names of our functions for a key, unless its meaning already lists them."""
+    names = list_functions(key)
+    if not names:
+        return ""
+    there = all(name in meaning for name in names)
+    return f" {PATH[0].upper()}{PATH[1:]}." if there else f" One of {', '.join(names)}, {PATH}."
+
+
 def _format_key(key: str, kind: str, value: Any, meaning: str) -> list[str]:
-    return _format_entry(f"  {key}", f"{kind} = {_format_value(value)}; {meaning}")
+    # A user's own part may say nothing of a key.
+    return _format_entry(
+        f"  {key}", f"{kind} = {_format_value(value)}" + (f"; {meaning}" if meaning else "")
+    )
 
 
 def _format_value(value: Any) -> str:
     if value is MISSING:
         return "required"
     if value is None or value == "":
-        return "none"
+        return "none" if value is None else '""'
     return getattr(value, "__name__", None) or str(value)
 
 

@@ -10,23 +10,24 @@ class RunKeys(NamedTuple):
     """The keys of a run that are in no section.
 
     Args:
-        epochs: how often the training images are seen.
-        batch_size: images of a training step, on all devices together.
+        epochs: passes over the training images.
+        batch_size: images per training step, on all devices together.
         learning_rate: the peak of the schedule.
-        num_steps: T, how often the network runs for one image; frames of events have as many.
+        num_steps: the time steps T of the network; event data need T frames.
         min_learning_rate: the learning rate at the end of the schedule.
         warmup_epochs: epochs in which the learning rate rises from 0 to its peak.
-        seed: of the weights, the order of the images and all other draws.
-        metrics: names or import paths of f(logits, labels) whose means join an epoch's record.
-        pretrained: the folder of a run, or of pit_jax.interop, that the weights start from.
-        reinitialize: layers, by the beginnings of their names, that `pretrained` does not set.
-        freeze: layers, by the beginnings of their names, that keep their weights.
-        accumulate: parts in which a batch passes the network, to save memory.
+        seed: the seed of the weights, the order of the images and all other draws.
+        metrics: functions of (logits, labels) whose means are added to an epoch's record: top5,
+            entropy, margin, negative_log_likelihood, or import paths.
+        pretrained: the folder, of a run or of pit_jax.interop, with the initial weights.
+        reinitialize: prefixes of the names of layers that `pretrained` does not set.
+        freeze: prefixes of the names of layers whose weights stay fixed.
+        accumulate: the number of equal parts in which a batch is processed, to save memory.
         averaging: above 0, tests use an exponential average of the weights with this decay.
-        skip: training steps that may be skipped because loss or gradient is not finite.
-        cpu_devices: virtual devices, on CPUs only.
+        skip: how many training steps may be skipped because loss or gradient is not finite.
+        cpu_devices: the number of virtual devices, on CPUs only.
         log_every: training steps between two lines in metrics.jsonl; 0 writes none.
-        tensorboard: write the same for TensorBoard, in the folder tensorboard/ of the run.
+        tensorboard: also write the records for TensorBoard, to tensorboard/ in the run's folder.
         profile_steps: the first and the last step of a trace for XProf, such as (20, 25).
     """
 
@@ -51,21 +52,21 @@ class RunKeys(NamedTuple):
 
 
 class AugmentKeys(NamedTuple):
-    """The augmentation of the training images, in the order in which it happens.
+    """The augmentation of the training images, in the order in which it is applied.
 
     Args:
         pad: pixels of zeros around an image before a random crop of its size.
         flip: mirror each image left to right with probability 1/2.
         roll: shift frames of events by at most this number of pixels.
-        rotate: rotate frames of events by at most these degrees.
-        smoothing: the part of a label that all classes share.
+        rotate: rotate frames of events by at most this number of degrees.
+        smoothing: the share of a label that is spread evenly over all classes.
         repeats: copies of an image in a batch, each augmented in its own way.
     """
 
     pad: int = 0
     flip: bool = False
     roll: int = 0
-    rotate: float = 0
+    rotate: int = 0
     smoothing: float = 0.0
     repeats: int = 1
 
@@ -84,10 +85,10 @@ class CheckpointKeys(NamedTuple):
     """The checkpoints that a run keeps, in addition to the first and the best.
 
     Args:
-        last: how many of the newest are kept.
+        last: the number of newest checkpoints to keep.
         every_epochs: keep one of every N epochs for good; 0 keeps none.
         every_steps: save within an epoch, every N training steps; 0 never does.
-        seconds_apart: epochs that end sooner after the latest save wait in memory.
+        seconds_apart: the shortest time between saves; epochs that end sooner wait in memory.
     """
 
     last: int = 2
@@ -112,7 +113,7 @@ class WandbKeys(NamedTuple):
     """The log for Weights & Biases.
 
     Args:
-        project: the project that gets the metrics; none if empty. It needs `pip install wandb`.
+        project: the project that receives the metrics; none if empty. It needs `pip install wandb`.
     """
 
     project: str = ""

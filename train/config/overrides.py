@@ -1,8 +1,8 @@
 """Changes a config by the words of a command line: --config.KEY=VALUE and --noconfig.KEY.
 
-Parts are chosen first: `--config.neuron.name=LIF` keeps the keys that LIF takes too, and
-`--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type that its key
-has in its part, whether or not a page wrote that key.
+Flags that name a part come first: `--config.neuron.name=LIF` keeps the keys that LIF also takes,
+and `--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type of its
+key in the part, even if no page wrote that key.
 """
 
 import difflib
@@ -15,7 +15,14 @@ from ml_collections import ConfigDict
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
-from .parts import DEFAULTS, KINDS, find_kind, find_part, is_optional, list_inner, list_options
+from .parts import (
+    KINDS,
+    find_kind,
+    find_part,
+    is_optional,
+    list_inner,
+    list_options,
+)
 from .sections import (
     check_sections,
     complete,
@@ -23,6 +30,7 @@ from .sections import (
     find_options,
     list_keys,
     read_section,
+    start_section,
 )
 from .values import is_switch, parse_value
 
@@ -38,7 +46,7 @@ class Flag(NamedTuple):
 
 
 def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Change the config by `words`; return the words for others, and the keys that were given.
+    """Apply the overrides in `words`; return the other words, and the keys that were given.
 
     Raises UserError for a key that nothing takes, naming the nearest, for an unknown part, and for
     a value of the wrong type.
@@ -117,13 +125,14 @@ def _set_part(config: ConfigDict, key: str, name: str) -> None:
 
 
 def _change_part(config: ConfigDict, what: str, name: str) -> None:
-    """Give a section another part, without the keys that this one does not take."""
+    """Give a section another part; drop the keys that this part does not take."""
     function = find_part(what, name)
     options, section = list_options(what, function), read_section(config, what) or {}
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
     if dropped and section.get("name") != name:
         print(
-            f"note: {options.owner} does not take {', '.join(dropped)}; config.{what} is without.",
+            f"note: {options.owner} does not take {', '.join(dropped)}; "
+            f"they are dropped from config.{what}.",
             file=sys.stderr,
         )
         section = {key: value for key, value in section.items() if key not in dropped}
@@ -137,7 +146,7 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
 
 
 def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
-    """Return the section that holds a key, made where no page wrote it."""
+    """Return the section that holds a key; make it if no page wrote it."""
     what, _, last = key.rpartition(".")
     if not what:
         return config
@@ -148,12 +157,7 @@ def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
         kind = find_kind(what)
         if kind is None:
             raise UserError(_explain(config, key))
-        if what.endswith("_neuron"):
-            section = config.neuron.to_dict()
-        elif kind.table and what not in DEFAULTS:
-            raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
-        else:
-            section = {"name": DEFAULTS[what]} if kind.table else {}
+        section = start_section(config, what) if kind.table else {}
     if not isinstance(parent.get(name), ConfigDict):
         parent[name] = ConfigDict(section)
     made: ConfigDict = parent[name]

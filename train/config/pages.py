@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ..errors import UserError
+from .parts import search_current_folder
 
 # Next to the trainer's package: in a clone the folder configs/, in a wheel pit_jax/configs/.
 SHIPPED = Path(__file__).parents[2] / "configs"
@@ -49,6 +50,7 @@ def load_page(given: str) -> Page:
     if path.endswith(".json"):
         return _load_saved(path)
     file = find_page(path)
+    search_current_folder()
     with import_shipped(file.parent):
         try:
             page = _execute(file)
@@ -85,7 +87,7 @@ def _load_saved(path: str) -> Page:
 
 
 def _restore_tuples(value: Any) -> Any:
-    """Return a value of JSON with its lists as the tuples that they were."""
+    """Return a JSON value with its lists turned back into tuples."""
     if isinstance(value, dict):
         return {key: _restore_tuples(each) for key, each in value.items()}
     return tuple(map(_restore_tuples, value)) if isinstance(value, list) else value

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pit_jax.docstrings import read_arguments
 
 from ..errors import UserError
+from .own import find_line, summarize_error
 
 MISSING = inspect.Parameter.empty
 
@@ -24,9 +25,9 @@ MISSING = inspect.Parameter.empty
 class Kind(NamedTuple):
     """A kind of part: the table of ours, and what the program itself gives to a part.
 
-    The first `positions` parameters and those in `given` are the program's. A section without a
-    `name` is always for the function at `only`. The section has the parameters of `extra` too, and
-    those of `words` in place of the part's own of the same names.
+    The program sets the first `positions` parameters and those in `given`. A section without a
+    `name` is always for the function at `only`. The section also has the parameters of `extra`, and
+    those of `words` replace the part's own of the same names.
     """
 
     table: str = ""
@@ -46,7 +47,7 @@ class Option(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The keys that `owner`, a part, takes; an `open` one takes any others too."""
+    """The keys that `owner`, a part, takes; an `open` part also takes any others."""
 
     owner: str
     known: dict[str, Option]
@@ -78,9 +79,9 @@ KINDS = {
     "health": Kind(only=f"{KEYS}:HealthKeys"),
     "wandb": Kind(only=f"{KEYS}:WandbKeys"),
 }
-# A part without these has its own default, or none at all.
+# A config can omit these sections.
 OPTIONAL = ("augment", "augment.policy", "augment.cutout", "augment.erase", "augment.mix")
-# The part of a section that no page wrote.
+# The default part of a section that no page wrote.
 DEFAULTS = {"model.norm": "batch_norm", "schedule": "cosine"}
 # Tables of the functions that a key of this name can have.
 FUNCTIONS = {
@@ -112,7 +113,7 @@ def is_optional(what: str) -> bool:
 def find_part(what: str, name: Any = None) -> Callable[..., Any]:
     """Return the callable that `config.WHAT.name` names.
 
-    Raises UserError, with the names that there are, for an unknown one or a broken import path.
+    Raises UserError for an unknown name, listing the known ones, and for a broken import path.
     """
     kind = find_kind(what) or Kind()
     if kind.only:
@@ -162,7 +163,7 @@ def list_options(what: str, function: Callable[..., Any]) -> Options:
 def find_function(key: str, name: Any) -> Any:
     """Return the function that `config.KEY` names: one of ours, or of an import path.
 
-    What is no text is returned as it is. Raises UserError for an unknown name.
+    Values that are not strings are returned unchanged. Raises UserError for an unknown name.
     """
     if not isinstance(name, str):
         return name
@@ -173,8 +174,10 @@ def find_function(key: str, name: Any) -> Any:
         return named[name]
     if ":" in name:
         return import_part(name, key)
-    can_be = f"{', '.join(table)}, or " if table else ""
-    raise UserError(f"config.{key} is {name!r}; it can be {can_be}an import path module:function.")
+    near = difflib.get_close_matches(name, table, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    can_be = f"{', '.join(table)}, or an import path" if table else "an import path"
+    raise UserError(f"config.{key} is {name!r}; it can be {can_be} module:function.{hint}")
 
 
 def list_functions(key: str) -> list[str]:
@@ -189,16 +192,15 @@ def import_part(path: str, key: str) -> Any:
     Raises UserError for a module that does not exist or fails, and for a name that it lacks.
     """
     module_name, _, name = path.partition(":")
-    folder = os.getcwd()
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.insert(0, folder)
+    search_current_folder()
     try:
         module = import_module(module_name)
-    except Exception as error:  # The module is the user's: it can raise anything.
-        reason = str(error).strip() or type(error).__name__
+    except (Exception, SystemExit) as error:  # The module is the user's: it can raise anything.
+        place = find_line(error, path)
+        reason = f"{place}: {summarize_error(error)}" if place else str(error).strip()
+        advice = " Start the program in the folder that holds it, or install it." * (not place)
         raise UserError(
-            f"config.{key} is {path!r}, but {module_name} cannot be imported ({reason}). Start the "
-            "program in the folder that holds it, or install it."
+            f"config.{key} is {path!r}, but {module_name} cannot be imported ({reason}).{advice}"
         ) from error
     try:
         found = module
@@ -215,9 +217,27 @@ def import_part(path: str, key: str) -> Any:
     return found
 
 
+def search_current_folder() -> None:
+    """Let imports find modules of the current folder first, as `python -m` does."""
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def list_parameters(function: Callable[..., Any]) -> list[str] | None:
+    """Return the names that a part takes by keyword; None for one that takes any."""
+    parameters = _read_signature(function).parameters.values()
+    if any(each.kind == each.VAR_KEYWORD for each in parameters):
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [each.name for each in parameters if each.kind in named]
+
+
 def get_name(function: Callable[..., Any]) -> str:
-    """Return the name of a callable, also of a `functools.partial`."""
-    return getattr(function, "__name__", None) or get_name(function.func)  # type: ignore[attr-defined]
+    """Return the name of a callable, through any `functools.partial`, else of its class."""
+    if isinstance(function, partial):
+        return get_name(function.func)
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def _load(path: str) -> Any:
@@ -227,7 +247,7 @@ def _load(path: str) -> Any:
 
 def _read_options(function: Callable[..., Any], positions: int, given: tuple[str, ...]) -> Options:
     parameters = list(_read_signature(function).parameters.values())
-    # A part takes what the program gives by position under any name.
+    # The parameters that the program passes by position can have any name.
     fixed = [each.name for each in parameters[:positions] if each.kind != each.KEYWORD_ONLY]
     if _is_module(function):
         fixed += ["parent", "name"]
@@ -246,12 +266,34 @@ def _is_module(function: Callable[..., Any]) -> bool:
     """Return whether a callable makes a module of Flax, whose own two fields no config can set."""
     while isinstance(function, partial):
         function = function.func
-    # Without an import of Flax: help answers at once.
+    # Checked without importing Flax, so that --help is fast.
     return isinstance(function, type) and hasattr(function, "__dataclass_fields__")
 
 
 def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function, eval_str=True)
-    except (NameError, SyntaxError, TypeError):  # An annotation that cannot be evaluated.
-        return inspect.signature(function)
+    except Exception:  # Evaluating a user's annotation can raise anything.
+        pass
+    try:
+        found = inspect.signature(function)
+    except (TypeError, ValueError):  # A function in C may have no signature.
+        return inspect.Signature([inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)])
+    while isinstance(function, partial):
+        function = function.func
+    names = vars(sys.modules.get(getattr(function, "__module__", ""), inspect))
+    parameters = [
+        each.replace(annotation=_evaluate(each.annotation, names))
+        for each in found.parameters.values()
+    ]
+    return found.replace(parameters=parameters)
+
+
+def _evaluate(annotation: Any, names: Mapping[str, Any]) -> Any:
+    """Return the value of a string annotation among `names`; `MISSING` if it is broken."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, dict(names))
+    except Exception:
+        return MISSING

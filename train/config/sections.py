@@ -1,13 +1,25 @@
 """The sections of a config: which there are, the keys that each can have, and whether they fit."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ..errors import UserError
 from .choose import check_keys, normalize_section, read_keys
-from .parts import KINDS, MISSING, Kind, Option, Options, find_kind, find_part, list_options
+from .parts import (
+    DEFAULTS,
+    KINDS,
+    MISSING,
+    Kind,
+    Option,
+    Options,
+    find_kind,
+    find_part,
+    list_names,
+    list_options,
+)
 
 DEFAULTED = ("checkpoints", "health", "wandb")
 UNWRITTEN = ("metrics", "min_learning_rate")
@@ -28,9 +40,9 @@ def check_sections(config: ConfigDict) -> None:
 
 
 def complete(config: ConfigDict) -> None:
-    """Write out what a page leaves out: keys with defaults, and sections that are a name alone.
+    """Fill in what a page omits: keys with defaults, and sections that are only a name.
 
-    Keys in `UNWRITTEN` stay out: configs of earlier runs lack them, and resume only as they are.
+    Keys in `UNWRITTEN` are not added: earlier runs lack them and resume only with an equal config.
     """
     for what, value in list(_walk(config)):
         if isinstance(value, str) and is_section(what, value):
@@ -72,7 +84,7 @@ def is_section(what: str, value: Any) -> bool:
 
 
 def find_options(what: str, section: Mapping[str, Any]) -> Options:
-    """Return the keys that the part takes which the section `config.WHAT` names."""
+    """Return the keys of the part that the section `config.WHAT` names."""
     return list_options(what, find_part(what, section.get("name")))
 
 
@@ -92,6 +104,11 @@ def list_keys(config: ConfigDict) -> dict[str, Option]:
             if whole not in KINDS and not is_section(whole, section.get(key)):
                 found[whole] = option
     return found
+
+
+def list_written(config: ConfigDict) -> list[str]:
+    """Return the keys that a config has values for; no part is imported for it."""
+    return [key for key, value in _walk(config) if not isinstance(value, ConfigDict)]
 
 
 def find_option(config: ConfigDict, key: str) -> Option | None:
@@ -121,3 +138,19 @@ def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
             return None
         value = value[key]
     return normalize_section(value) if not what or is_section(what, value) else None
+
+
+def start_section(config: ConfigDict, what: str) -> dict[str, Any]:
+    """Return the default of a section that no page wrote."""
+    if what.endswith("_neuron"):
+        neuron: dict[str, Any] = config.neuron.to_dict()
+        return neuron
+    if what not in DEFAULTS:
+        raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
+    option, names = find_option(config, what), list_names(what)
+    default = option.default if option else None
+    keys = default.keywords if isinstance(default, partial) else {}
+    function = default.func if isinstance(default, partial) else default
+    name = next((name for name, each in names.items() if each is function), DEFAULTS[what])
+    known = list_options(what, names[name]).known
+    return {"name": name} | {key: value for key, value in keys.items() if key in known}

@@ -16,7 +16,7 @@ WORDS = {
     tuple: "a tuple such as (1, 2)",
     dict: "a dict such as {'a': 1}",
     Callable: "one of ours or an import path module:function",
-    str: "a text",
+    str: "a string",
 }
 SHORT = {
     bool: "bool",
@@ -33,7 +33,7 @@ TRUE, FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
 def parse_value(key: str, text: str, option: Option) -> Any:
     """Return `text` as a value of `config.KEY`, with the type of its annotation or default.
 
-    Raises UserError for a text that is none of the types. `none` is None, where a key can be that.
+    Raises UserError for a text of none of these types. `none` means None if the key allows it.
     """
     kinds = list_types(option)
     if type(None) in kinds and text.lower() == "none":
@@ -55,7 +55,7 @@ def parse_value(key: str, text: str, option: Option) -> Any:
 
 
 def describe_type(option: Option) -> str:
-    """Return the type of a key in a word, or the words that it can be."""
+    """Return the type of a key as a word, or the words that its value can be."""
     if choices := _list_choices(option.annotation):
         return "|".join(choices)
     names = [SHORT[kind] for kind in list_types(option) if kind in SHORT]
@@ -72,6 +72,11 @@ def takes_function(option: Option) -> bool:
     return Callable in list_types(option)
 
 
+def takes_text(option: Option) -> bool:
+    """Return whether a key's value can be a string that is no name of a function."""
+    return str in list_types(option)
+
+
 def list_types(option: Option) -> list[Any]:
     """Return the types that a key can have, the likeliest first: those in `WORDS`, and None's."""
     found = [_simplify(each) for each in _flatten(option.annotation)]
@@ -79,14 +84,14 @@ def list_types(option: Option) -> list[Any]:
     if default is None:
         found.append(type(None))
     elif default is not MISSING:
-        # What is annotated as any of several is first tried as its default is.
+        # With several annotated types, the type of the default is tried first.
         kind = _simplify(type(default))
         is_function = callable(default) and not isinstance(default, type)
         kind = Callable if is_function else kind
         if len(found) != 1 or found[0] not in WORDS:
             found.insert(0, kind)
     kinds = [kind for kind in dict.fromkeys(found) if kind in WORDS or kind is type(None)]
-    # Any text is a text.
+    # Every text is a valid str, so it comes last.
     return sorted(kinds, key=lambda kind: kind is str)
 
 
@@ -97,6 +102,8 @@ def _parse_bool(text: str, option: Option) -> bool:
 
 
 def _parse_tuple(text: str, option: Option) -> tuple[Any, ...]:
+    if text.lower() == "none":
+        return ()
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # Names without quotes: stem,stage1

@@ -35,8 +35,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }
-# Their 360 test images are too few to compare neurons: training images that `train_images` does not
-# choose join them.
+# Their 360 test images are too few to compare neurons, so training images that `train_images` does
+# not choose join them.
 TEST_REST = ("digits", "dvs_digits")
 
 
@@ -50,17 +50,17 @@ def load(
 ) -> Dataset:
     """Load the data set `name` of `DATASETS`, or a user's own; `options` go to its function.
 
-    A user's own has an import path for a name, `package.module:function` (own.py). Event data sets
-    that are not there are fetched by tonic, where it is installed. Raises `DataNotFound` if the
-    files are in none of the places it is looked for, and `UserError` for an unknown name, an option
-    it does not take, or files that are damaged.
+    A user's own has an import path for a name, `package.module:function` (own.py). Missing event
+    data sets are downloaded by tonic if it is installed. Raises `DataNotFound` if no searched place
+    has the files, and `UserError` for an unknown name, an option that the data set does not take,
+    or damaged files.
 
     Args:
         data_dir: the folder with the files of data sets; a download goes there too.
-        train_images: how many training images are used, the same number of each class and the same
-            ones in every run; 0 is all. For the digits the rest joins the test images.
-        validation: the share of the training images on which the best epoch is chosen, instead of
-            on the test images; 0 is none.
+        train_images: the number of training images, equal for each class and the same images in
+            every run; 0 uses all. For the digits the rest joins the test images.
+        validation: the share of the training images set aside to choose the best epoch, instead of
+            the test images; 0 is none.
     """
     function = find_part("data", name)
     check_keys("data", list_options("data", function), options)

@@ -17,7 +17,7 @@ Batch = dict[str, np.ndarray]  # `image` and `label`.
 class Split(Protocol):
     """The training or the test samples of a data set: in memory, or on disk.
 
-    An image is `H W C` (uint8), or frames of counts `T H W 2`; its label is an integer.
+    An image is `H W C` (uint8 or float32), or frames of counts `T H W C`; its label is an integer.
     """
 
     @property
@@ -52,7 +52,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """A split in memory: images `N H W C` or frames of counts `N T H W 2`, labels `N` (int32)."""
+    """A split in memory: images `N H W C` or frames of counts `N T H W C`, labels `N` (int32)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -146,9 +146,9 @@ class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
     All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
-    they enter the network as they are. `validation` are images that were split off for choosing the
-    best epoch. `subset` is empty, or has the places of the images of `train` and of `validation` in
-    the data set's own training split.
+    they enter the network as they are. `validation` has the images that were split off to choose
+    the best epoch. `subset` is empty, or has the indices of the images of `train` and of
+    `validation` in the data set's own training split.
     """
 
     name: str

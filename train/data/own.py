@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config.own import explain_own
 from ..errors import UserError
 from .dataset import ArraySplit, Dataset
 
@@ -38,13 +39,15 @@ def load_own(
 ) -> Dataset:
     """Return the data set that `function`, imported from `path`, returns for these options.
 
-    It gets `data_dir` only if it has a parameter of this name. Raises UserError for arrays that are
-    no data set.
+    The function gets `data_dir` only if it has a parameter of this name. Raises UserError for
+    arrays that do not form a data set.
     """
     given = dict(options)
     if "data_dir" in inspect.signature(function).parameters:
         given["data_dir"] = data_dir
-    return make_dataset(path, function(**given))
+    with explain_own("data", path):
+        returned = function(**given)
+    return make_dataset(path, returned)
 
 
 def make_dataset(path: str, returned: Any) -> Dataset:
@@ -115,7 +118,7 @@ def _read_split(place: _Place, given: Any) -> ArraySplit:
 def _to_array(place: _Place, what: str, given: Any) -> np.ndarray:
     try:
         return np.asarray(given)
-    except Exception as error:  # Of nested lists, and of the arrays of other libraries.
+    except Exception as error:  # From ragged lists, or arrays of other libraries.
         raise place.refuse(f"{what} are not one array ({error})") from error
 
 
@@ -145,7 +148,7 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
 
 
 def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused.
+    with np.errstate(over="ignore"):  # Too large values become infinite and are refused.
         images = images.astype(np.float32, copy=False)
     if wrong := int(np.count_nonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))):
         raise place.refuse(
@@ -160,7 +163,7 @@ def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
         return frames
     if frames.dtype.kind == "b":
         return frames.astype(np.uint8)
-    # On the device there are no integers of 64 bits.
+    # The device has no 64-bit integers.
     least, most = int(frames.min()), int(frames.max())
     limits = np.iinfo(np.int32)
     if least < limits.min or most > limits.max:
@@ -191,7 +194,7 @@ def _read_classes(place: _Place, given: Any) -> tuple[str, ...]:
 def _read_normalization(
     place: _Place, returned: Mapping[str, Any], train: ArraySplit
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std per channel; none for what enters the network as it is."""
+    """Return mean and std per channel; empty for what enters the network as it is."""
     given = [key for key in ("mean", "std") if returned.get(key) is not None]
     if train.dtype != np.uint8 or len(train.shape) == 4:
         if given:

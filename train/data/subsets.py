@@ -16,10 +16,10 @@ SEED = 0
 def choose_subsets(
     dataset: Dataset, train_images: int = 0, validation: float = 0.0, *, test_rest: bool = False
 ) -> Dataset:
-    """Return `dataset` with `train_images` training images, and with a share of them to validate.
+    """Return `dataset` with `train_images` training images, and a share of them for validation.
 
     With `test_rest` the training images that are not chosen join the test split. `Dataset.subset`
-    has the places of both parts in the training split of `dataset`. Raises UserError for numbers
+    has the indices of both parts in the training split of `dataset`. Raises UserError for numbers
     that leave a part empty, and for data that are read from disk.
     """
     _check_types(train_images, validation)
@@ -31,10 +31,10 @@ def choose_subsets(
 
 
 def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` places, sorted, with the same number in every class.
+    """Return `count` sorted indices, the same number in every class.
 
-    What is left after division goes to the first classes, one each. A class with fewer images gives
-    all that it has, and the others fill the gap, as equally as they can.
+    The remainder of the division goes to the first classes, one each. A class with too few images
+    contributes all of them, and the others fill the gap as equally as they can.
     """
     places, ranks = _rank_in_class(labels, (SEED, 0))
     # First one image of each class, then a second one, until there are enough.
@@ -42,20 +42,20 @@ def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def draw_share(labels: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` places, sorted, with the same share of the images of every class.
+    """Return `count` sorted indices, the same share of the images of every class.
 
     Equal numbers would take all images of a rare class away from training.
     """
     places, ranks = _rank_in_class(labels, (SEED, 1))
     drawn = labels[places]
-    # The middle of each image's part of its class: all classes reach a share at the same time.
+    # Image i of n in its class is at (i + 1/2) / n, so that all classes reach a share together.
     reached = (2 * ranks + 1) / (2 * np.bincount(labels)[drawn])
     return np.sort(places[np.lexsort((drawn, reached))[:count]])
 
 
 def _rank_in_class(labels: np.ndarray, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return all places, class by class in a random order, and the rank of each in its class."""
-    # Random bits, not permutation(): NumPy keeps their stream from version to version.
+    """Return all indices, class by class in a random order, and the rank of each in its class."""
+    # Raw bits, not permutation(): NumPy keeps their stream from version to version.
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
     places = order[np.argsort(labels[order], kind="stable")]
     sizes = np.bincount(labels)

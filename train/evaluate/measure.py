@@ -21,6 +21,7 @@ from rich.progress import track
 from pit_jax.neurons.probe import neuron_layers
 
 from .. import data
+from ..config.own import shorten_name
 from ..data import Dataset, Split
 from ..errors import UserError
 from ..program import sharding
@@ -75,7 +76,7 @@ def evaluate(
         "images": len(samples),
         "accuracy": accuracy,
         "loss": loss,
-        "loss_name": config.loss.name,
+        "loss_name": shorten_name(config.loss.name),
         **metrics.summarize(totals),
         "metrics": make_json_numbers(
             {name: float(total / size) for name, total in select_group(totals, "metric").items()}
@@ -92,7 +93,7 @@ def _select(dataset: Dataset, split: str) -> Split:
     if found is None:
         raise UserError(
             "this run has no validation images: its config.data.validation is not set; "
-            "take --split test or train."
+            "use --split test or train."
         )
     return found
 

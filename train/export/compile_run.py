@@ -18,9 +18,9 @@ from ..data import Dataset, Split
 from ..data.dataset import Batch
 from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
-from ..program import build
 from ..program.inputs import make_normalize
-from ..run import restore
+from ..run.network import load_network
+from .refusal import explain_refusal
 
 
 def compile_checkpoint(
@@ -31,21 +31,20 @@ def compile_checkpoint(
     Raises UserError for a checkpoint that is missing or damaged, and for a network that no spiking
     program says exactly.
     """
-    variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, checkpoint))
-    network = build.make_network(config, dataset)
+    network, variables = load_network(config, workdir, checkpoint, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
-    sample = dataset.train.take(range(size))["image"]
+    sample = normalize_images(dataset, dataset.train.take(range(size))["image"])
     try:
         return compile(
             network,
-            variables,
-            normalize_images(dataset, sample),
+            jax.tree.map(jnp.asarray, variables),
+            sample,
             largest_input=find_largest_input(dataset),
             verify=False,
             **options,
         )
     except NotFoldable as error:
-        raise UserError(f"{config.model.name} is no spiking program: {error}") from error
+        raise UserError(explain_refusal(config, network, sample, error)) from error
 
 
 def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Report:

@@ -4,15 +4,19 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from ..config.choose import check_bounds, choose_layers, make_part
+from ..config.choose import check_bounds, choose_layers, make_part, normalize_section
 from ..config.limits import check_rules
-from ..config.parts import get_name
+from ..config.own import describe_name, explain_error, is_own
+from ..config.parts import DEFAULTS, get_name, list_parameters
 from ..config.sections import check_sections
 from ..data import Dataset
 from ..errors import UserError
@@ -21,6 +25,10 @@ from .inputs import check_augment
 from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
+
+# The arguments that a network passes to each of its norms, and those that it passes to some.
+NORM_ARGUMENTS: dict[str, Any] = {"use_running_average": True, "dtype": None, "name": None}
+NORM_INITS = ("scale_init", "bias_init")
 
 
 def check(config: ConfigDict) -> None:
@@ -52,40 +60,113 @@ def check(config: ConfigDict) -> None:
 def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
-    A field such as `gate_neuron`, of networks with a place for another neuron, is a section as
-    `config.neuron` is, and so is `norm`.
+    Fields such as `gate_neuron`, in networks that take another neuron, are sections like
+    `config.neuron`, and so is `norm`.
     """
     return _create(config, dataset.num_classes)
 
 
+def list_classes(config: ConfigDict) -> dict[type, str]:
+    """Return the classes of the neurons and the norm that a config names, with their sections."""
+    made = _make_inner(config, make_part("model", config.model))
+    return {type(module): what for what, module in reversed(made.items())}
+
+
+def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]:
+    """Return the paths of the neurons and norms in a network for inputs like `x`, with sections."""
+    classes, found = list_classes(config), {}
+
+    def note(run: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if (what := classes.get(type(context.module))) is not None:
+            found["/".join(context.module.path)] = what
+        return run(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype))
+    return found
+
+
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
-    neuron = make_part("neuron", config.neuron)
     make = make_part("model", config.model)
-    neurons = {"neuron": neuron} | {
-        f"model.{key}": value for key, value in make.keywords.items() if key.endswith("_neuron")
-    }
-    for what, made in neurons.items():
-        with _explain(what, made.keywords):
-            made()
-    with _explain("model", [*make.keywords, "num_steps"]):
-        network: nn.Module = make(
-            num_classes=num_classes, neuron=neuron, num_steps=config.num_steps
+    _check_takes("model", make, ("num_classes", "neuron", "num_steps"))
+    _check_dtype(make.keywords.get("dtype"))
+    _make_inner(config, make)
+    neuron = make_part("neuron", config.neuron)
+    with _explain("model", config.model, [*make.keywords, "num_steps"]):
+        network = make(num_classes=num_classes, neuron=neuron, num_steps=config.num_steps)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{_describe('model', config.model)}, which makes {network!r}; it must make a module "
+            "of flax.linen."
         )
     return network
 
 
+def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
+    """Return the neuron or norm that each section names, by the key of the section."""
+    made: dict[str, Any] = {}
+    sections = {"neuron": (config.neuron, make_part("neuron", config.neuron))}
+    for key, value in model.keywords.items():
+        if key.endswith("_neuron") or (key == "norm" and isinstance(value, partial)):
+            sections[f"model.{key}"] = config.model[key], value
+    for what, (section, make) in sections.items():
+        given = NORM_ARGUMENTS if what == "model.norm" else {}
+        _check_takes(what, make, [*given, *NORM_INITS] if given else ())
+        with _explain(what, section, make.keywords):
+            made[what] = make(**given)
+        if not callable(made[what]):
+            raise UserError(
+                f"{_describe(what, section)}, which makes {made[what]!r}; it must make a module of "
+                "flax.linen, [B, T, ..., C] to the same shape."
+            )
+    return made
+
+
+def _check_dtype(dtype: Any) -> None:
+    """Raise UserError for a `config.model.dtype` that networks cannot compute in."""
+    try:
+        is_float = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        is_float = False
+    if not is_float:
+        raise UserError(
+            f"config.model.dtype is {dtype!r}; it can be float32, bfloat16, float16 or float64."
+        )
+
+
+def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:
+    """Raise UserError for a part that lacks a parameter that the program passes."""
+    takes = list_parameters(make.func)
+    if takes is not None and (lacking := [name for name in names if name not in takes]):
+        raise UserError(
+            f"config.{what}: {get_name(make)} must take {', '.join(names)}; it does not take "
+            f"{', '.join(lacking)}."
+        )
+
+
+def _describe(what: str, section: Any) -> str:
+    return describe_name(what, normalize_section(section).get("name"))
+
+
 @contextmanager
-def _explain(what: str, fields: Iterable[str]) -> Iterator[None]:
-    """Raise the error of a part of `config.WHAT` with the key of the field that it begins with."""
+def _explain(what: str, section: Any, fields: Iterable[str] = ()) -> Iterator[None]:
+    """Raise errors of the part of `config.WHAT` as UserError, naming the key that is wrong."""
+    name = normalize_section(section).get("name")
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         field = str(error).partition(" ")[0]
-        if field not in fields:
-            raise UserError(f"config.{what}: {error}") from error
-        # The number of steps is that of the run, not a key of the section.
-        place = "config" if field == "num_steps" else f"config.{what}"
-        raise UserError(f"{place}.{error}") from error
+        is_value = isinstance(error, (TypeError, ValueError))
+        if is_value and field in fields:
+            # The number of steps is that of the run, not a key of the section.
+            place = "config" if field == "num_steps" else f"config.{what}"
+            raise UserError(f"{place}.{error}") from error
+        explained = explain_error(what, name, error)
+        if explained is None and not is_value:
+            raise
+        raise explained or UserError(f"config.{what}: {error}") from error
 
 
 def make_loss(config: ConfigDict) -> Loss:
@@ -96,30 +177,62 @@ def make_loss(config: ConfigDict) -> Loss:
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """Return the optimizer of `config.optimizer` on the schedule of the whole run.
 
-    Layers of `config.freeze` stay as they are. Raises UserError, from `init` on, for one of these
-    names that no layer begins with.
+    Layers of `config.freeze` stay as they are. Raises UserError, when `init` runs, for a name in it
+    that no layer begins with.
     """
     _check_schedule(config)
-    make = make_part("schedule", config.get("schedule", "cosine"))
+    section = config.get("schedule", DEFAULTS["schedule"])
+    make = make_part("schedule", section)
     end = config.get("min_learning_rate", 0.0)
     if end and "end" not in inspect.signature(make).parameters:
         raise UserError(
             f"config.min_learning_rate is {end}, but {get_name(make)} takes no end; set it to 0."
         )
-    schedule = make_schedule(
-        make,
-        config.learning_rate,
-        end=end,
-        steps=config.epochs * steps_per_epoch,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
-    )
+    _check_takes("schedule", make, ("steps",))
+    with _explain("schedule", section, make.keywords):
+        schedule = make_schedule(
+            make,
+            config.learning_rate,
+            end=end,
+            steps=config.epochs * steps_per_epoch,
+            warmup_steps=config.warmup_epochs * steps_per_epoch,
+        )
+    if not callable(schedule):
+        raise UserError(
+            f"{_describe('schedule', section)}, which returns {schedule!r}; a schedule returns a "
+            "function of the training step, as those of Optax are."
+        )
+    if is_own(normalize_section(section).get("name")):
+        schedule = _watch_schedule(section, schedule)
     make = make_part("optimizer", config.optimizer)
-    made: optax.GradientTransformation = make(schedule)
+    with _explain("optimizer", config.optimizer, make.keywords):
+        made: optax.GradientTransformation = make(schedule)
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise UserError(
+            f"{_describe('optimizer', config.optimizer)}, which returns {made!r}; an optimizer "
+            "returns an optax.GradientTransformation."
+        )
     if not config.freeze:
         return made
     return optax.chain(
         made, optax.masked(optax.set_to_zero(), partial(_mask_frozen, config.freeze))
     )
+
+
+def _watch_schedule(section: Any, schedule: optax.Schedule) -> optax.Schedule:
+    """Return a user's own schedule whose errors name it, wherever it is called."""
+
+    def call(count: Any) -> Any:
+        with _explain("schedule", section):
+            rate = schedule(count)
+        if jnp.shape(rate) != ():
+            raise UserError(
+                f"{_describe('schedule', section)}, whose function of the training step returns "
+                f"the shape {jnp.shape(rate)}; it must return one number."
+            )
+        return rate
+
+    return call
 
 
 def _check_schedule(config: ConfigDict) -> None:
@@ -134,6 +247,7 @@ def _check_schedule(config: ConfigDict) -> None:
 
 
 def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
-    layers = {path: "/".join(path[:-1]) for path in flatten_dict(params)}
+    # A parameter of the network itself counts as a layer of that name.
+    layers = {path: "/".join(path[:-1] or path) for path in flatten_dict(params)}
     frozen = choose_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

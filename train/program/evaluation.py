@@ -67,7 +67,7 @@ def compute_means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
 
 
 def select_group(found: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
-    """Return what `found` has under `GROUP/NAME`, by NAME."""
+    """Return the values of `found` at the keys `GROUP/NAME`, by NAME."""
     start = f"{group}/"
     return {
         name.removeprefix(start): value for name, value in found.items() if name.startswith(start)

@@ -68,7 +68,11 @@ def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 @set_bounds(smoothing=between(0, 1))
 def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
-    """Return integer labels `[B]` as shares `[B, K]`, of which all classes share `smoothing`."""
+    """Return integer labels `[B]` as shares of the classes, `[B, K]`.
+
+    Args:
+        smoothing: the share of each label that is spread evenly over all classes.
+    """
     shares = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     return (1 - smoothing) * shares + smoothing / num_classes
 
@@ -110,7 +114,7 @@ def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
 
 
 def make_normalize(dataset: Dataset) -> Callable[[Array], Array]:
-    """Return what brings uint8 images to mean 0 and variance 1, and all else to floats as it is."""
+    """Return the function that normalizes uint8 images and converts all others to floats."""
     if not dataset.mean:
         return lambda images: images.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
@@ -178,7 +182,7 @@ def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
     for key, value in section.items():
         if value and key not in (*(FRAME_STAGES if frames else IMAGE_STAGES), *FOR_ALL):
             raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
-    # A policy of the user's own may be for other images.
+    # A user's own policy may be for other images.
     if "policy" not in section or normalize_section(section.policy).get("name") not in POLICIES:
         return
     channels, dtype = dataset.train.shape[-1], dataset.train.dtype

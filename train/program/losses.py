@@ -23,7 +23,7 @@ def tet(
     weight: float = 0.05,
     target: float = 1.0,
 ) -> Float[Array, ""]:
-    """Temporal efficient training (Deng et al. 2022): every step's own cross-entropy, averaged.
+    """Return the loss of temporal efficient training (Deng et al. 2022), a mean over the steps.
 
     (1 - weight) * mean_t CE(o_t, y) + weight * mean (o - target)^2; the second term pulls every
     logit to the firing threshold `target`.
@@ -38,10 +38,10 @@ def tet(
 
 
 def mse(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array, ""]:
-    """Mean squared error of the logits' mean over time to one-hot labels, over all classes.
+    """Return the mean squared error of the logits' mean over time to one-hot labels.
 
-    Of a network whose logits are spikes it is the error of their rates, as PLIF is trained with
-    (Fang et al. 2021).
+    The mean is over all classes too. If the logits are spikes, it is the error of their rates, with
+    which PLIF is trained (Fang et al. 2021).
     """
     scores = logits.mean(axis=1)
     if labels.ndim == 1:

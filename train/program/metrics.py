@@ -1,4 +1,4 @@
-"""Metrics of `config.metrics`: functions of logits and labels whose means join an epoch's record.
+"""Metrics of `config.metrics`: functions of logits and labels, averaged in each epoch's record.
 
 A metric is called on one sample at a time, with its logits `[1, T, K]` and its label `[1]`, and
 returns a scalar, which is averaged over the split.
@@ -25,7 +25,7 @@ TAKEN = ("loss", "accuracy")
 def top5(logits: Float[Array, "B T K"], labels: Int[Array, " B"]) -> Float[Array, ""]:
     """Return the share of the samples where at most four logits are larger than the label's."""
     scores = logits.mean(axis=1)
-    # Neither top_k nor a gather: over a divided batch both would bring it together first.
+    # Neither top_k nor a gather: with a sharded batch both would first collect it.
     own = jnp.where(_make_one_hot(scores, labels) > 0, scores, 0).sum(axis=-1, keepdims=True)
     not_larger = (scores <= own).sum(axis=-1)
     return (not_larger > scores.shape[-1] - 5).astype(scores.dtype).mean()
@@ -36,7 +36,7 @@ def entropy(logits: Float[Array, "B T K"], labels: Int[Array, " B"]) -> Float[Ar
     del labels
     surprise = -jax.nn.log_softmax(logits.mean(axis=1))
     shares = jnp.exp(-surprise)
-    # A class without probability adds 0, not 0 times infinity.
+    # A class of probability 0 adds 0, not 0 * inf = NaN.
     return jnp.where(shares > 0, shares * surprise, 0).sum(axis=-1).mean()
 
 
@@ -51,7 +51,7 @@ def margin(logits: Float[Array, "B T K"], labels: Int[Array, " B"]) -> Float[Arr
 def negative_log_likelihood(
     logits: Float[Array, "B T K"], labels: Int[Array, " B"]
 ) -> Float[Array, ""]:
-    """Return the mean of -log softmax of the label's logit, averaged over time before."""
+    """Return the mean of -log softmax at the label, of the logits' mean over time."""
     scores = logits.mean(axis=1)
     return optax.softmax_cross_entropy(scores, _make_one_hot(scores, labels)).mean()
 
@@ -88,11 +88,12 @@ def check_metrics(
 ) -> None:
     """Raise UserError for a metric that fails or returns no scalar; nothing is computed.
 
-    `images` has the shape and type of one image as the network sees it, in a batch of its own.
+    `images` has the shape and type of one image as the network sees it, in a batch of one.
     """
     if not metrics:
         return
-    given, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    given, _ = jax.eval_shape(model.init_with_output, key, images)
     dtype = jnp.promote_types(given.dtype, jnp.float32)
     logits, labels = jax.ShapeDtypeStruct(given.shape, dtype), jax.ShapeDtypeStruct((1,), jnp.int32)
     for name, metric in metrics.items():
@@ -119,10 +120,7 @@ def _find(path: str) -> Metric:
             f"config.{KEY} has {path!r}; it can have {', '.join(METRICS)}, and import paths "
             "package.module:Name."
         )
-    metric = import_part(path, KEY)
-    if not callable(metric):
-        raise UserError(f"config.{KEY}: {path} must be a function of logits and labels.")
-    found: Metric = metric
+    found: Metric = import_part(path, KEY)
     return found
 
 

@@ -26,20 +26,20 @@ def check_shares(name: str, value: object) -> None:
 
 @set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1), warmup_steps=at_least(0))
 def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
-    """Fall from `peak` to `end` along half a cosine, at `steps`, after a rise of `warmup_steps`."""
+    """Return half a cosine from `peak` to `end` at `steps`, after a rise of `warmup_steps`."""
     decay = optax.cosine_decay_schedule(peak, steps - warmup_steps, alpha=end / peak)
     return add_warmup(decay, peak, warmup_steps)
 
 
 @set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1))
 def linear(peak: float, *, steps: int, end: float = 0.0) -> optax.Schedule:
-    """Fall from `peak` to `end` in a straight line, at `steps`."""
+    """Return a schedule that falls from `peak` to `end` in a straight line over `steps`."""
     return optax.linear_schedule(peak, end, steps)
 
 
 @set_bounds(peak=more_than(0), steps=at_least(1))
 def constant(peak: float, *, steps: int) -> optax.Schedule:
-    """Stay at `peak`."""
+    """Return a schedule that stays at `peak`."""
     del steps
     return optax.constant_schedule(peak)
 
@@ -48,13 +48,13 @@ def constant(peak: float, *, steps: int) -> optax.Schedule:
 def piecewise(
     peak: float, *, steps: int, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)
 ) -> optax.Schedule:
-    """Stay at `peak`, and multiply the rate by `factor` at each share `at` of `steps`.
+    """Return a schedule from `peak`, multiplied by `factor` at each share `at` of `steps`.
 
     Args:
-        factor: by what the rate is multiplied at each of these points, from 0 to 1.
+        factor: multiplies the rate at each of these points, from 0 to 1.
         at: the points, as shares of the training after its warm-up.
     """
-    # Not optax.piecewise_constant_schedule: of two points in the same step it would keep one.
+    # Not optax.piecewise_constant_schedule, which keeps only one of two points in the same step.
     points = np.array([round(share * steps) for share in at], np.int32)
     return lambda count: peak * jnp.power(factor, (jnp.asarray(count) >= points).sum())
 
@@ -81,8 +81,8 @@ def make_schedule(
 ) -> optax.Schedule:
     """Return the schedule of a whole run of `steps`, of which the first are its warm-up.
 
-    What follows the warm-up is `make(peak, steps=..., **keys)` for the steps that are left; a
-    `make` with a parameter `end` gets that too.
+    After the warm-up it is `make(peak, steps=..., **keys)` for the remaining steps; a `make` with a
+    parameter `end` gets that too.
     """
     if "end" in inspect.signature(make).parameters:
         keys = {"end": end} | keys
@@ -94,7 +94,12 @@ def kernels_only(params: optax.Params) -> optax.Params:
 
     The reason is in docs/theory/decisions.md.
     """
-    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    return jax.tree.map_with_path(lambda path, _: read_name(path) == "kernel", params)
+
+
+def read_name(path: tuple[Any, ...]) -> str:
+    """Return the name of the parameter at a path; of one in a list, the name of the list."""
+    return next((str(key.key) for key in reversed(path) if hasattr(key, "key")), "")
 
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
@@ -119,7 +124,7 @@ def adamw(
 
     Args:
         momentum: the decay of the first moment, Adam's beta 1.
-        weight_decay: the share of each kernel that a step of the learning rate 1 takes away.
+        weight_decay: the share of each kernel that a step at learning rate 1 subtracts.
     """
     return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
 
@@ -153,8 +158,8 @@ def lamb(
 
     Args:
         momentum: the decay of the first moment, Adam's beta 1.
-        weight_decay: the share of each kernel that joins its step.
-        trust_clip: whether no step may become longer than AdamW's.
+        weight_decay: the share of each kernel that is added to its step.
+        trust_clip: keep every step no longer than AdamW's.
         max_norm: the norm to which the whole gradient is clipped.
     """
 
@@ -168,7 +173,7 @@ def lamb(
         optax.clip_by_global_norm(max_norm),
         optax.scale_by_adam(b1=momentum, eps=1e-6),
         optax.add_decayed_weights(weight_decay, mask=kernels_only),
-        # As in timm, only what decays is adapted.
+        # As in timm, only parameters with weight decay are adapted.
         optax.masked(adapt, kernels_only) if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )

@@ -25,6 +25,7 @@ from .probe import Look, make_probe
 from .pure import PureProgram, abstract_images, abstract_state, make_pure_program
 from .state import Metrics, TrainState
 from .step import Loss
+from .trial import try_parts
 
 
 class CompiledStep:
@@ -59,8 +60,8 @@ class Program(NamedTuple):
 
     `batches(first)` yields the batches of the compiled step, from step `first` on, and
     `samples(step)` returns the training samples that step `step`, from 0 on, sees.
-    `diagnose(state)` says in words where the step `state.bad` is not finite. `probe(state)` looks
-    at its neuron layers.
+    `diagnose(state)` says in words where the step `state.bad` is not finite. `probe(state)`
+    measures its neuron layers.
 
     `evaluate(state)` measures the split on which the best epoch is chosen; `split` is its name,
     `validation`, or `test` for data without one. `test(state)` measures the test images. `subset`
@@ -96,13 +97,14 @@ def make_program(
     `loss` replaces that of the config.
 
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
-    the config that its parts refuse, and for metrics that fail.
+    the config that its parts refuse, and for a user's own parts and metrics that fail.
     """
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.make_replicated(mesh)
     pure = make_pure_program(config, dataset, loss)
+    try_parts(config, dataset, pure)
     check_metrics(pure.metrics, pure.model, abstract_images(dataset))
     abstract = abstract_state(config, dataset, everywhere)
     feed = _make_feed(config, dataset, mesh)
@@ -156,11 +158,11 @@ def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:
 def make_evaluations(
     pure: PureProgram, dataset: Dataset, batch_size: int, mesh: Mesh
 ) -> tuple[Callable[[TrainState], Evaluation], Callable[[TrainState], Evaluation]]:
-    """Return what measures a state at the end of an epoch, and what measures the test images."""
+    """Return two functions of a state: that of the end of an epoch and that of the test images."""
     if dataset.validation is None:
         evaluate = make_evaluate(pure.test, dataset.test, batch_size, mesh)
         return evaluate, evaluate
-    # Made when it is first called: until then the test images take no memory of the devices.
+    # Made on the first call, so that the test images take no device memory until then.
     test = cache(lambda: make_evaluate(pure.test, dataset.test, batch_size, mesh))
     evaluate = make_evaluate(pure.test, dataset.validation, batch_size, mesh)
     return evaluate, lambda state: test()(state)

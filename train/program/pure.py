@@ -9,6 +9,7 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
+from ..config.own import explain_own
 from ..data import Dataset
 from . import build
 from .feed import abstract_batch
@@ -79,10 +80,16 @@ def make_pure_program(
 
 
 def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> TrainState:
-    """Return the shapes and types of a run's state, with `sharding`; nothing is computed."""
+    """Return the shapes and types of a run's state, with `sharding`; nothing is computed.
+
+    Raises UserError for images that the network does not take, and for a user's own parts that
+    fail.
+    """
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     batch = abstract_batch(dataset.train, config.batch_size)
-    state = jax.eval_shape(make_pure_program(config, dataset).begin, key, batch, {})
+    begin = make_pure_program(config, dataset).begin
+    with explain_own("model", config.model.name):
+        state = jax.eval_shape(begin, key, batch, {})
     placed: TrainState = abstract_arrays(state, sharding)
     return placed
 

@@ -65,7 +65,11 @@ def create_state(
     else:
         variables = model.init(rngs, images, train=True)
     # Flax starts running statistics in float32 even under x64, and updates them in float64.
-    stats = jax.tree.map(lambda x: x.astype(float), variables.get("batch_stats", {}))
+    # Integers, such as counters of a user's network, keep their type.
+    stats = jax.tree.map(
+        lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        variables.get("batch_stats", {}),
+    )
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,

@@ -150,11 +150,21 @@ def update(
     params = optax.apply_updates(state.params, updates)
     sums = {"loss": found.loss * seen, "correct": found.correct, "seen": seen}
     variables = {"params": params, "batch_stats": found.batch_stats}
-    averaged = (
-        optax.incremental_update(variables, state.averaged, 1 - averaging) if averaging else {}
-    )
+    averaged = average(variables, state.averaged, averaging) if averaging else {}
     totals = jax.tree.map(lambda total, new: total + new, state.totals, sums)
     return {**variables, "opt_state": opt_state, "averaged": averaged, "totals": totals}
+
+
+def average(new: Any, before: Any, decay: float) -> Any:
+    """Return the averages after a step; integers, such as counters, keep their new values."""
+
+    def move(new: Array, before: Array) -> Array:
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return new
+        moved: Array = optax.incremental_update(new, before, 1 - decay)
+        return moved
+
+    return jax.tree.map(move, new, before)
 
 
 def keep_if_finite(

@@ -2,8 +2,9 @@
 
 The line of an epoch has `step`, `epoch`, `train_loss`, `train_accuracy`, `test_loss`,
 `test_accuracy`, a `test_NAME` for each of `config.metrics`, `images_per_second` and, where it was
-measured, `health` by layer and measure. With validation images it has `validation_` for `test_`.
-The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null where they are NaN.
+measured, `health` by layer and measure. With validation images its keys have `validation_` in place
+of `test_`. The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null where they
+are NaN.
 """
 
 import json

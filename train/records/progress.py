@@ -128,7 +128,7 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
 
 
 def _format(value: float | None) -> str:
-    """Return the value of a metric in four digits, a dash for one that is not finite."""
+    """Return the value of a metric with four digits, or a dash if it is not finite."""
     return "–" if value is None else f"{value:.4g}"
 
 
@@ -158,7 +158,7 @@ def _print_rates(console: Console, rates: Mapping[str, list[float]]) -> None:
         return
     layers = Table(title="mean firing rate, share of D", title_justify="left")
     layers.add_column("neuron layer", overflow="fold")
-    for step in range(len(next(iter(rates.values())))):
+    for step in range(max(map(len, rates.values()))):
         layers.add_column(f"t={step + 1}", justify="right")
     for layer, of_steps in rates.items():
         layers.add_row(layer, *(f"{rate:.1%}" for rate in of_steps))

@@ -30,9 +30,9 @@ COLUMNS, MOST_NAMED = 3, 16
 
 
 def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
-    """Draw loss and accuracy of several runs by name; those of training are dotted.
+    """Draw loss and accuracy of several runs by name; training curves are dotted.
 
-    They are of the test images, or of the validation images of a run that has some.
+    The other curves are of the test images, or of the validation images if a run has some.
     """
     figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
     for axes, quantity, scale, label in zip(

@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from pit_jax.analysis.plots import scales
 
 from .. import figures
+from ..config.own import shorten_name
 from ..monitor.health import find_complaints
 from ..run import restore
 from ..run.reading import (
@@ -48,7 +49,7 @@ class Run(NamedTuple):
 
     @property
     def split(self) -> str:
-        """The split on which its epochs were evaluated."""
+        """The split on which the run's epochs were evaluated."""
         return find_split(self.records)
 
 
@@ -171,9 +172,9 @@ def _list_facts(run: Run) -> dict[str, str]:
     seconds = run.summary.get("seconds")
     speeds = [r["images_per_second"] for r in run.records if r.get("images_per_second")]
     return {
-        "data": config["data"]["name"],
-        "network": config["model"]["name"],
-        "neuron": config["neuron"]["name"],
+        "data": shorten_name(config["data"]["name"]),
+        "network": shorten_name(config["model"]["name"]),
+        "neuron": shorten_name(config["neuron"]["name"]),
         "steps, levels": format_steps_and_levels(config),
         "epochs": f"{ended[-1].get('epoch', NONE) if ended else 0} of {config['epochs']}",
         **_list_accuracies(run, ended),
@@ -187,7 +188,7 @@ def _list_facts(run: Run) -> dict[str, str]:
 
 
 def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the accuracies of a run whose epochs `ended`: last and best, on which images."""
+    """Return the last and best accuracies of a run whose epochs `ended`, by split."""
     key = f"{run.split}_accuracy"
     best = max(ended, key=lambda record: record[key], default={})
     accuracies = [ended[-1][key] if ended else None, best.get(key)]
@@ -195,7 +196,7 @@ def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
     if run.split == "test":
         last, most = map(_percent, accuracies)
         return {"test accuracy, last": last, "test accuracy, best": most + epoch}
-    # The test images are looked at when the run ends.
+    # The test images are evaluated only when the run ends.
     tested = [run.summary.get("last_accuracy"), run.summary.get("best_accuracy")]
     last, most, test_last, test_most = map(_percent, [*accuracies, *tested])
     return {

@@ -32,7 +32,7 @@ DAMAGED = "damaged"
 
 
 class Progress(NamedTuple):
-    """The seconds of a run so far, its best accuracy and the epoch of that.
+    """The seconds of a run so far, its best accuracy and best epoch.
 
     The accuracy is of the validation images, or of the test images for data without any.
     """
@@ -147,19 +147,36 @@ class Checkpoints:
             manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """Return the newest whole state, placed as `like` is; None before the first save."""
+        """Return the newest whole state, placed as `like` is; None before the first save.
+
+        Raises UserError for the state of another network or optimizer.
+        """
         if hosts.broadcast_number(self._found and self._found.step) is None:
             return None
         stored = jax.eval_shape(unwrap_key, like)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
         progress = Progress()
-        if self._found:
-            items = ocp.args.Composite(
-                state=ocp.args.StandardRestore(state), progress=ocp.args.JsonRestore()
-            )
-            found = self._managers[self._found.name].restore(self._found.step, args=items)
-            state, progress = found["state"], Progress(**found["progress"])
+        with hosts.raise_on_all_hosts():
+            if self._found:
+                found = self._read(self._found, state)
+                state, progress = found["state"], Progress(**found["progress"])
         return wrap_key(place(hosts.broadcast(state), like.step.sharding)), progress
+
+    def _read(self, saved: "_Checkpoint", like: TrainState) -> Any:
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
+        )
+        try:
+            found = self._managers[saved.name].restore(saved.step, args=items)
+        except ValueError as error:  # Its files match its manifest.
+            raise _refuse_other(saved, "it has other parameters") from error
+        for (path, there), here in zip(
+            jax.tree.leaves_with_path(found["state"]), jax.tree.leaves(like), strict=True
+        ):
+            if there.shape != here.shape:
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise _refuse_other(saved, f"{name} is {there.shape} there, {here.shape} here")
+        return found
 
     def raise_failure(self) -> None:
         """Raise what a save in the background ended with, without waiting for one that runs."""
@@ -224,6 +241,14 @@ class _Checkpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}/{self.step}"
+
+
+def _refuse_other(saved: _Checkpoint, why: str) -> UserError:
+    """Return the error for a checkpoint with the config of the run, but saved by other code."""
+    return UserError(
+        f"the checkpoint {saved} does not fit the network or the optimizer ({why}): their code has "
+        "changed since it was saved. Undo the change, or choose another --workdir."
+    )
 
 
 def _open_manager(

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from pit_jax import interop
 
 from ..config.choose import choose_layers
+from ..config.own import is_own
 from ..data import Dataset
 from ..errors import UserError
 from ..program import build
@@ -47,28 +48,43 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
     )
     there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
-    if problems := _problems(here, there, left_out):
+    made = {path for path in here if interop.is_of_neuron(path, here)}
+    if is_own(config.model.name):  # Its own parameters may look like those of a neuron.
+        modules = build.find_modules(config, model, abstract_images(dataset))
+        made = {path for path in made if any(_is_inside(path, each) for each in modules)}
+    if problems := _problems(here, there, left_out, made):
         raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
     return unflatten_dict(there)
 
 
 def _problems(
-    here: Mapping[Leaf, Any], there: Mapping[Leaf, Any], left_out: Collection[str]
+    here: Mapping[Leaf, Any],
+    there: Mapping[Leaf, Any],
+    left_out: Collection[str],
+    made: Collection[Leaf],
 ) -> dict[Leaf, str]:
-    """Return in words which leaves `there` do not fit those `here`, in the network."""
+    """Return in words which leaves `there` do not fit those `here`, in the network.
+
+    Those that are `made` from the first batch can be missing.
+    """
     unknown = there.keys() - here.keys()
     missing = {
         path
         for path in here.keys() - there.keys()
-        if not interop.is_of_neuron(path, here) and _layer(path) not in left_out
+        if path not in made and _layer(path) not in left_out
     }
     problems = {path: f"no {'/'.join(path)}" for path in missing}
     problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
     for path in there.keys() & here:
-        if there[path].shape != here[path].shape:
-            shapes = f"{there[path].shape}, of the network {here[path].shape}"
-            problems[path] = f"{'/'.join(path)} {shapes}"
+        theirs, ours = _read_shape(there[path]), _read_shape(here[path])
+        if theirs != ours:
+            problems[path] = f"{'/'.join(path)} {theirs}, of the network {ours}"
     return problems
+
+
+def _read_shape(leaf: Any) -> Any:
+    """Return the shape of an array, and of a list of them, as a user's own network may have."""
+    return leaf.shape if hasattr(leaf, "shape") else tuple(map(_read_shape, leaf))
 
 
 def _load_variables(folder: str) -> Mapping[str, Any]:
@@ -90,7 +106,9 @@ def _complaint(
     """Return all that does not fit, and which layers to start from scratch where that helps."""
     heads = {path for path in problems if "head" in path}
     neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
-    kinds = ["head"] * bool(heads) + sorted({path[-2].partition("_")[0] for path in neurons})
+    kinds = ["head"] * bool(heads) + sorted(
+        {_layer(path).rpartition("/")[2].partition("_")[0] for path in neurons}
+    )
     if problems.keys() != heads | neurons:
         advice = (
             "Give the config.model that it was made with; config.reinitialize names layers to "
@@ -98,8 +116,11 @@ def _complaint(
         )
     else:
         advice = f'With --config.reinitialize="{tuple(kinds)}" these layers start from scratch'
-    both = heads & here.keys() & there.keys()
-    sizes = {(there[path].shape[-1], here[path].shape[-1]) for path in both}
+    both = [
+        (_read_shape(there[path]), _read_shape(here[path]))
+        for path in heads & here.keys() & there.keys()
+    ]
+    sizes = {(theirs[-1], ours[-1]) for theirs, ours in both if theirs and ours}
     if problems.keys() == heads and len(sizes) == 1:
         ((theirs, ours),) = sizes
         return f"the head of {folder} is for {theirs} classes, the data set has {ours}. {advice}."
@@ -109,5 +130,10 @@ def _complaint(
     return f"{folder} does not fit config.model: {listed}{more}. {advice}."
 
 
+def _is_inside(path: Leaf, module: str) -> bool:
+    return f"{_layer(path)}/".startswith(f"{module}/")
+
+
 def _layer(path: Leaf) -> str:
-    return "/".join(path[1:-1])
+    # A parameter of the network itself is a layer of its own name.
+    return "/".join(path[1:-1] or path[1:])

@@ -50,7 +50,7 @@ def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
 def load_best(workdir: Path, step: int, like: TrainState) -> TrainState:
     """Return the state of `best/STEP`, placed as the abstract `like` is.
 
-    Of several processes the first alone reads it. Raises UserError, in all processes, if it is
+    With several processes, only the first reads it. Raises UserError, in all processes, if it is
     missing or damaged.
     """
     folder = workdir / "best" / str(step)
@@ -87,7 +87,9 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
     saved = _read_shapes(folder)
     inside = (*_path_to_variables(saved), "params")
     wanted = {
-        path for path in flatten_dict(saved) if path[: len(inside)] == inside and path[-1] in SCALES
+        path
+        for path, leaf in flatten_dict(saved).items()
+        if path[: len(inside)] == inside and path[-1] in SCALES and hasattr(leaf, "shape")
     }
     found = {
         path[len(inside) :]: leaf for path, leaf in _read_leaves(folder, saved, wanted).items()
@@ -98,7 +100,8 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
             made["/".join(layer)] = leaf
         elif name == "p" and (*layer, "alpha") in found:
             made["/".join(layer)] = found[*layer, "alpha"] * leaf
-    return {layer: np.maximum(scale, SCALE_FLOOR) for layer, scale in made.items()}
+    # A user's own neuron may have a scalar of this name, which is no scale per channel.
+    return {layer: np.maximum(a, SCALE_FLOOR) for layer, a in made.items() if np.ndim(a)}
 
 
 def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
@@ -119,8 +122,13 @@ def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
         if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
     }
     found = _read_leaves(folder, saved, wanted)
-    return unflatten_dict(
-        {path[len(outside) :]: leaf.astype(dtype) for path, leaf in found.items()}
+
+    def convert(leaf: np.ndarray) -> np.ndarray:
+        # Convert between runs with and without x64; other types are a user's choice.
+        return leaf.astype(dtype) if leaf.dtype in (np.float32, np.float64) else leaf
+
+    return jax.tree.map(
+        convert, unflatten_dict({path[len(outside) :]: leaf for path, leaf in found.items()})
     )
 
 

@@ -1,4 +1,4 @@
-"""subset.json, the training images that a run has seen: indices into the data set's own split."""
+"""subset.json, the training images of a run: indices into the data set's own split."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ FILE = "subset.json"
 
 
 def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
-    """Write the indices of a run that begins; nothing if it has all images of its data set.
+    """Write the indices of a new run; write nothing if it uses all images of its data set.
 
-    Raises UserError for a run that began with other images.
+    Raises UserError if the run began with other images.
     """
     file = workdir / FILE
     now = {name: np.asarray(indices).tolist() for name, indices in subset.items()}

@@ -11,8 +11,10 @@ import jax
 from ml_collections import ConfigDict
 
 from .. import figures
+from ..config.own import shorten_name
 from ..files import write_atomically
 from ..program.evaluation import Evaluation
+from ..program.optim import read_name
 from ..program.state import TrainState
 from .checkpoint import Progress
 from .reading import find_split, read_records, select_epochs
@@ -40,7 +42,7 @@ class Summary(NamedTuple):
 
 def format_title(config: Mapping[str, Any]) -> str:
     """Return a run in one line: its data, network and neuron."""
-    what = (config[part]["name"] for part in ("data", "model", "neuron"))
+    what = (shorten_name(config[part]["name"]) for part in ("data", "model", "neuron"))
     return f"{', '.join(what)} {format_steps_and_levels(config)}"
 
 
@@ -53,7 +55,8 @@ def format_steps_and_levels(config: Mapping[str, Any]) -> str:
 def count_parameters(params: Any) -> tuple[int, int]:
     """Return the number of parameters without PIT's scales `a`, and of these."""
     leaves = jax.tree.leaves_with_path(params)
-    scales = sum(leaf.size for path, leaf in leaves if path[-1].key == "a")
+    # A user's own neuron may have a scalar of this name, which is no scale per channel.
+    scales = sum(leaf.size for path, leaf in leaves if read_name(path) == "a" and leaf.shape)
     return sum(leaf.size for _, leaf in leaves) - scales, scales
 
 

@@ -2,7 +2,7 @@
 
 It holds config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled
 programs and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md
-has all.
+lists them all.
 """
 
 import errno
@@ -160,5 +160,5 @@ def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
         lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
         raise UserError(
             f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
-            "choose another --workdir, or repeat that run's command to go on with it."
+            f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."
         )

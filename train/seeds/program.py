@@ -33,8 +33,8 @@ class SeedsProgram(NamedTuple):
     """The functions of all seeds at once; states, metrics and batches have an axis of the seeds
     in front, one on each device.
 
-    `one` is the program of the first seed alone, on the first device. `evaluate` and `test` are as
-    there: on the validation images if the data have some, and on the test images.
+    `one` is the program of the first seed alone, on the first device. As there, `evaluate` measures
+    the validation images if the data have some, and `test` the test images.
     """
 
     one: Program
@@ -139,11 +139,11 @@ def split_metrics(metrics: Metrics) -> list[Metrics]:
 def _make_evaluations(
     test_step: TestStep, dataset: Dataset, batch_size: int, mesh: Mesh
 ) -> tuple[Evaluate, Evaluate]:
-    """Return what measures all seeds at the end of an epoch, and on the test images."""
+    """Return two functions of all seeds: that of the end of an epoch, that of the test images."""
     if dataset.validation is None:
         evaluate = _make_evaluate(test_step, dataset.test, batch_size, mesh)
         return evaluate, evaluate
-    # Made when it is first called: until then the test images take no memory of the devices.
+    # Made on the first call, so that the test images take no device memory until then.
     test = cache(lambda: _make_evaluate(test_step, dataset.test, batch_size, mesh))
     evaluate = _make_evaluate(test_step, dataset.validation, batch_size, mesh)
     return evaluate, lambda states: test()(states)

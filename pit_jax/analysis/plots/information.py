@@ -25,7 +25,7 @@ def plot_by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figur
     """Four measures of every layer with intervals, a line for each step."""
     drawn = figure(8.2)
     panels = drawn.subplots(2, 2, sharex=True)
-    steps = len(next(iter(losses.values())).steps["information"].value)
+    steps = max(len(loss.steps["information"].value) for loss in losses.values())
     for axes, (name, (title, label)) in zip(panels.flat, PANELS.items(), strict=True):
         for t, shade in enumerate(shades(steps)):
             one = [_at(loss.steps[name], t) for loss in losses.values()]
@@ -79,6 +79,8 @@ def _mean_step(loss: Loss, name: str) -> tuple[float, float, float]:
 
 
 def _at(estimate: Estimate, t: int) -> tuple[float, float, float]:
+    if t >= len(estimate.value):  # A layer that runs fewer steps than another.
+        return np.nan, np.nan, np.nan
     return float(estimate.value[t]), float(estimate.low[t]), float(estimate.high[t])
 
 

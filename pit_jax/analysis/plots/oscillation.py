@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, LINES, ORDERED, figure, finish, shades
+from pit_jax.analysis.rates import stack_steps
 from pit_jax.old_names import serve_old_names
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -50,7 +51,7 @@ def plot_over_epochs(
 
 def plot_over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
     """Per cent of a layer's neurons whose integer differs from the step before."""
-    table = 100 * np.array(list(shares.values()))
+    table = 100 * stack_steps(shares.values())
     drawn = figure(1.3 + 0.3 * len(table))
     axes = drawn.subplots()
     shown = axes.pcolormesh(table, cmap=ORDERED, vmin=0)
@@ -59,8 +60,9 @@ def plot_over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
     axes.set_xticks(np.arange(table.shape[1]) + 0.5, [str(t + 2) for t in range(table.shape[1])])
     axes.invert_yaxis()
     axes.set(xlabel=f"time step, against the one before; n = {n:,} samples")
-    for (row, column), value in np.ndenumerate(table):
-        light = value > 0.6 * table.max()
+    for row, column in np.argwhere(np.isfinite(table)):
+        value = table[row, column]
+        light = value > 0.6 * np.nanmax(table)
         axes.text(
             column + 0.5,
             row + 0.5,

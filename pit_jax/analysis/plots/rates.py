@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
+from pit_jax.analysis.rates import stack_steps
 from pit_jax.old_names import serve_old_names
 
 # Layers that get a panel in a row.
@@ -17,13 +18,15 @@ def plot_over_steps(
     rates: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[np.ndarray, np.ndarray]], n: int
 ) -> Figure:
     """Rates `[T]` of every layer as Fig. 6: a bar for each step, with intervals over n samples."""
-    steps = len(next(iter(rates.values())))
+    whole = stack_steps(rates.values())
+    lows, highs = (stack_steps(ends) for ends in zip(*intervals.values(), strict=True))
+    steps = whole.shape[1]
     drawn = figure(1.4 + (0.06 * steps + 0.22) * len(rates))
     axes = drawn.subplots()
     height = 0.84 / steps
     for t, shade in enumerate(shades(steps)):
-        mean = 100 * np.array([rate[t] for rate in rates.values()])
-        ends = 100 * np.array([[low[t], high[t]] for low, high in intervals.values()])
+        mean = 100 * whole[:, t]
+        ends = 100 * np.stack([lows[:, t], highs[:, t]], axis=1)
         axes.barh(
             np.arange(len(rates)) + (t - (steps - 1) / 2) * height,
             mean,
@@ -49,11 +52,11 @@ def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
     drawn = figure(3.8)
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):
-        means = 100 * np.array(list(rates.values()))
+        means = 100 * stack_steps(rates.values())
         style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
         layers, steps = means.shape
-        left.plot(range(1, layers + 1), means.mean(1), marker="o", ms=4, label=name, **style)
-        right.plot(range(1, steps + 1), means.mean(0), marker="o", ms=4, **style)
+        left.plot(range(1, layers + 1), np.nanmean(means, 1), marker="o", ms=4, label=name, **style)
+        right.plot(range(1, steps + 1), np.nanmean(means, 0), marker="o", ms=4, **style)
     finish(left, xlabel="neuron layer", ylabel=f"firing rate (% of D), {n:,} samples")
     finish(right, xlabel="time step", ylabel="firing rate, mean of the layers (% of D)")
     for axes in (left, right):

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.builder import Builder, has_weights, read
@@ -42,7 +43,7 @@ def fold(outline: Outline) -> list[folded.Node]:
     Raises NotFoldable for parts of a network that are no accumulators and neurons.
     """
     jaxpr = outline.jaxpr.jaxpr
-    walk = _NetworkWalk(outline.layers, count_uses(jaxpr))
+    walk = _NetworkWalk(jaxpr, outline.layers)
     (pixels,), (logits,) = jaxpr.invars, jaxpr.outvars
     shape = get_shape(pixels)[1 if len(get_shape(pixels)) == 4 else 2 :]
     walk.known[pixels] = read(folded.Synapse(walk.builder.add(folded.Pixels(shape))), shape)
@@ -59,30 +60,30 @@ def fold(outline: Outline) -> list[folded.Node]:
 class _NetworkWalk:
     """The values of a network so far: those that depend on the input, and `constants`."""
 
-    def __init__(self, layers: dict[str, ModelLayer], uses: dict[Any, int]) -> None:
-        self.builder = Builder()
+    def __init__(self, jaxpr: Jaxpr, layers: dict[str, ModelLayer]) -> None:
+        self.builder, self.jaxpr = Builder(), jaxpr
         self.known: dict[Any, folded.Value] = {}
         self.constants: dict[Any, Any] = {}
-        self.layers, self.uses = layers, uses
+        self.layers, self.uses = layers, count_uses(jaxpr)
 
     def follow(self, equation: JaxprEqn) -> None:
-        """Add the value of the one output of an equation to `known` or to `constants`."""
-        (out,) = equation.outvars
-        inputs = [v for v in equation.invars if is_in(v, self.known)]
-        if not inputs:
-            values = [self.get_constant(v) for v in equation.invars]
-            self.constants[out] = equation.primitive.bind(*values, **equation.params)
-            return
-        name = get_name(equation)
-        rule = _RULES.get(name)
-        # A function of a user can have the name of a rule.
-        if rule is None or (name != equation.primitive.name and name not in NAMED):
-            raise NotFoldable(
-                f"no rule for {name}, {describe_place(equation)}; there are rules for nn.Conv, "
-                "nn.Dense, norms, neurons, pools, sums, products of spikes and reshapes."
+        """Add the value of the one output of an equation to `known`, or all to `constants`."""
+        if not any(is_in(v, self.known) for v in equation.invars):
+            given = [v for v in equation.invars if not isinstance(v, Literal)]
+            program = self.jaxpr.replace(
+                constvars=[], invars=given, outvars=equation.outvars, eqns=[equation]
             )
+            evaluate = jaxpr_as_fun(ClosedJaxpr(program, []))
+            made = evaluate(*map(self.get_constant, given))
+            self.constants |= zip(equation.outvars, made, strict=True)
+            return
         operands = [None if isinstance(v, Literal) else self.known.get(v) for v in equation.invars]
-        value = rule(self, equation, *operands)
+        try:
+            value = _find_rule(equation)(self, equation, *operands)
+        except NotFoldable as error:
+            error.path = equation.params.get("path") or get_path(equation)
+            raise
+        (out,) = equation.outvars
         # Several readers of a layer read one accumulator, instead of running the layer again.
         if self.uses.get(out, 0) > 1 and has_weights(value):
             value = self.builder.accumulate(value)
@@ -105,6 +106,18 @@ class _NetworkWalk:
         return self.builder.reduce(value, structure, get_tail(equation), describe_place(equation))
 
 
+def _find_rule(equation: JaxprEqn) -> Callable[..., folded.Value]:
+    name = get_name(equation)
+    rule = _RULES.get(name) if len(equation.outvars) == 1 else None
+    # A function of a user can have the name of a rule.
+    if rule is None or (name != equation.primitive.name and name not in NAMED):
+        raise NotFoldable(
+            f"no rule for {name}, {describe_place(equation)}; there are rules for nn.Conv, "
+            "nn.Dense, norms, neurons, pools, sums, products of spikes and reshapes."
+        )
+    return rule
+
+
 def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     """Fold a layer: weights apply to their input, norms scale it, neurons add a node of spikes."""
     layer = walk.layers[equation.params["path"]]
@@ -114,7 +127,7 @@ def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> 
             f"{layer.path} reads {given}, without an axis of time; repeat images in front of it, "
             "to [B, T, H, W, C]."
         )
-    if type(layer.module).__name__ in ("Conv", "Dense"):
+    if isinstance(layer.module, nn.Conv | nn.Dense):
         return walk.builder.apply_layer(layer, value, equation.params["shape"][2:])
     norm = fold_norm(layer)
     if norm is not None:
@@ -196,7 +209,10 @@ def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value)
         return value
     if np.prod(shape) != np.prod(value.shape):
         place = describe_place(equation)
-        raise NotFoldable(f"{value.shape} becomes {shape} by repetition, {place}.")
+        raise NotFoldable(
+            f"{value.shape} becomes {shape} by repetition, {place}; for an image at every step "
+            "there is pit_jax.layers.repeat_over_time."
+        )
     return walk.reduce(equation, value, Reshape(shape))
 
 

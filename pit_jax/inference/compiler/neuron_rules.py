@@ -71,10 +71,15 @@ def find_rule(layer: ModelLayer) -> FiringRule:
     if make is None:
         raise NotFoldable(
             f"{layer.path} is a {type(layer.module).__name__}, which sends no spikes; "
-            f"these can be compiled: {', '.join(kind.__name__ for kind in _RULES)}."
+            f"these can be compiled: {', '.join(list_neurons())}."
         )
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), layer.variables.get("params", {}))
     return make(layer, params)
+
+
+def list_neurons() -> list[str]:
+    """Return the names of the neurons that can be compiled."""
+    return [kind.__name__ for kind in _RULES]
 
 
 Params = dict[str, Any]

@@ -60,7 +60,8 @@ def outline_layers(
     def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         module, path = context.module, "/".join(context.module.path)
         out = run(*args, **kwargs)
-        if context.method_name != "__call__" or not isinstance(module, LAYERS):
+        # What a user derives from a layer may compute something else: it is followed inside.
+        if context.method_name != "__call__" or type(module) not in LAYERS:
             return out
         own = {
             name: collection

@@ -112,3 +112,53 @@ def add(x: Array, y: Array) -> Array:
 def test_what_is_refused_names_the_place_and_the_way_out(run, says):
     with pytest.raises(NotFoldable, match=says):
         compile(*own(run))
+
+
+class Doubled(nn.BatchNorm):
+    """A norm that is not what it is derived from."""
+
+    def __call__(self, x: Array, *args: Any, **keywords: Any) -> Array:
+        return 2 * jnp.exp(super().__call__(x, *args, **keywords))
+
+
+class Summed(nn.Module):
+    """A neuron in plain JAX, whose loop has two results."""
+
+    def __call__(self, x: Array) -> Array:
+        _, out = jax.lax.scan(lambda v, i: (v + i, v + i), x[:, 0], x.swapaxes(0, 1))
+        return out.swapaxes(0, 1)
+
+
+class Scaled(nn.Module):
+    """A neuron of ours, with an amplitude that is computed from another number."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return jax.nn.relu(jnp.float32(2)) * PIT(levels=2)(x)
+
+
+@pytest.mark.parametrize(
+    "part, says, path",
+    [
+        (lambda x: Doubled(use_running_average=True)(x), "no rule for", "Doubled_0"),
+        (lambda x: Summed()(x), "no rule for", "Summed_0"),
+    ],
+)
+def test_a_module_of_a_user_is_followed_inside_and_named_where_it_is_refused(part, says, path):
+    with pytest.raises(NotFoldable, match=f"{says}.*{path}") as error:
+        compile(*own(behind(part)))
+    assert error.value.path == path
+
+
+def test_a_neuron_of_a_user_that_is_made_of_ours_folds():
+    program = compile(*own(lambda x: nn.Dense(5)(row(Scaled()(repeated(x))))))
+    assert program.verify(X) and list(program.trace(X)) == ["Scaled_0/PIT_0"]
+    assert program.proof.largest_difference < 1e-4
+
+
+def test_an_image_repeated_by_other_means_is_refused_with_what_to_use():
+    def repeat(x: Array) -> Array:
+        return jnp.repeat(x[:, None], STEPS, axis=1)
+
+    with pytest.raises(NotFoldable, match="by repetition.*pit_jax.layers.repeat_over_time"):
+        compile(*own(lambda x: nn.Dense(5)(row(PIT()(repeat(x))))))

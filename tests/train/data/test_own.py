@@ -42,6 +42,9 @@ def validated():
     data = blobs(seed=0)
     return data | {"validation": data["test"]}
 
+def missing():
+    return open("no_such_file")
+
 not_a_function = 3
 """
 
@@ -87,6 +90,12 @@ def test_a_validation_split_of_its_own_stays(module):
     assert len(load(f"{module}:validated").validation) == 2
     with pytest.raises(UserError, match="validation must be 0, got 0.5: validated has a valid"):
         load(f"{module}:validated", validation=0.5)
+
+
+def test_a_function_that_fails_is_named_with_its_line(module):
+    said = r"missing', which fails \(.*, line \d+, in missing\): FileNotFoundError"
+    with pytest.raises(UserError, match=said):
+        load(f"{module}:missing")
 
 
 def test_names_that_cannot_be_loaded_are_refused(module):

@@ -126,6 +126,12 @@ def test_the_best_checkpoint_has_the_best_accuracy_and_replaces_a_file_on_reques
     assert json.loads(out.read_text())["accuracy"] == summary["best_accuracy"]
 
 
+def test_a_run_without_validation_images_has_none_to_measure(workdir, out, capsys):
+    message = refusal(capsys, workdir, "--split", "validation", "--out", out)
+    assert "this run has no validation images: its config.data.validation is not set" in message
+    assert not out.exists()
+
+
 def test_top_five_likelihood_and_confusion_are_those_of_the_logits(found, scores):
     logits, labels = scores
     rank = np.argsort(np.argsort(-logits, axis=1), axis=1)[np.arange(len(labels)), labels]

@@ -3,8 +3,11 @@
 import json
 from functools import partial
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.train.helpers import bits, first_devices, program_on, records, steps_saved
@@ -13,7 +16,9 @@ from train import data
 from train.data.feeding.order import epoch_order
 from train.errors import UserError
 from train.loop import train
+from train.program.diagnose import make_diagnose
 from train.program.losses import cross_entropy
+from train.program.state import create_state
 from train.session import check_parts
 
 
@@ -158,3 +163,59 @@ def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
 def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
     with pytest.raises(UserError, match="is the first and the last step, from 1 on, got"):
         check_parts(tiny(profile_steps=steps))
+
+
+class Cell(nn.Module):
+    @nn.compact
+    def __call__(self, v, x):
+        v = 0.5 * v + jnp.log(nn.Dense(4)(x) - 100)
+        return v, v
+
+
+class Scanned(nn.Module):
+    """A network of a user whose layers run inside a loop."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = jnp.repeat(x.reshape(len(x), 1, -1), 3, axis=1)
+        scan = nn.scan(
+            Cell, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
+        )
+        return nn.Dense(3)(scan()(jnp.zeros((len(x), 4)), x)[1])
+
+
+class Repeated(nn.Module):
+    """A network of a user that computes a layer again, and whose `remat` is not ours."""
+
+    remat: bool = True
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        y = nn.remat(nn.Dense)(4)(x.reshape(len(x), 1, -1))
+        return nn.Dense(3)(jnp.log(y - 1000))
+
+
+class Rooted(nn.Module):
+    """A network of a user with a parameter whose gradient alone is infinite."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        w = self.param("w", nn.initializers.zeros, (3,))
+        return nn.Dense(3)(x.reshape(len(x), 1, -1)) + jnp.sqrt(0 * w)
+
+
+@pytest.mark.parametrize(
+    "network, says",
+    [
+        (Scanned(), "the output of the network"),
+        (Repeated(), "the output of the network"),
+        (Rooted(), "the gradient of the network"),
+    ],
+)
+def test_layers_of_a_user_that_cannot_be_seen_from_outside_are_named_as_the_network(network, says):
+    images, labels = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, int)
+    keys = jax.random.split(jax.random.key(0))
+    state = create_state(network, optax.sgd(0.1), *keys, images).replace(bad=jnp.zeros((), int))
+    batch = {"image": images, "label": labels}
+    diagnose = make_diagnose(network, cross_entropy, lambda key, b: (b["image"], b["label"]))
+    assert diagnose(state, batch) == says

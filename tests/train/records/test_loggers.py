@@ -196,6 +196,16 @@ def test_measures_of_layers_are_grouped_by_measure():
     }
 
 
+def test_validation_and_metrics_are_grouped_by_their_split():
+    line = {"step": 4, "epoch": 1, "validation_loss": 0.5, "validation_top5": 1.0}
+    line |= {"test_my_metric": 2.0, "test_margin": None}
+    assert scalars(line) == {
+        "validation/loss": 0.5,
+        "validation/top5": 1.0,
+        "test/my_metric": 2.0,
+    }
+
+
 def test_a_journal_without_sinks_says_nothing():
     journal = Journal()
     journal.step(1, StepMetrics(1, 0.5, 0.5))

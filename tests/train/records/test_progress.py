@@ -54,3 +54,24 @@ def test_an_epoch_leaves_a_line(screen):
     assert (
         "epoch   2  train 1.250 50.00%  test 0.750 62.50%  1,234 images/s" in screen.file.getvalue()
     )
+
+
+def test_the_line_of_an_epoch_names_its_split_and_has_the_metrics(screen):
+    record = {
+        "step": 20,
+        "epoch": 2,
+        "train_loss": 1.25,
+        "train_accuracy": 0.5,
+        "validation_loss": 0.75,
+        "validation_accuracy": 0.625,
+        "validation_top5": 0.98761,
+        "validation_margin": None,
+        "images_per_second": 1234.5,
+    }
+    with Display(total_steps=40, batch_size=32, console=screen) as shown:
+        shown.begin(0)
+        shown.epoch(record)
+    assert (
+        "epoch   2  train 1.250 50.00%  validation 0.750 62.50%  top5 0.9876  margin –  1,234 "
+        "images/s"
+    ) in screen.file.getvalue()

@@ -59,7 +59,9 @@ def test_a_run_with_another_config_names_the_differing_keys_with_both_values(run
         "  optimizer.momentum: 0.9 there, 0.8 here",
         "  learning_rate: 0.1 there, 0.2 here",
     }
-    assert "choose another --workdir" in message
+    assert message.endswith(
+        f"choose another --workdir, or resume that run with --config {run / 'config.json'}."
+    )
 
 
 def test_keys_that_only_one_of_the_configs_has_differ_too(run):

@@ -14,7 +14,10 @@ from ...config.bounds import at_least, set_bounds
 def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[Array, "B H W C"]:
     """Surround each image by `pad` zeros and cut its old size out again, anywhere.
 
-    0 leaves the images as they are. Raises `ValueError` for a negative `pad`.
+    Raises `ValueError` for a negative `pad`.
+
+    Args:
+        pad: pixels of zeros on each side; 0 leaves the images as they are.
     """
     batch, *size = images.shape
     # int32 by name: with x64 the default is int64, whose draws differ.
@@ -40,7 +43,7 @@ def normalize(
     std: Sequence[float],
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "B H W C"]:
-    """(x / 255 - mean) / std per channel, computed in float32 at least and returned as `dtype`.
+    """Return (x / 255 - mean) / std per channel, computed in float32 at least, as `dtype`.
 
     `dtype` None is float32, or float64 under x64.
 

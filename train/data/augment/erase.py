@@ -13,10 +13,13 @@ TRIES = 10  # Of torchvision: an image for which none fits stays whole.
 
 @set_bounds(size=at_least(0))
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
-    """One square hole of zeros in each image, whose center is any pixel; cut at the border.
+    """Set one square of each image to 0; its center is any pixel, and it is cut at the border.
 
     Cutout (DeVries and Taylor 2017). Of pixels the hole is black, of normalized images the mean.
     It has `size // 2` pixels before its center and as many from it on.
+
+    Args:
+        size: the side of the square in pixels.
     """
     batch, height, width, _ = images.shape
     row_key, column_key = jax.random.split(key)
@@ -37,11 +40,16 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Num[Array, "B H W C"]:
-    """A rectangle of zeros in each image with `probability`, after normalization the mean.
+    """Set a rectangle of each image to 0, which is the mean after normalization, or to noise.
 
-    Random Erasing (Zhong et al. 2020) as in torchvision: its area is a share between the two of
-    `scale`, its height over its width between the two of `ratio`, log-uniform. With the `fill`
-    "noise" every value in it is drawn from a normal distribution, as in timm's mode "pixel".
+    Random Erasing (Zhong et al. 2020) as in torchvision.
+
+    Args:
+        probability: the probability that an image is changed.
+        fill: what the rectangle gets: `mean`, or `noise` from a normal distribution for every
+            value, as in timm's mode "pixel".
+        scale: the smallest and the largest area of the rectangle, as parts of the image's.
+        ratio: the smallest and the largest height over width, drawn log-uniformly.
     """
     batch, height, width, _ = images.shape
     chance_key, area_key, ratio_key, row_key, column_key, noise_key = jax.random.split(key, 6)
@@ -70,7 +78,7 @@ def random_erasing(
 def boxes(
     top: Array, bottom: Array, left: Array, right: Array, height: int, width: int
 ) -> Bool[Array, "B H W"]:
-    """True in rows top to bottom - 1 and columns left to right - 1 of each image."""
+    """Return masks, true in rows top to bottom - 1 and columns left to right - 1 of each image."""
     row = jnp.arange(height, dtype=jnp.int32)[None, :, None]
     column = jnp.arange(width, dtype=jnp.int32)[None, None, :]
     top, bottom, left, right = (each[:, None, None] for each in (top, bottom, left, right))

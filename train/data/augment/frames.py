@@ -22,6 +22,9 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     """Move each sample by up to `pixels` down and right or back; what leaves comes in again.
 
     Temporal efficient training's augmentation (Deng et al. 2022) with 5 pixels.
+
+    Args:
+        pixels: the farthest that a sample moves in each direction.
     """
     down, right = jax.random.randint(key, (2, len(frames)), -pixels, pixels + 1, dtype=jnp.int32)
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
@@ -32,6 +35,9 @@ def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frame
     """Turn each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 
     The released CIFAR10-DVS augmentation, with 15 degrees. Counts stay counts.
+
+    Args:
+        degrees: the largest angle, a whole number; 0 leaves the samples as they are.
     """
     if degrees == 0:
         return frames

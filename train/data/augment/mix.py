@@ -20,9 +20,12 @@ Labels = Float[Array, "B K"]
 
 @set_bounds(alpha=more_than(0))
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
-    """A share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
+    """Return a share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
 
     mixup (Zhang et al. 2018).
+
+    Args:
+        alpha: both parameters of the Beta distribution; 1 is uniform, less favors 0 and 1.
     """
     share = jax.random.beta(key, alpha, alpha, dtype=jnp.float32)
     return _mix(images, labels, share[None, None, None], share)
@@ -32,10 +35,13 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
-    """A box of each image replaced by its neighbor's; labels follow the area that is left.
+    """Replace a box of each image by its neighbor's; labels follow the area that is left.
 
     CutMix (Yun et al. 2019): the box has a share of the area that is drawn from Beta(alpha, alpha)
     and any pixel for its center, and is cut at the border.
+
+    Args:
+        alpha: both parameters of the Beta distribution; 1 is uniform, less favors 0 and 1.
     """
     share_key, box_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
@@ -52,9 +58,12 @@ def mixup_or_cutmix(
     cutmix_alpha: float,
     probability: float = 1.0,
 ) -> tuple[Images, Labels]:
-    """One of the two for each batch, equally likely: what the authors' code does to CIFAR.
+    """Apply mixup or CutMix to a batch, equally likely: what the authors' code does to CIFAR.
 
-    With a `probability` below 1 a batch may stay as it is, as timm's can.
+    Args:
+        mixup_alpha: both parameters of the Beta distribution of mixup's shares.
+        cutmix_alpha: both parameters of the Beta distribution of CutMix's areas.
+        probability: the probability that a batch is mixed at all, as in timm.
     """
     choice_key, share_key, box_key, any_key = jax.random.split(key, 4)
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0

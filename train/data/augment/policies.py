@@ -60,9 +60,13 @@ RESAMPLE = one_of(*RESAMPLERS)
 def auto_augment(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
-    """One of the 25 rows of `CIFAR_TABLE` for each image: its two operations, each if drawn.
+    """Apply one of the 25 rows of `CIFAR_TABLE` to each image: its two operations, each if drawn.
 
     AutoAugment (Cubuk et al. 2019).
+
+    Args:
+        resample: how pixels are moved: `nearest` or `bilinear`.
+        fill: the color of empty pixels: a gray level, or one for each channel.
     """
     size = images.shape[1:3]
     space = narrow_space(10, *size)
@@ -89,9 +93,13 @@ def auto_augment(
 def trivial_augment_wide(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
-    """One operation of `wide_space` for each image, its magnitude drawn as well.
+    """Apply one operation of `wide_space` to each image, its magnitude drawn as well.
 
     TrivialAugment (Müller and Hutter 2021), wide.
+
+    Args:
+        resample: how pixels are moved: `nearest` or `bilinear`.
+        fill: the color of empty pixels: a gray level, or one for each channel.
     """
     table = _table(wide_space(BINS), *images.shape[1:3])
     return apply(images, _draw(key, table, len(images)), RESAMPLERS[resample], fill)
@@ -107,9 +115,15 @@ def rand_augment(
     resample: str = "nearest",
     fill: Fill = 0,
 ) -> Images:
-    """`num_ops` operations one after the other for each image, all at `magnitude`, 0 to 30.
+    """Apply `num_ops` operations to each image, one after the other, all at `magnitude`.
 
     RandAugment (Cubuk et al. 2020).
+
+    Args:
+        num_ops: the number of operations.
+        magnitude: the magnitude of all operations, 0 to 30.
+        resample: how pixels are moved: `nearest` or `bilinear`.
+        fill: the color of empty pixels: a gray level, or one for each channel.
     """
     space = narrow_space(BINS, *images.shape[1:3])
     table = _table(
@@ -140,10 +154,18 @@ def rand_augment_increasing(
     resample: str = "bilinear",
     fill: Fill = 0,
 ) -> Images:
-    """timm's RandAugment, "rand-m9-mstd0.5-inc1": `num_ops` operations, each with `probability`.
+    """Apply `num_ops` operations to each image, each with `probability` and its own magnitude.
 
-    Each draws its own magnitude, normal about `magnitude` with `deviation`, cut to 0..10 and here
-    rounded to tenths.
+    timm's RandAugment, "rand-m9-mstd0.5-inc1".
+
+    Args:
+        num_ops: the number of operations.
+        magnitude: the mean of the magnitudes, 0 to 10.
+        deviation: the standard deviation of the magnitudes, which are cut to 0..10 and here
+            rounded to tenths.
+        probability: the probability that an operation is applied.
+        resample: how pixels are moved: `nearest` or `bilinear`.
+        fill: the color of empty pixels: a gray level, or one for each channel.
     """
     size = images.shape[1:3]
     space = increasing_space(*size)

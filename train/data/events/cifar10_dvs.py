@@ -50,11 +50,19 @@ def cifar10_dvs(
     split: str = "first900",
     cache_dir: str | None = None,
 ) -> Dataset:
-    """Return frames of counts `N T size size 2`; `split` names a rule of `splits/cifar10_dvs.json`.
+    """Return frames of counts `N T size size 2`.
 
-    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Says on stderr where
-    recordings are missing. Raises `DataNotFound` where a whole class is, `UserError` for damaged
-    files and unknown rules.
+    A warning is printed where recordings are missing. Raises `DataNotFound` where a whole class is,
+    `UserError` for damaged files and unknown rules.
+
+    Args:
+        num_frames: T, the number of frames of each recording.
+        split_by: how events are divided into frames, by equal number or equal time: `number` or
+            `time`.
+        size: height and width of the frames; 128 leaves them as they were recorded.
+        split: the rule that selects the test recordings, a name in splits/cifar10_dvs.json:
+            `first900`, `tebn`, `random` or `spikingjelly`.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     cache = choose_cache_folder(data_dir, cache_dir).absolute()
     recordings, suffix = _find(Path(data_dir).absolute(), cache)

@@ -24,8 +24,12 @@ def dvs_digits(
 ) -> Dataset:
     """Return 1,437 training and 360 test recordings as `num_frames` frames of counts `N T 20 20 2`.
 
-    They are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises `UserError` for
-    a `num_frames` that is no whole number of at least 1, and where the cache cannot be written.
+    Raises `UserError` unless `num_frames` is a whole number of at least 1, and if the cache cannot
+    be written.
+
+    Args:
+        num_frames: T, the number of frames of each recording.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     check_whole("num_frames", num_frames)
     train, test = read_digits()

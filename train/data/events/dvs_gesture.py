@@ -49,9 +49,16 @@ def dvs_gesture(
     """Return frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
 
     Users 1 to 23 train and 24 to 29 test, as the data set's own lists say; tonic's copy has 1,077
-    and 264 gestures. Says on stderr where gestures are missing. Archives are extracted once, beside
-    the frames that are kept in `cache_dir`, by default `data_dir`/cache. Raises `DataNotFound`
-    without any, `UserError` for files that are missing or damaged.
+    and 264 gestures. A warning is printed where gestures are missing. Archives are extracted once,
+    into `cache_dir`. Raises `DataNotFound` without any, `UserError` for files that are missing or
+    damaged.
+
+    Args:
+        num_frames: T, the number of frames of each gesture.
+        split_by: how events are divided into frames, by equal number or equal time: `number` or
+            `time`.
+        size: height and width of the frames; 128 leaves them as they were recorded.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
     train, test, read = (

@@ -30,9 +30,14 @@ def n_mnist(
 ) -> Dataset:
     """Return frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
 
-    Frames are made once, and kept in `cache_dir`, by default `data_dir`/cache. Raises
-    `DataNotFound` where folders and archives are missing, `UserError` for damaged files. Says on
-    stderr where recordings are missing.
+    A warning is printed where recordings are missing. Raises `DataNotFound` where folders and
+    archives are missing, `UserError` for damaged files.
+
+    Args:
+        num_frames: T, the number of frames of each recording.
+        split_by: how events are divided into frames, by equal number or equal time: `number` or
+            `time`.
+        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
     """
     root = Path(data_dir).absolute()
     train, test = (_find(root, name) for name in PUBLISHED)

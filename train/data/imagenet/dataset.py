@@ -34,10 +34,15 @@ def imagenet(
 ) -> Dataset:
     """Return images `size size 3`: random crops for training, the middle of each for testing.
 
-    A crop has `least_area` to all of its image's area; the middle is that of the image resized to a
-    shorter side of `resize`, `size` 256/224 if it is 0. `workers` processes read ahead; 0 reads in
-    this one. Raises `DataNotFound` if nothing was converted yet, `UserError` if files are not those
-    of the manifest and for values that cannot be.
+    Raises `DataNotFound` if nothing was converted yet, `UserError` for files that do not match the
+    manifest and for invalid values.
+
+    Args:
+        size: height and width of the images.
+        workers: processes that read, decode and crop ahead; 0 does it in the training process.
+        least_area: the smallest part of an image's area that a random crop has.
+        resize: the shorter side of test images before their center crop; 0 is 256/224 of `size`.
+        resample: how images are resized: `bilinear` or `bicubic`.
     """
     if size < 1 or workers < 0:
         raise UserError(

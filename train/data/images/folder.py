@@ -22,6 +22,9 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
 
     Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
     `UserError` for files that are no images and for classes that only one split has.
+
+    Args:
+        size: height and width that the images are resized to.
     """
     if not isinstance(size, int) or size < 1:
         raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")

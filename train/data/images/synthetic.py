@@ -24,6 +24,13 @@ def synthetic(
 
     The same arguments give the same pixels; `num_train` changes no test image, nor the reverse.
     Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a seed below 0.
+
+    Args:
+        shape: height, width and channels of an image.
+        num_classes: the number of classes.
+        num_train: the number of training images.
+        num_test: the number of test images.
+        seed: the seed of the templates and the noise.
     """
     axes = tuple(shape) if isinstance(shape, tuple | list) else ()
     sizes = (*axes, num_classes, num_train, num_test)

@@ -1,0 +1,145 @@
+"""The benchmark of neurons on 200 digits: its runs are paired, and those of the trainer."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from benchmarks import dig200
+from benchmarks.dig200 import Row, Trainer, make_flags
+from tests.train.helpers import bits, first_devices
+from train import data
+from train.config import cli
+from train.program.program import make_program
+
+TINY = {"data.train_images": 40, "batch_size": 20, "epochs": 2, "model.width": 4}
+RESULTS = Path(dig200.__file__).with_suffix(".json")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    for key, value in (TINY | {"model.stages": "(1,)"}).items():
+        monkeypatch.setitem(dig200.COMMON, key, value)
+
+
+def make_trainer(row: Row) -> Trainer:
+    config, _ = cli.parse(["dig200", *make_flags(row, dig200.COMMON)])
+    return Trainer(config, data.load(**config.data))
+
+
+def run(out: Path, *words: str) -> dict:
+    dig200.run_rows(["dig200", "--out", str(out), *words], dig200.ROWS, 1, out)
+    return json.loads(out.read_text())
+
+
+def test_rows_of_a_seed_start_from_the_same_kernels_and_draw_the_same():
+    def read_start(row: Row) -> dict[str, np.ndarray]:
+        state = make_trainer(row).start(seed=3)
+        shared = {
+            "/".join(path): leaf
+            for path, leaf in flatten_dict(state.params).items()
+            if path[-1] in ("kernel", "bias")
+        }
+        # The key of augmentation and dropout.
+        return jax.device_get({**shared, "key": jax.random.key_data(state.key)})
+
+    first, *others = (read_start(row) for row in dig200.ROWS.values())
+    assert "stage1_block1/conv1/kernel" in first and len(first) > 5
+    for other in others:
+        assert other.keys() == first.keys()
+        assert all(np.array_equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("row", ["PIT ours 1x4", "LIF 4x1"])
+def test_a_seed_ends_with_the_bits_of_a_run_of_the_trainer(row):
+    trainer = make_trainer(dig200.ROWS[row])
+    state = trainer.train(seed=3)
+    trainer.config.seed = 3
+    dataset = data.load(**trainer.config.data)
+    program = make_program(trainer.config, dataset, devices=first_devices(1))
+    expected, step = program.first_state(), program.compile_step()
+    for batch in program.batches(0):
+        expected, _ = step(expected, batch)
+    assert bits(state.params) == bits(expected.params)
+    assert bits(state.batch_stats) == bits(expected.batch_stats)
+    assert trainer.measure(state)["accuracy"] == program.evaluate(expected).accuracy
+
+
+def test_spikes_are_the_mean_integer_of_all_neurons_summed_over_the_steps():
+    trainer = make_trainer(dig200.ROWS["LIF 4x1"])
+    state = trainer.start(seed=0)
+    config = trainer.config
+    dataset = data.load(**config.data)
+    pure = dig200.make_pure_program(config, dataset)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    images = pure.normalize(dataset.test.images)
+    _, sown = pure.model.apply(variables, images, mutable=["intermediates"])
+    counts = [layer["count"] for layer in dig200.neuron_probes(sown["intermediates"]).values()]
+    of_each = np.concatenate([count.sum(axis=1).reshape(len(images), -1) for count in counts], 1)
+    assert of_each.shape[1] == sum(trainer.neurons.values())
+    assert trainer.measure(state)["spikes"] == pytest.approx(of_each.mean(), rel=1e-5)
+
+
+def test_a_run_is_written_with_its_config_and_environment(tmp_path):
+    found = run(tmp_path / "dig200.json", "--rows", "I-LIF 1x4 gain 4/3", "--epochs", "1")
+    (row,) = found["rows"].values()
+    assert row["config"]["model"]["norm"]["gain"] == 4 / 3 and row["config"]["epochs"] == 1
+    assert {"commit", "jax", "processor"} <= row["environment"].keys()
+    assert 0 < row["runs"]["0"]["accuracy"] < 1 and 0 < row["runs"]["0"]["spikes"] < 4
+    assert found["summary"]["I-LIF 1x4 gain 4/3"]["accuracy"] == {
+        "mean": row["runs"]["0"]["accuracy"],
+        "interval": [],
+        "seeds": 1,
+    }
+
+
+def test_runs_that_the_file_has_are_kept_and_missing_ones_added(tmp_path, monkeypatch):
+    trained = []
+
+    class Stand:
+        """A trainer whose accuracies are 0.5 and 0.7 for I-LIF, 0.6 and 0.9 for the other."""
+
+        def __init__(self, config, dataset):
+            self.values = (0.6, 0.9) if "norm" in config.model else (0.5, 0.7)
+
+        def train(self, seed):
+            trained.append(seed)
+            return seed
+
+        def measure(self, seed):
+            return {"accuracy": self.values[seed], "spikes": 1.0}
+
+    monkeypatch.setattr(dig200, "Trainer", Stand)
+    out, words = tmp_path / "dig200.json", ("--rows", "I-LIF 1x4,I-LIF 1x4 gain 4/3")
+    run(out, *words)
+    found = run(out, *words, "--seeds", "2")
+    assert trained == [0, 0, 1, 1]
+    assert [list(row["runs"]) for row in found["rows"].values()] == [["0", "1"], ["0", "1"]]
+    difference = found["summary"]["I-LIF 1x4 gain 4/3"]["accuracy difference"]
+    # Student's t of one degree of freedom; the standard error of 0.1 and 0.2 is 0.05.
+    assert difference["mean"] == pytest.approx(0.15) and difference["seeds"] == 2
+    assert difference["interval"] == pytest.approx(
+        [0.15 - 12.706 * 0.05, 0.15 + 12.706 * 0.05], 1e-4
+    )
+    with pytest.raises(SystemExit, match="another config"):
+        run(out, *words, "--epochs", "3")
+
+
+def test_an_unknown_row_is_refused_with_those_that_there_are(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path / "dig200.json", "--rows", "PIT")
+    assert "no row 'PIT'; there are I-LIF 1x4," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", dig200.ROWS)
+def test_the_results_are_of_the_rows_that_there_are(name, monkeypatch):
+    monkeypatch.undo()
+    results = json.loads(RESULTS.read_text())
+    row = results["rows"][name]
+    flags = " ".join(make_flags(dig200.ROWS[name], dig200.COMMON))
+    assert row["command"] == f"python -m train.main {flags} --config.seed=SEED"
+    assert list(row["runs"]) == [str(seed) for seed in range(20)]
+    assert results["summary"][name]["accuracy"]["seeds"] == 20

@@ -1,0 +1,48 @@
+"""Every option that a config can set has a meaning in a docstring and a type."""
+
+import inspect
+
+import pytest
+
+from pit_jax.docstrings import read_arguments
+from train.data import DATASETS, load
+from train.data.augment import (
+    MIXES,
+    POLICIES,
+    cutout,
+    pad_crop,
+    random_erasing,
+    roll_frames,
+    rotate_frames,
+)
+from train.program.inputs import smooth
+
+# What the program gives to each function itself.
+STAGE = ("key", "images", "frames", "labels", "num_classes")
+FUNCTIONS = [
+    *((name, function, ("data_dir",)) for name, function in DATASETS.items()),
+    ("load", load, ("name", "options")),
+    *((name, function, STAGE) for name, function in (POLICIES | MIXES).items()),
+    *(
+        (function.__name__, function, STAGE)
+        for function in (cutout, pad_crop, random_erasing, roll_frames, rotate_frames, smooth)
+    ),
+]
+
+
+@pytest.mark.parametrize("name, function, given", FUNCTIONS, ids=[name for name, *_ in FUNCTIONS])
+def test_every_option_has_a_meaning_and_a_type(name, function, given):
+    parameters = inspect.signature(function, eval_str=True).parameters
+    options = {key: each for key, each in parameters.items() if key not in given}
+    meanings = read_arguments(function)
+    assert list(meanings) == list(options)
+    for key, meaning in meanings.items():
+        # A line or two of help.
+        assert meaning.endswith(".") and 10 < len(meaning) < 180, key
+        assert options[key].annotation is not inspect.Parameter.empty, key
+
+
+def test_loading_n_mnist_takes_what_a_config_of_events_sets():
+    options = inspect.signature(DATASETS["n_mnist"]).parameters
+    assert options["num_frames"].default == 10
+    assert {"num_frames", "split_by", "cache_dir"} <= set(options)

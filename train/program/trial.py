@@ -1,0 +1,252 @@
+"""A run's own parts, tried on shapes before anything is compiled: an error names part and key."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import flax.errors
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from pit_jax.neurons.probe import firing_rates
+
+from ..config.choose import normalize_section
+from ..config.own import describe_name, explain_error, is_own, list_own, summarize_error
+from ..data import Dataset
+from ..errors import UserError
+from .build import list_classes
+from .feed import abstract_batch
+from .pure import PureProgram
+from .state import TrainState
+from .step import at_least_float32, make_differentiate
+
+# Sections whose parts run inside the compiled step.
+TRIED = ("augment", "model", "neuron", "loss", "schedule", "optimizer")
+STORED = ("params", "batch_stats")
+OWNERS = {"opt_state": "optimizer", "params": "optimizer"}
+
+
+def try_parts(config: ConfigDict, dataset: Dataset, pure: PureProgram) -> None:
+    """Raise UserError for a part of the user's own that fails, or that does not fit the others.
+
+    Nothing is computed. Configs without own parts are not tried: ours have tests.
+    """
+    sections = {what: normalize_section(config[what]) for what in TRIED if what in config}
+    if not list_own(sections):
+        return
+    trial = _Trial(config)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    batch = abstract_batch(dataset.train, config.batch_size)
+    images, labels = _try_augmentation(trial, pure, key, batch)
+    variables = _try_network(trial, pure.model, key, images, dataset.num_classes)
+    _try_loss(trial, pure, key, variables, images, (labels, batch["label"]))
+    _try_step(trial, pure, key, batch)
+
+
+class _Trial:
+    """Parts as they run on shapes: whose code fails, and whose result the next part cannot take."""
+
+    def __init__(self, config: ConfigDict) -> None:
+        self._config, self._classes = config, list_classes(config)
+        self._is_strict = not is_own(self.get_name("model"))
+        # The innermost part that an error passed, and what it was given.
+        self._failed: tuple[str, str] | None = None
+
+    def get_name(self, what: str) -> Any:
+        """Return the name of the part of a section; None for one that the config lacks."""
+        value: Any = self._config
+        for key in what.split("."):
+            value = normalize_section(value).get(key)
+        return None if value is None else normalize_section(value).get("name")
+
+    def find_own(self, *sections: str) -> str:
+        """Return the first of some sections whose part is the user's own, or the last."""
+        return next((what for what in sections if is_own(self.get_name(what))), sections[-1])
+
+    def refuse(self, what: str, why: str) -> UserError:
+        """Return the error for a part that runs, but not as the others need it."""
+        return UserError(f"{describe_name(what, self.get_name(what))}, which {why}")
+
+    @contextmanager
+    def explain(self, what: str, given: str = "") -> Iterator[None]:
+        """Raise an error of a user's code as a UserError about `config.WHAT`, or a part inside."""
+        self._failed = None
+        try:
+            with nn.intercept_methods(self._watch):
+                yield
+        except UserError:
+            raise
+        except Exception as error:
+            place, on = self._failed or (what, given)
+            explained = explain_error(place, self.get_name(place), error, on)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _watch(self, run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        kinds = type(context.module).__mro__
+        what = next((self._classes[kind] for kind in kinds if kind in self._classes), None)
+        if what is None or context.method_name != "__call__" or not args:
+            return run(*args, **kwargs)
+        try:
+            returned = run(*args, **kwargs)
+        except Exception:
+            self._failed = self._failed or (what, describe(*args))
+            raise
+        # A user's own network may have an understanding of its own with a user's own neuron.
+        if self._is_strict and not _is_alike(args[0], returned):
+            raise self.refuse(
+                what,
+                f"returns {describe(returned)} for {describe(args[0])}; it must return floats of "
+                "the shape that it is given.",
+            )
+        return returned
+
+
+def describe(*values: Any) -> str:
+    """Return the types and shapes of arrays: `float32[8,2,10], int32[8]`."""
+    return ", ".join(
+        f"{value.dtype}[{','.join(map(str, value.shape))}]"
+        if hasattr(value, "shape") and hasattr(value, "dtype")
+        else type(value).__name__
+        for value in values
+    )
+
+
+def _try_augmentation(trial: _Trial, pure: PureProgram, key: Any, batch: Any) -> tuple[Any, Any]:
+    what = trial.find_own("augment.policy", "augment.mix")
+    with trial.explain(what, describe(batch["image"])):
+        images, labels = jax.eval_shape(pure.prepare, key, batch)
+    if not _is_alike(batch["image"], images):
+        raise trial.refuse(
+            what,
+            f"makes images {describe(images)} of {describe(batch['image'])}; it must return the "
+            "shape that it is given.",
+        )
+    return images, labels
+
+
+def _try_network(trial: _Trial, model: nn.Module, key: Any, images: Any, classes: int) -> Any:
+    """Return the variables that a run stores."""
+
+    def init(key: Any, images: Any) -> Any:
+        return model.init({"params": key, "dropout": key}, images, train=True)
+
+    with trial.explain("model", describe(images)):
+        variables = dict(jax.eval_shape(init, key, images))
+    if not variables.get("params"):
+        raise trial.refuse("model", "has no parameters: there is nothing to train.")
+    stored = {name: variables.pop(name) for name in STORED if name in variables}
+
+    def train(variables: Any, images: Any, key: Any) -> Any:
+        rngs = {"dropout": key}
+        return model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)[0]
+
+    def test(variables: Any, images: Any) -> Any:
+        logits, probes = model.apply(variables, images, mutable=["intermediates"])
+        return logits, firing_rates(probes.get("intermediates", {}))
+
+    try:
+        with trial.explain("model", describe(images)):
+            logits = jax.eval_shape(train, stored, images, key)
+            tested, rates = jax.eval_shape(test, stored, images)
+    except UserError as error:
+        if variables and isinstance(error.__cause__, flax.errors.FlaxError):
+            raise trial.refuse(
+                "model",
+                f"has variables in {', '.join(variables)}; a run stores those in params and in "
+                "batch_stats only: use one of these collections.",
+            ) from error
+        raise
+    for mode, each in (("training", logits), ("tests", tested)):
+        _check_logits(trial, mode, each, images, classes)
+    for layer, rate in rates.items():
+        if rate.ndim != 2 or rate.shape[0] != images.shape[0]:
+            raise trial.refuse(
+                trial.find_own("neuron", "model"),
+                f"records {describe(rate)} as the rate of {layer}; record takes membranes and "
+                "counts [B, T, ..., C].",
+            )
+    return stored
+
+
+def _check_logits(trial: _Trial, mode: str, logits: Any, images: Any, classes: int) -> None:
+    is_array = hasattr(logits, "shape") and jnp.issubdtype(logits.dtype, jnp.floating)
+    wanted = (images.shape[0], classes)
+    if not is_array or logits.ndim != 3 or (logits.shape[0], logits.shape[2]) != wanted:
+        raise trial.refuse(
+            "model",
+            f"returns {describe(logits)} in {mode}; it must return logits [B, T, K], here "
+            f"[{wanted[0]}, T, {wanted[1]}].",
+        )
+
+
+def _try_loss(
+    trial: _Trial, pure: PureProgram, key: Any, stored: Any, images: Any, labels: tuple[Any, ...]
+) -> None:
+    """Try the loss on the labels of training and those of tests, and its gradient."""
+
+    def logits(stored: Any, images: Any) -> Any:
+        found: Any = pure.model.apply(stored, images)
+        return at_least_float32(found)
+
+    found = jax.eval_shape(logits, stored, images)
+    for each in labels:
+        with trial.explain("loss", f"logits {describe(found)} and labels {describe(each)}"):
+            value = jax.eval_shape(pure.loss, found, each)
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise trial.refuse(
+                "loss",
+                f"returns {describe(value)} for logits {describe(found)} and labels "
+                f"{describe(each)}; it must return one number, such as the mean over the batch.",
+            )
+    params, stats = stored["params"], stored.get("batch_stats", {})
+    differentiate = make_differentiate(pure.model, pure.loss)
+    what = trial.find_own("neuron", "model", "loss", "model.norm")
+    try:
+        with trial.explain(what, "its gradient"):
+            jax.eval_shape(differentiate, params, stats, images, labels[0], key)
+    except ValueError as error:  # Of a rule for a gradient, which JAX calls, not the part.
+        if isinstance(error, UserError) or not is_own(trial.get_name(what)):
+            raise
+        raise trial.refuse(what, f"has a gradient that fails: {summarize_error(error)}") from error
+
+
+def _try_step(trial: _Trial, pure: PureProgram, key: Any, batch: Any) -> None:
+    with trial.explain("optimizer", "the parameters"):
+        state = jax.eval_shape(pure.begin, key, batch, {})
+        after, _ = jax.eval_shape(pure.train, state, batch)
+    _check_same(trial, state, after)
+    weight = jax.ShapeDtypeStruct(batch["label"].shape, jnp.float32)
+    with trial.explain("model", "test images"):
+        jax.eval_shape(pure.test, state, batch | {"weight": weight})
+
+
+def _check_same(trial: _Trial, before: TrainState, after: TrainState) -> None:
+    """Raise UserError for a state that a step changes into one of another form."""
+    was, now = (dict(jax.tree.leaves_with_path(state)) for state in (before, after))
+    for path in (*was, *now):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        owner = OWNERS.get(name.partition("/")[0], "model")
+        forms = [describe(each[path]) if path in each else "missing" for each in (was, now)]
+        if forms[0] != forms[1]:
+            raise trial.refuse(
+                owner, f"makes {name} {forms[1]} in a step, where it was {forms[0]} before."
+            )
+        if name != "key" and jnp.issubdtype(was[path].dtype, jax.dtypes.prng_key):
+            raise trial.refuse(
+                owner,
+                f"keeps a key of jax.random.key in {name}, which no checkpoint can store; keep "
+                "jax.random.key_data of it.",
+            )
+
+
+def _is_alike(given: Any, returned: Any) -> bool:
+    """Return whether floats of the shape of an argument were returned."""
+    return (
+        hasattr(returned, "shape")
+        and returned.shape == given.shape
+        and jnp.issubdtype(returned.dtype, jnp.floating)
+    )
