@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from configs.tables import Row
+from pit_jax.models import ResNet
 from train.config.cli import parse
 from train.data import ArraySplit, Dataset
 from train.program import build
@@ -95,24 +96,26 @@ def is_scale(path: tuple[str, ...], params: dict) -> bool:
 
 
 def shrink(row: Row) -> list[str]:
-    """Return overrides for a quarter of a row's width, two steps, and two equal blocks in a row.
+    """Return overrides for a quarter of a row's width, two steps, and one block of each kind.
 
-    More blocks and steps repeat what these do, and take minutes to compile.
+    More steps and blocks repeat what these do, and take minutes to compile.
     """
     config = parse_row(row)
     full = build.make_network(config, make_dataset(config))
-    small = {
-        field: getattr(full, field) // 4 for field in ("width", "hidden") if hasattr(full, field)
-    }
-    if hasattr(full, "widths"):
-        small["widths"] = tuple(width // 4 for width in full.widths)
-    if hasattr(full, "heads"):  # They must divide the width.
-        small["heads"] = full.heads // 2
-    if hasattr(full, "stages"):
-        small["stages"] = tuple(min(blocks, 2) for blocks in full.stages)
-    if hasattr(full, "depth"):
-        small["depth"] = 2
-    steps = min(config.num_steps, 2)
-    fields = [f"model.{field}={value}" for field, value in small.items()]
     # The first training step of a warm-up has a learning rate of 0.
-    return [*fields, "warmup_epochs=0", f"num_steps={steps}", "batch_size=2"]
+    small: dict[str, object] = {"warmup_epochs": 0, "batch_size": 2}
+    small["num_steps"] = min(config.num_steps, 2)
+    for field in ("width", "hidden"):
+        if hasattr(full, field):
+            small[f"model.{field}"] = getattr(full, field) // 4
+    if hasattr(full, "widths"):
+        small["model.widths"] = tuple(width // 4 for width in full.widths)
+    if hasattr(full, "heads"):  # They must divide the width.
+        small["model.heads"] = full.heads // 2
+    if hasattr(full, "stages"):
+        # The first block of a ResNet's stage has another shortcut than the others.
+        kinds = 2 if isinstance(full, ResNet) else 1
+        small["model.stages"] = tuple(min(blocks, kinds) for blocks in full.stages)
+    if hasattr(full, "depth"):
+        small["model.depth"] = 1
+    return [f"{key}={value}" for key, value in small.items()]
