@@ -214,7 +214,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def run_rows(argv: Sequence[str], rows: Mapping[str, Row], seeds: int, out: Path) -> None:
-    """Run the command of a benchmark: `rows` with so many `seeds`, its results in `out`."""
+    """Run the command of a benchmark: `rows` with `seeds` seeds; its results go to `out`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=seeds, help="how many, from 0 on")
     parser.add_argument("--rows", default="", help="names between commas; all if empty")
