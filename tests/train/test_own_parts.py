@@ -1,10 +1,12 @@
 """Parts of a user's own, given by import path, go through every program; mistakes are explained."""
 
+import gc
 import json
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,18 @@ OWN = (
     *("--config.neuron.slope=0.125", "--config.loss.temperature=2", "--config.learning_rate=0.01"),
 )
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
+
+
+# Orbax drops coroutines when it refuses a checkpoint that the code of a run no longer fits; Python
+# complains of them whenever they are collected, so they are collected here.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collect_dropped_coroutines() -> Iterator[None]:
+    """Collect what a test dropped before the next one begins."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
