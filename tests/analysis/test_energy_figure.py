@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from pit_jax import neurons
 from pit_jax.analysis.energy import report
@@ -62,6 +63,9 @@ def test_the_tables_of_a_run_hold_its_report():
 
 
 def test_a_network_that_is_not_of_spikes_is_said_to_be_none():
-    trained, _ = run_of(neurons.ReLU)
+    trained, x = run_of(neurons.ReLU)
+    trained.config = ConfigDict({"model": {"name": "vgg11"}, "neuron": {"name": "ReLU"}})
+    trained.over_batch = SimpleNamespace(mesh=SimpleNamespace(size=1))
+    trained.samples = lambda split, count: (x[:count], None)
     found = energy.analyze(trained)
     assert not found.tables and "sends no spikes" in found.remarks[0]
