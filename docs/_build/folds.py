@@ -1,7 +1,7 @@
 """The pictures and tables of docs/theory/inference.md: python -m docs._build.diagrams inference
 
 A picture shows a part of a network twice, as it is trained and as it is folded; the costs below it
-are those of the same network, trained statistics and all, in the tests' alive().
+come from the same network, made with its statistics by the tests' make_firing_network().
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from pit_jax.models import create
 from pit_jax.models.published_inputs import INPUTS
 from pit_jax.models.trace import trace
 from pit_jax.neurons import PIT, ReLU
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 from tests.models.reduced import REDUCED
 
 DOCS = Path(__file__).parents[1]
@@ -250,7 +250,9 @@ def format_costs(one: Fold) -> str:
 @cache
 def _measure_costs(network: Network) -> Costs:
     name, num_steps, kw = network
-    model, variables, x = alive(name, partial(PIT, levels=LEVELS), num_steps, **dict(kw))
+    model, variables, x = make_firing_network(
+        name, partial(PIT, levels=LEVELS), num_steps, **dict(kw)
+    )
     return compile(model, variables, x, verify=False).costs(x)
 
 

@@ -16,7 +16,7 @@ from pit_jax.inference.compiler.quantize import quantize
 from pit_jax.inference.listing import format_table
 from pit_jax.inference.runtime import fixed_point, nodes
 from pit_jax.neurons import PIT
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 from train.export.__main__ import FORMATS
 
 TEXT = PAGE.read_text()
@@ -59,7 +59,7 @@ def test_text_goes_between_the_markers_of_its_name_alone():
 
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network, variables, images = alive("resnet8", partial(PIT, levels=4), 1)
+    network, variables, images = make_firing_network("resnet8", partial(PIT, levels=4), 1)
     labels = np.zeros(len(images), int)
     names = {"network": network, "variables": variables, "images": images, "labels": labels}
     exec(re.search(r"```python\n(.*?)```", TEXT, re.S)[1], names)
@@ -69,7 +69,7 @@ def test_the_example_runs(tmp_path, monkeypatch):
 
 def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, variables, images = alive("cifarnet", partial(PIT, levels=4), 1)
+    model, variables, images = make_firing_network("cifarnet", partial(PIT, levels=4), 1)
     program = compile(model, variables, images)
     to_stablehlo(program, "digits.stablehlo")
     names = {"images": images}

@@ -14,7 +14,7 @@ from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
 from tests.export.graphs import HARD_LIF, counts_by_layer, joined, on_grid
 from tests.helpers import by_layer
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 
 # The last column is the float that holds all sums.
 EXACT = [
@@ -31,7 +31,7 @@ EXACT = [
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "weights", "precision"), EXACT)
 def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision, tmp_path):
-    model, variables, x = alive(name, neuron, num_steps)
+    model, variables, x = make_firing_network(name, neuron, num_steps)
     program = compile(model, variables, x, weights=weights, verify=False)
     graph = to_nir(program, tmp_path / "program.nir")
     assert graph.metadata["precision"] == precision
@@ -72,7 +72,7 @@ def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision
     ],
 )
 def test_what_nir_cannot_say_is_refused_by_name(name, neuron, num_steps, says):
-    model, variables, x = alive(name, neuron, num_steps)
+    model, variables, x = make_firing_network(name, neuron, num_steps)
     if neuron is neurons.PLIF:
         params = variables["params"]
         variables["params"] = jax.tree.map(lambda leaf: leaf + 0.3 * (leaf.ndim == 0), params)
@@ -88,7 +88,7 @@ def test_products_of_spikes_are_refused():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    model, variables, x = alive("cifarnet", neurons.IF, 2)
+    model, variables, x = make_firing_network("cifarnet", neurons.IF, 2)
     program = compile(model, variables, x, verify=False)
     path = tmp_path_factory.mktemp("nir") / "program.nir"
     to_nir(program, path)
@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_refused_by_name(graph, says):
 
 
 def test_what_is_read_can_be_compiled_again():
-    model, variables, x = alive("cifarnet", partial(neurons.IF, reset=hard_reset), 2)
+    model, variables, x = make_firing_network("cifarnet", partial(neurons.IF, reset=hard_reset), 2)
     program = compile(model, variables, x, weights="int8", verify=False)
     graph = to_nir(program)
     again, read = from_nir(graph)

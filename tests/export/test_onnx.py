@@ -8,13 +8,13 @@ import pytest
 from pit_jax import neurons
 from pit_jax.export import load_onnx, to_onnx
 from pit_jax.inference import compile
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 
 
 def test_without_its_extra_an_error_names_it(tmp_path, monkeypatch):
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
-    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 1)
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 1)
     program = compile(model, variables, x, verify=False)
     with pytest.raises(ImportError, match=r"pip install 'pit-jax\[onnx\]'"):
         to_onnx(program, tmp_path / "program.onnx")

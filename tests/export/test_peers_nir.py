@@ -19,7 +19,7 @@ from pit_jax import neurons
 from pit_jax.export import from_nir, to_nir
 from pit_jax.inference import compile
 from tests.export.graphs import HARD_LIF, counts_by_layer, on_grid
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 
 
 def theirs(path, x, num_steps, dtype) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -65,7 +65,7 @@ def with_one_scale(variables):
     ],
 )
 def test_spikes_and_logits_are_equal(name, neuron, num_steps, weights, tmp_path):
-    model, variables, x = alive(name, neuron, num_steps)
+    model, variables, x = make_firing_network(name, neuron, num_steps)
     program = compile(model, with_one_scale(variables), x, weights=weights, verify=False)
     path = tmp_path / "program.nir"
     graph = to_nir(program, path)

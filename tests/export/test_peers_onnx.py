@@ -18,7 +18,7 @@ from pit_jax import neurons
 from pit_jax.export import load_onnx, to_onnx
 from pit_jax.inference import ArtifactError, compile
 from tests.export.graphs import joined
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
@@ -66,14 +66,14 @@ def assert_equal(program, x, path, tmp_path, **kw):
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
 def test_the_file_is_the_program(name, neuron, num_steps, levels, tmp_path):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps)
     program = compile(model, variables, x, verify=False)
     assert_equal(program, x, tmp_path / "program.onnx", tmp_path)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return alive("resnet8", partial(neurons.PIT, levels=3), 2)
+    return make_firing_network("resnet8", partial(neurons.PIT, levels=3), 2)
 
 
 def test_frames_and_codes_and_small_weights_are_in_it(small, tmp_path):

@@ -21,7 +21,7 @@ from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
 from pit_jax.export.stablehlo import MODULE
 from pit_jax.inference import ArtifactError, SpikingProgram, compile
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 
 FILES = (MANIFEST, MANIFEST_HASH, MODULE)
 ALONE = """
@@ -36,7 +36,7 @@ numpy.save("logits.npy", logits)
 
 @pytest.fixture(scope="module")
 def small() -> tuple[SpikingProgram, jax.Array]:
-    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 2)
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
     return compile(model, variables, x, verify=False), x
 
 
@@ -64,7 +64,7 @@ def test_its_logits_are_the_programs_at_every_batch_size(small, whole, batch):
     ],
 )
 def test_every_kind_of_layer_goes_out(name, neuron, num_steps, levels, tmp_path):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, batch=3)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=3)
     program = compile(model, variables, x, verify=False)
     to_stablehlo(program, tmp_path / "out")
     assert np.array_equal(load_stablehlo(tmp_path / "out")(x), program(x))

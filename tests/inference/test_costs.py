@@ -8,7 +8,7 @@ import pytest
 
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
-from tests.inference.alive import alive
+from tests.inference.networks import make_firing_network
 from tests.inference.test_random_networks import Drawn, trained
 
 LEVELS, STEPS = 2, 2
@@ -104,7 +104,7 @@ def test_a_shortcut_costs_one_addition_for_each_spike():
 
 
 def test_an_identity_shortcut_is_a_diagonal_of_synapses():
-    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=LEVELS), STEPS)
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=LEVELS), STEPS)
     program = compile(model, variables, x, verify=False)
     costs, trace = program.costs(x), program.trace(x)
     shortcut = row(costs, "stage1_block1/PIT_0")
@@ -118,7 +118,7 @@ def test_an_identity_shortcut_is_a_diagonal_of_synapses():
 
 
 def test_what_keeps_its_multiplications_counts_them():
-    model, variables, x = alive("e_spikeformer_t", partial(neurons.ILIF, levels=2), 1)
+    model, variables, x = make_firing_network("e_spikeformer_t", partial(neurons.ILIF, levels=2), 1)
     attention = row(compile(model, variables, x, verify=False).costs(x), "stage2_block1/attention")
     # 16 tokens, 2 heads of 4 channels, values of 16: keys by values, scaled, and queries by that.
     assert attention.macs == 2 * (4 * 16) * (2 * 16 + 1)

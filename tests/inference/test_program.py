@@ -12,7 +12,7 @@ from pit_jax.inference import NotFoldable, SpikingProgram, compile
 from pit_jax.inference import program as program_module
 from pit_jax.inference.runtime import nodes
 from pit_jax.neurons.step import hard_reset, soft_reset
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 from tests.models.reduced import DISTINCT
 
 # Each neuron once, in most families; all of them in all networks are slow.
@@ -53,7 +53,7 @@ def assert_equal(program: SpikingProgram, x) -> None:
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
 def test_a_program_is_its_grid(name, neuron, num_steps, levels):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps)
     assert_equal(compile(model, variables, x, verify=False), x)
 
 
@@ -69,7 +69,7 @@ def test_a_program_is_its_grid(name, neuron, num_steps, levels):
 )
 @pytest.mark.parametrize("num_steps", [1, 2, 4])
 def test_every_network_neuron_and_number_of_steps_and_levels(name, neuron, num_steps, levels):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, seed=levels)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, seed=levels)
     if neuron == "PITFull" and name in REFUSED_OF_PIT_FULL:
         with pytest.raises(NotFoldable):
             compile(model, variables, x)
@@ -79,7 +79,7 @@ def test_every_network_neuron_and_number_of_steps_and_levels(name, neuron, num_s
 
 @pytest.fixture(scope="module")
 def small():
-    return alive("resnet8", partial(neurons.PIT, levels=2), 2)
+    return make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_the_program_is_listed(program):
     ],
 )
 def test_what_no_program_says_exactly_is_refused_with_the_reason(name, neuron, says):
-    model, variables, x = alive(name, neuron, 1)
+    model, variables, x = make_firing_network(name, neuron, 1)
     if neuron != neurons.ReLU and "RealSpike" in str(neuron):
         variables["params"]["RealSpike_0"]["amplitude"] *= -1
     with pytest.raises(NotFoldable, match=says):
@@ -176,13 +176,15 @@ def test_what_no_program_says_exactly_is_refused_with_the_reason(name, neuron, s
 
 @pytest.mark.parametrize("join", [pytest.param("and", marks=pytest.mark.slow), "iand"])
 def test_joins_of_binary_spikes_are_spikes(join):
-    model, variables, x = alive("sew_resnet18", neurons.IF, 2, join=join)
+    model, variables, x = make_firing_network("sew_resnet18", neurons.IF, 2, join=join)
     assert_equal(compile(model, variables, x, verify=False), x)
 
 
 def test_a_pit_with_a_hard_reset_is_a_program():
-    model, variables, x = alive("cifarnet", partial(neurons.PIT, levels=4, reset=hard_reset), 2)
-    soft, _, _ = alive("cifarnet", partial(neurons.PIT, levels=4), 2)
+    model, variables, x = make_firing_network(
+        "cifarnet", partial(neurons.PIT, levels=4, reset=hard_reset), 2
+    )
+    soft, _, _ = make_firing_network("cifarnet", partial(neurons.PIT, levels=4), 2)
     assert not np.array_equal(model.apply(variables, x), soft.apply(variables, x))
     assert_equal(compile(model, variables, x, verify=False), x)
 
@@ -192,13 +194,15 @@ def test_a_reset_without_a_rule_is_refused(neuron):
     def half_reset(u, s, **kw):
         return soft_reset(u, 0.5 * s, **kw)
 
-    model, variables, x = alive("cifarnet", partial(neuron, reset=half_reset), 2)
+    model, variables, x = make_firing_network("cifarnet", partial(neuron, reset=half_reset), 2)
     with pytest.raises(NotFoldable, match="the reset .*half_reset.* is not one of"):
         compile(model, variables, x)
 
 
 def test_joins_of_more_levels_are_refused():
-    model, variables, x = alive("sew_resnet18", partial(neurons.PIT, levels=2), 1, join="iand")
+    model, variables, x = make_firing_network(
+        "sew_resnet18", partial(neurons.PIT, levels=2), 1, join="iand"
+    )
     with pytest.raises(NotFoldable, match="is of sums of spikes, of more than one level or scaled"):
         compile(model, variables, x)
 
@@ -226,7 +230,7 @@ def test_an_input_of_another_shape_is_refused(small, program):
 
 
 def test_a_count_can_be_sent_as_its_bits():
-    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=4), 2)
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=4), 2)
     program = compile(model, variables, x, code="bitwise", verify=False)
     x = 2 * x  # So that some are above 4 levels.
     report = program.verify(x)
@@ -249,7 +253,7 @@ def test_a_count_can_be_sent_as_its_bits():
 )
 def test_bits_meet_neither_maxima_nor_products(name, says):
     neuron = neurons.ILIF if name == "e_spikeformer_t" else neurons.PIT
-    model, variables, x = alive(name, partial(neuron, levels=2), 1)
+    model, variables, x = make_firing_network(name, partial(neuron, levels=2), 1)
     with pytest.raises(NotFoldable, match=says):
         compile(model, variables, x, code="bitwise")
 

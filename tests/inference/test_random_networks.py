@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 
 from pit_jax import neurons
 from pit_jax.inference import compile
-from tests.inference.alive import NEURONS
+from tests.inference.networks import NEURONS
 
 
 class Drawn(nn.Module):

@@ -23,7 +23,7 @@ from pit_jax.inference.runtime import nodes
 from pit_jax.inference.storage import ARRAYS
 from pit_jax.inference.verify import fingerprint
 from pit_jax.old_names import SAVED_CLASSES
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 
 FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)
 # Every kind of node, of structure and of neuron once.
@@ -39,7 +39,7 @@ SAMPLE = [
 
 @pytest.fixture(scope="module")
 def small() -> tuple[SpikingProgram, jax.Array]:
-    model, variables, x = alive("resnet8", partial(neurons.PIT, levels=2), 2)
+    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
     return compile(model, variables, x), x
 
 
@@ -64,7 +64,7 @@ def changed(whole: Path, place: Path, change: Callable[[dict], None]) -> Path:
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
 def test_all_numbers_of_a_program_come_back(name, neuron, num_steps, levels, tmp_path):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, batch=2)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=2)
     program = compile(model, variables, x, verify=False)
     program.save(tmp_path / "saved")
     loaded = load(tmp_path / "saved")

@@ -12,7 +12,7 @@ from pit_jax.inference import NotFoldable, compile
 from pit_jax.inference.event_driven import all_dense, all_event_driven, look_up_crossover
 from pit_jax.inference.event_driven.crossover import load_crossover
 from pit_jax.inference.event_driven.measure import find_crossover
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 from tests.inference.test_program import SAMPLE
 from tests.models.reduced import DISTINCT
 
@@ -41,7 +41,7 @@ RULES = {"PIT", "GLIF", "PITFull", "CLIF", "Ternary", "ILIF"}
     ("name", "neuron", "num_steps", "levels"), [row for row in SAMPLE if row[1] in RULES]
 )
 def test_the_runtime_is_the_program(name, neuron, num_steps, levels):
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, batch=3)
+    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=3)
     assert_equal(compile(model, variables, x, verify=False), x)
 
 
@@ -52,7 +52,9 @@ def test_every_pair_of_network_and_neuron(name, neuron):
     """The steps and levels go through 1, 2 and 4 from one pair to the next."""
     turn = DISTINCT.index(name) + sorted(NEURONS).index(neuron)
     num_steps, levels = (1, 2, 4)[turn % 3], (4, 1, 2)[turn // 3 % 3]
-    model, variables, x = alive(name, NEURONS[neuron](levels), num_steps, seed=turn, batch=3)
+    model, variables, x = make_firing_network(
+        name, NEURONS[neuron](levels), num_steps, seed=turn, batch=3
+    )
     try:
         program = compile(model, variables, x, verify=False)
     except NotFoldable:
@@ -62,13 +64,13 @@ def test_every_pair_of_network_and_neuron(name, neuron):
 
 @pytest.fixture(scope="module")
 def small():
-    model, variables, x = alive("resnet8", NEURONS["PIT"](2), 2)
+    model, variables, x = make_firing_network("resnet8", NEURONS["PIT"](2), 2)
     return compile(model, variables, x, verify=False), np.asarray(x)
 
 
 @pytest.mark.parametrize("weights", ["int8", "int16"])
 def test_weights_of_few_bits_run_too(weights):
-    model, variables, x = alive("resnet8", NEURONS["PIT"](4), 1, width=16)
+    model, variables, x = make_firing_network("resnet8", NEURONS["PIT"](4), 1, width=16)
     assert_equal(compile(model, variables, x, verify=False, weights=weights), x)
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from pit_jax.inference import compile
 from pit_jax.inference.runtime.stream import is_confident
-from tests.inference.alive import NEURONS, alive
+from tests.inference.networks import NEURONS, make_firing_network
 
 STEPS = 4
 
 
 @pytest.fixture(scope="module", params=["PIT", "CLIF"])
 def program_and_frames(request):
-    model, variables, x = alive("resnet8", NEURONS[request.param](2), STEPS, batch=3)
+    model, variables, x = make_firing_network("resnet8", NEURONS[request.param](2), STEPS, batch=3)
     frames = jnp.stack([x, -x, x[::-1], 0.5 * x], axis=1)
     return compile(model, variables, frames, verify=False), frames
 
