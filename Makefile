@@ -24,9 +24,10 @@ test-all: $(VENV)/.ready  ## Run all tests
 test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
 	$(PEERS)/bin/python -m pytest tests/*/test_peers_*.py
 
-lint: $(VENV)/.ready  ## Check style and formatting
+lint: $(VENV)/.ready  ## Check style, formatting and language
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) scripts/check_language.py
 
 types: $(VENV)/.ready  ## Check the type annotations
 	$(RUN) -m mypy
@@ -48,7 +49,7 @@ $(VENV)/.ready: requirements.lock
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-# Beside the pinned environment, in one of its own: nothing else imports what is in it.
+# A second environment for the peers, so that the pinned one does not contain them.
 $(PEERS)/.ready: $(VENV)/.ready benchmarks/peers.txt benchmarks/peers-alone.txt
 	$(PYTHON) -m venv $(PEERS)
 	@echo "Installing PyTorch and SpikingJelly into $(PEERS); this takes some minutes."
