@@ -1,6 +1,6 @@
 """The options of every program: what `--help` prints, and how a command line is read.
 
-It imports nothing that takes long, so that `pit-jax PROGRAM --help` answers at once.
+Nothing here imports JAX, so that `pit-jax PROGRAM --help` answers at once.
 """
 
 import argparse
@@ -21,28 +21,29 @@ FORMATS = {
     "onnx": "onnxruntime and others",
     "nir": "simulators that read NIR",
 }
-# The analyses, a file of train/analyze/ for each, in the order of their page, and what they show.
+# The analyses in the order of their page, each a file of train/analyze/, and what they show.
 ANALYSES = {
-    "learning": "loss and accuracy over the epochs, and how soon another run's end is reached",
-    "rates": "firing rates, integers, dead and saturated channels, synchrony",
+    "learning": "loss and accuracy over the epochs, and when a run reaches the final values of another",
+    "rates": "firing rates, counts, dead and saturated channels, synchrony",
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",
     "quantization": "binary, min-max and 3-sigma ranges on the membranes",
     "information": "how much information a spike keeps about its membrane",
     "capacity": "how many spike trains and values a layer can send",
     "energy": "operations, memory traffic and energy, next to the same network with activations",
-    "memory": "what a training step keeps in memory",
+    "memory": "the memory of a training step",
     "landscape": "the loss around the weights",
-    "oscillation": "how often an integer changes from step to step of training, and in time",
+    "oscillation": "how often a count changes between training steps, and over time",
 }
 NEEDED = "give the folder of a run: RUN"
 CONFIG_IS_FIXED = "the config of a run is fixed; this program reads it from the folder."
 
 
 class Grammar(NamedTuple):
-    """A program: its module, what adds its options, examples, and, with a config, its outputs.
+    """The command line of a program.
 
-    The docstring of `add` is the description in `--help`.
+    `add` adds the options, and its docstring is the description in `--help`. `under` is the folder
+    of the outputs; programs without `--config` have none.
     """
 
     module: str
@@ -57,10 +58,10 @@ def run_program(
     words: Sequence[str],
     prog: str | None = None,
 ) -> int:
-    """Parse `words` as those of `program`, call `run` and return its exit code.
+    """Parse the arguments `words` of `program`, call `run` and return its exit code.
 
-    A mistake of the user becomes one line and the exit code 2. With `--config`, `--help` also shows
-    the keys of that config.
+    A mistake of the user is printed as one line, and the exit code is 2. With `--config`, `--help`
+    also shows the keys of that config.
     """
     parser = build_parser(program, prog)
     parser.describe = describe_config if GRAMMARS[program].under else parser.describe
@@ -74,7 +75,7 @@ def run_program(
 
 
 def build_parser(program: str, prog: str | None = None) -> Parser:
-    """Return the parser of a program, which is called as `prog`."""
+    """Return the parser of a program; its usage line begins with `prog`."""
     grammar = GRAMMARS[program]
     prog = prog or f"python -m {__package__.partition('.config')[0]}.{grammar.module}"
     parser = Parser(prog, getdoc(grammar.add) or "", f"examples:\n{grammar.examples}")
@@ -102,24 +103,23 @@ def parse(program: str, words: Sequence[str], parser: Parser | None = None) -> a
 def _add_train(parser: Parser) -> None:
     """Train a network.
 
-    The same command again resumes a run that was stopped. Started in several processes, it is
-    one run.
+    To resume a run, repeat the command. Several processes can train one run together.
     """
     add_run(parser, "where everything is written; default: runs/ and the name of the config")
     group = parser.add_argument_group(
         "several processes",
         "On bare machines only: srun, mpirun and TPU slices let the processes find each other.",
     )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first one listens")
-    group.add_argument("--processes", type=int, metavar="N", help="how many train together")
-    group.add_argument("--process", type=int, metavar="I", help="which one this is, from 0 on")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of the first process")
+    group.add_argument("--processes", type=int, metavar="N", help="number of processes")
+    group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
 
 def _add_seeds(parser: Parser) -> None:
     """Train several seeds at once.
 
-    Each becomes an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. The same
-    command again resumes where it was stopped. For networks that leave cores idle.
+    Each becomes an ordinary run in RUN/seed_SEED, bit for bit as if trained alone. To resume,
+    repeat the command. Use it for networks that are too small to keep all cores busy.
     """
     add_run(parser, "where each seed gets a folder; default: runs/seeds/ and the config's name")
     parser.add_argument(
@@ -127,17 +127,18 @@ def _add_seeds(parser: Parser) -> None:
         required=True,
         type=_read_seeds,
         metavar="S,S,...",
-        help="such as 0,1,2,3, each on a device of its own; on a CPU these are virtual",
+        help="such as 0,1,2,3; each gets its own device, on CPUs a virtual one",
     )
 
 
 def _add_check(parser: Parser) -> None:
-    """Check the data before hours are spent on them.
+    """Check the data before a long training.
 
-    It loads the data set as training would (and so downloads or prepares it), compares archives
-    and counts with what was published, looks for samples that are in both splits, draws a
-    contact sheet, raw and augmented, and measures loading against training. Its last line is
-    "ready"; otherwise it lists what is left to do, and the exit code is 2.
+    The program loads the data set as training does (and so downloads or prepares it), compares
+    archives and numbers of samples with the published ones, looks for samples in both splits,
+    draws a contact sheet of raw and augmented samples, and compares the speed of loading with the
+    speed of training. Its last line is "ready"; otherwise it lists what is left to do, and the
+    exit code is 2.
     """
     parser.add_argument(
         "--out",
@@ -150,7 +151,7 @@ def _add_check(parser: Parser) -> None:
 def _add_evaluate(parser: Parser) -> None:
     """Measure a trained network.
 
-    It reports loss, top-1 and top-5 accuracy, the accuracy of each class, the confusion
+    The program reports loss, top-1 and top-5 accuracy, the accuracy of each class, the confusion
     matrix, calibration, and the firing rate of every neuron layer at each step.
     """
     _add_run_and_checkpoint(parser)
@@ -169,16 +170,16 @@ def _add_evaluate(parser: Parser) -> None:
     )
     _add_overwrite(parser)
     _add_places(parser)
-    add("--batch-size", type=at_least(1), metavar="N", help="default: that of training")
+    add("--batch-size", type=at_least(1), metavar="N", help="default: as in training")
     _add_cpu_devices(parser)
 
 
 def _add_export(parser: Parser) -> None:
     """Compile a trained network to binary spikes, verify it and write it for other programs.
 
-    It is compared with its integers, to the bit, and with the trained network on all test
-    samples; nothing is written unless spikes and logits are equal. proof.json, next to the
-    program, has what was found, what the program takes and the names of its classes.
+    The compiled network is compared with its integer form, to the bit, and with the trained
+    network on all test samples; nothing is written unless spikes and logits are equal. proof.json,
+    next to the program, records the result, the inputs and the names of the classes.
     """
     _add_run_and_checkpoint(parser)
     add = parser.add_argument
@@ -200,15 +201,19 @@ def _add_export(parser: Parser) -> None:
         "--code",
         choices=("thermometer", "bitwise"),
         default="thermometer",
-        help="of a count: thermometer has a slot for each level; default: thermometer",
+        help="the slots of a count: thermometer has one for each level; default: thermometer",
     )
-    add("--pixels", action="store_true", help="stablehlo takes the uint8 images of the data")
+    add(
+        "--pixels",
+        action="store_true",
+        help="for stablehlo: take the data as uint8 images",
+    )
     _add_places(parser)
     add(
         "--batch-size",
         type=at_least(1),
         metavar="N",
-        help="of the verification; default: that of training",
+        help="of the verification; default: as in training",
     )
 
 
@@ -216,8 +221,8 @@ def _add_analyze(parser: Parser) -> None:
     """Analyze trained networks.
 
     Each analysis gets a folder with its figures as PNG and SVG and its tables as CSV;
-    index.html shows all of them. They are written one by one, and the same command continues
-    where it was stopped.
+    index.html shows all of them. They are written one by one; to continue after a stop, repeat the
+    command.
     """
     _add_run_and_checkpoint(parser, several=True)
     add = parser.add_argument
@@ -232,15 +237,15 @@ def _add_analyze(parser: Parser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="default: RUN/analysis/CHECKPOINT, and of several runs ./analysis",
+        help="default: RUN/analysis/CHECKPOINT; for several runs ./analysis",
     )
     _add_overwrite(parser)
-    # An interval over samples takes two of them.
+    # A confidence interval over samples needs at least two of them.
     add(
         "--samples",
         type=at_least(2),
         metavar="N",
-        help="for every analysis; default: each its own number, which its page names",
+        help="samples of every analysis; by default each has its own number, stated on its page",
     )
     _add_places(parser)
     _add_cpu_devices(parser)
@@ -249,10 +254,10 @@ def _add_analyze(parser: Parser) -> None:
 
 
 def _add_report(parser: Parser) -> None:
-    """Make one page of HTML of some runs.
+    """Write one HTML page about some runs.
 
-    It shows curves, firing rates, the scales of PIT, the health of all layers, speed, config and
-    environment of every run, and compares them. It needs no other file and no network.
+    The page shows curves, firing rates, the scales of PIT, the health of all layers, speed, config
+    and environment of every run, and compares them. It needs no other file and no network.
     """
     add_runs(parser, "the folders of runs, finished or not; nothing in them is changed")
     parser.needed["workdirs"] = NEEDED
@@ -266,19 +271,19 @@ def _add_report(parser: Parser) -> None:
 
 
 def _add_ledger(parser: Parser) -> None:
-    """Put finished runs into docs/results.md of a clone.
+    """Add finished runs to docs/results.md of a clone.
 
-    Each becomes docs/runs/NAME.json (config, environment, summary, every epoch); the table is
-    written again from all of these files, runs that differ only in their seed in one row.
+    Each becomes docs/runs/NAME.json (config, environment, summary, every epoch). The table is
+    rebuilt from all of these files, with one row for runs that differ only in their seed.
     """
-    add_runs(parser, "the folders of finished runs; without any the table is only written again")
+    add_runs(parser, "the folders of finished runs; without any the table is only rebuilt")
 
 
 def _add_prepare(parser: Parser) -> None:
     """Convert a data set once.
 
-    Stopped or killed, the same command continues with what is missing. On a finished folder it
-    checks the hash of every file.
+    After a stop, repeat the command to convert what is missing. On a finished folder it checks the
+    hash of every file.
     """
     add = parser.add_argument
     add("name", metavar="NAME", help="of the data set: imagenet")
@@ -295,17 +300,17 @@ def _add_prepare(parser: Parser) -> None:
         type=at_least(0),
         default=0,
         metavar="N",
-        help="make images smaller, to a shorter side of N pixels; default 0: as they are",
+        help="shrink images so that the shorter side has N pixels; default 0: keep their size",
     )
     add(
         "--verify",
         action="store_true",
-        help="decode every image before it is stored; without, a JPEG must begin and end as one",
+        help="decode every image before it is stored; default: check only the ends of a JPEG",
     )
 
 
 def _add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
-    """Add what is read of a run: its folder and one of its checkpoints."""
+    """Add the options that select a run, by its folder, and one of its checkpoints."""
     if several:
         add_runs(parser, "the folders of runs, finished or not; several are compared")
     else:
@@ -328,7 +333,7 @@ def _add_places(parser: Parser) -> None:
 
 def _add_cpu_devices(parser: Parser) -> None:
     parser.add_argument(
-        "--cpu-devices", type=at_least(1), metavar="N", help="default: those of training"
+        "--cpu-devices", type=at_least(1), metavar="N", help="default: as in training"
     )
 
 
@@ -345,7 +350,7 @@ def _read_analyses(text: str) -> list[str]:
     names = list(dict.fromkeys(map(translate_analysis, text.split(","))))
     if unknown := [name for name in names if name not in ANALYSES]:
         raise argparse.ArgumentTypeError(
-            f"must be of {', '.join(ANALYSES)}, with commas between them; got {unknown[0]!r}"
+            f"must be of {', '.join(ANALYSES)}, separated by commas; got {unknown[0]!r}"
         )
     return names
 

@@ -1,4 +1,4 @@
-"""The values that a parameter can have, declared at the function or class that takes it."""
+"""Bounds of parameters, declared at the function or class that takes the parameter."""
 
 import functools
 import inspect
@@ -7,12 +7,12 @@ from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# Raises ValueError, with the parameter's name, for a value that it cannot have.
+# Takes the name and the value of a parameter; raises ValueError if the value is not allowed.
 Bound = Callable[[str, Any], None]
 
 
 def set_bounds(**bounds: Bound) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator for functions and `__init__`: check these parameters on every call.
+    """Return a decorator for functions and `__init__` that checks these parameters on every call.
 
     `read_bounds` finds the bounds, so that a config is checked before its values are used.
     """
@@ -22,7 +22,7 @@ def set_bounds(**bounds: Bound) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def check_and_call(*args: P.args, **kwargs: P.kwargs) -> R:
-            # Calls that do not fit the signature get Python's own error from the function.
+            # Partial, so that a missing argument raises Python's own error, from the function.
             for name, value in signature.bind_partial(*args, **kwargs).arguments.items():
                 if name in bounds:
                     bounds[name](name, value)
@@ -35,14 +35,15 @@ def set_bounds(**bounds: Bound) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def read_bounds(function: Callable[..., Any]) -> Mapping[str, Bound]:
-    """Return the bounds of a function or class by parameter, none without `set_bounds`."""
+    """Return the bounds of a function or class by parameter; empty without `set_bounds`."""
+    # A class inherits `__init__`: only one that it defines itself, in `vars`, has its bounds.
     owner = vars(function).get("__init__", function) if inspect.isclass(function) else function
     bounds: Mapping[str, Bound] = getattr(owner, "bounds", {})
     return bounds
 
 
 def between(least: float, most: float) -> Bound:
-    """Return a bound that takes numbers from `least` to `most`, both included."""
+    """Return a bound that allows numbers from `least` to `most`, both included."""
 
     def check(name: str, value: float) -> None:
         at_least(least)(name, value)
@@ -53,7 +54,7 @@ def between(least: float, most: float) -> Bound:
 
 
 def at_least(least: float) -> Bound:
-    """Return a bound that takes numbers from `least` on."""
+    """Return a bound that allows numbers of at least `least`."""
 
     def check(name: str, value: float) -> None:
         if value < least:
@@ -63,7 +64,7 @@ def at_least(least: float) -> Bound:
 
 
 def more_than(low: float) -> Bound:
-    """Return a bound that takes numbers above `low`."""
+    """Return a bound that allows numbers above `low`."""
 
     def check(name: str, value: float) -> None:
         if value <= low:
@@ -73,7 +74,7 @@ def more_than(low: float) -> Bound:
 
 
 def one_of(*words: str) -> Bound:
-    """Return a bound that takes these words."""
+    """Return a bound that allows these words."""
 
     def check(name: str, value: str) -> None:
         if value not in words:

@@ -1,4 +1,4 @@
-"""Make what the sections of a config name: parts of a run with their options, and layers."""
+"""Makes the parts that the sections of a config name, and finds the layers that a key names."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,11 +22,11 @@ from .values import takes_function, takes_text
 
 
 def make_part(what: str, section: Any) -> partial[Any]:
-    """Return the part that the section `config.WHAT` names, with its keys filled in.
+    """Return the part that the section `config.WHAT` names, as a partial with the section's keys.
 
-    The section can be the name alone. Parts inside it and functions given by name are made too.
-    Raises UserError for an unknown name, a key that the part does not take or lacks, and a value
-    outside of the part's bounds.
+    The section can be just a name. Inner sections and names of functions are resolved too.
+    Raises UserError for an unknown name, for an unknown or missing key, and for a value outside of
+    the bounds of the part.
     """
     section = normalize_section(section)
     function = find_part(what, section.get("name"))
@@ -39,7 +39,7 @@ def make_part(what: str, section: Any) -> partial[Any]:
 
 
 def normalize_section(section: Any) -> dict[str, Any]:
-    """Return a section as a dict, even if it is only the name of its part."""
+    """Return a section as a dict, also one that is just the name of its part."""
     return (
         dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
     )
@@ -52,7 +52,7 @@ def read_keys(what: str, section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_keys(what: str, options: Options, given: Iterable[str]) -> None:
-    """Raise UserError for a key that a part does not take, or for a missing key that it needs."""
+    """Raise UserError for a key that a part does not take, and for a missing required key."""
     place = f"config.{what}" if what else "the config"
     if (find_kind(what) or Kind()).only:
         inner = [each.rpartition(".")[2] for each in list_inner(what)]
@@ -74,14 +74,14 @@ def _make_value(key: str, value: Any, options: Options) -> Any:
         return make_part(key, value)
     option = options.known.get(key.rpartition(".")[2])
     if option and takes_function(option):
-        # A part that takes words too knows its own: only an import path is resolved for it.
+        # `join: str | Callable` takes "add", which the part itself resolves, or an import path.
         is_word = takes_text(option) and ":" not in str(value)
         return value if is_word else find_function(key, value)
     return _make_hashable(value)
 
 
 def _make_hashable(value: Any) -> Any:
-    """Return a value with tuples for lists, which JSON has for them: fields must be hashable."""
+    """Return a value with tuples for lists: a saved config has lists, fields must be hashable."""
     if isinstance(value, ConfigDict):
         return value.to_dict()
     return tuple(map(_make_hashable, value)) if isinstance(value, list | tuple) else value
@@ -90,15 +90,15 @@ def _make_hashable(value: Any) -> Any:
 def check_bounds(function: Callable[..., Any], config: ConfigDict, **keys: str) -> None:
     """Raise UserError for values of `config` outside of the bounds of a function or class.
 
-    `keys` names the key that each of its parameters gets, as in `repeats="augment.repeats"`. Keys
-    that the config lacks are skipped.
+    `keys` maps its parameters to keys of the config, as in `repeats="augment.repeats"`. Keys that
+    the config lacks are skipped.
     """
     found = {name: (f"config.{key}", _read_value(config, key)) for name, key in keys.items()}
     _check(function, {name: each for name, each in found.items() if each[1] is not MISSING})
 
 
 def _read_value(config: Mapping[str, Any], key: str) -> Any:
-    """Return the value at a key such as `augment.repeats`; `MISSING` where the config has none."""
+    """Return the value of a key such as `augment.repeats`; `MISSING` if the config has none."""
     first, dot, inner = key.partition(".")
     value = config.get(first, MISSING)
     if not dot or value is MISSING:
@@ -117,17 +117,18 @@ def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -
 
 
 def choose_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
-    """Return those of `layers` with a part that begins with one of `names`: `stage1` or `PIT`.
+    """Return the `layers` whose path has a part that begins with one of `names`: `stage1`, `PIT`.
 
-    A name may be of several parts, `stage1_block1/conv1`. Raises UserError, naming
+    A name can also join several parts, as in `stage1_block1/conv1`. Raises UserError, naming
     `config.KEY`, for a name that matches no layer.
     """
     layers = list(layers)
+    # The slashes anchor a name at the beginning of a part: "conv1" is not found in "myconv1".
     found = {name: [layer for layer in layers if f"/{name}" in f"/{layer}"] for name in names}
-    for name, of_it in found.items():
-        if not of_it:
+    for name, matches in found.items():
+        if not matches:
             there = dict.fromkeys(layer.partition("/")[0] for layer in layers)
             raise UserError(
                 f"config.{key}: no layer begins with {name!r}; there are {', '.join(there)}."
             )
-    return {layer for of_it in found.values() for layer in of_it}
+    return {layer for matches in found.values() for layer in matches}

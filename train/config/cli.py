@@ -1,4 +1,4 @@
-"""The grammar of a config on a command line: --config FILE[:variant] and --config.KEY=VALUE."""
+"""Parses configs on a command line: --config FILE[:variant] and --config.KEY=VALUE."""
 
 import argparse
 from collections import defaultdict
@@ -18,12 +18,12 @@ from .pages import load_page
 from .sections import list_keys, list_written
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
-# Options that absl took with a single dash too.
+# Earlier versions parsed with absl, which also allows a single dash before these options.
 SINGLE_DASH = ("-config", "-noconfig", "-workdir", "-out")
 
 
 class RunFolderAction(argparse.Action):
-    """Stores the folder of a run, given by its place in the command, by an option, or by both."""
+    """Stores the folder of a run, given by position, by `--workdir`, or by both."""
 
     def __call__(
         self,
@@ -34,7 +34,7 @@ class RunFolderAction(argparse.Action):
     ) -> None:
         del option_string
         given = getattr(namespace, self.dest, None)
-        if not values:  # The place in the command is empty.
+        if not values:  # argparse calls this for an absent positional argument too.
             return
         if given not in (None, values):
             parser.error("RUN and --workdir differ: give one of them")
@@ -42,14 +42,14 @@ class RunFolderAction(argparse.Action):
 
 
 def add_config(parser: Parser) -> None:
-    """Add the options of a config."""
+    """Add the options `--config` and `--config.KEY`."""
     group = parser.add_argument_group("config")
     group.add_argument(
         "--config",
         required=True,
         metavar="FILE[:variant]",
-        help="a file, or the name of a shipped config such as digits or cifar100:lif; each says "
-        "at its head what it costs and what it reaches",
+        help="a file, or the name of a shipped config such as digits or cifar100:lif; the head of "
+        "each file states its cost and its result",
     )
     group.add_argument(
         "--config.KEY",
@@ -60,19 +60,20 @@ def add_config(parser: Parser) -> None:
 
 
 def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse the words of a program that takes a config, whose `config` is the ConfigDict, locked.
+    """Parse the arguments of a program that takes a config.
 
-    `name` is that of the config with its variant, and `overrides` are the keys with other values.
-    Raises UserError or UsageError for a missing or broken page, an unknown key, a value of the
-    wrong type, and an unknown option, each time with the nearest that exists.
+    The result has the locked ConfigDict as `config`, the page with its variant as `name`, and the
+    keys that flags set as `overrides`. Raises UserError or UsageError for a missing or broken page,
+    an unknown key, a value of the wrong type, and an unknown option, and suggests the nearest name.
     """
     words = expand_dashes(words)
     pages = find_pages(words)
+    # Without a page, the keys of any page explain options such as --epochs.
     page = load_page(pages[0] if len(pages) == 1 else "digits")
     rename(page.config)
     if len(pages) != 1:
         parser.hints |= _name_keys(list_written(page.config))
-        # One of them may be a mistyped --config.
+        # --config itself may be mistyped: report an unknown option first.
         parser.check_options([word for word in words if not word.startswith(PREFIXES)])
         raise UserError(WHICH)
     parser.hints |= _name_keys(list_keys(page.config))
@@ -83,7 +84,7 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
 
 def describe_config(words: Sequence[str]) -> str:
-    """Return the help of the config that `words` name and change; empty without a config."""
+    """Return the help of the config in `words` with its overrides; empty without a config."""
     words = expand_dashes([word for word in words if word not in ("-h", "--help")])
     pages = find_pages(words)
     if len(pages) != 1:
@@ -92,13 +93,13 @@ def describe_config(words: Sequence[str]) -> str:
         page = load_page(pages[0])
         rename(page.config)
         override(page.config, words)
-    except UserError as error:  # The rest of the help stays useful.
+    except UserError as error:  # The help of the options is still printed.
         return f"\nno keys are shown: {error}\n"
     return format_page(page, pages[0])
 
 
 def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
-    """Return the config and the folder of the training command `argv`, as in `sys.argv`."""
+    """Return the config and the folder of a training command; `argv` is as `sys.argv`."""
     parser = Parser("train")
     add_config(parser)
     add_run(parser)
@@ -107,7 +108,7 @@ def parse(argv: Sequence[str], under: str = "runs") -> tuple[ConfigDict, Path]:
 
 
 def add_run(parser: Parser, what: str = "the folder of the run") -> None:
-    """Add the folder of a run, by its place or as `--workdir`."""
+    """Add the folder of a run, as a positional argument and as `--workdir`."""
     add = parser.add_argument
     add("workdir", nargs="?", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
     add(
@@ -120,7 +121,7 @@ def add_run(parser: Parser, what: str = "the folder of the run") -> None:
 
 
 def add_runs(parser: Parser, what: str) -> None:
-    """Add the folders of runs, by their places or after `--workdir`."""
+    """Add the folders of runs, as positional arguments and as `--workdir`."""
     add = parser.add_argument
     add("workdirs", nargs="*", metavar="RUN", type=_read_folder, action=RunFolderAction, help=what)
     add(
@@ -135,14 +136,14 @@ def add_runs(parser: Parser, what: str) -> None:
 
 
 def _read_folder(text: str) -> Path:
-    # After a `--` everything is a place: a mistyped option would become the name of a folder.
+    # After `--` every word is positional: an option there would become the name of a folder.
     if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")
     return Path(text)
 
 
 def find_pages(words: Sequence[str]) -> list[str]:
-    """Return the values of `--config`, of which there should be one."""
+    """Return the values of all `--config`; a valid command has one."""
     found = []
     for word, following in zip(words, [*words, ""][1:], strict=True):
         option, equals, value = word.partition("=")
@@ -152,18 +153,18 @@ def find_pages(words: Sequence[str]) -> list[str]:
 
 
 def expand_dashes(words: Sequence[str]) -> list[str]:
-    """Return the words with two dashes, where absl took one too."""
+    """Return the words with two dashes where earlier versions allowed one."""
     return [f"-{word}" if word.startswith(SINGLE_DASH) else word for word in words]
 
 
 def rename(config: ConfigDict) -> None:
-    """Replace the old names of a config's keys by the new ones."""
+    """Rename keys of a config that had another name in earlier versions."""
     with config.unlocked():
         rename_keys(config)
 
 
 def _name_keys(keys: Sequence[str] | dict[str, Any]) -> dict[str, str]:
-    """Return the answers to options that are keys of the config: `--epochs`, `--data-dir`."""
+    """Return hints for options that are keys of the config, such as `--epochs`, `--data-dir`."""
     meant = defaultdict(list)
     for key in keys:
         meant[key.rpartition(".")[2]].append(key)

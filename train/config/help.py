@@ -1,4 +1,4 @@
-"""Format the help of a config: its variants, and every key with type, value and meaning."""
+"""Formats the help of a config: its variants, and every key with type, value and meaning."""
 
 import shutil
 import textwrap
@@ -40,7 +40,7 @@ def format_page(page: Page, given: str) -> str:
 
 
 def _order_sections(config: ConfigDict) -> Iterator[str]:
-    """Yield the sections of a config, and those that it could have, parents first."""
+    """Yield the sections that a config has and could have, parents first."""
     there = [what for what, _ in list_sections(config)]
 
     def visit(what: str) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
         if whole in KINDS or (section and is_section(whole, section.get(key))):
             continue
         value = (section or {}).get(key, option.default)
-        if find_kind(whole):  # Another neuron, which is a section once it is named.
+        if find_kind(whole):  # A field such as gate_neuron: a section as soon as it has a name.
             lines += _format_key(f"{whole}.name", "str", None, option.meaning)
         else:
             meaning = f"{option.meaning}{_name_functions(whole, option.meaning)}"
@@ -93,7 +93,7 @@ def _name_functions(key: str, meaning: str) -> str:
 
 
 def _format_key(key: str, kind: str, value: Any, meaning: str) -> list[str]:
-    # A user's own part may say nothing of a key.
+    # The docstring of a user's own part may not explain its keys.
     return _format_entry(
         f"  {key}", f"{kind} = {_format_value(value)}" + (f"; {meaning}" if meaning else "")
     )

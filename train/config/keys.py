@@ -1,13 +1,13 @@
-"""The keys of a config that no part owns: those of a run, and of sections without a name.
+"""The keys of a config that belong to no part: of the run, and of sections without a name.
 
-Their values are checked where they are used; the bounds are declared there.
+The functions that use the values declare their bounds.
 """
 
 from typing import NamedTuple
 
 
 class RunKeys(NamedTuple):
-    """The keys of a run that are in no section.
+    """The keys of a run outside of any section.
 
     Args:
         epochs: passes over the training images.

@@ -1,4 +1,4 @@
-"""Rules across keys of a config; the bounds of single values are at the parts that take them."""
+"""Rules between keys of a config; `bounds.py` checks single values."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from ..errors import UserError
 
 
 def check_rules(config: ConfigDict) -> None:
-    """Raise UserError for values that do not fit each other."""
+    """Raise UserError for values that contradict each other."""
     if config.warmup_epochs >= config.epochs:
         raise UserError(
             f"config.warmup_epochs must be less than config.epochs, {config.epochs}, "

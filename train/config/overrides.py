@@ -1,8 +1,8 @@
-"""Changes a config by the words of a command line: --config.KEY=VALUE and --noconfig.KEY.
+"""Applies overrides of a command line to a config: --config.KEY=VALUE and --noconfig.KEY.
 
-Flags that name a part come first: `--config.neuron.name=LIF` keeps the keys that LIF also takes,
-and `--config.neuron=LIF` starts from LIF's defaults. Then every other value gets the type of its
-key in the part, even if no page wrote that key.
+Flags that name a part are applied first: `--config.neuron.name=LIF` keeps the keys that LIF also
+takes, and `--config.neuron=LIF` starts from LIF's defaults. Then the part that a section names
+gives every other flag its type, also for keys that are not in the page.
 """
 
 import difflib
@@ -38,7 +38,7 @@ PREFIXES = ("--config.", "--noconfig.")
 
 
 class Flag(NamedTuple):
-    """An override as it was typed: a key and its text, or None for a key alone."""
+    """An override as typed: a key and its text, which is None for a flag without a value."""
 
     key: str
     text: str | None
@@ -46,16 +46,19 @@ class Flag(NamedTuple):
 
 
 def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Apply the overrides in `words`; return the other words, and the keys that were given.
+    """Apply the overrides in `words`; return the other words, and the keys that were set.
 
-    Raises UserError for a key that nothing takes, naming the nearest, for an unknown part, and for
-    a value of the wrong type.
+    Raises UserError for an unknown key, with the nearest known one, for an unknown part, and for a
+    value of the wrong type.
     """
+    # ml_collections would insist on the type of the page's value; the part decides here.
     with config.unlocked(), config.ignore_type():
         complete(config)
         parts = [flag for flag in _read_flags(words, None)[0] if _names_part(flag.key)]
+        # Outer sections first: model=... replaces the section that model.norm=... is in.
         for flag in sorted(parts, key=lambda flag: flag.key.count(".")):
             _set_part(config, flag.key, flag.text or "")
+        # Only now are the parts known whose keys the other flags set.
         keys = list_keys(config)
         flags, rest = _read_flags([translate_flag(word, keys) for word in words], config)
         for flag in flags:
@@ -67,7 +70,7 @@ def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[s
 
 
 def _read_flags(words: Sequence[str], config: ConfigDict | None) -> tuple[list[Flag], list[str]]:
-    """Return the overrides and the other words; without a config those alone that name a part."""
+    """Return the overrides and the other words; without a config, only flags that name a part."""
     flags: list[Flag] = []
     rest: list[str] = []
     remaining = iter(words)
@@ -81,6 +84,7 @@ def _read_flags(words: Sequence[str], config: ConfigDict | None) -> tuple[list[F
         elif equals:
             flags.append(Flag(key, text, off))
         elif config is None:
+            # Types are unknown: the next word may or may not be the value of another flag.
             if _names_part(key):
                 flags.append(Flag(key, next(remaining, None)))
         elif off or _is_switch(config, key):
@@ -96,7 +100,7 @@ def _is_switch(config: ConfigDict, key: str) -> bool:
 
 
 def _names_part(key: str) -> bool:
-    """Return whether a key is a section, or the name in one."""
+    """Return whether a key is a section or the name of its part."""
     section, _, last = key.rpartition(".")
     if last == "name":
         return section.startswith("model.") or bool((find_kind(section) or KINDS[""]).table)
@@ -105,7 +109,7 @@ def _names_part(key: str) -> bool:
 
 
 def _set_part(config: ConfigDict, key: str, name: str) -> None:
-    """Change the part of a section, or replace a whole section by a part, or by nothing."""
+    """Change the part of a section, replace the section by the defaults of a part, or remove it."""
     section, _, last = key.rpartition(".")
     if last == "name":
         _change_part(config, section, name)
@@ -125,7 +129,7 @@ def _set_part(config: ConfigDict, key: str, name: str) -> None:
 
 
 def _change_part(config: ConfigDict, what: str, name: str) -> None:
-    """Give a section another part; drop the keys that this part does not take."""
+    """Change the part of a section; drop the keys that the new part does not take."""
     function = find_part(what, name)
     options, section = list_options(what, function), read_section(config, what) or {}
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
@@ -146,7 +150,7 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
 
 
 def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
-    """Return the section that holds a key; make it if no page wrote it."""
+    """Return the section of a key; create it, with its defaults, if the page has none."""
     what, _, last = key.rpartition(".")
     if not what:
         return config
@@ -177,7 +181,7 @@ def _set_value(config: ConfigDict, flag: Flag) -> None:
 
 
 def _explain(config: ConfigDict, key: str) -> str:
-    """Return the error of a key that nothing takes, with the nearest that exists."""
+    """Return the error text for an unknown key, with the nearest known one."""
     if find_kind(key):
         return f"config.{key} is a section; set one of its keys, such as --config.{key}.KEY=VALUE."
     near = difflib.get_close_matches(key, list_keys(config), n=1, cutoff=0.5)

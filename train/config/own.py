@@ -1,4 +1,4 @@
-"""Parts of a user's own: which a config names, and where their code fails."""
+"""A user's own parts: finds them in a config, and the lines where their code fails."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ import pit_jax
 
 from ..errors import UserError
 
-# Frames of these folders are not the user's: the library, the trainer, Python and its packages.
+# Code outside of these folders is the user's: the library, the trainer, Python and its packages.
 OURS = (Path(pit_jax.__file__).parent.resolve(), Path(__file__).resolve().parents[1])
 LIBRARIES = OURS + tuple(
     Path(sysconfig.get_path(name)).resolve()
@@ -27,12 +27,12 @@ def is_own(name: Any) -> bool:
 
 
 def shorten_name(name: str) -> str:
-    """Return the name of a part as titles show it: of an import path what is after its colon."""
+    """Return the name of a part for titles: `Name` for the import path `package.module:Name`."""
     return name.rpartition(":")[2] or name
 
 
 def list_own(config: Mapping[str, Any]) -> list[str]:
-    """Return the import paths that a config, or a section of one, names anywhere."""
+    """Return all import paths in a config or a section."""
     found: list[str] = []
     for value in config.values():
         if hasattr(value, "items"):
@@ -51,16 +51,16 @@ def describe_name(what: str, name: Any) -> str:
 
 @contextmanager
 def explain_own(what: str, name: Any, given: str = "") -> Iterator[None]:
-    """Raise what a user's own code raises as a UserError that names its part and line.
+    """Convert errors of a user's own code to a UserError that names its part and line.
 
-    `given` is what the part was called with, in words. An error that no code of the user has a part
-    in is raised as it is: it is a bug of this program.
+    `given` describes the arguments of the part. Errors that did not pass the user's code are bugs
+    of this program and stay as they are.
     """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # The code is the user's: it can raise anything.
+    except Exception as error:  # A user's code can raise anything.
         explained = explain_error(what, name, error, given)
         if explained is None:
             raise
@@ -68,11 +68,11 @@ def explain_own(what: str, name: Any, given: str = "") -> Iterator[None]:
 
 
 def explain_error(what: str, name: Any, error: Exception, given: str = "") -> UserError | None:
-    """Return an error of a user's own code as `explain_own` raises it; None for a bug of ours."""
+    """Return the UserError for an error of a user's own code; None for a bug of this program."""
     place = find_line(error, name)
     if place is None and is_refusal(error):
         return UserError(f"config.{what}: {error}")
-    # A call that does not fit a signature fails before a line of the part runs.
+    # Arguments that do not fit a signature raise TypeError before any line of the part runs.
     if place is None and not (is_own(name) and isinstance(error, TypeError)):
         return None
     on = (f" on {given}" if given else "") + (f" ({place})" if place else "")
@@ -80,19 +80,19 @@ def explain_error(what: str, name: Any, error: Exception, given: str = "") -> Us
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether an error is a ValueError that our code raises, for what a user asked."""
+    """Return whether an error is a ValueError that our code raises for a value of the user."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or not isinstance(error, ValueError):
         return False
-    # JAX hides its own frames, so that what it raises seems to end at our call of it.
+    # JAX hides its own frames: the last line of its errors is our call, which raises nothing.
     is_raised = (frames[-1].line or "").startswith("raise ")
     return is_raised and any(map(Path(frames[-1].filename).resolve().is_relative_to, OURS))
 
 
 def find_line(error: BaseException, name: Any = "") -> str | None:
-    """Return the innermost line of a user's own code that an error passed; None without one.
+    """Return the innermost line of a user's own code in a traceback; None if there is none.
 
-    The code of the part `name` is the user's wherever it is installed.
+    The package of the part `name` counts as the user's, even if it is installed.
     """
     package = sys.modules.get(str(name).partition(":")[0].partition(".")[0])
     files = [str(package.__file__)] if package and getattr(package, "__file__", None) else []

@@ -1,6 +1,6 @@
-"""Config pages: how `--config` finds one, and how its get_config() is called.
+"""Config pages: finds the file that `--config` names, and calls its get_config().
 
-A page may import the shipped ones, `from configs import digits`, wherever it is.
+A page in any folder can import the shipped ones: `from configs import digits`.
 """
 
 import difflib
@@ -27,7 +27,7 @@ PACKAGE = "configs"
 
 
 class Page(NamedTuple):
-    """A page: its config, the name of a run of it, and its variants with what they mean."""
+    """A page: its config, the default name of its runs, and its variants with their meanings."""
 
     config: ConfigDict
     name: str
@@ -43,8 +43,8 @@ def list_shipped() -> list[str]:
 def load_page(given: str) -> Page:
     """Return the page that `--config` names, with its config.
 
-    `given` is a path or the name of a shipped page, and after a colon the page's variant; or the
-    config.json of a run. Raises UserError for a page that does not exist or does not work.
+    `given` is a path or the name of a shipped page, optionally with a variant after a colon, or the
+    config.json of a run. Raises UserError for a page that is missing or fails.
     """
     path, colon, variant = given.partition(":")
     if path.endswith(".json"):
@@ -54,14 +54,14 @@ def load_page(given: str) -> Page:
     with import_shipped(file.parent):
         try:
             page = _execute(file)
-        except Exception as error:  # The page is a program: it can raise anything.
+        except Exception as error:  # A page can raise anything.
             raise UserError(f"{path}: {shorten(error)}") from error
         get_config = getattr(page, "get_config", None)
         if not callable(get_config):
             raise UserError(f"{path} has no function get_config(); {SHIPPED}/digits.py has one.")
         arguments = [variant] if colon else []
         if colon and not _can_take(get_config, variant):
-            raise UserError(f"{path} has no variants; leave {colon}{variant} out.")
+            raise UserError(f"{path} has no variants; remove {colon}{variant}.")
         try:
             config = get_config(*arguments)
         except Exception as error:
@@ -78,7 +78,7 @@ def _load_saved(path: str) -> Page:
     try:
         saved = json.loads(Path(path).read_text())
         if not isinstance(saved, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it is not an object")
     except FileNotFoundError as error:
         raise UserError(f"there is no config file {path}.") from error
     except (OSError, ValueError) as error:
@@ -96,12 +96,12 @@ def _restore_tuples(value: Any) -> Any:
 def find_page(path: str) -> Path:
     """Return the file that `--config` names: a path, or the name of a shipped page."""
     file, names = Path(path), list_shipped()
-    # A name comes first: a file without the ending .py is no page, as a folder of data is none.
+    # Before files: a folder or file called "digits", of data for example, is not a page.
     if path in names:
         return SHIPPED / f"{path}.py"
     if file.is_file():
         return file
-    # As the documentation writes them, in whatever folder the command is started.
+    # The documentation writes configs/digits.py, which works in any folder.
     if file.suffix == ".py" and file.parent == Path(PACKAGE) and file.stem in names:
         return SHIPPED / file.name
     near = difflib.get_close_matches(file.stem, names, n=1, cutoff=0.6)
@@ -114,17 +114,17 @@ def find_page(path: str) -> Path:
 
 
 def load_shipped(name: str) -> ModuleType:
-    """Import a module of the shipped folder, e.g. `base`."""
+    """Import a module of the shipped folder, such as `base`."""
     with import_shipped():
         return import_module(f"{PACKAGE}.{name}")
 
 
 @contextmanager
 def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
-    """While the block runs, `configs` is the shipped folder, whatever else has that name.
+    """Make `import configs` find the shipped folder while the block runs.
 
-    A page in a folder configs/ of its own finds its neighbors there too, after the shipped ones.
-    Afterwards `configs` is again what it was for the rest of the program.
+    If the page is in another folder called configs/, modules there are found too, after the shipped
+    ones. At the end, modules of that name that were imported before are restored.
     """
     own = {name: sys.modules.pop(name) for name in _list_loaded()}
     spec = ModuleSpec(PACKAGE, None, is_package=True)
@@ -151,11 +151,11 @@ def _list_loaded() -> list[str]:
 
 
 def _execute(file: Path) -> ModuleType:
-    # A name of its own: two pages of one run of this program share nothing.
+    # SourceFileLoader, because a page need not end in .py.
     loader = SourceFileLoader("config_page", str(file))
     spec = spec_from_file_location(loader.name, file, loader=loader)
     assert spec is not None
-    page = sys.modules[loader.name] = module_from_spec(spec)  # Dataclasses look it up there.
+    page = sys.modules[loader.name] = module_from_spec(spec)  # Dataclasses look there.
     loader.exec_module(page)
     return page
 

@@ -1,8 +1,8 @@
 """The parts that sections of a config name, and the options that each of them takes.
 
-A section is a `name` and keyword arguments of what it names: one of ours, from a table below, or a
-part of the user's own, as an import path `package.module:Name`. Tables are import paths too and are
-read when a section is used, so that nothing here imports what is built from a config.
+A section has a `name` and keyword arguments for the callable of that name: one of ours, from a
+table below, or a user's own, as an import path `package.module:Name`. The tables are import paths
+too, resolved when a section is used: this module must import neither JAX nor any part.
 """
 
 import difflib
@@ -23,11 +23,11 @@ MISSING = inspect.Parameter.empty
 
 
 class Kind(NamedTuple):
-    """A kind of part: the table of ours, and what the program itself gives to a part.
+    """A kind of part: the table of ours, and the parameters that a config cannot set.
 
-    The program sets the first `positions` parameters and those in `given`. A section without a
-    `name` is always for the function at `only`. The section also has the parameters of `extra`, and
-    those of `words` replace the part's own of the same names.
+    The program passes the first `positions` parameters and those in `given`. A section without a
+    `name` is for the function `only`. The section also has the parameters of `extra`; those of
+    `words` replace parameters of the part with the same names.
     """
 
     table: str = ""
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A key of a section: the type and default of a parameter, and its line of the docstring."""
+    """A key of a section: type and default of the parameter, and its meaning from the docstring."""
 
     annotation: Any
     default: Any
@@ -79,11 +79,11 @@ KINDS = {
     "health": Kind(only=f"{KEYS}:HealthKeys"),
     "wandb": Kind(only=f"{KEYS}:WandbKeys"),
 }
-# A config can omit these sections.
+# Sections that a config can omit, in addition to those whose default is a part (`is_optional`).
 OPTIONAL = ("augment", "augment.policy", "augment.cutout", "augment.erase", "augment.mix")
 # The default part of a section that no page wrote.
 DEFAULTS = {"model.norm": "batch_norm", "schedule": "cosine"}
-# Tables of the functions that a key of this name can have.
+# Keys of any section that take the name of one of our functions, and the tables of these.
 FUNCTIONS = {
     "reset": "pit_jax.neurons.step:RESETS",
     "spike": "pit_jax.surrogate:SPIKES",
@@ -93,7 +93,7 @@ FUNCTIONS = {
 
 
 def find_kind(what: str) -> Kind | None:
-    """Return the kind of the section `config.WHAT`; None for a key that is no section."""
+    """Return the kind of the section `config.WHAT`; None for a key that is not a section."""
     section, _, last = what.rpartition(".")
     if section == "model" and last.endswith("_neuron"):
         return NEURON
@@ -101,12 +101,12 @@ def find_kind(what: str) -> Kind | None:
 
 
 def list_inner(what: str) -> list[str]:
-    """Return the sections that can be in the section `config.WHAT`, by their whole names."""
+    """Return the full names of the sections that the section `config.WHAT` can contain."""
     return [each for each in KINDS if each and each.rpartition(".")[0] == what]
 
 
 def is_optional(what: str) -> bool:
-    """Return whether a config can do without the section `config.WHAT`."""
+    """Return whether a config can omit the section `config.WHAT`."""
     return what in (*OPTIONAL, "model.norm", "schedule") or what.endswith("_neuron")
 
 
@@ -138,14 +138,14 @@ def find_part(what: str, name: Any = None) -> Callable[..., Any]:
 
 
 def list_names(what: str) -> Mapping[str, Callable[..., Any]]:
-    """Return our parts for the section `config.WHAT` by their names."""
+    """Return our parts for the section `config.WHAT` by name."""
     kind = find_kind(what) or Kind()
     table: Mapping[str, Callable[..., Any]] = _load(kind.table) if kind.table else {}
     return table
 
 
 def list_options(what: str, function: Callable[..., Any]) -> Options:
-    """Return the keys that the section `config.WHAT` has for `function`."""
+    """Return the keys of the section `config.WHAT` if it names `function`."""
     kind = find_kind(what) or Kind()
     owner, known, is_open = _read_options(function, kind.positions, kind.given)
     for name, each in list_names(what).items():
@@ -161,7 +161,7 @@ def list_options(what: str, function: Callable[..., Any]) -> Options:
 
 
 def find_function(key: str, name: Any) -> Any:
-    """Return the function that `config.KEY` names: one of ours, or of an import path.
+    """Return the function that `config.KEY` names: one of ours, or an import path.
 
     Values that are not strings are returned unchanged. Raises UserError for an unknown name.
     """
@@ -169,6 +169,7 @@ def find_function(key: str, name: Any) -> Any:
         return name
     last = key.rpartition(".")[2]
     table: dict[str, Any] = dict(_load(FUNCTIONS[last])) if last in FUNCTIONS else {}
+    # A function is also known by its Python name: "hard_reset" as well as "hard".
     named = table | {getattr(each, "__name__", label): each for label, each in table.items()}
     if name in named:
         return named[name]
@@ -195,7 +196,7 @@ def import_part(path: str, key: str) -> Any:
     search_current_folder()
     try:
         module = import_module(module_name)
-    except (Exception, SystemExit) as error:  # The module is the user's: it can raise anything.
+    except (Exception, SystemExit) as error:  # A user's module can raise anything.
         place = find_line(error, path)
         reason = f"{place}: {summarize_error(error)}" if place else str(error).strip()
         advice = " Start the program in the folder that holds it, or install it." * (not place)
@@ -218,14 +219,14 @@ def import_part(path: str, key: str) -> Any:
 
 
 def search_current_folder() -> None:
-    """Let imports find modules of the current folder first, as `python -m` does."""
+    """Let imports search the current folder first, as `python -m` does."""
     folder = os.getcwd()
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
 
 
 def list_parameters(function: Callable[..., Any]) -> list[str] | None:
-    """Return the names that a part takes by keyword; None for one that takes any."""
+    """Return the names that a part takes by keyword; None for a part with `**kwargs`."""
     parameters = _read_signature(function).parameters.values()
     if any(each.kind == each.VAR_KEYWORD for each in parameters):
         return None
@@ -247,7 +248,7 @@ def _load(path: str) -> Any:
 
 def _read_options(function: Callable[..., Any], positions: int, given: tuple[str, ...]) -> Options:
     parameters = list(_read_signature(function).parameters.values())
-    # The parameters that the program passes by position can have any name.
+    # By position: users may name these parameters as they like.
     fixed = [each.name for each in parameters[:positions] if each.kind != each.KEYWORD_ONLY]
     if _is_module(function):
         fixed += ["parent", "name"]
@@ -263,18 +264,19 @@ def _read_options(function: Callable[..., Any], positions: int, given: tuple[str
 
 
 def _is_module(function: Callable[..., Any]) -> bool:
-    """Return whether a callable makes a module of Flax, whose own two fields no config can set."""
+    """Return whether a callable makes a Flax module, which has the fields `parent` and `name`."""
     while isinstance(function, partial):
         function = function.func
-    # Checked without importing Flax, so that --help is fast.
+    # Tests for a dataclass, without importing Flax, so that --help is fast.
     return isinstance(function, type) and hasattr(function, "__dataclass_fields__")
 
 
 def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function, eval_str=True)
-    except Exception:  # Evaluating a user's annotation can raise anything.
+    except Exception:  # A user's annotation can raise anything when evaluated.
         pass
+    # One broken annotation must not hide the types of the others: evaluate one by one.
     try:
         found = inspect.signature(function)
     except (TypeError, ValueError):  # A function in C may have no signature.
@@ -290,7 +292,7 @@ def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _evaluate(annotation: Any, names: Mapping[str, Any]) -> Any:
-    """Return the value of a string annotation among `names`; `MISSING` if it is broken."""
+    """Evaluate a string annotation with `names`; return `MISSING` if that fails."""
     if not isinstance(annotation, str):
         return annotation
     try:

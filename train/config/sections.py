@@ -1,4 +1,4 @@
-"""The sections of a config: which there are, the keys that each can have, and whether they fit."""
+"""The sections of a config: lists them and their keys, completes and checks them."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -21,13 +21,15 @@ from .parts import (
     list_options,
 )
 
+# Sections that every config gets, with default values.
 DEFAULTED = ("checkpoints", "health", "wandb")
+# Keys with defaults that `complete` does not add.
 UNWRITTEN = ("metrics", "min_learning_rate")
 REQUIRED = ("data", "model", "neuron", "loss", "optimizer")
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raise UserError for a section or key that is missing, and for one that nothing takes."""
+    """Raise UserError for a missing section or key, and for an unknown key."""
     for what in REQUIRED:
         if what not in config:
             raise UserError(f"the config lacks the section {what}; give config.{what}.name.")
@@ -40,7 +42,7 @@ def check_sections(config: ConfigDict) -> None:
 
 
 def complete(config: ConfigDict) -> None:
-    """Fill in what a page omits: keys with defaults, and sections that are only a name.
+    """Fill in what a page omits: keys with defaults, and sections that are just a name.
 
     Keys in `UNWRITTEN` are not added: earlier runs lack them and resume only with an equal config.
     """
@@ -60,7 +62,7 @@ def complete(config: ConfigDict) -> None:
 
 
 def list_sections(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the sections of a config by their keys, `""` for the run's own, parents first."""
+    """Yield the sections of a config with their names, parents first; `""` is the config itself."""
     yield "", normalize_section(config)
     for what, value in _walk(config):
         if is_section(what, value):
@@ -68,7 +70,7 @@ def list_sections(config: ConfigDict) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _walk(config: ConfigDict, what: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of a config by its whole key, a section before what is in it."""
+    """Yield every value of a config with its full key, a section before its content."""
     for key, value in config.items():
         yield join(what, key), value
         if isinstance(value, ConfigDict):
@@ -76,7 +78,7 @@ def _walk(config: ConfigDict, what: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_section(what: str, value: Any) -> bool:
-    """Return whether `config.WHAT` is a section; its value can be the name of its part alone."""
+    """Return whether `config.WHAT` is a section; `value` can be just the name of a part."""
     kind = find_kind(what)
     if isinstance(value, (ConfigDict, Mapping)):
         return kind is not None or "name" in value
@@ -84,17 +86,17 @@ def is_section(what: str, value: Any) -> bool:
 
 
 def find_options(what: str, section: Mapping[str, Any]) -> Options:
-    """Return the keys of the part that the section `config.WHAT` names."""
+    """Return the keys that the part of the section `config.WHAT` takes."""
     return list_options(what, find_part(what, section.get("name")))
 
 
 def join(what: str, key: str) -> str:
-    """Return the whole name of a key of the section `config.WHAT`."""
+    """Return the full name of a key in the section `config.WHAT`."""
     return f"{what}.{key}" if what else key
 
 
 def list_keys(config: ConfigDict) -> dict[str, Option]:
-    """Return every key that a flag can set, by its whole name such as `neuron.decay`."""
+    """Return every key that a flag can set, by its full name such as `neuron.decay`."""
     found: dict[str, Option] = {}
     for what, section in list_sections(config):
         if not (find_kind(what) or Kind()).only:
@@ -107,12 +109,12 @@ def list_keys(config: ConfigDict) -> dict[str, Option]:
 
 
 def list_written(config: ConfigDict) -> list[str]:
-    """Return the keys that a config has values for; no part is imported for it."""
+    """Return the keys that have a value in a config; this imports no part."""
     return [key for key, value in _walk(config) if not isinstance(value, ConfigDict)]
 
 
 def find_option(config: ConfigDict, key: str) -> Option | None:
-    """Return the option at a whole key such as `neuron.decay`; None where nothing takes it."""
+    """Return the option of a full key such as `neuron.decay`; None for an unknown key."""
     what, _, last = key.rpartition(".")
     section = read_section(config, what)
     if section is None:
@@ -121,6 +123,7 @@ def find_option(config: ConfigDict, key: str) -> Option | None:
     option = options.known.get(last)
     if option is None and options.open:
         option = Option(MISSING, MISSING, "")
+    # A parameter with neither annotation nor default has the type of the page's value.
     if (
         option
         and (option.annotation, option.default) == (MISSING, MISSING)
@@ -131,7 +134,7 @@ def find_option(config: ConfigDict, key: str) -> Option | None:
 
 
 def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
-    """Return the section `config.WHAT`; None where the config has none."""
+    """Return the section `config.WHAT`; None if the config has none."""
     value: Any = config
     for key in what.split(".") if what else ():
         if not isinstance(value, ConfigDict) or key not in value:
@@ -141,12 +144,14 @@ def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
 
 
 def start_section(config: ConfigDict, what: str) -> dict[str, Any]:
-    """Return the default of a section that no page wrote."""
+    """Return the default of a section that the page does not have."""
     if what.endswith("_neuron"):
+        # Networks use the main neuron for a field that is not set.
         neuron: dict[str, Any] = config.neuron.to_dict()
         return neuron
     if what not in DEFAULTS:
         raise UserError(f"config.{what} names no part yet; give config.{what}.name too.")
+    # A network can have a norm with arguments as its default, as partial(batch_norm, gain=...).
     option, names = find_option(config, what), list_names(what)
     default = option.default if option else None
     keys = default.keywords if isinstance(default, partial) else {}

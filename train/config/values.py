@@ -1,4 +1,4 @@
-"""Reads the text of a flag as the type that its key has, and names types in help and errors."""
+"""Parses the text of a flag with the type of its key, and names types in help and errors."""
 
 import ast
 import types
@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from .parts import MISSING, Option
 
+# The types that a flag can have, as errors name them.
 WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -18,6 +19,7 @@ WORDS = {
     Callable: "one of ours or an import path module:function",
     str: "a string",
 }
+# The same types as --help names them.
 SHORT = {
     bool: "bool",
     int: "int",
@@ -33,7 +35,7 @@ TRUE, FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
 def parse_value(key: str, text: str, option: Option) -> Any:
     """Return `text` as a value of `config.KEY`, with the type of its annotation or default.
 
-    Raises UserError for a text of none of these types. `none` means None if the key allows it.
+    Raises UserError if the text has none of these types. `none` means None if the key allows it.
     """
     kinds = list_types(option)
     if type(None) in kinds and text.lower() == "none":
@@ -47,7 +49,7 @@ def parse_value(key: str, text: str, option: Option) -> Any:
             return PARSERS[kind](text, option)
         except (ValueError, SyntaxError, TypeError):
             continue
-    if not wanted:
+    if not wanted:  # Neither annotation nor default: an open keyword, or an unknown type.
         return _parse_any(text)
     raise UserError(
         f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {text!r}."
@@ -55,7 +57,7 @@ def parse_value(key: str, text: str, option: Option) -> Any:
 
 
 def describe_type(option: Option) -> str:
-    """Return the type of a key as a word, or the words that its value can be."""
+    """Return the type of a key for --help, or its choices."""
     if choices := _list_choices(option.annotation):
         return "|".join(choices)
     names = [SHORT[kind] for kind in list_types(option) if kind in SHORT]
@@ -63,35 +65,35 @@ def describe_type(option: Option) -> str:
 
 
 def is_switch(option: Option) -> bool:
-    """Return whether a key is only true or false."""
+    """Return whether a key is a boolean, which a flag can set without a value."""
     return [kind for kind in list_types(option) if kind is not type(None)] == [bool]
 
 
 def takes_function(option: Option) -> bool:
-    """Return whether a key's value is a function, which a config gives by name."""
+    """Return whether the value of a key is a function, given by its name."""
     return Callable in list_types(option)
 
 
 def takes_text(option: Option) -> bool:
-    """Return whether a key's value can be a string that is no name of a function."""
+    """Return whether the value of a key can be a plain string."""
     return str in list_types(option)
 
 
 def list_types(option: Option) -> list[Any]:
-    """Return the types that a key can have, the likeliest first: those in `WORDS`, and None's."""
+    """Return the types of a key in the order in which they are tried, of `WORDS` and NoneType."""
     found = [_simplify(each) for each in _flatten(option.annotation)]
     default = option.default
     if default is None:
         found.append(type(None))
     elif default is not MISSING:
-        # With several annotated types, the type of the default is tried first.
+        # The default decides between several annotated types, and where no annotation does.
         kind = _simplify(type(default))
         is_function = callable(default) and not isinstance(default, type)
         kind = Callable if is_function else kind
         if len(found) != 1 or found[0] not in WORDS:
             found.insert(0, kind)
     kinds = [kind for kind in dict.fromkeys(found) if kind in WORDS or kind is type(None)]
-    # Every text is a valid str, so it comes last.
+    # Every text is a valid str, so str comes last.
     return sorted(kinds, key=lambda kind: kind is str)
 
 
@@ -106,12 +108,13 @@ def _parse_tuple(text: str, option: Option) -> tuple[Any, ...]:
         return ()
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # Names without quotes: stem,stage1
+    except (ValueError, SyntaxError):  # Names without quotes, as in stem,stage1.
         value = tuple(each.strip() for each in text.strip("()[]").split(",") if each.strip())
         if _get_member(option) in (int, float):
             raise
     found = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     member = _get_member(option)
+    # Not isinstance: True is an int too.
     if member is int and not all(type(each) is int for each in found):
         raise ValueError(text)
     return tuple(map(float, found)) if member is float else found
@@ -143,14 +146,14 @@ PARSERS: dict[Any, Callable[[str, Option], Any]] = {
 
 
 def _flatten(annotation: Any) -> list[Any]:
-    """Return the members of a union, else the annotation alone."""
+    """Return the members of a union, or the annotation itself."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [each for member in typing.get_args(annotation) for each in _flatten(member)]
     return [annotation]
 
 
 def _simplify(annotation: Any) -> Any:
-    """Return the type in `WORDS` that an annotation means, if it means one."""
+    """Return the type in `WORDS` for an annotation; other annotations are returned unchanged."""
     origin = typing.get_origin(annotation) or annotation
     if origin is typing.Literal:
         return str
@@ -160,7 +163,7 @@ def _simplify(annotation: Any) -> Any:
 
 
 def _get_member(option: Option) -> Any:
-    """Return the type of a tuple's values, if its annotation has one."""
+    """Return the type of the values of a tuple, or None if the annotation has none."""
     for annotation in _flatten(option.annotation):
         if _simplify(annotation) is tuple and (inner := typing.get_args(annotation)):
             return inner[0]
@@ -168,7 +171,7 @@ def _get_member(option: Option) -> Any:
 
 
 def _list_choices(annotation: Any) -> list[str]:
-    """Return the words of a `Literal`."""
+    """Return the choices of a `Literal` as strings."""
     if typing.get_origin(annotation) is typing.Literal:
         return [str(each) for each in typing.get_args(annotation)]
     return []

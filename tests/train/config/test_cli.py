@@ -185,7 +185,7 @@ def test_a_value_that_a_key_cannot_have_is_named_with_its_key(override, complain
         (["--config", "base"], "there is no config file base;"),
         (["--config", "tests/train/tiny"], "did you mean tests/train/tiny.py?"),
         (["--config", "configs/lief.py:lif"], "one of cifar10, cifar100,"),
-        (["--config", f"{TINY}:lif"], "has no variants; leave :lif out"),
+        (["--config", f"{TINY}:lif"], "has no variants; remove :lif."),
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
