@@ -1,4 +1,4 @@
-"""Spike-driven inference: a trained network as a program of binary spikes, proved equal.
+"""Spike-driven inference: compile a trained network into a program of binary spikes.
 
 program = compile(model, variables, sample_batch)
 logits = program(x)

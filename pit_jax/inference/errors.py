@@ -4,16 +4,16 @@ from pit_jax.old_names import serve_old_names
 
 
 class NotFoldable(ValueError):
-    """A part of a network that no spiking program computes exactly; `path` is that of its module.
+    """Raised for a part of a network that no spiking program computes exactly.
 
-    `path` is empty where it is not the part of one module alone.
+    `path` is the path of the module, or empty if the part does not belong to one module.
     """
 
     path: str = ""
 
 
 class NotEqual(AssertionError):
-    """A program whose binary spikes differ from the integers of its grid."""
+    """Raised for a program whose binary spikes differ from the counts of its grid."""
 
 
 serve_old_names(__name__)

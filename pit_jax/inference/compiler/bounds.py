@@ -1,8 +1,10 @@
-"""How far the sums of an accumulator can go, whatever fires.
+"""Bounds of the sums of an accumulator, for any input.
 
-A synapse of weight w whose source has counts in 0..D adds w k with 0 <= k <= D. So a sum goes up
-to D times the sum of its positive weights and down to D times that of its negative ones; a source
-of both signs, |k| <= D, goes D times the sum of all |w| either way.
+A synapse of weight w whose source fires counts 0 <= k <= D adds w k, so that
+
+    D sum_i min(w_i, 0)  <=  sum_i w_i k_i  <=  D sum_i max(w_i, 0).
+
+For a source of both signs, |k| <= D, both bounds are D sum_i |w_i|.
 """
 
 import math
@@ -19,9 +21,10 @@ from pit_jax.old_names import serve_old_names
 
 
 class Sides:
-    """How far sums can go up and down, a number or `[C]` each.
+    """Bounds of sums above and below 0: sums stay within [-down, up], a number or `[C]` each.
 
-    Partial sums stay between the two in whatever order a sum is added up.
+    Partial sums stay within them too, in any order, since a part of the terms obeys the same
+    inequality.
     """
 
     def __init__(self, up: Any, down: Any = None) -> None:
@@ -31,9 +34,10 @@ class Sides:
     def from_weight(cls, weight: np.ndarray, bound: int | float, both_signs: bool) -> "Sides":
         """Return the sides of `weight` `[T, ..., C_in, C]` for inputs from 0, or -bound, to bound.
 
-        The farthest of all steps counts for each channel.
+        Each channel has the largest bound of all steps.
         """
         axes = tuple(range(1, weight.ndim - 1))
+        # Sums of int32 weights could wrap around, and the bound would be too small.
         weight = weight.astype(np.float64)
         if both_signs:
             return cls(abs(weight).sum(axes).max(0) * bound)
@@ -44,17 +48,17 @@ class Sides:
 
     @property
     def each(self) -> np.ndarray:
-        """The farther side of every channel, `[1 or C]`."""
+        """The larger bound of every channel, `[1 or C]`."""
         return np.atleast_1d(np.maximum(self.up, self.down))
 
     @property
     def largest(self) -> float:
-        """The farthest of any channel."""
+        """The largest bound of any channel."""
         return float(self.each.max())
 
 
 def expand_gain(gain: np.ndarray) -> np.ndarray:
-    """Return a gain `[T, ..., C]` as weights `[T ..., 1, C]`: a sum has one synapse of it."""
+    """Return a gain `[T, ..., C]` as weights `[T ..., 1, C]`, one synapse for each sum."""
     return gain.reshape(-1, 1, gain.shape[-1])
 
 
@@ -82,7 +86,7 @@ def is_signed(graph: Sequence[folded.Node], source: int) -> bool:
 
 
 def bound_values(graph: Sequence[folded.Node], pixels: float) -> list[Sides]:
-    """Return how far the values of each node can go in real numbers, for inputs up to `pixels`."""
+    """Return the bounds of each node's values in real numbers, for inputs of at most `pixels`."""
     values: list[Sides] = []
     for node in graph:
         match node:
@@ -91,6 +95,7 @@ def bound_values(graph: Sequence[folded.Node], pixels: float) -> list[Sides]:
             case folded.Spikes():
                 values.append(Sides(float(node.firing.levels)))
             case folded.Product():
+                # |k1 k2| <= D1 D2; with `silent` a spike of the first passes or does not.
                 first, second = values[node.first].largest, values[node.second].largest
                 values.append(Sides(first * (1 if node.silent else second)))
             case folded.LinearAttention():
@@ -103,6 +108,7 @@ def bound_values(graph: Sequence[folded.Node], pixels: float) -> list[Sides]:
 def _bound_sum(graph: Sequence[folded.Node], value: folded.Value, values: Sequence[Sides]) -> Sides:
     sides = Sides(find_largest(value.bias))
     for synapse in value.synapses:
+        # A pool that sums m places multiplies the bound of its input by m.
         bound = values[synapse.source].largest * measure_growth(synapse.structure)
         if synapse.weight is not None:
             kernel = synapse.weight.kernel
@@ -115,32 +121,31 @@ def _bound_sum(graph: Sequence[folded.Node], value: folded.Value, values: Sequen
 
 
 def _bound_attention(node: folded.LinearAttention, values: Sequence[Sides]) -> float:
-    """Return |q w k v| summed over the tokens and the channels of a head."""
+    """Return the bound of q (w kᵀ v): |q w k v| summed over tokens and the channels of a head."""
     query, key, value = (values[s].largest for s in (node.query, node.key, node.value))
     largest = float(abs(node.weight).max()) * (node.weight.shape[-1] // node.heads)
     return query * key * value * math.prod(node.shape[:-1]) * largest
 
 
 def bound_synapse(synapse: nodes.Synapse, count: int, both_signs: bool) -> Sides:
-    """Return how far integer weights of a source of at most `count` can go."""
+    """Return the bounds of what a synapse adds, if its source is at most `count`."""
     bound = count * measure_growth(synapse.structure)
     if synapse.weight is None:
         return Sides(bound)
     weight = expand_gain(synapse.weight) if synapse.kind == "diagonal" else synapse.weight
-    # Rounding off `shift` bits gives at most one more than cutting them off.
+    # round(x / 2^shift) <= floor(x / 2^shift) + 1.
     bound = (bound >> synapse.shift) + (synapse.shift > 0)
     sides = Sides.from_weight(weight, bound, both_signs)
     if not synapse.extra:
         return sides
-    # round(x / 2^extra) <= floor(x / 2^extra) + 1.
+    # round(x / 2^extra) <= floor(x / 2^extra) + 1. As the quantizer keeps this below 2^24, x itself
+    # and the half added to round it stay int32: x + 2^(extra - 1) < 2^31 for extra <= 7.
     return Sides(*(side // 2**synapse.extra + 1 for side in (sides.up, sides.down)))
 
 
 def cast_int32(numbers: np.ndarray, name: str, largest: int = 2**31 - 1) -> np.ndarray:
-    """Return whole numbers as int32; raises NotFoldable for one beyond `largest`, or NaN.
-
-    `astype` alone would wrap such a number around.
-    """
+    """Return whole numbers as int32; raises NotFoldable for one beyond `largest`, or NaN."""
+    # `astype` would wrap such a number around. `not <=` is true for NaN too.
     farthest = float(abs(numbers).max(initial=0))
     if not farthest <= largest:
         raise NotFoldable(

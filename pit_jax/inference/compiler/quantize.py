@@ -1,13 +1,13 @@
-"""The folded network in integers: every sum that can occur is exact, whatever its order.
+"""The folded network in integers: every sum that can occur is exact, in any order.
 
-An accumulator counts in a unit of its own, 2^-p as long as weights enter it (`units`). Its weights
-and biases are rounded to integers of it:
+Each accumulator counts in its own unit, 2^-p if weights enter it (`units`). Weights and biases are
+rounded to integers in this unit:
 
     sum_i w_i k_i + b  ~  2^-p (sum_i round(w_i 2^p) k_i + round(b 2^p)).
 
-The sum in parentheses is one of integers below 2^24: float32 has every partial sum, so that
-convolutions give the same bits in any order and on any device. Neurons then compare, reset and leak
-in int32 (`quantize_neuron`).
+The sum in parentheses is an integer below 2^24. float32 represents all of its partial sums exactly,
+so a convolution gives the same bits in any order and on any device. Neurons then compare, reset and
+leak in int32 (`quantize_neuron`).
 """
 
 import math
@@ -41,9 +41,9 @@ from pit_jax.inference.runtime.fixed_point import CODES
 from pit_jax.inference.runtime.reductions import Pool
 from pit_jax.old_names import serve_old_names
 
-# With fewer bits layers fall silent without an error. So no unit becomes so coarse that the largest
-# sum of a layer is below 2^FEWEST_BITS when it is made coarser, and rounding moves no weight of an
-# attention by more than MOST_ROUNDING of the largest.
+# A layer whose sums have too few bits falls silent without an error. Therefore a unit is not made
+# coarser once the largest sum in it is below 2^FEWEST_BITS, and rounding may change a weight of an
+# attention by at most MOST_ROUNDING times the largest weight.
 FEWEST_BITS = 8
 MOST_ROUNDING = 1 / 16
 
@@ -60,8 +60,8 @@ def quantize(
 ) -> list[nodes.Node]:
     """Return a folded network in integers, for inputs of at most `largest_input`.
 
-    `weights` is `float32`, or `int8` or `int16` for a coarser unit that makes them fit; `code` is
-    `thermometer` or `bitwise`, which raises NotFoldable where slots meet a maximum or a product.
+    `weights` is `float32`, or `int8` or `int16` for units so coarse that all weights fit. `code` is
+    `thermometer` or `bitwise`; the second raises NotFoldable before a maximum or a product.
     """
     if code not in CODES:
         raise ValueError(f"code is {code!r}; it can be {', '.join(CODES)}.")
@@ -70,6 +70,7 @@ def quantize(
     if not 0 < largest_input < math.inf:
         raise ValueError(f"largest_input must be a number above 0, got {largest_input}.")
     units = choose_units(graph, num_steps, largest_input, _BITS[weights])
+    # Each failed attempt has made one unit in `units` coarser.
     while not (quantizer := _Quantizer(graph, num_steps, units, code)).write():
         pass
     _check_code(quantizer.nodes)
@@ -77,7 +78,7 @@ def quantize(
 
 
 class _Quantizer:
-    """Writes the nodes of a folded network in integers, one after the other, to `nodes`."""
+    """One attempt to write a folded network in integers; `nodes` has those written so far."""
 
     def __init__(
         self, graph: Sequence[folded.Node], num_steps: int, units: Units, code: str
@@ -86,11 +87,12 @@ class _Quantizer:
         self.nodes: list[nodes.Node] = []
 
     def write(self) -> bool:
-        """Write all nodes, or return False after making a unit coarser that was too fine.
+        """Write all nodes and return True, or make one unit coarser and return False.
 
-        The units were chosen for the weights in real numbers. A rounded one is larger by up to half
-        a unit, so that sums of many of them can pass the limit: they are bounded again as integers.
-        Each time p is one less, so that it ends.
+        The units were chosen for weights in real numbers, |sum_i w_i k_i| 2^p <= limit. Rounding
+        can enlarge each |w_i| 2^p by 1/2, so that a sum of many weights exceeds the limit;
+        therefore the integer sums are bounded again. Each failed attempt lowers some p by 1, so
+        attempts end.
         """
         for number, node in enumerate(self.graph):
             match node:
@@ -107,6 +109,8 @@ class _Quantizer:
                     accumulator, sides = self._accumulate(node, exponents)
                     self.nodes.append(accumulator)
                     if np.any(beyond := sides.each >= self.units.limit):
+                        # In place, for the next attempt; only in the channels that exceed it, if
+                        # each channel has its own unit.
                         exponents -= beyond if exponents.size > 1 else 1
                         return False
                 case _:
@@ -114,10 +118,10 @@ class _Quantizer:
         return True
 
     def _coarsen(self, source: int, problem: str) -> None:
-        """Make the unit of a current coarser by a bit.
+        """Make the unit of a current coarser by one bit.
 
-        The unit of a rescaled current is a multiple of its source's, which is changed. Raises
-        NotFoldable with `problem` for attention, and where too few bits are left.
+        A rescaled current counts in a multiple of its source's unit, so the source's unit is
+        changed. Raises NotFoldable with `problem` for attention, and if too few bits would be left.
         """
         while source not in self.units.group:
             node = self.graph[source]
@@ -129,7 +133,7 @@ class _Quantizer:
             source = node.value.synapses[0].source
         if self._current(source).bound < 2**FEWEST_BITS:
             raise NotFoldable(
-                f"{problem}. A unit that allows it leaves sums of fewer than {FEWEST_BITS} bits; "
+                f"{problem}. A coarser unit would leave sums of fewer than {FEWEST_BITS} bits; "
                 "bring the scales of its channels and steps closer together, or set those near 0 "
                 "to 0."
             )
@@ -164,7 +168,7 @@ class _Quantizer:
     def _accumulate(
         self, node: folded.Accumulator, exponents: np.ndarray
     ) -> tuple[nodes.Accumulator, Sides]:
-        """Return an accumulator in units of 2^-exponents, and how far its sums can go."""
+        """Return an accumulator in units of 2^-exponents, and the bounds of its sums."""
         unit = 2.0 ** -exponents[None].astype(np.float64)
         synapses = [self._quantize_synapse(s, unit, node.path) for s in node.value.synapses]
         bias = np.rint(node.value.bias / unit)
@@ -180,21 +184,20 @@ class _Quantizer:
         )
 
     def _rescale(self, node: folded.Accumulator) -> nodes.Accumulator | None:
-        """Return the current of another accumulator times a gain g, or None after making the unit
-        of that one coarser.
+        """Return the current of another accumulator times a gain g.
 
-        g x with x = unit k is |g| unit times the integer sign(g) k: the gain is in the unit, and
-        nothing is multiplied or rounded.
+        With x = unit k, g x = (|g| unit) (sign(g) k): the gain moves into the unit, so nothing is
+        multiplied or rounded. Returns None after making the unit of the other one coarser.
         """
         (synapse,) = node.value.synapses
         source, gain = self._current(synapse.source), synapse.gain
         if synapse.mixing is not None or gain.ndim > 2:
-            raise NotFoldable(f"{node.path} has another scale of a current at each place.")
+            raise NotFoldable(f"{node.path} scales a current differently from place to place.")
         sign = np.sign(gain)
-        # Where g is 0 the integers are, and any unit will do.
+        # Where g is 0 the integers are 0 too, and any unit is correct.
         unit = source.unit * np.where(gain == 0, 1, abs(gain))
-        # In the unit of a gain near 0 a bias can be large. |sign(g) k + bias| <= bound, of which T
-        # steps add up to less than 2^29; so the bias is an int32.
+        # In the unit of a gain near 0 a bias is a large integer. Membranes add up T currents
+        # |sign(g) k + bias| <= bound, so T bound must stay below 2^29; then the bias is an int32.
         bias = np.rint(node.value.bias / unit)
         bound = source.bound * measure_growth(synapse.structure) + int(abs(bias).max())
         if bound >= MOST_OVER_TIME // self.num_steps:
@@ -214,9 +217,9 @@ class _Quantizer:
     ) -> nodes.Synapse:
         """Return integer weights for an accumulator that counts in `unit`.
 
-        Weights of a source that counts in units of its own are w / (unit / source unit). Where it
-        is multiplied, each product has EXTRA_BITS bits more than the accumulator, so that rounding
-        the sum of all products is the only error.
+        Counts of spikes have no unit: their weights are round(w / unit). Pixels and currents count
+        in units of their own, so their weights are round(w source_unit / unit). Sums of such
+        products have EXTRA_BITS more bits than the accumulator and are rounded once, as a whole.
         """
         path = synapse.path or path
         if passes_current(self.graph, synapse):
@@ -231,26 +234,26 @@ class _Quantizer:
         current = self._current(synapse.source)
         if current.unit.size > 1:
             raise NotFoldable(f"{path} multiplies a current whose channels have their own units.")
-        # A product has the bits of its current, b of them, and those of its weight. They share:
-        # about b / 2 bits of the current are rounded off, and the weight has as many more.
+        # The sum of products has at most 24 + EXTRA_BITS = 31 bits, which the current (b bits) and
+        # the weight share: about b / 2 bits of the current are rounded off, and the weight gains
+        # as many.
         bits = math.log2(max(current.bound, 2)) / 2
         shift = max(0, round(bits) - EXTRA_BITS // 2)
         fine = unit / 2**EXTRA_BITS / (float(current.unit.max()) * 2**shift)
         return replace(_round_weights(blank, synapse, fine), shift=shift, extra=EXTRA_BITS)
 
     def _pass_current(self, synapse: folded.Synapse, unit: np.ndarray, path: str) -> nodes.Synapse:
-        """Return a synapse that adds a current as it is, which must count in the same unit."""
+        """Return a synapse that adds a current as it is; both must count in the same unit."""
         if np.any(synapse.gain != 1) or np.any(self._current(synapse.source).unit != unit):
             raise NotFoldable(
-                f"{path} adds a current that is scaled to others; scale it in a norm behind "
-                "the sum."
+                f"{path} adds a current that is scaled to others; scale it in a norm after the sum."
             )
         if any(not (isinstance(s, Pool) and s.largest) for s in synapse.structure):
             raise NotFoldable(f"{path} adds a current that was summed over space to others.")
         return nodes.Synapse(synapse.source, synapse.structure, None, "pass", path)
 
     def _count(self, source: int) -> int:
-        """Return the largest absolute integer that a node can give."""
+        """Return the largest absolute value of a node's integers."""
         node = self.nodes[source]
         match node:
             case nodes.Spikes():
@@ -263,12 +266,15 @@ class _Quantizer:
     def _quantize_attention(self, node: folded.LinearAttention) -> nodes.LinearAttention:
         """Return query (weight keyᵀ value) with integer weights.
 
-        An output sums q w k v over all tokens and over the channels c of a head, so that it is at
-        most terms |w| with terms = q k v tokens c for the largest counts q, k and v. The weights
-        are round(w 2^p) with the largest p for which terms |w| 2^p <= limit: below 2^24 a current
-        of attention is one like any other, exact in float32 as exported programs need it, and below
-        2^29 / T what follows can add it up over time. Raises NotFoldable where p is so small that
-        rounding changes them by more than MOST_ROUNDING of the largest; from 2^4 on it cannot.
+        An output sums q w k v over all tokens and over the channels c of a head:
+
+            |output| <= terms |w|,  terms = q k v tokens c  for the largest counts q, k and v.
+
+        The weights are round(w 2^p) with the largest p for which terms |w| 2^p <= limit. Below 2^24
+        a current of attention is exact in float32, which exported programs need, and below 2^29 / T
+        membranes can add it up over time. Raises NotFoldable if p is so small that rounding changes
+        a weight by more than MOST_ROUNDING times the largest; it never does once the largest
+        integer weight is 2^4.
         """
         counts = [self._count(s) for s in (node.query, node.key, node.value)]
         channels = node.weight.shape[-1] // node.heads
@@ -276,7 +282,7 @@ class _Quantizer:
         largest = float(abs(node.weight).max())
         exponent = math.floor(math.log2(self.units.limit / terms / largest))
         exact = node.weight * 2.0**exponent
-        # Rounding up could pass the limit by half a unit of each term.
+        # terms |round(w 2^p)| <= limit must hold as well, so nothing is rounded up beyond it.
         most = self.units.limit // terms
         weight = np.clip(np.rint(exact), -most, most)
         if abs(weight - exact).max() > MOST_ROUNDING * abs(exact).max():
@@ -326,10 +332,11 @@ def _round_weights(
 
 
 def _check_code(graph: Sequence[nodes.Node]) -> None:
-    """Raise NotFoldable where slots of different worth meet a maximum or a product.
+    """Raise NotFoldable if a maximum or a product reads slots of different worth.
 
-    A count is the sum of its slots times their worth. A weight may act on each slot alone, as it is
-    linear; a maximum or a product of slots of different worth is not that of the counts.
+    A count is the sum of its slots times their worth. Weights are linear, so they may act on each
+    slot separately. A maximum is not linear: of the counts 2 (slots 1 0) and 1 (slots 0 1), the
+    maximum slot by slot is 1 1, which is 3.
     """
 
     def refuse(source: int, reader: str) -> None:

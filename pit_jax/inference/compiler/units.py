@@ -1,11 +1,12 @@
 """The unit of each accumulator: the finest power of two in which all of its sums stay exact.
 
-A sum of weights w_i times counts is computed as one of integers round(w_i / unit). With |sum| <= B
-in real numbers (`bounds`) and unit = 2^-p it stays within the limit L if B 2^p <= L, so that
-p = floor(log2(L / B)). L is
+Sums of counts times weights w_i are computed with the integers round(w_i / unit). If |sum| <= B in
+real numbers (`bounds`), the integer sum in the unit 2^-p is at most about B 2^p, which must not
+exceed a limit L. So p = floor(log2(L / B)), where L is the smaller of
 
-- 2^24, as float32 has every integer up to there (`nodes.EXACT`), and
-- 2^29 / T, as a membrane adds up currents of T steps and shall stay below 2^29 (`quantize_neuron`).
+- 2^24, since float32 represents every integer up to there (`nodes.EXACT`), and
+- 2^29 / T, since a membrane adds up the currents of T steps and must stay below 2^29
+  (`quantize_neuron`).
 """
 
 import math
@@ -19,14 +20,16 @@ from pit_jax.inference.compiler.bounds import bound_values, find_largest
 from pit_jax.inference.runtime import nodes
 
 # Sums of products of pixels, or of currents, have this many bits more than their accumulator, to
-# which they are rounded.
+# whose unit they are then rounded.
 #
-# A pixel x < 2^15 is summed in two halves, x = high 2^HALF + low (`runtime.step`), with HALF = 7:
-# |high| <= 2^8 and low < 2^7. As sum |w| 2^15 <= 2^24 2^EXTRA_BITS, sum |w| <= 2^16, so that each
-# half sums up to at most 2^24, which float32 has, and high 2^7 + low is below 2^31. With another
-# bit sum |w| 2^8 would pass 2^24: EXTRA_BITS must not be larger than HALF.
+# A pixel |x| <= 2^15 is split into two halves, x = high 2^HALF + low (`runtime.step`), HALF = 7:
+#     |high| <= 2^8  and  0 <= low < 2^7.
+# Its integer weights obey sum |w| 2^15 <= 2^24 2^EXTRA_BITS, so that sum |w| <= 2^16 and
+#     |sum w high| <= 2^16 2^8 = 2^24,
+# which float32 represents exactly, and high 2^7 + low is below 2^31 in int32. With one bit more
+# sum |w| 2^8 could exceed 2^24: EXTRA_BITS must not be larger than HALF.
 EXTRA_BITS = 7
-# Currents over all steps, and so membranes, stay below it.
+# Limit of the currents of all steps together, and so of membranes.
 MOST_OVER_TIME = 2**29
 
 
@@ -34,9 +37,9 @@ MOST_OVER_TIME = 2**29
 class Units:
     """The units 2^-p of the accumulators that weights enter.
 
-    `group` maps each of them to the first of those that share its unit, and `exponents` that one
-    to p, `[1 or C]`. `pixel` is the unit of pixels, which go up to `largest_input`. Sums stay below
-    `limit`.
+    Accumulators that share a unit form a group. `group` maps the number of each accumulator to the
+    first of its group, and `exponents` maps this one to p, `[1 or C]`. `pixel` is the unit of
+    pixels, which are at most `largest_input`. Sums stay below `limit`.
     """
 
     pixel: float
@@ -49,22 +52,22 @@ class Units:
 def choose_units(
     graph: Sequence[folded.Node], num_steps: int, largest_input: float, bits: int | None
 ) -> Units:
-    """Return the finest units; with `bits` they are as coarse as weights of `bits` bits need."""
-    # Pixels are integers of PIXEL_BITS bits: largest_input / unit <= 2^15.
+    """Return the finest units, or with `bits` the finest in which all weights have `bits` bits."""
+    # The finest unit with largest_input / unit <= 2^PIXEL_BITS.
     pixel = 2.0 ** (math.ceil(math.log2(largest_input)) - nodes.PIXEL_BITS)
     limit = min(nodes.EXACT, MOST_OVER_TIME // num_steps)
     group = _group_accumulators(graph)
-    # A pixel is rounded to its unit, by less than one of it.
+    # Rounding makes a pixel larger than `largest_input` by less than one unit.
     values = bound_values(graph, largest_input + pixel)
     exponents: dict[int, np.ndarray] = {}
     for number, first in group.items():
-        # B 2^p <= limit.
+        # The largest p with B 2^p <= limit. The 1e-30 is for sums that are always 0.
         p = np.floor(np.log2(limit / np.maximum(values[number].each, 1e-30)))
         if bits:
             p = np.minimum(p, _fit_weights(graph, get_value(graph, number), bits, pixel))
         if not _has_unit_per_channel(graph, number, group):
             p = p.min(keepdims=True)
-        # Those of one group have the coarsest unit that one of them needs.
+        # The members of a group share the coarsest unit that one of them needs.
         exponents[first] = np.minimum(p, exponents.get(first, p)).astype(int)
     return Units(pixel, largest_input, limit, group, exponents)
 
@@ -77,7 +80,7 @@ def get_value(graph: Sequence[folded.Node], number: int) -> folded.Value:
 
 
 def is_current(graph: Sequence[folded.Node], source: int) -> bool:
-    """Return whether a node gives currents."""
+    """Return whether the output of a node is a current."""
     return isinstance(graph[source], folded.Accumulator | folded.LinearAttention)
 
 
@@ -87,13 +90,16 @@ def passes_current(graph: Sequence[folded.Node], synapse: folded.Synapse) -> boo
 
 
 def is_rescaling(graph: Sequence[folded.Node], value: folded.Value) -> bool:
-    """Return whether a value is one current times a gain: the same integers in another unit."""
+    """Return whether a value is one current times a gain, the same integers in another unit."""
     return len(value.synapses) == 1 and passes_current(graph, value.synapses[0])
 
 
 def _group_accumulators(graph: Sequence[folded.Node]) -> dict[int, int]:
-    """Return the accumulators that weights enter, each with the first of those it must share a
-    unit with, as one adds the current of another."""
+    """Map each accumulator that weights enter to the first of its group.
+
+    Accumulators of which one adds the current of another must count in the same unit.
+    """
+    # A union-find forest: parent[i] leads to the representative of i's group.
     parent = list(range(len(graph)))
 
     def find_root(i: int) -> int:
@@ -113,7 +119,10 @@ def _group_accumulators(graph: Sequence[folded.Node]) -> dict[int, int]:
 
 
 def _has_unit_per_channel(graph: Sequence[folded.Node], number: int, group: dict[int, int]) -> bool:
-    """Return whether only neurons read an accumulator, each its own channel: these may differ."""
+    """Return whether each channel of an accumulator may have its own unit.
+
+    This holds if only neurons read it, each of them one channel.
+    """
     for node in graph:
         match node:
             case folded.Spikes() if node.accumulator == number and node.firing.mixing is not None:
@@ -121,7 +130,7 @@ def _has_unit_per_channel(graph: Sequence[folded.Node], number: int, group: dict
             case folded.Accumulator() if any(s.source == number for s in node.value.synapses):
                 return False
     alone = sum(first == group[number] for first in group.values()) == 1
-    # Logits of all classes are compared with each other.
+    # The last accumulator sums the logits; they are compared, so all classes share one unit.
     return alone and number < len(graph) - 1
 
 
@@ -132,7 +141,7 @@ def _fit_weights(
     largest = np.full(1, 1e-30)
     for synapse in value.synapses:
         if synapse.weight is not None:
-            # The integer weights of pixels count unit / 2^EXTRA_BITS / pixel.
+            # An integer weight of pixels counts units of 2^-p / 2^EXTRA_BITS / pixel.
             pixels = isinstance(graph[synapse.source], folded.Pixels)
             unit = pixel * 2**EXTRA_BITS if pixels else 1.0
             largest = np.maximum(largest, find_largest(synapse.weight.kernel) * unit)
