@@ -1,7 +1,15 @@
+"""Fixtures of the training tests: one finished run for all, compiled functions, no network."""
+
+import fcntl
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
+
+from tests.train.helpers import contents, run_main, runs_on
 
 _compiled: list[str] = []
 
@@ -19,16 +27,53 @@ def _listen() -> None:
 
 @pytest.fixture
 def compiled() -> Iterator[list[str]]:
-    """The names of the functions that were compiled since the test began."""
+    """Return the names of the functions that were compiled since the test began."""
     _compiled.clear()
     yield _compiled
 
 
 @pytest.fixture
 def no_network(monkeypatch) -> None:
-    """Every download fails at once."""
+    """Let every download fail at once."""
 
     def refuse(url: str, start: int) -> None:
         raise OSError("no network here")
 
     monkeypatch.setattr("train.data.storage.download._open", refuse)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Iterator[Path]:
+    """Return the folder of a finished run of tiny_finished.py, on one device, for reading only.
+
+    It has all that a run leaves: checkpoints `first`, `last` and `best`, config.json,
+    metrics.jsonl, summary.json, environment.json. It is made once for all pytest-xdist workers.
+    Tests that write into a run use `finished_copy`.
+    """
+    folder = _shared_folder(tmp_path_factory) / "finished"
+    folder.mkdir(exist_ok=True)
+    workdir, done = folder / "tiny", folder / "done"
+    with (folder / "lock").open("w") as lock:
+        # Released at the end of the process at the latest, so that nobody waits for a dead worker.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(workdir, ignore_errors=True)  # A dead worker may have left a part.
+            arguments = ("--config", "tests/train/tiny_finished.py", "--config.cpu_devices=4")
+            with runs_on(1):
+                assert run_main(*arguments, "--workdir", str(workdir)) == 0
+            done.touch()
+    before = contents(workdir)
+    yield workdir
+    assert contents(workdir) == before, "a test wrote into finished_run: use finished_copy"
+
+
+@pytest.fixture
+def finished_copy(finished_run, tmp_path_factory) -> Path:
+    """Return a copy of `finished_run` that the test may change."""
+    return shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / finished_run.name)
+
+
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of this pytest session that all its workers see."""
+    own: Path = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
