@@ -1,7 +1,7 @@
-"""Weights of PyTorch networks as our variables: `convert(load(PATH), model, images)`.
+"""Convert weights of PyTorch networks to our variables: `convert(load(PATH), model, images)`.
 
-Nothing here imports torch or runs what a file holds. `python -m pit_jax.interop --help` does the
-same from the command line.
+Nothing here imports torch or executes code from a file. `python -m pit_jax.interop` is the same as
+a command.
 """
 
 from pit_jax.interop.convert import complete, convert, find_layout, is_of_neuron

@@ -1,4 +1,4 @@
-"""Turns a PyTorch checkpoint into a folder of our variables; see --help."""
+"""Convert a PyTorch checkpoint to a folder of our variables; see --help."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ then:    variables = pit_jax.interop.read("sew18")
 
 
 def main(words: Sequence[str], prog: str = "python -m pit_jax.interop") -> int:
-    """Return 0 after a whole import, 2 after a line about a mistake of the user."""
+    """Import a checkpoint and return 0, or print an error and return 2."""
     return start(build_parser(prog), words, run, mistakes=(UsageError, CheckpointError, OSError))
 
 
@@ -41,8 +41,8 @@ def build_parser(prog: str) -> Parser:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file")
     parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(MODELS))
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist")
-    parser.add_argument("--layout", choices=LAYOUTS, help="found from the names unless given")
-    parser.add_argument("--entry", metavar="KEY", help="of a checkpoint with several state_dicts")
+    parser.add_argument("--layout", choices=LAYOUTS, help="default: detected from the names")
+    parser.add_argument("--entry", metavar="KEY", help="which of several state_dicts")
     parser.add_argument("--num-classes", type=int, metavar="N", help="default: the checkpoint's")
     parser.add_argument("--num-steps", type=int, default=1, metavar="T", help="default: 1")
     parser.add_argument(
@@ -53,27 +53,27 @@ def build_parser(prog: str) -> Parser:
         help="a field of the network, as in --field 'pool_after=[1,2,4,6,8]'; may be repeated",
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="of the images"
+        "--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="image size"
     )
     parser.add_argument(
         "--skip",
         action="append",
         default=[],
         metavar="LAYER",
-        help="leave a layer, e.g. head, at initial values; may be repeated",
+        help="keep the initial values of a layer, e.g. head; may be repeated",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of these initial values")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these initial values")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import a checkpoint and return 0; raise CheckpointError when that cannot be done."""
+    """Import a checkpoint and return 0; raise CheckpointError if that is impossible."""
     if Path(args.out).exists():
-        raise CheckpointError(f"{args.out} exists and is left as it is; name a new folder.")
-    fields = fields_of(args)
+        raise CheckpointError(f"{args.out} exists already; give a new folder.")
+    fields = parse_fields(args)
     state_dict = load(args.checkpoint, entry=args.entry)
     layout = args.layout or find_layout(state_dict)
-    channels, classes = _ends(state_dict, layout)
+    channels, classes = _read_sizes(state_dict, layout)
     num_classes = classes if args.num_classes is None else args.num_classes
     neurons = LAYOUTS[layout].neurons
     try:
@@ -103,14 +103,14 @@ def run(args: argparse.Namespace) -> int:
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    print(f"{args.out}: {count:,} parameters of {args.model}, read in the layout {layout!r}.")
+    print(f"{args.out}: {count:,} parameters of {args.model}, layout {layout!r}.")
     for layer in args.skip:
-        print(f"{layer} is at its initial values.")
+        print(f"{layer} has its initial values.")
     return 0
 
 
-def fields_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What `--field` gives. Raises CheckpointError for what is not NAME=JSON."""
+def parse_fields(args: argparse.Namespace) -> dict[str, Any]:
+    """Parse the options `--field`. Raises CheckpointError unless they are NAME=JSON."""
     fields = {}
     for assignment in args.field:
         name, _, value = assignment.partition("=")
@@ -118,25 +118,26 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
             fields[name] = json.loads(value)
         except json.JSONDecodeError as error:
             raise CheckpointError(
-                f"--field takes NAME=JSON, e.g. width=64 or head='\"flatten\"', got {assignment!r}."
+                f"--field must be NAME=JSON, e.g. width=64 or head='\"flatten\"', got "
+                f"{assignment!r}."
             ) from error
     return fields
 
 
-def _ends(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:
-    """The channels that the first convolution takes, and the classes that the head gives."""
+def _read_sizes(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:
+    """Return the input channels of the first convolution and the classes of the head."""
     first, *_, head = (f"{layer.theirs}.weight" for layer in LAYOUTS[layout].layers)
     for name, axes in ((first, 4), (head, 2)):
         if name not in state_dict or state_dict[name].ndim != axes:
             raise CheckpointError(
-                f"read in the layout {layout!r}, it lacks a {name} of {axes} axes; "
+                f"in the layout {layout!r} the checkpoint must have a {name} with {axes} axes; "
                 "give another --layout."
             )
     return state_dict[first].shape[1], state_dict[head].shape[0]
 
 
 def _describe_neuron(neuron: Callable[[], Any]) -> dict[str, Any]:
-    """A neuron as its name and the fields that are not its defaults."""
+    """Return the name of a neuron and its fields that differ from the defaults."""
     fields = {
         name: getattr(value, "__name__", value)
         for name, value in getattr(neuron, "keywords", {}).items()

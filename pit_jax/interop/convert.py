@@ -1,4 +1,4 @@
-"""A PyTorch state_dict to the variables of a network: all of it, or an error that says why not."""
+"""Convert a PyTorch state_dict to the variables of a network, completely or not at all."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -36,21 +36,21 @@ def convert(
     skip: Sequence[str] = (),
     key: Array | None = None,
 ) -> dict[str, Any]:
-    """`{"params": ..., "batch_stats": ...}` of `model` with the values of `state_dict`.
+    """Return `{"params": ..., "batch_stats": ...}` of `model` with the values of `state_dict`.
 
     `sample` is a batch of the network's input, or its shape and dtype. `layout`, one of `LAYOUTS`,
-    is found from the names unless given. Layers of `model` named in `skip`, e.g. `("head",)`, start
-    from `key` as in `model.init`, whatever the state_dict has for them. So do parameters of
-    neurons, which no layout has: PIT's scales are read from `sample`, which then holds a real first
-    batch, behind the converted weights.
+    is detected from the names by default. Layers of `model` listed in `skip`, e.g. `("head",)`, are
+    initialized from `key` as in `model.init`, whatever the state_dict has for them. So are the
+    parameters of neurons, which no layout has. PIT's scales are initialized from the currents of
+    the converted network on `sample`, which must then be a real training batch.
 
-    Raises CheckpointError, which lists every missing, unused and misshapen name, unless all of the
-    network and all of the state_dict find each other; of the state_dict only num_batches_tracked is
-    passed over.
+    Raises CheckpointError, which lists every missing, unused and misshapen name, unless each leaf
+    of the network matches a name in the state_dict and vice versa. Only num_batches_tracked is
+    ignored.
     """
     name = layout if layout is not None else find_layout(state_dict)
     if name not in LAYOUTS:
-        raise CheckpointError(f"there is no layout {name!r}; known: {', '.join(LAYOUTS)}.")
+        raise CheckpointError(f"unknown layout {name!r}; known: {', '.join(LAYOUTS)}.")
     leaves = _read_shapes(model, sample)
     _check_skip(skip, leaves)
     start = {path for path in leaves if _is_skipped(path, skip) or is_of_neuron(path, leaves)}
@@ -59,8 +59,8 @@ def convert(
         raise CheckpointError(
             f"the checkpoint, read in the layout {name!r}, does not fit {type(model).__name__}:\n"
             + "\n".join(f"  {problem}" for problem in report)
-            + "\nGive the network the fields it was published with; skip=('head',) leaves a layer "
-            "at its initial values."
+            + "\nGive the network the fields it was published with, or skip=('head',) to keep the "
+            "initial values of a layer."
         )
     if start:
         values |= _start_leaves(model, values, start, sample, key)
@@ -70,27 +70,28 @@ def convert(
 def complete(
     model: nn.Module, given: Mapping[str, Any], images: Array, rngs: dict[str, Array]
 ) -> dict[str, Any]:
-    """Return the variables of `model`: those `given`, and what is missing as in `model.init`.
+    """Return the variables of `model`: those in `given`, and the missing ones as in `model.init`.
 
-    Scales of PIT read `images`, a first training batch, behind the given weights.
+    PIT's scales are initialized from the currents of the given weights on `images`, a training
+    batch.
     """
     _, made = model.apply(given, images, train=True, rngs=rngs, mutable=["params", "batch_stats"])
-    # Behind the batch the statistics of `made` have moved.
+    # The training pass has moved the statistics in `made`, so missing ones come from `model.init`.
     start = {"batch_stats": model.init(rngs, images, train=True).get("batch_stats", {})}
     return unflatten_dict(flatten_dict(made) | flatten_dict(start) | flatten_dict(given))
 
 
 def is_of_neuron(path: Path, leaves: Collection[Path]) -> bool:
-    """Return whether the leaf `path` is a parameter of a neuron: no kernel, norm or bias."""
+    """Return whether the leaf `path` is a parameter of a neuron, not of a weight layer or norm."""
     collection, *layer, _ = path
     siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
     return collection == "params" and not any(sibling in leaves for sibling in siblings)
 
 
 def find_layout(state_dict: Mapping[str, Any]) -> str:
-    """The one of `LAYOUTS` that knows most of the names.
+    """Return the name in `LAYOUTS` that matches most names of the state_dict.
 
-    Raises CheckpointError when none knows half of them, or two know as many.
+    Raises CheckpointError when no layout matches half of the names, or the best two match equally.
     """
     names = {name.rpartition(".")[0] for name in state_dict}
     known = {
@@ -101,19 +102,19 @@ def find_layout(state_dict: Mapping[str, Any]) -> str:
     found = [layout for layout, share in known.items() if share == best]
     if best < 0.5:
         raise CheckpointError(
-            f"no layout knows names like {', '.join(list(state_dict)[:3])}; known layouts: "
+            f"no layout matches names like {', '.join(list(state_dict)[:3])}; known layouts: "
             f"{', '.join(LAYOUTS)}."
         )
     if len(found) > 1:
         raise CheckpointError(
-            f"the names fit the layouts {' and '.join(found)} equally; say which one it is with "
+            f"the names match the layouts {' and '.join(found)} equally; choose one, e.g. "
             f"layout={found[0]!r}."
         )
     return found[0]
 
 
 def _read_shapes(model: nn.Module, sample: Any) -> Shapes:
-    """Return the shapes of the network's variables; nothing is computed or allocated."""
+    """Return the shapes of the network's variables without computing or allocating them."""
     sample = jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     variables = jax.eval_shape(model.init, jax.random.key(0), sample)
     return {
@@ -133,14 +134,14 @@ def _check_skip(skip: Sequence[str], leaves: Shapes) -> None:
         if not any(_is_skipped(path, (name,)) for path in leaves):
             layers = dict.fromkeys(path[1] for path in leaves)
             raise CheckpointError(
-                f"the network has no layer {name!r} to skip; it has {', '.join(layers)}."
+                f"cannot skip {name!r}: the network has the layers {', '.join(layers)}."
             )
 
 
 def _match(
     state_dict: Mapping[str, np.ndarray], layout: Layout, leaves: Shapes, start: set[Path]
 ) -> tuple[dict[Path, Array], list[str]]:
-    """Return the values of all `leaves` but those in `start`, and what is wrong, in lines."""
+    """Return the values of all `leaves` except those in `start`, and a line per kind of problem."""
     values: dict[Path, Array] = {}
     used: set[str] = set()
     missing, misshapen = [], []
@@ -151,7 +152,7 @@ def _match(
             if layout.is_unread(ours):
                 values[path] = jnp.zeros(leaf.shape, leaf.dtype)
             elif path not in start:
-                missing.append(f"a layer, unknown to this layout, for {wanted}")
+                missing.append(f"a layer unknown to this layout for {wanted}")
             continue
         theirs, layer = found
         name = f"{theirs}.{_THEIR_LEAF.get((path[0], path[-1]), path[-1])}"
@@ -166,8 +167,9 @@ def _match(
         if turned is None or not jnp.issubdtype(array.dtype, jnp.floating):
             misshapen.append(f"{name} {array.shape} {array.dtype} for {wanted}")
             continue
-        # Not leaf.dtype: Flax makes a norm's statistics float32 even under x64.
+        # Not leaf.dtype, because Flax makes the statistics of a norm float32 even under x64.
         values[path] = jnp.asarray(np.ascontiguousarray(turned), float)
+        # norm(x w + b) equals norm(x w) with the mean less b.
         shift = layout.find_shift(ours) if path[-1] == "mean" else None
         if shift is not None and (bias := state_dict.get(f"{shift}.bias")) is not None:
             used.add(f"{shift}.bias")
@@ -197,9 +199,10 @@ def _count_map_channels(layer: LayerNames, leaves: Shapes) -> int | None:
 def _turn_axes(
     theirs: np.ndarray, shape: tuple[int, ...], channels: int | None
 ) -> np.ndarray | None:
-    """Return `theirs` with the axes in our order, a view; None when it does not have `shape`.
+    """Return a view of `theirs` with the axes in our order, or None if it does not have `shape`.
 
-    Out, in, space becomes space, in, out; `channels` are those of a map that a linear layer reads.
+    Out, in, space becomes space, in, out. `channels` is the number of channels of the map that a
+    linear layer reads, which PyTorch flattens channels first.
     """
     if theirs.ndim == 2 and channels is not None:
         size = round((theirs.shape[1] / channels) ** 0.5)
@@ -209,7 +212,7 @@ def _turn_axes(
         theirs = theirs.reshape(len(theirs), -1)
     turned = theirs.transpose(*range(2, theirs.ndim), 1, 0) if theirs.ndim > 1 else theirs
     if turned.shape[:-2] != shape[:-2] and {*turned.shape[:-2], *shape[:-2]} == {1}:
-        # A kernel of size 1 has no axes of space to speak of: Conv1d and Conv2d are the same there.
+        # Conv1d and Conv2d with kernels of size 1 are the same layer.
         turned = turned.reshape(*(1 for _ in shape[:-2]), *turned.shape[-2:])
     return turned if turned.shape == shape else None
 
@@ -217,29 +220,29 @@ def _turn_axes(
 def _start_leaves(
     model: nn.Module, values: dict[Path, Array], start: set[Path], sample: Any, key: Array | None
 ) -> dict[Path, Array]:
-    """Return the leaves `start` as the first training batch makes them after `values`."""
+    """Return the leaves in `start`, initialized by the first training batch on top of `values`."""
     names = ", ".join("/".join(path) for path in sorted(start)[:5])
     if key is None:
         raise CheckpointError(
-            f"{len(start)} leaves are not from the checkpoint ({names}, ...); give key= for their "
-            "start, or for neurons without parameters choose another neuron, such as LIF."
+            f"{len(start)} leaves are not in the checkpoint ({names}, ...); give key= to "
+            "initialize them, or use a neuron without parameters, such as LIF."
         )
     if isinstance(sample, jax.ShapeDtypeStruct):
         if any(is_of_neuron(path, {*values, *start}) for path in start):
             raise CheckpointError(
-                f"neurons read their start ({names}, ...) from a first training batch; give it as "
-                "sample instead of its shape."
+                f"neurons are initialized from a training batch ({names}, ...); pass it as sample "
+                "instead of its shape."
             )
         sample = jnp.zeros(sample.shape, sample.dtype)
 
     @jax.jit
-    def first_batch(values: dict[Path, Array], sample: Array) -> dict[Path, Array]:
+    def run_first_batch(values: dict[Path, Array], sample: Array) -> dict[Path, Array]:
         params, dropout = jax.random.split(key)
         rngs = {"params": params, "dropout": dropout}
         whole = flatten_dict(complete(model, unflatten_dict(values), sample, rngs))
         return {path: leaf for path, leaf in whole.items() if path in start}
 
-    return first_batch(values, sample)
+    return run_first_batch(values, sample)
 
 
 serve_old_names(__name__)

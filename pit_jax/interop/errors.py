@@ -1,5 +1,5 @@
-"""The one error of this package: a file or its arrays are not what was asked for."""
+"""The error of this package."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, is none of a known layout or does not fit the network."""
+    """A checkpoint cannot be read, has no known layout or does not fit the network."""

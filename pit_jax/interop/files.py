@@ -1,4 +1,4 @@
-"""Files of weights to arrays by name, without torch: .safetensors, and .pth in both its formats."""
+"""Read weights by name without torch, from .safetensors and from both formats of .pth."""
 
 import io
 import zipfile
@@ -17,7 +17,7 @@ from pit_jax.interop.unpickler import Storage, Tensor, TorchUnpickler
 from pit_jax.old_names import serve_old_names
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# What DataParallel and torch.compile put in front of every name.
+# Prefixes that DataParallel and torch.compile add to every name.
 _WRAPPERS = ("module.", "_orig_mod.")
 
 V = TypeVar("V")
@@ -26,10 +26,10 @@ V = TypeVar("V")
 def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a `state_dict` by name, read-only, from a .safetensors or .pth file.
 
-    A checkpoint that holds the state_dict under a key ("model", "state_dict", "net", ...) is
-    opened; where several entries hold tensors, `entry` says which. Prefixes of DataParallel and
-    torch.compile are taken off. Nothing in the file is ever run. Raises CheckpointError for a file
-    that is damaged, of another format, or holds more than tensors and plain containers.
+    The state_dict may be an entry of the checkpoint ("model", "state_dict", "net", ...); if several
+    entries hold tensors, `entry` selects one. Prefixes of DataParallel and torch.compile are
+    removed. No code in the file is executed. Raises CheckpointError for a file that is damaged, has
+    another format, or holds more than tensors and plain containers.
     """
     path = Path(path)
     if not path.is_file():
@@ -40,17 +40,18 @@ def load(path: str | Path, *, entry: str | None = None) -> dict[str, np.ndarray]
             file.seek(0)
             if head[:4] == b"PK\x03\x04":
                 return _read_arrays(*_read_zip(file), entry)
-            if head[8:] == b"{":  # After the length of its header in eight bytes.
+            if head[8:] == b"{":  # A JSON header after its length in eight bytes.
                 return _read_safetensors(path, entry)
             if head[:1] == b"\x80":  # The first byte of a pickle.
                 return _read_arrays(*_read_legacy(file), entry)
-        raise CheckpointError("neither a file of torch.save nor a .safetensors file.")
+        raise CheckpointError("must be a file of torch.save or a .safetensors file.")
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
 @contextmanager
-def _name_damage() -> Iterator[None]:
+def _report_damage() -> Iterator[None]:
+    """Raise CheckpointError for any exception in the block."""
     try:
         yield
     except CheckpointError:
@@ -61,31 +62,31 @@ def _name_damage() -> Iterator[None]:
 
 def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """Read the format since torch 1.6: data.pkl and one file for each storage."""
-    with _name_damage():
+    with _report_damage():
         archive = zipfile.ZipFile(file)
         names = set(archive.namelist())
         pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
-            raise CheckpointError("a zip file, but not of torch.save: it has no data.pkl.")
+            raise CheckpointError("a zip file without data.pkl, so not a file of torch.save.")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
             raise CheckpointError("written on a big-endian machine, which is not supported.")
         value = TorchUnpickler(io.BytesIO(archive.read(pickles[0]))).load()
 
-    def data(storage: Storage) -> np.ndarray:
+    def read_storage(storage: Storage) -> np.ndarray:
         name = f"{folder}data/{storage.key}"
         _check_size(storage, archive.getinfo(name).file_size if name in names else "no")
-        with _name_damage():
+        with _report_damage():
             return np.frombuffer(archive.read(name), storage.dtype)
 
-    return value, data
+    return value, read_storage
 
 
 def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """Read the format before torch 1.6: pickles one after the other, then the storages."""
+    """Read the format before torch 1.6: consecutive pickles, then the storages."""
     if TorchUnpickler(file).load() != _LEGACY_MAGIC:
-        raise CheckpointError("a pickle, but not of torch.save.")
-    TorchUnpickler(file).load()  # The version of the protocol: there has been one.
+        raise CheckpointError("a pickle, but not a file of torch.save.")
+    TorchUnpickler(file).load()  # The version of the protocol; only one exists.
     machine = TorchUnpickler(file).load()
     if not isinstance(machine, dict) or not machine.get("little_endian"):
         raise CheckpointError("written on a big-endian machine, which is not supported.")
@@ -100,7 +101,7 @@ def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.n
         places[key] = file.tell(), size
         file.seek(size, 1)
 
-    def data(storage: Storage) -> np.ndarray:
+    def read_storage(storage: Storage) -> np.ndarray:
         start, size = places.get(storage.key, (0, "no"))
         _check_size(storage, size)
         file.seek(start)
@@ -108,7 +109,7 @@ def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.n
         _check_size(storage, len(content))
         return np.frombuffer(content, storage.dtype)
 
-    return value, data
+    return value, read_storage
 
 
 def _check_size(storage: Storage, found: int | str) -> None:
@@ -122,14 +123,14 @@ def _check_size(storage: Storage, found: int | str) -> None:
 
 def _read_safetensors(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     if entry is not None:
-        raise CheckpointError(f"a .safetensors file has no entries, so there is no {entry!r}.")
+        raise CheckpointError(f"a .safetensors file has no entries; do not give entry={entry!r}.")
     package = import_safetensors()
-    with _name_damage():
+    with _report_damage():
         return _unwrap(package.load_file(path))
 
 
 def import_safetensors() -> ModuleType:
-    """Return the package, which only the extra `interop` installs."""
+    """Return the package, which the extra `interop` installs."""
     try:
         return import_module("safetensors.numpy")
     except ImportError as error:
@@ -139,15 +140,15 @@ def import_safetensors() -> ModuleType:
 
 
 def _read_arrays(
-    value: Any, data: Callable[[Storage], np.ndarray], entry: str | None
+    value: Any, read_storage: Callable[[Storage], np.ndarray], entry: str | None
 ) -> dict[str, np.ndarray]:
-    read = cache(data)
+    read = cache(read_storage)  # Several tensors may share a storage.
     tensors = _unwrap(_find_state_dict(value, entry))
     return {name: tensor.array(read(tensor.storage)) for name, tensor in tensors.items()}
 
 
 def _find_state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
-    """Return `value` or its one entry that is a state_dict; `entry` names one of several."""
+    """Return `value` or its only entry that is a state_dict; `entry` selects one of several."""
     if entry is None and _is_state_dict(value):
         return value
     entries = value if isinstance(value, dict) else {}
@@ -158,12 +159,12 @@ def _find_state_dict(value: Any, entry: str | None) -> Mapping[str, Tensor]:
         return next(iter(found.values()))
     if found:
         raise CheckpointError(
-            f"{len(found)} of its entries hold tensors by name: {', '.join(found)}; say which one "
-            f"with entry={next(iter(found))!r}."
+            f"{len(found)} entries hold tensors by name: {', '.join(found)}; choose one, e.g. "
+            f"entry={next(iter(found))!r}."
         )
     kind = f"a dictionary with {', '.join(map(str, entries))}" if entries else type(value).__name__
     wanted = "a state_dict" if entry is None else f"a state_dict under {entry!r}"
-    raise CheckpointError(f"it holds {kind}, but not {wanted} (names and only tensors).")
+    raise CheckpointError(f"it holds {kind}, but not {wanted} (tensors by name).")
 
 
 def _is_state_dict(value: Any) -> bool:

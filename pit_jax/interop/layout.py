@@ -1,4 +1,4 @@
-"""How checkpoints name their layers: tables of patterns that are read in both directions."""
+"""Layouts: tables of patterns that map the layer names of checkpoints to ours and back."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class LayerNames:
-    """One line of a layout: the layer `theirs` of a checkpoint is our layer `ours`.
+    """A row of a layout: the layer `theirs` of a checkpoint is our layer `ours`.
 
-    Both may hold numbers by name: `{block}`, or `{block-1}` for the number less one, since PyTorch
-    counts from 0 and we from 1. `map_of` is our convolution whose flattened map a linear layer
-    reads, channels first there and last here. `shift` is our norm that takes up the bias of their
-    convolution where ours has none.
+    Both may contain named numbers: `{block}`, or `{block-1}` for the number less one, because
+    PyTorch counts from 0 and we from 1. `map_of` is our convolution whose flattened map a linear
+    layer reads, channels first in PyTorch and last here. `shift` is our norm that absorbs the bias
+    of their convolution if ours has none.
     """
 
     theirs: str
@@ -30,9 +30,9 @@ class LayerNames:
 class Layout:
     """The names of one family of checkpoints.
 
-    `layers` starts with the first convolution and ends with the linear head. `unread` are our
-    layers that the family lacks and that no output depends on; they become zeros. `neurons` are the
-    published ones, without parameters, as the fields that our networks take them by.
+    `layers` starts with the first convolution and ends with the linear head. `unread` are layers of
+    ours that the family does not have and that no output depends on; they become zeros. `neurons`
+    maps the neuron fields of our networks to the published neurons, which have no parameters.
     """
 
     layers: tuple[LayerNames, ...]
@@ -40,14 +40,14 @@ class Layout:
     unread: tuple[str, ...] = ()
 
     def find_source(self, ours: str) -> tuple[str, LayerNames] | None:
-        """Return their name of our layer `ours`, with its line."""
+        """Return their name of our layer `ours` and its row, or None."""
         for layer in self.layers:
             if (numbers := _match_numbers(layer.ours, ours)) is not None:
                 return _fill_numbers(layer.theirs, numbers), layer
         return None
 
     def find_shift(self, ours: str) -> str | None:
-        """Return their convolution whose bias our norm `ours` takes up."""
+        """Return their convolution whose bias our norm `ours` absorbs, or None."""
         for layer in self.layers:
             if layer.shift and (numbers := _match_numbers(layer.shift, ours)) is not None:
                 return _fill_numbers(layer.theirs, numbers)
@@ -58,7 +58,7 @@ class Layout:
         return any(_match_numbers(pattern, ours) is not None for pattern in self.unread)
 
     def knows(self, theirs: str) -> bool:
-        """Return whether it has a layer that the checkpoint calls `theirs`."""
+        """Return whether a row matches the layer `theirs` of a checkpoint."""
         return any(_match_numbers(layer.theirs, theirs) is not None for layer in self.layers)
 
 
@@ -75,7 +75,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _match_numbers(pattern: str, name: str) -> dict[str, int] | None:
-    """Return the numbers that `pattern` finds in `name`; None where it does not match."""
+    """Return the numbers of `pattern` in `name`, or None if it does not match."""
     if (found := _compile_pattern(pattern).fullmatch(name)) is None:
         return None
     shifts = {number: int(shift or 0) for number, shift in _NUMBER.findall(pattern)}

@@ -1,4 +1,4 @@
-"""Variables as a folder: their arrays, and a manifest whose hashes are checked on reading."""
+"""Save variables in a folder with a manifest whose hash is checked on reading."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ ARRAYS = "variables.safetensors"
 
 
 def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> None:
-    """Write `variables` and a manifest with their names, shapes and hash, and `notes`.
+    """Write `variables` and a manifest with their names, shapes and hash, and the `notes`.
 
     Raises CheckpointError when `folder` exists.
     """
     folder = Path(folder)
     if folder.exists():
-        raise CheckpointError(f"{folder} exists and is left as it is; name a new folder.")
+        raise CheckpointError(f"{folder} exists already; give a new folder.")
     arrays = {
         name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()
     }
@@ -41,19 +41,19 @@ def write(variables: Mapping[str, Any], folder: str | Path, **notes: Any) -> Non
 
 
 def read(folder: str | Path) -> dict[str, Any]:
-    """Return the variables that `write` put into `folder`.
+    """Return the variables that `write` saved in `folder`.
 
-    Raises CheckpointError when it lacks a file, or its arrays are not those of its manifest.
+    Raises CheckpointError when a file is missing or the arrays do not match the manifest.
     """
     folder = Path(folder)
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         content = (folder / ARRAYS).read_bytes()
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no folder of imported variables: {error}.") from error
+        raise CheckpointError(f"{folder} has no imported variables: {error}.") from error
     if hash_bytes(content) != manifest.get("sha256"):
         raise CheckpointError(
-            f"{folder / ARRAYS} is not the file that {MANIFEST} was written for; import it again."
+            f"{folder / ARRAYS} does not match the hash in {MANIFEST}; import it again."
         )
     stored = import_safetensors().load(content)
     arrays = {tuple(name.split("/")): jnp.asarray(array) for name, array in stored.items()}

@@ -1,6 +1,6 @@
-"""Unpickles what torch.save wrote: tensors and plain containers, and nothing else.
+"""Unpickle files of torch.save without torch: tensors and plain containers, nothing else.
 
-No torch is needed, and a global that is not listed here is refused by name, never looked up.
+A global that is not listed here is refused by name and never looked up, so no code can run.
 """
 
 import collections
@@ -28,7 +28,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 
 
-# Named tuples: a pickle's BUILD instruction cannot change them, as it can a dataclass.
+# Named tuples, because a pickle's BUILD instruction cannot change them as it can a dataclass.
 class Storage(NamedTuple):
     """The memory `key` of a file, `size` values of `dtype`, read after the pickle."""
 
@@ -38,7 +38,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A window on a storage, counted in its elements; `array` opens it."""
+    """A window on a storage; offset and strides count elements."""
 
     storage: Storage
     offset: int
@@ -46,7 +46,7 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def array(self, data: np.ndarray) -> np.ndarray:
-        """The read-only window on `data`. Raises CheckpointError when it reaches out of it."""
+        """Return the read-only window on `data`. Raises CheckpointError if it exceeds `data`."""
         last = self.offset + sum(
             (n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)
         )
@@ -54,7 +54,7 @@ class Tensor(NamedTuple):
         if not inside or min((*self.shape, *self.strides), default=0) < 0:
             raise CheckpointError(
                 f"a tensor of shape {self.shape}, strides {self.strides} and offset {self.offset} "
-                f"does not lie in its storage of {data.size} values; the file is damaged."
+                f"exceeds its storage of {data.size} values; the file is damaged."
             )
         if 0 in self.shape:
             return np.empty(self.shape, data.dtype)
@@ -64,14 +64,14 @@ class Tensor(NamedTuple):
 
 
 class TorchUnpickler(pickle.Unpickler):
-    """Reads one object, with `Tensor` in the place of tensors; `storages` are those it names."""
+    """An unpickler that returns `Tensor` for tensors and collects their `storages` by key."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         super().__init__(file)
         self.storages: dict[str, Storage] = {}
 
     def load(self) -> Any:
-        """Raises CheckpointError for a damaged pickle or one that holds more than plain data."""
+        """Return the object. Raises CheckpointError if it is damaged or more than plain data."""
         try:
             return super().load()
         except CheckpointError:
@@ -80,35 +80,35 @@ class TorchUnpickler(pickle.Unpickler):
             raise CheckpointError(f"its pickle is damaged or cut off ({error!r}).") from error
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in for the global. Raises CheckpointError unless it is one of plain data."""
+        """Return a substitute for a global. Raises CheckpointError unless it is plain data."""
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
         if (module, name) not in _STAND_INS:
             raise CheckpointError(
-                f"it asks for {module}.{name}, which is not loaded: only tensors and plain "
-                "containers are, since anything else could run code. Where you trust the file, "
-                "save the weights alone with torch: torch.save(model.state_dict(), PATH)."
+                f"it needs {module}.{name}, which is refused because it could run code; only "
+                "tensors and plain containers are loaded. If you trust the file, load it with "
+                "torch and save the weights alone: torch.save(model.state_dict(), PATH)."
             )
         return _STAND_INS[module, name]()
 
     def persistent_load(self, pid: Any) -> Storage:
-        """The storage that `pid` names."""
+        """Return the storage with the persistent id `pid`."""
         kind, dtype, key, _, size, *view = pid
         if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
             raise CheckpointError(
-                f"its pickle refers to {pid!r}, which this reader does not know; load it with "
-                "torch and save it again."
+                f"its pickle refers to the unknown object {pid!r}; load it with torch and save it "
+                "again."
             )
         return self.storages.setdefault(str(key), Storage(str(key), dtype, int(size)))
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not isinstance(storage, Storage) or len(shape) != len(strides):
-        raise CheckpointError("its pickle makes a tensor without a storage; the file is damaged.")
+        raise CheckpointError("a tensor has no storage; the file is damaged.")
     return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
-# Made anew for every file that asks: what a pickle does to one, no other sees.
+# Each load makes new substitutes, because a pickle could modify them (BUILD sets attributes).
 _STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
     ("collections", "OrderedDict"): lambda: collections.OrderedDict,
     ("argparse", "Namespace"): lambda: type("Namespace", (), {}),

@@ -1,9 +1,9 @@
 """The networks of the paper by name; any of them runs with any neuron. Start at `create`.
 
-A network returns logits `[B, T, K]` for every step; the loss or the user averages them over T.
-One file for each family; residual.py and feedforward.py have what families share,
-published_inputs.py the input of each. count.py counts parameters and operations from shapes;
-trace.py lists the layers and what feeds what.
+A network returns logits `[B, T, K]`, one row per step; the loss or the user averages them over T.
+Each family has its own file; residual.py and feedforward.py have the parts that families share, and
+published_inputs.py the input shape of each network. count.py counts parameters and operations from
+shapes; trace.py lists the layers and their connections.
 """
 
 import difflib
@@ -68,9 +68,9 @@ def create(
 ) -> nn.Module:
     """Return the network `name` of `MODELS` with `neuron()` at each of its neuron layers.
 
-    `neuron` makes a neuron without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are
-    fields of the network. A list among them, as JSON has it, becomes a tuple, since fields must be
-    hashable. Raises ValueError for an unknown name, naming the nearest.
+    `neuron` is called without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are fields
+    of the network. A list in `kw`, e.g. from JSON, becomes a tuple because fields must be hashable.
+    Raises ValueError for an unknown name and suggests the nearest one.
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)

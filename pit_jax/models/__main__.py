@@ -1,4 +1,4 @@
-"""What networks hold and cost, from shapes alone: python -m pit_jax.models [NAME ...]"""
+"""Count parameters and operations of networks from shapes: python -m pit_jax.models [NAME ...]"""
 
 import argparse
 import json
@@ -16,14 +16,16 @@ from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
 from pit_jax.neurons import NEURONS
 
 EPILOG = """\
-Nothing is allocated or computed, so the largest network takes seconds on a laptop.
+Nothing is allocated or computed: the largest network takes seconds on a laptop.
 
-MACs are the multiply-accumulates of convolutions and linear layers for one sample over all of its
-steps; an image's layers before the repetition over time count once, frames pass every layer at
-every step. Products are those between two activations (attention). Neurons are those of one sample,
-whatever the number of steps. Activations are the bytes of what convolutions, linear layers, norms,
-neurons and products give for the whole batch, without membranes, parameters and gradients.
-k, M and G are powers of 1000, bytes too; --json has the exact integers.
+MACs      multiply-accumulates of convolutions and linear layers for one sample over all steps; for
+          an image, layers before the repetition over time count once
+products  multiply-accumulates between two activations (attention)
+neurons   neurons of one sample, whatever the number of steps
+bytes     outputs of convolutions, linear layers, norms, neurons and products for the whole batch,
+          without membranes, parameters and gradients
+
+k, M and G are powers of 1000, for bytes too; --json prints exact integers.
 
 example: %(prog)s resnet18 --steps 4 --neuron LIF
 """
@@ -33,7 +35,7 @@ COSTS = ("network", "input", "layers", "neuron layers", "MACs", "products", "neu
 
 
 def main(words: Sequence[str] | None = None, prog: str = "python -m pit_jax.models") -> int:
-    """Print the tables and return 0, or 2 after one line for what cannot be counted."""
+    """Print the tables and return 0, or print an error and return 2."""
     return start(build_parser(prog), sys.argv[1:] if words is None else words, run)
 
 
@@ -41,24 +43,24 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables that the arguments ask for."""
     names = args.names or list(MODELS)
     if args.layers and len(names) != 1:
-        raise UsageError("--layers takes one network by its name.")
+        raise UsageError("--layers needs exactly one network name.")
     counted = {name: _count(name, args) for name in names}
     if args.json:
-        json.dump(_plain(counted, args), sys.stdout, indent=1)
+        json.dump(_describe(counted, args), sys.stdout, indent=1)
         print()
     elif args.layers:
-        print(layer_table(counted[names[0]]))
+        print(format_layers(counted[names[0]]))
     else:
         steps = "1 step" if args.steps == 1 else f"{args.steps} steps"
         print(f"{args.neuron} neurons, {steps}, a batch of {args.batch}, {args.dtype}\n")
-        print(total_tables(counted, {name: _input(name, args) for name in names}))
+        print(format_totals(counted, {name: _get_input(name, args) for name in names}))
     return 0
 
 
 def _count(name: str, args: argparse.Namespace) -> Any:
     """Return the layers or the totals of a network; raise UsageError if it cannot be made."""
     try:
-        x = _input(name, args)
+        x = _get_input(name, args)
         model = create(
             name,
             num_classes=x.num_classes,
@@ -74,8 +76,8 @@ def _count(name: str, args: argparse.Namespace) -> Any:
         raise UsageError(f"{f'{name}: ' if name in MODELS else ''}{error}") from error
 
 
-def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
-    """Parameters by kind and costs, a row for each network."""
+def format_totals(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
+    """Return two tables with a row per network: parameters by kind, and costs."""
     parameters, costs = [], []
     for name, t in counted.items():
         kernel, bias, norm, linear, linear_bias, neuron = t.parameters.values()
@@ -87,8 +89,8 @@ def total_tables(counted: dict[str, Totals], inputs: dict[str, Input]) -> str:
     return f"{format_table(PARAMETERS, parameters)}\n\n{format_table(COSTS, costs)}"
 
 
-def layer_table(rows: Iterable[LayerCount]) -> str:
-    """A row for each layer."""
+def format_layers(rows: Iterable[LayerCount]) -> str:
+    """Return a table with a row per layer."""
     return format_table(
         ("layer", "kind", "output [B, T, ..., C]", "parameters", "MACs", "neurons", "bytes"),
         [
@@ -104,7 +106,7 @@ def layer_table(rows: Iterable[LayerCount]) -> str:
 
 
 def format_count(count: int) -> str:
-    """Four digits and a unit: 11180810 is 11.18M; 0 is a dash."""
+    """Return four digits and a unit, e.g. 11.18M for 11180810; 0 is a dash."""
     if count < 1000:
         return str(count) if count else "-"
     value, units = float(count), iter("kMGTP")
@@ -115,7 +117,7 @@ def format_count(count: int) -> str:
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their heads, two blanks apart, the first on the left and the others right."""
+    """Return aligned columns two blanks apart, the first left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = (head, ["-" * width for width in widths], *rows)
     return "\n".join(
@@ -127,37 +129,38 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _input(name: str, args: argparse.Namespace) -> Input:
-    """The network's published input, changed as asked for; `create` refuses an unknown name."""
+def _get_input(name: str, args: argparse.Namespace) -> Input:
+    """Return the published input of a network with the options applied."""
+    # `create` rejects an unknown name with a better message.
     x = INPUTS.get(name, CIFAR10)
     height, width, channels = x.shape
     shape = (args.size or height, args.size or width, args.channels or channels)
     return x._replace(shape=shape, num_classes=args.classes or x.num_classes)
 
 
-def _plain(counted: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """For JSON: each network with its input, and either its totals or its layers."""
-    plain = {}
+def _describe(counted: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Return for JSON each network with its input, and either its totals or its layers."""
+    described = {}
     for name, count in counted.items():
-        x = _input(name, args)
-        what = {"layers": [asdict(row) for row in count]} if args.layers else asdict(count)
-        plain[name] = {
+        x = _get_input(name, args)
+        values = {"layers": [asdict(row) for row in count]} if args.layers else asdict(count)
+        described[name] = {
             "input": x.batch(args.batch, args.steps),
             "num_classes": x.num_classes,
             "num_steps": args.steps,
             "neuron": args.neuron,
             "dtype": args.dtype,
             "fields": args.fields,
-        } | what
-    return plain
+        } | values
+    return described
 
 
-def _fields(text: str) -> dict[str, Any]:
-    """Fields of a network from JSON."""
+def _parse_fields(text: str) -> dict[str, Any]:
+    """Parse the fields of a network from JSON."""
     try:
         return dict(json.loads(text))
     except (TypeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"no JSON object: {text}") from error
+        raise argparse.ArgumentTypeError(f"must be a JSON object, got {text}") from error
 
 
 def build_parser(prog: str) -> Parser:
@@ -174,9 +177,9 @@ def build_parser(prog: str) -> Parser:
     add("--classes", type=at_least(1), metavar="K", help="classes; default: as published")
     add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=", ".join(NEURONS))
     add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="compute")
-    add("--fields", type=_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")
-    add("--layers", action="store_true", help="every layer of one network")
-    add("--json", action="store_true", help="exact integers, for programs")
+    add("--fields", type=_parse_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")
+    add("--layers", action="store_true", help="list every layer of one network")
+    add("--json", action="store_true", help="print exact integers as JSON")
     return parser
 
 

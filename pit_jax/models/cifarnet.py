@@ -17,9 +17,9 @@ class CIFARNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits `[B, T, num_classes]`.
 
     3 x 3 convolutions, each with norm and neuron; a linear layer with norm and neuron; then
-    `dropout` and a linear head at every step. An image's first current is computed once and enters
-    at every step. Raises ValueError when `widths` and `strides` are empty or not of one length, and
-    for an input of another rank, number of steps or channels.
+    `dropout` and a linear head at every step. The first current of an image is computed once and
+    used at every step. Raises ValueError when `widths` and `strides` are empty or differ in length,
+    and for an input with the wrong rank, number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -39,7 +39,8 @@ class CIFARNet(nn.Module):
     widths: tuple[int, ...] = (128, 256, 512, 1024, 512)
     strides: tuple[int, ...] = (1, 2, 2, 1, 1)
     hidden: int = 1024
-    # The authors' momentum 0.9 is PyTorch's: the newest batch weighs nine tenths.
+    # The authors' momentum 0.9 follows PyTorch's convention, where it is the weight of the newest
+    # batch; Flax's is the weight of the old statistics.
     norm: Norm = partial(batch_norm, epsilon=1e-4, momentum=0.1)
     dropout: float = 0.2
     dtype: DTypeLike | None = None
@@ -48,7 +49,7 @@ class CIFARNet(nn.Module):
         check_num_steps(self.num_steps)
         if not 0 < len(self.widths) == len(self.strides):
             raise ValueError(
-                "each of one or more convolutions has a width and a stride, got "
+                "widths and strides must have the same length, at least 1; got "
                 f"{len(self.widths)} widths and {len(self.strides)} strides."
             )
         super().__post_init__()
@@ -79,12 +80,13 @@ class CIFARNet(nn.Module):
             )
         x = self.linear(self.hidden, x.reshape(*x.shape[:2], -1), name="hidden")
         x = self.neuron()(norm(name="hidden_norm")(x))
-        # One mask for all steps of a sample, as SpikingJelly's.
+        # One mask for all steps of a sample, as in SpikingJelly.
         x = nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(x)
         return self.linear(self.num_classes, x, name="head")
 
     def linear(
         self, features: int, x: Float[Array, "B T n"], name: str
     ) -> Float[Array, "B T {features}"]:
+        """Apply a linear layer with PyTorch's initial values."""
         bias = uniform_bias(fan_in=x.shape[-1])
         return dense(features, bias=bias, dtype=self.dtype, name=name)(x)

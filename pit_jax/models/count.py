@@ -1,4 +1,4 @@
-"""What a network holds and what it costs, counted from shapes alone."""
+"""Parameters, operations and neurons of a network, counted from shapes alone."""
 
 import math
 from collections import Counter
@@ -23,10 +23,10 @@ PARAMETER_KINDS = (
 
 
 def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
-    """The number of trainable values of each kind, for arrays or their shapes alike.
+    """Count the trainable values of each kind; `params` may be arrays or their shapes.
 
     Kinds: `conv kernel`, `conv bias`, `norm`, `linear kernel`, `linear bias`, and `neuron` for all
-    that neurons learn, PIT's scales among it.
+    parameters of neurons, e.g. PIT's scales.
     """
     leaves = flatten_dict(params)
     kinds: Counter[str] = Counter()
@@ -42,10 +42,10 @@ def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
 class LayerCount:
     """One layer of a network: `kind` is `conv`, `linear`, `norm`, `neuron` or `product`.
 
-    `shape` is that of its output, batch and steps first. `macs` are the multiply-accumulates of one
-    sample over all of its steps: a layer before the repetition over time has one step. A product
-    multiplies two activations, as q k^T v do; it is named after the module around it. `neurons` are
-    those of one sample; each of them runs at every step. `bytes` is the size of the output for the
+    `shape` is the output shape, batch and steps first. `macs` counts the multiply-accumulates of
+    one sample over all steps; a layer before the repetition over time has one step. A `product`
+    multiplies two activations, as in q k^T v; its path is the module around it. `neurons` counts
+    the neurons of one sample, which run at every step. `bytes` is the size of the output for the
     whole batch.
     """
 
@@ -60,12 +60,13 @@ class LayerCount:
 
 @dataclass(frozen=True)
 class Totals:
-    """A network's sums; `parameters` by kind as in `parameters_by_kind`.
+    """The sums over a network; `parameters` by kind as in `parameters_by_kind`.
 
     `layers` counts convolutions and linear layers, `neuron_layers` the layers of neurons, `macs`
-    those of convolutions and linear layers, `products` the multiply-accumulates between two
-    activations. `activation_bytes` sums the outputs of all these layers and the norms for the whole
-    batch: not what pooling, shortcut sums and dropout give, nor membranes, parameters or gradients.
+    the multiply-accumulates of convolutions and linear layers, `products` those between two
+    activations. `activation_bytes` sums the outputs of all these layers and of the norms for the
+    whole batch, without the outputs of pools, shortcut sums and dropout and without membranes,
+    parameters and gradients.
     """
 
     layers: int
@@ -78,18 +79,18 @@ class Totals:
 
 
 def count_layers(model: nn.Module, x_shape: tuple[int, ...]) -> list[LayerCount]:
-    """The layers of `model` in the order in which they run, without running them.
+    """Return the layers of `model` in the order in which they run, without running them.
 
-    `x_shape` is that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
+    `x_shape` is the shape of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
     """
     return count_traced_layers(trace(model, x_shape))
 
 
 def count_traced_layers(traced: Trace) -> list[LayerCount]:
-    """The layers of a network that is traced already."""
+    """Return the layers of a traced network."""
     sizes: Counter[str] = Counter()
     for path, value in flatten_dict(traced.params).items():
-        for depth in range(1, len(path)):  # A neuron may have modules inside.
+        for depth in range(1, len(path)):  # A neuron may contain modules.
             sizes["/".join(path[:depth])] += value.size
     batch = traced.nodes[0].shape[0]
     return [
@@ -108,12 +109,12 @@ def count_traced_layers(traced: Trace) -> list[LayerCount]:
 
 
 def count_totals(model: nn.Module, x_shape: tuple[int, ...]) -> Totals:
-    """The sums over `count_layers`, and the parameters by kind."""
+    """Return the sums over `count_layers`, and the parameters by kind."""
     return count_traced_totals(trace(model, x_shape))
 
 
 def count_traced_totals(traced: Trace) -> Totals:
-    """The sums of a network that is traced already."""
+    """Return the sums over a traced network."""
     rows = count_traced_layers(traced)
     kinds = Counter(row.kind for row in rows)
     by_kind = parameters_by_kind(traced.params)

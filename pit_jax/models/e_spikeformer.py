@@ -18,8 +18,8 @@ from pit_jax.old_names import serve_old_names
 
 
 class SeparableConv(nn.Module):
-    """Three times neuron, convolution, norm: 1 x 1 to twice the channels, `size` x `size` on each
-    of them alone, 1 x 1 back."""
+    """A separable convolution, three times neuron, convolution, norm: 1 x 1 to twice the channels,
+    `size` x `size` depthwise, 1 x 1 back."""
 
     size: int
     neuron: Callable[[], nn.Module]
@@ -35,7 +35,8 @@ class SeparableConv(nn.Module):
 
 
 class ESpikeMLP(nn.Module):
-    """Twice neuron, `size` x `size` convolution, norm: to `ratio` times the channels and back."""
+    """An MLP of twice neuron, `size` x `size` convolution, norm, to `ratio` times the channels and
+    back."""
 
     ratio: int
     size: int
@@ -52,13 +53,14 @@ class ESpikeMLP(nn.Module):
     def layer(
         self, x: Float[Array, "B T H W C"], features: int, name: str
     ) -> Float[Array, "B T H W c"]:
+        """Apply a convolution, with a bias if `use_bias`, and its norm."""
         bias = uniform_bias(fan_in=x.shape[-1] * self.size**2) if self.use_bias else None
         return self.conv_norm(x, features, self.size, bias=bias, name=name)
 
 
 class ESpikeAttention(nn.Module):
-    """Linear self-attention whose values have four times the channels; its neurons are those of
-    the input, query, key, value, and of what the query reads."""
+    """Linear self-attention whose values have four times the channels, with neurons on its input,
+    query, key and value, and on the result before the projection."""
 
     heads: int
     neuron: Callable[[], nn.Module]
@@ -77,7 +79,7 @@ class ESpikeAttention(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """A separable 7 x 7 convolution, then a 3 x 3 MLP, each added to the current that it reads."""
+    """A separable 7 x 7 convolution and a 3 x 3 MLP, each added to the current that it reads."""
 
     mlp_ratio: int
     neuron: Callable[[], nn.Module]
@@ -111,14 +113,14 @@ class ESpikeFormer(nn.Module):
     """E-SpikeFormer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
 
-    A stage is a convolution with norm, 7 x 7 on pixels and 3 x 3 on spikes, and its blocks, which
-    convolve in the first `conv_stages` stages and attend in the others. A map of n becomes one of n
-    / stride, rounded up, so that none vanishes. The tail is the mean over space, `head_neuron` and
-    a linear head; the published neuron is `partial(ILIF, decay=0.0, normalize=True)`, with a head
-    neuron that does not normalize. With `num_steps` > 1 an image's stem current is computed once
-    and enters at every step. Raises ValueError when `widths`, `stages` and `strides` are empty or
-    not of one length, when `heads` does not divide the width of a stage that attends, and when the
-    input has another rank, number of steps or channels than the network.
+    A stage starts with a convolution and norm, 7 x 7 on pixels or 3 x 3 on spikes, followed by its
+    blocks: convolutional in the first `conv_stages` stages, with attention in the others. A side of
+    n becomes ceil(n / stride), so that no map vanishes. The mean over space, `head_neuron` and a
+    linear head come last. The authors' neuron is `partial(ILIF, decay=0.0, normalize=True)`, with a
+    head neuron that does not normalize. The first current of an image is computed once and used at
+    every step. Raises ValueError when `widths`, `stages` and `strides` are empty or differ in
+    length, when `heads` does not divide the width of a stage with attention, and for an input with
+    the wrong rank, number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -127,8 +129,8 @@ class ESpikeFormer(nn.Module):
         widths: channels of each stage.
         stages: blocks in each stage.
         strides: the stride of the convolution that starts each stage.
-        conv_stages: stages that convolve; the others attend.
-        heads: groups of channels that attend separately.
+        conv_stages: the number of convolutional stages; the others have attention.
+        heads: the number of attention heads.
         mlp_ratio: the ratio of the channels inside an MLP to those outside.
         head_neuron: another neuron for the head; default: the network's neuron.
         norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
@@ -156,7 +158,7 @@ class ESpikeFormer(nn.Module):
         check_remat(self.remat)
         if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(
-                "widths, stages and strides have one entry for each of one or more stages, got "
+                "widths, stages and strides must have the same length, at least 1; got "
                 f"{self.widths}, {self.stages} and {self.strides}."
             )
         for width in self.widths[self.conv_stages :]:
@@ -194,7 +196,7 @@ class ESpikeFormer(nn.Module):
         return dense(self.num_classes, kernel_init=weights, dtype=self.dtype, name="head")(x)
 
 
-# The published sizes; the first width is half of the second.
+# The published sizes; the first width is always half of the second.
 e_spikeformer_t = partial(ESpikeFormer, widths=(12, 24, 48, 96, 128))
 e_spikeformer_s = partial(ESpikeFormer, widths=(16, 32, 64, 128, 192))
 e_spikeformer_m = partial(ESpikeFormer, widths=(24, 48, 96, 192, 240))

@@ -1,4 +1,4 @@
-"""What networks without shortcuts share: convolutions in a row, each with its norm and neuron."""
+"""Parts of networks without shortcuts: a convolution with its norm and neuron, and checks."""
 
 from collections.abc import Callable
 
@@ -18,27 +18,27 @@ def conv_norm_neuron(
     neuron: Callable[[], nn.Module],
     num_steps: int,
 ) -> Float[Array, "B T h w c"]:
-    """Spikes of the layer that has `conv<number>` and `norm<number>` in the network which calls.
+    """Apply `conv<number>`, `norm<number>` and a neuron; return the spikes.
 
-    Before the first neuron an image has one step only: its current is repeated for `num_steps`.
+    Before the first neuron an image has one step only; its current is repeated for `num_steps`.
     """
     current = norm(name=f"norm{number}")(conv(name=f"conv{number}")(x))
     return neuron()(repeat_over_time(current, num_steps))
 
 
 def check_pool_after(pool_after: tuple[int, ...], convolutions: int) -> None:
-    """Raises ValueError unless `pool_after` counts up within 1 .. `convolutions`."""
+    """Raise ValueError unless `pool_after` increases within 1 .. `convolutions`."""
     if list(pool_after) != sorted(set(pool_after) & set(range(1, convolutions + 1))):
         raise ValueError(
-            f"pool_after={pool_after} must name convolutions from 1 to {convolutions}, "
-            "in order and each once."
+            f"pool_after must list convolutions from 1 to {convolutions} in increasing order, "
+            f"got {pool_after}."
         )
 
 
 def check_map(x: Float[Array, "B T H W C"], pools: int) -> None:
-    """Raises ValueError when `x` is too small to be halved by `pools` pools."""
+    """Raise ValueError when `x` is too small to be halved `pools` times."""
     if min(x.shape[2:4]) < 2**pools:
         raise ValueError(
-            f"{pools} pools halve the map {pools} times, which takes images of at least "
-            f"{2**pools} x {2**pools}, got {x.shape[2]} x {x.shape[3]}; give a shorter pool_after."
+            f"{pools} pools need images of at least {2**pools} x {2**pools}, got "
+            f"{x.shape[2]} x {x.shape[3]}; use larger images or a shorter pool_after."
         )

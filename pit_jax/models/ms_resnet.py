@@ -8,12 +8,13 @@ from jaxtyping import Array, Float
 from pit_jax.layers.encoding import repeat_over_time
 from pit_jax.models.residual import Layers, ResNet, changes_shape, mean_head, projection
 
-# A norm's scale starts at the authors' threshold, 1/2, and at 0 where a branch ends.
+# The initial scale of a norm is the authors' threshold, 1/2. At the end of a branch it is 0, so
+# that the block starts as its shortcut.
 half = nn.initializers.constant(0.5)
 
 
 class MSBlock(nn.Module):
-    """neuron, conv, norm, neuron, conv, norm, plus the shortcut; the sum is a current."""
+    """A block of twice neuron, conv, norm, plus the shortcut; its output is a current."""
 
     features: int
     stride: int
@@ -34,7 +35,7 @@ class MSBlock(nn.Module):
 def current_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
 ) -> Float[Array, "B T h w c"]:
-    """A 7x7 convolution of stride 2 and norm, without neuron or pool."""
+    """Apply a 7x7 convolution of stride 2 and a norm, without neuron or pool."""
     x = layers.conv(width, 7, 2, name="stem")(x)
     return repeat_over_time(layers.norm(scale_init=half, name="stem_norm")(x), num_steps)
 
@@ -42,7 +43,7 @@ def current_stem(
 def neuron_head(
     layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
 ) -> Float[Array, "B T K"]:
-    """Neuron, mean over space, linear."""
+    """Apply a neuron, the mean over space and a linear layer."""
     return mean_head(layers, layers.neuron()(x), num_classes)
 
 

@@ -1,4 +1,4 @@
-"""PLIFNet: convolutions, two linear layers, all with neurons, and a vote (Fang et al. 2021b)."""
+"""PLIFNet: convolutions and two linear layers with neurons, then a vote (Fang et al. 2021b)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,20 +18,20 @@ class PLIFNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to mean votes `[B, T, num_classes]`.
 
     3 x 3 convolutions without bias, each with norm and neuron, and max-pools between them; then
-    `dropout`, linear and neuron, twice. The logit of a class is the mean of its voters' spikes. An
-    image's first current is computed once and enters at every step.
+    `dropout`, linear and neuron, twice. The logit of a class is the mean of its voters' spikes. The
+    first current of an image is computed once and used at every step.
 
-    The 37.31 M parameters printed in the literature are those of an encoder and two groups of three
-    convolutions, `widths=(256,) * 7`. The authors' code counts the encoder among the first three,
-    `widths=(256,) * 6, pool_after=(3, 6)`; theirs for CIFAR10-DVS has `widths=(128,) * 4` and for
-    DVS-Gesture `widths=(128,) * 5, hidden=512`, a pool after each.
+    The literature prints 37.31 M parameters: an encoder and two groups of three convolutions,
+    `widths=(256,) * 7`. The authors' code counts the encoder among the first three,
+    `widths=(256,) * 6, pool_after=(3, 6)`. For CIFAR10-DVS it has `widths=(128,) * 4` and for
+    DVS-Gesture `widths=(128,) * 5, hidden=512`, with a pool after each convolution.
 
-    With PyTorch's start, and no norm before it, the last layer of binary neurons is silent at
-    first. A small network may then get no gradient through LIF's rectangle: `linear_init` is for a
-    larger start.
+    With PyTorch's initial values and without a norm, the last layer of binary neurons is silent at
+    first. A small network may then get no gradient through LIF's rectangle; pass a `linear_init`
+    with larger weights.
 
     Raises ValueError for `pool_after` that does not fit `widths` or the size of the input, and for
-    an input of another rank, number of steps or channels.
+    an input with the wrong rank, number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -42,7 +42,7 @@ class PLIFNet(nn.Module):
         hidden: features of the hidden linear layer.
         voters: neurons of the last layer for each class.
         norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
-        linear_init: the initializer of the weights of the linear layers, of Flax's form.
+        linear_init: the Flax initializer of the weights of the linear layers.
         dropout: the dropout rate before both linear layers, with one mask for all steps.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
     """
@@ -67,7 +67,7 @@ class PLIFNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
-        # One mask for all steps of a sample, as SpikingJelly's.
+        # One mask for all steps of a sample, as in SpikingJelly.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
         x = add_time_axis(x, self.num_steps)
         check_map(x, len(self.pool_after))

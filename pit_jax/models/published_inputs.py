@@ -1,17 +1,17 @@
-"""What every network of `MODELS` takes in its publication."""
+"""The input of every network of `MODELS` in its publication."""
 
 from typing import NamedTuple
 
 
 class Input(NamedTuple):
-    """Height, width and channels of an image, and the classes; `frames` where each step has one."""
+    """Height, width and channels of an image, and the classes; `frames`: an image for each step."""
 
     shape: tuple[int, int, int]
     num_classes: int
     frames: bool = False
 
     def batch(self, batch_size: int, num_steps: int) -> tuple[int, ...]:
-        """The shape of a batch: images `[B, H, W, C]`, or frames `[B, T, H, W, C]`."""
+        """Return the shape of a batch: images `[B, H, W, C]`, or frames `[B, T, H, W, C]`."""
         steps = (num_steps,) if self.frames else ()
         return (batch_size, *steps, *self.shape)
 

@@ -1,4 +1,4 @@
-"""What every residual network shares: stem, stages of blocks, head; each of them is passed in."""
+"""The frame of every residual network: a stem, stages of blocks and a head, all passed in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from pit_jax.layers.remat import apply_remat, check_remat
 
 @dataclass(frozen=True)
 class Layers:
-    """What stem, blocks and head of one network are made of.
+    """The layers from which stem, blocks and head of one network are built.
 
-    `neuron()` and `norm(name=...)` make modules; `conv` and `dense` are those of
+    `neuron()` and `norm(name=...)` make modules; `conv` and `dense` are the functions of
     `pit_jax.layers.linear` in the network's dtype; `dropout(rate)` draws one mask for all steps of
-    a sample, as SpikingJelly's. Norm and dropout know whether the network trains.
+    a sample, as in SpikingJelly. Norm and dropout are set to training or evaluation.
     """
 
     neuron: Callable[[], nn.Module]
@@ -41,6 +41,7 @@ class Layers:
     def bind(
         cls, neuron: Callable[[], nn.Module], norm: Norm, dtype: DTypeLike | None, train: bool
     ) -> "Layers":
+        """Return the layers in a dtype, for training or evaluation."""
         return cls(
             neuron=neuron,
             norm=partial(norm, use_running_average=not train, dtype=dtype),
@@ -54,12 +55,12 @@ class ResNet(nn.Module):
     """Spiking residual network: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
 
-    `stem(layers, x, width, num_steps)` turns an image, given as one step, or frames into T steps;
-    what it computes before the first neuron it computes once per image. The blocks of stage i are
+    `stem(layers, x, width, num_steps)` turns an image, passed as one step, or frames into T steps;
+    the layers before its first neuron run once per image. The blocks of stage i are
     `block(features=width * 2**i, stride=..., layers=...)`; the first has stride 2, in stage 0
     `first_stride`. `head(layers, x, num_classes)` returns the logits of every step. Raises
-    ValueError when a stage has no block or there is none, and when the input has another rank,
-    number of steps or channels than the network.
+    ValueError when there is no stage or a stage has no block, and for an input with the wrong rank,
+    number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -97,8 +98,8 @@ class ResNet(nn.Module):
         check_remat(self.remat)
         if min(self.stages, default=0) < 1:
             raise ValueError(
-                f"stages are numbers of blocks, one or more of at least 1, got {self.stages}; "
-                "(2, 2, 2, 2) is ResNet18."
+                f"stages must be one or more block counts of at least 1, got {self.stages}; "
+                "ResNet18 has (2, 2, 2, 2)."
             )
         super().__post_init__()
 
@@ -124,10 +125,10 @@ class ResNet(nn.Module):
 def image_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
 ) -> Float[Array, "B T h w c"]:
-    """ImageNet's: 7x7 convolution of stride 2, norm, neuron, then a max-pool of the spikes."""
+    """Apply ImageNet's stem: 7x7 convolution of stride 2, norm, neuron, max-pool of the spikes."""
     x = layers.conv(width, 7, 2, name="stem")(x)
     x = repeat_over_time(layers.norm(name="stem_norm")(x), num_steps)
-    # Flax takes explicit padding with one batch axis only, so time is an axis of the window.
+    # Flax accepts explicit padding with one batch axis only, so time is an axis of the window.
     pad = ((0, 0), (1, 1), (1, 1))
     return nn.max_pool(layers.neuron()(x), (1, 3, 3), strides=(1, 2, 2), padding=pad)
 
@@ -139,19 +140,19 @@ def projection(
     stride: int,
     scale_init: Initializer = nn.initializers.ones,
 ) -> Float[Array, "B T h w c"]:
-    """The shortcut of a block that changes shape: 1x1 convolution and norm."""
+    """Apply the shortcut of a block that changes shape: 1x1 convolution and norm."""
     x = layers.conv(features, 1, stride, name="shortcut")(x)
     return layers.norm(scale_init=scale_init, name="shortcut_norm")(x)
 
 
 def changes_shape(x: Float[Array, "B T H W C"], features: int, stride: int) -> bool:
-    """Whether a block's output has another resolution or number of channels than its input."""
+    """Return whether a block changes the resolution or the number of channels."""
     return stride != 1 or x.shape[-1] != features
 
 
 def mean_head(
     layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
 ) -> Float[Array, "B T K"]:
-    """Mean over space, then linear with PyTorch's starts."""
+    """Apply the mean over space and a linear layer with PyTorch's initial values."""
     x = jnp.mean(x, axis=(2, 3))
     return layers.dense(num_classes, bias=uniform_bias(x.shape[-1]), name="head")(x)

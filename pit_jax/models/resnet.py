@@ -1,4 +1,4 @@
-"""Residual networks with the neuron before each convolution, or after it and after each sum."""
+"""ResNets with the neuron before each convolution, or after each convolution and sum."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ from pit_jax.models.residual import (
 
 
 class PreActBlock(nn.Module):
-    """norm, neuron, conv, norm, neuron, conv; the shortcut starts at the first neuron's spikes."""
+    """A block of twice norm, neuron, conv, whose shortcut carries the first neuron's spikes."""
 
     features: int
     stride: int
@@ -44,6 +44,7 @@ class PreActBlock(nn.Module):
     def conv(
         self, size: int, stride: int, x: Float[Array, "B T H W C"], name: str
     ) -> Float[Array, "B T h w c"]:
+        """Apply a convolution with PyTorch's initial bias."""
         bias = uniform_bias(fan_in=x.shape[-1] * size * size)
         return self.layers.conv(self.features, size, stride, bias=bias, name=name)(x)
 
@@ -56,14 +57,14 @@ def plain_stem(
     *,
     stride: int,
 ) -> Float[Array, "B T h w c"]:
-    """A 3x3 convolution without norm or neuron."""
+    """Apply a 3x3 convolution without norm or neuron."""
     return repeat_over_time(layers.conv(width, 3, stride, name="stem")(x), num_steps)
 
 
 def preact_head(
     layers: Layers, x: Float[Array, "B T H W C"], num_classes: int, *, dropout: float
 ) -> Float[Array, "B T K"]:
-    """Norm, neuron, mean over space, dropout, linear."""
+    """Apply norm, neuron, mean over space, dropout and a linear layer."""
     x = layers.neuron()(layers.norm(name="norm")(x))
     x = layers.dropout(dropout)(jnp.mean(x, axis=(2, 3)))
     return layers.dense(num_classes, name="head")(x)
@@ -113,16 +114,16 @@ def preact_resnet(
     )
 
 
-# Sizes are data: the paper's ResNet18, and one block a stage for a laptop.
+# The paper's ResNet18, and a network with one block per stage for a laptop.
 resnet18 = partial(preact_resnet, stages=(2, 2, 2, 2), width=64)
 resnet8 = partial(preact_resnet, stages=(1, 1, 1), width=16)
 
 
 class BasicBlock(nn.Module):
-    """conv, norm, neuron, conv, norm, plus the shortcut; then the second neuron.
+    """A block of conv, norm, neuron, conv, norm, whose second neuron follows the shortcut's sum.
 
-    `shortcut(layers, x, features, stride)` is that of a block which changes shape, `last_scale`
-    the start of the last norm's scale.
+    `shortcut(layers, x, features, stride)` is the shortcut of a block that changes shape;
+    `last_scale` initializes the scale of the last norm.
     """
 
     features: int
@@ -148,7 +149,7 @@ class BasicBlock(nn.Module):
 def neuron_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
 ) -> Float[Array, "B T H W c"]:
-    """A 3x3 convolution, norm, neuron."""
+    """Apply a 3x3 convolution, a norm and a neuron."""
     x = layers.norm(name="stem_norm")(layers.conv(width, 3, name="stem")(x))
     return layers.neuron()(repeat_over_time(x, num_steps))
 
@@ -156,14 +157,14 @@ def neuron_stem(
 def hidden_head(
     layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
 ) -> Float[Array, "B T K"]:
-    """Mean over space, a hidden linear layer of half the width with its neuron, linear."""
+    """Apply the mean over space, a linear layer of half the width, a neuron and the head."""
     x = jnp.mean(x, axis=(2, 3))
     fan_in, hidden = x.shape[-1], x.shape[-1] // 2
     x = layers.neuron()(layers.dense(hidden, bias=uniform_bias(fan_in), name="hidden")(x))
     return layers.dense(num_classes, bias=uniform_bias(hidden), name="head")(x)
 
 
-# ResNet19 of tdBN (Zheng et al. 2021) with the head of TET (Deng et al. 2022).
+# The topology of tdBN's ResNet19 (Zheng et al. 2021) with the head of TET (Deng et al. 2022).
 resnet19 = partial(
     ResNet, stem=neuron_stem, block=BasicBlock, head=hidden_head, stages=(3, 3, 2), width=128
 )
@@ -175,7 +176,7 @@ resnet34 = partial(
 def triple_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int, *, dropout: float
 ) -> Float[Array, "B T h w c"]:
-    """Three times 3x3 convolution, norm, neuron, with dropout between; then an average-pool."""
+    """Apply 3x3 convolution, norm, neuron three times, with dropout between; then average-pool."""
     x = neuron_stem(layers, x, width, num_steps)
     for name in ("stem2", "stem3"):
         x = layers.conv(width, 3, name=name)(layers.dropout(dropout)(x))
@@ -186,7 +187,10 @@ def triple_stem(
 def pooled_projection(
     layers: Layers, x: Float[Array, "B T H W C"], features: int, stride: int
 ) -> Float[Array, "B T h w c"]:
-    """`projection` that averages over space instead of leaving out; a last odd row is one too."""
+    """Average over space, then apply `projection` without a stride.
+
+    A last odd row or column forms cells of its own, averaged over the pixels that exist.
+    """
     window = (stride, stride)
     x = nn.avg_pool(x, window, strides=window, padding="SAME", count_include_pad=False)
     return projection(layers, x, features, stride=1)
@@ -195,7 +199,7 @@ def pooled_projection(
 def flat_head(
     layers: Layers, x: Float[Array, "B T H W C"], num_classes: int
 ) -> Float[Array, "B T K"]:
-    """Linear over all positions and channels, without bias."""
+    """Apply a linear layer without bias to all positions and channels."""
     x = x.reshape(*x.shape[:2], -1)
     start = nn.initializers.normal(0.01)
     return layers.dense(num_classes, bias=None, kernel_init=start, name="head")(x)
@@ -213,11 +217,11 @@ def resnet20(
     dtype: DTypeLike | None = None,
     remat: str = "none",
 ) -> ResNet:
-    """Return the widened ResNet20: without norm that of Diet-SNN (Rathi and Roy 2021), with one
-    that of Ternary Spike and MPBN (Guo et al. 2024, 2023b).
+    """Return the widened ResNet20 of Diet-SNN (Rathi and Roy 2021), which has no norm, or with a
+    `norm` the ResNet20 of Ternary Spike and MPBN (Guo et al. 2024, 2023b).
 
-    With a norm, it averages before its shortcuts and its head, which has a bias, and the last scale
-    of a block starts at 0.
+    With a norm, shortcuts average-pool instead of striding, the head reads the mean over space and
+    has a bias, and the scale of the last norm of a block starts at 0.
 
     Args:
         num_classes: the number of logits at each step.
@@ -227,7 +231,7 @@ def resnet20(
         width: channels of the first stage.
         num_steps: time steps T.
         norm: the norm of every layer, one of layers.norm.NORMS; default: none, as in Diet-SNN.
-        dropout: the dropout rate in the stem and the blocks; default: 0.2 without norm, else 0.
+        dropout: the dropout rate in the stem and the blocks; default: 0.2 without a norm, else 0.
         dtype: the dtype of the computation; parameters are float32 (float64 under x64).
         remat: what blocks store for the gradient: "none" stores all, "convolutions" what
             convolutions and products return, "blocks" only the input.

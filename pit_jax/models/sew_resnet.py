@@ -21,17 +21,17 @@ Join = Callable[[Array, Array], Array]
 
 
 def add(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """The sum: integers that grow by at most one stream with every block."""
+    """Return the sum, integers that grow by at most one stream with every block."""
     return shortcut + branch
 
 
 def conjunction(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """AND of binary spikes: 1 where both fire."""
+    """Return AND of binary spikes: 1 where both fire."""
     return shortcut * branch
 
 
 def iand(shortcut: Float[Array, "*N"], branch: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """IAND of binary spikes: the shortcut's where the branch is silent."""
+    """Return IAND of binary spikes: the shortcut where the branch is silent, else 0."""
     return shortcut * (1 - branch)
 
 
@@ -39,7 +39,7 @@ JOINS: dict[str, Join] = {"add": add, "and": conjunction, "iand": iand}
 
 
 class SEWBlock(nn.Module):
-    """Twice conv, norm, neuron; then joined with the shortcut, spikes with spikes.
+    """A block of twice conv, norm, neuron, whose spikes are joined with the shortcut's.
 
     A block that changes shape has a projection with its own neuron, `downsample_neuron()`.
     """
@@ -63,7 +63,7 @@ class SEWBlock(nn.Module):
 
 
 class SEWBottleneck(nn.Module):
-    """`SEWBlock` of three convolutions, 1x1, 3x3 and 1x1, the last to four times `features`."""
+    """A `SEWBlock` of three convolutions, 1x1, 3x3 and 1x1, the last to four times `features`."""
 
     features: int
     stride: int
@@ -101,7 +101,7 @@ def sew_resnet(
 ) -> ResNet:
     """Return the SEW ResNet whose blocks end in `join(shortcut, branch)`.
 
-    Raises ValueError for an unknown name of a join.
+    Raises ValueError for an unknown name in `join`.
 
     Args:
         num_classes: the number of logits at each step.
@@ -121,7 +121,7 @@ def sew_resnet(
     if isinstance(join, str):
         if join not in JOINS:
             raise ValueError(
-                f"there is no join {join!r}; it can be {', '.join(JOINS)}, or a function of "
+                f"unknown join {join!r}; use {', '.join(JOINS)}, or a function of "
                 "(shortcut, branch)."
             )
         join = JOINS[join]

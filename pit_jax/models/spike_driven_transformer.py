@@ -1,4 +1,4 @@
-"""The Spike-driven Transformer (Yao et al. 2023): masks for attention, currents on shortcuts."""
+"""Spike-driven Transformer (Yao et al. 2023): attention by masks, shortcuts that carry currents."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +16,12 @@ from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.remat import apply_remat, check_remat
 from pit_jax.old_names import serve_old_names
 
-# The published start cuts it off at 2, a hundred standard deviations away.
+# The authors truncate it at 2, a hundred standard deviations away, so a plain normal is the same.
 weights = nn.initializers.normal(0.02)
 
 
 class SpikeDrivenAttention(nn.Module):
-    """Spike-driven self-attention; its neurons are those of the input, query, key, value, and
+    """Spike-driven self-attention, with neurons on its input, query, key and value, and
     `gate_neuron` on the sum over tokens."""
 
     heads: int
@@ -37,7 +37,8 @@ class SpikeDrivenAttention(nn.Module):
             self.neuron()(self.conv_norm(spikes, channels, 1, name=name))
             for name in ("query", "key", "value")
         )
-        # The published blocks hold a kernel that nothing reads; it is in their sizes and weights.
+        # Nothing reads this kernel. The authors' blocks have it too, so their parameter counts and
+        # checkpoints include it.
         square = (1, self.heads, self.heads)
         self.param("talking_heads", lambda rng: {"kernel": uniform_fan_in(rng, square, float)})
         y = channel_attention(query, key, value, self.gate_neuron())
@@ -45,7 +46,8 @@ class SpikeDrivenAttention(nn.Module):
 
 
 class SpikeDrivenMLP(nn.Module):
-    """Twice neuron, 1 x 1 convolution, norm: to `hidden` channels and back, and the shortcut."""
+    """An MLP of twice neuron, 1 x 1 convolution, norm, to `hidden` channels and back, plus the
+    shortcut."""
 
     hidden: int
     neuron: Callable[[], nn.Module]
@@ -55,13 +57,13 @@ class SpikeDrivenMLP(nn.Module):
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         layer = partial(self.conv_norm, size=1, bias=nn.initializers.zeros)
         y = layer(self.neuron()(x), self.hidden, name="expand")
-        if self.hidden == x.shape[-1]:  # The published form has a second shortcut where one fits.
+        if self.hidden == x.shape[-1]:  # The authors' code adds a shortcut here where shapes match.
             x = y = x + y
         return x + layer(self.neuron()(y), x.shape[-1], name="contract")
 
 
 class Block(nn.Module):
-    """Attention, then the MLP, each added to the membrane current that it reads."""
+    """A block of attention and an MLP, each added to the membrane current that it reads."""
 
     heads: int
     hidden: int
@@ -81,14 +83,13 @@ class SpikeDrivenTransformer(nn.Module):
     """Spike-driven Transformer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
 
-    Four 3 x 3 convolutions embed patches in `width` channels, at an eighth, a quarter, a half and
-    all of it; a 3 x 3 convolution of the spikes adds their place; `depth` blocks follow, and the
-    mean over space, a neuron and a linear head. The pools round up, so that no map vanishes;
-    `pool_after=(3, 4)` is the published choice for CIFAR. The published `gate_neuron` is a LIF with
-    half the threshold. With `num_steps` > 1 an image's first current is computed once and enters at
-    every step. Raises ValueError when `heads` does not divide `width`, for a `width` < 8, for a
-    pool after another convolution than these four, and when the input has another rank, number of
-    steps or channels than the network.
+    Four 3 x 3 convolutions embed patches in width / 8, width / 4, width / 2 and `width` channels; a
+    3 x 3 convolution of the spikes adds the positions; then come `depth` blocks, the mean over
+    space, a neuron and a linear head. The pools round up, so that no map vanishes; the authors use
+    `pool_after=(3, 4)` for CIFAR, and a LIF with half the threshold as `gate_neuron`. The first
+    current of an image is computed once and used at every step. Raises ValueError when `heads` does
+    not divide `width`, for a `width` < 8, for `pool_after` outside 1 .. 4, and for an input with
+    the wrong rank, number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -96,9 +97,9 @@ class SpikeDrivenTransformer(nn.Module):
         num_steps: time steps T.
         depth: the number of blocks.
         width: channels of the blocks.
-        heads: sets only the shape of a parameter that nothing reads, as published.
+        heads: sets only the shape of a parameter that nothing reads, as in the authors' code.
         mlp_ratio: the ratio of the channels inside an MLP to width.
-        pool_after: those of the first four convolutions after which a max-pool halves the map.
+        pool_after: which of the first four convolutions are followed by a max-pool of stride 2.
         gate_neuron: another neuron for the attention's sum over tokens; default: the network's
             neuron.
         norm: the norm of every layer, one of layers.norm.NORMS or a function that makes one.
@@ -127,11 +128,12 @@ class SpikeDrivenTransformer(nn.Module):
         check_heads(self.width, self.heads)
         if self.width < 8:
             raise ValueError(
-                f"the first convolution has width // 8 channels, got width={self.width}."
+                f"width must be at least 8, got {self.width}: the first convolution has width // 8 "
+                "channels."
             )
         if not set(self.pool_after) <= {1, 2, 3, 4}:
             raise ValueError(
-                f"pool_after names some of the four convolutions 1, 2, 3, 4, got {self.pool_after}."
+                f"pool_after must list convolutions from 1 to 4, got {self.pool_after}."
             )
         super().__post_init__()
 
@@ -149,7 +151,7 @@ class SpikeDrivenTransformer(nn.Module):
         x = self.pool(self.neuron()(repeat_over_time(x, self.num_steps)), after=1)
         x = self.pool(self.neuron()(layer(x, self.width // 4, 3, name="patch2")), after=2)
         x = self.pool(self.neuron()(layer(x, self.width // 2, 3, name="patch3")), after=3)
-        # The last pool comes before the neuron: from here on currents are carried along.
+        # The last pool comes before the neuron, because from here on shortcuts carry currents.
         x = self.pool(layer(x, self.width, 3, name="patch4"), after=4)
         x = x + layer(self.neuron()(x), self.width, 3, name="position")
         for block in range(self.depth):
@@ -166,6 +168,7 @@ class SpikeDrivenTransformer(nn.Module):
         return dense(self.num_classes, bias=bias, dtype=self.dtype, name="head")(x)
 
     def pool(self, x: Float[Array, "B T H W C"], after: int) -> Float[Array, "B T h w C"]:
+        """Apply a max-pool of stride 2 if `pool_after` has the convolution `after`."""
         if after not in self.pool_after:
             return x
         return nn.max_pool(x, (1, 3, 3), strides=(1, 2, 2), padding=((0, 0), (1, 1), (1, 1)))

@@ -1,4 +1,4 @@
-"""What runs when a network is called and what feeds what, read from one trace without computing."""
+"""The layers of a network and their connections, from one trace of a call; nothing is computed."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from jax.extend.core import Jaxpr, JaxprEqn
 from pit_jax.jaxprs import find_inner, get_shape, is_in
 from pit_jax.neurons import ReLU
 
-# Steps between layers that are worth a node of their own, by the name of their primitive.
+# The steps between layers that become nodes, by the name of their primitive.
 _POOLS = {"reduce_window_max": "max pool", "reduce_window_sum": "average pool"}
 _JOINS = {"add": "add", "add_any": "add", "mul": "product", "dot_general": "product"}
 _SCOPE = re.compile(r"<([^<>]*)>")
@@ -26,10 +26,10 @@ _SCOPE = re.compile(r"<([^<>]*)>")
 class Node:
     """A layer or a step between layers, and the indices of the nodes whose outputs it takes.
 
-    `kind` is that of a layer (`conv`, `linear`, `norm`, `neuron`) or of a step: `input`, `add`,
+    `kind` is `conv`, `linear`, `norm` or `neuron` for a layer, and for a step `input`, `add`,
     `product` (of two activations), `max pool`, `average pool`, `mean` or `sum` (over space).
-    `path` is the layer's, or that of the module around the step; `window` is the kernel's size and
-    stride where there is one; `terms` counts the products in one output of a conv, a linear layer
+    `path` is the path of the layer, or of the module around the step; `window` is the size and
+    stride of a kernel or pool; `terms` counts the products in one output of a conv, a linear layer
     or a product.
     """
 
@@ -51,21 +51,23 @@ class Trace:
 
 
 def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
-    """Follows the input through the network in evaluation; takes no memory, whatever the size.
+    """Follow the input through the network in evaluation, without allocating arrays.
 
-    A layer is a neuron, or a module with parameters of its own and no module inside. `x_shape` is
-    that of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
+    A layer is a neuron, or a module that has parameters and contains no module. `x_shape` is the
+    shape of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
     """
     outputs: dict[str, jax.Array] = {}
     neurons: set[str] = set()
 
-    def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def record_call(
+        run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         path = "/".join(context.module.path)
         with jax.named_scope(f"<{path}>"):
             out = run(*args, **kwargs)
         if context.method_name == "__call__" and isinstance(out, jax.Array):
             outputs[path] = out
-            # A spiking neuron is known by its probe, whoever wrote it.
+            # Every spiking neuron records a probe, also those of users; ReLU has none.
             if isinstance(context.module, ReLU) or context.module.has_variable(
                 "intermediates", "count"
             ):
@@ -73,25 +75,27 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
         return out
 
     def run(x: Any) -> Any:
-        with nn.intercept_methods(see):
+        with nn.intercept_methods(record_call):
             return model.init_with_output(jax.random.key(0), x, mutable=True)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     jaxpr, (_, variables) = jax.make_jaxpr(run, return_shape=True)(x)
     params = variables["params"]
-    layers = _layers(flatten_dict(params, sep="/"), outputs, neurons)
+    layers = _list_layers(flatten_dict(params, sep="/"), outputs, neurons)
     walk = _Follower(layers, [Node("", "input", x.shape, x.dtype)])
     walk.follow(jaxpr.jaxpr, {jaxpr.jaxpr.invars[0]: _Origin(0)}, "")
     return Trace(walk.nodes, params)
 
 
-def _layers(params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]) -> dict[str, Node]:
-    """The node of every layer by its path; its inputs and window are not known yet."""
+def _list_layers(
+    params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]
+) -> dict[str, Node]:
+    """Return the node of every layer by its path, still without inputs and window."""
     own = {name.rpartition("/")[0] for name in params}
     outer = {path[:i] for path in outputs for i in range(len(path)) if path[i] == "/"}
     layers: dict[str, Node] = {}
     for path in (own - outer | neurons) & outputs.keys() - {""}:
-        if _around(path.rpartition("/")[0], neurons):
+        if _find_layer(path.rpartition("/")[0], neurons):  # A module inside a neuron.
             continue
         kernel = params.get(f"{path}/kernel")
         kind, terms = "neuron" if path in neurons else "norm", 0
@@ -103,28 +107,28 @@ def _layers(params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]) 
     return layers
 
 
-def _around(path: str, layers: Container[str]) -> str:
-    """The layer at `path` or around it, or nothing."""
+def _find_layer(path: str, layers: Container[str]) -> str:
+    """Return the layer at `path` or around it, or an empty string."""
     while path and path not in layers:
         path = path.rpartition("/")[0]
     return path
 
 
 class _Origin(NamedTuple):
-    """The node that a value comes from, and where it was since summed or averaged over space."""
+    """The node that a value comes from, and whether it was summed or averaged over space since."""
 
     node: int
     reduced: str = ""
     path: str = ""
 
 
-# What jax's types say of a program's values leaves out their shapes.
+# jax's types of a jaxpr's variables have no shapes.
 _Value = Any
 _Operand = tuple[_Value, _Origin]
 
 
 class _Follower:
-    """Goes through a traced program once and collects `nodes`; `layers` are known beforehand."""
+    """A walk through a traced program that appends to `nodes`; `layers` are known beforehand."""
 
     def __init__(self, layers: dict[str, Node], nodes: list[Node]) -> None:
         self.nodes = nodes
@@ -132,17 +136,20 @@ class _Follower:
         self._placed: dict[str, int] = {}
 
     def follow(self, jaxpr: Jaxpr, known: dict[_Value, _Origin], around: str) -> None:
-        """Adds to `known` the source of every value of `jaxpr` that depends on the input."""
+        """Add to `known` the origin of every value of `jaxpr` that depends on the input.
+
+        An equation belongs to the layer whose named scope it has, else to the module `around`.
+        """
         for equation in jaxpr.eqns:
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
             path = scopes[-1] if scopes else around
-            layer = _around(path, self._layers)
+            layer = _find_layer(path, self._layers)
             operands = [(v, known[v]) for v in equation.invars if is_in(v, known)]
             if not operands:
                 continue
             inner = find_inner(equation)
             if layer:
-                known |= dict.fromkeys(equation.outvars, self._layer(layer, equation, operands))
+                known |= dict.fromkeys(equation.outvars, self._add_layer(layer, equation, operands))
             elif inner is not None and len(inner.jaxpr.invars) == len(equation.invars):
                 given = zip(inner.jaxpr.invars, equation.invars, strict=True)
                 passed = {arg: known[v] for arg, v in given if is_in(v, known)}
@@ -150,11 +157,12 @@ class _Follower:
                 returned = zip(equation.outvars, inner.jaxpr.outvars, strict=True)
                 known |= {v: passed[out] for v, out in returned if is_in(out, passed)}
             else:
-                known |= dict.fromkeys(equation.outvars, self._step(path, equation, operands))
+                known |= dict.fromkeys(equation.outvars, self._add_step(path, equation, operands))
 
-    def _layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
-        """One node for all equations of a layer."""
+    def _add_layer(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
+        """Add the node of a layer at its first equation, and the inputs of each equation."""
         index = self._placed.get(path)
+        # Operands from later nodes are values inside the layer.
         new = [
             self._find_node(v, source)
             for v, source in operands
@@ -171,7 +179,8 @@ class _Follower:
         self.nodes[index] = node
         return _Origin(index)
 
-    def _step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
+    def _add_step(self, path: str, equation: JaxprEqn, operands: list[_Operand]) -> _Origin:
+        """Add the node of a pool, sum or product; return the origin of the equation's output."""
         name, out = equation.primitive.name, _get_aval(equation.outvars[0])
         (first, source), sources = operands[0], {s for _, s in operands}
         terms, window = 0, None
@@ -187,6 +196,7 @@ class _Follower:
                 terms = math.prod(get_shape(first)[axis] for axis in contracted)
         elif name == "reduce_sum":
             return _Origin(source.node, "sum", path)
+        # A mean over space is traced as a sum, then a division by a constant.
         elif name in ("div", "mul") and source.reduced == "sum" and len(operands) == 1:
             return source._replace(reduced="mean")
         else:
@@ -196,8 +206,8 @@ class _Follower:
         return _Origin(len(self.nodes) - 1)
 
     def _find_node(self, v: _Value, source: _Origin) -> int:
-        """The node that `v` comes from, behind one for its sum or mean if it had any."""
-        # An adaptive pool to the size that is there leaves everything as it is.
+        """Return the node that `v` comes from; add a node for its sum or mean over space."""
+        # An adaptive pool to the size of the map sums over single values, so it needs no node.
         kept = math.prod(get_shape(v)) == math.prod(self.nodes[source.node].shape)
         if kept or not source.reduced:
             return source.node

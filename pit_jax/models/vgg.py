@@ -13,8 +13,8 @@ from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import adaptive_avg_pool
 from pit_jax.models.feedforward import check_map, check_pool_after, conv_norm_neuron
 
-# What the linear head sees of the last map: the PIT authors' 3 x 3 and CLIF's 7 x 7 cells at any
-# size of the input, its mean, or all of it.
+# The reductions of the last map before the linear head: to 3 x 3 cells (the PIT authors) or 7 x 7
+# (CLIF) at any size of the input, to its mean, or none.
 HEADS: dict[str, Callable[[Array], Array]] = {
     "adaptive3": partial(adaptive_avg_pool, size=3),
     "adaptive7": partial(adaptive_avg_pool, size=7),
@@ -28,10 +28,10 @@ class VGG(nn.Module):
     `[B, T, num_classes]`.
 
     3 x 3 convolutions, each with norm, neuron and `dropout`, and average pools between them; then a
-    pool of `HEADS`, `head_dropout` and a linear head at every step. An image's first current is
-    computed once and enters at every step. Raises ValueError for an unknown `head`, for
-    `pool_after` that does not fit `widths` or the size of the input, and for an input of another
-    rank, number of steps or channels.
+    pool of `HEADS`, `head_dropout` and a linear head at every step. The first current of an image
+    is computed once and used at every step. Raises ValueError for an unknown `head`, for
+    `pool_after` that does not fit `widths` or the size of the input, and for an input with the
+    wrong rank, number of steps or channels.
 
     Args:
         num_classes: the number of logits at each step.
@@ -70,7 +70,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
-        # One mask for all steps of a sample, as SpikingJelly's.
+        # One mask for all steps of a sample, as in SpikingJelly.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
         bias = nn.initializers.zeros if self.conv_bias else None
         x = add_time_axis(x, self.num_steps)
@@ -94,7 +94,7 @@ class VGG(nn.Module):
         return dense(self.num_classes, kernel_init=kernel_init, dtype=self.dtype, name="head")(x)
 
 
-# Sizes are data: VGG11 pooled as for CIFAR10-DVS, and the VGG16 of CIFAR.
+# VGG11 with the pools for CIFAR10-DVS, and VGG16 for CIFAR.
 vgg11 = VGG
 vgg16 = partial(
     VGG,

@@ -1,4 +1,4 @@
-"""Every layout at the size of a test, and every network at its published size."""
+"""Every layout at a small size, and every network at its published size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,11 @@ from tests.interop.published import (
 
 @dataclass(frozen=True)
 class Family:
-    """A layout's names at a small size, and fields that make our network `model` the same."""
+    """The names of a layout at a small size, and the fields `kw` of our network `model` for it.
+
+    `places` maps names of the checkpoint to our parameters: the first and the last layer, and those
+    that are easily confused.
+    """
 
     names: Callable[..., Shapes]
     small: dict[str, Any]
@@ -33,7 +37,7 @@ class Family:
     places: dict[str, str] = field(default_factory=dict)
 
     def state_dict(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """Random values, all positive as variances have to be."""
+        """Return random values, positive because some are variances."""
         random = np.random.default_rng(seed)
         return {
             name: np.array(7) if shape == () else random.uniform(0.5, 1.5, shape).astype("f4")
@@ -54,7 +58,6 @@ _SEW_PLACES = {
     "fc.bias": "head/bias",
 }
 
-# `places`: the first and the last layer, and what is easily mixed up.
 FAMILIES = {
     "torchvision": Family(
         torchvision,
@@ -200,7 +203,7 @@ FAMILIES = {
     ),
 }
 
-# Networks at their published size, with the fields that make ours the same.
+# Networks at their published size, with the fields of ours.
 FULL_SIZE = {
     "resnet34": (lambda: torchvision((3, 4, 6, 3)), {}),
     "sew_resnet18": (torchvision, {}),

@@ -1,4 +1,4 @@
-"""Networks of SpikingJelly with random weights and statistics, and what their neurons send."""
+"""Networks of SpikingJelly with random weights and statistics, and the spikes of their neurons."""
 
 import sys
 import warnings
@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-# All that SpikingJelly takes from torchvision is a function that downloads weights.
+# SpikingJelly imports torchvision only for a function that downloads weights.
 _DOWNLOADS = "torchvision._internally_replaced_utils"
 for _name in ("torchvision", "torchvision.models", _DOWNLOADS):
     sys.modules.setdefault(_name, ModuleType(_name))
@@ -46,7 +46,7 @@ NETWORKS = {
 
 
 def random_network(name: str, seed: int = 0) -> torch.nn.Module:
-    """A network in evaluation, in float64, whose norms spread currents around the threshold."""
+    """Return a float64 network in evaluation whose norms spread currents around the threshold."""
     torch.manual_seed(seed)
     net = NETWORKS[name]().double().eval()
     functional.set_step_mode(net, "m")
@@ -60,7 +60,7 @@ def random_network(name: str, seed: int = 0) -> torch.nn.Module:
 
 
 def run(net: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The class scores of images `[B, H, W, C]`, and every neuron layer's spikes `[T, B, ...]`."""
+    """Return class scores for images `[B, H, W, C]` and the spikes `[T, B, ...]` of every layer."""
     spikes: list[np.ndarray] = []
     hooks = [
         module.register_forward_hook(lambda _, inputs, out: spikes.append(out.numpy()))

@@ -1,4 +1,4 @@
-"""Names and shapes of published checkpoints, written down from their repositories' modules."""
+"""Names and shapes of published checkpoints, transcribed from their repositories' modules."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -38,7 +38,7 @@ def torchvision(stages=(2, 2, 2, 2), width=64, classes=1000, bottleneck=False) -
 
 
 def sew_resnet(module=".module", **kw) -> Shapes:
-    """Fang's repository: conv and norm in one container, the projection in a Sequential too."""
+    """Return the names of Fang's repository, where conv and norm share a container."""
     shapes = {}
     for name, shape in torchvision(**kw).items():
         layer, _, leaf = name.rpartition(".")
@@ -105,7 +105,7 @@ VGG11_WIDTHS = (64, 128, 256, 256, 512, 512, 512, 512)
 
 
 def clif_vgg11(widths=VGG11_WIDTHS, classes=10) -> Shapes:
-    """Conv, norm, neuron, dropout; the next conv four places on, in five stages of 1 1 2 2 2."""
+    """Return five stages of 1, 1, 2, 2, 2 times conv, norm, neuron, dropout."""
     shapes, into = {}, 2
     places = "layer1.0 layer2.0 layer3.0 layer3.4 layer4.0 layer4.4 layer5.0 layer5.4".split()
     for place, out in zip(places, widths, strict=True):
@@ -148,7 +148,7 @@ def spike_driven_transformer(width=384, depth=8, heads=8, classes=1000) -> Shape
 
 
 def spikingjelly_sdt(width=384, depth=8, classes=1000) -> Shapes:
-    """As the above, but for names, biases in the embedding and the convolution that is unused."""
+    """Return SpikingJelly's names, with biases in the embedding and without talking_heads."""
     renamed, shapes = {}, spike_driven_transformer(width, depth, classes=classes)
     for i, place in enumerate(("stages.0", "stages.1", "stages.2", "final_stage")):
         renamed[f"patch_embed.proj_conv{i or ''}."] = f"patch_embed.{place}.0."

@@ -1,4 +1,4 @@
-"""python -m pit_jax.interop writes a folder that reads back, or says in one line why not."""
+"""`python -m pit_jax.interop` writes a folder that can be read, or prints an error."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from pit_jax import interop
-from pit_jax.interop.__main__ import build_parser, fields_of, main
+from pit_jax.interop.__main__ import build_parser, main, parse_fields
 from pit_jax.models import create
 from pit_jax.neurons import LIF
 from tests.interop.families import FAMILIES
@@ -30,13 +30,13 @@ def checkpoint(tmp_path):
     return path
 
 
-def command(checkpoint, out, *arguments, model="resnet18"):
+def run_command(checkpoint, out, *arguments, model="resnet18"):
     return main([str(checkpoint), "--model", model, "--out", str(out), *arguments])
 
 
-def test_the_folder_reads_back_as_what_convert_gives(checkpoint, tmp_path, capsys):
-    assert command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
-    assert "parameters of resnet18, read in the layout 'clif_resnet'" in capsys.readouterr().out
+def test_a_written_folder_reads_back_as_the_converted_variables(checkpoint, tmp_path, capsys):
+    assert run_command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
+    assert "parameters of resnet18, layout 'clif_resnet'" in capsys.readouterr().out
     model = create("resnet18", num_classes=5, neuron=LIF, **FAMILY.kw)
     sample = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
     expected = flatten_dict(interop.convert(interop.load(checkpoint), model, sample))
@@ -46,8 +46,8 @@ def test_the_folder_reads_back_as_what_convert_gives(checkpoint, tmp_path, capsy
         np.testing.assert_array_equal(found[path], leaf, strict=True)
 
 
-def test_the_manifest_says_what_the_variables_are_and_come_from(checkpoint, tmp_path):
-    assert command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
+def test_the_manifest_records_network_source_arrays_and_versions(checkpoint, tmp_path):
+    assert run_command(checkpoint, tmp_path / "imported", *SMALL, "--num-steps", "4") == 0
     manifest = json.loads((tmp_path / "imported/manifest.json").read_text())
     assert manifest["model"] == {
         "name": "resnet18",
@@ -66,58 +66,58 @@ def test_the_manifest_says_what_the_variables_are_and_come_from(checkpoint, tmp_
     assert manifest["versions"].keys() == {"pit_jax", "jax", "flax"}
 
 
-def test_neurons_are_described_by_what_is_not_their_default(tmp_path):
+def test_the_manifest_describes_neurons_by_fields_that_differ_from_their_defaults(tmp_path):
     family = FAMILIES["spike_driven_transformer"]
     save_file(family.state_dict(), tmp_path / "sdt.safetensors")
     fields = [f"--field={name}={value}" for name, value in family.kw.items()]
     model = "spike_driven_transformer"
     out = tmp_path / "imported"
-    assert command(tmp_path / "sdt.safetensors", out, *fields, model=model) == 0
+    assert run_command(tmp_path / "sdt.safetensors", out, *fields, model=model) == 0
     described = json.loads((out / "manifest.json").read_text())["model"]
     lif = {"name": "LIF", "decay_input": True, "reset": "hard_reset", "detach_reset": True}
     assert described["neuron"] == lif
     assert described["gate_neuron"] == lif | {"threshold": 0.5}
 
 
-def test_a_skipped_head_has_the_classes_asked_for(checkpoint, tmp_path, capsys):
+def test_a_skipped_head_has_the_requested_number_of_classes(checkpoint, tmp_path, capsys):
     out = tmp_path / "imported"
-    assert command(checkpoint, out, *SMALL, "--num-classes", "3") == 2
+    assert run_command(checkpoint, out, *SMALL, "--num-classes", "3") == 2
     assert ", linear.weight (5, 8) float32 for params/head/kernel (8, 3)" in capsys.readouterr().err
-    assert command(checkpoint, out, *SMALL, "--num-classes", "3", "--skip", "head") == 0
-    assert "head is at its initial values" in capsys.readouterr().out
+    assert run_command(checkpoint, out, *SMALL, "--num-classes", "3", "--skip", "head") == 0
+    assert "head has its initial values" in capsys.readouterr().out
     assert interop.read(out)["params"]["head"]["kernel"].shape == (8, 3)
     assert json.loads((out / "manifest.json").read_text())["skipped"]["layers"] == ["head"]
 
 
-def test_an_existing_folder_is_left_as_it_is(checkpoint, tmp_path, capsys):
+def test_an_existing_folder_is_not_overwritten(checkpoint, tmp_path, capsys):
     (tmp_path / "imported").mkdir()
-    assert command(checkpoint, tmp_path / "imported", *SMALL) == 2
-    assert "imported exists and is left as it is; name a new" in capsys.readouterr().err
+    assert run_command(checkpoint, tmp_path / "imported", *SMALL) == 2
+    assert "imported exists already; give a new folder" in capsys.readouterr().err
     assert not any((tmp_path / "imported").iterdir())
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--field", "width"], "--field takes NAME=JSON, e.g. width=64"),
+        (["--field", "width"], "--field must be NAME=JSON, e.g. width=64"),
         (["--field", "depth=3"], "the network 'resnet18' cannot be built: .*depth"),
-        (["--layout", "torchvision"], "lacks a fc.weight of 2 axes; give another --layout"),
+        (["--layout", "torchvision"], "must have a fc.weight with 2 axes; give another --layout"),
         (["--entry", "model"], "a dictionary with net, epoch, but not a state_dict under 'model'"),
-        (["--skip", "fc"], "the network has no layer 'fc' to skip"),
+        (["--skip", "fc"], "cannot skip 'fc': the network has the layers stem"),
         ([], "does not fit"),
     ],
 )
-def test_a_mistake_is_one_error_with_exit_code_2(checkpoint, tmp_path, capsys, arguments, message):
+def test_user_mistakes_exit_with_2_and_one_error(checkpoint, tmp_path, capsys, arguments, message):
     small = [] if not arguments else SMALL
-    assert command(checkpoint, tmp_path / "imported", *small, *arguments) == 2
+    assert run_command(checkpoint, tmp_path / "imported", *small, *arguments) == 2
     assert re.search(f"^error: .*{message}", capsys.readouterr().err, re.DOTALL)
     assert not (tmp_path / "imported").exists()
 
 
-def test_an_unknown_network_or_file_is_named(checkpoint, tmp_path, capsys):
-    assert command(checkpoint, tmp_path / "imported", model="resnet81") == 2
+def test_unknown_networks_and_files_are_named(checkpoint, tmp_path, capsys):
+    assert run_command(checkpoint, tmp_path / "imported", model="resnet81") == 2
     assert "there is no network 'resnet81'; did you mean" in capsys.readouterr().err
-    assert command(tmp_path / "nothing.pth", tmp_path / "imported") == 2
+    assert run_command(tmp_path / "nothing.pth", tmp_path / "imported") == 2
     assert "there is no file" in capsys.readouterr().err
 
 
@@ -126,17 +126,17 @@ def test_help_needs_no_file(capsys):
     assert "usage: python -m pit_jax.interop" in capsys.readouterr().out
 
 
-def test_arrays_that_are_not_those_of_the_manifest_are_refused(checkpoint, tmp_path):
+def test_arrays_that_do_not_match_the_manifest_are_refused(checkpoint, tmp_path):
     out = tmp_path / "imported"
-    assert command(checkpoint, out, *SMALL) == 0
+    assert run_command(checkpoint, out, *SMALL) == 0
     arrays = out / "variables.safetensors"
     content = bytearray(arrays.read_bytes())
     content[-1] ^= 1
     arrays.write_bytes(content)
-    with pytest.raises(interop.CheckpointError, match="is not the file that manifest.json was"):
+    with pytest.raises(interop.CheckpointError, match="does not match the hash in manifest.json"):
         interop.read(out)
     arrays.unlink()
-    with pytest.raises(interop.CheckpointError, match="is no folder of imported variables"):
+    with pytest.raises(interop.CheckpointError, match="has no imported variables"):
         interop.read(out)
 
 
@@ -145,7 +145,7 @@ COMMANDS = re.findall(r"^python -m pit_jax.interop (.*)$", DOCS.read_text(), re.
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_of_the_documentation_name_networks_and_fields_that_exist(line):
+def test_documented_commands_name_existing_networks_and_fields(line):
     args = build_parser("import").parse(shlex.split(line))
     assert args.model in line and args.out.startswith("imported/")
-    create(args.model, num_classes=2, neuron=LIF, **fields_of(args))
+    create(args.model, num_classes=2, neuron=LIF, **parse_fields(args))

@@ -1,4 +1,4 @@
-"""State dicts in the published names become variables, whole or not at all."""
+"""State dicts with published names become variables, completely or not at all."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ def by_path(variables):
 
 
 def in_our_order(array):
-    """Out, in, space to space, in, out, written as index by index."""
+    """Return out, in, space as space, in, out, moved index by index."""
     if array.ndim < 2:
         return array
     out, into, *space = array.shape
@@ -50,7 +50,7 @@ def test_every_layout_is_tested():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_value_goes_to_its_place(name):
+def test_every_value_lands_in_its_layer(name):
     family = FAMILIES[name]
     state_dict = family.state_dict()
     assert find_layout(state_dict) == name
@@ -63,13 +63,13 @@ def test_every_value_goes_to_its_place(name):
             norm, layer = ours.removesuffix("/scale"), theirs.removesuffix(".weight")
             variance = variables[f"batch_stats/{norm}/var"]
             np.testing.assert_array_equal(variance, state_dict[f"{layer}.running_var"])
-    # All values are random: one that went to two places would be seen here.
+    # All values are random, so a value that was used twice would show up here.
     values = [np.ravel(leaf) for path, leaf in variables.items() if "talking" not in path]
     assert len(np.unique(np.concatenate(values))) > 0.98 * sum(map(len, values))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_all_that_does_not_fit_is_named_at_once(name):
+def test_one_error_lists_all_missing_unused_and_misshapen_names(name):
     family = FAMILIES[name]
     state_dict = family.state_dict() | {"extra.weight": np.ones((3, 2))}
     (wide, its_place), *lacking = family.places.items()
@@ -87,7 +87,7 @@ def test_all_that_does_not_fit_is_named_at_once(name):
     assert f"\n  1 misshapen: {wide} {shape} float32 for params/{its_place} (" in message
 
 
-def test_integers_are_no_weights():
+def test_integer_weights_are_refused():
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
     state_dict["linear.bias"] = np.arange(5)
@@ -95,22 +95,22 @@ def test_integers_are_no_weights():
         converted(family, state_dict)
 
 
-def test_long_lists_are_cut_and_counted():
+def test_long_lists_of_names_are_shortened_and_counted():
     family = FAMILIES["clif_resnet"]
     extra = {f"extra{i}.weight": np.ones(1) for i in range(13)}
     with pytest.raises(CheckpointError, match="13 unused: extra0.*extra9.*, and 3 more"):
         converted(family, family.state_dict() | extra)
 
 
-def slow_from(names):
+def mark_slow(names):
     slow = ("sew_resnet50", "sew_resnet101", "sew_resnet152", "e_spikeformer_m", "ms_resnet34")
     return [pytest.param(x, marks=[pytest.mark.slow] if x in slow else []) for x in names]
 
 
-@pytest.mark.parametrize("name", slow_from(FULL_SIZE))
-def test_the_published_size_fits_the_network_of_its_name(name):
+@pytest.mark.parametrize("name", mark_slow(FULL_SIZE))
+def test_published_checkpoints_fit_our_network_at_full_size(name):
     names, kw = FULL_SIZE[name]
-    # One value, seen in every place: nothing is allocated here.
+    # One broadcast value, so nothing is allocated here.
     state_dict = {x: np.broadcast_to(np.float32(1), shape) for x, shape in names().items()}
     head = next(x for x in reversed(state_dict) if x.endswith("weight"))
     stem = next(x for x in state_dict if x.endswith("weight"))
@@ -121,8 +121,8 @@ def test_the_published_size_fits_the_network_of_its_name(name):
     assert ours == sum(x.size for x in state_dict.values() if x.ndim)
 
 
-def test_a_convolution_gives_what_its_definition_gives():
-    """Weights out, in, height, width: y[o, i, j] = sum w[o, c, di, dj] x[c, i + di, j + dj]."""
+def test_a_converted_convolution_matches_its_definition():
+    """PyTorch: y[o, i, j] = sum of w[o, c, di, dj] x[c, i + di, j + dj] over c, di and dj."""
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
     model, variables = network(family), converted(family, state_dict)
@@ -141,7 +141,7 @@ def test_a_convolution_gives_what_its_definition_gives():
 
 
 @pytest.mark.parametrize("name, size", [("vggsnn", 3), ("clif_vgg11", 7)])
-def test_the_head_reads_a_map_that_was_flattened_channels_first(name, size):
+def test_the_head_kernel_is_reordered_from_channels_first(name, size):
     family = FAMILIES[name]
     state_dict = family.state_dict()
     model, variables = network(family), converted(family, state_dict)
@@ -156,8 +156,8 @@ def test_the_head_reads_a_map_that_was_flattened_channels_first(name, size):
     assert model.head in ("flatten", "adaptive7")
 
 
-def test_a_bias_that_the_norm_takes_up_moves_its_mean():
-    """norm(x w + b) is norm(x w) with the mean less b."""
+def test_a_bias_absorbed_by_a_norm_shifts_its_mean():
+    """norm(x w + b) equals norm(x w) with the mean less b."""
     family = FAMILIES["spikingjelly_sdt"]
     state_dict = family.state_dict()
     stats = converted(family, state_dict)["batch_stats"]
@@ -170,25 +170,25 @@ def test_a_bias_that_the_norm_takes_up_moves_its_mean():
         converted(family, state_dict)
 
 
-def test_what_nothing_reads_and_the_checkpoint_lacks_is_zero():
+def test_unread_parameters_missing_from_the_checkpoint_are_zero():
     family = FAMILIES["spikingjelly_sdt"]
     block = converted(family, family.state_dict())["params"]["block2"]
     assert not np.any(block["attention"]["talking_heads"]["kernel"])
 
 
-def test_names_that_fit_no_layout_or_two_need_help():
-    with pytest.raises(CheckpointError, match="no layout knows names like a.weight, b.bias; known"):
+def test_names_that_match_no_layout_or_two_are_an_error():
+    with pytest.raises(CheckpointError, match="no layout matches names like a.weight, b.bias;"):
         find_layout({"a.weight": 0, "b.bias": 0})
-    with pytest.raises(CheckpointError, match="no layout knows names"):
+    with pytest.raises(CheckpointError, match="no layout matches names"):
         find_layout({})
     blocks_only = {x: 0 for x in clif_resnet() if ".conv" in x} & torchvision().keys()
-    with pytest.raises(CheckpointError, match="torchvision and .*clif_resnet equally; say which"):
+    with pytest.raises(CheckpointError, match="torchvision and .*clif_resnet equally; choose one"):
         find_layout(dict.fromkeys(blocks_only))
-    with pytest.raises(CheckpointError, match="there is no layout 'resnet'; known: torchvision"):
+    with pytest.raises(CheckpointError, match="unknown layout 'resnet'; known: torchvision"):
         converted(FAMILIES["clif_resnet"], {}, layout="resnet")
 
 
-def test_a_skipped_head_starts_from_the_key_and_the_rest_from_the_checkpoint():
+def test_a_skipped_head_is_initialized_from_the_key_and_the_rest_is_converted():
     family = FAMILIES["sew_resnet"]
     state_dict = family.state_dict()
     model = network(family, num_classes=3)
@@ -203,14 +203,14 @@ def test_a_skipped_head_starts_from_the_key_and_the_rest_from_the_checkpoint():
     kernel, another = variables["params"]["head"]["kernel"], other["params"]["head"]["kernel"]
     assert kernel.shape == (8, 3) and np.any(kernel != another)
     assert np.abs(kernel).max() <= 8**-0.5  # PyTorch's start.
-    with pytest.raises(CheckpointError, match=r"2 leaves are not from the checkpoint .*give key="):
+    with pytest.raises(CheckpointError, match=r"2 leaves are not in the checkpoint .*give key="):
         start()
-    with pytest.raises(CheckpointError, match="no layer 'fc' to skip; it has .*stem"):
+    with pytest.raises(CheckpointError, match="cannot skip 'fc': the network has .* stem"):
         start(skip=("fc",))
 
 
-def test_scales_start_from_the_first_batch_behind_the_converted_weights():
-    """Behind a norm in training: its bias and scale are the mean and deviation of the currents."""
+def test_pit_scales_are_initialized_from_a_batch_after_the_converted_weights():
+    """After a norm in training, currents have its bias as mean and its scale as deviation."""
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
     model = network(family, partial(PIT, levels=4), num_steps=2)
@@ -225,7 +225,7 @@ def test_scales_start_from_the_first_batch_behind_the_converted_weights():
     )
     logits = jit_once(model.apply)(variables, jnp.asarray(x))
     assert logits.shape == (8, 2, 5) and np.isfinite(logits).all()
-    with pytest.raises(CheckpointError, match="from a first training batch; give it as sample"):
+    with pytest.raises(CheckpointError, match="from a training batch .*; pass it as sample"):
         convert(state_dict, model, images(family), key=jax.random.key(0))
 
 

@@ -1,4 +1,4 @@
-"""Files of torch.save and of safetensors are read to the bit; nothing in them is ever run."""
+"""Files of torch.save and safetensors are read bit by bit; no code in them is executed."""
 
 import struct
 from argparse import Namespace
@@ -19,8 +19,8 @@ ARRAYS = {
 
 
 @pytest.fixture(params=FORMATS)
-def written(request, tmp_path):
-    """Writes a value in one of the formats and gives the path."""
+def write_file(request, tmp_path):
+    """Return a function that writes a value in one of the formats and returns the path."""
 
     def write(value, pickled=None):
         path = tmp_path / "checkpoint.pth"
@@ -30,24 +30,24 @@ def written(request, tmp_path):
     return write
 
 
-def same(found, expected):
+def assert_same_arrays(found, expected):
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_a_state_dict_comes_back_to_the_bit(written):
-    same(load(written(tensors(ARRAYS))), ARRAYS)
+def test_a_state_dict_is_read_bit_by_bit(write_file):
+    assert_same_arrays(load(write_file(tensors(ARRAYS))), ARRAYS)
 
 
 @pytest.mark.parametrize("dtype", STORAGES)
-def test_every_dtype_is_read(written, dtype):
+def test_every_dtype_is_read(write_file, dtype):
     array = np.array([0, 1, 2, 3, 100]).astype(jnp.dtype(dtype))
-    same(load(written({"x": tensor(array, "0")})), {"x": array})
+    assert_same_arrays(load(write_file({"x": tensor(array, "0")})), {"x": array})
 
 
-def test_strides_and_offsets_are_honored_in_a_shared_storage(written):
+def test_strides_and_offsets_are_honored_in_a_shared_storage(write_file):
     memory = np.arange(12, dtype=np.float32)
     value = {
         "transposed": Fake(memory, "0", (4, 3), (1, 4)),
@@ -66,10 +66,12 @@ def test_strides_and_offsets_are_honored_in_a_shared_storage(written):
         "empty": np.empty((0, 3), np.float32),
         "parameter": np.float32([0, 1]),
     }
-    same(load(written(value)), {name: np.asarray(array) for name, array in expected.items()})
+    assert_same_arrays(
+        load(write_file(value)), {name: np.asarray(array) for name, array in expected.items()}
+    )
 
 
-def test_a_checkpoint_is_opened_at_its_only_state_dict(written):
+def test_the_only_state_dict_of_a_checkpoint_is_found(write_file):
     moments = {"state": {0: {"momentum": tensor(np.ones(3), "9")}}, "param_groups": [{"lr": 0.1}]}
     checkpoint = {
         "net": tensors(ARRAYS),
@@ -77,13 +79,13 @@ def test_a_checkpoint_is_opened_at_its_only_state_dict(written):
         "epoch": 3,
         "args": Namespace(lr=0.1, steps=[1, 2], name=None, amp=True),
     }
-    same(load(written(checkpoint)), ARRAYS)
+    assert_same_arrays(load(write_file(checkpoint)), ARRAYS)
 
 
-def test_several_state_dicts_need_a_choice(written):
+def test_entry_selects_one_of_several_state_dicts(write_file):
     average = {"conv1.weight": tensor(np.float32([1]), "average")}
-    path = written({"state_dict": tensors(ARRAYS), "state_dict_ema": average})
-    with pytest.raises(CheckpointError, match="2 of its entries.*state_dict, state_dict_ema.*ent"):
+    path = write_file({"state_dict": tensors(ARRAYS), "state_dict_ema": average})
+    with pytest.raises(CheckpointError, match="2 entries hold.*state_dict, state_dict_ema.*entry="):
         load(path)
     assert load(path, entry="state_dict_ema").keys() == {"conv1.weight"}
     with pytest.raises(CheckpointError, match="not a state_dict under 'model'"):
@@ -91,23 +93,23 @@ def test_several_state_dicts_need_a_choice(written):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_prefixes_of_wrappers_are_taken_off(written, prefix):
+def test_prefixes_of_wrappers_are_removed(write_file, prefix):
     wrapped = {prefix + name: array for name, array in ARRAYS.items()}
-    same(load(written(tensors(wrapped))), ARRAYS)
+    assert_same_arrays(load(write_file(tensors(wrapped))), ARRAYS)
 
 
-def test_a_prefix_that_not_all_names_have_stays(written):
+def test_a_prefix_of_only_some_names_is_kept(write_file):
     arrays = {"module.weight": np.ones(2), "weight": np.ones(2)}
-    same(load(written(tensors(arrays))), arrays)
+    assert_same_arrays(load(write_file(tensors(arrays))), arrays)
 
 
 @pytest.mark.parametrize(
     "value, held",
     [({"epoch": 3, "lr": 0.1}, "a dictionary with epoch, lr"), ([1, 2], "list"), ({}, "dict")],
 )
-def test_a_file_without_a_state_dict_says_what_it_holds(written, value, held):
+def test_the_error_for_a_file_without_state_dict_lists_its_contents(write_file, value, held):
     with pytest.raises(CheckpointError, match=f"holds {held}, but not a state_dict"):
-        load(written(value))
+        load(write_file(value))
 
 
 MALICIOUS = {
@@ -122,44 +124,44 @@ MALICIOUS = {
 
 
 @pytest.mark.parametrize("name", MALICIOUS)
-def test_what_could_run_code_is_refused_by_name_and_not_run(written, tmp_path, name):
+def test_globals_that_could_run_code_are_refused_by_name_and_not_run(write_file, tmp_path, name):
     place = tmp_path / "ran"
-    path = written({}, whole(MALICIOUS[name](place)))
-    with pytest.raises(CheckpointError, match=f"asks for {name}, which is not loaded"):
+    path = write_file({}, whole(MALICIOUS[name](place)))
+    with pytest.raises(CheckpointError, match=f"needs {name}, which is refused"):
         load(path)
     assert not place.exists()
 
 
-def test_a_pickle_cannot_change_what_the_next_one_meets(written):
-    """The instruction b sets attributes: here of OrderedDict and of a rebuilding function."""
+def test_a_pickle_cannot_modify_the_substitutes_of_the_next_one(write_file):
+    """The instruction b sets attributes, here of OrderedDict and of the function that rebuilds."""
     state = b"}(X\x0c\x00\x00\x00__setstate__I1\nu"
     for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
         with pytest.raises(CheckpointError):
-            load(written({}, whole(target + state + b"b")))
-    same(load(written(tensors(ARRAYS))), ARRAYS)
+            load(write_file({}, whole(target + state + b"b")))
+    assert_same_arrays(load(write_file(tensors(ARRAYS))), ARRAYS)
 
 
 @pytest.mark.parametrize(
     "shape, strides, offset",
     [((3,), (1,), 1), ((2, 2), (2, 1), 0), ((2,), (-1,), 1), ((1,), (1,), -1), ((2**40,), (1,), 0)],
 )
-def test_a_tensor_outside_its_storage_is_refused(written, shape, strides, offset):
+def test_a_tensor_outside_its_storage_is_refused(write_file, shape, strides, offset):
     window = Fake(np.zeros(3), "0", shape, strides, offset)
-    with pytest.raises(CheckpointError, match="does not lie in its storage of 3 values"):
-        load(written({"x": window}))
+    with pytest.raises(CheckpointError, match="exceeds its storage of 3 values"):
+        load(write_file({"x": window}))
 
 
-def test_a_storage_of_another_size_is_refused(written):
+def test_a_storage_of_another_size_is_refused(write_file):
     value = {"x": Fake(np.zeros(3, np.float32), "0", (2,), (1,))}
     pickled = whole(emit(value))
     assert pickled.count(b"I3\n") == 1  # The number of values in the storage.
-    path = written(value, pickled.replace(b"I3\n", b"I4\n"))
+    path = write_file(value, pickled.replace(b"I3\n", b"I4\n"))
     with pytest.raises(CheckpointError, match="should have 16 bytes, but has 12"):
         load(path)
 
 
-def test_a_file_cut_off_anywhere_is_refused(written):
-    path = written(tensors(ARRAYS))
+def test_a_truncated_file_is_refused(write_file):
+    path = write_file(tensors(ARRAYS))
     content = path.read_bytes()
     for end in range(0, len(content), 3):
         path.write_bytes(content[:end])
@@ -167,8 +169,8 @@ def test_a_file_cut_off_anywhere_is_refused(written):
             load(path)
 
 
-def test_damaged_bytes_give_arrays_or_the_one_error(written):
-    path = written(tensors(ARRAYS))
+def test_damaged_bytes_load_as_arrays_or_raise_checkpoint_error(write_file):
+    path = write_file(tensors(ARRAYS))
     content = path.read_bytes()
     random = np.random.default_rng(0)
     for _ in range(300):
@@ -183,10 +185,10 @@ def test_damaged_bytes_give_arrays_or_the_one_error(written):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b" + bytes(40), struct.pack("<d", 1)])
-def test_a_file_of_another_kind_is_refused(tmp_path, content):
+def test_other_file_formats_are_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="neither a file of torch.save nor a .safetensors"):
+    with pytest.raises(CheckpointError, match="must be a file of torch.save or a .safetensors"):
         load(path)
 
 
@@ -200,16 +202,16 @@ def test_safetensors_are_read_under_any_suffix_with_bfloat16(tmp_path):
     path = tmp_path / "weights.bin"
     save_file({f"module.{name}": array for name, array in arrays.items()}, path)
     found = load(path)
-    same({name: found[name] for name in arrays}, arrays)
-    with pytest.raises(CheckpointError, match="has no entries, so there is no 'model'"):
+    assert_same_arrays({name: found[name] for name in arrays}, arrays)
+    with pytest.raises(CheckpointError, match="has no entries; do not give entry='model'"):
         load(path, entry="model")
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(CheckpointError, match="damaged or cut off"):
         load(path)
 
 
-def test_arrays_cannot_be_written_to(written):
-    """They are windows on shared memory."""
-    array = load(written(tensors(ARRAYS)))["bn1.weight"]
+def test_loaded_arrays_are_read_only(write_file):
+    """Arrays are windows on shared memory."""
+    array = load(write_file(tensors(ARRAYS)))["bn1.weight"]
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1

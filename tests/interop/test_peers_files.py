@@ -1,4 +1,4 @@
-"""What torch itself writes is read to the bit."""
+"""Files written by torch are read bit by bit."""
 
 from argparse import Namespace
 
@@ -25,8 +25,8 @@ DTYPES = [
 
 
 @pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def saved(request, tmp_path):
-    """Writes a value with torch.save in one of its formats and gives the path."""
+def save_file(request, tmp_path):
+    """Return a function that saves a value in one format of torch.save and returns the path."""
 
     def save(value):
         path = tmp_path / "checkpoint.pth"
@@ -36,27 +36,27 @@ def saved(request, tmp_path):
     return save
 
 
-def plain(tensor):
-    """A tensor as an array; NumPy has no bfloat16 of its own."""
+def to_array(tensor):
+    """Return a tensor as an array, through float32 for bfloat16, which NumPy does not have."""
     if tensor.dtype == torch.bfloat16:
         return tensor.float().numpy().astype(jnp.bfloat16)
     return tensor.detach().numpy()
 
 
-def same(path, tensors):
+def assert_loads(path, tensors):
     found = load(path)
     assert list(found) == list(tensors)
     for name, tensor in tensors.items():
-        np.testing.assert_array_equal(found[name], plain(tensor), strict=True)
+        np.testing.assert_array_equal(found[name], to_array(tensor), strict=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype(saved, dtype):
+def test_every_dtype_is_read(save_file, dtype):
     tensors = {"x": (100 * torch.rand(3, 5)).to(dtype), "y": torch.ones((), dtype=dtype)}
-    same(saved(tensors), tensors)
+    assert_loads(save_file(tensors), tensors)
 
 
-def test_views_that_share_a_storage(saved):
+def test_views_that_share_a_storage_are_read(save_file):
     whole = torch.arange(60.0).reshape(3, 4, 5)
     tensors = {
         "whole": whole,
@@ -66,16 +66,16 @@ def test_views_that_share_a_storage(saved):
         "empty": whole[:0],
         "parameter": torch.nn.Parameter(whole[2]),
     }
-    same(saved(tensors), tensors)
+    assert_loads(save_file(tensors), tensors)
 
 
-def test_the_state_dict_of_a_network_and_its_whole_checkpoint(saved):
+def test_the_state_dict_of_a_network_and_of_its_checkpoint_are_read(save_file):
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimizer = torch.optim.AdamW(net.parameters())
     net(torch.rand(2, 3, 8, 8)).sum().backward()
     optimizer.step()
     expected = net.state_dict()
-    same(saved(expected), expected)
+    assert_loads(save_file(expected), expected)
     checkpoint = {
         "model": torch.nn.DataParallel(net).state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -83,9 +83,9 @@ def test_the_state_dict_of_a_network_and_its_whole_checkpoint(saved):
         "args": Namespace(lr=0.1, milestones=[1, 2], resume=None),
         "epoch": 3,
     }
-    same(saved(checkpoint), expected)
+    assert_loads(save_file(checkpoint), expected)
 
 
-def test_a_whole_module_is_refused_by_name(saved):
-    with pytest.raises(CheckpointError, match="asks for torch.nn.modules.linear.Linear, which is"):
-        load(saved(torch.nn.Linear(2, 2)))
+def test_a_whole_module_is_refused_by_name(save_file):
+    with pytest.raises(CheckpointError, match="needs torch.nn.modules.linear.Linear, which is"):
+        load(save_file(torch.nn.Linear(2, 2)))

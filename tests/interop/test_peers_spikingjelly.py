@@ -20,14 +20,14 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
 
 
 def in_our_order(spikes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`[T, B, C, H, W]` as `[B, T, H, W, C]`; where heads split the channels, them in a row."""
+    """Return `[T, B, C, H, W]` as `[B, T, H, W, C]`; channels split into heads are merged."""
     spikes = spikes.swapaxes(0, 1)
     last = np.moveaxis(spikes, 2, -1)
     return last if last.shape == shape else spikes.reshape(shape)
 
 
-def both(name, dtype):
-    """Logits and spikes of theirs and ours in `dtype`."""
+def run_both(name, dtype):
+    """Return logits and spikes of their network and of ours in `dtype`."""
     net = random_network(name)
     net = net.double() if dtype == np.float64 else net.float()
     images = IMAGES.astype(dtype)
@@ -48,7 +48,7 @@ def both(name, dtype):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_float64_every_spike_is_equal(name, x64):
-    (their_logits, theirs), (logits, ours) = both(name, np.float64)
+    (their_logits, theirs), (logits, ours) = run_both(name, np.float64)
     assert logits.dtype == np.float64
     rates = [float(spikes.mean()) for spikes in theirs]
     assert np.mean([0.01 < rate < 0.99 for rate in rates]) > 0.9, rates
@@ -59,8 +59,8 @@ def test_in_float64_every_spike_is_equal(name, x64):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_float32_few_spikes_flip(name):
-    """How many is printed: sums of another order flip spikes, and the flips spread."""
-    (their_logits, theirs), (logits, ours) = both(name, np.float32)
+    """Other summation orders flip spikes, and flips spread; the number of flips is printed."""
+    (their_logits, theirs), (logits, ours) = run_both(name, np.float32)
     flipped = sum(int((a != b).sum()) for a, b in zip(theirs, ours, strict=True))
     total = sum(spikes.size for spikes in theirs)
     apart = abs(logits - their_logits).max() / abs(their_logits).max()

@@ -1,4 +1,4 @@
-"""What torch.save writes, byte by byte and without torch: pickles, the zip and the older format."""
+"""Write the formats of torch.save without torch, byte by byte: the zip and the older format."""
 
 import io
 import pickle
@@ -28,7 +28,7 @@ STORAGES = {
 
 @dataclass(frozen=True)
 class Fake:
-    """A tensor: a window on the storage `key`, which holds `memory`."""
+    """A tensor as a window on the storage `key` with the values `memory`."""
 
     memory: np.ndarray
     key: str
@@ -39,7 +39,7 @@ class Fake:
 
 
 def tensor(array: np.ndarray, key: str, **kw: Any) -> Fake:
-    """A tensor with a storage of its own."""
+    """Return a tensor with its own storage."""
     strides = tuple(step // array.itemsize for step in np.empty(array.shape, array.dtype).strides)
     return Fake(array.ravel(), key, array.shape, strides, **kw)
 
@@ -55,9 +55,9 @@ def call(module: str, name: str, *args: Any) -> bytes:
 
 
 def emit(value: Any) -> bytes:
-    """The instructions of protocol 2 that put `value` on the stack."""
+    """Return the instructions of protocol 2 that put `value` on the stack."""
     match value:
-        case bytes():  # Instructions already.
+        case bytes():  # Already instructions.
             return value
         case bool():
             return b"\x88" if value else b"\x89"
@@ -91,7 +91,7 @@ def emit(value: Any) -> bytes:
 
 
 def storages(value: Any) -> dict[str, np.ndarray]:
-    """The memory of every tensor in `value` by its key."""
+    """Return the memory of every tensor in `value` by its key."""
     if isinstance(value, Fake):
         return {value.key: value.memory}
     inner = value.values() if isinstance(value, dict) else value
@@ -106,7 +106,7 @@ def whole(instructions: bytes) -> bytes:
 
 
 def zip_file(value: Any, pickled: bytes | None = None, name: str = "archive") -> bytes:
-    """The format since torch 1.6; `pickled` stands in the place of the pickle of `value`."""
+    """Return a file of torch 1.6 or later; `pickled` replaces the pickle of `value`."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(f"{name}/data.pkl", pickled or whole(emit(value)))
@@ -118,7 +118,7 @@ def zip_file(value: Any, pickled: bytes | None = None, name: str = "archive") ->
 
 
 def legacy_file(value: Any, pickled: bytes | None = None) -> bytes:
-    """The format before torch 1.6, of torchvision's older files."""
+    """Return a file in the format before torch 1.6, as torchvision's older files."""
     machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
     memories = storages(value)
     return b"".join(

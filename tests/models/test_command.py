@@ -70,11 +70,11 @@ def test_layers_of_one_network_are_rows_with_their_path_and_shape(capsys):
     "arguments, message",
     [
         (["resnte18"], "did you mean 'resnet18'"),
-        (["resnet18", "resnet8", "--layers"], "one network"),
-        (["--layers"], "one network"),
+        (["resnet18", "resnet8", "--layers"], "exactly one network"),
+        (["--layers"], "exactly one network"),
         (["resnet8", "--neuron", "PTI"], "invalid choice: 'PTI'"),
         (["resnet8", "--steps", "0"], "--steps must be at least 1, got 0"),
-        (["resnet8", "--fields", "[1]"], "no JSON object"),
+        (["resnet8", "--fields", "[1]"], r"--fields must be a JSON object, got \[1\]"),
         (["resnet8", "--fields", '{"widht": 8}'], "resnet8: .*widht"),
     ],
 )

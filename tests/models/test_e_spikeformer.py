@@ -155,13 +155,13 @@ def test_the_norm_passed_in_follows_every_convolution():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"stages": (1, 1)}, r"one entry for each .*, got .*\(1, 1\)"),
-        ({"strides": (2, 2, 2, 2)}, r"one entry for each .*, got .*\(2, 2, 2, 2\)"),
+        ({"stages": (1, 1)}, r"same length, at least 1; got .*\(1, 1\)"),
+        ({"strides": (2, 2, 2, 2)}, r"same length, at least 1; got .*\(2, 2, 2, 2\)"),
         (
             {"widths": (), "stages": (), "strides": ()},
-            r"one or more stages, got \(\), \(\) and \(\)",
+            r"same length, at least 1; got \(\), \(\) and \(\)",
         ),
-        ({"heads": 5}, "128 channels cannot be shared equally among heads=5"),
+        ({"heads": 5}, "128 channels cannot be split equally into heads=5"),
     ],
 )
 def test_fields_that_make_no_network_are_refused(fields, message):

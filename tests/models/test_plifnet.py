@@ -102,7 +102,7 @@ def test_half_of_the_inputs_of_each_linear_layer_is_dropped_with_one_mask_for_al
 
 @pytest.mark.parametrize("pool_after", [(4, 8), (0, 4), (7, 4)])
 def test_a_pool_after_no_convolution_or_out_of_order_is_an_error_with_the_range(pool_after):
-    with pytest.raises(ValueError, match="must name convolutions from 1 to 7"):
+    with pytest.raises(ValueError, match="must list convolutions from 1 to 7 in increasing"):
         create("plifnet", num_classes=10, neuron=LIF, pool_after=pool_after)
 
 

@@ -196,7 +196,7 @@ def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
 
 @pytest.mark.parametrize("stages", [(), (2, 0), (1, -1)])
 def test_stages_without_blocks_are_an_error_that_says_what_stages_are(stages):
-    with pytest.raises(ValueError, match=r"numbers of blocks, one or more .*got \("):
+    with pytest.raises(ValueError, match=r"stages must be one or more block counts .*got \("):
         create("resnet8", num_classes=5, neuron=PIT, stages=stages)
 
 

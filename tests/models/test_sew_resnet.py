@@ -104,7 +104,7 @@ def test_a_join_is_a_function_or_its_name():
 
 
 def test_an_unknown_join_is_an_error_that_names_those_there_are():
-    with pytest.raises(ValueError, match="no join 'xor'; it can be add, and, iand, or a function"):
+    with pytest.raises(ValueError, match="unknown join 'xor'; use add, and, iand, or a function"):
         small("sew_resnet18", join="xor")
 
 

@@ -165,10 +165,10 @@ def test_the_norm_passed_in_follows_every_convolution():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"width": 20, "heads": 8}, "20 channels cannot be shared equally among heads=8"),
-        ({"width": 4, "heads": 2}, "width // 8 channels, got width=4"),
-        ({"pool_after": (0, 1)}, r"four convolutions 1, 2, 3, 4, got \(0, 1\)"),
-        ({"pool_after": (5,)}, r"four convolutions 1, 2, 3, 4, got \(5,\)"),
+        ({"width": 20, "heads": 8}, "20 channels cannot be split equally into heads=8"),
+        ({"width": 4, "heads": 2}, "width must be at least 8, got 4"),
+        ({"pool_after": (0, 1)}, r"convolutions from 1 to 4, got \(0, 1\)"),
+        ({"pool_after": (5,)}, r"convolutions from 1 to 4, got \(5,\)"),
     ],
 )
 def test_fields_that_make_no_network_are_refused(fields, message):

@@ -119,7 +119,7 @@ def test_an_unknown_head_is_an_error_that_lists_the_known():
 
 @pytest.mark.parametrize("pool_after", [(2, 9), (0, 2), (4, 2), (2, 2), (8, 10)])
 def test_a_pool_after_no_convolution_or_out_of_order_is_an_error_with_the_range(pool_after):
-    with pytest.raises(ValueError, match=r"pool_after=\(.*\) must name convolutions from 1 to 8"):
+    with pytest.raises(ValueError, match=r"must list convolutions from 1 to 8 .* order, got \("):
         create("vgg11", num_classes=10, neuron=LIF, pool_after=pool_after)
 
 

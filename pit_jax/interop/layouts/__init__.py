@@ -1,7 +1,7 @@
-"""The known layouts of PyTorch checkpoints, by name: how each names the layers of a network.
+"""The known layouts of PyTorch checkpoints by name, with the names of their layers.
 
-One file for each family of networks; each layout is a table of patterns (`interop.layout.Layout`).
-Start at resnet.py, whose `torchvision` is the best known. A new layout is added to `LAYOUTS`.
+Each family of networks has its own file; a layout is a table of patterns (`interop.layout.Layout`).
+Start at resnet.py, whose `torchvision` is the best known. Add a new layout to `LAYOUTS`.
 """
 
 from pit_jax.interop.layout import Layout

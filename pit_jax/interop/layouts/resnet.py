@@ -1,4 +1,4 @@
-"""Residual networks: torchvision's names and those of four spiking families."""
+"""Layouts of residual networks: torchvision's and four spiking families'."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from pit_jax.neurons import IF, LIF, hard_reset
 _BLOCK = "stage{stage}_block{block}"
 _THEIRS = "layer{stage}.{block-1}"
 
-# Also timm's, and those of SpikingJelly's SEW ResNets from 0.0.0.0.12 on; a neuron has no weights.
+# Also the layout of timm, and of SpikingJelly's SEW ResNets since 0.0.0.0.12.
 torchvision = Layout(
     layers=(
         LayerNames("conv1", "stem"),
@@ -24,7 +24,7 @@ torchvision = Layout(
 
 
 def _sew(container: str) -> Layout:
-    """SEW's repository: convolution and norm sit together in a container of SpikingJelly."""
+    """Return SEW's own layout: convolution and norm are in one SpikingJelly container."""
     return Layout(
         layers=(
             LayerNames("conv1", "stem"),
@@ -39,7 +39,7 @@ def _sew(container: str) -> Layout:
     )
 
 
-# The published checkpoints, and what the same script saves under SpikingJelly of May 2022 and on.
+# The published checkpoints, and those of the same script with SpikingJelly since May 2022.
 sew_resnet = _sew(".module")
 sew_resnet_sequential = _sew("")
 
@@ -47,7 +47,7 @@ _ms_neurons = {
     "neuron": partial(LIF, decay=0.25, threshold=0.5, reset=hard_reset, detach_reset=True)
 }
 
-# Ariande1/MS-ResNet, whose stages are counted from 2.
+# Ariande1/MS-ResNet, which counts stages from 2.
 _MS_THEIRS = "conv{stage+1}_x.{block-1}"
 ms_resnet = Layout(
     layers=(
@@ -74,7 +74,7 @@ spikingjelly_ms_resnet = Layout(
     neurons=_ms_neurons,
 )
 
-# HuuYuLong/Complementary-LIF: pre-activation, as SLTT's and DSR's.
+# HuuYuLong/Complementary-LIF: pre-activation, as in SLTT and DSR.
 clif_resnet = Layout(
     layers=(
         LayerNames("conv1", "stem"),

@@ -1,4 +1,4 @@
-"""Spike-driven transformers: BICLab's names and SpikingJelly's."""
+"""Layouts of spike-driven transformers: BICLab's and SpikingJelly's."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ _sdt_neurons = {"neuron": _lif, "gate_neuron": partial(_lif, threshold=0.5)}
 
 
 def _pairs(theirs: str, ours: str, names: dict[str, tuple[str, str]]) -> tuple[LayerNames, ...]:
-    """A convolution and its norm for each of our `names`, given as (theirs, theirs)."""
+    """Return rows for convolutions and norms; `names` maps our name to their (conv, norm)."""
     return tuple(
         layer
         for name, (conv, norm) in names.items()
@@ -52,7 +52,7 @@ spike_driven_transformer = Layout(
     neurons=_sdt_neurons,
 )
 
-# SpikingJelly gives the embedding's convolutions a bias and leaves the unused convolution out.
+# In SpikingJelly the convolutions of the embedding have a bias, and there is no talking_heads.
 spikingjelly_sdt = Layout(
     layers=(
         LayerNames("patch_embed.stages.0.0", "patch1", shift="patch1_norm"),
