@@ -1,4 +1,4 @@
-"""Operations on the values of a network that is being folded, each in terms of its nodes so far."""
+"""Operations on the values of a network while it is folded, in terms of the nodes so far."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ from pit_jax.inference.runtime.reductions import (
 
 
 class Builder:
-    """The nodes so far; methods add some, and return values that read them."""
+    """The nodes so far, with methods that add nodes and return values that read them."""
 
     def __init__(self) -> None:
         self.nodes: list[folded.Node] = []
@@ -43,7 +43,7 @@ class Builder:
         return len(self.nodes) - 1
 
     def add_accumulator(self, value: folded.Value, path: str) -> int:
-        """Return the accumulator of a value: the one it reads, if it is that one's current."""
+        """Return the accumulator of a value, an existing one if the value is just its current."""
         if len(value.synapses) == 1 and not np.any(value.bias):
             (synapse,) = value.synapses
             plain = not synapse.structure and synapse.weight is None and np.all(synapse.gain == 1)
@@ -52,18 +52,18 @@ class Builder:
         return self.add(folded.Accumulator(value, path))
 
     def accumulate(self, value: folded.Value) -> folded.Value:
-        """Return the current of an accumulator of `value`, for several readers or a gain."""
+        """Add an accumulator of `value` and return its current, for several readers or a gain."""
         path = next(synapse.path for synapse in reversed(value.synapses) if synapse.path)
         return read(folded.Synapse(self.add_accumulator(value, path)), value.shape)
 
     def accumulate_weights(self, value: folded.Value) -> folded.Value:
-        """Return a value without weights: itself, or the current of its accumulator."""
+        """Return a value without weights: the value itself, or the current of its accumulator."""
         return self.accumulate(value) if has_weights(value) else value
 
     def apply_layer(self, layer: ModelLayer, value: folded.Value, shape: Shape) -> folded.Value:
-        """Return the outputs of a convolution or linear layer, with what it reads in its weights.
+        """Return the outputs of a convolution or linear layer, whose weights absorb all gains.
 
-        W (sum_i g_i s_i + b) = sum_i (W g_i) s_i + W b: a copy of the weights for each source.
+        W (sum_i g_i s_i + b) = sum_i (W g_i) s_i + W b: one copy of the weights for each source.
         """
         value = self.accumulate_weights(value)
         params = {k: np.asarray(x, np.float64) for k, x in layer.variables["params"].items()}
@@ -79,17 +79,18 @@ class Builder:
         )
         bias = params.get("bias", np.zeros(1))[None]
         if np.any(value.bias):
+            # W b would be another number where the window overlaps the padding, which has no bias.
             if isinstance(layer.module, nn.Conv):
                 raise NotFoldable(
-                    f"{layer.path} reads a sum with a bias: beside a border its padding is 0. Add "
-                    "it behind, or to the images before the network."
+                    f"{layer.path} reads a sum with a bias, but padding at a border is 0. Add "
+                    "the bias after the layer, or to the images before the network."
                 )
             inputs = (*value.bias.shape[:-1], value.shape[-1])
             bias = np.broadcast_to(value.bias, inputs) @ params["kernel"] + bias
         return folded.Value(synapses, bias, shape)
 
     def add_neurons(self, layer: ModelLayer, rule: FiringRule, value: folded.Value) -> folded.Value:
-        """Return what a neuron layer sends: its counts times their gain, or mixed (PITFull)."""
+        """Add a neuron layer; return its counts times their gain, or mixed (PITFull)."""
         value = self.scale(value, rule.current_gain, rule.current_bias, layer.path)
         mixing = rule.mixing
         if mixing is not None:
@@ -102,8 +103,8 @@ class Builder:
         """Return gain * value + bias; both are `[1 or T, 1 or C]`."""
         if np.all(gain == 1):
             return replace(value, bias=value.bias + bias)
-        # A current has one unit for all that reads it. Added to others, it cannot be scaled alone:
-        # their sum is accumulated and scaled as a whole.
+        # A current counts in one unit for all of its readers, so one summand cannot be scaled on
+        # its own: the sum is accumulated and scaled as a whole, by scaling its unit.
         currents = any(s.weight is None and self._is_current(s.source) for s in value.synapses)
         if len(value.synapses) > 1 and currents:
             value = self.accumulate(value)
@@ -117,10 +118,11 @@ class Builder:
         return folded.Value(tuple(synapses), multiply_gains(value.bias, gain) + bias, value.shape)
 
     def mix(self, value: folded.Value, matrix: np.ndarray, path: str) -> folded.Value:
-        """Return matrix value, step by step; `matrix` is `[T, C, C]`."""
+        """Return the matrix product of `matrix` `[T, C, C]` and a value, step by step."""
         synapses = []
         for synapse in value.synapses:
             weight = synapse.weight
+            # Kernels are [C_in, C_out] and act from the right: x K followed by M is x K Mᵀ.
             if weight is None:
                 kernel = make_kernel(synapse, value.shape[-1]) @ np.swapaxes(matrix, 1, 2)
                 structure = synapse.structure
@@ -141,7 +143,8 @@ class Builder:
     def multiply_spikes(
         self, a: folded.Value, b: folded.Value, shape: Shape, path: str
     ) -> folded.Value:
-        """Return a b for spikes a and b, or a (1 - b), which is silent where b fires."""
+        """Return the product a b of spikes, or a (1 - b), which is silent where b fires."""
+        # A bias of 1 comes from `1 - spikes`, the only product with a bias that stays binary.
         silent = bool(np.all(b.bias == 1))
         both = (*a.synapses, *b.synapses)
         single = len(a.synapses) == len(b.synapses) == 1 and not np.any(a.bias)
@@ -153,7 +156,7 @@ class Builder:
         if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
             raise NotFoldable(
                 f"the product {path} is of sums of spikes, of more than one level or scaled; "
-                "only that of two neurons' spikes is one of spikes."
+                "only the product of two neurons' spikes is binary spikes again."
             )
         (first,), (second,) = a.synapses, b.synapses
         pools = first.structure, second.structure
@@ -171,14 +174,15 @@ class Builder:
             plain = synapse.weight is None and synapse.mixing is None and not synapse.structure
             spikes = isinstance(self.nodes[synapse.source], folded.Spikes)
             if len(value.synapses) > 1 or not plain or not spikes:
-                raise NotFoldable(f"the attention {path} reads other than one neuron's spikes.")
+                raise NotFoldable(f"the attention {path} must read the spikes of one neuron each.")
         query, key, content = (value.synapses[0] for value in values)
         channels = values[0].shape[-1]
-        # It sums over the channels of query and key, whose gains are inside the sum; that of the
-        # value is not.
+        # sum_c (g_q q)_c (g_k k)_c (g_v v)_f = g_v,f sum_c (g_q g_k)_c q_c k_c v_f: the gains of
+        # query and key stay inside the sum over channels, the gain of the value leaves it.
         weight = multiply_gains(query.gain, key.gain) * np.ones((1, channels))
         sources = query.source, key.source, content.source
         number = self.add(folded.LinearAttention(*sources, heads, weight, shape, path))
+        # The factor of layers.attention.linear_attention.
         gain = content.gain * (2 * (channels // heads) ** -0.5)
         return read(folded.Synapse(number, (), gain, path=path), shape)
 
@@ -188,7 +192,9 @@ class Builder:
         """Return a pool, sum or reshape of a value."""
         value = self.accumulate_weights(value)
         if np.any(value.bias):
-            raise NotFoldable(f"a bias before the pool or sum {path}.")
+            raise NotFoldable(
+                f"the pool or sum {path} reads a bias; add the bias after it, or in the weights."
+            )
         if isinstance(structure, Pool) and structure.largest:
             self._check_maximum(value, path)
         synapses = []
@@ -201,7 +207,7 @@ class Builder:
         return folded.Value(tuple(synapses), np.zeros((1, 1)), shape)
 
     def _check_maximum(self, value: folded.Value, path: str) -> None:
-        """Raise NotFoldable unless max(a k) = a max(k), and that slot by slot."""
+        """Raise NotFoldable unless max(a k) = a max(k), and the same holds slot by slot."""
         for synapse in value.synapses:
             if len(value.synapses) > 1 or synapse.mixing is not None:
                 raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
@@ -210,23 +216,23 @@ class Builder:
                 and folded.count_levels(self.nodes, synapse.source) > 1
             ):
                 raise NotFoldable(
-                    f"the max-pool {path} is of sums of counts: the largest sums of each slot "
-                    "are not those of the largest sum. Put the max-pool in front, or use one level."
+                    f"the max-pool {path} is of sums of counts, whose maximum is not the sum of "
+                    "the maxima of their slots. Put the max-pool in front, or use one level."
                 )
             if not np.all(synapse.gain > 0):
                 raise NotFoldable(
-                    f"the max-pool {path} follows a scale that is not above 0: the largest "
-                    "spike is not the largest of what it stands for."
+                    f"the max-pool {path} follows a scale that is not above 0, so the largest "
+                    "count is not the largest value. Keep the scale above 0."
                 )
 
     def _sum_as_layer(
         self, synapse: folded.Synapse, structure: Structure, shape: Shape, path: str
     ) -> folded.Synapse:
-        """Return a sum of places with scales of their own, such as a vote, as a linear layer."""
+        """Return a sum over places of different scales, such as a vote, as a linear layer."""
         source = self.nodes[synapse.source]
         if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, folded.Spikes):
-            raise NotFoldable(f"the sum {path} is of what has another scale at each place.")
-        # Its kernel is what it makes of each unit vector.
+            raise NotFoldable(f"the sum {path} adds places of different scales.")
+        # Row i of the kernel is the output for the unit vector i.
         inputs = int(np.prod(source.shape))
         one = jnp.eye(inputs).reshape(inputs, *source.shape)
         outputs = np.asarray(apply_structure(synapse.structure, one), np.float64)
@@ -238,7 +244,7 @@ class Builder:
         return isinstance(self.nodes[source], folded.Accumulator | folded.LinearAttention)
 
     def _is_pooled_spikes(self, synapse: folded.Synapse) -> bool:
-        """Return whether a synapse reads spikes, after maxima over places at most."""
+        """Return whether a synapse reads spikes, directly or after maxima over places."""
         return (
             isinstance(self.nodes[synapse.source], folded.Spikes | folded.Product)
             and all(isinstance(s, Pool) and s.largest for s in synapse.structure)

@@ -1,11 +1,12 @@
-"""From a network to accumulators and neurons: batch norm and scales end in the weights.
+"""Fold a network into accumulators and neurons: norms and scales are merged into the weights.
 
-A trained network is followed equation by equation (`trace`). A value is a sum of synapses of nodes
-so far (`folded.Value`), and `_RULES` has what each operation makes of the values that it reads.
+A trained network is followed equation by equation (`trace`). Each value in it is a sum of synapses
+that read nodes (`folded.Value`), and `_RULES` maps each operation to a function from the values
+that it reads to the value that it returns.
 
-A BatchNorm is merged by `fold_weights.fold_norm`, which returns its gain and bias, and
-`Builder.scale`, which multiplies the weights before it. The scale of spikes is merged into the
-weights after them: `Builder.apply_layer` calls `fold_weights.fold_weight`.
+A BatchNorm is merged into the weights before it: `fold_weights.fold_norm` returns its gain and
+bias, `Builder.scale` multiplies the weights. The scale of spikes is merged into the weights after
+them: `Builder.apply_layer` calls `fold_weights.fold_weight`.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ from pit_jax.old_names import accept_old_keywords
 def fold(outline: Outline) -> list[folded.Node]:
     """Return the nodes in the order in which they run; the last one accumulates the logits.
 
-    Raises NotFoldable for parts of a network that are no accumulators and neurons.
+    Raises NotFoldable for parts of a network that cannot be written as accumulators and neurons.
     """
     jaxpr = outline.jaxpr.jaxpr
     walk = _NetworkWalk(jaxpr, outline.layers)
@@ -52,7 +53,7 @@ def fold(outline: Outline) -> list[folded.Node]:
         if any(v in walk.uses for v in equation.outvars):
             walk.follow(equation)
     if logits not in walk.known:
-        raise NotFoldable("the logits are the same whatever the input is; there is nothing to say.")
+        raise NotFoldable("the logits are the same whatever the input is; nothing depends on it.")
     walk.builder.add(folded.Accumulator(walk.known[logits], "logits"))
     return walk.builder.nodes
 
@@ -69,6 +70,7 @@ class _NetworkWalk:
     def follow(self, equation: JaxprEqn) -> None:
         """Add the value of the one output of an equation to `known`, or all to `constants`."""
         if not any(is_in(v, self.known) for v in equation.invars):
+            # All operands are constants: evaluate the equation now.
             given = [v for v in equation.invars if not isinstance(v, Literal)]
             program = self.jaxpr.replace(
                 constvars=[], invars=given, outvars=equation.outvars, eqns=[equation]
@@ -84,7 +86,7 @@ class _NetworkWalk:
             error.path = equation.params.get("path") or get_path(equation)
             raise
         (out,) = equation.outvars
-        # Several readers of a layer read one accumulator, instead of running the layer again.
+        # Otherwise each reader of a layer would get its own copy and run the layer again.
         if self.uses.get(out, 0) > 1 and has_weights(value):
             value = self.builder.accumulate(value)
         self.known[out] = value
@@ -95,11 +97,11 @@ class _NetworkWalk:
     def split(
         self, equation: JaxprEqn, a: folded.Value | None, b: folded.Value | None
     ) -> tuple[folded.Value, np.ndarray]:
-        """Return the value and the constant of an equation of two, `constant` `[1 or T, ...]`."""
+        """Return the value and the constant `[1 or T, ...]` that a binary operation reads."""
         value, at = (b, 0) if a is None else (a, 1)
         assert value is not None
         constant = np.asarray(self.get_constant(equation.invars[at]), np.float64)
-        # Without the axis of the batch.
+        # A constant is the same for all samples: drop the axis of the batch.
         return value, constant[0] if constant.ndim > 2 else np.full((1, 1), constant)
 
     def reduce(self, equation: JaxprEqn, value: folded.Value, structure: Structure) -> folded.Value:
@@ -109,7 +111,7 @@ class _NetworkWalk:
 def _find_rule(equation: JaxprEqn) -> Callable[..., folded.Value]:
     name = get_name(equation)
     rule = _RULES.get(name) if len(equation.outvars) == 1 else None
-    # A function of a user can have the name of a rule.
+    # A user's jitted function can have the name of a rule, such as `add`; it needs its own rule.
     if rule is None or (name != equation.primitive.name and name not in NAMED):
         raise NotFoldable(
             f"no rule for {name}, {describe_place(equation)}; there are rules for nn.Conv, "
@@ -186,8 +188,8 @@ def _fold_sum(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> fo
     axes = tuple(axis - 2 for axis in equation.params["axes"])
     if min(axes) < 0:
         raise NotFoldable(
-            f"a sum over samples or time, {describe_place(equation)}; logits are [B, T, K], of "
-            "which a program takes the mean itself."
+            f"a sum over samples or time, {describe_place(equation)}; return logits [B, T, K], "
+            "whose mean over time the program computes."
         )
     count = int(np.prod([value.shape[axis] for axis in axes]))
     return walk.reduce(equation, value, Sum(axes, count))
@@ -198,14 +200,14 @@ def _fold_reshape(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -
     if np.prod(shape) != np.prod(value.shape):
         raise NotFoldable(
             f"a reshape that mixes samples and time with space, {describe_place(equation)}; leave "
-            "[B, T, ...] in front, which Flax's layers and pools take as it is."
+            "[B, T, ...] in front; layers and pools of Flax accept it."
         )
     return walk.reduce(equation, value, Reshape(shape))
 
 
 def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded.Value:
     shape = get_tail(equation)
-    if shape == value.shape:  # An axis of time, or the same at all steps.
+    if shape == value.shape:  # Only an axis of time is new, or repeated: the same at all steps.
         return value
     if np.prod(shape) != np.prod(value.shape):
         place = describe_place(equation)
@@ -219,6 +221,7 @@ def _fold_broadcast(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value)
 def _fold_adaptive_pool(
     walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value
 ) -> folded.Value:
+    # mean = sum / size: integers are summed, and the divisors of the cells are a gain.
     cells = Cells(get_tail(equation)[0], *value.shape[:2])
     value = walk.reduce(equation, value, cells)
     gain = 1 / np.asarray(cells.sizes(), np.float64)[None, :, :, None]
@@ -237,7 +240,7 @@ def _keep(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> folded
     return value
 
 
-# By the name of a primitive, or of a function in NAMED.
+# By the name of a primitive, or of a jitted function in NAMED.
 _RULES: dict[str, Callable[..., folded.Value]] = {
     "layer": _fold_layer,
     "add": _fold_add,

@@ -1,4 +1,4 @@
-"""What ends in the weights: batch norm, and the gains and mixings of the spikes that they read."""
+"""Merge into weights: batch norms after them, and gains and mixings of the spikes they read."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,9 +16,10 @@ from pit_jax.old_names import serve_old_names
 
 
 def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return gain and bias, `[1 or T, C]`, of a norm with its running statistics, None for others.
+    """Return gain and bias, `[1 or T, C]`, of a norm in evaluation; None for another layer.
 
-    (x - mean) / sqrt(var + epsilon) scale + bias is gain x + bias'. Raises NotFoldable for a norm
+    With its running statistics the norm is affine:
+    (x - mean) / sqrt(var + epsilon) scale + bias = gain x + bias'. Raises NotFoldable for a norm
     over another axis than the last.
     """
     norm = layer.module
@@ -35,23 +36,24 @@ def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
         gain = gain * norm.alpha * norm.threshold
     gain = gain * np.asarray(params.get("scale", 1.0), np.float64)
     bias = np.asarray(params.get("bias", 0.0), np.float64) - mean * gain
+    # TEBN multiplies the whole output by a learned p at each step.
     factor = np.asarray(params["p"], np.float64)[:, None] if isinstance(norm, TEBN) else 1.0
     return np.atleast_2d(gain * factor), np.atleast_2d(bias * factor)
 
 
 def broadcast_steps(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Return arrays `[1 or T, ...]`, each with all steps."""
+    """Broadcast arrays `[1 or T, ...]` to all steps."""
     steps = max(map(len, arrays))
     return [np.broadcast_to(a, (steps, *a.shape[1:])) for a in arrays]
 
 
 def align(a: np.ndarray, ndim: int) -> np.ndarray:
-    """Return `[T, ...]` with axes of size 1 after time, so that it has `ndim` axes."""
+    """Insert axes of size 1 after time, so that `[T, ...]` has `ndim` axes."""
     return a.reshape(len(a), *(1,) * (ndim - a.ndim), *a.shape[1:])
 
 
 def multiply_gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the product of two gains, of which one may be the same at every place."""
+    """Return the product of two gains; one of them may be the same at every place."""
     ndim = max(a.ndim, b.ndim)
     return align(a, ndim) * align(b, ndim)
 
@@ -63,14 +65,18 @@ def add_biases(a: folded.Value, b: folded.Value) -> np.ndarray:
 
 
 def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str) -> np.ndarray:
-    """Return the gain `[T, ...]` of an input of `shape` as that of the output of `structure`."""
+    """Return the gain of the outputs of `structure`, given the gain `[T, ...]` of its inputs.
+
+    `shape` is the shape of the inputs. A gain commutes with a pool or sum if all terms of a sum
+    share it: sum_i g x_i = g sum_i x_i. Raises NotFoldable if they do not.
+    """
     if isinstance(structure, Reshape):
         if gain.size == len(gain):
             return gain.reshape(len(gain), 1)
         whole = np.broadcast_to(align(gain, len(shape) + 1), (len(gain), *shape))
         return whole.reshape(len(gain), *structure.shape)
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"the pool or sum {path} is of what has another scale at each place.")
+        raise NotFoldable(f"the pool or sum {path} reads different scales from place to place.")
     if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
         if np.ptp(gain, axis=-1).any():
             raise NotFoldable(f"the sum {path} is over channels of different scales.")
@@ -87,14 +93,14 @@ def make_kernel(synapse: folded.Synapse, channels: int) -> np.ndarray:
 
 
 def varies(gain: np.ndarray, axes: Shape) -> bool:
-    """Return whether a gain `[T, ...]` of a shape differs along some of its axes."""
+    """Return whether a gain `[T, *shape]` differs along one of `axes` of the shape."""
     return gain.ndim > 2 and any(np.ptp(gain, axis=axis + 1).any() for axis in axes)
 
 
 def scale_weight(weight: folded.Weight, gain: np.ndarray) -> folded.Weight:
-    """Return weights whose outputs are scaled by a gain per channel."""
+    """Return weights whose outputs are multiplied by a gain per channel."""
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable("weights are scaled differently from place to place.")
+        raise NotFoldable("the outputs of weights are scaled differently from place to place.")
     gain = gain.reshape(len(gain), gain.shape[-1])
     return replace(weight, kernel=weight.kernel * align(gain, weight.kernel.ndim))
 
@@ -102,12 +108,15 @@ def scale_weight(weight: folded.Weight, gain: np.ndarray) -> folded.Weight:
 def fold_weight(
     layer: ModelLayer, kernel: np.ndarray, synapse: folded.Synapse, shape: Shape
 ) -> folded.Weight:
-    """Return the weights of `layer` for inputs of `shape`, times gain and mixing of `synapse`."""
+    """Return the weights of `layer` with the gain and mixing of its input `synapse` merged in.
+
+    `shape` is the shape of the inputs.
+    """
     if kernel.ndim == 2:
         return folded.Dense(_scale_inputs(kernel[None], synapse))
     strides, padding = _read_window(layer, kernel, shape)
     groups, kernel = layer.module.feature_group_count, kernel[None]
-    if synapse.mixing is not None:  # Every output then reads every input.
+    if synapse.mixing is not None:  # Mixed channels: every output reads every input.
         groups, kernel = 1, _ungroup(kernel, groups)
     return folded.Conv(_scale_inputs(kernel, synapse, groups), strides, padding, groups)
 
@@ -115,7 +124,7 @@ def fold_weight(
 def _read_window(
     layer: ModelLayer, kernel: np.ndarray, shape: Shape
 ) -> tuple[Shape, tuple[tuple[int, int], ...]]:
-    """Return strides and padding of a convolution; raises NotFoldable for what has no rule."""
+    """Return strides and padding of a convolution; raises NotFoldable for unsupported options."""
     module = layer.module
     if module.mask is not None:
         raise NotFoldable(
@@ -137,7 +146,7 @@ def _read_window(
 
 
 def _ungroup(kernel: np.ndarray, groups: int) -> np.ndarray:
-    """Return the kernel of a convolution in groups as one without, zeros between the groups."""
+    """Return the kernel of a grouped convolution as one of a single group, zero between groups."""
     inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
     whole = np.zeros((*kernel.shape[:-2], groups * inputs, groups * outputs))
     for g in range(groups):
@@ -147,15 +156,22 @@ def _ungroup(kernel: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) -> np.ndarray:
-    """Return `kernel` `[1, ..., C_in, C_out]` times the gain `[T, ...]` of its inputs."""
+    """Return `kernel` `[1, ..., C_in, C_out]` times the gain and mixing of its inputs.
+
+    W (g s) = (W diag(g)) s, and W (M s) = (W M) s for a mixing M.
+    """
     inputs, gain = kernel.shape[-2], synapse.gain
     if kernel.ndim == 3:
+        # A linear layer may read a flattened image: one gain for each place and channel.
         gain = gain.reshape(len(gain), -1)
     elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"{synapse.path} feeds a convolution with another scale at each place.")
+        raise NotFoldable(
+            f"{synapse.path} feeds a convolution with different scales from place to place."
+        )
     gain = gain.reshape(len(gain), -1)
     if groups > 1 and gain.shape[-1] > 1:
-        # Each output of a group reads its own inputs: [T, groups, C_in] for [.., groups, C_out].
+        # An output reads the inputs of its own group: the kernel is [C_in / groups, C_out], and
+        # output o needs the gains of group o // (C_out / groups).
         gain = gain.reshape(len(gain), groups, inputs)
         parts = kernel.reshape(*kernel.shape[:-1], groups, -1)
         gain = np.swapaxes(gain, 1, 2)[:, None, None, :, :, None]
@@ -164,6 +180,7 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
         kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
     if synapse.mixing is None:
         return kernel
+    # (W M)[o, i] = sum_c W[o, c] M[c, i], separately at each place of a flattened image.
     channels = synapse.mixing.shape[-1]
     places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
     mixed = np.einsum("t...co,tci->t...io", *broadcast_steps(places, synapse.mixing))

@@ -1,8 +1,8 @@
-"""The nodes of a folded network: weights of spikes, in real numbers.
+"""The nodes of a folded network in real numbers.
 
 A value between layers is a sum of synapses and a bias. A synapse reads a source (pixels, the spikes
-of a neuron, or the current of an accumulator) through pools, sums and reshapes, a gain per channel
-and at most one layer of weights. `runtime.nodes` has the same nodes in integers.
+of a neuron, or the current of an accumulator) through pools, sums and reshapes, with either a gain
+per channel or one layer of weights. `runtime.nodes` has the same nodes in integers.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ Weight = Conv | Dense
 
 @dataclass(frozen=True)
 class Synapse:
-    """gain * structure(source), or weight(structure(source)); `gain` is `[1 or T, ...]`.
+    """A term of a sum: gain * structure(source), or weight(structure(source)).
 
-    `mixing` `[T, C, C]` acts on the channels of the source before the structure (PITFull).
-    `path` names the layer whose weights these are, or the module around a shortcut.
+    `gain` is `[1 or T, ...]`. `mixing` `[T, C, C]` acts on the channels of the source before the
+    structure (PITFull). `path` is the layer with these weights, or the module of a shortcut.
     """
 
     source: int
@@ -53,7 +53,7 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Value:
-    """A sum of synapses and a bias `[1 or T, ...]`; one sample of one step of it has `shape`."""
+    """A sum of synapses and a bias `[1 or T, ...]`; `shape` is one sample at one step."""
 
     synapses: tuple[Synapse, ...]
     bias: np.ndarray
@@ -69,7 +69,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """An accumulator, which sums up its value once per step."""
+    """An accumulator: its output is the sum `value`, computed once per step."""
 
     value: Value
     path: str
@@ -77,7 +77,7 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class Spikes:
-    """A layer of neurons at the current of one accumulator: the counts that it fires."""
+    """A layer of neurons that reads the current of one accumulator and fires counts."""
 
     accumulator: int
     firing: FiringRule
@@ -87,9 +87,9 @@ class Spikes:
 
 @dataclass(frozen=True)
 class Product:
-    """The products of two spikes: where both fire, or with `silent` where only the first does.
+    """The product of two spikes: 1 where both fire, or with `silent` where only the first fires.
 
-    `pools` are the maxima over places after each of the two sources.
+    `pools` are the max-pools between each of the two sources and the product.
     """
 
     first: int
@@ -102,7 +102,7 @@ class Product:
 
 @dataclass(frozen=True)
 class LinearAttention:
-    """query (weight keyᵀ value) of three spikes, a current; `weight` `[T, C]` stays inside."""
+    """The current query (weight keyᵀ value) of the spikes of three layers; `weight` is `[T, C]`."""
 
     query: int
     key: int
@@ -117,7 +117,7 @@ Node = Pixels | Accumulator | Spikes | Product | LinearAttention
 
 
 def count_levels(nodes: Sequence[Node], source: int) -> int:
-    """Return the largest count of spikes or of their product, 0 of pixels and currents."""
+    """Return the largest count of spikes or their product, or 0 for pixels and currents."""
     node = nodes[source]
     match node:
         case Spikes():

@@ -1,8 +1,10 @@
-"""The rule of each neuron at inference, in real numbers, which `quantize_neuron` puts on a grid.
+"""The rule of each neuron at inference in real numbers; `quantize_neuron` puts it on a grid.
 
-With the membrane u of a step, the count of levels reached is
-k = clip(floor((u - first) / step) + 1, 0, levels), and what remains of u for the next step is
-leak (u - drop k), with `leak_fired` in place of `leak` where k is not 0.
+A neuron adds its current I to the rest v of its membrane, fires a count and resets:
+
+    u  = v + I
+    k  = clip(floor((u - first) / step) + 1, 0, levels)     the number of thresholds reached
+    v' = leak (u - drop k), with leak_fired instead of leak where k is not 0.
 """
 
 from collections.abc import Callable
@@ -37,7 +39,7 @@ from pit_jax.old_names import serve_old_names
 
 
 def _row(value: Any) -> np.ndarray:
-    """Return a number, `[C]` or `[T, C]` as `[1, 1]`, `[1, C]` or `[T, C]`."""
+    """Return a number, `[C]` or `[T, C]` as an array `[1, 1]`, `[1, C]` or `[T, C]`."""
     return np.atleast_2d(np.asarray(value, np.float64))
 
 
@@ -45,10 +47,10 @@ def _row(value: Any) -> np.ndarray:
 class FiringRule:
     """The rule of one layer; every array is `[1 or T, 1 or C]`.
 
-    The current that enters is the layer's input times `current_gain` plus `current_bias`; the count
-    leaves times `gain`. `signed` counts -1 where u <= -first. With `tau` it is CLIF's rule, whose
-    drop is that given plus the sigmoid of its second potential. With `mixing` `[T, C, C]` (PITFull)
-    all this holds for mixing⁻¹ u, and mixing takes the place of `gain`.
+    The current I is the layer's input times `current_gain` plus `current_bias`; the layer sends its
+    count times `gain`. With `signed` the count is -1 where u <= -first. With `tau` the rule is
+    CLIF's, which adds the sigmoid of a second potential to `drop`. With `mixing` `[T, C, C]`
+    (PITFull) the rule holds for mixing⁻¹ u, and the layer sends mixing k instead of gain k.
     """
 
     first: np.ndarray
@@ -87,7 +89,10 @@ Params = dict[str, Any]
 
 def _is_soft(reset: Callable[..., Any]) -> bool:
     if reset not in (soft_reset, hard_reset, clearing_reset):
-        raise NotFoldable(f"the reset {reset} is not one of pit_jax.neurons.step's.")
+        raise NotFoldable(
+            f"the reset {reset} is not one of soft_reset, hard_reset and clearing_reset in "
+            "pit_jax.neurons.step."
+        )
     return reset is soft_reset
 
 
@@ -101,6 +106,7 @@ def _binary(
 ) -> FiringRule:
     threshold, decay = _row(threshold), _row(decay)
     soft = _is_soft(reset)
+    # A hard reset sets v' = 0 where the neuron fired: drop 0 and leak_fired 0.
     return FiringRule(
         first=threshold,
         step=np.ones_like(threshold),
@@ -121,11 +127,13 @@ def _lif(layer: ModelLayer, params: Params) -> FiringRule:
 
 def _if(layer: ModelLayer, params: Params) -> FiringRule:
     assert isinstance(layer.module, IF)
+    # IF does not leak: v' = u - threshold k.
     return _binary(layer.module.reset, layer.module.threshold, 1.0)
 
 
 def _plif(layer: ModelLayer, params: Params) -> FiringRule:
     assert isinstance(layer.module, PLIF)
+    # 1 / tau = sigmoid(w): u = (1 - 1 / tau) v + I / tau.
     decay = 1 - _sigmoid(params["w"])
     return _binary(layer.module.reset, layer.module.threshold, decay, decay_input=True)
 
@@ -139,6 +147,7 @@ def _real_spike(layer: ModelLayer, params: Params) -> FiringRule:
 def _mpbn(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, NormedLIF)
+    # The norm acts on the membrane only to compare it: norm(u) >= threshold is u >= threshold'.
     try:
         threshold = fold_threshold(m, params, layer.variables["batch_stats"])
     except ValueError as error:
@@ -149,6 +158,7 @@ def _mpbn(layer: ModelLayer, params: Params) -> FiringRule:
 def _clif(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, CLIF)
+    # v' = (1 - 1 / tau) (u - k (threshold + sigmoid(m'))); the sigmoid is added at run time.
     decay = _row(1 - 1 / m.tau)
     return FiringRule(
         first=_row(m.threshold),
@@ -164,7 +174,8 @@ def _clif(layer: ModelLayer, params: Params) -> FiringRule:
 def _glif(layer: ModelLayer, params: Params) -> FiringRule:
     p = {name: _row(_sigmoid(value)) for name, value in params.items()}
     leak = 1 - p["leak_gate"] * (1 - p["decay_logit"])
-    # The published form subtracts the reset after the leak, this one before it.
+    # The published form subtracts the reset after the leak, leak_fired u - r k. Here it is before:
+    # leak_fired (u - drop k) with drop = r / leak_fired.
     leak_fired = leak * (1 - p["reset_gate"])
     return FiringRule(
         first=p["threshold_logit"],
@@ -182,6 +193,7 @@ def _integer(
     a: Any, levels: int, decay: Any, *, soft: bool = True, decay_input: bool = False, gain: Any
 ) -> FiringRule:
     a, decay = _row(a), _row(decay)
+    # round(u / a) reaches level d at u = a (d - 1/2): the first threshold is a / 2, not a.
     return FiringRule(
         first=a / 2,
         step=a,
@@ -221,8 +233,8 @@ def _scale(layer: ModelLayer, params: Params) -> np.ndarray:
     if "alpha" in params:
         return np.maximum(params["alpha"] * params["p"], SCALE_FLOOR)
     raise NotFoldable(
-        f"{layer.path} has the parameters {', '.join(flatten_dict(params, sep='/'))}; the scale is "
-        f"read of those of {per_channel.__name__} and {released.__name__} in neurons.scale."
+        f"{layer.path} has the parameters {', '.join(flatten_dict(params, sep='/'))}; its scale "
+        f"must be {per_channel.__name__} or {released.__name__} of pit_jax.neurons.scale."
     )
 
 
@@ -230,9 +242,11 @@ def _pit_full(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, PITFull)
     mixing = params["mixing"]
+    # Appendix F: A = L diag(a) U with unit triangular L and U, so A is invertible while a > 0.
     one = np.eye(mixing.shape[-1])
     lower, upper = one + np.tril(mixing, -1), one + np.triu(mixing, 1)
     a = np.maximum(params["a"], SCALE_FLOOR)
+    # In the coordinates A⁻¹ u the levels are the integers, whatever A is.
     rule = _integer(1.0, m.levels, m.decay, decay_input=m.decay_input, gain=1.0)
     return FiringRule(**{**vars(rule), "mixing": lower * a[:, None, :] @ upper})
 
@@ -240,6 +254,7 @@ def _pit_full(layer: ModelLayer, params: Params) -> FiringRule:
 def _ternary(layer: ModelLayer, params: Params) -> FiringRule:
     m = layer.module
     assert isinstance(m, Ternary | TrainableTernary)
+    # Fires 1 for u >= threshold / 2 and -1 for u <= -threshold / 2.
     rule = _binary(hard_reset, m.threshold / 2, m.decay, gain=params.get("alpha", 1.0))
     return FiringRule(**{**vars(rule), "signed": True})
 

@@ -1,4 +1,4 @@
-"""A network as a program of whole layers: each convolution, norm and neuron is one equation."""
+"""Trace a network to a program in which each convolution, norm and neuron is one equation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pit_jax.old_names import serve_old_names
 NORMS = (nn.BatchNorm, PerStepBatchNorm, TDBatchNorm, TEBN)
 SPIKING = (*NEURONS.values(), NormedLIF)
 LAYERS = (nn.Conv, nn.Dense, *NORMS, *SPIKING)
-# Functions of this package that keep their names in a traced program.
+# Jitted functions of pit_jax that have a rule of their own and keep their names in a trace.
 NAMED = ("adaptive_avg_pool", "linear_attention")
 
 _layer = Primitive("layer")
@@ -32,7 +32,7 @@ def _(x: Any, *, path: str, shape: tuple[int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class ModelLayer:
-    """A module of `LAYERS`, unbound, with its own variables: `{"params": ..., ...}`."""
+    """An unbound module of a class in `LAYERS` with its own variables `{"params": ..., ...}`."""
 
     path: str
     module: nn.Module
@@ -43,8 +43,8 @@ class ModelLayer:
 class Outline:
     """The equations from the pixels to the logits, and the layers by their paths.
 
-    An equation of the primitive `layer` names its layer in `params["path"]`; all others are
-    between the layers.
+    An equation of the primitive `layer` has the path of its layer in `params["path"]`; all other
+    equations are operations between layers.
     """
 
     jaxpr: ClosedJaxpr
@@ -54,13 +54,15 @@ class Outline:
 def outline_layers(
     model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]
 ) -> Outline:
-    """Follow `x_shape`, that of images or frames, through the network in evaluation."""
+    """Trace a network in evaluation for images or frames of the shape `x_shape`."""
     layers: dict[str, ModelLayer] = {}
 
-    def see(run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def intercept(
+        run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         module, path = context.module, "/".join(context.module.path)
         out = run(*args, **kwargs)
-        # What a user derives from a layer may compute something else: it is followed inside.
+        # A subclass of a layer may compute something else, so its operations are traced instead.
         if context.method_name != "__call__" or type(module) not in LAYERS:
             return out
         own = {
@@ -70,11 +72,11 @@ def outline_layers(
             and (collection := _find_subtree(variables[name], module.path)) is not None
         }
         layers[path] = ModelLayer(path, module.clone(parent=None, name=None), own)
-        # Nothing reads what ran above: one equation stands for the whole layer.
+        # `out` is not returned, so no equation of the layer is used: this one replaces them.
         return _layer.bind(args[0], path=path, shape=out.shape)
 
     def run(x: Any) -> Any:
-        with nn.intercept_methods(see):
+        with nn.intercept_methods(intercept):
             return model.apply(variables, x)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
@@ -89,24 +91,24 @@ def get_name(equation: JaxprEqn) -> str:
 
 
 def get_tail(equation: JaxprEqn) -> tuple[int, ...]:
-    """Return the shape of the output of an equation, without samples and steps."""
+    """Return the shape of an equation's output without its axes of samples and steps."""
     return get_shape(equation.outvars[0])[2:]
 
 
 def get_path(equation: JaxprEqn) -> str:
     """Return the path of the module around an equation."""
-    # The stack begins with the name of the network.
+    # The stack begins with the name of the network's class.
     stack = str(equation.source_info.name_stack)
     return stack.partition("/")[2] or stack
 
 
 def describe_place(equation: JaxprEqn) -> str:
-    """Return the place of an equation, for a sentence about it."""
+    """Return where an equation is, for an error message."""
     return f"in {equation.source_info.name_stack}"
 
 
 def count_uses(jaxpr: Jaxpr) -> dict[Any, int]:
-    """Return how many equations read each value on which the outputs depend."""
+    """Count the equations that read each value on which the outputs depend."""
     uses = dict.fromkeys((v for v in jaxpr.outvars if not isinstance(v, Literal)), 1)
     for equation in reversed(jaxpr.eqns):
         if any(v in uses for v in equation.outvars):
