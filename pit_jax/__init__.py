@@ -1,8 +1,9 @@
 """Spiking neurons that fire integers through a learned, invertible scale (PIT, ICLR 2026).
 
-`neurons` (with `surrogate` and `initializers`) and `layers` are the parts of the networks in
-`models`; `analysis` measures trained networks, `inference` compiles them to integer programs,
-`export` writes these for other tools, `interop` reads PyTorch weights, `events` event cameras.
+`neurons` (with `surrogate` and `initializers`) and `layers` are what the networks in `models` are
+built from; `analysis` measures trained networks, `inference` compiles them to integer programs,
+`export` writes these programs for other tools, `interop` reads PyTorch weights, and `events` reads
+recordings of event cameras.
 Training (loop, learning rate schedule, checkpoints) is in `train/`, `pit_jax.train` in a wheel.
 Arrays are batch-major: `B T H W C` are batch, time step, height, width and channel. Membranes
 have the unit of the input current.
@@ -21,11 +22,11 @@ __version__ = "0.1.0"
 __all__ = ["initializers", "interop", "layers", "models", "neurons", "surrogate", "__version__"]
 
 
-def _import_part(name: str) -> Any:
-    """Import a part on its first use: the command's `--help` does not wait for JAX."""
+def _import_lazily(name: str) -> Any:
+    """Import a public module on first use, so that `pit-jax --help` does not wait for JAX."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")
 
 
-serve_old_names(__name__, _import_part)
+serve_old_names(__name__, _import_lazily)

@@ -11,7 +11,7 @@ from pit_jax.programs import COMMANDS, load_program, load_trainer
 
 
 def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
-    """Run the program that the first word names, and return its exit code."""
+    """Run the program named by the first word and return its exit code."""
     words = sys.argv[1:] if words is None else words
     if not words or words[0] in ("-h", "--help"):
         print(describe(prog), end="")
@@ -23,13 +23,13 @@ def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
     if name not in COMMANDS:
         print(f"error: {explain(name)}; see --help.", file=sys.stderr)
         return 2
-    # Runs note the arguments that they were started with: those of their program.
+    # A run records sys.argv, so it must hold the program's own arguments.
     sys.argv = [f"{prog} {name}", *rest]
     return start(name, rest, sys.argv[0])
 
 
 def start(name: str, words: Sequence[str], prog: str) -> int:
-    """Run a program; its module, which imports JAX, is loaded after the words were understood."""
+    """Run a program; load its module, which imports JAX, only once the arguments are parsed."""
     if not COMMANDS[name].in_trainer:
         return load_program(name).main(words, prog)
 
@@ -49,25 +49,25 @@ def start(name: str, words: Sequence[str], prog: str) -> int:
 
 
 def describe(prog: str) -> str:
-    """Return the page of `--help`."""
+    """Return the text of `--help`."""
     width = max(map(len, COMMANDS)) + 2
     listed = "\n".join(f"  {name:<{width}}{each.summary}" for name, each in COMMANDS.items())
     parser = Parser(
         prog,
         "Spiking neurons that fire integers through a learned, invertible scale.",
-        f"programs:\n{listed}\n\n`{prog} PROGRAM --help` describes one. For a start:\n"
+        f"programs:\n{listed}\n\n`{prog} PROGRAM --help` explains a program. To start:\n"
         f"  {prog} train --config digits",
     )
-    parser.add_argument("program", metavar="PROGRAM", help="one of those below")
-    parser.add_argument("arguments", metavar="...", help="its own")
+    parser.add_argument("program", metavar="PROGRAM", help="one of the programs below")
+    parser.add_argument("arguments", metavar="...", help="its arguments")
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser.format_help()
 
 
 def explain(name: str) -> str:
-    """Return what is wrong with a name that is no program's, and the nearest one."""
+    """Return an error about an unknown program or option, with the closest program."""
     near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    hint = f"did you mean {near[0]}? Programs:" if near else "programs:"
     kind = "option" if name.startswith("-") else "program"
     return f"there is no {kind} {name}; {hint} {', '.join(COMMANDS)}"
 

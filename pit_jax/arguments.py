@@ -1,4 +1,4 @@
-"""The grammar of all commands: argparse, with the right option in the answer to a wrong one."""
+"""The command-line parser of all programs: argparse, with the closest option in every error."""
 
 import argparse
 import difflib
@@ -9,15 +9,15 @@ from typing import NoReturn
 
 
 class UsageError(ValueError):
-    """A command line that its program cannot follow."""
+    """A mistake in a command line."""
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError for a mistake and names the nearest option.
 
-    `hints` answer options of other programs by their names; `{value}` in them is what was given.
-    `needed` has the advice for each argument that must not be empty. `describe` takes the words of
-    the command line and returns text that `--help` appends.
+    `hints` maps options of other programs to advice, in which `{value}` is the value that was
+    given. `needed` has the error for each argument that must not be empty. `describe` takes the
+    words of the command line and returns text that `--help` appends.
     """
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
@@ -33,25 +33,26 @@ class Parser(argparse.ArgumentParser):
         self.describe: Callable[[Sequence[str]], str] = lambda words: ""
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse a command line without the name of its program; raise UsageError for a mistake."""
+        """Parse a command line, without the program's name; raise UsageError for a mistake."""
         self.check_options(words)
         args = self.parse_args(words)
-        for name, what in self.needed.items():
+        for name, message in self.needed.items():
             if not getattr(args, name):
-                self.error(what)
+                self.error(message)
         return args
 
     def check_options(self, words: Sequence[str]) -> None:
-        """Raise UsageError for an option that does not exist, with the one that is meant."""
+        """Raise UsageError for an unknown option, with the closest one that exists."""
         for word in words:
             if word == "--":
                 break
             option = word.partition("=")[0]
+            # Words such as -1 and -.5 are negative numbers, not options.
             if re.match(r"-[^\d.]", option) and option not in self._option_string_actions:
                 self.error(self._explain(word))
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError with argparse's message in our words."""
+        """Raise UsageError with argparse's message, reworded to start with the option."""
         message = re.sub(r"^argument (\S+): (must )?", _name_option, message)
         end = " See" if message.endswith(("?", ".")) else "; see"
         raise UsageError(f"{message}{end} --help.")
@@ -69,7 +70,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return the type of an option that takes whole numbers from `least` on."""
+    """Return an argparse type for whole numbers of at least `least`."""
 
     def parse(text: str) -> int:
         try:
@@ -93,7 +94,8 @@ def start(
 ) -> int:
     """Parse `words` and return the exit code of `run`.
 
-    `--help` prints the page and returns 0. `mistakes` become one line and code 2.
+    With `--help`, print the help and return 0. For an exception of the types `mistakes`, print one
+    line and return 2.
     """
     try:
         if {"-h", "--help"} & set(words):

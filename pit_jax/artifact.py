@@ -1,8 +1,8 @@
 """Files that are whole or absent: hashes, atomic writes, and folders with a manifest.
 
-A hash shows damage; it is no signature. `sha256sum -c manifest.sha256` checks the manifest, which
-has the hashes of all other files. What a saved program contains
-is decided in inference/storage.py, and in export/ for the formats of other tools.
+A hash detects damage; it is not a signature. `sha256sum -c manifest.sha256` checks the manifest,
+which has the hashes of all other files. inference/storage.py decides what a saved program
+contains, and export/ does so for the formats of other tools.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 
 class ArtifactError(ValueError):
-    """A saved program that is damaged, or cannot be written to where it was to be written."""
+    """A saved program that is damaged, or a folder or file that must not be overwritten."""
 
 
 def hash_bytes(content: bytes) -> str:
@@ -28,7 +28,7 @@ def hash_bytes(content: bytes) -> str:
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:
-    """Return the SHA-256 of all parts, one after the other."""
+    """Return the SHA-256 of the concatenation of all parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -42,15 +42,16 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
 
 def make_hash_line(content: bytes, name: str) -> bytes:
-    """Return the line about a file `name` that `sha256sum -c` takes."""
+    """Return the line for a file `name` in the format of `sha256sum -c`."""
     return f"{hash_bytes(content)}  {name}\n".encode()
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have `write` fill a file next to `path` that then takes its place, whole and on the disk."""
+    """Replace `path` atomically: `write` fills a file next to it, which is synced and renamed."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         write(part)
+        # Without the sync a power failure could leave an empty file under the new name.
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -59,9 +60,9 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder with `files`, in the place of one that is there; it appears when whole."""
+    """Write a folder with `files`, replacing an existing one; it appears when it is complete."""
     part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
-    shutil.rmtree(part, ignore_errors=True)  # Of a killed process with this number.
+    shutil.rmtree(part, ignore_errors=True)  # A killed process with the same id may have left it.
     part.mkdir(parents=True)
     try:
         for name, content in files.items():
@@ -69,6 +70,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+        # A folder cannot be replaced in one step: move the old one away, and back on failure.
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
@@ -88,9 +90,9 @@ def write(
     notes: Mapping[str, Any],
     overwrite: bool = False,
 ) -> None:
-    """Write `files` and a manifest with `notes`; the folder appears when it is whole.
+    """Write `files` and a manifest with `notes`; the folder appears when it is complete.
 
-    Raises ArtifactError when it is there already, unless an artifact is to be overwritten.
+    Raises ArtifactError when the folder exists, unless it is an artifact and `overwrite` is set.
     """
     folder = Path(folder).absolute()
     check_free(folder, overwrite)
@@ -106,22 +108,22 @@ def write(
 
 
 def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raise ArtifactError when `write` would refuse to write there."""
+    """Raise ArtifactError when `write` would refuse to write to `folder`."""
     folder = Path(folder)
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise ArtifactError(f"{folder} is there already; name another folder, or overwrite it.")
+        raise ArtifactError(f"{folder} already exists; choose another folder, or overwrite it.")
     if not (folder / MANIFEST_HASH).is_file():
         raise ArtifactError(
-            f"{folder} is no artifact, and is not overwritten; name another folder."
+            f"{folder} is not an artifact, so it is not overwritten; choose another folder."
         )
 
 
 def check_file_free(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raise ArtifactError when a file is there already and is not to be overwritten."""
+    """Raise ArtifactError when a file exists and `overwrite` is not set."""
     if Path(path).exists() and not overwrite:
-        raise ArtifactError(f"{path} is there already; name another file, or overwrite it.")
+        raise ArtifactError(f"{path} already exists; choose another file, or overwrite it.")
 
 
 def read(
@@ -129,13 +131,13 @@ def read(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the manifest of an artifact and its files.
 
-    Raises ArtifactError when a file is missing, cut off or changed, or when it is of another kind
-    or a version later than `version`.
+    Raises ArtifactError when a file is missing, truncated or changed, and when the artifact is of
+    another kind or of a version later than `version`.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
     if manifest.get("kind") != kind:
-        raise ArtifactError(f"{folder} is of the kind {manifest.get('kind')!r}, not {kind!r}.")
+        raise ArtifactError(f"{folder} has the kind {manifest.get('kind')!r}, not {kind!r}.")
     found = manifest.get("version")
     if not isinstance(found, int) or not 1 <= found <= version:
         raise ArtifactError(
@@ -152,7 +154,7 @@ def read(
             )
         if _identify(content) != identity:
             raise ArtifactError(
-                f"{folder / name} has other bytes than were written; take another copy, or write "
+                f"{folder / name} was changed after it was written; take another copy, or write "
                 "it again."
             )
     return manifest, files
@@ -164,18 +166,18 @@ def _identify(content: bytes) -> dict[str, Any]:
 
 def _read_content(folder: Path, name: str) -> bytes:
     if Path(name).name != name:
-        raise ArtifactError(f"{folder / MANIFEST} names {name!r}, which is no file of its folder.")
+        raise ArtifactError(f"{folder / MANIFEST} names {name!r}, which is not in its folder.")
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{folder} has no {name} that can be read ({error}).") from error
+        raise ArtifactError(f"{folder} has no readable {name} ({error}).") from error
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     text = _read_content(folder, MANIFEST)
     if _read_content(folder, MANIFEST_HASH) != make_hash_line(text, MANIFEST):
         raise ArtifactError(
-            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or cut off; take "
+            f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or truncated; take "
             "another copy, or write it again."
         )
     try:
@@ -184,7 +186,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if not all(identity.keys() == {"bytes", "sha256"} for identity in files):
             raise ValueError("no hashes")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} is no manifest of an artifact.") from error
+        raise ArtifactError(f"{folder / MANIFEST} is not a manifest of an artifact.") from error
     return dict(manifest)
 
 

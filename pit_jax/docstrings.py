@@ -1,4 +1,4 @@
-"""The meaning of every argument, read from docstrings with a Google-style section `Args:`."""
+"""Meanings of arguments, read from docstrings with a Google-style section `Args:`."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ ENTRY = re.compile(r"(?P<indent> +)\*{0,2}(?P<name>\w+)(?: \([^)]*\))?:(?: (?P<m
 def read_arguments(function: Callable[..., Any]) -> dict[str, str]:
     """Return the meaning of each argument that the docstring of a function or class explains.
 
-    A meaning of several lines is joined into one. For a `functools.partial`, return those of its
+    A meaning of several lines is joined into one. A `functools.partial` has the meanings of its
     function.
     """
     while isinstance(function, partial):

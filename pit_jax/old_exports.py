@@ -1,6 +1,6 @@
-"""Old names of modules and of what they export, each with its new name, for old_names.py."""
+"""Old names of modules and of their exports, each with its new name, for old_names.py."""
 
-# Modules. Where one became several, the rest of its names have rows below.
+# Modules. Where one was split into several, `EXPORTS` has the names that moved elsewhere.
 MODULES = {
     "pit_jax.analysis.plots.quantisation": "pit_jax.analysis.plots.quantization",
     "pit_jax.analysis.quantisation": "pit_jax.analysis.quantization",
@@ -39,7 +39,7 @@ MODULES = {
     "pit_jax.neurons.gated": "pit_jax.neurons.glif",
     "pit_jax.neurons.normed": "pit_jax.neurons.mpbn",
 }
-# What modules export, under the new name of the module; one that moved on has its whole name.
+# Exports, by the new name of their module. An export that moved has its full new name.
 EXPORTS = {
     "pit_jax.analysis.energy": {"Report": "EnergyReport"},
     "pit_jax.analysis.energy.layers": {

@@ -1,9 +1,9 @@
-"""Old names of what was renamed, each with its new name: an old name works, and a note says so.
+"""Old names, which still work: using one gives a warning or a note with the new name.
 
 Old names are strings in these tables and those of old_exports.py, and nowhere else. To rename
-something add a line there; a module whose own names are renamed ends with
-`serve_old_names(__name__)`, a function whose keywords are renamed is decorated with
-`accept_old_keywords`, and a neuron whose fields are renamed with `accept_old_fields`.
+something, add a line there. A module with renamed exports ends with `serve_old_names(__name__)`, a
+function with renamed keywords is decorated with `accept_old_keywords`, and a neuron with renamed
+fields with `accept_old_fields`.
 """
 
 import functools
@@ -22,17 +22,18 @@ from pit_jax.old_exports import EXPORTS, MODULES
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-# Packages that construct a neuron from another, and with them those that may stand between.
+# Packages that construct a neuron from another one, and all packages whose frames may be between
+# the user's call and the constructor.
 COPIERS = {"dataclasses", "flax"}
 BETWEEN = COPIERS | {"jax", "jaxtyping"}
 
-# Whole names of modules and of what they export.
+# Full names of modules and of their exports.
 PUBLIC = MODULES | {
     f"{module}.{old}": new if "." in new else f"{module}.{new}"
     for module, exports in EXPORTS.items()
     for old, new in exports.items()
 }
-# Fields of neurons; a section of a config has the same.
+# Fields of neurons, which are also keys of a config's neuron section.
 FIELDS = {
     "normalise": "normalize",
     "parametrise": "parametrize",
@@ -55,11 +56,11 @@ KEYWORDS = {
     "pit_jax.inference.runtime.stream.make_jax_advance": {"nodes": "graph"},
     "pit_jax.inference.verify.fingerprint": {"nodes": "graph"},
 }
-# Keys of a config, with the sections that they are in: "optimizer.momentum".
+# Keys of a config, with their sections: "optimizer.momentum".
 CONFIG_KEYS = {
     "anew": "reinitialize",
 }
-# Analyses, as options of train.analyze and as folders that it wrote.
+# Analyses: options of train.analyze, and names of the folders that it writes.
 ANALYSES = {
     "quantisation": "quantization",
 }
@@ -73,12 +74,12 @@ SAVED_CLASSES = {
 
 
 def accept_old_keywords(function: F) -> F:
-    """Make a function or a method take its old keywords too."""
+    """Make a function or a method accept its old keywords too."""
     return _translate(function, KEYWORDS[f"{function.__module__}.{function.__qualname__}"])
 
 
 def accept_old_fields(cls: type[T]) -> type[T]:
-    """Make a neuron, and what a user derives from it, take its old fields and have them."""
+    """Let a neuron class and its subclasses be constructed and read by their old fields."""
     fields = {old: new for old, new in FIELDS.items() if hasattr(cls, new)}
 
     def accept(derived: Any) -> None:
@@ -87,7 +88,7 @@ def accept_old_fields(cls: type[T]) -> type[T]:
 
     def make_derived(derived: Any, /, **keywords: Any) -> None:
         super(cls, derived).__init_subclass__(**keywords)
-        accept(derived)  # Flax has made its constructor just now.
+        accept(derived)  # Here Flax has just generated the constructor of the subclass.
 
     accept(cls)
     cls.__init_subclass__ = classmethod(make_derived)  # type: ignore[assignment]
@@ -97,7 +98,7 @@ def accept_old_fields(cls: type[T]) -> type[T]:
 
 
 def accept_old_methods(cls: type[T]) -> type[T]:
-    """Make a class have its old methods."""
+    """Give a class its old methods."""
     for old, new in METHODS.items():
         if hasattr(cls, new):
             setattr(cls, old, property(partial(_read_field, old, new)))
@@ -105,10 +106,10 @@ def accept_old_methods(cls: type[T]) -> type[T]:
 
 
 def serve_old_names(module: str, otherwise: Callable[[str], Any] | None = None) -> None:
-    """Give the module of this name the old names of what it exports; `otherwise` has new ones.
+    """Make a module serve its old names; `otherwise` returns its attributes that are not old.
 
-    The function is set from here, because a module that defines `__getattr__` has any attribute
-    in the eyes of a type checker.
+    `__getattr__` is set from here because a type checker accepts any attribute of a module that
+    defines it.
     """
 
     def read_attribute(name: str) -> Any:
@@ -124,7 +125,7 @@ def serve_old_names(module: str, otherwise: Callable[[str], Any] | None = None) 
 
 
 class OldModules(MetaPathFinder, Loader):
-    """Imports modules by their old names; the module is the same object under both."""
+    """An importer of modules by their old names; the module is the same object under both."""
 
     def find_spec(
         self, fullname: str, path: Any, target: ModuleType | None = None
@@ -133,17 +134,17 @@ class OldModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname in PUBLIC else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module that has the new name in the place of `module`."""
+        """Replace `module` by the module with the new name."""
         old = module.__name__
         _warn(old, PUBLIC[old])
         sys.modules[old] = import_module(PUBLIC[old])
 
 
 def rename_keys(config: Any, section: str = "") -> None:
-    """Rename the old keys of a config, a dict or an unlocked ConfigDict, and print a note of each.
+    """Rename the old keys of a config, a dict or an unlocked ConfigDict, and print a note for each.
 
-    The value of an old key replaces that of the new one: a page that sets it means it. Keys of a
-    user's own part, whose name is an import path, are the user's.
+    The value of an old key replaces the value of the new one, which is only a default. Sections
+    whose `name` is an import path belong to a user's own part and keep their keys.
     """
     is_own = bool(section) and ":" in str(config.get("name", ""))
     for key in list(config):
@@ -157,10 +158,10 @@ def rename_keys(config: Any, section: str = "") -> None:
 
 
 def translate_flag(word: str, keys: Container[str]) -> str:
-    """Return a word of a command line, as the new key where it is `--config.KEY` of an old one.
+    """Return a word of a command line, with the new key if it is `--config.KEY` with an old one.
 
-    The new one is among `keys`, and the old one is not: that is a key of a user's own part, and a
-    config that has neither refuses the word as it was typed.
+    Only if the new key is among `keys` and the old one is not. Otherwise the old key belongs to a
+    user's own part, or the config has neither and reports the word as it was typed.
     """
     flag, equals, value = word.partition("=")
     option, dot, key = flag.partition("config.")
@@ -173,7 +174,7 @@ def translate_flag(word: str, keys: Container[str]) -> str:
 
 
 def translate_analysis(name: str) -> str:
-    """Return the name of an analysis, from one that may be old."""
+    """Return the current name of an analysis, given its current or old name."""
     if name in ANALYSES:
         print_note(name, ANALYSES[name])
     return ANALYSES.get(name, name)
@@ -181,12 +182,12 @@ def translate_analysis(name: str) -> str:
 
 @functools.cache
 def print_note(old: str, new: str) -> None:
-    """Print the new name of something, once in a process."""
+    """Print a note with the new name, once per process."""
     print(f"note: {describe(old, new)}", file=sys.stderr)
 
 
 def describe(old: str, new: str) -> str:
-    """Return the note of a name."""
+    """Return the note about a renamed thing."""
     return f"{old} is now called {new}; the old name still works."
 
 
@@ -200,7 +201,8 @@ def _translate(function: F, table: Mapping[str, str]) -> F:
     def translate(*arguments: Any, **keywords: Any) -> Any:
         for old in table.keys() & keywords.keys():
             new, between = table[old], _list_between(sys._getframe(1))
-            # A copy gives all fields of its original, and then what is new.
+            # Copying a neuron (clone, replace) passes all its fields and then the changed ones, so
+            # the new name is there too.
             if new in keywords and COPIERS.isdisjoint(between):
                 name = function.__qualname__.removesuffix(".__init__")
                 raise TypeError(f"{name} got both {old!r} and {new!r}, its new name; give {new!r}.")
@@ -212,7 +214,7 @@ def _translate(function: F, table: Mapping[str, str]) -> F:
 
 
 def _list_between(frame: FrameType | None) -> list[str]:
-    """Return the packages of the frames from `frame` up to the line of the user, without it."""
+    """Return the packages of the frames between this module and the user's line."""
     found: list[str] = []
     while frame and (name := frame.f_globals.get("__name__", "").partition(".")[0]) in BETWEEN:
         found.append(name)
@@ -226,7 +228,7 @@ def _read_field(old: str, new: str, neuron: Any) -> Any:
 
 
 def _warn(old: str, new: str, further: int = 0) -> None:
-    # Its caller's caller is the user's line; frames of the import system are not counted.
+    # 1 is this line, 2 its caller and 3 the user's line; `warnings` skips the import system.
     warnings.warn(describe(old, new), FutureWarning, stacklevel=3 + further)
 
 

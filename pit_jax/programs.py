@@ -1,4 +1,4 @@
-"""The programs by their names, and the one way from the library to the trainer.
+"""The programs by name, and the only place where the library imports the trainer.
 
 In a wheel the trainer is the package `pit_jax.train`; in a clone it is `train/` next to `pit_jax/`.
 """
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 class Command(NamedTuple):
-    """A program of the command `pit-jax`: what it does in a line, and its module."""
+    """A program of the command `pit-jax`: a summary of one line, and its module."""
 
     summary: str
     module: str
@@ -24,34 +24,36 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a network, or resume a run", "main"),
-    "evaluate": Command("measure a trained network on a split or on own images", "evaluate"),
+    "evaluate": Command("measure a trained network on a split or your own images", "evaluate"),
     "export": Command("compile a trained network to binary spikes, for other programs", "export"),
-    "analyze": Command("make the paper's analyses of trained networks", "analyze"),
-    "report": Command("make one page of HTML of some runs, side by side", "report"),
-    "check": Command("look at a data set before hours are spent on it", "check"),
+    "analyze": Command("run the paper's analyses of trained networks", "analyze"),
+    "report": Command("compare runs in one HTML page", "report"),
+    "check": Command("check a data set before you train on it", "check"),
     "prepare": Command("convert a large data set once", "data.prepare"),
-    "models": Command("count what networks hold and cost", "pit_jax.models", in_trainer=False),
-    "import": Command("turn a PyTorch checkpoint into variables", "pit_jax.interop", False),
+    "models": Command(
+        "count parameters and operations of networks", "pit_jax.models", in_trainer=False
+    ),
+    "import": Command("convert a PyTorch checkpoint to variables", "pit_jax.interop", False),
     "seeds": Command("train several seeds at once", "seeds"),
-    "ledger": Command("put finished runs into the table of a clone's docs", "ledger"),
+    "ledger": Command("add finished runs to the results table of the docs, in a clone", "ledger"),
 }
 
 
 def load_program(name: str) -> ModuleType:
-    """Import the module of a program of `COMMANDS`, which has `run` and `main`."""
+    """Import the module of a program in `COMMANDS`; it has `run` and `main`."""
     command = COMMANDS[name]
     module = command.module
     return load_trainer(module) if command.in_trainer else import_module(f"{module}.__main__")
 
 
 def load_trainer(module: str) -> ModuleType:
-    """Import a module of the trainer, e.g. `config.arguments`, or the program of a package."""
+    """Import a module of the trainer, e.g. `config.arguments`; of a package, its `__main__`."""
     found = import_module(f"{TRAINER}.{module}")
     return import_module(f"{found.__name__}.__main__") if hasattr(found, "__path__") else found
 
 
 def _find_trainer() -> str:
-    """Return the name under which the trainer of this very library is imported."""
+    """Return the name under which the trainer that belongs to this library is imported."""
     inner, folder = f"{__package__}.train", HERE.parent / "train"
     if (HERE / "train").is_dir():
         return inner
@@ -59,8 +61,8 @@ def _find_trainer() -> str:
     spec = loaded.__spec__ if loaded else PathFinder.find_spec("train")
     if spec and spec.origin and Path(spec.origin).resolve() == (folder / "__init__.py").resolve():
         return "train"
-    # A file train.py of the user's comes first: then the trainer takes the name that it has in a
-    # wheel. This happens here, not later, so that worker processes find it by that name too.
+    # A user's train.py comes first in the path, so the trainer takes the name that it has in a
+    # wheel. Register it at import, not on first use, so that worker processes find it too.
     spec = spec_from_file_location(
         inner, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

@@ -1,7 +1,7 @@
-"""Firing functions that step forwards and pass a surrogate gradient backwards.
+"""Firing functions: a step in the forward pass, a surrogate gradient in the backward pass.
 
-Every function is a forward line and a backward line side by side; none imports Flax. `SPIKES` lists
-the firing functions of binary neurons by the names that a config uses.
+Each function is followed by its gradient, in `defvjp`. `SPIKES` has the firing functions of binary
+neurons under the names that a config uses. Nothing here needs Flax.
 """
 
 import math
@@ -14,30 +14,34 @@ from jaxtyping import Array, Float
 
 
 def round_half_up(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """The exact floor(x + 1/2) of every finite x; NaN and infinities pass through.
+    """Return floor(x + 1/2) exactly for every finite x; NaN and infinities pass through.
 
-    `floor(x + 0.5)` is not it: the sum rounds, and 0.49999997 would become 1 in float32.
+    `jnp.floor(x + 0.5)` is not exact: the sum is rounded, so that the float32 0.49999997 gives 1.
     """
     floor = jnp.floor(x)
+    # x - floor(x) is exact, since floor(x) is 0 or within a factor of 2 of x (Sterbenz), except for
+    # -1/2 < x < 0: there 1 + x > 1/2 may be rounded, but not to less than 1/2.
     return floor + (x - floor >= 0.5).astype(floor.dtype)
 
 
 def rectifier(x: Float[Array, "*N"], strength: float) -> Float[Array, "*N"]:
-    """The gradient 1 + strength * (1/2 - |dis(x)|), dis(x) = x - floor(x) - 1/2, of Eq. 13.
+    """Return the gradient 1 + strength * (1/2 - |dis(x)|) of Eq. 13, dis(x) = x - floor(x) - 1/2.
 
     It is 1 on the integers and 1 + strength / 2 on the decision boundaries k + 1/2.
     """
+    # 1/2 - |dis(x)| is the distance to the nearest integer: values close to a decision boundary,
+    # whose spike count changes most easily, get the larger gradient.
     return 1 + strength * (0.5 - jnp.abs(x - jnp.floor(x) - 0.5))
 
 
 def inside(x: Float[Array, "*N"], levels: int) -> Array:
-    """The window 0 <= x <= levels, both ends included, in which a clipped round has a gradient."""
+    """Return whether 0 <= x <= levels, both ends included: there a clipped round has a gradient."""
     return (x >= 0) & (x <= levels)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def rectified_round(x: Float[Array, "*N"], strength: float = 0.01) -> Float[Array, "*N"]:
-    """Round half up, exactly; the gradient is the rectified one of Eq. 13."""
+    """Round half up, exactly, with the rectified gradient of Eq. 13."""
     return round_half_up(x)
 
 
@@ -49,9 +53,9 @@ rectified_round.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> Float[Array, "*N"]:
-    """clip(round(x), 0, levels); the gradient is Eq. 13's for 0 <= x <= levels, else 0.
+    """Return clip(round(x), 0, levels), with the gradient of Eq. 13 for 0 <= x <= levels, else 0.
 
-    With `strength` 0 it is the rectangular surrogate of I-LIF (Luo et al. 2024; Eq. 8).
+    With `strength` 0 this is the rectangular surrogate of I-LIF (Luo et al. 2024; Eq. 8).
     """
     return jnp.clip(round_half_up(x), 0, levels)
 
@@ -59,6 +63,7 @@ def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> 
 clipped_round.defvjp(
     lambda x, levels, strength: (jnp.clip(round_half_up(x), 0, levels), x),
     lambda levels, strength, x, g: (
+        # `where`, not a product with the mask: the rectifier of an infinite x is NaN.
         jnp.where(inside(x, levels), g * rectifier(x, strength), 0).astype(g.dtype),
     ),
 )
@@ -66,7 +71,10 @@ clipped_round.defvjp(
 
 @jax.custom_vjp
 def ternary_spike(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """-1, 0 or 1: sign(x) where |x| >= 1/2; gradient 1 for |x| <= 1, else 0 (Guo et al. 2024)."""
+    """Return sign(x) where |x| >= 1/2, else 0; gradient 1 for |x| <= 1, else 0 (Guo et al. 2024).
+
+    Spikes are thus -1, 0 and 1.
+    """
     return jnp.where(jnp.abs(x) >= 0.5, jnp.sign(x), 0)
 
 
@@ -77,13 +85,13 @@ ternary_spike.defvjp(
 
 
 def heaviside(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """1 where x >= 0, else 0 (Eq. 2)."""
+    """Return 1 where x >= 0, else 0 (Eq. 2)."""
     return (x >= 0).astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def rectangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
-    """Heaviside; gradient 1 / width for |x| <= width / 2, else 0 (Wu et al. 2018)."""
+    """Return H(x), with the gradient 1 / width for |x| <= width / 2, else 0 (Wu et al. 2018)."""
     return heaviside(x)
 
 
@@ -95,7 +103,7 @@ rectangle.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def triangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
-    """Heaviside; gradient max(0, 1 - |x| / width) / width (Deng et al. 2022)."""
+    """Return H(x), with the gradient max(0, 1 - |x| / width) / width (Deng et al. 2022)."""
     return heaviside(x)
 
 
@@ -107,19 +115,20 @@ triangle.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def sigmoid(x: Float[Array, "*N"], slope: float = 4.0) -> Float[Array, "*N"]:
-    """Heaviside; gradient slope * p * (1 - p) with p = sigmoid(slope * x)."""
+    """Return H(x), with the gradient slope * p * (1 - p), where p = sigmoid(slope * x)."""
     return heaviside(x)
 
 
 sigmoid.defvjp(
     lambda x, slope: (heaviside(x), x),
+    # 1 - p as sigmoid(-slope * x), which keeps its digits where p rounds to 1.
     lambda slope, x, g: (g * slope * jax.nn.sigmoid(slope * x) * jax.nn.sigmoid(-slope * x),),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def arctan(x: Float[Array, "*N"], slope: float = 2.0) -> Float[Array, "*N"]:
-    """Heaviside; gradient (slope / 2) / (1 + (pi * slope * x / 2)^2) (Fang et al. 2021)."""
+    """Return H(x), with the gradient (slope / 2) / (1 + (pi slope x / 2)^2) (Fang et al. 2021)."""
     return heaviside(x)
 
 

@@ -31,8 +31,8 @@ def test_the_version_is_that_of_the_package(capsys):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["trian"], "there is no program trian; did you mean train? There are train, evaluate"),
-        (["xyz"], "there is no program xyz; there are train, evaluate"),
+        (["trian"], "there is no program trian; did you mean train? Programs: train, evaluate"),
+        (["xyz"], "there is no program xyz; programs: train, evaluate"),
         (["--verison"], "there is no option --verison"),
         (["train", "--epochs=3"], "did you mean --config.epochs=3? See --help."),
         (["train", "--confg", "digits"], "no option --confg; did you mean --config? See --help."),

@@ -1,8 +1,8 @@
-"""Event-camera recordings: files to structured arrays, and these to frames. NumPy only.
+"""Event-camera recordings: files to structured arrays, and structured arrays to frames.
 
 files.py reads and writes recordings, stream.py has their data type, frames.py integrates events to
-frames, camera.py simulates an event camera that looks at still images.
-Start at `integrate_by_number`. Data sets of recordings are in `train/data/events/`.
+frames, and camera.py simulates an event camera that looks at still images. All of it needs NumPy
+only. Start at `integrate_by_number`. Data sets of recordings are in `train/data/events/`.
 """
 
 from pit_jax.events.camera import Camera

@@ -1,6 +1,6 @@
-"""A simulated event camera: still images, seen through three saccades as CIFAR10-DVS was filmed.
+"""A simulated event camera that moves over a still image in three saccades, as for CIFAR10-DVS.
 
-Recordings of real cameras are read in files.py.
+files.py reads recordings of real cameras.
 """
 
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from jaxtyping import Float
 
 from pit_jax.events.stream import make_events
 
-# A triangle of saccades, as in N-MNIST (Orchard et al. 2015): where the image lies (y, x) at their
-# ends. It goes down and right, up and right, and straight back.
+# A triangle of saccades, as in N-MNIST (Orchard et al. 2015): offsets (y, x) of the image at their
+# ends, in units of `reach`. The image moves down and right, up and right, and straight back.
 _CORNERS = np.array([(-0.5, -0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, -0.5)])
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A sensor of `height` x `width` pixels that fire where the log of the light changed.
+    """A sensor of `height` x `width` pixels that fire when the log of their light changes.
 
     A pixel fires ON or OFF each time its log intensity has risen or fallen by its threshold since
-    its last event. Thresholds differ from pixel to pixel by `spread` (standard deviation), and each
-    pixel also fires at random, `noise` times a second. The gaze moves by `reach` pixels along three
-    straight saccades of `saccade` µs, sampled every `sample` µs. Raises ValueError for values that
-    make no camera.
+    its last event. Thresholds vary between pixels, with mean `threshold` and standard deviation
+    `spread`, and each pixel also fires at random, `noise` times a second. The gaze moves by `reach`
+    pixels along three straight saccades of `saccade` µs, sampled every `sample` µs. Raises
+    ValueError for invalid values.
     """
 
     height: int
@@ -43,17 +43,19 @@ class Camera:
                 raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
         if not self.threshold > 4 * self.spread:
             raise ValueError(
-                f"threshold must be over four times its spread, {self.spread}, so that no pixel's "
-                f"is near 0; got {self.threshold}."
+                f"threshold must be more than four times the spread, {self.spread}, to keep the "
+                f"thresholds of all pixels away from 0; got {self.threshold}."
             )
         if self.saccade % self.sample:
-            raise ValueError(f"a saccade, {self.saccade} µs, must be whole samples, {self.sample}.")
+            raise ValueError(
+                f"saccade must be a multiple of sample={self.sample} µs, got {self.saccade} µs."
+            )
 
     def record(self, image: np.ndarray, *, seed: int) -> np.ndarray:
-        """The events of one recording of a uint8 `image` `[h, w]`, in order of time.
+        """Return the events of one recording of a uint8 `image` `[h, w]`, in order of time.
 
-        The image lies in the middle of the field of view, on black. The same seed gives the same
-        events. Raises ValueError for an image of another kind or larger than the sensor.
+        The image is centered in the field of view, on black. The same seed returns the same
+        events. Raises ValueError for an image of another dtype or rank, or larger than the sensor.
         """
         random = np.random.default_rng(seed)
         size = (self.height, self.width)
@@ -67,7 +69,7 @@ class Camera:
 
     @property
     def duration(self) -> int:
-        """How long a recording is, in µs."""
+        """The length of a recording, in µs."""
         return 3 * self.saccade
 
     def _find_crossings(
@@ -78,6 +80,8 @@ class Camera:
         reference = light
         for start in range(0, self.duration, self.sample):
             before, light = light, np.log(self._project(scene, start + self.sample))
+            # A pixel fires once for every threshold between its light and the reference, the light
+            # at its last event; the time of each crossing is interpolated within the sample.
             up = np.floor(np.maximum(light - reference, 0) / rise).astype(int)
             down = np.floor(np.maximum(reference - light, 0) / fall).astype(int)
             step = np.where(up > 0, rise, -fall)
@@ -85,13 +89,13 @@ class Camera:
                 y, x = np.nonzero((up >= count) | (down >= count))
                 level = (reference + count * step)[y, x]
                 share = (level - before[y, x]) / (light - before)[y, x]
-                # Rounding down leaves time in the sample in which it happened.
+                # Rounding down keeps the time within its own sample.
                 t = start + (np.clip(share, 0, 1) * (self.sample - 1)).astype(int)
                 yield make_events(t, x, y, up[y, x] > 0)
             reference = reference + (up + down) * step
 
     def _project(self, scene: Float[np.ndarray, "h w"], t: int) -> Float[np.ndarray, "h w"]:
-        """What falls on the sensor at time t: the scene, shifted by parts of a pixel (bilinear)."""
+        """Return the light on the sensor at time t: the scene, shifted bilinearly."""
         leg, along = divmod(t / self.saccade, 1)
         here, there = _CORNERS[int(leg)], _CORNERS[min(int(leg) + 1, 3)]
         dy, dx = (self.reach * (here + along * (there - here))).tolist()
@@ -108,7 +112,7 @@ class Camera:
 
 
 def _pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the light of the image on black, 0.1 to 1.1: black still reflects some."""
+    """Return the light of the image on black, from 0.1 to 1.1, so that its log is finite."""
     rows, columns = height - image.shape[0], width - image.shape[1]
     if image.dtype != np.uint8 or image.ndim != 2 or rows < 0 or columns < 0:
         raise ValueError(
@@ -120,7 +124,7 @@ def _pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _shift(x: Float[np.ndarray, "h w"], by: float, axis: int) -> Float[np.ndarray, "h w"]:
-    """`x` moved by a part of a pixel, the border repeated."""
+    """Return `x` shifted by a fraction of a pixel, with its border repeated."""
     whole = int(np.floor(by))
     part = by - whole
     index = np.arange(x.shape[axis]) - whole

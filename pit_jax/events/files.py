@@ -1,4 +1,4 @@
-"""Event files as cameras and data sets write them: AEDAT 2.0, AEDAT 3.1 and N-MNIST's."""
+"""The file formats of event cameras and data sets: AEDAT 2.0, AEDAT 3.1 and N-MNIST's."""
 
 import io
 import os
@@ -24,16 +24,16 @@ _PACKET = np.dtype(
         ("valid", "<u4"),
     ]
 )
-_OVERFLOW_Y, _OVERFLOW = 240, 2**13  # A row that no sensor has, and the µs that it stands for.
-_POLARITY = 1  # The packet type of brightness changes; others hold frames, inertia, triggers.
+_OVERFLOW_Y, _OVERFLOW = 240, 2**13  # A row outside the sensor marks a clock overflow, in µs.
+_POLARITY = 1  # The packet type of brightness changes; others are frames, inertia and triggers.
 
 
 def read_aedat2(source: Source) -> np.ndarray:
-    """The events of a DVS128 recording in AEDAT 2.0, such as those of CIFAR10-DVS.
+    """Return the events of a DVS128 recording in AEDAT 2.0, such as a file of CIFAR10-DVS.
 
     Address bits: 0 is the polarity, 1 to 7 the column, 8 to 14 the row. Axes and polarity are
-    turned as SpikingJelly does: x = 127 - row, y = 127 - column, p = 1 - bit, so that 1 is ON.
-    Raises ValueError for a file of another version and for one that ends within an event.
+    flipped as in SpikingJelly: x = 127 - row, y = 127 - column, p = 1 - bit, so that 1 is ON.
+    Raises ValueError for a file of another version and for a file that ends within an event.
     """
     raw, path = _read_bytes(source)
     start = _find_header_end(raw, path, version="2.0", other="read_aedat31")
@@ -44,10 +44,10 @@ def read_aedat2(source: Source) -> np.ndarray:
 
 
 def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
-    """Writes `events` so that `read_aedat2` gives them back.
+    """Write `events` so that `read_aedat2` returns them.
 
     Raises ValueError for pixels outside of 128 x 128 and for times that are negative or need more
-    than 32 bits (71 minutes), FileExistsError where there is a file already.
+    than 32 bits (71 minutes), and FileExistsError if the file exists.
     """
     check_sensor(events, DVS128, DVS128)
     if len(events) and not 0 <= events["t"].min() <= events["t"].max() < 2**32:
@@ -60,10 +60,10 @@ def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
 
 
 def read_aedat31(source: Source) -> np.ndarray:
-    """The polarity events of a recording in AEDAT 3.1, such as those of DVS128-Gesture.
+    """Return the polarity events of a recording in AEDAT 3.1, such as a file of DVS128-Gesture.
 
-    Events marked invalid are kept, as SpikingJelly and tonic do. Raises ValueError for a file of
-    another version and for one that ends within a packet.
+    Events marked invalid are included, as in SpikingJelly and tonic. Raises ValueError for a file
+    of another version and for a file that ends within a packet.
     """
     raw, path = _read_bytes(source)
     at = _find_header_end(raw, path, version="3.1", other="read_aedat2")
@@ -79,12 +79,14 @@ def read_aedat31(source: Source) -> np.ndarray:
         if packet["type"] == _POLARITY:
             if packet["size"] != 8 or packet["number"] > packet["capacity"]:
                 raise ValueError(
-                    f"{path}: the packet at byte {at - _PACKET.itemsize} says {packet['number']} "
-                    f"of {packet['capacity']} events of {packet['size']} bytes; a polarity event "
-                    "has 8: the file is damaged, fetch it again."
+                    f"{path} is damaged: the packet at byte {at - _PACKET.itemsize} claims "
+                    f"{packet['number']} of {packet['capacity']} events of {packet['size']} bytes, "
+                    "but a polarity event has 8. Download it again."
                 )
             words = np.frombuffer(raw, "<u4", count=2 * int(packet["number"]), offset=at)
             data, time = words.reshape(-1, 2).astype(np.int64).T
+            # Bit 0 of the data marks validity, bit 1 polarity, 2 to 16 y and 17 to 31 x. Times have
+            # 31 bits; the packet counts their overflows.
             time = time | (int(packet["overflow"]) << 31)
             parts.append(make_events(time, data >> 17, (data >> 2) & 0x7FFF, (data >> 1) & 1))
         at += length
@@ -92,11 +94,11 @@ def read_aedat31(source: Source) -> np.ndarray:
 
 
 def read_atis(source: Source) -> np.ndarray:
-    """The events of an N-MNIST or N-Caltech101 `.bin` file: five bytes each.
+    """Return the events of an N-MNIST or N-Caltech101 `.bin` file, five bytes each.
 
     Bytes 0 and 1 are x and y, the next bit the polarity, the last 23 bits the time in µs. As in
-    the authors' event-Python and in tonic, a y of 240 marks no event: it adds 2**13 µs to the
-    times behind it. Raises ValueError for a file that ends within an event.
+    the authors' event-Python and in tonic, y = 240 is not an event, but adds 2**13 µs to all later
+    times. Raises ValueError for a file that ends within an event.
     """
     raw, path = _read_bytes(source)
     _check_whole(path, 0, len(raw), size=5)
@@ -115,13 +117,13 @@ def _read_bytes(source: Source) -> tuple[bytes, str]:
 
 
 def _find_header_end(raw: bytes, path: str, *, version: str, other: str) -> int:
-    """Return where the lines that start with # end; in AEDAT 3.1 the last of them says so."""
+    """Return where the header ends: after its lines with # or, in AEDAT 3.1, an explicit end."""
     first = raw[:32].splitlines()[0] if raw else b""
     named = first.removeprefix(b"#!AER-DAT").decode("latin-1") if b"AER-DAT" in first else None
-    # Old recordings of version 2.0 may start with a comment; all of version 3 name it.
+    # Old recordings of version 2.0 may start with any comment; version 3 is always named.
     if not first.startswith(b"#") or (named or "2.0").strip() != version:
         hint = f"; use {other}" if named else ""
-        raise ValueError(f"{path} is no AEDAT {version} file: it starts with {first!r}{hint}.")
+        raise ValueError(f"{path} is not an AEDAT {version} file: it starts with {first!r}{hint}.")
     at = 0
     while raw.startswith(b"#", at):
         end = raw.find(b"\n", at) + 1
@@ -141,6 +143,6 @@ def _check_whole(path: str, start: int, end: int, size: int) -> None:
 
 def _make_error(path: str, at: int, what: str) -> ValueError:
     return ValueError(
-        f"{path} ends within {what} that starts at byte {at}: the file was cut off or "
-        "damaged; fetch or extract it again."
+        f"{path} ends within {what} that starts at byte {at}: the file is truncated or "
+        "damaged; download or extract it again."
     )

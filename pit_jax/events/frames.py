@@ -1,4 +1,4 @@
-"""From events to frames of counts, by the rule of SpikingJelly (Fang et al. 2023)."""
+"""Integration of events to frames of counts, by the rule of SpikingJelly (Fang et al. 2023)."""
 
 import numpy as np
 from jaxtyping import Int32
@@ -9,7 +9,7 @@ from pit_jax.events.stream import check_order, check_sensor
 def integrate_by_number(
     events: np.ndarray, num_frames: int, *, height: int, width: int
 ) -> Int32[np.ndarray, "T H W 2"]:
-    """Counts per frame, pixel and polarity (OFF, ON); every frame takes N // T of the N events.
+    """Count events per frame, pixel and polarity (OFF, ON); every frame takes N // T of N events.
 
     The last frame also takes the remainder. Raises ValueError for unsorted events, for events
     outside of the sensor and for less than one frame.
@@ -23,10 +23,10 @@ def integrate_by_number(
 def integrate_by_time(
     events: np.ndarray, num_frames: int, *, height: int, width: int
 ) -> Int32[np.ndarray, "T H W 2"]:
-    """Counts per frame, pixel and polarity (OFF, ON); every frame takes (t_last - t_first) // T µs.
+    """Count events per frame, pixel and polarity (OFF, ON); frames take (t_last - t_first) // T µs.
 
-    Frames are half open, [start, end), and the last one takes all that is left. A frame in which
-    nothing happened is zero (SpikingJelly fails there). Raises as `integrate_by_number`.
+    Frames are half open, [start, end), and the last one takes all remaining events. A frame without
+    events is zero (SpikingJelly fails there). Raises ValueError as `integrate_by_number` does.
     """
     _check(events, num_frames, height, width)
     t = events["t"]
@@ -39,7 +39,7 @@ def integrate_by_time(
 
 def _check(events: np.ndarray, num_frames: int, height: int, width: int) -> None:
     if num_frames < 1:
-        raise ValueError(f"events go into at least one frame, got num_frames={num_frames}.")
+        raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
     check_order(events["t"])
     check_sensor(events, height, width)
 
@@ -47,7 +47,7 @@ def _check(events: np.ndarray, num_frames: int, height: int, width: int) -> None
 def _count(
     events: np.ndarray, bounds: np.ndarray, height: int, width: int
 ) -> Int32[np.ndarray, "T H W 2"]:
-    """Frame i counts the events bounds[i] .. bounds[i + 1] - 1."""
+    """Count the events bounds[i] .. bounds[i + 1] - 1 in frame i."""
     num_frames = len(bounds) - 1
     frame = np.repeat(np.arange(num_frames), np.diff(bounds))
     cell = ((frame * height + events["y"]) * width + events["x"]) * 2 + (events["p"] != 0)

@@ -1,4 +1,4 @@
-"""A stream of events as one structured array, in the order in which they were recorded."""
+"""A recording as one structured array of events, in the order in which they were recorded."""
 
 import numpy as np
 from jaxtyping import Integer
@@ -9,14 +9,14 @@ EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.
 
 
 def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.ndarray:
-    """Events `[N]` with the fields `t` (µs), `x`, `y` and `p` from four sequences of N values."""
+    """Return events `[N]` with the fields `t` (µs), `x`, `y` and `p`, from four sequences of N."""
     events = np.empty(np.shape(t), EVENT)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
 
 def check_order(t: Integer[np.ndarray, " N"]) -> None:
-    """Raises ValueError at the first event that is older than the one before it."""
+    """Raise ValueError at the first event that is older than the previous one."""
     backwards = np.flatnonzero(t[1:] < t[:-1])
     if backwards.size:
         i = int(backwards[0]) + 1
@@ -27,7 +27,7 @@ def check_order(t: Integer[np.ndarray, " N"]) -> None:
 
 
 def check_sensor(events: np.ndarray, height: int, width: int) -> None:
-    """Raises ValueError at the first event that lies outside of `height` x `width` pixels."""
+    """Raise ValueError at the first event outside of `height` x `width` pixels."""
     outside = np.flatnonzero((events["x"] >= width) | (events["y"] >= height))
     if outside.size:
         i = int(outside[0])

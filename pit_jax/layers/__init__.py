@@ -1,8 +1,9 @@
 """Layers without a membrane: they run once on all steps of a batch, outside the time loop.
 
 linear.py has convolutions and linear layers with their initial kernels, norm.py the batch norms,
-conv_norm.py both as one call, encoding.py images and frames to `[B, T, H, W, C]`, pooling.py and
-attention.py what Flax lacks, remat.py blocks that save memory. Start at linear.py.
+and conv_norm.py a convolution with its norm. encoding.py turns images and frames into
+`[B, T, H, W, C]`, pooling.py and attention.py have layers that Flax does not have, and remat.py
+makes blocks save memory. Start at linear.py.
 """
 
 from pit_jax.layers.encoding import add_time_axis, repeat_over_time

@@ -1,4 +1,4 @@
-"""Self-attention between spikes, linear in the tokens: the places of a step, without a softmax."""
+"""Self-attention between spikes without a softmax, linear in the tokens (positions of a step)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +14,15 @@ def channel_attention(
     value: Float[Array, "B T H W C"],
     gate: Callable[[Array], Array],
 ) -> Float[Array, "B T H W C"]:
-    """query * gate(sum over tokens of key * value), the attention of Yao et al. 2023.
+    """Return query * gate(sum over tokens of key * value), the attention of Yao et al. 2023.
 
-    `gate` is the neuron of these sums `[B, T, 1, 1, C]`. A channel meets only itself, so heads
+    `gate` is the neuron that receives these sums `[B, T, 1, 1, C]`. Channels do not mix, so heads
     would change nothing.
     """
     return query * gate(jnp.sum(key * value, axis=(2, 3), keepdims=True))
 
 
-# Jitted to keep its name in a traced program, where the compiler of pit_jax.inference looks for it.
+# Jitted so that its name appears in jaxprs, where the compiler of pit_jax.inference looks for it.
 @partial(jax.jit, static_argnames="heads")
 def linear_attention(
     query: Float[Array, "B T H W C"],
@@ -30,12 +30,12 @@ def linear_attention(
     value: Float[Array, "B T H W D"],
     heads: int,
 ) -> Float[Array, "B T H W D"]:
-    """(query keyᵀ) value in each of `heads` groups of channels, times 2 / sqrt(C / heads) (Yao et
-    al. 2025).
+    """Return (query keyᵀ) value in each of `heads` groups of channels, times 2 / sqrt(C / heads)
+    (Yao et al. 2025).
 
-    Computed as query (keyᵀ value), which without a softmax is the same: it needs C D / heads²
-    products a token and head and no array of tokens². Raises ValueError unless `heads` divides
-    both numbers of channels.
+    Without a softmax this equals query (keyᵀ value), which is computed: it needs C D / heads²
+    products per token and head, and no array of tokens² values. Raises ValueError unless `heads`
+    divides both numbers of channels.
     """
     channels = query.shape[-1]
     check_heads(channels, heads)
@@ -49,9 +49,9 @@ def linear_attention(
 
 
 def check_heads(channels: int, heads: int) -> None:
-    """Raises ValueError unless `channels` can be shared equally among `heads`."""
+    """Raise ValueError unless `heads` divides `channels`."""
     if heads < 1 or channels % heads:
         raise ValueError(
-            f"{channels} channels cannot be shared equally among heads={heads}; "
-            f"take a divisor of {channels}."
+            f"{channels} channels cannot be split equally into heads={heads}; "
+            f"choose a divisor of {channels}."
         )

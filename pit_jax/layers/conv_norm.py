@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from pit_jax.layers.linear import conv
 from pit_jax.layers.norm import Norm
 
-# What a network hands its blocks: `conv_norm` with the keywords bound that all layers share.
+# `conv_norm` with the keywords that all layers share already bound; networks pass it to blocks.
 ConvNorm = Callable[..., Array]
 
 
@@ -22,5 +22,5 @@ def conv_norm(
     name: str,
     **kw: Any,
 ) -> Float[Array, "B T h w f"]:
-    """The convolution `name` of `x` and the norm `name`_norm of that; `kw` as for `conv`."""
+    """Apply the convolution `name` and then the norm `name`_norm to `x`; `kw` is for `conv`."""
     return norm(name=f"{name}_norm")(conv(features, size, stride, name=name, **kw)(x))

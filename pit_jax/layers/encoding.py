@@ -1,4 +1,4 @@
-"""From images or frames to what the first layer sees."""
+"""Images or frames to the input of the first layer, `[B, T, H, W, C]`."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,9 +13,9 @@ def check_num_steps(num_steps: int) -> None:
 
 
 def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
-    """Return images `[B, H, W, C]` as one step `[B, 1, H, W, C]`, frames `[B, T, H, W, C]` as is.
+    """Return images `[B, H, W, C]` as one step `[B, 1, H, W, C]`, and frames unchanged.
 
-    Raises ValueError for any other rank, and for frames whose T is not `num_steps`.
+    Raises ValueError for any other rank, and for frames `[B, T, H, W, C]` with T != `num_steps`.
     """
     if x.ndim == 4:
         return x[:, None]
@@ -34,7 +34,7 @@ def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H
 def repeat_over_time(
     current: Float[Array, "B t H W C"], num_steps: int
 ) -> Float[Array, "B T H W C"]:
-    """Direct encoding: one step's current, computed once, enters at each of `num_steps` steps."""
+    """Repeat the current of one step, which is computed once, for every step (direct encoding)."""
     batch, _, *rest = current.shape
     return jnp.broadcast_to(current, (batch, num_steps, *rest))
 

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers with PyTorch's padding and starts; the published networks' own."""
+"""Convolutions and linear layers with PyTorch's padding and initialization."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from jaxtyping import Array, Float
 Initializer = Callable[..., Array]
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# PyTorch's start of a weight: uniform within 1 / sqrt(fan_in).
+# PyTorch's initial weights: uniform within 1 / sqrt(fan_in), whose variance is 1 / (3 fan_in).
 uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_bias(fan_in: int) -> Initializer:
-    """PyTorch's start of a bias: uniform within 1 / sqrt(fan_in)."""
+    """Return PyTorch's initializer of a bias: uniform within 1 / sqrt(fan_in)."""
 
     def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         bound = 1 / math.sqrt(fan_in)
@@ -36,10 +36,10 @@ def conv(
     dtype: DTypeLike | None = None,
     name: str | None = None,
 ) -> nn.Conv:
-    """A `size` x `size` convolution over the last three axes, padded by `size // 2` on every side.
+    """Return a `size` x `size` convolution over the last three axes, padded by `size // 2`.
 
-    `bias` is the initializer of its bias; without one it has none. Parameters are float32 (float64
-    under x64), whatever the `dtype` of the computation.
+    `bias` is the initializer of its bias, or None for no bias. Parameters are float32 (float64
+    under x64) for any `dtype` of the computation.
     """
     # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
     pad = size // 2
@@ -66,7 +66,7 @@ def dense(
     dtype: DTypeLike | None = None,
     name: str | None = None,
 ) -> nn.Dense:
-    """A linear layer over the last axis; `bias` and `dtype` as for `conv`."""
+    """Return a linear layer over the last axis; `bias` and `dtype` are as for `conv`."""
     return nn.Dense(
         features,
         use_bias=bias is not None,
@@ -79,15 +79,15 @@ def dense(
 
 
 def check_width(width: int) -> None:
-    """Raise ValueError unless `width`, a number of channels, is at least 1."""
+    """Raise ValueError unless `width`, the number of channels, is at least 1."""
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}.")
 
 
 def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
-    """Raises ValueError unless `x` has as many channels as the convolution `first` was made for.
+    """Raise ValueError unless `x` has as many channels as the convolution `first` takes.
 
-    Before `network` has its parameters any number will do.
+    Before `network` is initialized, any number is allowed.
     """
     if not network.has_variable("params", first):
         return

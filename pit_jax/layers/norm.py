@@ -1,10 +1,10 @@
-"""Normalization over batch and space, and over time, step by step, or with a factor per step.
+"""Batch norms: over all steps together, over each step, or with a factor per step.
 
-A network takes its norm as a callable with the fields `use_running_average`, `scale_init`,
-`bias_init`, `dtype` and `name`, all by keyword, which makes a module
-`[B, T, ..., C] -> [B, T, ..., C]`. Each of them learns `scale` and `bias` `[C]` and keeps `mean`
-and `var` `[C]` in `batch_stats`, so that one can replace another. `NORMS` lists them by the names
-that a config uses. Each also takes a `gain`, which multiplies its initial scale.
+A network takes its norm as a callable with the keywords `use_running_average`, `scale_init`,
+`bias_init`, `dtype` and `name`, which returns a module `[B, T, ..., C] -> [B, T, ..., C]`. Each
+norm learns `scale` and `bias` `[C]` and stores `mean` and `var` `[C]` in `batch_stats`, so one can
+replace another. Each also takes a `gain`, which multiplies its initial scale. `NORMS` has them
+under the names that a config uses.
 """
 
 import math
@@ -22,7 +22,7 @@ from pit_jax.old_names import serve_old_names
 
 Norm = Callable[..., Callable[[Array], Array]]
 
-# PyTorch's momentum 0.1 is Flax's 0.9.
+# Flax's momentum is the share that stays, PyTorch's the share that is replaced: 0.1 there.
 MOMENTUM = 0.9
 EPSILON = 1e-5
 
@@ -46,7 +46,7 @@ def batch_norm(
             momentum 0.1.
         epsilon: added to the variance before the square root.
 
-    Raises ValueError unless `gain` and `epsilon` are positive and `momentum` is from 0 to 1.
+    Raises ValueError unless `gain` and `epsilon` are positive and 0 <= `momentum` < 1.
     """
     check_gain(gain)
     if not 0 <= momentum < 1:
@@ -66,12 +66,12 @@ def batch_norm(
 
 
 class PerStepBatchNorm(nn.Module):
-    """Batch norm over batch and space of each step, as in PyTorch networks that run step by step,
-    such as CLIF's (Huang et al. 2024).
+    """A batch norm over batch and space of each step, as in PyTorch networks that run step by step,
+    such as those of CLIF (Huang et al. 2024).
 
-    Scale and bias are shared, and so are the running statistics, which are updated T times per
-    batch, in the order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) is another
-    one, with statistics and parameters of its own at every step. At T = 1 this is `batch_norm`.
+    All steps share scale, bias and running statistics, which are updated T times per batch, in the
+    order of the steps. Batch norm through time (BNTT, Kim & Panda 2021) differs: it has separate
+    statistics and parameters for every step. At T = 1 this is `batch_norm`.
 
     Args:
         gain: multiplies the initial scale; an initial scale of 0 stays 0.
@@ -94,8 +94,8 @@ class PerStepBatchNorm(nn.Module):
 
 
 class TDBatchNorm(nn.Module):
-    """Threshold-dependent batch norm, tdBN (Zheng et al. 2021): normalizes to the standard
-    deviation `alpha * threshold`, then applies scale and bias.
+    """A threshold-dependent batch norm, tdBN (Zheng et al. 2021), which normalizes to the standard
+    deviation `alpha * threshold` and then applies scale and bias.
 
     With `alpha * threshold` = 1 this is `batch_norm`.
 
@@ -124,11 +124,11 @@ class TDBatchNorm(nn.Module):
 
 
 class TEBN(nn.Module):
-    """Temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
+    """A temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
     step, `p` `[T]`, which multiplies both scale and bias and starts at 1.
 
-    Before an input is repeated over time it has one step, and so one factor. Raises ValueError when
-    the input has another number of steps than `p`.
+    A norm that runs before the input is repeated over time sees one step, so it has one factor.
+    Raises ValueError when the number of steps of the input differs from the size of `p`.
 
     Args:
         gain: multiplies the initial scale; an initial scale of 0 stays 0.
@@ -156,7 +156,7 @@ class TEBN(nn.Module):
             if known != steps:
                 raise ValueError(
                     f"the factors p of {self.name or 'TEBN'} are for T={known} steps, but the "
-                    f"input {x.shape} has T={steps}; initialize again, or feed as many steps."
+                    f"input {x.shape} has T={steps}; initialize again, or pass {known} steps."
                 )
         p = self.param("p", nn.initializers.ones, (steps,), x.dtype)
         return p.reshape(1, steps, *(1,) * (x.ndim - 2))
@@ -198,21 +198,21 @@ def multiply_start(gain: float, start: Initializer) -> Initializer:
 
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Mean and biased variance over `axes`, which stay with size 1."""
+    """Return mean and biased variance over `axes`, which are kept with size 1."""
     mean = jnp.mean(x, axes, keepdims=True)
-    # As Flax's: both sums in one pass over x. Rounding may leave the difference below 0.
+    # E[x²] - E[x]², as in Flax: both sums take one pass over x. Rounding may make it negative.
     return mean, jnp.maximum(0, jnp.mean(jnp.square(x), axes, keepdims=True) - jnp.square(mean))
 
 
 def standardize(x: Array, mean: Array, var: Array) -> Array:
-    """(x - mean) / sqrt(var + 1e-5)."""
+    """Return (x - mean) / sqrt(var + 1e-5)."""
     return (x - mean) * jax.lax.rsqrt(var + EPSILON)
 
 
 def make_running_statistics(
     norm: nn.Module, channels: int, dtype: DTypeLike
 ) -> tuple[nn.Variable, nn.Variable]:
-    """Return the mean and variance `[C]` of `norm` in `batch_stats`; they start at 0 and 1."""
+    """Return the variables `mean` and `var` `[C]` of `norm` in `batch_stats`, initially 0 and 1."""
     return (
         norm.variable("batch_stats", "mean", jnp.zeros, (channels,), dtype),
         norm.variable("batch_stats", "var", jnp.ones, (channels,), dtype),
@@ -228,7 +228,8 @@ def move_statistic(running: nn.Variable, rows: Array) -> None:
 def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Array:
     """Return (x - mean) / deviation in float32, or float64 under x64.
 
-    They are those over `axes`, by which the running ones then move, or the running ones themselves.
+    In training, mean and deviation are taken over `axes`, and update the running statistics. With
+    `use_running_average` they are the running statistics.
     """
     x = x.astype(float)
     running_mean, running_var = make_running_statistics(norm, x.shape[-1], x.dtype)
@@ -251,7 +252,7 @@ def _apply_affine(norm: nn.Module, x: Array) -> Array:
 
 
 def _broadcast_row(a: Array | np.ndarray, x: Array) -> Array:
-    """Return `a` `[C]` with axes of size 1 in front, since rank promotion may be switched off."""
+    """Return `a` `[C]` with axes of size 1 in front, for callers that disable rank promotion."""
     return jnp.reshape(a, (1,) * (x.ndim - 1) + a.shape)
 
 

@@ -1,4 +1,4 @@
-"""Pooling that Flax has not: its `avg_pool` and `max_pool` do for the rest."""
+"""Pooling in addition to Flax's `avg_pool` and `max_pool`."""
 
 from functools import partial
 
@@ -7,17 +7,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-# Jitted to keep its name in a traced program, where the compiler of pit_jax.inference looks for it.
+# Jitted so that its name appears in jaxprs, where the compiler of pit_jax.inference looks for it.
 @partial(jax.jit, static_argnames="size")
 def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*B s s C"]:
-    """Means over PyTorch's index sets, `size` of them on each axis of space.
+    """Return means over PyTorch's index sets, `size` sets along each spatial axis.
 
-    Set i is floor(i n / size) .. ceil((i + 1) n / size) - 1 of n: sets overlap where `size` does
-    not divide n, and values are repeated where it is larger.
+    Along an axis of n values, set i is floor(i n / size) .. ceil((i + 1) n / size) - 1. Sets
+    overlap if `size` does not divide n; values are repeated if `size` > n.
     """
     for axis in (x.ndim - 3, x.ndim - 2):
         n = x.shape[axis]
         cells = [
+            # -(-p // q) is the ceiling of p / q.
             jax.lax.slice_in_dim(x, i * n // size, -(-(i + 1) * n // size), axis=axis)
             for i in range(size)
         ]
@@ -26,13 +27,13 @@ def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*
 
 
 def vote(x: Float[Array, "*B n"], voters: int) -> Float[Array, "*B k"]:
-    """The mean over each class's `voters` neighboring outputs (PLIFNet's readout).
+    """Return the mean over each class's `voters` neighboring outputs (PLIFNet's readout).
 
-    Raises ValueError unless `voters` divides the outputs.
+    Raises ValueError unless `voters` divides the number of outputs.
     """
     if voters < 1 or x.shape[-1] % voters:
         raise ValueError(
-            f"{x.shape[-1]} outputs cannot be shared equally among classes of voters={voters}; "
-            "each class takes as many, at least one."
+            f"{x.shape[-1]} outputs cannot be split equally into classes of voters={voters}; "
+            f"choose a divisor of {x.shape[-1]}."
         )
     return jnp.mean(x.reshape(*x.shape[:-1], -1, voters), axis=-1)

@@ -1,4 +1,4 @@
-"""Blocks that compute their forward pass again in the backward pass instead of keeping it."""
+"""Rematerialization: blocks that recompute activations in the backward pass to save memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,8 @@ def _is_sum_of_products(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name in ("conv_general_dilated", "dot_general")
 
 
-# What is kept of a block: all, what convolutions and products give, or only its input.
+# The activations of a block that are stored: all, the outputs of convolutions and matrix products,
+# or only its input.
 POLICIES: dict[str, Callable[[MakeBlock], MakeBlock]] = {
     "none": lambda make: make,
     "convolutions": partial(nn.remat, policy=_is_sum_of_products),
@@ -24,15 +25,15 @@ POLICIES: dict[str, Callable[[MakeBlock], MakeBlock]] = {
 
 
 def check_remat(remat: str) -> None:
-    """Raises ValueError unless `remat` is one of `POLICIES`."""
+    """Raise ValueError unless `remat` is one of `POLICIES`."""
     if remat not in POLICIES:
-        raise ValueError(f"remat is {remat!r}; it can be {', '.join(POLICIES)}.")
+        raise ValueError(f"remat must be one of {', '.join(POLICIES)}, got {remat!r}.")
 
 
 def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:
-    """Return a class of blocks, or a `partial` of one, that stores what `remat` names.
+    """Return a class of blocks, or a `partial` of one, that stores the activations of `remat`.
 
-    Values and gradients stay what they are; "convolutions" and "blocks" trade memory for time.
+    Values and gradients do not change; "convolutions" and "blocks" trade time for memory.
     """
     if isinstance(make, partial):
         return partial(apply_remat(make.func, remat), *make.args, **make.keywords)

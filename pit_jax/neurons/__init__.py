@@ -1,4 +1,4 @@
-"""Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape; `NEURONS` has all by name.
+"""Spiking neurons as Flax modules, `[B, T, ..., C]` to the same shape; `NEURONS` has them by name.
 
 IF, LIF, PLIF: binary.py      ILIF, QAT: integer.py      Ternary, TrainableTernary: ternary.py
 PIT: pit.py, its scale: scale.py, with a full matrix (PITFull): pit_full.py

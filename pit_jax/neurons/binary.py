@@ -18,7 +18,7 @@ Spike = Callable[[Array], Array]
 
 
 class LIF(nn.Module):
-    """Leaky integrate-and-fire, Eqs. 1-3: `[B, T, ..., C]` currents to spikes 0 and 1.
+    """A leaky integrate-and-fire neuron (Eqs. 1-3): `[B, T, ..., C]` currents to spikes 0 and 1.
 
     The defaults are the paper's baseline on CIFAR (Huang et al. 2024): decay 1/2, soft reset with
     its gradient, rectangular surrogate.
@@ -58,7 +58,7 @@ class LIF(nn.Module):
 
 
 class IF(nn.Module):
-    """Integrate-and-fire as in SEW ResNet (Fang et al. 2021): LIF without leak, `decay` 1.
+    """An integrate-and-fire neuron, as in SEW ResNet (Fang et al. 2021): LIF without leak.
 
     The defaults are SEW's: hard reset without its gradient, arctangent surrogate.
 
@@ -92,10 +92,11 @@ class IF(nn.Module):
 
 
 class PLIF(nn.Module):
-    """LIF with a learned decay (Fang et al. 2021b): `[B, T, ..., C]` currents to spikes 0 and 1.
+    """A LIF neuron with a learned decay (Fang et al. 2021b): `[B, T, ..., C]` currents to spikes
+    0 and 1.
 
-    u = v + (I - v) sigmoid(w) with one parameter `w` for the layer; it starts at the time constant
-    `tau` in steps, -ln(tau - 1). The defaults are the authors': hard reset without its gradient,
+    u = v + (I - v) sigmoid(w) with one parameter `w` per layer, initially -ln(tau - 1), where the
+    time constant is `tau` steps. The defaults are the authors': hard reset without its gradient,
     arctangent surrogate. Raises ValueError unless `tau` > 1.
 
     Args:
@@ -117,12 +118,13 @@ class PLIF(nn.Module):
     def __post_init__(self) -> None:
         if self.tau <= 1:
             raise ValueError(
-                f"tau must be more than 1 step, got {self.tau}; 2 halves the membrane."
+                f"tau must be more than 1 step, got {self.tau}; 2 halves the membrane each step."
             )
         super().__post_init__()
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
+        # sigmoid(-ln(tau - 1)) = 1 / tau.
         start = nn.initializers.constant(-math.log(self.tau - 1))
         w = self.param("w", start, (), widen(current.dtype))
         step = partial(

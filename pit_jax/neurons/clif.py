@@ -14,9 +14,9 @@ State = tuple[Array, Array]
 
 
 class CLIF(nn.Module):
-    """Complementary LIF (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
+    """A complementary LIF neuron (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
 
-    A potential m that decays slowly and grows with every spike deepens the soft reset to
+    A second potential m, which decays slowly and grows with every spike, deepens the soft reset to
     threshold + sigmoid(m).
 
     Args:

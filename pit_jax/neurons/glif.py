@@ -15,11 +15,11 @@ from pit_jax.neurons.step import Gates, glif_step
 
 
 class GLIF(nn.Module):
-    """Gated LIF (Yao et al. 2022): `[B, T, ..., C]` currents to spikes 0 and 1.
+    """A gated LIF neuron (Yao et al. 2022): `[B, T, ..., C]` currents to spikes 0 and 1.
 
-    Every channel learns, through a sigmoid, three gates between two forms of leak, input and reset,
-    the time constants and potentials of these forms, and one conductance per step: (7 + T) * C
-    parameters. The gates start within 0.025 of 1/2.
+    Every channel learns (7 + T) values through a sigmoid: three gates, between two forms each of
+    leak, input and reset; the time constants and potentials of these forms; and one conductance
+    per step. The gates start within 0.025 of 1/2.
 
     Args:
         decay: the initial decay of the exponential leak, between 0 and 1.
@@ -77,5 +77,6 @@ class GLIF(nn.Module):
         return s.astype(current.dtype)
 
 
+# sigmoid(x) is 1/2 + x/4 near 0, so these gates start within 0.025 of 1/2.
 def _near_zero(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return jax.random.uniform(key, shape, dtype, -0.1, 0.1)

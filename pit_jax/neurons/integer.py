@@ -1,4 +1,4 @@
-"""Integers 0..D without PIT: the neuron I-LIF, and the quantized activation QAT."""
+"""Integers 0..D without PIT: the neuron I-LIF and the quantized activation QAT."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,10 +17,11 @@ from pit_jax.surrogate import clipped_round
 
 @accept_old_fields
 class ILIF(nn.Module):
-    """Integer LIF (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` to integers 0..levels.
+    """An integer LIF neuron (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` currents to
+    integers 0..levels.
 
     The surrogate gradient is 1 for 0 <= u <= levels and 0 elsewhere. E-SpikeFormer's neuron (Yao et
-    al. 2025) sets `normalize` and has decay 0. Raises ValueError when `levels` < 1.
+    al. 2025) is this one with `normalize` and decay 0. Raises ValueError when `levels` < 1.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
@@ -58,9 +59,10 @@ class ILIF(nn.Module):
 class QAT(nn.Module):
     """A quantized ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
 
-    The scale `a` `[C]` is the same at every step and starts from the first batch by `scale_init`;
-    its gradient is Eq. 32, that for x plain straight-through. `scale_init=init.lsq` with
-    `parametrize=scale.lsq` is LSQ (Esser et al. 2020). Raises ValueError when `levels` < 1.
+    The scale `a` `[C]` is the same at every step and initialized by `scale_init` from the first
+    batch. Its gradient is Eq. 32; the gradient for x is plain straight-through.
+    `scale_init=initializers.lsq` with `parametrize=scale.lsq` is LSQ (Esser et al. 2020). Raises
+    ValueError when `levels` < 1.
 
     Args:
         levels: the largest integer of its output (D).

@@ -1,4 +1,4 @@
-"""Membrane potential batch norm (MPBN): a neuron that fires from its normalized membrane."""
+"""Membrane potential batch norm (MPBN): a neuron that normalizes its membrane before firing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,14 +23,14 @@ from pit_jax.old_names import serve_old_names
 
 
 class NormedLIF(nn.Module):
-    """LIF with a batch norm between charge and fire (MPBN, Guo et al. 2023): `[B, T, ..., C]`
-    currents to spikes 0 and 1.
+    """A LIF neuron with a batch norm between charge and fire (MPBN, Guo et al. 2023):
+    `[B, T, ..., C]` currents to spikes 0 and 1.
 
     s = H(scale (u - mean) / sqrt(var + eps) + bias - threshold); the hard reset acts on u itself.
-    Statistics are those of one step, over batch and space; the running ones, one set for all steps,
-    are updated T times per batch. The neuron uses the batch's statistics where `batch_stats` is
-    mutable, as in a training step, else the running ones. The defaults are the authors': decay 1/4,
-    threshold 1/2, the reset with its gradient; their surrogate is a steeper one.
+    Statistics are taken per step, over batch and space. All steps share one set of running
+    statistics, which is updated T times per batch. The neuron uses the batch's statistics if
+    `batch_stats` is mutable, as in a training step, else the running ones. The defaults are the
+    authors': decay 1/4, threshold 1/2, the reset with its gradient; their surrogate is steeper.
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
@@ -68,6 +68,7 @@ class NormedLIF(nn.Module):
             return hard_reset(u, s, detach=self.detach_reset), (u, s, mean, var)
 
         u, s, *statistics = run_over_time(step, current, unroll=self.unroll)
+        # Initialization leaves the statistics at mean 0 and variance 1, as Flax's batch norm does.
         if training and not self.is_initializing():
             for statistic, steps in zip(running, statistics, strict=True):
                 move_statistic(statistic, steps)
@@ -78,15 +79,17 @@ class NormedLIF(nn.Module):
 def fold_threshold(
     neuron: NormedLIF, params: Mapping[str, Any], batch_stats: Mapping[str, Any]
 ) -> Float[Array, " C"]:
-    """Return the thresholds `[C]` with which a plain LIF with hard reset fires as `neuron`.
+    """Return thresholds `[C]` with which a plain LIF with hard reset fires the spikes of `neuron`.
 
-    (threshold - bias) sqrt(var + eps) / scale + mean, of the neuron's own `params` and running
-    statistics. Raises ValueError unless every scale is positive: a negative one fires below.
+    They are (threshold - bias) sqrt(var + eps) / scale + mean, from the neuron's own `params` and
+    running statistics. Raises ValueError unless every scale is positive.
     """
     scale = params["scale"]
+    # Dividing scale (u - mean) / sqrt(var + eps) + bias >= threshold by a negative scale turns the
+    # inequality round: that neuron fires below a membrane, which no threshold of a LIF does.
     if not (scale > 0).all():
         raise ValueError(
-            f"a norm folds into a threshold where its scale is positive, but the smallest of "
+            "a norm folds into a threshold only if its scales are positive, but the smallest of "
             f"{scale.size} is {scale.min()}; keep the norm, or retrain with positive scales."
         )
     deviation = jnp.sqrt(batch_stats["var"] + EPSILON)

@@ -29,14 +29,15 @@ from pit_jax.old_names import accept_old_fields
 
 @accept_old_fields
 class PIT(nn.Module):
-    """Integer LIF with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes a_t * k.
+    """An integer LIF neuron with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes
+    a_t * k.
 
-    The parameter `a` `[T, C]` starts from the first batch: `scale_init` (Eq. 12) reads the
-    membranes of step t after the steps before it have fired with theirs. With `detach_reset` False,
-    as in the paper's equations, dv/du is about 0 inside the window; see docs/theory/decisions.md.
-    `hard_reset` is for binary spikes: `PIT` replaces it with `clearing_reset`, so that the membrane
-    is 0 wherever it fires. Raises ValueError when `levels` < 1, or when the input has another
-    number of steps or channels than `a`.
+    The parameter `a` `[T, C]` is initialized from the first batch: `scale_init` (Eq. 12) sees the
+    membranes of step t after the earlier steps have fired with their initial scales. With
+    `detach_reset` False, as in the paper's equations, dv/du is about 0 inside the window; see
+    docs/theory/decisions.md. `hard_reset` works for binary spikes only: `PIT` replaces it with
+    `clearing_reset`, so that the membrane is 0 wherever it fires. Raises ValueError when
+    `levels` < 1, and when `a` and the input differ in T or C.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
@@ -65,7 +66,8 @@ class PIT(nn.Module):
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
-        if self.reset is hard_reset:  # For a scaled spike s, u (1 - s) is not 0.
+        # hard_reset is u (1 - s), which is 0 for s = 1, but not for a scaled spike s = a k.
+        if self.reset is hard_reset:
             self.reset = clearing_reset
         super().__post_init__()
 
@@ -85,6 +87,7 @@ class PIT(nn.Module):
 
         a = apply_floor(self.parametrize(self, first_batch, current))
         u, count, s = run_over_time(step, current, a, unroll=self.unroll)
+        # Steps are axis 1 of u and axis 0 of a.
         rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
         return s.astype(current.dtype)

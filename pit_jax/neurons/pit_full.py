@@ -17,15 +17,15 @@ from pit_jax.neurons.step import charge, check_levels, pit_fire, prepend_axes, s
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
 
-# Low-precision products would make A * A^-1 differ from 1 on an accelerator.
+# An accelerator's default precision (TF32, bfloat16) would make A * A^-1 differ from 1 visibly.
 matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def factorize(mixing: Float[Array, "C C"]) -> tuple[Array, Array, Array, Array]:
-    """Return unit-triangular L and U, of the strict triangles of `mixing`, and their inverses."""
+    """Return unit-triangular L and U, made from the triangles of `mixing`, and their inverses."""
     one = jnp.eye(mixing.shape[-1], dtype=mixing.dtype)
     lower, upper = one + jnp.tril(mixing, -1), one + jnp.triu(mixing, 1)
-    # Against the identity: a solve against the membranes would gather a sharded batch.
+    # Solve for the identity, not for the membranes, which would gather a sharded batch.
     inverse = partial(solve_triangular, b=one, unit_diagonal=True)
     return lower, upper, inverse(lower, lower=True), inverse(upper, lower=False)
 
@@ -36,7 +36,7 @@ def unmix(
     lower_inverse: Float[Array, "C C"],
     upper_inverse: Float[Array, "C C"],
 ) -> Float[Array, "*N C"]:
-    """Return A^-1 u with A = L diag(a) U, from the inverses of L and U."""
+    """Return A^-1 u = U^-1 diag(1/a) L^-1 u, from the inverses of L and U."""
     return matmul(matmul(u, lower_inverse.T) * prepend_axes(1 / a, u.ndim), upper_inverse.T)
 
 
@@ -48,14 +48,17 @@ def full_fire(
     levels: int,
     strength: float,
 ) -> tuple[Float[Array, "*N C"], Float[Array, "*N C"]]:
-    """s = A k and k = clip(round(A^-1 u), 0, levels) with A = L diag(a) U, as (s, k).
+    """Return spikes s = A k and counts k = clip(round(A^-1 u), 0, levels), with A = L diag(a) U.
 
-    The gradient is that of A (k_0 + J (A^-1 u - x_0)) with k_0, x_0 and J held at the point; J is
-    the mask of Eq. 28 for A, and the mask times the factor of Eq. 13 for u, as in Eqs. 30 and 32.
+    The gradient is that of A (k_0 + J (A^-1 u - x_0)), where k_0, x_0 and J are constants, the
+    values at the current point. As in Eqs. 30 and 32, J is the mask of Eq. 28 on the path through
+    A^-1, and the mask times the factor of Eq. 13 on the path through u.
     """
     lower, upper, lower_inverse, upper_inverse = factors
     hold = jax.lax.stop_gradient
     inverse = (a, lower_inverse, upper_inverse)
+    # The two paths need two surrogates, so round once per path, with the other path held: `k` has
+    # the gradient for u, and `k_of_inverse`, the same number, only adds its gradient for A^-1.
     k = clipped_round(unmix(u, *hold(inverse)), levels, strength)
     k_of_inverse = clipped_round(unmix(hold(u), *inverse), levels)
     k = k + (k_of_inverse - hold(k_of_inverse))
@@ -65,10 +68,10 @@ def full_fire(
 class PITFull(nn.Module):
     """`PIT` with a full invertible matrix per step: currents `[B, T, ..., C]` to spikes A_t * k.
 
-    A_t = L diag(a) U with the learned scale `a` `[T, C]` of `PIT` and the parameter `mixing`
-    `[T, C, C]`, whose strict triangles are those of L and U and whose diagonal is not used. It
-    starts at 0, where this neuron is `PIT`; the inverse exists as long as a > 0. Raises ValueError
-    as `PIT` does.
+    A_t = L diag(a) U has the learned scale `a` `[T, C]` of `PIT` and the parameter `mixing`
+    `[T, C, C]`: its lower triangle is L below the diagonal, its upper triangle U above it, and its
+    diagonal is not used. `mixing` starts at 0, where this neuron equals `PIT`. The inverse exists
+    for every a > 0. Raises ValueError as `PIT` does.
 
     Args:
         levels: the largest integer that it fires (D); 1 makes its spikes binary.

@@ -1,4 +1,4 @@
-"""What a neuron layer shows to whoever looks: `sow` into the collection `intermediates`."""
+"""Probes of neuron layers, sown into the collection `intermediates`: membranes, counts, rates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
-# A layer of neurons sows all of these; a user's other modules may sow some of the names.
+# Every neuron layer sows all of these. A user's other modules may sow some of these names.
 RECORDED = {"membrane", "count", "rate", "levels"}
 
 
@@ -22,12 +22,12 @@ def record(
     scale: Float[Array, "*TC"] | None = None,
     rounded: Float[Array, "B T *N C"] | None = None,
 ) -> None:
-    """Sows `membrane` (before firing), the integers `count`, the largest, `levels`, and `rate`.
+    """Sow the membrane before firing, the counts, their maximum `levels`, and the firing rate.
 
     The rate `[B, T]` is the mean of |count| / levels over the layer's neurons. A neuron with a
-    learned scale gives it as `scale`, `[T, C]` or `[C]`, and one that rounds what it rounds as
-    `rounded`, u / a. Under `jit` all of it costs nothing unless the caller asks for it with
-    `mutable=["intermediates"]`.
+    learned scale passes it as `scale`, `[T, C]` or `[C]`, and a neuron that rounds passes what it
+    rounds, u / a, as `rounded`. Under `jit` none of this costs anything unless the caller asks for
+    it with `mutable=["intermediates"]`.
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
@@ -42,12 +42,12 @@ def record(
 
 
 def firing_rates(intermediates: Mapping[str, Any]) -> dict[str, Float[Array, "B T"]]:
-    """Return the `rate` of every neuron layer by its path, in the order in which the layers ran."""
+    """Return the `rate` of every neuron layer by path, in the order in which the layers ran."""
     return {layer: sown["rate"] for layer, sown in neuron_probes(intermediates).items()}
 
 
 def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """Return all that `record` sowed, by the path of the neuron layer and its name."""
+    """Return all that `record` sowed, by path of the neuron layer and name of the probe."""
     layers: dict[str, dict[str, Any]] = {}
     for (*path, name), sown in flatten_dict(intermediates).items():
         layers.setdefault("/".join(path), {})[name] = sown
@@ -59,9 +59,9 @@ def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array
 
 
 def neuron_layers(model: nn.Module, variables: Mapping[str, Any], x: Any) -> list[str]:
-    """The paths of the neuron layers in the order in which they run, without running them.
+    """Return the paths of the neuron layers in the order in which they run, by tracing the model.
 
-    Dictionaries that come out of `jit` are sorted by name instead.
+    Probes that come out of `jit` are no substitute: their dictionaries are sorted by name.
     """
     layers: list[str] = []
 

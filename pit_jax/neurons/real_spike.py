@@ -10,10 +10,10 @@ from pit_jax.neurons.step import hard_reset, prepend_axes
 
 
 class RealSpike(nn.Module):
-    """`IF` whose spikes leave as 0 or a learned amplitude per channel (Guo et al. 2022c).
+    """An `IF` neuron that sends 0 or a learned amplitude per channel (Guo et al. 2022c).
 
-    Membrane and reset see spikes of 0 and 1 only. The parameter `amplitude` `[C]` starts at 1, is
-    the same at every step, and belongs to the next layer's weights after training.
+    Membrane and reset use spikes of 0 and 1. The parameter `amplitude` `[C]` starts at 1, is the
+    same at every step, and can be folded into the next layer's weights after training.
 
     Args:
         threshold: the membrane from which it fires.

@@ -1,11 +1,11 @@
-"""The twin of a spiking neuron in an ordinary network."""
+"""ReLU with the interface of a neuron, for ordinary networks to compare spiking ones with."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 
 class ReLU(nn.Module):
-    """max(x, 0) at every step, without a membrane: what a spiking network is compared with."""
+    """A ReLU, max(x, 0) at every step, without a membrane."""
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:

@@ -1,8 +1,8 @@
 """How PIT's scale is parametrized: functions `(neuron, first_batch, current) -> a`.
 
-`first_batch(current)` returns the initial scale, `[T, C]` or `[C]`; the function makes the neuron's
-parameters from it and returns the scale to fire with, before the floor. `PARAMETRIZATIONS` lists
-them by the names that a config uses.
+`first_batch(current)` returns the initial scale, `[T, C]` or `[C]`. The function creates the
+neuron's parameters from it and returns the scale to fire with, before the floor.
+`PARAMETRIZATIONS` has these functions under the names that a config uses.
 """
 
 import math
@@ -22,7 +22,7 @@ FirstBatch = Callable[[Array], Array]
 
 @jax.custom_vjp
 def apply_floor(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
-    """Return max(a, 1e-3), with the whole gradient, so that a scale at the floor can come back."""
+    """Return max(a, 1e-3), with the identity's gradient, so that a scale can leave the floor."""
     return jnp.maximum(a, SCALE_FLOOR)
 
 
@@ -30,7 +30,7 @@ apply_floor.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (
 
 
 def read_scale(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]:
-    """Return the scale that `scale_init` reads from membranes `u`, not below the floor."""
+    """Return the scale that `scale_init` computes from membranes `u`, at least the floor."""
     return apply_floor(neuron.scale_init(u, levels=neuron.levels))
 
 
@@ -42,9 +42,9 @@ def start_scale(
     fire: Callable[[Array, Array], Array],
     reset: Callable[[Array, Array], Array],
 ) -> Float[Array, "T C"]:
-    """Return the scale of every step, from membranes that start where the step before ended.
+    """Return the initial scale of every step: initialize a step, let it fire and reset, continue.
 
-    Warns of channels at the floor, but not under `jit`, where no value is known.
+    Warns of channels at the floor, except under `jit`, where values are unknown.
     """
 
     def step(v: Array, current: Array) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def start_scale(
 
 
 def check_fits(neuron: nn.Module, current: Array) -> None:
-    """Raises ValueError when `current` has another number of steps or channels than `a`."""
+    """Raise ValueError unless `current` has as many steps and channels as `a`."""
     if current.ndim < 3 or not neuron.has_variable("params", "a"):
         return
     steps, channels = jnp.shape(neuron.get_variable("params", "a"))
@@ -67,23 +67,24 @@ def check_fits(neuron: nn.Module, current: Array) -> None:
         raise ValueError(
             f"the scale a of {neuron.name or type(neuron).__name__} is for T={steps} steps and "
             f"C={channels} channels, but the input {current.shape} has T={current.shape[1]} "
-            f"and C={current.shape[-1]}; initialize again, or feed as many steps as before."
+            f"and C={current.shape[-1]}; initialize again, or pass an input of T={steps} steps "
+            f"and C={channels} channels."
         )
 
 
 def scale_gradient(a: Float[Array, "*N"], factor: float) -> Float[Array, "*N"]:
-    """`a` itself, with its gradient multiplied by `factor`."""
-    # Not a * factor + stop_gradient(a * (1 - factor)), whose sum would round.
+    """Return `a` unchanged, with its gradient multiplied by `factor`."""
+    # a + (a - a) * factor is exactly a; a * factor + stop_gradient(a * (1 - factor)) would round.
     return jax.lax.stop_gradient(a) + (a - jax.lax.stop_gradient(a)) * factor
 
 
 def per_channel(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
-    """The paper's: the parameter `a`, learned value by value (Eq. 32)."""
+    """Learn every value of the parameter `a`, as in the paper (Eq. 32)."""
     return neuron.param("a", lambda key: first_batch(current))
 
 
 def lsq(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
-    """`per_channel` with LSQ's gradient factor 1 / sqrt(N * levels) (Esser et al. 2020).
+    """Learn `per_channel` with LSQ's gradient factor 1 / sqrt(N * levels) (Esser et al. 2020).
 
     N is the number of membranes that share one scale.
     """
@@ -92,9 +93,9 @@ def lsq(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
 
 
 def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Array:
-    """The released code's: a fixed vector `alpha` times one learned factor `p` per step.
+    """Learn one factor `p` per step of a constant vector `alpha`, as the released code does.
 
-    The gradient of `p`, which starts at 1, is halved; `alpha` has none.
+    `p` starts at 1, and its gradient is halved; `alpha` has no gradient.
     """
     alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
     p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))

@@ -1,4 +1,4 @@
-"""The loop over time: the only file that sees the time axis first."""
+"""The loop over time: the only file in which time is the first axis."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from pit_jax.old_names import serve_old_names
 
 
 def widen(dtype: DTypeLike) -> DTypeLike:
-    """Return float32, or `dtype` where that is wider: membranes and parameters are of it."""
+    """Return float32, or `dtype` if it is wider: the dtype of membranes and parameters."""
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def check_currents(current: Float[Array, "*BTNC"]) -> None:
-    """Raises ValueError when `current` has no batch, time and channel axis or holds no floats."""
+    """Raise ValueError unless `current` has batch, time and channel axes and a float dtype."""
     if current.ndim < 3:
         raise ValueError(
             f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
@@ -36,10 +36,11 @@ def run_over_time(
 ) -> Any:
     """Run `step(v, current_t, *per_step_t) -> (v, out_t)` from v = 0; return `out` `[B, T, ...]`.
 
-    A neuron with more than a membrane makes its first state from zeros of that shape by `state`.
-    `per_step` arrays have time as their first axis. The loop runs in float32 or wider whatever the
-    dtype of `current`. Up to `unroll` steps become straight code, so T <= `unroll` has no loop.
-    Raises ValueError when `current` has no batch, time and channel axis or holds no floats.
+    For a neuron with a state of more than a membrane, `state` makes the initial state from a zero
+    membrane. `per_step` arrays have time as their first axis. The loop runs in float32 or wider
+    for any dtype of `current`. `unroll` steps are compiled as straight-line code, so T <= `unroll`
+    needs no loop. Raises ValueError unless `current` has batch, time and channel axes and a float
+    dtype.
     """
     check_currents(current)
     current = current.astype(widen(current.dtype))

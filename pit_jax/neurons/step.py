@@ -20,9 +20,10 @@ def charge(
     decay: float | Array,
     decay_input: bool = False,
 ) -> Float[Array, "*N"]:
-    """The membrane before firing, u_t = decay * v_{t-1} + I_t (Eq. 1; Eq. 9 with its index mended).
+    """Return the membrane before firing, u_t = decay * v_{t-1} + I_t (Eqs. 1 and 9).
 
-    With `decay_input` the current enters as (1 - decay) * I_t, as in the authors' released code.
+    Eq. 9 prints I_{t-1}; see docs/theory/notation.md. With `decay_input` the current enters as
+    (1 - decay) * I_t, as in the authors' released code.
     """
     return decay * v + ((1 - decay) * current if decay_input else current)
 
@@ -30,21 +31,24 @@ def charge(
 def fire(
     u: Float[Array, "*N"], *, threshold: float, spike: Callable[[Array], Array]
 ) -> Float[Array, "*N"]:
-    """Binary spikes, s_t = H(u_t - threshold) (Eq. 2); `spike` brings its surrogate gradient."""
+    """Return binary spikes s_t = H(u_t - threshold) (Eq. 2), with the surrogate of `spike`."""
     return spike(u - threshold)
 
 
 def soft_reset(
     u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
 ) -> Float[Array, "*N"]:
-    """v_t = u_t - threshold * s_t (Eqs. 3 and 11); `detach` stops the gradient through s_t."""
+    """Return v_t = u_t - threshold * s_t (Eqs. 3, 11); `detach` stops the gradient through s_t."""
     return u - threshold * (jax.lax.stop_gradient(s) if detach else s)
 
 
 def hard_reset(
     u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
 ) -> Float[Array, "*N"]:
-    """v_t = u_t * (1 - s_t) for binary s_t, whatever the threshold; `detach` as in `soft_reset`."""
+    """Return v_t = u_t * (1 - s_t) for binary s_t; `detach` stops the gradient through s_t.
+
+    The threshold has no effect.
+    """
     del threshold
     return u * (1 - (jax.lax.stop_gradient(s) if detach else s))
 
@@ -52,15 +56,15 @@ def hard_reset(
 def clearing_reset(
     u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
 ) -> Float[Array, "*N"]:
-    """v_t = 0 where s_t is not 0, else u_t: the released code's hard reset of scaled spikes.
+    """Return v_t = 0 where s_t is not 0, else u_t, the released code's hard reset of scaled spikes.
 
-    No gradient passes through the choice, detached or not.
+    No gradient passes through s_t, detached or not. The threshold has no effect.
     """
     del threshold, detach
     return jnp.where(s != 0, 0, u)
 
 
-# The resets by the names that a config uses.
+# The resets under the names that a config uses.
 RESETS: dict[str, Callable[..., Array]] = {
     "soft": soft_reset,
     "hard": hard_reset,
@@ -79,7 +83,7 @@ def lif_step(
     detach_reset: bool,
     decay_input: bool = False,
 ) -> tuple[Array, tuple[Array, Array]]:
-    """One step of a binary neuron: the membrane after reset, and (that before firing, spikes)."""
+    """Run one step of a binary neuron: return v_t and (u_t, s_t)."""
     u = charge(v, current, decay=decay, decay_input=decay_input)
     s = fire(u, threshold=threshold, spike=spike)
     return reset(u, s, threshold=threshold, detach=detach_reset), (u, s)
@@ -94,7 +98,7 @@ def clif_step(
     spike: Callable[[Array], Array],
     detach_reset: bool,
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """One step of CLIF on (membrane v, complementary potential m) (Huang et al. 2024).
+    """Run one step of CLIF on (membrane v, complementary potential m) (Huang et al. 2024).
 
     u = (1 - 1/tau) v + I;  s = H(u - threshold);  m' = m sigmoid(u / tau) + s;
     v' = u - s (threshold + sigmoid(m')).
@@ -108,7 +112,7 @@ def clif_step(
 
 
 class Gates(NamedTuple):
-    """What a GLIF layer learned, each `[C]` and between 0 and 1; see `glif_step`."""
+    """Learned values of a GLIF layer, each `[C]` and between 0 and 1; see `glif_step`."""
 
     leak_gate: Array
     input_gate: Array
@@ -127,9 +131,9 @@ def glif_step(
     *,
     spike: Callable[[Array], Array],
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """One step of GLIF on (membrane u, spikes s) of the step before (Yao et al. 2022, Eq. 9).
+    """Run one step of GLIF on (u, s) of the previous step (Yao et al. 2022, Eq. 9).
 
-    With gates alpha, beta, gamma of leak, input and reset, the reset takes part in the charge:
+    alpha, beta and gamma are the gates of leak, input and reset; the reset is part of the charge:
     u' = (1 - alpha (1 - decay)) u (1 - gamma s) - (1 - alpha) leak
          + (1 - beta (1 - conductance)) I - (1 - gamma) reset s.
     """
@@ -147,22 +151,22 @@ def glif_step(
 
 
 def check_levels(levels: int) -> None:
-    """Raises ValueError unless `levels` is at least 1."""
+    """Raise ValueError unless `levels` is at least 1."""
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels}; 1 gives binary spikes.")
 
 
 def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
-    """The integer clip(round(u / a), 0, levels) that PIT fires; `a` broadcasts as in `pit_fire`."""
+    """Return PIT's count clip(round(u / a), 0, levels); `a` broadcasts as in `pit_fire`."""
     return jnp.clip(round_half_up(quotient(u, a)), 0, levels)
 
 
 def pit_fire(
     u: Float[Array, "*N"], a: Float[ArrayLike, "..."], *, levels: int, strength: float = 0.01
 ) -> Float[Array, "*N"]:
-    """Scaled integer spikes, s = a * clip(round(u / a), 0, levels) (Eq. 10).
+    """Return scaled integer spikes s = a * clip(round(u / a), 0, levels) (Eq. 10).
 
-    `a` > 0 broadcasts against the last axes of `u`. The gradient for u is Eq. 30, with the mask
+    `a` > 0 broadcasts against the last axes of `u`. The gradient for `u` is Eq. 30, with the mask
     0 <= u/a <= levels and the factor of Eq. 13; for `a` it is Eq. 32, summed to the shape of `a`.
     Raises ValueError when `levels` < 1 or `a` does not broadcast to the shape of `u`.
     """
@@ -175,12 +179,14 @@ def pit_fire(
 
 
 def prepend_axes(a: Array, ndim: int) -> Array:
-    """Return `a` with axes of size 1 in front, since rank promotion may be switched off."""
+    """Return `a` with axes of size 1 in front, for callers that disable rank promotion."""
     return a.reshape((1,) * (ndim - a.ndim) + a.shape)
 
 
 def quotient(u: Float[Array, "*N"], a: Float[Array, "..."]) -> Float[Array, "*N"]:
-    """u / a as u * (1 / a): XLA makes that of a division by a broadcast anyway, so say it."""
+    """Return u / a, computed as u * (1 / a)."""
+    # XLA rewrites a division by a broadcast array to this product, which rounds differently.
+    # Written out, ties round the same way with and without jit, and in NumPy.
     return u * prepend_axes(1 / a, u.ndim)
 
 
@@ -198,12 +204,19 @@ def _pit_fire_forward(
 def _pit_fire_backward(
     levels: int, strength: float, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
+    # s = a k with k = clip(round(x), 0, D), x = u / a, so
+    #   ds/du = a dk/dx dx/du = dk/dx               since dx/du = 1 / a,
+    #   ds/da = k + a dk/dx dx/da = k - x dk/dx     since dx/da = -u / a^2 = -x / a.
+    # dk/dx is replaced by a surrogate: the mask 0 <= x <= D (Eq. 28), times the factor of Eq. 13
+    # (Eq. 29) for u. The paper prints Eq. 32 without the factor; see docs/theory/decisions.md.
     u, a = saved
     x = quotient(u, a)
     window = inside(x, levels)
+    # `where`, not a product with the mask: it stops the NaN of an infinite x.
     grad_u = jnp.where(window, g * rectifier(x, strength), 0).astype(u.dtype)  # Eq. 30
+    # Above the window this is D: only a larger scale could make the spike larger.
     grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32
-    # The transpose of a broadcast is the sum over the axes that it made.
+    # The transpose of a broadcast is the sum over the broadcast axes.
     (grad_a,) = jax.linear_transpose(lambda a: jnp.broadcast_to(a.astype(g.dtype), u.shape), a)(
         grad_a
     )

@@ -1,4 +1,4 @@
-"""Neurons that fire -1, 0 or 1, plain and with a learned amplitude."""
+"""Neurons that fire -1, 0 or 1, with and without a learned amplitude."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from pit_jax.surrogate import ternary_spike
 
 
 class Ternary(nn.Module):
-    """Ternary spikes (Guo et al. 2024): `[B, T, ..., C]` currents to -1, 0 and 1.
+    """A ternary neuron (Guo et al. 2024): `[B, T, ..., C]` currents to spikes -1, 0 and 1.
 
     s = sign(u) where |u| >= threshold / 2; any spike resets the membrane to 0.
 
@@ -32,7 +32,8 @@ class Ternary(nn.Module):
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay)
             s = ternary_spike(u / self.threshold)
-            # |s|, with the slope 0 at s = 0 that jnp.abs has not.
+            # |s|, with the gradient 0 at s = 0. jnp.abs has the gradient 1 there, which would let
+            # membranes that do not fire learn through the reset.
             fired = s * jnp.sign(s)
             return hard_reset(u, fired, detach=self.detach_reset), (u, s)
 
@@ -42,9 +43,9 @@ class Ternary(nn.Module):
 
 
 class TrainableTernary(nn.Module):
-    """`Ternary` whose spikes leave the layer as -alpha, 0 and alpha, with one learned alpha.
+    """A `Ternary` neuron that sends -alpha, 0 or alpha, with one learned alpha per layer.
 
-    `alpha` starts at 1 and belongs to the next layer's weights after training.
+    `alpha` starts at 1 and can be folded into the next layer's weights after training.
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).

@@ -95,8 +95,8 @@ def test_a_recording_survives_a_file(tmp_path):
     [
         ({"height": 0}, "height must be at least 1, got 0"),
         ({"noise": -1.0}, "noise must be at least 0"),
-        ({"threshold": 0.1}, "over four times its spread, 0.03, .* got 0.1"),
-        ({"sample": 3_000}, "100000 µs, must be whole samples, 3000"),
+        ({"threshold": 0.1}, "more than four times the spread, 0.03, .* got 0.1"),
+        ({"sample": 3_000}, "multiple of sample=3000 µs, got 100000 µs"),
     ],
 )
 def test_a_camera_that_cannot_be_is_an_error(fields, message):

@@ -126,7 +126,7 @@ def test_other_edges_or_notes_are_refused_too(written):
 
 def test_nothing_is_overwritten_unasked(written):
     program, path = written
-    with pytest.raises(ArtifactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="already exists"):
         to_nir(program, path)
     to_nir(program, path, overwrite=True)
     assert from_nir(path)[0].num_steps == 2

@@ -147,7 +147,7 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
 
 def test_nothing_is_overwritten_unasked(written):
     program, x, path = written
-    with pytest.raises(ArtifactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="already exists"):
         to_onnx(program, path)
     to_onnx(program, path, overwrite=True)
     assert np.array_equal(load_onnx(path)(x), program(x))

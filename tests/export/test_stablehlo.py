@@ -161,14 +161,14 @@ def test_what_this_jax_does_not_read_is_said(small, tmp_path, monkeypatch):
 
 def test_a_folder_of_a_program_is_no_stablehlo(small, tmp_path):
     small[0].save(tmp_path / "saved")
-    with pytest.raises(ArtifactError, match="is of the kind 'pit_jax.program'"):
+    with pytest.raises(ArtifactError, match="has the kind 'pit_jax.program'"):
         load_stablehlo(tmp_path / "saved")
 
 
 def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "out")
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(ArtifactError, match="is there already"):
+    with pytest.raises(ArtifactError, match="already exists"):
         to_stablehlo(small[0], folder)
     assert (folder / MANIFEST).read_bytes() == before
     to_stablehlo(small[0], folder, overwrite=True)

@@ -150,7 +150,7 @@ def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep
 def test_a_missing_file_is_named(whole, tmp_path, name):
     folder = shutil.copytree(whole, tmp_path / "program")
     (folder / name).unlink()
-    with pytest.raises(ArtifactError, match=f"has no {name} that can be read"):
+    with pytest.raises(ArtifactError, match=f"has no readable {name}"):
         load(folder)
 
 
@@ -168,7 +168,7 @@ def first(manifest: dict, kind: str) -> dict:
     [
         (lambda m: m.update(version=3), "has version 3 of its format.*reads versions up to 2"),
         (lambda m: m.update(version="1"), "has version '1'"),
-        (lambda m: m.update(kind="other"), "is of the kind 'other', not 'pit_jax.program'"),
+        (lambda m: m.update(kind="other"), "has the kind 'other', not 'pit_jax.program'"),
         (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
         (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, and this pit_jax knows int"),
         (
@@ -194,10 +194,10 @@ def first(manifest: dict, kind: str) -> dict:
         (lambda m: first(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
         (lambda m: first(m, "Accumulator").update(bound=1), "not those that were compiled"),
         (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
-        (lambda m: m.pop("files"), "is no manifest of an artifact"),
+        (lambda m: m.pop("files"), "is not a manifest of an artifact"),
         (
             lambda m: m["files"].update({"../x": {"bytes": 0, "sha256": ""}}),
-            "no file of its folder",
+            "not in its folder",
         ),
     ],
 )
@@ -224,7 +224,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, wh
     program, _ = small
     folder = shutil.copytree(whole, tmp_path / "program")
     (folder / "proof.json").write_text("of the old one")
-    with pytest.raises(ArtifactError, match="is there already; name another folder, or overwrite"):
+    with pytest.raises(ArtifactError, match="already exists; choose another folder, or overwrite"):
         program.save(folder)
     assert (folder / "proof.json").exists()
     program.save(folder, overwrite=True)
@@ -234,7 +234,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, wh
 
 def test_a_folder_of_something_else_is_not_overwritten(small, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ArtifactError, match="is no artifact, and is not overwritten"):
+    with pytest.raises(ArtifactError, match="is not an artifact, so it is not overwritten"):
         small[0].save(tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 

@@ -107,5 +107,5 @@ def test_no_array_grows_with_the_square_of_the_tokens():
 @pytest.mark.parametrize("heads", [0, 3])
 def test_channels_that_heads_do_not_share_equally_are_refused(heads):
     x = jnp.ones((1, 1, 2, 2, 8))
-    with pytest.raises(ValueError, match=f"8 channels cannot be shared equally.*heads={heads}"):
+    with pytest.raises(ValueError, match=f"8 channels cannot be split equally.*heads={heads}"):
         linear_attention(x, x, x, heads)

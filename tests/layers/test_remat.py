@@ -87,5 +87,5 @@ def test_resnet18_keeps_less_than_a_third_of_the_bytes_for_a_sixth_more_work():
 
 def test_an_unknown_choice_is_an_error_that_lists_those_that_there_are():
     for name in ("resnet8", "spike_driven_transformer", "e_spikeformer_s"):
-        with pytest.raises(ValueError, match="'some'; it can be none, convolutions, blocks"):
+        with pytest.raises(ValueError, match="one of none, convolutions, blocks, got 'some'"):
             create(name, num_classes=3, neuron=LIF, remat="some")

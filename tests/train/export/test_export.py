@@ -181,7 +181,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(
     out = shutil.copytree(exported, tmp_path / "out")
     (out / "proof.json").write_text("old")
     args = ("--workdir", workdir, "--format", "directory", "--out", out)
-    assert f"{out} is there already" in refusal(capsys, *args)
+    assert f"{out} already exists" in refusal(capsys, *args)
     assert (out / "proof.json").read_text() == "old"
     assert run(*args, "--overwrite") == 0
     assert json.loads((out / "proof.json").read_text())["equal"]
@@ -203,7 +203,7 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
         (("--workdir", "x"), "the following arguments are required: --format"),
         (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
         (("--workdir", "x", "--format", "nir", "--pixels"), "is for --format stablehlo only"),
-        (("--workdir", "nowhere", "--format", "nir"), "nowhere holds no run"),
+        (("--workdir", "nowhere", "--format", "nir"), "nowhere is not the folder of a run"),
     ],
 )
 def test_a_mistake_in_the_command_is_named(capsys, args, says):

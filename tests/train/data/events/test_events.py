@@ -128,7 +128,7 @@ def test_frames_are_made_once_and_damaged_ones_again(cifar10_dvs, capsys):
     for shard in (cifar10_dvs / "cache").glob("*/*.npz"):
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     assert np.array_equal(images(), first)
-    assert "is damaged; it is made again" in capsys.readouterr().err
+    assert "is damaged; making it again" in capsys.readouterr().err
 
 
 def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
@@ -214,8 +214,8 @@ def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
     "content, message",
     [
         (aedat2(stream(0, count=0)), "there is no event in it"),
-        (b"", "is no AEDAT 2.0 file: it starts with b''"),
-        (aedat31(stream(0)), "is no AEDAT 2.0 file"),
+        (b"", "is not an AEDAT 2.0 file: it starts with b''"),
+        (aedat31(stream(0)), "is not an AEDAT 2.0 file"),
         (aedat2(stream(0)[::-1]), "events must be in order of time"),
     ],
 )
