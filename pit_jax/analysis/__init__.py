@@ -1,8 +1,8 @@
-"""The paper's analyses, as functions to call on any network; `plots` has their figures.
+"""The paper's analyses as functions of any network; `plots` draws their results.
 
-Start at recorder.py, which records membranes, counts and spikes of every neuron layer; most
-analyses read these. jackknife.py and entropy.py have the statistics that analyses share.
-`python -m train.analyze` runs all analyses on a trained run.
+Start at recorder.py: it records the membranes, counts and spikes of every neuron layer, which most
+analyses read. jackknife.py and entropy.py have shared statistics. `python -m train.analyze` runs
+all analyses on a trained network.
 """
 
 from pit_jax.analysis import (

@@ -1,17 +1,17 @@
-"""Representation capacity (Sec. 3.5, Appendix C): the paper's formula beside what can be counted.
+"""Representation capacity (Sec. 3.5, Appendix C): the paper's formula, and exact counts.
 
 T steps, N neurons, spikes `s_ij` of 0 ... D; the arguments are `num_steps`, `num_neurons` and
-`levels`. A capacity is the natural logarithm of a count (Eq. 15). What is counted:
+`levels`. A capacity is the natural logarithm of a count (Eq. 15). The counts:
 
     count_paper       T (D+1)^N     as printed in Eqs. 17 and 19: pairs of a step and a pattern
     configurations    (D+1)^(N T)   spike trains, and tuples of one value for each step
     values_shared     (T D+1)^N     values of Eq. 16
-    values_pit        (D+1)^(N T)   values of Eq. 18; (T D+1)^N if the scale is that of all steps
+    values_pit        (D+1)^(N T)   values of Eq. 18; (T D+1)^N if all steps share the scale
     values_ones       N T D+1       values of Eq. 16 where every k_j is 1
 
-Values are counted for given, generic coefficients, ones without rational relations: with any
-`k` allowed inside the set, as Eqs. 15 to 19 are printed, it is infinite. All are upper bounds for
-a network, as membranes do not reach every train.
+Values are counted for fixed generic coefficients, without rational relations; the set as Eqs. 15
+to 19 print it, which contains the values for every `k`, is infinite. All counts are upper bounds
+for a network, as its membranes do not reach every train.
 """
 
 import math
@@ -22,7 +22,7 @@ from itertools import chain, count, islice, product
 from operator import index, mul
 from typing import SupportsIndex
 
-# Up to here, all spike trains are gone through within seconds.
+# A hundred thousand spike trains are enumerated within seconds.
 MOST_TRAINS = 100_000
 
 # NumPy's integers too, such as np.prod of a shape.
@@ -32,45 +32,45 @@ Train = tuple[tuple[int, ...], ...]
 
 
 def capacity_paper(num_steps: Size, num_neurons: Size, levels: Size) -> float:
-    """log(T (D+1)^N) as printed, with and without PIT, Eqs. 17 and 19; no count of Eq. 16's set."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return log(T·(D+1)^N) as printed with and without PIT (Eqs. 17 and 19)."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return math.log(steps) + neurons * math.log(levels + 1)
 
 
 def count_paper(num_steps: Size, num_neurons: Size, levels: Size) -> int:
-    """T (D+1)^N, inside the logarithm of Eqs. 17 and 19: the pairs of a step and its pattern."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return T·(D+1)^N (Eqs. 17 and 19), the number of pairs of a step and a pattern."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return steps * (levels + 1) ** neurons
 
 
 def configurations(num_steps: Size, num_neurons: Size, levels: Size) -> int:
-    """(D+1)^(N T), the number of spike trains."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return (D+1)^(N·T), the number of spike trains."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return (levels + 1) ** (neurons * steps)
 
 
 def log_configurations(num_steps: Size, num_neurons: Size, levels: Size) -> float:
-    """The logarithm of `configurations`, without the integer."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return the logarithm of `configurations`, without computing the integer."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return neurons * steps * math.log(levels + 1)
 
 
 def values_shared(num_steps: Size, num_neurons: Size, levels: Size) -> int:
-    """(T D+1)^N, the number of values of Eq. 16: only each neuron's sum over time matters."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return (T·D+1)^N, the number of values of Eq. 16: each neuron adds up its spikes."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return (steps * levels + 1) ** neurons
 
 
 def log_values_shared(num_steps: Size, num_neurons: Size, levels: Size) -> float:
-    """The logarithm of `values_shared`, without the integer."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return the logarithm of `values_shared`, without computing the integer."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return neurons * math.log(steps * levels + 1)
 
 
 def values_pit(
     num_steps: Size, num_neurons: Size, levels: Size, *, time_varying: bool = True
 ) -> int:
-    """The number of values of Eq. 18, with a scale for each step or one `a_j` for all of them."""
+    """Return the number of values of Eq. 18, with one scale for each step or one for all steps."""
     counted = configurations if time_varying else values_shared
     return counted(num_steps, num_neurons, levels)
 
@@ -78,28 +78,28 @@ def values_pit(
 def log_values_pit(
     num_steps: Size, num_neurons: Size, levels: Size, *, time_varying: bool = True
 ) -> float:
-    """The logarithm of `values_pit`, without the integer."""
+    """Return the logarithm of `values_pit`, without computing the integer."""
     counted = log_configurations if time_varying else log_values_shared
     return counted(num_steps, num_neurons, levels)
 
 
 def values_ones(num_steps: Size, num_neurons: Size, levels: Size) -> int:
-    """N T D+1, the number of values of Eq. 16 where every k_j is 1: only the sum of all matters."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Return N·T·D+1, the number of values of Eq. 16 if every k_j is 1: all spikes add up."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     return neurons * steps * levels + 1
 
 
 def log_values_ones(num_steps: Size, num_neurons: Size, levels: Size) -> float:
-    """The logarithm of `values_ones`."""
+    """Return the logarithm of `values_ones`."""
     return math.log(values_ones(num_steps, num_neurons, levels))
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of Table 1: what a neuron sends in one step, and the scale `a` that it is sent with.
+    """A row of Table 1: the spikes that a neuron can send in one step, and their scale `a`.
 
-    `printed` is the capacity in the paper's table. Counts depend on how many spikes there are and
-    not on the lowest, so that -1, 0, 1 count as 0, 1, 2.
+    `printed` is the capacity in the paper's table. Capacities depend on the number of different
+    spikes, not on the lowest: -1, 0, 1 have the same capacity as 0, 1, 2.
     """
 
     name: str
@@ -109,23 +109,23 @@ class Method:
     printed: str
 
     def capacity_paper(self, num_steps: Size, num_neurons: Size) -> float:
-        """The logarithm that Table 1 prints."""
+        """Return the logarithm that Table 1 prints."""
         return capacity_paper(num_steps, num_neurons, len(self.spikes) - 1)
 
     def values(self, num_steps: Size, num_neurons: Size) -> int:
-        """The number of values of its representation space for generic coefficients."""
+        """Return the number of values of the representation space for generic coefficients."""
         levels = len(self.spikes) - 1
         return values_pit(num_steps, num_neurons, levels, time_varying=self.time_varying)
 
     def log_values(self, num_steps: Size, num_neurons: Size) -> float:
-        """The logarithm of `values`, without the integer."""
+        """Return the logarithm of `values`, without computing the integer."""
         levels = len(self.spikes) - 1
         return log_values_pit(num_steps, num_neurons, levels, time_varying=self.time_varying)
 
 
 def table_1(levels: Size) -> tuple[Method, ...]:
-    """The five rows of Table 1, the paper's own with `levels`."""
-    _, _, levels = _sizes(1, 1, levels)
+    """Return the five rows of Table 1; `levels` is the D of the paper's own row."""
+    _, _, levels = _check_sizes(1, 1, levels)
     binary, ternary = range(2), range(-1, 2)
     return (
         Method("Vanilla Binary Spike", binary, "none", False, "log(T·2^N)"),
@@ -139,13 +139,13 @@ def table_1(levels: Size) -> tuple[Method, ...]:
 def enumerate_trains(
     num_steps: Size, num_neurons: Size, levels: Size, *, lowest: int = 0
 ) -> Iterator[Train]:
-    """Every spike train, `[T][N]` integers of `lowest` ... `lowest + levels`."""
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    """Iterate over all spike trains, `[T][N]` integers of `lowest` ... `lowest + levels`."""
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     if (logarithm := log_configurations(steps, neurons, levels)) > math.log(MOST_TRAINS):
         raise ValueError(
             f"{steps} steps of {neurons} neurons with {levels} levels have "
-            f"10^{logarithm / math.log(10):.4g} spike trains, and up to {MOST_TRAINS:,} are "
-            "enumerated; take smaller sizes, or the closed forms such as log_values_shared."
+            f"10^{logarithm / math.log(10):.4g} spike trains; at most {MOST_TRAINS:,} can be "
+            "enumerated. Use smaller sizes, or closed forms such as log_values_shared."
         )
     return product(product(range(lowest, lowest + levels + 1), repeat=neurons), repeat=steps)
 
@@ -159,24 +159,24 @@ def enumerate_values(
     a: Sequence[Sequence[Number]] | None = None,
     lowest: int = 0,
 ) -> set[Fraction]:
-    """The values of Σ_i Σ_j a_ij k_j s_ij over every spike train, exactly, Eqs. 16 and 18.
+    """Return the exact set of Σ_i Σ_j a_ij k_j s_ij over all spike trains (Eqs. 16 and 18).
 
-    `k` `[N]` is `generic_weights` unless given, and `a` `[T][N]` is 1; a float is the fraction
-    that it stands for.
+    By default `k` `[N]` is `generic_weights` and `a` `[T][N]` is 1. A float is converted to the
+    fraction that it represents exactly.
     """
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
     trains = enumerate_trains(steps, neurons, levels, lowest=lowest)
     k = generic_weights(steps, neurons, levels) if k is None else k
     a = [[1] * neurons] * steps if a is None else a
     if len(k) != neurons:
-        raise ValueError(f"k has one weight for each of {neurons} neurons, got {len(k)}.")
+        raise ValueError(f"k must have one weight for each of {neurons} neurons, got {len(k)}.")
     if [len(row) for row in a] != [neurons] * steps:
         raise ValueError(
-            f"a has a row for each of {steps} steps with a scale for each of {neurons} neurons, "
-            f"got rows of {[len(row) for row in a]}."
+            f"a must have a scale for each of {neurons} neurons in each of {steps} rows, got rows "
+            f"of {[len(row) for row in a]}."
         )
     factors = [Fraction(scale) * Fraction(w) for row in a for scale, w in zip(row, k, strict=True)]
-    # Over one denominator the sums are those of integers, which are much faster.
+    # With a common denominator only integers are added, which is much faster than fractions.
     below = math.lcm(*(factor.denominator for factor in factors))
     above = [int(factor * below) for factor in factors]
     sums = {sum(map(mul, above, chain.from_iterable(train))) for train in trains}
@@ -184,37 +184,38 @@ def enumerate_values(
 
 
 def generic_weights(num_steps: Size, num_neurons: Size, levels: Size) -> list[Fraction]:
-    """Weights `[N]` whose sums Σ_j k_j n_j differ for all integers n_j of 0 ... T D.
+    """Return weights `[N]` for which the sums Σ_j k_j n_j with integers n_j of 0 ... T·D differ.
 
-    They are 1/p for primes p > T D. Two equal sums differ by Σ_j d_j/p_j = 0, where p_j divides
-    d_j; as d_j is smaller than p_j, it is 0.
+    They are 1/p_j for distinct primes p_j > T·D. If two sums are equal, Σ_j d_j/p_j = 0 for the
+    differences d_j of their integers. Then p_j divides d_j, and as |d_j| < p_j, d_j is 0.
     """
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
-    return _reciprocals(steps * levels, 0, neurons)
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
+    return _list_reciprocals(steps * levels, 0, neurons)
 
 
 def generic_scales(
     num_steps: Size, num_neurons: Size, levels: Size, *, time_varying: bool = True
 ) -> list[list[Fraction]]:
-    """Scales `[T][N]`, of each step or the same at all, as generic beside `generic_weights`.
+    """Return scales `[T][N]` that are generic together with `generic_weights`.
 
-    Their primes are other ones than those of the weights, so that the same argument holds.
+    Each step has its own, or all steps share one row. Their primes differ from those of the
+    weights, so that the argument of `generic_weights` holds for the products as well.
     """
-    steps, neurons, levels = _sizes(num_steps, num_neurons, levels)
-    own = _reciprocals(steps * levels, neurons, neurons * steps)
-    rows = [own[i * neurons : (i + 1) * neurons] for i in range(steps)]
+    steps, neurons, levels = _check_sizes(num_steps, num_neurons, levels)
+    scales = _list_reciprocals(steps * levels, neurons, neurons * steps)
+    rows = [scales[i * neurons : (i + 1) * neurons] for i in range(steps)]
     return rows if time_varying else rows[:1] * steps
 
 
-def _reciprocals(largest: int, skipped: int, number: int) -> list[Fraction]:
-    """1/p of `number` primes above `largest`, after the first `skipped` of them."""
+def _list_reciprocals(largest: int, skipped: int, number: int) -> list[Fraction]:
+    """Return 1/p for `number` primes above `largest`, after the first `skipped` of them."""
     candidates = count(max(largest + 1, 2))
     primes = (p for p in candidates if all(p % d for d in range(2, math.isqrt(p) + 1)))
     return [Fraction(1, p) for p in islice(primes, skipped, skipped + number)]
 
 
-def _sizes(num_steps: Size, num_neurons: Size, levels: Size) -> tuple[int, int, int]:
-    """T, N and D as Python's integers, as powers of NumPy's wrap around."""
+def _check_sizes(num_steps: Size, num_neurons: Size, levels: Size) -> tuple[int, int, int]:
+    """Return T, N and D as Python's integers: powers of NumPy's integers would wrap around."""
     sizes = {"num_steps": num_steps, "num_neurons": num_neurons, "levels": levels}
     for name, value in sizes.items():
         if index(value) < 1:

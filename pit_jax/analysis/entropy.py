@@ -1,4 +1,4 @@
-"""Entropy and divergence of counted outcomes, in bits, as they are in the sample itself."""
+"""Plug-in estimates of entropy and divergence, in bits, from counts of outcomes."""
 
 import math
 
@@ -10,29 +10,31 @@ BIT = math.log(2)
 
 
 def entropy(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
-    """-Σ p log2 p of the shares p of K outcomes.
+    """Return -Σ p log2 p for the shares p of K outcomes.
 
-    Of n independent draws it is too small, by (K - 1) / (2 n ln 2) bits in the first order.
+    The expectation over n independent draws is too small, to first order in 1/n by
+    (K - 1) / (2 n ln 2) bits, where K counts the outcomes with p > 0.
     """
     return np.asarray(np.sum(entr(shares(counts)), -1) / BIT)
 
 
 def miller_madow(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
-    """`entropy` with (seen - 1) / (2 n ln 2) added, where `seen` is how many outcomes occur.
+    """Return `entropy` plus (K - 1) / (2 n ln 2), the correction of Miller and Madow.
 
-    That is right for n independent draws and too little for those of the neurons of one sample.
+    K is the number of outcomes that occur. The correction assumes n independent draws; for the
+    neurons of one sample, which depend on each other, it is too small.
     """
-    seen = np.sum(counts > 0, -1)
-    return np.asarray(entropy(counts) + (seen - 1) / (2 * np.sum(counts, -1) * BIT))
+    occurring = np.sum(counts > 0, -1)
+    return np.asarray(entropy(counts) + (occurring - 1) / (2 * np.sum(counts, -1) * BIT))
 
 
 def divergence(p: Real[np.ndarray, "*N K"], q: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N"]:
-    """Σ p log2(p / q), Kullback-Leibler; infinite if an outcome of the first never occurs in q."""
+    """Return Σ p log2(p / q) (Kullback-Leibler); it is infinite if q is 0 where p is not."""
     return np.asarray(np.sum(rel_entr(shares(p), shares(q)), -1) / BIT)
 
 
 def shares(counts: Real[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N K"]:
-    """Counts over their sum; raises ValueError unless they are finite, at least 0, not all 0."""
+    """Return counts over their sum; raise ValueError unless finite, at least 0 and not all 0."""
     total = np.sum(counts, -1, keepdims=True)
     if not (np.all(counts >= 0) and np.all(np.isfinite(total)) and np.all(total > 0)):
         raise ValueError(

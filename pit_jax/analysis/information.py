@@ -1,21 +1,22 @@
-"""What firing loses between membrane and spike (Eqs. 4 and 6), layer by layer and step by step.
+"""The information lost between membrane and spike (Eqs. 4 and 6), by layer and step.
 
-The measures of a layer at one step, for the membrane u of a neuron drawn from its neurons and from
-the samples, the spike s that it sends, and its integer count k = round(x) cut to 0 ... D, where x
-is u / a with a scale and u without:
+A sample and one of the layer's neurons are drawn at random. The neuron has the membrane u and
+sends the spike s with the integer count k = clip(round(x), 0, D), where x is u / a with a scale and
+u without. The measures of a layer at one step:
 
-    distance         root of the mean over samples of |s - u|², Frobenius, of a sample's neurons
+    distance         root of the mean over samples of |s - u|² (Frobenius norm over neurons)
     relative         |s - u| / |u| over all samples
-    information      I(U; S) in bits, given the channel, as the next weights know it; its mean
-    pooled           I(X; K) in bits, of the counts of all channels together
-    spike_membrane   Kullback-Leibler divergence of K from X in bits, in the cells of all integers
-    membrane_spike   that of X from K, infinite as soon as a membrane lies in a cell without spikes
-    uncovered        share of those membranes
-    variance         Var(s) / Var(u), each over neurons and samples
+    information      I(U; S) given the channel, which the next weights know, in bits
+    pooled           I(X; K) in bits, the counts of all channels taken together
+    spike_membrane   Kullback-Leibler divergence of K from X over integer cells, in bits
+    membrane_spike   divergence of X from K; infinite if a membrane is in a cell without spikes
+    uncovered        share of membranes in cells without spikes
+    variance         Var(s) / Var(u) over neurons and samples
 
-As s is a function of u, I(U; S) = H(S), which is that of the counts. Cells are [k - 1/2, k + 1/2),
-those beyond -D ... D are one on each side. Over all steps, distance, information and divergences
-are the sums over steps; relative, uncovered and variance take the steps as one population.
+As s is a function of u, I(U; S) = H(S), and H(S) is the entropy of the counts. Cells are
+[k - 1/2, k + 1/2) for k in -D ... D, and one more on each side. Over all steps, distance,
+information and divergences are sums over steps; relative, uncovered and variance are computed from
+all steps as one population.
 """
 
 import math
@@ -38,10 +39,10 @@ Measure = Callable[[Sums], np.ndarray]
 
 @dataclass(frozen=True)
 class Loss:
-    """The measures of one layer by name, `[T]` at each step and `[]` over all of them.
+    """The measures of one layer by name: `steps` `[T]` at each step, `total` `[]` over all steps.
 
-    `bound` is the most information that a spike can carry, log2(D + 1) bits, or log2(2 D + 1) with
-    negative spikes.
+    `bound` is the largest possible information of a spike in bits, log2(D + 1), or log2(2 D + 1)
+    with negative spikes.
     """
 
     steps: Mapping[str, Estimate]
@@ -56,11 +57,12 @@ def information_loss(
     groups: int = GROUPS,
     confidence: float = 0.95,
 ) -> dict[str, Loss]:
-    """The loss of every layer over batches of recordings, which are let go one by one.
+    """Return the loss of every layer over batches of recordings.
 
-    Samples are taken as independent, the neurons of one not. Raises ValueError for membranes,
-    counts or spikes that are not finite, for counts that are not integers of -D ... D, and for
-    less than two samples.
+    Only sums are stored, so that memory does not grow with the number of batches. Intervals assume
+    independent samples, but not independent neurons. Raises ValueError for membranes, counts or
+    spikes that are not finite, for counts that are not integers of -D ... D, and for fewer than two
+    samples.
     """
     folds: dict[str, Groups] = {}
     levels: dict[str, int] = {}
@@ -71,17 +73,17 @@ def information_loss(
             )
         for layer, recorded in layers.items():
             levels[layer] = recorded.levels
-            folds.setdefault(layer, Groups(groups)).add(_contributions(layer, recorded))
+            folds.setdefault(layer, Groups(groups)).add(_sum_samples(layer, recorded))
     if not folds:
         raise ValueError(
-            "there is no neuron layer to look at; give recordings of at least one batch, of a "
+            "there are no neuron layers to measure; pass recordings of at least one batch of a "
             "network with spiking neurons."
         )
-    return {layer: _loss(folds[layer], levels[layer], confidence) for layer in folds}
+    return {layer: _estimate_loss(folds[layer], levels[layer], confidence) for layer in folds}
 
 
-def _contributions(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray]:
-    """What each sample adds to the sums, `[B, ...]`, over its neurons."""
+def _sum_samples(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray]:
+    """Return the sums over the neurons of each sample, `[B, ...]`."""
     levels, size = recorded.levels, recorded.count[0, 0].size
     rounded = recorded.membrane if recorded.rounded is None else recorded.rounded
     found = jax.tree.map(
@@ -91,7 +93,7 @@ def _contributions(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray
     if not (finite := found["finite"]).all():
         raise ValueError(
             f"{layer}: {np.sum(~finite)} of {len(finite)} samples have membranes, counts or spikes "
-            "that are not finite; look at the weights and at the input."
+            "that are not finite; check the weights and the input."
         )
     if (others := size - np.sum(found["counts"], (2, 3))).any():
         raise ValueError(
@@ -104,13 +106,14 @@ def _contributions(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray
         "error": found["error"],
         "counts": found["counts"],
         "cells": found["cells"],
-        **_moments("u", size, found),
-        **_moments("s", size, found),
+        **_sum_powers("u", size, found),
+        **_sum_powers("s", size, found),
     }
 
 
-def _moments(name: str, size: int, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Sum and sum of squares in float64, of a mean and what lies about it."""
+def _sum_powers(name: str, size: int, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return sum and sum of squares in float64, from the mean and the squares around it."""
+    # Σ x² = Σ (x - mean)² + n mean².
     mean = found[f"mean_{name}"].astype(np.float64)
     return {name: size * mean, f"{name}²": found[f"about_{name}"] + size * mean**2}
 
@@ -127,14 +130,14 @@ def _measure_batch(
     """Return `counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, `finite` `[B]`, moments."""
     neurons = tuple(range(2, u.ndim))
     cell = jnp.clip(round_half_up(x), -levels - 1, levels + 1)
-    # One integer after another, so that no array is larger than the membranes.
+    # One integer at a time, so that no array is larger than the membranes.
     counts = [jnp.sum(count == k, neurons[:-1]) for k in range(-levels, levels + 1)]
     cells = [jnp.sum(cell == k, neurons) for k in range(-levels - 1, levels + 2)]
     moments = {}
     for name, one in (("u", u), ("s", s)):
         mean = jnp.mean(one, neurons, keepdims=True)
         moments[f"mean_{name}"] = jnp.squeeze(mean, neurons)
-        # Squares of a mean far from 0 would cost float32 the digits of the variance.
+        # E[x²] - mean² would lose the digits of the variance in float32 if the mean is large.
         moments[f"about_{name}"] = jnp.sum((one - mean) ** 2, neurons)
     finite = jnp.isfinite(u) & jnp.isfinite(x) & jnp.isfinite(count) & jnp.isfinite(s)
     return {
@@ -146,7 +149,8 @@ def _measure_batch(
     }
 
 
-def _loss(fold: Groups, levels: int, confidence: float) -> Loss:
+def _estimate_loss(fold: Groups, levels: int, confidence: float) -> Loss:
+    # The first `levels` counts are -D ... -1.
     signed = fold.total("counts")[..., :levels].any()
     bound = math.log2((2 if signed else 1) * levels + 1)
     most = {"information": bound, "pooled": bound, "uncovered": 1.0}
@@ -154,6 +158,7 @@ def _loss(fold: Groups, levels: int, confidence: float) -> Loss:
     for name, measure in MEASURES.items():
         estimate = partial(fold.estimate, confidence=confidence, least=0.0)
         steps[name] = estimate(measure, most=most.get(name, math.inf))
+        # The entropy of T steps can be T times the bound of one step; a share stays below 1.
         as_one = name in OF_ALL_STEPS
         times = 1 if as_one else len(steps[name].value)
         over_time = _merge_steps(measure) if as_one else _sum_over_steps(measure)
@@ -196,12 +201,12 @@ def _variance(sums: Sums) -> np.ndarray:
 def _variance_of(name: str, sums: Sums) -> np.ndarray:
     square = sums[f"{name}²"] / sums["neurons"]
     variance = square - (sums[name] / sums["neurons"]) ** 2
-    # What the rounding of float32 leaves of a constant is none.
+    # Rounding in float32 leaves a tiny variance where all values are equal.
     return np.where(variance > 1e-12 * square, variance, 0)
 
 
 def _cell_counts(sums: Sums) -> np.ndarray:
-    """Return the counts of all channels in the cells of membranes, `[T, 2D+3]`."""
+    """Return the counts of all channels in the layout of `cells`, `[T, 2D+3]`."""
     counts = sums["counts"].sum(-2)
     outside = np.zeros((*counts.shape[:-1], 1))
     return np.concatenate([outside, counts, outside], -1)
@@ -212,13 +217,13 @@ def _sum_over_steps(measure: Measure) -> Measure:
 
 
 def _merge_steps(measure: Measure) -> Measure:
-    """Return the measure of one population, of the neurons at all steps."""
+    """Return the measure over all steps, taken as one population."""
 
-    def of_one_step(sums: Sums) -> np.ndarray:
+    def measure_population(sums: Sums) -> np.ndarray:
         merged = {name: one.sum(TIME.get(name, -1), keepdims=True) for name, one in sums.items()}
         return measure(merged)[..., 0]
 
-    return of_one_step
+    return measure_population
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -231,6 +236,6 @@ MEASURES: Mapping[str, Measure] = {
     "uncovered": _uncovered_share,
     "variance": _variance,
 }
-# The axis of time in the sums; that of the others is the last.
+# The axis of time in these sums; in the others it is the last one.
 TIME: Mapping[str, int | tuple[()]] = {"samples": (), "counts": -3, "cells": -2}
 OF_ALL_STEPS = ("relative", "uncovered", "variance")

@@ -1,9 +1,9 @@
-"""Estimates with their intervals, from samples inside which neurons depend on one another.
+"""Estimates with intervals from independent samples whose neurons depend on each other.
 
-What is estimated is a function of sums over samples. It is computed again without each of some
-groups of samples (delete-a-group jackknife; Busing et al. 1999 for groups of unequal size): the
-change of its mean tells the bias, which is taken off, and the scatter tells the variance. Nothing
-is assumed about the neurons of one sample; the samples have to be independent.
+A statistic is a function of sums over samples. The delete-a-group jackknife (Busing et al. 1999 for
+groups of unequal size) computes it again without each group of samples. The shift of the mean of
+these values estimates the bias, which is subtracted, and their scatter the variance. Nothing is
+assumed about the neurons of one sample.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from scipy.special import stdtrit
 
-# The interval of 64 groups is 2 % wider than that of infinitely many.
+# With 64 groups, Student's t makes the interval 2 % wider than with infinitely many.
 GROUPS = 64
 
 # Arrays by name.
@@ -21,7 +21,7 @@ Sums = dict[str, np.ndarray]
 
 
 class Estimate(NamedTuple):
-    """A value without its bias of the first order, and the ends of its interval, of one shape."""
+    """A value corrected for its first-order bias, and the ends of its interval; equal shapes."""
 
     value: np.ndarray
     low: np.ndarray
@@ -29,10 +29,9 @@ class Estimate(NamedTuple):
 
 
 class Groups:
-    """Sums over samples, `[G, ...]` in float64, in groups to which the samples go in turn.
+    """Sums over samples in groups, `[G, ...]` in float64; sample i belongs to group i mod G.
 
-    However many samples there are, they take the memory of the groups. Raises ValueError for less
-    than two groups.
+    Memory does not depend on the number of samples. Raises ValueError for fewer than two groups.
     """
 
     def __init__(self, number: int = GROUPS) -> None:
@@ -41,14 +40,17 @@ class Groups:
         self.number, self.samples, self._sums = number, 0, Sums()
 
     def add(self, contributions: dict[str, Any]) -> None:
-        """What each of the next samples adds, `[B, ...]` by name; each name keeps its shape."""
+        """Add the contributions of the next samples, `[B, ...]` by name.
+
+        Raises ValueError if the shape of a name, without its first axis, changes between batches.
+        """
         shapes = {name: np.shape(one)[1:] for name, one in contributions.items()}
         if not self._sums:
             self._sums = {name: np.zeros((self.number, *s)) for name, s in shapes.items()}
         if shapes != (known := {name: one.shape[1:] for name, one in self._sums.items()}):
             raise ValueError(
-                f"all batches must have the sizes of the first, {known}, beside their samples; got "
-                f"{shapes}. Fold batches of one network and one input size."
+                f"all batches must have the shapes of the first, {known} for each sample, got "
+                f"{shapes}. Use batches of one network and one input size."
             )
         (size,) = {len(one) for one in contributions.values()}
         group = (self.samples + np.arange(size)) % self.number
@@ -57,7 +59,7 @@ class Groups:
         self.samples += size
 
     def total(self, name: str) -> np.ndarray:
-        """The sum over all samples."""
+        """Return the sum over all samples."""
         return self._sums[name].sum(0)
 
     def estimate(
@@ -68,13 +70,14 @@ class Groups:
         least: float = -np.inf,
         most: float = np.inf,
     ) -> Estimate:
-        """`statistic` of the sums over all samples; it takes sums with one more axis in front too.
+        """Return `statistic` of the sums over all samples, with its interval.
 
-        `least` and `most` are what it can be. Raises ValueError for less than two samples.
+        `statistic` must accept sums with an additional leading axis. Value and interval are clipped
+        to `least` ... `most`. Raises ValueError for fewer than two samples.
         """
         if self.samples < 2:
             raise ValueError(
-                f"an interval needs at least 2 samples, got {self.samples}; fold more of them."
+                f"an interval needs at least 2 samples, got {self.samples}; add more samples."
             )
         used = min(self.samples, self.number)
         sums = {name: one[:used] for name, one in self._sums.items()}
@@ -91,26 +94,29 @@ def jackknife(
     least: float = -np.inf,
     most: float = np.inf,
 ) -> Estimate:
-    """`statistic` of the sum over groups `[G, ...]` of `sizes` `[G]` samples, with its interval.
+    """Return `statistic` of the sum over groups, with its interval.
 
-    The bias that is left is of the order of 1 / samples². The interval is Student's with G - 1
-    degrees of freedom. Value and interval are cut to `least` ... `most`. Where the statistic is not
-    finite, on all samples or without one of the groups, the value stays uncorrected and the
-    interval is all that is possible.
+    `sums` have groups `[G, ...]`, of `sizes` `[G]` samples. The remaining bias is of order
+    1 / samples². The interval is Student's with G - 1 degrees of freedom. Value and interval are
+    clipped to `least` ... `most`. Where the statistic is not finite, on all samples or without one
+    group, the value is not corrected and the interval is `least` ... `most`.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}.")
     total = jax.tree.map(lambda x: x.sum(0), sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.asarray(statistic(total), np.float64)
         without = statistic(jax.tree.map(lambda all_, one: all_[None] - one, total, sums))
+        # Busing et al. 1999, with h_j = n / n_j (`parts`) and θ_j the value without group j:
+        # corrected value G θ - Σ_j (1 - 1/h_j) θ_j, pseudovalues h_j θ - (h_j - 1) θ_j, and
+        # variance mean_j (pseudo_j - corrected)² / (h_j - 1).
         parts = (np.sum(sizes) / sizes).reshape(-1, *(1,) * whole.ndim)
         corrected = len(sizes) * whole - ((1 - 1 / parts) * without).sum(0)
         pseudo = parts * whole - (parts - 1) * without
         error = np.sqrt(np.mean((pseudo - corrected) ** 2 / (parts - 1), 0))
     half = stdtrit(len(sizes) - 1, (1 + confidence) / 2) * error
     known = np.isfinite(half)
-    # Not np.where with an infinite half: infinity minus infinity warns.
+    # An infinite value minus an infinite half-width would warn, so these halves become 0 first.
     half = np.where(known, half, 0)
     value = np.where(known, corrected, whole)
     low = np.where(known, value - half, -np.inf)

@@ -1,8 +1,8 @@
-"""The loss around trained weights, along two random directions (Fig. 5; Li et al. 2018).
+"""The loss around trained weights along two random directions (Fig. 5; Li et al. 2018).
 
-A direction is Gaussian, and each filter of it as long as the weights' own: a filter is what leads
-to one channel, the last axis of a kernel. Norm, biases and PIT's scale `a` stay as they are unless
-`treatment` says otherwise; what is no parameter, such as running statistics, always does.
+A direction is Gaussian, and each of its filters is scaled to the norm of the same filter of the
+weights. A filter is the slice of a kernel that leads to one output channel (its last axis). Norms,
+biases and PIT's scale `a` do not move unless `treatment` moves them; running statistics never do.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from pit_jax.old_names import serve_old_names
 
-# Points on each device at once: few, so that who waits sees something and little is lost.
+# Points per device and call: few, so that progress is visible and a stopped run loses little.
 POINTS = 8
 
 Shaped = Callable[[Array, Array], Array]
@@ -24,40 +24,42 @@ Treatment = Callable[[tuple[str, ...], Array], Shaped]
 
 
 def filterwise(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
-    """`direction` with each filter, along the last axis, as long as that of `weights`."""
+    """Return `direction` with each filter (last axis) scaled to its norm in `weights`."""
     axes = tuple(range(weights.ndim - 1))
-    own = jnp.sqrt(jnp.sum(jnp.square(direction), axes))
-    return direction * (jnp.sqrt(jnp.sum(jnp.square(weights), axes)) / (own + 1e-10))
+    length = jnp.sqrt(jnp.sum(jnp.square(direction), axes))
+    # The constant of Li et al.'s program, against division by 0.
+    return direction * (jnp.sqrt(jnp.sum(jnp.square(weights), axes)) / (length + 1e-10))
 
 
 def keep_still(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
-    """No direction: these parameters stay."""
+    """Return zeros: these parameters do not move."""
     return jnp.zeros_like(weights)
 
 
 def follow_weights(direction: Float[Array, "..."], weights: Float[Array, "..."]) -> Array:
-    """The weights themselves, as Li et al. have it where they move biases and norms."""
+    """Return the weights, as Li et al. do where biases and norms move."""
     return weights
 
 
 def kernels_move(path: tuple[str, ...], leaf: Array) -> Shaped:
-    """The weights of convolutions and linear layers move, all others stay."""
+    """Move the kernels of convolutions and linear layers, and nothing else."""
     return filterwise if path[-1] == "kernel" else keep_still
 
 
 def directions(
     params: Mapping[str, Any], key: Key[Array, ""], *, treatment: Treatment = kernels_move
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two random directions, each a tree as `params`.
+    """Return two random directions, each a tree like `params`.
 
-    `treatment(path, leaf)` gives for each parameter the function of Gaussian numbers and weights
-    that makes its part: `filterwise`, `keep_still`, `follow_weights`, or one of your own.
+    `treatment(path, leaf)` returns for each parameter the function that turns Gaussian numbers and
+    weights into its part of a direction: `filterwise`, `keep_still`, `follow_weights`, or your own.
     """
     leaves, form = jax.tree.flatten_with_path(params)
     named = [(_read_path(path), jnp.asarray(leaf)) for path, leaf in leaves]
 
-    def direction(key: Array) -> dict[str, Any]:
+    def draw(key: Array) -> dict[str, Any]:
         made: dict[int, Array] = {}
+        # Keys follow the sorted paths, so that the order of the tree does not change a direction.
         order = sorted(range(len(named)), key=lambda place: named[place][0])
         for i, place in enumerate(order):
             path, leaf = named[place]
@@ -67,7 +69,7 @@ def directions(
         return whole
 
     first, second = jax.random.split(key)
-    return direction(first), direction(second)
+    return draw(first), draw(second)
 
 
 def list_moved(direction: Mapping[str, Any]) -> list[str]:
@@ -81,18 +83,18 @@ def _read_path(path: Any) -> tuple[str, ...]:
 
 
 def axis(side: int = 51, reach: float = 1.0) -> np.ndarray:
-    """`side` numbers from -reach to reach, exactly 0 in the middle.
+    """Return `side` numbers from -reach to reach, exactly 0 in the middle.
 
     Raises ValueError unless `side` is odd.
     """
     if side < 3 or side % 2 == 0:
-        raise ValueError(f"a side has an odd number of points, at least 3, got {side}.")
+        raise ValueError(f"side must be an odd number of at least 3, got {side}.")
     half = side // 2
     return np.arange(-half, half + 1) / half * reach
 
 
 def grid(axis: np.ndarray) -> np.ndarray:
-    """All points of the square, `[side * side, 2]`; the second number runs first."""
+    """Return all points of the square, `[side * side, 2]`; the second coordinate varies fastest."""
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
@@ -103,18 +105,19 @@ def point_losses(
     directions: tuple[Mapping[str, Any], Mapping[str, Any]],
     *rest: Any,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of points `[N, 2]` that gives `loss(params + x * first + y * second, *rest)`.
+    """Return a function from points `[N, 2]` to `loss(params + x * first + y * second, *rest)`.
 
-    The devices of `mesh` divide the points among them, and each goes through its own one by one,
-    so that the numbers are the same on any number. It compiles once: N is always filled up to
-    `POINTS` for each device, and more are refused with a ValueError.
+    The points are divided among the devices of `mesh`, and each device computes one point at a
+    time, so that the number of devices does not change the losses. N is at most `POINTS` for each
+    device, otherwise the function raises ValueError; fewer points are padded, so that it compiles
+    once.
     """
     everywhere, divided = PartitionSpec(), PartitionSpec(mesh.axis_names)
 
     def losses(points: Array, params: Any, first: Any, second: Any, rest: Any) -> Array:
         def at(point: Array) -> Array:
             x, y = point
-            # In the dtype of each parameter, whatever that of the points is.
+            # The points are float64 in x64 mode and must not promote float32 parameters.
             moved = jax.tree.map(
                 lambda w, d, e: w + x.astype(w.dtype) * d + y.astype(w.dtype) * e,
                 params,
@@ -131,7 +134,7 @@ def point_losses(
             mesh=mesh,
             in_specs=(divided, *4 * (everywhere,)),
             out_specs=divided,
-            check_vma=False,  # The devices have nothing to do with one another.
+            check_vma=False,  # No device reads values of another.
         )
     )
     whole = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, everywhere))
@@ -140,7 +143,7 @@ def point_losses(
 
     def evaluate(points: np.ndarray) -> np.ndarray:
         if len(points) > size:
-            raise ValueError(f"at most {size} points at once, got {len(points)}.")
+            raise ValueError(f"at most {size} points can be evaluated at once, got {len(points)}.")
         filled = np.zeros((size, 2))
         filled[: len(points)] = points
         return np.asarray(whole(at_once(filled, *given)))[: len(points)]
@@ -154,7 +157,7 @@ def evaluate_by_block(
     size: int,
     known: Sequence[float] = (),
 ) -> Iterator[np.ndarray]:
-    """The losses of the first points, `size` more of them each time, behind the `known` ones."""
+    """Yield the losses of the first points, `size` more each time, after the `known` ones."""
     found = np.asarray(known)
     for start in range(len(known), len(points), size):
         found = np.concatenate([found, evaluate(points[start : start + size])])

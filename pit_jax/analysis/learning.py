@@ -1,23 +1,23 @@
-"""Learning curves of recorded runs: how soon one run reaches what another one ends with.
+"""Learning curves of recorded runs: when one run reaches the final value of another.
 
-The learning rate schedule of a run is in train/program/optim.py.
+Learning rate schedules are in train/program/optim.py.
 """
 
 from collections.abc import Mapping, Sequence
 
 from pit_jax.old_names import serve_old_names
 
-# Epochs and what was reached after each of them.
+# Epochs, and the value after each of them.
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def find_first_epoch(curve: Curve, goal: float) -> float | None:
-    """Return the first epoch whose value is at least `goal`, None without one."""
+    """Return the first epoch whose value is at least `goal`, or None."""
     return next((at for at, value in zip(*curve, strict=True) if value >= goal), None)
 
 
 def compare_curves(curves: Mapping[str, Curve]) -> dict[str, dict[str, float | None]]:
-    """Return when each run first reached the last value of each baseline."""
+    """Return for each run the first epochs at which it reached the last value of every run."""
     goals = {name: values[-1] for name, (_, values) in curves.items()}
     return {
         name: {baseline: find_first_epoch(curve, goal) for baseline, goal in goals.items()}

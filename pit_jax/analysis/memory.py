@@ -1,8 +1,8 @@
-"""What a training step keeps in memory (Table 5), from shapes alone: nothing is run or compiled.
+"""The memory of a training step (Table 5), from shapes alone: nothing is run or compiled.
 
-Counted are parameters, batch statistics, optimizer state, gradients, the batch, and the
-activations: what the forward pass leaves for the backward pass, as JAX differentiates it. A
-compiler may keep less, where it computes a cheap array again, and needs room to work beside it.
+The parts are parameters, batch statistics, optimizer state, gradients, the batch, and activations:
+the arrays that the forward pass saves for the backward pass as JAX differentiates it. A compiler
+may save less, as it recomputes cheap arrays, and needs additional working memory.
 """
 
 import math
@@ -18,15 +18,15 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 from pit_jax.jaxprs import find_inner, is_in
 from pit_jax.old_names import serve_old_names
 
-# What gives another shape to the same bytes, if it does not repeat or move them.
+# Primitives that change the shape only, unless they repeat or move values.
 RESHAPES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
-# What runs a jitted function or a block under `remat`, once and with just its arguments.
+# Primitives that call a jitted or rematerialized function once, with their own arguments.
 CALLS = ("jit", "pjit", "checkpoint", "remat2")
 
 
 @dataclass(frozen=True)
 class Residual:
-    """An array that the forward pass leaves for the backward pass: its layer and what made it."""
+    """An array saved for the backward pass, with its layer and the primitive that made it."""
 
     shape: tuple[int, ...]
     dtype: jnp.dtype
@@ -35,12 +35,13 @@ class Residual:
 
     @property
     def bytes(self) -> int:
+        """The size of the array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes of a training step by part; `kept` are the arrays of the activations."""
+    """The bytes of a training step by part; `kept` are the arrays that make up the activations."""
 
     parameters: int
     statistics: int
@@ -51,6 +52,7 @@ class TrainingMemory:
 
     @property
     def activations(self) -> int:
+        """The bytes of the activations."""
         return sum(array.bytes for array in self.kept)
 
     @property
@@ -61,11 +63,11 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
-        """All parts at once: more than a step that frees activations as gradients come."""
+        """The sum of the parts; a step that frees activations early has a lower peak."""
         return sum(self.parts.values())
 
     def activations_of(self, depth: int | None = None) -> dict[str, int]:
-        """The activations by layer, or by what holds the layers down to `depth`, as they run."""
+        """Return the activations by module path, cut after `depth` names, as they run."""
         found: dict[str, int] = {}
         for array in self.kept:
             layer = "/".join(array.layer.split("/")[:depth])
@@ -81,10 +83,10 @@ def training_memory(
     loss: Callable[[Any, Any], Any],
     optimizer_init: Callable[[Any], Any],
 ) -> TrainingMemory:
-    """The memory of a step of `model` on a batch, of which `images` and `labels` tell the shapes.
+    """Return the memory of a training step of `model` on a batch.
 
-    They are arrays or `jax.ShapeDtypeStruct`s, as the network and `loss(logits, labels)` take
-    them; `optimizer_init` is the `init` of an optax optimizer.
+    `images` and `labels` are arrays or `jax.ShapeDtypeStruct`s of the shapes that the network and
+    `loss(logits, labels)` take; `optimizer_init` is the `init` of an optax optimizer.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
 
@@ -115,10 +117,10 @@ def training_memory(
 
 
 def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Residual, ...]:
-    """Return what `f(params, *rest)` leaves for its gradient of `params`, each array once.
+    """Return the arrays that `f(params, *rest)` saves for its gradient by `params`, each once.
 
-    In the order in which they are made. Constants are left out, and arguments, which are there
-    anyway, in whatever shape.
+    They are in the order in which they are computed. Constants and (reshaped) arguments are not
+    included, as they take no additional memory.
     """
 
     def forward(params: Any, *rest: Any) -> list[Any]:
@@ -126,31 +128,31 @@ def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Resi
 
     jaxpr = jax.make_jaxpr(forward)(params, *rest).jaxpr
     source = _find_sources(jaxpr)
-    left = {x for x in map(source, jaxpr.outvars) if not isinstance(x, Literal)}
+    saved = {x for x in map(source, jaxpr.outvars) if not isinstance(x, Literal)}
     return tuple(
-        Residual(array.aval.shape, array.aval.dtype, _layer(equation), equation.primitive.name)
+        Residual(array.aval.shape, array.aval.dtype, _find_layer(equation), equation.primitive.name)
         for equation in jaxpr.eqns
         for array in equation.outvars
-        if array in left
+        if array in saved
     )
 
 
 def bytes_of(tree: Any) -> int:
-    """The bytes of the arrays of a tree, or of their shapes; keys of random numbers are none."""
+    """Return the bytes of the arrays (or shapes) of a tree, without random keys."""
     leaves = jax.tree.leaves(tree)
     plain = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
     return sum(x.size * x.dtype.itemsize for x in plain)
 
 
 def _find_sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
-    """Return a function from a variable to the first one that has the same bytes."""
+    """Return a function from a variable to the one whose bytes it shares, through calls as well."""
     above: dict[Any, Any] = {}
 
     def source(x: Any) -> Any:
         return source(above[x]) if is_in(x, above) else x
 
     for equation in jaxpr.eqns:
-        if _reshapes(equation):
+        if _is_reshape(equation):
             above[equation.outvars[0]] = equation.invars[0]
         elif equation.primitive.name in CALLS and (called := find_inner(equation)):
             inner = called.jaxpr
@@ -165,23 +167,27 @@ def _find_sources(jaxpr: Jaxpr) -> Callable[[Any], Any]:
     return source
 
 
-def _reshapes(equation: JaxprEqn) -> bool:
+def _is_reshape(equation: JaxprEqn) -> bool:
+    """Return whether an equation gives the same bytes another shape."""
     if equation.primitive.name not in RESHAPES:
         return False
     before: Any = equation.invars[0].aval
     after: Any = equation.outvars[0].aval
     if equation.primitive.name == "transpose":
+        # Moving axes of size 1 does not move values.
         moved = [axis for axis in equation.params["permutation"] if before.shape[axis] > 1]
         return moved == sorted(moved)
-    # A constant repeated, such as zeros, takes nothing either.
+    # A repeated constant, such as zeros, takes no memory either.
     return before.size == after.size or isinstance(equation.invars[0], Literal)
 
 
-def _layer(equation: JaxprEqn) -> str:
-    """The path of the Flax module whose code this is, without the network's own name."""
+def _find_layer(equation: JaxprEqn) -> str:
+    """Return the path of the Flax module that this equation is from, without the network's name."""
     _, *path = str(equation.source_info.name_stack).split("/")
-    # A part with a dot is a method that a module calls of itself.
-    return "/".join(part for part in path if "." not in part and "(" not in part) or "beside layers"
+    # A part with a dot is a method of a module, one with a parenthesis a transformation.
+    return (
+        "/".join(part for part in path if "." not in part and "(" not in part) or "outside layers"
+    )
 
 
 serve_old_names(__name__)

@@ -1,4 +1,4 @@
-"""How often the integer of a neuron changes: from step to step of time, and of training."""
+"""How often the count of a neuron changes between time steps and between training steps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from pit_jax.old_names import serve_old_names
 def measure_changes(
     model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
 ) -> dict[str, Float[np.ndarray, " changes"]]:
-    """For each layer the share of its neurons whose integer differs from that of the step before.
+    """Return for each layer the share of neurons whose count differs from the step before.
 
-    Of T steps there are T - 1 changes.
+    T steps have T - 1 changes.
     """
     record, weights = recorder(model), []
     shares: dict[str, list[np.ndarray]] = {}

@@ -1,9 +1,9 @@
-"""Ranges of levels for the same membranes (Fig. 2): what each loses, uses and clips.
+"""Ranges of levels compared on the same membranes (Fig. 2): errors, used levels and clipping.
 
-A range is a scale per channel, read from the membranes of one batch, as PIT's is from the first.
-It then sends a * clip(round(u / a), 0, D) for membranes that have been recorded once: the network
-is not run again with it. Below 0 every range sends 0, so what a range can change is the `error` of
-the positive membranes; `mse` is that of all.
+A range is a scale per channel, computed from the membranes of one batch, as PIT's initial scale is
+from the first batch. Spikes are a * clip(round(u / a), 0, D) of recorded membranes; the network is
+not run again with them. Below 0 every range sends 0, so ranges differ in the `error` of the
+positive membranes; `mse` is over all membranes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,24 +24,24 @@ from pit_jax.neurons.step import check_levels, quotient
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import heaviside, round_half_up
 
-# A hundred scales from 1/50 of min-max's to it: neighbors differ by 4 %.
+# A hundred scales from 1/50 of the min-max scale up to it; neighbors differ by 4 %.
 CANDIDATES = 100
 
 
 def mse_optimal(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
-    """The scale `[C]` of least mean squared error among `CANDIDATES`, channel by channel.
+    """Return the scale `[C]` of least mean squared error among `CANDIDATES`, for each channel.
 
-    They lie between 1/50 of max u / (levels - 1/2) and that, in equal ratios; it is 1 where no
-    membrane is above 0.
+    The candidates are spaced geometrically from 1/50 of max u / (levels - 1/2) up to it. The scale
+    is 1 where no membrane is above 0.
     """
     return _mse_optimal(u, levels)
 
 
-# `levels` is traced, so that it is compiled once for all of them.
+# `levels` is traced, so that one compiled function serves all numbers of levels.
 @jax.jit
 def _mse_optimal(u: Float[Array, "B *N C"], levels: int | Array) -> Float[Array, " C"]:
     axes = tuple(range(u.ndim - 1))
-    # There the largest membrane is on the boundary below the top level.
+    # With this scale the largest membrane is on the boundary below the top level.
     largest = jnp.max(u, axes) / (levels - 0.5)
 
     def error(ratio: Array) -> Array:
@@ -49,7 +49,7 @@ def _mse_optimal(u: Float[Array, "B *N C"], levels: int | Array) -> Float[Array,
         return jnp.mean((a * round_count(quotient(u, a), levels) - u) ** 2, axes)
 
     ratios = jnp.geomspace(0.02, 1, CANDIDATES, dtype=u.dtype)
-    # One candidate after another, as each takes the memory of the membranes.
+    # Not vmap: each candidate takes as much memory as the membranes.
     best = ratios[jnp.argmin(jax.lax.map(error, ratios), 0)]
     return jnp.where(largest > 0, best * largest, 1)
 
@@ -60,15 +60,15 @@ def round_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"
 
 
 def binary_count(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """H(x - 1), as LIF fires; `levels` is 1."""
+    """Return H(x - 1), as LIF fires; `levels` is 1."""
     del levels
     return heaviside(x - 1)
 
 
 class Range(NamedTuple):
-    """The scale of membranes of one batch, as in `pit_jax.initializers`, and the integer of u / a.
+    """A scale, computed from one batch as in `pit_jax.initializers`, and the count of u / a.
 
-    One with `levels` has these, whatever number is asked for.
+    `levels`, if not None, replaces the number of levels under comparison.
     """
 
     scale: Callable[..., Array]
@@ -88,13 +88,15 @@ RANGES: Mapping[str, Range] = {
 
 @dataclass(frozen=True)
 class Quantization:
-    """What one range does with one layer, `[T]` at each step.
+    """The measures of one range on one layer, `[T]` at each step.
 
-    `scale` `[T, C]` is that of the first batch, and `spread` `[T, C]` the standard deviation of
-    those of all batches over their mean, NaN for one batch. `mse` is the mean squared error, in
-    squared potential, `error` |s - u|² / |u|² over the positive membranes, `clipped` the share of
-    membranes above the cell of the top level. `used` is how many levels occur in a channel, the
-    mean over channels, and `effective` 2^H for the entropy H of the counts of all channels.
+    - `scale` `[T, C]`: from the first batch.
+    - `spread` `[T, C]`: standard deviation over mean of the scales of all batches; NaN for one.
+    - `used`: the number of levels that occur in a channel, mean over channels.
+    - `mse`: mean squared error, in squared potential.
+    - `error`: |s - u|² / |u|² over the positive membranes.
+    - `clipped`: share of membranes above the cell of the top level.
+    - `effective`: 2^H for the entropy H of the counts of all channels.
     """
 
     scale: Float[np.ndarray, "T C"]
@@ -115,11 +117,10 @@ def compare_ranges(
     groups: int = GROUPS,
     confidence: float = 0.95,
 ) -> dict[str, dict[int, dict[str, Quantization]]]:
-    """What every range of every number of levels does, by layer, levels and name of the range.
+    """Return the measures of every range by layer, number of levels and name of the range.
 
-    Membranes are let go batch by batch; a last batch that is smaller than the first does not count
-    for `spread`, as a range that depends on the number of samples would seem unstable. Raises
-    ValueError for membranes that are not finite and for less than two samples.
+    Only sums are stored, so that memory does not grow with the number of batches. Raises ValueError
+    for membranes that are not finite and for fewer than two samples.
     """
     for number in levels:
         check_levels(number)
@@ -129,7 +130,7 @@ def compare_ranges(
             u = recorded.membrane
             if not jnp.isfinite(u).all():
                 raise ValueError(
-                    f"{layer} has membranes that are not finite; look at the weights and the input."
+                    f"{layer} has membranes that are not finite; check the weights and the input."
                 )
             for number in levels:
                 known = folds.setdefault(layer, {}).setdefault(number, {})
@@ -145,7 +146,7 @@ def compare_ranges(
 
 
 class _Fold:
-    """What one range does with one layer, as far as the batches have come."""
+    """The sums of one range on one layer over the batches so far."""
 
     def __init__(self, chosen: Range, levels: int, most: int, groups: int) -> None:
         self.chosen, self.levels, self.most = chosen, chosen.levels or levels, most
@@ -153,7 +154,10 @@ class _Fold:
         self.first, self.occurred = 0, np.zeros(())
 
     def add(self, u: Float[Array, "B T *N C"]) -> None:
+        """Add the membranes of a batch; the scale is that of the first one."""
         self.first = self.first or len(u)
+        # A smaller last batch is not used for `spread`: ranges such as min-max depend on the number
+        # of samples and would seem less stable than they are.
         if len(u) == self.first:
             of_step = jax.vmap(partial(self.chosen.scale, levels=self.levels), in_axes=1)
             self.scales.append(np.asarray(jnp.maximum(of_step(u), initializers.SCALE_FLOOR)))
@@ -164,6 +168,7 @@ class _Fold:
         self.groups.add({**found, "neurons": size})
 
     def result(self, confidence: float) -> Quantization:
+        """Return the measures over all batches."""
         estimate = partial(self.groups.estimate, confidence=confidence, least=0.0)
         scales = np.stack(self.scales).astype(np.float64)
         several = len(scales) > 1
@@ -182,7 +187,7 @@ class _Fold:
         )
 
 
-# `levels` is traced here too.
+# `levels` is traced here as well.
 @partial(jax.jit, static_argnames=("fire", "most"))
 def _quantize_batch(
     u: Float[Array, "B T *N C"],
@@ -192,7 +197,7 @@ def _quantize_batch(
     fire: Callable[..., Array],
     most: int,
 ) -> dict[str, Array]:
-    """Return the sums of each sample, `[B, T, ...]`, and `by_channel` `[T, C, most + 1]` of all."""
+    """Return sums of each sample `[B, T, ...]`; `by_channel` `[T, C, most + 1]` is the batch's."""
     neurons = tuple(range(2, u.ndim))
     a = a.reshape(a.shape[0], *(1,) * len(neurons[:-1]), a.shape[1])
     x = u * (1 / a)

@@ -1,6 +1,6 @@
-"""How often the neurons of every layer fire, and how much they do so together.
+"""How often the neurons of every layer fire, and how synchronously.
 
-All of it is summed over batches, so that as many samples as are wanted fit into memory.
+Counts are summed over batches, so that memory does not limit the number of samples.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,11 +21,11 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class FiringStatistics:
-    """What one neuron layer did on some samples.
+    """The firing of one neuron layer on some samples.
 
-    `per_sample` `[B, T]` are the means of |count| / D over the layer's neurons. `histogram` has
-    how often each integer of `integers` was sent. `silent` and `saturated` are channels that sent
-    0 only, or +-D only, at every step and place. `synchrony` is chi squared (see `synchrony`) of
+    `per_sample` `[B, T]` is the mean of |count| / D over the layer's neurons. `histogram` is how
+    often each of `integers` was sent. `silent` and `saturated` mark the channels that sent only 0,
+    or only ±D, at every step and place. `synchrony` is chi squared (see the function) of
     `neurons` neurons; `levels` is D.
     """
 
@@ -40,7 +40,7 @@ class FiringStatistics:
 
 
 class _Sums(NamedTuple):
-    """Of a batch; sums of integers are exact in float32 below 2^24."""
+    """The sums of a batch; those of integers are exact in float32 below 2^24."""
 
     per_sample: Array
     histogram: Array
@@ -53,7 +53,7 @@ class _Sums(NamedTuple):
 def measure_firing(
     model: nn.Module, variables: Mapping[str, Any], batches: Iterable[Array]
 ) -> dict[str, FiringStatistics]:
-    """The firing of every neuron layer, in their order, over batches of what the network takes."""
+    """Return the firing of every neuron layer, in their order, over batches of inputs."""
     record = recorder(model)
     return measure_counts(
         {name: (layer.count, layer.levels) for name, layer in record(variables, x).items()}
@@ -64,26 +64,26 @@ def measure_firing(
 def measure_counts(
     batches: Iterable[Mapping[str, tuple[Array, int]]],
 ) -> dict[str, FiringStatistics]:
-    """The same from batches of counts `[B, T, ..., C]` and their D, by layer."""
+    """Return the firing of every layer over batches of counts `[B, T, ..., C]` and their D."""
     sums: dict[str, list[_Sums]] = {}
     levels: dict[str, int] = {}
     for batch in batches:
         for name, (count, level) in batch.items():
             sums.setdefault(name, []).append(jax.device_get(_sum_batch(count, level)))
             levels[name] = level
-    return {name: _firing(found, levels[name]) for name, found in sums.items()}
+    return {name: _merge_sums(found, levels[name]) for name, found in sums.items()}
 
 
 def interval(
     per_sample: Float[np.ndarray, "*B"], confidence: float = 0.95
 ) -> tuple[Float[np.ndarray, "*T"], Float[np.ndarray, "*T"]]:
-    """Student's confidence interval of the mean over samples `[B, ...]`, drawn independently.
+    """Return Student's confidence interval of the mean over independent samples `[B, ...]`.
 
-    Raises ValueError unless there are two samples or more.
+    Raises ValueError for fewer than two samples.
     """
     count = len(per_sample)
     if count < 2:
-        raise ValueError(f"an interval takes two samples or more, got {count}.")
+        raise ValueError(f"an interval needs at least 2 samples, got {count}.")
     mean = per_sample.mean(axis=0)
     error = per_sample.std(axis=0, ddof=1) / np.sqrt(count)
     half = stats.t.ppf((1 + confidence) / 2, count - 1) * error
@@ -91,7 +91,7 @@ def interval(
 
 
 def stack_steps(layers: Iterable[np.ndarray]) -> np.ndarray:
-    """Return rates `[..., T]` of layers as one array; where a layer runs fewer steps it is NaN."""
+    """Return rates `[..., T]` of layers as one array, NaN after the last step of a layer."""
     found = list(layers)
     steps = max(each.shape[-1] for each in found)
     whole = np.full((len(found), *found[0].shape[:-1], steps), np.nan)
@@ -103,12 +103,13 @@ def stack_steps(layers: Iterable[np.ndarray]) -> np.ndarray:
 def synchrony(
     of_each: Float[np.ndarray, "*N"], squares: Float[np.ndarray, "*N"], of_mean: np.ndarray
 ) -> float:
-    """Golomb and Rinzel's chi squared: Var(mean over neurons) / mean over neurons of the variance.
+    """Return Golomb and Rinzel's chi squared, a measure of synchrony between 0 and 1.
 
-    `of_each` and `squares` are each neuron's mean and mean square over observations, here of
-    samples and steps, and `of_mean` the population's mean at each. Identical neurons give 1,
-    independent ones of equal variance 1 / N in expectation, and neurons that never change nan.
-    (Physica D 72, 1994, 259-282.)
+    The variance of the mean over neurons is divided by the mean over neurons of their variances.
+    `of_each` and `squares` are each neuron's mean and mean square over observations (samples and
+    steps), and `of_mean` is the population's mean at each observation. Chi squared is 1 for
+    identical neurons, 1 / N in expectation for independent ones of equal variance, and NaN for
+    neurons that never change. (Physica D 72, 1994, 259-282.)
     """
     alone = float(np.mean(squares - of_each**2))
     return float(np.var(of_mean)) / alone if alone > 0 else float("nan")
@@ -130,13 +131,14 @@ def _sum_batch(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
     )
 
 
-def _firing(batches: list[_Sums], levels: int) -> FiringStatistics:
+def _merge_sums(batches: list[_Sums], levels: int) -> FiringStatistics:
     per_sample, signed = np.moveaxis(np.concatenate([each.per_sample for each in batches]), -1, 0)
     observations = signed.size
     integers, histogram = (
         np.arange(-levels, levels + 1),
         np.sum([each.histogram for each in batches], axis=0),
     )
+    # Without negative spikes the histogram is over 0 ... D.
     if not histogram[:levels].any():
         integers, histogram = integers[levels:], histogram[levels:]
     of_each, squares = (

@@ -1,4 +1,4 @@
-"""What the neuron layers of a network do with some samples: where most analyses begin."""
+"""Recordings of a network's neuron layers, which most analyses read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ SPIKING = (*NEURONS.values(), NormedLIF)
 
 @dataclass(frozen=True)
 class LayerRecording:
-    """One neuron layer: `membrane` before firing, the integer `count`, the `spike` it sends.
+    """A neuron layer: its `membrane` before firing, its integer `count`, the `spike` that it sends.
 
-    The spike has its scale or amplitude, also where a neuron around this one applies it.
-    `levels` is the largest count, D. `scale` is that of neurons with a learned one, `[T, C]` or
-    `[C]`, and `rounded` what neurons that round do round, u / a; both are None otherwise.
+    The spike includes its scale or amplitude, even if a neuron around this one applies it.
+    `levels` is the largest count, D. `scale` is the learned scale, `[T, C]` or `[C]`, and `rounded`
+    the quotient u / a that is rounded to the count; both are None for neurons without them.
     """
 
     membrane: Float[Array, "B T *N C"]
@@ -37,14 +37,15 @@ class LayerRecording:
 def recorder(
     model: nn.Module, neurons: tuple[type[nn.Module], ...] = ()
 ) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:
-    """A function of variables and of images or frames that gives the layers in their order.
+    """Return a function from variables and images or frames to the layers in their order.
 
-    It runs in evaluation, compiled once for each shape, wherever its arguments lie. `neurons` are
-    classes of your own whose modules scale the spikes of a neuron inside of them.
+    It runs the network in evaluation mode, on the devices of its arguments, and is compiled once
+    for each shape. `neurons` are your own classes of neurons that scale the spikes of another
+    neuron inside them.
     """
 
     def is_neuron(module: nn.Module, method: str) -> bool:
-        # One that scales the spikes of another, as Real Spike does, has no probe of its own.
+        # A neuron that scales the spikes of another, such as Real Spike, has no probe itself.
         spikes = isinstance(module, (*SPIKING, *neurons))
         return method == "__call__" and (spikes or module.has_variable("intermediates", "count"))
 
@@ -55,12 +56,14 @@ def recorder(
         )
         intermediates = probes.get("intermediates", {})
         layers, sent = neuron_probes(intermediates), _collect_spikes(intermediates)
+        # The outermost neuron around a probe sends the spikes, with their scale.
         return {
             path: layer | {"spike": sent[min(p for p in sent if f"{path}/".startswith(f"{p}/"))]}
             for path, layer in layers.items()
         }
 
     def record(variables: Mapping[str, Any], x: Array) -> dict[str, LayerRecording]:
+        """Return the recording of each neuron layer."""
         seen = run(variables, x)
         return {
             layer: LayerRecording(
@@ -78,7 +81,7 @@ def recorder(
 
 
 def _collect_spikes(intermediates: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the output of each neuron, and of each around another one, by its path."""
+    """Return the output of each neuron, and of each neuron around another, by its path."""
     leaves = flatten_dict(intermediates).items()
     return {"/".join(path): value[0] for (*path, name), value in leaves if name == "__call__"}
 

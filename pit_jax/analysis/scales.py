@@ -1,4 +1,4 @@
-"""How the learned scales of PIT are spread over channels, layer by layer and step by step."""
+"""The spread of PIT's learned scales over channels, by layer and step."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class Spread:
-    """Of some scales: how many, their range, quartiles, mean, deviation, and share at the floor."""
+    """Statistics of some scales; `at_floor` is the share that is at most `SCALE_FLOOR`."""
 
     count: int
     least: float
@@ -25,7 +25,7 @@ class Spread:
 
 
 def measure_spread(a: Float[np.ndarray, "*N"]) -> Spread:
-    """The spread of all scales in `a`; the deviation is the population's (ddof 0)."""
+    """Return the spread of all scales in `a`, with the population's deviation (ddof 0)."""
     least, q1, median, q3, largest = (float(q) for q in np.quantile(a, (0, 0.25, 0.5, 0.75, 1)))
     at_floor = float(np.mean(a <= SCALE_FLOOR))
     mean, sd = float(a.mean()), float(a.std())
@@ -33,7 +33,7 @@ def measure_spread(a: Float[np.ndarray, "*N"]) -> Spread:
 
 
 def measure_spread_by_step(a: Float[np.ndarray, "*T C"]) -> list[Spread]:
-    """The spread over channels at each step of `[T, C]`; `[C]` has one."""
+    """Return the spread over channels at each step of `[T, C]`, or once for `[C]`."""
     return [measure_spread(each) for each in np.atleast_2d(a)]
 
 

@@ -256,7 +256,7 @@ def test_a_size_below_one_is_refused_by_name(function, name):
 
 @pytest.mark.parametrize("function", [enumerate_trains, enumerate_values])
 def test_too_many_trains_are_refused_before_they_are_begun(function):
-    with pytest.raises(ValueError, match=r"10\^3.665e\+06 spike trains, and up to 100,000"):
+    with pytest.raises(ValueError, match=r"10\^3.665e\+06 spike trains; at most 100,000"):
         function(*LAYER)
 
 

@@ -317,7 +317,7 @@ def test_what_is_no_network_of_spikes_is_refused_with_the_reason():
 def test_no_samples_and_samples_of_two_shapes_are_refused():
     model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, ""),))
     variables = started(model, X)
-    with pytest.raises(ValueError, match="of which there are none; give some"):
+    with pytest.raises(ValueError, match="no samples to count; give at least one"):
         count(model, variables, [])
-    with pytest.raises(ValueError, match=r"\(6, 4, 3\) in this batch and \(6, 5, 3\) before"):
+    with pytest.raises(ValueError, match=r"shape \(6, 4, 3\), those before \(6, 5, 3\)"):
         count(model, variables, [X, X[:, :, :4]])

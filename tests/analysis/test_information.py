@@ -328,11 +328,11 @@ def test_what_cannot_be_counted_is_refused():
         information_loss([])
     with pytest.raises(ValueError, match="all batches must have the layers a, got b"):
         information_loss([{"a": recorded(u)}, {"b": recorded(u)}])
-    with pytest.raises(ValueError, match="all batches must have the sizes of the first"):
+    with pytest.raises(ValueError, match="all batches must have the shapes of the first"):
         loss_of(recorded(u), recorded(jnp.zeros((3, 2, 2, 2))))
     with pytest.raises(ValueError, match="at least 2 groups, got 1"):
         Groups(1)
-    with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):
         jackknife(np.asarray, np.ones((4, 1)), np.ones(4), confidence=95.0)
     with pytest.raises(ValueError, match="counts must be finite"):
         entropy(np.array([0, 0]))

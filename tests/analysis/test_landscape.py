@@ -19,7 +19,7 @@ from train.analyze import landscape as of_runs
 from train.analyze.subject import Subject
 from train.data import ArraySplit, Dataset
 from train.program.losses import cross_entropy
-from train.program.sharding import data_mesh, make_batch_sharding, make_replicated, place
+from train.program.sharding import make_batch_sharding, make_data_mesh, make_replicated, place
 
 SHAPES = {
     "conv": {"kernel": (3, 3, 4, 8), "bias": (8,)},
@@ -90,7 +90,7 @@ def test_the_middle_of_the_grid_is_exactly_the_weights() -> None:
     assert (len(axis), axis[0], axis[25], axis[50]) == (51, -1, 0, 1)
     assert (landscape.grid(axis)[51 * 25 + 25] == 0).all()
     assert landscape.grid(np.arange(2)).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    with pytest.raises(ValueError, match="odd number of points, at least 3, got 50"):
+    with pytest.raises(ValueError, match="side must be an odd number of at least 3, got 50"):
         landscape.axis(50)
 
 
@@ -112,7 +112,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     images, labels = rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32)
     split = ArraySplit(images, labels)
     dataset = Dataset("made_up", split, split, 3, (0.5,), (0.2,))
-    model, mesh = Net(), data_mesh(2, devices=jax.devices()[:2])
+    model, mesh = Net(), make_data_mesh(2, devices=jax.devices()[:2])
     variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)
     out = tmp_path_factory.mktemp("landscape")
     return Subject(
@@ -139,7 +139,7 @@ def on_devices(trained: Subject, devices: int) -> tuple[Any, Any]:
         logits = trained.model.apply({"params": params, "batch_stats": stats}, images)
         return cross_entropy(logits, labels)
 
-    mesh = data_mesh(devices, devices=jax.devices()[:devices])
+    mesh = make_data_mesh(devices, devices=jax.devices()[:devices])
     directions = landscape.directions(params, jax.random.key(123))
     evaluate = landscape.point_losses(loss, mesh, params, directions, stats, images, labels)
     return jax.jit(loss)(params, stats, images, labels), evaluate
@@ -159,7 +159,7 @@ def test_one_device_and_several_give_the_same_numbers_and_nothing_compiles_again
     by_one = np.concatenate([alone(points[:8]), alone(points[8:])])
     assert (together(points) == by_one).all()
     assert len(set(by_one)) == 9
-    with pytest.raises(ValueError, match="at most 8 points at once, got 9"):
+    with pytest.raises(ValueError, match="at most 8 points can be evaluated at once, got 9"):
         alone(points)
 
 
@@ -173,7 +173,9 @@ def test_a_point_is_the_loss_of_the_weights_moved_there(key: jax.Array) -> None:
         {"w": {"kernel": jnp.asarray([[0.0, 3.0]])}},
     )
     points = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, -2.0]])
-    evaluate = landscape.point_losses(loss, data_mesh(1, devices=jax.devices()[:1]), w, (d, e), 1.0)
+    evaluate = landscape.point_losses(
+        loss, make_data_mesh(1, devices=jax.devices()[:1]), w, (d, e), 1.0
+    )
     assert evaluate(points).tolist() == [0 + 1, 1 + 1, 0.25 + 25]
 
 

@@ -69,7 +69,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     low, high = interval(rng.normal(2, 3, (12, 4000)))
     assert np.mean((low < 2) & (high > 2)) == pytest.approx(0.95, abs=0.015)
-    with pytest.raises(ValueError, match="two samples or more, got 1"):
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         interval(np.ones((1, 3)))
 
 

@@ -1,4 +1,4 @@
-"""How a neuron that counts 0 .. D sends its count in spikes of one bit."""
+"""Codes: how a neuron sends a count of 0 … D in binary spikes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from jaxtyping import Array, Int
 
 @dataclass(frozen=True)
 class Code:
-    """`slots(D)` bits in each step, of which a count k >= 0 sets `spikes(k)`."""
+    """A code of counts: `slots(D)` slots in each step, of which a count k >= 0 uses `spikes(k)`."""
 
     name: str
     slots: Callable[[int], int]
     spikes: Callable[[Int[Array, "..."]], Int[Array, "..."]]
 
 
-def _same(count: Int[Array, "..."]) -> Int[Array, "..."]:
+def _return_count(count: Int[Array, "..."]) -> Int[Array, "..."]:
     return count
 
 
-# A slot for each of D levels, as the paper infers (Appendix A): k spikes.
-EXPANDED = Code("expanded", int, _same)
-# ⌈log₂(D+1)⌉ slots, each worth twice the next: as many spikes as k has bits that are set.
+# The paper's inference (Appendix A): one slot for each of D levels, k spikes for a count of k.
+EXPANDED = Code("expanded", int, _return_count)
+# ⌈log₂(D+1)⌉ slots, each worth twice the next: one spike for each bit that is set in k.
 BINARY_CODE = Code("binary_code", int.bit_length, jax.lax.population_count)

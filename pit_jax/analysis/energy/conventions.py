@@ -1,7 +1,7 @@
-"""How the paper gets from operations to the numbers of Tables 3 and 10, and what they print.
+"""The paper's rules for the numbers of Tables 3 and 10, and the numbers that they print.
 
-Our own count of each operation is in layers.py, that of the synapses of a spike in
-pit_jax/inference/fan_out.py.
+These rules are rougher than our own counts: layers.py counts every operation, and
+pit_jax/inference/fan_out.py the synapses that a spike reaches.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ from pit_jax.analysis.energy.prices import FLOAT32, Number, Picojoules
 
 
 def s_ace(macs: Number, *, weight_bits: int, steps: int, spike_bits: int) -> Number:
-    """S-ACE of layers with so many products in a step: macs · T · b_w · b_s (Shen et al. 2024)."""
+    """Return macs · T · b_w · b_s, the S-ACE of `macs` products a step (Shen et al. 2024)."""
     return macs * steps * weight_bits * spike_bits
 
 
 def paper_table3(
     macs: Number, rate: Number, *, steps: int, levels: int, weight_bits: int = 16
 ) -> tuple[Number, Number]:
-    """S-ACE and NS-ACE as Table 3 has them: products rounded to two digits, 0.56 G, times T · D.
+    """Return S-ACE and NS-ACE by the rule of Table 3.
 
-    All layers are charged alike, the first too, and `rate`, the mean count over D, is one number
-    for the whole network.
+    All layers are charged T · D spikes, the first one too, and `rate`, the mean count over D, is
+    one number for the whole network.
     """
+    # Only the products rounded to two digits, 0.56 G, give the printed 35.84 G.
     ace = s_ace(float(f"{macs:.1e}"), weight_bits=weight_bits, steps=steps, spike_bits=levels)
     return ace, rate * ace
 
@@ -35,14 +36,17 @@ def paper_table10(
     scaled: bool,
     picojoules: Picojoules = FLOAT32,
 ) -> tuple[int, Number]:
-    """MACs and energy (pJ) as Table 10 has them: the first layer once, and one MAC for each neuron,
-    or two where it is `scaled` by PIT, however many steps there are."""
+    """Return MACs and energy (pJ) by the rule of Table 10.
+
+    MACs are the first layer's, once, and one for each neuron, two if PIT's scale is counted
+    (`scaled`). Neither depends on T.
+    """
     macs = first_macs + neurons * (2 if scaled else 1)
     return macs, picojoules.ac * accumulations + picojoules.mac * macs
 
 
 class Table3(NamedTuple):
-    """A row of Table 3, in G; QAT has no T × D and no NS-ACE."""
+    """A row of Table 3, in G; the row of QAT has neither T × D nor NS-ACE."""
 
     data: str
     method: str

@@ -27,10 +27,10 @@ from pit_jax.inference.runtime.reductions import apply_structure
 
 @dataclass(frozen=True)
 class Neurons:
-    """A layer of `neurons`, each with `operations`.
+    """A layer of `neurons` neurons, each with `operations` for one sample.
 
-    Of all samples and steps: `counted`, the sum of |count|, the `spikes` that say it, and `fired`
-    `[T]`, how many counts are not 0 in each step.
+    Summed over all samples: `counted` is the sum of |count| and `spikes` the number of spikes that
+    send these counts, over all steps; `fired` `[T]` is how many counts are not 0 in each step.
     """
 
     path: str
@@ -45,10 +45,10 @@ class Neurons:
 
 @dataclass(frozen=True)
 class Counts:
-    """The layers of a folded network in the order in which they run, for `samples` in all.
+    """The counts of a folded network, layer by layer as it runs, summed over `samples` samples.
 
-    Spikes are those of `code`. `parameters`, `zero_weights` of `weights` and `bytes` are of the
-    trained network as it is, before it is folded.
+    Spikes are counted in `code`. `parameters`, `bytes`, `weights` and `zero_weights` (the weights
+    that are 0) describe the trained network, before it is folded.
     """
 
     layers: list[Synapses | Neurons]
@@ -84,9 +84,10 @@ def count(
     *,
     code: Code = EXPANDED,
 ) -> Counts:
-    """Counts what `batches` of images `[B, H, W, C]` or frames `[B, T, H, W, C]`, or one, take.
+    """Count the operations of one batch or an iterable of `batches`.
 
-    Raises NotFoldable for a network that no program of spikes says exactly.
+    A batch has images `[B, H, W, C]` or frames `[B, T, H, W, C]`. Raises NotFoldable for a network
+    that cannot be compiled to an exact program of spikes.
     """
     given: Any = [batches] if hasattr(batches, "shape") else batches
     network, samples = None, 0
@@ -96,18 +97,18 @@ def count(
         network = network or _Network(model, variables, x.shape, code)
         if x.shape[1:] != network.shape:
             raise ValueError(
-                f"samples are {x.shape[1:]} in this batch and {network.shape} before; count inputs "
-                "of different shapes one by one."
+                f"samples have the shape {x.shape[1:]}, those before {network.shape}; count inputs "
+                "of different shapes separately."
             )
         network.add(jnp.asarray(x))
         samples += len(x)
     if network is None:
-        raise ValueError("counts are of samples, of which there are none; give some.")
+        raise ValueError("there are no samples to count; give at least one.")
     return network.counts(samples)
 
 
 class _Network:
-    """A folded network and the sums of what was counted so far."""
+    """A folded network and the sums of its counts over the batches so far."""
 
     def __init__(
         self, model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...], code: Code
@@ -127,19 +128,23 @@ class _Network:
         self.by_sample: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def add(self, x: Array) -> None:
-        """Adds a batch to the sums, which are integers of any size."""
+        """Add a batch to the sums.
+
+        An int32 holds the sums of one batch at one place, but not those of a layer over all
+        batches, so NumPy's int64 and Python's integers add these up.
+        """
         recorded = self.record(self.variables, x)
         counts = {node.path: _find_count(recorded, node.path) for node in self.spiking}
         fired, at_rows = jax.tree.map(np.asarray, self.seen(counts, x))
         for path, (counted, spikes, by_step) in fired.items():
-            self.sums[path, "counted"] += _total(counted)
-            self.sums[path, "spikes"] += _total(spikes)
+            self.sums[path, "counted"] += _sum_all(counted)
+            self.sums[path, "spikes"] += _sum_all(spikes)
             self.sums[path, "fired"] += by_step.astype(np.int64)
         for row, (counted, spikes, arrived, by_sample) in zip(
             self._list_rows(), at_rows, strict=True
         ):
-            self.sums[id(row), "counted"] += _total(counted)
-            self.sums[id(row), "spikes"] += _total(spikes)
+            self.sums[id(row), "counted"] += _sum_all(counted)
+            self.sums[id(row), "spikes"] += _sum_all(spikes)
             self.sums[id(row), "arrived"] += row.fan.count_additions(arrived)
             self.by_sample[id(row)].append(by_sample)
 
@@ -147,9 +152,8 @@ class _Network:
         return [row for rows in self.rows for row in rows]
 
     def _sum_batch(self, counts: dict[str, Array], x: Array) -> Any:
-        """The sums of each layer, and those of each row, by its place or step: an int32 holds
-        them."""
-        outputs = _outputs(self.nodes, counts, x)
+        """Return a batch's sums of each layer, by place and by step, and of each row by place."""
+        outputs = _flatten_outputs(self.nodes, counts, x)
         fired = {}
         for path, count in counts.items():
             k = jnp.abs(count.astype(jnp.int32))
@@ -159,32 +163,38 @@ class _Network:
                 jnp.sum(self.code.spikes(k), (0, 1)),
                 jnp.sum(k != 0, (0, *places), dtype=jnp.int32),
             )
-        return fired, [self._row(row, outputs[row.source], len(x)) for row in self._list_rows()]
+        return fired, [self._sum_row(row, outputs[row.source], len(x)) for row in self._list_rows()]
 
-    def _row(self, row: SynapseRow, output: Array | None, samples: int) -> tuple[Array, ...]:
+    def _sum_row(self, row: SynapseRow, output: Array | None, samples: int) -> tuple[Array, ...]:
+        """Return counts, spikes and additions by place, and the additions of each sample."""
         nothing, none = jnp.zeros((), jnp.int32), jnp.zeros(samples)
+        # Currents and attention multiply real numbers: their MACs follow from the shapes alone.
         if output is None or row.synapses.kind == "attention":
             return nothing, nothing, nothing, none
         if row.synapses.reads == "pixels":
+            # NeuroBench counts products of pixels that are not 0; energy charges all of them.
             multiplied = apply_structure(row.fan.before, output.astype(jnp.float32)) != 0
             return nothing, nothing, jnp.sum(multiplied, axis=0, dtype=jnp.int32), none
         k = jnp.abs(output.astype(jnp.int32))
+        # A max pool passes on a single spike, so arrivals are counted after it; a sum pool and the
+        # weights are part of the fan-out, since there every spike is an addition of its own.
         arrived = self.code.spikes(count_arrivals(row.fan.before, output))
         reached = jnp.asarray(row.fan.reached, jnp.float32)
+        # float32 is enough here: `by_sample` is used for a standard deviation only.
         by_sample = jnp.sum((arrived * reached).reshape(samples, -1), axis=1)
         sums = jnp.sum(k, axis=0), jnp.sum(self.code.spikes(k), axis=0), jnp.sum(arrived, axis=0)
         return *sums, by_sample
 
     def counts(self, samples: int) -> Counts:
-        """All that was counted so far, of `samples`."""
+        """Return the counts of the `samples` samples so far."""
         layers: list[Synapses | Neurons] = []
         for node, rows in zip(self.nodes, self.rows, strict=True):
-            layers.extend(self._synapses(row) for row in rows)
+            layers.extend(self._fill_synapses(row) for row in rows)
             if isinstance(node, folded.Spikes):
-                layers.append(self._neurons(node))
+                layers.append(self._make_neurons(node))
         return Counts(layers, samples, self.steps, self.code, **_count_stored(self.variables))
 
-    def _synapses(self, row: SynapseRow) -> Synapses:
+    def _fill_synapses(self, row: SynapseRow) -> Synapses:
         arrived = self.sums[id(row), "arrived"]
         if row.synapses.reads == "pixels":
             return replace(row.synapses, products=arrived)
@@ -196,7 +206,7 @@ class _Network:
             by_sample=np.concatenate(self.by_sample[id(row)]).astype(np.float64),
         )
 
-    def _neurons(self, node: folded.Spikes) -> Neurons:
+    def _make_neurons(self, node: folded.Spikes) -> Neurons:
         levels = node.firing.levels
         slots = self.code.slots(levels)
         return Neurons(
@@ -212,17 +222,20 @@ class _Network:
 
 
 def _find_count(recorded: Mapping[str, LayerRecording], path: str) -> Array:
-    """The counts of the neuron at `path`; one that scales another's spikes has them inside."""
+    """Return the counts of the neuron at `path`, or of the neuron inside it that it scales."""
     (found,) = (
         layer.count for name, layer in recorded.items() if f"{name}/".startswith(f"{path}/")
     )
     return found
 
 
-def _outputs(
+def _flatten_outputs(
     nodes: Sequence[folded.Node], counts: dict[str, Array], x: Array
 ) -> list[Array | None]:
-    """What pixels and spikes are, all samples and steps in one axis: `[B or B T, ...]`."""
+    """Return the pixels or spikes of each node, samples and steps in one axis `[B or B T, ...]`.
+
+    Nodes that send neither, such as accumulators, have None.
+    """
     outputs: list[Any] = []
     for node in nodes:
         match node:
@@ -241,7 +254,7 @@ def _outputs(
     return outputs
 
 
-def _total(sums: np.ndarray) -> int:
+def _sum_all(sums: np.ndarray) -> int:
     return int(sums.astype(np.int64).sum())
 
 

@@ -1,4 +1,4 @@
-"""The cost of a layer: operations, bit operations, bits moved, and the energy of each."""
+"""The cost of a layer: operations, bit operations, bits moved, and their energy."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class Prices:
-    """All that turns counts into energy."""
+    """The widths and prices that turn counts into energy."""
 
     bits: Bits
     picojoules: Picojoules
@@ -20,9 +20,10 @@ class Prices:
 
 @dataclass(frozen=True)
 class Operations:
-    """Of one sample, in the mean: `accumulations` add a weight for a spike, `additions` all else.
+    """The mean operations of one sample.
 
-    `comparisons` are those with thresholds, and where two spikes are combined.
+    `accumulations` add a weight for a spike; `additions` are all others, such as biases, resets and
+    leaked membranes. `comparisons` are with thresholds, or combine two spikes.
     """
 
     macs: Number = 0.0
@@ -32,7 +33,7 @@ class Operations:
     comparisons: Number = 0.0
 
     def energy(self, picojoules: Picojoules) -> Number:
-        """In pJ."""
+        """Return the energy in pJ."""
         return (
             self.macs * picojoules.mac
             + (self.accumulations + self.additions + self.comparisons) * picojoules.ac
@@ -42,13 +43,13 @@ class Operations:
 
 @dataclass(frozen=True)
 class BitTraffic:
-    """Bits that are read or written, and how many are stored where they lie."""
+    """Bits that are read or written (`moved`), and the size of their memory (`stored`)."""
 
     moved: Number = 0.0
     stored: Number = 0.0
 
     def energy(self, memory: Memory) -> Number:
-        """In pJ."""
+        """Return the energy in pJ."""
         return self.moved * memory.per_bit(self.stored)
 
 
@@ -56,8 +57,8 @@ class BitTraffic:
 class Traffic:
     """Bits of weights, of membranes and other sums, and of spikes, pixels or activations.
 
-    No value is kept for a second use: each accumulation reads a weight, and reads and writes a
-    membrane; each product reads both factors.
+    Nothing is cached: each accumulation reads a weight, and reads and writes a membrane; each
+    product reads both factors.
     """
 
     weights: BitTraffic = BitTraffic()
@@ -66,21 +67,21 @@ class Traffic:
 
     @property
     def moved(self) -> Number:
-        """All bits together."""
+        """All bits read or written."""
         return self.weights.moved + self.membranes.moved + self.activations.moved
 
     def energy(self, memory: Memory) -> Number:
-        """In pJ."""
+        """Return the energy in pJ."""
         parts = self.weights, self.membranes, self.activations
         return sum(part.energy(memory) for part in parts)
 
 
 @dataclass(frozen=True)
 class LayerEnergy:
-    """One row of a report, for one sample in the mean; energies in pJ.
+    """One row of a report: means of one sample, energies in pJ.
 
-    `bit_budget` is T · weight bits · spike bits (Shen et al. 2024), `s_ace` the products of the
-    layer as its shapes have them times that, and `ns_ace` its accumulations times the weight bits.
+    `bit_budget` is T · weight bits · spike bits (Shen et al. 2024), `s_ace` the MACs of the layer's
+    shapes times the budget, and `ns_ace` its accumulations times the weight bits.
     """
 
     path: str
@@ -96,7 +97,7 @@ class LayerEnergy:
 
 
 def price_layer(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
-    """The layer as it runs: each spike adds, in each of T steps."""
+    """Return the cost of a layer as it runs, T steps with an accumulation per spike and synapse."""
     if isinstance(layer, Neurons):
         return _price_neurons(layer, counts, prices)
     if layer.kind in ("conv", "linear", "shortcut") and layer.reads == "spikes":
@@ -105,11 +106,10 @@ def price_layer(layer: Synapses | Neurons, counts: Counts, prices: Prices) -> La
 
 
 def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
-    """The layer where neurons are activations of D levels, in ⌈log₂(D+1)⌉ bits, and T is 1.
+    """Return the cost of a layer of the twin: T = 1, activations of D levels in ⌈log₂(D+1)⌉ bits.
 
-    It is dense, and activations of one level are added rather than multiplied. Sources that the
-    same weights read are added first, and an activation takes one product, for its scale, and two
-    comparisons, with 0 and D.
+    Its layers are dense. An activation takes one product, for its scale, and two comparisons, with
+    0 and D.
     """
     bits = prices.bits
     if isinstance(layer, Neurons):
@@ -125,10 +125,13 @@ def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
         return _price_other(layer, BINARY_CODE, 1, prices)
     width = BINARY_CODE.slots(layer.levels)
     stored = layer.inputs * width
+    # Sources that share weights are added up first and then multiplied once, so that every stream
+    # after the first costs only these additions.
     if layer.stream:
         added = Operations(additions=layer.inputs)
         return _price(layer, added, Traffic(activations=BitTraffic(stored, stored)), prices)
     dense = float(layer.connections)
+    # Activations of one level are 0 or 1: a weight is added, not multiplied.
     macs, accumulations = (dense, 0) if layer.levels > 1 else (0, dense)
     budget = bits.weight * width
     return _price(
@@ -146,6 +149,7 @@ def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
 
 
 def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnergy:
+    """Return the cost of synapses that read spikes, as they occur in the samples."""
     bits, slots = prices.bits, counts.code.slots(layer.levels)
     accumulations = layer.accumulations / counts.samples
     spikes = layer.spikes / counts.samples
@@ -155,17 +159,21 @@ def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnerg
         Operations(accumulations=accumulations, additions=layer.biases * layer.steps),
         Traffic(
             BitTraffic(accumulations * bits.weight, layer.weights * layer.copies * bits.weight),
+            # Each accumulation reads and writes its membrane.
             BitTraffic(2 * accumulations * bits.membrane, layer.outputs * bits.membrane),
-            BitTraffic(spikes * _address(layer.inputs), layer.inputs * slots),
+            # A spike is read once, as the address of its neuron, however many synapses it reaches.
+            BitTraffic(spikes * _address_bits(layer.inputs), layer.inputs * slots),
         ),
         prices,
         budget,
         layer.macs * budget,
+        # Layers without weights (`macs` is 0), such as shortcuts, have neither S-ACE nor NS-ACE.
         accumulations * bits.weight if layer.macs else 0.0,
     )
 
 
 def _price_neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnergy:
+    """Return the cost of neurons: thresholds, leaks and resets, with the spikes that they send."""
     n, each, slots = layer.neurons, layer.operations, counts.code.slots(layer.levels)
     spikes = layer.spikes / counts.samples
     membranes = n * prices.bits.membrane
@@ -173,25 +181,28 @@ def _price_neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnerg
         layer,
         Operations(
             multiplications=each.multiplications * n,
+            # A soft reset subtracts one level for each spike; without spikes nothing is subtracted.
             additions=each.additions * n + (spikes if each.subtracts else 0.0),
             comparisons=each.comparisons * n,
         ),
         Traffic(
-            # Read in each step, and written if there is another.
+            # Read in each of T steps, and written in all but the last.
             membranes=BitTraffic((2 * layer.steps - 1) * membranes, membranes),
-            activations=BitTraffic(spikes * _address(n), n * slots),
+            activations=BitTraffic(spikes * _address_bits(n), n * slots),
         ),
         prices,
     )
 
 
 def _price_other(layer: Synapses, code: Code, steps: int, prices: Prices) -> LayerEnergy:
-    """Pixels and currents, which are multiplied densely or passed on, and products of spikes."""
+    """Return the cost of dense products of pixels or currents, passed sums, or spike products."""
     bits, connections = prices.bits, float(layer.connections * steps)
     outputs = float(layer.outputs * bits.membrane)
+    # The product of two binary spikes is a logical AND for each slot, charged as a comparison.
     if layer.kind == "product":
         gates = Operations(comparisons=connections * code.slots(layer.levels))
         return _price(layer, gates, Traffic(), prices)
+    # A current that is added to another sum: both are read, and the sum is written.
     if layer.kind == "current":
         added = Operations(additions=connections + layer.biases * steps)
         return _price(
@@ -200,6 +211,7 @@ def _price_other(layer: Synapses, code: Code, steps: int, prices: Prices) -> Lay
             Traffic(membranes=BitTraffic(3 * connections * bits.membrane, outputs)),
             prices,
         )
+    # The rest are dense: each connection reads a weight and a value, and each output is written.
     width = bits.pixel if layer.reads == "pixels" else bits.membrane
     budget = steps * bits.weight * width
     stored = layer.weights * layer.copies * bits.weight
@@ -241,8 +253,8 @@ def _price(
     )
 
 
-def _address(places: int) -> int:
-    """The bits that tell one of so many places."""
+def _address_bits(places: int) -> int:
+    """Return the bits of an address among `places`."""
     return max(1, (places - 1).bit_length())
 
 

@@ -1,4 +1,4 @@
-"""What an operation and a bit from memory take, at 45 nm after Horowitz (ISSCC 2014)."""
+"""The energy of an operation and of a bit from memory, at 45 nm (Horowitz, ISSCC 2014)."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Picojoules:
-    """An addition or comparison (`ac`), a product and its addition (`mac`), a product alone.
+    """pJ of an addition or comparison (`ac`), of a MAC, and of a product alone (`multiply`).
 
-    The defaults are for 32-bit floats (Appendix E.2).
+    The defaults are those of 32-bit floats (Appendix E.2).
     """
 
     ac: Number = 0.9
@@ -25,16 +25,17 @@ INT8 = Picojoules(ac=0.1, mac=0.3, multiply=0.2)
 
 @dataclass(frozen=True)
 class Memory:
-    """pJ for 64 bits by the bytes of a memory; beyond them is DRAM, at the low end of 1.3 – 2.6 nJ.
+    """pJ of an access of 64 bits by the bytes of the memory; larger memories are DRAM (`beyond`).
 
-    What a layer keeps lies in the smallest memory that holds it.
+    A layer's data are in the smallest memory that holds them. Horowitz has 1.3 – 2.6 nJ for DRAM;
+    the default is the low end.
     """
 
     sizes: tuple[tuple[int, Number], ...] = ((8 * KB, 10.0), (32 * KB, 20.0), (KB * KB, 100.0))
     beyond: Number = 1300.0
 
     def per_bit(self, stored_bits: Number) -> Number:
-        """pJ to read or write one of so many bits."""
+        """Return the pJ to read or write one bit of a memory of `stored_bits`."""
         for size, picojoules in self.sizes:
             if stored_bits <= 8 * size:
                 return picojoules / 64
@@ -43,7 +44,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Bits:
-    """The bits of a weight, of a pixel, and of a membrane or another sum."""
+    """The widths in bits of a weight, of a pixel, and of a membrane or another sum."""
 
     weight: int = 16
     pixel: int = 8

@@ -1,4 +1,4 @@
-"""What a network costs by layer, beside its quantized twin, under each convention by its name."""
+"""The cost of a network and of its quantized twin by layer, and totals by each convention."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class Sums:
-    """A network's totals for one sample, energy in pJ; None where a convention has no such number.
+    """A network's totals for one sample; None if the convention does not define the number.
 
-    `energy` is that of operations, without memory.
+    `energy` is the energy of all operations in pJ, without memory.
     """
 
     accumulations: Number | None = None
@@ -42,10 +42,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """The layers of a network in the order in which they run, and those of its twin beside them.
+    """The cost of a network and of its `twin`, layer by layer as they run; `str` is the table.
 
-    The twin is the same network at T = 1 whose neurons are activations of D levels, in
-    ⌈log₂(D+1)⌉ bits. `str` is the table.
+    The twin is the same network at T = 1 whose neurons are activations of D levels in
+    ⌈log₂(D+1)⌉ bits.
     """
 
     layers: list[LayerEnergy]
@@ -55,7 +55,7 @@ class EnergyReport:
 
     @property
     def conventions(self) -> dict[str, Sums]:
-        """Totals as they are counted here (`honest`), and as the paper's tables would."""
+        """Totals as counted here (`honest`), by the rules of the paper's tables; the twin's."""
         return {
             "honest": sums(self.layers),
             "paper_table3": compute_table3(self.counts, self.prices),
@@ -65,31 +65,31 @@ class EnergyReport:
 
     @property
     def energy(self) -> Number:
-        """pJ of all operations for one sample, in the mean."""
+        """The mean energy of all operations of one sample, in pJ."""
         return sum(layer.energy for layer in self.layers)
 
     @property
     def energy_deviation(self) -> Number:
-        """The standard deviation, between samples, of the energy of accumulations, in pJ."""
+        """The standard deviation between samples of the energy of accumulations, in pJ."""
         by_sample = [row.by_sample for row in self.counts.synapses if row.by_sample.size]
         total = np.sum(by_sample, axis=0) if by_sample else np.zeros(1)
         return float(np.std(total)) * self.prices.picojoules.ac
 
     @property
     def memory_energy(self) -> Number:
-        """pJ of all that is read and written for one sample, in the mean."""
+        """The mean energy of all memory accesses of one sample, in pJ."""
         return sum(layer.memory_energy for layer in self.layers)
 
     @property
     def neurobench(self) -> dict[str, Any]:
-        """Totals under the field names of NeuroBench, of the network in the slots of its code.
+        """Totals under the field names of NeuroBench, for the network expanded to binary slots.
 
-        Synapses whose weight is 0 count as others do, and shortcuts as layers.
+        Unlike NeuroBench, synapses whose weight is 0 are counted, and shortcuts are layers.
         """
         return compute_neurobench(self.counts)
 
     def __str__(self) -> str:
-        return _table(self)
+        return _format_table(self)
 
 
 def report(
@@ -102,9 +102,10 @@ def report(
     picojoules: Picojoules = FLOAT32,
     memory: Memory = HOROWITZ,
 ) -> EnergyReport:
-    """What the network takes for the mean of `batches`, or one, of images or frames.
+    """Return the mean cost of a sample of one batch or an iterable of `batches`.
 
-    Raises NotFoldable for a network that no program of spikes says exactly.
+    A batch has images or frames. Raises NotFoldable for a network that cannot be compiled to an
+    exact program of spikes.
     """
     counts = count(model, variables, batches, code=code)
     prices = Prices(bits, picojoules, memory)
@@ -115,7 +116,7 @@ def report(
 
 
 def sums(layers: Sequence[LayerEnergy]) -> Sums:
-    """The totals of rows."""
+    """Return the totals of some layers."""
     return Sums(
         accumulations=sum(layer.operations.accumulations for layer in layers),
         macs=sum(layer.operations.macs for layer in layers),
@@ -126,7 +127,8 @@ def sums(layers: Sequence[LayerEnergy]) -> Sums:
 
 
 def compute_table3(counts: Counts, prices: Prices) -> Sums:
-    """S-ACE and NS-ACE by the rule of Table 3, with D the largest of all layers."""
+    """Return S-ACE and NS-ACE by the rule of Table 3, with the largest D of all layers."""
+    # Streams read the same weights, and the paper counts the products of a layer once.
     macs = sum(row.macs for row in counts.synapses if not row.stream)
     levels = max((layer.levels for layer in counts.neurons), default=1)
     s_ace, ns_ace = paper_table3(
@@ -136,10 +138,11 @@ def compute_table3(counts: Counts, prices: Prices) -> Sums:
 
 
 def compute_table10(counts: Counts, prices: Prices) -> Sums:
-    """Accumulations, MACs and energy by the rule of Table 10: rate · products, without T · D."""
+    """Return accumulations, MACs and energy by the rule of Table 10: rate · products, no T · D."""
     accumulations = 0.0
     for row in counts.synapses:
         if row.macs and row.reads == "spikes":
+            # A rate of 1 is D spikes of every input in every step of every sample.
             sent = row.inputs * row.levels * row.steps * counts.samples
             accumulations += row.counted / sent * row.macs
     first = sum(row.macs for row in counts.synapses if row.reads == "pixels")
@@ -152,7 +155,7 @@ def compute_table10(counts: Counts, prices: Prices) -> Sums:
 
 
 def compute_neurobench(counts: Counts) -> dict[str, Any]:
-    """See `Report.neurobench`."""
+    """Return `EnergyReport.neurobench`."""
     slots = counts.code.slots
     spikes = sum(layer.spikes for layer in counts.neurons) / counts.samples
     places = sum(layer.neurons * layer.steps * slots(layer.levels) for layer in counts.neurons)
@@ -167,7 +170,8 @@ def compute_neurobench(counts: Counts) -> dict[str, Any]:
             all_products = row.connections * row.steps
             macs += row.products if row.reads == "pixels" else all_products * counts.samples
             dense += all_products
-    # A membrane changes in its first step, and where it fires in a later one.
+    # NeuroBench counts an update where a membrane differs from the step before: every membrane in
+    # the first step, and those that fired in a later one.
     updates = sum(layer.neurons + sum(layer.fired[1:]) / counts.samples for layer in counts.neurons)
     return {
         "footprint": counts.bytes,
@@ -189,17 +193,21 @@ HEAD = (
 )
 
 
-def _table(report: EnergyReport) -> str:
+def _format_table(report: EnergyReport) -> str:
     rows = [
-        [layer.path, layer.kind, *map(_number, _row(layer, twin))]
+        [layer.path, layer.kind, *map(_format_number, _list_costs(layer, twin))]
         for layer, twin in zip(report.layers, report.twin, strict=True)
     ]
-    every = [_row(layer, twin) for layer, twin in zip(report.layers, report.twin, strict=True)]
-    rows.append(["in all", "", *(_number(sum(column)) for column in zip(*every, strict=True))])
+    every = [
+        _list_costs(layer, twin) for layer, twin in zip(report.layers, report.twin, strict=True)
+    ]
+    rows.append(
+        ["in all", "", *(_format_number(sum(column)) for column in zip(*every, strict=True))]
+    )
     return "\n".join(align_columns([HEAD, *rows], left=2))
 
 
-def _row(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:
+def _list_costs(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:
     done = layer.operations
     others = done.multiplications + done.additions + done.comparisons
     energies = layer.energy, layer.memory_energy, twin.energy, twin.memory_energy
@@ -209,7 +217,7 @@ def _row(layer: LayerEnergy, twin: LayerEnergy) -> list[Number]:
     ]
 
 
-def _number(x: Number) -> str:
+def _format_number(x: Number) -> str:
     return f"{x:,.1f}" if x < 1e4 else f"{x:,.0f}"
 
 

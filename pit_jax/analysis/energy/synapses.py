@@ -1,4 +1,4 @@
-"""The synapses of a folded network, counted from shapes: what reads what, and how often.
+"""The synapses of a folded network, counted from shapes: their sources, numbers and weights.
 
 How many accumulators a spike adds to is computed in pit_jax/inference/fan_out.py; layers.py turns
 the counts into energy.
@@ -19,19 +19,20 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class Synapses:
-    """What one source of an accumulator, or a product of spikes, takes for `steps` of a sample.
+    """The synapses from one source to an accumulator, or a product of spikes.
 
-    `kind` is `conv` or `linear`, `shortcut` for one synapse each, `current` for a sum that passes
-    on, `attention` or `product`. `reads` says what: `spikes` with counts up to `levels`, or
-    `pixels` or `currents`; `stream` is not 0 where the same weights read several sources.
+    `kind` is `conv`, `linear`, `shortcut` (one synapse for each input), `current` (a sum that is
+    added to the next one unchanged), `attention` or `product`. `reads` is `spikes`, with counts up
+    to `levels`, `pixels` or `currents`. `stream` numbers the sources that share weights. They run
+    in `steps` steps of a sample.
 
-    Of one step: `inputs` and `outputs` are numbers, `macs` the products of a convolution or linear
-    layer as papers count them, those with padding too, `connections` the synapses without them,
-    `biases` the additions of a bias. `weights` are stored in `copies`.
+    In one step: numbers of `inputs` and `outputs`; `macs`, the products of a convolution or linear
+    layer as papers count them, with padding; `connections`, the synapses, without padding; and
+    `biases`, the additions of a bias. `copies` of `weights` numbers are stored.
 
-    Of all samples and steps: the sum of the source's |count|, `counted`, the `spikes` that say it,
-    `accumulations`, each of them times the synapses it reaches, and `products` of pixels that are
-    not 0. `by_sample` has the accumulations of each sample, rounded as float32 does.
+    Summed over all samples and steps: `counted`, the sum of the source's |count|; `spikes`, those
+    that send it; `accumulations`, the sum over spikes of the synapses they reach; and `products`,
+    of pixels that are not 0. `by_sample` has the accumulations of each sample in float32 precision.
     """
 
     path: str
@@ -55,13 +56,13 @@ class Synapses:
     by_sample: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
 
-# Of what is not added, such as a product of spikes.
+# The fan-out of sources that are not added, such as a product of spikes.
 NOTHING = FanOut((), np.zeros((), np.int64))
 
 
 @dataclass(frozen=True)
 class SynapseRow:
-    """Synapses with the number of their source and its fan-out."""
+    """Synapses with the index of their source node and its fan-out."""
 
     synapses: Synapses
     source: int
@@ -71,45 +72,50 @@ class SynapseRow:
 def synapses_at(
     nodes: Sequence[folded.Node], number: int, num_steps: int, frames: bool
 ) -> list[SynapseRow]:
-    """The synapses of one node, for images, whose pixels are multiplied once, or for `frames`."""
+    """Return the synapses of one node.
+
+    The pixels of images are multiplied once, those of `frames` at every step.
+    """
     node = nodes[number]
     match node:
         case folded.Accumulator():
-            return _of_accumulator(nodes, node, num_steps, frames)
+            return _list_synapses(nodes, node, num_steps, frames)
         case folded.LinearAttention():
-            return [_of_attention(nodes, node, num_steps)]
+            return [_trace_attention(nodes, node, num_steps)]
         case folded.Product():
-            return [_of_product(nodes, number, node, num_steps)]
+            return [_trace_product(nodes, number, node, num_steps)]
     return []
 
 
 def shape_of(node: folded.Node) -> Shape:
-    """The shape of one sample and step of what a node gives."""
+    """Return the shape of a node's output for one sample and step."""
     return node.value.shape if isinstance(node, folded.Accumulator) else node.shape
 
 
-def _of_accumulator(
+def _list_synapses(
     nodes: Sequence[folded.Node], node: folded.Accumulator, num_steps: int, frames: bool
 ) -> list[SynapseRow]:
     outputs = math.prod(node.value.shape)
     streams: Counter[str] = Counter()
     rows = []
     for synapse in node.value.synapses:
-        traced = _of_synapse(nodes, synapse, node)
+        traced = _trace_synapse(nodes, synapse, node)
         source, synapses = nodes[synapse.source], traced.synapses
+        # An image is the same at every step, so its products are computed once.
         steps = 1 if isinstance(source, folded.Pixels) and not frames else num_steps
         synapses = replace(synapses, steps=steps, outputs=outputs)
         if synapse.weight is not None:
             synapses = replace(synapses, stream=streams[synapse.path])
             streams[synapse.path] += 1
         rows.append(replace(traced, synapses=synapses))
+    # The accumulator adds its bias once for each output, whatever the number of sources.
     if np.any(node.value.bias):
         with_bias = replace(rows[0].synapses, biases=outputs)
         rows[0] = replace(rows[0], synapses=with_bias)
     return rows
 
 
-def _of_synapse(
+def _trace_synapse(
     nodes: Sequence[folded.Node], synapse: folded.Synapse, node: folded.Accumulator
 ) -> SynapseRow:
     source = nodes[synapse.source]
@@ -126,6 +132,8 @@ def _of_synapse(
     macs = 0
     if synapse.weight is not None:
         macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
+    # The compiled program puts a positive gain of a current into its unit and multiplies nothing;
+    # a gain of 0 or below is charged as a product.
     passes = reads == "currents" and kind == "shortcut" and bool(np.all(np.sign(synapse.gain) == 1))
     synapses = Synapses(
         path=(synapse.path or node.path) if not passes else node.path,
@@ -156,7 +164,7 @@ def _read_weight(synapse: folded.Synapse) -> tuple[str, np.ndarray, Window | int
     return "shortcut", synapse.gain, None
 
 
-def _of_attention(
+def _trace_attention(
     nodes: Sequence[folded.Node], node: folded.LinearAttention, num_steps: int
 ) -> SynapseRow:
     sources = node.query, node.key, node.value
@@ -175,7 +183,7 @@ def _of_attention(
     return SynapseRow(synapses, node.query)
 
 
-def _of_product(
+def _trace_product(
     nodes: Sequence[folded.Node], number: int, node: folded.Product, num_steps: int
 ) -> SynapseRow:
     sources = node.first, node.second

@@ -1,8 +1,8 @@
-"""A figure for each analysis: functions that take arrays and return a matplotlib figure.
+"""Figures of the analyses: functions that take arrays and return a matplotlib figure.
 
-Start at the file with the name of your analysis: plots/rates.py draws what analysis/rates.py
-returns. style.py has the sizes and colors of all figures. `python -m train.analyze` writes the
-figures of a run.
+Start at the file with the name of your analysis: plots/rates.py draws the results of
+analysis/rates.py. style.py has the sizes and colors of all figures. `python -m train.analyze`
+writes the figures of a run.
 """
 
 try:

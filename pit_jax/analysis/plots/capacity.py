@@ -1,4 +1,4 @@
-"""The capacity of every layer, by the paper's formula and as counted."""
+"""The capacity of every layer, by the paper's formula and by exact counts."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, figure, finish
 
-# Name, label, marker: where two counts are equal both can be seen.
+# Name, label, marker and its size: both of two equal counts stay visible.
 COUNTS = (
     ("trains", "spike trains, (D+1)^(N T)", "s", 9),
     ("values", "values of Eq. 16 or 18", "o", 6),
@@ -15,7 +15,7 @@ COUNTS = (
 
 
 def bits_of_layers(layers: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Bits by layer and by the names in `COUNTS`, on a logarithmic axis."""
+    """Draw bits by layer and by the names in `COUNTS`, on a logarithmic axis."""
     drawn = figure(1.6 + 0.32 * len(layers))
     axes = drawn.subplots()
     for (name, label, marker, size), color in zip(COUNTS, COLORS, strict=False):

@@ -1,4 +1,4 @@
-"""Operations and energy of every layer, beside those of the quantized twin."""
+"""Operations and energy of every layer and of its quantized twin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,10 @@ PARTS = ("MACs", "accumulations", "neurons and sums")
 
 @dataclass(frozen=True)
 class Bars:
-    """A layer: products and accumulations with the latter's deviation between samples, the nJ of
-    `PARTS` and of memory, and the operations, nJ and memory's nJ of its twin."""
+    """The bars of a layer and its twin; energies in nJ, `energy` for each of `PARTS`.
+
+    `operations` are MACs and accumulations. The deviations are between samples.
+    """
 
     name: str
     operations: float
@@ -29,7 +31,7 @@ class Bars:
 
 
 def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
-    """Two bars for each layer, the network's and below it the twin's, in three columns."""
+    """Draw two bars for each layer, its own above its twin's, in three columns."""
     drawn = figure(1.9 + 0.34 * len(layers), width=12.0)
     counts, energies, memories = drawn.subplots(1, 3, sharey=True)
     rows = np.arange(len(layers))
@@ -40,7 +42,7 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
         capsize=2,
     )
     counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GRAY)
-    counts.set_xscale("log")  # Layers without any have no bar.
+    counts.set_xscale("log")  # A layer without operations has no bar.
     counts.set_yticks(rows, [layer.name for layer in layers])
     counts.invert_yaxis()
     finish(counts, xlabel="accumulations and MACs a sample")
@@ -56,8 +58,8 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
     energies.barh(rows + BAR / 2, twins, BAR, color=GRAY, label="quantized twin, dense")
     finish(energies, xlabel="operations (nJ a sample)")
 
-    held = [layer.memory for layer in layers]
-    memories.barh(rows - BAR / 2, held, BAR, color=COLORS[2], label="memory")
+    accesses = [layer.memory for layer in layers]
+    memories.barh(rows - BAR / 2, accesses, BAR, color=COLORS[2], label="memory")
     memories.barh(rows + BAR / 2, [layer.twin_memory for layer in layers], BAR, color=GRAY)
     finish(memories, xlabel="memory, nothing reused (nJ a sample)")
     drawn.legend(loc="outside upper center", ncols=5, frameon=False)

@@ -1,4 +1,4 @@
-"""What firing loses, by layer and step, and of several runs."""
+"""Information lost by firing, by layer and step, and compared between runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,15 +22,16 @@ PANELS = {
 
 
 def plot_by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figure:
-    """Four measures of every layer with intervals, a line for each step."""
+    """Draw four measures of every layer with intervals, a line for each step."""
     drawn = figure(8.2)
     panels = drawn.subplots(2, 2, sharex=True)
     steps = max(len(loss.steps["information"].value) for loss in losses.values())
     for axes, (name, (title, label)) in zip(panels.flat, PANELS.items(), strict=True):
         for t, shade in enumerate(shades(steps)):
-            one = [_at(loss.steps[name], t) for loss in losses.values()]
+            one = [_read_step(loss.steps[name], t) for loss in losses.values()]
+            # Steps side by side, so that their intervals do not overlap.
             shift = 0.5 * (t - (steps - 1) / 2) / max(steps, 2)
-            _with_intervals(axes, one, shift, color=shade, label=f"t = {t + 1}")
+            _draw_intervals(axes, one, shift, color=shade, label=f"t = {t + 1}")
         finish(axes, title=title, ylabel=label)
     bounds = [loss.bound for loss in losses.values()]
     panels.flat[0].plot(bounds, color=GRAY, linestyle="--", label="at most")
@@ -39,25 +40,25 @@ def plot_by_layer(losses: Mapping[str, Loss], confidence: float = 0.95) -> Figur
         _name_layers(axes, losses)
     if steps > 1:
         panels.flat[1].legend(fontsize="small", ncols=2)
-    panels.flat[0].legend(*_last(panels.flat[0]), fontsize="small")
-    panels.flat[3].legend(*_last(panels.flat[3]), fontsize="small")
+    panels.flat[0].legend(*_find_reference(panels.flat[0]), fontsize="small")
+    panels.flat[3].legend(*_find_reference(panels.flat[3]), fontsize="small")
     _note_samples(drawn, [loss.samples for loss in losses.values()], confidence)
     return drawn
 
 
 def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) -> Figure:
-    """Draw four measures of every layer, over all steps, of several runs.
+    """Draw four measures of every layer, over all steps, for several runs.
 
-    Layers stand by their place in each network. Information is that of one step, on average.
+    Layers are numbered by their order in each network. Information is the mean of a step.
     """
     drawn = figure(7.2)
     panels = drawn.subplots(2, 2, sharex=True)
     for axes, (name, (title, label)) in zip(panels.flat, PANELS.items(), strict=True):
         for i, (run, losses) in enumerate(runs.items()):
-            one = [_mean_step(loss, name) for loss in losses.values()]
+            one = [_average_steps(loss, name) for loss in losses.values()]
             shift = 0.3 * (i - (len(runs) - 1) / 2) / max(len(runs), 2)
             style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
-            _with_intervals(axes, one, shift, label=run, **style)
+            _draw_intervals(axes, one, shift, label=run, **style)
         finish(axes, title=title, ylabel=label)
     panels.flat[3].axhline(1, color=GRAY, linestyle=":")
     deepest = max(map(len, runs.values()))
@@ -71,23 +72,23 @@ def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) ->
     return drawn
 
 
-def _mean_step(loss: Loss, name: str) -> tuple[float, float, float]:
-    """A measure over all steps; of those that are summed over steps the mean of a step."""
+def _average_steps(loss: Loss, name: str) -> tuple[float, float, float]:
+    """Return a measure over all steps, or its mean per step if it is a sum over steps."""
     times = len(loss.steps[name].value) if name in ("information", "spike_membrane") else 1
     value, low, high = loss.total[name]
     return float(value) / times, float(low) / times, float(high) / times
 
 
-def _at(estimate: Estimate, t: int) -> tuple[float, float, float]:
-    if t >= len(estimate.value):  # A layer that runs fewer steps than another.
+def _read_step(estimate: Estimate, t: int) -> tuple[float, float, float]:
+    if t >= len(estimate.value):  # This layer runs fewer steps than others.
         return np.nan, np.nan, np.nan
     return float(estimate.value[t]), float(estimate.low[t]), float(estimate.high[t])
 
 
-def _with_intervals(
+def _draw_intervals(
     axes: Axes, ends: Sequence[tuple[float, float, float]], shift: float, **style: Any
 ) -> None:
-    """A line through values, with intervals; what is not finite is left out."""
+    """Draw a line through values with intervals; values that are not finite are not drawn."""
     value, low, high = np.where(np.isfinite(ends), ends, np.nan).T
     error = np.maximum([value - low, high - value], 0)
     axes.errorbar(
@@ -95,10 +96,10 @@ def _with_intervals(
     )
 
 
-def _last(axes: Axes) -> tuple[list[Any], list[str]]:
-    """Handle and label of what was drawn last; the steps have a legend of their own."""
+def _find_reference(axes: Axes) -> tuple[list[Any], list[str]]:
+    """Return handle and label of the reference line; the steps have a separate legend."""
     handles, labels = axes.get_legend_handles_labels()
-    # Lines with intervals come behind plain lines.
+    # Matplotlib lists lines with intervals after plain lines, so the label decides.
     plain = [i for i, label in enumerate(labels) if not label.startswith("t = ")]
     return [handles[i] for i in plain], [labels[i] for i in plain]
 

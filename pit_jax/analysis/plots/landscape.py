@@ -1,4 +1,4 @@
-"""Loss landscapes: contours, and the surface in perspective; one or several on the same scale."""
+"""Loss landscapes as contours and in perspective; several share one scale."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 from pit_jax.analysis.plots.style import ORDERED, WIDTH, figure
 
 LEVELS = 18
-# A loss of 0 has no logarithm.
+# Smaller losses are drawn as this one, since 0 has no logarithm.
 LEAST = 1e-6
 DIRECTIONS = ("first direction, x", "second direction, y")
 
 
 def contour(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
-    """`[side, side]` losses by name, over `axis` in both directions, with lines of equal loss."""
-    drawn, across = _panels(surfaces)
-    surfaces = _drawable(surfaces)
-    norm = _norm(surfaces)
+    """Draw contours of `[side, side]` losses by name, over `axis` in both directions."""
+    drawn, across = _make_panels(surfaces)
+    surfaces = _clip_losses(surfaces)
+    norm = _make_norm(surfaces)
     levels = np.geomspace(norm.vmin, norm.vmax, LEVELS)
     for panel, (name, losses) in zip(across, surfaces.items(), strict=True):
         filled = panel.contourf(axis, axis, losses.T, levels, cmap=ORDERED, norm=norm)
@@ -34,10 +34,10 @@ def contour(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
 
 
 def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
-    """The same as heights, the logarithm of the loss."""
-    drawn, across = _panels(surfaces, projection="3d")
-    surfaces = _drawable(surfaces)
-    norm = _norm(surfaces)
+    """Draw the losses as surfaces whose height is the logarithm of the loss."""
+    drawn, across = _make_panels(surfaces, projection="3d")
+    surfaces = _clip_losses(surfaces)
+    norm = _make_norm(surfaces)
     lowest, highest = np.log10([norm.vmin, norm.vmax])
     x, y = np.meshgrid(axis, axis, indexing="ij")
     middle = len(axis) // 2
@@ -59,14 +59,14 @@ def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
     return drawn
 
 
-def _panels(surfaces: Mapping[str, np.ndarray], **kw: Any) -> tuple[Figure, list[Any]]:
+def _make_panels(surfaces: Mapping[str, np.ndarray], **kw: Any) -> tuple[Figure, list[Any]]:
     count = len(surfaces)
     drawn = figure(5.0 if count == 1 else 0.9 * WIDTH / count, width=6.5 if count == 1 else WIDTH)
     return drawn, list(drawn.subplots(1, count, squeeze=False, subplot_kw=kw)[0])
 
 
-def _drawable(surfaces: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Losses that are not finite become the largest one of all that is, and those of 0 `LEAST`."""
+def _clip_losses(surfaces: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return losses of at least `LEAST`; those not finite become the largest finite one."""
     most = max(losses[np.isfinite(losses)].max() for losses in surfaces.values())
     return {
         name: np.clip(np.where(np.isfinite(losses), losses, most), LEAST, None)
@@ -74,7 +74,7 @@ def _drawable(surfaces: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _norm(surfaces: Mapping[str, np.ndarray]) -> Any:
+def _make_norm(surfaces: Mapping[str, np.ndarray]) -> Any:
     every = np.concatenate([losses.ravel() for losses in surfaces.values()])
-    # Room for a surface that is flat.
+    # A flat surface needs a range as well.
     return LogNorm(every.min() / 1.01, every.max() * 1.01)

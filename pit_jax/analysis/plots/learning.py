@@ -1,4 +1,4 @@
-"""Learning curves of one run or several (Fig. 3)."""
+"""Learning curves of one or several runs (Fig. 3)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +14,9 @@ def curves(
     baseline: float | None = None,
     labels: Sequence[str] = PANELS,
 ) -> Figure:
-    """Draw epochs and values of each of three panels for each run; `baseline` is an accuracy.
+    """Draw the curves of each run, epochs and values for each of three panels.
 
-    `labels` name the panels; by default these are `PANELS`.
+    `baseline` is an accuracy in per cent, drawn as a line; `labels` name the panels.
     """
     drawn = figure(3.0 + 0.2 * len(runs))
     for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), labels, strict=True)):

@@ -1,4 +1,4 @@
-"""The density of membranes over the time steps: as a surface, and from above."""
+"""The density of membranes over time steps, as a surface or from above."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from pit_jax.analysis.membrane import Density
 from pit_jax.analysis.plots.style import COLORS, ORDERED, figure, finish
 from pit_jax.old_names import serve_old_names
 
-# Layers that get a panel in a row, and the share of the membranes that a picture leaves out.
-ROW, LEFT_OUT = 4, 0.002
+# Panels in a row, and the share of outermost membranes that are not drawn.
+ROW, HIDDEN = 4, 0.002
 
 
 def surfaces(layers: Mapping[str, Density]) -> Figure:
-    """One surface for each layer, or for the same layer of several runs, as Fig. 4."""
+    """Draw a surface for each layer, or for the same layer of several runs, as in Fig. 4."""
     drawn = figure(4.2, width=max(5.5, 4.2 * len(layers)))
     top = max(each.density.max() for each in layers.values())
     for place, (name, each) in enumerate(layers.items()):
         axes: Any = drawn.add_subplot(1, len(layers), place + 1, projection="3d")
-        inside = _inside(each)
+        inside = _find_inside(each)
         steps = np.arange(1, len(each.density) + 1)
         x, y = np.meshgrid(each.at[inside], steps)
         axes.plot_surface(
@@ -45,14 +45,14 @@ def surfaces(layers: Mapping[str, Density]) -> Figure:
 
 
 def plot_from_above(layers: Mapping[str, Density]) -> Figure:
-    """The densities from above, a panel for each layer; lines where there is one step only."""
+    """Draw the densities from above, a panel for each layer; as lines if there is only one step."""
     columns = min(ROW, len(layers))
     rows = -(-len(layers) // columns)
     drawn = figure(0.7 + 2.0 * rows)
     steps = max(len(each.density) for each in layers.values())
     for place, (name, each) in enumerate(layers.items()):
         axes = drawn.add_subplot(rows, columns, place + 1)
-        inside = _inside(each)
+        inside = _find_inside(each)
         at, density = each.at[inside], each.density[:, inside]
         if steps == 1:
             axes.fill_between(at, density[0], color=COLORS[0], alpha=0.6, lw=0)
@@ -72,11 +72,11 @@ def plot_from_above(layers: Mapping[str, Density]) -> Figure:
     return drawn
 
 
-def _inside(found: Density) -> np.ndarray:
-    """Places of the grid that hold all but the least and largest few of the membranes."""
+def _find_inside(found: Density) -> np.ndarray:
+    """Return a mask of the bins without the outermost share `HIDDEN` of the membranes."""
     below = np.cumsum(found.density.mean(axis=0))
     below /= below[-1]
-    return (below > LEFT_OUT / 2) & (below < 1 - LEFT_OUT / 2)
+    return (below > HIDDEN / 2) & (below < 1 - HIDDEN / 2)
 
 
 serve_old_names(__name__)

@@ -1,4 +1,4 @@
-"""What a training step keeps in memory: its parts, and its activations by layer."""
+"""The memory of a training step by part, and its activations by layer."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,7 +16,7 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 def parts(
     steps: Mapping[str, Mapping[str, int]], title: str, measured: Mapping[str, int] = NOTHING
 ) -> Figure:
-    """A bar for each training step, its parts in bytes by name, and a mark at what was measured."""
+    """Draw a bar of parts (bytes by name) for each step, and marks at `measured` peaks."""
     drawn = figure(1.5 + 0.4 * len(steps))
     axes = drawn.subplots()
     names = list(dict.fromkeys(name for sizes in steps.values() for name in sizes))
@@ -42,7 +42,7 @@ def parts(
 
 
 def plot_by_layer(layers: Mapping[str, int], title: str) -> Figure:
-    """The activations of each layer, or block, in the order in which they run."""
+    """Draw the bytes of activations of each layer or block, in the order in which they run."""
     drawn = figure(1.2 + 0.3 * len(layers))
     axes = drawn.subplots()
     bars = axes.barh(range(len(layers)), [size / MIB for size in layers.values()], color=COLORS[0])

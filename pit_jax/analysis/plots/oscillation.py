@@ -1,4 +1,4 @@
-"""Integers that change: over the epochs of training, and over the time steps."""
+"""Shares of counts that change, over epochs of training and over time steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 def plot_over_epochs(
     flips: Lines, back: Lines, n: int, groups: Sequence[str] | None = None
 ) -> Figure:
-    """Per cent changed and changed back at each epoch, a line for each layer, darker the earlier.
+    """Draw shares (in per cent) that changed and changed back at each epoch, a line for each layer.
 
-    They are of the neurons of `n` samples. With `groups`, one for each line, the lines are runs,
-    and those of a group have one color.
+    Earlier layers are darker. Shares are of the neurons of `n` samples. With `groups`, one for each
+    line, the lines are runs, and runs of a group have the same color.
     """
     drawn = figure(3.4 + 0.12 * len(flips))
     names = list(dict.fromkeys(groups or flips))
@@ -50,7 +50,7 @@ def plot_over_epochs(
 
 
 def plot_over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
-    """Per cent of a layer's neurons whose integer differs from the step before."""
+    """Draw the share of each layer's neurons whose count differs from the step before."""
     table = 100 * stack_steps(shares.values())
     drawn = figure(1.3 + 0.3 * len(table))
     axes = drawn.subplots()

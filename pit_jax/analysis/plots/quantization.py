@@ -1,4 +1,4 @@
-"""Ranges of levels on recorded membranes: Fig. 2 as measured, and what each loses."""
+"""Ranges of levels on recorded membranes: Fig. 2 as measured, and errors against D."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ NAMES = {
     "mse_optimal": "least error",
 }
 MARKERS = "osD^vP"
-# Of the histogram of membranes.
+# In the histogram of membranes.
 BINS = 80
 
 
@@ -28,9 +28,10 @@ def plot_on_membranes(
     drawn_levels: Mapping[str, tuple[np.ndarray, np.ndarray]],
     what: str,
 ) -> Figure:
-    """The density of some membranes and, in a panel for each range, its levels and boundaries.
+    """Draw the density of some membranes with the levels and boundaries of each range.
 
-    `drawn_levels` has the potentials of all levels but 0, and the boundaries below them.
+    `drawn_levels` has the potentials of all levels except 0, and the boundaries below them. `what`
+    names the membranes in the title.
     """
     drawn = figure(3.4)
     panels = np.atleast_1d(drawn.subplots(1, len(drawn_levels), sharey=True))
@@ -48,12 +49,12 @@ def plot_on_membranes(
                 linestyle=":",
                 label="boundary" if i == 0 else None,
             )
-        # Levels far outside would leave the membranes no room; the title tells of them.
+        # Levels far outside would squeeze the histogram, so the title counts them instead.
         beyond = int(np.sum(levels > right))
-        told = f"{NAMES.get(name, name)}, D = {len(levels)}"
+        title = f"{NAMES.get(name, name)}, D = {len(levels)}"
         finish(
             axes,
-            title=f"{told}\n{beyond} levels beyond" if beyond else told,
+            title=f"{title}\n{beyond} levels beyond" if beyond else title,
             xlabel="membrane, potential",
             xlim=(left, right),
         )
@@ -66,9 +67,9 @@ def plot_on_membranes(
 def plot_against_levels(
     found: Mapping[str, Mapping[int, Mapping[str, Quantization]]],
 ) -> Figure:
-    """Error, levels in use, clipped share and spread of every range against D.
+    """Draw error, levels in use, clipped share and spread of every range against D.
 
-    The mean over layers and steps, with the least and the largest of them as the bar.
+    Lines are means over layers and steps; bars extend to their least and largest values.
     """
     drawn = figure(7.4)
     panels = drawn.subplots(2, 2, sharex=True).flat
@@ -78,7 +79,7 @@ def plot_against_levels(
         "error of the positive membranes": ("‖s − u‖² / ‖u‖²", lambda one: one.error.value),
         "levels that occur in a channel": ("levels", lambda one: one.used),
         "membranes above the top level's cell": ("share", lambda one: one.clipped.value),
-        "spread of the scale between batches": ("standard deviation / mean", _spread),
+        "spread of the scale between batches": ("standard deviation / mean", _average_spread),
     }
     for axes, (title, (label, measure)) in zip(panels, measures.items(), strict=True):
         for i, name in enumerate(names):
@@ -116,13 +117,13 @@ def plot_against_levels(
 
 
 def _summarize(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean, least and largest without NaN: of one batch there is no spread."""
+    """Return mean, least and largest value, without NaN (the spread of a single batch)."""
     known = values[np.isfinite(values)]
     return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 
 
-def _spread(one: Quantization) -> np.ndarray:
-    """The mean over channels, `[T]`."""
+def _average_spread(one: Quantization) -> np.ndarray:
+    """Return the mean spread over channels, `[T]`."""
     return np.asarray(one.spread.mean(-1))
 
 

@@ -1,4 +1,4 @@
-"""Firing rates of every layer and step, the integers that layers send, synchrony."""
+"""Firing rates of every layer and step, histograms of counts, and synchrony."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,14 @@ from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
 from pit_jax.analysis.rates import stack_steps
 from pit_jax.old_names import serve_old_names
 
-# Layers that get a panel in a row.
+# Panels in a row.
 ROW = 4
 
 
 def plot_over_steps(
     rates: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[np.ndarray, np.ndarray]], n: int
 ) -> Figure:
-    """Rates `[T]` of every layer as Fig. 6: a bar for each step, with intervals over n samples."""
+    """Draw the rates `[T]` of every layer (Fig. 6), a bar for each step, with intervals."""
     whole = stack_steps(rates.values())
     lows, highs = (stack_steps(ends) for ends in zip(*intervals.values(), strict=True))
     steps = whole.shape[1]
@@ -48,7 +48,7 @@ SMALL = {"frameon": False, "fontsize": 8, "columnspacing": 1.0, "handlelength": 
 
 
 def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
-    """Draw mean rates of several runs, over steps of all layers and over layers of all steps."""
+    """Draw the mean rates of several runs by layer and by step."""
     drawn = figure(3.8)
     left, right = drawn.subplots(1, 2)
     for i, (name, rates) in enumerate(runs.items()):
@@ -67,7 +67,7 @@ def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
 
 
 def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int) -> Figure:
-    """What share of all spikes of a layer each integer has, a panel for each layer."""
+    """Draw how often each layer sends each count, a panel for each layer."""
     rows = -(-len(histograms) // ROW)
     drawn = figure(0.5 + 1.9 * rows)
     first = None
@@ -86,7 +86,7 @@ def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int
 
 
 def plot_synchrony(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
-    """The synchrony chi squared of every layer beside 1/N, that of independent neurons."""
+    """Draw the synchrony chi squared of every layer and 1/N, its value for independent neurons."""
     drawn = figure(1.5 + 0.3 * len(found))
     axes = drawn.subplots()
     rows = np.arange(len(found))
@@ -97,7 +97,7 @@ def plot_synchrony(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
     axes.set_xlim(right=1)
     axes.set_yticks(rows, list(found))
     axes.invert_yaxis()
-    finish(axes, xlabel="synchrony chi squared (1: all neurons alike)")
+    finish(axes, xlabel="synchrony chi squared (1: all neurons equal)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return drawn
 

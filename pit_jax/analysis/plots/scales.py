@@ -1,4 +1,4 @@
-"""The learned scales of every layer, now and where they started (Fig. 7)."""
+"""The learned scales of every layer, at the start and now (Fig. 7)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
 from pit_jax.old_names import serve_old_names
 
-# Layers that get a panel in a row.
+# Panels in a row.
 ROW = 4
 
 
 def scales(
     last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], name: str = "last checkpoint"
 ) -> Figure:
-    """The scales of every layer: median, middle half and range, now and where they started.
+    """Draw median, middle half and range of every layer's scales at the start and now.
 
-    `name` is that of those now.
+    `name` labels the scales now.
     """
     drawn = [("start", GRAY, first)] if first else []
     drawn.append((name, COLORS[0], last))
@@ -31,7 +31,7 @@ def scales(
     for i, (_, color, by_layer) in enumerate(drawn):
         rows = [row for row, layer in enumerate(last) if layer in by_layer]
         axes.bxp(
-            [_box(measure_spread(by_layer[layer])) for layer in last if layer in by_layer],
+            [_make_box(measure_spread(by_layer[layer])) for layer in last if layer in by_layer],
             positions=[row + (i - (len(drawn) - 1) / 2) * height for row in rows],
             widths=0.8 * height,
             orientation="horizontal",
@@ -41,13 +41,13 @@ def scales(
             boxprops={"facecolor": color, "edgecolor": color, "alpha": 0.6},
             whiskerprops={"color": color},
             capprops={"color": color},
-            # Visible too where all scales are one.
+            # Visible even where all scales are equal.
             medianprops={"color": "black"},
         )
     values = np.concatenate([a.ravel() for _, _, layers in drawn for a in layers.values()])
     if values.max() > 20 * values.min():
         axes.set_xscale("log")
-        # Its own would be mathematics, which not every page shows.
+        # The default labels are mathematical text, which some pages do not render.
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(last)), [f"{layer}, n = {a.size:,}" for layer, a in last.items()])
@@ -62,12 +62,12 @@ def scales(
 def plot_over_steps(
     last: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], name: str = "last checkpoint"
 ) -> Figure:
-    """Median and middle half over channels at each step, a panel for each layer."""
+    """Draw median and middle half over channels at each step, a panel for each layer."""
     rows = -(-len(last) // ROW)
     drawn = figure(0.8 + 1.9 * rows)
     for place, layer in enumerate(last):
         axes = drawn.add_subplot(rows, ROW, place + 1)
-        # Where nothing moved the start would be hidden, so it comes second and is dashed.
+        # The start is drawn last and dashed, so that it stays visible where no scale has moved.
         for label, color, line, layers in (
             (name, COLORS[0], "-", last),
             ("start", COLORS[1], "--", first),
@@ -91,7 +91,7 @@ def plot_over_steps(
     return drawn
 
 
-def _box(found: Spread) -> dict[str, Any]:
+def _make_box(found: Spread) -> dict[str, Any]:
     names = {"whislo": "least", "q1": "q1", "med": "median", "q3": "q3", "whishi": "largest"}
     return {key: getattr(found, name) for key, name in names.items()}
 
