@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from benchmarks import dig200
 from benchmarks.dig200 import Row, Trainer, make_flags
-from tests.train.helpers import bits, first_devices
+from tests.train.helpers import get_bits, take_devices
 from train import data
 from train.config import cli
 from train.program.program import make_program
@@ -59,12 +59,12 @@ def test_a_seed_ends_with_the_bits_of_a_run_of_the_trainer(row):
     state = trainer.train(seed=3)
     trainer.config.seed = 3
     dataset = data.load(**trainer.config.data)
-    program = make_program(trainer.config, dataset, devices=first_devices(1))
+    program = make_program(trainer.config, dataset, devices=take_devices(1))
     expected, step = program.first_state(), program.compile_step()
     for batch in program.batches(0):
         expected, _ = step(expected, batch)
-    assert bits(state.params) == bits(expected.params)
-    assert bits(state.batch_stats) == bits(expected.batch_stats)
+    assert get_bits(state.params) == get_bits(expected.params)
+    assert get_bits(state.batch_stats) == get_bits(expected.batch_stats)
     assert trainer.measure(state)["accuracy"] == program.evaluate(expected).accuracy
 
 

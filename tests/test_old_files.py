@@ -15,7 +15,7 @@ import pytest
 
 from pit_jax.export import from_nir, load_stablehlo
 from pit_jax.inference import load
-from tests.train.helpers import runs_on
+from tests.train.helpers import limit_devices
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
 from train.export.__main__ import main as export
@@ -70,7 +70,7 @@ def run(request, tmp_path):
     """Return a copy of an old run's folder."""
     with tarfile.open(FILES / f"{request.param}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    with runs_on(1):
+    with limit_devices(1):
         yield tmp_path / request.param
 
 

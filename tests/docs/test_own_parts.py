@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.helpers import program_on, run_main, runs_on
+from tests.train.helpers import limit_devices, make_program_on, run_main
 from train.config.cli import parse
 from train.config.help import format_page
 from train.config.pages import Page
@@ -50,7 +50,7 @@ def test_each_kind_of_part_has_an_example():
 def test_an_example_takes_a_training_step_and_is_explained_by_help(code, words):
     stages = () if "--config.model=" in words[2] else ("--config.model.stages=(1,)",)
     config, _ = parse(["main", *words, *SMALL, *stages])
-    program = program_on(1, config)
+    program = make_program_on(1, config)
     state, metrics = program.compile_step()(program.first_state(), next(program.batches(0)))
     assert np.isfinite(metrics["loss"]) and int(state.skipped) == 0
     assert np.isfinite(program.evaluate(state).loss)
@@ -66,7 +66,7 @@ def test_all_examples_together_train_a_run(tmp_path):
     for key in ("--config.neuron.scale_init", "--config.neuron.slope", "--config.model.norm"):
         flags.pop(key)
     words = [*COMMANDS[0][:2], *flags.values(), *SMALL, "--config.cpu_devices=4"]
-    with runs_on(1):
+    with limit_devices(1):
         assert run_main(*words, str(tmp_path / "run")) == 0
 
 
@@ -75,7 +75,9 @@ def test_the_error_of_the_page_is_the_one_that_comes(tmp_path):
     code = file.read_text().replace("current > 0, current, self.slope", "current > 0, self.slop")
     file.write_text(code)
     with pytest.raises(UserError) as error:
-        program_on(1, parse(["main", "--config", "digits", "--config.neuron=my_parts:Leaky"])[0])
+        make_program_on(
+            1, parse(["main", "--config", "digits", "--config.neuron=my_parts:Leaky"])[0]
+        )
     (shown,) = re.findall(r"`(config\.neuron\.name is .*?): …`", PAGE, re.S)
     said = re.sub(r"line \d+", "line 14", str(error.value))
     assert said.startswith(" ".join(shown.split()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests.train.helpers import contents, run_main, runs_on
+from tests.train.helpers import limit_devices, read_contents, run_main
 
 _compiled: list[str] = []
 
@@ -59,12 +59,12 @@ def finished_run(tmp_path_factory) -> Iterator[Path]:
         if not done.exists():
             shutil.rmtree(workdir, ignore_errors=True)  # A dead worker may have left a part.
             arguments = ("--config", "tests/train/tiny_finished.py", "--config.cpu_devices=4")
-            with runs_on(1):
+            with limit_devices(1):
                 assert run_main(*arguments, "--workdir", str(workdir)) == 0
             done.touch()
-    before = contents(workdir)
+    before = read_contents(workdir)
     yield workdir
-    assert contents(workdir) == before, "a test wrote into finished_run: use finished_copy"
+    assert read_contents(workdir) == before, "a test wrote into finished_run: use finished_copy"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ TONIC_TRAIN = ("user02_lab/4", "user10_fluorescent/0", "user10_fluorescent/10", 
 TONIC_TEST = ("user24_led/3",)
 
 
-def stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
+def make_stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
     """Random events, the last one at 9,999 µs."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, 10_000, count))
@@ -28,7 +28,7 @@ def stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
     return make_events(times, x, y, random.integers(0, 2, count))
 
 
-def counts(events: np.ndarray, num_frames: int, side: int = 128) -> np.ndarray:
+def count_in_frames(events: np.ndarray, num_frames: int, side: int = 128) -> np.ndarray:
     """Frames by a loop: every one takes an equal number of events, the last also the rest."""
     frames = np.zeros((num_frames, side, side, 2), int)
     for i, (_, x, y, p) in enumerate(events.tolist()):
@@ -43,7 +43,7 @@ def write(root: Path, files: Mapping[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-def zipped(files: Mapping[str, bytes]) -> bytes:
+def make_zip(files: Mapping[str, bytes]) -> bytes:
     """A zip archive of them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -60,7 +60,7 @@ def write_tar(file: Path, files: Mapping[str, bytes]) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
-def aedat2(events: np.ndarray) -> bytes:
+def encode_aedat2(events: np.ndarray) -> bytes:
     """Lines of text, then an address and a time an event, both big-endian.
 
     The camera counts rows and columns from the other corner, and its bit is 0 for ON.
@@ -78,7 +78,7 @@ def aedat2(events: np.ndarray) -> bytes:
     return header + b"".join(pairs)
 
 
-def aedat31(events: np.ndarray, size: int = 16) -> bytes:
+def encode_aedat31(events: np.ndarray, size: int = 16) -> bytes:
     """Lines of text, then packets of `size` events, little-endian."""
     content = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n"
     for start in range(0, len(events), size):
@@ -90,14 +90,14 @@ def aedat31(events: np.ndarray, size: int = 16) -> bytes:
     return content
 
 
-def atis(events: np.ndarray) -> bytes:
+def encode_atis(events: np.ndarray) -> bytes:
     """Five bytes an event, as N-MNIST has them."""
     return b"".join(
         bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for t, x, y, p in events.tolist()
     )
 
 
-def _flatbuffer(identifier: bytes, vtable: bytes, table: bytes, rest: bytes) -> bytes:
+def _encode_flatbuffer(identifier: bytes, vtable: bytes, table: bytes, rest: bytes) -> bytes:
     """A buffer with its size in front: where its table is, a name, the table's fields, the rest."""
     at = 8 + len(vtable)
     content = struct.pack("<I4s", at, identifier) + vtable + struct.pack("<i", len(vtable))
@@ -105,17 +105,17 @@ def _flatbuffer(identifier: bytes, vtable: bytes, table: bytes, rest: bytes) -> 
     return struct.pack("<I", len(content)) + content
 
 
-def _packet(events: np.ndarray) -> bytes:
+def _encode_packet(events: np.ndarray) -> bytes:
     """Uncompressed: a vector of structs of 16 bytes, t x y p."""
     vtable = struct.pack("<HHHxx", 6, 8, 4)
     structs = b"".join(struct.pack("<qhh?xxx", *event) for event in events.tolist())
-    buffer = _flatbuffer(
+    buffer = _encode_flatbuffer(
         b"EVTS", vtable, struct.pack("<I", 4), struct.pack("<I", len(events)) + structs
     )
     return struct.pack("<II", 0, len(buffer)) + buffer
 
 
-def aedat4(events: np.ndarray, size: int = 16) -> bytes:
+def encode_aedat4(events: np.ndarray, size: int = 16) -> bytes:
     """A recording without compression: version, header with its streams, packets of `size`."""
     streams = (
         b'<dv version="2.0"><node name="outInfo"><node name="0">'
@@ -123,25 +123,25 @@ def aedat4(events: np.ndarray, size: int = 16) -> bytes:
         b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
         b"</node></node></node></dv>"
     )
-    packets = b"".join(_packet(events[i : i + size]) for i in range(0, len(events), size))
+    packets = b"".join(_encode_packet(events[i : i + size]) for i in range(0, len(events), size))
 
     def header(end_of_packets: int) -> bytes:
         vtable = struct.pack("<HHHHHxx", 10, 16, 0, 8, 4)
         table = struct.pack("<Iq", 12, end_of_packets)
         text = struct.pack("<I", len(streams)) + streams + b"\0"
-        return b"#!AER-DAT4.0\r\n" + _flatbuffer(b"IOHE", vtable, table, text)
+        return b"#!AER-DAT4.0\r\n" + _encode_flatbuffer(b"IOHE", vtable, table, text)
 
     return header(len(header(0)) + len(packets)) + packets
 
 
-def saved(array: np.ndarray) -> bytes:
+def encode_npy(array: np.ndarray) -> bytes:
     """A .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
 
 
-def rows(seed: int, count: int = 30) -> np.ndarray:
+def make_rows(seed: int, count: int = 30) -> np.ndarray:
     """x, y, p and milliseconds, as one file of tonic's DVS-Gesture holds them."""
     random = np.random.default_rng(seed)
     x, y = random.integers(0, 128, (2, count))
@@ -149,60 +149,64 @@ def rows(seed: int, count: int = 30) -> np.ndarray:
     return np.stack([x, y, random.integers(0, 2, count), times], axis=1).astype(np.float64)
 
 
-def seed_of(label: int, number: int) -> int:
+def get_seed(label: int, number: int) -> int:
     """That of the stream of a recording of CIFAR10-DVS."""
     return 1000 * label + number
 
 
-def cifar10_dvs_files(
+def make_cifar10_dvs(
     numbers: Sequence[int],
     suffix: str = ".aedat",
-    write_events: Callable[[np.ndarray], bytes] = aedat2,
+    write_events: Callable[[np.ndarray], bytes] = encode_aedat2,
 ) -> dict[str, bytes]:
     """So many recordings of each class, in folders."""
     return {
-        f"{name}/cifar10_{name}_{number}{suffix}": write_events(stream(seed_of(label, number)))
+        f"{name}/cifar10_{name}_{number}{suffix}": write_events(
+            make_stream(get_seed(label, number))
+        )
         for label, name in enumerate(CLASSES)
         for number in numbers
     }
 
 
-def class_archives(files: Mapping[str, bytes]) -> dict[str, bytes]:
+def zip_classes(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The same as ten archives, as they are downloaded, in no order."""
     return {
-        f"{name}.zip": zipped(
+        f"{name}.zip": make_zip(
             {file: files[file] for file in reversed(files) if file.startswith(f"{name}/")}
         )
         for name in CLASSES
     }
 
 
-def gesture_files() -> dict[str, bytes]:
+def make_gestures() -> dict[str, bytes]:
     """IBM's layout: recordings, their labels, and the lists of both splits."""
     files = {"README.txt": b"", "trials_to_train.txt": b"user01_led.aedat\n"}
     files["trials_to_test.txt"] = b"user29_lab.aedat\n"
     for seed, (name, gestures) in enumerate(GESTURES.items()):
-        files[f"{name}.aedat"] = aedat31(stream(seed))
+        files[f"{name}.aedat"] = encode_aedat31(make_stream(seed))
         lines = ["class,startTime_usec,endTime_usec"]
         lines += [",".join(map(str, gesture)) for gesture in gestures]
         files[f"{name}_labels.csv"] = "\n".join(lines).encode() + b"\n"
     return files
 
 
-def tonic_gesture_files() -> dict[str, dict[str, bytes]]:
+def make_tonic_gestures() -> dict[str, dict[str, bytes]]:
     """Both of tonic's archives, or the folders in them: a file a gesture."""
     named = {"ibmGestureTrain": TONIC_TRAIN, "ibmGestureTest": TONIC_TEST}
     return {
-        split: {f"{split}/{name}.npy": saved(rows(seed)) for seed, name in enumerate(names)}
+        split: {
+            f"{split}/{name}.npy": encode_npy(make_rows(seed)) for seed, name in enumerate(names)
+        }
         for split, names in named.items()
     }
 
 
-def n_mnist_files(labels: Sequence[int] = (3, 7)) -> dict[str, dict[str, bytes]]:
+def make_n_mnist(labels: Sequence[int] = (3, 7)) -> dict[str, dict[str, bytes]]:
     """Both of N-MNIST's archives, or the folders in them."""
     return {
         split: {
-            f"{split}/{label}/{i:05d}.bin": atis(stream(label, side=34))
+            f"{split}/{label}/{i:05d}.bin": encode_atis(make_stream(label, side=34))
             for i, label in enumerate(labels)
         }
         for split in ("Train", "Test")

@@ -38,35 +38,35 @@ ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 RUN = {"jit(first_state)", "jit(step)"}
 
 
-def mesh_of(count: int) -> Mesh:
-    """The first `count` devices, as `train.program.sharding.data_mesh` places all of them."""
+def make_test_mesh(count: int) -> Mesh:
+    """The first `count` devices, as `train.program.sharding.make_data_mesh` places all of them."""
     devices = jax.devices()[:count]
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def first_devices(count: int) -> list[jax.Device]:
+def take_devices(count: int) -> list[jax.Device]:
     """Return the devices of a run that takes only some of them."""
     return jax.devices()[:count]
 
 
 @contextlib.contextmanager
-def runs_on(count: int) -> Iterator[None]:
+def limit_devices(count: int) -> Iterator[None]:
     """Runs that begin meanwhile are on the first `count` devices.
 
     On one nothing can hang: two programs at once may wait for each other's collectives for ever.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.program.sharding.data_mesh", lambda *_: mesh_of(count))
+        patch.setattr("train.program.sharding.make_data_mesh", lambda *_: make_test_mesh(count))
         yield
 
 
-def program_on(
+def make_program_on(
     count: int, config: ConfigDict, dataset: Dataset | None = None, **parts: Any
 ) -> Program:
     """Return the program of a run with `config` or other `parts`, on the first `count` devices."""
     dataset = dataset or data.load(**config.data)
     given = load_pretrained(config, dataset)
-    return make_program(config, dataset, given=given, devices=first_devices(count), **parts)
+    return make_program(config, dataset, given=given, devices=take_devices(count), **parts)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
@@ -75,7 +75,7 @@ def stop_after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked) >= steps
 
 
-def saved(workdir: Path, program: Program) -> TrainState:
+def load_newest_state(workdir: Path, program: Program) -> TrainState:
     """The newest checkpoint of a run."""
     checkpoints = Checkpoints(workdir)
     try:
@@ -86,7 +86,7 @@ def saved(workdir: Path, program: Program) -> TrainState:
     return restored[0]
 
 
-def bits(tree: Any) -> dict[str, bytes]:
+def get_bits(tree: Any) -> dict[str, bytes]:
     """Every leaf of `tree` as bytes, by its path."""
     leaves = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
@@ -96,7 +96,7 @@ def bits(tree: Any) -> dict[str, bytes]:
     return leaves
 
 
-def records(workdir: Path) -> list[dict[str, Any]]:
+def load_records(workdir: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what depends on the clock."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [
@@ -105,31 +105,31 @@ def records(workdir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def reached(workdir: Path) -> dict[str, Any]:
+def load_summary(workdir: Path) -> dict[str, Any]:
     """summary.json without the place and what depends on the clock."""
     summary = json.loads((workdir / "summary.json").read_text())
     return {name: value for name, value in summary.items() if name not in ("seconds", "workdir")}
 
 
-def steps_saved(workdir: Path, folder: str = "last") -> list[int]:
+def list_saved_steps(workdir: Path, folder: str = "last") -> list[int]:
     """The steps of the whole checkpoints in a folder; an unfinished one has a longer name."""
     where = workdir / folder
     return [int(path.name) for path in where.glob("*") if path.name.isdigit()]
 
 
-def assert_ended_alike(one: Path, other: Path, program: Program, leaves: int = 30) -> None:
+def assert_same_end(one: Path, other: Path, program: Program, leaves: int = 30) -> None:
     """Two runs ended with the same bits, of more than `leaves` arrays, and wrote the same but for
     the clock.
     """
-    states = [bits(saved(workdir, program)) for workdir in (one, other)]
+    states = [get_bits(load_newest_state(workdir, program)) for workdir in (one, other)]
     assert len(states[0]) > leaves
     assert [path for path in states[0] if states[0][path] != states[1][path]] == []
-    assert records(one) == records(other)
-    assert reached(one) == reached(other)
-    assert steps_saved(one, "best") == steps_saved(other, "best")
+    assert load_records(one) == load_records(other)
+    assert load_summary(one) == load_summary(other)
+    assert list_saved_steps(one, "best") == list_saved_steps(other, "best")
 
 
-def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+def read_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Every file below `folder` with its bytes and the time of its last change."""
     return {
         str(path.relative_to(folder)): (
@@ -167,7 +167,7 @@ def start_main(*args: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
     )
 
 
-def end_once(
+def signal_when(
     process: subprocess.Popen[str], condition: Callable[[], bool], number: signal.Signals
 ) -> tuple[int, str]:
     """Sends the signal as soon as the condition holds; gives the exit code and what was printed."""

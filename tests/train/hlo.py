@@ -11,7 +11,7 @@ _BODY = re.compile(r" while\(.*body=%?([\w.-]+)")
 _CONVOLUTION = re.compile(r' convolution\(|custom_call_target="[^"]*conv', re.IGNORECASE)
 
 
-def computations(text: str) -> dict[str, list[str]]:
+def find_computations(text: str) -> dict[str, list[str]]:
     """The instructions of every computation, by its name."""
     found: dict[str, list[str]] = {}
     inside: list[str] = []
@@ -23,27 +23,27 @@ def computations(text: str) -> dict[str, list[str]]:
     return found
 
 
-def loops(text: str) -> list[str]:
+def find_loops(text: str) -> list[str]:
     """The names of the bodies of all loops."""
     return _BODY.findall(text)
 
 
-def convolutions(text: str) -> list[str]:
+def find_convolutions(text: str) -> list[str]:
     """The instructions that convolve."""
     return [line.strip() for line in text.splitlines() if _CONVOLUTION.search(line)]
 
 
-def convolutions_in_loops(text: str) -> list[str]:
+def find_convolutions_in_loops(text: str) -> list[str]:
     """The instructions that convolve inside a loop, at any depth."""
-    found = computations(text)
-    reached, todo = set(), loops(text)
+    found = find_computations(text)
+    reached, todo = set(), find_loops(text)
     while todo:
         if (name := todo.pop()) not in reached:
             reached.add(name)
-            todo += [called for line in found[name] for called in _called(line)]
-    return [line for name in sorted(reached) for line in convolutions("\n".join(found[name]))]
+            todo += [called for line in found[name] for called in _find_called(line)]
+    return [line for name in sorted(reached) for line in find_convolutions("\n".join(found[name]))]
 
 
-def _called(line: str) -> list[str]:
+def _find_called(line: str) -> list[str]:
     lists = ",".join(_CALLED_LISTS.findall(line))
     return _CALLED.findall(line) + re.findall(r"[\w.-]+", lists)

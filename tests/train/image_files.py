@@ -29,51 +29,60 @@ def write_idx(folder: Path, arrays: dict[str, np.ndarray], *, gzipped: bool = Tr
         (folder / name).write_bytes(gzip.compress(content) if gzipped else content)
 
 
-def save(path: Path, pixels: object) -> None:
+def save_image(path: Path, pixels: object) -> None:
     """A picture in the format that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
 
-def text(value: bytes) -> bytes:
+def _pickle_text(value: bytes) -> bytes:
     return b"U" + bytes([len(value)]) + value
 
 
-def integer(value: int) -> bytes:
+def _pickle_integer(value: int) -> bytes:
     return b"J" + struct.pack("<i", value)
 
 
-def rows(images: np.ndarray) -> np.ndarray:
+def make_rows(images: np.ndarray) -> np.ndarray:
     """1024 red, 1024 green and 1024 blue pixels a row."""
     return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
-def python2_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
+def pickle_as_python2(images: np.ndarray, **labels: list[int]) -> bytes:
     """A batch as Python 2 wrote the official ones, opcode by opcode."""
-    data = rows(images)
+    data = make_rows(images)
     array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text(b"b") + b"\x87R"
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85"
+        + _pickle_text(b"b")
+        + b"\x87R"
     )
-    array += b"(K\x01" + integer(data.shape[0]) + integer(data.shape[1]) + b"\x86"
-    array += b"cnumpy\ndtype\n" + text(b"u1") + b"K\0K\x01\x87R"
-    array += b"(K\x03" + text(b"|") + b"NNN" + integer(-1) + integer(-1) + b"K\0tb"
+    array += b"(K\x01" + _pickle_integer(data.shape[0]) + _pickle_integer(data.shape[1]) + b"\x86"
+    array += b"cnumpy\ndtype\n" + _pickle_text(b"u1") + b"K\0K\x01\x87R"
+    array += (
+        b"(K\x03"
+        + _pickle_text(b"|")
+        + b"NNN"
+        + _pickle_integer(-1)
+        + _pickle_integer(-1)
+        + b"K\0tb"
+    )
     array += b"\x89T" + struct.pack("<I", data.size) + data.tobytes() + b"tb"
-    items = text(b"batch_label") + text(b"a batch")
+    items = _pickle_text(b"batch_label") + _pickle_text(b"a batch")
     for key, values in labels.items():
-        items += text(key.encode()) + b"](" + b"".join(map(integer, values)) + b"e"
-    items += text(b"data") + array
-    items += text(b"filenames") + b"](" + text(b"a_cat.png") * len(images) + b"e"
+        items += _pickle_text(key.encode()) + b"](" + b"".join(map(_pickle_integer, values)) + b"e"
+    items += _pickle_text(b"data") + array
+    items += _pickle_text(b"filenames") + b"](" + _pickle_text(b"a_cat.png") * len(images) + b"e"
     return b"\x80\x02}(" + items + b"u."
 
 
-def python3_pickle(images: np.ndarray, **labels: list[int]) -> bytes:
+def pickle_as_python3(images: np.ndarray, **labels: list[int]) -> bytes:
     named = {key.encode(): values for key, values in labels.items()}
-    return pickle.dumps({b"data": rows(images), **named}, protocol=2)
+    return pickle.dumps({b"data": make_rows(images), **named}, protocol=2)
 
 
-def binary(images: np.ndarray, *labels: list[int]) -> bytes:
+def encode_binary(images: np.ndarray, *labels: list[int]) -> bytes:
     """Rows of one byte for each label, then the pixels."""
-    return np.concatenate([np.array(labels, np.uint8).T, rows(images)], axis=1).tobytes()
+    return np.concatenate([np.array(labels, np.uint8).T, make_rows(images)], axis=1).tobytes()
 
 
 def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
@@ -95,7 +104,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def record(image: np.ndarray, label: int) -> bytes:
+def encode_example(image: np.ndarray, label: int) -> bytes:
     """One image as tfds stores it: a tf.train.Example with a PNG in it."""
     from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
     from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
@@ -126,7 +135,7 @@ def write_prepared(
     folder.mkdir(parents=True)
     splits = []
     for split in images:
-        records = [record(x, y) for x, y in zip(images[split], labels[split], strict=True)]
+        records = [encode_example(x, y) for x, y in zip(images[split], labels[split], strict=True)]
         writer = ArrayRecordWriter(
             f"{folder}/{name}-{split}.{file_format}-00000-of-00001", "group_size:1"
         )

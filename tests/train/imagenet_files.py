@@ -23,7 +23,7 @@ DEVKIT_ID = {"n15075141": 1, "n01440764": 2, "n02105855": 3}
 DEVKIT = "ILSVRC2012_devkit_t12"
 
 
-def jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
+def make_jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
     """A picture of noise of `size` (width, height)."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     noise = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), dtype=np.uint8)
@@ -32,32 +32,32 @@ def jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> byt
     return file.getvalue()
 
 
-def undecodable(content: bytes) -> bytes:
+def break_huffman_tables(content: bytes) -> bytes:
     """The JPEG with a scan of pixels that asks for Huffman tables that there are not."""
     scan = content.index(b"\xff\xda")
     return content[: scan + 6] + b"\x33" + content[scan + 7 :]
 
 
-def training_images() -> list[tuple[int, str, bytes]]:
+def make_training_images() -> list[tuple[int, str, bytes]]:
     """Label, name and file of every training image, class by class."""
     images = []
     for label, (name, count) in enumerate(TRAIN.items()):
         for i in range(count):
             # One black and white and one of CMYK, as some of ImageNet's are.
             mode = {(0, 1): "L", (1, 2): "CMYK"}.get((label, i), "RGB")
-            images.append((label, f"{name}_{i}.JPEG", jpeg(0, label, i, mode=mode)))
+            images.append((label, f"{name}_{i}.JPEG", make_jpeg(0, label, i, mode=mode)))
     return images
 
 
-def validation_images() -> list[tuple[int, str, bytes]]:
+def make_validation_images() -> list[tuple[int, str, bytes]]:
     """The same of the validation images, in their order."""
     return [
-        (label, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(1, i, size=(30 + i, 40)))
+        (label, f"ILSVRC2012_val_{i:08d}.JPEG", make_jpeg(1, i, size=(30 + i, 40)))
         for i, label in enumerate(TESTED, start=1)
     ]
 
 
-def tar(files: dict[str, bytes]) -> bytes:
+def make_tar(files: dict[str, bytes]) -> bytes:
     """An archive in the POSIX format of 1988, header by header, with its end mark."""
     blocks = []
     for name, content in files.items():
@@ -76,15 +76,19 @@ def write_archives(folder: Path, *, devkit: bool = True) -> Path:
     """The official archives: one of archives, one of images, and what tells their classes."""
     folder.mkdir(parents=True, exist_ok=True)
     inner = {
-        f"{name}.tar": tar({file: content for i, file, content in training_images() if i == label})
+        f"{name}.tar": make_tar(
+            {file: content for i, file, content in make_training_images() if i == label}
+        )
         for label, name in enumerate(CLASSES)
     }
     # Not in the order of their names.
-    (folder / "ILSVRC2012_img_train.tar").write_bytes(tar(dict(reversed(inner.items()))))
-    images = {file: content for _, file, content in reversed(validation_images())}
-    (folder / "ILSVRC2012_img_val.tar").write_bytes(tar(images))
+    (folder / "ILSVRC2012_img_train.tar").write_bytes(make_tar(dict(reversed(inner.items()))))
+    images = {file: content for _, file, content in reversed(make_validation_images())}
+    (folder / "ILSVRC2012_img_val.tar").write_bytes(make_tar(images))
     if devkit:
-        kit = tar({f"{DEVKIT}/data/{name}": content for name, content in devkit_files().items()})
+        kit = make_tar(
+            {f"{DEVKIT}/data/{name}": content for name, content in make_devkit().items()}
+        )
         (folder / f"{DEVKIT}.tar.gz").write_bytes(gzip.compress(kit))
     else:
         lines = "".join(f"{CLASSES[label]}\n" for label in TESTED)
@@ -92,7 +96,7 @@ def write_archives(folder: Path, *, devkit: bool = True) -> Path:
     return folder
 
 
-def devkit_files() -> dict[str, bytes]:
+def make_devkit() -> dict[str, bytes]:
     """The two files of the development kit that are read: MATLAB's table, and one number a line."""
     kinds = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O"), ("num_children", "f8")]
     rows = [(number, name, "a thing", 0) for name, number in DEVKIT_ID.items()]
@@ -109,7 +113,7 @@ def devkit_files() -> dict[str, bytes]:
 
 def write_folders(folder: Path) -> Path:
     """A folder for each class in train and val, as many tools extract the archives."""
-    for split, images in (("train", training_images()), ("val", validation_images())):
+    for split, images in (("train", make_training_images()), ("val", make_validation_images())):
         for label, file, content in images:
             path = folder / split / CLASSES[label] / file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +139,10 @@ def write_prepared(root: Path) -> Path:
     folder = root / "imagenet2012" / "5.1.0"
     folder.mkdir(parents=True)
     splits = []
-    for split, images in (("train", training_images()), ("validation", validation_images())):
+    for split, images in (
+        ("train", make_training_images()),
+        ("validation", make_validation_images()),
+    ):
         file = folder / f"imagenet2012-{split}.array_record-00000-of-00001"
         writer = ArrayRecordWriter(str(file), "group_size:1")
         for image in images:
@@ -169,25 +176,27 @@ def write_prepared(root: Path) -> Path:
     return root
 
 
-def run(source: Path, out: Path, *options: str, workers: int = 1) -> int:
+def run_prepare(source: Path, out: Path, *options: str, workers: int = 1) -> int:
     """The exit code of `python -m train.data.prepare imagenet`."""
     arguments = ("--source", str(source), "--out", str(out), "--workers", str(workers))
     return prepare.main(["prepare", "imagenet", *arguments, *options])
 
 
-def stored(out: Path, split: str) -> list[tuple[int, bytes]]:
+def read_stored(out: Path, split: str) -> list[tuple[int, bytes]]:
     """Label and file of every record of a split."""
     manifest = array_records.read_manifest(out)
     found = array_records.ImageRecords(out, manifest, split)
     return [(found[i].label, found[i].content) for i in range(len(found))]
 
 
-def expected(images: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, bytes]]:
+def drop_names(images: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, bytes]]:
     """Label and file of every image."""
     return [(label, content) for label, _, content in images]
 
 
-def refused(capsys: pytest.CaptureFixture[str], source: Path, out: Path, *options: str) -> str:
+def run_refused_prepare(
+    capsys: pytest.CaptureFixture[str], source: Path, out: Path, *options: str
+) -> str:
     """What is printed when the command ends in an error."""
-    assert run(source, out, *options) == 2
+    assert run_prepare(source, out, *options) == 2
     return capsys.readouterr().err

@@ -29,7 +29,7 @@ class Run:
         count: int = 2,
         own: dict[int, Sequence[str]] | None = None,
     ) -> None:
-        port = free_port()
+        port = find_free_port()
         self._files = [workdir.with_name(f"{workdir.name}.{i}.log") for i in range(count)]
         self.processes = []
         for i, file in enumerate(self._files):
@@ -76,7 +76,7 @@ class Run:
         assert codes == [0] * len(codes), [self.printed(i) for i in range(len(codes))]
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port that nobody listens at."""
     with socket.socket() as listening:
         listening.bind(("localhost", 0))

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.helpers import contents, records, run_main, runs_on
+from tests.train.helpers import limit_devices, load_records, read_contents, run_main
 from tests.train.image_files import (
-    binary,
-    python2_pickle,
-    save,
+    encode_binary,
+    pickle_as_python2,
+    save_image,
     write_archive,
     write_folder,
     write_idx,
@@ -45,7 +45,7 @@ def idx(folder: Path, *, gzipped: bool) -> None:
 def pickled() -> dict[str, bytes]:
     counts = BATCHES | {"test_batch": TESTED}
     return {
-        name: python2_pickle(noise(count, 32, 32, 3), labels=labels(count))
+        name: pickle_as_python2(noise(count, 32, 32, 3), labels=labels(count))
         for name, count in counts.items()
     }
 
@@ -53,7 +53,7 @@ def pickled() -> dict[str, bytes]:
 def rows() -> dict[str, bytes]:
     counts = BATCHES | {"test_batch": TESTED}
     return {
-        f"{name}.bin": binary(noise(count, 32, 32, 3), labels(count))
+        f"{name}.bin": encode_binary(noise(count, 32, 32, 3), labels(count))
         for name, count in counts.items()
     }
 
@@ -63,9 +63,9 @@ def fine(names: tuple[str, str], *, pickled: bool) -> dict[str, bytes]:
     for name, count in zip(names, (TRAINED, TESTED), strict=True):
         images, wanted, coarse = noise(count, 32, 32, 3), labels(count), [0] * count
         files[name] = (
-            python2_pickle(images, fine_labels=wanted, coarse_labels=coarse)
+            pickle_as_python2(images, fine_labels=wanted, coarse_labels=coarse)
             if pickled
-            else binary(images, coarse, wanted)
+            else encode_binary(images, coarse, wanted)
         )
     return files
 
@@ -80,7 +80,9 @@ def tfds(root: Path, name: str) -> None:
 def pictures(root: Path) -> None:
     for split, count in (("train", TRAINED), ("val", TESTED)):
         for i, image in enumerate(noise(count, 9, 12, 3)):
-            save(root / split / ("ant", "bee")[i % 2] / f"{i}{('.png', '.jpg')[i % 2]}", image)
+            save_image(
+                root / split / ("ant", "bee")[i % 2] / f"{i}{('.png', '.jpg')[i % 2]}", image
+            )
 
 
 def imagenet(root: Path) -> None:
@@ -151,28 +153,28 @@ def write(tmp_path: Path, layout: str) -> tuple[str, Path]:
 @pytest.mark.parametrize("layout", [layout for layout in FORMATS if layout != "imagenet"])
 def test_a_few_steps_are_trained_on_files_of_each_format(tmp_path, layout):
     name, root = write(tmp_path, layout)
-    before, run = contents(root), tmp_path / "run"
+    before, run = read_contents(root), tmp_path / "run"
     config = ("--config", f"tests/train/tiny_images.py:{name}", "--config.cpu_devices=4")
-    with runs_on(1):
+    with limit_devices(1):
         assert run_main(*config, f"--config.data.data_dir={root}", "--workdir", str(run)) == 0
-    (record,) = records(run)
+    (record,) = load_records(run)
     assert record["step"] == STEPS and 0 < record["train_loss"] < 20
     assert record["test_accuracy"] * TESTED == pytest.approx(
         round(record["test_accuracy"] * TESTED)
     )
     assert json.loads((run / "summary.json").read_text())["best_epoch"] == 1
-    assert contents(root) == before
+    assert read_contents(root) == before
 
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("layout", FORMATS)
 def test_reading_images_writes_nothing_where_they_lie(tmp_path, layout):
     name, root = write(tmp_path, layout)
-    before = contents(root)
+    before = read_contents(root)
     dataset = data.load(name, root)
     if name == "imagenet":
         for split in (dataset.train, dataset.test):
             split.verify()
             for index in range(len(split)):
                 split.read(index, np.random.default_rng(0))
-    assert contents(root) == before
+    assert read_contents(root) == before

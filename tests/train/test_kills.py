@@ -14,12 +14,12 @@ import pytest
 from tests.train.helpers import (
     ROOT,
     TINY,
-    assert_ended_alike,
-    first_devices,
-    program_on,
-    records,
+    assert_same_end,
+    list_saved_steps,
+    load_records,
+    make_program_on,
     start_main,
-    steps_saved,
+    take_devices,
 )
 from train.config.cli import parse
 from train.loop import train
@@ -42,7 +42,7 @@ def starts(workdir: Path) -> int:
 
 def newest(workdir: Path) -> int:
     """The step of the newest checkpoint that a run goes on from, within an epoch or at its end."""
-    return max(steps_saved(workdir), default=-1)
+    return max(list_saved_steps(workdir), default=-1)
 
 
 def is_saving(workdir: Path) -> bool:
@@ -80,7 +80,7 @@ def interrupted(
     test.
     """
     config = parse(["main", *arguments])[0]
-    length = program_on(1, config).steps_per_epoch
+    length = make_program_on(1, config).steps_per_epoch
     draw, doing = random.Random(0), []
     for turn in range(times):
         begun, known = starts(workdir), newest(workdir)
@@ -112,12 +112,12 @@ def finished(arguments: tuple[str, ...], workdir: Path) -> None:
 
 def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Path) -> None:
     config = parse(["main", *arguments])[0]
-    program = program_on(1, config)
-    assert_ended_alike(alone, workdir, program)
+    program = make_program_on(1, config)
+    assert_same_end(alone, workdir, program)
     length = program.steps_per_epoch
     steps = range(1, config.epochs * length + 1)
     expected = [step for step in steps if step % config.log_every == 0 or step % length == 0]
-    assert [record["step"] for record in records(workdir)] == expected
+    assert [record["step"] for record in load_records(workdir)] == expected
 
 
 def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp_path):
@@ -125,7 +125,7 @@ def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp
     interrupted(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
     interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
     finished(TINY_RUN, workdir)
-    train(parse(["main", *TINY_RUN])[0], tmp_path / "alone", devices=first_devices(1))
+    train(parse(["main", *TINY_RUN])[0], tmp_path / "alone", devices=take_devices(1))
     assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
 
 
@@ -135,7 +135,7 @@ def test_digits_ended_at_many_moments_end_as_those_left_alone(tmp_path, number, 
     workdir = tmp_path / "run"
     doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=2)
     assert number == signal.SIGTERM or set(doing) == {"saving", "testing", "else"}
-    assert records(workdir)  # Not all in the first epoch.
+    assert load_records(workdir)  # Not all in the first epoch.
     for folder in (workdir, tmp_path / "alone"):
         finished(DIGITS_RUN, folder)
     assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")

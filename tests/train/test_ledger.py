@@ -74,9 +74,9 @@ def test_an_unfinished_run_is_refused_and_nothing_is_written(tmp_path, capsys, m
     shutil.copytree(DOCS, tmp_path / "docs")
     monkeypatch.setattr("train.ledger.DOCS", tmp_path / "docs")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="holds no finished run"):
+    with pytest.raises(UserError, match="is not the folder of a finished run"):
         read_run(tmp_path)
     before = (tmp_path / "docs" / "results.md").read_text()
     assert main(["ledger", str(tmp_path)]) == 2
-    assert "holds no finished run" in capsys.readouterr().err
+    assert "is not the folder of a finished run" in capsys.readouterr().err
     assert (tmp_path / "docs" / "results.md").read_text() == before

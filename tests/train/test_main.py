@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.helpers import RUN, records, run_main, runs_on, start_main, write_cifar100
+from tests.train.helpers import (
+    RUN,
+    limit_devices,
+    load_records,
+    run_main,
+    start_main,
+    write_cifar100,
+)
 from train.main import stop_on_signal
 
 # Pytest's process has four devices, and their number cannot change.
@@ -35,7 +42,7 @@ def test_a_run_writes_its_config(smoke):
 
 def test_a_run_records_every_epoch(smoke):
     steps = 512 // 64
-    written = records(smoke[0])
+    written = load_records(smoke[0])
     assert [(record["epoch"], record["step"]) for record in written] == [(1, steps), (2, 2 * steps)]
     for record in written:
         assert all(0 < record[name] < 10 for name in ("train_loss", "test_loss"))
@@ -46,7 +53,7 @@ def test_a_run_records_every_epoch(smoke):
 
 def test_a_run_sums_itself_up(smoke):
     summary = json.loads((smoke[0] / "summary.json").read_text())
-    written = records(smoke[0])
+    written = load_records(smoke[0])
     accuracies = [record["test_accuracy"] for record in written]
     assert summary["last_accuracy"] == accuracies[-1]
     assert summary["best_accuracy"] == max(accuracies)
@@ -87,7 +94,7 @@ def test_a_run_prints_the_whole_path_of_its_folder(smoke):
 
 @pytest.fixture
 def one_device() -> Iterator[None]:
-    with runs_on(1):
+    with limit_devices(1):
         yield
 
 
@@ -96,7 +103,7 @@ def test_the_digits_are_learned(tmp_path):
     arguments = ("--config.model.width=4", "--config.epochs=3", "--config.warmup_epochs=0")
     arguments += (HERE, "--workdir", str(tmp_path / "run"))
     assert run_main("--config", "configs/digits.py", *arguments) == 0
-    first, *_, last = records(tmp_path / "run")
+    first, *_, last = load_records(tmp_path / "run")
     assert last["train_loss"] < first["train_loss"] - 0.1
     assert last["test_accuracy"] > 0.2  # A tenth by guessing.
 
@@ -124,7 +131,7 @@ def cifar100(tmp_path: Path) -> tuple[str, ...]:
 @pytest.mark.slow
 def test_cifar100_trains_from_the_official_archive(tmp_path):
     assert run_main(*cifar100(tmp_path), "--config.model.name=resnet8") == 0
-    (record,) = records(tmp_path / "run")
+    (record,) = load_records(tmp_path / "run")
     assert record["step"] == 2 and 2 < record["train_loss"] < 10
 
 
@@ -132,7 +139,7 @@ def test_cifar100_trains_from_the_official_archive(tmp_path):
 @pytest.mark.usefixtures("one_device")
 def test_cifar100_trains_the_papers_network(tmp_path):
     assert run_main(*cifar100(tmp_path)) == 0
-    (record,) = records(tmp_path / "run")
+    (record,) = load_records(tmp_path / "run")
     assert record["step"] == 2 and 2 < record["train_loss"] < 10
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] > 11_000_000
 
@@ -171,7 +178,7 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
     archive = tmp_path / "cifar-100-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-1000])
     message = refusal(capsys, compiled, tmp_path / "run", *arguments)
-    assert f"{archive}: not a whole tar.gz archive" in message
+    assert f"{archive}: not a complete tar.gz archive" in message
 
 
 @pytest.mark.parametrize(

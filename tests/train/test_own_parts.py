@@ -18,15 +18,15 @@ from pit_jax.inference import load
 from tests.train.helpers import (
     ENVIRONMENT,
     TINY,
-    assert_ended_alike,
-    end_once,
-    first_devices,
-    program_on,
-    records,
+    assert_same_end,
+    limit_devices,
+    list_saved_steps,
+    load_records,
+    make_program_on,
     run_main,
-    runs_on,
+    signal_when,
     start_main,
-    steps_saved,
+    take_devices,
 )
 from train import analyze, data
 from train.analyze.__main__ import main as run_analyze
@@ -246,12 +246,12 @@ def words(name: str, *more: str, parts: tuple[str, ...] = OWN) -> tuple[str, ...
 
 def call(main: Any, *args: object) -> int:
     """Run a program in this process, on one device."""
-    with runs_on(1):
+    with limit_devices(1):
         return main(["program", *map(str, args)])
 
 
 def train_here(*args: str) -> int:
-    with runs_on(1):
+    with limit_devices(1):
         return run_main(*args, "--config.cpu_devices=4")
 
 
@@ -267,25 +267,25 @@ def refusal(capsys, main: Any, *args: object) -> str:
 def test_a_run_of_own_parts_is_killed_resumed_and_read_by_every_program(tmp_path, name, capsys):
     run, alone = tmp_path / "run", tmp_path / "alone"
     command = words(name, "--config.epochs=40", "--config.checkpoints.every_steps=2")
-    code, printed = end_once(
+    code, printed = signal_when(
         start_main(*command, str(run), cwd=tmp_path),
-        lambda: max(steps_saved(run), default=0) > 0,
+        lambda: max(list_saved_steps(run), default=0) > 0,
         signal.SIGKILL,
     )
     assert code == -signal.SIGKILL and not (run / "summary.json").exists(), printed
     process = start_main(*command, str(run), cwd=tmp_path)
     printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0 and "going on from step" in printed, printed
+    assert process.returncode == 0 and "resuming from step" in printed, printed
 
     config = parse(["main", *command])[0]
-    train(config, alone, devices=first_devices(1))
-    assert_ended_alike(alone, run, program_on(1, config), leaves=15)
+    train(config, alone, devices=take_devices(1))
+    assert_same_end(alone, run, make_program_on(1, config), leaves=15)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["title"] == "stripes, Network, Leaky T=2"
     assert summary["rates"] == {} and summary["scales"] == 0 and summary["last_accuracy"] > 0.8
     assert 0 < summary["metrics"]["sharpness"] < 1
     assert not (run / "rates.png").exists()
-    assert "health" not in records(run)[-1]
+    assert "health" not in load_records(run)[-1]
 
     assert call(run_evaluate, HERE, run) == 0
     found = json.loads((run / "evaluation" / "last_test.json").read_text())
@@ -352,7 +352,7 @@ def test_a_network_of_ours_and_own_neurons_shows_all_that_record(tmp_path, name,
     assert train_here(*words(name, parts=parts), str(run)) == 0
     rates = json.loads((run / "summary.json").read_text())["rates"]
     assert {layer: len(each) for layer, each in rates.items()} == {"PIT_0": 2, "Pair_0": 1}
-    assert records(run)[-1]["health"].keys() == rates.keys()
+    assert load_records(run)[-1]["health"].keys() == rates.keys()
     assert (run / "rates.png").exists()
     only = "rates,scales,membranes,quantization,information,capacity,oscillation"
     capsys.readouterr()
@@ -552,8 +552,8 @@ def bad_start(u, *, levels):
         ("loss=one_argument", "TypeError: one_argument() takes 1 positional argument but 2 were"),
         ("loss=in_numpy", ", in in_numpy): TracerArrayConversionError"),
         ("optimizer=not_an_optimizer", "which returns 3; an optimizer returns an optax.Gradient"),
-        ("optimizer=drifts", "makes opt_state float32[] in a step, where it was int32[] before."),
-        ("optimizer=keeps_a_key", "keeps a key of jax.random.key in opt_state/rng_key, which no"),
+        ("optimizer=drifts", "makes opt_state float32[] in a step; it was int32[] before."),
+        ("optimizer=keeps_a_key", "has a key of jax.random.key in opt_state/rng_key, which a che"),
         ("schedule=a_number", "which returns 0.1; a schedule returns a function of the training"),
         ("schedule=fails_later", ", in <lambda>): NameError: name 'undefined' is not"),
         ("augment.policy=crops", "makes images float32[32,7,8,1] of uint8[32,8,8,1]; it must"),
@@ -570,7 +570,7 @@ def test_an_own_part_that_fails_or_does_not_fit_is_named_before_anything_compile
     try:
         with pytest.raises(UserError) as error:
             config = parse(["main", "--config", TINY, *(f"--config.{flag}" for flag in flags)])[0]
-            program_on(1, config)
+            make_program_on(1, config)
     finally:
         for each in ("parts", "broken"):
             sys.modules.pop(each, None)
@@ -582,9 +582,9 @@ def test_an_own_part_that_fails_or_does_not_fit_is_named_before_anything_compile
 
 def test_an_error_of_ours_keeps_its_traceback(name, monkeypatch):
     config = parse(["main", *words(name, parts=OWN[1:2])])[0]
-    monkeypatch.setattr("train.program.trial.at_least_float32", lambda logits: logits.no_such)
+    monkeypatch.setattr("train.program.trial.promote_to_float32", lambda logits: logits.no_such)
     with pytest.raises(AttributeError, match="no_such"):
-        program_on(1, config)
+        make_program_on(1, config)
 
 
 def test_changed_code_of_a_network_is_refused_when_its_run_resumes(tmp_path, name, capsys):
@@ -622,4 +622,4 @@ def test_own_layers_freeze_and_start_from_another_run_by_their_names(tmp_path, n
     (tmp_path / f"{name}.py").write_text(MODULE.replace(line, f"{extra}{line}"))
     sys.modules.pop(name)
     with pytest.raises(UserError, match="does not fit config.model: no params/extra"):
-        program_on(1, parse(["main", *words(name, more[0])])[0])
+        make_program_on(1, parse(["main", *words(name, more[0])])[0])

@@ -15,14 +15,14 @@ from tests.train.helpers import (
     MAIN,
     ROOT,
     TINY,
-    assert_ended_alike,
-    bits,
-    first_devices,
-    program_on,
-    records,
-    saved,
-    steps_saved,
+    assert_same_end,
+    get_bits,
+    list_saved_steps,
+    load_newest_state,
+    load_records,
+    make_program_on,
     stop_after,
+    take_devices,
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train.loop import train
@@ -35,7 +35,7 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 @pytest.fixture(scope="module")
 def program() -> Program:
     """The program of the tiny config on one device; its step is compiled once for all tests."""
-    program = program_on(1, get_config())
+    program = make_program_on(1, get_config())
     return program._replace(compile_step=functools.cache(program.compile_step))
 
 
@@ -43,18 +43,18 @@ def program() -> Program:
 def uninterrupted(tmp_path_factory) -> tuple[Path, Summary]:
     """A run that was not stopped, in a program of its own."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    summary = train(get_config(), workdir, devices=first_devices(1))
+    summary = train(get_config(), workdir, devices=take_devices(1))
     assert summary is not None
     return workdir, summary
 
 
 def test_two_uninterrupted_runs_end_with_the_same_bits(uninterrupted, program, tmp_path):
     assert train(get_config(), tmp_path / "run", program=program) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path / "run", program)
+    assert_same_end(uninterrupted[0], tmp_path / "run", program)
 
 
 def test_an_epoch_leaves_nothing_of_its_totals_to_the_next(uninterrupted, program):
-    totals = saved(uninterrupted[0], program).totals
+    totals = load_newest_state(uninterrupted[0], program).totals
     assert {name: total.item() for name, total in totals.items()} == dict.fromkeys(totals, 0)
 
 
@@ -63,20 +63,22 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     uninterrupted, program, tmp_path, steps
 ):
     assert train(get_config(), tmp_path, stop=stop_after(steps), program=program) is None
-    assert max(steps_saved(tmp_path)) == steps
+    assert max(list_saved_steps(tmp_path)) == steps
     assert not (tmp_path / "summary.json").exists()
-    assert bits(saved(tmp_path, program)) != bits(saved(uninterrupted[0], program))
+    assert get_bits(load_newest_state(tmp_path, program)) != get_bits(
+        load_newest_state(uninterrupted[0], program)
+    )
     assert train(get_config(), tmp_path, program=program) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 @pytest.mark.slow
 def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, program, tmp_path):
     for step in range(1, STEPS):
         assert train(get_config(), tmp_path, stop=stop_after(1), program=program) is None
-        assert max(steps_saved(tmp_path)) == step
+        assert max(list_saved_steps(tmp_path)) == step
     assert train(get_config(), tmp_path, program=program) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 @pytest.mark.slow
@@ -86,7 +88,7 @@ def test_a_run_stopped_twice_ends_as_if_it_had_not(uninterrupted, program, tmp_p
     train(get_config(), tmp_path, stop=stop_after(first), program=program)
     train(get_config(), tmp_path, stop=stop_after(second), program=program)
     assert train(get_config(), tmp_path, program=program) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def test_a_stop_after_the_last_step_is_no_stop(program, tmp_path):
@@ -100,7 +102,7 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
 
     def written() -> tuple:
         files = [(workdir / name).read_text() for name in ("metrics.jsonl", "environment.json")]
-        return bits(saved(workdir, program)), *files
+        return get_bits(load_newest_state(workdir, program)), *files
 
     before = written()
 
@@ -122,7 +124,7 @@ def test_what_a_killed_run_recorded_beyond_its_checkpoint_comes_anew(
         file.write(json.dumps({"step": STEPS, "epoch": 2, "train_loss": 0.0}) + "\n")
         file.write('{"step": 9, "epo')  # Killed while it wrote.
     train(get_config(), tmp_path, program=program)
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
@@ -130,15 +132,17 @@ def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
 ):
     train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH), program=program)
     shutil.rmtree(tmp_path / "last" / str(STEPS_PER_EPOCH))  # It had not got its name.
-    assert steps_saved(tmp_path, "best") == [STEPS_PER_EPOCH] and steps_saved(tmp_path) == []
+    assert (
+        list_saved_steps(tmp_path, "best") == [STEPS_PER_EPOCH] and list_saved_steps(tmp_path) == []
+    )
     assert train(get_config(), tmp_path, program=program) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def stopped_late(workdir: Path, program: Program) -> None:
     """A run that was stopped after its fourth step; its checkpoints are of the steps 0, 3 and 4."""
     assert train(get_config(), workdir, stop=stop_after(4), program=program) is None
-    assert sorted(steps_saved(workdir)) == [3, 4] and steps_saved(workdir, "first") == [0]
+    assert sorted(list_saved_steps(workdir)) == [3, 4] and list_saved_steps(workdir, "first") == [0]
 
 
 def flip_a_bit(file: Path) -> None:
@@ -157,9 +161,9 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert train(get_config(), tmp_path, program=program) is not None
     printed = capsys.readouterr()
     assert "the checkpoint last/4 is damaged: state/" in printed.err
-    assert "the run goes on from step 3, last/3." in printed.err
-    assert "going on from step 3 of 6" in printed.out
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert "the run resumes from step 3, last/3." in printed.err
+    assert "resuming from step 3 of 6" in printed.out
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
@@ -170,12 +174,12 @@ def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
     shutil.rmtree(tmp_path / "best")
     without_first = program._replace(first_state=lambda: pytest.fail("it was saved"))
     assert train(get_config(), tmp_path, program=without_first) is not None
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, program, tmp_path):
     shutil.copytree(uninterrupted[0] / "first", tmp_path / "first")
-    assert bits(saved(tmp_path, program)) == bits(program.first_state())
+    assert get_bits(load_newest_state(tmp_path, program)) == get_bits(program.first_state())
 
 
 def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path):
@@ -183,8 +187,10 @@ def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_
     config = get_config()
     config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1, "seconds_apart": 0.0}
     assert train(config, tmp_path, program=program) is not None
-    assert sorted(steps_saved(tmp_path)) == [3, 4, 5, 6] and steps_saved(tmp_path, "every") == [6]
-    assert_ended_alike(uninterrupted[0], tmp_path, program)
+    assert sorted(list_saved_steps(tmp_path)) == [3, 4, 5, 6] and list_saved_steps(
+        tmp_path, "every"
+    ) == [6]
+    assert_same_end(uninterrupted[0], tmp_path, program)
 
 
 def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
@@ -193,9 +199,9 @@ def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
     config = get_config()
     config.checkpoints.seconds_apart = 3600.0
     assert train(config, tmp_path / "run", program=program) is not None
-    assert steps_saved(tmp_path / "run") == [STEPS]
-    assert steps_saved(tmp_path / "run", "best") == steps_saved(uninterrupted[0], "best")
-    assert_ended_alike(uninterrupted[0], tmp_path / "run", program)
+    assert list_saved_steps(tmp_path / "run") == [STEPS]
+    assert list_saved_steps(tmp_path / "run", "best") == list_saved_steps(uninterrupted[0], "best")
+    assert_same_end(uninterrupted[0], tmp_path / "run", program)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -211,8 +217,8 @@ def test_a_clock_that_jumps_back_changes_nothing(
     assert train(get_config(), tmp_path, program=program) is not None
     assert next(hours) > 1
     monkeypatch.undo()
-    assert [record["step"] for record in records(tmp_path)] == [3, 6]
-    assert max(steps_saved(tmp_path)) == STEPS
+    assert [record["step"] for record in load_records(tmp_path)] == [3, 6]
+    assert max(list_saved_steps(tmp_path)) == STEPS
 
 
 def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, program, tmp_path):
@@ -227,9 +233,9 @@ def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, progra
     assert process.returncode == 2, process.stderr
     message = (
         f"error: cannot write to {workdir}: File too large; the checkpoint of step 4 is kept. "
-        "Mend that, and the same command goes on.\n"
+        "Fix this and repeat the command to resume.\n"
     )
     assert message in process.stderr
-    assert max(steps_saved(workdir)) == 4
+    assert max(list_saved_steps(workdir)) == 4
     assert train(get_config(), workdir, program=program) is not None
-    assert_ended_alike(uninterrupted[0], workdir, program)
+    assert_same_end(uninterrupted[0], workdir, program)

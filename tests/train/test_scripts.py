@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import ENVIRONMENT, ROOT, TINY, steps_saved
-from tests.train.processes import free_port
+from tests.train.helpers import ENVIRONMENT, ROOT, TINY, list_saved_steps
+from tests.train.processes import find_free_port
 
 ARGUMENTS = ("--config", TINY, "--config.cpu_devices=2")
 # Two tasks on this computer, as srun describes them to each.
@@ -64,7 +64,7 @@ def test_several_processes_on_one_box_stop_together_and_go_on(tmp_path):
     arguments = ("2", *ARGUMENTS, "--config.epochs=60", "--workdir", str(workdir))
     first = start("one_box.sh", *arguments)
     deadline = time.monotonic() + 240
-    while not steps_saved(workdir) and time.monotonic() < deadline and first.poll() is None:
+    while not list_saved_steps(workdir) and time.monotonic() < deadline and first.poll() is None:
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)
     assert "stopped and saved" in ended(first)
@@ -91,7 +91,7 @@ def test_tasks_of_slurm_find_each_other_and_an_unfinished_job_is_queued_again(tm
     requeued = stand_in(tmp_path, "scontrol", ECHO)
     path = f"{tmp_path}:{os.environ['PATH']}"
     workdir = tmp_path / "run"
-    job = {"PATH": path, "SLURM_JOB_ID": str(free_port()), "JAX_COORDINATOR_PORT": ""}
+    job = {"PATH": path, "SLURM_JOB_ID": str(find_free_port()), "JAX_COORDINATOR_PORT": ""}
     ended(start("slurm.sbatch", str(workdir), *ARGUMENTS, **job))
     assert processes(workdir) == [2] and (workdir / "summary.json").exists()
     assert srun.read_text().split()[0] == "--kill-on-bad-exit=1" and not requeued.exists()
@@ -107,7 +107,7 @@ def test_processes_of_open_mpi_find_each_other(tmp_path):
     workdir = tmp_path / "run"
     # The job's number is a multiple of 2^12; JAX takes the port from it.
     said = {
-        "OMPI_MCA_orte_hnp_uri": f"{free_port() << 12}.0;tcp://127.0.0.1:1",
+        "OMPI_MCA_orte_hnp_uri": f"{find_free_port() << 12}.0;tcp://127.0.0.1:1",
         "OMPI_COMM_WORLD_SIZE": "2",
     }
     both = []

@@ -11,12 +11,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.train.helpers import (
-    assert_ended_alike,
-    first_devices,
-    program_on,
-    records,
-    runs_on,
+    assert_same_end,
+    limit_devices,
+    load_records,
+    make_program_on,
     stop_after,
+    take_devices,
 )
 from tests.train.pages import Page
 from tests.train.processes import Run
@@ -66,7 +66,7 @@ def watch_test(program: Program, workdir: Path) -> tuple[Program, list[int]]:
     looks: list[int] = []
 
     def test(state):
-        looks.append(len(select_epochs(records(workdir))))
+        looks.append(len(select_epochs(load_records(workdir))))
         return program.test(state)
 
     return program._replace(test=test), looks
@@ -74,7 +74,7 @@ def watch_test(program: Program, workdir: Path) -> tuple[Program, list[int]]:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return program_on(1, configure())
+    return make_program_on(1, configure())
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,12 @@ def copied(workdir, tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_device():
-    with runs_on(1):
+    with limit_devices(1):
         yield
 
 
 def test_the_best_epoch_has_the_best_validation_accuracy(workdir, summary):
-    epochs = records(workdir)
+    epochs = load_records(workdir)
     accuracies = [record["validation_accuracy"] for record in epochs]
     assert len(accuracies) == EPOCHS and summary["validation_accuracy"] == max(accuracies)
     assert summary["best_epoch"] == 1 + accuracies.index(max(accuracies)) < EPOCHS
@@ -119,7 +119,7 @@ def test_the_best_epoch_has_the_best_validation_accuracy(workdir, summary):
 def test_the_test_images_are_looked_at_when_the_run_ends(finished):
     workdir, looks = finished
     assert looks == [EPOCHS, EPOCHS]
-    assert not any(key.startswith("test_") for record in records(workdir) for key in record)
+    assert not any(key.startswith("test_") for record in load_records(workdir) for key in record)
 
 
 def test_the_summary_has_the_test_accuracies_of_the_last_and_of_the_best_weights(
@@ -133,7 +133,7 @@ def test_the_summary_has_the_test_accuracies_of_the_last_and_of_the_best_weights
 
 def test_metrics_of_a_user_join_the_records_and_the_summary(workdir, summary, program):
     state = restore.load_state(workdir, "last", program.abstract_state)
-    last = records(workdir)[-1]
+    last = load_records(workdir)[-1]
     assert program.evaluate(state).metrics == {
         name: last[f"validation_{name}"] for name in ("top5", "spread")
     }
@@ -151,16 +151,16 @@ def test_a_run_that_was_stopped_or_killed_ends_with_the_same_bits(end, workdir, 
     assert looks == []
     assert train(configure(), folder, program=watched) is not None
     assert looks == [EPOCHS, EPOCHS]
-    assert_ended_alike(workdir, folder, program)
+    assert_same_end(workdir, folder, program)
 
 
 def test_seeds_at_once_end_as_each_does_alone(workdir, program, tmp_path):
     other = tmp_path / "alone"
-    assert train(configure(SEEDS[1]), other, devices=first_devices(1)) is not None
+    assert train(configure(SEEDS[1]), other, devices=take_devices(1)) is not None
     summaries = train_seeds(configure(), SEEDS, tmp_path)
     for seed, summary, alone in zip(SEEDS, summaries, (workdir, other), strict=True):
         assert summary.validation_accuracy is not None
-        assert_ended_alike(alone, tmp_path / f"seed_{seed}", program)
+        assert_same_end(alone, tmp_path / f"seed_{seed}", program)
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_the_checkpoint_of_the_best_epoch_must_be_whole_in_the_end(
         train(configure(), copied, program=program)
     what = "missing" if removed else "damaged"
     assert what in str(error.value) and str(folder) in str(error.value)
-    assert "Put a whole copy in its place and repeat the command." in str(error.value)
+    assert "Replace it by an intact copy and repeat the command." in str(error.value)
 
 
 def test_evaluate_measures_the_validation_images(copied, summary):
@@ -234,7 +234,7 @@ def test_the_analysis_of_learning_has_the_validation_accuracy(workdir, tmp_path)
     with (tmp_path / "out" / "learning" / "epochs.csv").open() as file:
         rows = list(csv.DictReader(file))
     found = [float(row["validation_accuracy"]) for row in rows]
-    assert found == [record["validation_accuracy"] for record in records(workdir)]
+    assert found == [record["validation_accuracy"] for record in load_records(workdir)]
 
 
 def test_the_ledger_takes_a_run_with_validation_images(workdir, summary):
@@ -253,7 +253,7 @@ def test_the_chosen_images_are_saved_in_the_run(workdir):
 def test_a_run_refuses_to_resume_on_other_images(copied, program):
     subset = program.subset
     other = program._replace(subset={**subset, "train": subset["train"][::-1]})
-    with pytest.raises(UserError, match=r"subset\.json lists other training images"):
+    with pytest.raises(UserError, match=r"subset\.json lists different training images"):
         train(configure(), copied, program=other)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pit_jax.analysis.plots.style import figure
-from tests.train.helpers import contents, run_main, runs_on
+from tests.train.helpers import limit_devices, read_contents, run_main
 from tests.train.pages import Page
 from train.analyze import ANALYSES
 from train.analyze.__main__ import main
@@ -27,14 +27,14 @@ HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number 
 def run(tmp_path_factory) -> Path:
     """The folder of a finished run of the tiny config."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with runs_on(1):
+    with limit_devices(1):
         assert run_main(*TINY, "--workdir", str(folder)) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
 def one_device():
-    with runs_on(1):
+    with limit_devices(1):
         yield
 
 
@@ -106,9 +106,9 @@ def read_page(folder: Path) -> Page:
 
 
 def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_path, capsys):
-    before = contents(run)
+    before = read_contents(run)
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
-    assert contents(run) == before
+    assert read_contents(run) == before
     folder = tmp_path / "a" / "logits"
     assert {file.name for file in folder.iterdir()} == {
         *("logits.png", "logits.svg", "logits.csv", "part.json")
@@ -137,9 +137,9 @@ def test_an_analysis_is_figures_tables_and_a_part_of_the_page(run, some, tmp_pat
 
 def test_unless_told_otherwise_it_lies_in_the_folder_of_the_run(run, some, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    before = contents(copy)
+    before = read_contents(copy)
     assert analyze(copy, "--only", "nothing", "--checkpoint", "best") == 0
-    after = contents(copy)
+    after = read_contents(copy)
     assert {path.partition("/")[0] for path in set(after) - set(before)} == {"analysis"}
     assert {path: after[path] for path in before if path != "."} == {
         path: before[path] for path in before if path != "."
@@ -170,13 +170,13 @@ def test_one_that_fails_is_named_and_the_others_are_there(run, some, tmp_path, c
 def test_what_is_there_is_kept_and_what_lacks_is_added(run, some, tmp_path, capsys):
     out = tmp_path / "a"
     assert analyze(run, "--only", "logits", "--out", out) == 0
-    before = contents(out / "logits")
+    before = read_contents(out / "logits")
     assert analyze(run, "--only", "nothing,logits", "--out", out) == 0
-    assert contents(out / "logits") == before
+    assert read_contents(out / "logits") == before
     assert "2/2 logits: is there already" in capsys.readouterr().out
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
     assert analyze(run, "--only", "logits", "--out", out, "--overwrite") == 0
-    after = contents(out / "logits")
+    after = read_contents(out / "logits")
     assert after["logits.csv"][0] == before["logits.csv"][0]
     assert after["logits.csv"][1] > before["logits.csv"][1]
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
@@ -204,10 +204,10 @@ def test_results_of_another_number_of_samples_are_not_taken_for_these(run, some,
 
 def test_a_folder_of_something_else_is_kept(run, some, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
-    before = contents(tmp_path)
+    before = read_contents(tmp_path)
     message = refusal(capsys, run, "--out", tmp_path, "--overwrite")
     assert "holds no analysis of this program and is kept; choose another --out" in message
-    assert contents(tmp_path) == before
+    assert read_contents(tmp_path) == before
     # Nor is the page of another program replaced.
     (tmp_path / "index.html").write_text(page.render_page("Report", [], "report"))
     assert "is kept" in refusal(capsys, run, "--out", tmp_path)
@@ -215,7 +215,7 @@ def test_a_folder_of_something_else_is_kept(run, some, tmp_path, capsys):
 
 def test_several_devices_give_the_numbers_of_one(run, some, tmp_path):
     assert analyze(run, "--only", "logits", "--out", tmp_path / "one", "--samples", 8) == 0
-    with runs_on(4):
+    with limit_devices(4):
         assert analyze(run, "--only", "logits", "--out", tmp_path / "four", "--samples", 8) == 0
     tables = [table(tmp_path / each / "logits" / "logits.csv") for each in ("one", "four")]
     one, four = ([[float(cell) for cell in row[:3]] for row in rows[1:]] for rows in tables)
@@ -225,7 +225,7 @@ def test_several_devices_give_the_numbers_of_one(run, some, tmp_path):
 
 
 def test_as_many_samples_are_taken_as_the_devices_divide(run, some, tmp_path, capsys):
-    with runs_on(4):
+    with limit_devices(4):
         assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
         assert len(table(tmp_path / "a" / "logits" / "logits.csv")) == 5  # 4 of 6, and the header.
         assert analyze(run, "--only", "logits", "--out", tmp_path / "b", "--samples", 3) == 1
@@ -277,15 +277,15 @@ def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
     ],
 )
 def test_a_mistaken_command_is_answered_with_what_is_allowed(args, complaint, run, capsys):
-    before = contents(run)
+    before = read_contents(run)
     assert complaint in refusal(capsys, run, *args)
-    assert contents(run) == before
+    assert read_contents(run) == before
 
 
 def test_a_folder_without_a_run_or_a_checkpoint_is_refused(run, tmp_path, capsys):
-    assert "holds no run: there is no config.json" in refusal(capsys, tmp_path)
+    assert "is not the folder of a run: it has no config.json" in refusal(capsys, tmp_path)
     shutil.copy(run / "config.json", tmp_path)
-    assert "holds no checkpoint yet" in refusal(capsys, tmp_path, "--out", tmp_path / "a")
+    assert "has no checkpoint yet" in refusal(capsys, tmp_path, "--out", tmp_path / "a")
     assert "give the folder of a run: RUN" in refusal(capsys)
 
 
@@ -300,9 +300,9 @@ QUICK = "learning,rates,scales,membranes,capacity,oscillation"
 
 
 def test_the_analyses_of_a_run_change_nothing_in_its_folder(run, tmp_path):
-    before = contents(run)
+    before = read_contents(run)
     assert analyze(run, "--only", QUICK, "--out", tmp_path / "a", "--samples", 8) == 0
-    assert contents(run) == before
+    assert read_contents(run) == before
     found = read_page(tmp_path / "a")
     assert set(found.sections) == {"", *QUICK.split(",")}
     header, *rows = table(tmp_path / "a" / "rates" / "rates.csv")
@@ -325,7 +325,7 @@ def test_the_memory_is_that_of_a_device_that_trained_whatever_analyses(run, tmp_
 def test_several_devices_measure_what_one_does(run, tmp_path):
     only = ("--only", "rates,membranes", "--samples", 8)
     assert analyze(run, *only, "--out", tmp_path / "one") == 0
-    with runs_on(4):
+    with limit_devices(4):
         assert analyze(run, *only, "--out", tmp_path / "four") == 0
     for file in ("rates/rates.csv", "membranes/steps.csv"):
         one, four = (table(tmp_path / each / file)[1:] for each in ("one", "four"))

@@ -36,7 +36,7 @@ def trained(neuron, name="a run", num_steps=1):
     """A network as it starts, with the images of `synthetic`."""
     dataset = synthetic(num_train=8, num_test=SAMPLES)
     model = Small(neuron, num_steps)
-    mesh = sharding.data_mesh(4)
+    mesh = sharding.make_data_mesh(4)
     x = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
     variables = jax.device_put(model.init(jax.random.key(0), x), sharding.make_replicated(mesh))
     here = Path()

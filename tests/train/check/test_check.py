@@ -130,7 +130,7 @@ def test_hashes_are_told_though_loading_fails(tmp_path, capsys):
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
     assert doctor("--config", "configs/cifar100.py", *place) == 2
     errors = capsys.readouterr().err
-    assert f"{archive} has the md5" in errors and "not a whole tar.gz archive" in errors
+    assert f"{archive} has the md5" in errors and "not a complete tar.gz archive" in errors
 
 
 def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):

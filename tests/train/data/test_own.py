@@ -88,7 +88,7 @@ def test_the_folder_of_the_data_goes_to_a_parameter_of_its_name_only(module):
 
 def test_a_validation_split_of_its_own_stays(module):
     assert len(load(f"{module}:validated").validation) == 2
-    with pytest.raises(UserError, match="validation must be 0, got 0.5: validated has a valid"):
+    with pytest.raises(UserError, match="validation must be 0, got 0.5: validated already"):
         load(f"{module}:validated", validation=0.5)
 
 
@@ -174,13 +174,16 @@ BROKEN = [
     (lambda: make_dataset(PATH, 3), "must return a dict such as .*, got int"),
     (lambda: make_dataset(PATH, {"train": (GRAY, LABELS)}), "the returned dict lacks test"),
     (lambda: make_dataset(PATH, {}), "lacks train and test"),
-    (lambda: make(names=("a", "b")), "no key names; there are train, test, validation, classes"),
+    (
+        lambda: make(names=("a", "b")),
+        "unknown key names; known keys are train, test, validation, ",
+    ),
     (lambda: make(train=GRAY), "train: expected a pair .images, labels., got ndarray"),
     (lambda: make(train=(GRAY,)), "train: expected a pair .images, labels., got tuple"),
     (lambda: make(test=(GRAY[0], LABELS)), r"test: images must be .*, got the shape \(2, 2\)"),
     (lambda: make(test=([[1], [2, 3]], LABELS)), "test: images are not one array"),
     (lambda: make(test=(GRAY[:2], LABELS)), "test: there are 2 images, but 3 labels"),
-    (lambda: make(train=(GRAY[:0], [])), "train: there are no images"),
+    (lambda: make(train=(GRAY[:0], [])), "train: expected at least one image, got none"),
     (lambda: make(train=(GRAY[:, :0], LABELS)), "train: images have no pixels"),
     (lambda: make(test=(GRAY, LABELS - 1)), "test: labels must be 0 to K - 1 .*, got -1 to 1"),
     (lambda: make(test=(GRAY, LABELS + 2**40)), "test: labels must be 0 to K - 1"),
@@ -200,7 +203,7 @@ BROKEN = [
     (lambda: make(validation=(COLOR, LABELS)), "validation: images are uint8"),
     (lambda: make(train=(GRAY + np.nan, LABELS)), "train: 3 of 3 images have a value that is NaN"),
     (lambda: make(test=(1e300 * GRAY, LABELS)), "test: 3 of 3 images have .*infinite or too large"),
-    (lambda: make(mean=(0.5,)), "mean is given alone; give both mean and std"),
+    (lambda: make(mean=(0.5,)), "expected both mean and std, or neither, got only mean"),
     (lambda: make(mean=0.5, std=(1, 1)), r"std must have a number for each of 1 channels"),
     (lambda: make(mean="x", std=1), r"mean must have a number for each of 1 channels"),
     (lambda: make(mean=127.0, std=50.0), "mean must be 0 to 1 and std more than 0"),

@@ -17,20 +17,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.helpers import ROOT, contents
+from tests.train.helpers import ROOT, read_contents
 from tests.train.imagenet_files import (
     CLASSES,
     DEVKIT,
     TESTED,
-    devkit_files,
-    expected,
-    jpeg,
-    refused,
-    run,
-    stored,
-    tar,
-    training_images,
-    validation_images,
+    drop_names,
+    make_devkit,
+    make_jpeg,
+    make_tar,
+    make_training_images,
+    make_validation_images,
+    read_stored,
+    run_prepare,
+    run_refused_prepare,
     write_archives,
     write_folders,
     write_prepared,
@@ -56,19 +56,19 @@ def source(tmp_path):
 
 
 def test_the_official_archives_are_stored_byte_for_byte(source, tmp_path, capsys):
-    before = contents(source)
-    assert run(source, tmp_path / "out") == 0
-    assert stored(tmp_path / "out", "train") == expected(training_images())
+    before = read_contents(source)
+    assert run_prepare(source, tmp_path / "out") == 0
+    assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
     # In the order in which they lie in the archive.
-    assert stored(tmp_path / "out", "test") == expected(reversed(validation_images()))
-    assert contents(source) == before
+    assert read_stored(tmp_path / "out", "test") == drop_names(reversed(make_validation_images()))
+    assert read_contents(source) == before
     printed = capsys.readouterr().out
     assert "train: 16 images in 3 files" in printed and "test: 5 images in 2 files" in printed
 
 
 def test_the_manifest_has_counts_by_class_and_the_hash_of_every_file(source, tmp_path):
     out = tmp_path / "out"
-    run(source, out)
+    run_prepare(source, out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["classes"] == list(CLASSES) and manifest["complete"]
     counts = {"train": Counter(), "test": Counter()}
@@ -84,17 +84,17 @@ def test_the_manifest_has_counts_by_class_and_the_hash_of_every_file(source, tmp
 
 
 def test_folders_hold_the_same_images(tmp_path):
-    assert run(write_folders(tmp_path / "source"), tmp_path / "out") == 0
-    assert stored(tmp_path / "out", "train") == expected(training_images())
-    by_class = sorted(validation_images(), key=lambda image: image[:2])
-    assert stored(tmp_path / "out", "test") == expected(by_class)
+    assert run_prepare(write_folders(tmp_path / "source"), tmp_path / "out") == 0
+    assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
+    by_class = sorted(make_validation_images(), key=lambda image: image[:2])
+    assert read_stored(tmp_path / "out", "test") == drop_names(by_class)
 
 
 def test_what_tfds_has_prepared_is_stored_without_decoding(tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    assert run(write_prepared(tmp_path / "source"), tmp_path / "out") == 0
-    assert stored(tmp_path / "out", "train") == expected(training_images())
-    assert stored(tmp_path / "out", "test") == expected(validation_images())
+    assert run_prepare(write_prepared(tmp_path / "source"), tmp_path / "out") == 0
+    assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
+    assert read_stored(tmp_path / "out", "test") == drop_names(make_validation_images())
     manifest = array_records.read_manifest(tmp_path / "out")
     assert manifest["classes"] == list(CLASSES) and manifest["source"] == "tfds 5.1.0"
 
@@ -104,7 +104,7 @@ def test_the_labels_of_validation_come_from_any_of_the_usual_places(tmp_path, ho
     source = write_archives(tmp_path / "source", devkit=how != "list")
     if how == "extracted devkit":
         (source / f"{DEVKIT}.tar.gz").unlink()
-        for name, content in devkit_files().items():
+        for name, content in make_devkit().items():
             path = source / DEVKIT / "data" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -116,25 +116,31 @@ def test_the_labels_of_validation_come_from_any_of_the_usual_places(tmp_path, ho
             path.rename(source / "val" / path.name)
         for name in CLASSES:
             (source / "val" / name).rmdir()
-    assert run(source, tmp_path / "out") == 0
-    assert sorted(stored(tmp_path / "out", "test")) == sorted(expected(validation_images()))
+    assert run_prepare(source, tmp_path / "out") == 0
+    assert sorted(read_stored(tmp_path / "out", "test")) == sorted(
+        drop_names(make_validation_images())
+    )
 
 
 def test_two_workers_write_what_one_does(source, tmp_path):
-    assert run(source, tmp_path / "one") == run(source, tmp_path / "two", workers=2) == 0
+    assert (
+        run_prepare(source, tmp_path / "one")
+        == run_prepare(source, tmp_path / "two", workers=2)
+        == 0
+    )
     ones = {path.name: path.read_bytes() for path in (tmp_path / "one").glob("*.array_record")}
     assert len(ones) == 5
     for name, raw in ones.items():
         assert (tmp_path / "two" / name).read_bytes() == raw
-    assert stored(tmp_path / "two", "train") == expected(training_images())
+    assert read_stored(tmp_path / "two", "train") == drop_names(make_training_images())
 
 
 def test_size_makes_larger_images_smaller_and_leaves_the_others(tmp_path):
     source = write_folders(tmp_path / "source")
     small = source / "train" / CLASSES[0] / "small.JPEG"
-    small.write_bytes(jpeg(9, size=(20, 10)))
-    assert run(source, tmp_path / "out", "--size", "15") == 0
-    images = stored(tmp_path / "out", "train")
+    small.write_bytes(make_jpeg(9, size=(20, 10)))
+    assert run_prepare(source, tmp_path / "out", "--size", "15") == 0
+    images = read_stored(tmp_path / "out", "train")
     sizes = [Image.open(io.BytesIO(content)).size for _, content in images]
     assert Counter(sizes) == {(20, 15): 16, (20, 10): 1}
     assert (0, small.read_bytes()) in images
@@ -175,28 +181,28 @@ def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
         array_records.read_manifest(out)
     begun = {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
     finished = finished_shards(out)
-    assert run(source, out) == 0
+    assert run_prepare(source, out) == 0
     # Killed between two shards, it left no part of one.
     assert finished and not list(out.glob("*.part"))
     for name in finished:
         assert (out / name).stat().st_mtime_ns == begun[name]
-    assert stored(out, "train") == expected(training_images())
+    assert read_stored(out, "train") == drop_names(make_training_images())
 
 
 def test_the_same_command_on_a_finished_folder_checks_every_hash(source, tmp_path, capsys):
     out = tmp_path / "out"
-    run(source, out)
+    run_prepare(source, out)
     before = {path: path.read_bytes() for path in out.glob("*.array_record")}
-    assert run(source, out) == 0
+    assert run_prepare(source, out) == 0
     shard = sorted(before)[2]
     raw = bytearray(shard.read_bytes())
     raw[len(raw) // 2] ^= 1
     shard.write_bytes(raw)
-    message = refused(capsys, source, out)
+    message = run_refused_prepare(capsys, source, out)
     assert str(shard) in message and hashlib.sha256(raw).hexdigest() in message
     assert "Delete this file" in message and shard.read_bytes() == raw
     shard.unlink()
-    assert run(source, out) == 0
+    assert run_prepare(source, out) == 0
     assert {path: path.read_bytes() for path in out.glob("*.array_record")} == before
 
 
@@ -206,50 +212,55 @@ def test_a_truncated_archive_is_named_with_the_offset(source, tmp_path, capsys, 
     file = source / name
     raw = file.read_bytes()[: -lost - 512]
     file.write_bytes(raw)
-    message = refused(capsys, source, tmp_path / "out")
-    assert f"{file}: it is cut off" in message and f"byte {len(raw)}" in message
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert f"{file}: it is truncated" in message and f"byte {len(raw)}" in message
     assert "Fetch it again" in message and not (tmp_path / "out").exists()
     assert file.read_bytes() == raw
 
 
 def test_a_truncated_archive_inside_the_archive_is_named_with_the_offset(source, tmp_path, capsys):
-    inner = {f"{name}.tar": tar({f"{name}_0.JPEG": jpeg(0)}) for name in CLASSES}
+    inner = {f"{name}.tar": make_tar({f"{name}_0.JPEG": make_jpeg(0)}) for name in CLASSES}
     inner["n02105855.tar"] = inner["n02105855.tar"][:1500]
-    (source / TRAIN).write_bytes(tar(inner))
+    (source / TRAIN).write_bytes(make_tar(inner))
     end = 512 + len(inner["n01440764.tar"]) + 512 + 1500
-    message = refused(capsys, source, tmp_path / "out")
-    assert f"{source / TRAIN}: it is cut off" in message
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert f"{source / TRAIN}: it is truncated" in message
     assert "n02105855_0.JPEG" in message and f"stops at byte {end}" in message
 
 
 def test_files_that_are_no_archives_are_named(source, tmp_path, capsys):
     (source / TRAIN).write_bytes(b"<html>please log in</html>".ljust(5000))
-    message = refused(capsys, source, tmp_path / "out")
-    assert f"{source / TRAIN}: at byte 0 is no header of a tar archive" in message
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert f"{source / TRAIN}: expected a tar header at byte 0" in message
     (source / TRAIN).write_bytes((source / VAL).read_bytes())
-    message = refused(capsys, source, tmp_path / "out")
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
     assert "ILSVRC2012_val_00000005.JPEG at byte 512" in message and "nXXXXXXXX.tar" in message
 
 
 def test_a_missing_class_is_named(source, tmp_path, capsys):
-    inner = {f"{name}.tar": tar({f"{name}_0.JPEG": jpeg(0)}) for name in CLASSES[:2]}
-    (source / TRAIN).write_bytes(tar(inner))
-    message = refused(capsys, source, tmp_path / "out")
-    assert "there are 2 and 3" in message and "only for validation: n15075141" in message
+    inner = {f"{name}.tar": make_tar({f"{name}_0.JPEG": make_jpeg(0)}) for name in CLASSES[:2]}
+    (source / TRAIN).write_bytes(make_tar(inner))
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert "there are 2 and 3" in message and "only in validation: n15075141" in message
 
 
 def test_a_missing_validation_image_is_noticed(source, tmp_path, capsys):
-    (source / VAL).write_bytes(tar({name: content for _, name, content in validation_images()[1:]}))
-    message = refused(capsys, source, tmp_path / "out")
-    assert f"{source / VAL} holds 4 images, but there are 5 labels" in message
+    (source / VAL).write_bytes(
+        make_tar({name: content for _, name, content in make_validation_images()[1:]})
+    )
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
+    assert f"{source / VAL} has 4 images, but there are 5 labels" in message
 
 
 @pytest.mark.parametrize("inside", ["", "new"])
 def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(source, tmp_path, capsys, inside):
     file = tmp_path / "thesis.txt"
     file.write_text("mine")
-    message = refused(capsys, source, file / inside)
-    assert f"{file} is a file; choose another --out" in message and "bytes are free" not in message
+    message = run_refused_prepare(capsys, source, file / inside)
+    assert (
+        f"{file} is a file. Choose a folder for --out" in message
+        and "bytes are free" not in message
+    )
     assert file.read_text() == "mine"
 
 
@@ -257,22 +268,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
     source = write_folders(tmp_path / "source")
     broken = source / "train" / CLASSES[0] / "broken.JPEG"
     broken.mkdir()
-    message = refused(capsys, source, tmp_path / "out")
+    message = run_refused_prepare(capsys, source, tmp_path / "out")
     assert f"'{broken}'" in message and "cannot be read" in message
 
 
 def test_a_damaged_devkit_is_named(source, tmp_path, capsys):
     kit = source / f"{DEVKIT}.tar.gz"
     kit.write_bytes(kit.read_bytes()[:-200])
-    assert f"{kit} is damaged" in refused(capsys, source, tmp_path / "out")
+    assert f"{kit} is damaged" in run_refused_prepare(capsys, source, tmp_path / "out")
 
 
 def test_without_any_source_every_place_is_named(tmp_path, capsys):
-    message = refused(capsys, tmp_path, tmp_path / "out")
+    message = run_refused_prepare(capsys, tmp_path, tmp_path / "out")
     for place in (TRAIN, VAL, "train", "imagenet2012"):
         assert str(tmp_path / place) in message
     (write_archives(tmp_path / "source") / f"{DEVKIT}.tar.gz").unlink()
-    message = refused(capsys, tmp_path / "source", tmp_path / "out")
+    message = run_refused_prepare(capsys, tmp_path / "source", tmp_path / "out")
     assert f"{DEVKIT}.tar.gz" in message and "validation_synset_labels.txt" in message
 
 
@@ -280,23 +291,25 @@ def test_a_folder_of_something_else_is_left_alone(source, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    before = contents(out)
-    assert "is not empty and holds no conversion" in refused(capsys, source, out)
-    assert contents(out) == before
+    before = read_contents(out)
+    assert "is not empty and has no manifest.json" in run_refused_prepare(capsys, source, out)
+    assert read_contents(out) == before
     (out / "thesis.txt").unlink()
-    assert run(source, out) == 0
-    before = contents(out)
-    assert "another size); choose another --out" in refused(capsys, source, out, "--size", "9")
+    assert run_prepare(source, out) == 0
+    before = read_contents(out)
+    assert "a different size); choose another --out" in run_refused_prepare(
+        capsys, source, out, "--size", "9"
+    )
     folders = write_folders(tmp_path / "folders")
-    assert "was begun from another source" in refused(capsys, folders, out)
-    assert contents(out) == before
+    assert "was begun from another source" in run_refused_prepare(capsys, folders, out)
+    assert read_contents(out) == before
 
 
 def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     full = SimpleNamespace(free=10)
     monkeypatch.setattr(array_records.shutil, "disk_usage", lambda _: full)
-    message = refused(capsys, source, out)
+    message = run_refused_prepare(capsys, source, out)
     assert "bytes are needed, 10 are free" in message and "--size" in message
     assert list(out.glob("*.array_record*")) == []
 
@@ -312,18 +325,21 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(source, tmp_path, capsys, m
 
     with monkeypatch.context() as patch:
         patch.setattr(array_records, "_write", fill_up)
-        message = refused(capsys, source, out)
+        message = run_refused_prepare(capsys, source, out)
     assert f"cannot write to {out}" in message and "No space left on device" in message
-    assert "the same command goes on with it" in message
+    assert "repeat the command to resume" in message
     assert len(list(out.glob("*.array_record"))) == 2
-    assert run(source, out) == 0
-    assert stored(out, "train") == expected(training_images())
+    assert run_prepare(source, out) == 0
+    assert read_stored(out, "train") == drop_names(make_training_images())
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["mnist", "--source", "a", "--out", "b"], "nothing to prepare for 'mnist'"),
+        (
+            ["mnist", "--source", "a", "--out", "b"],
+            "cannot prepare 'mnist'; known data sets",
+        ),
         (["imagenet", "--out", "b"], "--source; see --help"),
         (["imagenet", "--source", "a", "--out", "b", "--workers", "0"], "at least 1"),
         (["imagenet", "--source", "a", "--out", "b", "--fast"], "--fast; see --help"),
@@ -342,5 +358,7 @@ def test_help_names_every_option(capsys):
 
 
 def test_pictures_are_noise_of_their_own():
-    assert len({content for _, _, content in training_images() + validation_images()}) == 21
-    assert np.asarray(Image.open(io.BytesIO(training_images()[0][2]))).shape == (30, 40, 3)
+    assert (
+        len({content for _, _, content in make_training_images() + make_validation_images()}) == 21
+    )
+    assert np.asarray(Image.open(io.BytesIO(make_training_images()[0][2]))).shape == (30, 40, 3)

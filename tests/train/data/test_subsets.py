@@ -151,7 +151,7 @@ def test_a_validation_split_of_the_data_set_excludes_another_one():
     whole = number(8)
     own = Dataset("own", whole.train, whole.test, 4, validation=whole.test)
     assert choose_subsets(own, 4).validation is whole.test
-    with pytest.raises(UserError, match=r"validation must be 0, got 0.5: own has a validation"):
+    with pytest.raises(UserError, match=r"validation must be 0, got 0.5: own already has a"):
         choose_subsets(own, 0, 0.5)
 
 

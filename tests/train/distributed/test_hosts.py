@@ -14,7 +14,15 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from pit_jax.arguments import UsageError
-from tests.train.helpers import ROOT, TINY, program_on, reached, records, saved, steps_saved
+from tests.train.helpers import (
+    ROOT,
+    TINY,
+    list_saved_steps,
+    load_newest_state,
+    load_records,
+    load_summary,
+    make_program_on,
+)
 from tests.train.imagenet_files import write_folders
 from tests.train.processes import Run
 from train.config import cli
@@ -35,7 +43,7 @@ TINY_IMAGENET = str(ROOT / "tests/train/tiny_imagenet.py")
 def learned(workdir: Path, arguments: tuple[str, ...] = ARGUMENTS) -> dict[str, np.ndarray]:
     """What the newest checkpoint of a run in float64 holds, by path."""
     with jax.enable_x64(True):
-        state = saved(workdir, program_on(1, cli.parse(["main", *arguments])[0]))
+        state = load_newest_state(workdir, make_program_on(1, cli.parse(["main", *arguments])[0]))
         state = jax.device_get((state.params, state.batch_stats, state.opt_state))
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
 
@@ -47,7 +55,7 @@ def assert_alike(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS)
     assert {leaf.dtype for path, leaf in ours.items() if "a'" in path} == {np.dtype("f8")}
     for path, leaf in ours.items():
         np.testing.assert_allclose(leaf, theirs[path], rtol=0, atol=1e-9, err_msg=path)
-    for a, b in zip(records(one), records(other), strict=True):
+    for a, b in zip(load_records(one), load_records(other), strict=True):
         assert flatten_dict(a) == pytest.approx(flatten_dict(b), abs=1e-9, rel=0)
 
 
@@ -82,7 +90,7 @@ def test_in_float64_two_processes_of_two_devices_learn_what_one_process_of_four_
 
 
 def test_steps_differ_so_that_equality_says_something(runs):
-    losses = [record["loss"] for record in records(runs["2x2"]) if "loss" in record]
+    losses = [record["loss"] for record in load_records(runs["2x2"]) if "loss" in record]
     assert len(set(losses)) == len(losses) == 12 - 4  # An epoch's last step is its line.
 
 
@@ -100,7 +108,7 @@ def test_a_run_of_two_processes_goes_on_in_one_with_another_number_of_devices(tm
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*ARGUMENTS, "--config.epochs=60", "--config.checkpoints.every_steps=2")
     begun = Run(workdir, *arguments, "--config.cpu_devices=2")
-    begun.end(1, signal.SIGTERM, when=lambda: bool(steps_saved(workdir)))
+    begun.end(1, signal.SIGTERM, when=lambda: bool(list_saved_steps(workdir)))
     begun.finish()
     assert not (workdir / "summary.json").exists()  # It was stopped, and not over.
     Run(workdir, *arguments, "--config.cpu_devices=1", count=1).finish()
@@ -116,9 +124,9 @@ def test_a_run_of_two_processes_goes_on_in_one_with_another_number_of_devices(tm
 def test_one_process_that_is_told_to_stop_stops_all_at_one_step(tmp_path, number):
     workdir = tmp_path / "run"
     run = Run(workdir, *LONG, "--config.cpu_devices=2")
-    run.end(1, number, when=lambda: bool(steps_saved(workdir)))
+    run.end(1, number, when=lambda: bool(list_saved_steps(workdir)))
     assert run.codes() == [0, 0], run.printed(0) + run.printed(1)
-    assert "stopped and saved; the same command goes on from here." in run.printed(0)
+    assert "stopped and saved; repeat the command to resume." in run.printed(0)
     assert "stopped" not in run.printed(1) and "epoch" not in run.printed(1)
     assert not (workdir / "summary.json").exists()
 
@@ -128,7 +136,7 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
     workdir = tmp_path / "run"
     arguments = (*TWO, "--config.epochs=300", "--config.checkpoints.every_steps=2")
     run = Run(workdir, *arguments)
-    run.end(1, signal.SIGTERM, when=lambda: bool(steps_saved(workdir)))
+    run.end(1, signal.SIGTERM, when=lambda: bool(list_saved_steps(workdir)))
     deadline = time.monotonic() + 5
     while run.processes[1].poll() is None and time.monotonic() < deadline:
         run.processes[1].send_signal(signal.SIGTERM)
@@ -136,7 +144,7 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
     codes = run.codes(seconds=60)
     assert codes[1] == -signal.SIGTERM and codes[0] not in (0, 2)
     again = Run(workdir, *arguments)
-    again.end(0, signal.SIGTERM, when=lambda: "going on from step" in again.printed(0))
+    again.end(0, signal.SIGTERM, when=lambda: "resuming from step" in again.printed(0))
     again.finish()
 
 
@@ -146,7 +154,7 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*TWO, "--config.epochs=12", "--config.checkpoints.every_steps=2")
     run = Run(workdir, *arguments)
-    run.end(victim, signal.SIGKILL, when=lambda: max(steps_saved(workdir), default=0) > 2)
+    run.end(victim, signal.SIGKILL, when=lambda: max(list_saved_steps(workdir), default=0) > 2)
     since = time.monotonic()
     codes = run.codes(seconds=60)
     assert time.monotonic() - since < 60
@@ -157,7 +165,7 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     Run(workdir, *arguments).finish()
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
     assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
-    assert reached(alone)["best_epoch"] == reached(workdir)["best_epoch"]
+    assert load_summary(alone)["best_epoch"] == load_summary(workdir)["best_epoch"]
 
 
 @pytest.mark.slow
@@ -168,7 +176,10 @@ def test_a_loss_that_is_no_number_ends_both_with_its_step_and_layer(tmp_path):
         assert "error: step 2, in epoch 1, is not finite; the first" in run.printed(process)
         assert "Traceback" not in run.printed(process)
     assert "The checkpoint of step 0 is kept." in run.printed(0)
-    assert steps_saved(tmp_path / "run", "first") == [0] and steps_saved(tmp_path / "run") == []
+    assert (
+        list_saved_steps(tmp_path / "run", "first") == [0]
+        and list_saved_steps(tmp_path / "run") == []
+    )
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +231,8 @@ def test_a_folder_that_the_first_process_cannot_have_ends_both_with_its_reason(t
     (workdir / "thesis.tex").write_text("mine")
     run = Run(workdir, *TWO)
     assert run.codes() == [2, 2]
-    assert f"error: {workdir} is not empty and holds no run" in run.printed(0)
-    assert f"error: process 0: {workdir} is not empty and holds no run" in run.printed(1)
+    assert f"error: {workdir} is not empty and not the folder of a run" in run.printed(0)
+    assert f"error: process 0: {workdir} is not empty and not the folder of a run" in run.printed(1)
     assert [path.name for path in workdir.iterdir()] == ["thesis.tex"]
 
 

@@ -13,7 +13,13 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from tests.train.helpers import contents, mesh_of, program_on, run_main, runs_on
+from tests.train.helpers import (
+    limit_devices,
+    make_program_on,
+    make_test_mesh,
+    read_contents,
+    run_main,
+)
 from train import data
 from train.data.dataset import DiskSplit
 from train.evaluate import metrics
@@ -33,7 +39,7 @@ HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number 
 def workdir(tmp_path_factory) -> Path:
     """The folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with runs_on(1):
+    with limit_devices(1):
         assert run_main(*TINY, "--workdir", str(folder)) == 0
     return folder
 
@@ -45,7 +51,7 @@ def out(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_device():
-    with runs_on(1):
+    with limit_devices(1):
         yield
 
 
@@ -74,10 +80,10 @@ class Evaluated(NamedTuple):
 @pytest.fixture(scope="module")
 def evaluated(workdir) -> Evaluated:
     """The command without anything beside the folder of the run."""
-    before, printed = contents(workdir), io.StringIO()
-    with runs_on(1), contextlib.redirect_stdout(printed):
+    before, printed = read_contents(workdir), io.StringIO()
+    with limit_devices(1), contextlib.redirect_stdout(printed):
         assert run("--workdir", workdir) == 0
-    return Evaluated(printed.getvalue(), before, contents(workdir))
+    return Evaluated(printed.getvalue(), before, read_contents(workdir))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +97,7 @@ def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
     """The mean logits over time of every test image, one call each, and the labels."""
     config = config_of(workdir)
     dataset = data.load(**config.data)
-    state = restore.load_state(workdir, "last", program_on(1, config).abstract_state)
+    state = restore.load_state(workdir, "last", make_program_on(1, config).abstract_state)
     model, normalize = build.make_network(config, dataset), make_normalize(dataset)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     apply = jax.jit(lambda image: model.apply(variables, normalize(image[None]))[0].mean(axis=0))
@@ -228,7 +234,7 @@ def test_a_class_without_images_has_no_accuracy():
 
 
 def test_no_device_gathers_the_batch():
-    mesh = mesh_of(4)
+    mesh = make_test_mesh(4)
     split = data.load("synthetic", num_train=1, num_test=64).test
     weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
     text = jax.jit(make_sums(scored, split, 32, mesh)).lower(weights).compile().as_text()
@@ -256,7 +262,7 @@ def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
             yield batch
 
     both = [
-        jax.device_get(make_sums(scored, each, 32, mesh_of(1), watch)(weights))
+        jax.device_get(make_sums(scored, each, 32, make_test_mesh(1), watch)(weights))
         for each in (split, on_disk)
     ]
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), *both)
@@ -323,7 +329,7 @@ def test_an_image_that_cannot_be_read_is_named(workdir, tmp_path, out, capsys):
     folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
     (folder / "class3" / "broken.png").write_bytes(b"no image")
     message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
-    assert "class3/broken.png is no whole image" in message
+    assert "class3/broken.png is not a complete image" in message
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "flat"])
@@ -342,14 +348,16 @@ def test_a_folder_without_images_is_refused(workdir, tmp_path, out, capsys, kind
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
-    assert "holds no run: there is no config.json" in refusal(capsys, "--workdir", tmp_path)
+    assert "is not the folder of a run: it has no config.json" in refusal(
+        capsys, "--workdir", tmp_path
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
     message = refusal(capsys, "--workdir", tmp_path, "--out", out)
-    assert f"{tmp_path / 'last'} holds no checkpoint yet" in message
+    assert f"{tmp_path / 'last'} has no checkpoint yet" in message
 
 
 def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
@@ -360,7 +368,10 @@ def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     message = refusal(capsys, "--workdir", tmp_path / "run", "--out", out)
-    assert f"the checkpoint {step} is damaged: " in message and "has other bytes than" in message
+    assert (
+        f"the checkpoint {step} is damaged: " in message
+        and "has changed since it was written" in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo
 from pit_jax.inference import Report, SpikingProgram, load
-from tests.train.helpers import TINY, contents, run_main, runs_on
+from tests.train.helpers import TINY, limit_devices, read_contents, run_main
 from train import data
 from train.data.dataset import ArraySplit, Dataset, DiskSplit
 from train.export import compile_run
@@ -29,7 +29,7 @@ from train.run.reading import load_run_config
 def workdir(tmp_path_factory) -> Path:
     """The folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with runs_on(1):
+    with limit_devices(1):
         args = ("--config", TINY, "--config.cpu_devices=4", "--config.epochs=4")
         assert run_main(*args, "--workdir", str(folder)) == 0
     return folder
@@ -43,9 +43,9 @@ def dataset(workdir) -> Dataset:
 @pytest.fixture(scope="module")
 def exported(workdir, dataset) -> Path:
     """The folder of the first export, beside which a copy of the run's files is not needed."""
-    before = contents(workdir)
+    before = read_contents(workdir)
     assert run("--workdir", workdir, "--format", "directory") == 0
-    after = contents(workdir)
+    after = read_contents(workdir)
     kept = before.keys() - {"."}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert all(name == "export" or name.startswith("export/") for name in after.keys() - before)

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.probe import neuron_probes
-from tests.train.helpers import bits, first_devices, program_on, records, saved, stop_after
+from tests.train.helpers import (
+    get_bits,
+    load_newest_state,
+    load_records,
+    make_program_on,
+    stop_after,
+    take_devices,
+)
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train.data import ArraySplit, DiskSplit
 from train.loop import train
@@ -22,9 +29,9 @@ from train.monitor.health import FILE, LIMITS, MEASURES, Health, find_complaints
 from train.program.probe import (
     MOST_COUNTS,
     Look,
-    changes,
+    compare_counts,
     distance,
-    measures,
+    measure_layer,
     sample_counts,
     take_evenly,
 )
@@ -41,28 +48,28 @@ def sown(count, levels=4, **others):
 
 
 def test_channels_that_never_fire_and_that_always_fire_most_are_counted():
-    found = measures(sown([[0, 4, 1], [0, 4, 4]]))
+    found = measure_layer(sown([[0, 4, 1], [0, 4, 4]]))
     assert found["silent"] == pytest.approx(1 / 3)
     assert found["saturated"] == pytest.approx(1 / 3)
     assert found["rate"] == pytest.approx(13 / 24)
 
 
 def test_negative_spikes_are_spikes():
-    found = measures(sown([[-1, 0, 1], [1, 0, 0]], levels=1))
+    found = measure_layer(sown([[-1, 0, 1], [1, 0, 0]], levels=1))
     assert found["silent"] == found["saturated"] == pytest.approx(1 / 3)
 
 
 def test_the_share_of_scales_at_their_floor_is_counted():
     scale = jnp.array([[SCALE_FLOOR, 0.5, SCALE_FLOOR], [0.002, 0.5, 1.0]])
-    assert measures(sown(np.ones(6), scale=scale))["floor"] == pytest.approx(2 / 6)
-    assert {"floor", "distance"}.isdisjoint(measures(sown(np.ones(6))))
+    assert measure_layer(sown(np.ones(6), scale=scale))["floor"] == pytest.approx(2 / 6)
+    assert {"floor", "distance"}.isdisjoint(measure_layer(sown(np.ones(6))))
 
 
 def test_the_distance_of_a_layer_is_the_mean_of_its_membranes():
     # From 1/2: 1/2 and more, 0.1, 0.5; from 3/2: 0.25; from 7/2, the last boundary: 0.4 and 1/2.
     rounded = jnp.array([[-3.0, 0.4, 1.0], [1.25, 3.9, 9.0]]).reshape(2, 1, 3)
     want = (0.5 + 0.1 + 0.5 + 0.25 + 0.4 + 0.5) / 6
-    assert measures(sown(np.ones(6), rounded=rounded))["distance"] == pytest.approx(want)
+    assert measure_layer(sown(np.ones(6), rounded=rounded))["distance"] == pytest.approx(want)
 
 
 @given(
@@ -79,14 +86,14 @@ def test_the_distance_is_that_to_the_nearest_of_all_boundaries(x, levels):
 def test_an_integer_that_goes_up_and_down_oscillates_and_one_that_goes_on_does_not():
     before, between = np.array([1, 1, 3, 2, 0]), np.array([2, 2, 1, 2, 0])
     after = np.array([1, 3, 4, 1, 0])
-    found = changes(before, between, after)
+    found = compare_counts(before, between, after)
     assert found == {"flips": 4 / 5, "oscillating": 2 / 5}
 
 
 def test_fewer_states_give_what_they_can():
     one, other = np.array([1, 2]), np.array([1, 3])
-    assert changes(one, other) == {"flips": 0.5}
-    assert changes(one) == {}
+    assert compare_counts(one, other) == {"flips": 0.5}
+    assert compare_counts(one) == {}
 
 
 def test_of_many_integers_always_the_same_few_are_compared():
@@ -121,7 +128,7 @@ def tiny(**changed):
 @pytest.fixture(scope="module")
 def program():
     """That of the tiny config; its step is compiled once for all tests."""
-    program = program_on(1, tiny())
+    program = make_program_on(1, tiny())
     return program._replace(compile_step=cache(program.compile_step))
 
 
@@ -164,10 +171,10 @@ def test_a_channel_whose_input_is_large_everywhere_is_saturated(program):
 
 
 def test_the_probe_looks_at_the_weights_and_not_at_their_averages():
-    averaging = program_on(1, tiny(averaging=0.75))
+    averaging = make_program_on(1, tiny(averaging=0.75))
     state = averaging.first_state()
     other = state.replace(averaged=jax.tree.map(jnp.zeros_like, state.averaged))
-    assert bits(averaging.probe(state)) == bits(averaging.probe(other))
+    assert get_bits(averaging.probe(state)) == get_bits(averaging.probe(other))
 
 
 @pytest.mark.parametrize("name", sorted(set(NEURONS) - {"ReLU"}))
@@ -175,7 +182,7 @@ def test_a_layer_has_the_measures_that_its_neuron_allows(name):
     def look(x):
         _, variables = NEURONS[name]().init_with_output(jax.random.key(0), x, mutable=True)
         (layer,) = neuron_probes(variables["intermediates"]).values()
-        return measures(layer)
+        return measure_layer(layer)
 
     found = set(jax.eval_shape(look, jnp.zeros((2, 3, 5, 4))))
     want = {"rate", "silent", "saturated"}
@@ -185,7 +192,7 @@ def test_a_layer_has_the_measures_that_its_neuron_allows(name):
 
 
 def test_devices_look_each_for_itself():
-    four = program_on(4, tiny())
+    four = make_program_on(4, tiny())
     state = four.first_state()
     text = jax.jit(four.probe).lower(state).compile().as_text()
     assert "convolution" in text and "all-" not in text and "collective" not in text
@@ -199,7 +206,7 @@ def test_looking_again_copies_nothing_to_the_device_or_back(program):
 
 
 def test_the_line_of_an_epoch_has_the_measures_of_every_layer(program, uninterrupted):
-    lines = records(uninterrupted)
+    lines = load_records(uninterrupted)
     assert [line["step"] for line in lines] == [STEPS_PER_EPOCH, STEPS]
     for line in lines:
         assert list(line["health"]) == program.neuron_layers
@@ -218,7 +225,7 @@ def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterr
         counts.append(jax.device_get(program.probe(state).counts))
         state, _ = step(state, next(batches))
     last = jax.device_get(program.probe(state))
-    for layer, found in records(uninterrupted)[0]["health"].items():
+    for layer, found in load_records(uninterrupted)[0]["health"].items():
         a, b, c = (each[layer] for each in (*counts[-2:], last.counts))
         back = ((b > a) & (c < b)) | ((b < a) & (c > b))
         assert found["flips"] == pytest.approx((b != c).mean(), rel=1e-3)
@@ -228,11 +235,15 @@ def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterr
 
 
 def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, compiled):
-    train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path, devices=first_devices(1))
+    train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path, devices=take_devices(1))
     assert "jit(look)" not in compiled and "jit(step)" in compiled
-    assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
-    seen = [{k: v for k, v in line.items() if k != "health"} for line in records(uninterrupted)]
-    assert records(tmp_path) == seen != records(uninterrupted)
+    assert get_bits(load_newest_state(tmp_path, program)) == get_bits(
+        load_newest_state(uninterrupted, program)
+    )
+    seen = [
+        {k: v for k, v in line.items() if k != "health"} for line in load_records(uninterrupted)
+    ]
+    assert load_records(tmp_path) == seen != load_records(uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +254,7 @@ def test_a_run_that_was_stopped_records_the_same(uninterrupted, program, tmp_pat
     # Only before the last step of an epoch there is something that no later state shows.
     assert (tmp_path / FILE).exists() == (steps in (2, 5))
     train(tiny(), tmp_path, program=program)
-    assert records(tmp_path) == records(uninterrupted)
+    assert load_records(tmp_path) == load_records(uninterrupted)
 
 
 def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(uninterrupted, program, tmp_path):
@@ -254,7 +265,7 @@ def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(uninterrupted, pro
     for folder in ("last", "best"):
         shutil.rmtree(tmp_path / folder / "3")
     train(config, tmp_path, program=program)
-    assert records(tmp_path) == records(uninterrupted)
+    assert load_records(tmp_path) == load_records(uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +283,7 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
         content[len(content) // 2] ^= 1
         (tmp_path / FILE).write_bytes(content)
     train(tiny(), tmp_path, program=program)
-    (first, second), (want, as_before) = records(tmp_path), records(uninterrupted)
+    (first, second), (want, as_before) = load_records(tmp_path), load_records(uninterrupted)
     for layer in want["health"].values():
         layer["oscillating"] = None
     assert first == want and second == as_before
@@ -281,8 +292,8 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
 @pytest.mark.slow
 def test_epochs_of_one_step_give_flips_only(tmp_path):
     config = tiny(batch_size=100, health={"images": 8, "every_epochs": 2})
-    train(config, tmp_path, devices=first_devices(1))
-    first, second = records(tmp_path)
+    train(config, tmp_path, devices=take_devices(1))
+    first, second = load_records(tmp_path)
     assert "health" not in first
     layer = second["health"][PIT_LAYER]
     assert layer["oscillating"] is None and 0 < layer["flips"] < 1
@@ -291,8 +302,8 @@ def test_epochs_of_one_step_give_flips_only(tmp_path):
 def test_a_network_without_spikes_has_no_health(tmp_path, compiled):
     config = tiny(epochs=1)
     config.neuron = {"name": "ReLU"}
-    train(config, tmp_path, devices=first_devices(1))
-    assert "health" not in records(tmp_path)[0] and "jit(look)" not in compiled
+    train(config, tmp_path, devices=take_devices(1))
+    assert "health" not in load_records(tmp_path)[0] and "jit(look)" not in compiled
 
 
 WELL = {
@@ -353,6 +364,6 @@ def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
 
 def test_what_is_no_number_is_recorded_as_none(tmp_path):
     told(tmp_path, [{"distance": np.nan}])
-    (line,) = records(tmp_path)
+    (line,) = load_records(tmp_path)
     assert line["health"]["PIT_0"]["distance"] is None
     assert line["health"]["PIT_0"]["rate"] == 0.1

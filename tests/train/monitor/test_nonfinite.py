@@ -10,7 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from tests.train.helpers import bits, first_devices, program_on, records, steps_saved
+from tests.train.helpers import (
+    get_bits,
+    list_saved_steps,
+    load_records,
+    make_program_on,
+    take_devices,
+)
 from tests.train.tiny import get_config
 from train import data
 from train.data.feeding.order import epoch_order
@@ -56,7 +62,7 @@ def losing_program(losing, **changed):
     """Return a program whose loss is nan at one step, and its config."""
     seed, label = losing
     config = tiny(seed=seed, **changed)
-    return program_on(1, config, loss=partial(lost, of=label)), config
+    return make_program_on(1, config, loss=partial(lost, of=label)), config
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path, losing):
@@ -68,7 +74,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path,
     assert "Nothing was saved yet" not in message and "config.skip=N" in message
     told = json.loads((tmp_path / "nonfinite.json").read_text())
     assert told["step"] == 2 and told["samples"] == order[1].tolist()
-    assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
+    assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
 def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path):
@@ -77,11 +83,11 @@ def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path
         nothing = logits - jax.lax.stop_gradient(logits)
         return cross_entropy(logits, labels) + jax.numpy.sqrt(abs(nothing).sum())
 
-    program = program_on(1, tiny(), loss=steep)
+    program = make_program_on(1, tiny(), loss=steep)
     said = "step 1, in epoch 1, is not finite; the first that is not is the gradient of head, on"
     with pytest.raises(UserError, match=said):
         train(tiny(), tmp_path, program=program)
-    assert steps_saved(tmp_path, "first") == [0] and steps_saved(tmp_path) == []
+    assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
 def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
@@ -89,18 +95,18 @@ def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
     assert "step 2 was left out: its loss or gradient is not finite (1 of at most 1" in (
         capsys.readouterr().out
     )
-    (record,) = records(tmp_path)
+    (record,) = load_records(tmp_path)
     assert record["step"] == 3 and np.isfinite(record["train_loss"])
 
 
 def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
     run(tmp_path, losing, epochs=1, skip=1, log_every=1)
-    assert [line.get("loss", 0) is None for line in records(tmp_path)] == [False, True, False]
+    assert [line.get("loss", 0) is None for line in load_records(tmp_path)] == [False, True, False]
 
 
 def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path):
     config = tiny(skip=5)
-    program = program_on(1, config, loss=lambda logits, labels: jax.numpy.nan * logits.sum())
+    program = make_program_on(1, config, loss=lambda logits, labels: jax.numpy.nan * logits.sum())
     with pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
         train(config, tmp_path, program=program)
 
@@ -109,14 +115,16 @@ def test_a_step_left_out_changes_nothing_but_the_counts(losing):
     program, _ = losing_program(losing, skip=1, averaging=0.9)
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     state, _ = step(state, fed)
-    before = bits(state)
+    before = get_bits(state)
     state, metrics = step(state, fed)
-    after = bits(state)
+    after = get_bits(state)
     assert {path for path in after if after[path] != before[path]} == {".step", ".skipped", ".bad"}
     assert (int(state.step), int(state.skipped), int(state.bad)) == (2, 1, 1)
     assert np.isnan(float(metrics["loss"]))
     state, _ = step(state, fed)
-    assert bits(state.params) != {path: before[f".params{path}"] for path in bits(state.params)}
+    assert get_bits(state.params) != {
+        path: before[f".params{path}"] for path in get_bits(state.params)
+    }
 
 
 def test_after_one_step_too_many_nothing_changes_any_more(losing):
@@ -124,14 +132,14 @@ def test_after_one_step_too_many_nothing_changes_any_more(losing):
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     for _ in range(2):
         state, _ = step(state, fed)
-    kept = bits(state.params)
+    kept = get_bits(state.params)
     state, _ = step(state, fed)
-    assert bits(state.params) == kept and int(state.bad) == 1 and int(state.skipped) == 1
+    assert get_bits(state.params) == kept and int(state.bad) == 1 and int(state.skipped) == 1
 
 
 @pytest.mark.parametrize("layer", ["stem", "stage1_block1/conv2", "head"])
 def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
-    program = program_on(1, tiny())
+    program = make_program_on(1, tiny())
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
 
     def spoilt(path, leaf):
@@ -144,8 +152,8 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
 
 
 def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
-    train(tiny(log_every=1), tmp_path, devices=first_devices(1))
-    lines = records(tmp_path)
+    train(tiny(log_every=1), tmp_path, devices=take_devices(1))
+    lines = load_records(tmp_path)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
     assert ["test_loss" in line for line in lines] == [False, False, True] * 2
@@ -153,7 +161,7 @@ def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
 
 
 def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
-    train(tiny(profile_steps=(2, 3)), tmp_path, devices=first_devices(1))
+    train(tiny(profile_steps=(2, 3)), tmp_path, devices=take_devices(1))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed

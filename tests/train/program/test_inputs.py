@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 
 from configs import cifar100
 from tests.helpers import jit_once
-from tests.train.helpers import mesh_of, program_on
+from tests.train.helpers import make_program_on, make_test_mesh
 from tests.train.tiny import get_config
 from train.data import ArraySplit, Dataset
 from train.errors import UserError
 from train.program.inputs import make_prepare
 from train.program.losses import cross_entropy
 from train.program.state import create_state
-from train.program.step import make_train_step, step_keys
+from train.program.step import make_train_step, split_step_key
 
 RNG = np.random.default_rng(0)
 # With this mean a normalized 0 is no gray level.
@@ -46,7 +46,7 @@ def prepared(key, **augment) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compiled_on(devices: int, key: jax.Array, recipe: dict) -> tuple[str, list[np.ndarray]]:
-    mesh = mesh_of(devices)
+    mesh = make_test_mesh(devices)
     batch = jax.device_put(BATCH, NamedSharding(mesh, PartitionSpec("data")))
     key = jax.device_put(key, NamedSharding(mesh, PartitionSpec()))
     prepare = jit_once(make_prepare(with_augment(**recipe), DATASET))
@@ -129,7 +129,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
     mixed = with_augment(mix={"name": "mixup", "alpha": 1.0})
     prepare = make_prepare(mixed, DATASET)
     train_step = make_train_step(model, optimizer, cross_entropy, prepare)
-    images, labels = jit_once(prepare)(step_keys(key, 0)[0], BATCH)
+    images, labels = jit_once(prepare)(split_step_key(key, 0)[0], BATCH)
     create = jit_once(partial(create_state, model, optimizer))
     state = create(key, key, images)
     compiled = jit_once(train_step).lower(state, BATCH).compile()
@@ -180,7 +180,7 @@ def test_a_step_trains_on_mixed_labels_and_calls_nothing_outside_the_device(key)
 )
 def test_a_mistake_is_named_before_anything_compiles(augment, complaint, compiled):
     with pytest.raises(UserError) as error:
-        program_on(1, with_augment(**augment))
+        make_program_on(1, with_augment(**augment))
     assert complaint in str(error.value)
     assert compiled == []
 

@@ -11,11 +11,11 @@ from pit_jax.layers.norm import no_norm
 from pit_jax.models import create
 from pit_jax.neurons import LIF
 from tests.helpers import jit_once
-from tests.train.helpers import bits, program_on
+from tests.train.helpers import get_bits, make_program_on
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.program.losses import cross_entropy
-from train.program.sharding import data_mesh
+from train.program.sharding import make_data_mesh
 from train.program.state import create_state
 from train.program.step import make_train_step
 
@@ -64,20 +64,20 @@ def tiny(**changed):
 
 
 def test_parts_stay_on_their_devices():
-    assert "all-gather" not in program_on(4, tiny(accumulate=2)).compile_step().as_text()
+    assert "all-gather" not in make_program_on(4, tiny(accumulate=2)).compile_step().as_text()
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
     with pytest.raises(UserError, match="32 does not divide among 4 devices in 3 parts.*24, 36"):
-        data_mesh(32, 3)
+        make_data_mesh(32, 3)
 
 
 def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
-    program = program_on(1, tiny(averaging=0.75))
-    plain = program_on(1, tiny())
+    program = make_program_on(1, tiny(averaging=0.75))
+    plain = make_program_on(1, tiny())
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     want = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
-    assert bits(state.averaged) == bits(want)
+    assert get_bits(state.averaged) == get_bits(want)
     for _ in range(3):
         state, _ = step(state, fed)
         now = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
@@ -95,11 +95,11 @@ def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
 
 
 def test_frozen_layers_keep_their_bits_and_the_others_learn():
-    program = program_on(1, tiny(freeze=("stem", "stage1_block1/conv1")))
+    program = make_program_on(1, tiny(freeze=("stem", "stage1_block1/conv1")))
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
-    before = bits(state.params)
+    before = get_bits(state.params)
     state, _ = step(state, fed)
-    after = bits(state.params)
+    after = get_bits(state.params)
     kept = {path for path in before if before[path] == after[path]}
     assert kept >= {"['stem']['kernel']", "['stage1_block1']['conv1']['kernel']"}
     assert "['stage1_block1']['conv2']['kernel']" not in kept and "['head']['kernel']" not in kept
@@ -107,7 +107,7 @@ def test_frozen_layers_keep_their_bits_and_the_others_learn():
 
 def test_a_frozen_layer_that_is_not_there_is_named(compiled):
     with pytest.raises(UserError, match="no layer begins with 'stim'; there are .*stem.*head"):
-        program_on(1, tiny(freeze=("stim",)))
+        make_program_on(1, tiny(freeze=("stim",)))
     assert compiled == []
 
 
@@ -117,4 +117,4 @@ def test_what_cannot_be_averaged_or_divided_is_refused():
         ({"averaging": 1.0}, "config.averaging must be at most 0.99999, got 1"),
     ):
         with pytest.raises(UserError, match=message):
-            program_on(1, tiny(**changed))
+            make_program_on(1, tiny(**changed))

@@ -19,9 +19,9 @@ from train.program.optim import (
     SCHEDULES,
     adam,
     cosine,
-    kernels_only,
     lamb,
     make_schedule,
+    mask_kernels,
     sgd,
 )
 
@@ -167,7 +167,7 @@ def test_the_schedule_of_a_config_spans_all_its_epochs(warmup_epochs, rates):
 def test_decay_is_for_kernels_and_not_for_scales_norms_and_biases():
     model = create("resnet8", num_classes=3, neuron=partial(PIT, levels=4), width=4)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 8, 8, 1)))["params"]
-    decayed = flax.traverse_util.flatten_dict(kernels_only(params))
+    decayed = flax.traverse_util.flatten_dict(mask_kernels(params))
     by_name: dict[str, set[bool]] = {}
     for path, choice in decayed.items():
         by_name.setdefault(path[-1], set()).add(choice)

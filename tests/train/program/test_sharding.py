@@ -10,14 +10,14 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from tests.train.helpers import mesh_of, program_on
-from tests.train.hlo import convolutions, convolutions_in_loops, loops
+from tests.train.helpers import make_program_on, make_test_mesh
+from tests.train.hlo import find_convolutions, find_convolutions_in_loops, find_loops
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.program import build
 from train.program.inputs import make_normalize
-from train.program.sharding import data_mesh, make_replicated
+from train.program.sharding import make_data_mesh, make_replicated
 from train.program.state import TrainState
 
 STEPS = 5
@@ -51,11 +51,11 @@ def learned(state: TrainState) -> Any:
 
 
 def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> Trained:
-    program = program_on(devices, config)
+    program = make_program_on(devices, config)
     if start is None:
         state = program.first_state()
     else:
-        state = jax.device_put(start, make_replicated(mesh_of(devices)))
+        state = jax.device_put(start, make_replicated(make_test_mesh(devices)))
     step = program.compile_step()
     losses, after, order = [], [learned(state)], next(program.batches(0))
     for _ in range(STEPS):
@@ -75,13 +75,13 @@ def one() -> Trained:
 
 @pytest.fixture(scope="module")
 def four() -> Trained:
-    return train(4, eight_wide(), start=program_on(1, eight_wide()).first_state())
+    return train(4, eight_wide(), start=make_program_on(1, eight_wide()).first_state())
 
 
 @pytest.fixture(scope="module")
 def text_with_loops() -> str:
     """TET, and neurons that loop over four steps without unrolling."""
-    program = program_on(4, eight_wide(num_steps=4, loss="tet", unroll=1))
+    program = make_program_on(4, eight_wide(num_steps=4, loss="tet", unroll=1))
     return program.compile_step().as_text()
 
 
@@ -139,7 +139,7 @@ def test_every_device_takes_only_its_own_images_from_the_data(four):
 
 
 def test_a_gathered_batch_would_be_seen():
-    mesh = mesh_of(4)
+    mesh = make_test_mesh(4)
     divided = jax.ShapeDtypeStruct(
         (8, 3), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data"))
     )
@@ -148,9 +148,9 @@ def test_a_gathered_batch_would_be_seen():
 
 
 def test_only_neurons_loop_and_no_convolution_is_inside(text_with_loops):
-    assert len(loops(text_with_loops)) >= 7  # At least one for each neuron layer.
-    assert len(convolutions(text_with_loops)) >= 20
-    assert convolutions_in_loops(text_with_loops) == []
+    assert len(find_loops(text_with_loops)) >= 7  # At least one for each neuron layer.
+    assert len(find_convolutions(text_with_loops)) >= 20
+    assert find_convolutions_in_loops(text_with_loops) == []
 
 
 @pytest.mark.parametrize("differentiate", [False, True])
@@ -165,7 +165,7 @@ def test_a_convolution_in_a_loop_would_be_found(differentiate):
     text = (
         jax.jit(function).lower(jnp.ones((4, 4, 3, 3)), jnp.ones((2, 4, 8, 8))).compile().as_text()
     )
-    assert convolutions_in_loops(text)
+    assert find_convolutions_in_loops(text)
 
 
 def test_a_step_reuses_the_memory_of_the_state_before_it(four):
@@ -177,16 +177,16 @@ def test_a_step_reuses_the_memory_of_the_state_before_it(four):
 @pytest.mark.parametrize("batch_size, nearest", [(30, "28, 32"), (33, "32, 36"), (5, "4, 8")])
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(batch_size, nearest):
     with pytest.raises(UserError) as error:
-        data_mesh(batch_size)
+        make_data_mesh(batch_size)
     assert f"batch_size {batch_size} does not divide among 4 devices" in str(error.value)
     assert str(error.value).endswith(f"the nearest that do: {nearest}.")
 
 
 def test_a_batch_smaller_than_the_devices_is_refused_with_the_one_that_is_nearest():
     with pytest.raises(UserError, match=r"the nearest that do(es)?: 4\.$"):
-        data_mesh(3)
+        make_data_mesh(3)
 
 
 def test_a_batch_that_divides_is_spread_over_all_devices():
-    mesh = data_mesh(32)
+    mesh = make_data_mesh(32)
     assert mesh.devices.tolist() == jax.devices() and mesh.axis_names == ("data",)

@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 from pit_jax.neurons import PIT
 from tests.helpers import by_layer
 from tests.train.helpers import (
-    bits,
-    first_devices,
-    program_on,
-    records,
-    steps_saved,
+    get_bits,
+    list_saved_steps,
+    load_records,
+    make_program_on,
     stop_after,
+    take_devices,
 )
 from tests.train.tiny import EPOCHS, STEPS_PER_EPOCH, get_config
 from train import data
@@ -26,7 +26,7 @@ from train.program import build
 from train.program.inputs import make_augment, make_normalize
 from train.program.program import CompiledStep, Program
 from train.program.state import TrainState
-from train.program.step import is_correct, step_keys
+from train.program.step import is_correct, split_step_key
 
 BATCH, TESTED = 8, 13
 
@@ -41,7 +41,7 @@ def small_batches() -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return program_on(1, small_batches())
+    return make_program_on(1, small_batches())
 
 
 @pytest.fixture(scope="module")
@@ -104,25 +104,25 @@ def test_every_test_image_has_weight_one_once_and_padding_none():
 
 
 def test_evaluating_changes_nothing(program, trained):
-    before = bits(trained)
+    before = get_bits(trained)
     once, again = program.evaluate(trained), program.evaluate(trained)
     assert once == again
-    assert bits(trained) == before
+    assert get_bits(trained) == before
 
 
 def test_a_step_from_the_same_state_gives_the_same_bits(program, step, order):
     once, again = (step(program.first_state(), order) for _ in range(2))
-    assert bits(once) == bits(again)
+    assert get_bits(once) == get_bits(again)
 
 
 def test_a_step_changes_every_parameter_and_counts_itself(program, step, order):
     first = program.first_state()
-    before, key = bits(first.params), bits(first.key)
+    before, key = get_bits(first.params), get_bits(first.key)
     after, _ = step(first, order)
-    unchanged = {path for path, leaf in bits(after.params).items() if leaf == before[path]}
+    unchanged = {path for path, leaf in get_bits(after.params).items() if leaf == before[path]}
     # The norm behind a convolution subtracts its bias again: all that moves it is rounding.
     assert unchanged <= {f"['stage1_block1']['conv{number}']['bias']" for number in (1, 2)}
-    assert after.step == 1 and bits(after.key) == key
+    assert after.step == 1 and get_bits(after.key) == key
 
 
 def test_within_an_epoch_nothing_is_copied_to_the_device_or_back(program, step):
@@ -170,10 +170,10 @@ def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
 def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
     config = small_batches()
     dataset = data.load(**config.data)
-    program = program_on(1, config)
+    program = make_program_on(1, config)
     state = program.first_state()
     start = on_one_device(state)
-    augment_key, _ = step_keys(jnp.copy(state.key), 0)
+    augment_key, _ = split_step_key(jnp.copy(state.key), 0)
     model = build.make_network(config, dataset)
 
     def eq12(u: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
         before_steps.append(len(compiled))
         return False
 
-    train(config, tmp_path, stop=never_stop, devices=first_devices(1))
+    train(config, tmp_path, stop=never_stop, devices=take_devices(1))
     assert len(before_steps) == 9 and before_steps[0] > 0
     assert before_steps[3] == before_steps[8]
 
@@ -261,9 +261,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
     with pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
-        train(config, tmp_path, devices=first_devices(1))
+        train(config, tmp_path, devices=take_devices(1))
     assert "config.learning_rate" in str(error.value)
-    assert records(tmp_path) == []
+    assert load_records(tmp_path) == []
     assert not (tmp_path / "summary.json").exists()
 
 
@@ -271,8 +271,8 @@ def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
     with pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
-        train(config, tmp_path, stop=stop_after(2), devices=first_devices(1))
-    assert steps_saved(tmp_path) == []
+        train(config, tmp_path, stop=stop_after(2), devices=take_devices(1))
+    assert list_saved_steps(tmp_path) == []
 
 
 def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(
@@ -297,7 +297,7 @@ def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(
     config.log_every = 1
     config.checkpoints.every_steps = 2
     try:
-        train(config, tmp_path, stop=never_stop, devices=first_devices(1))
+        train(config, tmp_path, stop=never_stop, devices=take_devices(1))
     finally:
         jax.config.update("jax_transfer_guard", guarded[0])
     assert guarded[2:] == ["disallow"] * (EPOCHS * STEPS_PER_EPOCH - 2)

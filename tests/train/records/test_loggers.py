@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.train.helpers import first_devices, records, stop_after
+from tests.train.helpers import load_records, stop_after, take_devices
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
@@ -37,7 +37,7 @@ def tiny(**changed):
 
 
 def run(workdir: Path, stop=lambda: False, **changed):
-    return train(tiny(**changed), workdir, stop=stop, devices=first_devices(1))
+    return train(tiny(**changed), workdir, stop=stop, devices=take_devices(1))
 
 
 def kill(workdir: Path, **changed) -> None:
@@ -73,7 +73,7 @@ def points(workdir: Path) -> list[tuple[int, str, float]]:
 
 def recorded(workdir: Path) -> list[tuple[int, str, float]]:
     found = []
-    for record in records(workdir):
+    for record in load_records(workdir):
         numbers = {NAMES[key]: value for key, value in record.items() if key in NAMES}
         for layer, measures in record.get("health", {}).items():
             numbers |= {f"health/{measure}/{layer}": value for measure, value in measures.items()}

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.train.helpers import contents, run_main, runs_on
+from tests.train.helpers import limit_devices, read_contents, run_main
 from tests.train.pages import Page, decode
 from train.report import page
 from train.report.__main__ import main
@@ -23,7 +23,7 @@ TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
 def runs(tmp_path_factory) -> Path:
     """Two finished runs, `pit` and `other`, and one that has only begun, `begun`."""
     folder = tmp_path_factory.mktemp("runs")
-    with runs_on(1):
+    with limit_devices(1):
         assert run_main(*TINY, "--workdir", str(folder / "pit")) == 0
     # As a run with another learning rate would leave it.
     shutil.copytree(folder / "pit", folder / "other")
@@ -188,9 +188,9 @@ def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs, tmp_path):
 
 
 def test_nothing_in_the_folder_of_a_run_changes(runs, tmp_path):
-    before = contents(runs / "pit")
+    before = read_contents(runs / "pit")
     made(tmp_path / "a.html", runs / "pit")
-    assert contents(runs / "pit") == before
+    assert read_contents(runs / "pit") == before
 
 
 def test_the_same_runs_give_the_same_page(runs, three, tmp_path):
@@ -213,9 +213,9 @@ def test_only_a_page_of_its_own_is_replaced(runs, tmp_path, capsys):
     "name, text, complaint",
     [
         ("config.json", "{", "config.json cannot be read"),
-        ("config.json", "[]", "config.json holds no JSON dict"),
+        ("config.json", "[]", "config.json is not a JSON dict"),
         ("summary.json", "not JSON", "summary.json cannot be read"),
-        ("environment.json", "{}", "environment.json holds no JSON list"),
+        ("environment.json", "{}", "environment.json is not a JSON list"),
         ("metrics.jsonl", "{}\nnonsense\n", "metrics.jsonl is damaged"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_damaged_file_is_named(runs, tmp_path, capsys, name, text, complaint):
     "args, complaint",
     [
         ([], "give the folder of a run: RUN; see --help"),
-        (["nowhere"], "nowhere holds no run: there is no config.json"),
+        (["nowhere"], "nowhere is not the folder of a run: it has no config.json"),
         (["--verbose", "x"], "there is no option --verbose"),
     ],
 )

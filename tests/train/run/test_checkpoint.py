@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.train.helpers import bits, contents, steps_saved
+from tests.train.helpers import get_bits, list_saved_steps, read_contents
 from train.errors import UserError
 from train.run import manifest
 from train.run.checkpoint import Checkpoints, Progress, find_newest_step
@@ -49,7 +49,7 @@ def restored(workdir: Path) -> tuple[int, Progress]:
         found = checkpoints.restore(like)
     assert found is not None
     state, progress = found
-    assert bits(state) == bits(state_of(int(state.step)))
+    assert get_bits(state) == get_bits(state_of(int(state.step)))
     return int(state.step), progress
 
 
@@ -66,17 +66,17 @@ def run(tmp_path) -> Path:
 
 
 def test_the_first_the_last_two_and_the_best_are_kept(run):
-    kept = {folder: sorted(steps_saved(run, folder)) for folder in ("first", "last", "best")}
+    kept = {folder: sorted(list_saved_steps(run, folder)) for folder in ("first", "last", "best")}
     assert kept == {"first": [0], "last": [4, 6], "best": [4]}
-    assert steps_saved(run, "every") == []
+    assert list_saved_steps(run, "every") == []
 
 
 def test_every_second_epoch_is_kept_beside_the_newest_one(tmp_path):
     with opened(tmp_path, last=1, every_epochs=2) as checkpoints:
         for epoch in range(1, 8):
             checkpoints.save_epoch(state_of(epoch), Progress(), epoch)
-    assert sorted(steps_saved(tmp_path, "every")) == [2, 4, 6]
-    assert steps_saved(tmp_path) == [7]
+    assert sorted(list_saved_steps(tmp_path, "every")) == [2, 4, 6]
+    assert list_saved_steps(tmp_path) == [7]
 
 
 def test_epochs_that_are_held_are_written_with_the_next_that_is_not(tmp_path):
@@ -89,7 +89,7 @@ def test_epochs_that_are_held_are_written_with_the_next_that_is_not(tmp_path):
         assert find_newest_step(tmp_path) is None
         checkpoints.save_last(state_of(4), Progress(4.0, 0.2, 2))
         checkpoints.wait()
-        assert (steps_saved(tmp_path, "best"), steps_saved(tmp_path)) == ([2], [4])
+        assert (list_saved_steps(tmp_path, "best"), list_saved_steps(tmp_path)) == ([2], [4])
     assert restored(tmp_path) == (4, Progress(4.0, 0.2, 2))
 
 
@@ -110,14 +110,14 @@ def test_a_held_state_is_that_of_its_epoch_though_steps_reuse_its_memory(tmp_pat
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
-    expected = bits(state)
+    expected = get_bits(state)
     with opened(tmp_path) as checkpoints:
         checkpoints.save_epoch(state, Progress(), 1, hold=True)
         for _ in range(3):
             state = step(state)
     with opened(tmp_path) as checkpoints:
         found = checkpoints.restore(like)
-    assert found is not None and bits(found[0]) == expected != bits(state)
+    assert found is not None and get_bits(found[0]) == expected != get_bits(state)
 
 
 def test_epochs_wait_until_the_seconds_apart_have_passed_since_one_was_written(tmp_path):
@@ -177,11 +177,13 @@ def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
 
     with opened(tmp_path, write_manifest=take_long) as checkpoints:
         checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
-        assert steps_saved(tmp_path) == []  # It does not wait itself.
-        while not steps_saved(tmp_path):
+        assert list_saved_steps(tmp_path) == []  # It does not wait itself.
+        while not list_saved_steps(tmp_path):
             # It may get its name and end between the two looks.
-            assert checkpoints._managers["last"].is_saving_in_progress() or steps_saved(tmp_path)
-        assert steps_saved(tmp_path, "best") == [1]
+            assert checkpoints._managers["last"].is_saving_in_progress() or list_saved_steps(
+                tmp_path
+            )
+        assert list_saved_steps(tmp_path, "best") == [1]
 
 
 def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path):
@@ -215,20 +217,20 @@ FILES = ["state/manifest.ocdbt", "state/_METADATA", "progress/metadata"]
 @pytest.mark.parametrize(
     "harm, complaint",
     [
-        (flip_a_bit, "{} has other bytes than were written"),
+        (flip_a_bit, "{} has changed since it was written"),
         (cut_in_half, "{} has "),
         (Path.unlink, "{} is missing"),
     ],
 )
 def test_a_damaged_newest_is_put_aside_for_the_one_before(run, capsys, file, harm, complaint):
     harm(run / "last/6" / file)
-    was = contents(run / "last/6")
+    was = read_contents(run / "last/6")
     assert restored(run) == (4, Progress(2.0, 0.2, 2))
     said = capsys.readouterr().err
     assert said.startswith(f"the checkpoint last/6 is damaged: {complaint.format(file)}")
-    assert "It is kept as damaged/last-6-0; the run goes on from step 4, last/4." in said
-    assert contents(run / "damaged/last-6-0").keys() == was.keys()
-    assert steps_saved(run) == [4]
+    assert "It was moved to damaged/last-6-0; the run resumes from step 4, last/4." in said
+    assert read_contents(run / "damaged/last-6-0").keys() == was.keys()
+    assert list_saved_steps(run) == [4]
     assert restored(run)[0] == 4 and capsys.readouterr().err == ""
 
 
@@ -247,8 +249,8 @@ def test_every_file_that_is_read_is_in_the_manifest(run):
     files = {p.relative_to(run / "last/6").as_posix() for p in (run / "last/6").rglob("*")}
     files = {name for name in files if (run / "last/6" / name).is_file()}
     named = json.loads((run / "last/6/manifest.json").read_text()).keys()
-    assert files - named == manifest.LEFT_OUT
-    for name in manifest.LEFT_OUT - {manifest.NAME}:
+    assert files - named == manifest.UNLISTED
+    for name in manifest.UNLISTED - {manifest.NAME}:
         for harm in (flip_a_bit, cut_in_half, Path.unlink):
             harm(run / "last/6" / name)
             assert restored(run)[0] == 6
@@ -258,10 +260,10 @@ def test_the_best_or_the_first_will_do_when_all_newer_ones_are_damaged(run, caps
     for newer in ("last/6", "last/4"):
         flip_a_bit(run / newer / "progress/metadata")
     assert restored(run)[0] == 4
-    assert "the run goes on from step 4, best/4." in capsys.readouterr().err
+    assert "the run resumes from step 4, best/4." in capsys.readouterr().err
     flip_a_bit(run / "best/4/progress/metadata")
     assert restored(run)[0] == 0
-    assert "the run goes on from step 0, first/0." in capsys.readouterr().err
+    assert "the run resumes from step 0, first/0." in capsys.readouterr().err
     assert len(list((run / "damaged").iterdir())) == 3
 
 
@@ -278,15 +280,13 @@ def test_the_same_step_can_be_saved_and_damaged_again(run):
 def test_without_a_whole_one_all_are_named_and_left_where_they_are(run):
     for file in run.rglob("progress/metadata"):
         flip_a_bit(file)
-    before = contents(run)
+    before = read_contents(run)
     with pytest.raises(UserError, match="every checkpoint in .* is damaged") as error:
         Checkpoints(run)
-    assert contents(run) == before
+    assert read_contents(run) == before
     for each in ("last/6", "last/4", "best/4", "first/0"):
-        assert f"  {each}: progress/metadata has other bytes than were written\n" in str(
-            error.value
-        )
-    assert "put a whole copy of one in its place, or begin anew" in str(error.value)
+        assert f"  {each}: progress/metadata has changed since it was written\n" in str(error.value)
+    assert "replace one by an intact copy, or start again" in str(error.value)
 
 
 @pytest.mark.parametrize("with_manifest", [True, False])
@@ -325,4 +325,4 @@ def test_a_save_that_fails_is_told_and_costs_no_older_one(
     checkpoints.save_last(state_of(2), Progress())
     with pytest.raises(OSError, match="No space left"):
         notice(checkpoints)
-    assert steps_saved(tmp_path) == [1] and restored(tmp_path)[0] == 1
+    assert list_saved_steps(tmp_path) == [1] and restored(tmp_path)[0] == 1

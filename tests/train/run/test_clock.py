@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import assert_ended_alike, first_devices, program_on, stop_after
+from tests.train.helpers import assert_same_end, make_program_on, stop_after, take_devices
 from tests.train.tiny import get_config
 from train.loop import train
 from train.run.summary import Summary
@@ -27,7 +27,7 @@ def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
         assert train_on_one(tmp_path / "run", stop_after(4)) is None
         summary = train_on_one(tmp_path / "run")
     assert next(calls) > 10
-    assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
+    assert_same_end(tmp_path / "alone", tmp_path / "run", make_program_on(1, get_config()))
     assert summary is not None and 0 < summary.seconds < 600
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     assert all(json.loads(line)["images_per_second"] > 0 for line in lines)
@@ -43,11 +43,11 @@ def test_a_run_goes_on_from_checkpoints_of_another_time(tmp_path, ahead):
         for file in (*path.rglob("*"), path):
             os.utime(file, (moment, moment))
     train_on_one(tmp_path / "run")
-    assert_ended_alike(tmp_path / "alone", tmp_path / "run", program_on(1, get_config()))
+    assert_same_end(tmp_path / "alone", tmp_path / "run", make_program_on(1, get_config()))
 
 
 def train_on_one(workdir: Path, stop: Callable[[], bool] = lambda: False) -> Summary | None:
-    return train(get_config(), workdir, stop, devices=first_devices(1))
+    return train(get_config(), workdir, stop, devices=take_devices(1))
 
 
 def by_step(workdir: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import TINY, assert_ended_alike, first_devices, program_on, start_main
+from tests.train.helpers import TINY, assert_same_end, make_program_on, start_main, take_devices
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
@@ -50,8 +50,8 @@ def test_a_disk_that_became_read_only_is_refused(disk):
 def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path):
     """At every size it fails elsewhere: in a program, a checkpoint, a manifest."""
     config = parse(["main", *MANY])[0]
-    train(config, tmp_path / "alone", devices=first_devices(1))
-    program = program_on(1, config)
+    train(config, tmp_path / "alone", devices=take_devices(1))
+    program = make_program_on(1, config)
     kept = set()
     for kilobytes in (420, 700, 840):
         workdir = disk / f"run{kilobytes}"
@@ -64,10 +64,10 @@ def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path
         newest = find_newest_step(workdir)
         was_kept = f"the checkpoint of step {newest} is kept"
         said = "nothing was saved yet" if newest is None else was_kept
-        assert message[1] == f"{said}. Mend that, and the same command goes on."
+        assert message[1] == f"{said}. Fix this and repeat the command to resume."
         kept.add(newest)
         mount("-o", "remount,size=10m", "tmpfs", str(disk))
-        assert train(config, workdir, devices=first_devices(1)) is not None
-        assert_ended_alike(tmp_path / "alone", workdir, program)
+        assert train(config, workdir, devices=take_devices(1)) is not None
+        assert_same_end(tmp_path / "alone", workdir, program)
         shutil.rmtree(workdir)
     assert len(kept) > 1

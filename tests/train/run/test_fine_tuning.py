@@ -12,7 +12,14 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import interop
-from tests.train.helpers import TINY, first_devices, program_on, records, saved, stop_after
+from tests.train.helpers import (
+    TINY,
+    load_newest_state,
+    load_records,
+    make_program_on,
+    stop_after,
+    take_devices,
+)
 from tests.train.run.test_pretrained import published
 from tests.train.tiny import get_config
 from train import data
@@ -32,14 +39,14 @@ def tiny(**changed: Any) -> ConfigDict:
 def program_for(num_classes: int, config: ConfigDict) -> Program:
     """The program of a run on made-up images of so many classes."""
     dataset = data.load(**config.data)
-    return program_on(1, config, replace(dataset, num_classes=num_classes))
+    return make_program_on(1, config, replace(dataset, num_classes=num_classes))
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """A finished run."""
     workdir = tmp_path_factory.mktemp("source") / "run"
-    assert train(tiny(), workdir, devices=first_devices(1)) is not None
+    assert train(tiny(), workdir, devices=take_devices(1)) is not None
     return workdir
 
 
@@ -49,7 +56,7 @@ def learned(source) -> dict[tuple[str, ...], np.ndarray]:
     best = source.parent / "best"
     best.mkdir()
     shutil.copytree(source / "best", best / "best")
-    return of(saved(best, program_on(1, tiny())))
+    return of(load_newest_state(best, make_program_on(1, tiny())))
 
 
 def of(state: TrainState) -> dict[tuple[str, ...], np.ndarray]:
@@ -67,15 +74,15 @@ def differing(state: TrainState, learned: dict) -> set[str]:
 
 
 def test_a_run_begins_with_the_bits_that_another_learned(source, learned):
-    state = program_on(1, tiny(pretrained=str(source), seed=1)).first_state()
+    state = make_program_on(1, tiny(pretrained=str(source), seed=1)).first_state()
     assert differing(state, learned) == set()
     assert int(state.step) == 0
 
 
 def test_it_is_tested_at_once_as_the_other_was_at_its_best(source):
-    program = program_on(1, tiny(pretrained=str(source)))
+    program = make_program_on(1, tiny(pretrained=str(source)))
     reached = program.evaluate(program.first_state())
-    best = max(records(source), key=lambda record: record["test_accuracy"])
+    best = max(load_records(source), key=lambda record: record["test_accuracy"])
     assert (reached.loss, reached.accuracy) == (best["test_loss"], best["test_accuracy"])
 
 
@@ -90,8 +97,8 @@ def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learn
     config = tiny(
         pretrained=str(source), reinitialize=("head",), freeze=("stem", "conv1"), epochs=1
     )
-    assert train(config, tmp_path, devices=first_devices(1)) is not None
-    state = saved(tmp_path, program_on(1, config))
+    assert train(config, tmp_path, devices=take_devices(1)) is not None
+    state = load_newest_state(tmp_path, make_program_on(1, config))
     kept = {
         "/".join(path)
         for path, leaf in of(state).items()
@@ -104,11 +111,11 @@ def test_another_run_trains_with_some_layers_reset_and_others_kept(source, learn
 def test_layers_are_named_on_the_command_line(source):
     config, _ = parse(["main", "--config", TINY, "--config.reinitialize=('head', 'PIT')"])
     config.pretrained = str(source)
-    assert program_on(1, config).first_state() is not None
+    assert make_program_on(1, config).first_state() is not None
 
 
 def test_norms_that_start_from_scratch_have_the_statistics_of_a_beginning(source, learned):
-    state = program_on(
+    state = make_program_on(
         1, tiny(pretrained=str(source), reinitialize=("stage1_block1/norm1",))
     ).first_state()
     assert differing(state, learned) == {"stage1_block1/norm1"}
@@ -119,17 +126,17 @@ def test_norms_that_start_from_scratch_have_the_statistics_of_a_beginning(source
 @pytest.mark.slow
 def test_averages_are_what_is_taken_of_a_run_that_has_some(tmp_path):
     config = tiny(averaging=0.9, epochs=1)
-    train(config, tmp_path, devices=first_devices(1))
-    averaged = flatten_dict(saved(tmp_path, program_on(1, config)).averaged)
-    begun = program_on(1, tiny(pretrained=str(tmp_path))).first_state()
+    train(config, tmp_path, devices=take_devices(1))
+    averaged = flatten_dict(load_newest_state(tmp_path, make_program_on(1, config)).averaged)
+    begun = make_program_on(1, tiny(pretrained=str(tmp_path))).first_state()
     assert differing(begun, {path: np.asarray(leaf) for path, leaf in averaged.items()}) == set()
 
 
 @pytest.mark.slow
 def test_without_a_tested_epoch_the_last_checkpoint_is_taken(tmp_path):
-    assert train(tiny(), tmp_path, stop=stop_after(2), devices=first_devices(1)) is None
-    last = of(saved(tmp_path, program_on(1, tiny())))
-    begun = program_on(1, tiny(pretrained=str(tmp_path))).first_state()
+    assert train(tiny(), tmp_path, stop=stop_after(2), devices=take_devices(1)) is None
+    last = of(load_newest_state(tmp_path, make_program_on(1, tiny())))
+    begun = make_program_on(1, tiny(pretrained=str(tmp_path))).first_state()
     assert differing(begun, last) == set()
 
 
@@ -148,13 +155,13 @@ def test_a_head_for_other_classes_is_refused_with_what_to_do(source):
 
 def test_scales_of_other_steps_are_refused_and_can_be_read_again(source, learned):
     message = refusal(3, pretrained=str(source), num_steps=3)
-    assert "PIT_0/a (2, 4), of the network (3, 4)" in message
+    assert "PIT_0/a (2, 4), in the network (3, 4)" in message
     assert (
         """With --config.reinitialize="('head', 'PIT')" these layers start from scratch."""
         in message
     )
     config = tiny(pretrained=str(source), num_steps=3, reinitialize=("PIT",))
-    begun = of(program_on(1, config).first_state())
+    begun = of(make_program_on(1, config).first_state())
     assert {path[-1] for path in begun if begun[path].shape != learned[path].shape} == {"a"}
     assert all(
         leaf.tobytes() == learned[path].tobytes() for path, leaf in begun.items() if path[-1] != "a"
@@ -165,7 +172,7 @@ def test_neurons_without_parameters_leave_those_that_were_learned(source):
     config = tiny(pretrained=str(source))
     config.neuron = {"name": "IF"}
     with pytest.raises(UserError) as error:
-        program_on(1, config)
+        make_program_on(1, config)
     message = str(error.value)
     assert "PIT_0/a, unknown to the network" in message and "reinitialize=\"('PIT',)\"" in message
 
@@ -174,14 +181,16 @@ def test_layers_that_are_not_there_are_named(source):
     message = refusal(10, pretrained=str(source), reinitialize=("heat",))
     there = "norm, stage1_block1, PIT_0, head, stem"
     assert message == f"config.reinitialize: no layer begins with 'heat'; there are {there}."
-    assert "config.pretrained, which names no folder" in refusal(10, reinitialize=("head",))
+    assert "config.reinitialize needs config.pretrained, which is empty" in refusal(
+        10, reinitialize=("head",)
+    )
 
 
 @pytest.mark.slow
 def test_imported_weights_can_leave_layers_too(tmp_path):
     interop.write(published(num_classes=3), tmp_path / "imported")
     config = tiny(pretrained=str(tmp_path / "imported"), reinitialize=("head",))
-    state, given = program_on(1, config).first_state(), flatten_dict(published(num_classes=3))
+    state, given = make_program_on(1, config).first_state(), flatten_dict(published(num_classes=3))
     begun = of(state)
     assert begun["params", "head", "kernel"].shape == (4, 10)
     for path in given.keys() - {("params", "head", "kernel"), ("params", "head", "bias")}:
@@ -196,9 +205,9 @@ def test_a_damaged_checkpoint_is_refused(source, tmp_path):
     file.write_bytes(content)
     message = refusal(10, pretrained=str(copy))
     assert message.startswith(f"config.pretrained: the checkpoint {copy}/best/")
-    assert "is damaged: state/" in message and "has other bytes than were written" in message
+    assert "is damaged: state/" in message and "has changed since it was written" in message
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"seed": 0}))
-    assert "last holds no checkpoint yet" in refusal(10, pretrained=str(tmp_path))
+    assert "last has no checkpoint yet" in refusal(10, pretrained=str(tmp_path))

@@ -14,13 +14,13 @@ from pit_jax.models import create
 from pit_jax.neurons import IF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import jit_once
-from tests.train.helpers import first_devices, program_on, records, stop_after
+from tests.train.helpers import load_records, make_program_on, stop_after, take_devices
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.loop import train
 from train.program.inputs import make_prepare
-from train.program.step import step_keys
+from train.program.step import split_step_key
 
 
 def published(width: int = 4, num_classes: int = 10) -> dict:
@@ -45,7 +45,7 @@ def config_from(folder) -> ConfigDict:
 
 
 def test_a_run_begins_with_the_given_weights_and_statistics(folder):
-    state = program_on(1, config_from(folder)).first_state()
+    state = make_program_on(1, config_from(folder)).first_state()
     begun = flatten_dict({"params": state.params, "batch_stats": state.batch_stats})
     for path, leaf in flatten_dict(published()).items():
         np.testing.assert_array_equal(begun[path], leaf)
@@ -54,7 +54,7 @@ def test_a_run_begins_with_the_given_weights_and_statistics(folder):
 
 def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
     config = config_from(folder)
-    state = program_on(1, config).first_state()
+    state = make_program_on(1, config).first_state()
     dataset = data.load(**config.data)
     neuron = partial(PIT, levels=4)
     model = create("resnet8", num_classes=10, neuron=neuron, num_steps=2, stages=(1,), width=4)
@@ -62,7 +62,7 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
     _, key = jax.random.split(jax.random.key(config.seed))
     order = np.random.default_rng((config.seed, 0)).permutation(100)[:32]
     batch = {"image": dataset.train.images[order], "label": dataset.train.labels[order]}
-    images, _ = jit_once(make_prepare(config, dataset))(step_keys(key, 0)[0], batch)
+    images, _ = jit_once(make_prepare(config, dataset))(split_step_key(key, 0)[0], batch)
 
     def membranes(images):
         collections = ["intermediates", "batch_stats"]
@@ -79,14 +79,14 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
 @pytest.mark.parametrize(
     "variables, complaint",
     [
-        (published(width=6), r"params/.*kernel \(.*, 6\), of the network \(.*, 4\)"),
+        (published(width=6), r"params/.*kernel \(.*, 6\), in the network \(.*, 4\)"),
         (
             published(num_classes=3),
             r"head of .*other is for 3 classes, .* has 10\. With --config.reinitialize=.*head",
         ),
         (
             published(width=6, num_classes=3),
-            r"head/kernel \(6, 3\), of the network \(4, 10\).* Give the config.model .*reinit",
+            r"head/kernel \(6, 3\), in the network \(4, 10\).* Give the config.model .*reinit",
         ),
         ({"params": published()["params"]}, "no batch_stats/"),
         (
@@ -99,26 +99,26 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path, variables, com
     interop.write(variables, tmp_path / "other")
     compiled.clear()
     with pytest.raises(UserError, match=complaint):
-        program_on(1, config_from(tmp_path / "other"))
+        make_program_on(1, config_from(tmp_path / "other"))
     assert "jit(first_state)" not in compiled
 
 
 def test_a_run_that_goes_on_needs_the_folder_no_more(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "imported")
     config = config_from(copied)
-    assert train(config, tmp_path / "run", stop=stop_after(2), devices=first_devices(1)) is None
+    assert train(config, tmp_path / "run", stop=stop_after(2), devices=take_devices(1)) is None
     shutil.rmtree(copied)
-    assert train(config, tmp_path / "run", devices=first_devices(1)) is not None
-    assert [line["step"] for line in records(tmp_path / "run")] == [3, 6]
+    assert train(config, tmp_path / "run", devices=take_devices(1)) is not None
+    assert [line["step"] for line in load_records(tmp_path / "run")] == [3, 6]
 
 
 def test_a_folder_that_is_not_there_or_not_whole_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"config.pretrained: .*nowhere .*pit_jax.interop CHECKP"):
-        program_on(1, config_from(tmp_path / "nowhere"))
+        make_program_on(1, config_from(tmp_path / "nowhere"))
     interop.write(published(), tmp_path / "changed")
     arrays = tmp_path / "changed" / "variables.safetensors"
     content = bytearray(arrays.read_bytes())
     content[-1] ^= 1
     arrays.write_bytes(content)
     with pytest.raises(UserError, match="import it again"):
-        program_on(1, config_from(tmp_path / "changed"))
+        make_program_on(1, config_from(tmp_path / "changed"))

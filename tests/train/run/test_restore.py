@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.train.helpers import bits, first_devices, program_on, saved
+from tests.train.helpers import get_bits, load_newest_state, make_program_on, take_devices
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
@@ -16,18 +16,18 @@ from train.run import restore
 def workdir(tmp_path_factory) -> Path:
     """The folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    assert train(get_config(), folder, devices=first_devices(1)) is not None
+    assert train(get_config(), folder, devices=take_devices(1)) is not None
     return folder
 
 
 def test_a_restored_checkpoint_has_the_bits_that_training_saved(workdir):
-    program = program_on(1, get_config())
+    program = make_program_on(1, get_config())
     restored = restore.load_state(workdir, "last", program.abstract_state)
-    assert bits(restored) == bits(saved(workdir, program))
+    assert get_bits(restored) == get_bits(load_newest_state(workdir, program))
 
 
 def test_the_scales_are_read_alone(workdir):
-    program = program_on(1, get_config())
+    program = make_program_on(1, get_config())
     params = restore.load_state(workdir, "last", program.abstract_state).params
     found = restore.load_scales(workdir, "last")
     assert set(found) == {"stage1_block1/PIT_0", "stage1_block1/PIT_1", "PIT_0"}
@@ -35,7 +35,7 @@ def test_the_scales_are_read_alone(workdir):
 
 
 def test_reading_takes_no_checkpoint_of_another_kind(tmp_path):
-    with pytest.raises(UserError, match="holds no checkpoint yet"):
+    with pytest.raises(UserError, match="has no checkpoint yet"):
         restore.find_checkpoint(tmp_path, "best")
     assert (
         restore.load_scales(tmp_path, "last") == {}

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from tests.train.helpers import ENVIRONMENT, ROOT, RUN, contents
+from tests.train.helpers import ENVIRONMENT, ROOT, RUN, read_contents
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
@@ -42,10 +42,10 @@ def refusal(workdir: Path, compiled: list[str], **changes: object) -> str:
     config = get_config()
     config.update_from_flattened_dict(changes)
     root = next(folder for folder in [workdir, *workdir.parents] if folder.exists())
-    before = contents(root)
+    before = read_contents(root)
     with pytest.raises(UserError) as error:
         train(config, workdir)
-    assert contents(root) == before
+    assert read_contents(root) == before
     assert not RUN & set(compiled)
     return str(error.value)
 
@@ -73,9 +73,9 @@ def test_keys_that_only_one_of_the_configs_has_differ_too(run):
 
 
 def test_the_same_config_goes_on_though_json_has_no_tuples(run):
-    before = contents(run)
+    before = read_contents(run)
     hold(run, get_config().to_dict())
-    after = contents(run)
+    after = read_contents(run)
     assert after.keys() == before.keys()
     assert all(after[name][0] == content for name, (content, _) in before.items())
 
@@ -94,7 +94,9 @@ def test_an_empty_folder_can_become_a_run(tmp_path):
 def test_a_folder_of_something_else_is_refused(tmp_path, compiled):
     (tmp_path / "notes.txt").write_text("not a run")
     message = refusal(tmp_path, compiled)
-    assert message == f"{tmp_path} is not empty and holds no run; choose another --workdir."
+    assert (
+        message == f"{tmp_path} is not empty and not the folder of a run; choose another --workdir."
+    )
 
 
 @pytest.mark.parametrize("below", [".", "run", "a/b"])
@@ -138,7 +140,7 @@ def test_a_workdir_in_use_is_refused_and_says_by_whom(run, compiled):
         message = refusal(run, compiled)
     assert message.startswith(f"the workdir {run} is in use by process {os.getpid()} on ")
     assert ", since 20" in message
-    assert message.endswith("Wait for its end, end it, or choose another --workdir.")
+    assert message.endswith("Wait until it ends, stop it, or choose another --workdir.")
     hold(run, get_config().to_dict())  # Given back.
 
 
@@ -190,5 +192,5 @@ def test_a_place_without_locks_is_used_and_told(tmp_path, capsys):
         raise OSError(errno.ENOLCK, "No locks available")
 
     hold(tmp_path, {"seed": 1}, partial(open_lock, flock=refuse))
-    said = f"{tmp_path} cannot be locked (No locks available): see to it that no other run uses it."
+    said = f"{tmp_path} cannot be locked (No locks available): make sure that no other run uses it."
     assert capsys.readouterr().err == said + "\n"

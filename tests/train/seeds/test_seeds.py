@@ -15,13 +15,13 @@ from tests.train.helpers import (
     ENVIRONMENT,
     ROOT,
     TINY,
-    assert_ended_alike,
-    first_devices,
-    program_on,
-    reached,
-    records,
-    steps_saved,
+    assert_same_end,
+    list_saved_steps,
+    load_records,
+    load_summary,
+    make_program_on,
     stop_after,
+    take_devices,
 )
 from tests.train.monitor.test_nonfinite import lost
 from tests.train.tiny import get_config
@@ -47,20 +47,20 @@ def alone(tmp_path_factory) -> Path:
     """The folder of ordinary runs, `seed_0` and `seed_3`."""
     folder = tmp_path_factory.mktemp("alone")
     for seed in SEEDS:
-        assert train(tiny(seed=seed), folder / f"seed_{seed}", devices=first_devices(1)) is not None
+        assert train(tiny(seed=seed), folder / f"seed_{seed}", devices=take_devices(1)) is not None
     return folder
 
 
 @pytest.fixture(scope="module")
 def programs():
-    return {seed: program_on(1, tiny(seed=seed)) for seed in SEEDS}
+    return {seed: make_program_on(1, tiny(seed=seed)) for seed in SEEDS}
 
 
 def assert_as_alone(folder: Path, alone: Path, programs) -> None:
     for seed in SEEDS:
         name = f"seed_{seed}"
-        assert_ended_alike(alone / name, folder / name, programs[seed])
-        assert steps_saved(folder / name, "first") == [0]
+        assert_same_end(alone / name, folder / name, programs[seed])
+        assert list_saved_steps(folder / name, "first") == [0]
         config = (folder / name / "config.json").read_text()
         assert config == (alone / name / "config.json").read_text()
 
@@ -75,14 +75,14 @@ def at_once(tmp_path_factory) -> Path:
 
 def test_seeds_at_once_end_with_the_bits_that_each_has_alone(at_once, alone, programs):
     assert_as_alone(at_once, alone, programs)
-    states = [reached(at_once / f"seed_{seed}") for seed in SEEDS]
+    states = [load_summary(at_once / f"seed_{seed}") for seed in SEEDS]
     assert states[0] != states[1]
 
 
 def test_what_was_stopped_goes_on(alone, tmp_path, programs):
     assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(4)) is None
     for seed in SEEDS:
-        assert sorted(steps_saved(tmp_path / f"seed_{seed}")) == [3, 4]
+        assert sorted(list_saved_steps(tmp_path / f"seed_{seed}")) == [3, 4]
     # Killed between the saves of two seeds.
     shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
     assert find_common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
@@ -93,8 +93,8 @@ def test_what_was_stopped_goes_on(alone, tmp_path, programs):
 @pytest.mark.slow
 def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
     assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(2)) is None
-    assert train(tiny(seed=3), tmp_path / "seed_3", devices=first_devices(1)) is not None
-    assert_ended_alike(alone / "seed_3", tmp_path / "seed_3", programs[3])
+    assert train(tiny(seed=3), tmp_path / "seed_3", devices=take_devices(1)) is not None
+    assert_same_end(alone / "seed_3", tmp_path / "seed_3", programs[3])
     with pytest.raises(UserError, match="no newest step in common [(]seed_0 at 2, seed_3 at 6[)]"):
         train_seeds(tiny(), SEEDS, tmp_path)
 
@@ -126,7 +126,7 @@ def test_such_a_step_can_be_left_out(tmp_path, capsys):
     assert train_seeds(config, SEEDS, tmp_path, program=losing_program(config)) is not None
     printed = " ".join(capsys.readouterr().out.split())
     nulls = {
-        seed: sum(line.get("loss", 0) is None for line in records(tmp_path / f"seed_{seed}"))
+        seed: sum(line.get("loss", 0) is None for line in load_records(tmp_path / f"seed_{seed}"))
         for seed in SEEDS
     }
     assert sum(nulls.values()) and "was left out: its loss or gradient is not finite" in printed
@@ -170,7 +170,7 @@ def test_the_command_tells_every_seed_and_their_spread(at_once):
         check=True,
     )
     found = json.loads((at_once / "seeds.json").read_text())
-    last = [reached(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]
+    last = [load_summary(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]
     assert found["seeds"] == list(SEEDS) and found["last_accuracy"]["of_seeds"] == last
     assert found["last_accuracy"]["mean"] == pytest.approx(np.mean(last))
     assert found["last_accuracy"]["standard_deviation"] == pytest.approx(statistics.stdev(last))

@@ -12,7 +12,7 @@ from tests.helpers import jit_once
 from train.data.augment.geometry import bilinear, nearest
 from train.data.augment.operations import apply, autocontrast_table, equalize_table, look_up
 from train.data.augment.policies import increasing_space, narrow_space, wide_space
-from train.data.augment.settings import OPERATIONS, SIGNED, Settings, setting
+from train.data.augment.settings import OPERATIONS, SIGNED, Settings, make_setting
 
 ENHANCERS = {
     "brightness": ImageEnhance.Brightness,
@@ -85,7 +85,7 @@ def ours(shape: tuple[int, int, int], resample: str) -> dict[str, np.ndarray]:
     """Every picture through every operation at every magnitude, all in one batch."""
     images = pictures(shape)
     drawn = [(name, each) for name in OPERATIONS for each in magnitudes(name, shape)]
-    settings = [setting(name, each, *shape[:2]) for name, each in drawn for _ in images]
+    settings = [make_setting(name, each, *shape[:2]) for name, each in drawn for _ in images]
     out = np.asarray(APPLY[resample](np.concatenate([images] * len(drawn)), stacked(settings)))
     names = np.repeat([name for name, _ in drawn], len(images))
     return {name: out[names == name] for name in OPERATIONS}

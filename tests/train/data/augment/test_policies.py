@@ -13,7 +13,7 @@ from train.data.augment import (
     trivial_augment_wide,
 )
 from train.data.augment.policies import CIFAR_TABLE, increasing_space, narrow_space, wide_space
-from train.data.augment.settings import SIGNED, Settings, setting
+from train.data.augment.settings import SIGNED, Settings, make_setting
 
 # The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix): the magnitude of an
 # operation that has none is there too.
@@ -137,7 +137,7 @@ def recorded(monkeypatch, policy, **options) -> list[Settings]:
 
 def signs(drawn: Settings) -> dict[str, np.ndarray]:
     """For each operation with a sign +1 or -1 where it was drawn, 0 where it was not."""
-    m = (drawn.matrix - setting("identity", 0, *SIZE).matrix).T
+    m = (drawn.matrix - make_setting("identity", 0, *SIZE).matrix).T
     sheared_x, sheared_y = m[1] != 0, m[3] != 0
     moved = ~sheared_x & ~sheared_y
     # What moves right takes its pixels from the left, and what turns counterclockwise those of the
@@ -167,7 +167,7 @@ def check_signs(drawn: Settings, probability: dict[str, float]) -> None:
 def test_signs_are_told_from_settings(name):
     key = name.removeprefix("translate_").removeprefix("slide_")
     for magnitude in (1.5, -1.5):
-        one = setting(name, magnitude, *SIZE)
+        one = make_setting(name, magnitude, *SIZE)
         found = signs(jax.tree.map(lambda leaf: np.asarray(leaf)[None], one))
         assert found.pop(key) == np.sign(magnitude) and not any(found.values())
 

@@ -5,10 +5,10 @@ import pytest
 
 from tests.train.event_files import (
     GESTURES,
-    aedat31,
-    counts,
-    gesture_files,
-    stream,
+    count_in_frames,
+    encode_aedat31,
+    make_gestures,
+    make_stream,
     write,
     write_tar,
 )
@@ -21,14 +21,14 @@ def write_archive(root, files):
 
 
 def test_dvs_gesture_is_cut_by_its_labels_and_split_by_its_lists(tmp_path):
-    write_archive(tmp_path, gesture_files())
+    write_archive(tmp_path, make_gestures())
     data = load("dvs_gesture", tmp_path, num_frames=2)
     assert data.train.labels.tolist() == [0, 10] and data.test.labels.tolist() == [2]
     assert data.num_classes == 11
     for i, (_, start, end) in enumerate(GESTURES["user01_led"]):
-        events = stream(0)
+        events = make_stream(0)
         events = events[(events["t"] >= start) & (events["t"] < end)]
-        assert np.array_equal(data.train.images[i], counts(events, 2))
+        assert np.array_equal(data.train.images[i], count_in_frames(events, 2))
     # Extracted, the archive is no longer needed, and nothing half done is left.
     (tmp_path / "DvsGesture.tar.gz").unlink()
     again = load("dvs_gesture", tmp_path, num_frames=2)
@@ -37,17 +37,17 @@ def test_dvs_gesture_is_cut_by_its_labels_and_split_by_its_lists(tmp_path):
 
 
 def test_a_cut_off_archive_is_refused_and_leaves_no_folder(tmp_path):
-    write_archive(tmp_path, gesture_files())
+    write_archive(tmp_path, make_gestures())
     archive = tmp_path / "DvsGesture.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-200])
-    with pytest.raises(UserError, match="DvsGesture.tar.gz is not a whole archive"):
+    with pytest.raises(UserError, match="DvsGesture.tar.gz is not a complete archive"):
         load("dvs_gesture", tmp_path)
     assert [file.name for file in tmp_path.rglob("*")] == ["DvsGesture.tar.gz", "cache"]
 
 
 def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache(tmp_path):
     (tmp_path / "data").mkdir()
-    write_archive(tmp_path / "data", gesture_files())
+    write_archive(tmp_path / "data", make_gestures())
     load("dvs_gesture", tmp_path / "data", num_frames=1, cache_dir=str(tmp_path / "cache"))
     assert [file.name for file in (tmp_path / "data").rglob("*")] == ["DvsGesture.tar.gz"]
     assert (tmp_path / "cache" / "DvsGesture" / "user01_led.aedat").is_file()
@@ -57,7 +57,7 @@ def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache
     "lost", ["user01_led.aedat", "user29_lab_labels.csv", "trials_to_test.txt"]
 )
 def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
-    files = gesture_files()
+    files = make_gestures()
     del files[lost]
     write(tmp_path / "DvsGesture", files)
     with pytest.raises(UserError, match=f"{lost} is missing: the archive was extracted in part"):
@@ -74,7 +74,7 @@ def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
 )
 def test_labels_that_cannot_be_are_refused_by_row(tmp_path, row, message):
     labels = f"class,startTime_usec,endTime_usec\n{row}\n".encode()
-    write(tmp_path / "DvsGesture", gesture_files() | {"user01_led_labels.csv": labels})
+    write(tmp_path / "DvsGesture", make_gestures() | {"user01_led_labels.csv": labels})
     with pytest.raises(UserError, match=message):
         load("dvs_gesture", tmp_path)
 
@@ -82,39 +82,42 @@ def test_labels_that_cannot_be_are_refused_by_row(tmp_path, row, message):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("user01_led_labels.csv", b"", "user01_led_labels.csv holds no gesture"),
-        ("user01_led_labels.csv", b"\xff\xfe1,0,5", "user01_led_labels.csv is no text"),
+        ("user01_led_labels.csv", b"", "user01_led_labels.csv has no gesture"),
+        ("user01_led_labels.csv", b"\xff\xfe1,0,5", "user01_led_labels.csv is not UTF-8 text"),
         ("trials_to_train.txt", b"", "trials_to_train.txt names no recording"),
-        ("trials_to_train.txt", b"\xffuser01_led.aedat", "trials_to_train.txt is no text"),
+        ("trials_to_train.txt", b"\xffuser01_led.aedat", "trials_to_train.txt is not UTF-8 text"),
         ("trials_to_train.txt", b"README.txt", "trials_to_train.txt: expected names like user01"),
-        ("trials_to_train.txt", b"user29_lab.aedat", "user29_lab.aedat stands in the train split"),
-        ("user01_led.aedat", aedat31(stream(0, count=0)), "user01_led.aedat: there is no event"),
+        ("trials_to_train.txt", b"user29_lab.aedat", "user29_lab.aedat is in the train split"),
+        (
+            "user01_led.aedat",
+            encode_aedat31(make_stream(0, count=0)),
+            "user01_led.aedat: it has no events",
+        ),
         (
             "user01_led_labels.csv",
             b"class,startTime_usec,endTime_usec\n5,4,5\n",
-            r"user01_led.aedat: its labels name 4 to 5 µs, but its events, .* have none there",
+            r"user01_led.aedat: its labels name 4 to 5 µs, but its events are all from",
         ),
     ],
 )
 def test_files_of_gestures_that_lack_something_are_named(tmp_path, name, content, message):
-    write(tmp_path / "DvsGesture", gesture_files() | {name: content})
+    write(tmp_path / "DvsGesture", make_gestures() | {name: content})
     with pytest.raises(UserError, match=message) as error:
         load("dvs_gesture", tmp_path, num_frames=1)
     assert " again" in str(error.value)
 
 
 def test_labels_past_the_last_event_are_told(tmp_path, capfd):
-    whole = stream(0)
+    whole = make_stream(0)
     events = whole[: np.searchsorted(whole["t"], 6000)]
-    write(tmp_path / "DvsGesture", gesture_files() | {"user01_led.aedat": aedat31(events)})
+    write(tmp_path / "DvsGesture", make_gestures() | {"user01_led.aedat": encode_aedat31(events)})
     load("dvs_gesture", tmp_path, num_frames=1, size=8)
-    told = (
-        f"its labels name 3000 to 9999 µs, but its events end at {events['t'][-1]} µs; was it cut"
-    )
-    assert told in " ".join(capfd.readouterr().err.split())
+    end = events["t"][-1]
+    warning = f"its labels name 3000 to 9999 µs, but its events end at {end} µs; is the file trunc"
+    assert warning in " ".join(capfd.readouterr().err.split())
 
 
 def test_gestures_that_are_missing_are_told_with_the_counts(tmp_path, capsys):
-    write(tmp_path / "DvsGesture", gesture_files())
+    write(tmp_path / "DvsGesture", make_gestures())
     load("dvs_gesture", tmp_path, num_frames=1, size=8)
     assert "dvs_gesture has 2 of 1,077 train, 1 of 264 test" in capsys.readouterr().err

@@ -12,16 +12,16 @@ import pytest
 
 from pit_jax.events import read_aedat2
 from tests.train.event_files import (
-    aedat2,
-    aedat31,
-    cifar10_dvs_files,
-    class_archives,
-    counts,
-    n_mnist_files,
-    seed_of,
-    stream,
+    count_in_frames,
+    encode_aedat2,
+    encode_aedat31,
+    get_seed,
+    make_cifar10_dvs,
+    make_n_mnist,
+    make_stream,
+    make_zip,
     write,
-    zipped,
+    zip_classes,
 )
 from train.check.samples import check_counts
 from train.data import DataNotFound, load
@@ -36,14 +36,14 @@ NUMBERS = (0, 5, 899, 900, 999)
 @pytest.fixture
 def cifar10_dvs(tmp_path):
     """Five recordings of each class, in folders."""
-    write(tmp_path / "CIFAR10DVS", cifar10_dvs_files(NUMBERS))
+    write(tmp_path / "CIFAR10DVS", make_cifar10_dvs(NUMBERS))
     return tmp_path
 
 
 @pytest.fixture
 def zips(tmp_path):
     """The same as ten archives."""
-    write(tmp_path, class_archives(cifar10_dvs_files(NUMBERS)))
+    write(tmp_path, zip_classes(make_cifar10_dvs(NUMBERS)))
     return tmp_path
 
 
@@ -55,9 +55,9 @@ def test_cifar10_dvs_trains_on_the_first_900_of_each_class(request, layout):
         assert split.images.shape == (10 * len(numbers), 3, 128, 128, 2)
         assert split.labels.tolist() == sorted(list(range(10)) * len(numbers))
         for i, number in enumerate(numbers):
-            want = counts(stream(seed_of(0, number)), 3)
+            want = count_in_frames(make_stream(get_seed(0, number)), 3)
             assert np.array_equal(split.images[i], want)
-        want = counts(stream(seed_of(9, numbers[-1])), 3)
+        want = count_in_frames(make_stream(get_seed(9, numbers[-1])), 3)
         assert np.array_equal(split.images[-1], want)
 
 
@@ -97,18 +97,18 @@ def shrunk(length, size):
 
 @pytest.mark.parametrize("length, size", [(128, 48), (128, 8), (34, 20)])
 def test_frames_shrink_by_an_antialiased_bilinear_filter(length, size):
-    counts = np.random.default_rng(size).integers(0, 30, (2, length, length, 2))
+    frames = np.random.default_rng(size).integers(0, 30, (2, length, length, 2))
     weights = shrunk(length, size)
-    want = np.einsum("iy,tyxc,jx->tijc", weights, counts, weights)
-    np.testing.assert_allclose(resize(counts, (size, size)), want, atol=1e-4)
+    want = np.einsum("iy,tyxc,jx->tijc", weights, frames, weights)
+    np.testing.assert_allclose(resize(frames, (size, size)), want, atol=1e-4)
     picked = ((np.arange(size) + 0.5) * length / size).astype(int)
-    assert np.abs(counts[:, picked][:, :, picked] - want).max() > 1  # As nearest pixels would.
+    assert np.abs(frames[:, picked][:, :, picked] - want).max() > 1  # As nearest pixels would.
 
 
 def test_resized_frames_keep_each_polarity_apart_and_their_mean(cifar10_dvs):
     data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=32)
     assert data.train.images.dtype == np.float32
-    want = counts(stream(seed_of(0, 0)), 2)
+    want = count_in_frames(make_stream(get_seed(0, 0)), 2)
     np.testing.assert_allclose(
         data.train.images[0].mean(axis=(1, 2)), want.mean(axis=(1, 2)), rtol=0.15
     )
@@ -135,30 +135,32 @@ def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
     def image():
         return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=128).train.images[0]
 
-    assert np.array_equal(image(), counts(stream(0), 2))
+    assert np.array_equal(image(), count_in_frames(make_stream(0), 2))
     file = cifar10_dvs / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat"
     was = file.stat()
-    file.write_bytes(aedat2(stream(77)))
+    file.write_bytes(encode_aedat2(make_stream(77)))
     os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # As cp -p does: the content tells.
-    assert file.stat().st_size == was.st_size and np.array_equal(image(), counts(stream(77), 2))
-    changed = bytearray(aedat2(stream(77, count=30_000)))
+    assert file.stat().st_size == was.st_size and np.array_equal(
+        image(), count_in_frames(make_stream(77), 2)
+    )
+    changed = bytearray(encode_aedat2(make_stream(77, count=30_000)))
     file.write_bytes(changed)
     image()
     os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
     changed[len(changed) // 2 + 1] ^= 1
     file.write_bytes(changed)  # Both ends are the same: the time tells.
-    assert np.array_equal(image(), counts(read_aedat2(file), 2))
+    assert np.array_equal(image(), count_in_frames(read_aedat2(file), 2))
 
 
 def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
     def image():
         return load("cifar10_dvs", zips, num_frames=2, size=128).train.images[0]
 
-    assert np.array_equal(image(), counts(stream(0), 2))
-    files = cifar10_dvs_files(NUMBERS)
-    files["airplane/cifar10_airplane_0.aedat"] = aedat2(stream(77))
-    write(zips, class_archives(files))
-    assert np.array_equal(image(), counts(stream(77), 2))
+    assert np.array_equal(image(), count_in_frames(make_stream(0), 2))
+    files = make_cifar10_dvs(NUMBERS)
+    files["airplane/cifar10_airplane_0.aedat"] = encode_aedat2(make_stream(77))
+    write(zips, zip_classes(files))
+    assert np.array_equal(image(), count_in_frames(make_stream(77), 2))
 
 
 def test_recordings_that_are_missing_are_told_with_the_counts(cifar10_dvs, capsys):
@@ -213,10 +215,10 @@ def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (aedat2(stream(0, count=0)), "there is no event in it"),
+        (encode_aedat2(make_stream(0, count=0)), "it has no events"),
         (b"", "is not an AEDAT 2.0 file: it starts with b''"),
-        (aedat31(stream(0)), "is not an AEDAT 2.0 file"),
-        (aedat2(stream(0)[::-1]), "events must be in order of time"),
+        (encode_aedat31(make_stream(0)), "is not an AEDAT 2.0 file"),
+        (encode_aedat2(make_stream(0)[::-1]), "events must be in order of time"),
     ],
 )
 @pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
@@ -226,8 +228,8 @@ def test_a_recording_that_is_no_good_is_named_once_with_what_to_do(
     request.getfixturevalue(layout)
     name = "cifar10_bird_5.aedat"
     if layout == "zips":
-        files = cifar10_dvs_files(NUMBERS) | {f"bird/{name}": content}
-        write(tmp_path, class_archives(files))
+        files = make_cifar10_dvs(NUMBERS) | {f"bird/{name}": content}
+        write(tmp_path, zip_classes(files))
     else:
         (tmp_path / "CIFAR10DVS" / "bird" / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
@@ -294,30 +296,32 @@ def test_options_that_make_no_frames_are_errors(cifar10_dvs, options, message):
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_n_mnist_is_read_from_folders_and_archives(tmp_path, archived, capsys):
-    for split, files in n_mnist_files().items():
-        write(tmp_path, {f"{split}.zip": zipped(files)} if archived else files)
+    for split, files in make_n_mnist().items():
+        write(tmp_path, {f"{split}.zip": make_zip(files)} if archived else files)
     data = load("n_mnist", tmp_path, num_frames=4)
     assert data.train.labels.tolist() == data.test.labels.tolist() == [3, 7]
     for i, label in enumerate((3, 7)):
-        assert np.array_equal(data.train.images[i], counts(stream(label, side=34), 4, side=34))
+        assert np.array_equal(
+            data.train.images[i], count_in_frames(make_stream(label, side=34), 4, side=34)
+        )
     assert "n_mnist has 2 of 60,000 Train, 2 of 10,000 Test" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", bytes([0, 240, 0, 0, 0])])
 def test_a_recording_of_n_mnist_without_events_is_named(tmp_path, content):
-    for files in n_mnist_files().values():
+    for files in make_n_mnist().values():
         write(tmp_path, files)
     (tmp_path / "Train/3/00000.bin").write_bytes(content)
-    with pytest.raises(UserError, match=r"Train/3/00000.bin: there is no event in it(.|\n)*again"):
+    with pytest.raises(UserError, match=r"Train/3/00000.bin: it has no events(.|\n)*again"):
         load("n_mnist", tmp_path, num_frames=1)
 
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_a_split_of_n_mnist_without_recordings_is_named(tmp_path, archived):
-    files = n_mnist_files()
-    write(tmp_path, {"Train.zip": zipped({})} if archived else {"Train/README.txt": b""})
+    files = make_n_mnist()
+    write(tmp_path, {"Train.zip": make_zip({})} if archived else {"Train/README.txt": b""})
     write(tmp_path, files["Test"])
-    with pytest.raises(UserError, match="Train holds no .bin file: remove it, fetch or extract"):
+    with pytest.raises(UserError, match="Train has no .bin file: remove it, fetch or extract"):
         load("n_mnist", tmp_path)
 
 

@@ -11,17 +11,17 @@ import pytest
 from pit_jax.events import integrate_by_number, make_events
 from tests.train.event_files import (
     TONIC_TRAIN,
-    aedat4,
-    cifar10_dvs_files,
-    class_archives,
-    rows,
-    saved,
-    seed_of,
-    stream,
-    tonic_gesture_files,
+    encode_aedat4,
+    encode_npy,
+    get_seed,
+    make_cifar10_dvs,
+    make_rows,
+    make_stream,
+    make_tonic_gestures,
+    make_zip,
     write,
     write_tar,
-    zipped,
+    zip_classes,
 )
 from train.data import DataNotFound, load
 from train.data.events.tonic import read_aedat4, read_array
@@ -34,7 +34,7 @@ def frames(array, num_frames):
 
 
 def write_gestures(root, archived):
-    for split, files in tonic_gesture_files().items():
+    for split, files in make_tonic_gestures().items():
         if archived:
             write_tar(root / f"{split}.tar.gz", files)
         else:
@@ -49,12 +49,12 @@ def test_cut_gestures_are_read_from_folders_and_archives(tmp_path, archived):
     assert data.num_classes == 11
     assert data.train.labels.tolist() == [4, 0, 10, 0] and data.test.labels.tolist() == [3]
     for seed in range(len(TONIC_TRAIN)):
-        assert np.array_equal(data.train.images[seed], frames(rows(seed), 3))
-    assert np.array_equal(data.test.images[0], frames(rows(0), 3))
+        assert np.array_equal(data.train.images[seed], frames(make_rows(seed), 3))
+    assert np.array_equal(data.test.images[0], frames(make_rows(0), 3))
 
 
 def test_milliseconds_become_microseconds(tmp_path):
-    events = read_array(io.BytesIO(saved(np.array([[3, 5, 1, 7.0], [127, 0, 0, 9.0]]))))
+    events = read_array(io.BytesIO(encode_npy(np.array([[3, 5, 1, 7.0], [127, 0, 0, 9.0]]))))
     assert events.tolist() == [(7000, 3, 5, 1), (9000, 127, 0, 0)]
 
 
@@ -68,7 +68,7 @@ def test_half_of_the_copy_is_refused_by_name(tmp_path):
 def test_an_archive_of_something_else_is_refused(tmp_path):
     write_gestures(tmp_path, archived=True)
     (tmp_path / "ibmGestureTest.tar.gz").rename(tmp_path / "ibmGestureTrain.tar.gz")
-    with pytest.raises(UserError, match="not a whole archive .no folder ibmGestureTrain in it"):
+    with pytest.raises(UserError, match="not a complete archive .no folder ibmGestureTrain in it"):
         load("dvs_gesture", tmp_path)
 
 
@@ -76,7 +76,7 @@ def test_gestures_of_users_of_the_other_split_are_refused(tmp_path):
     write_gestures(tmp_path, archived=False)
     folder = tmp_path / "ibmGestureTest"
     (folder / "user24_led").rename(folder / "user23_led")
-    with pytest.raises(UserError, match="user23_led/3.npy stands in the test split, .* 24 to 29"):
+    with pytest.raises(UserError, match="user23_led/3.npy is in the test split, .* 24 to 29"):
         load("dvs_gesture", tmp_path)
 
 
@@ -99,14 +99,14 @@ def test_a_file_whose_name_gives_no_label_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (saved(rows(0))[:-8], "user02_lab/4.npy"),
-        (b"", "user02_lab/4.npy: an empty file"),
-        (saved(rows(0)[:0]), "user02_lab/4.npy: there is no event in it"),
-        (saved(rows(0)[:, :3]), r"expected rows of x, y, p and t, got float64 \(30, 3\)"),
-        (saved(np.array([[1, 2, np.nan, 3]])), "expected finite x, y, p and t"),
-        (saved(np.array([[1, -2, 0, 3]])), "expected finite x, y, p and t of at least 0"),
-        (saved(np.array([[1, 128, 0, 3]])), "y=128, outside of a sensor"),
-        (saved(np.array([{}])), "user02_lab/4.npy: .*allow_pickle"),
+        (encode_npy(make_rows(0))[:-8], "user02_lab/4.npy"),
+        (b"", "user02_lab/4.npy: the file is empty"),
+        (encode_npy(make_rows(0)[:0]), "user02_lab/4.npy: it has no events"),
+        (encode_npy(make_rows(0)[:, :3]), r"expected rows of x, y, p and t, got float64 \(30, 3\)"),
+        (encode_npy(np.array([[1, 2, np.nan, 3]])), "expected finite x, y, p and t"),
+        (encode_npy(np.array([[1, -2, 0, 3]])), "expected finite x, y, p and t of at least 0"),
+        (encode_npy(np.array([[1, 128, 0, 3]])), "y=128, outside of a sensor"),
+        (encode_npy(np.array([{}])), "user02_lab/4.npy: .*allow_pickle"),
     ],
 )
 def test_a_damaged_array_is_refused_by_name(tmp_path, content, message):
@@ -119,15 +119,15 @@ def test_a_damaged_array_is_refused_by_name(tmp_path, content, message):
 
 def test_aedat4_is_read_exactly_from_files_and_archives(tmp_path):
     pytest.importorskip("aedat")
-    events = stream(0)
-    (tmp_path / "one.aedat4").write_bytes(aedat4(events))
-    for source in (tmp_path / "one.aedat4", io.BytesIO(aedat4(events))):
+    events = make_stream(0)
+    (tmp_path / "one.aedat4").write_bytes(encode_aedat4(events))
+    for source in (tmp_path / "one.aedat4", io.BytesIO(encode_aedat4(events))):
         assert np.array_equal(read_aedat4(source), events)
 
 
 def cifar10_dvs():
     """A recording for training and one for testing of each class."""
-    return cifar10_dvs_files((0, 900), ".aedat4", aedat4)
+    return make_cifar10_dvs((0, 900), ".aedat4", encode_aedat4)
 
 
 @pytest.mark.parametrize("layout", ["folders", "archives", "an archive of archives"])
@@ -135,14 +135,14 @@ def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
     pytest.importorskip("aedat")
     files = cifar10_dvs()
     if layout != "folders":
-        files = class_archives(files)
+        files = zip_classes(files)
     if layout == "an archive of archives":
-        files = {"CIFAR10DVS.zip": zipped(files)}
+        files = {"CIFAR10DVS.zip": make_zip(files)}
     write(tmp_path / "CIFAR10DVS", files)
     data = load("cifar10_dvs", tmp_path, num_frames=2, size=128)
     assert data.train.labels.tolist() == data.test.labels.tolist() == list(range(10))
     for split, number in ((data.train, 0), (data.test, 900)):
-        want = integrate_by_number(stream(seed_of(3, number)), 2, height=128, width=128)
+        want = integrate_by_number(make_stream(get_seed(3, number)), 2, height=128, width=128)
         assert np.array_equal(split.images[3], want)
     assert {file.name for file in (tmp_path / "CIFAR10DVS").glob("*.*")} == {
         name for name in files if "/" not in name
@@ -151,7 +151,7 @@ def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
 
 def test_archives_in_an_archive_are_extracted_once_into_the_cache(tmp_path, capsys):
     pytest.importorskip("aedat")
-    write(tmp_path / "data", {"CIFAR10DVS.zip": zipped(class_archives(cifar10_dvs()))})
+    write(tmp_path / "data", {"CIFAR10DVS.zip": make_zip(zip_classes(cifar10_dvs()))})
     for said in (1, 0):
         load("cifar10_dvs", tmp_path / "data", size=8, cache_dir=str(tmp_path / "cache"))
         assert capsys.readouterr().err.count("CIFAR10DVS.zip once, to") == said
@@ -162,7 +162,7 @@ def test_archives_in_an_archive_are_extracted_once_into_the_cache(tmp_path, caps
 
 @pytest.mark.parametrize("at", [0.5, -22])
 def test_a_damaged_archive_of_archives_is_refused_and_leaves_nothing(tmp_path, at):
-    archive = bytearray(zipped(class_archives(cifar10_dvs_files((0, 900), ".aedat4"))))
+    archive = bytearray(make_zip(zip_classes(make_cifar10_dvs((0, 900), ".aedat4"))))
     at = int(at * len(archive)) if at == 0.5 else at
     archive[at : at + 8] = b"damaged!"
     (tmp_path / "CIFAR10DVS.zip").write_bytes(archive)
@@ -175,24 +175,24 @@ def test_a_damaged_archive_of_archives_is_refused_and_leaves_nothing(tmp_path, a
 @pytest.mark.parametrize("kept", [0, 10, 60, 0.5, -1])
 def test_an_aedat4_file_cut_short_is_an_error(tmp_path, kept):
     pytest.importorskip("aedat")
-    content = aedat4(stream(0))
+    content = encode_aedat4(make_stream(0))
     kept = int(kept * len(content)) if 0 < kept < 1 else kept
     (tmp_path / "cut.aedat4").write_bytes(content[:kept])
-    with pytest.raises(ValueError, match="no whole AEDAT 4 file"):
+    with pytest.raises(ValueError, match="not a complete AEDAT 4 file"):
         read_aedat4(tmp_path / "cut.aedat4")
 
 
 def test_without_aedat_the_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "aedat", None)
-    with pytest.raises(UserError, match="package aedat, which is not here: pip install aedat"):
-        read_aedat4(io.BytesIO(aedat4(stream(0))))
+    with pytest.raises(UserError, match="package aedat, which is not installed: pip install aedat"):
+        read_aedat4(io.BytesIO(encode_aedat4(make_stream(0))))
 
 
 def test_what_the_authors_ship_comes_before_tonics_copy(tmp_path):
-    unread = cifar10_dvs_files((0, 900), ".aedat4", lambda events: b"not read")
-    write(tmp_path / "CIFAR10DVS", unread | cifar10_dvs_files((5, 950)))
+    unread = make_cifar10_dvs((0, 900), ".aedat4", lambda events: b"not read")
+    write(tmp_path / "CIFAR10DVS", unread | make_cifar10_dvs((5, 950)))
     data = load("cifar10_dvs", tmp_path, num_frames=2, size=128)
-    want = integrate_by_number(stream(seed_of(7, 5)), 2, height=128, width=128)
+    want = integrate_by_number(make_stream(get_seed(7, 5)), 2, height=128, width=128)
     assert np.array_equal(data.train.images[7], want)
 
 

@@ -12,14 +12,14 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.train.helpers import (
-    bits,
-    end_once,
-    reached,
-    records,
-    runs_on,
-    saved,
+    get_bits,
+    limit_devices,
+    list_saved_steps,
+    load_newest_state,
+    load_records,
+    load_summary,
+    signal_when,
     start_main,
-    steps_saved,
     stop_after,
 )
 from tests.train.imagenet_files import write_folders
@@ -49,7 +49,7 @@ def config(tmp_path_factory) -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def program(config) -> Program:
-    with runs_on(1):
+    with limit_devices(1):
         program = make_program(config, data.load(**config.data))
     return program._replace(compile_step=functools.cache(program.compile_step))
 
@@ -63,7 +63,7 @@ def uninterrupted(config, program, tmp_path_factory) -> Path:
 
 def test_an_epoch_has_the_steps_of_the_manifests_images(program, uninterrupted):
     assert program.steps_per_epoch == STEPS_PER_EPOCH
-    assert [record["step"] for record in records(uninterrupted)] == [4, 8]
+    assert [record["step"] for record in load_records(uninterrupted)] == [4, 8]
 
 
 @pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
@@ -71,12 +71,15 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     config, program, uninterrupted, tmp_path, steps
 ):
     assert train(config, tmp_path, stop=stop_after(steps), program=program) is None
-    assert max(steps_saved(tmp_path)) == steps
+    assert max(list_saved_steps(tmp_path)) == steps
     assert train(config, tmp_path, program=program) is not None
-    ended, other = bits(saved(tmp_path, program)), bits(saved(uninterrupted, program))
+    ended, other = (
+        get_bits(load_newest_state(tmp_path, program)),
+        get_bits(load_newest_state(uninterrupted, program)),
+    )
     assert [path for path in other if ended[path] != other[path]] == []
-    assert records(tmp_path) == records(uninterrupted)
-    assert reached(tmp_path) == reached(uninterrupted)
+    assert load_records(tmp_path) == load_records(uninterrupted)
+    assert load_summary(tmp_path) == load_summary(uninterrupted)
 
 
 def test_testing_counts_every_image_once_and_no_padding(config, program):
@@ -108,7 +111,7 @@ def test_a_step_is_fed_its_own_batch(config, program):
 
 
 def test_a_batch_is_divided_among_the_devices(config):
-    with runs_on(4):
+    with limit_devices(4):
         program = make_program(config, data.load(**config.data))
     batch = next(program.batches(0))
     assert {shard.data.shape for shard in batch["image"].addressable_shards} == {(1, 8, 8, 3)}
@@ -116,7 +119,7 @@ def test_a_batch_is_divided_among_the_devices(config):
 
 @pytest.mark.slow
 def test_four_devices_test_as_one_does(config, program):
-    with runs_on(4):
+    with limit_devices(4):
         of_four = make_program(config, data.load(**config.data))
     state = of_four.first_state()
     _, metrics = of_four.compile_step()(of_four.first_state(), next(of_four.batches(0)))
@@ -145,11 +148,13 @@ def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
     assert train(config, tmp_path, stop=stop_after(1), program=program) is None
     config = config.copy_and_resolve_references()
     config.data.workers = 1
-    with runs_on(1):
+    with limit_devices(1):
         batches = make_program(config, data.load(**config.data)).batches
     # Compiled already: only the batches come from elsewhere.
     assert train(config, tmp_path, program=program._replace(batches=batches)) is not None
-    assert bits(saved(tmp_path, program)) == bits(saved(uninterrupted, program))
+    assert get_bits(load_newest_state(tmp_path, program)) == get_bits(
+        load_newest_state(uninterrupted, program)
+    )
     assert multiprocessing.active_children() == []
 
 
@@ -165,13 +170,15 @@ def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path
         process = start_main(*options, "--config.epochs=200")
         workers: list[Path] = []
 
-        before = steps_saved(workdir)
+        before = list_saved_steps(workdir)
 
         def trains(process=process, workers=workers, before=before) -> bool:
             workers[:] = workers_of(process.pid)
-            return bool(workers) and max(steps_saved(workdir), default=0) > max(before, default=0)
+            return bool(workers) and max(list_saved_steps(workdir), default=0) > max(
+                before, default=0
+            )
 
-        ended, printed = end_once(process, trains, number)
+        ended, printed = signal_when(process, trains, number)
         assert ended == code, printed
         deadline = time.monotonic() + 20
         while any(map(is_alive, workers)) and time.monotonic() < deadline:

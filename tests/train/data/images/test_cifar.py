@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.train.image_files import (
-    binary,
-    python2_pickle,
-    python3_pickle,
+    encode_binary,
+    pickle_as_python2,
+    pickle_as_python3,
     write_archive,
     write_folder,
 )
@@ -21,7 +21,7 @@ IMAGES = {name: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for name, n
 LABELS = {name: RNG.integers(0, 10, n).tolist() for name, n in ROWS.items()}
 
 
-def cifar10_files(pickled=python2_pickle) -> dict[str, bytes]:
+def cifar10_files(pickled=pickle_as_python2) -> dict[str, bytes]:
     """In the official order, which is not that of the batches."""
     files = {"batches.meta": b"", "data_batch_4": b"", "readme.html": b"<html>", "test_batch": b""}
     files |= {f"data_batch_{i}": b"" for i in (3, 5, 1, 2)}
@@ -42,7 +42,7 @@ def assert_is_cifar10(dataset) -> None:
     assert dataset.train.images.dtype == np.uint8 and dataset.train.labels.dtype == np.int32
 
 
-@pytest.mark.parametrize("pickled", [python2_pickle, python3_pickle])
+@pytest.mark.parametrize("pickled", [pickle_as_python2, pickle_as_python3])
 def test_the_archive_is_read_exactly_without_being_extracted(tmp_path, pickled):
     archive = write_cifar10(tmp_path, cifar10_files(pickled))
     assert_is_cifar10(load("cifar10", tmp_path))
@@ -63,7 +63,7 @@ def test_the_archive_comes_before_the_folder(tmp_path):
 @pytest.mark.parametrize("extracted", [False, True])
 def test_cifar100_has_the_fine_labels(tmp_path, extracted):
     images, fine = IMAGES["data_batch_3"], [99, 0, 50]
-    batch = python2_pickle(images, fine_labels=fine, coarse_labels=[1, 2, 3])
+    batch = pickle_as_python2(images, fine_labels=fine, coarse_labels=[1, 2, 3])
     files = {"meta": b"", "test": batch, "train": batch}
     if extracted:
         write_folder(tmp_path / "cifar-100-python", files)
@@ -77,7 +77,7 @@ def test_cifar100_has_the_fine_labels(tmp_path, extracted):
 
 @pytest.mark.parametrize("extracted", [False, True])
 def test_the_binary_version_is_read_exactly(tmp_path, extracted):
-    files = {f"{name}.bin": binary(IMAGES[name], LABELS[name]) for name in IMAGES}
+    files = {f"{name}.bin": encode_binary(IMAGES[name], LABELS[name]) for name in IMAGES}
     if extracted:
         write_folder(tmp_path / "cifar-10-batches-bin", files)
     else:
@@ -87,7 +87,7 @@ def test_the_binary_version_is_read_exactly(tmp_path, extracted):
 
 def test_the_binary_version_of_cifar100_has_the_fine_labels(tmp_path):
     images = IMAGES["data_batch_3"]
-    batch = binary(images, [1, 2, 3], [99, 0, 50])
+    batch = encode_binary(images, [1, 2, 3], [99, 0, 50])
     write_folder(tmp_path / "cifar-100-binary", {"train.bin": batch, "test.bin": batch})
     dataset = load("cifar100", tmp_path)
     assert dataset.train.labels.tolist() == [99, 0, 50] and (dataset.test.images == images).all()
@@ -96,7 +96,7 @@ def test_the_binary_version_of_cifar100_has_the_fine_labels(tmp_path):
 @pytest.mark.parametrize("cut", [1, 3073 * 3])
 def test_a_binary_file_that_ends_within_a_row_is_an_error(tmp_path, cut):
     images = IMAGES["data_batch_3"]
-    whole = binary(images, [1, 2, 3])
+    whole = encode_binary(images, [1, 2, 3])
     files = {f"{name}.bin": whole for name in IMAGES} | {"data_batch_2.bin": whole[:-cut]}
     write_folder(tmp_path / "cifar-10-batches-bin", files)
     with pytest.raises(UserError, match="data_batch_2.bin: expected rows of 3073 bytes, got"):
@@ -140,7 +140,7 @@ def test_an_archive_cut_short_is_named_and_kept(tmp_path, kept):
     archive = write_cifar10(tmp_path, cifar10_files())
     content = archive.read_bytes()
     archive.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(UserError, match="not a whole tar.gz") as error:
+    with pytest.raises(UserError, match="not a complete tar.gz") as error:
         load("cifar10", tmp_path)
     assert str(archive) in str(error.value)
     assert "Delete it and fetch the archive again:\n  curl" in str(error.value)
@@ -162,7 +162,7 @@ def test_a_wrong_checksum_is_noticed_though_all_members_were_read(tmp_path):
     content = bytearray(archive.read_bytes())
     content[-8] ^= 1
     archive.write_bytes(content)
-    with pytest.raises(UserError, match="not a whole tar.gz archive .CRC check failed"):
+    with pytest.raises(UserError, match="not a complete tar.gz archive .CRC check failed"):
         load("cifar10", tmp_path)
 
 
@@ -185,17 +185,20 @@ ONE = IMAGES["data_batch_1"]
 @pytest.mark.parametrize(
     "batch, problem",
     [
-        (python2_pickle(ONE, labels=[10]), "expected labels 0..9, got 10"),
-        (python2_pickle(ONE, labels=[-1]), "expected labels 0..9, got -1"),
-        (python3_pickle(ONE, labels=[2**32]), "expected labels 0..9, got 4294967296"),
-        (python2_pickle(ONE, labels=[1, 2]), r"expected 1 integer labels, .* got int64 \(2,\)"),
-        (python3_pickle(ONE, labels=[0.5]), "expected 1 integer labels, .* got float64"),
-        (python2_pickle(ONE, fine_labels=[1]), "expected a dict with the keys b'data' and b'lab"),
-        (python2_pickle(ONE[:, 1:], labels=[1]), r"\(rows, 3072\), got uint8 \(1, 2976\)"),
+        (pickle_as_python2(ONE, labels=[10]), "expected labels 0..9, got 10"),
+        (pickle_as_python2(ONE, labels=[-1]), "expected labels 0..9, got -1"),
+        (pickle_as_python3(ONE, labels=[2**32]), "expected labels 0..9, got 4294967296"),
+        (pickle_as_python2(ONE, labels=[1, 2]), r"expected 1 integer labels, .* got int64 \(2,\)"),
+        (pickle_as_python3(ONE, labels=[0.5]), "expected 1 integer labels, .* got float64"),
+        (
+            pickle_as_python2(ONE, fine_labels=[1]),
+            "expected a dict with the keys b'data' and b'lab",
+        ),
+        (pickle_as_python2(ONE[:, 1:], labels=[1]), r"\(rows, 3072\), got uint8 \(1, 2976\)"),
         (pickle.dumps({b"data": ONE * 0.5, b"labels": [1]}, 2), r"got float64 \(1, 32, 32, 3\)"),
         (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "got <class 'list'>"),
         (pickle.dumps([1, 2], 2), "expected a dict"),
-        (python2_pickle(ONE, labels=[1])[:-100], "not a whole pickle|truncated"),
+        (pickle_as_python2(ONE, labels=[1])[:-100], "not a complete pickle|truncated"),
         (b"cos\nsystem\n(U\x04exitoR.", "refused to load the global os.system"),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.train.image_files import save
+from tests.train.image_files import save_image
 from train.data import DataNotFound, load
 from train.errors import UserError
 
@@ -12,9 +12,9 @@ from train.errors import UserError
 def pictures(tmp_path):
     """Two classes of plain colors: zebra is white, ant red, in several sizes and modes."""
     for split in ("train", "test"):
-        save(tmp_path / split / "zebra" / "a.png", np.full((5, 9), 255))
-        save(tmp_path / split / "ant" / "b.png", np.full((8, 4, 3), [200, 0, 0]))
-        save(tmp_path / split / "ant" / "deep" / "a.bmp", np.full((2, 2, 3), [100, 0, 0]))
+        save_image(tmp_path / split / "zebra" / "a.png", np.full((5, 9), 255))
+        save_image(tmp_path / split / "ant" / "b.png", np.full((8, 4, 3), [200, 0, 0]))
+        save_image(tmp_path / split / "ant" / "deep" / "a.bmp", np.full((2, 2, 3), [100, 0, 0]))
         (tmp_path / split / "ant" / "notes.txt").write_text("mine")
     return tmp_path
 
@@ -35,7 +35,7 @@ def test_the_square_is_cut_from_the_middle(tmp_path):
     stripe[:, 3:6] = 255
     for split in ("train", "val"):  # The other usual name of the test images.
         for name in ("a", "b"):
-            save(tmp_path / split / name / "x.png", stripe)
+            save_image(tmp_path / split / name / "x.png", stripe)
     assert (load("folder", tmp_path, size=3).test.images == 255).all()
 
 
@@ -48,16 +48,16 @@ def test_without_folders_every_place_is_named(tmp_path):
 def test_a_file_that_is_no_image_is_named(pictures):
     whole = (pictures / "test" / "ant" / "b.png").read_bytes()
     (pictures / "test" / "ant" / "b.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="test/ant/b.png is no whole image"):
+    with pytest.raises(UserError, match="test/ant/b.png is not a complete image"):
         load("folder", pictures)
 
 
 def test_classes_must_be_two_the_same_in_both_splits_and_not_empty(pictures):
-    save(pictures / "train" / "bee" / "x.png", np.zeros((2, 2)))
+    save_image(pictures / "train" / "bee" / "x.png", np.zeros((2, 2)))
     with pytest.raises(UserError, match="only one of train and test has the classes bee"):
         load("folder", pictures)
     (pictures / "test" / "bee").mkdir()
-    with pytest.raises(UserError, match="test/bee holds no image"):
+    with pytest.raises(UserError, match="test/bee has no image"):
         load("folder", pictures)
     for split in ("train", "test"):
         for name in ("bee", "zebra"):
@@ -76,8 +76,8 @@ def test_the_copies_that_macos_makes_are_passed_over(pictures):
     before = load("folder", pictures)
     for split in ("train", "test"):
         (pictures / split / "ant" / "._b.png").write_bytes(b"\0\5\x16\7")
-        save(pictures / split / "__MACOSX" / "ant" / "b.png", np.zeros((2, 2)))
-        save(pictures / split / "zebra" / "__MACOSX" / "a.png", np.zeros((2, 2)))
+        save_image(pictures / split / "__MACOSX" / "ant" / "b.png", np.zeros((2, 2)))
+        save_image(pictures / split / "zebra" / "__MACOSX" / "a.png", np.zeros((2, 2)))
     after = load("folder", pictures)
     assert after.num_classes == 2 and after.train.labels.tolist() == before.train.labels.tolist()
     assert (after.test.images == before.test.images).all()
@@ -85,5 +85,5 @@ def test_the_copies_that_macos_makes_are_passed_over(pictures):
 
 def test_a_file_of_no_known_format_is_named_without_a_python_object(pictures):
     (pictures / "test" / "ant" / "b.png").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"ant/b.png is no whole image \(it is in no format that"):
+    with pytest.raises(UserError, match=r"b.png is not a complete image \(Pillow does not know"):
         load("folder", pictures)

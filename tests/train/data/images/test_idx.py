@@ -46,7 +46,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path, array, data, gzipped):
         (b"\0\0\x08\x01\0\0\0\2x", r"expected 10 bytes for shape \(2,\), got 9"),
         (b"\0\0\x08\x01\0\0\0\1xx", r"expected 9 bytes for shape \(1,\), got 10"),
         (b"\0\0\x08\x01\1\0\0\0x", r"expected 16777224 bytes .* got 9"),  # little-endian length
-        (b"\x1f\x8bnonsense", "expected a whole gzip file"),
+        (b"\x1f\x8bnonsense", "expected a complete gzip file"),
     ],
 )
 def test_the_error_says_what_was_expected_and_what_came(tmp_path, content, problem):
@@ -61,5 +61,5 @@ def test_a_damaged_gzip_is_refused_by_its_checksum(tmp_path):
     content[-8] ^= 1
     path = tmp_path / "array.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="expected a whole gzip file, got CRC check failed"):
+    with pytest.raises(UserError, match="expected a complete gzip file, got CRC check failed"):
         read_idx(path, ndim=1)
