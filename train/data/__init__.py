@@ -1,8 +1,8 @@
 """Data sets. `DATASETS` here is the registry; `load` returns a `Dataset`.
 
 `dataset.py` has `Dataset` and its splits, in memory or on disk. `images/`, `events/` and
-`imagenet/` load, `feeding/` orders and batches, `augment/` is augmentation, `storage/` has helpers
-for files. `own.py` loads a user's own arrays. `subsets.py` chooses training images and splits off
+`imagenet/` load, `feeding/` orders and batches, `augment/` augments, `storage/` has helpers for
+files. `own.py` loads a user's own arrays. `subsets.py` chooses training images and splits off
 validation images. `prepare.py` converts ImageNet; `splits/` lists test recordings.
 """
 
@@ -35,8 +35,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "n_mnist": n_mnist.n_mnist,
     "synthetic": synthetic.synthetic,
 }
-# Their 360 test images are too few to compare neurons, so training images that `train_images` does
-# not choose join them.
+# The 360 test images of these are too few to compare neurons, so the training images that
+# `train_images` does not choose join them.
 TEST_REST = ("digits", "dvs_digits")
 
 
@@ -50,17 +50,17 @@ def load(
 ) -> Dataset:
     """Load the data set `name` of `DATASETS`, or a user's own; `options` go to its function.
 
-    A user's own has an import path for a name, `package.module:function` (own.py). Missing event
-    data sets are downloaded by tonic if it is installed. Raises `DataNotFound` if no searched place
-    has the files, and `UserError` for an unknown name, an option that the data set does not take,
-    or damaged files.
+    The name of a user's own data set is an import path, `package.module:function` (own.py). If
+    tonic is installed, it downloads missing event data sets. Raises `DataNotFound` if no searched
+    place has the files, and `UserError` for an unknown name, an option that the data set does not
+    take, or damaged files.
 
     Args:
         data_dir: the folder with the files of data sets; a download goes there too.
         train_images: the number of training images, equal for each class and the same images in
-            every run; 0 uses all. For the digits the rest joins the test images.
-        validation: the share of the training images set aside to choose the best epoch, instead of
-            the test images; 0 is none.
+            every run; 0 uses all. For `digits` and `dvs_digits` the rest joins the test images.
+        validation: the share of the training images on which the best epoch is chosen, instead of
+            the test images; 0 sets none aside.
     """
     function = find_part("data", name)
     check_keys("data", list_options("data", function), options)
@@ -74,6 +74,7 @@ def load(
 def _load_or_fetch(
     name: str, data_dir: str | os.PathLike[str], options: Mapping[str, object]
 ) -> Dataset:
+    # Look first: whatever the user has, in any of the accepted layouts, is used before a download.
     try:
         return DATASETS[name](data_dir, **options)
     except DataNotFound:

@@ -1,4 +1,4 @@
-"""What every data set looks like once it is loaded, and the error for one that is missing."""
+"""A loaded data set, its splits in memory or on disk, and the error for a missing one."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,15 +36,15 @@ class Split(Protocol):
         """Return the number of samples."""
 
     def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
-        """Return some samples; `seeds` are those of random crops, by default the indices."""
+        """Return some samples, whose random crops have `seeds`, by default the indices."""
 
     def batches(
         self, order: Order, rows: np.ndarray | None = None, first: int = 0
     ) -> Generator[Batch, None, None]:
-        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+        """Yield the batches of `order` from batch `first` on, only their `rows` if given."""
 
     def count_classes(self, num_classes: int) -> np.ndarray:
-        """Return how many samples each class has."""
+        """Return the number of samples of each class, `[num_classes]`."""
 
     def verify(self) -> None:
         """Raise `UserError` for a damaged file."""
@@ -76,20 +76,20 @@ class ArraySplit:
         return {"image": self.images, "label": self.labels}
 
     def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
-        """Return some samples; no crop is random."""
+        """Return some samples; `seeds` are unused, because nothing is cropped here."""
         del seeds
         return {name: array[np.asarray(indices)] for name, array in self.arrays.items()}
 
     def batches(
         self, order: Order, rows: np.ndarray | None = None, first: int = 0
     ) -> Generator[Batch, None, None]:
-        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+        """Yield the batches of `order` from batch `first` on, only their `rows` if given."""
         for step in range(first, len(order)):
             indices = order.indices(step)
             yield self.take(indices if rows is None else indices[rows])
 
     def count_classes(self, num_classes: int) -> np.ndarray:
-        """Return how many samples each class has."""
+        """Return the number of samples of each class, `[num_classes]`."""
         return np.bincount(self.labels, minlength=num_classes)
 
     def verify(self) -> None:
@@ -100,8 +100,9 @@ class ArraySplit:
 class DiskSplit:
     """A split that is read sample by sample: `read(index, rng)` returns an image and its label.
 
-    `rng` is for random crops. `workers` processes read ahead; 0 is this one. `per_class` are the
-    counts of samples; `verify()` reads all files and raises `UserError` for a damaged one.
+    `rng` is for random crops. `workers` processes read ahead; with 0 this process reads.
+    `per_class` has the number of samples of each class; `verify()` reads all files and raises
+    `UserError` for a damaged one.
     """
 
     per_class: tuple[int, ...]
@@ -120,7 +121,7 @@ class DiskSplit:
         return None
 
     def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
-        """Return some samples; `seeds` are those of random crops, by default the indices."""
+        """Return some samples, whose random crops have `seeds`, by default the indices."""
         places = [int(index) for index in indices]
         samples = [
             self.read(place, np.random.default_rng(seed))
@@ -132,12 +133,12 @@ class DiskSplit:
     def batches(
         self, order: Order, rows: np.ndarray | None = None, first: int = 0
     ) -> Generator[Batch, None, None]:
-        """Yield the batches of `order` from `first` on, of each only `rows` if some are given."""
+        """Yield the batches of `order` from batch `first` on, only their `rows` if given."""
         rows = np.arange(len(order.indices(0))) if rows is None else rows
         return read_ahead(self.read, order, rows, first, self.workers)
 
     def count_classes(self, num_classes: int) -> np.ndarray:
-        """Return how many samples each class has."""
+        """Return the number of samples of each class, `[num_classes]`."""
         return np.array(self.per_class)
 
 
@@ -146,9 +147,9 @@ class Dataset:
     """Training and test images, with mean and std per channel for pixels scaled to 0..1.
 
     All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
-    they enter the network as they are. `validation` has the images that were split off to choose
-    the best epoch. `subset` is empty, or has the indices of the images of `train` and of
-    `validation` in the data set's own training split.
+    they enter the network unchanged. The best epoch is chosen on the images of `validation`.
+    `subset` is empty, or has the indices that the images of `train` and of `validation` have in
+    the whole training split.
     """
 
     name: str
@@ -157,13 +158,16 @@ class Dataset:
     num_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    classes: tuple[str, ...] = ()  # Their names by label, where they have any.
+    classes: tuple[str, ...] = ()  # Names by label, if the classes have any.
     validation: Split | None = None
     subset: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class DataNotFound(UserError):
-    """A data set is in none of the places (path, what was expected there); says how to get it."""
+    """A data set is in none of `places`, pairs of a path and the file expected there.
+
+    `how` is the command or the address that gets it.
+    """
 
     def __init__(self, name: str, places: Sequence[tuple[Path, str]], how: str) -> None:
         looked = "\n".join(f"  {path.absolute()}: {expected}" for path, expected in places)

@@ -1,4 +1,4 @@
-"""A user's own data set: a function that returns plain arrays, checked and made a `Dataset`."""
+"""A user's own data set: checks the plain arrays of a function and makes them a `Dataset`."""
 
 import inspect
 import math
@@ -14,19 +14,19 @@ from .dataset import ArraySplit, Dataset
 
 SPLITS = ("train", "test", "validation")
 KEYS = (*SPLITS, "classes", "mean", "std")
-# Integers that frames of events may have on the device.
+# Integer types that event frames keep on the device; all others become int32.
 COUNTS = tuple(map(np.dtype, ("uint8", "uint16", "int8", "int16", "int32")))
-CHUNK = 1 << 22  # Pixels that are measured at once, to save memory.
+CHUNK = 1 << 22  # Pixels measured at once: int64 copies of all of them would take too much memory.
 
 
 class _Place(NamedTuple):
-    """The part of a data set that an error is about."""
+    """The part of a data set that an error message names."""
 
     path: str
     part: str = ""
 
     def refuse(self, why: str) -> UserError:
-        """Return the error for this part."""
+        """Return the error that names this part."""
         part = f", {self.part}" if self.part else ""
         return UserError(f"data set {self.path!r}{part}: {why}.")
 
@@ -37,9 +37,9 @@ def load_own(
     data_dir: str | os.PathLike[str],
     options: Mapping[str, object],
 ) -> Dataset:
-    """Return the data set that `function`, imported from `path`, returns for these options.
+    """Call `function`, imported from `path`, with the options, and return its `Dataset`.
 
-    The function gets `data_dir` only if it has a parameter of this name. Raises UserError for
+    `data_dir` is passed only if the function has a parameter of this name. Raises UserError for
     arrays that do not form a data set.
     """
     given = dict(options)
@@ -53,10 +53,12 @@ def load_own(
 def make_dataset(path: str, returned: Any) -> Dataset:
     """Return plain arrays, `{"train": (images, labels), "test": ...}`, as a `Dataset`.
 
-    Images are `N H W C` or gray `N H W`, frames of events `N T H W C`. uint8 images are normalized
-    with the mean and the standard deviation of the training images, unless others are given; all
-    else enters the network as it is. Raises UserError, naming `path` and the split.
+    Images are `N H W C` or gray `N H W`, event frames `N T H W C`. uint8 images are normalized
+    with the given mean and standard deviation, or with those of the training images. Floats and
+    frames enter the network unchanged. Raises UserError that names `path` and the split.
     """
+    # Keys, then each split alone, then their agreement: the first error is then the cause, not a
+    # consequence, and it names one split.
     place = _Place(path)
     _check_keys(place, returned)
     splits = {
@@ -98,7 +100,7 @@ def _check_keys(place: _Place, returned: Any) -> None:
             f"labels)}}, got {type(returned).__name__}"
         )
     if unknown := [str(key) for key in returned if key not in KEYS]:
-        raise place.refuse(f"there is no key {', '.join(unknown)}; there are {', '.join(KEYS)}")
+        raise place.refuse(f"unknown key {', '.join(unknown)}; known keys are {', '.join(KEYS)}")
     if missing := [key for key in ("train", "test") if returned.get(key) is None]:
         raise place.refuse(f"the returned dict lacks {' and '.join(missing)}")
 
@@ -118,7 +120,7 @@ def _read_split(place: _Place, given: Any) -> ArraySplit:
 def _to_array(place: _Place, what: str, given: Any) -> np.ndarray:
     try:
         return np.asarray(given)
-    except Exception as error:  # From ragged lists, or arrays of other libraries.
+    except Exception as error:  # Ragged lists and arrays of other libraries.
         raise place.refuse(f"{what} are not one array ({error})") from error
 
 
@@ -130,7 +132,7 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
             f"{images.shape}"
         )
     if not len(images):
-        raise place.refuse("there are no images")
+        raise place.refuse("expected at least one image, got none")
     if not images.size:
         raise place.refuse(f"images have no pixels, got the shape {images.shape}")
     if images.ndim == 3:
@@ -148,7 +150,7 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
 
 
 def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # Too large values become infinite and are refused.
+    with np.errstate(over="ignore"):  # Values above the range become infinite, refused below.
         images = images.astype(np.float32, copy=False)
     if wrong := int(np.count_nonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))):
         raise place.refuse(
@@ -163,7 +165,7 @@ def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
         return frames
     if frames.dtype.kind == "b":
         return frames.astype(np.uint8)
-    # The device has no 64-bit integers.
+    # Without x64, JAX would truncate 64-bit integers on the way to the device without a word.
     least, most = int(frames.min()), int(frames.max())
     limits = np.iinfo(np.int32)
     if least < limits.min or most > limits.max:
@@ -194,24 +196,24 @@ def _read_classes(place: _Place, given: Any) -> tuple[str, ...]:
 def _read_normalization(
     place: _Place, returned: Mapping[str, Any], train: ArraySplit
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std per channel; empty for what enters the network as it is."""
+    """Return mean and std per channel, empty for floats and frames, which are not normalized."""
     given = [key for key in ("mean", "std") if returned.get(key) is not None]
     if train.dtype != np.uint8 or len(train.shape) == 4:
         if given:
             raise place.refuse(
                 f"{' and '.join(given)} are for uint8 images; floats and frames enter the network "
-                "as they are"
+                "unchanged"
             )
         return (), ()
     if len(given) == 1:
-        raise place.refuse(f"{given[0]} is given alone; give both mean and std, or neither")
+        raise place.refuse(f"expected both mean and std, or neither, got only {given[0]}")
     if not given:
         return _measure(train.images)
     channels = train.shape[-1]
     mean, std = (_read_channels(place, key, returned[key], channels) for key in given)
     if min(mean) < 0 or max(mean) > 1 or min(std) <= 0:
         raise place.refuse(
-            "mean must be 0 to 1 and std more than 0, of pixels that are scaled to 0..1, got "
+            "mean must be 0 to 1 and std more than 0, for pixels scaled to 0..1, got "
             f"{mean} and {std}"
         )
     return mean, std
@@ -235,7 +237,8 @@ def _measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     for start in range(0, count, CHUNK):
         chunk = pixels[start : start + CHUNK].astype(np.int64)
         sums, squares = sums + chunk.sum(axis=0), squares + (chunk**2).sum(axis=0)
-    # Python's integers are exact, so a constant channel has exactly 0. It is centered only.
+    # std = sqrt(n Σx² - (Σx)²) / n. In Python's integers the difference is exact, so a constant
+    # channel has exactly 0, not a tiny rest to divide by. Such a channel is centered only.
     both = list(zip(sums.tolist(), squares.tolist(), strict=True))
     mean = tuple(total / (255 * count) for total, _ in both)
     std = tuple(

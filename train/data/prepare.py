@@ -11,7 +11,7 @@ from .imagenet import source as imagenet_source
 from .imagenet.array_records import Plan, convert
 from .storage.workers import count_cores
 
-# What finds the files of a data set and says how to convert them.
+# Functions that find the files of a data set and plan their conversion.
 PLANS: dict[str, Callable[[Path], Plan]] = {"imagenet": imagenet_source.plan}
 
 
@@ -21,24 +21,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 for a finished conversion, and 2 after Ctrl-C."""
+    """Convert, and return 0, or 2 after Ctrl-C."""
     if args.name not in PLANS:
-        raise UserError(f"nothing to prepare for {args.name!r}; there are: {', '.join(PLANS)}.")
+        raise UserError(f"cannot prepare {args.name!r}; known data sets are {', '.join(PLANS)}.")
     source, out = args.source.absolute(), args.out.absolute()
     workers = args.workers or count_cores()
     try:
-        print(f"looking at {source}", file=sys.stderr)
+        print(f"looking in {source}", file=sys.stderr)
         plan = PLANS[args.name](source)
         print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
         manifest = convert(plan, out, workers=workers, size=args.size, decoded=args.verify)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here.", file=sys.stderr)
+        print("stopped; repeat the command to resume.", file=sys.stderr)
         return 2
     for split in ("train", "test"):
         shards = [shard for shard in manifest["shards"].values() if shard["split"] == split]
         images, size = (sum(shard[key] for shard in shards) for key in ("records", "bytes"))
         print(f"{split}: {images:,} images in {len(shards)} files, {size:,} bytes")
-    print(f"{len(plan.classes):,} classes; {out} is whole.")
+    print(f"{len(plan.classes):,} classes; {out} is complete.")
     return 0
 
 

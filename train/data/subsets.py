@@ -18,9 +18,9 @@ def choose_subsets(
 ) -> Dataset:
     """Return `dataset` with `train_images` training images, and a share of them for validation.
 
-    With `test_rest` the training images that are not chosen join the test split. `Dataset.subset`
-    has the indices of both parts in the training split of `dataset`. Raises UserError for numbers
-    that leave a part empty, and for data that are read from disk.
+    With `test_rest` the other training images join the test split. `Dataset.subset` has the
+    indices of both parts in the training split of `dataset`. Raises UserError for numbers that
+    leave a part empty, and for data that are read from disk.
     """
     _check_types(train_images, validation)
     if train_images:
@@ -37,7 +37,7 @@ def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
     contributes all of them, and the others fill the gap as equally as they can.
     """
     places, ranks = _rank_in_class(labels, (SEED, 0))
-    # First one image of each class, then a second one, until there are enough.
+    # Sorted by rank, then class: the first image of each class, the second of each, and so on.
     return np.sort(places[np.lexsort((labels[places], ranks))[:count]])
 
 
@@ -55,7 +55,7 @@ def draw_share(labels: np.ndarray, count: int) -> np.ndarray:
 
 def _rank_in_class(labels: np.ndarray, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return all indices, class by class in a random order, and the rank of each in its class."""
-    # Raw bits, not permutation(): NumPy keeps their stream from version to version.
+    # Raw bits, not permutation(): only their stream is the same in every version of NumPy.
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
     places = order[np.argsort(labels[order], kind="stable")]
     sizes = np.bincount(labels)
@@ -94,8 +94,8 @@ def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
     train = _require_arrays("validation", dataset, dataset.train)
     if dataset.validation is not None:
         raise UserError(
-            f"config.data.validation must be 0, got {share}: {dataset.name} has a validation split "
-            "of its own."
+            f"config.data.validation must be 0, got {share}: {dataset.name} already has a "
+            "validation split."
         )
     count = round(share * len(train)) if 0 < share < 1 else 0
     if not 0 < count < len(train):
@@ -117,8 +117,8 @@ def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
 def _require_arrays(key: str, dataset: Dataset, split: Split) -> ArraySplit:
     if not isinstance(split, ArraySplit):
         raise UserError(
-            f"config.data.{key} is for data sets in memory; {dataset.name} is read from disk: "
-            f"leave config.data.{key} at 0."
+            f"config.data.{key} is for data sets in memory, but {dataset.name} is read from disk. "
+            f"Leave config.data.{key} at 0."
         )
     return split
 

@@ -1,4 +1,4 @@
-"""Augmentation on the device: pure functions of a key and a batch, to be called inside jit."""
+"""Augmentation on the device: pure functions of a key and a batch, for use inside jit."""
 
 from .basic import flip, normalize, pad_crop
 from .erase import cutout, random_erasing

@@ -1,4 +1,4 @@
-"""Crop, mirror and normalize images: what every recipe for small images begins and ends with."""
+"""Crop, mirror and normalize images, the first and last stages of every recipe."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from ...config.bounds import at_least, set_bounds
 
 @set_bounds(pad=at_least(0))
 def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[Array, "B H W C"]:
-    """Surround each image by `pad` zeros and cut its old size out again, anywhere.
+    """Pad each image with `pad` zeros on each side and cut a window of its old size at random.
 
     Raises `ValueError` for a negative `pad`.
 
@@ -20,7 +20,7 @@ def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[
         pad: pixels of zeros on each side; 0 leaves the images as they are.
     """
     batch, *size = images.shape
-    # int32 by name: with x64 the default is int64, whose draws differ.
+    # An explicit int32: with x64 the default is int64, whose draws differ.
     rows, columns = jax.random.randint(key, (2, batch), 0, 2 * pad + 1, dtype=jnp.int32)
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
@@ -32,7 +32,7 @@ def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[
 
 def flip(key: jax.Array, images: Num[Array, "B H W C"]) -> Num[Array, "B H W C"]:
     """Mirror each image left to right with probability 1/2."""
-    # Bits, not bernoulli: its draws depend on x64.
+    # Bits, not bernoulli, whose draws depend on x64.
     mirrored = jax.random.bits(key, (len(images), 1, 1, 1), jnp.uint8) % 2 == 0
     return jnp.where(mirrored, images[:, :, ::-1], images)
 

@@ -1,4 +1,4 @@
-"""Rectangles of images set to a value: Cutout and Random Erasing, for any number of channels."""
+"""Cutout and Random Erasing: set rectangles of images to a value, for any number of channels."""
 
 import math
 
@@ -8,15 +8,15 @@ from jaxtyping import Array, Bool, Num
 
 from ...config.bounds import at_least, between, one_of, set_bounds
 
-TRIES = 10  # Of torchvision: an image for which none fits stays whole.
+TRIES = 10  # As in torchvision: an image in which none of ten boxes fits stays unchanged.
 
 
 @set_bounds(size=at_least(0))
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
-    """Set one square of each image to 0; its center is any pixel, and it is cut at the border.
+    """Set one square of each image to 0; its center is a random pixel, the border cuts it.
 
-    Cutout (DeVries and Taylor 2017). Of pixels the hole is black, of normalized images the mean.
-    It has `size // 2` pixels before its center and as many from it on.
+    Cutout (DeVries and Taylor 2017). The hole is black in pixels, and the mean in normalized
+    images. It has `size // 2` pixels before its center, and as many from the center on.
 
     Args:
         size: the side of the square in pixels.
@@ -26,7 +26,7 @@ def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[A
     row = jax.random.randint(row_key, (batch,), 0, height, dtype=jnp.int32)
     column = jax.random.randint(column_key, (batch,), 0, width, dtype=jnp.int32)
     half = size // 2
-    hole = boxes(row - half, row + half, column - half, column + half, height, width)
+    hole = box_masks(row - half, row + half, column - half, column + half, height, width)
     return _erase(images, hole)
 
 
@@ -46,10 +46,9 @@ def random_erasing(
 
     Args:
         probability: the probability that an image is changed.
-        fill: what the rectangle gets: `mean`, or `noise` from a normal distribution for every
-            value, as in timm's mode "pixel".
-        scale: the smallest and the largest area of the rectangle, as parts of the image's.
-        ratio: the smallest and the largest height over width, drawn log-uniformly.
+        fill: the new values: `mean`, or normal `noise` for every value, as in timm's mode "pixel".
+        scale: the smallest and the largest area of the rectangle, as shares of the image.
+        ratio: the smallest and the largest ratio of height to width, drawn log-uniformly.
     """
     batch, height, width, _ = images.shape
     chance_key, area_key, ratio_key, row_key, column_key, noise_key = jax.random.split(key, 6)
@@ -61,6 +60,7 @@ def random_erasing(
     aspect = jnp.exp(uniform(ratio_key, *(math.log(side) for side in ratio)))
     tall = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     wide = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
+    # All tries at once: shapes under jit are fixed, so argmax finds the first that fits.
     fits = (tall < height) & (wide < width)
     first = fits.argmax(axis=1)[:, None]
     tall, wide = (jnp.take_along_axis(each, first, axis=1)[:, 0] for each in (tall, wide))
@@ -69,16 +69,16 @@ def random_erasing(
     tall, wide = (jnp.where(erased, each, 0) for each in (tall, wide))
     top = jax.random.randint(row_key, (batch,), 0, height - tall + 1, dtype=jnp.int32)
     left = jax.random.randint(column_key, (batch,), 0, width - wide + 1, dtype=jnp.int32)
-    box = boxes(top, top + tall, left, left + wide, height, width)
+    box = box_masks(top, top + tall, left, left + wide, height, width)
     if fill == "noise":
         return _erase(images, box, jax.random.normal(noise_key, images.shape, jnp.float32))
     return _erase(images, box)
 
 
-def boxes(
+def box_masks(
     top: Array, bottom: Array, left: Array, right: Array, height: int, width: int
 ) -> Bool[Array, "B H W"]:
-    """Return masks, true in rows top to bottom - 1 and columns left to right - 1 of each image."""
+    """Return a mask of each image, true in rows [top, bottom) and columns [left, right)."""
     row = jnp.arange(height, dtype=jnp.int32)[None, :, None]
     column = jnp.arange(width, dtype=jnp.int32)[None, None, :]
     top, bottom, left, right = (each[:, None, None] for each in (top, bottom, left, right))

@@ -1,4 +1,4 @@
-"""Augmentation of event frames: every step of a sample moves in the same way."""
+"""Augmentation of event frames: all steps of a sample move together."""
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,12 @@ def flip_frames(key: jax.Array, frames: Frames) -> Frames:
 
 @set_bounds(pixels=at_least(0))
 def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
-    """Move each sample by up to `pixels` down and right or back; what leaves comes in again.
+    """Roll each sample by up to `pixels` in both directions of both axes, with wrap-around.
 
-    Temporal efficient training's augmentation (Deng et al. 2022) with 5 pixels.
+    The augmentation of temporal efficient training (Deng et al. 2022), there with 5 pixels.
 
     Args:
-        pixels: the farthest that a sample moves in each direction.
+        pixels: the largest shift in each direction.
     """
     down, right = jax.random.randint(key, (2, len(frames)), -pixels, pixels + 1, dtype=jnp.int32)
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
@@ -32,9 +32,10 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
 
 @set_bounds(degrees=at_least(0))
 def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
-    """Turn each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
+    """Rotate each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 
-    The released CIFAR10-DVS augmentation, with 15 degrees. Counts stay counts.
+    The augmentation of the released CIFAR10-DVS code, there with 15 degrees. Nearest pixels keep
+    counts whole.
 
     Args:
         degrees: the largest angle, a whole number; 0 leaves the samples as they are.

@@ -1,8 +1,8 @@
-"""Two images and their labels in one: functions `(key, images, labels) -> (images, labels)`.
+"""Mixup and CutMix of images and labels: `(key, images, labels) -> (images, labels)`.
 
-Labels are shares of the classes, `[B, K]`, one-hot to begin with. Each image meets its neighbor in
-the batch, which the order of the epoch has made random, so no device needs the whole batch. One
-draw holds for the batch, as in the authors' code.
+Labels are shares of the classes, `[B, K]`, at first one-hot. Each image is mixed with its neighbor
+in the batch. The order of the epoch is random, so the neighbor is too, and no device needs the
+whole batch. One draw is for the whole batch, as in the authors' code.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...config.bounds import between, more_than, set_bounds
-from .erase import boxes
+from .erase import box_masks
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]
@@ -20,7 +20,7 @@ Labels = Float[Array, "B K"]
 
 @set_bounds(alpha=more_than(0))
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
-    """Return a share of each image, drawn from Beta(alpha, alpha), and the rest of its neighbor.
+    """Return a weighted mean of each image and its neighbor; the weight is Beta(alpha, alpha).
 
     mixup (Zhang et al. 2018).
 
@@ -35,10 +35,10 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
-    """Replace a box of each image by its neighbor's; labels follow the area that is left.
+    """Replace a box of each image by the neighbor's; labels are mixed by the areas.
 
-    CutMix (Yun et al. 2019): the box has a share of the area that is drawn from Beta(alpha, alpha)
-    and any pixel for its center, and is cut at the border.
+    CutMix (Yun et al. 2019). The share of the area outside the box is drawn from
+    Beta(alpha, alpha), its center is a random pixel, and the border cuts it.
 
     Args:
         alpha: both parameters of the Beta distribution; 1 is uniform, less favors 0 and 1.
@@ -58,11 +58,11 @@ def mixup_or_cutmix(
     cutmix_alpha: float,
     probability: float = 1.0,
 ) -> tuple[Images, Labels]:
-    """Apply mixup or CutMix to a batch, equally likely: what the authors' code does to CIFAR.
+    """Apply mixup or CutMix to a batch, equally likely, as the authors' code does to CIFAR.
 
     Args:
-        mixup_alpha: both parameters of the Beta distribution of mixup's shares.
-        cutmix_alpha: both parameters of the Beta distribution of CutMix's areas.
+        mixup_alpha: both parameters of the Beta distribution for mixup.
+        cutmix_alpha: both parameters of the Beta distribution for CutMix.
         probability: the probability that a batch is mixed at all, as in timm.
     """
     choice_key, share_key, box_key, any_key = jax.random.split(key, 4)
@@ -84,20 +84,24 @@ MIXES: dict[str, Callable[..., tuple[Images, Labels]]] = {
 
 
 def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Array]:
-    """Return 1 outside of a box of about 1 - share of the pixels, `[1, H, W]`, and its mean."""
+    """Return a mask, 0 in a box of about 1 - share of the pixels, `[1, H, W]`, and its mean.
+
+    The mean is the exact share of the pixels outside the box after rounding and the border, which
+    is the weight of the label.
+    """
     height, width = images.shape[1:3]
     row_key, column_key = jax.random.split(key)
     row = jax.random.randint(row_key, (1,), 0, height, dtype=jnp.int32)
     column = jax.random.randint(column_key, (1,), 0, width, dtype=jnp.int32)
     half = 0.5 * jnp.sqrt(1 - share)
     tall, wide = ((half * side).astype(jnp.int32) for side in (height, width))
-    inside = boxes(row - tall, row + tall, column - wide, column + wide, height, width)
+    inside = box_masks(row - tall, row + tall, column - wide, column + wide, height, width)
     own = 1 - inside.astype(jnp.float32)
     return own, own.sum() / (height * width)
 
 
 def _mix(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
-    """Mix neighbors: a pixel keeps the part `own` of its image, a label the part `share`."""
+    """Mix neighbors: `own` is the weight of each pixel's own image, `share` that for labels."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
     neighbors, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
     return own * images + (1 - own) * neighbors, share * labels + (1 - share) * theirs

@@ -1,7 +1,8 @@
-"""Pillow's operations on batches of uint8 images, each image with its own setting, to the bit.
+"""Pillow's operations on batches of uint8 images, bit for bit, each image with its own settings.
 
-Integers wherever Pillow has integers; where it has floats, sums and products that no compiler can
-round in another way. Tested against Pillow for x86-64.
+Where Pillow computes with integers, so does this. Where it computes with floats, sums and products
+here are exact or built such that no compiler can round them differently (settings.py). Tested
+against Pillow for x86-64.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def apply(
     resample: Callable[[Array, Array, Fill], Array] = nearest,
     fill: Fill = 0,
 ) -> Images:
-    """Each image through its own setting; `resample` and `fill` are those of geometry.py.
+    """Apply its own settings to each image; for `resample` and `fill` see geometry.py.
 
     Raises `ValueError` unless the images are uint8 with one channel or three.
     """
@@ -36,36 +37,38 @@ def apply(
             "policies need uint8 images [B, H, W, C] with 1 or 3 channels, got "
             f"{images.dtype} of shape {images.shape}."
         )
+    # Every image passes through every stage: a switch under vmap would compute all branches anyway.
+    # With its default settings, a stage returns its input.
     images = resample(images, settings.matrix, fill)
     images = posterize(images, settings.bits)
     images = solarize(images, settings.threshold)
     images = solarize_add(images, settings.gain)
     images = enhance(images, settings.degenerate, settings.factor)
-    return look_up(images, tables(images, settings.table))
+    return look_up(images, build_tables(images, settings.table))
 
 
 def posterize(images: Images, bits: PerImage) -> Images:
-    """Gray levels with the bits that are 0 in the mask `bits` cleared."""
+    """Clear the bits of gray levels that are 0 in the mask `bits`."""
     return images & _add_image_axes(bits.astype(jnp.uint8))
 
 
 def solarize(images: Images, threshold: PerImage) -> Images:
-    """Gray levels inverted from `threshold` on; 0 inverts the image, 256 nothing."""
+    """Invert gray levels of at least `threshold`; 0 inverts the whole image, 256 nothing."""
     return jnp.where(images.astype(jnp.int32) < _add_image_axes(threshold), images, 255 - images)
 
 
 def solarize_add(images: Images, gain: PerImage) -> Images:
-    """Gray levels below 128 with `gain` more, at most 255."""
+    """Add `gain` to gray levels below 128, up to 255."""
     levels = images.astype(jnp.int32)
     gained = jnp.minimum(levels + _add_image_axes(gain), 255)
     return jnp.where(levels < 128, gained, levels).astype(jnp.uint8)
 
 
 def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"]) -> Images:
-    """degenerate + factor * (image - degenerate), cut to 0..255 and rounded down.
+    """Return degenerate + factor * (image - degenerate), clipped to 0..255 and rounded down.
 
-    `degenerate` chooses black (brightness), the mean gray (contrast), the image in gray (color) or
-    smoothed (sharpness). `factor` is given as a sum of two; see settings.py.
+    `degenerate` selects black (brightness), the mean gray (contrast), the gray image (color) or the
+    smoothed image (sharpness). `factor` is the sum of two numbers; see settings.py.
     """
     luma = gray(images)
     low = jnp.zeros_like(images)
@@ -73,46 +76,50 @@ def enhance(images: Images, degenerate: PerImage, factor: Float32[Array, "B 2"])
         low = jnp.where(_add_image_axes(degenerate == DEGENERATES.index(name)), other, low)
     low, high = low.astype(jnp.float32), images.astype(jnp.float32)
     coarse, fine = _add_image_axes(factor[:, 0]), _add_image_axes(factor[:, 1])
+    # Pillow blends in float32: low + (high - low) * factor. Both products below are exact, so their
+    # sum is rounded once, as Pillow's product is, with and without a fused multiply-add.
     product = (high - low) * coarse + (high - low) * fine
     return jnp.clip(low + product, 0, 255).astype(jnp.uint8)
 
 
 def gray(images: Images) -> UInt8[Array, "B H W 1"]:
-    """Pillow's luma of three channels; one channel as it is."""
+    """Return Pillow's luma of three channels; one channel stays as it is."""
     if images.shape[-1] == 1:
         return images
     red, green, blue = (images[..., i : i + 1].astype(jnp.int32) for i in range(3))
+    # 0.299, 0.587 and 0.114 in 1/65536, rounded half up.
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(jnp.uint8)
 
 
 def mean(luma: UInt8[Array, "B H W 1"]) -> UInt8[Array, "B 1 1 1"]:
-    """The mean gray level of each image, rounded half up."""
+    """Return the mean gray level of each image, rounded half up."""
     pixels = luma.shape[1] * luma.shape[2]
     total = luma.astype(jnp.int32).sum(axis=(1, 2, 3), keepdims=True, dtype=jnp.int32)
     return ((2 * total + pixels) // (2 * pixels)).astype(jnp.uint8)
 
 
 def smooth(images: Images) -> Images:
-    """Pillow's SMOOTH: the 3x3 mean with the center five times; the border stays as it is."""
+    """Return Pillow's SMOOTH: a 3x3 mean whose center counts five times; borders stay."""
     wide = images.astype(jnp.int32)
     rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
+    # Nine weights with the sum 13: total / 13, rounded half up.
     inner = ((2 * total + 13) // 26).astype(jnp.uint8)
     return images.at[:, 1:-1, 1:-1].set(inner)
 
 
-def tables(images: Images, chosen: PerImage) -> Tables:
-    """For each image and channel the gray levels to look up, by its index into `TABLES`."""
+def build_tables(images: Images, index: PerImage) -> Tables:
+    """Return a lookup table for each image and channel, by the image's index into `TABLES`."""
     out = jnp.broadcast_to(
         jnp.arange(LEVELS, dtype=jnp.uint8), (len(images), images.shape[-1], LEVELS)
     )
     for name, table in (("autocontrast", autocontrast_table), ("equalize", equalize_table)):
-        out = jnp.where((chosen == TABLES.index(name))[:, None, None], table(images), out)
+        out = jnp.where((index == TABLES.index(name))[:, None, None], table(images), out)
     return out
 
 
 def look_up(images: Images, table: Tables) -> Images:
-    """Every pixel through the table of its image and channel."""
+    """Map every pixel through the table of its image and channel."""
 
     def pick(table: Array, plane: Array) -> Array:
         return table.at[plane.astype(jnp.int32)].get(mode="promise_in_bounds")
@@ -121,12 +128,13 @@ def look_up(images: Images, table: Tables) -> Images:
 
 
 def autocontrast_table(images: Images) -> Tables:
-    """Stretches each channel to 0..255; a channel of one level stays as it is."""
+    """Return tables that stretch each channel to 0..255; a channel of one level stays."""
     low = images.min(axis=(1, 2)).astype(jnp.int32)[..., None]
     high = images.max(axis=(1, 2)).astype(jnp.int32)[..., None]
     level = jnp.arange(LEVELS, dtype=jnp.int32)[None, None, :]
     over, span = 255 * (level - low), jnp.maximum(high - low, 1)
     value = over // span
+    # Exact division, then one less where Pillow's float64 falls short of a whole number.
     short = jnp.asarray(_find_short_levels())[low, high] >> jnp.clip(value // 15, 0, 31) & 1
     value = value - jnp.where(value * span == over, short, 0)
     stretched = jnp.clip(value, 0, 255)
@@ -134,20 +142,24 @@ def autocontrast_table(images: Images) -> Tables:
 
 
 def equalize_table(images: Images) -> Tables:
-    """Flattens each channel's histogram; a channel of few pixels or one level stays as it is."""
+    """Return tables that flatten the histogram of each channel.
+
+    A channel of one level, or of too few pixels for 255 steps, stays as it is, as in Pillow.
+    """
     counts = histogram(images)
     level = jnp.arange(LEVELS, dtype=jnp.int32)[None, None, :]
     high = images.max(axis=(1, 2)).astype(jnp.int32)[..., None]
     pixels = images.shape[1] * images.shape[2]
     last = jnp.take_along_axis(counts, high, axis=-1)
     step = (pixels - last) // 255
+    # Level v becomes (step // 2 + the pixels below v) // step.
     before = jnp.cumsum(counts, axis=-1, dtype=jnp.int32) - counts
     value = jnp.minimum((before + step // 2) // jnp.maximum(step, 1), 255)
     return jnp.where(step > 0, value, level).astype(jnp.uint8)
 
 
 def histogram(images: Images) -> Int32[Array, "B C 256"]:
-    """How many pixels of each gray level every channel has."""
+    """Return the number of pixels of each gray level in every channel."""
 
     def count(plane: Array) -> Array:
         return jnp.zeros(LEVELS, jnp.int32).at[plane.astype(jnp.int32)].add(1)
@@ -157,11 +169,11 @@ def histogram(images: Images) -> Int32[Array, "B C 256"]:
 
 @lru_cache
 def _find_short_levels() -> np.ndarray:
-    """Return where Pillow's autocontrast is one level short, as bits [low, high].
+    """Return the levels at which Pillow's autocontrast is one too low, as bits `[low, high]`.
 
-    It computes level * scale + offset in float64 and rounds down, so some values that should be
-    whole come out one lower, even 254 for the brightest pixel. The whole values that can are
-    multiples of 15 or of 17, so value // 15 tells them apart: it is the number of the bit.
+    Pillow computes level * scale + offset in float64 and rounds down, so some values that should be
+    whole come out one lower, even 254 for the brightest pixel. Only multiples of 15 or of 17 do.
+    For one pair of low and high, value // 15 differs for each of these, so it numbers the bits.
     """
     bits = np.zeros((LEVELS, LEVELS), np.uint32)
     low, high = np.meshgrid(np.arange(LEVELS), np.arange(LEVELS), indexing="ij")

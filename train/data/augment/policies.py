@@ -1,9 +1,9 @@
-"""Learned and random policies: which operations each image of a batch goes through.
+"""Learned and random policies: draw the operations of each image of a batch, and apply them.
 
-Magnitudes, signs and probabilities are torchvision's, whose CIFAR table is that of the paper, and
-those of `rand_augment_increasing` timm's. Every policy is a function `(key, images) -> images` of
-uint8 images with one channel or three; `resample` is a name of `RESAMPLERS`, `fill` the gray level
-outside.
+Magnitudes, signs and probabilities are torchvision's, whose table for CIFAR is the paper's.
+`rand_augment_increasing` has timm's. Every policy is a function `(key, images) -> images` of
+uint8 images with one channel or three; `resample` is a name of `RESAMPLERS`, `fill` the color of
+pixels from outside the image.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,13 @@ from jaxtyping import Array, UInt8
 from ...config.bounds import at_least, between, one_of, set_bounds
 from .geometry import RESAMPLERS, Fill
 from .operations import apply
-from .settings import SIGNED, Settings, setting
+from .settings import SIGNED, Settings, make_setting
 
 Images = UInt8[Array, "B H W C"]
 Space = dict[str, np.ndarray]
 
-# Cubuk et al. 2019 (arXiv 1805.09501), appendix, the table for CIFAR-10: two operations a row, each
-# with its probability and its magnitude, 0 to 9. Where an operation has no magnitude it says None.
+# Cubuk et al. 2019 (arXiv 1805.09501), appendix, the table for CIFAR-10: two operations in a row,
+# with their probabilities and magnitudes, 0 to 9. None is for operations without a magnitude.
 CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
     (("invert", 0.1, None), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
@@ -50,8 +50,8 @@ CIFAR_TABLE: tuple[tuple[tuple[str, float, int | None], ...], ...] = (
     (("equalize", 0.8, None), ("invert", 0.1, None)),
     (("translate_y", 0.7, 9), ("autocontrast", 0.9, None)),
 )
-BINS = 31  # How many magnitudes the random policies have.
-TENTHS = 101  # And timm's: 0, 0.1, ... 10.
+BINS = 31  # The number of magnitudes of the random policies.
+TENTHS = 101  # timm's: 0, 0.1, ... 10.
 SIDES = (1, -1)
 RESAMPLE = one_of(*RESAMPLERS)
 
@@ -60,7 +60,7 @@ RESAMPLE = one_of(*RESAMPLERS)
 def auto_augment(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
-    """Apply one of the 25 rows of `CIFAR_TABLE` to each image: its two operations, each if drawn.
+    """Apply a random row of `CIFAR_TABLE` to each image: two operations, each with its probability.
 
     AutoAugment (Cubuk et al. 2019).
 
@@ -70,10 +70,10 @@ def auto_augment(
     """
     size = images.shape[1:3]
     space = narrow_space(10, *size)
-    # [row, first or second operation, positive or negative or left out]
+    # [row, first or second operation, positive, negative or not applied]
     table = _stack(
         _stack(
-            _stack([*_both_signs(name, space[name][bin or 0], *size), Settings()])
+            _stack([*_set_both_signs(name, space[name][bin or 0], *size), Settings()])
             for name, _, bin in row
         )
         for row in CIFAR_TABLE
@@ -93,7 +93,7 @@ def auto_augment(
 def trivial_augment_wide(
     key: jax.Array, images: Images, *, resample: str = "nearest", fill: Fill = 0
 ) -> Images:
-    """Apply one operation of `wide_space` to each image, its magnitude drawn as well.
+    """Apply a random operation of `wide_space` at a random magnitude to each image.
 
     TrivialAugment (Müller and Hutter 2021), wide.
 
@@ -101,7 +101,7 @@ def trivial_augment_wide(
         resample: how pixels are moved: `nearest` or `bilinear`.
         fill: the color of empty pixels: a gray level, or one for each channel.
     """
-    table = _table(wide_space(BINS), *images.shape[1:3])
+    table = _build_table(wide_space(BINS), *images.shape[1:3])
     return apply(images, _draw(key, table, len(images)), RESAMPLERS[resample], fill)
 
 
@@ -115,7 +115,7 @@ def rand_augment(
     resample: str = "nearest",
     fill: Fill = 0,
 ) -> Images:
-    """Apply `num_ops` operations to each image, one after the other, all at `magnitude`.
+    """Apply `num_ops` random operations to each image in sequence, all at `magnitude`.
 
     RandAugment (Cubuk et al. 2020).
 
@@ -126,7 +126,7 @@ def rand_augment(
         fill: the color of empty pixels: a gray level, or one for each channel.
     """
     space = narrow_space(BINS, *images.shape[1:3])
-    table = _table(
+    table = _build_table(
         {name: at[[magnitude]] for name, at in space.items() if name != "invert"},
         *images.shape[1:3],
     )
@@ -154,29 +154,30 @@ def rand_augment_increasing(
     resample: str = "bilinear",
     fill: Fill = 0,
 ) -> Images:
-    """Apply `num_ops` operations to each image, each with `probability` and its own magnitude.
+    """Apply `num_ops` random operations with `probability`, each at its own random magnitude.
 
     timm's RandAugment, "rand-m9-mstd0.5-inc1".
 
     Args:
         num_ops: the number of operations.
         magnitude: the mean of the magnitudes, 0 to 10.
-        deviation: the standard deviation of the magnitudes, which are cut to 0..10 and here
-            rounded to tenths.
+        deviation: the standard deviation of the magnitudes, which are clipped to 0..10 and rounded
+            to tenths.
         probability: the probability that an operation is applied.
         resample: how pixels are moved: `nearest` or `bilinear`.
         fill: the color of empty pixels: a gray level, or one for each channel.
     """
     size = images.shape[1:3]
     space = increasing_space(*size)
-    rest = {"identity": np.zeros(TENTHS)}  # The last row: an operation that was not drawn.
-    table = _table(space | rest, *size)
+    rest = {"identity": np.zeros(TENTHS)}  # The last row, for operations that are not applied.
+    table = _build_table(space | rest, *size)
     for operation_key in jax.random.split(key, num_ops):
         name_key, chance_key, bin_key, sign_key = jax.random.split(operation_key, 4)
         chance = jax.random.uniform(chance_key, (len(images),), jnp.float32)
         name = _draw_integers(name_key, (len(images),), len(space))
         name = jnp.where(chance < probability, name, len(space))
         normal = jax.random.normal(bin_key, (len(images),), jnp.float32)
+        # timm draws floats; whole tenths keep all settings in a table that is computed once.
         tenths = jnp.round(10 * (magnitude + deviation * normal)).astype(jnp.int32)
         sign = _draw_integers(sign_key, (len(images),), len(SIDES))
         drawn = _take(table, name, jnp.clip(tenths, 0, TENTHS - 1), sign)
@@ -193,8 +194,8 @@ POLICIES: dict[str, Callable[..., Images]] = {
 
 
 def narrow_space(bins: int, height: int, width: int) -> Space:
-    """The magnitudes of AutoAugment and RandAugment, `[bins]` for each operation."""
-    return _space(
+    """Return the magnitudes of AutoAugment and RandAugment, `[bins]` for each operation."""
+    return _interpolate_space(
         bins,
         shear=0.3,
         translate_x=150 / 331 * width,
@@ -206,8 +207,8 @@ def narrow_space(bins: int, height: int, width: int) -> Space:
 
 
 def wide_space(bins: int) -> Space:
-    """The magnitudes of TrivialAugment, `[bins]` for each operation."""
-    return _space(
+    """Return the magnitudes of TrivialAugment, `[bins]` for each operation."""
+    return _interpolate_space(
         bins,
         shear=0.99,
         translate_x=32,
@@ -219,7 +220,7 @@ def wide_space(bins: int) -> Space:
 
 
 def increasing_space(height: int, width: int) -> Space:
-    """The magnitudes of timm's RandAugment at 0, 0.1, ... 10, `[101]` for each operation."""
+    """Return the magnitudes of timm's RandAugment at 0, 0.1, ... 10, `[101]` for each operation."""
     level = np.arange(TENTHS) / 10
     none = np.zeros(TENTHS)
     return {
@@ -238,7 +239,7 @@ def increasing_space(height: int, width: int) -> Space:
     }
 
 
-def _space(
+def _interpolate_space(
     bins: int,
     *,
     shear: float,
@@ -248,7 +249,7 @@ def _space(
     enhance: float,
     bits_lost: int,
 ) -> Space:
-    """Magnitudes from none to the given one; an operation without magnitude has zeros."""
+    """Return magnitudes from none to the given ones; operations without magnitude have zeros."""
     largest = {"identity": 0, "shear_x": shear, "shear_y": shear}
     largest |= {"translate_x": translate_x, "translate_y": translate_y, "rotate": rotate}
     largest |= dict.fromkeys(("brightness", "color", "contrast", "sharpness"), enhance)
@@ -259,27 +260,27 @@ def _space(
     }
 
 
-def _table(space: Space, height: int, width: int) -> Settings:
-    """The settings `[operation, bin, sign]` of a space."""
+def _build_table(space: Space, height: int, width: int) -> Settings:
+    """Return the settings `[operation, bin, sign]` of a space."""
     return _stack(
-        _stack(_stack(_both_signs(name, magnitude, height, width)) for magnitude in magnitudes)
+        _stack(_stack(_set_both_signs(name, magnitude, height, width)) for magnitude in magnitudes)
         for name, magnitudes in space.items()
     )
 
 
-def _both_signs(name: str, magnitude: float, height: int, width: int) -> list[Settings]:
+def _set_both_signs(name: str, magnitude: float, height: int, width: int) -> list[Settings]:
     signs = SIDES if name in SIGNED else (1, 1)
-    return [setting(name, sign * float(magnitude), height, width) for sign in signs]
+    return [make_setting(name, sign * float(magnitude), height, width) for sign in signs]
 
 
 def _draw(key: jax.Array, table: Settings, batch: int) -> Settings:
-    """Draw one setting of a table for each image, all equally likely."""
+    """Draw settings from a table for each image, all equally likely."""
     drawn = zip(jax.random.split(key, 3), table.bits.shape, strict=True)
     return _take(table, *(_draw_integers(each, (batch,), below) for each, below in drawn))
 
 
 def _draw_integers(key: jax.Array, shape: tuple[int, ...], below: int) -> jax.Array:
-    # int32 by name: with x64 the default is int64, whose draws differ.
+    # An explicit int32: with x64 the default is int64, whose draws differ.
     return jax.random.randint(key, shape, 0, below, dtype=jnp.int32)
 
 

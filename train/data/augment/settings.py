@@ -1,7 +1,7 @@
-"""One operation on an image as a few numbers, with every other operation at rest.
+"""One operation on an image as a few numbers, which leave every other operation without effect.
 
-A policy is then a table of settings, and a batch in which each image has its own operation passes
-through all of them once (operations.py), instead of through every branch of a switch.
+So a policy is a table of settings. A batch in which each image has its own operation passes through
+all operations once (operations.py), instead of through every branch of a switch.
 """
 
 import math
@@ -14,12 +14,12 @@ from .geometry import IDENTITY, affine, rotation
 
 
 class Settings(NamedTuple):
-    """What `operations.apply` does to each image; the defaults leave it as it is.
+    """The arguments of all stages of `operations.apply`; the defaults leave an image unchanged.
 
-    `matrix` `[..., 6]` is a transform of geometry.py; `bits` masks the gray levels; levels from
-    `threshold` on are inverted, those below 128 gain `gain`; the image is moved from `degenerate`,
-    an index into `DEGENERATES`, by `factor` `[..., 2]`, a sum of two numbers; then it is read
-    through one of `TABLES`.
+    In the order of the stages: `matrix` `[..., 6]` is a transform of geometry.py; `bits` is a mask
+    of gray levels; levels of at least `threshold` are inverted; levels below 128 gain `gain`; the
+    image is blended with `degenerate`, an index into `DEGENERATES`, by `factor` `[..., 2]`, the sum
+    of two numbers; `table` is an index into `TABLES`, the lookup tables.
     """
 
     matrix: Any = IDENTITY
@@ -35,19 +35,20 @@ DEGENERATES = ("black", "mean", "gray", "smooth")
 TABLES = ("identity", "autocontrast", "equalize")
 
 
-def setting(name: str, magnitude: float, height: int, width: int) -> Settings:
-    """The operation `name` of `OPERATIONS` with `magnitude` on images of this size."""
+def make_setting(name: str, magnitude: float, height: int, width: int) -> Settings:
+    """Return the settings of the operation `name` of `OPERATIONS` for images of this size."""
     return OPERATIONS[name](magnitude, height, width)
 
 
 def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
-    """Pillow's ImageEnhance with the factor 1 + magnitude."""
+    """Return a factory of settings for Pillow's ImageEnhance with the factor 1 + magnitude."""
 
     def at(magnitude: float, height: int, width: int) -> Settings:
         del height, width
         factor = np.float32(1 + magnitude)
-        # The upper 12 bits and the rest: times a difference of gray levels both are exact, so their
-        # sum is the rounded float32 product that Pillow has, whatever a compiler contracts.
+        # The upper 12 bits and the rest. A difference of gray levels has 8 bits, so its products
+        # with both fit into the 24 bits of float32 and are exact. Their sum is rounded once, to the
+        # product that Pillow computes, even if a compiler fuses multiplications and additions.
         coarse = np.round(factor * 2**11).astype(np.float32) / np.float32(2**11)
         return Settings(
             degenerate=np.int32(DEGENERATES.index(degenerate)),
@@ -57,8 +58,8 @@ def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
     return at
 
 
-# Signs and units as torchvision has them: a positive translation moves right or down, a positive
-# rotation is counterclockwise, in degrees; translations are cut to whole pixels, slides are not.
+# Signs and units are torchvision's: a positive translation moves right or down, a positive rotation
+# is counterclockwise, in degrees. Translations are truncated to whole pixels, slides are not.
 OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {
     "identity": lambda m, h, w: Settings(),
     "shear_x": lambda m, h, w: Settings(matrix=affine(1, m, 0, 0, 1, 0)),

@@ -23,7 +23,7 @@ HOW = (
     "or tonic's copy in AEDAT 4: pip install tonic aedat, then in Python "
     "tonic.datasets.CIFAR10DVS(save_to=DIR)"
 )
-TONIC = "CIFAR10DVS.zip"  # Of tonic's copy; it holds an archive of each class.
+TONIC = "CIFAR10DVS.zip"  # tonic's copy, an archive of archives: one for each class.
 MD5 = {
     "airplane.zip": "0afd5c4bf9ae06af762a77b180354fdd",
     "automobile.zip": "8438dfeba3bc970c94962d995b1b9bdd",
@@ -37,7 +37,7 @@ MD5 = {
     "truck.zip": "89f3922fd147d9aeff89e76a2b0b70a7",
     TONIC: "ce3a4a0682dc0943703bd8f749a7701c",
 }
-# What the authors ship comes first: its axes are known to be those of other code.
+# The authors' files come first: their axes are known to agree with other code.
 READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
 
 
@@ -52,7 +52,7 @@ def cifar10_dvs(
 ) -> Dataset:
     """Return frames of counts `N T size size 2`.
 
-    A warning is printed where recordings are missing. Raises `DataNotFound` where a whole class is,
+    Prints a warning if recordings are missing. Raises `DataNotFound` if a whole class is missing,
     `UserError` for damaged files and unknown rules.
 
     Args:
@@ -62,7 +62,7 @@ def cifar10_dvs(
         size: height and width of the frames; 128 leaves them as they were recorded.
         split: the rule that selects the test recordings, a name in splits/cifar10_dvs.json:
             `first900`, `tebn`, `random` or `spikingjelly`.
-        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
+        cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     cache = choose_cache_folder(data_dir, cache_dir).absolute()
     recordings, suffix = _find(Path(data_dir).absolute(), cache)
@@ -87,7 +87,7 @@ def _list_places(root: Path, cache: Path) -> Iterator[Path]:
 
 
 def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
-    """Return all recordings in the order of classes and numbers, and how their names end."""
+    """Return all recordings in the order of classes and numbers, and their suffix."""
     missing = []
     for folder in _list_places(root, cache):
         files = [list_files(folder / name, READERS, HOW) or [] for name in CLASSES]
@@ -98,6 +98,7 @@ def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
                 warn_of_missing("cifar10_dvs", counts, PUBLISHED)
                 return [recording for recordings in found for recording in recordings], suffix
         absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
+        # Every class has files, but some only .aedat and others only .aedat4.
         names = ", ".join(absent) or "single kind of file for all classes"
         missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
     raise DataNotFound("cifar10_dvs", missing, HOW)
@@ -116,7 +117,7 @@ def _parse_number(file: PurePosixPath) -> int:
     match = re.fullmatch(r"cifar10_[a-z]+_(\d+)", file.stem)
     if not match:
         raise UserError(
-            f"{file}: expected a name like cifar10_airplane_0.aedat, whose number says whether it "
-            "is for training or testing."
+            f"{file}: expected a name like cifar10_airplane_0.aedat, whose number decides whether "
+            "it is for training or testing."
         )
     return int(match[1])

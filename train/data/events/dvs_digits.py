@@ -1,4 +1,4 @@
-"""The handwritten digits as an event camera sees them: real images, simulated events."""
+"""The handwritten digits as a simulated event camera records them."""
 
 import os
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from ..storage.cache import choose_cache_folder, load_or_make
 from .recordings import check_whole
 
 CAMERA = Camera(height=20, width=20)
-SIDE = 16  # Of a digit on the sensor, twice its own; the gaze moves it over the rest.
+SIDE = 16  # Pixels of a digit, twice its own size; the other 4 are for the gaze to move.
 
 
 def dvs_digits(
@@ -29,12 +29,13 @@ def dvs_digits(
 
     Args:
         num_frames: T, the number of frames of each recording.
-        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
+        cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     check_whole("num_frames", num_frames)
     train, test = read_digits()
     cache, splits = choose_cache_folder(data_dir, cache_dir), {}
     for name, split in (("train", train), ("test", test)):
+        # Seeds count through both splits, so no two samples have the same noise.
         first = 0 if name == "train" else len(train)
         key = asdict(CAMERA) | {"side": SIDE, "frames": num_frames, "split": name, "version": 1}
         make = partial(record_frames, split.images[..., 0], first, num_frames)
@@ -44,7 +45,7 @@ def dvs_digits(
 
 
 def record(image: np.ndarray, seed: int) -> np.ndarray:
-    """Return the events of one digit `8 8`."""
+    """Return the events of one digit, `[8, 8]`, with the noise of `seed`."""
     large = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return CAMERA.record(np.asarray(large), seed=seed)
 

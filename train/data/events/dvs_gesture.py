@@ -1,4 +1,4 @@
-"""DVS128-Gesture: 11 hand gestures of 29 users, from IBM's recordings or tonic's cut gestures."""
+"""DVS128-Gesture: 11 hand gestures of 29 users, from IBM's recordings or tonic's copy."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
 TONIC = "DVSGesture"  # The folder that tonic makes.
-SPLITS = read_manifest("dvs_gesture")  # The users of both, and how many gestures each copy has.
+SPLITS = read_manifest("dvs_gesture")  # The users and the number of gestures of each split.
 LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
 MD5 = {
     ARCHIVE: "8a5c71fb11e24e5ca5b11866ca6c00a1",
@@ -48,19 +48,20 @@ def dvs_gesture(
 ) -> Dataset:
     """Return frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
 
-    Users 1 to 23 train and 24 to 29 test, as the data set's own lists say; tonic's copy has 1,077
-    and 264 gestures. A warning is printed where gestures are missing. Archives are extracted once,
-    into `cache_dir`. Raises `DataNotFound` without any, `UserError` for files that are missing or
-    damaged.
+    Users 1 to 23 train and 24 to 29 test, as in the data set's own lists; tonic's copy has 1,077
+    and 264 gestures. Archives are extracted once, into `cache_dir`. Prints a warning if gestures
+    are missing. Raises `DataNotFound` without archives and folders, `UserError` for missing or
+    damaged files.
 
     Args:
         num_frames: T, the number of frames of each gesture.
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
         size: height and width of the frames; 128 leaves them as they were recorded.
-        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
+        cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
+    # IBM's files come first: they have the published split and times in microseconds.
     train, test, read = (
         _find_official(root, cache) or _find_tonic(root, cache) or _raise_not_found(root)
     )
@@ -76,7 +77,7 @@ _Found = tuple[list[Recording], list[Recording], Reader]
 
 
 def _find_official(root: Path, cache: Path) -> _Found | None:
-    """Return IBM's gestures: recordings of many gestures each, and lists of both splits."""
+    """Return the gestures of IBM's recordings, which have many each, by its lists of splits."""
     folder = _find_folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
     if folder is None:
         return None
@@ -97,7 +98,7 @@ def _find_tonic(root: Path, cache: Path) -> _Found | None:
             splits.append(_list_arrays(folder, split))
     if len(splits) == 1:
         raise UserError(
-            f"{root / TONIC} holds only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
+            f"{root / TONIC} has only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
         )
     return (splits[0], splits[1], read_array) if splits else None
 
@@ -106,13 +107,16 @@ def _raise_not_found(root: Path) -> _Found:
     places = [
         (root / FOLDER, "the extracted archive"),
         (root / ARCHIVE, "the archive"),
-        (root / TONIC, "ibmGestureTrain and ibmGestureTest, folders or .tar.gz, as tonic has them"),
+        (root / TONIC, "tonic's ibmGestureTrain and ibmGestureTest, folders or .tar.gz"),
     ]
     raise DataNotFound("dvs_gesture", places, HOW)
 
 
 def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
-    """Return the first of `folders` that exists; else the last, extracted from an archive."""
+    """Return the first of `folders` that exists, or extract an archive to the last of them.
+
+    Return None if there is no archive either.
+    """
     for folder in folders:
         if folder.is_dir():
             return folder
@@ -128,7 +132,7 @@ def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
             if not (part / folder.name).is_dir():
                 raise tarfile.TarError(f"no folder {folder.name} in it")
     except (EOFError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{archive} is not a whole archive ({error}); get {HOW}") from error
+        raise UserError(f"{archive} is not a complete archive ({error}); get {HOW}") from error
     except OSError as error:
         raise UserError(
             f"cannot extract {archive} to {folder} ({error}); choose another place with "
@@ -138,7 +142,7 @@ def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
 
 
 def _list_arrays(folder: Path, split: str) -> list[Recording]:
-    """Return the gestures of a split of tonic's copy, in the order of users, lights and labels."""
+    """Return the gestures of a split of tonic's copy, sorted by user, light and label."""
     found = []
     for file in folder.glob("*/*.npy"):
         if is_from_macos(file):
@@ -152,14 +156,14 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
         _check_user(file, int(user[1]), split)
         found.append((int(user[1]), user[2], int(file.stem), file))
     if not found:
-        raise UserError(f"{folder} holds no userNN_light/LABEL.npy; remove it and get {HOW}")
+        raise UserError(f"{folder} has no userNN_light/LABEL.npy; remove it and get {HOW}")
     return [
         Recording(label, place, file) for place, (_, _, label, file) in enumerate(sorted(found))
     ]
 
 
 def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
-    """Return the gestures of the recordings that a list names, each from its start to its end."""
+    """Return the gestures of the recordings in the list `trials`, each with its start and end."""
     found = []
     for name in _read_text(trials).split():
         user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
@@ -198,16 +202,19 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
             )
         found.append(Recording(label - 1, number, file, "", start, end))
     if not found:
-        raise UserError(f"{labels} holds no gesture; {AGAIN}")
+        raise UserError(f"{labels} has no gesture; {AGAIN}")
     return found
 
 
 def _check_user(file: Path, user: int, split: str) -> None:
-    """Raise UserError for a recording of a user who is not in the published split."""
+    """Raise UserError if the user of a recording is not in the published split.
+
+    Accuracy on users seen in training is no measure of gestures of new users.
+    """
     first, end = SPLITS[split]["users"]
     if not first <= user < end:
         raise UserError(
-            f"{file} stands in the {split} split, which has users {first} to {end - 1} "
+            f"{file} is in the {split} split, which has users {first} to {end - 1} "
             f"(train/data/splits/dvs_gesture.json); {AGAIN}"
         )
 
@@ -216,13 +223,13 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no text: {error}; {AGAIN}") from error
+        raise UserError(f"{file} is not UTF-8 text: {error}; {AGAIN}") from error
 
 
 def _require(file: Path) -> Path:
     if not file.is_file():
         raise UserError(
             f"{file} is missing: the archive was extracted in part. Remove {file.parent} and "
-            f"put {ARCHIVE} beside it, from which it is extracted again."
+            f"put {ARCHIVE} into config.data.data_dir; it is extracted again."
         )
     return file

@@ -30,14 +30,14 @@ def n_mnist(
 ) -> Dataset:
     """Return frames of counts `N T 34 34 2`: 60,000 recordings for training and 10,000 for testing.
 
-    A warning is printed where recordings are missing. Raises `DataNotFound` where folders and
-    archives are missing, `UserError` for damaged files.
+    Prints a warning if recordings are missing. Raises `DataNotFound` without folders and archives,
+    `UserError` for damaged files.
 
     Args:
         num_frames: T, the number of frames of each recording.
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
-        cache_dir: the folder of the frames, which are made once; default: `data_dir`/cache.
+        cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     root = Path(data_dir).absolute()
     train, test = (_find(root, name) for name in PUBLISHED)
@@ -54,11 +54,11 @@ def _find(root: Path, split: str) -> list[Recording]:
         files = list_files(folder / split, (".bin",), HOW)
         if files == []:
             raise UserError(
-                f"{folder / split} holds no .bin file: remove it, fetch or extract it again: {HOW}"
+                f"{folder / split} has no .bin file: remove it, fetch or extract it again: {HOW}"
             )
         if files is not None:
             return sorted(_make_recording(file, member) for file, member in files)
-        places.append((folder / split, "folders 0 to 9 of .bin files, or the same as a .zip"))
+        places.append((folder / split, "folders 0 to 9 of .bin files, or a .zip of them"))
     raise DataNotFound("n_mnist", places, HOW)
 
 

@@ -1,4 +1,4 @@
-"""Event recordings on disk to frames in memory: read, cut, integrated, resized and cached."""
+"""Convert event recordings to frames: read, cut, integrate, resize and cache them."""
 
 import io
 import sys
@@ -19,13 +19,15 @@ from ..storage.archives import DAMAGE, take_fingerprints
 from ..storage.cache import load_or_make
 
 Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
+# SpikingJelly's rules: each frame has n div T events, or an equal time, and the last frame also has
+# the remainder. Accuracies are comparable only with the same rule.
 RULES = {"number": integrate_by_number, "time": integrate_by_time}
 
 
 class Recording(NamedTuple):
-    """One sample: a file, or a `member` of a zip archive, or the part [start, end) µs of it.
+    """One sample: a file, or a `member` of a zip archive, or the part [start, end) µs of either.
 
-    `number` is its place in the class, as its authors count.
+    `number` is the number that the authors gave to the sample in its class.
     """
 
     label: int
@@ -45,7 +47,7 @@ class Recording(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """How events become frames: how many, by which rule, on which sensor, and their last size."""
+    """The number of frames, the rule that divides events, the sensor size and the final size."""
 
     num_frames: int
     split_by: str
@@ -53,7 +55,7 @@ class Frames(NamedTuple):
     size: tuple[int, int]
 
     def check(self) -> None:
-        """Raise UserError for values that make no frames."""
+        """Raise UserError for an unknown rule, and for numbers below 1."""
         if self.split_by not in list(RULES):
             raise UserError(
                 f"config.data.split_by is {self.split_by!r}; it can be {', '.join(RULES)}."
@@ -95,9 +97,10 @@ def load_frames(
 ) -> Dataset:
     """Return the recordings as counts `N T H W 2`, made once and then read from the cache.
 
-    Counts are whole numbers as uint16, or floats where they were resized. `read` gives the events
-    of a file. Raises UserError for a file that it refuses, by its name.
+    Counts are uint16, or float32 if they were resized. `read` returns the events of a file.
+    Raises UserError that names the file if `read` fails.
     """
+    # Options first: a mistake in one must not cost the minutes that reading fingerprints may take.
     frames.check()
     splits = []
     for recordings in (train, test):
@@ -142,7 +145,8 @@ def _make(
     made = []
     for i in which:
         recording = recordings[i]
-        if opened[0] != str(recording):  # Neighbors are often cut from one file.
+        # The gestures of one file are neighbors, so the last file is kept instead of read again.
+        if opened[0] != str(recording):
             opened = str(recording), _read(recording, read)
         made.append(_integrate(recording, opened[1], frames))
     return np.stack(made)
@@ -155,12 +159,12 @@ def _read(recording: Recording, read: Reader) -> np.ndarray:
         else:
             with zipfile.ZipFile(recording.file) as archive:
                 events = read(io.BytesIO(archive.read(recording.member)))
-    except UserError:  # A package that reads it is missing.
+    except UserError:  # A package for this format is missing; the file is fine.
         raise
     except (OSError, *DAMAGE) as error:
         raise _make_error(recording, error) from error
     if not len(events):
-        raise _make_error(recording, "there is no event in it")
+        raise _make_error(recording, "it has no events")
     return events
 
 
@@ -181,24 +185,24 @@ def _cut(recording: Recording, events: np.ndarray) -> np.ndarray:
     """Return the events from the recording's start to its end."""
     first, last = int(events["t"].min()), int(events["t"].max())
     span = f"its labels name {recording.start} to {recording.end} µs, but its events"
-    # Cut off between two packets, a file looks whole but for its labels. Said and not refused: an
-    # official recording may be like this too.
+    # A file that is truncated between two packets is valid; only its labels show that the end is
+    # missing. A warning, not an error, because official recordings may be like this too.
     if last + 1 < recording.end:
-        print(f"{recording}: {span} end at {last} µs; was it cut off?", file=sys.stderr)
+        print(f"{recording}: {span} end at {last} µs; is the file truncated?", file=sys.stderr)
     part = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
     if not len(part):
-        raise _make_error(recording, f"{span}, of {first} to {last} µs, have none there")
+        raise _make_error(recording, f"{span} are all from {first} to {last} µs")
     return part
 
 
 def _make_error(recording: Recording, why: Exception | str) -> UserError:
-    """Return the error for a file that is no good: which one, why, and what to do."""
-    said = str(why).rstrip(".") or "it ends too early"  # An EOFError is silent.
-    # Readers of files name them; those of archives' members cannot.
+    """Return the error for a damaged file, with its name, the reason and what to do."""
+    said = str(why).rstrip(".") or "it ends too early"  # An EOFError has no message.
+    # Readers name the file, except for a member of an archive, which they get as bytes.
     if str(recording.file) not in said:
         said = f"{recording}: {said}"
     if isinstance(why, OSError) and why.errno:
         return UserError(f"{said}.")
     return UserError(
-        f"{said}.\nFetch or extract this file again; docs/guide/data.md says from where."
+        f"{said}.\nFetch or extract this file again; docs/guide/data.md has the addresses."
     )

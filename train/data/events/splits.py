@@ -1,4 +1,4 @@
-"""Which recordings are for testing, by the rules written down in train/data/splits."""
+"""Selects the test recordings by the rules in train/data/splits."""
 
 import json
 from collections import defaultdict
@@ -15,11 +15,11 @@ FOLDER = Path(__file__).parents[1] / "splits"
 
 
 def select_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.ndarray:
-    """Return whether each recording is for testing, by `rule` of `splits/NAME.json`.
+    """Return a mask of the test recordings, by `rule` of `splits/NAME.json`.
 
-    A rule tests on a half-open range of the numbers in the file names, or of the ranks of these
-    names in their class, or on the numbers that are listed for each class. Raises `UserError` for
-    an unknown rule, and for one that leaves the training or the test set empty.
+    A rule selects a half-open range of the numbers in the file names, a half-open range of the
+    ranks of these names in their class, or the numbers in a list for each class. Raises `UserError`
+    for an unknown rule, and for one that leaves the training or the test set empty.
     """
     rules = read_manifest(name)
     if rule not in list(rules):
@@ -36,7 +36,7 @@ def select_test(name: str, rule: str, recordings: Sequence[Recording]) -> np.nda
     if test.all() or not test.any():
         raise UserError(
             f"the split {rule!r} tests on {what}, which is {test.sum()} of the {len(test)} "
-            "recordings found: files are missing, or choose another split: "
+            "recordings found. Add the missing files, or choose another split: "
             f"{', '.join(rules)}."
         )
     return test
@@ -52,7 +52,8 @@ def _list_numbers(recordings: Sequence[Recording]) -> np.ndarray:
 
 
 def _rank_names(recordings: Sequence[Recording]) -> np.ndarray:
-    """Return each file's place among those of its class, in lexicographic order."""
+    """Return the rank of each file in the lexicographic order of its class."""
+    # Lexicographic: 10 comes before 2, so ranks 900 to 999 are other files than these numbers.
     classes: dict[int, list[str]] = defaultdict(list)
     for recording in recordings:
         classes[recording.label].append(recording.name)

@@ -1,4 +1,4 @@
-"""Event data sets as tonic has them: fetched by it, and its files read without it.
+"""The event data sets of tonic: downloaded by tonic, and read without it.
 
 Its files are aedat4, and arrays of x, y, p and milliseconds.
 """
@@ -14,7 +14,7 @@ from pit_jax.events import EVENT, make_events
 
 from ...errors import UserError
 
-# What to ask tonic for; each is downloaded and extracted when it is made.
+# tonic's classes and arguments; making an object downloads and extracts its files.
 CLASSES: dict[str, list[tuple[str, dict[str, bool]]]] = {
     "cifar10_dvs": [("CIFAR10DVS", {})],
     "dvs_gesture": [("DVSGesture", {"train": True}), ("DVSGesture", {"train": False})],
@@ -23,9 +23,9 @@ CLASSES: dict[str, list[tuple[str, dict[str, bool]]]] = {
 
 
 def fetch(name: str, root: Path) -> bool:
-    """Download a data set to `root` with tonic; return False if tonic has none or is missing.
+    """Download a data set with tonic to `root`; return False without tonic or its data set.
 
-    Raises `UserError` when tonic fails.
+    Raises `UserError` if tonic fails.
     """
     if name not in CLASSES:
         return False
@@ -33,32 +33,32 @@ def fetch(name: str, root: Path) -> bool:
         import tonic
     except ImportError:
         return False
-    print(f"{name} is not there: tonic downloads it to {root.absolute()}", file=sys.stderr)
+    print(f"{name} was not found: tonic downloads it to {root.absolute()}", file=sys.stderr)
     try:
         for cls, options in CLASSES[name]:
             getattr(tonic.datasets, cls)(save_to=str(root), **options)
-    except Exception as error:  # Of the network, the disk or an archive: it raises many kinds.
+    except Exception as error:  # Of the network, the disk or an archive, of many types.
         raise UserError(
             f"tonic could not download {name} to {root.absolute()} ({error}). Try again, or fetch "
-            "it by hand; docs/guide/data.md says from where."
+            "it by hand; docs/guide/data.md has the addresses."
         ) from error
     return True
 
 
 def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
-    """Return the events of an AEDAT 4 recording, as tonic's copy of CIFAR10-DVS holds them.
+    """Return the events of an AEDAT 4 recording, the format of tonic's copy of CIFAR10-DVS.
 
-    Of several event streams the one with the lowest number counts, as in tonic. Axes are those of
-    the file. Raises `ValueError` for a file that is damaged or of another version, `UserError`
-    without the package `aedat`.
+    If there are several event streams, the one with the lowest number is read, as in tonic. Axes
+    are those of the file. Raises `ValueError` for a file that is damaged or of another version,
+    `UserError` without the package `aedat`.
     """
     try:
         from aedat import Decoder
     except ImportError as error:
         raise UserError(
-            ".aedat4 files are read by the package aedat, which is not here: pip install aedat"
+            ".aedat4 files are read by the package aedat, which is not installed: pip install aedat"
         ) from error
-    if not isinstance(source, Path):  # It opens files by their names only.
+    if not isinstance(source, Path):  # aedat can only open files by name.
         with tempfile.NamedTemporaryFile(suffix=".aedat4") as file:
             file.write(source.read())
             file.flush()
@@ -68,8 +68,8 @@ def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
         streams = decoder.id_to_stream().items()
         chosen = min((number for number, s in streams if s["type"] == "events"), default=None)
         parts = [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
-    except Exception as error:  # All of its errors are plain exceptions with a sentence.
-        raise ValueError(f"no whole AEDAT 4 file ({error}).") from error
+    except Exception as error:  # aedat raises plain Exceptions.
+        raise ValueError(f"not a complete AEDAT 4 file ({error}).") from error
     if chosen is None:
         raise ValueError("an AEDAT 4 file without a stream of events.")
     return np.concatenate(
@@ -80,12 +80,12 @@ def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
 def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
     """Return the events of a gesture of tonic's DVS-Gesture: rows of x, y, polarity and ms.
 
-    Raises `ValueError` for a file that holds no such array, or only a part of it.
+    Raises `ValueError` for a file without such an array, and for a truncated one.
     """
     try:
         rows = np.load(source, allow_pickle=False)
     except EOFError as error:
-        raise ValueError("an empty file.") from error
+        raise ValueError("the file is empty.") from error
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
         raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
     if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):

@@ -1,4 +1,4 @@
-"""Which samples each batch has, in training and in a pass over a whole split."""
+"""The samples of each batch, in training and in a pass over a whole split."""
 
 import functools
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ Seed = int | tuple[int, ...]
 
 
 class Order(Protocol):
-    """Which samples each batch has, and the seeds of their random crops.
+    """The samples of each batch, and the seeds of their random crops.
 
-    An order is a function of its arguments alone, so a resumed run needs no position in the data.
+    An order is a function of its arguments alone. So a checkpoint stores no position in the data,
+    and a resumed run still sees the batches of an uninterrupted one.
     """
 
     def __len__(self) -> int:
@@ -29,8 +30,8 @@ class Order(Protocol):
 class TrainingOrder:
     """The order of training: each epoch is a permutation, without its last incomplete batch.
 
-    With `repeats` a step sees each of its samples n times, and the epoch fewer samples (repeated
-    augmentation, Hoffer et al. 2020).
+    With `repeats` = n, a training step sees each of its samples n times, and an epoch has n times
+    fewer samples (repeated augmentation, Hoffer et al. 2020).
     """
 
     seed: int
@@ -52,19 +53,20 @@ class TrainingOrder:
         return epoch_order(self.seed, number, self.size, self.batch_size, self.repeats)
 
     def indices(self, step: int) -> np.ndarray:
-        """Return the samples of training step `step`, from 0 on, `[batch]`."""
+        """Return the samples of training step `step`, counted from 0, `[batch]`."""
         epoch, step = divmod(step, self.steps_per_epoch)
         return _permute(self, epoch)[step]
 
     def crop_seed(self, step: int, row: int) -> tuple[int, ...]:
-        """Return seed, epoch, sample and which of its `repeats` it is.
+        """Return seed, epoch, sample + 1, and the number of the repeat.
 
         A crop depends on nothing else, so neither workers nor a resumed run change it.
         """
         index = int(self.indices(step)[row])
         epoch, step = divmod(step, self.steps_per_epoch)
         copy = int(_count_copies(self)[step, row]) % self.repeats
-        # One more than the index: trailing zeros would give the generator of the order.
+        # Sample + 1: NumPy pads seeds with zeros, so (seed, epoch, 0, 0) would be the generator
+        # (seed, epoch), which already permutes the epoch.
         return self.seed, epoch, index + 1, copy
 
 
@@ -75,11 +77,11 @@ def _permute(order: TrainingOrder, epoch: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _count_copies(order: TrainingOrder) -> np.ndarray:
-    return copies(order.size, order.batch_size, order.repeats)
+    return place_copies(order.size, order.batch_size, order.repeats)
 
 
 class SequentialOrder:
-    """Every sample once; the last batch is padded with samples of weight 0.
+    """An order with every sample once; the last batch is padded with samples of weight 0.
 
     `index` and `weight` are `[batches, batch]`.
     """
@@ -97,21 +99,22 @@ class SequentialOrder:
         return self.index[step]
 
     def crop_seed(self, step: int, row: int) -> int:
-        """Return the sample itself."""
+        """Return the index of the sample, the same in every pass."""
         return int(self.index[step, row])
 
 
 def epoch_order(seed: int, epoch: int, size: int, batch_size: int, repeats: int = 1) -> np.ndarray:
-    """Return which samples each step of `epoch` sees, `[steps, batch]`."""
+    """Return the samples of each training step of `epoch`, `[steps, batch]`."""
     order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
-    return order[copies(size, batch_size, repeats) // repeats]
+    return order[place_copies(size, batch_size, repeats) // repeats]
 
 
-def copies(size: int, batch_size: int, repeats: int) -> np.ndarray:
-    """Return places `[steps, batch]` in the list that has each sample of the order `repeats` times.
+def place_copies(size: int, batch_size: int, repeats: int) -> np.ndarray:
+    """Return places `[steps, batch]` in a list with each sample of the order `repeats` times.
 
-    Those of one sample are consecutive there and far apart in their batch, so that a mix with a
-    neighbor meets another sample.
+    The copies of a sample are consecutive in the list, so one batch has all of them. Within the
+    batch they are far apart, because mixup and CutMix mix each image with its neighbor, which must
+    be another sample.
     """
     steps = size // batch_size
     apart = np.argsort(np.arange(batch_size) % repeats, kind="stable")

@@ -1,4 +1,4 @@
-"""Batches of a split on disk, made by worker processes; each is a function of its step.
+"""Batches of a split on disk, read by worker processes; each is a function of its step.
 
 program/feed.py moves them from host to device.
 """
@@ -14,26 +14,27 @@ from absl import flags
 from ..storage.workers import serve_parent
 from .order import Order
 
-# Returns an image and its label; the generator is for random crops.
+# (index, generator for random crops) -> (image, label).
 Read = Callable[[int, np.random.Generator], tuple[np.ndarray, int]]
 
 
 def read_ahead(
     read: Read, order: Order, rows: np.ndarray, first: int, workers: int
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yield the rows `rows` of the batches of `order` from `first` on: `image` and `label`.
+    """Yield `image` and `label` of the rows `rows` of each batch of `order`, from `first` on.
 
-    Each batch is made by one of `workers` processes, which end with this generator; 0 is this
-    process.
+    Each batch is read by one of `workers` processes, which end with this generator. With 0
+    workers, this process reads.
     """
     import grain
 
-    # No threads beside: what lies ready takes memory, a batch of ImageNet 38 MB.
+    # No threads in the workers: batches in their buffers would take memory, 38 MB each for
+    # ImageNet. mp_prefetch already keeps a batch or two of each worker ready.
     one_at_a_time = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     batches = grain.MapDataset.source(_Samples(read, order, rows)).batch(len(rows))
     ahead = batches[first:].to_iter_dataset(one_at_a_time)
     if workers:
-        # Grain 0.2.18 asks for its flags' values, which only absl's own main function parses.
+        # Grain 0.2.18 reads its absl flags, which only absl's own main function parses.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers)
@@ -49,7 +50,11 @@ def _begin_worker(number: int, count: int) -> None:
 
 @dataclass(frozen=True)
 class _Samples:
-    """The samples of all batches, one after the other, as Grain reads them by position."""
+    """The samples of all batches in one sequence, which Grain reads by position.
+
+    Position p is row p mod n of batch p div n, for n rows. So neither the number of workers nor
+    the batch at which reading begins changes a sample.
+    """
 
     read: Read
     order: Order

@@ -1,4 +1,4 @@
-"""Image files in ArrayRecord shards: written once, in parallel, checked by hash, read by index."""
+"""Image files in ArrayRecord shards: written in parallel, checked by hash, read by index."""
 
 import json
 import shutil
@@ -23,17 +23,15 @@ T = TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-# A record is the label and then the image file as it was.
+# A record is the label, followed by the unchanged image file.
 LABEL = struct.Struct("<I")
-# Random access to each record; JPEGs do not get smaller.
+# Groups of one record, for random access; uncompressed, because JPEGs do not get smaller.
 OPTIONS = "group_size:1,uncompressed"
-FETCH = (
-    "Fetch it, or the archive that it came in, again; or remove it. Then the same command goes on."
-)
+FETCH = "Fetch it, or its archive, again; or remove it. Then repeat the command to resume."
 
 
 class Sample(NamedTuple):
-    """One image file: where it came from, for messages, its class and its bytes."""
+    """One image file: its source, for messages, its class and its bytes."""
 
     place: str
     label: int
@@ -41,13 +39,14 @@ class Sample(NamedTuple):
 
 
 class Piece(Protocol):
-    """A part of a source; it goes to a worker process, so it can be pickled."""
+    """A part of a source; it can be pickled, because it is sent to a worker process."""
 
-    def samples(self) -> Iterator[Sample]: ...
+    def samples(self) -> Iterator[Sample]:
+        """Yield the images of this part."""
 
 
 class Shard(NamedTuple):
-    """The file that comes from some pieces of a source."""
+    """An output file and the pieces of the source that it is made of."""
 
     split: str
     file: str
@@ -55,7 +54,7 @@ class Shard(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A conversion before it is done; `num_bytes` is about what the images take."""
+    """A planned conversion; `num_bytes` is about the size of its images."""
 
     name: str
     source: str
@@ -69,22 +68,25 @@ def convert(
 ) -> dict[str, Any]:
     """Write the shards of `plan` that are missing in `out`, and return the manifest.
 
-    The manifest has the images of each shard, by class, its bytes and its sha256. With a `size`
-    above 0 images whose shorter side is longer are made smaller; with `decoded` every image is
-    decoded to see that it can be. Raises `UserError` for a folder
-    of something else, a shard that has changed, a damaged source, and where the disk fails.
+    The manifest has, for each shard, its number of images by class, its bytes and its sha256. With
+    a `size` above 0, images with a longer shorter side are resized to it; with `decoded`, every
+    image is decoded as a test. Raises `UserError` for a folder with other files, a shard that has
+    changed, a damaged source and a disk that fails.
     """
     try:
         manifest = _claim(plan, out, size)
         done: dict[str, Any] = manifest["shards"]
         kept = {file: about for file, about in done.items() if (out / file).exists()}
+        # Before hours of writing: a shard that changed on disk must not end up in a finished folder.
         verify(out, kept, workers)
         missing = [shard for shard in plan.shards if shard.file not in kept]
-        if missing and not size:  # How much smaller images will take nobody knows yet.
+        if missing and not size:  # The size of resized images is not known in advance.
             _check_space(plan, out, len(missing))
         for part in out.glob("*.part"):
             part.unlink()
         for shard, part, about in _write_all(missing, out, size, decoded, workers):
+            # First the file, then the manifest: a kill between them costs one shard, written again.
+            # In the other order the manifest would promise a file that is not there.
             replace_file(part, out / shard.file)
             done[shard.file] = about
             write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -93,8 +95,8 @@ def convert(
     except OSError as error:
         free = shutil.disk_usage(_find_parent(out)).free
         raise UserError(
-            f"cannot write to {out} ({error.strerror}; {free:,} bytes are free). What is finished "
-            "is kept; the same command goes on with it."
+            f"cannot write to {out} ({error.strerror}; {free:,} bytes are free). Finished files "
+            "are kept; repeat the command to resume."
         ) from error
     return manifest
 
@@ -102,11 +104,12 @@ def convert(
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a finished conversion; raise `UserError` if files differ from it.
 
-    Files are compared by their size; `verify` reads them whole.
+    Only sizes are compared, because this runs at every start of training; `verify` compares
+    hashes.
     """
     manifest = _load(folder / MANIFEST)
     if not manifest["complete"]:
-        raise UserError(f"{folder} is not finished: repeat the command that began to write it.")
+        raise UserError(f"{folder} is not finished. Repeat the command that began it.")
     for name in manifest["files"]:
         about = manifest["shards"][name]
         found = (folder / name).stat().st_size if (folder / name).exists() else 0
@@ -116,7 +119,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path, shards: Mapping[str, Any], workers: int) -> None:
-    """Raise `UserError` for the first of `shards` whose sha256 is not that of the manifest."""
+    """Raise `UserError` for the first of `shards` whose sha256 differs from the manifest's."""
     files = [folder / name for name in shards]
     if not files:
         return
@@ -128,7 +131,8 @@ def verify(folder: Path, shards: Mapping[str, Any], workers: int) -> None:
 class ImageRecords:
     """The records of one split, by index: `records[i]` is a `Sample`.
 
-    `shards` is what the manifest says of its files, `per_class` how many records each class has.
+    `shards` has the manifest's entries of its files, `per_class` the number of records of each
+    class.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
@@ -137,7 +141,7 @@ class ImageRecords:
         self._folder = folder
         self.shards = {
             name: manifest["shards"][name]
-            for name in manifest["files"]  # Their order; in "shards" it is when they were done.
+            for name in manifest["files"]  # In index order; "shards" is in the order of writing.
             if manifest["shards"][name]["split"] == split
         }
         self.per_class = tuple(
@@ -167,7 +171,7 @@ class ImageRecords:
 
 
 class _Instruction(NamedTuple):
-    """What ArrayRecordDataSource wants to know of a file, so that it need not open all of them."""
+    """A file and its number of records, so that ArrayRecordDataSource opens no file to count."""
 
     filename: str
     take: int
@@ -179,7 +183,10 @@ class _Instruction(NamedTuple):
 
 
 def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
-    """Return the manifest of `out`, which is new, empty or begun by the same command."""
+    """Return the manifest of `out`, a new or empty folder, or one begun by the same command.
+
+    Raises `UserError` for every other folder, so that no file of the user is overwritten.
+    """
     about = {
         "format": FORMAT,
         "name": plan.name,
@@ -194,13 +201,13 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         if differing:
             raise UserError(
                 f"{out} was begun from another source or with other options (its manifest has "
-                f"another {', '.join(differing)}); choose another --out."
+                f"a different {', '.join(differing)}); choose another --out."
             )
         return manifest
     if not (there := _find_parent(out)).is_dir():
-        raise UserError(f"{there} is a file; choose another --out, a folder.")
+        raise UserError(f"{there} is a file. Choose a folder for --out.")
     if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty and holds no conversion; choose another --out.")
+        raise UserError(f"{out} is not empty and has no {MANIFEST}; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     manifest = about | {"complete": False, "shards": {}}
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -230,7 +237,7 @@ def _check_space(plan: Plan, out: Path, missing: int) -> None:
 def _write_all(
     shards: list[Shard], out: Path, size: int, decoded: bool, workers: int
 ) -> Iterator[tuple[Shard, Path, dict[str, Any]]]:
-    """Yield each shard with the file that was written for it, as they are done."""
+    """Write the shards, and yield each with its file in the order in which they are finished."""
     if workers <= 1 or len(shards) <= 1:
         for shard in _show_bar(shards, "writing"):
             yield shard, *_write(shard, out, size, decoded)
@@ -246,7 +253,7 @@ def _write_all(
 
 
 def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dict[str, Any]]:
-    """Write one shard under a name of this process, which the main process changes later."""
+    """Write one shard under a temporary name, which the main process replaces."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     part = name_own_part(out / shard.file)
@@ -265,7 +272,7 @@ def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dic
         writer.close()
     except OSError as error:
         raise UserError(f"the source of {shard.file} cannot be read ({error}).") from error
-    except RuntimeError as error:  # What writes says it so, with the disk's own words.
+    except RuntimeError as error:  # ArrayRecordWriter's error for a disk that fails.
         raise OSError(0, str(error)) from error
     return part, {
         "split": shard.split,
@@ -291,7 +298,7 @@ def _show_bar(items: Iterable[T], title: str, total: int | None = None) -> Itera
 def _describe_change(file: Path, expected: str, found: str) -> str:
     return (
         f"{file}: expected {expected}, got {found}. Delete this file and repeat "
-        "`python -m pit_jax prepare` as before: it alone is written again."
+        "`python -m pit_jax prepare` as before: only this file is written again."
     )
 
 

@@ -1,4 +1,4 @@
-"""ImageNet-1k, converted by train.data.prepare: JPEGs that workers decode and crop."""
+"""ImageNet-1k, converted by train.data.prepare: JPEGs, decoded and cropped by workers."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HOW = "python -m pit_jax prepare imagenet --source DIR --out {out}"
 AGAIN = (
     "Delete this file and repeat `python -m pit_jax prepare imagenet` as before, with --verify: "
-    "it alone is written again, and the image of the source is named."
+    "only this file is written again, and the damaged image of the source is named."
 )
 
 
@@ -32,7 +32,7 @@ def imagenet(
     resize: int = 0,
     resample: str = "bilinear",
 ) -> Dataset:
-    """Return images `size size 3`: random crops for training, the middle of each for testing.
+    """Return images `size size 3`: random crops for training, center crops for testing.
 
     Raises `DataNotFound` if nothing was converted yet, `UserError` for files that do not match the
     manifest and for invalid values.
@@ -40,7 +40,7 @@ def imagenet(
     Args:
         size: height and width of the images.
         workers: processes that read, decode and crop ahead; 0 does it in the training process.
-        least_area: the smallest part of an image's area that a random crop has.
+        least_area: the smallest share of an image's area in a random crop.
         resize: the shorter side of test images before their center crop; 0 is 256/224 of `size`.
         resample: how images are resized: `bilinear` or `bicubic`.
     """
@@ -62,7 +62,7 @@ def imagenet(
     root = Path(data_dir).absolute()
     folder = next((p for p in (root / "imagenet", root) if (p / MANIFEST).is_file()), None)
     if folder is None:
-        places = [(p / MANIFEST, "what prepare writes") for p in (root / "imagenet", root)]
+        places = [(p / MANIFEST, "written by prepare") for p in (root / "imagenet", root)]
         raise DataNotFound("imagenet", places, HOW.format(out=root / "imagenet"))
     manifest = read_manifest(folder)
     splits = []

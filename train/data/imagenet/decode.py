@@ -1,4 +1,4 @@
-"""Image files to arrays on the host: decoded, cropped and resized as ImageNet networks expect."""
+"""Decode, crop and resize image files on the host, as ImageNet networks expect."""
 
 import io
 import math
@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ...errors import UserError
 
-RATIO, ATTEMPTS = 4 / 3, 10  # Of the random rectangle: the widest ratio of its sides.
+RATIO, ATTEMPTS = 4 / 3, 10  # Of random rectangles, as in torchvision: the widest ratio, the draws.
 BILINEAR = Image.Resampling.BILINEAR
 START, SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # Markers of a JPEG.
 RESAMPLING = {"bilinear": BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -20,15 +20,17 @@ def decode(content: bytes, place: str, todo: str = "") -> Image.Image:
         with Image.open(io.BytesIO(content)) as opened:
             return opened.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{place} is no whole image ({explain(error)}). {todo}".rstrip()) from error
+        raise _make_error(place, error, todo) from error
 
 
 def check_image(content: bytes, place: str, todo: str = "") -> None:
     """Raise `UserError` unless the bytes are an image from its first byte to its last.
 
-    A JPEG is not decoded, which would take 20 times as long, if its end mark follows its pixels.
+    A JPEG is not decoded, which would take 20 times as long, if an end mark follows its pixels.
     """
-    # Pixels hold none of these marks, a preview before them may; bytes behind the end do no harm.
+    # Pillow opens a truncated JPEG without an error. Compressed pixels contain no marks, so an end
+    # mark after the last start of a scan ends the image. A preview in the header has both marks
+    # too, but before the scan; bytes after the end are harmless.
     if not content.startswith(START) or content.rfind(END) < content.rfind(SCAN):
         decode(content, place, todo)
         return
@@ -36,18 +38,22 @@ def check_image(content: bytes, place: str, todo: str = "") -> None:
         with Image.open(io.BytesIO(content)):
             pass
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{place} is no whole image ({explain(error)}). {todo}".rstrip()) from error
+        raise _make_error(place, error, todo) from error
+
+
+def _make_error(place: str, error: Exception, todo: str) -> UserError:
+    return UserError(f"{place} is not a complete image ({explain(error)}). {todo}".rstrip())
 
 
 def explain(error: Exception) -> str:
-    """Return why Pillow could not read an image, in words for its user."""
-    if isinstance(error, UnidentifiedImageError):  # Its own words are of a Python object.
-        return "it is in no format that Pillow knows"
+    """Return the reason why Pillow could not read an image, in words for a user."""
+    if isinstance(error, UnidentifiedImageError):  # Its message names a Python object.
+        return "Pillow does not know its format"
     return str(error)
 
 
 def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:
-    """Return the file as it is, or as a JPEG whose shorter side is `size` if that was longer."""
+    """Return the image as a JPEG with shorter side `size`; unchanged if it is not larger."""
     image = decode(content, place, todo)
     if min(image.size) <= size:
         return content
@@ -64,7 +70,10 @@ def random_crop(
     least_area: float = 0.08,
     resample: str = "bilinear",
 ) -> np.ndarray:
-    """Return a random rectangle as `size size 3`: `least_area` to 1, sides 3:4 to 4:3."""
+    """Return a random rectangle, resized to `size size 3`.
+
+    Its area is `least_area` to 1 of the image's, the ratio of its sides 3:4 to 4:3.
+    """
     box = draw_rectangle(*image.size, least_area, rng)
     return np.asarray(image.crop(box).resize((size, size), RESAMPLING[resample]))
 
@@ -87,7 +96,10 @@ def _scale_shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
 def draw_rectangle(
     width: int, height: int, least_area: float, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom; the largest in the middle if no random one fits."""
+    """Return left, top, right, bottom of a random rectangle, as torchvision draws it.
+
+    If none of ten draws fits, it is the largest allowed rectangle in the middle.
+    """
     for _ in range(ATTEMPTS):
         area = width * height * rng.uniform(least_area, 1)
         ratio = RATIO ** rng.uniform(-1, 1)

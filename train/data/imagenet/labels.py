@@ -1,4 +1,4 @@
-"""The classes of ImageNet's validation images, which lie in an archive without any folders."""
+"""The classes of ImageNet's validation images, whose archive has no folders."""
 
 import tarfile
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from ...errors import UserError
 from ..dataset import DataNotFound
 
 DEVKIT = "ILSVRC2012_devkit_t12"
-# One class name a line, in the order of the images: as people pass it on instead of the devkit.
+# The class of each image on a line, in their order: often passed on instead of the devkit.
 LIST = "imagenet_2012_validation_synset_labels.txt"
 TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 
@@ -17,8 +17,8 @@ TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 def read_validation_labels(source: Path) -> dict[str, str]:
     """Return the class nXXXXXXXX of each validation image, by its name without ending.
 
-    From the development kit, as an archive or extracted, or from the list of classes. Raises
-    `DataNotFound` without one of them, and `UserError` for damaged ones.
+    Reads the list of classes or the development kit, as an archive or extracted. Raises
+    `DataNotFound` if there is neither, and `UserError` if they are damaged.
     """
     archive, folder, listed = source / f"{DEVKIT}.tar.gz", source / DEVKIT, source / LIST
     found = next((place for place in (listed, archive, folder) if place.exists()), None)
@@ -43,7 +43,8 @@ def read_validation_labels(source: Path) -> dict[str, str]:
 
 
 def _read_devkit(read: Callable[[str], bytes]) -> list[str]:
-    """Return the class of each image; the ground truth counts from 1, as MATLAB's table does."""
+    """Return the class of each image."""
+    # The ground truth has ILSVRC2012_IDs: from 1, in the order of MATLAB's table, not of names.
     from scipy.io import loadmat
 
     table = loadmat(BytesIO(read(META)))["synsets"].ravel()

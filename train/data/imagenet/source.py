@@ -1,4 +1,4 @@
-"""ImageNet-1k as people have it, the official archives, a folder or tfds, as a plan to convert."""
+"""Plans the conversion of ImageNet-1k from the official archives, a folder or tfds."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from .tar import Member, list_members
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 TFDS = "imagenet2012"
 SYNSET = re.compile(r"n\d{8}")
-# A shard holds about a gigabyte: half a minute of work, and the most that a kill loses.
+# A shard has about a gigabyte: half a minute of work, which is all that a killed run loses.
 CLASSES_A_SHARD, IMAGES_A_SHARD = 8, 10_000
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 HOW = (
@@ -28,7 +28,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class TarPart:
-    """All images of the archive at bytes `[start, end)` of a file; they are of one class."""
+    """All images of the archive at bytes `[start, end)` of a file, which are of one class."""
 
     file: Path
     start: int
@@ -89,11 +89,12 @@ class TfdsExamples:
 
 
 def plan(source: Path) -> Plan:
-    """Return how to convert the files in `source`; classes are in the order of their names.
+    """Plan the conversion of the files in `source`; classes are in the order of their names.
 
-    Raises `DataNotFound` if nothing does, and `UserError` for a damaged or a wrong archive, and
-    for classes that only one split has.
+    Raises `DataNotFound` if there are no such files, and `UserError` for a damaged or wrong
+    archive and for classes that only one split has.
     """
+    # The official archives first: their members are known to be the published images.
     version = find_newest_version(source, TFDS)
     val = next((p for p in (source / "val", source / "test") if p.is_dir()), source / "val")
     if (source / TRAIN).is_file() and (source / VAL).is_file():
@@ -121,8 +122,8 @@ def _plan_archives(source: Path) -> Plan:
         name = member.name.removeprefix("./").removesuffix(".tar")
         if not SYNSET.fullmatch(name) or not member.name.endswith(".tar"):
             raise UserError(
-                f"{train} holds {member.name} at byte {member.offset}, where the official "
-                "archive has only nXXXXXXXX.tar, one for each class."
+                f"{train} has {member.name} at byte {member.offset}; the official archive has "
+                "only nXXXXXXXX.tar, one for each class."
             )
         parts[name] = member
     classes = sorted(parts)
@@ -132,10 +133,10 @@ def _plan_archives(source: Path) -> Plan:
     for member in _list_members(val):
         stem = Path(member.name).stem
         if stem not in of_image:
-            raise UserError(f"{val} holds {member.name}, which has no label in {source}.")
+            raise UserError(f"{val} has {member.name}, which has no label in {source}.")
         images.append((member, classes.index(of_image[stem])))
     if len(images) != len(of_image):
-        raise UserError(f"{val} holds {len(images)} images, but there are {len(of_image)} labels.")
+        raise UserError(f"{val} has {len(images)} images, but there are {len(of_image)} labels.")
     pieces = [
         TarPart(train, parts[name].offset, parts[name].offset + parts[name].size, label)
         for label, name in enumerate(classes)
@@ -193,10 +194,10 @@ def _open_tfds(root: Path, version: str, split: str) -> Any:
         return tfds.data_source(name, data_dir=root, split=split, download=False, decoders=decoders)
     except ImportError as error:
         raise UserError(
-            f"{folder} is read by tensorflow_datasets, which is not here: "
+            f"{folder} is read by tensorflow_datasets, which is not installed: "
             "pip install tensorflow-datasets"
         ) from error
-    except Exception as error:  # Its readers raise many kinds; all mean that the folder is no good.
+    except Exception as error:  # Readers raise many kinds of errors for a damaged folder.
         raise UserError(f"{folder}: tensorflow_datasets cannot read it: {error}") from error
 
 
@@ -226,7 +227,7 @@ def _list_folders(parent: Path) -> list[str]:
 def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
     images = _list_images(folder)
     if not images:
-        raise UserError(f"{folder} holds no image; it can hold {', '.join(sorted(SUFFIXES))}.")
+        raise UserError(f"{folder} has no image; known endings are {', '.join(sorted(SUFFIXES))}.")
     return [(path, label) for path in images]
 
 
@@ -240,9 +241,7 @@ def _label_images(
 ) -> list[tuple[Path, int]]:
     images = _list_images(folder)
     if {path.stem for path in images} != set(of_image):
-        raise UserError(
-            f"{folder} holds {len(images)} images, not the {len(of_image)} with labels."
-        )
+        raise UserError(f"{folder} has {len(images)} images, not the {len(of_image)} with labels.")
     return [(path, classes.index(of_image[path.stem])) for path in images]
 
 
@@ -251,8 +250,8 @@ def _check_same(source: Path, train: Sequence[str], test: Sequence[str]) -> None
         only = [sorted(set(a) - set(b)) for a, b in ((train, test), (test, train))]
         raise UserError(
             f"{source}: training and validation must have the same two or more classes; "
-            f"there are {len(train)} and {len(test)}. Only for training: "
-            f"{_shorten(only[0])}; only for validation: {_shorten(only[1])}."
+            f"there are {len(train)} and {len(test)}. Only in training: "
+            f"{_shorten(only[0])}; only in validation: {_shorten(only[1])}."
         )
 
 

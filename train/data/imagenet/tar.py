@@ -1,4 +1,4 @@
-"""Walks through tar archives by their headers, also through one that lies inside another."""
+"""Lists the files of tar archives by their headers, also of archives inside another."""
 
 import tarfile
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 
 class Member(NamedTuple):
-    """A regular file of an archive: its name, and where in the archive its content lies."""
+    """A regular file of an archive: its name, and the bytes of its content in the archive."""
 
     name: str
     offset: int
@@ -18,24 +18,25 @@ class Member(NamedTuple):
 def list_members(file: BinaryIO, start: int, end: int) -> Iterator[Member]:
     """Yield the files of the archive at bytes `[start, end)` of `file`; only headers are read.
 
-    Raises `ValueError` with the offset where the archive is cut off or damaged.
+    Raises `ValueError` with the offset at which the archive is truncated or damaged.
     """
+    # Not tarfile: it accepts archives that stop between two members, and its errors have no offset.
     at = start
     while True:
         file.seek(at)
         header = file.read(min(BLOCK, end - at))
         if len(header) < BLOCK:
-            raise ValueError(f"it is cut off: it has no end mark, where it stops, at byte {end}")
+            raise ValueError(f"it is truncated: it stops at byte {end} without an end mark")
         if not any(header):
             return
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise ValueError(f"at byte {at} is no header of a tar archive ({error})") from error
+            raise ValueError(f"expected a tar header at byte {at} ({error})") from error
         content = at + BLOCK
         if content + info.size > end:
             raise ValueError(
-                f"it is cut off: {info.name} at byte {at} goes on to byte {content + info.size}, "
+                f"it is truncated: {info.name} at byte {at} ends at byte {content + info.size}, "
                 f"but the archive stops at byte {end}"
             )
         if info.isreg():

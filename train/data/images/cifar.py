@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the official archives, or as prepared by tfds."""
+"""CIFAR-10 and CIFAR-100 from the official archives, or prepared by tfds."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 @dataclass(frozen=True)
 class _Layout:
-    """One of the official archives: its files, how one is read, and its hash on the server."""
+    """One of the official archives: its files, their parser, and its published hash."""
 
     archive: str
     folder: str
@@ -97,8 +97,8 @@ _CIFAR100 = _CifarSource(
 def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """Return 50,000 training and 10,000 test images `N 32 32 3` in 10 classes.
 
-    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
-    that fails, `UserError` if they are damaged.
+    Downloads the official archive if nothing is found under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` for damaged files.
     """
     return _load(_CIFAR10, Path(data_dir).absolute())
 
@@ -106,14 +106,14 @@ def cifar10(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 def cifar100(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """Return 50,000 training and 10,000 test images `N 32 32 3` in 100 classes (fine labels).
 
-    The official archive is fetched if they are not under `data_dir`. Raises `DataNotFound` if
-    that fails, `UserError` if they are damaged.
+    Downloads the official archive if nothing is found under `data_dir`. Raises `DataNotFound` if
+    that fails, `UserError` for damaged files.
     """
     return _load(_CIFAR100, Path(data_dir).absolute())
 
 
 def find_files(name: str, root: Path) -> dict[Path, str | None]:
-    """Return the files of `cifar10` or `cifar100`; an archive has its published md5."""
+    """Return the files that are read for `cifar10` or `cifar100`, archives with published md5."""
     source = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}[name]
     if found := _find(source, root):
         layout, place = found
@@ -123,6 +123,7 @@ def find_files(name: str, root: Path) -> dict[Path, str | None]:
 
 
 def _load(source: _CifarSource, root: Path) -> Dataset:
+    # The official files come first, since their bytes can be compared with published hashes.
     splits = _read_official(source, root) or _read_tfds(source, root) or _fetch(source, root)
     train, test = splits
     classes = source.classes
@@ -140,7 +141,8 @@ def _read_official(source: _CifarSource, root: Path) -> list[ArraySplit] | None:
 
 
 def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
-    """Return the first of the official archives and their folders that is there."""
+    """Return the first of the official archives and their folders that exists."""
+    # An archive before its folder: only the archive has a checksum that finds wrong bits.
     for layout in source.layouts:
         archive, folder = root / layout.archive, root / layout.folder
         if archive.is_file():

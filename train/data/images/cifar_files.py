@@ -1,4 +1,4 @@
-"""Reads the batch files of CIFAR, pickles by Python 2 or bare rows, in a tar.gz or extracted."""
+"""Reads the batch files of CIFAR, Python 2 pickles or binary rows, in a tar.gz or extracted."""
 
 import gzip
 import pickle
@@ -21,17 +21,19 @@ def read_archive(archive: Path, folder: str, names: Sequence[str]) -> dict[str, 
     members = {f"{folder}/{name}": name for name in names}
     found = {}
     try:
+        # A stream ("r|"), which is decompressed once; files are picked as they come.
         with gzip.open(archive) as stream:
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 for member in tar:
                     content = tar.extractfile(member) if member.name in members else None
                     if content is not None:
                         found[members[member.name]] = content.read()
-            # The checksum of all of it comes last, after the end of the tar.
+            # gzip compares its checksum at the end of the stream, which is after the end of the
+            # tar. Without reading on, a wrong bit would go unnoticed.
             while stream.read(1 << 20):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise ValueError(f"not a whole tar.gz archive ({error})") from error
+        raise ValueError(f"not a complete tar.gz archive ({error})") from error
     return _check_all(names, found)
 
 
@@ -53,7 +55,7 @@ def _check_all(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes
 def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySplit:
     """Return the images `N 32 32 3` and labels of a batch file: rows of 1024 red, green, blue.
 
-    Raises `ValueError` if it is not such a batch, or a label is not in `0..num_classes-1`.
+    Raises `ValueError` for anything else, and for labels outside `0..num_classes-1`.
     """
     try:
         batch = load_arrays(pickled)
@@ -67,7 +69,7 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySpli
         raise ValueError(f"expected the data to be uint8 (rows, 3072), got {came}")
     if labels.dtype.kind != "i" or labels.shape != data.shape[:1]:
         raise ValueError(
-            f"expected {len(data)} integer labels, one a row, got {labels.dtype} {labels.shape}"
+            f"expected {len(data)} integer labels, one per row, got {labels.dtype} {labels.shape}"
         )
     check_labels(labels, num_classes)
     return ArraySplit(_to_images(data), labels.astype(np.int32))
@@ -76,8 +78,8 @@ def parse_batch(pickled: bytes, label_key: bytes, num_classes: int) -> ArraySpli
 def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> ArraySplit:
     """Return the images `N 32 32 3` and labels of a binary file: rows of labels and 3072 pixels.
 
-    Of `label_bytes` labels a row the last one counts. Raises `ValueError` if the file does not end
-    with a row, or a label is not in `0..num_classes-1`.
+    The last of the `label_bytes` labels in a row is used. Raises `ValueError` if the file ends
+    within a row, and for labels outside `0..num_classes-1`.
     """
     size = label_bytes + 3072
     if not raw or len(raw) % size:
@@ -89,5 +91,5 @@ def parse_rows(raw: bytes, label_bytes: int, num_classes: int) -> ArraySplit:
 
 
 def _to_images(rows: np.ndarray) -> np.ndarray:
-    """Return rows of 1024 red, green and blue pixels as images."""
+    """Convert rows of 1024 red, green and blue pixels to images."""
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

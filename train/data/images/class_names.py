@@ -1,4 +1,4 @@
-"""The names of classes, by label, where no file brings them."""
+"""Names of classes by label, for data sets whose files have none."""
 
 DIGITS = tuple("0123456789")
 CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())

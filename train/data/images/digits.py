@@ -27,8 +27,8 @@ def digits(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
 
 
 def read_digits() -> tuple[ArraySplit, ArraySplit]:
-    """Return the training and the test images, which scikit-learn holds."""
-    from sklearn.datasets import load_digits  # Here: it takes a second, for this data set only.
+    """Return the training and the test images, which are files of scikit-learn."""
+    from sklearn.datasets import load_digits  # Imported here, because it takes a second.
 
     bunch = load_digits()
     images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[..., None]

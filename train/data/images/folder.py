@@ -18,13 +18,13 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
-    """Return images `N size size 3`, cut square from the middle; classes are in order of name.
+    """Return square center crops, resized to `N size size 3`; classes are in order of name.
 
-    Mean and deviation are those of the training images. Raises `DataNotFound` without folders,
-    `UserError` for files that are no images and for classes that only one split has.
+    Mean and standard deviation are measured on the training images. Raises `DataNotFound` without
+    folders, `UserError` for files that are not images and for classes that only one split has.
 
     Args:
-        size: height and width that the images are resized to.
+        size: height and width of the resized images.
     """
     if not isinstance(size, int) or size < 1:
         raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
@@ -56,7 +56,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
 
 
 def find_classes(place: Path) -> list[str]:
-    """Return the names of the folders in `place`; raise UserError unless there are two."""
+    """Return the names of the folders in `place`; raise UserError for fewer than two."""
     names = sorted(p.name for p in place.iterdir() if p.is_dir() and not is_from_macos(p.name))
     if len(names) < 2:
         raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
@@ -64,25 +64,27 @@ def find_classes(place: Path) -> list[str]:
 
 
 def read_images(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> ArraySplit:
-    """Return the images of `place`/CLASS as `N *shape`, with the label of each class.
+    """Return the images of `place`/CLASS as `N *shape`, with the labels of their classes.
 
-    Raises UserError for a class without images, and for a file that is no whole image.
+    Raises UserError for a class without images, and for a file that is not a complete image.
     """
     files = []
     for name, label in labels.items():
         inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
         found = sorted(p for p in inside if not is_from_macos(p.relative_to(place)))
         if not found:
-            raise UserError(f"{place / name} holds no image; it can hold {', '.join(SUFFIXES)}.")
+            raise UserError(
+                f"{place / name} has no image; known endings are {', '.join(sorted(SUFFIXES))}."
+            )
         files += [(file, label) for file in found]
     images = [_read_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
     return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32))
 
 
 def _read_image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return one image as `H W C`, gray for one channel: the largest such rectangle in its middle.
+    """Return the largest center crop with the ratio of `shape`, resized with antialiasing.
 
-    It is resized with antialiasing.
+    `shape` is `H W C`; with one channel, the image is converted to gray.
     """
     height, width, channels = shape
     try:
@@ -90,7 +92,7 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
             image = opened.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
-            f"{file} is no whole image ({explain(error)}); replace or remove it."
+            f"{file} is not a complete image ({explain(error)}); replace or remove it."
         ) from error
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))

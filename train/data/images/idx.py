@@ -16,9 +16,11 @@ UBYTE = 0x08
 def read_idx(path: Path, *, ndim: int) -> np.ndarray:
     """Return the uint8 array of `ndim` axes in an IDX file, gzipped or plain.
 
-    Raises `UserError` if the file is not exactly that: wrong magic number, element type or number
-    of axes, bytes missing or left over, or damaged compression.
+    Raises `UserError` for a wrong magic number, element type or number of axes, for missing or
+    additional bytes, and for damaged compression.
     """
+    # In the order of the bytes: the size is computed from a header that is known to be one, and a
+    # compressed or foreign file is named as such, not by an absurd size.
     data = _read(path)
     if len(data) < 4 or data[:2] != b"\0\0":
         raise _make_error(path, "two zero bytes, a type and a number of axes", f"{data[:4]!r}")
@@ -43,7 +45,7 @@ def _read(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _make_error(path, "a whole gzip file", str(error)) from error
+        raise _make_error(path, "a complete gzip file", str(error)) from error
 
 
 def _make_error(path: Path, expected: str, came: str) -> UserError:

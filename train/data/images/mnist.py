@@ -15,7 +15,7 @@ from .idx import read_idx
 
 @dataclass(frozen=True)
 class _MnistSource:
-    """Where the files may lie under `data_dir`, and where they come from with which hashes."""
+    """The folders to search under `data_dir`, and the address and hashes of the files."""
 
     name: str
     folders: tuple[str, ...]
@@ -60,8 +60,8 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """Return 60,000 training and 10,000 test images of digits, `N 28 28 1`.
 
-    The four files are fetched if they are not under `data_dir`. Raises `DataNotFound` if that
-    fails, `UserError` if they are not what they should be.
+    Downloads the four files if they are not under `data_dir`. Raises `DataNotFound` if that fails,
+    `UserError` for wrong files.
     """
     return _load(_MNIST, Path(data_dir).absolute())
 
@@ -69,14 +69,15 @@ def mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
 def fashion_mnist(data_dir: str | os.PathLike[str] = "data") -> Dataset:
     """Return 60,000 training and 10,000 test images of clothes, `N 28 28 1`.
 
-    The four files are fetched if they are neither under `data_dir` nor in Debian's package. Raises
-    `DataNotFound` if that fails, `UserError` if they are not what they should be.
+    Downloads the four files if they are neither under `data_dir` nor in Debian's package. Raises
+    `DataNotFound` if that fails, `UserError` for wrong files.
     """
     return _load(_FASHION, Path(data_dir).absolute())
 
 
 def find_files(name: str, root: Path) -> dict[Path, str | None]:
-    """Return the files of `mnist` or `fashion_mnist`; archives of the authors have their md5."""
+    """Return the files that are read for `mnist` or `fashion_mnist`, with published md5."""
+    # Debian compresses the files itself, so their md5 differs. Plain files have none published.
     source = {"mnist": _MNIST, "fashion_mnist": _FASHION}[name]
     return {
         path: md5 if path.suffix == ".gz" and path.parent != DEBIAN else None
@@ -122,7 +123,7 @@ def _find_file(folder: Path, stem: str) -> Path | None:
 
 
 def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
-    """Fetch the files that are missing in the first place, and return all four."""
+    """Download the files that are missing in the first folder, and return all four."""
     try:
         for stem, md5 in source.md5.items():
             if _find_file(places[0], stem) is None:
@@ -140,6 +141,8 @@ def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
 
 
 def _read_split(images_path: Path, labels_path: Path) -> ArraySplit:
+    # Counts may be below the published ones, so that tests and users can have smaller files; the
+    # doctor (train.check) compares them with the published counts.
     images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
     if not len(images):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Made-up images of any shape that a network can learn: for tests and for trying things out."""
+"""Made-up images of any shape that a network can learn, for tests and first trials."""
 
 import os
 
@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import UserError
 from ..dataset import ArraySplit, Dataset
 
-# Waves per side, contrast of the templates and of the noise, both as a share of the pixel range.
+# Waves per side; contrast of the templates and of the noise, as shares of the pixel range.
 WAVES, CONTRAST, NOISE = 4, 0.16, 0.12
 
 
@@ -20,10 +20,11 @@ def synthetic(
     num_test: int = 128,
     seed: int = 0,
 ) -> Dataset:
-    """Return images `N *shape`: each class is a smooth random template, an image adds noise.
+    """Return images `N *shape`: a smooth random template for each class, plus noise for each image.
 
-    The same arguments give the same pixels; `num_train` changes no test image, nor the reverse.
-    Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a seed below 0.
+    The same arguments give the same pixels; `num_train` changes no test image, and `num_test` no
+    training image. Nothing is read from `data_dir`. Raises `UserError` for a size below 1 or a
+    seed below 0.
 
     Args:
         shape: height, width and channels of an image.
@@ -60,7 +61,7 @@ def _make_templates(
 
 
 def _cosines(size: int) -> np.ndarray:
-    """Return the WAVES lowest cosines, each with mean square near 1.  -> `WAVES size`."""
+    """Return the WAVES lowest cosines, each with mean square near 1, `[WAVES, size]`."""
     x = (np.arange(size) + 0.5) / size
     return np.stack([np.ones(size)] + [2**0.5 * np.cos(np.pi * i * x) for i in range(1, WAVES)])
 

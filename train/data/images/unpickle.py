@@ -1,4 +1,4 @@
-"""Loads pickles made of numbers, strings, containers and NumPy arrays, and of nothing else."""
+"""Loads pickles that contain only numbers, strings, containers and NumPy arrays."""
 
 import codecs
 import io
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# NumPy's own name for it has moved between versions; an array's pickle always starts with it.
+# Taken from an array's own pickle, because NumPy has moved this function between versions.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 
 # Python 2 wrote the old module names; Python 3 writes bytes as `_codecs.encode` in protocol 2.
@@ -24,7 +24,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
-                f"refused to load the global {module}.{name}; a data file needs none but NumPy's"
+                f"refused to load the global {module}.{name}; a data file needs only NumPy's"
             )
         return _ALLOWED[module, name]
 
@@ -32,11 +32,11 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(data: bytes) -> Any:
     """Return the content of a pickle of arrays, with Python 2's strings as bytes.
 
-    Raises `pickle.UnpicklingError` if it asks for anything but arrays or is damaged.
+    Raises `pickle.UnpicklingError` if it needs any other class or function, or is damaged.
     """
     try:
         return _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # Damaged bytes are other instructions: they can raise anything.
-        raise pickle.UnpicklingError(f"not a whole pickle ({error!r})") from error
+    except Exception as error:  # Damaged bytes are other instructions, which can raise anything.
+        raise pickle.UnpicklingError(f"not a complete pickle ({error!r})") from error

@@ -1,4 +1,4 @@
-"""Files of a data set in folders and in zip archives, also in archives inside of an archive."""
+"""Files of a data set in folders and in zip archives, also in archives inside an archive."""
 
 import json
 import lzma
@@ -13,16 +13,17 @@ from pathlib import Path, PurePath, PurePosixPath
 from ...errors import UserError
 from ...files import hash_content, write_folder
 
-# What zipfile raises for damage: some of it reads like encryption or like an unknown method.
+# Errors of zipfile for damage. A wrong bit can also look like encryption (RuntimeError) or like an
+# unknown compression method (NotImplementedError, a RuntimeError).
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
-ENDS = 1 << 16  # Bytes at the start and at the end of a file by which it is known.
+ENDS = 1 << 16  # Bytes at both ends of a file that enter its fingerprint.
 
 
 def list_files(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
     """Return the files with one of the `endings` in the folder `place`, or in its zip.
 
-    A file of a folder has the member "". None if there is neither folder nor zip. Raises UserError,
-    which says `how` to get it, for a damaged zip.
+    Each is a pair (file, member of the zip), with the member "" in a folder. Without folder and
+    zip, return None. Raises UserError with `how`, the way to get it, for a damaged zip.
     """
     archive = place.with_name(f"{place.name}.zip")
     if place.is_dir():
@@ -36,8 +37,9 @@ def list_files(place: Path, endings: Container[str], how: str) -> list[tuple[Pat
 def extract_archives(archive: Path, root: Path, how: str) -> Path:
     """Extract the zip archives in a zip `archive` to a folder below `root`, once.
 
-    A zip inside of a zip can only be read from its start, so without this each recording would
-    cost its whole class. Raises UserError for a damaged archive, and where it cannot write.
+    A compressed zip inside a zip can only be read from its start, so without this, each recording
+    would cost reading its whole class. Raises UserError for a damaged archive, and if `root`
+    cannot be written.
     """
     inner = [
         m for m in _list_members(archive, how) if _matches(PurePosixPath(m.filename), (".zip",))
@@ -64,18 +66,18 @@ def extract_archives(archive: Path, root: Path, how: str) -> Path:
 
 
 def is_from_macos(name: str | PurePath) -> bool:
-    """Return whether macOS added the file to another of nearly its name: `._NAME`, `__MACOSX/`."""
+    """Return whether macOS added this file to an archive or a folder: `._NAME`, `__MACOSX/`."""
     name = PurePath(name)
     return name.name.startswith("._") or "__MACOSX" in name.parts
 
 
 def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
-    """Return what identifies each file, or member of a zip, without reading all of it.
+    """Return values that identify each file, or member of a zip, without reading all of it.
 
-    For a file that is its size, the time of its last change and the sha256 of its first and last
-    64 KiB; for a member the size and CRC-32 in the archive's list. Every start of a run opens each
-    file once for it. A change in the middle that keeps size and time is not seen. Raises OSError
-    for a file that cannot be read.
+    For a file: its size, the time of its last change and the sha256 of its first and last 64 KiB.
+    For a member: the size and CRC-32 in the archive's list. Every start of a run opens each file
+    once for this. A change in the middle that keeps size and time is not seen. Raises OSError for
+    a file that cannot be read.
     """
     of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
     return [of_members(file)[member] if member else of_file(file) for file, member in places]

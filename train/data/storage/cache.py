@@ -1,4 +1,4 @@
-"""Arrays that take long to make, made once: in parallel, checked by hash, resumed after a kill."""
+"""A cache of arrays that take long to make: made in parallel, checked by hash, resumable."""
 
 import io
 import json
@@ -17,11 +17,11 @@ from ...errors import UserError
 from ...files import hash_content, write_atomically
 from .workers import count_cores, start_pool
 
-SHARD = 128  # Samples a file: seconds of work, and the most that a kill loses.
+SHARD = 128  # Samples in a file: seconds of work, which is all that a killed run loses.
 
 
 def choose_cache_folder(data_dir: str | os.PathLike[str], cache_dir: str | None) -> Path:
-    """Return the folder of saved arrays; the disk of the data may be read-only."""
+    """Return `cache_dir`, needed if the disk of the data is read-only, or `data_dir`/cache."""
     return Path(cache_dir) if cache_dir else Path(data_dir) / "cache"
 
 
@@ -36,10 +36,10 @@ def load_or_make(
 ) -> np.ndarray:
     """Return `make(range(0, SHARD))`, `make(range(SHARD, ...))` ... of `count` samples, joined.
 
-    They are kept under `root/name-HASH`, where the hash is that of `key`: all that the samples
-    depend on. A file that is whole carries its own hash in its name; one that is not is made again.
-    `make` runs in `workers` processes (by default one a core), so it must be a function of a module
-    or a `partial` of one. Raises UserError where the folder cannot be written.
+    The arrays are stored in `root/name-HASH` with the hash of `key`, which has everything that the
+    samples depend on. Each file has its own hash in its name, so a damaged one is found and made
+    again. `make` runs in `workers` processes (by default one for each core), so it must be a
+    function of a module or a `partial` of one. Raises UserError if the folder cannot be written.
     """
     text = json.dumps(key, sort_keys=True)
     folder = root / f"{name}-{hash_content(text)[:16]}"
@@ -47,7 +47,7 @@ def load_or_make(
     try:
         found = {shard.start: _find(folder, shard) for shard in shards}
         missing = [shard for shard in shards if found[shard.start] is None]
-        if missing:  # Nothing is written otherwise: a whole cache may lie where nobody can.
+        if missing:  # A complete cache may be on a read-only disk, so nothing is written then.
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "key.json").write_text(text + "\n")
             print(f"making {name} once, in {folder}", file=sys.stderr)
@@ -65,7 +65,7 @@ def load_or_make(
 def _make_all(
     make: Callable[[range], np.ndarray], shards: list[range], workers: int | None
 ) -> Iterator[tuple[range, np.ndarray]]:
-    """Yield each shard with its array, as they are done."""
+    """Yield each shard with its array, in the order in which they are finished."""
     workers = min(workers or count_cores(), len(shards))
     if workers == 1:
         for shard in track(shards, "samples", console=Console(stderr=True)):
@@ -82,7 +82,7 @@ def _find(folder: Path, shard: range) -> np.ndarray | None:
         raw = file.read_bytes()
         if file.stem.partition("-")[2] == hash_content(raw):
             return np.load(io.BytesIO(raw))["samples"]
-        print(f"{file} is damaged; it is made again", file=sys.stderr)
+        print(f"{file} is damaged; making it again", file=sys.stderr)
         file.unlink()
     return None
 
@@ -91,5 +91,5 @@ def _save(folder: Path, shard: range, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, samples=array)
     raw = buffer.getvalue()
-    # Another run may make the same samples meanwhile.
+    # shared: another run may be making the same samples. Both write the same bytes.
     write_atomically(folder / f"{shard.start:06d}-{hash_content(raw)}.npz", raw, shared=True)

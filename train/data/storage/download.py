@@ -1,4 +1,4 @@
-"""Fetches the official archive of a data set: said first, resumed after a stop, checked by hash."""
+"""Downloads the official archive of a data set: announced, resumable and checked by hash."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 
 
 class Remote(NamedTuple):
-    """A file on a server and the hash that its authors give for it."""
+    """A file on a server and the hash that its authors publish."""
 
     url: str
     md5: str
@@ -34,17 +34,19 @@ class Remote(NamedTuple):
 def download(remote: Remote, target: Path) -> None:
     """Fetch `remote` to `target`; resume where an earlier attempt stopped.
 
-    Until its hash is found right it has a name that no other program gives; with another hash it is
-    kept as `target.bad`, or `target.2.bad` and so on. Raises `UserError` for that, and where server
-    or disk fail.
+    A file with a wrong hash is kept as `target.bad`, `target.2.bad` and so on. Raises `UserError`
+    for a wrong hash, and if the server or the disk fails.
     """
+    # Our own suffix, not .part: browsers and curl leave unfinished files of that name, whose bytes
+    # may be of another version of the file. Only ours are resumed.
     part = target.with_name(f".{target.name}.pit_jax.part")
     print(f"downloading {remote.url} to {target}", file=sys.stderr)
     try:
         _fetch(remote.url, part)
+        # The file gets its name only after its hash is right, so whatever has it can be trusted.
         found = hash_file(part, "md5")
         if found != remote.md5:
-            bad = move_aside(part, _names_of_bad(target))
+            bad = move_aside(part, _name_bad_files(target))
             raise UserError(
                 f"{remote.url}: expected a file with md5 {remote.md5}, got {found}. It is kept as "
                 f"{bad}; try again, or put the official file at {target} by hand."
@@ -52,12 +54,12 @@ def download(remote: Remote, target: Path) -> None:
         replace_file(part, target)
     except (OSError, HTTPException) as error:
         raise UserError(
-            f"{remote.url} could not be fetched to {target} ({error}). What came is kept; the same "
-            "command goes on with it."
+            f"{remote.url} could not be fetched to {target} ({error}). Received bytes are kept; "
+            "repeat the command to resume."
         ) from error
 
 
-def _names_of_bad(target: Path) -> Iterator[Path]:
+def _name_bad_files(target: Path) -> Iterator[Path]:
     yield target.with_name(f"{target.name}.bad")
     for number in count(2):
         yield target.with_name(f"{target.name}.{number}.bad")
@@ -70,11 +72,11 @@ def _fetch(url: str, part: Path) -> None:
     except HTTPError as error:
         if error.code != 416:
             raise
-        return  # Nothing is left to fetch: the hash will tell.
-    part.parent.mkdir(parents=True, exist_ok=True)  # Not before the server has answered.
+        return  # 416: the part is already as long as the file. The caller checks its hash.
+    part.parent.mkdir(parents=True, exist_ok=True)  # Not before the server answers.
     with response:
         if response.status != 206:
-            start = 0  # A server that cannot resume sends all of it.
+            start = 0  # 200: the server ignored the range and sends the whole file.
         length = response.headers["Content-Length"]
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as file, _make_bar() as bar:
@@ -82,6 +84,7 @@ def _fetch(url: str, part: Path) -> None:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 bar.advance(task, len(chunk))
+    # Not every version of Python raises an error for a connection that drops before its end.
     if total is not None and part.stat().st_size < total:
         raise OSError(f"the connection closed after {part.stat().st_size} of {total} bytes")
 

@@ -1,4 +1,4 @@
-"""Reads image data sets that TensorFlow Datasets has prepared; TensorFlow itself is not needed."""
+"""Image data sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 import re
 from pathlib import Path
@@ -21,18 +21,19 @@ def read_split(
 ) -> ArraySplit:
     """Return the images `N *shape` and labels of a prepared split, in the order they are stored.
 
-    Raises `UserError` without tensorflow_datasets, or if the folder is damaged or not array_record.
+    Raises `UserError` if tensorflow_datasets is missing, or the folder is damaged or in another
+    format than array_record.
     """
     folder = root.absolute() / name / version
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise UserError(
-            f"{folder} is read by tensorflow_datasets, which is not here: "
+            f"{folder} is read by tensorflow_datasets, which is not installed: "
             "pip install tensorflow-datasets"
         ) from error
     try:
-        # With its version named, a folder is read as it is, without a look at the network.
+        # With the version in the name, tfds does not look for a newer one on the network.
         source = tfds.data_source(f"{name}:{version}", data_dir=root, split=split, download=False)
         examples = [(example["image"], example["label"]) for example in source]
         images = np.stack([image for image, _ in examples])
@@ -42,7 +43,7 @@ def read_split(
                 f"expected uint8 images {shape}, got {images.dtype} {images.shape[1:]}"
             )
         check_labels(labels, num_classes)
-    except Exception as error:  # Its readers raise many kinds; all mean that the folder is no good.
+    except Exception as error:  # Readers raise many kinds of errors for a damaged folder.
         raise UserError(
             f"{folder}: tensorflow_datasets cannot read the split {split!r}: {error}\n"
             "Delete the folder and prepare it again with file_format=array_record."

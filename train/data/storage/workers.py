@@ -1,4 +1,4 @@
-"""Processes that work for another one, and neither outlive it nor stop before it."""
+"""Worker processes that neither outlive their parent nor stop before it."""
 
 import multiprocessing
 import os
@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use, or how many there are."""
+    """Return the number of cores that this process may use, or of all if that is unknown."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows.
@@ -16,15 +16,19 @@ def count_cores() -> int:
 
 
 def start_pool(workers: int) -> ProcessPoolExecutor:
-    """Start processes for functions of modules; they end with this one."""
-    # Not fork: libraries have threads by now, and their locks would be copied as they are.
+    """Start processes that run functions of modules and end with this process."""
+    # Not fork: it would copy locks that threads of other libraries hold, and nobody would release
+    # them in the child.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent)
 
 
 def serve_parent() -> None:
-    """Ignore signals, which are the parent's to answer, and end with the parent; for workers."""
-    # A terminal and a batch system signal all processes of a program at once.
+    """Ignore signals and end with the parent; to be called in a worker.
+
+    Terminals and batch systems signal all processes of a program at once. Only the parent answers,
+    because it may need its workers for the rest of its step, and it ends them afterwards.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -34,4 +38,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # Killed: nobody is left to whom anything could be said.
+        os._exit(1)  # The parent was killed: no handler or message could reach anyone.
