@@ -23,7 +23,7 @@ FORMATS = {
 }
 # The analyses in the order of their page, each a file of train/analyze/, and what they show.
 ANALYSES = {
-    "learning": "loss and accuracy over the epochs, and when a run reaches the final values of another",
+    "learning": "loss and accuracy over the epochs, and when runs reach each other's end",
     "rates": "firing rates, counts, dead and saturated channels, synchrony",
     "scales": "the learned scales of PIT at the start and now",
     "membranes": "the density of the membranes over the time steps",

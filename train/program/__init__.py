@@ -1,6 +1,6 @@
-"""Everything that is jitted. Start at `step.py`, the training step.
+"""The jitted functions of a run. Start at `step.py`, the training step.
 
-`optim.py` has the learning rate schedule and the optimizers, `losses.py` the losses, `inputs.py`
-augmentation and normalization, `build.py` makes parts from a config, `sharding.py` the mesh,
-`pure.py` the functions before they are placed on devices, `program.py` after.
+`optim.py` has the learning rate schedules and the optimizers, `losses.py` the losses, `inputs.py`
+augmentation and normalization. `build.py` makes parts from a config, `sharding.py` the mesh.
+`pure.py` makes the pure functions of a run, `program.py` jits them and places them on devices.
 """

@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: network, loss, optimizer."""
+"""Makes the parts of a run from its config: network, loss, optimizer."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,15 +26,15 @@ from .optim import cosine, make_schedule
 from .probe import make_probe
 from .step import Loss, make_train_step
 
-# The arguments that a network passes to each of its norms, and those that it passes to some.
+# The arguments that a network passes to all of its norms, and those that it passes to some.
 NORM_ARGUMENTS: dict[str, Any] = {"use_running_average": True, "dtype": None, "name": None}
 NORM_INITS = ("scale_init", "bias_init")
 
 
 def check(config: ConfigDict) -> None:
-    """Raise UserError for a name or a value that a part of the program refuses, whatever the data.
+    """Raise UserError for a name or value that a part of the program refuses, whatever the data.
 
-    It is for the time before data are loaded.
+    Programs call it before they load data, which can take minutes.
     """
     check_sections(config)
     check_bounds(
@@ -60,20 +60,21 @@ def check(config: ConfigDict) -> None:
 def make_network(config: ConfigDict, dataset: Dataset) -> nn.Module:
     """Return the network of `config.model` with the neuron of `config.neuron`.
 
-    Fields such as `gate_neuron`, in networks that take another neuron, are sections like
-    `config.neuron`, and so is `norm`.
+    The section can have inner ones: `norm`, and the other neurons of some networks, `gate_neuron`
+    for example.
     """
     return _create(config, dataset.num_classes)
 
 
 def list_classes(config: ConfigDict) -> dict[type, str]:
-    """Return the classes of the neurons and the norm that a config names, with their sections."""
+    """Return the section of each class of neurons and norms that a config names."""
     made = _make_inner(config, make_part("model", config.model))
+    # Reversed, so that `neuron` wins if another section names the same class.
     return {type(module): what for what, module in reversed(made.items())}
 
 
 def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]:
-    """Return the paths of the neurons and norms in a network for inputs like `x`, with sections."""
+    """Return the section of each neuron and norm in a network by path, for inputs like `x`."""
     classes, found = list_classes(config), {}
 
     def note(run: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -103,7 +104,7 @@ def _create(config: ConfigDict, num_classes: int) -> nn.Module:
 
 
 def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
-    """Return the neuron or norm that each section names, by the key of the section."""
+    """Return the neuron or norm of each section, by the name of the section."""
     made: dict[str, Any] = {}
     sections = {"neuron": (config.neuron, make_part("neuron", config.neuron))}
     for key, value in model.keywords.items():
@@ -135,12 +136,12 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:
-    """Raise UserError for a part that lacks a parameter that the program passes."""
+    """Raise UserError for a part without a parameter that the program passes."""
     takes = list_parameters(make.func)
-    if takes is not None and (lacking := [name for name in names if name not in takes]):
+    if takes is not None and (missing := [name for name in names if name not in takes]):
         raise UserError(
             f"config.{what}: {get_name(make)} must take {', '.join(names)}; it does not take "
-            f"{', '.join(lacking)}."
+            f"{', '.join(missing)}."
         )
 
 
@@ -150,17 +151,18 @@ def _describe(what: str, section: Any) -> str:
 
 @contextmanager
 def _explain(what: str, section: Any, fields: Iterable[str] = ()) -> Iterator[None]:
-    """Raise errors of the part of `config.WHAT` as UserError, naming the key that is wrong."""
+    """Convert errors of the part of `config.WHAT` to UserError, with the key that is wrong."""
     name = normalize_section(section).get("name")
     try:
         yield
     except UserError:
         raise
     except Exception as error:
+        # Our parts begin a message with the field: "levels must be at least 1, got 0."
         field = str(error).partition(" ")[0]
         is_value = isinstance(error, (TypeError, ValueError))
         if is_value and field in fields:
-            # The number of steps is that of the run, not a key of the section.
+            # num_steps is a key of the run, not of the section.
             place = "config" if field == "num_steps" else f"config.{what}"
             raise UserError(f"{place}.{error}") from error
         explained = explain_error(what, name, error)
@@ -177,8 +179,8 @@ def make_loss(config: ConfigDict) -> Loss:
 def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
     """Return the optimizer of `config.optimizer` on the schedule of the whole run.
 
-    Layers of `config.freeze` stay as they are. Raises UserError, when `init` runs, for a name in it
-    that no layer begins with.
+    The layers of `config.freeze` keep their weights. Raises UserError, when `init` runs, for a name
+    in it that no layer begins with.
     """
     _check_schedule(config)
     section = config.get("schedule", DEFAULTS["schedule"])
@@ -214,13 +216,14 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
         )
     if not config.freeze:
         return made
+    # Updates are set to 0 at the end: before, weight decay and momentum would still move a layer.
     return optax.chain(
         made, optax.masked(optax.set_to_zero(), partial(_mask_frozen, config.freeze))
     )
 
 
 def _watch_schedule(section: Any, schedule: optax.Schedule) -> optax.Schedule:
-    """Return a user's own schedule whose errors name it, wherever it is called."""
+    """Return a user's own schedule whose errors name its section, wherever it is called."""
 
     def call(count: Any) -> Any:
         with _explain("schedule", section):
@@ -247,7 +250,7 @@ def _check_schedule(config: ConfigDict) -> None:
 
 
 def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
-    # A parameter of the network itself counts as a layer of that name.
+    # A parameter of the network itself counts as a layer with the parameter's name.
     layers = {path: "/".join(path[:-1] or path) for path in flatten_dict(params)}
     frozen = choose_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

@@ -1,4 +1,4 @@
-"""Finds where a loss that is not finite began: a step computed again, layer by layer."""
+"""Finds the first value that is not finite, by repeating a training step layer by layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,28 +12,28 @@ from jaxtyping import Array, Bool
 from pit_jax.layers import remat
 
 from .state import TrainState
-from .step import Batch, Loss, Prepare, at_least_float32, step_keys
+from .step import Batch, Loss, Prepare, promote_to_float32, split_step_key
 
-# Of the state before the step and of its batch: what is not finite first, in words.
+# Takes the state before a step and its batch; returns in words what is not finite first.
 Diagnose = Callable[[TrainState, Batch], str]
-# What is finite: images and loss, the output of each module that was seen, the gradient by layer.
+# Whether images and loss are finite, the output of each module, and the gradient of each layer.
 Flags = tuple[Array, list[Array], dict[str, Array]]
 
 
 def make_diagnose(model: nn.Module, loss: Loss, prepare: Prepare) -> Diagnose:
     """Return a function that names the first layer whose output or gradient is not finite.
 
-    The state is that before its step `bad`, and the batch that of this step, which passes the
-    network in one part.
+    It takes the state before its step `bad` and the batch of this step, which passes the network
+    as a whole, without accumulation.
     """
-    # What is computed twice cannot be looked at from outside.
+    # Outputs inside jax.checkpoint are tracers that must not leave it.
     if getattr(model, "remat", None) in remat.POLICIES:
         model = model.clone(remat="none")
 
     def diagnose(state: TrainState, batch: Batch) -> str:
         try:
             return _diagnose(model, loss, prepare, state, batch, inside=True)
-        except jax.errors.UnexpectedTracerError:  # Nor can layers in a loop of a user's own.
+        except jax.errors.UnexpectedTracerError:  # A user's network has layers in a jax.lax loop.
             return _diagnose(model, loss, prepare, state, batch, inside=False)
 
     return diagnose
@@ -48,16 +48,20 @@ def _diagnose(
     *,
     inside: bool,
 ) -> str:
-    """Return what is not finite first, among the layers `inside` or of the network as a whole."""
+    """Return in words what is not finite first.
+
+    The outputs of all layers `inside` the network are examined, or only its logits.
+    """
+    # Filled while `finite` is traced, in the order in which the layers run.
     outputs: list[str] = []
 
     @jax.jit
     def finite(state: TrainState, batch: Batch) -> Flags:
-        augment_key, dropout_key = step_keys(state.key, state.bad)
+        augment_key, dropout_key = split_step_key(state.key, state.bad)
         images, labels = prepare(augment_key, batch)
 
         def objective(params: Any) -> tuple[Array, list[Array]]:
-            outputs.clear()
+            outputs.clear()  # JAX may trace this more than once.
             flags: list[Array] = []
 
             def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -76,32 +80,32 @@ def _diagnose(
                     mutable=["batch_stats"],
                     rngs={"dropout": dropout_key},
                 )
-            return loss(at_least_float32(logits), labels), flags
+            return loss(promote_to_float32(logits), labels), flags
 
         (value, flags), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         layers: dict[str, list[Array]] = {}
         for path, leaf in flatten_dict(grads).items():
             layers.setdefault("/".join(path[:-1]), []).append(_is_finite(leaf))
-        whole = {layer: jnp.stack(found).all() for layer, found in layers.items()}
-        return _is_finite((images, value)), flags, whole
+        by_layer = {layer: jnp.stack(found).all() for layer, found in layers.items()}
+        return _is_finite((images, value)), flags, by_layer
 
     return _describe(outputs, *jax.device_get(finite(state, batch)))
 
 
 def _describe(
-    outputs: list[str], begins_well: Any, flags: list[Any], gradients: dict[str, Any]
+    outputs: list[str], is_loss_finite: Any, flags: list[Any], gradients: dict[str, Any]
 ) -> str:
-    for layer, well in zip(outputs, flags, strict=True):
-        if not well:
+    for layer, is_finite in zip(outputs, flags, strict=True):
+        if not is_finite:
             return f"the output of {layer or 'the network'}"
-    if not begins_well:
-        return "the loss, behind finite logits"
-    # The gradient passes the layers the other way: the last one to compute is the first.
+    if not is_loss_finite:
+        return "the loss, although the logits are finite"
+    # The gradient passes the layers in reverse: the last layer to run comes first.
     order = [layer for layer in gradients if layer not in outputs]
     order += [layer for layer in outputs if layer in gradients]
     first = next((layer for layer in reversed(order) if not gradients[layer]), None)
     if first is None:
-        return "nothing when computed once more"
+        return "nothing when the step is repeated"
     return f"the gradient of {first or 'the network'}"
 
 

@@ -1,7 +1,7 @@
 """Loss, accuracy, metrics and firing rates over a whole split.
 
-They are those of the averaged weights where the run has some (`TrainState.variables`). The last
-incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
+A run with averaged weights is evaluated with these (`TrainState.variables`). The last incomplete
+batch is padded with samples of weight 0 (data/feeding/order.py).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,9 +26,10 @@ from .step import Batch
 
 
 class Evaluation(NamedTuple):
-    """Means over a split; `rates` are mean firing rates by neuron layer, one for each step.
+    """Means over a split.
 
-    `metrics` are those of `config.metrics` by name.
+    `rates` are the mean firing rates of each neuron layer, one for each step; `metrics` are the
+    values of `config.metrics` by name.
     """
 
     loss: float
@@ -38,14 +39,14 @@ class Evaluation(NamedTuple):
 
 
 Sums = Callable[[TrainState], Metrics]
-# Returns the same batches, given their number: for those who show a bar while they are read.
+# Wraps the batches, given their number, for example to show a progress bar.
 Watch = Callable[[Iterable[dict[str, np.ndarray]], int], Iterable[dict[str, np.ndarray]]]
 
 
 def make_evaluate(
     eval_step: Callable[[TrainState, Batch], Metrics], split: Split, batch_size: int, mesh: Mesh
 ) -> Callable[[TrainState], Evaluation]:
-    """Return a function that returns the means of what `eval_step` sums over all of `split`."""
+    """Return a function that evaluates a state on all of `split`."""
     sums = make_sums(eval_step, split, batch_size, mesh)
 
     def evaluate(state: TrainState) -> Evaluation:
@@ -55,7 +56,8 @@ def make_evaluate(
 
 
 def compute_means(totals: Mapping[str, np.ndarray], count: int) -> Evaluation:
-    """Return sums over `count` samples as means."""
+    """Convert sums over `count` samples to means."""
+    # Divide in float64: a quotient in float32 would be rounded again.
     size = np.float64(count)
     found = {name: total / size for name, total in totals.items()}
     return Evaluation(
@@ -81,9 +83,9 @@ def make_sums(
     mesh: Mesh,
     watch: Watch = lambda batches, count: batches,
 ) -> Sums:
-    """Return a function that runs `eval_step` over all of `split`: in memory, or read from disk.
+    """Return a function that sums `eval_step` over all of `split`, in memory or read from disk.
 
-    `watch` sees the batches that are read.
+    Batches from disk pass through `watch`.
     """
     order = SequentialOrder(len(split), batch_size)
     if split.arrays is None:
@@ -102,8 +104,8 @@ def _make_sums_from_memory(
     samples = sharding.place(arrays, everywhere)
     batches = sharding.place((order.index, order.weight), everywhere)
 
-    # One program for the whole split: independent ones would run at once, and the collectives of
-    # virtual CPU devices can then wait for one another for ever.
+    # One program for the whole split: one per batch would run concurrently, and the collectives of
+    # virtual CPU devices can then wait for each other forever.
     sums = jax.jit(make_whole_sums(eval_step, take), out_shardings=everywhere)
     return lambda state: sums(state, samples, batches)
 
@@ -137,7 +139,8 @@ def _make_sums_from_disk(
         "weight": jax.ShapeDtypeStruct((batch_size,), np.float32)
     }
 
-    # Each batch adds to the sums of the one before, so that no two programs run at once.
+    # Each call needs the sums of the call before, so that no two programs run concurrently. The
+    # donated sums are updated in place.
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def add(totals: Metrics, state: TrainState, batch: Batch) -> Metrics:
         return jax.tree.map(jnp.add, totals, eval_step(state, batch))

@@ -1,4 +1,4 @@
-"""How the samples of training reach the compiled step: from the devices' memory, or from disk."""
+"""Feeds training samples to the compiled step, from the devices' memory or from disk."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Feed(NamedTuple):
-    """The batches of a run, as the compiled step takes them, and `select`, which it calls inside.
+    """The batches that the compiled step takes, and `select`, which it calls on them.
 
-    `batches(first)` yields the batches from step `first` on, `batch_at(step)` returns one alone,
-    and `abstract_batch` is one without values. Inside jit `select(batch, step)` returns the
+    `batches(first)` yields the batches from step `first` on, `batch_at(step)` returns a single one,
+    and `abstract_batch` has its shapes and types. Inside jit, `select(batch, step)` returns the
     samples `image` and `label` of the step.
     """
 
@@ -37,9 +37,9 @@ class Feed(NamedTuple):
 
 
 class ResidentBatch(NamedTuple):
-    """All samples, in the devices' memory, and which of them each step of an epoch takes.
+    """All samples, in the devices' memory, and the order of an epoch.
 
-    `samples` are the arrays `image` and `label`, `order` is `[steps, batch]`.
+    `samples` are the arrays `image` and `label`; `order` has the indices `[steps, batch]`.
     """
 
     samples: Any
@@ -50,7 +50,7 @@ class ResidentBatch(NamedTuple):
 def make_feed(
     split: Split, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:
-    """Return the feed of a run; a last incomplete batch of an epoch is skipped."""
+    """Return the feed of a run; the incomplete last batch of an epoch is skipped."""
     order = TrainingOrder(seed, len(split), batch_size, epochs, repeats)
     if split.arrays is None:
         return _feed_from_disk(split, order, mesh)
@@ -71,7 +71,8 @@ def abstract_batch(
 def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh: Mesh) -> Feed:
     """Return a feed whose batches hold all samples and the order of an epoch.
 
-    Every device selects its own part of a step.
+    Every device has all samples and selects its own part of a step: nothing is copied to the
+    devices within an epoch.
     """
     everywhere, steps = sharding.make_replicated(mesh), order.steps_per_epoch
     take = partial(resident.take, sharding=sharding.make_batch_sharding(mesh))
@@ -93,7 +94,7 @@ def _feed_from_memory(arrays: dict[str, np.ndarray], order: TrainingOrder, mesh:
 def repeat_batches(
     epoch_batch: Callable[[int], ResidentBatch], first: int, steps: int, epochs: int
 ) -> Generator[ResidentBatch, None, None]:
-    """Yield the batch of each step's epoch, of `steps` each, from step `first` on."""
+    """Yield for each step, from `first` on, the batch of its epoch of `steps` steps."""
     begun, done = divmod(first, steps)
     for epoch in range(begun, epochs):
         yield from repeat(epoch_batch(epoch), steps - done)
@@ -101,9 +102,9 @@ def repeat_batches(
 
 
 def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
-    """Return a feed whose batches are on the devices before the step before theirs begins.
+    """Return a feed that copies a batch to the devices before the preceding step begins.
 
-    A process reads the rows of its own devices.
+    Each process reads only the rows of its own devices.
     """
     divided = sharding.make_batch_sharding(mesh)
     rows = sharding.get_local_rows(mesh, order.batch_size)
@@ -126,7 +127,10 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
 
 
 def prefetch_to_device(items: Iterator[T]) -> Iterator[T]:
-    """Yield the same items, each asked for before the one before it is used."""
+    """Yield the items, and request each one before its predecessor is used.
+
+    Copies to devices are asynchronous: the next batch travels while the device computes.
+    """
     try:
         item = next(items)
     except StopIteration:

@@ -1,6 +1,6 @@
-"""From stored samples to what the network sees: augmentation, normalization, labels.
+"""Converts stored samples to the inputs of the network: augmentation, normalization, labels.
 
-All of it runs on the device, inside the compiled step.
+All of this runs on the device, inside the compiled step.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,13 +29,13 @@ from ..errors import UserError
 from .step import Batch, Prepare
 
 Stages = list[tuple[str, Callable[..., Array]]]
-# What config.augment can have for images, in the order in which it happens, and for event frames.
+# The stages of config.augment for images, in the order in which they run, and for event frames.
 IMAGE_STAGES = ("pad", "flip", "policy", "cutout", "erase", "mix")
 FRAME_STAGES = ("flip", "roll", "rotate")
 STAGES = tuple(dict.fromkeys(IMAGE_STAGES + FRAME_STAGES))
-# What it can have for both, and that draws nothing.
+# Keys for both that draw no random numbers.
 FOR_ALL = ("smoothing", "repeats")
-# Stages whose key has the value of one parameter.
+# Stages with one parameter, whose value is the value of the key.
 AMOUNTS: dict[str, tuple[Callable[..., Array], str]] = {
     "pad": (pad_crop, "pad"),
     "roll": (roll_frames, "pixels"),
@@ -48,8 +48,8 @@ FILL = one_of("black", "mean")
 def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
     """Return `(key, batch) -> (images, labels)`: `make_augment`, then `config.augment.mix`.
 
-    The labels stay integers `[B]` unless images are mixed or there is some `smoothing`, the part of
-    each label that all classes share: then they are shares `[B, K]`.
+    The labels stay integers `[B]` unless images are mixed or labels smoothed: then they are shares
+    of the classes, `[B, K]`.
     """
     augment = make_augment(config, dataset)
     check_bounds(smooth, config, smoothing="augment.smoothing")
@@ -68,7 +68,7 @@ def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
 
 @set_bounds(smoothing=between(0, 1))
 def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
-    """Return integer labels `[B]` as shares of the classes, `[B, K]`.
+    """Convert integer labels `[B]` to shares of the classes, `[B, K]`.
 
     Args:
         smoothing: the share of each label that is spread evenly over all classes.
@@ -78,7 +78,7 @@ def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
 
 
 def check_augment(section: ConfigDict) -> None:
-    """Raise UserError for what `config.augment` cannot have, whatever the data are."""
+    """Raise UserError for keys and values that `config.augment` cannot have for any data."""
     known = (*STAGES, *FOR_ALL)
     for key in section:
         if key not in known:
@@ -91,9 +91,9 @@ def check_augment(section: ConfigDict) -> None:
 def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array], Array]:
     """Return `(key, images) -> floats`: the stages of `config.augment`, and normalization.
 
-    In this order, each skipped when its key is missing: `pad`, `flip`, `policy`, `cutout` with the
-    `fill` "black"; normalization; `cutout` with the `fill` "mean" (the default), `erase`. Of event
-    frames: `flip`, `roll` by at most this number of pixels, `rotate` by at most these degrees.
+    The order for images: `pad`, `flip`, `policy`, `cutout` with the `fill` "black"; normalization;
+    `cutout` with the `fill` "mean" (the default), `erase`. For event frames: `flip`, `roll`,
+    `rotate`. Stages without a key are skipped.
     """
     check_augment(config.augment)
     _check_kind(config.augment, dataset)
@@ -114,7 +114,7 @@ def make_augment(config: ConfigDict, dataset: Dataset) -> Callable[[Array, Array
 
 
 def make_normalize(dataset: Dataset) -> Callable[[Array], Array]:
-    """Return the function that normalizes uint8 images and converts all others to floats."""
+    """Return a function that normalizes uint8 images and converts other data to floats."""
     if not dataset.mean:
         return lambda images: images.astype(float)
     return partial(normalize, mean=dataset.mean, std=dataset.std)
@@ -135,6 +135,7 @@ def _make_stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tu
         pixels.append(("policy", _make_policy(section.policy, mean)))
     if "cutout" in section:
         fill, holes = _split_fill("augment.cutout", section.cutout)
+        # After normalization the mean is 0, the value of a hole; before it, black is 0.
         stages = pixels if fill == "black" else floats
         stages.append(("cutout", make_part("augment.cutout", holes)))
     if "erase" in section:
@@ -156,7 +157,7 @@ def _make_policy(section: Any, mean: Sequence[float]) -> Callable[..., Array]:
 
 
 def _split_fill(what: str, section: Any) -> tuple[str | None, dict[str, Any]]:
-    """Return the gray level that a section names, and its other keys."""
+    """Return the `fill` of a section, and its other keys."""
     given = normalize_section(section)
     fill: str | None = given.pop("fill", None)
     if fill is not None:
@@ -172,17 +173,18 @@ def _make_mix(section: ConfigDict) -> Callable[..., tuple[Array, Array]] | None:
 
 
 def _split_key(key: Array) -> dict[str, Array]:
-    # A stage added at the end leaves the keys of those before it as they are.
+    # One key for each stage, used or not: a stage draws the same with and without the others. A new
+    # stage goes to the end of STAGES, or it would change what the later ones draw.
     return dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
 
 
 def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
-    """Raise UserError for stages that are not for these data."""
+    """Raise UserError for stages that do not apply to these data."""
     frames = len(dataset.train.shape) == 4
     for key, value in section.items():
         if value and key not in (*(FRAME_STAGES if frames else IMAGE_STAGES), *FOR_ALL):
             raise UserError(f"config.augment.{key} is for {'images' if frames else 'frames'} only.")
-    # A user's own policy may be for other images.
+    # A user's own policy may accept other images.
     if "policy" not in section or normalize_section(section.policy).get("name") not in POLICIES:
         return
     channels, dtype = dataset.train.shape[-1], dataset.train.dtype
@@ -190,6 +192,6 @@ def _check_kind(section: ConfigDict, dataset: Dataset) -> None:
         raise UserError(f"config.augment.policy needs 1 or 3 channels; the data have {channels}.")
     if dtype != np.uint8:
         raise UserError(
-            f"config.augment.policy needs uint8 images; {dataset.name} has {dtype}. Leave it "
-            "out, or load images of 0 to 255 as uint8."
+            f"config.augment.policy needs uint8 images; {dataset.name} has {dtype}. Remove it, or "
+            "load images of 0 to 255 as uint8."
         )

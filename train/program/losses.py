@@ -1,6 +1,6 @@
-"""Losses of logits `[B, T, K]` and labels; each gives a scalar.
+"""Losses: scalars from logits `[B, T, K]` and labels.
 
-Labels are integers `[B]`, or shares of the classes `[B, K]`, as mixed images have them.
+Labels are integers `[B]`, or shares of the classes `[B, K]`, for mixed images and smoothed labels.
 """
 
 import jax
@@ -12,7 +12,7 @@ Labels = Int[Array, " B"] | Float[Array, "B K"]
 
 
 def cross_entropy(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array, ""]:
-    """Cross-entropy of the logits' mean over time."""
+    """Return the cross-entropy of the logits' mean over time."""
     return _entropy(logits.mean(axis=1), labels).mean()
 
 
@@ -32,6 +32,7 @@ def tet(
         weight: the share of the second term, from 0 to 1.
         target: the value to which every logit is pulled, at every step.
     """
+    # Every step has the label of the sample: [B] -> [B, T], and shares [B, K] -> [B, T, K].
     at_each_step = jnp.broadcast_to(labels[:, None], (*logits.shape[:2], *labels.shape[1:]))
     per_step = _entropy(logits, at_each_step)
     return (1 - weight) * per_step.mean() + weight * jnp.square(logits - target).mean()
@@ -40,8 +41,8 @@ def tet(
 def mse(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array, ""]:
     """Return the mean squared error of the logits' mean over time to one-hot labels.
 
-    The mean is over all classes too. If the logits are spikes, it is the error of their rates, with
-    which PLIF is trained (Fang et al. 2021).
+    The mean is over the classes too. If the logits are spikes, this is the error of the firing
+    rates, the loss of PLIF (Fang et al. 2021).
     """
     scores = logits.mean(axis=1)
     if labels.ndim == 1:

@@ -18,14 +18,14 @@ from ..errors import UserError
 
 Metric = Callable[[Array, Array], Array]
 KEY = "metrics"
-# Every record has these columns.
+# Columns of every record, which a metric cannot replace.
 TAKEN = ("loss", "accuracy")
 
 
 def top5(logits: Float[Array, "B T K"], labels: Int[Array, " B"]) -> Float[Array, ""]:
-    """Return the share of the samples where at most four logits are larger than the label's."""
+    """Return the share of samples with at most four mean logits above the label's (top-5)."""
     scores = logits.mean(axis=1)
-    # Neither top_k nor a gather: with a sharded batch both would first collect it.
+    # Neither top_k nor a gather: both would first gather a sharded batch on every device.
     own = jnp.where(_make_one_hot(scores, labels) > 0, scores, 0).sum(axis=-1, keepdims=True)
     not_larger = (scores <= own).sum(axis=-1)
     return (not_larger > scores.shape[-1] - 5).astype(scores.dtype).mean()
@@ -65,10 +65,10 @@ METRICS: dict[str, Metric] = {
 
 
 def make_metrics(config: ConfigDict) -> dict[str, Metric]:
-    """Return the metrics of `config.metrics`, names of ours or import paths, by their names.
+    """Return the metrics of `config.metrics`, given as names of ours or import paths, by name.
 
-    The name of `package.module:Name` is `Name`. Raises UserError for a metric that does not exist
-    and for two of the same name.
+    The metric `package.module:Name` has the name `Name`. Raises UserError for a metric that does
+    not exist, and for two metrics with the same name.
     """
     given = config.get(KEY, ())
     if isinstance(given, str):
@@ -88,7 +88,7 @@ def check_metrics(
 ) -> None:
     """Raise UserError for a metric that fails or returns no scalar; nothing is computed.
 
-    `images` has the shape and type of one image as the network sees it, in a batch of one.
+    `images` has the shape and type of a batch of one image as the network sees it.
     """
     if not metrics:
         return
@@ -99,7 +99,7 @@ def check_metrics(
     for name, metric in metrics.items():
         try:
             value = jax.eval_shape(metric, logits, labels)
-        except Exception as error:  # The function is the user's: it can raise anything.
+        except Exception as error:  # A user's function can raise anything.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"config.{KEY}: {name} fails on logits {list(logits.shape)} and labels [1]: "
@@ -107,8 +107,8 @@ def check_metrics(
             ) from error
         if not _is_scalar(value):
             raise UserError(
-                f"config.{KEY}: {name} must return a scalar of one sample, such as a mean over "
-                f"its batch; it returns {_describe(value)}."
+                f"config.{KEY}: {name} must return a scalar for a batch of one sample, such "
+                f"as the mean over the batch; it returns {_describe(value)}."
             )
 
 

@@ -1,4 +1,4 @@
-"""Optimizers, and the schedules of their learning rate with an optional linear warm-up."""
+"""Optimizers, and schedules of the learning rate with an optional linear warm-up."""
 
 import inspect
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MOST_MOMENTUM = 0.9999
 
 
 def check_shares(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a tuple of numbers from 0 to 1; it is a bound."""
+    """Raise ValueError unless `value` is a tuple of numbers from 0 to 1; used as a `Bound`."""
     if not isinstance(value, tuple | list):
         raise ValueError(f"{name} must be a tuple of shares such as (0.5, 0.75), got {value!r}.")
     for share in value:
@@ -26,14 +26,15 @@ def check_shares(name: str, value: object) -> None:
 
 @set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1), warmup_steps=at_least(0))
 def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
-    """Return half a cosine from `peak` to `end` at `steps`, after a rise of `warmup_steps`."""
+    """Return half a cosine from `peak` to `end` at `steps`, after `warmup_steps` of linear rise."""
+    # As optax.warmup_cosine_decay_schedule, to the bit: the whole of `steps` includes the warm-up.
     decay = optax.cosine_decay_schedule(peak, steps - warmup_steps, alpha=end / peak)
     return add_warmup(decay, peak, warmup_steps)
 
 
 @set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1))
 def linear(peak: float, *, steps: int, end: float = 0.0) -> optax.Schedule:
-    """Return a schedule that falls from `peak` to `end` in a straight line over `steps`."""
+    """Return a schedule that falls linearly from `peak` to `end` over `steps`."""
     return optax.linear_schedule(peak, end, steps)
 
 
@@ -48,13 +49,13 @@ def constant(peak: float, *, steps: int) -> optax.Schedule:
 def piecewise(
     peak: float, *, steps: int, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)
 ) -> optax.Schedule:
-    """Return a schedule from `peak`, multiplied by `factor` at each share `at` of `steps`.
+    """Return a schedule that starts at `peak` and is multiplied by `factor` at given points.
 
     Args:
-        factor: multiplies the rate at each of these points, from 0 to 1.
+        factor: the factor at each of these points, from 0 to 1.
         at: the points, as shares of the training after its warm-up.
     """
-    # Not optax.piecewise_constant_schedule, which keeps only one of two points in the same step.
+    # Not optax.piecewise_constant_schedule: its dict drops one of two points in the same step.
     points = np.array([round(share * steps) for share in at], np.int32)
     return lambda count: peak * jnp.power(factor, (jnp.asarray(count) >= points).sum())
 
@@ -63,7 +64,7 @@ SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant, "steps": 
 
 
 def add_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> optax.Schedule:
-    """Return a schedule that rises from 0 to `peak` in a line, then does what `schedule` does."""
+    """Return a schedule that rises linearly from 0 to `peak`, then follows `schedule`."""
     if warmup_steps == 0:
         return schedule
     rise = optax.linear_schedule(0.0, peak, warmup_steps)
@@ -79,26 +80,26 @@ def make_schedule(
     end: float = 0.0,
     **keys: Any,
 ) -> optax.Schedule:
-    """Return the schedule of a whole run of `steps`, of which the first are its warm-up.
+    """Return the schedule of a whole run of `steps` training steps, warm-up included.
 
-    After the warm-up it is `make(peak, steps=..., **keys)` for the remaining steps; a `make` with a
-    parameter `end` gets that too.
+    After the warm-up it is `make(peak, steps=..., **keys)` for the remaining steps. If `make` has a
+    parameter `end`, it gets `end` too.
     """
     if "end" in inspect.signature(make).parameters:
         keys = {"end": end} | keys
     return add_warmup(make(peak, steps=steps - warmup_steps, **keys), peak, warmup_steps)
 
 
-def kernels_only(params: optax.Params) -> optax.Params:
-    """Return the mask of weight decay: kernels, not the scale `a`, norms or biases.
+def mask_kernels(params: optax.Params) -> optax.Params:
+    """Return the mask of weight decay: true for kernels, not for the scale `a`, norms or biases.
 
-    The reason is in docs/theory/decisions.md.
+    docs/theory/decisions.md gives the reason.
     """
     return jax.tree.map_with_path(lambda path, _: read_name(path) == "kernel", params)
 
 
 def read_name(path: tuple[Any, ...]) -> str:
-    """Return the name of the parameter at a path; of one in a list, the name of the list."""
+    """Return the name of the parameter at a path, or of the list that contains it."""
     return next((str(key.key) for key in reversed(path) if hasattr(key, "key")), "")
 
 
@@ -112,7 +113,7 @@ def sgd(
         momentum: the share of the earlier gradients that a step keeps.
         weight_decay: the share of each kernel that is added to its gradient.
     """
-    decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
+    decay = optax.add_decayed_weights(weight_decay, mask=mask_kernels)
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
 
@@ -126,7 +127,7 @@ def adamw(
         momentum: the decay of the first moment, Adam's beta 1.
         weight_decay: the share of each kernel that a step at learning rate 1 subtracts.
     """
-    return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=kernels_only)
+    return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=mask_kernels)
 
 
 @set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
@@ -139,7 +140,7 @@ def adam(
         momentum: the decay of the first moment, Adam's beta 1.
         weight_decay: the share of each kernel that is added to its gradient.
     """
-    decay = optax.add_decayed_weights(weight_decay, mask=kernels_only)
+    decay = optax.add_decayed_weights(weight_decay, mask=mask_kernels)
     return optax.chain(decay, optax.adam(schedule, b1=momentum))
 
 
@@ -152,9 +153,9 @@ def lamb(
     trust_clip: bool = False,
     max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
-    """Return LAMB (You et al. 2020) as in timm: AdamW whose steps are as long as each kernel is.
+    """Return LAMB (You et al. 2020) as in timm: each step of AdamW, scaled to the kernel's norm.
 
-    The whole gradient is clipped first; parameters without weight decay keep AdamW's step.
+    The whole gradient is clipped first. Parameters without weight decay keep AdamW's step.
 
     Args:
         momentum: the decay of the first moment, Adam's beta 1.
@@ -165,6 +166,7 @@ def lamb(
 
     def trust(update: Array, kernel: Array) -> Array:
         length, own = jnp.linalg.norm(update), jnp.linalg.norm(kernel)
+        # The trust ratio |w| / |step|, and 1 if either is 0. The inner `where` avoids 0 / 0.
         ratio = jnp.where((length > 0) & (own > 0), own / jnp.where(length > 0, length, 1), 1)
         return update * (jnp.minimum(ratio, 1) if trust_clip else ratio)
 
@@ -172,9 +174,9 @@ def lamb(
     return optax.chain(
         optax.clip_by_global_norm(max_norm),
         optax.scale_by_adam(b1=momentum, eps=1e-6),
-        optax.add_decayed_weights(weight_decay, mask=kernels_only),
+        optax.add_decayed_weights(weight_decay, mask=mask_kernels),
         # As in timm, only parameters with weight decay are adapted.
-        optax.masked(adapt, kernels_only) if weight_decay else optax.identity(),
+        optax.masked(adapt, mask_kernels) if weight_decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )
 

@@ -1,4 +1,4 @@
-"""Measures of every neuron layer on a few fixed training samples: scales, firing, rounding."""
+"""Measures scales, firing and rounding of every neuron layer on a few fixed training samples."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -19,13 +19,13 @@ from ..data import Split
 from .sharding import place
 from .state import TrainState
 
-# Integers of a layer that are compared from step to step; the standard error of a share of so many
-# is below 0.4 %.
+# The counts of a layer that are compared between training steps. A share p of N counts has the
+# standard error sqrt(p (1 - p) / N), at most 0.5 / sqrt(16384) = 0.4 %.
 MOST_COUNTS = 16_384
 
 
 class Look(NamedTuple):
-    """The measures of a state by layer and name, and the integers of some neurons of each layer."""
+    """The measures of a state by layer and name, and some counts of each layer."""
 
     measures: dict[str, dict[str, Float[Array, ""]]]
     counts: dict[str, Int[Array, " N"]]
@@ -39,9 +39,9 @@ def make_probe(
     images: int,
     everywhere: NamedSharding,
 ) -> Callable[[TrainState], Look]:
-    """Return a function that looks at the raw weights and statistics of a state, in test mode.
+    """Return a function that measures the raw weights and statistics of a state, in test mode.
 
-    Every device sees all the `images`, so none waits for another.
+    Every device computes all `images`, so no collective is needed and any number will do.
     """
 
     @partial(jax.jit, out_shardings=everywhere)
@@ -49,19 +49,19 @@ def make_probe(
         _, probes = model.apply(variables, normalize(images), mutable=["intermediates"])
         layers = neuron_probes(probes.get("intermediates", {}))
         return Look(
-            {layer: measures(sown) for layer, sown in layers.items()},
+            {layer: measure_layer(sown) for layer, sown in layers.items()},
             {layer: sample_counts(sown["count"]) for layer, sown in layers.items()},
         )
 
-    # Read when the first epoch ends, and not by programs that only evaluate.
+    # Cached on the first call, at the end of the first epoch: other programs never need it.
     batch = cache(lambda: place(take_evenly(split, images)[0], everywhere))
     return lambda state: look({"params": state.params, "batch_stats": state.batch_stats}, batch())
 
 
 def take_evenly(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and labels of `count` samples at equal distances, at most all.
+    """Return the images and labels of at most `count` samples at equal distances.
 
-    The first ones may be of one class.
+    In a sorted data set the first ones would all be of one class.
     """
     size = len(split)
     index = np.arange(min(count, size)) * size // min(count, size)
@@ -69,13 +69,13 @@ def take_evenly(split: Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     return batch["image"], batch["label"]
 
 
-def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
+def measure_layer(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
     """Return the measures of one layer, each between 0 and 1.
 
-    `rate` is its mean firing rate; `silent` and `saturated` are the shares of channels that never
-    fire and that always fire D, over all samples, steps and places; `floor`, of layers with a
-    learned scale, the share of scales at their floor; `distance`, of those that round, the mean of
-    `distance`.
+    `rate` is the mean firing rate; `silent` and `saturated` are the shares of channels that never
+    fire, and that always fire D, over all samples, steps and positions. Layers with a learned scale
+    have `floor`, the share of scales at their lower bound; layers that round have `distance`, the
+    mean of the function `distance`.
     """
     fired, levels = jnp.abs(sown["count"]), sown["levels"]
     but_channels = tuple(range(fired.ndim - 1))
@@ -92,26 +92,27 @@ def measures(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
 
 
 def distance(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
-    """Return how far x is from the nearest of 1/2, 3/2, ..., levels - 1/2, and at most 1/2."""
+    """Return the distance of x to the nearest of 1/2, 3/2, ..., levels - 1/2, at most 1/2."""
     boundary = jnp.clip(jnp.floor(x), 0, levels - 1) + 0.5
     return jnp.minimum(jnp.abs(x - boundary), 0.5)
 
 
 def sample_counts(count: Float[Array, "*N"]) -> Int[Array, " K"]:
-    """Return at most `MOST_COUNTS` integers, always those of the same neurons and samples."""
+    """Return at most `MOST_COUNTS` counts, always of the same neurons and samples."""
     flat = count.ravel()
     if flat.size > MOST_COUNTS:
-        chosen = np.random.default_rng(0).integers(flat.size, size=MOST_COUNTS, dtype=np.int64)
-        flat = flat[np.sort(chosen)]
+        # A fixed seed: two states are compared count by count.
+        index = np.random.default_rng(0).integers(flat.size, size=MOST_COUNTS, dtype=np.int64)
+        flat = flat[np.sort(index)]
     return flat.astype(jnp.int16)
 
 
-def changes(*counts: np.ndarray) -> dict[str, float]:
-    """Return what the last step did to the same integers at up to three states in a row.
+def compare_counts(*counts: np.ndarray) -> dict[str, float]:
+    """Return how the last training step changed the same counts, at up to three consecutive states.
 
-    `flips` is the share that changed; `oscillating` the share that changed back, in the direction
-    opposite to its change in the step before (Nagel et al. 2022, of weights). Of fewer states it
-    gives what it can.
+    `flips` is the share of counts that changed. `oscillating` is the share that changed in the
+    direction opposite to their change in the step before (Nagel et al. 2022, for weights); it needs
+    three states, `flips` two.
     """
     moved = [np.sign(after - before) for before, after in zip(counts, counts[1:], strict=False)]
     found = {}

@@ -29,24 +29,24 @@ from .trial import try_parts
 
 
 class CompiledStep:
-    """A step of the state, whose memory it takes, and of a batch of `Program.batches`."""
+    """The compiled training step. It donates the state: a state can be used only once."""
 
     def __init__(self, compiled: jax.stages.Compiled) -> None:
         self._compiled = compiled
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        """Return the state after the step, and its metrics."""
+        """Return the state after a step on a batch of `Program.batches`, and its metrics."""
         stepped: tuple[TrainState, Metrics] = self._compiled(state, batch)
         return stepped
 
     def __str__(self) -> str:
-        """Return the cost by the compiler's own count, on each device."""
+        """Return the cost on each device, as the compiler counts it."""
         cost, memory = self._compiled.cost_analysis(), self._compiled.memory_analysis()
         parts = [f"{cost['flops'] / 1e9:,.2f} GFLOP"] if cost and "flops" in cost else []
         if memory is not None:
             parts += [
                 f"{memory.argument_size_in_bytes / 2**20:,.0f} MiB for state and data",
-                f"{memory.temp_size_in_bytes / 2**20:,.0f} MiB beside",
+                f"{memory.temp_size_in_bytes / 2**20:,.0f} MiB temporary",
             ]
         return f"a step takes {', '.join(parts)} on each device" if parts else "compiled"
 
@@ -56,16 +56,15 @@ class CompiledStep:
 
 
 class Program(NamedTuple):
-    """The functions of one run; their states and metrics are whole on each device.
+    """The functions of one run. States and metrics are replicated: every device has a copy.
 
-    `batches(first)` yields the batches of the compiled step, from step `first` on, and
-    `samples(step)` returns the training samples that step `step`, from 0 on, sees.
-    `diagnose(state)` says in words where the step `state.bad` is not finite. `probe(state)`
-    measures its neuron layers.
+    `batches(first)` yields the batches of the compiled step from step `first` on. `samples(step)`
+    returns the indices of the training samples of a step. `diagnose(state)` returns in words where
+    the step `state.bad` is not finite. `probe(state)` measures the neuron layers.
 
-    `evaluate(state)` measures the split on which the best epoch is chosen; `split` is its name,
-    `validation`, or `test` for data without one. `test(state)` measures the test images. `subset`
-    is that of the data set.
+    `evaluate(state)` evaluates the split that selects the best epoch; `split` is its name,
+    `validation`, or `test` for data without validation. `test(state)` evaluates the test images.
+    `subset` is the subset of the data set that is used.
     """
 
     steps_per_epoch: int
@@ -93,15 +92,20 @@ def make_program(
 ) -> Program:
     """Return the functions of a run with `config`; nothing is compiled before one is called.
 
-    The network starts from the variables `given`. The run is on all devices, or on `devices`.
-    `loss` replaces that of the config.
+    The network starts from the variables `given`. The run uses all devices, or `devices`. `loss`
+    replaces the loss of the config.
+
+    The step is one program for all devices: the state is replicated, the batch is divided, and the
+    compiler inserts the collectives. So means over the batch, in the loss, in the gradient and in
+    BatchNorm, are over the global batch, and results do not depend on the number of devices except
+    for rounding.
 
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
     the config that its parts refuse, and for a user's own parts and metrics that fail.
     """
     build.check(config)
     check_batch(config, dataset)
-    mesh = sharding.data_mesh(config.batch_size, config.accumulate, devices)
+    mesh = sharding.make_data_mesh(config.batch_size, config.accumulate, devices)
     everywhere = sharding.make_replicated(mesh)
     pure = make_pure_program(config, dataset, loss)
     try_parts(config, dataset, pure)
@@ -109,14 +113,16 @@ def make_program(
     abstract = abstract_state(config, dataset, everywhere)
     feed = _make_feed(config, dataset, mesh)
 
-    @partial(jax.jit, out_shardings=everywhere, compiler_options=quick_options())
+    @partial(jax.jit, out_shardings=everywhere, compiler_options=make_quick_options())
     def first_state(batch: Any, key: Key[Array, ""], given: Any) -> TrainState:
         return pure.begin(key, feed.select(batch, 0), given)
 
+    # The donated state is overwritten by the new one: a device never needs memory for two.
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere)
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
+    # Jitted, because a key cannot be placed on the devices of other processes.
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     start = sharding.place(dict(given), everywhere)
 
@@ -133,7 +139,7 @@ def make_program(
         batches=feed.batches,
         evaluate=evaluate,
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
-        samples=partial(samples_of_step, config, len(dataset.train)),
+        samples=partial(list_samples, config, len(dataset.train)),
         diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
             pure.model, pure.normalize, dataset.train, config.health.images, everywhere
@@ -158,18 +164,18 @@ def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:
 def make_evaluations(
     pure: PureProgram, dataset: Dataset, batch_size: int, mesh: Mesh
 ) -> tuple[Callable[[TrainState], Evaluation], Callable[[TrainState], Evaluation]]:
-    """Return two functions of a state: that of the end of an epoch and that of the test images."""
+    """Return two functions of a state: one evaluates the end of an epoch, one the test images."""
     if dataset.validation is None:
         evaluate = make_evaluate(pure.test, dataset.test, batch_size, mesh)
         return evaluate, evaluate
-    # Made on the first call, so that the test images take no device memory until then.
+    # Cached on the first call, so that the test images take no device memory before.
     test = cache(lambda: make_evaluate(pure.test, dataset.test, batch_size, mesh))
     evaluate = make_evaluate(pure.test, dataset.validation, batch_size, mesh)
     return evaluate, lambda state: test()(state)
 
 
 def check_batch(config: ConfigDict, dataset: Dataset) -> None:
-    """Raise UserError for a batch size that does not fit the data or their repeats."""
+    """Raise UserError for a batch size that does not fit the data or `augment.repeats`."""
     size, batch_size = len(dataset.train), config.batch_size
     if not 0 < batch_size <= size:
         raise UserError(f"batch_size must be 1 to {size}, the training images; got {batch_size}.")
@@ -187,14 +193,14 @@ def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
     return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
 
 
-def samples_of_step(config: ConfigDict, size: int, step: int) -> np.ndarray:
-    """Return which of `size` training samples step `step`, from 0 on, sees."""
+def list_samples(config: ConfigDict, size: int, step: int) -> np.ndarray:
+    """Return the indices, among `size` training samples, of the samples of a step."""
     epoch, place = divmod(step, size // config.batch_size)
     repeats = config.augment.get("repeats", 1)
     return epoch_order(config.seed, epoch, size, config.batch_size, repeats)[place]
 
 
-def quick_options() -> dict[str, Any] | None:
-    """Return options for what runs once, where compiling quickly is worth more than quick code."""
-    # Tried on CPUs only.
+def make_quick_options() -> dict[str, Any] | None:
+    """Return compiler options for programs that run once: compile fast rather than run fast."""
+    # Measured on CPUs only.
     return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

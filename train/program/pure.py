@@ -1,4 +1,4 @@
-"""The pure functions of a run, wherever it is placed: its first state, its steps, its tests."""
+"""The pure functions of a run: its first state, its training step, its test step."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ from .inputs import make_normalize, make_prepare
 from .metrics import Metric, make_metrics
 from .sharding import abstract_arrays
 from .state import Metrics, TrainState, create_state
-from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, step_keys
+from .step import Batch, Loss, Prepare, make_eval_step, make_train_step, split_step_key
 
 
 class PureProgram(NamedTuple):
-    """The pure functions of a run, and the parts that they are made of.
+    """The pure functions of a run, and the parts that they consist of.
 
-    `begin(key, batch, given)` returns the state before the first step, which takes the variables
-    `given` and makes the others from the first batch. `train(state, batch)` is a training step,
+    `begin(key, batch, given)` returns the state before the first step, with the variables `given`
+    and others initialized from the first batch. `train(state, batch)` is a training step,
     `test(state, batch)` sums the metrics of a test batch.
     """
 
@@ -41,19 +41,20 @@ class PureProgram(NamedTuple):
 def make_pure_program(
     config: ConfigDict, dataset: Dataset, loss: Loss | None = None
 ) -> PureProgram:
-    """Return the pure functions of a run with `config`, or with another `loss` than it names.
+    """Return the pure functions of a run with `config`; `loss` replaces the loss of the config.
 
     Raises UserError for names or values in the config that its parts refuse.
     """
     model = build.make_network(config, dataset)
     loss, metrics = loss or build.make_loss(config), make_metrics(config)
-    # Evaluation may take larger batches than there are training samples.
+    # At least 1: programs that only evaluate may use batches larger than the training split.
     optimizer = build.make_optimizer(config, max(len(dataset.train) // config.batch_size, 1))
     prepare, normalize = make_prepare(config, dataset), make_normalize(dataset)
 
     def begin(key: Key[Array, ""], batch: Batch, given: Any) -> TrainState:
         init_key, key = jax.random.split(key)
-        augment_key, _ = step_keys(key, 0)
+        # PIT's scales are initialized from exactly the images of the first training step.
+        augment_key, _ = split_step_key(key, 0)
         images, _ = prepare(augment_key, batch)
         return create_state(
             model, optimizer, init_key, key, images, given, averaged=config.averaging > 0
@@ -95,7 +96,7 @@ def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> 
 
 
 def abstract_images(dataset: Dataset) -> jax.ShapeDtypeStruct:
-    """Return the shape and type of one image as the network sees it, in a batch of its own."""
+    """Return the shape and type of a batch of one image as the network sees it."""
     image = jax.ShapeDtypeStruct((1, *dataset.test.shape), dataset.test.dtype)
     images: jax.ShapeDtypeStruct = jax.eval_shape(make_normalize(dataset), image)
     return images

@@ -1,4 +1,4 @@
-"""The mesh of devices, and the two ways to place arrays on it: whole copies or parts."""
+"""The mesh of devices, and the two shardings on it: replicated, or divided by the batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from ..errors import UserError
 
 
-def data_mesh(
+def make_data_mesh(
     batch_size: int, accumulate: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """Return a mesh of one axis, `data`: all devices of all processes, or `devices`.
+    """Return a mesh with one axis, `data`, of all devices of all processes, or of `devices`.
 
-    Raises UserError unless they divide each part of the batch. The axis is Auto: with the default
-    Explicit one, average pools, gathers from resident data and vmapped crops raise.
+    Raises UserError unless the devices divide each of the `accumulate` parts of a batch.
     """
     devices = jax.devices() if devices is None else devices
     shares = len(devices) * accumulate
@@ -28,11 +27,13 @@ def data_mesh(
             f"batch_size {batch_size} does not divide among {len(devices)} devices{parts}; "
             f"the nearest that do: {nearest}."
         )
+    # Auto: with Explicit axes, JAX's default, average pools, gathers from resident data and vmapped
+    # crops raise errors.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def make_replicated(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of a whole copy on every device."""
+    """Return the sharding with a full copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -42,23 +43,22 @@ def make_batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def get_local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """Return the rows of a batch that the devices of this process take, in their order."""
+    """Return the rows of a batch on the devices of this process, in ascending order."""
     taken = make_batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     return np.unique(np.concatenate([rows[place] for place in taken.values() if place]))
 
 
 def place(tree: Any, sharding: Sharding) -> Any:
-    """Put arrays on the devices; each process has what its own devices need.
+    """Place arrays on the devices; each process passes the part for its own devices.
 
-    Where every device has a whole copy, that is all of it, and the same in every process.
+    With a replicated sharding, every process passes the whole array.
     """
-
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
 
 
 def abstract_arrays(tree: Any, sharding: Sharding) -> Any:
-    """Return shapes and types of arrays that are placed as `sharding` says."""
+    """Return the shapes and types of arrays, with `sharding`."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,4 +1,4 @@
-"""The state of a run: everything that it carries from step to step."""
+"""The state of a run: everything that one training step passes to the next."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,11 +20,11 @@ Metrics = dict[str, Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Parameters, statistics, optimizer, key after `step` steps; `totals` are the epoch's sums.
+    """The state after `step` training steps; `totals` are sums over the current epoch.
 
-    `averaged` are exponential averages of parameters and statistics, empty in a run without.
-    `skipped` steps so far had a loss or a gradient that was not finite, the last of them `bad`.
-    All randomness of a step is `fold_in(key, step)`, so a resumed run draws what it would have.
+    `averaged` has exponential averages of parameters and statistics, or is empty. `skipped` counts
+    the steps whose loss or gradient was not finite; `bad` is the last of them, or -1. The key never
+    changes: a step draws from `fold_in(key, step)`, so a resumed run draws the same numbers.
     """
 
     step: Int[Array, ""]
@@ -39,7 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network is tested with: the averages, if there are some."""
+        """The variables for evaluation: the averages, if the run has them."""
         return self.averaged or {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -53,10 +53,11 @@ def create_state(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """Return the state before the first step; `images` is the first training batch, for PIT.
+    """Return the state before the first step.
 
-    The network takes the variables `given` and makes the others after them. With `averaged` the
-    averages start too.
+    PIT initializes its scales from `images`, the first training batch. Variables in `given` are
+    used as they are; the others are initialized on top of them. With `averaged`, the averages
+    start from the initial variables.
     """
     rngs = {"params": init_key, "dropout": init_key}
     variables: Mapping[str, Any]
@@ -64,8 +65,8 @@ def create_state(
         variables = complete(model, given, images, rngs)
     else:
         variables = model.init(rngs, images, train=True)
-    # Flax starts running statistics in float32 even under x64, and updates them in float64.
-    # Integers, such as counters of a user's network, keep their type.
+    # Flax initializes running statistics in float32 even under x64 but updates them in float64: the
+    # types of a state must not change. Integers, such as a user's counters, keep their type.
     stats = jax.tree.map(
         lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x,
         variables.get("batch_stats", {}),
@@ -79,27 +80,27 @@ def create_state(
         averaged={"params": variables["params"], "batch_stats": stats} if averaged else {},
         skipped=jnp.zeros((), jnp.int32),
         bad=jnp.full((), -1, jnp.int32),
-        totals=jax.tree.map(jnp.asarray, zero_totals()),
+        totals=jax.tree.map(jnp.asarray, make_zero_totals()),
     )
 
 
 def unwrap_key(state: TrainState) -> TrainState:
-    """Return the state as it is stored, with its key as plain numbers."""
+    """Return the state as it is saved, with its key as an array of integers."""
     return state.replace(key=jax.random.key_data(state.key))
 
 
 def wrap_key(state: TrainState) -> TrainState:
-    """Return the state that `unwrap_key` was given."""
+    """Return a saved state with its key restored; the inverse of `unwrap_key`."""
     return state.replace(key=jax.random.wrap_key_data(state.key))
 
 
-def zero_totals() -> dict[str, np.ndarray]:
-    """Return the sums with which an epoch starts, on the host."""
+def make_zero_totals() -> dict[str, np.ndarray]:
+    """Return the zero sums at the start of an epoch, as arrays of the host."""
     zero = np.zeros((), jnp.result_type(float))
     return {"loss": zero, "correct": zero, "seen": zero}
 
 
 def reset_totals(state: TrainState) -> TrainState:
-    """Return the state with the sums of a new epoch, placed as those before."""
+    """Return the state with zero sums for a new epoch, with the shardings of the old sums."""
     totals = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.totals)
     return state.replace(totals=totals)

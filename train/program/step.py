@@ -1,4 +1,4 @@
-"""The pure training and evaluation steps; nothing else in the program runs the network."""
+"""The pure training and evaluation steps."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,18 +21,18 @@ Batch = dict[str, Array]
 Loss = Callable[[Array, Array], Array]
 Prepare = Callable[[Array, Batch], tuple[Array, Array]]
 Count = Callable[[Array, Array, Array], Metrics]
-# Of 1 the averaged weights would stay the first ones for ever.
+# With 1 the averages would never leave the initial weights.
 MOST_AVERAGING = 0.99999
 
 
-def step_keys(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
-    """Return the keys of augmentation and dropout at `step`."""
+def split_step_key(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
+    """Return the keys for augmentation and dropout of a step."""
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
     return augment_key, dropout_key
 
 
 class Gradients(NamedTuple):
-    """The result of one pass: mean loss, number of correct answers, statistics, gradients."""
+    """The result of a forward and backward pass; `correct` is the number of correct answers."""
 
     loss: Array
     correct: Array
@@ -40,7 +40,7 @@ class Gradients(NamedTuple):
     grads: Any
 
 
-# Of parameters, statistics, images, labels and the key of dropout.
+# Takes parameters, statistics, images, labels and the key of dropout.
 Differentiate = Callable[[Any, Any, Array, Array, Array], Gradients]
 
 
@@ -57,16 +57,16 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Return `(state, batch) -> (state, metrics)` for batches of uint8 `image`, integer `label`.
 
-    `prepare(key, batch)` returns the floats that the network sees and the labels of the loss. The
-    batch passes the network in `accumulate` equal parts one after the other, whose gradients are
-    averaged; norms see one part at a time. `averaging` is the part that the averaged weights keep
-    of themselves at a step. A loss or a gradient that is not finite changes nothing but the count
-    of such steps; after more than `skip` of them nothing changes any more.
+    `prepare(key, batch)` returns the inputs of the network and the labels of the loss. The batch
+    passes the network in `accumulate` equal parts, one after the other, and their gradients are
+    averaged; norms see one part at a time. `averaging` is the decay of the averaged weights. A step
+    whose loss or gradient is not finite learns nothing and is counted; after more than `skip` such
+    steps no step learns anything.
     """
     differentiate = make_differentiate(model, loss)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key = step_keys(state.key, state.step)
+        augment_key, dropout_key = split_step_key(state.key, state.step)
         images, labels = prepare(augment_key, batch)
         if accumulate == 1:
             found = differentiate(state.params, state.batch_stats, images, labels, dropout_key)
@@ -84,7 +84,7 @@ def make_train_step(
 
 
 def make_differentiate(model: nn.Module, loss: Loss) -> Differentiate:
-    """Return a function that passes a batch forward and backward, in training mode."""
+    """Return the forward and backward pass of a batch in training mode."""
 
     def objective(
         params: Any, stats: Any, images: Array, labels: Array, key: Array
@@ -96,7 +96,9 @@ def make_differentiate(model: nn.Module, loss: Loss) -> Differentiate:
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        logits = at_least_float32(logits)
+        # The loss is computed in float32 even if the network computes in bfloat16: its softmax and
+        # its mean over the batch need more than 8 bits.
+        logits = promote_to_float32(logits)
         right = is_correct(logits, labels).sum()
         return loss(logits, labels), (right, updates.get("batch_stats", {}))
 
@@ -117,10 +119,10 @@ def accumulate_gradients(
     dropout_key: Key[Array, ""],
     parts: int,
 ) -> Gradients:
-    """Pass a batch in `parts` one after the other; return the means of losses and gradients."""
+    """Process a batch in `parts`, one after the other; return the mean loss and gradients."""
     params, stats = state.params, state.batch_stats
     value, right, grads = jnp.zeros(()), jnp.zeros(()), optax.tree.zeros_like(params)
-    # Not a scan: on CPUs the gradient of a convolution in one is many times slower.
+    # Unrolled: on CPUs the gradient of a convolution inside a scan is many times slower.
     for part in range(parts):
         found = differentiate(
             params,
@@ -132,7 +134,9 @@ def accumulate_gradients(
         value, right, grads = jax.tree.map(
             jnp.add, (value, right, grads), (found.loss, found.correct, found.grads)
         )
-        # The next part begins when this one's gradients are there and its memory is free.
+        # Only the statistics connect the parts: without a barrier the compiler may interleave them
+        # and hold the activations of several at once. With it, a part starts when the gradients of
+        # the part before are complete.
         params, stats, grads = jax.lax.optimization_barrier((params, found.batch_stats, grads))
     value, grads = jax.tree.map(lambda x: x / parts, (value, grads))
     return Gradients(value, right, stats, grads)
@@ -145,7 +149,7 @@ def update(
     averaging: float,
     seen: int,
 ) -> dict[str, Any]:
-    """Return the fields of the state that a step of `seen` samples changes."""
+    """Return the new values of the fields that a training step of `seen` samples changes."""
     updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     sums = {"loss": found.loss * seen, "correct": found.correct, "seen": seen}
@@ -156,7 +160,7 @@ def update(
 
 
 def average(new: Any, before: Any, decay: float) -> Any:
-    """Return the averages after a step; integers, such as counters, keep their new values."""
+    """Return the averages after a step; integers, such as counters, get their new values."""
 
     def move(new: Array, before: Array) -> Array:
         if not jnp.issubdtype(new.dtype, jnp.inexact):
@@ -170,27 +174,29 @@ def average(new: Any, before: Any, decay: float) -> Any:
 def keep_if_finite(
     state: TrainState, learned: dict[str, Any], found: Gradients, skip: int
 ) -> TrainState:
-    """Return the state after a step, with what it `learned` if loss and gradients are finite.
+    """Return the state after a step; it gets the `learned` fields if loss and gradients are finite.
 
-    After more than `skip` steps that are not, nothing is learned any more.
+    After more than `skip` steps that were not finite, no step learns anything: the host looks at a
+    step while the next one runs, and diagnoses the failure with the state before it.
     """
     before = {name: getattr(state, name) for name in learned}
-    going = state.skipped <= skip
-    finite = jax.tree.reduce(
+    is_learning = state.skipped <= skip
+    is_finite = jax.tree.reduce(
         jnp.logical_and,
         jax.tree.map(lambda x: jnp.isfinite(x).all(), (found.loss, found.grads)),
     )
     after: TrainState = state.replace(
         step=state.step + 1,
-        skipped=state.skipped + (going & ~finite),
-        bad=jnp.where(going & ~finite, state.step, state.bad),
-        **jax.tree.map(partial(jnp.where, going & finite), learned, before),
+        skipped=state.skipped + (is_learning & ~is_finite),
+        bad=jnp.where(is_learning & ~is_finite, state.step, state.bad),
+        **jax.tree.map(partial(jnp.where, is_learning & is_finite), learned, before),
     )
     return after
 
 
 def _take_part(column: Array, part: int, parts: int) -> Array:
-    # Every parts-th sample: of consecutive ones each device would need some of the others'.
+    # Part p has the samples p, p + parts, p + 2 parts, ... Each device has contiguous rows of the
+    # batch, and so its share of such a part; contiguous parts would have to move between devices.
     return column.reshape(-1, parts, *column.shape[1:])[:, part]
 
 
@@ -203,8 +209,9 @@ def make_eval_step(
 ) -> Callable[[TrainState, Batch], Metrics]:
     """Return `(state, batch) -> sums` over the samples whose `weight` is 1; padding has weight 0.
 
-    The sums are `loss`, `correct`, `metrics` by name, per neuron layer the firing rate of each
-    step, `[T]`, and what `count` returns for the logits' mean over time, labels and weights.
+    The sums are `loss`, `correct`, `metric/NAME` for each of `metrics`, `rate/LAYER` `[T]` with the
+    firing rates of each neuron layer, and the results of `count`, which takes the logits' mean over
+    time, labels and weights.
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
@@ -213,11 +220,12 @@ def make_eval_step(
             normalize(batch["image"]),
             mutable=["intermediates"],
         )
-        logits = at_least_float32(logits)
+        logits = promote_to_float32(logits)
         weight = batch["weight"]
 
         def sum_samples(function: Loss | Metric) -> Array:
-            # One sample at a time, because losses and metrics average over the batch.
+            # Losses and metrics average over the batch, so padding is excluded only if they see one
+            # sample at a time.
             values = jax.vmap(lambda x, y: function(x[None], y[None]))(logits, batch["label"])
             return (values * weight).sum()
 
@@ -236,12 +244,12 @@ def make_eval_step(
 def is_correct(logits: Array, labels: Array) -> Array:
     """Return 1 where the class with the largest mean logit over time is the label, `[B]`.
 
-    Of shares of the classes, `[B, K]`, the largest is the label.
+    If labels are shares of the classes, `[B, K]`, the class with the largest share is the label.
     """
     labels = labels.argmax(axis=-1) if labels.ndim == 2 else labels
     return (logits.mean(axis=1).argmax(axis=-1) == labels).astype(jnp.float32)
 
 
-def at_least_float32(logits: Array) -> Array:
-    """Return logits as the losses want them, whatever the network computes in."""
+def promote_to_float32(logits: Array) -> Array:
+    """Convert logits to float32, unless they are float64."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

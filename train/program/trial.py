@@ -1,4 +1,4 @@
-"""A run's own parts, tried on shapes before anything is compiled: an error names part and key."""
+"""Tries a user's own parts on shapes before anything is compiled: errors name part and key."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,18 +20,20 @@ from .build import list_classes
 from .feed import abstract_batch
 from .pure import PureProgram
 from .state import TrainState
-from .step import at_least_float32, make_differentiate
+from .step import make_differentiate, promote_to_float32
 
 # Sections whose parts run inside the compiled step.
 TRIED = ("augment", "model", "neuron", "loss", "schedule", "optimizer")
+# Collections of variables that checkpoints have.
 STORED = ("params", "batch_stats")
+# The sections whose parts make these fields of a state; `model` makes the others.
 OWNERS = {"opt_state": "optimizer", "params": "optimizer"}
 
 
 def try_parts(config: ConfigDict, dataset: Dataset, pure: PureProgram) -> None:
-    """Raise UserError for a part of the user's own that fails, or that does not fit the others.
+    """Raise UserError for a user's own part that fails or does not fit the other parts.
 
-    Nothing is computed. Configs without own parts are not tried: ours have tests.
+    Nothing is computed. Configs without own parts are skipped: the library tests its parts.
     """
     sections = {what: normalize_section(config[what]) for what in TRIED if what in config}
     if not list_own(sections):
@@ -46,32 +48,32 @@ def try_parts(config: ConfigDict, dataset: Dataset, pure: PureProgram) -> None:
 
 
 class _Trial:
-    """Parts as they run on shapes: whose code fails, and whose result the next part cannot take."""
+    """Runs parts on shapes, and attributes errors and unusable results to their sections."""
 
     def __init__(self, config: ConfigDict) -> None:
         self._config, self._classes = config, list_classes(config)
         self._is_strict = not is_own(self.get_name("model"))
-        # The innermost part that an error passed, and what it was given.
+        # The innermost part that an error passed, and its arguments in words.
         self._failed: tuple[str, str] | None = None
 
     def get_name(self, what: str) -> Any:
-        """Return the name of the part of a section; None for one that the config lacks."""
+        """Return the name of the part of a section; None for a section that the config lacks."""
         value: Any = self._config
         for key in what.split("."):
             value = normalize_section(value).get(key)
         return None if value is None else normalize_section(value).get("name")
 
     def find_own(self, *sections: str) -> str:
-        """Return the first of some sections whose part is the user's own, or the last."""
+        """Return the first of the sections whose part is the user's own, or else the last."""
         return next((what for what in sections if is_own(self.get_name(what))), sections[-1])
 
     def refuse(self, what: str, why: str) -> UserError:
-        """Return the error for a part that runs, but not as the others need it."""
+        """Return the error for a part that runs but does not fit the others."""
         return UserError(f"{describe_name(what, self.get_name(what))}, which {why}")
 
     @contextmanager
     def explain(self, what: str, given: str = "") -> Iterator[None]:
-        """Raise an error of a user's code as a UserError about `config.WHAT`, or a part inside."""
+        """Convert errors of a user's code to UserError about `config.WHAT` or a part inside it."""
         self._failed = None
         try:
             with nn.intercept_methods(self._watch):
@@ -86,6 +88,7 @@ class _Trial:
             raise explained from error
 
     def _watch(self, run: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        # By base class: networks may derive a class from the neuron's, as nn.remat and nn.vmap do.
         kinds = type(context.module).__mro__
         what = next((self._classes[kind] for kind in kinds if kind in self._classes), None)
         if what is None or context.method_name != "__call__" or not args:
@@ -95,12 +98,12 @@ class _Trial:
         except Exception:
             self._failed = self._failed or (what, describe(*args))
             raise
-        # A user's own network may have an understanding of its own with a user's own neuron.
-        if self._is_strict and not _is_alike(args[0], returned):
+        # A user's own network may call its own neuron in any way.
+        if self._is_strict and not _has_same_shape(args[0], returned):
             raise self.refuse(
                 what,
                 f"returns {describe(returned)} for {describe(args[0])}; it must return floats of "
-                "the shape that it is given.",
+                "the same shape.",
             )
         return returned
 
@@ -119,17 +122,17 @@ def _try_augmentation(trial: _Trial, pure: PureProgram, key: Any, batch: Any) ->
     what = trial.find_own("augment.policy", "augment.mix")
     with trial.explain(what, describe(batch["image"])):
         images, labels = jax.eval_shape(pure.prepare, key, batch)
-    if not _is_alike(batch["image"], images):
+    if not _has_same_shape(batch["image"], images):
         raise trial.refuse(
             what,
-            f"makes images {describe(images)} of {describe(batch['image'])}; it must return the "
-            "shape that it is given.",
+            f"makes images {describe(images)} of {describe(batch['image'])}; it must return "
+            "the same shape.",
         )
     return images, labels
 
 
 def _try_network(trial: _Trial, model: nn.Module, key: Any, images: Any, classes: int) -> Any:
-    """Return the variables that a run stores."""
+    """Return the shapes of the variables that a run saves."""
 
     def init(key: Any, images: Any) -> Any:
         return model.init({"params": key, "dropout": key}, images, train=True)
@@ -186,11 +189,11 @@ def _check_logits(trial: _Trial, mode: str, logits: Any, images: Any, classes: i
 def _try_loss(
     trial: _Trial, pure: PureProgram, key: Any, stored: Any, images: Any, labels: tuple[Any, ...]
 ) -> None:
-    """Try the loss on the labels of training and those of tests, and its gradient."""
+    """Try the loss, with the labels of training and of tests, and its gradient."""
 
     def logits(stored: Any, images: Any) -> Any:
         found: Any = pure.model.apply(stored, images)
-        return at_least_float32(found)
+        return promote_to_float32(found)
 
     found = jax.eval_shape(logits, stored, images)
     for each in labels:
@@ -208,7 +211,7 @@ def _try_loss(
     try:
         with trial.explain(what, "its gradient"):
             jax.eval_shape(differentiate, params, stats, images, labels[0], key)
-    except ValueError as error:  # Of a rule for a gradient, which JAX calls, not the part.
+    except ValueError as error:  # JAX calls a custom gradient: no line of the part is in it.
         if isinstance(error, UserError) or not is_own(trial.get_name(what)):
             raise
         raise trial.refuse(what, f"has a gradient that fails: {summarize_error(error)}") from error
@@ -225,7 +228,7 @@ def _try_step(trial: _Trial, pure: PureProgram, key: Any, batch: Any) -> None:
 
 
 def _check_same(trial: _Trial, before: TrainState, after: TrainState) -> None:
-    """Raise UserError for a state that a step changes into one of another form."""
+    """Raise UserError if a step changes the structure, shapes or types of the state."""
     was, now = (dict(jax.tree.leaves_with_path(state)) for state in (before, after))
     for path in (*was, *now):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -233,18 +236,18 @@ def _check_same(trial: _Trial, before: TrainState, after: TrainState) -> None:
         forms = [describe(each[path]) if path in each else "missing" for each in (was, now)]
         if forms[0] != forms[1]:
             raise trial.refuse(
-                owner, f"makes {name} {forms[1]} in a step, where it was {forms[0]} before."
+                owner, f"makes {name} {forms[1]} in a step; it was {forms[0]} before."
             )
         if name != "key" and jnp.issubdtype(was[path].dtype, jax.dtypes.prng_key):
             raise trial.refuse(
                 owner,
-                f"keeps a key of jax.random.key in {name}, which no checkpoint can store; keep "
-                "jax.random.key_data of it.",
+                f"has a key of jax.random.key in {name}, which a checkpoint cannot save; store its "
+                "jax.random.key_data instead.",
             )
 
 
-def _is_alike(given: Any, returned: Any) -> bool:
-    """Return whether floats of the shape of an argument were returned."""
+def _has_same_shape(given: Any, returned: Any) -> bool:
+    """Return whether `returned` is an array of floats with the shape of `given`."""
     return (
         hasattr(returned, "shape")
         and returned.shape == given.shape
