@@ -9,25 +9,27 @@ from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
-def integers(x: np.ndarray, levels: int) -> np.ndarray:
+def count_thresholds(x: np.ndarray, levels: int) -> np.ndarray:
     """The sum over d = 1..levels of 1[x >= d - 1/2]: exact, since nothing is added to x."""
     return sum((x >= d - 0.5).astype(x.dtype) for d in range(1, levels + 1))
 
 
-def equations(jaxpr: Jaxpr, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+def walk_equations(
+    jaxpr: Jaxpr, inside: tuple[str, ...] = ()
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every primitive in `jaxpr`, at any depth, with the names of the primitives around it."""
     for equation in jaxpr.eqns:
         yield equation.primitive.name, inside
         for inner in _inner_jaxprs(equation):
-            yield from equations(inner, (*inside, equation.primitive.name))
+            yield from walk_equations(inner, (*inside, equation.primitive.name))
 
 
-def computed(jaxpr: Jaxpr) -> Iterator[tuple[int, ...]]:
+def walk_shapes(jaxpr: Jaxpr) -> Iterator[tuple[int, ...]]:
     """The shape of every array computed in `jaxpr`, at any depth."""
     for equation in jaxpr.eqns:
         yield from (value.aval.shape for value in equation.outvars)
         for inner in _inner_jaxprs(equation):
-            yield from computed(inner)
+            yield from walk_shapes(inner)
 
 
 def _inner_jaxprs(equation: JaxprEqn) -> Iterator[Jaxpr]:
@@ -40,7 +42,7 @@ def _inner_jaxprs(equation: JaxprEqn) -> Iterator[Jaxpr]:
             yield leaf
 
 
-def by_layer(collection: dict, name: str) -> dict[str, Any]:
+def collect_by_layer(collection: dict, name: str) -> dict[str, Any]:
     """The leaf `name` of every layer, sown or not, by its path, e.g. stage1_block1/PIT_0."""
     return {
         "/".join(path): value[0] if isinstance(value, tuple) else value

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from pit_jax.initializers import ones, three_sigma, warn_of_floored_scales
 from pit_jax.models import create
 from pit_jax.neurons import PIT, PITFull
-from tests.helpers import by_layer, integers, jit_once
+from tests.helpers import collect_by_layer, count_thresholds, jit_once
 
 LEVELS, STEPS = 4, 3
 
@@ -67,7 +67,7 @@ def test_scales_start_step_after_step_with_what_earlier_steps_left(x64, decay_in
     for t in range(STEPS):
         u = decay * v + (1 - decay if decay_input else 1) * current[:, t]
         a = eq_12(u, levels)
-        v = u - a * integers(u / a, levels)
+        v = u - a * count_thresholds(u / a, levels)
         np.testing.assert_allclose(variables["params"]["a"][t], a, rtol=0, atol=1e-12)
         membrane = variables["intermediates"]["membrane"][0][:, t]
         np.testing.assert_allclose(membrane, u, rtol=0, atol=1e-12)
@@ -86,8 +86,8 @@ def test_steps_that_follow_do_not_change_earlier_scales(x64, steps):
 
 def test_every_layer_and_step_of_a_network_starts_at_eq_12(x64):
     variables = init_with_probes(network(), images(), train=True)
-    scales = by_layer(variables["params"], "a")
-    membranes = by_layer(variables["intermediates"], "membrane")
+    scales = collect_by_layer(variables["params"], "a")
+    membranes = collect_by_layer(variables["intermediates"], "membrane")
     assert len(scales) == 7 and scales.keys() == membranes.keys()
     for layer, a in scales.items():
         u = np.asarray(membranes[layer])

@@ -20,7 +20,7 @@ from pit_jax.surrogate import (
     ternary_spike,
     triangle,
 )
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
 TINY = float(np.finfo(np.float32).tiny)  # The smallest float32 that XLA's CPU code tells from 0.
@@ -78,7 +78,7 @@ def test_rounding_is_the_exact_floor_of_x_plus_half(numbers, mode, strict):
 @pytest.mark.parametrize("levels", [1, 2, 4, 8])
 def test_clipped_rounding_is_the_sum_of_threshold_comparisons(numbers, mode, levels, strict):
     x = numbers()
-    want = integers(x.astype(np.float64), levels)
+    want = count_thresholds(x.astype(np.float64), levels)
     assert set(want) == set(range(levels + 1)) or numbers is subnormals
     for clip in (
         partial(clipped_round, levels=levels),

@@ -12,7 +12,7 @@ from pit_jax import initializers
 from pit_jax.analysis.plots import quantization as plots
 from pit_jax.analysis.quantization import RANGES, Range, compare_ranges, mse_optimal
 from pit_jax.analysis.recorder import LayerRecording
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 
 
 def recordings(u, parts=1):
@@ -22,7 +22,7 @@ def recordings(u, parts=1):
 
 
 def error(u, a, levels):
-    return np.mean((a * integers(u / a, levels) - u) ** 2)
+    return np.mean((a * count_thresholds(u / a, levels) - u) ** 2)
 
 
 @pytest.fixture(scope="module")

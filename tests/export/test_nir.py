@@ -13,7 +13,7 @@ from pit_jax.export import NotInNIR, from_nir, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
 from tests.export.graphs import HARD_LIF, counts_by_layer, joined, on_grid
-from tests.helpers import by_layer
+from tests.helpers import collect_by_layer
 from tests.inference.networks import make_firing_network
 
 # The last column is the float that holds all sums.
@@ -42,7 +42,7 @@ def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision
         apply = jax.jit(partial(again.apply, mutable=["intermediates"]))
         logits, probes = jax.device_get(apply(wide, x.astype(precision)))
     assert np.array_equal(np.asarray(logits).mean(1), program(x))
-    spikes = by_layer(probes["intermediates"], "count")
+    spikes = collect_by_layer(probes["intermediates"], "count")
     ours = counts_by_layer(program, spikes)
     counts = program.counts(x)
     assert counts.keys() == ours.keys()

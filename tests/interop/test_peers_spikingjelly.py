@@ -13,7 +13,7 @@ pytest.importorskip("spikingjelly")
 from pit_jax.interop import LAYOUTS, convert, find_layout
 from pit_jax.models import create
 from pit_jax.neurons.probe import neuron_layers
-from tests.helpers import by_layer
+from tests.helpers import collect_by_layer
 from tests.interop.peers import NETWORKS, random_network, run
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
@@ -39,7 +39,7 @@ def run_both(name, dtype):
     images = jnp.asarray(images)
     variables = convert(state_dict, model, images)
     logits, probes = jax.jit(partial(model.apply, mutable=["intermediates"]))(variables, images)
-    counts = by_layer(probes["intermediates"], "count")
+    counts = collect_by_layer(probes["intermediates"], "count")
     ours = [np.asarray(counts[layer]) for layer in neuron_layers(model, variables, images)]
     assert len(ours) == len(theirs[1])
     moved = [in_our_order(*pair) for pair in zip(theirs[1], (x.shape for x in ours), strict=True)]

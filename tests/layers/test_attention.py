@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pit_jax.layers.attention import channel_attention, linear_attention
-from tests.helpers import computed
+from tests.helpers import walk_shapes
 
 
 def normal(*shape):
@@ -90,7 +90,7 @@ def largest(attention, side):
     """The most values in one array of `attention` and of its gradient, at side² tokens."""
     q, v = (jax.ShapeDtypeStruct((1, 1, side, side, c), jnp.float32) for c in (8, 32))
     jaxpr = jax.make_jaxpr(jax.grad(lambda *x: jnp.sum(attention(*x)), (0, 1, 2)))(q, q, v)
-    return max(int(np.prod(shape)) for shape in computed(jaxpr.jaxpr))
+    return max(int(np.prod(shape)) for shape in walk_shapes(jaxpr.jaxpr))
 
 
 def test_no_array_grows_with_the_square_of_the_tokens():

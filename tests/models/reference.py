@@ -3,7 +3,7 @@
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 from tests.models.helpers import shapes
 
 
@@ -69,7 +69,7 @@ def fire(current, levels=4, unit=1.0):
     v, spikes = np.zeros_like(current[:, 0]), []
     for step in range(current.shape[1]):
         u = v / 2 + current[:, step]
-        spikes.append(integers(u, levels))
+        spikes.append(count_thresholds(u, levels))
         v = u - spikes[-1]
     return np.stack(spikes, axis=1) * unit
 

@@ -14,7 +14,7 @@ from pit_jax.models import create
 from pit_jax.models.residual import Layers, mean_head
 from pit_jax.models.resnet import neuron_stem, pooled_projection
 from pit_jax.neurons import ILIF, LIF, ReLU
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, parameters_of, shapes, trained_logits
 from tests.models.reference import (
     conv,
@@ -156,7 +156,7 @@ def dropped(model):
     x = jnp.asarray(image(8))
     variables = jit_once(model.init)(KEY, x)
     runs = [run(variables, x, rngs={"dropout": jax.random.key(seed)})[1] for seed in (1, 2)]
-    return [by_layer(new["intermediates"], "__call__") for new in runs]
+    return [collect_by_layer(new["intermediates"], "__call__") for new in runs]
 
 
 def test_resnet20_drops_a_fifth_of_the_spikes_at_all_steps_alike_only_without_norm():

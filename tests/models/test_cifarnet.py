@@ -10,7 +10,7 @@ import pytest
 from pit_jax.models import CIFARNet, create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, ReLU
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
 from tests.models.reference import dense, fire, flat, norm, plain_layer, random_variables
 
@@ -54,7 +54,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
 def test_an_image_enters_the_first_convolution_once():
     model = create("cifarnet", num_classes=10, neuron=LIF, num_steps=4)
     _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["conv1"].shape == outputs["norm1"].shape == (3, 1, 32, 32, 128)
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 128)
 
@@ -70,7 +70,7 @@ def trained_once(model):
         capture_intermediates=True,
     )
     _, new = jit_once(run)(variables, image, rngs={"dropout": KEY})
-    return by_layer(new["intermediates"], "__call__"), new["batch_stats"]
+    return collect_by_layer(new["intermediates"], "__call__"), new["batch_stats"]
 
 
 SMALL = CIFARNet(num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), strides=(1, 2), hidden=64)

@@ -12,7 +12,7 @@ from pit_jax.layers.norm import batch_norm
 from pit_jax.models import ESpikeFormer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
 from tests.models.reference import Network, fire, random_variables, repeated
 
@@ -116,7 +116,7 @@ def test_the_head_neuron_stands_before_the_head_and_nowhere_else():
     model = create_s(neuron=PIT, head_neuron=LIF, **SMALL)
     layers = layers_of(model)
     assert [layer for layer in layers if "LIF" in layer] == [layers[-1]] == ["LIF_0"]
-    counts = by_layer(shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
+    counts = collect_by_layer(shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
     assert counts["LIF_0"].shape == (2, 1, 8)
 
 
@@ -126,14 +126,14 @@ def test_each_stage_but_the_last_halves_the_map_which_never_vanishes(side, sides
     _, variables = shapes(
         create_s(neuron=IF, **small), (1, side, side, 3), capture_intermediates=True
     )
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert tuple(outputs[f"stage{n}_block1"].shape[2] for n in range(1, 6)) == sides
 
 
 def test_an_image_enters_the_stem_once():
     model = create_s(neuron=PIT, num_steps=4, **SMALL)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stage1_down_norm"].shape == (3, 1, 8, 8, 4)
     assert outputs["stage1_block1/separable/PIT_0"].shape == (3, 4, 8, 8, 4)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pit_jax.models import create
 from pit_jax.neurons import ILIF
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes, trained_logits
 from tests.models.reference import conv_norm, fire, mean_dense
 
@@ -59,7 +59,7 @@ def test_a_block_of_equal_shape_starts_as_the_identity_on_currents():
     model = small(stages=(2, 1))
     run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
     _, variables = jit_once(run)(KEY, jnp.asarray(IMAGE))
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     currents = np.asarray(outputs["stage1_block1"])
     assert (currents != np.round(currents)).any() and (currents < 0).any()
     np.testing.assert_array_equal(outputs["stage1_block2"], currents)
@@ -67,7 +67,7 @@ def test_a_block_of_equal_shape_starts_as_the_identity_on_currents():
 
 def test_every_stage_halves_the_resolution_the_first_too():
     _, variables = shapes(small(stages=(1, 1, 1)), (1, 64, 64, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     sizes = [outputs[name].shape[2] for name in ("stem", *(f"stage{i}_block1" for i in (1, 2, 3)))]
     assert sizes == [32, 16, 8, 4]
 
@@ -75,7 +75,7 @@ def test_every_stage_halves_the_resolution_the_first_too():
 def test_the_stem_of_an_image_runs_once_and_its_norm_learns_what_it_would_from_every_step(x64):
     model = small(num_steps=3)
     _, variables = shapes(model, IMAGE.shape, capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stem_norm"].shape == (3, 1, 8, 8, 4)
 
     variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)

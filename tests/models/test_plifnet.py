@@ -10,7 +10,7 @@ import pytest
 from pit_jax.models import PLIFNet, create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, PLIF, ReLU
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
 from tests.models.reference import dense, fire, flat, plain_layer, pool2x2, random_variables
 
@@ -72,7 +72,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
 def test_an_image_enters_the_first_convolution_once():
     model = create("plifnet", num_classes=10, neuron=LIF, num_steps=4)
     _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["conv1"].shape == outputs["norm1"].shape == (3, 1, 32, 32, 256)
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 256)
     assert outputs["hidden"].shape == (3, 4, 2048) and outputs["head"].shape == (3, 4, 100)
@@ -91,7 +91,7 @@ def test_half_of_the_inputs_of_each_linear_layer_is_dropped_with_one_mask_for_al
         capture_intermediates=True,
     )
     _, new = jit_once(run)(variables, image, rngs={"dropout": KEY})
-    outputs = by_layer(new["intermediates"], "__call__")
+    outputs = collect_by_layer(new["intermediates"], "__call__")
     pooled = flat(pool2x2(np.asarray(outputs["ReLU_0"]), np.max))
     for before, after in [(pooled, "Dropout_0"), (np.asarray(outputs["ReLU_1"]), "Dropout_1")]:
         kept = np.asarray(outputs[after])

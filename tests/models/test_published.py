@@ -7,7 +7,7 @@ import pytest
 from pit_jax.models import create
 from pit_jax.models.count import count_layers, count_totals, parameters_by_kind
 from pit_jax.neurons import PIT, ReLU
-from tests.helpers import by_layer
+from tests.helpers import collect_by_layer
 from tests.models.helpers import Unmoved, parameters_of, shapes
 from tests.models.published import PUBLISHED
 
@@ -21,10 +21,10 @@ def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
     kinds = parameters_by_kind(variables["params"])
     assert kinds.pop("neuron") == row.channels
     assert (kinds, kinds.total()) == (row.parameters, row.total)
-    counts = by_layer(variables["intermediates"], "count")
+    counts = collect_by_layer(variables["intermediates"], "count")
     assert len(counts) == row.layers
     assert sum(int(np.prod(count.shape)) for count in counts.values()) == row.neurons
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert {name: outputs[name].shape[2:] for name in row.maps} == row.maps
 
 

@@ -13,7 +13,7 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.residual import Layers
 from pit_jax.models.resnet import PreActBlock
 from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
-from tests.helpers import by_layer, equations, integers, jit_once
+from tests.helpers import collect_by_layer, count_thresholds, jit_once, walk_equations
 from tests.models.helpers import KEY, shapes
 from tests.models.reduced import DISTINCT, REDUCED
 
@@ -45,7 +45,9 @@ def test_resnet18_with_another_neuron_has_no_scales():
 def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
     model = create("resnet18", num_classes=10, neuron=PIT, num_steps=2)
     _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
-    outputs = {k: v.shape for k, v in by_layer(variables["intermediates"], "__call__").items()}
+    outputs = {
+        k: v.shape for k, v in collect_by_layer(variables["intermediates"], "__call__").items()
+    }
     assert outputs["stem"] == (3, 1, 32, 32, 64)  # Once for both steps.
     for stage, (size, channels) in enumerate([(32, 64), (16, 128), (8, 256), (4, 512)], start=1):
         for block in (1, 2):
@@ -76,7 +78,7 @@ def test_computing_in_bfloat16_keeps_parameters_and_statistics_in_float32():
     assert logits.dtype == jnp.bfloat16
     for collection in ("params", "batch_stats"):
         assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables[collection]))
-    membranes = by_layer(variables["intermediates"], "membrane")
+    membranes = collect_by_layer(variables["intermediates"], "membrane")
     assert all(u.dtype == jnp.float32 for u in membranes.values())
 
 
@@ -135,7 +137,9 @@ def test_equations_are_found_at_any_depth():
         return jax.lax.scan(step, x, None, length=3, unroll=1)[0].sum()
 
     jaxpr = jax.make_jaxpr(jax.grad(loop))(jnp.ones((1, 2, 5)), jnp.ones((2, 2, 3)))
-    around = [around for name, around in equations(jaxpr.jaxpr) if name == "conv_general_dilated"]
+    around = [
+        around for name, around in walk_equations(jaxpr.jaxpr) if name == "conv_general_dilated"
+    ]
     assert len(around) >= 2 and all("scan" in names for names in around)
 
 
@@ -154,7 +158,7 @@ def test_no_convolution_runs_inside_the_loop_over_time():
         variables["batch_stats"],
         jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32),
     )
-    found = list(equations(jaxpr.jaxpr))
+    found = list(walk_equations(jaxpr.jaxpr))
     scans = [around for name, around in found if name == "scan"]
     assert len(scans) >= 14  # Forwards and backwards through seven neuron layers.
     convolutions = [around for name, around in found if name == "conv_general_dilated"]
@@ -180,7 +184,7 @@ def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
             capture_intermediates=True,
         )
     )(variables, frames)
-    outputs = by_layer(new["intermediates"], "__call__")
+    outputs = collect_by_layer(new["intermediates"], "__call__")
     x = np.asarray(outputs["stem"])
     mean, var = np.empty(6), np.empty(6)
     for c in range(6):
@@ -218,7 +222,7 @@ def test_the_identity_shortcut_carries_the_spikes_and_not_the_input():
     variables = with_a_silent_branch(block(3, 1), x)
     assert "shortcut" not in variables["params"]
     y = block(3, 1).apply(variables, jnp.asarray(x))
-    np.testing.assert_array_equal(y, integers(x, 4))  # Norms start as the identity.
+    np.testing.assert_array_equal(y, count_thresholds(x, 4))  # Norms start as the identity.
 
 
 def test_the_branch_is_added_to_the_spikes():
@@ -226,7 +230,7 @@ def test_the_branch_is_added_to_the_spikes():
     variables = with_a_silent_branch(block(3, 1), x)
     variables["params"]["conv2"]["bias"] = jnp.array([1.0, 2.0, -4.0])
     y = block(3, 1).apply(variables, jnp.asarray(x))
-    np.testing.assert_array_equal(y, integers(x, 4) + np.array([1, 2, -4], np.float32))
+    np.testing.assert_array_equal(y, count_thresholds(x, 4) + np.array([1, 2, -4], np.float32))
 
 
 @pytest.mark.parametrize("stride, features", [(2, 3), (1, 5)])
@@ -236,7 +240,7 @@ def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(strid
     shortcut = variables["params"]["shortcut"]
     assert shortcut["kernel"].shape == (1, 1, 3, features)
     y = block(features, stride).apply(variables, jnp.asarray(x))
-    spikes = integers(x, 4)[:, :, ::stride, ::stride].astype(np.float64)
+    spikes = count_thresholds(x, 4)[:, :, ::stride, ::stride].astype(np.float64)
     want = spikes @ np.asarray(shortcut["kernel"][0, 0], np.float64) + shortcut["bias"]
     np.testing.assert_allclose(y, want, rtol=0, atol=1e-5)
 
@@ -250,7 +254,7 @@ def test_a_strided_convolution_pads_both_sides_by_one():
     _, new = model.apply(
         variables, jnp.asarray(x), mutable=["intermediates"], capture_intermediates=True
     )
-    stem = by_layer(new["intermediates"], "__call__")["stem"][0, 0, ..., 0]
+    stem = collect_by_layer(new["intermediates"], "__call__")["stem"][0, 0, ..., 0]
     want = np.zeros((3, 3), np.float32)
     want[1:, 1:] = x[0, 1:5:2, 1:5:2, 0]
     np.testing.assert_array_equal(stem, want)

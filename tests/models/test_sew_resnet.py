@@ -10,7 +10,7 @@ from pit_jax.models import create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.sew_resnet import JOINS, add, conjunction, iand
 from pit_jax.neurons import IF, ILIF, RealSpike
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes, trained_logits
 from tests.models.reference import conv_norm, fire, max_pool, mean_dense
 
@@ -80,7 +80,7 @@ def block_outputs(join):
     variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
     run = partial(model.apply, train=True, mutable=True, capture_intermediates=True)
     _, new = jit_once(run)(variables, 4 * IMAGE)
-    outputs = by_layer(new["intermediates"], "__call__")
+    outputs = collect_by_layer(new["intermediates"], "__call__")
     return [np.asarray(outputs[f"stage{s}_block{b}"]) for s in (1, 2) for b in (1, 2)]
 
 
@@ -121,7 +121,7 @@ def test_real_spikes_amplitudes_are_on_all_neurons_but_those_of_projections(name
 def test_the_downsample_neuron_stands_after_projections_and_nowhere_else(name):
     model = small(name, stages=(1, 2), downsample_neuron=IF)
     _, variables = shapes(model, (1, 16, 16, 3))
-    layers = by_layer(variables["intermediates"], "count")
+    layers = collect_by_layer(variables["intermediates"], "count")
     projections = {
         f"{block}/IF_0" for block, layer in variables["params"].items() if "shortcut" in layer
     }
@@ -132,7 +132,9 @@ def test_the_downsample_neuron_stands_after_projections_and_nowhere_else(name):
 def test_the_stem_runs_once_on_an_image_and_its_neuron_and_pool_at_every_step():
     model = small("sew_resnet18", num_steps=4)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
-    outputs = {k: v.shape for k, v in by_layer(variables["intermediates"], "__call__").items()}
+    outputs = {
+        k: v.shape for k, v in collect_by_layer(variables["intermediates"], "__call__").items()
+    }
     assert outputs["stem"] == outputs["stem_norm"] == (3, 1, 8, 8, 4)
     assert outputs["ILIF_0"] == (3, 4, 8, 8, 4)
     assert outputs["stage1_block1"] == (3, 4, 4, 4, 4)

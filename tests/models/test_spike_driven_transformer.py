@@ -12,7 +12,7 @@ from pit_jax.layers.norm import batch_norm
 from pit_jax.models import SpikeDrivenTransformer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
 from tests.models.reference import Network, fire, max_pool, random_variables, repeated
 
@@ -116,7 +116,7 @@ def test_the_gate_neuron_stands_on_the_sum_over_tokens_and_nowhere_else():
     assert [layer for layer in layers if "LIF" in layer] == ["block1/attention/LIF_0"]
     assert layers.index("block1/attention/LIF_0") == 4 + 4  # After query, key and value.
     _, variables = shapes(model, (2, 64, 64, 3))
-    counts = by_layer(variables["intermediates"], "count")
+    counts = collect_by_layer(variables["intermediates"], "count")
     assert counts["block1/attention/LIF_0"].shape == (2, 1, 1, 1, 16)
 
 
@@ -128,7 +128,7 @@ def test_the_gate_neuron_stands_on_the_sum_over_tokens_and_nowhere_else():
 def test_a_pool_halves_the_map_after_the_convolutions_named(pool_after, sides):
     model = create(NAME, neuron=IF, pool_after=pool_after, **SMALL)
     _, variables = shapes(model, (1, 33, 33, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     names = ("patch1", "patch2", "patch3", "patch4", "position")
     assert tuple(outputs[name].shape[2] for name in names) == sides
 
@@ -136,14 +136,14 @@ def test_a_pool_halves_the_map_after_the_convolutions_named(pool_after, sides):
 def test_the_smallest_image_keeps_one_token():
     model = create(NAME, neuron=IF, **SMALL)
     logits, variables = shapes(model, (1, 1, 1, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["block1"].shape == (1, 1, 1, 1, 16) and logits.shape == (1, 1, 5)
 
 
 def test_an_image_enters_the_first_convolution_once():
     model = create(NAME, neuron=PIT, num_steps=4, **SMALL)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
-    outputs = by_layer(variables["intermediates"], "__call__")
+    outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["patch1"].shape == outputs["patch1_norm"].shape == (3, 1, 16, 16, 2)
     assert outputs["PIT_0"].shape == (3, 4, 16, 16, 2)
 

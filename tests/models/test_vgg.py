@@ -11,7 +11,7 @@ import pytest
 from pit_jax.layers.norm import no_norm
 from pit_jax.models import VGG, create
 from pit_jax.neurons import ILIF, LIF, PIT, ReLU, scale
-from tests.helpers import by_layer, jit_once
+from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, parameters_of, shapes
 from tests.models.reference import dense, flat, plain_layer, pool2x2, random_variables
 
@@ -106,7 +106,7 @@ def test_the_first_convolution_and_norm_see_an_image_once_and_frames_one_by_one(
     model = create("vgg11", num_classes=10, neuron=PIT, num_steps=4)
     for shape, steps in [((3, 48, 48, 2), 1), ((3, 4, 48, 48, 2), 4)]:
         _, variables = shapes(model, shape, capture_intermediates=True)
-        outputs = by_layer(variables["intermediates"], "__call__")
+        outputs = collect_by_layer(variables["intermediates"], "__call__")
         assert outputs["conv1"].shape == outputs["norm1"].shape == (3, steps, 48, 48, 64)
         assert outputs["PIT_0"].shape == (3, 4, 48, 48, 64)
         assert outputs["head"].shape == (3, 4, 10)
@@ -162,7 +162,7 @@ def dropouts(model, **kw):
     variables = jit_once(model.init)(KEY, image)
     run = partial(model.apply, mutable=["intermediates"], capture_intermediates=True, **kw)
     _, new = jit_once(run)(variables, image, rngs={"dropout": KEY})
-    return by_layer(new["intermediates"], "__call__")
+    return collect_by_layer(new["intermediates"], "__call__")
 
 
 def test_dropout_follows_each_neuron_before_the_pool_with_one_mask_for_all_steps():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pit_jax.neurons import PIT
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 
 BATCH, STEPS, INPUTS, HIDDEN, CLASSES = 5, 3, 4, 6, 3
 STRENGTH = 0.3  # Larger than the paper's 0.01, so that a wrong factor shows.
@@ -40,7 +40,7 @@ def forward_by_hand(params, x, decay, levels):
     u, k = [], []
     for t in range(STEPS):
         u.append(decay * v + x[:, t] @ params["w1"])
-        k.append(integers(u[t] / params["a"][t], levels))
+        k.append(count_thresholds(u[t] / params["a"][t], levels))
         v = u[t] - params["a"][t] * k[t]
     return np.stack(u, 1), np.stack(k, 1)
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pit_jax.neurons import NEURONS
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 from tests.neurons.table import (
     ROWS,
     currents,
@@ -223,7 +223,9 @@ def test_probes_show_the_scale_and_what_is_rounded_where_there_are_some(strict, 
     if "rounded" in probes:
         want = ROWS[name].in_units(params, np.asarray(probes["membrane"]))
         np.testing.assert_allclose(probes["rounded"], want, rtol=1e-6, atol=1e-6)
-        np.testing.assert_array_equal(probes["count"], integers(np.asarray(probes["rounded"]), 4))
+        np.testing.assert_array_equal(
+            probes["count"], count_thresholds(np.asarray(probes["rounded"]), 4)
+        )
 
 
 def test_probes_cost_nothing_under_jit_unless_asked_for():

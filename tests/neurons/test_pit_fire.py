@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from pit_jax.neurons import ILIF, PIT, charge, fire, pit_count, pit_fire, soft_reset
 from pit_jax.neurons.pit import apply_floor
 from pit_jax.surrogate import clipped_round, rectangle
-from tests.helpers import integers
+from tests.helpers import count_thresholds
 
 pytestmark = pytest.mark.usefixtures("strict")
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -46,7 +46,7 @@ def test_eq_10_is_bit_equal_with_numpy_even_at_the_ties(mode, levels):
     u = near_the_ties_of(a)
     x = u * (np.float32(1) / a)
     assert np.mean(x == np.floor(x) + 0.5) > 0.1  # The sample has true ties.
-    want = integers(x, levels)
+    want = count_thresholds(x, levels)
     assert set(np.unique(want)) == set(range(levels + 1)) or levels == 8
     count = mode(lambda u, a: pit_count(u, a, levels=levels))(jnp.asarray(u), jnp.asarray(a))
     s = mode(lambda u, a: pit_fire(u, a, levels=levels))(jnp.asarray(u), jnp.asarray(a))
@@ -136,7 +136,7 @@ def test_a_broadcasts_against_the_last_axes_and_its_gradient_has_its_shape(x64, 
     g = random.normal(size=u.shape)
     full = np.broadcast_to(a, u.shape)
     s = pit_fire(jnp.asarray(u), jnp.asarray(a), levels=4)
-    np.testing.assert_allclose(s, full * integers(u / full, 4), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(s, full * count_thresholds(u / full, 4), rtol=0, atol=1e-12)
     grad_u, grad_a = vjp(u, a, g, levels=4)
     grad_u_full, grad_a_full = vjp(u, full, g, levels=4)
     assert grad_a.shape == shape
@@ -194,8 +194,8 @@ def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(unroll):
     y, sown = apply({"params": {"a": a}}, jnp.asarray(halves * a))
     x = np.asarray(sown["intermediates"]["membrane"][0]) * (np.float32(1) / a)
     assert np.mean(x % 1 == 0.5) > 0.05
-    np.testing.assert_array_equal(sown["intermediates"]["count"][0], integers(x, 4))
-    np.testing.assert_array_equal(y, a * integers(x, 4))
+    np.testing.assert_array_equal(sown["intermediates"]["count"][0], count_thresholds(x, 4))
+    np.testing.assert_array_equal(y, a * count_thresholds(x, 4))
 
 
 def test_the_floor_of_a_scale_lets_the_whole_gradient_through():

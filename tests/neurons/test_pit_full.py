@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from pit_jax.neurons import PIT, PITFull
 from pit_jax.neurons.pit_full import factorize
 from pit_jax.neurons.scale import apply_floor
-from tests.helpers import integers, jit_once
+from tests.helpers import count_thresholds, jit_once
 
 CHANNELS = 5
 
@@ -92,7 +92,7 @@ def test_it_fires_the_clipped_integers_of_the_unmixed_membrane(x64):
     for t in range(3):
         u = v / 2 + x[:, t]
         a = matrix(np.asarray(params["a"][t]), np.asarray(params["mixing"][t]))
-        k = integers(u @ np.linalg.inv(a).T, 4)
+        k = count_thresholds(u @ np.linalg.inv(a).T, 4)
         v = u - k @ a.T
         np.testing.assert_allclose(got["membrane"][:, t], u, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(got["count"][:, t], k)
@@ -158,7 +158,7 @@ def freeze(params, x):
         a = matrix(params["a"][t], params["mixing"][t])
         inverse = np.linalg.inv(a)
         frozen.append({"u": u, "inverse": inverse, "x": u @ inverse.T})
-        frozen[-1]["k"] = integers(frozen[-1]["x"], 4)
+        frozen[-1]["k"] = count_thresholds(frozen[-1]["x"], 4)
         v = u - frozen[-1]["k"] @ a.T
     return frozen
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers import equations
+from tests.helpers import walk_equations
 from train.program.losses import cross_entropy, mse, tet
 
 BATCH, STEPS, CLASSES = 5, 3, 7
@@ -71,7 +71,7 @@ def test_the_loss_of_mixed_labels_is_the_mix_of_the_losses(loss):
 @pytest.mark.parametrize("loss", [cross_entropy, tet])
 def test_integer_labels_stay_integers(loss):
     with_integers = jax.make_jaxpr(loss)(LOGITS, LABELS)
-    names = {name for name, _ in equations(with_integers.jaxpr)}
+    names = {name for name, _ in walk_equations(with_integers.jaxpr)}
     assert "gather" in names and "one_hot" not in names and "eq" not in names
 
 

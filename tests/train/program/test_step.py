@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from pit_jax.neurons import PIT
-from tests.helpers import by_layer
+from tests.helpers import collect_by_layer
 from tests.train.helpers import (
     get_bits,
     list_saved_steps,
@@ -88,7 +88,7 @@ def test_padding_the_last_test_batch_biases_nothing(program, trained):
     got = program.evaluate(trained)
     assert got.accuracy == pytest.approx((logits.mean(axis=1).argmax(-1) == labels).mean())
     assert got.loss == pytest.approx(each.mean(), abs=1e-5)
-    for name, rate in by_layer(probes["intermediates"], "rate").items():
+    for name, rate in collect_by_layer(probes["intermediates"], "rate").items():
         assert got.rates[name] == pytest.approx(np.asarray(rate).mean(axis=0), abs=1e-5)
     # With the padding counted it would have been another loss.
     index = SequentialOrder(TESTED, BATCH).index
@@ -186,14 +186,14 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
         """Logits, and Eq. 12 of the membranes of every neuron layer, `[T, C]`."""
         mutable = ["batch_stats", "intermediates"]
         logits, probes = model.apply(start, images, train=True, mutable=mutable)
-        membranes = by_layer(probes["intermediates"], "membrane")
+        membranes = collect_by_layer(probes["intermediates"], "membrane")
         return np.asarray(logits), {name: eq12(np.asarray(u)) for name, u in membranes.items()}
 
     order = epoch_order(config.seed, 0, len(dataset.train.images), BATCH)
     first, second = (dataset.train.images[index] for index in order[:2])
     augment = make_augment(config, dataset)
     logits, scales = seen(augment(augment_key, first))
-    begun = by_layer(start["params"], "a")
+    begun = collect_by_layer(start["params"], "a")
     assert scales.keys() == begun.keys() == set(program.neuron_layers)
     for name in scales:
         np.testing.assert_allclose(begun[name], scales[name], rtol=1e-9)
