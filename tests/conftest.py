@@ -1,6 +1,8 @@
-"""The ground all tests stand on: four CPU devices, checked shapes, and strictness on request."""
+"""Common to all tests: four CPU devices, a compilation cache, checked shapes, strict promotion."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # JAX reads it when it is imported.
@@ -9,8 +11,19 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 jax.config.update("jax_num_cpu_devices", 4)
+
+# Equal programs are compiled once in a session, whichever process needs them first: xdist's workers
+# and the programs that tests start inherit these variables.
+OWN_CACHE = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    OWN_CACHE = tempfile.mkdtemp(prefix="pit_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    jax.config.update("jax_compilation_cache_dir", OWN_CACHE)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # The shapes and types in pit_jax's signatures are checked while tests run, and free otherwise.
 jaxtyping.install_import_hook("pit_jax", "beartype.beartype")
@@ -25,11 +38,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jax")
 
 
+def pytest_unconfigure() -> None:
+    """Delete the compilation cache, in the process that created it."""
+    if OWN_CACHE is not None:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_programs_go() -> Iterator[None]:
-    """Each file leaves its compiled programs behind: those of all files take gigabytes."""
+def _clear_compiled_programs() -> Iterator[None]:
+    """Drop the compiled programs of a file after its tests: all together take gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Turn the session's compilation cache off, here and in programs that the test starts."""
+    folder = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.delenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()  # JAX reads the name of the folder only once.
+    yield
+    jax.config.update("jax_compilation_cache_dir", folder)
+    reset_cache()
 
 
 @pytest.fixture
@@ -39,10 +71,10 @@ def key() -> jax.Array:
 
 @pytest.fixture
 def strict() -> Iterator[None]:
-    """No implicit dtype or rank promotion, for tests of functions and neurons.
+    """Forbid implicit dtype and rank promotion, for tests of functions and neurons.
 
-    Not for all tests: optax's adamw and cosine schedule and Flax's BatchNorm in bfloat16 promote
-    dtypes themselves and raise under it.
+    Not used in all tests: optax's adamw and cosine schedule and Flax's BatchNorm in bfloat16
+    promote dtypes themselves and raise under it.
     """
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
@@ -50,14 +82,14 @@ def strict() -> Iterator[None]:
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """Arrays are float64: how sums of different order are shown to be equal."""
+    """Use float64, in which sums of different order agree closely enough to compare."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture(autouse=True)
 def forget_notes() -> None:
-    """Notes of old names are printed once in a process: let each test see its own."""
+    """Print notes about old names again in each test; a process prints each only once."""
     from pit_jax import old_names  # After the hook.
 
     old_names.print_note.cache_clear()
