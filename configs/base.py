@@ -1,44 +1,44 @@
-"""The keys that every config has and most leave as they are.
+"""The keys that every config has, with values that most configs keep.
 
-Learning rate, batch size, epochs, optimizer, model, neuron and augmentation are in each config.
+Each config adds learning rate, batch size, epochs, optimizer, model, neuron and augmentation.
 """
 
 from ml_collections import ConfigDict
 
 
 def base() -> ConfigDict:
-    """A config with these keys; a file of this folder adds the rest."""
+    """Return a config with the keys that all configs share; each page adds the others."""
     config = ConfigDict()
     config.seed = 0
-    # Virtual devices, on CPUs only; why one is the default says docs/theory/decisions.md.
+    # Virtual devices, on CPUs only. docs/theory/decisions.md explains why one is the default.
     config.cpu_devices = 1
-    # A folder of another run, or one that pit_jax.interop wrote: the run starts from its weights,
+    # The folder of another run, or one written by pit_jax.interop, whose weights are the start.
     config.pretrained = ""
-    # but for these layers, by how their names or a part of them begin: ("head", "PIT").
+    # Layers that `pretrained` does not set, by prefixes of parts of their names: ("head", "PIT").
     config.reinitialize = ()
-    # Layers that keep their weights, named so too: ("stem", "stage1").
+    # Layers whose weights stay fixed, by prefixes too: ("stem", "stage1").
     config.freeze = ()
-    # A batch passes the network in so many parts, to save memory; norms see one part at a time.
+    # The number of parts in which a batch passes the network, to save memory. Norms see one part at
+    # a time.
     config.accumulate = 1
-    # Above 0, tests are made with an exponential average of the weights that keeps this part of
-    # itself at each step, e.g. 0.9998.
+    # Above 0, tests use an exponential average of the weights with this decay, such as 0.9998.
     config.averaging = 0.0
-    # Steps of a run that are left out because their loss or gradient is not finite; one more, and
-    # the run stops and says where it began.
+    # How many training steps may be skipped because loss or gradient is not finite. One more stops
+    # the run, with the layer where it began.
     config.skip = 0
-    # metrics.jsonl gets a line for each epoch, and for one of every so many steps; 0 is none.
+    # Training steps from one line in metrics.jsonl to the next; 0 writes one for each epoch only.
     config.log_every = 50
-    # The same for TensorBoard, in the folder tensorboard/ of the run.
+    # Also write these records for TensorBoard, to tensorboard/ in the folder of the run.
     config.tensorboard = True
-    # The same for Weights & Biases, if a project is named and `pip install wandb` was done.
+    # The project in Weights & Biases that receives the records; needs `pip install wandb`.
     config.wandb = {"project": ""}
-    # Every so many epochs, 0 is never, the scales, firing and rounding of every layer are measured
-    # on so many training samples; what is out of its range is said in a line.
+    # Training samples on which scales, firing and rounding of every layer are measured, and epochs
+    # from one measurement to the next; 0 never measures.
     config.health = {"images": 64, "every_epochs": 1}
-    # The first and the last step of a trace for XProf, e.g. (20, 25).
+    # The first and the last training step of a trace for XProf, such as (20, 25).
     config.profile_steps = ()
-    # Kept beside the best and that of step 0: the newest few, and one every so many epochs. The
-    # newest is that of an epoch, or one of every so many steps within it. 0 is never. Epochs that
-    # end sooner after the latest written one than so many seconds wait in memory.
+    # The checkpoints to keep in addition to the first and the best: the newest `last` and one of
+    # every `every_epochs`. One is saved after each epoch and every `every_steps` within it; 0 never
+    # does. A checkpoint that follows another within `seconds_apart` waits in memory.
     config.checkpoints = {"last": 2, "every_epochs": 0, "every_steps": 0, "seconds_apart": 30.0}
     return config

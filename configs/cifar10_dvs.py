@@ -3,10 +3,12 @@
 python -m train.main --config configs/cifar10_dvs.py
 
 Needs the ten archives of the data set, or tonic's copy, in data/ (docs/guide/data.md). The frames
-take 2 GB of the device's memory. Cost and result: not measured. --config.neuron.levels=1 is the
-paper's 10 x 1 (80.50 %); --config.data.split=NAME tests on other recordings, see
-train/data/splits/cifar10_dvs.json. cifar10_dvs.py:released follows the authors' code: its neuron, a
-hard reset, and flips and rotations, although the paper says that there is no augmentation.
+take 2 GB of the device's memory. Cost and result: not measured.
+
+--config.neuron.levels=1 is the paper's 10 x 1 (80.50 %). --config.data.split=NAME selects other
+test recordings, see train/data/splits/cifar10_dvs.json. cifar10_dvs.py:released follows the
+authors' code: its neuron, a hard reset, and flips and rotations, although the paper states that
+there is no augmentation.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +31,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "data_dir": "data",
         "cache_dir": "",
         "split_by": "number",
-        # Both values are from the authors' code; the paper does not give them.
+        # Both values are from the authors' code; the paper does not state them.
         "size": 48,
         "split": "first900",
     }
@@ -37,7 +39,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
     config.augment = {"flip": False, "rotate": 0}
 
     config.model = {"name": "vgg11", "pool_after": (2, 4, 6, 8), "dtype": "float32"}
-    # Weight 0.05 and target 1 are its defaults, so that --config.loss.name=cross_entropy will do.
+    # Weight 0.05 and target 1 are the defaults, so --config.loss.name=cross_entropy drops no key.
     config.loss = {"name": "tet"}
 
     config.epochs = 300

@@ -2,7 +2,7 @@
 
 python -m train.main --config configs/dvs_digits.py
 
-Cost: 72 seconds on two CPU cores with nothing else running, the recordings included. Result: 97.87
+Cost: 72 seconds on two idle CPU cores, including the generation of the recordings. Result: 97.87
 +- 0.16 % of 360 test recordings. dvs_digits.py:paper has 95.56 +- 0.56 %, and 98.15 +- 0.16 % with
 --config.neuron.detach_reset=True (last epoch, seeds 0 to 2; docs/results.md).
 """
@@ -26,7 +26,7 @@ def get_config(variant: str = "ours") -> ConfigDict:
 
     # A stride-2 stem: the network works at 10x10.
     config.model = {"name": "resnet8", "width": 16, "stem_stride": 2, "dtype": "float32"}
-    # Weight 0.05 and target 1 are its defaults, so that --config.loss.name=cross_entropy will do.
+    # Weight 0.05 and target 1 are the defaults, so --config.loss.name=cross_entropy drops no key.
     config.loss = {"name": "tet"}
 
     config.epochs = 10

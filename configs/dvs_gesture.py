@@ -4,8 +4,10 @@ python -m train.main --config configs/dvs_gesture.py
 
 Needs IBM's archive, or tonic's copy, in data/ (docs/guide/data.md). The frames take 2 GB of the
 device's memory. Cost and result: not measured. The paper counts 1,208 and 134 gestures; IBM's lists
-give 1,176 and 288, as its authors' code has them. --config.neuron.levels=1 is the paper's 20 x 1
-(98.23 %). dvs_gesture.py:released is the neuron of the authors' code, which has four levels.
+and the authors' code have 1,176 and 288.
+
+--config.neuron.levels=1 is the paper's 20 x 1 (98.23 %). dvs_gesture.py:released is the neuron of
+the authors' code, which has four levels.
 """
 
 from ml_collections import ConfigDict
@@ -31,7 +33,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "size": 128,
     }
     config.data.num_frames = config.get_ref("num_steps")
-    # There is no flip to switch on: it would turn a right hand into a left one.
+    # No flip: it would turn a right hand into a left one.
     config.augment = {"roll": 0, "rotate": 0}
 
     # The authors' code has dropout 0.4 after every neuron.
@@ -41,7 +43,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
         "dropout": 0.4,
         "dtype": "float32",
     }
-    # Weight 0.05 and target 1 are its defaults, so that --config.loss.name=cross_entropy will do.
+    # Weight 0.05 and target 1 are the defaults, so --config.loss.name=cross_entropy drops no key.
     config.loss = {"name": "tet"}
 
     config.epochs = 300

@@ -2,13 +2,13 @@
 
 python -m train.main --config configs/folder.py
 
-Say where they are and how large the network shall see them, both in pixels and memory:
+Give the folder, and the height and width to which images are resized:
 
     --config.data.data_dir=DIR --config.data.size=64
 
-An SEW-ResNet18 of half the width, small enough for CPUs; with many images or large ones take
+An SEW-ResNet18 of half the width is small enough for CPUs. For many or large images use
 --config.model.width=64 or --config.model.name=sew_resnet34, which can start from published weights
-(docs/guide/interop.md). Set --config.augment.flip=False where a mirror image would be another
+(docs/guide/interop.md). Set --config.augment.flip=False if a mirror image would belong to another
 class. Cost and result depend on your images.
 """
 

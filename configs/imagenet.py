@@ -7,26 +7,26 @@ Needs the images as ArrayRecord in data/imagenet, see docs/guide/data.md:
     python -m train.data.prepare imagenet --source DIR --out data/imagenet
 
 Cost: not measured; the paper used eight GPUs. Result: none yet for any variant. The learning rate
-is the table's, 50 times a usual one for AdamW. Give data.workers one process for each core: results
-do not change. Other recipes are variants:
+is the table's, 50 times a usual one for AdamW. Set data.workers to the number of cores; results do
+not depend on it. Other recipes are variants:
 
 - imagenet.py:released, the authors' code: its neuron, and SGD on a batch of 8 x 256 from
-  torchvision's weights. Import them into imported/resnet34 first (docs/guide/interop.md), or
-  elsewhere and give --config.pretrained=DIR. The neuron is the one of their CIFAR code, as in all
-  :released variants; their ImageNet code adds the whole input to a membrane without leak:
+  torchvision's weights. First import them into imported/resnet34 (docs/guide/interop.md), or into
+  another DIR with --config.pretrained=DIR. The neuron is from their CIFAR code, as in all
+  :released variants. Their ImageNet code adds the whole input to a membrane without leak, which is
   --config.neuron.decay=1 --config.neuron.decay_input=False.
-- imagenet.py:sew, SEW-ResNet's own: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
-- imagenet.py:sdt, the Spike-driven Transformer's own: LIF neurons, T = 4, LAMB, 300 epochs
-  (published, 8-384: 72.28). Its authors say 48 images a GPU and not how many GPUs: eight are
-  assumed. Skipped: ten more epochs at the lowest rate.
-- imagenet.py:e_spikeformer, E-SpikeFormer's own, size S: I-LIF neurons, T x D = 1 x 4, LAMB, 200
+- imagenet.py:sew, the recipe of SEW-ResNet: IF neurons, T = 4, SGD, 320 epochs (published: 67.04).
+- imagenet.py:sdt, the recipe of the Spike-driven Transformer: LIF neurons, T = 4, LAMB, 300 epochs
+  (published, 8-384: 72.28). Its authors state 48 images per GPU but not the number of GPUs; eight
+  are assumed. Omitted: ten more epochs at the lowest rate.
+- imagenet.py:e_spikeformer, the recipe of E-SpikeFormer-S: I-LIF neurons, T x D = 1 x 4, LAMB, 200
   epochs (published: 75.3).
-- imagenet.py:sdt_paper, :sdt_released, :sdt_ours, and the same of e_spikeformer: these recipes with
-  PIT, T x D = 1 x 4.
+- imagenet.py:sdt_paper, :sdt_released, :sdt_ours, and likewise e_spikeformer_paper and so on: these
+  recipes with PIT, T x D = 1 x 4.
 
-The code of the two transformers differs in two points: its RandAugment interpolates between 16
-pixels, ours between four (bilinear); and the Spike-driven Transformer's warm-up rises by epochs and
-from 1e-5, ours by steps and from 0.
+The code of the two transformers differs from ours in two points. Its RandAugment interpolates
+between 16 pixels, ours between four (bilinear). The warm-up of the Spike-driven Transformer rises
+once per epoch and from 1e-5, ours at each training step and from 0.
 """
 
 from ml_collections import ConfigDict
@@ -37,12 +37,12 @@ from configs.neurons import MEANINGS, neuron
 
 def get_config(variant: str = "paper") -> ConfigDict:
     config = base()
-    config.checkpoints.every_steps = 1000  # Of 5,004: an epoch may take hours.
+    config.checkpoints.every_steps = 1000  # An epoch has 5,004 and may take hours.
 
     config.data = {"name": "imagenet", "data_dir": "data", "size": 224, "workers": 8}
-    # The middle of test images that are 256 wide or high; crops for training from 8 % of an image.
+    # Tests: resize to a shorter side of 256, then crop the center. Training: crops of at least 8 %.
     config.data.update({"resize": 256, "least_area": 0.08, "resample": "bilinear"})
-    # The workers crop.
+    # The workers that read the images also crop them.
     config.augment = {"pad": 0, "flip": True}
 
     config.model = {"name": "sew_resnet34", "dtype": "float32", "remat": "none"}
@@ -50,7 +50,7 @@ def get_config(variant: str = "paper") -> ConfigDict:
 
     config.epochs = 200
     config.batch_size = 256
-    # The table gives no momentum; 0.9 is AdamW's usual decay of the first moment.
+    # The table states no momentum; 0.9 is AdamW's usual decay of the first moment.
     config.optimizer = {"name": "adamw", "momentum": 0.9, "weight_decay": 5e-4}
     config.learning_rate = 5e-2
     config.min_learning_rate = 0.0
@@ -63,20 +63,20 @@ def get_config(variant: str = "paper") -> ConfigDict:
     return config
 
 
-def released(config: ConfigDict) -> None:
+def use_released(config: ConfigDict) -> None:
     config.pretrained = "imported/resnet34"
     config.batch_size = 2048
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     config.learning_rate = 0.01
 
 
-def sew(config: ConfigDict) -> None:
+def use_sew(config: ConfigDict) -> None:
     config.epochs = 320
     config.optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
     config.learning_rate = 0.1
 
 
-def sdt(config: ConfigDict) -> None:
+def use_sdt(config: ConfigDict) -> None:
     config.model.name = "spike_driven_transformer"
     if config.neuron.name == "LIF":
         config.neuron = SDT_LIF
@@ -104,10 +104,10 @@ def sdt(config: ConfigDict) -> None:
     config.warmup_epochs = 20
 
 
-def e_spikeformer(config: ConfigDict) -> None:
+def use_spikeformer(config: ConfigDict) -> None:
     config.model.name = "e_spikeformer_s"
     if config.neuron.name == "ILIF":
-        # Only the last neuron's integers are not divided by their largest.
+        # Counts are divided by D, except those of the last neuron.
         config.neuron = {"name": "ILIF", "levels": 4, "decay": 0.0, "normalize": True}
         config.model.head_neuron = {"name": "ILIF", "levels": 4, "decay": 0.0}
 
@@ -144,19 +144,31 @@ TIMM = {
     "resample": "bilinear",
     "fill": "mean",
 }
-# The recipe of each variant, its neuron in configs/neurons.py, and the meaning for --help.
+# For each variant: its recipe, its neuron in configs/neurons.py, and its meaning for --help.
 RECIPES = {
-    "released": (released, "released", "the authors' code: its neuron, torchvision's weights, SGD"),
-    "sew": (sew, "if", "SEW-ResNet's own recipe: IF neurons, T = 4"),
-    "sdt": (sdt, "lif", "the Spike-driven Transformer and its own recipe: LIF neurons, T = 4"),
-    "sdt_ours": (sdt, "ours", "sdt with PIT as in ours"),
-    "sdt_paper": (sdt, "paper", "sdt with PIT as in paper"),
-    "sdt_released": (sdt, "released", "sdt with PIT as in released"),
-    "sdt_pit": (sdt, "pit", "the same as sdt_paper"),
-    "e_spikeformer": (e_spikeformer, "ilif", "E-SpikeFormer-S and its own recipe: I-LIF neurons"),
-    "e_spikeformer_ours": (e_spikeformer, "ours", "e_spikeformer with PIT as in ours"),
-    "e_spikeformer_paper": (e_spikeformer, "paper", "e_spikeformer with PIT as in paper"),
-    "e_spikeformer_released": (e_spikeformer, "released", "e_spikeformer with PIT as in released"),
-    "e_spikeformer_pit": (e_spikeformer, "pit", "the same as e_spikeformer_paper"),
+    "released": (
+        use_released,
+        "released",
+        "the authors' code: its neuron, torchvision's weights, SGD",
+    ),
+    "sew": (use_sew, "if", "SEW-ResNet's own recipe: IF neurons, T = 4"),
+    "sdt": (use_sdt, "lif", "the Spike-driven Transformer and its own recipe: LIF neurons, T = 4"),
+    "sdt_ours": (use_sdt, "ours", "sdt with PIT as in ours"),
+    "sdt_paper": (use_sdt, "paper", "sdt with PIT as in paper"),
+    "sdt_released": (use_sdt, "released", "sdt with PIT as in released"),
+    "sdt_pit": (use_sdt, "pit", "the same as sdt_paper"),
+    "e_spikeformer": (
+        use_spikeformer,
+        "ilif",
+        "E-SpikeFormer-S and its own recipe: I-LIF neurons",
+    ),
+    "e_spikeformer_ours": (use_spikeformer, "ours", "e_spikeformer with PIT as in ours"),
+    "e_spikeformer_paper": (use_spikeformer, "paper", "e_spikeformer with PIT as in paper"),
+    "e_spikeformer_released": (
+        use_spikeformer,
+        "released",
+        "e_spikeformer with PIT as in released",
+    ),
+    "e_spikeformer_pit": (use_spikeformer, "pit", "the same as e_spikeformer_paper"),
 }
 VARIANTS = MEANINGS | {name: meaning for name, (_, _, meaning) in RECIPES.items()}

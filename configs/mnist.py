@@ -2,8 +2,9 @@
 
 python -m train.main --config configs/mnist.py
 
-Everything but the data and the mirror images is as in configs/fashion_mnist.py, and so is the
-cost: about 15 minutes on two CPU cores. Result: none yet.
+Everything except the data and the flips is as in configs/fashion_mnist.py.
+
+Cost: about 15 minutes on two CPU cores. Result: none yet.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +17,6 @@ VARIANTS = fashion_mnist.VARIANTS
 def get_config(variant: str = "ours") -> ConfigDict:
     config = fashion_mnist.get_config(variant)
     config.data.name = "mnist"
-    # A mirrored 2 is no 2.
+    # A mirrored 2 is not a 2.
     config.augment.flip = False
     return config

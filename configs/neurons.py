@@ -13,10 +13,10 @@ PAPER = {"name": "PIT", "levels": 4, "decay": 0.5, "strength": 0.01, "detach_res
 RELEASED = PAPER | {"decay_input": True, "scale_init": "released", "parametrize": "released"}
 OURS = PAPER | {"scale_init": "lsq", "detach_reset": True}
 
-# For each variant: section of the config, number of steps T, meaning. T x D is equal: each neuron
-# sends at most four binary spikes per sample. A key that a variant does not set has the neuron's
-# default, the published form. Where `detach_reset` is False the gradient passes through the reset,
-# as in the paper's equations, which matters with T > 1; see docs/theory/decisions.md.
+# For each variant: section of the config, number of steps T, meaning. T x D is 4 for all spiking
+# neurons: each sends at most four binary spikes per sample. Keys that a variant does not set keep
+# the neuron's defaults, the published form. If `detach_reset` is False the gradient passes through
+# the reset, as in the paper's equations, which matters for T > 1; see docs/theory/decisions.md.
 NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
     "ours": (OURS, 1, "PIT with the scale initialized as in LSQ and the reset detached"),
     "paper": (PAPER, 1, "PIT as the paper prints it: initial scale of Eq. 12, gradient of Eq. 32"),
@@ -29,7 +29,7 @@ NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
     "pit_full": (
         {"name": "PITFull", "levels": 4, "decay": 0.5, "detach_reset": False},
         1,
-        "PIT with a full matrix in place of a scale per channel (Appendix F)",
+        "PIT with a full matrix instead of a scale per channel (Appendix F)",
     ),
     "ilif": (
         {"name": "ILIF", "levels": 4, "decay": 0.5, "detach_reset": False},
@@ -75,15 +75,15 @@ NEURONS: dict[str, tuple[dict[str, Any], int, str]] = {
         "spikes -1, 0 and 1 with a learned amplitude",
     ),
 }
-# The VARIANTS of a config that has no others; `--help` lists them in this order.
+# The VARIANTS of configs without further ones, in the order of `--help`.
 MEANINGS = {name: meaning for name, (_, _, meaning) in NEURONS.items()}
 
 
 def neuron(variant: str, recipes: Mapping[str, str] | None = None) -> tuple[ConfigDict, int]:
-    """Return the neuron's section of a config and the number of steps T.
+    """Return the `neuron` section of a config and the number of steps T.
 
-    `recipes` are variants that a file has in addition, each with the neuron that it uses. Raises
-    ValueError, listing all, for any other variant.
+    `recipes` maps additional variants of a file to the neurons that they use. Raises ValueError,
+    listing all variants, for an unknown one.
     """
     known = {name: name for name in NEURONS} | dict(recipes or {})
     if variant not in known:

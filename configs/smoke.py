@@ -1,8 +1,8 @@
-"""A few steps on made-up images: whether the program runs, in seconds.
+"""A few steps on generated images: checks in seconds that the program runs.
 
 python -m train.main --config configs/smoke.py
 
-Cost: ten seconds. Result: that it ends; two epochs of a network this small learn next to nothing.
+Cost: ten seconds. Result: it ends; two epochs of so small a network learn next to nothing.
 """
 
 from ml_collections import ConfigDict

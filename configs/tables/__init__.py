@@ -1,6 +1,6 @@
-"""The tables and figures of the paper as rows: what was printed, and the run of ours for it.
+"""The tables and figures of the paper as rows: the printed values, and the run that repeats them.
 
-Each page, `configs.tables.table2` and so on, has `ROWS`. To train a row:
+Each module, such as `configs.tables.table2`, has `ROWS`. To train a row:
 
     python -m train.main --config ROW.config --config.OVERRIDE --config.OVERRIDE ...
 """
@@ -16,14 +16,13 @@ class Row(NamedTuple):
         label: names the row within its page: method, network, data set where there are several,
             and T x D.
         config: a page of configs/ and a variant, such as cifar10:paper; empty for a cited row.
-        overrides: what is typed after `--config.`, such as num_steps=4.
+        overrides: the overrides without `--config.`, such as num_steps=4.
         printed: the printed values: accuracy in percent, and others whose names end in their unit,
             such as memory_gb.
         printed_parameters: the printed number of parameters, such as 11.18M; empty for none.
-        parameters: the exact number of trainable values as built, without PIT's scales.
-        remark: why the printed and the exact number differ, and anything else to know about the
-            row.
-        source: where the row and its recipe come from, and what is unknown about the recipe.
+        parameters: the exact number of trainable values of our network, without PIT's scales.
+        remark: the reason if the printed and the exact number differ, and other remarks.
+        source: the origin of the row and its recipe, and what is unknown about the recipe.
         sd: the printed standard deviation over three seeds.
         cited: the reason why the row is not trained; empty for a row that is.
         analysis: the analysis of `python -m train.analyze` that shows what the row prints.

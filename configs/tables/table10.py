@@ -1,8 +1,8 @@
 """Table 10: accumulates, multiply-accumulates and energy of LIF, I-LIF and PIT on CIFAR-10.
 
-The energy analysis computes them. The printed multiply-accumulates count the stem once and one or
-two for each neuron, not times T. No convention yields both the printed accumulates and Table 3. See
-docs/theory/paper_vs_code.md.
+The energy analysis computes them. The printed multiply-accumulates count the stem once, and one or
+two for each neuron without the factor T. No convention yields both the printed accumulates and
+Table 3; see docs/theory/paper_vs_code.md.
 """
 
 from configs.tables.recipes import BASELINE, PAPER, make_row

@@ -1,7 +1,7 @@
 """Table 11: accuracy of PIT and of earlier methods on CIFAR10-DVS.
 
-PIT's rows are means over three seeds. The 9.33M printed for VGG11 includes PIT's scales, for 11
-classes and 20 steps; rows without PIT print it too. Publications split the recordings differently.
+PIT's rows are means over three seeds. The 9.33M printed for VGG11 includes PIT's scales for 11
+classes and 20 steps, also in rows without PIT. Publications split the recordings differently.
 """
 
 from configs.tables.recipes import (

@@ -1,7 +1,7 @@
 """Table 12: accuracy of PIT and of earlier methods on DVS-Gesture.
 
 PIT's rows are means over three seeds. The text of Appendix E.4 says T = 10, the table T = 20.
-The 9.33M printed for VGG11 includes PIT's scales; rows without PIT print it too.
+The 9.33M printed for VGG11 includes PIT's scales, also in rows without PIT.
 """
 
 from configs.tables.recipes import (

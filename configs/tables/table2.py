@@ -121,7 +121,7 @@ CIFAR10 = (
 )
 
 CIFAR100 = (
-    # Our copy of the paper's text does not have this accuracy.
+    # The accuracy is not legible in our copy of the paper.
     cite(
         "QCFS ResNet20 64x1, CIFAR-100",
         None,

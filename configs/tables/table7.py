@@ -1,6 +1,6 @@
 """Table 7: ablation of PIT on CIFAR-10, ResNet18, T x D = 1 x 1.
 
-The paper does not give the initial scale of the rows without the input-aware start; here it is 1.
+The paper does not state the initial scale of the rows without the input-aware start; here it is 1.
 No number of parameters is printed.
 """
 
