@@ -32,7 +32,7 @@ PROGRAM, PAGE = "analyze", "index.html"
 
 
 class Task(NamedTuple):
-    """An analysis of a run, or a comparison of several: its name, place on the page, and folder."""
+    """An analysis of a run, or a comparison of several; `id` is its section of the page."""
 
     name: str
     id: str
@@ -40,7 +40,7 @@ class Task(NamedTuple):
     runs: Sequence[Subject]
 
     def identify(self) -> list[dict[str, Any]]:
-        """Return the runs, steps and numbers of samples, which distinguish it from others."""
+        """Return run, step and number of samples of each run: results of others are not reused."""
         return [
             {
                 "workdir": str(run.workdir.resolve()),
@@ -51,7 +51,7 @@ class Task(NamedTuple):
         ]
 
     def analyze(self) -> Analysis:
-        """Return the analysis."""
+        """Run the analysis or comparison and return its result."""
         found: Analysis
         if len(self.runs) > 1:
             found = load_analysis(self.name).compare(self.runs)
@@ -66,12 +66,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0, or 1 if an analysis failed."""
+    """Write the analyses; return 0, or 1 if one of them failed."""
     one = args.workdirs[0] / "analysis" / args.checkpoint
     out = args.out or (one if len(args.workdirs) == 1 else Path("analysis"))
-    configs = [_config(args, workdir) for workdir in args.workdirs]
+    configs = [_load_config(args, workdir) for workdir in args.workdirs]
     _check_out(out)
-    # Before anything asks for a device.
+    # JAX reads the number of CPU devices when it is asked for a device for the first time.
     jax.config.update("jax_num_cpu_devices", configs[0].cpu_devices)
     runs = [
         read_run(workdir, name, config, args.checkpoint, out, args.samples)
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
             args.workdirs, make_distinct_names(args.workdirs), configs, strict=True
         )
     ]
-    failed = _write(runs, args.only, out, args.overwrite)
+    failed = _write_analyses(runs, args.only, out, args.overwrite)
     print(f"written to {out / PAGE}")
     if failed:
-        print(f"failed: {', '.join(failed)}; all others are there.", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}; all others are written.", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -94,13 +94,15 @@ def read_run(
     out: Path,
     samples: int | None = None,
 ) -> Subject:
-    """Return a run at its newest `checkpoint`, wherever that was made, on all devices.
+    """Return a run at its newest `checkpoint`, placed on all devices of this process.
 
     Raises UserError for data or a checkpoint that is missing or damaged.
     """
-    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
+    restore.find_checkpoint(
+        workdir, checkpoint
+    )  # Fail before loading data, which may take minutes.
     dataset = data.load(**config.data)
-    mesh = sharding.data_mesh(jax.device_count())
+    mesh = sharding.make_data_mesh(jax.device_count())
     model, variables = load_network(config, workdir, checkpoint, dataset)
     return Subject(
         name=name,
@@ -120,13 +122,14 @@ def read_run(
 
 
 def _list_tasks(runs: Sequence[Subject], names: Sequence[str], out: Path) -> list[Task]:
-    """Return all analyses in the order of the page: of several runs first the comparisons."""
+    """Return all analyses in the order of the page, comparisons of runs first."""
     folders = [out]
     if len(runs) > 1:
         folders = [out / f"{i}_{run.workdir.resolve().name}" for i, run in enumerate(runs, 1)]
     tasks = []
     for name in names:
-        # What is kept of a run is found by its own analysis and by the comparison.
+        # Intermediate results of a run are in the folder of its own analysis, where a comparison
+        # finds them.
         own = [replace(run, out=at / name) for run, at in zip(runs, folders, strict=True)]
         if len(runs) > 1 and hasattr(load_analysis(name), "compare"):
             tasks.append(Task(name, f"comparison-{name}", out / "comparison" / name, own))
@@ -137,29 +140,31 @@ def _list_tasks(runs: Sequence[Subject], names: Sequence[str], out: Path) -> lis
     return tasks
 
 
-def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: bool) -> list[str]:
-    """Make the analyses that are missing, and the page after each; return those that failed."""
+def _write_analyses(
+    runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: bool
+) -> list[str]:
+    """Write the missing analyses, and the page after each; return those that failed."""
     tasks = _list_tasks(runs, names, out)
     for task in _list_tasks(runs, list(ANALYSES), out):
         output.rename_old(task.folder)
     for task in tasks:
-        there = {} if overwrite else output.read_part(task.folder)
-        if there and there["of"] != task.identify():
+        part = {} if overwrite else output.read_part(task.folder)
+        if part and part["of"] != task.identify():
             raise UserError(
-                f"{task.folder} is of another run, step or number of samples; give --overwrite or "
-                "another --out."
+                f"{task.folder} has results of another run, step or number of samples; give "
+                "--overwrite or another --out."
             )
     failed: dict[str, str] = {}
     _write_page(runs, out, failed)
     for i, task in enumerate(tasks, 1):
-        told = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
+        label = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
         if not overwrite and output.read_part(task.folder):
-            print(f"{told}: is there already", flush=True)
+            print(f"{label}: already written", flush=True)
             continue
-        print(f"{told} ...", flush=True)
+        print(f"{label} ...", flush=True)
         try:
-            print(f"    {_make(task)}", flush=True)
-        except Exception as error:  # One that fails leaves the others as they are.
+            print(f"    {_write_analysis(task)}", flush=True)
+        except Exception as error:  # The other analyses are still written.
             failed[task.id] = str(error) or type(error).__name__
             print(f"    failed: {failed[task.id]}", flush=True)
             if not isinstance(error, UserError):
@@ -168,9 +173,9 @@ def _write(runs: Sequence[Subject], names: Sequence[str], out: Path, overwrite: 
     return list(failed)
 
 
-def _make(task: Task) -> str:
-    """Make and write an analysis; return its result in words."""
-    began, of = time.monotonic(), task.identify()
+def _write_analysis(task: Task) -> str:
+    """Run and write an analysis; return a summary for the terminal."""
+    start, of = time.monotonic(), task.identify()
     output.begin(task.folder)
     found = task.analyze()
     by, first = describe_environment(), task.runs[0]
@@ -181,28 +186,28 @@ def _make(task: Task) -> str:
     )
     output.write(task.folder, found, of, note)
     if not (found.figures or found.tables):
-        return f"left out: {' '.join(found.remarks)}"
-    seconds = time.monotonic() - began
+        return f"does not apply: {' '.join(found.remarks)}"
+    seconds = time.monotonic() - start
     return f"figures: {len(found.figures)}, tables: {len(found.tables)}, {seconds:.1f} s"
 
 
 def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> None:
-    """Write the page of all analyses of these runs, whenever they were made."""
+    """Write the page of all analyses of these runs, those of earlier commands included."""
     facts = [_list_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
     sections, links = [page.parts.table(["", *(run.name for run in runs)], rows)], []
     for task in _list_tasks(runs, list(ANALYSES), out):
-        there = output.read_part(task.folder)
+        part = output.read_part(task.folder)
         if task.id in failed:
-            there = {"title": task.name, "html": page.parts.paragraph(f"Failed: {failed[task.id]}")}
-        if not there:
+            part = {"title": task.name, "html": page.parts.paragraph(f"Failed: {failed[task.id]}")}
+        if not part:
             continue
-        heading = there["title"]
+        heading = part["title"]
         if len(runs) > 1:
             of = "Comparison" if len(task.runs) > 1 else task.runs[0].name
             heading = f"{of}: {heading}"
         links.append((task.id, heading))
-        sections.append(page.parts.section(task.id, heading, [there["html"]]))
+        sections.append(page.parts.section(task.id, heading, [part["html"]]))
     for run in runs:
         config = page.parts.table((), flatten_dict(run.config.to_dict(), sep=".").items())
         sections.append(page.parts.details(f"config of {run.name}", config))
@@ -222,22 +227,22 @@ def _list_facts(run: Subject) -> dict[str, str]:
         "checkpoint": f"{run.checkpoint}, step {find_newest_step(run.workdir, run.checkpoint)}",
         "data": f"{run.dataset.name}: {len(run.dataset.train):,} for training, "
         f"{len(run.dataset.test):,} for tests",
-        "samples": f"{run.wanted:,}" if run.wanted else "as each analysis says",
+        "samples": f"{run.wanted:,}" if run.wanted else "the default of each analysis",
         "devices": f"{run.over_batch.mesh.size} x {jax.devices()[0].device_kind}",
     }
 
 
 def _check_out(out: Path) -> None:
-    """Raise UserError for a folder that is not of an earlier call."""
+    """Raise UserError for a folder that this program has not written."""
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() and not page.is_page(out / PAGE, PROGRAM):
         raise UserError(
-            f"{out} holds no analysis of this program and is kept; choose another --out."
+            f"{out} was not written by this program and is not changed; choose another --out."
         )
 
 
-def _config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
+def _load_config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
     config = load_run_config(workdir, args.data_dir)
     config.cpu_devices = args.cpu_devices or config.cpu_devices
     return config

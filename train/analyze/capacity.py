@@ -1,4 +1,4 @@
-"""How many spike trains and values each neuron layer of a run can send."""
+"""The representation capacity of each neuron layer of a run."""
 
 import math
 
@@ -15,9 +15,9 @@ HEADER = (
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return the paper's formula and the counts, in bits, for the sizes of every neuron layer."""
+    """Return the paper's formula and the exact counts, in bits, for every neuron layer."""
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
-    # Ternary spikes are -1, 0 and 1: as many as 0, 1 and 2.
+    # -1, 0 and 1 have the capacity of 0, 1 and 2. A ternary layer may not send -1 in these samples.
     ternary = "Ternary" in shorten_name(subject.config.neuron.name)
     rows, drawn = [], {}
     for layer, seen in subject.record(subject.variables, x).items():
@@ -37,8 +37,8 @@ def analyze(subject: Subject) -> Analysis:
         return Analysis("Representation capacity", [explain_missing("fires integers", subject)])
     remarks = [
         "Upper bounds from T, N and D alone: membranes do not reach every spike train. Values are "
-        "those of Eq. 16, or of Eq. 18 where each step has a scale of its own, for generic "
-        "coefficients; docs/theory/capacity.md has the definitions."
+        "counted by Eq. 16, or by Eq. 18 if each step has its own scale, for generic coefficients; "
+        "docs/theory/capacity.md has the definitions."
     ]
     caption = (
         "Bits of each neuron layer: log2 of the paper's T (D+1)^N (Eqs. 17 and 19), of the values "

@@ -28,35 +28,34 @@ HEADER = (
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return the cost of each layer for a test sample; accumulations are counted one by one."""
+    """Return the mean cost of each layer for a test sample, from exact counts of spikes."""
     model, variables = subject.model, subject.variables
     try:
         found = report(model, variables, subject.batches("test", SAMPLES))
     except NotFoldable as error:
         x, _ = subject.samples("test", subject.over_batch.mesh.size)
         why = explain_refusal(subject.config, model, x, error)
-        return Analysis(TITLE, [f"Energy is that of spikes alone. {why}"])
+        return Analysis(TITLE, [f"Energy is computed for networks of spikes only. {why}"])
     rows = [[*row] for row in _make_rows(found)]
     samples = found.counts.samples
     prices = found.prices.picojoules
     twin = found.conventions["twin"]
     assert twin.energy is not None
     remarks = [
-        f"{found.energy / 1000:,.1f} nJ of operations a sample, the mean of {samples} of test, "
-        f"with a standard deviation of {found.energy_deviation / 1000:,.1f} nJ between them; "
-        f"{twin.energy / 1000:,.1f} nJ for the twin, the same network at one step whose neurons "
-        "are activations of as many levels, all of which it reads. Its accuracy may be another.",
-        f"{prices.mac} pJ for a MAC and {prices.ac} pJ for an addition or comparison, of 32-bit "
-        f"floats at 45 nm; in memory no value is used twice: {found.memory_energy / 1000:,.1f} nJ, "
-        f"and {sum(layer.memory_energy for layer in found.twin) / 1000:,.1f} nJ for the twin. "
-        "docs/theory/energy.md says what is counted and how.",
+        f"The operations of a sample take {found.energy / 1000:,.1f} nJ, the mean of {samples} "
+        f"test samples, with a standard deviation of {found.energy_deviation / 1000:,.1f} nJ. The "
+        f"twin takes {twin.energy / 1000:,.1f} nJ: the same network at one step, whose neurons are "
+        "dense activations with the same number of levels. Its accuracy may differ.",
+        f"Prices: {prices.mac} pJ for a MAC and {prices.ac} pJ for an addition or comparison of "
+        f"32-bit floats at 45 nm. Memory takes {found.memory_energy / 1000:,.1f} nJ, and "
+        f"{sum(layer.memory_energy for layer in found.twin) / 1000:,.1f} nJ for the twin, if no "
+        "value is reused. docs/theory/energy.md describes what is counted.",
     ]
     totals = [[name, *asdict(sums).values()] for name, sums in found.conventions.items()]
     header = ["convention", "accumulations", "macs", "energy_pj", "s_ace", "ns_ace"]
     caption = (
-        "Each layer's accumulations and MACs, the energy of its operations, and that of its memory "
-        "accesses; below each bar that of the quantized twin in gray, which runs one step and "
-        "sees one frame."
+        "Each layer's accumulations and MACs, and the energy of its operations and memory "
+        "accesses. Gray bars: the quantized twin, which runs one step and sees one frame."
     )
     return Analysis(
         TITLE,

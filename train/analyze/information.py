@@ -1,4 +1,4 @@
-"""What firing loses between membrane and spike (Eqs. 4 and 6), and the variance it passes on."""
+"""The information lost between membrane and spike (Eqs. 4 and 6), and the ratio of variances."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ def analyze(subject: Subject) -> Analysis:
         TITLE,
         [
             f"On {_count_samples(losses):,} test samples, with 95 % intervals over samples. A "
-            "spike is a function of its membrane, so that the mutual information is the spike's "
-            "entropy.",
+            "spike is a function of its membrane, so the mutual information is the entropy of the "
+            "spike.",
             _describe(losses),
         ],
         {"measures": Table(HEADER, _make_rows(losses))},
         {
             "by_layer": Plot(
                 lambda: plots.plot_by_layer(losses),
-                "What each layer loses at each step (Eq. 6). The divergence is that of the spikes "
-                "from the membranes in cells of one level; that of membranes from spikes is "
-                "infinite where membranes lie in cells without spikes, as below 0.",
+                "The loss of each layer at each step (Eq. 6). The divergence is from membranes to "
+                "spikes, in cells of one level; the opposite one is infinite if membranes are in "
+                "cells without spikes, such as those below 0.",
             )
         },
     )
@@ -58,8 +58,8 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         {
             "by_layer": Plot(
                 lambda: plots.compare(found),
-                "All steps of each layer, of information and divergence the mean of a step. With "
-                "consistent variances the last panel would show 1 (Sec. 3.2).",
+                "Each layer over all steps; information and divergence are means per step. If "
+                "variances were consistent (Sec. 3.2), the last panel would show 1.",
             )
         },
     )
@@ -78,7 +78,7 @@ def _count_samples(losses: Mapping[str, Loss]) -> int:
 
 def _describe(losses: Mapping[str, Loss]) -> str:
     ratios = [float(loss.total["variance"].value) for loss in losses.values()]
-    # Of a step, of which each layer has its own number in a user's own network.
+    # Per step: the layers of a user's own network may run different numbers of steps.
     information = [
         float(loss.total["information"].value) / len(loss.steps["information"].value)
         for loss in losses.values()
@@ -86,7 +86,7 @@ def _describe(losses: Mapping[str, Loss]) -> str:
     return (
         f"Var(s) / Var(u) over all steps is {min(ratios):.2f} to {max(ratios):.2f} by layer, "
         f"{math.prod(ratios) ** (1 / len(ratios)):.2f} as the geometric mean; a spike of a known "
-        f"channel tells {sum(information) / len(information):.2f} bits on average."
+        f"channel carries {sum(information) / len(information):.2f} bits on average."
     )
 
 

@@ -1,4 +1,4 @@
-"""The loss around the weights of a run, on training samples as they are, in evaluation (Fig. 5)."""
+"""The loss around the weights of a run, on training samples in evaluation mode (Fig. 5)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ from ..errors import UserError
 from ..files import hash_chunks, write_atomically
 from ..program import build
 from ..program.optim import read_name
-from ..program.step import at_least_float32
+from ..program.step import promote_to_float32
 from ..run.reading import read_json
 from .subject import Analysis, Plot, Subject, Table
 
 SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
-# What was computed so far, in the folder of the results.
+# The losses computed so far, in the folder of the results.
 SO_FAR = "points.json"
 TITLE = "Loss landscape"
-NO_KERNEL = "has no parameter that is called kernel; only these move."
+NO_KERNEL = "has no parameter named kernel, and only kernels move."
 
 
 @dataclass(frozen=True)
 class Surface:
-    """The losses at all pairs of `axis`, `[side, side]`, and how they were made."""
+    """The losses `[side, side]` of a run at all pairs of `axis`, on `samples` training samples."""
 
     name: str
     axis: np.ndarray
@@ -42,15 +42,15 @@ class Surface:
     kernels: int
 
     def __str__(self) -> str:
-        """Return the losses in a sentence."""
+        """Return a sentence about the losses."""
         side, finite = len(self.axis), self.losses[np.isfinite(self.losses)]
-        told = (
-            f"{self.name}: {self.losses[side // 2, side // 2]:.4g} at the weights, of {side} x "
+        text = (
+            f"{self.name}: {self.losses[side // 2, side // 2]:.4g} at the weights; over {side} x "
             f"{side} points mean {finite.mean():.4g}, least {finite.min():.4g}, most "
             f"{finite.max():.4g}"
         )
         lost = self.losses.size - finite.size
-        return f"{told}; at {lost} it is not finite, drawn as the most." if lost else f"{told}."
+        return f"{text}; not finite at {lost}, drawn as the most." if lost else f"{text}."
 
 
 def analyze(subject: Subject, *, side: int = SIDE) -> Analysis:
@@ -61,7 +61,7 @@ def analyze(subject: Subject, *, side: int = SIDE) -> Analysis:
 
 
 def compare(runs: Sequence[Subject], *, side: int = SIDE) -> Analysis:
-    """Return the surfaces of several runs beside each other, with the same levels."""
+    """Return the surfaces of several runs side by side, with the same levels."""
     found = [run for run in runs if _has_kernels(run)]
     if not found:
         return Analysis(TITLE, [f"Each of these networks {NO_KERNEL}"])
@@ -74,7 +74,7 @@ def _has_kernels(subject: Subject) -> bool:
 
 
 def measure_surface(subject: Subject, side: int) -> Surface:
-    """Return the losses of a run; those computed before are read from its folder of results."""
+    """Return the losses of a run; those computed earlier are read from its folder of results."""
     images, labels = subject.samples("train", SAMPLES)
     params = subject.variables["params"]
     stats = subject.variables.get("batch_stats", {})
@@ -83,11 +83,12 @@ def measure_surface(subject: Subject, side: int) -> Surface:
 
     def loss_of(params: Any, stats: Any, images: Array, labels: Array) -> Array:
         logits: Any = subject.model.apply({"params": params, "batch_stats": stats}, images)
-        return loss(at_least_float32(logits), labels)
+        return loss(promote_to_float32(logits), labels)
 
     mesh: Any = subject.over_batch.mesh
     axis = landscape.axis(side, REACH)
     evaluate = landscape.point_losses(loss_of, mesh, params, directions, stats, images, labels)
+    # Earlier losses are only used if everything that determines them is the same.
     of = {
         "inputs": _hash((subject.variables, directions, images, labels)),
         "loss": subject.config.loss.to_dict(),
@@ -104,9 +105,12 @@ def measure_surface(subject: Subject, side: int) -> Surface:
 def _evaluate_points(
     file: Path, of: Mapping[str, Any], evaluate: Any, points: np.ndarray, size: int
 ) -> np.ndarray:
-    """Return the losses at all points; those in `file` are not computed again."""
-    kept = read_json(file, dict) or {}
-    known = kept.get("losses", []) if kept.get("of") == of else []
+    """Return the losses at all points, and write them to `file` after each block.
+
+    Losses that `file` has of the same surface are not computed again.
+    """
+    saved = read_json(file, dict) or {}
+    known = saved.get("losses", []) if saved.get("of") == of else []
     losses = np.array(known)
     columns = ("landscape", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
@@ -115,12 +119,12 @@ def _evaluate_points(
             write_atomically(file, json.dumps({"of": of, "losses": losses.tolist()}))
             bar.update(task, completed=len(losses))
     if not np.isfinite(losses).any():
-        raise UserError("the loss is finite at no point, so there is no surface to draw.")
+        raise UserError("the loss is not finite at any point, so there is no surface to draw.")
     return losses
 
 
 def _hash(tree: Any) -> str:
-    """Return the hash of the values of all arrays, and of their places in the tree."""
+    """Return a hash of the values of all arrays and of their paths in the tree."""
     return hash_chunks(
         chunk
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
@@ -134,22 +138,22 @@ def _hash(tree: Any) -> str:
 def _make_analysis(surfaces: Sequence[Surface]) -> Analysis:
     first = surfaces[0]
     how = (
-        f"Loss on n = {first.samples} training images, in evaluation and without augmentation, at "
-        "the weights plus x and y times two random directions: Gaussian, seed "
-        f"{SEED}, each filter as long as the weights' own (Li et al. 2018). They move the "
-        f"{first.kernels} kernels; PIT's scale a, norms, biases and running statistics stay."
+        f"Loss on n = {first.samples} training images, in evaluation mode and without "
+        "augmentation, at the weights plus x and y times two random directions: Gaussian, seed "
+        f"{SEED}, each filter scaled to the norm of the weights' (Li et al. 2018). They move the "
+        f"{first.kernels} kernels; PIT's scale a, norms, biases and running statistics do not move."
     )
-    told = [how, *map(str, surfaces)]
+    remarks = [how, *map(str, surfaces)]
     drawn = {f"{each.name}, n = {each.samples}": each.losses for each in surfaces}
     rows = [
         (each.name, float(x), float(y), float(z))
         for each in surfaces
         for (x, y), z in zip(landscape.grid(each.axis), each.losses.flat, strict=True)
     ]
-    caption = " ".join(told)
+    caption = " ".join(remarks)
     return Analysis(
         title=TITLE,
-        remarks=told,
+        remarks=remarks,
         tables={"losses": Table(("run", "x", "y", "loss"), rows)},
         figures={
             "contour": Plot(partial(plots.contour, drawn, first.axis), caption),

@@ -1,4 +1,4 @@
-"""The learning curves of a run, and how soon runs reach where others end."""
+"""The learning curves of a run, and when runs reach the last accuracies of others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Learning curves"
 CAPTION = (
-    "Training loss and accuracy, augmented and in training mode, and {split} accuracy after each "
-    "epoch (Fig. 3)."
+    "Training loss and accuracy (in training mode, with augmentation) and {split} accuracy after "
+    "each epoch (Fig. 3)."
 )
 
 Points = tuple[list[float], list[float]]
@@ -32,7 +32,7 @@ def analyze(subject: Subject) -> Analysis:
 
 
 def compare(runs: Sequence[Subject]) -> Analysis:
-    """Return curves of several runs, and the epoch at which each reaches the end of each."""
+    """Return the curves of several runs, and when each reaches the last accuracy of each."""
     found = {run.name: _make_panels(run) for run in runs}
     found = {name: panels for name, panels in found.items() if panels[-1][0]}
     drawn = {_make_label(run): found[run.name] for run in runs if run.name in found}
@@ -53,7 +53,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         TITLE,
         [
             "An epoch is one pass over the training samples; with more time steps it costs more. "
-            "Each run is one seed. Empty: never reached."
+            "Each run is one seed. An empty cell means that the accuracy was never reached."
         ],
         {
             "epochs_to_reach": Table(header, rows),

@@ -1,4 +1,4 @@
-"""The density of the membranes of every layer over the time steps."""
+"""The density of the membranes of every layer over time steps (Fig. 4)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,12 @@ from .subject import Analysis, Plot, Subject, Table, explain_missing
 SAMPLES = 256
 TITLE = "Membranes"
 HEADER = ("step", "mean", "sd", "apart", "bandwidth")
-APART = (
-    "`apart` is the total variation distance between a step's density and the mean of all steps'."
-)
-SMOOTHED = "Membranes before firing, smoothed with a Gaussian of the bandwidth that is given"
+APART = "`apart` is the total variation distance between a step's density and the mean density."
+SMOOTHED = "Membranes before firing, smoothed with a Gaussian of the given bandwidth"
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return densities of all layers; the surface is that of the last one."""
+    """Return the densities of all layers, and a surface of the last one."""
     found = _measure(subject)
     if not found:
         return Analysis(TITLE, [explain_missing("has membranes", subject)])
@@ -33,7 +31,7 @@ def analyze(subject: Subject) -> Analysis:
 
 
 def compare(runs: Sequence[Subject]) -> Analysis:
-    """Return the last layers of several runs."""
+    """Return the densities of the last layer of several runs."""
     found = {run.name: list(each.values())[-1] for run in runs if (each := _measure(run))}
     if not found:
         return Analysis(TITLE, [explain_missing("has membranes", *runs)])
@@ -52,7 +50,7 @@ def _measure(subject: Subject) -> dict[str, Density]:
 
 
 def _make_tables(of: str, found: Mapping[str, Density]) -> dict[str, Table]:
-    """Return a line for each step, and the densities that the figures draw."""
+    """Return a table with a row for each step, and one of the densities in the figures."""
     steps = [
         [name, t, *numbers, each.bandwidth]
         for name, each in found.items()

@@ -1,4 +1,4 @@
-"""What a training step of a run keeps in memory (Table 5), from shapes: nothing is run.
+"""The memory of a training step of a run (Table 5), from shapes: nothing is run.
 
 The counting is in `pit_jax.analysis.memory`, the figure in `pit_jax.analysis.plots.memory`.
 """
@@ -24,9 +24,9 @@ MIB = 2**20
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return the parts of one device's step, as trained and in variants of the network.
+    """Return the memory of one device's step, as trained and for variants of the network.
 
-    Variants store less or use shorter floats; the network has a field for each of them.
+    Variants save fewer activations or use shorter floats, where the network has a field for it.
     """
     config = subject.config
     images = config.batch_size // config.accumulate // _count_devices(subject)
@@ -37,12 +37,12 @@ def analyze(subject: Subject) -> Analysis:
     step = measured["as trained"]
     blocks = step.activations_of(1)
     dtype = config.model.get("dtype", "float32")
-    told = (
-        f"One device's step of {images} images ({dtype}, T = {config.num_steps}), "
-        "from shapes and as JAX differentiates the network. A compiler keeps less where it "
-        "computes cheap arrays again, and takes room to work beside it. "
+    remark = (
+        f"One device's step of {images} images ({dtype}, T = {config.num_steps}), computed from "
+        "shapes and JAX's gradient of the network. A compiler saves less where it recomputes cheap "
+        "arrays, and needs additional working memory. "
         f"{step.activations / step.total:.0%} of {step.total / MIB:,.1f} MiB are activations, "
-        "which are in proportion to the images."
+        "which grow in proportion to the number of images."
     )
     rows = [
         (name, part, size) for name, each in measured.items() for part, size in each.parts.items()
@@ -50,7 +50,7 @@ def analyze(subject: Subject) -> Analysis:
     title = f"{subject.name}, {images} images, T = {config.num_steps}"
     return Analysis(
         title="Memory of a training step",
-        remarks=[told],
+        remarks=[remark],
         tables={
             "parts": Table(("step", "part", "bytes"), rows),
             "layers": Table(("layer", "bytes"), list(step.activations_of().items())),
@@ -58,32 +58,32 @@ def analyze(subject: Subject) -> Analysis:
         figures={
             "parts": Plot(
                 partial(plots.parts, {name: each.parts for name, each in measured.items()}, title),
-                told,
+                remark,
             ),
             "blocks": Plot(
                 partial(plots.plot_by_layer, blocks, title),
-                f"Activations by block of the network, in the order in which they run. {told}",
+                f"Activations by block of the network, in the order in which they run. {remark}",
             ),
         },
     )
 
 
 def _count_devices(subject: Subject) -> int:
-    """Return how many devices trained the run, whatever it is analyzed on."""
+    """Return the number of devices that trained the run, not of those that analyze it."""
     starts = read_json(subject.workdir / "environment.json", list) or [{}]
     found: int = starts[-1].get("devices", subject.config.cpu_devices)
     return found
 
 
 def _list_variants(subject: Subject) -> dict[str, dict[str, Any]]:
-    """Return changes of the network's fields by name, of those that it has."""
+    """Return changes of the network's fields by the name of the variant, if it has the fields."""
     changes: dict[str, dict[str, Any]] = {
         "remat convolutions": {"remat": "convolutions"},
         "remat blocks": {"remat": "blocks"},
         "bfloat16": {"dtype": jnp.dtype(jnp.bfloat16)},
     }
     had = {name: getattr(subject.model, name, None) for name in ("remat", "dtype")}
-    # A user's own network may have another understanding of these fields.
+    # In a user's own network these fields may have another meaning.
     known = {"remat": had["remat"] in POLICIES, "dtype": _is_dtype(subject.model)}
     return {"as trained": {}} | {
         name: fields
@@ -93,7 +93,7 @@ def _list_variants(subject: Subject) -> dict[str, dict[str, Any]]:
 
 
 def _is_dtype(model: nn.Module) -> bool:
-    """Return whether a network has a `dtype` that is a type, or none, as Flax's modules have."""
+    """Return whether a network has a `dtype` as Flax's modules do, a type or None."""
     try:
         return hasattr(model, "dtype") and bool(jnp.dtype(model.dtype or float))
     except TypeError:

@@ -1,4 +1,4 @@
-"""How often integers change in the last step of an epoch, as a run recorded it, and in time."""
+"""How often counts change in the last training step of an epoch, and between time steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,16 +17,16 @@ from .subject import Analysis, Plot, Subject, Table, explain_missing
 SAMPLES = 256
 TITLE = "Oscillation"
 MEASURES = ("flips", "oscillating")
-WHAT = (
-    "On the fixed training samples of config.health, the integers that the last step of an epoch "
-    "changed (flips), and those that it changed back, against their change in the step before "
-    "(oscillating)."
+CAPTION = (
+    "On the fixed training samples of config.health: the share of counts that the last training "
+    "step of an epoch changed (flips), and the share that it changed back, after the step before "
+    "had changed them (oscillating)."
 )
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return each layer over the epochs, and for T > 1 what differs between time steps."""
-    records, remarks, tables, figures = _read_records(subject), [WHAT], {}, {}
+    """Return the changes of each layer by epoch, and between time steps if there are several."""
+    records, remarks, tables, figures = _read_records(subject), [CAPTION], {}, {}
     if records:
         layers = list(records[-1]["health"])
         rows = [
@@ -39,7 +39,7 @@ def analyze(subject: Subject) -> Analysis:
             {layer: _average(records, layer, name) for layer in layers} for name in MEASURES
         )
         figures["epochs"] = Plot(
-            lambda: plots.plot_over_epochs(flips, back, _count_images(subject)), WHAT
+            lambda: plots.plot_over_epochs(flips, back, _count_images(subject)), CAPTION
         )
     else:
         remarks = [_explain_no_records(subject)]
@@ -53,13 +53,13 @@ def analyze(subject: Subject) -> Analysis:
             tables["time"] = Table(("layer", "step", "changed"), rows)
             figures["time"] = Plot(
                 lambda: plots.plot_over_time(shares, n),
-                "Neurons whose integer differs from that of the time step before.",
+                "The share of neurons whose count differs from the time step before.",
             )
     return Analysis(TITLE, remarks, tables, figures)
 
 
 def compare(runs: Sequence[Subject]) -> Analysis:
-    """Return means of the layers over the epochs; runs with one lambda of Eq. 13 in one color."""
+    """Return means over layers by epoch; runs with the same lambda of Eq. 13 share a color."""
     found = {run.name: (run, records) for run in runs if (records := _read_records(run))}
     if not found:
         return Analysis(TITLE, [_explain_no_records(*runs)])
@@ -77,7 +77,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     header = ("run", "group", "lambda", "seed", *MEASURES)
     return Analysis(
         TITLE,
-        [WHAT, "Means of the layers, and in the table of the later half of the epochs too."],
+        [CAPTION, "Means over layers; those in the table are over the later half of the epochs."],
         {
             "runs": Table(header, rows),
             "epochs": Table(
@@ -90,7 +90,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
                 ],
             ),
         },
-        {"epochs": Plot(lambda: plots.plot_over_epochs(lines[0], lines[1], n, groups), WHAT)},
+        {"epochs": Plot(lambda: plots.plot_over_epochs(lines[0], lines[1], n, groups), CAPTION)},
     )
 
 
@@ -105,7 +105,7 @@ def _explain_no_records(*runs: Subject) -> str:
 
 
 def _count_images(run: Subject) -> int:
-    """Return how many training samples `config.health` looks at."""
+    """Return the number of training samples that `config.health` measures."""
     return min(run.config.health.images, len(run.dataset.train))
 
 
@@ -122,7 +122,7 @@ def _read_records(run: Subject) -> list[dict[str, Any]]:
 def _average(
     records: list[dict[str, Any]], layer: str | None, measure: str
 ) -> tuple[list[float], list[float]]:
-    """Return epochs and values of a layer, or of the mean of all that have one."""
+    """Return epochs and values of a layer, or of the mean over layers that have the measure."""
     made = []
     for record in records:
         layers = record["health"].values() if layer is None else [record["health"][layer]]

@@ -1,4 +1,4 @@
-"""An analysis as files: figures, tables and its part of the page."""
+"""Writes an analysis to files: figures, tables and its part of the page."""
 
 import csv
 import io
@@ -17,17 +17,17 @@ from ..report.page import parts, show_figure
 from ..run.reading import read_json
 from .subject import Analysis, Table
 
-# Written last, so that an analysis without it was not finished.
+# Written last: without this file the analysis was not finished.
 PART = "part.json"
 KINDS = ("png", "svg", "csv")
-# Lines of a table that the page shows; its file has all.
-MOST_LINES = 300
-# Text stays text, and the same figure gives the same bytes.
+# Rows of a table on the page; its file has all of them.
+MOST_ROWS = 300
+# Text stays text, and equal figures are equal files.
 SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "train.analyze"}
 
 
 def rename_old(folder: Path) -> None:
-    """Give what an analysis wrote under its old name the folder `folder`, unless that exists."""
+    """Rename the folder of an analysis with an old name to `folder`, unless that exists."""
     for old, new in ANALYSES.items():
         if new == folder.name and folder.with_name(old).is_dir() and not folder.exists():
             print_note(str(folder.with_name(old)), str(folder))
@@ -35,13 +35,13 @@ def rename_old(folder: Path) -> None:
 
 
 def read_part(folder: Path) -> dict[str, Any]:
-    """Read what `write` left in `folder`: `of`, `title` and `html`; empty if it did not finish."""
+    """Return `of`, `title` and `html` as `write` saved them; empty if it did not finish."""
     part: dict[str, Any] = read_json(folder / PART, dict) or {}
     return part | {"html": Markup(part["html"])} if part else {}
 
 
 def begin(folder: Path) -> None:
-    """From now on, until `write`, the analysis in `folder` is not finished."""
+    """Mark the analysis in `folder` as not finished, until `write`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PART).unlink(missing_ok=True)
 
@@ -49,7 +49,7 @@ def begin(folder: Path) -> None:
 def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: str) -> None:
     """Write figures as PNG and SVG, tables as CSV, and the part of the page, which ends in `note`.
 
-    `of` is what was analyzed. Files of these kinds that an earlier call left are deleted.
+    `of` identifies the analyzed runs. Files of these kinds from earlier calls are deleted.
     """
     for old in (old for kind in KINDS for old in folder.glob(f"*.{kind}")):
         old.unlink()
@@ -73,9 +73,9 @@ def _render(found: Analysis) -> Iterator[str]:
     for drawn in found.figures.values():
         yield show_figure(drawn.caption, drawn.draw, math=True)
     for name, table in found.tables.items():
-        shown = parts.table(table.header, map(_format_row, table.rows[:MOST_LINES]))
-        if (more := len(table.rows) - MOST_LINES) > 0:
-            shown += parts.paragraph(f"{more:,} more lines are in {name}.csv.")
+        shown = parts.table(table.header, map(_format_row, table.rows[:MOST_ROWS]))
+        if (more := len(table.rows) - MOST_ROWS) > 0:
+            shown += parts.paragraph(f"{more:,} more rows are in {name}.csv.")
         yield parts.details(name.replace("_", " "), shown)
 
 
@@ -84,6 +84,7 @@ def _format_row(row: Any) -> list[str]:
 
 
 def _is_float(cell: Any) -> bool:
+    # Python's and NumPy's integers have `is_integer` as well, but floats have no `bit_count`.
     return hasattr(cell, "is_integer") and not hasattr(cell, "bit_count")
 
 

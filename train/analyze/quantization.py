@@ -1,4 +1,4 @@
-"""Ranges of levels on the membranes of a trained network (Fig. 2): errors, use, stability."""
+"""Ranges of levels on the membranes of a trained network (Fig. 2)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +15,7 @@ from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 512
 TITLE = "Quantization ranges"
-# What Fig. 2 shows, and the best of all scales beside it.
+# The ranges of Fig. 2, and for comparison the scale of least error.
 SHOWN = {"binary": 1, "min_max": 4, "three_sigma": 4, "mse_optimal": 4}
 HEADER = (
     *("layer", "step", "levels", "range", "mse", "mse_low", "mse_high"),
@@ -23,23 +23,23 @@ HEADER = (
     *("scale", "scale_spread"),
 )
 REMARK = (
-    "The membranes are those that the network made with its own neurons; it is not run "
-    "again with other ranges. Scales are read from the first batch of test samples, each "
-    "channel and step its own. Below 0 all ranges send 0, so errors are told of the "
-    "positive membranes."
+    "The membranes were recorded with the network's own neurons; it is not run again with "
+    "other ranges. Each channel and step has its own scale, computed from the first batch of "
+    "test samples. Below 0 all ranges send 0, so errors are those of the positive membranes."
 )
 ON_MEMBRANES = (
-    "Fig. 2 as measured: the membranes of one channel in the first batch, and the "
-    "levels that each range gives them. The channel is the one whose largest membrane, "
-    "in standard deviations, is the median of its layer."
+    "Fig. 2 as measured: the membranes of one channel in the first batch, and the levels of "
+    "each range. The channel's largest membrane, in standard deviations, is the median of its "
+    "layer."
 )
 AGAINST_LEVELS = (
-    "What the ranges lose, use, clip, and how far their scales differ from batch to batch."
+    "The error, used levels and clipped share of each range, and the spread of its scale "
+    "between batches."
 )
 
 
 def analyze(subject: Subject) -> Analysis:
-    """Return six ranges at 1, 2, 4 and 8 levels, on the membranes as the network made them."""
+    """Return the measures of six ranges at 1, 2, 4 and 8 levels on recorded membranes."""
     record = subject.record
     batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
     first = next(batches)
@@ -76,7 +76,7 @@ def analyze(subject: Subject) -> Analysis:
 
 
 def _find_typical(recorded: LayerRecording) -> tuple[int, int]:
-    """Return the first step, and the channel with the median of max |u| / σ there."""
+    """Return the first step, and its channel with the median of max |u| / σ."""
     u = np.asarray(recorded.membrane[:, 0], np.float64).reshape(-1, recorded.membrane.shape[-1])
     outlying = np.abs(u).max(0) / np.maximum(u.std(0), 1e-12)
     return 0, int(np.argsort(outlying)[len(outlying) // 2])
@@ -85,7 +85,7 @@ def _find_typical(recorded: LayerRecording) -> tuple[int, int]:
 def _place_levels(
     found: Mapping[int, Mapping[str, Quantization]], step: int, channel: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the potentials of all levels but 0 of each range, and the boundaries below them."""
+    """Return the potentials of each range's levels except 0, and the boundaries below them."""
     levels = {}
     for name, number in SHOWN.items():
         a = found[number][name].scale[step, channel]
@@ -96,7 +96,7 @@ def _place_levels(
 
 
 def _bin(membrane: np.ndarray) -> list[list[float]]:
-    """Return the middle of each bin of the figure, and the density there."""
+    """Return the center of each bin of the figure, and its density."""
     density, edges = np.histogram(membrane, plots.BINS, density=True)
     middle = (edges[1:] + edges[:-1]) / 2
     return [list(each) for each in zip(middle, density, strict=True)]

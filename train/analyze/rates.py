@@ -1,4 +1,4 @@
-"""Firing rates of every layer and step, and how the neurons of a layer share them."""
+"""Firing rates of every layer and step, silent channels, and synchrony."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ from .subject import Analysis, Plot, Subject, Table, explain_missing
 SAMPLES = 512
 TITLE = "Firing rates"
 SYNCHRONY = (
-    "Synchrony is Golomb and Rinzel's chi squared: the variance over samples and steps of the mean "
-    "count of a layer, over the mean of its neurons' variances. 1 is all neurons alike, 1/N what "
-    "independent ones give on average."
+    "Synchrony is Golomb and Rinzel's chi squared: the variance over samples and steps of a "
+    "layer's mean count, divided by the mean of its neurons' variances. It is 1 for identical "
+    "neurons and 1/N on average for independent ones."
 )
 
 
@@ -35,17 +35,17 @@ def analyze(subject: Subject) -> Analysis:
     synchrony = {name: (each.synchrony, each.neurons) for name, each in found.items()}
     return Analysis(
         TITLE,
-        [f"On {n:,} test samples, as they are tested. {SYNCHRONY}"],
+        [f"On {n:,} test samples, in evaluation mode. {SYNCHRONY}"],
         _make_tables(found, means, ends),
         {
             "rates": Plot(
                 lambda: plots.plot_over_steps(means, ends, n),
-                "Mean integer over D of every neuron layer and step, with Student's 95 % interval "
-                "of the mean over samples (Fig. 6).",
+                "Mean count over D of every neuron layer and step, with Student's 95 % interval of "
+                "the mean over samples (Fig. 6).",
             ),
             "integers": Plot(
                 lambda: plots.integers(counts, values, n),
-                "How often the neurons of each layer send each integer, over samples and steps.",
+                "How often the neurons of each layer send each count, over samples and steps.",
             ),
             "synchrony": Plot(
                 lambda: plots.plot_synchrony(synchrony, n),
@@ -60,7 +60,7 @@ def _make_tables(
     means: Mapping[str, np.ndarray],
     ends: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Table]:
-    """Return rates by layer and step, the channels of each layer, and how often each integer is."""
+    """Return tables of rates by layer and step, of channels, and of counts sent."""
     steps = [
         [
             name,
@@ -90,7 +90,7 @@ def _make_tables(
 def _align_integers(
     found: Mapping[str, FiringStatistics],
 ) -> tuple[list[int], dict[str, np.ndarray]]:
-    """Return the integers of all layers, and how often each layer sent them: neurons may differ."""
+    """Return the counts that occur in any layer, and how often each layer sent them."""
     values = sorted({k for each in found.values() for k in each.integers.tolist()})
     counts = {name: np.zeros(len(values), each.histogram.dtype) for name, each in found.items()}
     for name, each in found.items():
@@ -108,7 +108,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     means = {name: _average(layers) for name, layers in found.items()}
     rows = []
     for name, layers in found.items():
-        # A layer of a user's own network may run fewer steps than another.
+        # The layers of a user's own network may run different numbers of steps.
         whole = np.nanmean(stack_steps(each.per_sample for each in layers.values()), axis=0)
         low, high = interval(whole.mean(axis=1, keepdims=True))
         first, last = whole[:, 0].mean(), whole[:, -1].mean()
@@ -118,8 +118,8 @@ def compare(runs: Sequence[Subject]) -> Analysis:
     return Analysis(
         TITLE,
         [
-            "Means of the layers, each as heavy as another; 95 % intervals over samples. A rate is "
-            "a share of D; spikes_per_neuron is the sum of a neuron's integers over all steps."
+            "Unweighted means over layers; 95 % intervals over samples. A rate is a share of D; "
+            "spikes_per_neuron is the sum of a neuron's counts over all steps."
         ],
         {
             "rates": Table(header, rows),
@@ -143,7 +143,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         {
             "rates": Plot(
                 lambda: plots.compare(means, n),
-                "Mean integer over D by layer, over all steps, and by step, over all layers.",
+                "Mean count over D by layer, over all steps, and by step, over all layers.",
             )
         },
     )

@@ -1,4 +1,4 @@
-"""The scales of a run at its checkpoint, and where they started."""
+"""PIT's scales at a checkpoint of a run and at its start (Fig. 7)."""
 
 from dataclasses import astuple, fields
 from typing import Any
@@ -20,7 +20,7 @@ def analyze(subject: Subject) -> Analysis:
     found = load_scales(subject.workdir, subject.checkpoint)
     if not found:
         name = shorten_name(subject.config.neuron.name)
-        return Analysis(TITLE, [f"{name} has no scale for each channel."])
+        return Analysis(TITLE, [f"{name} has no scale per channel."])
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
     order = neuron_layers(subject.model, subject.variables, x)
     last = order_layers(found, order)
@@ -48,7 +48,7 @@ def analyze(subject: Subject) -> Analysis:
         )
     return Analysis(
         TITLE,
-        [] if first else ["The folder of the run does not hold where they started."],
+        [] if first else ["The folder of the run does not have the scales at the start."],
         {
             "layers": Table(("layer", "when", *numbers), tables["layers"]),
             "steps": Table(("layer", "step", "when", *numbers), tables["steps"]),

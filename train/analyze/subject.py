@@ -1,4 +1,4 @@
-"""A run as the analyses see it, and what they give."""
+"""The run that an analysis reads (`Subject`), and the result that it returns (`Analysis`)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,17 +21,17 @@ from ..program.inputs import make_normalize
 from ..program.probe import take_evenly
 from ..program.sharding import place
 
-# Samples whose membranes of all layers lie in memory together.
+# Samples in a batch: the membranes of all layers are in memory at once.
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A run at one checkpoint; nothing in its folder is changed.
+    """A run at one checkpoint; analyses do not change its folder.
 
-    `variables` are what it tests with, whole on each device. `out` is the folder of the results,
-    where an analysis may keep what it has so far. `wanted` is how many samples every analysis takes
-    in place of its own number. `neurons` are the classes of the neurons that the config names.
+    `variables` are those of its evaluation, replicated on all devices. `out` is the folder of the
+    results, where an analysis may save intermediate ones. `wanted` replaces every analysis's own
+    number of samples. `neurons` are the classes of neurons that the config names.
     """
 
     name: str
@@ -52,16 +52,17 @@ class Subject:
         return recorder(self.model, self.neurons)
 
     def samples(self, split: str, count: int) -> tuple[Array, Array]:
-        """Return inputs and labels of `count` samples of `train` or `test`, at equal distances.
+        """Return inputs and labels of `count` evenly spaced samples of `train` or `test`.
 
-        They are divided among the devices: all of them, or the most that the devices divide.
+        They are divided among the devices, so `count` is rounded down to a multiple of these.
+        Raises UserError for fewer samples than devices.
         """
         images, labels = self._take(split, count)
         x = make_normalize(self.dataset)(place(images, self.over_batch))
         return x, place(labels, self.over_batch)
 
     def batches(self, split: str, count: int) -> Iterator[Array]:
-        """Yield the inputs of `samples` in parts, for what needs much memory for each."""
+        """Yield the inputs of `samples` in batches, for analyses that need much memory."""
         images, _ = self._take(split, count)
         devices = self.over_batch.mesh.size
         size, normalize = max(BATCH // devices, 1) * devices, make_normalize(self.dataset)
@@ -73,14 +74,14 @@ class Subject:
         count = min(self.wanted or count, len(taken))
         if count < devices:
             raise UserError(
-                f"{count} samples do not divide among {devices} devices; take more --samples."
+                f"{count} samples cannot be divided among {devices} devices; increase --samples."
             )
         return take_evenly(taken, count // devices * devices)
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file holds."""
+    """The content of a CSV file."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -88,7 +89,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, made when it is wanted, and what to read in it."""
+    """A figure, drawn on demand, and its caption."""
 
     draw: Callable[[], Figure]
     caption: str
@@ -96,9 +97,9 @@ class Plot:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis found: remarks, tables and figures, each by its name as a file.
+    """The result of an analysis: remarks, and tables and figures by the names of their files.
 
-    One without tables and figures says in its remarks why it has none to give of this run.
+    Without tables and figures, the remarks explain why the analysis does not apply to the run.
     """
 
     title: str
@@ -108,7 +109,7 @@ class Analysis:
 
 
 def explain_missing(what: str, *runs: Subject) -> str:
-    """Return why no neuron layer of some runs shows `what`, such as "fires integers"."""
+    """Return a sentence that no neuron layer of some runs does `what`, such as "fires integers"."""
     whose = "this network" if len(runs) == 1 else "these networks"
     neurons = [
         (section or {}).get("name", "")
@@ -119,6 +120,6 @@ def explain_missing(what: str, *runs: Subject) -> str:
     if not (own := dict.fromkeys(shorten_name(name) for name in neurons if is_own(name))):
         return f"No layer of {whose} {what}."
     return (
-        f"No layer of {whose} shows that it {what}: {', '.join(own)} does not call "
+        f"No layer of {whose} records that it {what}: {', '.join(own)} does not call "
         "pit_jax.neurons.probe.record; docs/guide/own_parts.md has an example."
     )

@@ -159,11 +159,11 @@ def test_one_that_fails_is_named_and_the_others_are_there(run, some, tmp_path, c
     assert analyze(run, "--out", tmp_path / "a") == 1
     printed, said = capsys.readouterr()
     assert "failed: there is a bug here" in printed and "ZeroDivisionError" in said
-    assert "failed: broken; all others are there." in said
+    assert "failed: broken; all others are written." in said
     found = read_page(tmp_path / "a").sections
     assert set(found) == {"", "logits", "nothing", "broken"}
     assert "Failed: there is a bug here" in found["broken"]
-    assert "left out: tiny has no such layers." in printed
+    assert "does not apply: tiny has no such layers." in printed
     assert "tiny has no such layers." in found["nothing"]
 
 
@@ -173,7 +173,7 @@ def test_what_is_there_is_kept_and_what_lacks_is_added(run, some, tmp_path, caps
     before = read_contents(out / "logits")
     assert analyze(run, "--only", "nothing,logits", "--out", out) == 0
     assert read_contents(out / "logits") == before
-    assert "2/2 logits: is there already" in capsys.readouterr().out
+    assert "2/2 logits: already written" in capsys.readouterr().out
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
     assert analyze(run, "--only", "logits", "--out", out, "--overwrite") == 0
     after = read_contents(out / "logits")
@@ -197,7 +197,7 @@ def test_results_of_another_number_of_samples_are_not_taken_for_these(run, some,
     out = tmp_path / "a"
     assert analyze(run, "--only", "logits", "--out", out) == 0
     message = refusal(capsys, run, "--only", "logits", "--out", out, "--samples", 3)
-    assert "logits is of another run, step or number of samples; give --overwrite" in message
+    assert "logits has results of another run, step or number of samples; give --overwrite" in message
     assert analyze(run, "--only", "logits", "--out", out, "--samples", 3, "--overwrite") == 0
     assert len(table(out / "logits" / "logits.csv")) == 4
 
@@ -206,11 +206,11 @@ def test_a_folder_of_something_else_is_kept(run, some, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     before = read_contents(tmp_path)
     message = refusal(capsys, run, "--out", tmp_path, "--overwrite")
-    assert "holds no analysis of this program and is kept; choose another --out" in message
+    assert "was not written by this program and is not changed; choose another --out" in message
     assert read_contents(tmp_path) == before
     # Nor is the page of another program replaced.
     (tmp_path / "index.html").write_text(page.render_page("Report", [], "report"))
-    assert "is kept" in refusal(capsys, run, "--out", tmp_path)
+    assert "is not changed" in refusal(capsys, run, "--out", tmp_path)
 
 
 def test_several_devices_give_the_numbers_of_one(run, some, tmp_path):
@@ -229,7 +229,7 @@ def test_as_many_samples_are_taken_as_the_devices_divide(run, some, tmp_path, ca
         assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
         assert len(table(tmp_path / "a" / "logits" / "logits.csv")) == 5  # 4 of 6, and the header.
         assert analyze(run, "--only", "logits", "--out", tmp_path / "b", "--samples", 3) == 1
-    assert "3 samples do not divide among 4 devices" in capsys.readouterr().out
+    assert "3 samples cannot be divided among 4 devices" in capsys.readouterr().out
 
 
 def test_several_runs_are_compared_and_each_has_a_folder(run, some, tmp_path):
@@ -250,7 +250,7 @@ def test_long_tables_are_shown_in_part(run, some, tmp_path):
     assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
     assert len(table(tmp_path / "a" / "logits" / "long.csv")) == 1001
     section = read_page(tmp_path / "a").sections["logits"]
-    assert "700 more lines are in long.csv." in section
+    assert "700 more rows are in long.csv." in section
 
 
 def test_large_drawings_are_shown_as_pixels(run, some, tmp_path):
