@@ -44,20 +44,20 @@ def no_network(monkeypatch) -> None:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Iterator[Path]:
-    """Return the folder of a finished run of tiny_finished.py, on one device, for reading only.
+    """Return the folder of a finished run of tiny_finished.py on one device, for reading only.
 
-    It has all that a run leaves: checkpoints `first`, `last` and `best`, config.json,
-    metrics.jsonl, summary.json, environment.json. It is made once for all pytest-xdist workers.
+    It has all files of a run: the checkpoints `first`, `last` and `best`, config.json,
+    metrics.jsonl, summary.json and environment.json. One pytest-xdist worker makes it for all.
     Tests that write into a run use `finished_copy`.
     """
     folder = _shared_folder(tmp_path_factory) / "finished"
     folder.mkdir(exist_ok=True)
     workdir, done = folder / "tiny", folder / "done"
     with (folder / "lock").open("w") as lock:
-        # Released at the end of the process at the latest, so that nobody waits for a dead worker.
+        # A dead worker holds no lock: the operating system releases it when a process ends.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            shutil.rmtree(workdir, ignore_errors=True)  # A dead worker may have left a part.
+            shutil.rmtree(workdir, ignore_errors=True)  # It may be incomplete, of a dead worker.
             arguments = ("--config", "tests/train/tiny_finished.py", "--config.cpu_devices=4")
             with limit_devices(1):
                 assert run_main(*arguments, "--workdir", str(workdir)) == 0

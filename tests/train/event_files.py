@@ -1,4 +1,4 @@
-"""Event data sets in small, byte by byte in the layouts in which people have them."""
+"""Small event data sets, written byte by byte in the layouts in which people have them."""
 
 import io
 import struct
@@ -14,13 +14,13 @@ from train.data.events.cifar10_dvs import CLASSES
 
 # Gestures of two recordings: class, start and end in µs. Their streams end at 9,999 µs.
 GESTURES = {"user01_led": [(1, 0, 4_000), (11, 3_000, 9_999)], "user29_lab": [(3, 2_000, 10_000)]}
-# tonic's copy, in the order in which it is read: by the number of the user.
+# Tonic's copy, in the order in which it is read: by user number.
 TONIC_TRAIN = ("user02_lab/4", "user10_fluorescent/0", "user10_fluorescent/10", "user10_led/0")
 TONIC_TEST = ("user24_led/3",)
 
 
 def make_stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
-    """Random events, the last one at 9,999 µs."""
+    """Draw random events, the last one at 9,999 µs."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, 10_000, count))
     times[-1:] = 9_999
@@ -29,7 +29,7 @@ def make_stream(seed: int, count: int = 40, side: int = 128) -> np.ndarray:
 
 
 def count_in_frames(events: np.ndarray, num_frames: int, side: int = 128) -> np.ndarray:
-    """Frames by a loop: every one takes an equal number of events, the last also the rest."""
+    """Count events in frames, in a loop: an equal number in each, and the remainder in the last."""
     frames = np.zeros((num_frames, side, side, 2), int)
     for i, (_, x, y, p) in enumerate(events.tolist()):
         frames[min(i // (len(events) // num_frames), num_frames - 1), y, x, p] += 1
@@ -37,14 +37,14 @@ def count_in_frames(events: np.ndarray, num_frames: int, side: int = 128) -> np.
 
 
 def write(root: Path, files: Mapping[str, bytes]) -> None:
-    """Files of a folder by their paths in it."""
+    """Write files into `root`, by their paths in it."""
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
 
 
 def make_zip(files: Mapping[str, bytes]) -> bytes:
-    """A zip archive of them."""
+    """Return a zip archive of `files`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -61,9 +61,9 @@ def write_tar(file: Path, files: Mapping[str, bytes]) -> None:
 
 
 def encode_aedat2(events: np.ndarray) -> bytes:
-    """Lines of text, then an address and a time an event, both big-endian.
+    """Encode lines of text, then an address and a time per event, both big-endian.
 
-    The camera counts rows and columns from the other corner, and its bit is 0 for ON.
+    The camera counts rows and columns from the opposite corner, and its bit is 0 for ON.
     """
     pairs = [
         struct.pack(">II", (127 - x) << 8 | (127 - y) << 1 | (1 - p), t)
@@ -79,7 +79,7 @@ def encode_aedat2(events: np.ndarray) -> bytes:
 
 
 def encode_aedat31(events: np.ndarray, size: int = 16) -> bytes:
-    """Lines of text, then packets of `size` events, little-endian."""
+    """Encode lines of text, then packets of `size` events, little-endian."""
     content = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#!END-HEADER\r\n"
     for start in range(0, len(events), size):
         part = events[start : start + size].tolist()
@@ -91,14 +91,14 @@ def encode_aedat31(events: np.ndarray, size: int = 16) -> bytes:
 
 
 def encode_atis(events: np.ndarray) -> bytes:
-    """Five bytes an event, as N-MNIST has them."""
+    """Encode five bytes per event, as in N-MNIST."""
     return b"".join(
         bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for t, x, y, p in events.tolist()
     )
 
 
 def _encode_flatbuffer(identifier: bytes, vtable: bytes, table: bytes, rest: bytes) -> bytes:
-    """A buffer with its size in front: where its table is, a name, the table's fields, the rest."""
+    """Encode a size-prefixed FlatBuffer: offset of the table, identifier, vtable, table, rest."""
     at = 8 + len(vtable)
     content = struct.pack("<I4s", at, identifier) + vtable + struct.pack("<i", len(vtable))
     content += table + rest
@@ -106,7 +106,7 @@ def _encode_flatbuffer(identifier: bytes, vtable: bytes, table: bytes, rest: byt
 
 
 def _encode_packet(events: np.ndarray) -> bytes:
-    """Uncompressed: a vector of structs of 16 bytes, t x y p."""
+    """Encode an uncompressed packet: a vector of structs of 16 bytes, t x y p."""
     vtable = struct.pack("<HHHxx", 6, 8, 4)
     structs = b"".join(struct.pack("<qhh?xxx", *event) for event in events.tolist())
     buffer = _encode_flatbuffer(
@@ -116,7 +116,7 @@ def _encode_packet(events: np.ndarray) -> bytes:
 
 
 def encode_aedat4(events: np.ndarray, size: int = 16) -> bytes:
-    """A recording without compression: version, header with its streams, packets of `size`."""
+    """Encode an uncompressed recording: version, header with its streams, packets of `size`."""
     streams = (
         b'<dv version="2.0"><node name="outInfo"><node name="0">'
         b'<attr key="typeIdentifier" type="string">EVTS</attr><node name="info">'
@@ -135,14 +135,14 @@ def encode_aedat4(events: np.ndarray, size: int = 16) -> bytes:
 
 
 def encode_npy(array: np.ndarray) -> bytes:
-    """A .npy file."""
+    """Return the bytes of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
 
 
 def make_rows(seed: int, count: int = 30) -> np.ndarray:
-    """x, y, p and milliseconds, as one file of tonic's DVS-Gesture holds them."""
+    """Draw x, y, p and milliseconds, as in a file of tonic's DVS-Gesture."""
     random = np.random.default_rng(seed)
     x, y = random.integers(0, 128, (2, count))
     times = np.sort(random.integers(0, 50, count))
@@ -150,7 +150,7 @@ def make_rows(seed: int, count: int = 30) -> np.ndarray:
 
 
 def get_seed(label: int, number: int) -> int:
-    """That of the stream of a recording of CIFAR10-DVS."""
+    """Return the seed of the events of a CIFAR10-DVS recording."""
     return 1000 * label + number
 
 
@@ -159,7 +159,7 @@ def make_cifar10_dvs(
     suffix: str = ".aedat",
     write_events: Callable[[np.ndarray], bytes] = encode_aedat2,
 ) -> dict[str, bytes]:
-    """So many recordings of each class, in folders."""
+    """Return recordings with these numbers of each class, in folders."""
     return {
         f"{name}/cifar10_{name}_{number}{suffix}": write_events(
             make_stream(get_seed(label, number))
@@ -170,7 +170,7 @@ def make_cifar10_dvs(
 
 
 def zip_classes(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The same as ten archives, as they are downloaded, in no order."""
+    """Return the files as ten archives, as they are downloaded, in no order."""
     return {
         f"{name}.zip": make_zip(
             {file: files[file] for file in reversed(files) if file.startswith(f"{name}/")}
@@ -180,7 +180,7 @@ def zip_classes(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def make_gestures() -> dict[str, bytes]:
-    """IBM's layout: recordings, their labels, and the lists of both splits."""
+    """Return IBM's layout: recordings, their labels, and the lists of both splits."""
     files = {"README.txt": b"", "trials_to_train.txt": b"user01_led.aedat\n"}
     files["trials_to_test.txt"] = b"user29_lab.aedat\n"
     for seed, (name, gestures) in enumerate(GESTURES.items()):
@@ -192,7 +192,7 @@ def make_gestures() -> dict[str, bytes]:
 
 
 def make_tonic_gestures() -> dict[str, dict[str, bytes]]:
-    """Both of tonic's archives, or the folders in them: a file a gesture."""
+    """Return the contents of both of tonic's archives: one file per gesture."""
     named = {"ibmGestureTrain": TONIC_TRAIN, "ibmGestureTest": TONIC_TEST}
     return {
         split: {
@@ -203,7 +203,7 @@ def make_tonic_gestures() -> dict[str, dict[str, bytes]]:
 
 
 def make_n_mnist(labels: Sequence[int] = (3, 7)) -> dict[str, dict[str, bytes]]:
-    """Both of N-MNIST's archives, or the folders in them."""
+    """Return the contents of both of N-MNIST's archives."""
     return {
         split: {
             f"{split}/{label}/{i:05d}.bin": encode_atis(make_stream(label, side=34))

@@ -1,4 +1,4 @@
-"""What the tests of the training program share: meshes, stopped runs, and what runs wrote."""
+"""Helpers of the training tests: devices, interrupted runs, and readers of what runs wrote."""
 
 import contextlib
 import io
@@ -34,26 +34,27 @@ ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests/train/tiny.py")
 MAIN = (sys.executable, "-m", "train.main")
 ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-# A run has compiled these once it has begun.
+# Functions that every run compiles when it starts: a refused run has compiled neither.
 RUN = {"jit(first_state)", "jit(step)"}
 
 
 def make_test_mesh(count: int) -> Mesh:
-    """The first `count` devices, as `train.program.sharding.make_data_mesh` places all of them."""
+    """Return the mesh of `sharding.make_data_mesh`, but of the first `count` devices only."""
     devices = jax.devices()[:count]
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def take_devices(count: int) -> list[jax.Device]:
-    """Return the devices of a run that takes only some of them."""
+    """Return the first `count` devices."""
     return jax.devices()[:count]
 
 
 @contextlib.contextmanager
 def limit_devices(count: int) -> Iterator[None]:
-    """Runs that begin meanwhile are on the first `count` devices.
+    """Let runs that start in this block use the first `count` devices only.
 
-    On one nothing can hang: two programs at once may wait for each other's collectives for ever.
+    On one device no test can hang: two programs that run at once on several devices may wait for
+    each other's collectives forever.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.program.sharding.make_data_mesh", lambda *_: make_test_mesh(count))
@@ -63,20 +64,23 @@ def limit_devices(count: int) -> Iterator[None]:
 def make_program_on(
     count: int, config: ConfigDict, dataset: Dataset | None = None, **parts: Any
 ) -> Program:
-    """Return the program of a run with `config` or other `parts`, on the first `count` devices."""
+    """Return the program of a run with `config` on the first `count` devices.
+
+    `parts` are further arguments of `make_program`.
+    """
     dataset = dataset or data.load(**config.data)
     given = load_pretrained(config, dataset)
     return make_program(config, dataset, given=given, devices=take_devices(count), **parts)
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
-    """What `train` asks before each step; true once `steps` are done."""
-    asked = itertools.count()
-    return lambda: next(asked) >= steps
+    """Return a `stop` argument for `train` that becomes true after `steps` steps."""
+    calls = itertools.count()  # `train` calls it once before each step.
+    return lambda: next(calls) >= steps
 
 
 def load_newest_state(workdir: Path, program: Program) -> TrainState:
-    """The newest checkpoint of a run."""
+    """Return the state in the newest checkpoint of a run."""
     checkpoints = Checkpoints(workdir)
     try:
         restored = checkpoints.restore(program.abstract_state)
@@ -87,7 +91,7 @@ def load_newest_state(workdir: Path, program: Program) -> TrainState:
 
 
 def get_bits(tree: Any) -> dict[str, bytes]:
-    """Every leaf of `tree` as bytes, by its path."""
+    """Return the bytes of every leaf of `tree` by its path."""
     leaves = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -97,7 +101,7 @@ def get_bits(tree: Any) -> dict[str, bytes]:
 
 
 def load_records(workdir: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what depends on the clock."""
+    """Read metrics.jsonl, without the values that depend on the clock."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if name != "images_per_second"}
@@ -106,20 +110,21 @@ def load_records(workdir: Path) -> list[dict[str, Any]]:
 
 
 def load_summary(workdir: Path) -> dict[str, Any]:
-    """summary.json without the place and what depends on the clock."""
+    """Read summary.json, without the workdir and the values that depend on the clock."""
     summary = json.loads((workdir / "summary.json").read_text())
     return {name: value for name, value in summary.items() if name not in ("seconds", "workdir")}
 
 
 def list_saved_steps(workdir: Path, folder: str = "last") -> list[int]:
-    """The steps of the whole checkpoints in a folder; an unfinished one has a longer name."""
-    where = workdir / folder
-    return [int(path.name) for path in where.glob("*") if path.name.isdigit()]
+    """Return the steps of the complete checkpoints in a folder."""
+    # An incomplete checkpoint has a suffix, which Orbax removes in the end.
+    return [int(path.name) for path in (workdir / folder).glob("*") if path.name.isdigit()]
 
 
 def assert_same_end(one: Path, other: Path, program: Program, leaves: int = 30) -> None:
-    """Two runs ended with the same bits, of more than `leaves` arrays, and wrote the same but for
-    the clock.
+    """Assert that two runs ended with the same bits and wrote the same records.
+
+    Times are ignored. The states must have more than `leaves` arrays.
     """
     states = [get_bits(load_newest_state(workdir, program)) for workdir in (one, other)]
     assert len(states[0]) > leaves
@@ -130,7 +135,7 @@ def assert_same_end(one: Path, other: Path, program: Program, leaves: int = 30) 
 
 
 def read_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below `folder` with its bytes and the time of its last change."""
+    """Return the bytes and the modification time of `folder` and of everything in it, by path."""
     return {
         str(path.relative_to(folder)): (
             path.read_bytes() if path.is_file() else b"",
@@ -141,7 +146,7 @@ def read_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def run_main(*args: str) -> int:
-    """`python -m train.main ARGS` in this process, which keeps its own handlers and hooks."""
+    """Run `train.main` in this process, and restore signal handlers, log levels and hooks."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     levels = {name: logging.getLogger(name).level for name in ("absl", "asyncio")}
     hook = sys.unraisablehook
@@ -156,7 +161,7 @@ def run_main(*args: str) -> int:
 
 
 def start_main(*args: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
-    """`python -m train.main ARGS` in a process of its own."""
+    """Start `python -m train.main ARGS` in a new process."""
     return subprocess.Popen(
         [*MAIN, *args],
         cwd=cwd,
@@ -170,7 +175,7 @@ def start_main(*args: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
 def signal_when(
     process: subprocess.Popen[str], condition: Callable[[], bool], number: signal.Signals
 ) -> tuple[int, str]:
-    """Sends the signal as soon as the condition holds; gives the exit code and what was printed."""
+    """Send a signal once `condition()` is true; return the exit code and the output."""
     deadline = time.monotonic() + 300
     while not condition() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -180,7 +185,7 @@ def signal_when(
 
 
 def write_cifar100(folder: Path, count: int) -> Path:
-    """A small data set in the official archive's format: pickled rows of 3072 bytes in a tar.gz."""
+    """Write a small data set in the official format: pickled rows of 3072 bytes in a tar.gz."""
     rng = np.random.default_rng(0)
     archive = folder / "cifar-100-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:

@@ -1,4 +1,4 @@
-"""Reads the text of compiled programs: which instructions run inside loops."""
+"""Readers of compiled HLO: which instructions run inside loops."""
 
 import re
 
@@ -12,7 +12,7 @@ _CONVOLUTION = re.compile(r' convolution\(|custom_call_target="[^"]*conv', re.IG
 
 
 def find_computations(text: str) -> dict[str, list[str]]:
-    """The instructions of every computation, by its name."""
+    """Return the instructions of every computation by its name."""
     found: dict[str, list[str]] = {}
     inside: list[str] = []
     for line in text.splitlines():
@@ -24,17 +24,17 @@ def find_computations(text: str) -> dict[str, list[str]]:
 
 
 def find_loops(text: str) -> list[str]:
-    """The names of the bodies of all loops."""
+    """Return the names of all loop bodies."""
     return _BODY.findall(text)
 
 
 def find_convolutions(text: str) -> list[str]:
-    """The instructions that convolve."""
+    """Return all convolution instructions."""
     return [line.strip() for line in text.splitlines() if _CONVOLUTION.search(line)]
 
 
 def find_convolutions_in_loops(text: str) -> list[str]:
-    """The instructions that convolve inside a loop, at any depth."""
+    """Return the convolution instructions that run inside a loop, at any depth."""
     found = find_computations(text)
     reached, todo = set(), find_loops(text)
     while todo:

@@ -1,4 +1,4 @@
-"""Data sets of images in their true formats: IDX, CIFAR's archives, tfds, folders of pictures."""
+"""Small image data sets in their real formats: IDX, CIFAR's archives, tfds, folders of images."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# The names of the four files of MNIST and Fashion-MNIST.
+# Names of the four files of MNIST and Fashion-MNIST.
 STEMS = tuple(
     f"{split}-{kind}-ubyte"
     for split in ("train", "t10k")
@@ -20,7 +20,7 @@ STEMS = tuple(
 
 
 def write_idx(folder: Path, arrays: dict[str, np.ndarray], *, gzipped: bool = True) -> None:
-    """The uint8 arrays as IDX files by these names."""
+    """Write uint8 arrays as IDX files, by name."""
     folder.mkdir(parents=True, exist_ok=True)
     for stem, array in arrays.items():
         content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
@@ -30,7 +30,7 @@ def write_idx(folder: Path, arrays: dict[str, np.ndarray], *, gzipped: bool = Tr
 
 
 def save_image(path: Path, pixels: object) -> None:
-    """A picture in the format that its name says."""
+    """Write an image in the format of its file name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
@@ -44,12 +44,12 @@ def _pickle_integer(value: int) -> bytes:
 
 
 def make_rows(images: np.ndarray) -> np.ndarray:
-    """1024 red, 1024 green and 1024 blue pixels a row."""
+    """Return rows of 1024 red, 1024 green and 1024 blue pixels."""
     return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
 def pickle_as_python2(images: np.ndarray, **labels: list[int]) -> bytes:
-    """A batch as Python 2 wrote the official ones, opcode by opcode."""
+    """Pickle a batch opcode by opcode, as Python 2 wrote the official ones."""
     data = make_rows(images)
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85"
@@ -81,7 +81,7 @@ def pickle_as_python3(images: np.ndarray, **labels: list[int]) -> bytes:
 
 
 def encode_binary(images: np.ndarray, *labels: list[int]) -> bytes:
-    """Rows of one byte for each label, then the pixels."""
+    """Encode rows of one byte per label, then the pixels."""
     return np.concatenate([np.array(labels, np.uint8).T, make_rows(images)], axis=1).tobytes()
 
 
@@ -105,7 +105,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def encode_example(image: np.ndarray, label: int) -> bytes:
-    """One image as tfds stores it: a tf.train.Example with a PNG in it."""
+    """Encode an image as tfds stores it: a tf.train.Example with a PNG."""
     from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
     from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
 
@@ -128,7 +128,7 @@ def write_prepared(
     *,
     file_format: str = "array_record",
 ) -> Path:
-    """CIFAR as tfds has it: a shard of each split, and what describes them."""
+    """Write CIFAR as tfds does: one shard per split, and the files that describe them."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     folder = root / name / "3.0.2"

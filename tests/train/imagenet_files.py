@@ -1,4 +1,4 @@
-"""ImageNet in small: three classes of noise, in every layout that people have it in."""
+"""A small ImageNet: three classes of noise, in every layout in which people have it."""
 
 import gzip
 import io
@@ -18,13 +18,13 @@ CLASSES = ("n01440764", "n02105855", "n15075141")
 TRAIN = {"n01440764": 5, "n02105855": 4, "n15075141": 7}
 # The class of each validation image; classes are numbered by name.
 TESTED = (2, 0, 1, 1, 0)
-# The development kit counts them from 1 in an order of its own, families of classes behind them.
+# The development kit numbers them from 1 in a different order, then lists families of classes.
 DEVKIT_ID = {"n15075141": 1, "n01440764": 2, "n02105855": 3}
 DEVKIT = "ILSVRC2012_devkit_t12"
 
 
 def make_jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
-    """A picture of noise of `size` (width, height)."""
+    """Return a JPEG of noise of `size` (width, height)."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     noise = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), dtype=np.uint8)
     file = io.BytesIO()
@@ -33,24 +33,24 @@ def make_jpeg(*seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -
 
 
 def break_huffman_tables(content: bytes) -> bytes:
-    """The JPEG with a scan of pixels that asks for Huffman tables that there are not."""
+    """Return the JPEG with a scan that refers to missing Huffman tables."""
     scan = content.index(b"\xff\xda")
     return content[: scan + 6] + b"\x33" + content[scan + 7 :]
 
 
 def make_training_images() -> list[tuple[int, str, bytes]]:
-    """Label, name and file of every training image, class by class."""
+    """Return label, name and file of every training image, class by class."""
     images = []
     for label, (name, count) in enumerate(TRAIN.items()):
         for i in range(count):
-            # One black and white and one of CMYK, as some of ImageNet's are.
+            # ImageNet has some gray and some CMYK images.
             mode = {(0, 1): "L", (1, 2): "CMYK"}.get((label, i), "RGB")
             images.append((label, f"{name}_{i}.JPEG", make_jpeg(0, label, i, mode=mode)))
     return images
 
 
 def make_validation_images() -> list[tuple[int, str, bytes]]:
-    """The same of the validation images, in their order."""
+    """Return label, name and file of every validation image, in their order."""
     return [
         (label, f"ILSVRC2012_val_{i:08d}.JPEG", make_jpeg(1, i, size=(30 + i, 40)))
         for i, label in enumerate(TESTED, start=1)
@@ -58,7 +58,7 @@ def make_validation_images() -> list[tuple[int, str, bytes]]:
 
 
 def make_tar(files: dict[str, bytes]) -> bytes:
-    """An archive in the POSIX format of 1988, header by header, with its end mark."""
+    """Return an archive in the POSIX format of 1988, built header by header, with its end mark."""
     blocks = []
     for name, content in files.items():
         header = bytearray(512)
@@ -73,7 +73,10 @@ def make_tar(files: dict[str, bytes]) -> bytes:
 
 
 def write_archives(folder: Path, *, devkit: bool = True) -> Path:
-    """The official archives: one of archives, one of images, and what tells their classes."""
+    """Write the official archives: one of archives, one of images, and the labels of the latter.
+
+    Without `devkit` the labels are in a text file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     inner = {
         f"{name}.tar": make_tar(
@@ -97,7 +100,7 @@ def write_archives(folder: Path, *, devkit: bool = True) -> Path:
 
 
 def make_devkit() -> dict[str, bytes]:
-    """The two files of the development kit that are read: MATLAB's table, and one number a line."""
+    """Return the two files of the development kit that are read: a MATLAB table, and the labels."""
     kinds = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O"), ("num_children", "f8")]
     rows = [(number, name, "a thing", 0) for name, number in DEVKIT_ID.items()]
     rows.append((4, "n00001740", "a family of things", 3))
@@ -112,7 +115,7 @@ def make_devkit() -> dict[str, bytes]:
 
 
 def write_folders(folder: Path) -> Path:
-    """A folder for each class in train and val, as many tools extract the archives."""
+    """Write one folder per class in train and val, as many tools extract the archives."""
     for split, images in (("train", make_training_images()), ("val", make_validation_images())):
         for label, file, content in images:
             path = folder / split / CLASSES[label] / file
@@ -122,7 +125,7 @@ def write_folders(folder: Path) -> Path:
 
 
 def write_prepared(root: Path) -> Path:
-    """As tfds has it: shards of tf.train.Example, and what describes them."""
+    """Write shards of tf.train.Example, as tfds does, and the files that describe them."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_generated_pb2 as example_pb2
     from tensorflow_datasets.proto import tf_feature_generated_pb2 as feature_pb2
@@ -177,26 +180,26 @@ def write_prepared(root: Path) -> Path:
 
 
 def run_prepare(source: Path, out: Path, *options: str, workers: int = 1) -> int:
-    """The exit code of `python -m train.data.prepare imagenet`."""
+    """Run `python -m train.data.prepare imagenet` in this process; return its exit code."""
     arguments = ("--source", str(source), "--out", str(out), "--workers", str(workers))
     return prepare.main(["prepare", "imagenet", *arguments, *options])
 
 
 def read_stored(out: Path, split: str) -> list[tuple[int, bytes]]:
-    """Label and file of every record of a split."""
+    """Return label and file of every record of a split."""
     manifest = array_records.read_manifest(out)
     found = array_records.ImageRecords(out, manifest, split)
     return [(found[i].label, found[i].content) for i in range(len(found))]
 
 
 def drop_names(images: Iterable[tuple[int, str, bytes]]) -> list[tuple[int, bytes]]:
-    """Label and file of every image."""
+    """Return label and file of every image."""
     return [(label, content) for label, _, content in images]
 
 
 def run_refused_prepare(
     capsys: pytest.CaptureFixture[str], source: Path, out: Path, *options: str
 ) -> str:
-    """What is printed when the command ends in an error."""
+    """Run the command, assert that it ends in an error, and return what it printed."""
     assert run_prepare(source, out, *options) == 2
     return capsys.readouterr().err

@@ -1,19 +1,19 @@
-"""Pages of HTML that programs write, as tests read them."""
+"""A parser of the HTML pages that programs write."""
 
 import re
 from base64 import b64decode
 from collections import Counter, defaultdict
 from html.parser import HTMLParser
 
-# What would make a browser load something.
+# Attributes that make a browser load something.
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
 
 
 class Page(HTMLParser):
-    """What a page holds: sections with their texts and figures, ids, and what it refers to.
+    """A parsed page: sections with their texts and figures, ids, table cells and references.
 
-    `figures` are the drawings for light pages by section, as text where they are SVG, and
-    `references` has everything but those images.
+    `figures` has the drawings for the light theme by section: the text of an SVG, "" for a PNG.
+    `references` has all links except embedded images.
     """
 
     def __init__(self, text: str) -> None:
@@ -57,6 +57,6 @@ def is_image(reference: str) -> bool:
 
 
 def decode(image: str) -> str:
-    """Return the text of an image; what is no SVG has none."""
+    """Return the text of an SVG image, or "" for another format."""
     kind, _, content = image.partition(";base64,")
     return b64decode(content).decode() if kind == "data:image/svg+xml" else ""

@@ -1,4 +1,4 @@
-"""Runs of `train.main` in several processes on this machine."""
+"""Runs of `train.main` in several processes on one machine."""
 
 import os
 import signal
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from tests.train.helpers import ENVIRONMENT, MAIN, ROOT
 
-# Sums of another order differ in their last bits; in float32 a spike flips by that now and then.
+# Sums in another order differ in their last bits, and in float32 that flips a spike now and then.
 X64 = ENVIRONMENT | {"JAX_ENABLE_X64": "1"}
 PATIENCE_SECONDS = 240
 
 
 class Run:
-    """One run in `count` processes, each with the virtual devices that the arguments say.
+    """One run in `count` processes, with the virtual devices that `arguments` ask for.
 
-    `own` are further arguments of single processes by their numbers. What they print goes to files
-    beside the workdir.
+    `own` has further arguments for single processes by their index. Output goes to files next to
+    the workdir.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Run:
             self.processes.append(process)
 
     def printed(self, process: int) -> str:
-        """What one of them has printed so far."""
+        """Return the output of one process so far."""
         return self._files[process].read_text()
 
     def end(self, process: int, number: signal.Signals, when: Callable[[], bool]) -> None:
-        """Sends a signal to one of them as soon as it is time."""
+        """Send a signal to one process once `when()` is true; fail if a process ends earlier."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not when() and time.monotonic() < deadline:
             codes = [each.poll() for each in self.processes]
@@ -60,7 +60,7 @@ class Run:
         os.kill(self.processes[process].pid, number)
 
     def codes(self, seconds: float = PATIENCE_SECONDS) -> list[int]:
-        """The exit codes; those that are not over after so many seconds are killed."""
+        """Wait for all processes and return their exit codes; kill them after `seconds`."""
         deadline = time.monotonic() + seconds
         try:
             return [
@@ -71,13 +71,13 @@ class Run:
                 each.kill()
 
     def finish(self) -> None:
-        """Waits for an end that is well."""
+        """Wait until all processes have ended, and assert that all returned 0."""
         codes = self.codes()
         assert codes == [0] * len(codes), [self.printed(i) for i in range(len(codes))]
 
 
 def find_free_port() -> int:
-    """A port that nobody listens at."""
+    """Return a TCP port that no process listens on."""
     with socket.socket() as listening:
         listening.bind(("localhost", 0))
         port: int = listening.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Every format of event data trains, from its bytes on disk to the numbers of a run."""
+"""A run trains on every format of event data, read from files."""
 
 import pytest
 
@@ -16,23 +16,23 @@ from tests.train.event_files import (
 from tests.train.helpers import limit_devices, load_records, run_main
 
 
-def archive_of_gestures(folder):
+def write_gesture_archive(folder):
     files = {f"DvsGesture/{name}": content for name, content in make_gestures().items()}
     write_tar(folder / "DvsGesture.tar.gz", files)
 
 
-def tonics_archives_of_gestures(folder):
+def write_tonic_archives(folder):
     for name, files in make_tonic_gestures().items():
         write_tar(folder / f"{name}.tar.gz", files)
 
 
-def n_mnist(folder):
+def write_n_mnist(folder):
     write(folder, {f"{split}.zip": make_zip(files) for split, files in make_n_mnist().items()})
 
 
 NUMBERS = (0, 900)
 TONICS = zip_classes(make_cifar10_dvs(NUMBERS, ".aedat4", encode_aedat4))
-# What writes the data, the name of the set, and its samples for training, in batches.
+# The function that writes the data, the name of the data set, training samples and batch size.
 FORMATS = {
     "AEDAT 2.0": (lambda to: write(to, make_cifar10_dvs(NUMBERS)), "cifar10_dvs", 10, 5),
     "AEDAT 2.0 in zips": (
@@ -43,14 +43,14 @@ FORMATS = {
         lambda to: write(to, {"CIFAR10DVS.zip": make_zip(TONICS)}),
         *("cifar10_dvs", 10, 5),
     ),
-    "AEDAT 3.1": (archive_of_gestures, "dvs_gesture", 2, 1),
-    "arrays": (tonics_archives_of_gestures, "dvs_gesture", 4, 2),
-    "N-MNIST": (n_mnist, "n_mnist", 2, 1),
+    "AEDAT 3.1": (write_gesture_archive, "dvs_gesture", 2, 1),
+    "arrays": (write_tonic_archives, "dvs_gesture", 4, 2),
+    "N-MNIST": (write_n_mnist, "n_mnist", 2, 1),
 }
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_event_files_train(tmp_path, kind):
+def test_a_run_trains_on_event_files(tmp_path, kind):
     write_data, name, samples, batch = FORMATS[kind]
     if "AEDAT 4" in kind:
         pytest.importorskip("aedat")

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, and hashes are those of the standard."""
+"""Files and folders appear complete or not at all, and hashes are SHA-256."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, shared):
     assert file.read_bytes() == b"new" and list(tmp_path.iterdir()) == [file]
 
 
-def test_the_part_of_a_shared_file_is_that_of_one_process(tmp_path):
+def test_the_temporary_file_of_a_shared_file_is_named_after_its_process(tmp_path):
     part = files.name_own_part(tmp_path / "file")
     assert part.parent == tmp_path and str(os.getpid()) in part.name
 
@@ -39,7 +39,7 @@ def test_lines_are_appended(tmp_path):
 @pytest.mark.parametrize("inner", ["", "inner"])
 def test_a_folder_appears_when_its_block_ends(tmp_path, inner):
     (tmp_path / "folder.part").mkdir()
-    (tmp_path / "folder.part" / "left").touch()  # By a killed process.
+    (tmp_path / "folder.part" / "old").touch()  # Written by a killed process.
     with files.write_folder(tmp_path / "folder", inner) as part:
         (part / inner).mkdir(exist_ok=True)
         (part / inner / "file").write_text("content")
@@ -55,14 +55,14 @@ def test_a_folder_whose_block_fails_does_not_appear(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_moved_aside_takes_the_first_name_that_is_free(tmp_path):
+def test_move_aside_takes_the_first_free_name(tmp_path):
     for number in range(3):
         (tmp_path / "path").write_text(str(number))
         aside = files.move_aside(tmp_path / "path", (tmp_path / f"old/{n}" for n in count()))
         assert aside == tmp_path / f"old/{number}" and aside.read_text() == str(number)
 
 
-def test_hashes_are_sha256_of_all_bytes(tmp_path):
+def test_hashes_are_the_sha256_of_all_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"some bytes")
     expected = hashlib.sha256(b"some bytes").hexdigest()
     assert files.hash_file(tmp_path / "file") == expected

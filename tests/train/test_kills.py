@@ -1,4 +1,4 @@
-"""Processes that are killed at any moment and started again end with the bits of one left alone."""
+"""A run that is killed at any moment and resumed ends with the bits of an uninterrupted run."""
 
 import json
 import random
@@ -34,25 +34,27 @@ DIGITS_RUN = (
 )
 
 
-def starts(workdir: Path) -> int:
-    """How many processes have trained here."""
+def count_starts(workdir: Path) -> int:
+    """Return how many processes have trained in `workdir`."""
     file = workdir / "environment.json"
     return len(json.loads(file.read_text())) if file.exists() else 0
 
 
-def newest(workdir: Path) -> int:
-    """The step of the newest checkpoint that a run goes on from, within an epoch or at its end."""
+def find_newest(workdir: Path) -> int:
+    """Return the step of the newest checkpoint to resume from; -1 without one."""
     return max(list_saved_steps(workdir), default=-1)
 
 
 def is_saving(workdir: Path) -> bool:
-    """Whether a checkpoint has not got its name."""
+    """Return whether a checkpoint is being written."""
     return any(workdir.glob("*/*.orbax-checkpoint-tmp"))
 
 
 def is_testing(workdir: Path, length: int) -> bool:
-    """Whether an epoch of so many steps is in its last one or its test: its own line is not there,
-    and of all other steps there are lines."""
+    """Return whether an epoch of `length` steps is in its last step or its test.
+
+    Then all steps have their line in metrics.jsonl but the last, which shares that of the epoch.
+    """
     file = workdir / "metrics.jsonl"
     *lines, _ = file.read_text().split("\n") if file.exists() else [""]
     return bool(lines) and json.loads(lines[-1])["step"] % length == length - 1
@@ -70,41 +72,40 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
     return process.returncode, printed
 
 
-def interrupted(
+def interrupt(
     arguments: tuple[str, ...], workdir: Path, number: signal.Signals, times: int, seconds: float
 ) -> list[str]:
-    """Starts the run `times` times and ends it; gives what each was doing, by what it left.
+    """Start the run `times` times and end it; return what each process was doing, from its files.
 
-    In turn: at a random moment of the `seconds` that follow its beginning, of those that follow
-    its first checkpoint, and likewise but then in the next checkpoint's writing, or in the next
-    test.
+    The moments are, in turn: at random in the `seconds` after its start, at random in the `seconds`
+    after its first checkpoint, then in the next save after such a moment, and in the next test.
     """
     config = parse(["main", *arguments])[0]
     length = make_program_on(1, config).steps_per_epoch
     draw, doing = random.Random(0), []
     for turn in range(times):
-        begun, known = starts(workdir), newest(workdir)
+        begun, known = count_starts(workdir), find_newest(workdir)
         process = start_main(*arguments, "--workdir", str(workdir))
-        wait_until(process, lambda begun=begun: starts(workdir) > begun)
+        wait_until(process, lambda begun=begun: count_starts(workdir) > begun)
         if turn % 4:
-            wait_until(process, lambda known=known: newest(workdir) > known)
+            wait_until(process, lambda known=known: find_newest(workdir) > known)
         time.sleep(draw.uniform(0, seconds))
         if turn % 4 == 2:
             wait_until(process, lambda: is_saving(workdir))
         if turn % 4 == 3:
             wait_until(process, lambda: is_testing(workdir, length))
-            time.sleep(draw.uniform(0, 0.03))  # Behind the step.
+            time.sleep(draw.uniform(0, 0.03))  # After the last step, in the test itself.
         code, printed = end(process, number)
         saved = number == signal.SIGTERM and "stopped and saved" in printed
         assert code == (0 if saved else -number), printed
         assert "Traceback" not in printed and "damaged" not in printed, printed
-        assert not (workdir / "summary.json").exists(), "it was not interrupted but had ended"
+        assert not (workdir / "summary.json").exists(), "the run ended before the signal"
         testing = "testing" if is_testing(workdir, length) else "else"
         doing.append("saving" if is_saving(workdir) else testing)
     return doing
 
 
-def finished(arguments: tuple[str, ...], workdir: Path) -> None:
+def finish(arguments: tuple[str, ...], workdir: Path) -> None:
     process = start_main(*arguments, "--workdir", str(workdir))
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
@@ -120,42 +121,42 @@ def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Pa
     assert [record["step"] for record in load_records(workdir)] == expected
 
 
-def test_a_run_killed_three_times_and_terminated_once_ends_as_one_left_alone(tmp_path):
+def test_a_run_killed_three_times_and_terminated_once_ends_with_the_same_bits(tmp_path):
     workdir = tmp_path / "run"
-    interrupted(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
-    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
-    finished(TINY_RUN, workdir)
+    interrupt(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
+    interrupt(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
+    finish(TINY_RUN, workdir)
     train(parse(["main", *TINY_RUN])[0], tmp_path / "alone", devices=take_devices(1))
     assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, times", [(signal.SIGKILL, 20), (signal.SIGTERM, 6)])
-def test_digits_ended_at_many_moments_end_as_those_left_alone(tmp_path, number, times):
+def test_a_digits_run_ended_at_many_moments_ends_with_the_same_bits(tmp_path, number, times):
     workdir = tmp_path / "run"
-    doing = interrupted(DIGITS_RUN, workdir, number, times, seconds=2)
+    doing = interrupt(DIGITS_RUN, workdir, number, times, seconds=2)
     assert number == signal.SIGTERM or set(doing) == {"saving", "testing", "else"}
     assert load_records(workdir)  # Not all in the first epoch.
     for folder in (workdir, tmp_path / "alone"):
-        finished(DIGITS_RUN, folder)
+        finish(DIGITS_RUN, folder)
     assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_path):
+def test_a_second_signal_ends_a_process_at_once_and_damages_no_checkpoint(tmp_path):
     workdir = tmp_path / "run"
-    interrupted(TINY_RUN, workdir, signal.SIGTERM, times=2, seconds=0.5)
-    shutil.rmtree(workdir / "compiled")  # It compiles for some seconds, and then would save.
-    begun, saved = starts(workdir), newest(workdir)
+    interrupt(TINY_RUN, workdir, signal.SIGTERM, times=2, seconds=0.5)
+    shutil.rmtree(workdir / "compiled")  # So that it compiles for seconds, and saves only then.
+    begun, saved = count_starts(workdir), find_newest(workdir)
     process = start_main(*TINY_RUN, "--workdir", str(workdir))
-    wait_until(process, lambda: starts(workdir) > begun)
+    wait_until(process, lambda: count_starts(workdir) > begun)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     since = time.monotonic()
     assert process.poll() is None
     code, printed = end(process, signal.SIGTERM)
     assert code == -signal.SIGTERM and time.monotonic() - since < 1
-    assert "saved" not in printed and newest(workdir) == saved
+    assert "saved" not in printed and find_newest(workdir) == saved
     for folder in (workdir, tmp_path / "alone"):
-        finished(TINY_RUN, folder)
+        finish(TINY_RUN, folder)
     assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")

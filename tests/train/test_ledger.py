@@ -10,7 +10,7 @@ from train.ledger import DOCS, END, HEADER, START, main, make_table, read_run, r
 
 
 def run(seed: int, last: float, **config) -> dict:
-    """What is kept of a run with two epochs."""
+    """Return what the ledger stores of a run with two epochs."""
     return {
         "config": {
             "seed": seed,
@@ -33,12 +33,12 @@ def run(seed: int, last: float, **config) -> dict:
     }
 
 
-def test_results_page_holds_the_table_of_the_recorded_runs_and_no_other():
+def test_the_results_page_has_the_table_of_the_recorded_runs():
     page = (DOCS / "results.md").read_text()
     assert page.partition(START)[2].partition(END)[0] == make_table(DOCS / "runs")
 
 
-def test_a_run_is_kept_without_its_seed_s_flag_and_its_places(tmp_path):
+def test_a_recorded_run_has_no_seed_flag_and_no_paths(tmp_path):
     kept = run(0, 0.9)
     config = kept["config"] | {"data": {"name": "digits", "data_dir": "/a"}}
     places = f"--workdir '{tmp_path} b' --config.data.data_dir=/a"
@@ -52,7 +52,7 @@ def test_a_run_is_kept_without_its_seed_s_flag_and_its_places(tmp_path):
     assert read_run(tmp_path) == kept | {"environment": commands}
 
 
-def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
+def test_runs_that_differ_only_in_their_seed_share_a_row(tmp_path):
     for seed, last in ((0, 0.90), (1, 0.92), (2, 0.94)):
         (tmp_path / f"{seed}.json").write_text(json.dumps(run(seed, last)))
     (tmp_path / "other.json").write_text(json.dumps(run(0, 0.5, epochs=3)))
@@ -65,7 +65,7 @@ def test_runs_that_differ_in_their_seed_alone_share_a_row(tmp_path):
     assert three.split(" | ")[4:8] == ["3", "0", "50.00", "51.00"]
 
 
-def test_a_new_table_replaces_the_old_and_leaves_the_text():
+def test_a_new_table_replaces_the_old_one_and_keeps_the_text_around_it():
     page = f"before\n{START}| old |\n{END}\nafter\n"
     assert replace_table(page, "| new |\n") == f"before\n{START}| new |\n{END}\nafter\n"
 

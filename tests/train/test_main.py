@@ -1,4 +1,4 @@
-"""The program from end to end: what a run writes and prints, and what a bad config is answered."""
+"""`train.main` from end to end: what a run writes and prints, and errors of a bad config."""
 
 import json
 import signal
@@ -19,14 +19,14 @@ from tests.train.helpers import (
 )
 from train.main import stop_on_signal
 
-# Pytest's process has four devices, and their number cannot change.
+# JAX is already running in this process, with four devices.
 HERE = "--config.cpu_devices=4"
 SMOKE = ("--config", "configs/smoke.py", HERE)
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> tuple[Path, str]:
-    """The workdir and the output of `python -m train.main --config configs/smoke.py`."""
+    """Run `python -m train.main --config configs/smoke.py`; return its workdir and output."""
     workdir = tmp_path_factory.mktemp("runs") / "smoke"
     process = start_main("--config", "configs/smoke.py", "--workdir", str(workdir))
     printed, _ = process.communicate(timeout=300)
@@ -51,7 +51,7 @@ def test_a_run_records_every_epoch(smoke):
     assert all(json.loads(line)["images_per_second"] > 0 for line in lines)
 
 
-def test_a_run_sums_itself_up(smoke):
+def test_a_run_writes_a_summary(smoke):
     summary = json.loads((smoke[0] / "summary.json").read_text())
     written = load_records(smoke[0])
     accuracies = [record["test_accuracy"] for record in written]
@@ -72,10 +72,10 @@ def test_a_run_draws_pictures(smoke, name):
         assert image.format == "PNG"
         pixels = np.asarray(image.convert("L"))
     assert pixels.shape[1] == 1350 and pixels.shape[0] > 300
-    assert 0.005 < (pixels < 128).mean() < 0.5  # Something is drawn, and not everywhere.
+    assert 0.005 < (pixels < 128).mean() < 0.5  # Neither empty nor full.
 
 
-def test_a_run_prints_what_it_reached(smoke):
+def test_a_run_prints_its_summary(smoke):
     workdir, printed = smoke
     summary = json.loads((workdir / "summary.json").read_text())
     assert f"test accuracy, last epoch │ {summary['last_accuracy']:.2%}" in printed
@@ -114,11 +114,11 @@ def test_a_network_without_spiking_neurons_has_no_rates_to_draw(tmp_path, compil
     assert run_main("--config", "configs/smoke.py:relu", *arguments) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["rates"] == {}
     assert (tmp_path / "curves.png").exists() and not (tmp_path / "rates.png").exists()
-    assert RUN <= set(compiled)  # What the tests of refused runs look for.
+    assert RUN <= set(compiled)  # The tests of refused runs rely on these names.
 
 
-def cifar100(tmp_path: Path) -> tuple[str, ...]:
-    """Two steps of four images; the rest is the paper's config."""
+def make_cifar100_arguments(tmp_path: Path) -> tuple[str, ...]:
+    """Return the arguments for two steps of four images; all else is as in the paper's config."""
     write_cifar100(tmp_path, count=8)
     return (
         *("--config", "configs/cifar100.py", f"--config.data.data_dir={tmp_path}"),
@@ -130,22 +130,22 @@ def cifar100(tmp_path: Path) -> tuple[str, ...]:
 @pytest.mark.usefixtures("one_device")
 @pytest.mark.slow
 def test_cifar100_trains_from_the_official_archive(tmp_path):
-    assert run_main(*cifar100(tmp_path), "--config.model.name=resnet8") == 0
+    assert run_main(*make_cifar100_arguments(tmp_path), "--config.model.name=resnet8") == 0
     (record,) = load_records(tmp_path / "run")
     assert record["step"] == 2 and 2 < record["train_loss"] < 10
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_device")
-def test_cifar100_trains_the_papers_network(tmp_path):
-    assert run_main(*cifar100(tmp_path)) == 0
+def test_the_network_of_the_paper_trains_on_cifar100(tmp_path):
+    assert run_main(*make_cifar100_arguments(tmp_path)) == 0
     (record,) = load_records(tmp_path / "run")
     assert record["step"] == 2 and 2 < record["train_loss"] < 10
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"] > 11_000_000
 
 
-def refusal(capsys, compiled: list[str], workdir: Path, *args: str) -> str:
-    """What the program says about a mistake, having compiled and written nothing."""
+def get_error(capsys, compiled: list[str], workdir: Path, *args: str) -> str:
+    """Return the error that the program prints; assert that it compiled and wrote nothing."""
     assert run_main(*args, "--workdir", str(workdir)) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ")
@@ -153,7 +153,7 @@ def refusal(capsys, compiled: list[str], workdir: Path, *args: str) -> str:
     return err
 
 
-def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
+def test_an_error_for_missing_data_lists_all_paths_and_a_command_to_download_them(
     tmp_path, capsys, compiled, monkeypatch
 ):
     def refuse(url, start):
@@ -173,11 +173,11 @@ def test_missing_data_is_answered_with_every_place_and_the_way_to_get_it(
     assert compiled == [] and not folder.exists()
 
 
-def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
-    arguments = cifar100(tmp_path)[:-2]
+def test_an_error_names_a_truncated_archive(tmp_path, capsys, compiled):
+    arguments = make_cifar100_arguments(tmp_path)[:-2]
     archive = tmp_path / "cifar-100-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-1000])
-    message = refusal(capsys, compiled, tmp_path / "run", *arguments)
+    message = get_error(capsys, compiled, tmp_path / "run", *arguments)
     assert f"{archive}: not a complete tar.gz archive" in message
 
 
@@ -213,8 +213,10 @@ def test_a_truncated_archive_is_named(tmp_path, capsys, compiled):
         ("optimizer.weight_decay=-1", "config.optimizer.weight_decay must be at least 0, got -1"),
     ],
 )
-def test_a_value_that_cannot_be_is_named(override, complaint, tmp_path, capsys, compiled):
-    message = refusal(capsys, compiled, tmp_path / "run", *SMOKE, f"--config.{override}")
+def test_an_error_names_a_value_that_is_not_allowed(
+    override, complaint, tmp_path, capsys, compiled
+):
+    message = get_error(capsys, compiled, tmp_path / "run", *SMOKE, f"--config.{override}")
     assert complaint in message
 
 
@@ -225,7 +227,7 @@ def test_a_value_that_cannot_be_is_named(override, complaint, tmp_path, capsys, 
         ("cpu_devices=0", "cpu_devices must be at least 1"),
     ],
 )
-def test_the_process_ends_with_code_2_and_one_line(override, complaint, tmp_path):
+def test_a_wrong_argument_ends_the_process_with_code_2_and_one_line(override, complaint, tmp_path):
     arguments = ("--config", "configs/smoke.py", f"--config.{override}")
     process = start_main(*arguments, "--workdir", str(tmp_path / "run"))
     printed, _ = process.communicate(timeout=120)
@@ -242,7 +244,7 @@ def test_the_first_signal_asks_to_stop_and_a_second_ends_the_program(number):
         assert not stop()
         signal.raise_signal(number)
         assert stop() and stop()
-        # Whichever comes: a Ctrl-C and then a preemption, too.
+        # Also for a different second signal: Ctrl-C and then a preemption.
         assert all(signal.getsignal(each) == signal.SIG_DFL for each in handlers)
     finally:
         for each, handler in handlers.items():

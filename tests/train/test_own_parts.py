@@ -292,8 +292,8 @@ def test_a_run_of_own_parts_is_killed_resumed_and_read_by_every_program(tmp_path
     assert found["accuracy"] == summary["last_accuracy"] and found["rates"] == {}
     assert found["classes"] == ["lying", "standing"]
     said = refusal(capsys, run_export, run, "--format", "directory")
-    assert f"neuron.name is '{name}:Leaky', which the compiler does not know (no rule" in said
-    assert "It knows IF, LIF, " in said and said.count(name) == 1
+    assert f"neuron.name is '{name}:Leaky', which the compiler does not support (no rule" in said
+    assert "It supports IF, LIF, " in said and said.count(name) == 1
     assert call(run_report, run, alone, "--out", tmp_path / "report.html") == 0
     page = (tmp_path / "report.html").read_text()
     assert ">Leaky</td>" in page and f"{name}:Leaky" in page and "Firing rates" not in page

@@ -1,4 +1,4 @@
-"""A run that is stopped or killed and started again ends with the bits of one that was not."""
+"""A run that is stopped or killed and then resumed ends with the bits of an uninterrupted run."""
 
 import functools
 import itertools
@@ -34,14 +34,14 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    """The program of the tiny config on one device; its step is compiled once for all tests."""
+    """Return the program of the tiny config on one device; all tests share its compiled step."""
     program = make_program_on(1, get_config())
     return program._replace(compile_step=functools.cache(program.compile_step))
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> tuple[Path, Summary]:
-    """A run that was not stopped, in a program of its own."""
+    """Train without interruption, with a separate program; return the workdir and the summary."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
     summary = train(get_config(), workdir, devices=take_devices(1))
     assert summary is not None
@@ -53,13 +53,13 @@ def test_two_uninterrupted_runs_end_with_the_same_bits(uninterrupted, program, t
     assert_same_end(uninterrupted[0], tmp_path / "run", program)
 
 
-def test_an_epoch_leaves_nothing_of_its_totals_to_the_next(uninterrupted, program):
+def test_the_totals_of_an_epoch_are_zero_at_its_end(uninterrupted, program):
     totals = load_newest_state(uninterrupted[0], program).totals
     assert {name: total.item() for name, total in totals.items()} == dict.fromkeys(totals, 0)
 
 
 @pytest.mark.parametrize("steps", [0, 1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1, STEPS - 1])
-def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
+def test_a_run_stopped_after_some_steps_resumes_with_the_same_bits(
     uninterrupted, program, tmp_path, steps
 ):
     assert train(get_config(), tmp_path, stop=stop_after(steps), program=program) is None
@@ -73,7 +73,7 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
 
 
 @pytest.mark.slow
-def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, program, tmp_path):
+def test_a_run_stopped_after_every_step_ends_with_the_same_bits(uninterrupted, program, tmp_path):
     for step in range(1, STEPS):
         assert train(get_config(), tmp_path, stop=stop_after(1), program=program) is None
         assert max(list_saved_steps(tmp_path)) == step
@@ -84,18 +84,20 @@ def test_a_run_stopped_after_every_step_ends_as_if_it_had_not(uninterrupted, pro
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(STEPS))
 @pytest.mark.parametrize("second", [0, 1, 2])
-def test_a_run_stopped_twice_ends_as_if_it_had_not(uninterrupted, program, tmp_path, first, second):
+def test_a_run_stopped_twice_ends_with_the_same_bits(
+    uninterrupted, program, tmp_path, first, second
+):
     train(get_config(), tmp_path, stop=stop_after(first), program=program)
     train(get_config(), tmp_path, stop=stop_after(second), program=program)
     assert train(get_config(), tmp_path, program=program) is not None
     assert_same_end(uninterrupted[0], tmp_path, program)
 
 
-def test_a_stop_after_the_last_step_is_no_stop(program, tmp_path):
+def test_a_stop_after_the_last_step_is_ignored(program, tmp_path):
     assert train(get_config(), tmp_path, stop=stop_after(STEPS), program=program) is not None
 
 
-def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
+def test_a_finished_run_started_again_trains_nothing_and_prints_the_same(
     uninterrupted, program, capsys
 ):
     workdir, summary = uninterrupted
@@ -116,22 +118,22 @@ def test_a_finished_run_started_again_trains_nothing_and_says_the_same(
     assert written() == before
 
 
-def test_what_a_killed_run_recorded_beyond_its_checkpoint_comes_anew(
+def test_records_after_the_newest_checkpoint_of_a_killed_run_are_replaced(
     uninterrupted, program, tmp_path
 ):
     train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH + 1), program=program)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": STEPS, "epoch": 2, "train_loss": 0.0}) + "\n")
-        file.write('{"step": 9, "epo')  # Killed while it wrote.
+        file.write('{"step": 9, "epo')  # Killed during a write.
     train(get_config(), tmp_path, program=program)
     assert_same_end(uninterrupted[0], tmp_path, program)
 
 
-def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
+def test_a_run_killed_between_its_two_checkpoints_ends_with_the_same_bits(
     uninterrupted, program, tmp_path
 ):
     train(get_config(), tmp_path, stop=stop_after(STEPS_PER_EPOCH), program=program)
-    shutil.rmtree(tmp_path / "last" / str(STEPS_PER_EPOCH))  # It had not got its name.
+    shutil.rmtree(tmp_path / "last" / str(STEPS_PER_EPOCH))  # `best` is written first.
     assert (
         list_saved_steps(tmp_path, "best") == [STEPS_PER_EPOCH] and list_saved_steps(tmp_path) == []
     )
@@ -139,8 +141,8 @@ def test_a_run_killed_between_its_two_checkpoints_ends_as_if_it_had_not(
     assert_same_end(uninterrupted[0], tmp_path, program)
 
 
-def stopped_late(workdir: Path, program: Program) -> None:
-    """A run that was stopped after its fourth step; its checkpoints are of the steps 0, 3 and 4."""
+def stop_after_step_4(workdir: Path, program: Program) -> None:
+    """Train four steps and stop; this leaves checkpoints of the steps 0, 3 and 4."""
     assert train(get_config(), workdir, stop=stop_after(4), program=program) is None
     assert sorted(list_saved_steps(workdir)) == [3, 4] and list_saved_steps(workdir, "first") == [0]
 
@@ -152,11 +154,11 @@ def flip_a_bit(file: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip_a_bit, Path.unlink])
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(
     uninterrupted, program, tmp_path, capsys, harm
 ):
-    stopped_late(tmp_path, program)
-    # The largest file is that of the parameters.
+    stop_after_step_4(tmp_path, program)
+    # The largest file has the parameters.
     harm(max((tmp_path / "last" / "4" / "state").rglob("*"), key=lambda file: file.stat().st_size))
     assert train(get_config(), tmp_path, program=program) is not None
     printed = capsys.readouterr()
@@ -166,10 +168,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert_same_end(uninterrupted[0], tmp_path, program)
 
 
-def test_a_run_with_every_later_checkpoint_lost_goes_on_from_its_first(
+def test_a_run_that_lost_all_later_checkpoints_resumes_from_its_first(
     uninterrupted, program, tmp_path
 ):
-    stopped_late(tmp_path, program)
+    stop_after_step_4(tmp_path, program)
     shutil.rmtree(tmp_path / "last")
     shutil.rmtree(tmp_path / "best")
     without_first = program._replace(first_state=lambda: pytest.fail("it was saved"))
@@ -182,8 +184,8 @@ def test_the_first_checkpoint_is_of_the_state_before_training(uninterrupted, pro
     assert get_bits(load_newest_state(tmp_path, program)) == get_bits(program.first_state())
 
 
-def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_path):
-    stopped_late(tmp_path, program)
+def test_a_run_may_resume_with_other_checkpoint_settings(uninterrupted, program, tmp_path):
+    stop_after_step_4(tmp_path, program)
     config = get_config()
     config.checkpoints = {"last": 9, "every_epochs": 1, "every_steps": 1, "seconds_apart": 0.0}
     assert train(config, tmp_path, program=program) is not None
@@ -193,9 +195,7 @@ def test_what_is_kept_can_change_when_a_run_goes_on(uninterrupted, program, tmp_
     assert_same_end(uninterrupted[0], tmp_path, program)
 
 
-def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
-    uninterrupted, program, tmp_path
-):
+def test_epochs_held_in_memory_are_written_when_the_run_ends(uninterrupted, program, tmp_path):
     config = get_config()
     config.checkpoints.seconds_apart = 3600.0
     assert train(config, tmp_path / "run", program=program) is not None
@@ -208,7 +208,7 @@ def test_epochs_that_wait_in_memory_are_on_disk_when_the_run_is_over(
 def test_a_clock_that_jumps_back_changes_nothing(
     uninterrupted, program, tmp_path, monkeypatch, steps
 ):
-    """Each time it is asked it is an hour earlier."""
+    """Turn the clock back by an hour at each reading."""
     assert train(get_config(), tmp_path, stop=stop_after(steps), program=program) is None
     hours = itertools.count()
     now, now_ns = time.time(), time.time_ns()
@@ -221,10 +221,10 @@ def test_a_clock_that_jumps_back_changes_nothing(
     assert max(list_saved_steps(tmp_path)) == STEPS
 
 
-def test_a_disk_without_room_ends_a_run_which_then_goes_on(uninterrupted, program, tmp_path):
-    """No file of the second process may be longer than 4 KiB."""
+def test_a_run_ended_by_a_full_disk_can_resume(uninterrupted, program, tmp_path):
+    """Limit the files of the second process to 4 KiB."""
     workdir = tmp_path / "run"
-    stopped_late(workdir, program)
+    stop_after_step_4(workdir, program)
     process = subprocess.run(
         ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *MAIN, "--config", TINY]
         + ["--workdir", str(workdir)],

@@ -1,4 +1,4 @@
-"""Every bounded value of a config is refused with its key, before data are loaded."""
+"""Every config value outside its bounds is refused with its key, before data are loaded."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from train.errors import UserError
 from train.loop import train
 from train.session import check_parts
 
-# The largest refused value below a key's bounds, and the smallest above them.
+# The largest refused value below the bounds of a key, and the smallest refused value above them.
 BELOW = {
     "seed": -1,
     "num_steps": 0,
@@ -35,7 +35,7 @@ BELOW = {
     "optimizer.weight_decay": -0.1,
 }
 ABOVE = {"averaging": 1.0, "optimizer.momentum": 1.0}
-# Keys that some configs have.
+# Keys that only some configs have.
 IN_IMAGENET = {"min_learning_rate": -1e-9, "optimizer.max_norm": 0.0}
 AUGMENT_BELOW = {
     "pad": -1,
@@ -68,7 +68,7 @@ SECTIONS = {
 }
 
 
-def config_with(key: str, value: object, config_name: str = "digits"):
+def make_config(key: str, value: object, config_name: str = "digits"):
     config, _ = parse(["main", "--config", str(ROOT / f"configs/{config_name}.py")])
     with config.unlocked():
         section, _, name = key.rpartition(".")
@@ -81,7 +81,7 @@ def config_with(key: str, value: object, config_name: str = "digits"):
     return config
 
 
-def refusal(config) -> str:
+def get_error(config) -> str:
     with pytest.raises(UserError) as error:
         check_parts(config)
     return str(error.value)
@@ -92,44 +92,45 @@ def refusal(config) -> str:
     [(key, value, r"at least|more than") for key, value in BELOW.items()]
     + [(key, value, "at most") for key, value in ABOVE.items()],
 )
-def test_a_value_outside_of_its_bounds_is_named_with_its_key(key, value, bound):
-    message = refusal(config_with(key, value))
+def test_an_error_for_a_value_out_of_bounds_names_the_key(key, value, bound):
+    message = get_error(make_config(key, value))
     assert message.startswith(f"config.{key} must be ")
     assert any(each in message for each in bound.split("|")) and f", got {value}" in message
 
 
 @pytest.mark.parametrize("key, value", [*AUGMENT_BELOW.items(), *AUGMENT_ABOVE.items()])
-def test_a_value_of_an_augmentation_outside_of_its_bounds_is_named_with_its_key(key, value):
-    message = refusal(config_with(f"augment.{key}", value))
+def test_an_error_for_an_augmentation_value_out_of_bounds_names_the_key(key, value):
+    message = get_error(make_config(f"augment.{key}", value))
     assert message.startswith(f"config.augment.{key} must be ") and f", got {value}." in message
 
 
 @pytest.mark.parametrize("key, value", IN_IMAGENET.items())
-def test_bounds_hold_for_keys_that_only_some_configs_have(key, value):
-    config = config_with("optimizer.name", "lamb")
+def test_keys_that_only_some_configs_have_are_checked_too(key, value):
+    config = make_config("optimizer.name", "lamb")
     with config.unlocked():
         config.min_learning_rate = 0.0
         owner = config.optimizer if "." in key else config
         owner[key.rpartition(".")[2]] = value
-    assert refusal(config).startswith(f"config.{key} must be ")
+    assert get_error(config).startswith(f"config.{key} must be ")
 
 
 @pytest.mark.parametrize("steps", [(3,), (0, 2), (4, 2), (1, 2, 3)])
-def test_a_profile_has_a_first_and_a_last_step(steps):
-    message = refusal(config_with("profile_steps", steps))
-    assert message.startswith("config.profile_steps is the first and the last step, from 1 on, got")
+def test_profile_steps_must_be_a_first_and_a_last_step(steps):
+    message = get_error(make_config("profile_steps", steps))
+    expected = "config.profile_steps must be the first and the last step, counted from 1, got"
+    assert message.startswith(expected)
 
 
-def test_rules_across_keys_come_after_the_bounds_of_each():
-    config = config_with("epochs", 3)
+def test_rules_between_keys_are_checked_after_the_bounds_of_each_key():
+    config = make_config("epochs", 3)
     config.warmup_epochs = 3
-    assert refusal(config) == "config.warmup_epochs must be less than config.epochs, 3, got 3."
+    assert get_error(config) == "config.warmup_epochs must be less than config.epochs, 3, got 3."
     config.epochs = 0
-    assert refusal(config) == "config.epochs must be at least 1, got 0."
+    assert get_error(config) == "config.epochs must be at least 1, got 0."
 
 
-def test_a_run_refuses_a_value_before_it_looks_for_data(tmp_path: Path):
-    config = config_with("optimizer.momentum", math.inf)
+def test_a_value_is_refused_before_data_are_looked_for(tmp_path: Path):
+    config = make_config("optimizer.momentum", math.inf)
     config.data = {"name": "mnist", "data_dir": str(tmp_path / "no_such_folder")}
     with pytest.raises(UserError, match=r"config\.optimizer\.momentum must be at most 0\.9999"):
         train(config, tmp_path / "run")

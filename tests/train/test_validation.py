@@ -1,4 +1,4 @@
-"""Runs with validation images: epochs are chosen on them, and the test images are seen once."""
+"""Runs with validation images: they choose the best epoch, and test images are used at the end."""
 
 import csv
 import json
@@ -35,8 +35,7 @@ from train.run.subset import save_subset
 from train.seeds.loop import train_seeds
 
 SEEDS = (0, 3)
-# It runs `python -m train.main`.
-PAGE = ("--config", "tests/train/tiny_validated.py", "--config.cpu_devices=2")
+ARGUMENTS = ("--config", "tests/train/tiny_validated.py", "--config.cpu_devices=2")
 
 
 def configure(seed: int = 0) -> ConfigDict:
@@ -50,7 +49,7 @@ class Crash(Exception):
 
 
 def crash_after(steps: int) -> Callable[[], bool]:
-    """Return what `train` asks before each step; it raises Crash once `steps` are done."""
+    """Return a `stop` argument for `train` that raises Crash after `steps` steps."""
     stop = stop_after(steps)
 
     def ask() -> bool:
@@ -62,7 +61,7 @@ def crash_after(steps: int) -> Callable[[], bool]:
 
 
 def watch_test(program: Program, workdir: Path) -> tuple[Program, list[int]]:
-    """Return the program, and how many epochs had been logged at each look at the test images."""
+    """Return a program that notes each test, and its list: the epochs logged until each test."""
     looks: list[int] = []
 
     def test(state):
@@ -79,7 +78,7 @@ def program() -> Program:
 
 @pytest.fixture(scope="module")
 def finished(program, tmp_path_factory) -> tuple[Path, list[int]]:
-    """The folder of a finished run, and the epochs after which it looked at the test images."""
+    """Return the folder of a finished run, and after how many epochs it used the test images."""
     workdir = tmp_path_factory.mktemp("runs") / "validated"
     watched, looks = watch_test(program, workdir)
     assert train(configure(), workdir, program=watched) is not None
@@ -98,7 +97,7 @@ def summary(workdir) -> dict:
 
 @pytest.fixture
 def copied(workdir, tmp_path) -> Path:
-    """A copy of the finished run that a test may change."""
+    """Return a copy of the finished run that a test may change."""
     return shutil.copytree(workdir, tmp_path / "copy")
 
 
@@ -116,13 +115,13 @@ def test_the_best_epoch_has_the_best_validation_accuracy(workdir, summary):
     assert (workdir / "best" / str(summary["best_epoch"] * STEPS_PER_EPOCH)).is_dir()
 
 
-def test_the_test_images_are_looked_at_when_the_run_ends(finished):
+def test_test_images_are_only_used_when_the_run_ends(finished):
     workdir, looks = finished
     assert looks == [EPOCHS, EPOCHS]
     assert not any(key.startswith("test_") for record in load_records(workdir) for key in record)
 
 
-def test_the_summary_has_the_test_accuracies_of_the_last_and_of_the_best_weights(
+def test_the_summary_has_the_test_accuracies_of_the_last_and_the_best_weights(
     workdir, summary, program
 ):
     for which in ("last", "best"):
@@ -131,7 +130,7 @@ def test_the_summary_has_the_test_accuracies_of_the_last_and_of_the_best_weights
     assert summary["last_accuracy"] < summary["best_accuracy"]
 
 
-def test_metrics_of_a_user_join_the_records_and_the_summary(workdir, summary, program):
+def test_metrics_of_a_user_are_in_the_records_and_the_summary(workdir, summary, program):
     state = restore.load_state(workdir, "last", program.abstract_state)
     last = load_records(workdir)[-1]
     assert program.evaluate(state).metrics == {
@@ -141,7 +140,7 @@ def test_metrics_of_a_user_join_the_records_and_the_summary(workdir, summary, pr
 
 
 @pytest.mark.parametrize("end", [stop_after, crash_after])
-def test_a_run_that_was_stopped_or_killed_ends_with_the_same_bits(end, workdir, program, tmp_path):
+def test_a_stopped_or_killed_run_resumes_with_the_same_bits(end, workdir, program, tmp_path):
     folder = tmp_path / "run"
     watched, looks = watch_test(program, folder)
     try:
@@ -154,7 +153,7 @@ def test_a_run_that_was_stopped_or_killed_ends_with_the_same_bits(end, workdir, 
     assert_same_end(workdir, folder, program)
 
 
-def test_seeds_at_once_end_as_each_does_alone(workdir, program, tmp_path):
+def test_seeds_trained_at_once_end_with_the_bits_of_single_runs(workdir, program, tmp_path):
     other = tmp_path / "alone"
     assert train(configure(SEEDS[1]), other, devices=take_devices(1)) is not None
     summaries = train_seeds(configure(), SEEDS, tmp_path)
@@ -166,18 +165,18 @@ def test_seeds_at_once_end_as_each_does_alone(workdir, program, tmp_path):
 @pytest.mark.slow
 def test_two_processes_test_the_best_weights_that_the_first_one_saved(tmp_path):
     folder = tmp_path / "run"
-    Run(folder, *PAGE).finish()
+    Run(folder, *ARGUMENTS).finish()
     written = (folder / "summary.json").read_text()
     found = json.loads(written)
     assert found["best_epoch"] < EPOCHS and found["last_accuracy"] < found["best_accuracy"]
     (folder / "summary.json").unlink()
-    # In a run that resumes, only the first process has read which epoch was the best.
-    Run(folder, *PAGE).finish()
+    # In a resumed run only the first process has read which epoch was the best.
+    Run(folder, *ARGUMENTS).finish()
     assert (folder / "summary.json").read_text() == written
 
 
 @pytest.mark.parametrize("removed", [True, False])
-def test_the_checkpoint_of_the_best_epoch_must_be_whole_in_the_end(
+def test_a_run_cannot_finish_without_an_intact_checkpoint_of_its_best_epoch(
     removed, copied, summary, program
 ):
     folder = copied / "best" / str(summary["best_epoch"] * STEPS_PER_EPOCH)
@@ -209,7 +208,7 @@ def test_evaluate_measures_the_validation_images(copied, summary):
     assert found["metrics"]["top5"] == found["top5_accuracy"]
 
 
-def test_the_report_shows_on_which_images_an_accuracy_is(workdir, summary, tmp_path):
+def test_the_report_says_on_which_images_an_accuracy_was_measured(workdir, summary, tmp_path):
     out = tmp_path / "report.html"
     other = shutil.copytree(workdir, tmp_path / "other")
     for file in ("summary.json", "subset.json"):
@@ -237,7 +236,7 @@ def test_the_analysis_of_learning_has_the_validation_accuracy(workdir, tmp_path)
     assert found == [record["validation_accuracy"] for record in load_records(workdir)]
 
 
-def test_the_ledger_takes_a_run_with_validation_images(workdir, summary):
+def test_the_ledger_records_a_run_with_validation_images(workdir, summary):
     found = read_run(workdir)
     assert len(found["epochs"]) == EPOCHS
     assert found["summary"]["best_accuracy"] == summary["best_accuracy"]
@@ -257,7 +256,7 @@ def test_a_run_refuses_to_resume_on_other_images(copied, program):
         train(configure(), copied, program=other)
 
 
-def test_the_images_of_a_run_are_written_once(tmp_path):
+def test_subset_json_is_written_once_and_compared_later(tmp_path):
     chosen = {"train": np.array([3, 1])}
     save_subset(tmp_path, {})
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
-"""The smallest run that has every part: two steps of time, padding, an incomplete batch left out.
+"""Config of the smallest run with all parts: two time steps, augmentation, dropped last batch.
 
-Two epochs of three steps. It is a config file: `--config tests/train/tiny.py` works.
+It takes two epochs of three training steps.
 """
 
 from ml_collections import ConfigDict
@@ -27,5 +27,5 @@ def get_config() -> ConfigDict:
     config.learning_rate = 0.1
     config.warmup_epochs = 0
 
-    config.checkpoints.seconds_apart = 0.0  # Of every epoch, though it takes no second.
+    config.checkpoints.seconds_apart = 0.0  # Every epoch is saved, though none takes a second.
     return config

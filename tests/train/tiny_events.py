@@ -1,4 +1,4 @@
-"""The smallest runs on event data: two frames of 8 x 8, of N-MNIST 34 x 34, one epoch.
+"""Configs of the smallest runs on event data: one epoch of two frames, 8 x 8 (N-MNIST: 34 x 34).
 
 `--config tests/train/tiny_events.py:cifar10_dvs`; `event_files.py` writes the data.
 """

@@ -1,4 +1,4 @@
-"""The smallest run that reads its images from disk: `imagenet_files.py` writes them."""
+"""Config of the smallest run that reads images from disk, which `imagenet_files.py` writes."""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,4 @@
-"""The smallest run on a data set of images, `tiny_images.py:NAME`; `image_files.py` writes some."""
+"""Configs of the smallest runs on images that `image_files.py` writes: `tiny_images.py:NAME`."""
 
 from ml_collections import ConfigDict
 

@@ -1,6 +1,6 @@
-"""A tiny run with validation images, whose last epochs are worse than those before.
+"""Config of a tiny run with validation images, whose last epochs are worse than earlier ones.
 
-Five epochs of 17 steps on 140 of the digits, 60 for validation; all others are for tests.
+Five epochs of 17 steps on 140 of the digits; 60 are for validation and all others for tests.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.augment = {"pad": 0, "flip": False}
     config.metrics = ("top5", f"{HERE}:spread")
 
-    # Running statistics that follow so few steps.
+    # So that running statistics keep up within few steps.
     config.model.update(width=8, norm={"name": "batch_norm", "momentum": 0.5})
     config.num_steps = 1
 
@@ -31,11 +31,11 @@ def get_config() -> ConfigDict:
 
 
 def spread(logits, labels):
-    """Return how far the mean logits are apart: a metric of a user."""
+    """Return the standard deviation of the mean logits: a metric defined by a user."""
     del labels
     return logits.mean(axis=1).std()
 
 
 def ruin(peak: float, *, steps: int):
-    """Return a learning rate that undoes in the last two of five epochs what was learned."""
+    """Return a learning rate that ruins the network in the last two of five epochs."""
     return lambda count: peak * jnp.where(count < 3 * steps // EPOCHS, 1, 50)
