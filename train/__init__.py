@@ -1,7 +1,7 @@
 """The trainer. Start at `main.py` (the command) and `loop.py` (one run, top to bottom).
 
-`config/` reads options, `data/` loads, `program/` is everything that is jitted, `run/` is the
-folder of a run with its checkpoints, `monitor/` and `records/` watch and log, `distributed/` is for
-several processes. Other programs: analyze, check, evaluate, export, report, seeds, ledger,
+`config/` reads options, `data/` loads the data, `program/` has everything that is jitted, `run/` is
+the folder of a run with its checkpoints, `monitor/` and `records/` watch and log, `distributed/` is
+for several processes. Other programs: analyze, check, evaluate, export, report, seeds, ledger,
 data.prepare.
 """

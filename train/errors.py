@@ -1,5 +1,5 @@
-"""The one error that the programs print without a traceback."""
+"""The error that programs print without a traceback."""
 
 
 class UserError(ValueError):
-    """A mistake outside the program that the user can fix; programs print it and exit with 2."""
+    """A mistake that the user can fix; programs print its message and exit with code 2."""

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Of a confusion matrix whose classes are named, and whose counts are written into it.
+# The most classes for which a confusion matrix has class names, and counts in its cells.
 MOST_NAMES, MOST_COUNTS = 40, 12
-# Time steps whose firing rates are bars, and whose rates are written into a table.
+# The most time steps for which firing rates are bars, and cells of a heat map have numbers.
 MOST_BARS, MOST_WRITTEN = 4, 16
 RATE = "mean firing rate (% of D, over the test images)"
 
@@ -16,9 +16,9 @@ RATE = "mean firing rate (% of D, over the test images)"
 def select_points(
     records: list[dict[str, Any]], key: str, scale: float = 1
 ) -> tuple[list[float], list[float]]:
-    """Return the epochs, with their parts, at which `key` was recorded, and its values.
+    """Return the fractional epochs at which `key` was recorded, and its values.
 
-    A record without the key, or with no number there, has no point.
+    Records without a number at `key` are skipped.
     """
     whole = max(
         (record["step"] / record["epoch"] for record in records if record.get("epoch")), default=1
@@ -29,7 +29,7 @@ def select_points(
 
 
 def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Figure:
-    """Draw loss and accuracy on training images, as augmented, and on `split` over the epochs."""
+    """Draw loss and accuracy on augmented training images, and on `split`, over the epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     for axes, quantity, scale, label in zip(
@@ -47,7 +47,7 @@ def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Fig
 def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
     """Draw the mean firing rate (mean integer / D) of every neuron layer and time step.
 
-    Few steps are bars; many are a table of shades, with the numbers in it.
+    Few time steps are drawn as bars, more as a heat map with numbers.
     """
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(rates)), layout="constrained")
     axes = figure.subplots()
@@ -82,7 +82,7 @@ def _draw_bars(axes: Axes, shares: np.ndarray) -> None:
 
 def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
     steps = shares.shape[1]
-    # Not imshow: in an SVG this stays a drawing.
+    # Not imshow, which becomes pixels in an SVG.
     shades = axes.pcolormesh(shares, cmap="Blues", vmin=0, shading="nearest", linewidth=0)
     axes.set_xticks(range(steps), [str(step + 1) for step in range(steps)])
     axes.set(xlabel=f"time step; cells: {RATE}")
@@ -96,9 +96,9 @@ def _draw_shades(axes: Axes, shares: np.ndarray) -> None:
 
 
 def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins: Any) -> Figure:
-    """Draw the confusion matrix, its rows as shares of their class, and the reliability diagram.
+    """Draw the confusion matrix in per cent of each class, and the reliability diagram.
 
-    `bins` are those of `train.evaluate.metrics`.
+    `bins` come from `train.evaluate.metrics.summarize`.
     """
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")

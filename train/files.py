@@ -1,4 +1,9 @@
-"""Files and folders that are whole or not there, and the hashes by which they are checked."""
+"""Atomic writes of files and folders, and the hashes by which they are checked.
+
+A file is written under another name, flushed to disk, and then renamed: after a kill or a power cut
+there is either the old file or the new one. The order matters: a file that is renamed before its
+bytes are on disk can be empty after a power cut.
+"""
 
 import hashlib
 import os
@@ -9,7 +14,7 @@ from pathlib import Path
 
 
 def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) -> None:
-    """Write `file` so that a reader finds either the old content or the new, never a part.
+    """Write `file` so that a reader finds either the old content or the new, never part of it.
 
     With `shared`, other processes may write the same file at the same time.
     """
@@ -22,7 +27,10 @@ def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) 
 
 
 def append_line(file: Path, line: str) -> None:
-    """Append `line` to `file`; it is on disk when this returns."""
+    """Append `line` to `file` and wait until it is on disk.
+
+    A kill may leave part of the line, without its newline; `run.reading.read_records` skips it.
+    """
     with file.open("a") as opened:
         opened.write(f"{line}\n")
         opened.flush()
@@ -30,20 +38,20 @@ def append_line(file: Path, line: str) -> None:
 
 
 def name_own_part(file: Path) -> Path:
-    """Return the name under which this process alone writes `file` until it is whole."""
+    """Return the name under which only this process writes `file` until it is complete."""
     return file.with_name(f"{file.name}.{os.getpid()}.part")
 
 
 def replace_file(part: Path, file: Path) -> None:
-    """Give `part`, which is whole now, the name `file`; an old `file` is replaced."""
+    """Rename `part`, which is complete, to `file`; an existing `file` is replaced."""
     os.replace(part, file)
 
 
 @contextmanager
 def write_folder(folder: Path, inner: str = "") -> Iterator[Path]:
-    """Yield an empty folder that becomes `folder` when the block ends without an error.
+    """Yield an empty folder that is renamed to `folder` if the block ends without an error.
 
-    With `inner`, only the folder of that name inside it becomes `folder`.
+    With `inner`, only the folder of that name inside it is.
     """
     part = folder.with_name(f"{folder.name}.part")
     try:
@@ -56,7 +64,7 @@ def write_folder(folder: Path, inner: str = "") -> Iterator[Path]:
 
 
 def move_aside(path: Path, names: Iterable[Path]) -> Path:
-    """Rename `path` to the first of `names` that does not exist, and return that."""
+    """Rename `path` to the first of `names` that does not exist, and return the new path."""
     aside = next(name for name in names if not os.path.lexists(name))
     aside.parent.mkdir(parents=True, exist_ok=True)
     path.rename(aside)

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     page = DOCS / "results.md"
     if not page.is_file():
         raise UserError(
-            f"the ledger is a part of a clone of pit_jax: there is no {page}. Call it there."
+            f"train.ledger needs a clone of pit_jax, and there is no {page}. Run it in a clone."
         )
     for workdir in args.workdirs or ():
         found = json.dumps(read_run(workdir), indent=1) + "\n"
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_run(workdir: Path) -> dict[str, Any]:
-    """All that is worth keeping of a run; raises UserError for one that is not finished."""
+    """Return what docs/runs stores of a run; raise UserError if the run has not finished."""
     try:
         parts = {
             part: json.loads((workdir / f"{part}.json").read_text())
@@ -60,10 +60,10 @@ def read_run(workdir: Path) -> dict[str, Any]:
         }
     except FileNotFoundError as error:
         raise UserError(
-            f"{workdir} holds no finished run: there is no {error.filename}."
+            f"{workdir} is not the folder of a finished run: there is no {error.filename}."
         ) from error
     rename_keys(parts["config"])
-    # Where a run was written and how it was read is of no use elsewhere.
+    # Paths and worker counts of one machine mean nothing on another.
     parts["summary"].pop("workdir")
     config = flatten_dict(parts["config"], keep_empty_nodes=True, sep=".")
     parts["config"] = unflatten_dict(
@@ -75,7 +75,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
 
 
 def make_table(runs: Path) -> str:
-    """Return the runs of a folder as a Markdown table, one row per config, its seeds together."""
+    """Return the runs of a folder as a Markdown table: a row per config, with all its seeds."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(runs.glob("*.json")):
         run = json.loads(file.read_text())
@@ -117,7 +117,7 @@ def _mean_sd(values: list[float]) -> str:
 
 
 def _command(arguments: str) -> str:
-    """Return a run's arguments without its places and its seed."""
+    """Return the arguments of a run without its seed and the keys that may change."""
     dropped = ("--workdir=", *(f"--config.{key}=" for key in ("seed", *MAY_MOVE)))
     words = iter(shlex.split(arguments))
     found: list[str] = []
@@ -126,7 +126,7 @@ def _command(arguments: str) -> str:
             next(words)
         elif word.startswith("-") and not word.startswith(dropped):
             found.append(word)
-            if "=" not in word:  # Its value follows.
+            if "=" not in word:  # Its value is the next word.
                 found += islice(words, 1)
     return shlex.join(found)
 

@@ -1,6 +1,6 @@
 """One run, top to bottom: data, program, session, epochs, summary.
 
-`stop` is made in main.py, from SIGINT and SIGTERM, and asked before every step.
+main.py makes `stop` from SIGINT and SIGTERM; the loop calls it before every step.
 """
 
 import time
@@ -33,12 +33,13 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     program: Program | None = None,
 ) -> Summary | None:
-    """Train as `config` says, or resume the run in `workdir`; None if `stop()` became true.
+    """Train a network, or resume the run in `workdir`; return None if `stop()` became true.
 
-    The run is on all devices, or on `devices`. `program` replaces that of config and devices.
+    The run uses all devices, or `devices`. `program` replaces the program that is otherwise made
+    from the config and the devices.
 
     Raises UserError for missing data, a bad config or a workdir of another run, before anything
-    compiles, for a loss that is no longer finite, which is not saved, and for a full disk.
+    compiles; for a loss that is not finite, which is not saved; and for a full disk.
     """
     started = time.monotonic()
     check_parts(config)
@@ -59,7 +60,8 @@ def load_program(
     config: ConfigDict, devices: Sequence[jax.Device] | None, *, fresh: bool
 ) -> Program:
     """Load the data, and the variables that a `fresh` run starts from; return the program."""
-    with hosts.let_first_go_ahead():  # It may have to fetch the data to where all look.
+    # The first process may have to download the data into a folder that all of them read.
+    with hosts.let_first_go_ahead():
         dataset = data.load(**config.data)
     given = load_pretrained(config, dataset) if fresh else {}
     return make_program(config, dataset, given=given, devices=devices)
@@ -76,7 +78,7 @@ def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | No
             display.begin(begun)
             return state
         if begun:
-            display.note(f"going on from step {begun} of {total} in {session.workdir}")
+            display.note(f"resuming from step {begun} of {total} in {session.workdir}")
         session.begin(state, display.note)
         step = program.compile_step()
         with closing(program.batches(begun)) as batches:
@@ -93,21 +95,24 @@ def train_epochs(
     display: Display,
     stop: Callable[[], bool],
 ) -> TrainState | None:
-    """Train the epochs that are left; return the last state, None if `stop()` became true."""
+    """Train the remaining epochs; return the last state, None if `stop()` became true."""
     for epoch in session.epochs:
         for number in session.begin_epoch(epoch):
+            # With several processes `stop` is a collective: it must be called in every step.
             if (stopped := stop()) or session.is_due(number - 1):
                 session.save(state, number - 1)
             if stopped:
                 return None
             session.before_step(state, number)
             state, metrics = step(state, next(batches))
+            # Returns the metrics of the step before: this one still runs on the device.
             done = session.after_step(state, number, metrics)
             if done and display.is_due():
                 session.checkpoints.raise_failure()
                 display.show(epoch, *done)
         session.end_steps(state)
         display.epoch(session.end_epoch(state, session.program.evaluate(state)))
+        # Reset before saving: a run that resumes here starts the next epoch at zero.
         state = reset_totals(state)
         session.save_epoch(state)
     return state

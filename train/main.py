@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Return 0 after a finished or a stopped and saved run, 2 for a mistake of the user.
 
-    It is 1 for a run that another of its processes left.
+    Return 1 if another process of the run was lost.
     """
     silence_storage_threads()
     try:
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         code = 1 if isinstance(error, hosts.PeerLost) else 2
     except Exception:
-        # At its own end Python would wait for the other processes, which wait for this one.
+        # A normal exit waits in JAX's shutdown barrier for the other processes, and those wait for
+        # this one in a collective: leave() exits without the barrier.
         if not jax.distributed.is_initialized():
             raise
         traceback.print_exc()
@@ -53,27 +54,31 @@ def _train(args: argparse.Namespace) -> int:
     config, workdir = args.config, args.workdir
     if config.cpu_devices < 1:
         raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
-    # Before anything asks for a device; for what it is worth see docs/theory/decisions.md.
+    # JAX reads this when the first device is asked for. The reason for several virtual devices on a
+    # CPU is in docs/theory/decisions.md.
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     with ExitStack() as stack:
         if several is None:
             stop = stop_on_signal()
         else:
+            # Started first: JAX may abort this process while it waits for the others to join.
             stack.enter_context(watchdog.explain_kill(workdir))
             hosts.join(several)
+            # Only after `join`: it calls the handler that JAX installs for SIGTERM.
             stop = hosts.make_stop_check()
         from .loop import train
 
         summary = train(config, workdir, stop)
     if summary is None:
-        hosts.print_once("stopped and saved; the same command goes on from here.")
+        hosts.print_once("stopped and saved; repeat the command to resume.")
     return 0
 
 
 def stop_on_signal() -> Callable[[], bool]:
-    """Return a function that returns whether SIGINT or SIGTERM came.
+    """Return a function that returns whether SIGINT or SIGTERM was received.
 
-    A second signal ends the program.
+    The first signal is only noted, so that the current step ends and is saved. A second one ends
+    the program at once.
     """
     received: list[int] = []
 
@@ -96,7 +101,8 @@ def silence_storage_threads() -> None:
     report = sys.unraisablehook
 
     def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-        # The rest of a save, whose loop ended with its first error.
+        # When a save fails, Orbax closes its event loop; the tasks of the save that are still
+        # running then fail too, without telling anything new.
         if str(unraisable.exc_value) != "Event loop is closed":
             report(unraisable)
 

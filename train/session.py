@@ -1,4 +1,12 @@
-"""One run in its folder: claim it, resume, log, save, end an epoch, finish."""
+"""One run in its folder: claim the folder, resume, log, save, end an epoch, finish.
+
+A run resumes with the same bits whenever it was killed, because only three orders matter:
+
+- `config.json` is written under the lock, before anything else is;
+- the line of an epoch is written before the checkpoint of that epoch. If the run is killed in
+  between, the lines after the newest checkpoint are dropped when it resumes (records/jsonl.py);
+- the summary is written after all checkpoints and logs are closed.
+"""
 
 import math
 import time
@@ -37,15 +45,15 @@ from .run.workdir import claim, find_disk_error
 class Session:
     """A run in its folder, from the claim of the folder to its summary; a context manager.
 
-    `restore` and `begin` come first; then `begin_epoch`, `before_step` and `after_step` for each
-    step, `end_steps`, `end_epoch` and `save_epoch`; at last `finish`. Of several processes the
-    first alone reads and writes; the others call the same methods in the same order.
+    Call `restore` and `begin` first; then `begin_epoch`, `before_step` and `after_step` for each
+    step, `end_steps`, `end_epoch` and `save_epoch` for each epoch; finally `finish`. With several
+    processes, only the first reads and writes; the others call the same methods in the same order.
 
-    `started` is the time since when the seconds of the run are counted. Checkpoints newer than the
-    step `until` are deleted. Compiled programs are stored in the folder `compiled`.
+    The run's seconds are counted from `started`. Checkpoints newer than the step `until` are
+    deleted. Compiled programs are stored in the folder `compiled`.
     """
 
-    # What notes and errors begin with.
+    # Notes and errors begin with it.
     label = ""
 
     def __init__(
@@ -75,13 +83,15 @@ class Session:
         return self
 
     def _open(self, stack: ExitStack) -> None:
+        # Closed in reverse order: the checkpoints first, and the lock last, when nothing writes to
+        # the folder any more. A full disk is explained when the checkpoints are closed too.
         if self.is_first:
-            check_installed(self.config)
+            check_installed(self.config)  # Before the folder is created.
             stack.enter_context(claim(self.workdir, self.config.to_dict()))
             stack.enter_context(explain_full_disk(self.workdir))
             save_subset(self.workdir, self.program.subset)
             stack.enter_context(use_compile_cache(self._compiled))
-        # What ends with the training, before the summary is written.
+        # Closed by `finish` before the summary is written, or by the end of the session.
         self._training = stack.enter_context(ExitStack())
         self.checkpoints = Checkpoints(
             self.workdir, **self.config.checkpoints, until=self._until, clock=self._clock
@@ -93,7 +103,7 @@ class Session:
         return self._stack.__exit__(*exception)
 
     def restore(self) -> TrainState | None:
-        """Return the newest state that was saved; None for a run that begins."""
+        """Return the newest saved state; None for a new run."""
         restored = self.checkpoints.restore(self.program.abstract_state)
         if restored is None:
             return None
@@ -105,9 +115,12 @@ class Session:
         self._begun, self._earlier = int(state.step), self.progress.seconds
         if not self._begun:
             warn_of_floored_scales(state.params)
+            # Saved before the first step, so that a run whose first step is not finite has a
+            # checkpoint, and so that its starting scales can be compared with the learned ones.
             self.checkpoints.save_first(state, self.progress)
         with hosts.raise_on_all_hosts():
             if self.is_first:
+                # Drops the lines after `_begun`, which the run is about to compute again.
                 journal = open_journal(self.config, self.workdir, self._begun)
                 self._journal = self._training.enter_context(closing(journal))
                 note_start(self.workdir, self._begun)
@@ -138,16 +151,16 @@ class Session:
 
     @property
     def total_steps(self) -> int:
-        """The steps of the whole run."""
+        """The number of steps of the whole run."""
         return int(self.config.epochs * self.program.steps_per_epoch)
 
     @property
     def epochs(self) -> range:
-        """The epochs that are left, from 1 on."""
+        """The remaining epochs, counted from 1."""
         return range(self._begun // self.program.steps_per_epoch + 1, self.config.epochs + 1)
 
     def begin_epoch(self, epoch: int) -> range:
-        """Start the clock of an epoch; return its steps that are left, from 1 on."""
+        """Start the clock of an epoch; return its remaining steps, counted from 1."""
         length = self.program.steps_per_epoch
         self._steps = range(max(self._begun, (epoch - 1) * length) + 1, epoch * length + 1)
         self._since = self._clock()
@@ -158,7 +171,9 @@ class Session:
         return self.checkpoints.is_due(step)
 
     def save(self, state: TrainState, step: int) -> None:
-        """Save where to resume within an epoch."""
+        """Save a checkpoint within an epoch, from which the run can resume."""
+        # The latest step is logged before the checkpoint is saved: after a resume its line would
+        # be missing. Health first, too: its file is ignored unless it is of the restored step.
         self.settle(state)
         self._health.save(step)
         self.checkpoints.save_last(state, self.progress._replace(seconds=self._seconds()))
@@ -188,7 +203,7 @@ class Session:
         epoch, totals = self.get_epoch(self._steps[-1]), jax.device_get(state.totals)
         if not totals["seen"]:
             raise UserError(
-                f"{self.label}every step of epoch {epoch} was left out: none has a finite loss and "
+                f"{self.label}every step of epoch {epoch} was skipped: none has a finite loss and "
                 f"gradient. {self.describe_saved()}. A lower config.learning_rate usually helps, "
                 "in another --workdir."
             )
@@ -224,18 +239,22 @@ class Session:
         return record
 
     def save_epoch(self, state: TrainState, hold: bool | None = None) -> None:
-        """Save the end of an epoch: with `hold` in memory, by default if one was just written."""
+        """Save the end of an epoch; with `hold` only in memory.
+
+        By default it is held if the latest checkpoint was written less than
+        `config.checkpoints.seconds_apart` seconds ago.
+        """
         epoch = self.get_epoch(self._steps[-1])
         hold = not self.checkpoints.is_time() if hold is None else hold
         self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
     def restore_best(self, state: TrainState) -> TrainState:
-        """Close logs and checkpoints; return the state of the best epoch, after the last `state`.
+        """Close logs and checkpoints; return the state of the best epoch.
 
-        It is `state` itself if the last epoch is the best. Raises UserError if the checkpoint of
-        the best epoch is missing or damaged.
+        This is `state`, the last one, if the last epoch is the best. Raises UserError if the
+        checkpoint of the best epoch is missing or damaged.
         """
-        self._training.close()
+        self._training.close()  # Waits until best/ is on disk.
         # After a resume, only the first process has read the progress.
         epoch = hosts.broadcast_number(self.progress.best_epoch)
         assert epoch is not None
@@ -252,15 +271,15 @@ class Session:
     ) -> Summary:
         """Close logs and checkpoints, write the summary and return it.
 
-        `test` is the evaluation of the state on the test images and `best`, in a run with
-        validation images, that of the best epoch. They are made here if they are not given.
+        `test` is the evaluation of the last state on the test images. `best` is the evaluation of
+        the best epoch, in a run with validation images. Without them, both are computed here.
         """
         self._training.close()
         if test is None:
             test = self.program.test(state)
             if self.is_validated:
-                chosen = self.restore_best(state)
-                best = test if chosen is state else self.program.test(chosen)
+                best_state = self.restore_best(state)
+                best = test if best_state is state else self.program.test(best_state)
         layers = self.program.neuron_layers
         summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
         if self.is_first:
@@ -268,16 +287,16 @@ class Session:
         return summary
 
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
-        """Return what to say of a step that is not finite and ends the run."""
+        """Return the error message for a step that is not finite and ends the run."""
         where = report_step(self.program, self.workdir, state, step, write=self.is_first)
         return (
             f"{where}. {self.describe_saved()}. A lower config.learning_rate or some "
-            "config.warmup_epochs usually help, in another --workdir; with config.skip=N there, up "
-            "to N such steps are left out."
+            "config.warmup_epochs usually help, in another --workdir; config.skip=N skips up to N "
+            "such steps."
         )
 
     def describe_saved(self) -> str:
-        """Return in words which checkpoint there is."""
+        """Return a sentence that names the newest checkpoint."""
         if not self.is_first:
             return "The first process has the newest checkpoint"
         saved = self.checkpoints.last_step()
@@ -286,7 +305,7 @@ class Session:
         )
 
     def _log(self, done: StepMetrics | None) -> None:
-        # An epoch's last step has the line of the epoch.
+        # The last step of an epoch has no line of its own: the line of the epoch replaces it.
         if done and done.step % self.program.steps_per_epoch:
             self._journal.step(self.get_epoch(done.step), done)
 
@@ -319,12 +338,13 @@ def explain_full_disk(workdir: Path) -> Iterator[None]:
             "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
         )
         raise UserError(
-            f"cannot write to {workdir}: {reason}; {kept}. Mend that, and the same command goes on."
+            f"cannot write to {workdir}: {reason}; {kept}. Fix this and repeat the command to "
+            "resume."
         ) from error
 
 
 def check_parts(config: ConfigDict) -> None:
-    """Raise UserError for a name or a value that a part of a run refuses, whatever the data."""
+    """Raise UserError for a bad name or value in the config, without loading any data."""
     build.check(config)
     make_metrics(config)
     check_bounds(Journal, config, every="log_every")

@@ -1,4 +1,4 @@
-"""Look at the data before hours are spent on them: python -m train.check --config FILE"""
+"""Check a data set before a long run: python -m train.check --config FILE"""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 for data that are ready, and 2 where something is left to do."""
+    """Return 0 for data that are ready, and 2 if something has to be fixed."""
     jax.config.update("jax_num_cpu_devices", args.config.cpu_devices)
     problems = check(args.config, args.out, Console())
     for problem in problems:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
-    """Print what is found; return what has to be fixed before training."""
+    """Print a report; return the problems that have to be fixed before training."""
     check_parts(config)
     problems = archives.check_archives(
         config.data.name, Path(config.data.get("data_dir", "data")), console
@@ -73,8 +73,8 @@ def check_samples(dataset: Dataset, console: Console) -> list[str]:
     if train is None or test is None:
         dataset.train.verify()
         dataset.test.verify()
-        console.print("every file: whole, by its sha256", highlight=False)
-        return [*notes, "on disk, blank samples and copies among the test samples are not checked."]
+        console.print("every file: sha256 matches", highlight=False)
+        return [*notes, "blank and duplicate samples are not checked for data on disk."]
     return [*notes, *samples.find_blank(train, test), *samples.find_duplicates(train, test)]
 
 

@@ -1,4 +1,4 @@
-"""The archives of a data set, compared with the hashes that were published."""
+"""The archives of a data set, compared with published hashes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,18 +14,18 @@ Files = dict[Path, str | None]
 
 
 def find_archives(md5s: dict[str, str], root: Path) -> Files:
-    """Return the archives with published hashes in `root` and in the folders in it."""
+    """Return the archives with published hashes in `root` and its subfolders."""
     return {
         file: published
         for archive, published in md5s.items()
         for file in (root / archive, *root.glob(f"*/{archive}"))
-        # Tonic's archive holds ten with these names, whose hashes nobody published.
+        # Tonic's archive contains ten archives with the same names but without published hashes.
         if file.is_file()
         and (archive == cifar10_dvs.TONIC or not file.with_name(cifar10_dvs.TONIC).exists())
     }
 
 
-# Functions that return the files of a data set in a folder, with hashes where those are published.
+# Functions that return the files of a data set in a folder, with their published hashes or None.
 FILES: dict[str, Callable[[Path], Files]] = {
     "cifar10": partial(cifar.find_files, "cifar10"),
     "cifar100": partial(cifar.find_files, "cifar100"),
@@ -38,7 +38,7 @@ FILES: dict[str, Callable[[Path], Files]] = {
 
 
 def check_archives(name: str, root: Path, console: Console) -> list[str]:
-    """Return the archives that are read under `root` and differ from the published hashes."""
+    """Return a problem for each archive under `root` that differs from its published hash."""
     if name not in FILES:
         return []
     problems, files = [], FILES[name](root)
@@ -46,7 +46,7 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
         if published is None:
             continue
         if (found := hash_file(file, "md5")) == published:
-            console.print(f"{file}: whole, by its md5", highlight=False, soft_wrap=True)
+            console.print(f"{file}: md5 matches", highlight=False, soft_wrap=True)
         else:
             problems.append(
                 f"{file} has the md5 {found}, the published file {published}: "
@@ -54,9 +54,9 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
             )
     plain = [str(file) for file, published in files.items() if published is None]
     if plain:
-        note = f"{', '.join(plain)}: not hashed: only archives have published hashes"
+        note = f"{', '.join(plain)}: not checked: only archives have published hashes"
         console.print(note, highlight=False, soft_wrap=True)
     elif not files:
-        note = f"{root}: not hashed: it holds none of the archives that have published hashes"
+        note = f"{root}: not checked: it has none of the archives with published hashes"
         console.print(note, highlight=False, soft_wrap=True)
     return problems

@@ -1,4 +1,4 @@
-"""Contact sheets: what the network is about to see, raw and augmented, on one picture."""
+"""Contact sheets: samples of a data set, raw and augmented, in one picture."""
 
 import textwrap
 from typing import NamedTuple
@@ -7,13 +7,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-# Of Okabe and Ito's palette, told apart by color-blind people too.
+# From the palette of Okabe and Ito, which color-blind people can distinguish.
 ON, OFF = np.array([213, 94, 0]) / 255, np.array([0, 114, 178]) / 255
 MOST_STEPS = 10
 
 
 class Samples(NamedTuple):
-    """Samples `N ...` as they lie on disk, some draws of their augmentation, and their labels."""
+    """Samples `[N, ...]` as stored, several random augmentations of them, and their labels."""
 
     raw: np.ndarray
     augmented: list[np.ndarray]
@@ -21,16 +21,16 @@ class Samples(NamedTuple):
 
 
 def draw_images(title: str, samples: Samples) -> Figure:
-    """Draw images `N H W C` of 0..1: a column for each, the raw ones on top."""
+    """Draw images `[N, H, W, C]` in 0..1, a column for each, with the raw images on top."""
     rows = np.stack([_to_rgb(images) for images in (samples.raw, *samples.augmented)])
     names = ["raw", *["augmented"] * len(samples.augmented)]
     return _draw(title, rows, names, [f"class {label}" for label in samples.labels])
 
 
 def draw_frames(title: str, samples: Samples) -> Figure:
-    """Draw frames of counts `N T H W 2`: time goes right, ON is orange and OFF blue.
+    """Draw frames of event counts `[N, T, H, W, 2]`: time to the right, ON orange and OFF blue.
 
-    Frames with other channels are summed over them and drawn dark.
+    Frames with another number of channels are summed over them and drawn dark.
     """
     steps = samples.raw.shape[1]
     shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int))
@@ -45,20 +45,18 @@ def draw_frames(title: str, samples: Samples) -> Figure:
 
 
 def _to_rgb(images: Float[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N H W 3"]:
-    if images.shape[-1] not in (1, 3):  # A user's own images: draw their mean in gray.
+    if images.shape[-1] not in (1, 3):  # A user's data: draw the mean of the channels in gray.
         images = images.mean(axis=-1, keepdims=True)
     return np.broadcast_to(np.clip(images, 0, 1), (*images.shape[:-1], 3))
 
 
 def _color(frames: Float[np.ndarray, "T H W C"]) -> Float[np.ndarray, "T H W 3"]:
-    """Return frames in color: each event takes its color's opposite from white.
-
-    A pixel with both is dark. A few pixels with many events do not set the tone.
-    """
+    """Return frames in color on white; a pixel with ON and OFF events is dark."""
     if frames.shape[-1] != 2:
         frames = np.repeat(frames.sum(axis=-1, keepdims=True), 2, axis=-1)
-    happened = frames[frames > 0]
-    most = np.percentile(happened, 95) if happened.size else 1.0
+    events = frames[frames > 0]
+    # Not the maximum, because a few noisy pixels would make all others pale.
+    most = np.percentile(events, 95) if events.size else 1.0
     off, on = np.moveaxis(np.clip(frames / most, 0, 1), -1, 0)[..., None]
     return np.clip(1 - on * (1 - ON) - off * (1 - OFF), 0, 1)
 
@@ -68,7 +66,7 @@ def _draw(
 ) -> Figure:
     height, width = tiles.shape[2:4]
     gap = max(1, height // 16)
-    # One picture with gray lines: a pair of axes for each tile would take seconds to draw.
+    # One picture with gray lines. Separate axes for each tile would take seconds to draw.
     framed = np.pad(
         tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), mode="constant", constant_values=0.6
     )

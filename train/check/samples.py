@@ -1,4 +1,4 @@
-"""The samples of a data set: how many of each class, blank ones, and copies in both splits."""
+"""The samples of a data set: counts by class, blank samples, and duplicates in both splits."""
 
 import numpy as np
 from rich.table import Table
@@ -6,7 +6,7 @@ from rich.table import Table
 from ..data import Dataset
 from ..data.dataset import Batch
 
-# How many samples train and test.
+# The published numbers of training and test samples; some data sets exist in two versions.
 PUBLISHED = {
     "cifar10": [(50_000, 10_000)],
     "cifar100": [(50_000, 10_000)],
@@ -19,12 +19,13 @@ PUBLISHED = {
     "mnist": [(60_000, 10_000)],
     "n_mnist": [(60_000, 10_000)],
 }
-EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}  # Classes of one size.
+# Data sets whose classes have the same number of samples.
+EQUAL = {"cifar10", "cifar100", "cifar10_dvs", "fashion_mnist"}
 MOST_ROWS = 20
 
 
 def make_table(dataset: Dataset, *, own: bool = False) -> Table:
-    """Return a table of the samples of each class; for a user's `own`, without published counts."""
+    """Return a table of the number of samples by class, with published counts unless `own`."""
     counts = _count(dataset)
     table = Table("class", title=f"samples of {dataset.name}", title_justify="left")
     for split in counts:
@@ -43,12 +44,12 @@ def make_table(dataset: Dataset, *, own: bool = False) -> Table:
 
 
 def check_counts(dataset: Dataset, *, own: bool = False) -> list[str]:
-    """Return what is missing: samples that were published, or a class without training samples.
+    """Return problems: counts that differ from the published ones, classes without samples.
 
-    A user's `own` data set has no published counts, whatever its name is.
+    A user's `own` data set has no published counts, even under a name that has.
     """
     counts = _count(dataset)
-    # A subset that a config chose has no published counts either.
+    # Neither has a subset that a config selects.
     problems = [] if own or dataset.subset else _compare_published(dataset, counts)
     if missing := np.flatnonzero(counts["train"] == 0).tolist():
         problems.append(f"no training sample is of class {', '.join(map(str, missing))}.")
@@ -65,8 +66,8 @@ def _compare_published(dataset: Dataset, counts: dict[str, np.ndarray]) -> list[
         ]
     if dataset.name in EQUAL and any(of.min() != of.max() for of in counts.values()):
         return [
-            f"the classes of {dataset.name} are not equally large, as published: labels were "
-            "changed; fetch the files again."
+            f"the classes of {dataset.name} do not have the same size, as in the published data: "
+            "labels were changed. Fetch the files again."
         ]
     return []
 
@@ -75,14 +76,14 @@ def find_imbalance(dataset: Dataset) -> list[str]:
     """Return notes on splits whose largest class is more than twice the smallest."""
     return [
         f"the largest class of {split} has {of.max():,} samples and the smallest {of.min():,}: "
-        "accuracy will be that of the large classes above all."
+        "accuracy will mostly measure the large classes."
         for split, of in _count(dataset).items()
         if of.max() > 2 * of.min()
     ]
 
 
 def find_blank(train: Batch, test: Batch) -> list[str]:
-    """Return notes on samples in which all values are equal, as in recordings without events."""
+    """Return notes on samples whose values are all equal, such as recordings without events."""
     found = []
     for name, samples in (("train", train), ("test", test)):
         count = sum(bool((sample == sample.flat[0]).all()) for sample in samples["image"])
@@ -92,7 +93,7 @@ def find_blank(train: Batch, test: Batch) -> list[str]:
 
 
 def find_duplicates(train: Batch, test: Batch) -> list[str]:
-    """Return a note on test samples that are training samples too, bit by bit."""
+    """Return a note if some test samples are also training samples, bit for bit."""
     label_of: dict[bytes, int] = {}
     for sample, label in zip(train["image"], train["label"].tolist(), strict=True):
         label_of[sample.tobytes()] = label
@@ -105,9 +106,9 @@ def find_duplicates(train: Batch, test: Batch) -> list[str]:
         return []
     other = sum(there != here for there, here in labels)
     return [
-        f"{len(labels):,} of {len(test['label']):,} test samples are training samples too, "
-        f"bit by bit, {other:,} of them with another label: the test accuracy is not that of new "
-        "samples only."
+        f"{len(labels):,} of {len(test['label']):,} test samples are also training samples, bit "
+        f"for bit, {other:,} of them with another label: the test accuracy includes samples that "
+        "were trained on."
     ]
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet of some samples, and the speed of loading next to that of training."""
+"""A contact sheet of some samples, and the speed of loading and of training."""
 
 import time
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from ..run.pretrained import load_pretrained
 from . import contact_sheet
 
 MOST_SAMPLES = {"images": 10, "frames": 4}
-SECONDS = 2.0  # Of each measurement of speed.
+SECONDS = 2.0  # The length of each measurement of speed.
 
 
 def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
-    """Return the contact sheet: a sample of some classes, and three augmentations of each."""
+    """Return the contact sheet: one sample of some classes, and three augmentations of each."""
     images = len(dataset.train.shape) == 3
     most = MOST_SAMPLES["images" if images else "frames"]
     prepare = jax.jit(make_prepare(config, dataset))
@@ -43,25 +43,25 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     if dataset.mean:
         pixels = [draw * np.array(dataset.std) + np.array(dataset.mean) for draw in draws]
         return contact_sheet.draw_images(title, contact_sheet.Samples(raw / 255, pixels, labels))
-    # Float images have any range: black is the smallest value shown, white the largest.
+    # Float images have any range: the smallest value is drawn black, the largest white.
     least, span = raw.min(), np.ptp(raw) or 1
     scaled = [(images - least) / span for images in (raw, *draws)]
     return contact_sheet.draw_images(title, contact_sheet.Samples(scaled[0], scaled[1:], labels))
 
 
 def measure_speed(config: ConfigDict, dataset: Dataset) -> str:
-    """Return images a second of loading and augmentation alone, and of the training step."""
+    """Return a line with the images/s of loading, of augmentation, and of the training step."""
     check_batch(config, dataset)
     augmented = config.batch_size * _per_second(_make_augmentation(config, dataset))
     trained = config.batch_size * _per_second(_make_training(config, dataset))
-    parts = [f"{augmented:,.0f} images/s are picked and augmented", f"{trained:,.0f} trained"]
+    parts = [f"{augmented:,.0f} images/s are selected and augmented", f"{trained:,.0f} trained"]
     share = f"augmentation takes {min(trained / augmented, 1):.1%} of a step"
     if dataset.train.arrays is None:
         workers = config.data.get("workers", 0)
         read = _measure_reading(config, dataset.train, workers)
         parts.insert(0, f"{read:,.0f} images/s are read by {workers} workers")
         if read < trained:
-            share += "; reading is slower than training: give config.data.workers more"
+            share += "; reading is slower than training: increase config.data.workers"
     return (
         f"speed: {', '.join(parts)}; {share}. These are rough numbers: one measurement of "
         f"{SECONDS:.0f} s each, slowed by whatever else runs."
@@ -69,7 +69,7 @@ def measure_speed(config: ConfigDict, dataset: Dataset) -> str:
 
 
 def take_samples(split: Split, most: int, seed: int) -> Batch:
-    """Return a sample of some classes; another seed changes only the crops of images on disk."""
+    """Return one sample of some classes; `seed` changes only the crops of images on disk."""
     if split.arrays is None:
         places = np.linspace(0, len(split) - 1, min(most, len(split))).astype(int)
     else:
@@ -78,7 +78,7 @@ def take_samples(split: Split, most: int, seed: int) -> Batch:
 
 
 def _make_augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
-    """Return the part of a step before the network: its batch is selected and augmented."""
+    """Return a function that does the part of a step before the network: select and augment."""
     prepare = make_prepare(config, dataset)
     feed = make_feed(
         dataset.train,
@@ -86,7 +86,7 @@ def _make_augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any
         batch_size=config.batch_size,
         epochs=1,
         repeats=config.augment.get("repeats", 1),
-        mesh=sharding.data_mesh(config.batch_size, config.accumulate),
+        mesh=sharding.make_data_mesh(config.batch_size, config.accumulate),
     )
     batch = feed.batch_at(0)
     augment = jax.jit(lambda batch: prepare(jax.random.key(0), feed.select(batch, 0)))
@@ -94,7 +94,7 @@ def _make_augmentation(config: ConfigDict, dataset: Dataset) -> Callable[[], Any
 
 
 def _make_training(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
-    """Return a training step, always of the same batch."""
+    """Return a function that does one training step, always with the same batch."""
     program = make_program(config, dataset, given=load_pretrained(config, dataset))
     state, step = program.first_state(), program.compile_step()
     with closing(program.batches(0)) as batches:
@@ -109,8 +109,8 @@ def _make_training(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
 
 
 def _measure_reading(config: ConfigDict, split: Split, workers: int) -> float:
-    """Return images a second that the workers read, once all have begun."""
-    # A small set may have fewer batches than are read in these seconds.
+    """Return the images/s that the workers read, after all have started."""
+    # Many epochs, because a small data set is read several times within SECONDS.
     order = TrainingOrder(config.seed, len(split), config.batch_size, epochs=10**6)
     with closing(split.batches(order)) as ahead:
         for _ in islice(ahead, 2 * workers + 1):
@@ -119,7 +119,7 @@ def _measure_reading(config: ConfigDict, split: Split, workers: int) -> float:
 
 
 def _per_second(call: Callable[[], Any]) -> float:
-    jax.block_until_ready(call())  # Compiled and warm.
+    jax.block_until_ready(call())  # Compiles.
     began, calls = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < SECONDS or not calls:
         jax.block_until_ready(call())

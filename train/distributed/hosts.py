@@ -1,6 +1,14 @@
 """Several processes as one run: how they find each other, agree, stop and end together.
 
-The first of them keeps the folder of the run. All of them run the same program in step.
+All processes run the same program in lockstep, since each training step has collectives: a process
+that leaves the loop alone, or raises alone, would let the others wait forever. Therefore
+
+- only the first process reads and writes the folder of the run, and sends the others what it has
+  read (`broadcast`);
+- an error in one process is raised in all (`raise_on_all_hosts`), outside of training steps;
+- a signal to one process stops all at the same step (`make_stop_check`);
+- an error within training steps cannot be agreed on: the process exits at once (`leave`), and the
+  collectives of the others fail (`explain_lost_peers`) or JAX aborts them (watchdog.py).
 """
 
 import ctypes
@@ -24,15 +32,16 @@ from jax.experimental import multihost_utils
 from ..errors import UserError
 from ..files import hash_content
 
-# JAX ends a process that has not heard from another one for this long.
+# JAX aborts a process that has not heard from another one for this long.
 HEARTBEAT_SECONDS = 30
 LONGEST_MESSAGE = 4000
 GRACE_SECONDS = 2
-# Words of JAX's error for a lost process; it raises the same class when a device is out of memory.
+# Words in JAX's errors for a lost process. The class of the error does not help: it is the same
+# when a device is out of memory.
 LOST_PEER_PATTERN = (
     r"(?i)gloo|nccl|unavailable|deadline.exceeded|aborted|cancelled|coordination|connection"
 )
-# How many processes srun and mpirun started with this one.
+# srun and mpirun set these variables to the number of processes that they started.
 STARTED_BY = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -46,17 +55,19 @@ def find_peers(
     process: int | None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Any] | None:
-    """Return the arguments to `join` the other processes of the run with; None without others.
+    """Return the arguments of `join` for the other processes of the run; None if there are none.
 
-    Raises UserError when only some of the options are given, or a value is not possible.
+    Raises UserError if only some of the options are given, or a value is out of range.
     """
     if coordinator is None and processes is None and process is None:
         several = any(int(environment.get(name, 1)) > 1 for name in STARTED_BY)
         return {} if several or _on_tpu() else None
     if coordinator is None or processes is None or process is None:
-        raise UserError("--coordinator, --processes and --process belong together; see --help.")
+        raise UserError(
+            "--coordinator, --processes and --process must be given together; see --help."
+        )
     if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
-        raise UserError(f"--coordinator is HOST:PORT, got {coordinator!r}.")
+        raise UserError(f"--coordinator must be HOST:PORT, got {coordinator!r}.")
     if not 0 <= process < processes:
         raise UserError(
             f"--process must be 0 to {processes - 1} of --processes {processes}, got {process}."
@@ -70,10 +81,10 @@ def find_peers(
 
 
 def join(given: Mapping[str, Any]) -> None:
-    """Become one of several processes, and wait for all of them.
+    """Join the other processes of the run, and wait for all of them.
 
-    Raises UserError when the others cannot be found, or have a different number of devices. If one
-    does not come, JAX ends this one.
+    Raises UserError if the others cannot be found, or have a different number of devices. If one
+    never joins, JAX aborts this process.
     """
     try:
         jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
@@ -85,34 +96,34 @@ def join(given: Mapping[str, Any]) -> None:
     here, every, count = jax.local_device_count(), jax.device_count(), jax.process_count()
     if here * count != every:
         raise UserError(
-            f"the processes of this run need equally many devices; this one has {here} of {every}, "
-            f"and there are {count} processes."
+            f"all processes of a run must have the same number of devices; this one has {here} of "
+            f"{every}, and there are {count} processes."
         )
 
 
 def is_first() -> bool:
-    """Return whether this process keeps the folder of the run."""
+    """Return whether this process reads and writes the folder of the run."""
     return jax.process_index() == 0
 
 
 def check_equal(what: str, text: str) -> None:
-    """Raise UserError, in all processes, unless all have the same `text`; `what` names it."""
+    """Raise UserError in all processes unless all have the same `text`, called `what` in errors."""
     if jax.process_count() == 1:
         return
     first, *others = _gather_texts(hash_content(text))
     if differing := [str(i) for i, other in enumerate(others, 1) if other != first]:
         raise UserError(
-            f"the processes of this run must have the same {what}; other than the first have "
-            f"{', '.join(differing)}."
+            f"all processes of a run must have the same {what}; it differs from the first process "
+            f"in process {', '.join(differing)}."
         )
 
 
 @contextmanager
 def agree(config: Mapping[str, Any], step: int | None) -> Iterator[int | None]:
-    """Run the block in all processes at the same `step`: that of the first one, or None.
+    """Run the block in all processes with the `step` of the first one, an int or None.
 
-    Raises UserError, in all processes, unless all have the same `config`, and for what one of them
-    raises in the block.
+    Raises UserError, in all processes, if their `config` differs or one of them raises in the
+    block.
     """
     check_equal("config", json.dumps(config))
     agreed = broadcast_number(step)
@@ -122,9 +133,10 @@ def agree(config: Mapping[str, Any], step: int | None) -> Iterator[int | None]:
 
 @contextmanager
 def raise_on_all_hosts() -> Iterator[None]:
-    """Raise in all processes what one of them raises in the block.
+    """Raise an error that one process raises in the block in all processes.
 
-    The block must not wait for other processes, except in `let_first_go_ahead`.
+    The block must not wait for other processes, except in `let_first_go_ahead`: the process that
+    raised is waiting at the end of the block.
     """
     failure: Exception | None = None
     try:
@@ -142,24 +154,28 @@ def raise_on_all_hosts() -> Iterator[None]:
 
 @contextmanager
 def let_first_go_ahead() -> Iterator[None]:
-    """Run the block in the first process alone; then in the others, all at once."""
+    """Run the block first in the first process, then in all others at the same time."""
     if not is_first():
         _meet()
     try:
         yield
     finally:
+        # Even if the block raises: the others are waiting.
         if is_first():
             _meet()
 
 
 def broadcast(tree: Any) -> Any:
-    """Return the arrays of the first process, bit for bit, in all, which have the same shapes."""
+    """Return the arrays of the first process in all processes, bit for bit.
+
+    In each process `tree` must have the same structure, shapes and dtypes.
+    """
     if jax.process_count() == 1:
         return tree
 
     def send(x: Any) -> Any:
         x = np.asarray(x)
-        # Bytes: as floats they would be summed with zeros, and -0 become 0.
+        # As bytes: JAX broadcasts by a sum with the zeros of the others, where -0.0 becomes 0.0.
         received = multihost_utils.broadcast_one_to_all(np.atleast_1d(x).view(np.uint8))
         return np.array(received).view(x.dtype).reshape(x.shape)
 
@@ -167,19 +183,23 @@ def broadcast(tree: Any) -> Any:
 
 
 def broadcast_number(number: int | None) -> int | None:
-    """Return the number, at least 0, or None, of the first process."""
+    """Return the `number` of the first process in all processes: at least 0, or None."""
     received = int(broadcast(np.int32(-1 if number is None else number)))
     return None if received < 0 else received
 
 
 def make_stop_check() -> Callable[[], bool]:
-    """Return a function that returns, before a step, whether all processes stop there.
+    """Return a function that returns, before each step, whether all processes stop there.
 
-    They do after a SIGTERM or SIGINT to one of them; a second signal ends the process at once.
+    SIGTERM or SIGINT to one process stops all of them at the same step: JAX agrees on a step that
+    no process has passed, and each process stops when it gets there. A second signal ends the
+    process at once.
     """
     steps = itertools.count()
-    # JAX has set a handler for SIGTERM that starts the agreement on a step, and keeps each later
-    # one. Python cannot name it, so C gives it back.
+    # JAX has installed a C handler for SIGTERM, which starts this agreement. It handles only
+    # SIGTERM, and also swallows the second signal. So our handler for both signals calls it for the
+    # first one. signal.getsignal returns None for a C handler; signal() of the C library returns
+    # its address.
     c_signal = ctypes.CDLL(None).signal
     c_signal.argtypes, c_signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     agree = ctypes.CFUNCTYPE(None, ctypes.c_int)(c_signal(signal.SIGTERM, None))
@@ -198,7 +218,10 @@ def make_stop_check() -> Callable[[], bool]:
 
 @contextmanager
 def explain_lost_peers(saved: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Raise PeerLost for what JAX raises when another process is gone; `saved()` is a sentence."""
+    """Raise PeerLost for an error of JAX that means that another process is lost.
+
+    `saved()` returns a sentence on the newest checkpoint for the message.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -207,32 +230,36 @@ def explain_lost_peers(saved: Callable[[], str] = lambda: "") -> Iterator[None]:
         raise PeerLost(
             "another process of this run has ended or cannot be reached "
             f"({str(error).splitlines()[0]}). {saved()}Start all processes again with the same "
-            "command, and the run goes on."
+            "command to resume."
         ) from error
 
 
 def print_once(text: str) -> None:
-    """Print a line in the first process alone."""
+    """Print a line in the first process only."""
     if is_first():
         print(text)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process without waiting for the others, which end because of it."""
+    """End this process without waiting for the others, which then end too."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_first():  # It is the coordinator: the others need time to print their errors.
+    # The first process is the coordinator. JAX aborts the others as soon as it is gone, so they get
+    # time to print their own errors.
+    if is_first():
         time.sleep(GRACE_SECONDS)
     os._exit(code)
 
 
 def _meet() -> None:
+    """Wait until all processes are here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("meet")
 
 
 def _gather_texts(text: str) -> list[str]:
-    """Return the texts of all processes."""
+    """Return the texts of all processes, in their order, cut to LONGEST_MESSAGE bytes."""
+    # Collectives need the same shape in all processes, so the text is padded with zeros.
     sent = np.zeros(LONGEST_MESSAGE, np.uint8)
     encoded = np.frombuffer(text.encode(), np.uint8)[:LONGEST_MESSAGE]
     sent[: len(encoded)] = encoded

@@ -1,8 +1,12 @@
-"""Explains the end of a process that JAX or the system killed before it could do so itself.
+"""Explains the end of a process that JAX or the system killed without a message.
 
-JAX aborts a process whose peers are gone. A small process of its own, this file, outlives it.
-Peers that are lost while this process lives are explained by `hosts.explain_lost_peers`; signals
-are handled in `main.stop_on_signal` and `hosts.make_stop_check`.
+JAX aborts a process whose peers are lost, from C++, where no Python code can print why. So each
+process starts a helper, which is this file run as a program. The helper reads from a pipe. If the
+process ends normally, it writes a word to the pipe; if it is killed, the system closes the pipe and
+the helper reads nothing: then it prints the explanation.
+
+If a peer is lost while Python is running, `hosts.explain_lost_peers` explains it. Signals are
+handled in `main.stop_on_signal` and `hosts.make_stop_check`.
 """
 
 import signal
@@ -16,36 +20,34 @@ from typing import BinaryIO
 
 @contextmanager
 def explain_kill(workdir: Path) -> Iterator[None]:
-    """While the block runs, let a helper process print why this process ended if it is killed."""
-    # In its own session, so that signals to the program's process group do not reach it.
+    """Start a helper process that prints an explanation if this one is killed in the block."""
+    # In its own session: Ctrl-C and signals to the process group must not end the helper.
     command = [sys.executable, __file__, str(workdir)]
     sentinel = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     assert sentinel.stdin is not None
     try:
         yield
     finally:
-        with suppress(BrokenPipeError):  # It may have been killed: nothing else depends on it.
+        with suppress(BrokenPipeError):  # The helper may have been killed; nothing depends on it.
             sentinel.communicate(b"well")
 
 
 def main(workdir: Path, pipe: BinaryIO) -> None:
-    """Wait for the end of the process that writes to `pipe`, and explain it if it wrote nothing."""
+    """Wait until `pipe` is closed; if nothing was written to it, explain why the process ended."""
     if pipe.read():
         return
     saved = [int(path.name) for path in workdir.glob("*/*") if path.name.isdigit()]
-    newest = (
-        f"The newest checkpoint is that of step {max(saved)}" if saved else "None is to be seen"
-    )
+    newest = f"The newest checkpoint is of step {max(saved)}" if saved else "There is no checkpoint"
     print(
-        "error: this process was ended from outside, most likely because another process of the "
-        f"run was lost. {newest} in {workdir}. Start all processes again with the same command, "
-        "and the run goes on.",
+        "error: this process was killed, most likely because another process of the run was lost. "
+        f"{newest} in {workdir}. Start all processes again with the same command to resume.",
         file=sys.stderr,
     )
 
 
 if __name__ == "__main__":
-    # Schedulers tell every process of a job to end; that the run has ended well comes later.
+    # Schedulers send SIGTERM to every process of a job. The helper ignores it, since the process
+    # that it watches may still save and end normally.
     for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     main(Path(sys.argv[1]), sys.stdin.buffer)

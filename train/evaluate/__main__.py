@@ -1,4 +1,4 @@
-"""Measure a trained network: python -m train.evaluate RUN"""
+"""Evaluate a trained network: python -m train.evaluate RUN"""
 
 import argparse
 import json
@@ -25,15 +25,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure what the arguments ask for, write it, and return 0."""
+    """Evaluate a checkpoint, write and print the results, and return 0."""
     if args.folder and args.split:
-        raise UserError("--folder has no splits; leave --folder or --split out.")
+        raise UserError("--folder has no splits; give either --folder or --split.")
     split = args.split or "test"
-    config = _config(args)
+    config = _load_config(args)
     source = args.folder.resolve().name if args.folder else split
     out = args.out or args.workdir / "evaluation" / f"{args.checkpoint}_{source}.json"
     _check_free(out, args.overwrite)
-    # Before anything asks for a device.
+    # JAX reads this when the first device is asked for.
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     result = evaluate(config, args.workdir, args.checkpoint, split, args.folder)
     _write(out, result)
@@ -61,10 +61,10 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise UserError(f"--out must end in .json, got {out}.")
     there = [file for file in (out, out.with_suffix(".png")) if file.exists()]
     if there and not overwrite:
-        raise UserError(f"{there[0]} is there already; choose another --out or give --overwrite.")
+        raise UserError(f"{there[0]} exists; choose another --out or give --overwrite.")
 
 
-def _config(args: argparse.Namespace) -> ConfigDict:
+def _load_config(args: argparse.Namespace) -> ConfigDict:
     config = load_run_config(args.workdir, args.data_dir)
     for key in ("batch_size", "cpu_devices"):
         if (value := getattr(args, key)) is not None:

@@ -1,7 +1,7 @@
-"""The measures of a checkpoint on a split of its data, or on images of a user.
+"""The measures of a checkpoint on a split of its data, or on a user's images.
 
-They are those of the averaged weights where the run has some (`TrainState.variables`). The last
-incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
+A run with `config.averaging` is measured with its averaged weights (`TrainState.variables`). The
+last incomplete batch is padded with samples of weight 0 (data/feeding/order.py).
 """
 
 import math
@@ -42,15 +42,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the measures of a checkpoint on a split of its data, or on the images in `folder`.
 
-    Raises UserError for data or a checkpoint that is missing or damaged, and for folders that are
-    not those of the classes.
+    Raises UserError if the data or the checkpoint are missing or damaged, or the subfolders do not
+    fit the classes.
     """
-    restore.find_checkpoint(workdir, checkpoint)  # Before what takes minutes.
+    # Loading the data may take minutes: a missing checkpoint is reported first.
+    restore.find_checkpoint(workdir, checkpoint)
     dataset = data.load(**config.data)
     samples, note = _select(dataset, split), ""
     if folder is not None:
         samples, note = read_own_images(folder, dataset)
-    mesh = sharding.data_mesh(config.batch_size)
+    mesh = sharding.make_data_mesh(config.batch_size)
     abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
     state = restore.load_state(workdir, checkpoint, abstract)
     pure = make_pure_program(config, dataset)
@@ -62,7 +63,10 @@ def evaluate(
     size = np.float64(len(samples))
     loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
     if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss}: this checkpoint of {workdir} is not of use.")
+        raise UserError(
+            f"the loss is {loss}: this checkpoint of {workdir} is useless. Try the other "
+            "--checkpoint, last or best."
+        )
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     layers = neuron_layers(pure.model, variables, abstract_images(dataset))
     return {
@@ -88,7 +92,7 @@ def evaluate(
 
 
 def _select(dataset: Dataset, split: str) -> Split:
-    """Return the split of a data set; raise UserError for `validation` where there is none."""
+    """Return a split of a data set; raise UserError if it has no `validation` split."""
     found: Split | None = getattr(dataset, split)
     if found is None:
         raise UserError(
@@ -105,9 +109,9 @@ def _sum_metrics(
     mesh: Mesh,
     state: TrainState,
 ) -> dict[str, np.ndarray]:
-    """Return the sums of `step` over a split, while a bar or a line shows that it runs."""
+    """Return the sums of `step` over a split; show a progress bar or a line meanwhile."""
     message = f"evaluating {len(split):,} images"
-    # A split in memory is one call, which shows nothing before its end.
+    # A split in memory is evaluated by one call, without progress to show.
     line = nullcontext() if split.arrays is None else Console().status(message)
     watch = partial(track, description=message)
     with line:

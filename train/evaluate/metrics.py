@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, in addition to loss and accuracy: sums over a batch, measures."""
+"""The metrics of an evaluation in addition to loss and accuracy: sums over batches, measures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,17 +24,20 @@ CALIBRATION = (
 def count_answers(
     scores: Float[Array, "B K"], labels: Int[Array, " B"], weight: Float[Array, " B"]
 ) -> Metrics:
-    """Return weighted sums over a batch: `top5`, `nll`, `confusion` and three of `bins/`.
+    """Return weighted sums over a batch: `top5`, `nll`, `confusion` and three named `bins/`.
 
-    `confusion` `[K, K]` has a row for each label and a column for each answer. A label is among the
-    first five when at most four logits are larger; NaN counts as larger.
+    `confusion`, `[K, K]`, has a row for each label and a column for each answer. A label is among
+    the first five if at most four logits are larger; NaN counts as larger.
     """
     classes = scores.shape[-1]
     label = jax.nn.one_hot(labels, classes)
-    # Neither top_k nor a gather: over a divided batch both would bring it together first.
+    # Neither top_k nor a gather: with a sharded batch XLA would first gather it on every device.
     own = jnp.where(label > 0, scores, 0).sum(axis=-1, keepdims=True)
+    # The label is among the first five if at least classes - 4 logits, its own included, are not
+    # larger. A comparison with NaN is false, so NaN counts as larger.
     not_larger = (scores <= own).sum(axis=-1)
     confidence = jax.nn.softmax(scores).max(axis=-1)
+    # The bins are (l, u], so a confidence on an edge belongs to the lower bin: ceil, not floor.
     place = jnp.clip(jnp.ceil(confidence * BINS) - 1, 0, BINS - 1)
     bins = jax.nn.one_hot(place.astype(int), BINS) * weight[:, None]
     answer = jax.nn.one_hot(scores.argmax(axis=-1), classes)
@@ -49,9 +52,9 @@ def count_answers(
 
 
 def summarize(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the measures of a split, from the sums of `count_answers`, as JSON values.
+    """Return the measures of a split as JSON values, from the sums of `count_answers`.
 
-    A class without images has the accuracy None, and so has a bin.
+    The accuracy of a class or a bin without images is None.
     """
     confusion = totals["confusion"].astype(int)
     size = np.float64(confusion.sum())

@@ -1,6 +1,6 @@
 """Export a trained run as binary spikes: python -m train.export RUN
 
 Start at `compile_run.py`, which compiles a checkpoint and verifies it on the test split;
-`refusal.py` explains what the compiler refuses, and `__main__.py` is the command. The compiler
-itself is `pit_jax.inference`.
+`refusal.py` explains why the compiler refuses a network, and `__main__.py` is the command. The
+compiler itself is `pit_jax.inference`.
 """

@@ -28,7 +28,7 @@ from ..run.reading import load_run_config, read_json
 from ..run.summary import format_title
 from . import compile_run
 
-# Of each format, what has to be installed, and the extra that has it.
+# For each format, the package that has to be installed, and the extra that installs it.
 FORMATS = {
     "directory": ("safetensors", "train"),
     "stablehlo": ("flatbuffers", "train"),
@@ -44,17 +44,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write what the arguments ask for and return 0."""
+    """Export a checkpoint in a format and return 0."""
     if args.pixels and args.format != "stablehlo":
-        raise UserError("--pixels is for --format stablehlo only.")
+        raise UserError("--pixels is only for --format stablehlo.")
     out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
-    _export(args, _config(args), out)
+    _export(args, _load_config(args), out)
     print(f"written to {out}")
     return 0
 
 
 def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
-    # Before what takes minutes.
+    # Loading and compiling may take minutes: mistakes are reported first.
     package, extra = FORMATS[args.format]
     if find_spec(package) is None:
         raise UserError(
@@ -66,8 +66,8 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     dataset = data.load(**config.data)
     if args.pixels and not dataset.mean:
         raise UserError(
-            f"{dataset.name} has no pixels 0 to 255: its samples enter the network as they are; "
-            "leave --pixels out."
+            f"--pixels needs a network for pixels 0 to 255; the samples of {dataset.name} enter "
+            "the network unchanged. Export without --pixels."
         )
     options = {"weights": args.weights, "code": args.code}
     program = compile_run.compile_checkpoint(
@@ -76,7 +76,10 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     report = compile_run.verify_program(program, config, dataset)
     print(format_title(config), report, sep="\n")
     if not report:
-        raise UserError("the program is not its grid, so nothing is written: this is a bug.")
+        raise UserError(
+            "the program differs from the quantized network, so nothing is written. Please report "
+            "this bug."
+        )
     about = _describe_program(args, config, dataset)
     _raise_user_errors(_write, program, report, out, args, dataset, about)
     proof = about | {
@@ -125,7 +128,7 @@ def _write(
 def _describe_program(
     args: argparse.Namespace, config: ConfigDict, dataset: Dataset
 ) -> dict[str, Any]:
-    """Return the origin of the program, its input and the classes of its logits."""
+    """Return where the program comes from, its input, and the classes of its logits."""
     shape = ["batch", *dataset.test.shape]
     takes: dict[str, Any] = {"shape": shape, "holds": "counts of events, as they are"}
     if len(dataset.test.shape) == 3:
@@ -153,7 +156,7 @@ def _describe_program(
 
 
 def _raise_user_errors(call: Any, *args: Any) -> None:
-    """Call `call`; raise a UserError for what it refuses."""
+    """Call `call`, and raise its errors as UserError."""
     try:
         call(*args)
     except (ArtifactError, NotInNIR) as error:
@@ -162,7 +165,7 @@ def _raise_user_errors(call: Any, *args: Any) -> None:
         raise UserError(f"cannot write ({error}); choose another --out.") from error
 
 
-def _config(args: argparse.Namespace) -> ConfigDict:
+def _load_config(args: argparse.Namespace) -> ConfigDict:
     config = load_run_config(args.workdir, args.data_dir)
     if args.batch_size is not None:
         config.batch_size = args.batch_size

@@ -1,4 +1,4 @@
-"""A trained network as a spiking program, proved on the whole test split of its data."""
+"""A trained network as a spiking program, verified on the whole test split of its data."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,10 +26,10 @@ from .refusal import explain_refusal
 def compile_checkpoint(
     config: ConfigDict, workdir: Path, checkpoint: str, dataset: Dataset, **options: Any
 ) -> SpikingProgram:
-    """Return the program of a run at a checkpoint; `options` are `weights` and `code` of `compile`.
+    """Compile a checkpoint to a program; `options` are `weights` and `code` of `compile`.
 
-    Raises UserError for a checkpoint that is missing or damaged, and for a network that no spiking
-    program says exactly.
+    Raises UserError for a checkpoint that is missing or damaged, and for a network that has no
+    equal spiking program.
     """
     network, variables = load_network(config, workdir, checkpoint, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
@@ -48,7 +48,7 @@ def compile_checkpoint(
 
 
 def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset) -> Report:
-    """Return the proof on all test samples, with their labels; a bar shows the progress."""
+    """Verify the program on all test samples and return the report; show a progress bar."""
     order = SequentialOrder(len(dataset.test), choose_batch_size(config, dataset))
     batches = _read_batches(dataset.test, order)
     first, second = tee(track(batches, f"verifying {len(dataset.test):,} samples", len(order)))
@@ -59,18 +59,19 @@ def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset
 
 
 def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
-    """Return the batch size of training, or less, so that the last batch is no smaller.
+    """Return the batch size of training, or a smaller divisor of the number of test samples.
 
-    A last batch of another size would be compiled by itself.
+    A last batch of another size would have to be compiled separately. If no size down to half of
+    that of training divides the number of samples, return the batch size of training.
     """
     most, samples = config.batch_size, len(dataset.test)
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)
 
 
 def pixel_values(dataset: Dataset) -> np.ndarray | None:
-    """Return the input of the network for each of the 256 pixels, `[256, C]`.
+    """Return the input of the network for each of the 256 pixel values, `[256, C]`.
 
-    None for frames and for float images, which enter the network as they are.
+    None for frames and float images, which enter the network unchanged.
     """
     if not dataset.mean:
         return None
@@ -80,7 +81,7 @@ def pixel_values(dataset: Dataset) -> np.ndarray | None:
 
 
 def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
-    """Return the input of the network: `pixel_values`, to the bit, or what is stored as floats."""
+    """Return the input of the network: `pixel_values`, to the bit, or stored values as float32."""
     values = pixel_values(dataset)
     if values is None:
         return images.astype(np.float32)
@@ -88,7 +89,7 @@ def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
 
 
 def find_largest_input(dataset: Dataset) -> float | None:
-    """Return the largest absolute input of the network; None for values that are on disk."""
+    """Return the largest absolute input of the network; None for data on disk."""
     if (values := pixel_values(dataset)) is not None:
         return float(abs(values).max())
     train, test = dataset.train.arrays, dataset.test.arrays

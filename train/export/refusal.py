@@ -1,4 +1,4 @@
-"""Why a network is no spiking program, and which part of its config is the reason."""
+"""Explains why a network cannot be compiled, and which part of its config is the reason."""
 
 from typing import Any
 
@@ -15,22 +15,23 @@ from ..program.build import find_modules
 
 
 def explain_refusal(config: ConfigDict, model: nn.Module, x: Any, error: NotFoldable) -> str:
-    """Return why the compiler refused a network, whose inputs are like `x`.
+    """Return why the compiler refused a network with inputs like `x`.
 
-    It names the part of the user's own that the module belongs to, and what the compiler knows.
+    If the module belongs to a part that the user wrote, the message names this part, and lists
+    those that the compiler supports.
     """
     made = find_modules(config, model, x)
-    around = (what for path, what in made.items() if f"{error.path}/".startswith(f"{path}/"))
-    what = next(around, "model")
+    containing = (what for path, what in made.items() if f"{error.path}/".startswith(f"{path}/"))
+    what = next(containing, "model")
     section = config if what in ("model", "neuron") else config.model
     name = normalize_section(section[what.rpartition(".")[2]])["name"]
     if not is_own(name):
-        return f"{shorten_name(config.model.name)} is no spiking program: {error}"
+        return f"{shorten_name(config.model.name)} cannot be a spiking program: {error}"
     if what == "model":
-        return f"{describe_name(what, name)}, which is no spiking program: {error}"
+        return f"{describe_name(what, name)}, which cannot be a spiking program: {error}"
     known = list(NORMS) if what == "model.norm" else list_neurons()
     return (
-        f"{describe_name(what, name)}, which the compiler does not know "
-        f"({str(error).partition(';')[0]}). It knows {', '.join(known)}: export a run with one of "
-        "these."
+        f"{describe_name(what, name)}, which the compiler does not support "
+        f"({str(error).partition(';')[0]}). It supports {', '.join(known)}: export a run with one "
+        "of these."
     )

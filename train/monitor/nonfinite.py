@@ -1,4 +1,8 @@
-"""Reads the metrics of each step while the next one runs, and explains one that is not finite."""
+"""Reads the metrics of each step while the next one runs, and explains a step that is not finite.
+
+The compiled step does not apply an update that is not finite (program/step.py). So reading the
+metrics one step late is safe: the weights are still those before the bad step.
+"""
 
 import json
 from collections.abc import Callable
@@ -13,11 +17,11 @@ from ..program.program import Program
 from ..program.state import Metrics, TrainState
 
 FILE = "nonfinite.json"
-MOST_SAMPLES = 5  # Named in a message; the file has all.
+MOST_SAMPLES = 5  # How many samples a message lists; the file lists all.
 
 
 class StepMetrics(NamedTuple):
-    """The loss and accuracy of a step that has ended."""
+    """The loss and accuracy of a finished step."""
 
     step: int
     loss: float
@@ -27,8 +31,8 @@ class StepMetrics(NamedTuple):
 class Watch:
     """A reader of the metrics of a run, one step late, so that the device never waits.
 
-    `skipped` steps were skipped before. For more than `skip` it raises UserError with the text
-    `explain(state, step)`; fewer are reported by `note`.
+    `skipped` steps were skipped before. If there are more than `skip`, UserError is raised with the
+    message `explain(state, step)`; otherwise `note` reports each.
     """
 
     def __init__(
@@ -44,16 +48,16 @@ class Watch:
         self._latest: tuple[int, Metrics] | None = None
 
     def look(self, state: TrainState, step: int, metrics: Metrics) -> StepMetrics | None:
-        """Return the step before `step`, whose metrics are `metrics`; None for the first.
+        """Store the `metrics` of `step`; return those of the step before, None for the first step.
 
-        Raises UserError for one step too many that is not finite.
+        Raises UserError if the step before is one skipped step too many.
         """
         done = self.settle(state)
         self._latest = step, metrics
         return done
 
     def settle(self, state: TrainState) -> StepMetrics | None:
-        """Return the latest step, after waiting for its end; None if it was returned before."""
+        """Return the latest step after waiting for it; None if it was returned before."""
         if self._latest is None:
             return None
         (step, metrics), self._latest = self._latest, None
@@ -62,7 +66,7 @@ class Watch:
             if skipped > self._skip:
                 raise UserError(self._explain(state, step))
             self._note(
-                f"step {step} was left out: its loss or gradient is not finite "
+                f"step {step} was skipped: its loss or gradient is not finite "
                 f"({skipped} of at most {self._skip} in this run)"
             )
             self._skipped = skipped
@@ -72,7 +76,7 @@ class Watch:
 def report_step(
     program: Program, workdir: Path, state: TrainState, step: int, *, write: bool = True
 ) -> str:
-    """Return where a step that is not finite began; `write` it to nonfinite.json in full."""
+    """Return which layer of a step is not finite first; `write` all details to nonfinite.json."""
     where, samples = program.diagnose(state), program.samples(step - 1)
     epoch = (step - 1) // program.steps_per_epoch + 1
     found = {"step": step, "epoch": epoch, "first": where, "samples": samples.tolist()}

@@ -1,4 +1,4 @@
-"""A trace of some steps for XProf or Perfetto, in the folder of the run."""
+"""A trace of some steps, in the folder of the run, for XProf or Perfetto."""
 
 from pathlib import Path
 
@@ -10,15 +10,17 @@ FOLDER = "profile"
 
 
 def check_steps(name: str, steps: tuple[int, ...]) -> None:
-    """Raise ValueError unless these are the first and the last step, or none."""
+    """Raise ValueError unless `steps` is empty, or the first and the last step."""
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
-        raise ValueError(f"{name} is the first and the last step, from 1 on, got {tuple(steps)}.")
+        raise ValueError(
+            f"{name} must be the first and the last step, counted from 1, got {tuple(steps)}."
+        )
 
 
 class Profile:
-    """A trace of the steps `first` to `last` of a run, counted from 1, into `workdir/profile`.
+    """A trace of steps of a run, written to `workdir/profile`.
 
-    Without `steps` it does nothing.
+    `steps` is the first and the last step, counted from 1, or empty for no trace.
     """
 
     @set_bounds(steps=check_steps)
@@ -28,13 +30,13 @@ class Profile:
         self._tracing = False
 
     def before(self, step: int) -> None:
-        """Start the trace before its first step."""
+        """Start the trace if `step` is its first one."""
         if step == self._first:
             jax.profiler.start_trace(self._folder)
             self._tracing = True
 
     def after(self, step: int, results: object) -> None:
-        """End the trace after its last step, when the `results` of the step are there."""
+        """End the trace if `step` is its last one, after waiting for the `results` of the step."""
         if self._tracing and step == self._last:
             jax.block_until_ready(results)
             self.close()

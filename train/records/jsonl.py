@@ -2,9 +2,9 @@
 
 The line of an epoch has `step`, `epoch`, `train_loss`, `train_accuracy`, `test_loss`,
 `test_accuracy`, a `test_NAME` for each of `config.metrics`, `images_per_second` and, where it was
-measured, `health` by layer and measure. With validation images its keys have `validation_` in place
-of `test_`. The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null where they
-are NaN.
+measured, `health` by layer and measure. With validation images its keys have `validation_` instead
+of `test_`. The line of a single step has `step`, `epoch`, `loss` and `accuracy`, null if they are
+NaN.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from ..files import append_line, write_atomically
 from ..run.reading import read_records
 
-# The loss of a single step is noisier than an epoch's mean: a curve of its own.
+# The loss of a single step is noisier than the mean of an epoch, so it is a separate curve.
 NAMES = {
     "loss": "step/loss",
     "accuracy": "step/accuracy",
@@ -25,7 +25,11 @@ SPLITS = ("train", "validation", "test")
 
 
 class MetricsFile:
-    """The lines of metrics.jsonl; those that a killed run wrote after `step` are dropped."""
+    """The lines of metrics.jsonl of a run that begins or resumes after `step`.
+
+    Lines of later steps, which a killed run wrote without a checkpoint, are dropped: the steps are
+    trained and recorded again.
+    """
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
@@ -33,19 +37,19 @@ class MetricsFile:
         self._file = file
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Append a line, which is on disk when this returns."""
+        """Append a line and wait until it is on disk."""
         append_line(self._file, json.dumps(record))
 
     epoch = step
 
     def close(self) -> None:
-        """Do nothing: all is on disk."""
+        """Do nothing: every line is on disk."""
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a line by the names that dashboards group: `test/loss`.
+    """Return the numbers of a line under names that dashboards group, as `test/loss`.
 
-    What a line holds by layer and measure, as under `health`, becomes `health/MEASURE/LAYER`.
+    Nested numbers by layer and measure, as of `health`, are named `health/MEASURE/LAYER`.
     """
     found = {}
     for key, value in record.items():

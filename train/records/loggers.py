@@ -1,4 +1,8 @@
-"""Sends the metrics of a run to metrics.jsonl, TensorBoard and Weights & Biases."""
+"""Sends the metrics of a run to metrics.jsonl, TensorBoard and Weights & Biases.
+
+A run that was killed has logged steps that it trains again when it resumes. metrics.jsonl drops
+their lines first; then the dashboards are made equal to it.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,41 +20,41 @@ from .wandb import WeightsAndBiases
 
 
 class Sink(Protocol):
-    """A destination of metrics; a record is a line of metrics.jsonl."""
+    """A destination of metrics; a `record` is a line of metrics.jsonl."""
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Log a step: `step`, `epoch`, `loss` and `accuracy`, None where they are NaN."""
+        """Log a step: `step`, `epoch`, `loss` and `accuracy`, None if they are NaN."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Log the end of an epoch."""
 
     def close(self) -> None:
-        """Write what is left at the end of the run."""
+        """Write everything that is still buffered."""
 
 
 class Journal:
-    """Some sinks, which get all epochs and one of `every` steps, 0 being none."""
+    """Sinks that get all epochs, and every `every`-th step, or no steps for 0."""
 
     @set_bounds(every=at_least(0))
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 
     def step(self, epoch: int, done: StepMetrics | None) -> None:
-        """Log a step that has ended."""
+        """Log a finished step, if it is due."""
         if done and self._every and done.step % self._every == 0:
-            # JSON has no NaN; a step that was left out may have one.
+            # JSON has no NaN; the loss of a skipped step may be NaN.
             values = {"loss": done.loss, "accuracy": done.accuracy}
             finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
             for sink in self._sinks:
                 sink.step({"epoch": epoch, "step": done.step, **finite})
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Log an epoch that has ended."""
+        """Log a finished epoch."""
         for sink in self._sinks:
             sink.epoch(record)
 
     def close(self) -> None:
-        """Close all sinks, also when one fails."""
+        """Close all sinks, even if one fails."""
         with ExitStack() as stack:
             for sink in self._sinks:
                 stack.callback(sink.close)
@@ -59,11 +63,11 @@ class Journal:
 def open_journal(config: ConfigDict, workdir: Path, step: int) -> Journal:
     """Return the journal of a run that begins or resumes after `step`.
 
-    metrics.jsonl is the record. The others are brought to what it holds, so that they neither lack
-    nor repeat a point, whenever the run was killed. Raises UserError if W&B refuses.
+    metrics.jsonl is the reference: the others are made to agree with it, so that no point is
+    missing or doubled whenever the run was killed. Raises UserError if W&B refuses.
     """
     records = MetricsFile(workdir / "metrics.jsonl", step)
-    with ExitStack() as opened:  # If one cannot be opened, those before it are closed.
+    with ExitStack() as opened:  # If one cannot be opened, the ones before it are closed.
         sinks: list[Sink] = [records]
         if config.tensorboard:
             board = TensorBoard(workdir / "tensorboard", records.lines)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, and at its end."""
+"""The terminal output of a run: its progress, and tables of its results."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +18,10 @@ MOST_CLASSES = 20
 
 
 class Display:
-    """A progress bar over the steps of a run, and a line an epoch; a log file gets the lines.
+    """A progress bar over the steps of a run, and a line for each epoch.
 
-    A `quiet` one shows nothing. `console` and `clock` replace the terminal and its time.
+    A log file gets only the lines, and a `quiet` display shows nothing. Tests replace `console` and
+    `clock`.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Display:
         self._progress.stop()
 
     def begin(self, step: int) -> None:
-        """Start the clock of images/s at `step`."""
+        """Start to measure images/s at `step`."""
         self._progress.update(self._task, completed=step, numbers="")
         self._shown = (step, self._clock())
 
@@ -61,11 +62,14 @@ class Display:
         self._progress.console.print(text, highlight=False)
 
     def is_due(self) -> bool:
-        """Return whether to show new numbers; they make the host wait for the device."""
+        """Return whether to show new numbers.
+
+        Not after every step: reading them makes the host wait for the device.
+        """
         return self._clock() - self._shown[1] > REFRESH_SECONDS
 
     def show(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
-        """Show the latest step's numbers, and images/s since they were last shown."""
+        """Show loss and accuracy of the latest step, and images/s since the last call."""
         then, at = self._shown
         self._shown = (step, self._clock())
         speed = (step - then) * self._batch_size / (self._shown[1] - at)
@@ -73,7 +77,7 @@ class Display:
         self._progress.update(self._task, completed=step, epoch=epoch, numbers=numbers)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Print the line of an epoch that has ended."""
+        """Print the line of a finished epoch."""
         self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
         parts = [f"epoch {record['epoch']:3d}"]
         for split in ("train", find_split([record])):
@@ -85,11 +89,11 @@ class Display:
 
 
 def print_summary(summary: Summary) -> None:
-    """Print the end of a run as two small tables: the run, and the firing rate of every layer."""
+    """Print two tables of a finished run: its results, and the firing rate of every layer."""
     console = Console()
     run = Table(title=summary.title, show_header=False, title_justify="left")
     run.add_column()
-    run.add_column(overflow="fold")  # The folder is there to be copied.
+    run.add_column(overflow="fold")  # A truncated path could not be copied.
     run.add_row("test accuracy, last epoch", f"{summary.last_accuracy:.2%}")
     run.add_row("test accuracy, best epoch", f"{summary.best_accuracy:.2%} ({summary.best_epoch})")
     if summary.validation_accuracy is not None:
@@ -104,7 +108,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
-    """Print the results of train.evaluate as tables: in all, of the classes, of the layers."""
+    """Print the results of train.evaluate as tables: overall, by class, by layer."""
     console = Console()
     found = Table(title=result["title"], show_header=False, title_justify="left")
     found.add_column()
@@ -123,32 +127,35 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
         found.add_row(Text(name), _format(value))
     found.add_row("written to", Text(f"{out} and {out.with_suffix('.png').name}"))
     console.print(found)
-    console.print(_classes(result))
+    console.print(_make_class_table(result))
     _print_rates(console, result["rates"])
 
 
 def _format(value: float | None) -> str:
-    """Return the value of a metric with four digits, or a dash if it is not finite."""
+    """Return the value of a metric with four digits, or a dash if it was not finite."""
     return "–" if value is None else f"{value:.4g}"
 
 
-def _classes(result: Mapping[str, Any]) -> Table:
-    """Return accuracy and usual mistake of the classes, the lowest first where there are many."""
+def _make_class_table(result: Mapping[str, Any]) -> Table:
+    """Return a table of accuracy and most frequent mistake by class.
+
+    Of many classes, only those with the lowest accuracy are shown.
+    """
     names, confusion = result["classes"], result["confusion"]
     seen = [(a, k) for k, a in enumerate(result["accuracy_of_class"]) if a is not None]
-    chosen = seen if len(seen) <= MOST_CLASSES else sorted(seen)[:MOST_CLASSES]
+    shown = seen if len(seen) <= MOST_CLASSES else sorted(seen)[:MOST_CLASSES]
     title = "accuracy of each class"
-    if len(chosen) < len(seen):
+    if len(shown) < len(seen):
         title = f"the {MOST_CLASSES} classes of lowest accuracy, of {len(seen)}"
     table = Table("class", title=title, title_justify="left")
     table.add_column("images", justify="right")
     table.add_column("accuracy", justify="right")
     table.add_column("most often taken for")
-    for accuracy, k in chosen:
+    for accuracy, k in shown:
         wrong = [(count, j) for j, count in enumerate(confusion[k]) if j != k and count]
         count, j = max(wrong, default=(0, k), key=lambda each: each[0])
         mistake = f"{names[j]} ({count:,})" if count else ""
-        # Text: the names are a user's and may look like markup.
+        # As Text, because a user's class names may look like markup.
         table.add_row(Text(names[k]), f"{sum(confusion[k]):,}", f"{accuracy:.2%}", Text(mistake))
     return table
 

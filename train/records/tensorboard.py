@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Not its SummaryWriter, whose thread would wait for ever for one that died of a full disk.
+# Not SummaryWriter: after its writer thread has died of a full disk, it blocks forever.
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
@@ -14,33 +14,34 @@ from .jsonl import scalars
 
 
 class TensorBoard:
-    """One event file in `folder`, written again from the `lines` so far."""
+    """One event file in `folder`, rewritten from the `lines` of metrics.jsonl so far."""
 
     def __init__(self, folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         folder.mkdir(exist_ok=True)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._file = EventsWriter(str(folder / "events"))
-        # A TensorBoard that is open drops the points that it has read, since all come again.
+        # START makes a TensorBoard that is running drop the points of the old file, which follow
+        # again.
         self._write(step=0, session_log=SessionLog(status=SessionLog.START))
         for line in lines:
             self.step(line)
         self._file.flush()
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Write a point for each number, on disk when the epoch ends."""
+        """Write a point for each number; it is on disk when the epoch ends."""
         values = [
             Summary.Value(tag=name, simple_value=number) for name, number in scalars(record).items()
         ]
         self._write(step=record["step"], summary=Summary(value=values))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Write a point for each number, on disk when this returns."""
+        """Write a point for each number and wait until all points are on disk."""
         self.step(record)
         self._file.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining points."""
         self._file.close()
 
     def _write(self, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""The numbers of a run for Weights & Biases, which is imported only where a config asks for it."""
+"""The numbers of a run for Weights & Biases, which is imported only if a config asks for it."""
 
 import json
 import secrets
@@ -17,31 +17,31 @@ FILE = "wandb.json"
 
 
 def check_installed(config: ConfigDict) -> None:
-    """Raise UserError where `config` asks for W&B and it is not installed."""
+    """Raise UserError if `config` asks for W&B and it is not installed."""
     if config.wandb.project:
-        _wandb()
+        _import_wandb()
 
 
 class WeightsAndBiases:
-    """The run of `workdir` in W&B, brought up to the `lines` so far.
+    """The W&B run of `workdir`; it is first sent those of the `lines` that are missing there.
 
-    A run that resumes is the same one there. Raises UserError if W&B refuses it.
+    A run that resumes keeps its W&B run. Raises UserError if W&B refuses it.
     """
 
     def __init__(
         self, config: ConfigDict, workdir: Path, lines: Iterable[Mapping[str, Any]]
     ) -> None:
-        wandb = _wandb()
+        wandb = _import_wandb()
         try:
             self._run = wandb.init(
                 project=config.wandb.project,
-                id=_id(workdir),
+                id=_read_or_make_id(workdir),
                 resume="allow",
                 name=workdir.name,
                 dir=str(workdir),
                 config=config.to_dict(),
                 allow_val_change=True,
-                # It would stand between the progress bar and the terminal.
+                # Capturing the console would break the progress bar.
                 settings={"console": "off"},
             )
         except wandb.Error as error:
@@ -50,30 +50,30 @@ class WeightsAndBiases:
             self.step(line)
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Log the numbers of one step, unless they are there from before the run was stopped."""
+        """Log the numbers of one step, unless W&B has them from an earlier start of the run."""
         if record["step"] >= self._run.starting_step:
             self._run.log(scalars(record), step=record["step"], commit=True)
 
     epoch = step
 
     def close(self) -> None:
-        """Wait until all is sent."""
+        """Wait until everything is sent."""
         self._run.finish()
 
 
-def _wandb() -> Any:
+def _import_wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
         raise UserError(
-            "config.wandb.project is set, but W&B is not installed: pip install wandb, or "
-            "--config.wandb.project= for none."
+            "config.wandb.project is set, but W&B is not installed: pip install wandb, or turn it "
+            "off by --config.wandb.project= ."
         ) from error
     return wandb
 
 
-def _id(workdir: Path) -> str:
-    """Return the id of the run in W&B, made at its first start."""
+def _read_or_make_id(workdir: Path) -> str:
+    """Return the id of the run in W&B, which is drawn at its first start."""
     saved = read_json(workdir / FILE, dict)
     if saved is None:
         saved = {"id": secrets.token_hex(8)}

@@ -1,4 +1,4 @@
-"""Make one page of HTML of some runs: python -m train.report RUN [RUN ...]"""
+"""Make an HTML page of one or more runs: python -m train.report RUN [RUN ...]"""
 
 import argparse
 import sys
@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Write the page and return 0."""
     _check_out(args.out)
-    jax.config.update("jax_platforms", "cpu")  # A run may need all of the accelerator.
+    # On a CPU, because a run that is training may need the whole accelerator.
+    jax.config.update("jax_platforms", "cpu")
     runs = [
         read_run(workdir, name)
         for workdir, name in zip(args.workdirs, make_distinct_names(args.workdirs), strict=True)
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_out(out: Path) -> None:
     if out.exists() and not (out.is_file() and page.is_page(out, PROGRAM)):
-        raise UserError(f"{out} is no page of this program and is kept; choose another --out.")
+        raise UserError(f"{out} exists and is not a page of train.report; choose another --out.")
 
 
 def _write(out: Path, text: str) -> None:

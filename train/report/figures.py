@@ -1,4 +1,4 @@
-"""Figures of train.report: several runs in one, speed, health."""
+"""Figures of train.report: comparison of runs, metrics, speed, health."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from ..figures import select_points
 from ..monitor.health import LIMITS
 from ..run.reading import find_split, select_epochs, select_metrics
 
-# Of Okabe and Ito's palette, told apart by color-blind people too, on white and on black.
+# From the palette of Okabe and Ito, which color-blind people can distinguish, on white and black.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 STYLES = ("-", "--", "-.")
-# The measures of train.program.probe, all in per cent.
+# The measures of train.program.probe with their titles, all in per cent.
 HEALTH = {
     "rate": "firing rate (% of D)",
     "silent": "channels that never fire (%)",
@@ -30,9 +30,10 @@ COLUMNS, MOST_NAMED = 3, 16
 
 
 def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
-    """Draw loss and accuracy of several runs by name; training curves are dotted.
+    """Draw loss and accuracy of several runs, by name, over the epochs.
 
-    The other curves are of the test images, or of the validation images if a run has some.
+    Dotted curves show training images, the others test images, or validation images if a run has
+    some.
     """
     figure = Figure(figsize=(9, 3.6 + 0.22 * len(runs)), layout="constrained")
     for axes, quantity, scale, label in zip(
@@ -86,9 +87,9 @@ def throughput(records: list[dict[str, Any]]) -> Figure:
 
 
 def health(records: list[dict[str, Any]]) -> Figure:
-    """Draw each measure that has numbers over the epochs, a line for each layer, and its range.
+    """Draw each measure over the epochs, with a line for each layer and the limits of its range.
 
-    `records` are those that have the measures; layers are darker the earlier they are.
+    Every record must have `health`. Earlier layers are darker.
     """
     layers = list(records[-1]["health"])
     shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.9, len(layers)))
@@ -118,7 +119,7 @@ def health(records: list[dict[str, Any]]) -> Figure:
 def _select(
     records: list[dict[str, Any]], measure: str, layer: str
 ) -> tuple[list[float], list[float]]:
-    """Return the epochs at which a layer's measure has a number, and the numbers in per cent."""
+    """Return the epochs at which a measure of a layer has a number, and the numbers in per cent."""
     found = [
         {**record, measure: record["health"].get(layer, {}).get(measure)} for record in records
     ]
@@ -145,6 +146,6 @@ def _draw_measure(
 
 
 def order_layers(found: Mapping[str, np.ndarray], order: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return `found` in the order of the network, then the layers that `order` lacks, by name."""
+    """Return `found` with the layers of `order` first, then all others sorted by name."""
     known = [layer for layer in order if layer in found]
     return {layer: found[layer] for layer in [*known, *sorted(set(found) - set(known))]}

@@ -1,4 +1,4 @@
-"""A page of HTML that needs no other file and no network: tables, and figures as images inside it.
+"""An HTML page that needs no other file and no network: tables, and figures embedded as images.
 
 `parts` has the macros of parts.html, which return HTML: `parts.table(header, rows)`.
 """
@@ -14,12 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-# By its first line a page is known as one that the same program may replace.
+# The first line marks a page that the same program may overwrite.
 MARK = "<!doctype html><!-- made by python -m train.{} -->\n"
-# Drawings of more bytes, such as surfaces, are shown as pixels.
+# Larger SVG drawings, such as surfaces, are embedded as PNG.
 MOST_DRAWN = 400_000
-# Figures are drawn in this color, which nothing else has, and shown in these on light and dark
-# pages: an image cannot take the color of the text around it.
+# An embedded image cannot take the color of the surrounding text. So figures are drawn in the color
+# INK, which nothing else has, and INK is replaced by the color for light or dark pages.
 INK, ON_LIGHT, ON_DARK = "#010203", "#000000", "#e3e6ea"
 STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
@@ -28,9 +28,9 @@ STYLE: Any = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
     "legend.frameon": False,
-    "svg.fonttype": "none",  # Text stays text, which is smaller than the outlines of its letters.
-    "svg.hashsalt": "train.report",  # The same figure gives the same bytes.
-    "text.parse_math": False,  # A dollar in the name of a run is one.
+    "svg.fonttype": "none",  # Text stays text, which is smaller than outlines of letters.
+    "svg.hashsalt": "train.report",  # The same figure has the same bytes.
+    "text.parse_math": False,  # A dollar in the name of a run stays a dollar.
 }
 
 _templates = Environment(
@@ -45,13 +45,13 @@ parts: Any = _templates.get_template("parts.html").module
 
 
 def render_page(title: str, body: Iterable[str], program: str) -> str:
-    """Return the whole document, made by `program`."""
+    """Return the HTML document, marked as made by `program`."""
     mark = Markup(MARK.format(program).rstrip("\n"))
     return _templates.get_template("page.html").render(mark=mark, title=title, body=body)
 
 
 def is_page(file: Path, program: str) -> bool:
-    """Return whether `program` made this file."""
+    """Return whether this file was made by `program`."""
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
             return opened.readline() == MARK.format(program)
@@ -60,13 +60,13 @@ def is_page(file: Path, program: str) -> bool:
 
 
 def show_figure(caption: str, draw: Callable[[], Figure], *, math: bool = False) -> str:
-    """Return the figure that `draw` returns as HTML, in the colors of the page.
+    """Return HTML with the figure that `draw` returns, in the colors of the page.
 
-    With `math`, dollars in texts enclose mathematics, as the labels of logarithmic axes have them.
+    With `math`, dollars enclose mathematics, as in the labels of logarithmic axes.
     """
     with matplotlib.rc_context({**STYLE, "text.parse_math": math}):
         drawn = _save(draw(), format="svg", metadata={"Date": None}).decode()
-    if len(drawn) > MOST_DRAWN:  # As it is printed: black on white.
+    if len(drawn) > MOST_DRAWN:  # As pixels, black on white.
         pixels = _encode("png", _save(draw(), format="png", dpi=150))
         return Markup(parts.figure(caption, pixels, ""))
     light, dark = (

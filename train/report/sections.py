@@ -1,4 +1,4 @@
-"""What a report says of runs: a section for each, and one that compares them."""
+"""The sections of a report: one for each run, and one that compares the runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ from . import figures as report_figures
 from .page import parts, render_page, show_figure
 
 PROGRAM, NONE = "report", "–"
-# The columns of what train.evaluate left in a folder.
+# The columns of the table of evaluations by train.evaluate.
 EVALUATED = (
     *("file", "checkpoint", "on", "images", "accuracy", "among five"),
     *("negative log-likelihood", "calibration error"),
@@ -34,7 +34,7 @@ EVALUATED = (
 
 
 class Run(NamedTuple):
-    """All that a page shows of a run; `summary` is empty until it has finished."""
+    """The data that a page shows of a run; `summary` is empty until the run has finished."""
 
     name: str
     workdir: Path
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
 
 def read_run(workdir: Path, name: str) -> Run:
-    """Read everything of a run; raise UserError for a folder without one and for damaged files."""
+    """Read the files of a run; raise UserError if there is no run, or a file is damaged."""
     files = sorted((workdir / "evaluation").glob("*.json"))
     return Run(
         name,
@@ -86,7 +86,7 @@ def make_page(runs: list[Run]) -> str:
 def _show_run(run: Run) -> Iterator[str]:
     yield parts.table((), _list_facts(run).items())
     if not run.summary:
-        yield parts.paragraph("This run has not finished; the page shows it as far as it has come.")
+        yield parts.paragraph("This run has not finished; the page shows its epochs so far.")
     if run.records:
         yield parts.heading("Loss and accuracy")
         yield show_figure(
@@ -107,7 +107,7 @@ def _show_run(run: Run) -> Iterator[str]:
     if rates := run.summary.get("rates"):
         yield parts.heading("Firing rates")
         yield show_figure(
-            "Mean integer over D, over the test images, at the end of the run.",
+            "Mean count over D, on the test images, at the end of the run.",
             lambda: figures.firing_rates("", rates),
         )
     if run.last_scales:
@@ -124,8 +124,8 @@ def _show_run(run: Run) -> Iterator[str]:
 def _show_scales(run: Run) -> Iterator[str]:
     last = report_figures.order_layers(run.last_scales, list(run.summary.get("rates", ())))
     yield parts.heading("Scales a")
-    caption = "Where the neurons' scales lie"
-    caption += ", and where they started." if run.first_scales else " in the last checkpoint."
+    caption = "The scales of the neurons in the last checkpoint"
+    caption += ", and at the start." if run.first_scales else "."
     yield show_figure(caption, lambda: scales.scales(last, run.first_scales))
     rows = []
     for layer, a in last.items():
@@ -142,12 +142,12 @@ def _show_health(run: Run) -> Iterator[str]:
     last = records[-1]["health"]
     yield parts.heading("Health")
     yield show_figure(
-        "Of every neuron layer, the darker the earlier, on a few fixed training images at the end "
-        "of each epoch; the dashed line ends the range in which there is no warning.",
+        "Measures of every neuron layer (earlier layers are darker), on a few fixed training "
+        "images at the end of each epoch. Beyond the dashed line there is a warning.",
         lambda: report_figures.health(records),
     )
     for complaint in find_complaints(last).values():
-        yield parts.paragraph(f"Out of its range at the end: {complaint}.")
+        yield parts.paragraph(f"Out of range at the end: {complaint}.")
     rows = [
         [layer, *(_percent(values.get(measure)) for measure in report_figures.HEALTH)]
         for layer, values in last.items()
@@ -166,7 +166,7 @@ def _show_config(run: Run) -> Iterator[str]:
 
 
 def _list_facts(run: Run) -> dict[str, str]:
-    """Return what a run was and reached, in words."""
+    """Return the rows of the table of a run: its config and results."""
     config, ended = run.config, select_epochs(run.records)
     parameters, num_scales = run.parameters or (None, None)
     seconds = run.summary.get("seconds")
@@ -188,7 +188,7 @@ def _list_facts(run: Run) -> dict[str, str]:
 
 
 def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the last and best accuracies of a run whose epochs `ended`, by split."""
+    """Return the last and best accuracies by split; `ended` has the records of the epochs."""
     key = f"{run.split}_accuracy"
     best = max(ended, key=lambda record: record[key], default={})
     accuracies = [ended[-1][key] if ended else None, best.get(key)]
@@ -225,8 +225,8 @@ def _compare(runs: list[Run]) -> Iterator[str]:
     if any(run.records for run in runs):
         yield parts.heading("Curves")
         yield show_figure(
-            "Solid or dashed with points: test or validation images. Dotted: training images, "
-            "augmented as trained.",
+            "Solid or dashed lines with points: test or validation images. Dotted lines: augmented "
+            "training images.",
             lambda: report_figures.comparison({run.name: run.records for run in runs}),
         )
     yield parts.heading("Config keys that differ")

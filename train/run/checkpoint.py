@@ -1,7 +1,26 @@
 """Checkpoints with Orbax: the first, the last, the best, every few epochs.
 
 Each holds `state`, all fields of `TrainState` (program/state.py), `progress` as JSON, and a
-manifest of sizes and sha256 (manifest.py). restore.py reads them from outside of the run.
+manifest of sizes and sha256 (manifest.py). restore.py reads them for other programs.
+
+A checkpoint is written in this order, in the background:
+
+1. Orbax writes its files to `FOLDER/STEP.orbax-checkpoint-tmp`;
+2. `manifest.json` is written in the same folder;
+3. the folder is renamed to `FOLDER/STEP`;
+4. older checkpoints that are no longer kept are deleted.
+
+Within one save, `last/` does step 2 only after the other folders have done step 3: the progress in
+`last/` names the best epoch. A kill therefore leaves one of these:
+
+- during 1 or 2: a folder with a temporary name, which the next start ignores and deletes. The
+  older checkpoints are still there;
+- between the steps of `best/` and of `last/`: a new best checkpoint and an older last one. The run
+  resumes from the newest of all folders, so from this best one, with the same bits;
+- between 3 and 4: one checkpoint too many, which the next save deletes.
+
+A power cut can also damage files that have their final name. The manifest shows this at the next
+start.
 """
 
 import shutil
@@ -26,7 +45,7 @@ from ..program.sharding import place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest
 
-# In this order: of equally new ones the first is restored.
+# Of several checkpoints of the same step, the one in the first of these folders is restored.
 FOLDERS = ("last", "best", "every", "first")
 DAMAGED = "damaged"
 
@@ -34,7 +53,7 @@ DAMAGED = "damaged"
 class Progress(NamedTuple):
     """The seconds of a run so far, its best accuracy and best epoch.
 
-    The accuracy is of the validation images, or of the test images for data without any.
+    The accuracy is measured on the validation images, or on the test images for data without any.
     """
 
     seconds: float = 0.0
@@ -43,18 +62,19 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir; a step is saved whole or not at all, in the background.
+    """The checkpoints of one workdir; a step is saved completely or not at all, in the background.
 
-    `last/` keeps the newest `last` checkpoints, `best/` the best, `first/` step 0 and `every/` one
-    every `every_epochs` epochs. Within an epoch one is due every `every_steps`. 0 means never.
-    Ends of epochs within `seconds_apart` of the latest one written can be held in memory: writing
+    `last/` has the newest `last` checkpoints, `best/` the best, `first/` step 0 and `every/` one
+    every `every_epochs` epochs. Within an epoch one is due every `every_steps` steps. 0 means
+    never. Ends of epochs within `seconds_apart` of the latest write can be held in memory: writing
     takes longer than some epochs of a small network.
-    Raises UserError when there are some and none is whole. Damaged ones that are newer than the
-    newest whole one are moved to `damaged/`, with a line on stderr. Those of `last/` that are newer
-    than `until` are deleted. `clock` is the time of `seconds_apart`, and `write_manifest` completes
-    the folder of a checkpoint before it gets its name.
 
-    Of several processes, each of which has the whole state, the first alone reads and writes. The
+    Damaged checkpoints that are newer than the newest intact one are moved to `damaged/`, with a
+    line on stderr. Raises UserError if all are damaged. Checkpoints in `last/` that are newer than
+    `until` are deleted. `clock` measures `seconds_apart`; `write_manifest` completes the folder of
+    a checkpoint before it gets its name.
+
+    With several processes, each of which has the whole state, only the first reads and writes. The
     others call the same methods in the same order.
     """
 
@@ -84,26 +104,29 @@ class Checkpoints:
         self._found: _Checkpoint | None = None
         if not hosts.is_first():
             return
-        # Before Orbax looks at the folders.
+        # Before the managers are made, which list their folders once. `until` is the newest step
+        # that several runs have in common (seeds/loop.py); the newer ones are trained again.
         for step in list_steps(self._workdir / "last"):
             if until is not None and step > until:
                 shutil.rmtree(self._workdir / "last" / str(step))
         self._found = _find_newest_whole(self._workdir, until)
-        # A manager each: one with a best_fn deletes the newest checkpoint for an older, better one.
+        # One manager for each folder. A single manager with a best_fn would delete the newest
+        # checkpoint when an older one is better, and a run must resume from the newest.
         keep = {"last": last, "best": 1, "every": None, "first": None}
         for name in reversed(FOLDERS):
+            # "last" comes last in this order: it waits for the saves of all other folders.
             ahead = list(self._managers.values()) if name == "last" else []
             self._managers[name] = _open_manager(
                 self._workdir / name, keep[name], ahead, write_manifest
             )
 
     def save_first(self, state: TrainState, progress: Progress) -> None:
-        """Save what the run starts with."""
+        """Save the state before the first step."""
         self._hold(["first"], state, progress)
         self._write()
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
-        """Save where to resume."""
+        """Save a state from which the run can resume."""
         self._hold(["last"], state, progress)
         self._write()
 
@@ -112,8 +135,8 @@ class Checkpoints:
     ) -> None:
         """Save the end of an epoch in `last/`, and also in `best/` or `every/` if it belongs there.
 
-        With `hold` it stays in memory until something is written, `last_step` is called or
-        the checkpoints are closed. Then the newest held checkpoint of each folder is written.
+        With `hold` it stays in memory until the next write, a call of `last_step` or `close`. Then
+        the newest held checkpoint of each folder is written.
         """
         names = ["last"]
         if progress.best_epoch == epoch:
@@ -121,11 +144,13 @@ class Checkpoints:
         if self._every_epochs and epoch % self._every_epochs == 0:
             names.append("every")
         self._hold(names, state, progress)
+        # The next epoch may replace what is held for a folder. In last/ and best/ that is harmless,
+        # but each checkpoint of every/ has to be written.
         if not hold or "every" in names:
             self._write()
 
     def is_time(self) -> bool:
-        """Return whether the latest one was written long enough ago for another."""
+        """Return whether the latest write was at least `seconds_apart` ago."""
         return self._clock() - self._written >= self._seconds_apart
 
     def is_due(self, step: int) -> bool:
@@ -133,26 +158,29 @@ class Checkpoints:
         return bool(self._every_steps and step and step % self._every_steps == 0)
 
     def last_step(self) -> int | None:
-        """Return the step to resume from, after waiting for all saves; None before the first.
+        """Return the step to resume from, after waiting for all saves; None before the first save.
 
-        This is for the first process.
+        Only the first process may call it.
         """
         self._write()
         self.wait()
         return find_newest_step(self._workdir)
 
     def wait(self) -> None:
-        """Wait until what is being written is on disk."""
+        """Wait until all saves that have started are on disk."""
         for manager in self._managers.values():
             manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """Return the newest whole state, placed as `like` is; None before the first save.
+        """Return the newest intact state, sharded like `like`; None before the first save.
 
         Raises UserError for the state of another network or optimizer.
         """
+        # The others have `_found` None and learn from the first process that there is one.
         if hosts.broadcast_number(self._found and self._found.step) is None:
             return None
+        # Orbax cannot store typed PRNG keys, so their raw data are saved. The zeros are the
+        # template to restore into, and in the other processes the receiver of the broadcast.
         stored = jax.eval_shape(unwrap_key, like)
         state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stored)
         progress = Progress()
@@ -168,8 +196,10 @@ class Checkpoints:
         )
         try:
             found = self._managers[saved.name].restore(saved.step, args=items)
-        except ValueError as error:  # Its files match its manifest.
+        except ValueError as error:
+            # Not damage, since the files match the manifest: the trees differ.
             raise _refuse_other(saved, "it has other parameters") from error
+        # Orbax restores an array of another shape without an error.
         for (path, there), here in zip(
             jax.tree.leaves_with_path(found["state"]), jax.tree.leaves(like), strict=True
         ):
@@ -179,14 +209,15 @@ class Checkpoints:
         return found
 
     def raise_failure(self) -> None:
-        """Raise what a save in the background ended with, without waiting for one that runs."""
+        """Raise the error of a save that has failed, without waiting for running saves."""
         for manager in self._managers.values():
-            # Not check_for_errors: it would hide the error from the thread that then deletes.
+            # Not check_for_errors, which clears the error: the manager would then believe that the
+            # save succeeded, and delete the older checkpoints.
             if not manager.is_saving_in_progress():
                 manager.wait_until_finished()
 
     def close(self) -> None:
-        """Write what is held, and wait until everything is on disk."""
+        """Write the held checkpoints, and wait until everything is on disk."""
         with ExitStack() as stack:
             for manager in self._managers.values():
                 stack.callback(manager.close)
@@ -195,8 +226,9 @@ class Checkpoints:
     def _hold(self, names: list[str], state: TrainState, progress: Progress) -> None:
         if not self._managers:
             return
-        # Copied to the host: Orbax would have every process save its part of an array on devices,
-        # although each process has the whole array.
+        # Copied to the host for two reasons. The next step reuses the device memory of a donated
+        # state. And of an array on devices Orbax would have each process save its own shards,
+        # although the first process has the whole array.
         on_host = jax.device_get(unwrap_key(state))
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(on_host),
@@ -206,30 +238,35 @@ class Checkpoints:
             self._held[name] = int(on_host.step), ocp.args.Composite(**items)
 
     def _write(self) -> None:
-        """Write what is held; `last` is whole after the others: its progress names the best."""
+        """Start to write the held checkpoints.
+
+        `last` is completed after the others, because its progress names the best epoch.
+        """
         for name in reversed(FOLDERS):
             if name in self._held:
                 step, items = self._held.pop(name)
+                # Orbax refuses a step that it has. A run that is stopped right after the end of
+                # an epoch saves the same step twice.
                 if self._managers[name].latest_step() != step:
                     self._managers[name].save(step, args=items)
                 self._written = self._clock()
 
 
 def find_newest_step(workdir: Path, folder: str | None = None) -> int | None:
-    """Return the step of the newest checkpoint on disk, of all folders or of one; None without."""
+    """Return the step of the newest checkpoint of one folder, or of all; None if there is none."""
     names = FOLDERS if folder is None else (folder,)
     return max((step for name in names for step in list_steps(workdir / name)), default=None)
 
 
 def find_whole_steps(workdir: Path) -> Iterator[int]:
-    """Yield the steps of checkpoints that are as their manifests say, the newest first."""
+    """Yield the steps of the checkpoints that match their manifests, the newest first."""
     for saved in _list_checkpoints(workdir):
         if not manifest.find_damage(workdir / str(saved)):
             yield saved.step
 
 
 def list_steps(folder: Path) -> list[int]:
-    """Return the steps of the checkpoints in a folder, which Orbax names when they are whole."""
+    """Return the steps of the complete checkpoints in a folder: incomplete ones have no number."""
     return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
 
 
@@ -244,7 +281,7 @@ class _Checkpoint(NamedTuple):
 
 
 def _refuse_other(saved: _Checkpoint, why: str) -> UserError:
-    """Return the error for a checkpoint with the config of the run, but saved by other code."""
+    """Return the error for a checkpoint that was saved by other code with the same config."""
     return UserError(
         f"the checkpoint {saved} does not fit the network or the optimizer ({why}): their code has "
         "changed since it was saved. Undo the change, or choose another --workdir."
@@ -257,13 +294,13 @@ def _open_manager(
     ahead: Sequence[ocp.CheckpointManager],
     write_manifest: Callable[[Path], None],
 ) -> ocp.CheckpointManager:
-    """Return the manager of a folder, which names a checkpoint after those of managers `ahead`."""
-    # Called before Orbax gives the folder its final name, so that no checkpoint lacks a manifest,
-    # and no older one is deleted before this one has it.
+    """Return the manager of a folder; its saves end after those of the managers `ahead`."""
+    # Despite its name, Orbax calls this before it renames the folder of the checkpoint. So no
+    # checkpoint is ever without a manifest, and none is deleted before its successor has one.
     options = ocp.AsyncOptions(
         post_finalization_callback=partial(_complete, folder, ahead, write_manifest)
     )
-    # Orbax would have all processes wait for one another.
+    # By default all processes would take part in every save and wait for each other.
     alone = ocp.options.MultiprocessingOptions(
         active_processes={0}, barrier_sync_key_prefix=folder.name
     )
@@ -285,20 +322,27 @@ def _complete(
     ahead: Sequence[ocp.CheckpointManager],
     write_manifest: Callable[[Path], None],
 ) -> None:
+    """Write the manifest of the checkpoint in `folder` that has no final name yet."""
     for manager in ahead:
-        manager.wait_until_finished()  # Raises what its save ended with: then this one fails too.
+        # Raises the error of its save, if it failed: then this save fails too.
+        manager.wait_until_finished()
     for unfinished in folder.iterdir():
         if not unfinished.name.isdigit():
             write_manifest(unfinished)
 
 
 def _list_checkpoints(workdir: Path) -> list[_Checkpoint]:
-    """Return all that have their final name, the newest first."""
+    """Return the checkpoints that have their final name, the newest first."""
     found = [_Checkpoint(step, name) for name in FOLDERS for step in list_steps(workdir / name)]
+    # The sort is stable, so equal steps stay in the order of FOLDERS.
     return sorted(found, key=lambda saved: -saved.step)
 
 
 def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
+    """Return the newest checkpoint that matches its manifest; move newer ones to `damaged/`.
+
+    Nothing is moved if all are damaged: the user may be able to repair one.
+    """
     damaged: dict[_Checkpoint, str] = {}
     for saved in _list_checkpoints(workdir):
         if until is not None and saved.step > until:
@@ -309,8 +353,8 @@ def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
         for each, what in damaged.items():
             aside = _set_aside(workdir, each)
             print(
-                f"the checkpoint {each} is damaged: {what}. It is kept as {aside}; "
-                f"the run goes on from step {saved.step}, {saved}.",
+                f"the checkpoint {each} is damaged: {what}. It was moved to {aside}; "
+                f"the run resumes from step {saved.step}, {saved}.",
                 file=sys.stderr,
             )
         return saved
@@ -318,12 +362,12 @@ def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
         lines = [f"  {each}: {what}" for each, what in damaged.items()]
         raise UserError(
             f"every checkpoint in {workdir} is damaged:\n" + "\n".join(lines) + "\n"
-            "put a whole copy of one in its place, or begin anew in another --workdir."
+            "replace one by an intact copy, or start again in another --workdir."
         )
     return None
 
 
 def _set_aside(workdir: Path, saved: _Checkpoint) -> str:
-    """Move a damaged checkpoint to `damaged/`, and return its path in the workdir."""
+    """Move a damaged checkpoint to `damaged/`, and return its new path in the workdir."""
     names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
     return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

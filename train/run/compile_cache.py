@@ -1,4 +1,4 @@
-"""Compiled programs on disk, so that a run that goes on does not compile them again."""
+"""Compiled programs on disk, so that a run that resumes does not compile them again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import jax
 from jax._src.compilation_cache import decompress_executable  # There is no public name for it.
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-# Quicker ones are not worth their files.
+# Programs that compile faster than this are not worth a file.
 LEAST_SECONDS = 0.2
 
 
@@ -17,7 +17,7 @@ LEAST_SECONDS = 0.2
 def use_compile_cache(folder: Path, least_seconds: float = LEAST_SECONDS) -> Iterator[None]:
     """Use `folder` as the compilation cache in the block, unless JAX already has one.
 
-    Only what takes at least `least_seconds` to compile is stored.
+    Only programs that take at least `least_seconds` to compile are stored.
     """
     config: Any = jax.config
     if config.jax_compilation_cache_dir is not None:
@@ -33,15 +33,19 @@ def use_compile_cache(folder: Path, least_seconds: float = LEAST_SECONDS) -> Ite
 
 
 def _drop_parts(folder: Path) -> None:
-    """Remove what a killed run wrote in part; JAX would keep it and complain at every start."""
+    """Remove entries that a killed run left incomplete.
+
+    JAX writes them in place, and would warn of an incomplete one at every start without replacing
+    it.
+    """
     for file in folder.glob("*-cache"):
         try:
             decompress_executable(file.read_bytes())
-        except Exception:  # Which one depends on the compression.
+        except Exception:  # The class depends on the compression.
             file.unlink()
 
 
 def _set_cache(folder: str | None, least_seconds: float) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", least_seconds)
-    reset_cache()  # JAX looks at the folder once only.
+    reset_cache()  # JAX reads the name of the folder only once.

@@ -1,4 +1,4 @@
-"""What a result was made with: commit, versions, hardware, command."""
+"""The environment of a result: commit, versions, hardware, command."""
 
 import json
 import platform
@@ -32,21 +32,21 @@ def describe_environment() -> dict[str, str | int]:
 
 
 def note_start(workdir: Path, step: int) -> None:
-    """Add this process to environment.json, the list of those that trained, from which `step`."""
+    """Append this process and its first `step` to environment.json, one entry for each start."""
     file = workdir / "environment.json"
     starts = json.loads(file.read_text()) if file.exists() else []
     write_atomically(file, json.dumps([*starts, describe_environment() | {"step": step}], indent=2))
 
 
 def find_commit(file: Path = Path(__file__)) -> str:
-    """Return the commit of the checkout that contains `file`, and a `+` if files differ from it.
+    """Return the commit of the checkout that contains `file`, with a `+` if there are changes.
 
-    In an installed package it is the version of the package.
+    For an installed package, return its version.
     """
     git = ["git", "-C", str(file.parent)]
     quiet: dict[str, Any] = {"text": True, "stderr": subprocess.DEVNULL}
     try:
-        # An installed package may lie in the checkout of something else.
+        # An installed package may be inside the checkout of another project.
         subprocess.check_output([*git, "ls-files", "--error-unmatch", file.name], **quiet)
         commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], **quiet)
         changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], **quiet)

@@ -1,6 +1,6 @@
-"""A manifest beside the files of a checkpoint: their sizes and hashes, to know them again by.
+"""The manifest of a checkpoint: sizes and hashes of its files.
 
-Orbax loads a flipped bit without complaint.
+Orbax loads a file with a flipped bit without complaint; the hashes show it.
 """
 
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from ..files import hash_file, write_atomically
 
 NAME = "manifest.json"
-# At the top of a checkpoint Orbax writes these last; nothing that is restored depends on them.
-LEFT_OUT = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
+# Orbax writes the last two after the manifest; restoring does not need them.
+UNLISTED = {NAME, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
 def write(folder: Path) -> None:
@@ -21,13 +21,13 @@ def write(folder: Path) -> None:
             "sha256": hash_file(file),
         }
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).as_posix() not in LEFT_OUT
+        if file.is_file() and file.relative_to(folder).as_posix() not in UNLISTED
     }
     write_atomically(folder / NAME, json.dumps(files, indent=1))
 
 
 def find_damage(folder: Path) -> str | None:
-    """Return in words the first thing that is not as the manifest says; None if all is."""
+    """Return in words the first difference from the manifest; None if there is none."""
     try:
         files = json.loads((folder / NAME).read_text())
         for name, was in files.items():
@@ -36,10 +36,10 @@ def find_damage(folder: Path) -> str | None:
             if (size := file.stat().st_size) != was["bytes"]:
                 return f"{name} has {size} bytes, not {was['bytes']}"
             if hash_file(file) != was["sha256"]:
-                return f"{name} has other bytes than were written"
+                return f"{name} has changed since it was written"
     except FileNotFoundError:
         return f"{NAME} is missing"
-    except (AttributeError, KeyError, TypeError, ValueError):  # No JSON, or not such JSON.
+    except (AttributeError, KeyError, TypeError, ValueError):  # No JSON, or another structure.
         return f"{NAME} is damaged"
     except OSError as error:
         return f"it cannot be read ({error})"

@@ -19,13 +19,14 @@ from . import restore
 def load_network(
     config: ConfigDict, workdir: Path, checkpoint: str, dataset: Dataset
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network of a run and the variables that it tests with, on the host.
+    """Return the network of a run and the variables with which it is tested, on the host.
 
-    Raises UserError for a checkpoint that is missing or damaged, and for one that the code of a
-    user's own network no longer fits.
+    Raises UserError for a checkpoint that is missing or damaged, or does not fit the current code
+    of a user's own network.
     """
     model = build.make_network(config, dataset)
     variables = restore.load_variables(workdir, checkpoint)
+    # Our own networks always fit: their config is part of the run. A user's code may have changed.
     if list_own(config):
         with explain_own("model", config.model.name):
             like = jax.eval_shape(model.init, jax.random.key(0), abstract_images(dataset))

@@ -1,4 +1,4 @@
-"""Weights that a run starts from instead of drawing its own."""
+"""Weights of another run, or imported ones, that a run starts from."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,17 +23,17 @@ Leaf = tuple[str, ...]
 
 
 def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
-    """Return the variables in `config.pretrained`, of a run or from pit_jax.interop; {} for none.
+    """Load the variables in `config.pretrained`, of a run or from pit_jax.interop; {} for none.
 
     Layers of `config.reinitialize` are skipped. Parameters of neurons may be missing, since
-    published networks have none: the first batch makes them. Raises UserError for a folder that
-    cannot be read, and lists what does not fit the network.
+    published networks have none: they are computed from the first batch. Raises UserError for a
+    folder that cannot be read, and for variables that do not fit the network.
     """
     folder, reinitialize = config.pretrained, config.reinitialize
     if not folder:
         if reinitialize:
             raise UserError(
-                "config.reinitialize is of layers of config.pretrained, which names no folder."
+                "config.reinitialize needs config.pretrained, which is empty. Set both or neither."
             )
         return {}
     model = build.make_network(config, dataset)
@@ -44,46 +44,47 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_load_variables(folder))
-    left_out = choose_layers(
+    skipped = choose_layers(
         "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
     )
-    there = {path: leaf for path, leaf in there.items() if _layer(path) not in left_out}
-    made = {path for path in here if interop.is_of_neuron(path, here)}
-    if is_own(config.model.name):  # Its own parameters may look like those of a neuron.
+    there = {path: leaf for path, leaf in there.items() if _layer(path) not in skipped}
+    optional = {path for path in here if interop.is_of_neuron(path, here)}
+    # A parameter of a user's own network may be named like one of a neuron: ask for the modules.
+    if is_own(config.model.name):
         modules = build.find_modules(config, model, abstract_images(dataset))
-        made = {path for path in made if any(_is_inside(path, each) for each in modules)}
-    if problems := _problems(here, there, left_out, made):
-        raise UserError(f"config.pretrained: {_complaint(folder, problems, here, there)}")
+        optional = {path for path in optional if any(_is_inside(path, each) for each in modules)}
+    if problems := _find_problems(here, there, skipped, optional):
+        raise UserError(f"config.pretrained: {_explain_problems(folder, problems, here, there)}")
     return unflatten_dict(there)
 
 
-def _problems(
+def _find_problems(
     here: Mapping[Leaf, Any],
     there: Mapping[Leaf, Any],
-    left_out: Collection[str],
-    made: Collection[Leaf],
+    skipped: Collection[str],
+    optional: Collection[Leaf],
 ) -> dict[Leaf, str]:
-    """Return in words which leaves `there` do not fit those `here`, in the network.
+    """Return in words which saved leaves `there` do not fit those of the network, `here`.
 
-    Those that are `made` from the first batch can be missing.
+    The leaves in `optional`, and those of the layers in `skipped`, may be missing.
     """
     unknown = there.keys() - here.keys()
     missing = {
         path
         for path in here.keys() - there.keys()
-        if path not in made and _layer(path) not in left_out
+        if path not in optional and _layer(path) not in skipped
     }
     problems = {path: f"no {'/'.join(path)}" for path in missing}
     problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
     for path in there.keys() & here:
         theirs, ours = _read_shape(there[path]), _read_shape(here[path])
         if theirs != ours:
-            problems[path] = f"{'/'.join(path)} {theirs}, of the network {ours}"
+            problems[path] = f"{'/'.join(path)} {theirs}, in the network {ours}"
     return problems
 
 
 def _read_shape(leaf: Any) -> Any:
-    """Return the shape of an array, and of a list of them, as a user's own network may have."""
+    """Return the shape of an array, or the shapes of a list of arrays (in a user's network)."""
     return leaf.shape if hasattr(leaf, "shape") else tuple(map(_read_shape, leaf))
 
 
@@ -96,19 +97,20 @@ def _load_variables(folder: str) -> Mapping[str, Any]:
         raise UserError(f"config.pretrained: {error}") from error
     except interop.CheckpointError as error:
         raise UserError(
-            f"config.pretrained: {error} It is the folder of a run, or what this writes: {HOW}"
+            f"config.pretrained: {error} Give the folder of a run, or one that this writes: {HOW}"
         ) from error
 
 
-def _complaint(
+def _explain_problems(
     folder: str, problems: Mapping[Leaf, str], here: Mapping[Leaf, Any], there: Mapping[Leaf, Any]
 ) -> str:
-    """Return all that does not fit, and which layers to start from scratch where that helps."""
+    """Return the first problems, and which layers to start from scratch where that helps."""
     heads = {path for path in problems if "head" in path}
     neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted(
         {_layer(path).rpartition("/")[2].partition("_")[0] for path in neurons}
     )
+    # Only heads and neurons can be replaced without losing most of what the other run learned.
     if problems.keys() != heads | neurons:
         advice = (
             "Give the config.model that it was made with; config.reinitialize names layers to "
@@ -135,5 +137,5 @@ def _is_inside(path: Leaf, module: str) -> bool:
 
 
 def _layer(path: Leaf) -> str:
-    # A parameter of the network itself is a layer of its own name.
+    # A parameter of the network itself counts as a layer with the parameter's name.
     return "/".join(path[1:-1] or path[1:])

@@ -1,4 +1,4 @@
-"""Reads the files of a run, which may still be running; nothing is changed."""
+"""Reads the files of a run, which may still be training; nothing is changed."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,25 +17,25 @@ LOSSES = ("validation_loss", "test_loss")
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """Return the whole config of a run; raises UserError where there is none."""
+    """Return the whole config of a run; raise UserError if there is none."""
     config = read_json(workdir / "config.json", dict)
     if config is None:
         raise UserError(
-            f"{workdir} holds no run: there is no config.json; give the folder of a run."
+            f"{workdir} is not the folder of a run: it has no config.json. Give another folder."
         )
     rename_keys(config)
     return config
 
 
 def load_run_config(workdir: Path, data_dir: str | None = None) -> ConfigDict:
-    """Return the config of a run as its checkpoints are used with it, with its data in `data_dir`.
+    """Return the config of a run to use its checkpoints, with its data in `data_dir` if given.
 
-    Raises UserError where there is no run.
+    Raises UserError if there is no run.
     """
-    # A run of an older version lacks keys that came later.
+    # The base config has the keys that were added after an older run was made.
     config: ConfigDict = load_shipped("base").base()
     config.update(read_config(workdir))
-    # What it began with is in the checkpoint.
+    # The checkpoint has the weights: the folder that the run started from may be gone.
     config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
         config.data.data_dir = data_dir
@@ -43,7 +43,7 @@ def load_run_config(workdir: Path, data_dir: str | None = None) -> ConfigDict:
 
 
 def read_json(file: Path, kind: type) -> Any:
-    """Return what `file` holds, None if it is not there; raises UserError unless it is a `kind`."""
+    """Return the content of a JSON file, None if it is missing; raise UserError if not a `kind`."""
     try:
         found = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -51,12 +51,12 @@ def read_json(file: Path, kind: type) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
     if not isinstance(found, kind):
-        raise UserError(f"{file} holds no JSON {kind.__name__}; restore it or move it away.")
+        raise UserError(f"{file} is not a JSON {kind.__name__}; restore it or move it away.")
     return found
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl as far as they are whole; none if it is not there."""
+    """Return the complete lines of metrics.jsonl; an empty list if there is no file."""
     try:
         lines = file.read_text().splitlines(keepends=True)
     except FileNotFoundError:
@@ -64,24 +64,24 @@ def read_records(file: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
     try:
-        # A run that goes on, or was killed, may have left a part of a line.
+        # The last line may be incomplete: the run still trains, or was killed while it wrote.
         return [json.loads(line) for line in lines if line.endswith("\n")]
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); restore it or move it away.") from error
 
 
 def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines of epochs."""
+    """Return the records of epochs, without those of single steps."""
     return [record for record in records if not record.keys().isdisjoint(LOSSES)]
 
 
 def find_split(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return the split on which the epochs were evaluated: `validation`, or `test` without one."""
+    """Return the split on which the epochs were evaluated, `validation` or `test`."""
     return "validation" if any(LOSSES[0] in record for record in records) else "test"
 
 
 def select_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the metrics of `config.metrics` in the line of an epoch, by name."""
+    """Return the metrics of `config.metrics` in the record of an epoch, by name."""
     start = f"{find_split([record])}_"
     return {
         key.removeprefix(start): value
@@ -91,6 +91,6 @@ def select_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def make_distinct_names(workdirs: Sequence[Path]) -> list[str]:
-    """Return the folders' names, whole paths where these are not all different."""
+    """Return the names of the folders, or their paths if two names are equal."""
     found = [workdir.resolve().name for workdir in workdirs]
     return found if len(set(found)) == len(found) else [str(workdir) for workdir in workdirs]

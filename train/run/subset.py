@@ -1,4 +1,4 @@
-"""subset.json, the training images of a run: indices into the data set's own split."""
+"""subset.json, the training images of a run: indices into the training split of the data set."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ FILE = "subset.json"
 
 
 def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
-    """Write the indices of a new run; write nothing if it uses all images of its data set.
+    """Write the image indices of a new run; write nothing if it uses all images.
 
-    Raises UserError if the run began with other images.
+    Raises UserError if a run that resumes began with other images.
     """
     file = workdir / FILE
     now = {name: np.asarray(indices).tolist() for name, indices in subset.items()}
@@ -26,6 +26,6 @@ def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
             write_atomically(file, json.dumps(now))
     elif was != now:
         raise UserError(
-            f"{file} lists other training images than this run would see: the data set has changed "
-            "since the run began. Restore the data, or choose another --workdir."
+            f"{file} lists different training images from those selected now: the data set has "
+            "changed since the run began. Restore the data, or choose another --workdir."
         )

@@ -1,4 +1,4 @@
-"""The end of a run in numbers."""
+"""The results of a finished run: summary.json and its figures."""
 
 import json
 import math
@@ -21,10 +21,11 @@ from .reading import find_split, read_records, select_epochs
 
 
 class Summary(NamedTuple):
-    """The results of a run; `rates` are mean firing rates per neuron layer, in order, and step.
+    """The results of a run; `rates` has mean firing rates by neuron layer, in order, and time step.
 
-    Accuracies, rates and `metrics` are those of the test images. `best_epoch` has the best accuracy
-    of the validation images, `validation_accuracy`; for data without any, of the test images.
+    Accuracies, rates and `metrics` are measured on the test images. `best_epoch` is the epoch with
+    the best accuracy on the validation images, `validation_accuracy`, or on the test images for
+    data without validation images.
     """
 
     title: str
@@ -41,21 +42,21 @@ class Summary(NamedTuple):
 
 
 def format_title(config: Mapping[str, Any]) -> str:
-    """Return a run in one line: its data, network and neuron."""
+    """Return a title of one line: the data, network and neuron of a run."""
     what = (shorten_name(config[part]["name"]) for part in ("data", "model", "neuron"))
     return f"{', '.join(what)} {format_steps_and_levels(config)}"
 
 
 def format_steps_and_levels(config: Mapping[str, Any]) -> str:
-    """Return T and, for a neuron that fires integers, D: `T=1 D=4`."""
+    """Return T and, for a neuron that fires counts, D: `T=1 D=4`."""
     levels = config["neuron"].get("levels")
     return f"T={config['num_steps']}" + (f" D={levels}" if levels else "")
 
 
 def count_parameters(params: Any) -> tuple[int, int]:
-    """Return the number of parameters without PIT's scales `a`, and of these."""
+    """Return the numbers of parameters without PIT's scales `a`, and of these scales."""
     leaves = jax.tree.leaves_with_path(params)
-    # A user's own neuron may have a scalar of this name, which is no scale per channel.
+    # A user's own neuron may have a scalar named `a`, which is not a scale for each channel.
     scales = sum(leaf.size for path, leaf in leaves if read_name(path) == "a" and leaf.shape)
     return sum(leaf.size for _, leaf in leaves) - scales, scales
 
@@ -71,7 +72,8 @@ def summarize(
 ) -> Summary:
     """Return the summary of a run that ended with `state`, whose evaluation is `test`.
 
-    `best` is the evaluation of the best epoch on the test images, in a run with validation images.
+    `best` is the evaluation of the best epoch on the test images; only a run with validation images
+    has one.
     """
     parameters, scales = count_parameters(state.params)
     return Summary(
@@ -90,14 +92,14 @@ def summarize(
 
 
 def make_json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the values with None for those that are not finite: JSON has no NaN."""
+    """Return the values, with None for those that are not finite: JSON has no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def write_summary(workdir: Path, summary: Summary) -> None:
     """Write summary.json and the figures of a finished run."""
     records = select_epochs(read_records(workdir / "metrics.jsonl"))
-    # A run without validation images or metrics of its own has no keys for them.
+    # Without validation images or metrics in the config, their keys are not written.
     defaults = Summary._field_defaults
     found = {
         key: value

@@ -1,8 +1,8 @@
 """The folder of one run.
 
-It holds config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled
-programs and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md
-lists them all.
+It has config.json, environment.json, subset.json, metrics.jsonl, the checkpoints, compiled programs
+and the lock; at the end summary.json, curves.png and rates.png. docs/guide/training.md lists them
+all.
 """
 
 import errno
@@ -25,14 +25,14 @@ from ..files import write_atomically
 
 try:
     import fcntl
-except ImportError:  # Windows: it has no locks that a program gives back when it is killed.
+except ImportError:  # Windows has no locks that the system releases when a program is killed.
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
-# What a run that was killed while it claimed a folder may have left there.
+# A run that was killed while it claimed a folder may have left these files: they are ignored.
 BEGUN = {LOCK, "config.json.part"}
 # These keys may change when a run resumes: where the data are, how many workers read them, what is
-# saved and logged. Other devices or processes add in another order.
+# saved and logged. The number of devices may change too, although it changes the order of sums.
 PLACES = ("data.data_dir", "data.cache_dir", "data.workers")
 MAY_MOVE = (
     *PLACES,
@@ -46,9 +46,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None) -> IO[str]:
-    """Return the open lock file, with its holder; the system unlocks it when the process ends.
+    """Lock the workdir and return the open lock file; the system unlocks it when the process ends.
 
-    The file itself stays: one that is deleted can be locked by one run, and a new one by another.
+    The file says which process holds the lock. It is never deleted: a run could lock the deleted
+    file while another one locks a new file of the same name.
     """
     file = (workdir / LOCK).open("a+")
     try:
@@ -60,12 +61,12 @@ def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None
             file.seek(0)
             holder = file.read().strip() or "another process"
         raise UserError(
-            f"the workdir {workdir} is in use by {holder}. Wait for its end, end it, or choose "
+            f"the workdir {workdir} is in use by {holder}. Wait until it ends, stop it, or choose "
             "another --workdir."
         ) from None
-    except OSError as error:  # Some network file systems have none.
+    except OSError as error:  # Some network file systems have no locks.
         print(
-            f"{workdir} cannot be locked ({error.strerror}): see to it that no other run uses it.",
+            f"{workdir} cannot be locked ({error.strerror}): make sure that no other run uses it.",
             file=sys.stderr,
         )
     file.truncate(0)
@@ -79,19 +80,21 @@ def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None
 def claim(
     workdir: Path, config: Mapping[str, Any], lock: Callable[[Path], IO[str]] = open_lock
 ) -> Iterator[None]:
-    """Make `workdir` the folder of a run with `config`, or find that it is one already.
+    """Make `workdir` the folder of a run with `config`, or check that it is one.
 
     No other run can claim it during the block; `lock` returns the locked file. Raises UserError,
-    and writes nothing, when it cannot be written, holds files of something else, belongs to a run
-    with another config, or is in use.
+    and writes nothing, if the folder cannot be written, has files of something else, belongs to a
+    run with another config, or is in use.
     """
     with _explain_os_errors(workdir):
+        # Before the lock, so that a refused run does not even write the lock file.
         _check(workdir, config)
         workdir.mkdir(parents=True, exist_ok=True)
         opened = lock(workdir)
     with opened:
         with _explain_os_errors(workdir):
-            _check(workdir, config)  # Another run may have begun here before the lock.
+            # Again under the lock: another run may have begun here in between.
+            _check(workdir, config)
             write_atomically(workdir / "config.json", json.dumps(config, indent=2))
         yield
         opened.truncate(0)
@@ -113,10 +116,10 @@ def _drop_keys(keys: Collection[str], config: Mapping[str, Any]) -> dict[str, An
 
 
 def find_disk_error(error: BaseException | None) -> str | None:
-    """Return why the disk took no more, if that is what `error` or one that caused it says."""
+    """Return the reason if `error`, or one that caused it, is of a full or read-only disk."""
     while error is not None:
         for number in NO_ROOM:
-            # TensorStore gives no OSError, but its words.
+            # TensorStore does not raise OSError, but quotes the system's message.
             if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
                 return os.strerror(number)
         error = error.__cause__ or error.__context__
@@ -138,22 +141,24 @@ def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     if file.is_file():
         _check_same(workdir, _read_config(file), config)
     elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
-        raise UserError(f"{workdir} is not empty and holds no run; choose another --workdir.")
+        raise UserError(
+            f"{workdir} is not empty and not the folder of a run; choose another --workdir."
+        )
 
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
         if not isinstance(found, dict):
-            raise ValueError("it holds no object")
-    except ValueError as error:  # No JSON, no text, or no object.
+            raise ValueError("not a JSON object")
+    except ValueError as error:  # Not text, not JSON, or not an object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
     rename_keys(found)
     return found
 
 
 def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    # Through JSON, since that is what was written: tuples become lists.
+    # Compared as JSON, as which the old config was written: tuples become lists.
     was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]
     if differing:

@@ -27,26 +27,26 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return 0 after finished runs, and after stopped and saved ones."""
+    """Return 0 after runs that finished, or were stopped and saved."""
     if "seed" in args.overrides:
         raise UserError("give the seeds by --seeds, not by --config.seed.")
     silence_storage_threads()
-    # Before anything asks for a device.
+    # One virtual device for each seed; JAX reads this when the first device is asked for.
     jax.config.update("jax_num_cpu_devices", len(args.seeds))
     from .loop import train_seeds
 
     summaries = train_seeds(args.config, args.seeds, args.workdir, stop_on_signal())
     if summaries is None:
-        print("stopped and saved; the same command goes on from here.")
+        print("stopped and saved; repeat the command to resume.")
         return 0
-    found = outcome(args.seeds, summaries)
+    found = summarize_seeds(args.seeds, summaries)
     write_atomically(args.workdir / FILE, json.dumps(found, indent=2))
     _print(found, args.workdir)
     return 0
 
 
-def outcome(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[str, Any]:
-    """What the seeds reached, with mean and standard deviation; None of a single one."""
+def summarize_seeds(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[str, Any]:
+    """Return the accuracies of the seeds with mean and standard deviation (None for one seed)."""
     found: dict[str, Any] = {"title": summaries[0].title, "seeds": list(seeds)}
     for key in ("last_accuracy", "best_accuracy"):
         values = [getattr(summary, key) for summary in summaries]

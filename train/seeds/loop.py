@@ -1,4 +1,10 @@
-"""The story of several seeds that train at once: a loop over their sessions."""
+"""Several seeds that train at once, top to bottom: a loop over their sessions.
+
+Every seed is an ordinary run in a folder of its own, but all take the same step at the same time.
+So they must also resume from the same step. Each saves at the same steps as the others and waits
+for their previous saves first (`wait_for_saves`): a kill leaves the newest checkpoints of two seeds
+at most one save apart, and since each keeps at least two, there is a step that all have.
+"""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -14,7 +20,7 @@ from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
 from ..program.evaluation import Evaluation
 from ..program.program import CompiledStep
-from ..program.state import TrainState, reset_totals, zero_totals
+from ..program.state import TrainState, make_zero_totals, reset_totals
 from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
 from ..run.pretrained import load_pretrained
@@ -24,18 +30,18 @@ from .program import SeedsProgram, make_seeds_program, split_metrics, split_stat
 
 
 class SeedSession(Session):
-    """The session of one of several seeds; its states are on the host."""
+    """The session of one of several seeds, whose states are on the host."""
 
     def __init__(self, config: ConfigDict, *arguments: Any, **options: Any) -> None:
         super().__init__(config, *arguments, **options)
         self.label = f"seed {config.seed}: "
 
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
-        """Return what to say of a step that is not finite and ends the run."""
+        """Return the error message for a step that is not finite and ends the run."""
         return (
             f"{self.label}step {step}, in epoch {self.get_epoch(step)}, is not finite. "
-            f"{self.describe_saved()}. Alone, by train.main with --workdir {self.workdir} and "
-            f"--config.seed={self.config.seed}, it goes on from there and says where it began."
+            f"{self.describe_saved()}. To find the layer, resume this seed alone: train.main with "
+            f"--workdir {self.workdir} and --config.seed={self.config.seed}."
         )
 
 
@@ -47,11 +53,12 @@ def train_seeds(
     *,
     program: SeedsProgram | None = None,
 ) -> list[Summary] | None:
-    """Train one network for each seed, all at once; None if `stop()` became true.
+    """Train one network for each seed, all at once; return None if `stop()` became true.
 
-    Each has the folder `workdir/seed_SEED` of an ordinary run, and ends with its bits. Runs that
-    were begun resume from the newest step that all have. `program` replaces that of the config.
-    Raises UserError as `train` does, and for a config with what only a run of its own can do.
+    Each seed is an ordinary run in `workdir/seed_SEED`, with the same bits as if it were trained
+    alone. Existing runs resume from the newest step that all have. `program` replaces the program
+    that is otherwise made from the config. Raises UserError as `train` does, and for config keys
+    that only a single run supports.
     """
     started = time.monotonic()
     _check(config, workdir)
@@ -83,26 +90,30 @@ def train_seeds(
         bests: list[Evaluation] | list[None] = [None] * len(sessions)
         if sessions[0].is_validated:
             pairs = zip(sessions, alone, strict=True)
-            chosen = [session.restore_best(state) for session, state in pairs]
-            bests = program.test(program.join(chosen))
+            best_states = [session.restore_best(state) for session, state in pairs]
+            bests = program.test(program.join(best_states))
         ends = zip(sessions, alone, tests, bests, strict=True)
         return [session.finish(state, test, best) for session, state, test, best in ends]
 
 
 def find_common_step(folders: Sequence[Path]) -> int | None:
-    """Return the newest step from which all runs can resume; None if they have to begin.
+    """Return the newest step from which all runs can resume; None if all have to start.
 
-    Raises UserError if they have come so far apart that there is none.
+    Raises UserError if the runs have no step in common: for example because one of them was resumed
+    alone.
     """
     found = {folder: list(find_whole_steps(folder)) for folder in folders}
     newest = {folder: max(steps, default=-1) for folder, steps in found.items()}
+    # A common step cannot be newer than the newest step of the slowest seed. An older one is not
+    # tried: it would throw away steps that this seed has saved.
     least = min(newest.values())
+    # Some seeds may have saved step 0, and others nothing: all start again with the same bits.
     if least < 0 and max(newest.values()) <= 0:
         return None
     if not all(least in steps for steps in found.values()):
         at = ", ".join(f"{folder.name} at {step}" for folder, step in newest.items() if step >= 0)
         raise UserError(
-            f"the seeds have no newest step in common ({at}). Let each go on alone, by train.main "
+            f"the seeds have no newest step in common ({at}). Resume each one alone, by train.main "
             "with its --workdir and --config.seed, or choose another --workdir."
         )
     return least
@@ -125,7 +136,7 @@ def train_sessions(
             display.begin(begun)
             return states
         if begun:
-            display.note(f"going on from step {begun} of {total}")
+            display.note(f"resuming from step {begun} of {total}")
         for session, state in zip(sessions, alone, strict=True):
             session.begin(state, display.note)
         step = program.compile_step()
@@ -144,7 +155,7 @@ def train_epochs(
     display: Display,
     stop: Callable[[], bool],
 ) -> TrainState | None:
-    """Train the epochs that are left; return the last states, None if `stop()` became true."""
+    """Train the remaining epochs; return the last states, None if `stop()` became true."""
     for epoch in sessions[0].epochs:
         numbers = [session.begin_epoch(epoch) for session in sessions][0]
         for number in numbers:
@@ -152,7 +163,9 @@ def train_epochs(
                 save_all(sessions, states, number - 1)
             if stopped:
                 return None
-            if number > numbers[-1] - 2:  # Health looks at these.
+            # Only before the last two steps of an epoch, which health measures: splitting the
+            # states copies them to the host.
+            if number > numbers[-1] - 2:
                 for session, state in zip(sessions, split_states(states), strict=True):
                     session.before_step(state, number)
             states, metrics = step(states, next(batches))
@@ -166,7 +179,8 @@ def train_epochs(
 
 
 def save_all(sessions: Sequence[Session], states: TrainState, step: int) -> None:
-    """Save where all resume within an epoch."""
+    """Save a checkpoint of each seed within an epoch, from which all can resume."""
+    # May raise for a step that is not finite: then no seed has saved this step.
     for session in sessions:
         session.settle(states)
     wait_for_saves(sessions)
@@ -177,18 +191,19 @@ def save_all(sessions: Sequence[Session], states: TrainState, step: int) -> None
 def end_epoch(
     sessions: Sequence[Session], program: SeedsProgram, states: TrainState
 ) -> dict[str, Any]:
-    """Test, log and save the end of an epoch; return the line for all seeds."""
+    """Log and save the end of an epoch; return a line with the means over the seeds."""
     alone = split_states(states)
     for session, state in zip(sessions, alone, strict=True):
         session.end_steps(state)
     ends = zip(sessions, alone, program.evaluate(states), strict=True)
     records = [session.end_epoch(state, test) for session, state, test in ends]
-    # All or none, and after all have an end: they resume from the same step.
+    # All seeds write or none does, and only after the previous saves of all have ended: the seeds
+    # must have a step in common.
     hold = not sessions[0].checkpoints.is_time()
     if not hold:
         wait_for_saves(sessions)
     for session, state in zip(sessions, alone, strict=True):
-        session.save_epoch(state.replace(totals=zero_totals()), hold)
+        session.save_epoch(state.replace(totals=make_zero_totals()), hold)
     splits = ("train_", f"{program.one.split}_")
     values = {key: [record[key] for record in records] for key in records[0]}
     means = {
@@ -203,7 +218,7 @@ def end_epoch(
 def show(
     sessions: Sequence[Session], display: Display, epoch: int, done: Iterable[StepMetrics | None]
 ) -> None:
-    """Show the mean loss and accuracy of the latest step of all seeds."""
+    """Show the loss and accuracy of the latest step, averaged over the seeds."""
     for session in sessions:
         session.checkpoints.raise_failure()
     steps, losses, accuracies = zip(*(each for each in done if each), strict=True)
@@ -211,7 +226,7 @@ def show(
 
 
 def wait_for_saves(sessions: Sequence[Session]) -> None:
-    """Wait until all saves have ended, so that no seed is ahead of another by more than one."""
+    """Wait until all saves have ended, so that no seed is more than one save ahead of another."""
     for session in sessions:
         session.checkpoints.wait()
 
@@ -219,14 +234,15 @@ def wait_for_saves(sessions: Sequence[Session]) -> None:
 def _check(config: ConfigDict, workdir: Path) -> None:
     check_parts(config)
     if config.cpu_devices != 1:
-        raise UserError("config.cpu_devices must be 1: each seed has a device of its own.")
+        raise UserError("config.cpu_devices must be 1: each seed has its own device.")
     if config.profile_steps or config.wandb.project:
         raise UserError(
-            "config.profile_steps and config.wandb.project are for a run alone, by train.main."
+            "config.profile_steps and config.wandb.project need a single run: use train.main."
         )
     if config.checkpoints.last < 2:
         raise UserError(
-            "config.checkpoints.last must be at least 2: of the newest, not all seeds may have one."
+            "config.checkpoints.last must be at least 2: a kill may leave only some seeds with the "
+            "newest checkpoint."
         )
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a run; choose another --workdir.")

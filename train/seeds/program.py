@@ -1,4 +1,8 @@
-"""The functions of runs that differ in their seed, compiled as one program for all of them."""
+"""The functions of runs that differ in their seed, compiled as one program for all of them.
+
+Each seed has its own device, and `shard_map` gives each device the whole arrays of its seed. There
+are no collectives, so the program of a device is that of a single run, with the same bits.
+"""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
@@ -16,13 +20,13 @@ from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
 from ..program.evaluation import Evaluation, compute_means, make_whole_sums
 from ..program.feed import ResidentBatch, repeat_batches
-from ..program.program import CompiledStep, Program, make_program, quick_options
+from ..program.program import CompiledStep, Program, make_program, make_quick_options
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
 from ..program.step import Batch, Loss
 
-# Arguments and results with an axis of the seeds in front, and those that all seeds share.
+# Arguments and results with a leading axis of seeds, and those that all seeds share.
 OF_SEED, SHARED = PartitionSpec("seed"), PartitionSpec()
 BATCH = ResidentBatch(samples=SHARED, order=OF_SEED)
 TestStep = Callable[[TrainState, Batch], Metrics]
@@ -30,11 +34,11 @@ Evaluate = Callable[[TrainState], list[Evaluation]]
 
 
 class SeedsProgram(NamedTuple):
-    """The functions of all seeds at once; states, metrics and batches have an axis of the seeds
-    in front, one on each device.
+    """The functions of all seeds at once.
 
-    `one` is the program of the first seed alone, on the first device. As there, `evaluate` measures
-    the validation images if the data have some, and `test` the test images.
+    States, metrics and batches have a leading axis of seeds, one seed on each device. `one` is the
+    program of the first seed alone, on the first device. `evaluate` measures the validation images
+    if the data have some, otherwise the test images; `test` measures the test images.
     """
 
     one: Program
@@ -54,14 +58,13 @@ def make_seeds_program(
     given: Mapping[str, Any] = MappingProxyType({}),
     loss: Loss | None = None,
 ) -> SeedsProgram:
-    """Return the functions of runs that differ in their seed; nothing is compiled yet.
+    """Return the functions of runs that differ in their seed, without compiling anything.
 
-    No seed waits for another within a step, so that each gets the bits that it gets alone. Raises
-    UserError for what `make_program` refuses, data on disk, and more seeds than devices.
+    Raises UserError as `make_program` does, for data on disk, and for more seeds than devices.
     """
     trained = dataset.train.arrays
     if trained is None:
-        raise UserError(f"{dataset.name} is read from disk; seeds at once need data in memory.")
+        raise UserError(f"train.seeds needs data in memory; {dataset.name} is read from disk.")
     if len(seeds) > jax.device_count():
         raise UserError(f"{len(seeds)} seeds need as many devices; there are {jax.device_count()}.")
     devices = jax.devices()[: len(seeds)]
@@ -82,7 +85,7 @@ def make_seeds_program(
         return pure.train(state, resident.take(batch.samples, batch.order[state.step % steps]))
 
     first_states = jax.jit(
-        _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=quick_options()
+        _map_seeds(mesh, begin, BATCH, OF_SEED, SHARED), compiler_options=make_quick_options()
     )
     step = jax.jit(_map_seeds(mesh, train, OF_SEED, BATCH), donate_argnums=0)
     keys = jax.jit(jax.vmap(jax.random.key), out_shardings=divided)(np.asarray(seeds))
@@ -106,13 +109,13 @@ def make_seeds_program(
 
 
 def orders_of_epoch(config: ConfigDict, seeds: Sequence[int], epoch: int, size: int) -> np.ndarray:
-    """Return which of `size` samples each step of an epoch sees, of each seed."""
+    """Return the indices of the samples in each step of an epoch, `[seeds, steps, batch]`."""
     repeats = config.augment.get("repeats", 1)
     return np.stack([epoch_order(seed, epoch, size, config.batch_size, repeats) for seed in seeds])
 
 
 def join_states(states: Sequence[TrainState], sharding: NamedSharding) -> TrainState:
-    """Return the states of all seeds as one, placed as `sharding` says."""
+    """Return the states of all seeds stacked into one, with `sharding`."""
     stored = [jax.device_get(unwrap_key(state)) for state in states]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *stored)
     return wrap_key(jax.device_put(stacked, sharding))
@@ -128,7 +131,7 @@ def split_states(states: TrainState) -> list[TrainState]:
 
 
 def split_metrics(metrics: Metrics) -> list[Metrics]:
-    """Return the metrics of each seed, where they are: on its own device."""
+    """Return the metrics of each seed, still on its device."""
     shards = {name: value.addressable_shards for name, value in metrics.items()}
     return [
         {name: shard.data for name, shard in zip(shards, of_seed, strict=True)}
@@ -139,18 +142,18 @@ def split_metrics(metrics: Metrics) -> list[Metrics]:
 def _make_evaluations(
     test_step: TestStep, dataset: Dataset, batch_size: int, mesh: Mesh
 ) -> tuple[Evaluate, Evaluate]:
-    """Return two functions of all seeds: that of the end of an epoch, that of the test images."""
+    """Return the functions that evaluate all seeds: after an epoch, and on the test images."""
     if dataset.validation is None:
         evaluate = _make_evaluate(test_step, dataset.test, batch_size, mesh)
         return evaluate, evaluate
-    # Made on the first call, so that the test images take no device memory until then.
+    # Built on the first call, so that the test images take no device memory during training.
     test = cache(lambda: _make_evaluate(test_step, dataset.test, batch_size, mesh))
     evaluate = _make_evaluate(test_step, dataset.validation, batch_size, mesh)
     return evaluate, lambda states: test()(states)
 
 
 def _make_evaluate(test_step: TestStep, split: Split, batch_size: int, mesh: Mesh) -> Evaluate:
-    """Return the function from the states of all seeds to their means over the samples."""
+    """Return the function that maps the states of all seeds to their means over the samples."""
     size, everywhere = len(split), NamedSharding(mesh, SHARED)
     order = SequentialOrder(size, batch_size)
     samples, batches = jax.device_put((split.arrays, (order.index, order.weight)), everywhere)
@@ -169,10 +172,10 @@ def _make_evaluate(test_step: TestStep, split: Split, batch_size: int, mesh: Mes
 
 
 def _map_seeds(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
-    """Return `function` of one seed as one of all seeds, each on its own device.
+    """Map `function`, written for one seed, over all seeds, each on its own device.
 
-    `specs` say which of its arguments, or parts of them, have an axis of the seeds; its results
-    have one.
+    `specs` has OF_SEED for each argument, or part of one, with a leading axis of seeds. All results
+    get this axis.
     """
 
     def on_device(*args: Any) -> Any:
@@ -183,5 +186,5 @@ def _map_seeds(mesh: Mesh, function: Callable[..., Any], *specs: Any) -> Callabl
         )
         return jax.tree.map(lambda x: x[None], function(*own))
 
-    # Nothing passes between the devices, which is what the check would be for.
+    # The check follows values through collectives; there are none here.
     return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=OF_SEED, check_vma=False)

@@ -82,7 +82,7 @@ def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, caps
     right = hashlib.md5(archive.read_bytes()).hexdigest()
     monkeypatch.setitem(archives.FILES, "cifar100", lambda root: {root / archive.name: right})
     assert archives.check_archives("cifar100", tmp_path, Console()) == []
-    assert f"{archive}: whole, by its md5" in capsys.readouterr().out
+    assert f"{archive}: md5 matches" in capsys.readouterr().out
 
 
 def bad_idx(folder):
@@ -114,14 +114,14 @@ def test_the_archive_of_another_data_set_is_none_of_this_ones_business(tmp_path)
 def test_what_has_no_published_hash_is_said_to_be_not_hashed(tmp_path, capsys, monkeypatch):
     (tmp_path / "cifar-10-batches-py").mkdir()
     assert archives.check_archives("cifar10", tmp_path, Console()) == []
-    line = "cifar-10-batches-py: not hashed: only archives have published hashes\n"
+    line = "cifar-10-batches-py: not checked: only archives have published hashes\n"
     assert capsys.readouterr().out.endswith(line)
     monkeypatch.setattr("train.data.images.mnist.DEBIAN", tmp_path / "debian")
     bad_idx(tmp_path / "debian")  # Whose packers compressed it anew.
     assert archives.check_archives("fashion_mnist", tmp_path, Console()) == []
-    assert "t10k-labels-idx1-ubyte.gz: not hashed" in capsys.readouterr().out
+    assert "t10k-labels-idx1-ubyte.gz: not checked" in capsys.readouterr().out
     assert archives.check_archives("n_mnist", tmp_path, Console()) == []
-    assert f"{tmp_path}: not hashed: it holds none" in capsys.readouterr().out
+    assert f"{tmp_path}: not checked: it has none" in capsys.readouterr().out
 
 
 def test_hashes_are_told_though_loading_fails(tmp_path, capsys):
@@ -154,7 +154,7 @@ def test_published_counts_are_those_of_the_data_that_ship():
         (dataset(train=(4, 0, 4)), "no training sample is of class 1"),
         (
             dataset("cifar10", (4_999, 5_001, *[5_000] * 8), [1_000] * 10, (1, 1, 1)),
-            "not equally large, as published: labels were changed",
+            "do not have the same size, as in the published data: labels were changed",
         ),
         (dataset("dvs_gesture"), "not 1,176 and 288 or 1,077 and 264: files are missing"),
     ],
@@ -176,7 +176,7 @@ def test_test_samples_that_are_training_samples_are_counted_with_their_labels():
     whole.test.images[0] = whole.train.images[0]
     whole.test.images[1] = whole.train.images[11]
     (told,) = samples.find_duplicates(whole.train.arrays, whole.test.arrays)
-    assert told.startswith("2 of 6 test samples are training samples too, bit by bit, 1 of them")
+    assert told.startswith("2 of 6 test samples are also training samples, bit for bit, 1 of them")
 
 
 def test_recordings_without_events_are_counted():
@@ -230,7 +230,7 @@ def test_images_on_disk_are_counted_verified_drawn_and_timed(tmp_path, capsys, m
     assert doctor(*config) == 2  # Sixteen images are not ImageNet.
     printed = " ".join(capsys.readouterr().out.split())
     assert "0 │ 5 │ 2" in printed and "all │ 16 │ 5" in printed
-    assert "every file: whole, by its sha256" in printed
+    assert "every file: sha256 matches" in printed
     assert "to do: imagenet has 16 training and 5 test samples, not 1,281,167 and 50,000" in printed
     assert "images/s are read by 0 workers" in printed and (tmp_path / "out/sheet.png").exists()
     shard = next((tmp_path / "data").glob("*train*"))

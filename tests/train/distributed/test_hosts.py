@@ -161,7 +161,7 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
     printed = run.printed(1 - victim)
     assert "another process of th" in printed and "checkpoint" in printed
-    assert "Start all processes again with the same command, and the run goes on." in printed
+    assert "Start all processes again with the same command to resume." in printed
     Run(workdir, *arguments).finish()
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
     assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
@@ -212,7 +212,8 @@ def test_processes_with_different_configs_are_refused(tmp_path):
     run = Run(tmp_path / "run", *TWO, own={1: ("--config.seed=1",)})
     assert run.codes() == [2, 2]
     for process in (0, 1):
-        assert "must have the same config; other than the first have 1." in run.printed(process)
+        said = "must have the same config; it differs from the first process in process 1."
+        assert said in run.printed(process)
     assert not (tmp_path / "run").exists()
 
 
@@ -261,8 +262,8 @@ def test_flags_say_which_process_this_is():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--coordinator", "a:1"], "--coordinator, --processes and --process belong together"),
-        (["--coordinator", "a", "--processes=2", "--process=0"], "is HOST:PORT, got 'a'"),
+        (["--coordinator", "a:1"], "--coordinator, --processes and --process must be given"),
+        (["--coordinator", "a", "--processes=2", "--process=0"], "must be HOST:PORT, got 'a'"),
         (["--coordinator", "a:1", "--processes=2", "--process=2"], "must be 0 to 1 .* got 2"),
         (["--coordinator", "a:1", "--processes=two", "--process=0"], "invalid int value: 'two'"),
     ],
@@ -279,7 +280,7 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
         "import os, pathlib, signal, sys; from train.distributed.watchdog import explain_kill\n"
         "with explain_kill(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), int(sys.argv[2]))"
     )
-    for number, said in ((9, "The newest checkpoint is that of step 30 in"), (0, "")):
+    for number, said in ((9, "The newest checkpoint is of step 30 in"), (0, "")):
         ended = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(number)],
             capture_output=True,
@@ -292,4 +293,4 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
 
 def test_who_finds_no_checkpoint_says_so(tmp_path, capsys):
     watchdog.main(tmp_path, io.BytesIO())
-    assert f"None is to be seen in {tmp_path}." in capsys.readouterr().err
+    assert f"There is no checkpoint in {tmp_path}." in capsys.readouterr().err

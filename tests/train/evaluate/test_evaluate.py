@@ -125,7 +125,7 @@ def test_the_best_checkpoint_has_the_best_accuracy_and_replaces_a_file_on_reques
     out.write_text("mine")
     args = ("--workdir", workdir, "--checkpoint", "best", "--out", out)
     message = refusal(capsys, *args)
-    assert f"{out} is there already; choose another --out or give --overwrite" in message
+    assert f"{out} exists; choose another --out or give --overwrite" in message
     assert out.read_text() == "mine"
     assert run(*args, "--overwrite") == 0
     summary = json.loads((workdir / "summary.json").read_text())
@@ -313,7 +313,7 @@ def test_the_same_images_in_folders_give_the_same_numbers(workdir, found, tmp_pa
     folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
     assert run("--workdir", workdir, "--folder", folder, "--out", out) == 0
     other = json.loads(out.read_text())
-    assert "their order gives the labels: class0 is class 0, class9 class 9" in other["note"]
+    assert "their order determines the labels: class0 is class 0, class9 class 9" in other["note"]
     for key in ("accuracy", "confusion", "images"):
         assert other[key] == found[key]
 
@@ -321,7 +321,7 @@ def test_the_same_images_in_folders_give_the_same_numbers(workdir, found, tmp_pa
 def test_a_folder_in_the_wrong_number_of_classes_is_refused(workdir, tmp_path, out, capsys):
     folder = write_images(tmp_path / "own", ["a", "b"] * 5)
     message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
-    assert "has 2 folders, and the network tells 10 classes apart" in message
+    assert "has 2 folders, but the network has 10 classes" in message
     assert not out.exists()
 
 

@@ -37,7 +37,7 @@ def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
     split, note = read_own_images(fill(tmp_path, "c", "a", "b"), dataset(classes=NAMES))
     assert split.labels.tolist() == [0, 1, 2]
     assert split.images[:, 0, 0, 0].tolist() == [80, 120, 40]
-    assert "no folder has the name of a class" in note and "a is class 0, c class 2" in note
+    assert "no folder is named after a class" in note and "a is class 0, c class 2" in note
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_what_is_cut_keeps_the_form_of_the_image(tmp_path):
     "names, complaint",
     [
         (("bag", "hat"), "no class of clothes is named hat; it has T-shirt/top, Ankle boot, Bag"),
-        (("a", "b"), "has 2 folders, and the network tells 3 classes apart"),
+        (("a", "b"), "has 2 folders, but the network has 3 classes"),
         (("Bag", "bag", "a"), "no class of clothes is named a"),
-        (("Bag", "bag"), "two of these folders are one class: Bag, bag"),
+        (("Bag", "bag"), "two folders name the same class: Bag, bag"),
         (("bag",), "two or more classes"),
     ],
 )
@@ -80,5 +80,5 @@ def test_folders_that_fit_no_class_are_named(tmp_path, names, complaint):
 
 
 def test_event_frames_have_no_images(tmp_path):
-    with pytest.raises(UserError, match="--folder is for images, gray or in color"):
+    with pytest.raises(UserError, match="--folder needs a network for gray or color images"):
         read_own_images(tmp_path, dataset((10, 20, 20, 2)))

@@ -107,7 +107,7 @@ def test_the_report_is_printed(workdir, exported, tmp_path, capsys):
     assert run("--workdir", workdir, "--format", "directory", "--out", out) == 0
     printed = capsys.readouterr().out
     assert "synthetic, resnet8, PIT T=2 D=4\nequal on 40 samples: spikes of" in printed
-    assert "that of the trained network in floats" in printed
+    assert "the largest logit of the trained network in" in printed
     assert f"written to {out}" in printed
 
 
@@ -171,13 +171,11 @@ def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, m
 
     monkeypatch.setattr(SpikingProgram, "verify", wrong)
     said = refusal(capsys, "--workdir", workdir, "--format", "directory", "--out", tmp_path / "out")
-    assert "the program is not its grid, so nothing is written" in said
+    assert "the program differs from the quantized network, so nothing is written" in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(
-    workdir, exported, tmp_path, capsys
-):
+def test_an_existing_export_is_replaced_only_with_overwrite(workdir, exported, tmp_path, capsys):
     out = shutil.copytree(exported, tmp_path / "out")
     (out / "proof.json").write_text("old")
     args = ("--workdir", workdir, "--format", "directory", "--out", out)
@@ -193,7 +191,8 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
     config["neuron"] = {"name": "ReLU"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     said = refusal(capsys, "--workdir", tmp_path / "run", "--format", "directory")
-    assert "resnet8 is no spiking program: " in said and "a ReLU, which sends no spikes" in said
+    assert "resnet8 cannot be a spiking program: " in said
+    assert "a ReLU, which sends no spikes" in said
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
         (("--format", "directory"), "give the folder of a run: RUN"),
         (("--workdir", "x"), "the following arguments are required: --format"),
         (("--workdir", "x", "--format", "tf"), "invalid choice: 'tf'"),
-        (("--workdir", "x", "--format", "nir", "--pixels"), "is for --format stablehlo only"),
+        (("--workdir", "x", "--format", "nir", "--pixels"), "is only for --format stablehlo"),
         (("--workdir", "nowhere", "--format", "nir"), "nowhere is not the folder of a run"),
     ],
 )

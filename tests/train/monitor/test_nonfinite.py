@@ -92,7 +92,7 @@ def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path
 
 def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
     assert run(tmp_path, losing, epochs=1, skip=1) is not None
-    assert "step 2 was left out: its loss or gradient is not finite (1 of at most 1" in (
+    assert "step 2 was skipped: its loss or gradient is not finite (1 of at most 1" in (
         capsys.readouterr().out
     )
     (record,) = load_records(tmp_path)
@@ -107,7 +107,7 @@ def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
 def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path):
     config = tiny(skip=5)
     program = make_program_on(1, config, loss=lambda logits, labels: jax.numpy.nan * logits.sum())
-    with pytest.raises(UserError, match="every step of epoch 1 was left out: none has"):
+    with pytest.raises(UserError, match="every step of epoch 1 was skipped: none has"):
         train(config, tmp_path, program=program)
 
 
@@ -169,7 +169,7 @@ def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
 
 @pytest.mark.parametrize("steps", [(3,), (0, 2), (3, 2), (1, 2, 3)])
 def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
-    with pytest.raises(UserError, match="is the first and the last step, from 1 on, got"):
+    with pytest.raises(UserError, match="must be the first and the last step, counted from 1, got"):
         check_parts(tiny(profile_steps=steps))
 
 

@@ -149,7 +149,7 @@ def test_lines_of_single_steps_are_points_and_what_they_lack_is_none(runs, tmp_p
 def test_where_scales_started_is_shown_beside_where_they_are(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "first", ignore_errors=True)
-    said = "and where they started"
+    said = "and at the start"
     assert said not in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     best = tmp_path / "run" / "best" / str(find_newest_step(runs / "pit", "best"))
     shutil.copytree(best, tmp_path / "run" / "first" / "0")
@@ -205,7 +205,7 @@ def test_only_a_page_of_its_own_is_replaced(runs, tmp_path, capsys):
     assert out.read_text().startswith(page.MARK.format("report"))
     out.write_text("<html>mine</html>")
     assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
-    assert "is no page of this program and is kept" in capsys.readouterr().err
+    assert "exists and is not a page of train.report" in capsys.readouterr().err
     assert out.read_text() == "<html>mine</html>"
 
 

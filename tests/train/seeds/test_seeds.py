@@ -129,15 +129,15 @@ def test_such_a_step_can_be_left_out(tmp_path, capsys):
         seed: sum(line.get("loss", 0) is None for line in load_records(tmp_path / f"seed_{seed}"))
         for seed in SEEDS
     }
-    assert sum(nulls.values()) and "was left out: its loss or gradient is not finite" in printed
+    assert sum(nulls.values()) and "was skipped: its loss or gradient is not finite" in printed
 
 
 @pytest.mark.parametrize(
     "changed, complaint",
     [
         ({"cpu_devices": 2}, "config.cpu_devices must be 1"),
-        ({"profile_steps": (1, 2)}, "are for a run alone, by train.main"),
-        ({"wandb": {"project": "spikes"}}, "are for a run alone, by train.main"),
+        ({"profile_steps": (1, 2)}, "need a single run: use train.main"),
+        ({"wandb": {"project": "spikes"}}, "need a single run: use train.main"),
         ({"checkpoints": {"last": 1}}, "config.checkpoints.last must be at least 2"),
     ],
 )
