@@ -1,8 +1,8 @@
-"""Programs for other tools: an export computes what the program computes, or is refused.
+"""Export programs to other tools, bit by bit or not at all.
 
-One file for each format: stablehlo.py, onnx.py (with onnx_graph.py and onnx_step.py) and nir.py.
-The format `directory` is `SpikingProgram.save` (inference/storage.py). What a neuron becomes in NIR
-is in nir_writer.py (`_add_neurons`), the way back from a NIR graph in nir_reader.py.
+Each format has its own file: stablehlo.py, onnx.py (with onnx_graph.py and onnx_step.py) and
+nir.py. The format `directory` is `SpikingProgram.save` (inference/storage.py). nir_writer.py
+converts neurons to NIR (`_add_neurons`); nir_reader.py converts NIR graphs to networks.
 """
 
 from pit_jax.export.errors import NotInNIR

@@ -1,15 +1,15 @@
-"""What an export refuses, and packages that are not installed."""
+"""Errors of exports: parts without a counterpart in NIR, and missing packages."""
 
 from importlib import import_module
 from types import ModuleType
 
 
 class NotInNIR(ValueError):
-    """A part of a program or a graph that has no exact counterpart on the other side."""
+    """A part of a program has no exact counterpart in NIR, or a NIR node none in our networks."""
 
 
 def import_extra(package: str, extra: str, task: str) -> ModuleType:
-    """Import a package of an extra of pit-jax; without it, say how to install it."""
+    """Import a package of an optional extra; if it is missing, raise how to install it."""
     try:
         return import_module(package)
     except ImportError as error:

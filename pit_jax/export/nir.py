@@ -1,4 +1,4 @@
-"""NIR graphs, which other simulators and neuromorphic chips read: written, checked and read."""
+"""Write, check and read NIR graphs, a format of simulators and neuromorphic chips."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from pit_jax.inference.runtime import nodes
 if TYPE_CHECKING:
     import nir
 
-# In seconds: what most of NIR's readers take for a step unless they are told.
+# Seconds per step, the default of most NIR readers.
 DT = 1e-4
 HASH = "sha256"
 
@@ -32,13 +32,13 @@ def to_nir(
 ) -> "nir.NIRGraph":
     """Return the program as a NIR graph; with `path`, write it to a file too.
 
-    The graph goes from pixels `[C, H, W]`, one step of `dt` seconds after the other, to logits
-    `[K]`, whose mean over the steps is the program's.
+    The graph maps pixels `[C, H, W]` to logits `[K]` at each step of `dt` seconds; the mean over
+    the steps is the output of the program.
 
-    A simulator that takes Euler steps of `dt` gives the same spikes and logits, for inputs that are
-    multiples of the metadata's `input_step` and not beyond `input_limit`, in floats of `precision`.
-    Raises NotInNIR for what NIR does not say exactly, and ArtifactError for a file that is there
-    already, unless it shall `overwrite` it.
+    A simulator with Euler steps of `dt` computes the same spikes and logits if its inputs are
+    multiples of the metadata's `input_step` within `input_limit` and its floats have `precision`.
+    Raises NotInNIR for parts that NIR cannot express exactly, and ArtifactError if the file exists
+    and `overwrite` is False.
     """
     nir = import_extra("nir", "export", "write a NIR graph")
     from pit_jax.export.nir_writer import Writer
@@ -46,7 +46,7 @@ def to_nir(
     if path is not None:
         artifact.check_file_free(path, overwrite)
     if not dt > 0:
-        raise ValueError(f"dt is how many seconds a step takes, above 0, got {dt}.")
+        raise ValueError(f"dt, the seconds per step, must be above 0, got {dt}.")
     pixels = program.nodes[0]
     assert isinstance(pixels, nodes.Pixels)
     writer = Writer(program.nodes, program.num_steps, dt)
@@ -74,13 +74,13 @@ def from_nir(
     num_steps: int | None = None,
     dt: float | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a NIR graph or its file as a network of this package's neurons, and its variables.
+    """Return a NIR graph or file as a network of this package's neurons, and its variables.
 
-    `model.apply(variables, x)` takes images `[B, H, W, C]` or frames `[B, T, H, W, C]`, vectors
-    without H and W, and gives the outputs `[B, T, ...]`. Graphs written here know their `num_steps`
-    and `dt`; those whose `precision` is float64 are exact where JAX has it (`jax.enable_x64`). A
-    hash among the metadata is checked; graphs of other tools have none.
-    Raises ArtifactError for a damaged file and NotInNIR for nodes that have no counterpart.
+    `model.apply(variables, x)` maps images `[B, H, W, C]` or frames `[B, T, H, W, C]`, or vectors
+    without H and W, to outputs `[B, T, ...]`. Graphs of `to_nir` store their `num_steps` and `dt`;
+    if their `precision` is float64, they are exact under `jax.enable_x64`. The hash in their
+    metadata is checked; graphs of other tools have none.
+    Raises ArtifactError for a damaged file and NotInNIR for nodes without a counterpart.
     """
     nir = import_extra("nir", "export", "read a NIR graph")
     from pit_jax.export.nir_reader import read_graph
@@ -92,20 +92,20 @@ def from_nir(
         try:
             graph = nir.read(source)
         except Exception as error:  # Damaged bytes can raise anything.
-            raise ArtifactError(f"{source} is damaged or no NIR graph ({error}).") from error
+            raise ArtifactError(f"{source} is damaged or not a NIR graph ({error}).") from error
     known = graph.metadata
     if HASH in known and known[HASH] != _hash_graph(graph):
         raise ArtifactError(
-            "the graph has other numbers than were written; take another copy, or write it again."
+            "the graph does not match its hash; take another copy, or export it again."
         )
     steps = known.get("num_steps") if num_steps is None else num_steps
     if steps is None:
-        raise ValueError("the graph does not say for how many steps it runs; give num_steps.")
+        raise ValueError("the graph does not store its number of steps; give num_steps.")
     return read_graph(graph, int(steps), float(known.get("dt", DT) if dt is None else dt))
 
 
 def _hash_graph(graph: "nir.NIRGraph") -> str:
-    """Return a hash of nodes, edges and metadata, which a file does not change."""
+    """Return a hash of nodes, edges and metadata that is the same after writing and reading."""
     values = (
         {name: node.to_dict() for name, node in graph.nodes.items()},
         {f"{a} -> {b}": "" for a, b in graph.edges},

@@ -1,4 +1,4 @@
-"""The network that a NIR graph becomes: one part for each node, sums where edges meet."""
+"""The network for a NIR graph: a part for each node, sums where edges meet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pit_jax.old_names import serve_old_names
 
 @dataclass(frozen=True)
 class NIRPart:
-    """A node: `make(name)` is its function, which reads the sum of its `sources`."""
+    """A node: `make(name)` returns its function of the sum of its `sources`."""
 
     name: str
     sources: tuple[str, ...]
@@ -25,8 +25,11 @@ class NIRPart:
 
 
 class NIRNetwork(nn.Module):
-    """A network from images or vectors `[B, ...]`, which enter at every step, or `[B, T, ...]`, to
-    the outputs `[B, T, ...]` of its last part; an input without time has `rank` axes after B."""
+    """A network that returns the outputs `[B, T, ...]` of its last part.
+
+    Inputs are images or vectors `[B, ...]` with `rank` axes after B, used at every step, or
+    `[B, T, ...]`.
+    """
 
     parts: tuple[NIRPart, ...]
     num_steps: int
@@ -38,8 +41,8 @@ class NIRNetwork(nn.Module):
             x = jnp.broadcast_to(x[:, None], (len(x), self.num_steps, *x.shape[1:]))
         if x.ndim != self.rank + 2 or x.shape[1] != self.num_steps:
             raise ValueError(
-                f"the network takes [B, ...] of {self.rank} more axes, or [B, {self.num_steps}, "
-                f"...], got {x.shape}."
+                f"the input must be [B, ...] or [B, {self.num_steps}, ...] with {self.rank} axes "
+                f"for ..., got {x.shape}."
             )
         values = {"": x}
         for part in self.parts:
@@ -51,8 +54,7 @@ class NIRNetwork(nn.Module):
 
 
 class ThresholdIF(nn.Module):
-    """A LIF neuron with hard reset whose neurons have thresholds of their own, `[C]` or
-    `[H, W, C]`."""
+    """LIF neurons with hard reset and one threshold per neuron, `[C]` or `[H, W, C]`."""
 
     decay: float
 
@@ -71,7 +73,7 @@ class ThresholdIF(nn.Module):
 
 
 class Scale(nn.Module):
-    """A layer that multiplies each value by its own number."""
+    """An elementwise multiplication by learned numbers."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -84,7 +86,7 @@ def sum_pool(
     strides: tuple[int, int],
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> Float[Array, "B T h w C"]:
-    """Return the sums over windows."""
+    """Return the sums over windows, which Flax has no pool for."""
     still, none = (1, 1), ((0, 0), (0, 0))
     return jax.lax.reduce_window(
         x,

@@ -1,4 +1,4 @@
-"""From a NIR graph to a network of this package and its variables."""
+"""Convert a NIR graph to a network of this package and its variables."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Params = dict[str, Any]
 
 
 def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network of a graph in Euler steps of `dt`, and its variables."""
+    """Return the network of a graph with Euler steps of `dt`, and its variables."""
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for before, after in graph.edges:
         sources[after].append(before)
@@ -34,7 +34,7 @@ def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Modul
     inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     outputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
     if len(inputs) != 1 or len(outputs) != 1:
-        raise NotInNIR(f"the graph has the inputs {inputs} and outputs {outputs}; one of each.")
+        raise NotInNIR(f"the graph must have one input and one output, got {inputs} and {outputs}.")
     parts, params = [], {}
     for name in order:
         node = graph.nodes[name]
@@ -45,7 +45,7 @@ def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Modul
         parts.append(NIRPart(name, named, make))
         if variables:
             params[name] = {key: jnp.asarray(value) for key, value in variables.items()}
-    # A node that nothing reads may come after the output, whose values the network returns.
+    # The network returns its last part. Without this, a node that nothing reads could be last.
     parts.sort(key=lambda part: part.name == outputs[0])
     rank = len(graph.nodes[inputs[0]].input_type["input"])
     return NIRNetwork(tuple(parts), num_steps, rank), {"params": params}
@@ -74,16 +74,16 @@ def _make_part(
             return _read_flatten(name, graph), {}
         case nir.IF():
             _require(name, "v_reset", node.v_reset, 0.0)
-            # Euler: v + dt r i, which is our neuron where r dt = 1.
-            _require(name, "r dt", node.r * dt, 1.0, "a step of an integrator; give dt=1/r")
+            # Euler: v + dt r i, which is our neuron if r dt = 1.
+            _require(name, "r dt", node.r * dt, 1.0, "set dt=1/r")
             return _make_neuron(node.v_threshold, 1.0)
         case nir.LIF():
             return _read_lif(name, node, dt)
         case nir.Threshold():
             return _make_neuron(node.threshold, 0.0)
     raise NotInNIR(
-        f"{name} is a {type(node).__name__}; what can be read is Conv2d, Affine, Linear, Scale, "
-        "SumPool2d, AvgPool2d, Flatten, IF, LIF and Threshold."
+        f"{name} is a {type(node).__name__}, which cannot be read; supported are Conv2d, Affine, "
+        "Linear, Scale, SumPool2d, AvgPool2d, Flatten, IF, LIF and Threshold."
     )
 
 
@@ -106,7 +106,7 @@ def _read_dense(
     node: nir.Affine | nir.Linear, graph: nir.NIRGraph, sources: list[str]
 ) -> tuple[Make, Params]:
     weight = node.weight
-    for source in sources:  # NIR flattens images with the channels first, we with them last.
+    for source in sources:  # NIR flattens images channels first, we channels last.
         before = graph.nodes[source]
         if isinstance(before, nir.Flatten):
             shape = tuple(int(n) for n in before.input_type["input"])
@@ -126,7 +126,7 @@ def _read_flatten(name: str, graph: nir.NIRGraph) -> Make:
     alone = all(before == name for before, after in graph.edges if after in readers)
     if len(node.output_type["output"]) != 1 or not linear or not alone:
         raise NotInNIR(
-            f"{name} is not between all of an image and linear layers that read it only."
+            f"{name} must flatten a whole image for linear layers that read nothing else."
         )
     return lambda name: lambda x: x.reshape(*x.shape[:2], -1)
 
@@ -134,22 +134,23 @@ def _read_flatten(name: str, graph: nir.NIRGraph) -> Make:
 def _read_lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
     _require(name, "v_reset", node.v_reset, 0.0)
     _require(name, "v_leak", node.v_leak, 0.0)
-    # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i.
+    # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i. Our LIF has the decay
+    # 1 - dt / tau and the gain 1, or 1 - decay with decay_input.
     tau = np.unique(node.tau)
     if tau.size > 1 or not tau[0] >= dt:
-        raise NotInNIR(f"{name} has tau {tau}; it must be one number, of at least dt = {dt}.")
+        raise NotInNIR(f"{name} has tau {tau}; it must be one number of at least dt = {dt}.")
     decay = float(1 - dt / tau[0])
     gain = node.r * dt / tau[0]
     decay_input = not np.allclose(gain, 1)
     if decay_input:
-        _require(name, "r dt / tau", gain, 1 - decay, "or 1; what enters has no other gain here")
+        _require(name, "r dt / tau", gain, 1 - decay, "or 1")
     return _make_neuron(node.v_threshold, decay, decay_input)
 
 
 def _make_neuron(
     threshold: np.ndarray, decay: float, decay_input: bool = False
 ) -> tuple[Make, Params]:
-    """Return a neuron whose threshold is the next float: NIR's fire above theirs, ours at it."""
+    """Return a neuron with the next float as threshold: NIR fires above a threshold, we at it."""
     threshold = _move_channels_last(threshold).astype(jnp.result_type(float))
     threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
     if np.all(threshold == threshold.flat[0]):
@@ -158,7 +159,7 @@ def _make_neuron(
             return lambda name: IF(one, name=name), {}
         lif = partial(LIF, decay, one, reset=hard_reset, decay_input=decay_input)
         return lambda name: lif(name=name), {}
-    if decay_input:  # Our current is not multiplied by 1 - decay, so membranes are larger.
+    if decay_input:  # ThresholdIF does not scale currents by 1 - decay: thresholds grow instead.
         threshold = threshold / threshold.dtype.type(1 - decay)
     return lambda name: ThresholdIF(decay, name=name), {"threshold": threshold}
 

@@ -1,4 +1,4 @@
-"""A program whose currents count in one unit at each accumulator, as NIR's thresholds need it."""
+"""Give all channels of an accumulator one unit, and choose thresholds for NIR."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +11,9 @@ from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 @accept_old_keywords
 def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int, np.ndarray]]:
-    """Return the nodes with the finest unit of any channel at all channels of an accumulator, and
-    by accumulator of what the currents of each channel `[C]` are multiples.
+    """Return the nodes with one unit per accumulator, the finest of its channels, and multiples.
+
+    After the change the currents of channel c are multiples of `multiples[accumulator][c]`.
     """
     changed: list[nodes.Node] = []
     multiples: dict[int, np.ndarray] = {}
@@ -40,15 +41,16 @@ def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int
 
 
 def _are_powers_of_two(unit: np.ndarray) -> bool:
-    """Return whether units are powers of two, as where weights enter; an accumulator that only
-    passes a current on has its gain in its unit."""
+    """Return whether all units are powers of two; an accumulator without weights has its gain in
+    its unit."""
     return len(unit) == 1 and bool(np.all(np.frexp(unit)[0] == 0.5))
 
 
 def place_threshold(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
-    """Return thresholds that no membrane has: below the `lowest` that fires, above the one before.
+    """Return thresholds between the `lowest` membrane that fires and the next lower `multiple`.
 
-    If one number fits all channels, it is that number.
+    No membrane equals them, so >= and > are the same test. If one number fits all channels, all
+    thresholds are that number, because some simulators read one threshold for a layer.
     """
     below, above = (lowest - multiple).max(), lowest.min()
     if below < above:

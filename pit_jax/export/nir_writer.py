@@ -1,8 +1,8 @@
-"""A program as a NIR graph: what NIR can express exactly is written, all else refused by name.
+"""Convert a program to a NIR graph; parts that NIR cannot express exactly are refused by name.
 
-Sums at a node are edges into it. Currents count in integers. A threshold is half way between two
-values that a membrane can have, so that it does not matter whether a simulator fires at a threshold
-or above it.
+Edges into the same node are a sum. Currents are integers. A threshold is half way between two
+values that a membrane can have, because some simulators fire at u >= threshold and others at u >
+threshold.
 """
 
 import math
@@ -21,16 +21,16 @@ from pit_jax.inference.runtime.reductions import Pool, Shape, Structure, apply_s
 
 
 class Wires(NamedTuple):
-    """NIR nodes whose outputs add up to a current or count, and a bias `[...]` that none adds."""
+    """NIR nodes whose outputs sum to a current or count, and a bias `[...]` still to be added."""
 
     names: list[str]
     bias: np.ndarray
 
 
 class Writer:
-    """The nodes and edges of a program.
+    """A writer of the NIR nodes and edges of a program.
 
-    `precision` is the float in which all sums are exact for inputs in multiples of `input_step`.
+    `precision` is the float type in which all sums are exact for multiples of `input_step`.
     """
 
     def __init__(self, graph: Sequence[nodes.Node], num_steps: int, dt: float) -> None:
@@ -55,14 +55,14 @@ class Writer:
             case nodes.Spikes():
                 return Wires(self._add_neurons(node), none)
             case nodes.Product():
-                raise NotInNIR(f"{node.path} multiplies spikes, which no NIR node does.")
+                raise NotInNIR(f"{node.path} multiplies spikes; NIR has no such node.")
             case nodes.LinearAttention():
-                raise NotInNIR(f"{node.path} multiplies currents, which no NIR node does.")
+                raise NotInNIR(f"{node.path} multiplies currents; NIR has no such node.")
 
     def _add(self, path: str, node: nir.NIRNode, sources: Sequence[str]) -> str:
         """Add a node that reads the sum of `sources`; return its name."""
         if len(set(sources)) < len(sources):
-            raise NotInNIR(f"{path} adds a current to itself; NIR has one edge between two nodes.")
+            raise NotInNIR(f"{path} adds a current to itself; NIR has no double edges.")
         base = path.replace("/", ".")
         name, copies = base, 1
         while name in self.nodes or name == "output":
@@ -76,27 +76,29 @@ class Writer:
         last, wires = self.program_nodes[-1], self.wires[-1]
         assert isinstance(last, nodes.Accumulator)
         if len(last.shape) != 1:
-            raise NotInNIR(f"the logits have the shape {last.shape}; they must be a vector.")
+            raise NotInNIR(f"the logits of a sample must be a vector, got the shape {last.shape}.")
         names = wires.names
         if np.any(wires.bias):
-            raise NotInNIR("the logits have a bias that no weights carry.")
-        if len(names) > 1:  # Not every simulator adds up what enters the output.
+            raise NotInNIR("the logits have a bias but no layer of weights to hold it.")
+        if len(names) > 1:  # Not every simulator sums the inputs of the output node.
             names = [self._add("logits", nir.Linear(np.eye(*last.shape, dtype=np.float32)), names)]
         self.nodes["output"] = nir.Output(np.array(last.shape))
         self.edges.extend((name, "output") for name in names)
 
-    # Currents.
+    # Currents
 
     def _add_accumulator(self, node: nodes.Accumulator) -> Wires:
         last = node is self.program_nodes[-1]
+        # Logits are written in real numbers, all other currents in integers.
         gain = _require_constant(node.unit, node.path, "units").item() if last else 1.0
         if math.frexp(gain)[0] != 0.5:
-            raise NotInNIR(f"{node.path} counts logits in units of {gain}, no power of two.")
+            raise NotInNIR(f"{node.path} has the unit {gain}, which must be a power of two.")
         bias = np.atleast_1d(_require_constant(node.bias, node.path, "biases") * gain)
         names: list[str] = []
         for synapse in node.synapses:
             wires = self._add_synapse(synapse, node, bias, gain)
             names, bias = [*names, *wires.names], wires.bias
+        # Twice the bound, because thresholds are half integers and need one more bit.
         if 2 * node.bound > nodes.EXACT:
             self.precision = "float64"
         return Wires(names, bias)
@@ -104,13 +106,13 @@ class Writer:
     def _add_synapse(
         self, synapse: nodes.Synapse, node: nodes.Accumulator, bias: np.ndarray, gain: float
     ) -> Wires:
-        """Add the nodes of one source; return them and what of `bias` they do not add."""
+        """Add the nodes of one source; return them and the part of `bias` that they do not add."""
         source, path = self.program_nodes[synapse.source], synapse.path
         names, left = self.wires[synapse.source]
         if np.any(left) and synapse.weight is None and not synapse.structure:
             bias = bias + left * gain
         elif np.any(left):
-            raise NotInNIR(f"{path} reads a sum with a bias that no weights carry.")
+            raise NotInNIR(f"{path} reads a sum with a bias but no layer of weights to hold it.")
         weight = self._get_weight(synapse, source)
         names, shape, structure = self._add_pools(
             synapse, names, source.shape, len(node.shape) == 1
@@ -122,23 +124,23 @@ class Writer:
                 synapse, names, shape, structure, weight, bias, gain, node.shape
             )
         if structure:
-            raise NotInNIR(f"{path} reads {structure[0]}, which has no node in NIR.")
+            raise NotInNIR(f"{path} reads {structure[0]}; NIR has no such node.")
         if weight is None:
             return Wires(names, bias)
         if synapse.kind == "diagonal":
             scale = np.broadcast_to(_move_channels_first(weight, 3), _transpose_shape(node.shape))
             return Wires([self._add(path, nir.Scale(scale.astype(np.float32)), names)], bias)
         if synapse.kind == "dense":
-            raise NotInNIR(f"{path} is a linear layer at every place; NIR's take vectors only.")
+            raise NotInNIR(f"{path} is a linear layer on a map; NIR's linear layers read vectors.")
         return self._add_conv(synapse, names, shape, weight, bias)
 
     def _get_weight(self, synapse: nodes.Synapse, source: nodes.Node) -> np.ndarray | None:
-        """Return the weights of what enters: spikes, currents, or real pixels."""
+        """Return the weights for spikes, currents or real pixels."""
         if synapse.weight is None:
             return None
         weight = _require_constant(synapse.weight, synapse.path, "weights")
         if isinstance(source, nodes.Pixels):
-            # The program rounds off `extra` bits; inputs in steps so large have only zeros there.
+            # The program rounds `extra` bits of this sum. They are zero for inputs in larger steps.
             self.input_step = source.unit * 2.0**synapse.extra
             return weight / self.input_step
         if (
@@ -146,15 +148,17 @@ class Writer:
             and synapse.kind != "diagonal"
         ):
             raise NotInNIR(
-                f"{synapse.path} multiplies currents and rounds them; NIR does not round."
+                f"{synapse.path} multiplies currents and rounds the result; NIR does not round."
             )
         return weight
 
     def _add_pools(
         self, synapse: nodes.Synapse, names: list[str], shape: Shape, to_vector: bool
     ) -> tuple[list[str], Shape, tuple[Structure, ...]]:
-        """Add pools as nodes, up to the last that no matrix can express; return the rest of the
-        structure too."""
+        """Add nodes for pools until a matrix can express the rest; return that rest too.
+
+        Before a vector only max-pools need nodes, since sums are linear.
+        """
         structure = synapse.structure
         while structure and isinstance(structure[0], Pool):
             pool = structure[0]
@@ -162,12 +166,12 @@ class Writer:
             if to_vector and not later:
                 break
             if later and not pool.largest:
-                raise NotInNIR(f"{synapse.path} takes the maximum of sums; NIR has none.")
+                raise NotInNIR(f"{synapse.path} takes the maximum of sums; NIR has no such node.")
             shape = apply_structure((pool,), jnp.zeros((1, *shape))).shape[1:]
             names = self._add_pool(synapse, pool, names, shape)
             structure = structure[1:]
         if any(isinstance(s, Pool) and s.largest for s in structure):
-            raise NotInNIR(f"{synapse.path} takes the maximum of a reshaped source.")
+            raise NotInNIR(f"{synapse.path} takes the maximum of a reshaped map.")
         return names, shape, structure
 
     def _add_pool(
@@ -178,9 +182,11 @@ class Writer:
         if not pool.largest:
             return [self._add(f"{path}/pool", nir.SumPool2d(*window), names)]
         if not isinstance(source, nodes.Spikes):
-            raise NotInNIR(f"{path} takes the maximum of currents; NIR has none.")
-        # The maximum of spikes, one level at a time, is a spike where their mean is above 0: there
-        # this neuron fires, which clears its membrane, so that it remembers nothing.
+            raise NotInNIR(f"{path} takes the maximum of currents; NIR has no such node.")
+        # NIR has no max-pool. For the binary spikes of one level,
+        #     max(window) = 1  iff  mean(window) >= 1 / size,
+        # so an IF neuron with the threshold 1 / (2 size) after an average pool computes it. The
+        # neuron keeps no state: its membrane is 0 without spikes, and firing resets it.
         neuron = self._make_if(np.full(shape, 0.5 / math.prod(pool.window)))
         pools = [self._add(f"{path}/pool", nir.AvgPool2d(*window), [name]) for name in names]
         return [self._add(f"{path}/max", neuron, [name]) for name in pools]
@@ -196,7 +202,7 @@ class Writer:
         path, (height, width) = synapse.path, weight.shape[:2]
         if height != width:
             raise NotInNIR(
-                f"{path} has a window of {height}x{width}; NIR infers shapes of squares."
+                f"{path} has a kernel of {height}x{width}; NIR infers shapes of square kernels."
             )
         own, bias = _split_bias(bias, weight.shape[-1])
         node = nir.Conv2d(
@@ -221,14 +227,14 @@ class Writer:
         gain: float,
         out: Shape,
     ) -> Wires:
-        """Add all that is linear, up to a vector, as one matrix."""
+        """Add one matrix for everything linear from the source to a vector."""
         matrix = _make_matrix(shape, structure)
         if weight is None or synapse.kind == "diagonal":
             one = np.ones(out) if weight is None else np.broadcast_to(weight, out)
             matrix = matrix * one
         else:
             matrix = matrix @ weight
-        if len(shape) == 3:  # Flattened with the channels first.
+        if len(shape) == 3:  # NIR flattens channels first.
             places = matrix.reshape(*shape, -1).transpose(2, 0, 1, 3)
             matrix = places.reshape(len(matrix), -1)
             flatten = nir.Flatten(np.array(_transpose_shape(shape)), start_dim=0, end_dim=-1)
@@ -241,16 +247,16 @@ class Writer:
             [self._add(synapse.path, nir.Affine(matrix, own.astype(np.float32)), names)], bias
         )
 
-    # Neurons.
+    # Neurons
 
     def _add_neurons(self, node: nodes.Spikes) -> list[str]:
-        """Add a neuron for each level, which fires if the count reaches it."""
+        """Add a NIR neuron for each level, which fires if the count reaches it."""
         neuron, path = node.neuron, node.path
         names, bias = self.wires[node.accumulator]
         at = self.program_nodes[node.accumulator]
         assert isinstance(at, nodes.Accumulator)
         if neuron.signed:
-            raise NotInNIR(f"{path} fires -1 too; NIR's neurons fire 0 or 1.")
+            raise NotInNIR(f"{path} can fire -1; NIR's neurons fire 0 or 1.")
         first, step = (
             _require_constant(x, path, "thresholds") for x in (neuron.first, neuron.step)
         )
@@ -258,46 +264,49 @@ class Writer:
         if not self._is_memoryless(neuron):
             leak = self._get_leak(node, at.bound)
             if np.any(bias):
-                raise NotInNIR(f"{path} adds a bias that no weights carry.")
-        # A membrane is a multiple of `finest` of a current's unit: each of the T - 1 products with
-        # the leak adds so many bits after the point.
+                raise NotInNIR(f"{path} has a bias but no layer of weights to hold it.")
+        # Membranes are multiples of `finest`, in units of the current: a product with a leak of b
+        # fraction bits adds b bits after the point, and there are T - 1 products.
         finest = 2.0 ** -(_count_fraction_bits(leak) * (self.num_steps - 1))
         levels = []
         for level in range(neuron.levels):
             multiple = finest * self.multiples.get(node.accumulator, np.ones(1))
             lowest = np.ceil((first + level * step.astype(np.float64)) / 2**neuron.guard / multiple)
+            # A level that no membrane reaches gets a threshold just above the largest membrane.
             unreached = np.ceil((at.bound * self.num_steps + 1) / multiple)
             threshold = place_threshold(np.minimum(lowest, unreached) * multiple, multiple)
             threshold = np.broadcast_to(threshold - bias, node.shape)
             levels.append(self._add(path, self._make_neuron(neuron, threshold, leak), names))
+        # |u| <= bound * (1 + leak + leak^2 + ...), and a threshold is half a multiple of `finest`.
         reach = at.bound * sum(float(leak.max()) ** i for i in range(self.num_steps))
         if 2 * reach / finest > nodes.EXACT:
             self.precision = "float64"
         return levels
 
     def _is_memoryless(self, neuron: FixedNeuron) -> bool:
-        """Return whether nothing of a membrane reaches the next step."""
+        """Return whether no part of a membrane reaches the next step."""
         return self.num_steps == 1 or not (neuron.leak.any() or neuron.leak_fired.any())
 
     def _get_leak(self, node: nodes.Spikes, bound: int) -> np.ndarray:
-        """Return the share of a membrane that stays without a spike; refuse all other rules."""
+        """Return the share of a membrane that is kept without a spike; refuse other resets."""
         neuron, path = node.neuron, node.path
         if neuron.levels > 1:
             raise NotInNIR(
                 f"{path} fires integers over {self.num_steps} steps; NIR's neurons fire 0 or 1, "
-                "and one neuron for each level is the same only where no membrane is kept."
+                "and one neuron for each level works only if no membrane is kept."
             )
         if neuron.leak_fired.any():
             raise NotInNIR(f"{path} keeps some of its membrane when it fires; NIR's reset is hard.")
         leak = _require_constant(neuron.leak, path, "decays") / 2**LEAK_BITS
         if np.any(leak == 1) and np.any(leak != 1):
-            raise NotInNIR(f"{path} has neurons with a leak and neurons without.")
+            raise NotInNIR(f"{path} has neurons with and without a leak; NIR needs one kind.")
+        # The program keeps `guard` bits after the point and rounds the others; NIR keeps all.
         lost = _count_fraction_bits(leak) * (self.num_steps - 1) - neuron.guard
         if lost > 0:
             raise NotInNIR(
-                f"{path} keeps {leak.flat[0]:g} of its membrane: the program rounds {lost} bits of "
-                f"it off in {self.num_steps} steps, and NIR does not; keep 1/2, or compile with "
-                "weights='int8', which leave a membrane more bits."
+                f"{path} keeps {leak.flat[0]:g} of its membrane: in {self.num_steps} steps the "
+                f"program rounds {lost} bits, which NIR does not. Use the decay 1/2, or compile "
+                "with weights='int8', which leaves more bits to membranes."
             )
         return np.asarray(leak)
 
@@ -321,9 +330,9 @@ class Writer:
 
 
 def _require_constant(x: np.ndarray, path: str, what: str) -> np.ndarray:
-    """Return the row of all steps; refuse rows that differ, as NIR's numbers are constant."""
+    """Return the row that all steps share; refuse rows that differ, since NIR has only one."""
     if np.any(x != x[:1]):
-        raise NotInNIR(f"{path} has {what} that differ from step to step; NIR's do not change.")
+        raise NotInNIR(f"{path} has {what} that differ from step to step; NIR's do not.")
     return x[0]
 
 
@@ -345,19 +354,19 @@ def _move_channels_first(x: np.ndarray, ndim: int) -> np.ndarray:
 def _get_padding(layer: Pool | nodes.Synapse, path: str) -> np.ndarray:
     pads = layer.padding[:2]
     if any(before != after for before, after in pads):
-        raise NotInNIR(f"{path} pads {pads}; NIR pads both sides alike.")
+        raise NotInNIR(f"{path} pads {pads}; NIR pads both sides equally.")
     return np.array([before for before, _ in pads])
 
 
 def _split_bias(bias: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a bias as that of a layer of weights, and what is left of it."""
+    """Return the part of a bias that a layer holds, one number per channel, and the rest."""
     if bias.size == bias.shape[-1]:
         return np.broadcast_to(bias.reshape(-1), (channels,)), np.zeros(1)
     return np.zeros(channels), bias
 
 
 def _make_matrix(shape: Shape, structure: Sequence[Structure]) -> np.ndarray:
-    """Return `structure` as a matrix `[prod(shape), K]`: its outputs of one 1 at each place."""
+    """Return `structure` as a matrix `[prod(shape), K]`, from its outputs for one-hot inputs."""
     places = math.prod(shape)
     rows = []
     for start in range(0, places, 256):

@@ -1,4 +1,4 @@
-"""A program as one ONNX file of standard operators, equal to it bit by bit in onnxruntime."""
+"""Export a program to an ONNX file of standard operators, equal bit by bit in onnxruntime."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from pit_jax.inference.runtime import nodes
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR_VERSION = 17, 8  # Of 2022: what runtimes of today read, with all that is needed.
+OPSET, IR_VERSION = 17, 8  # From 2022, so that current runtimes read them.
 
 
 def to_onnx(
@@ -27,36 +27,36 @@ def to_onnx(
     frames: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write the program, all its steps, from images `x` `[B, H, W, C]`, or with `frames`
-    `[B, T, H, W, C]`, to `logits` `[B, K]`, both float32.
+    """Write all steps of the program to an ONNX file and its hash to `path` + ".sha256".
 
-    The hash of the file is written beside it, as `sha256sum -c` takes it. Raises ArtifactError for
-    a file that is there already, unless it shall `overwrite` it.
+    The input `x` has images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`; the output `logits`
+    is `[B, K]`; both are float32. `sha256sum -c` reads the hash file. Raises ArtifactError if the
+    file exists and `overwrite` is False.
     """
     path = Path(path)
     artifact.check_file_free(path, overwrite)
     content = _make_model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The hash comes first: a file that was not finished is not that of its hash.
+    # The hash comes first, so that after an interruption the old file does not match it.
     line = artifact.make_hash_line(content, path.name)
     artifact.replace_file(_get_hash_path(path), lambda part: part.write_bytes(line))
     artifact.replace_file(path, lambda part: part.write_bytes(content))
 
 
 def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
-    """Return the file as a function from x to logits, run by onnxruntime on the CPU.
+    """Return the file as a function from x to logits that onnxruntime runs on the CPU.
 
-    Raises ArtifactError when the file or its hash beside it is missing, changed or cut off.
+    Raises ArtifactError when the file or its .sha256 file is missing, changed or truncated.
     """
     onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
     path = Path(path)
     try:
         content, line = path.read_bytes(), _get_hash_path(path).read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{path} or its hash beside it cannot be read ({error}).") from error
+        raise ArtifactError(f"{path} or its .sha256 file cannot be read ({error}).") from error
     if line != artifact.make_hash_line(content, path.name):
         raise ArtifactError(
-            f"{path} has other bytes than were written; take another copy, or write it again."
+            f"{path} does not match its .sha256 file; take another copy, or export it again."
         )
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
@@ -100,7 +100,7 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
         producer_version=pit_jax.__version__,
     )
     axes = "B, T, H, W, C" if frames else "B, H, W, C"
-    limit = f"cut off beyond +-{pixels.bound * pixels.unit:g}, in units of {pixels.unit:g}"
+    limit = f"clipped to +-{pixels.bound * pixels.unit:g}, in units of {pixels.unit:g}"
     onnx.helper.set_model_props(
         model,
         {
@@ -117,7 +117,7 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
 
 
 def _hash_initializers(initializers: list[Any]) -> str:
-    """Return a hash of the names and contents of all tensors, in their order."""
+    """Return a hash of the names and contents of all tensors in order."""
     return artifact.hash_parts(
         tensor.SerializeToString(deterministic=True) for tensor in initializers
     )

@@ -1,8 +1,8 @@
-"""An ONNX graph under construction, and the arithmetic in it that is exact.
+"""A builder of ONNX graphs with exact integer arithmetic.
 
-Tensors are double, which has every integer up to 2^53: a shift to the right is a product and a
-floor. Only layers of weights are float, as runtimes have no other convolutions; what could exceed
-its integers goes through them in parts.
+Tensors are double, which represents every integer up to 2^53; a right shift is a product and a
+floor. Only layers of weights are float, because runtimes have no double convolutions; inputs whose
+sums could exceed 2^24 pass through them in parts.
 """
 
 import math
@@ -20,7 +20,7 @@ NCHW, NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 class Graph:
-    """Nodes and initializers; its methods add operators and return the names of their outputs."""
+    """Nodes and initializers; the methods add operators and return the names of their outputs."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -34,7 +34,7 @@ class Graph:
         return name
 
     def constant(self, value: Any, dtype: Any = np.float64) -> str:
-        """Return an initializer, the same one for the same numbers."""
+        """Add an initializer; equal values share one."""
         array = np.asarray(value, dtype)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
@@ -43,15 +43,15 @@ class Graph:
         return self._names[key]
 
     def scale(self, x: str, factor: Any) -> str:
-        """Return x times a number, or times numbers of x's last axes."""
+        """Return x times a number, or times an array that broadcasts against its last axes."""
         return x if np.all(factor == 1) else self.emit("Mul", x, self.constant(factor))
 
     def add(self, x: str, number: Any) -> str:
-        """Return x plus a number, or plus numbers of x's last axes."""
+        """Return x plus a number, or plus an array that broadcasts against its last axes."""
         return self.emit("Add", x, self.constant(number)) if np.any(number) else x
 
     def shift_right(self, x: str, bits: int) -> str:
-        """Return floor(x / 2^bits); shift to the left if `bits` is negative."""
+        """Return floor(x / 2^bits); negative `bits` shift left."""
         x = self.scale(x, 2.0**-bits)
         return self.emit("Floor", x) if bits > 0 else x
 
@@ -60,14 +60,14 @@ class Graph:
         return self.emit("Floor", self.add(self.scale(x, 2.0**-bits), 0.5)) if bits else x
 
     def sum(self, parts: list[str]) -> str:
-        """Return the sum of one tensor or more."""
+        """Return the sum of one or more tensors."""
         whole = parts[0]
         for part in parts[1:]:
             whole = self.emit("Add", whole, part)
         return whole
 
     def cast_to_double(self, x: str) -> str:
-        """Return numbers as doubles, and conditions as 1 and 0."""
+        """Return numbers as doubles, and booleans as 1 and 0."""
         return self.emit("Cast", x, to=onnx.TensorProto.DOUBLE)
 
     def cast_to_float(self, x: str) -> str:
@@ -75,14 +75,16 @@ class Graph:
         return self.emit("Cast", x, to=onnx.TensorProto.FLOAT)
 
     def reshape(self, x: str, *shape: int) -> str:
-        """Return the same values in another shape; -1 is what is left, 0 an axis that stays."""
+        """Return the values in another shape; -1 is inferred, 0 keeps an axis."""
         return self.emit("Reshape", x, self.constant(shape, np.int64))
 
     def apply_structure(
         self, x: str, structure: tuple[Structure, ...], shape: Shape, bound: int
     ) -> tuple[str, int]:
-        """Return a source of `shape`, not beyond `bound`, after its pools, sums and reshapes; and
-        the bound after them."""
+        """Apply pools, sums and reshapes to x of `shape` with |x| <= `bound`.
+
+        Return the result and its bound.
+        """
         channels = shape[-1]
         for each in structure:
             match each:
@@ -104,7 +106,7 @@ class Graph:
     def apply_weights(
         self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int
     ) -> str:
-        """Return integers x, not beyond `bound`, times the weights of one step."""
+        """Return integers x with |x| <= `bound` times the weights of one step."""
         if weight is None:
             return x
         if synapse.kind == "diagonal":
@@ -115,13 +117,11 @@ class Graph:
     def apply_weights_to_spikes(
         self, x: str, synapse: nodes.Synapse, weight: np.ndarray | None, bound: int
     ) -> str:
-        """Return sums of spikes x, not beyond `bound`, times the weights of one step.
-
-        Spikes are not negative, so partial sums stay between those of the negative and of the
-        positive weights, which the grid keeps below 2^24. (Weights of ternary spikes, which may be
-        -1, are so much smaller that both signs together do.)
-        """
+        """Return sums of spikes 0 <= x <= `bound` times the weights of one step."""
         if weight is not None and synapse.kind != "diagonal":
+            # Spikes are not negative: every partial sum is between the sums of the negative and of
+            # the positive weights, which the grid keeps below 2^24. Ternary spikes may be -1, but
+            # their weights are so small that the sum of all |weights| is below 2^24.
             wide = weight.astype(np.int64)
             sides = (
                 np.maximum(sign * wide, 0).sum(_list_leading_axes(wide)).max() for sign in (1, -1)
@@ -142,16 +142,17 @@ class Graph:
         )
 
     def _apply_in_parts(self, x: str, bound: int, largest: int, layer: Callable[[str], str]) -> str:
-        """Return the outputs of a float layer, which are at most `largest` times its inputs.
+        """Apply a float layer exactly to x with |x| <= `bound`.
 
-        The layer gets so few bits of x at once that no sum reaches 2^24: x = high 2^bits + low,
-        with low < 2^bits.
+        A sum of the layer is at most `largest` times its largest input. If it can reach 2^24, split
+            x = high 2^bits + low, 0 <= low < 2^bits, largest 2^bits < 2^24,
+        apply the layer to `low`, recurse for `high`, and add 2^bits times that result in double.
         """
         if largest * bound < nodes.EXACT:
             return self.cast_to_double(layer(self.cast_to_float(x)))
         bits = math.floor(math.log2(nodes.EXACT / largest)) - 1
         if bits < 1:
-            raise ValueError(f"weights whose sums reach {largest:,} are too large to be float.")
+            raise ValueError(f"sums of weights reach {largest:,}, too large for exact float32.")
         high = self.shift_right(x, bits)
         low = self.emit("Sub", x, self.scale(high, 2.0**bits))
         parts = self._apply_in_parts(high, (bound >> bits) + 1, largest, layer)
@@ -163,14 +164,14 @@ class Graph:
         return self.emit("Transpose", self.emit(kind, x, *inputs, **attributes), perm=NHWC)
 
     def _sum_windows(self, x: str, pool: Pool, channels: int, bound: int) -> str:
-        """Return the sums over windows, for which ONNX has no operator: a convolution with ones."""
+        """Return sums over windows as a convolution with ones; ONNX has no sum pool."""
         ones = np.ones((*pool.window[:2], 1, channels), np.int32)
         strides, padding = pool.strides[:2], pool.padding[:2]
         synapse = nodes.Synapse(0, (), ones, "conv", "", strides, padding, groups=channels)
         return self.apply_weights(x, synapse, ones, bound)
 
     def _sum_cells(self, x: str, cells: Cells) -> str:
-        """Return the sums over cells: a product with a matrix whose rows are 1 in one cell each."""
+        """Return sums over cells as a product with a matrix; row i has ones in cell i."""
         places = cells.height * cells.width
         each = jnp.eye(places).reshape(places, cells.height, cells.width, 1)
         matrix = np.asarray(cells(each)).reshape(places, -1).T

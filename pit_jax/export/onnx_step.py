@@ -1,4 +1,4 @@
-"""The nodes of a program, step by step, as ONNX operators: spikes are conditions on membranes."""
+"""Write the nodes of a program as ONNX operators, step by step."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from pit_jax.old_names import serve_old_names
 
 
 class NeuronTensors(NamedTuple):
-    """The state of a layer between steps, as names of tensors; None before the first step."""
+    """The names of a layer's state tensors between steps; None before the first step."""
 
     membrane: str | None = None
     slow: str | None = None
@@ -32,9 +32,9 @@ Output = str | list[str]
 
 
 class StepWriter:
-    """A writer of one step of a program after the other.
+    """A writer of the steps of a program, one after the other.
 
-    A node of spikes gives the names of its slots, all others that of one tensor `[B, ...]`.
+    The output of a spike node is a list of its slots; of other nodes it is one tensor `[B, ...]`.
     """
 
     def __init__(self, graph: Graph, program: Sequence[nodes.Node], num_steps: int) -> None:
@@ -43,7 +43,7 @@ class StepWriter:
         self.outputs: list[Output] = []
 
     def add_step(self, pixels: str, t: int) -> str:
-        """Write step `t`; return its last current."""
+        """Write step `t`; return its last current, the logits."""
         self.outputs = []
         for number, node in enumerate(self.nodes):
             match node:
@@ -79,7 +79,7 @@ class StepWriter:
     def _sample(self, node: nodes.Pixels, pixels: str) -> str:
         g = self.graph
         pixels = g.emit("Where", g.emit("IsNaN", pixels), g.constant(0, np.float32), pixels)
-        # ONNX rounds half to even, as jnp.round does.
+        # ONNX and jnp.round both round half to even.
         integers = g.emit("Round", g.scale(g.cast_to_double(pixels), 1 / node.unit))
         return g.emit("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
@@ -99,7 +99,7 @@ class StepWriter:
     def _compute_spike_current(
         self, synapse: nodes.Synapse, weight: np.ndarray | None, shape: Shape
     ) -> str:
-        """Return a current of spikes; slots go through the weights as one larger batch."""
+        """Return the current of a spike source; its slots pass the weights as one larger batch."""
         g, source, slots = self.graph, self.nodes[synapse.source], self._get_slots(synapse.source)
         assert isinstance(source, nodes.Spikes | nodes.Product)
         x = slots[0] if len(slots) == 1 else g.emit("Concat", *slots, axis=0)
@@ -115,14 +115,14 @@ class StepWriter:
     def _fire(
         self, neuron: FixedNeuron, state: NeuronTensors, current: str, t: int
     ) -> tuple[NeuronTensors, list[str]]:
-        """Return the next state and the spikes of each slot, as `FixedNeuron.fire_slots`."""
+        """Return the next state and the spikes of each slot, as `FixedNeuron.fire_slots` does."""
         g = self.graph
         u = g.scale(current, 2.0**neuron.guard)
         if state.membrane is not None:
             u = g.emit("Add", state.membrane, u)
         first, step = (select_step(x, t).astype(np.float64) for x in (neuron.first, neuron.step))
         potential = u
-        # Bits can form a larger number than the largest count: the potential is cut off there.
+        # If the slots can sum to more than `levels` (bitwise code), clip the potential.
         if sum(neuron.slots) > neuron.levels:
             highest = g.constant(first + (neuron.levels - 1) * step)
             potential = g.emit("Min", u, highest)
@@ -134,7 +134,7 @@ class StepWriter:
                 below = g.cast_to_double(g.emit("LessOrEqual", potential, g.constant(-threshold)))
                 spike = g.emit("Sub", spike, below)
             slots.append(spike)
-            # Nothing reads the potential after the last slot.
+            # The potential after the last slot is unused.
             if len(slots) < len(neuron.slots):
                 potential = g.emit("Sub", potential, g.scale(spike, worth * step))
         return self._reset(neuron, state, u, slots, t), slots
@@ -144,10 +144,10 @@ class StepWriter:
     ) -> NeuronTensors:
         """Return the state for the next step, as `FixedNeuron` computes it.
 
-        Its products need less than 53 bits, so doubles hold them exactly.
+        All products have less than 53 bits, so doubles are exact.
         """
         g = self.graph
-        # The graph has all steps, and nothing reads a state after the last.
+        # No state is needed after the last step.
         if t + 1 == self.num_steps:
             return NeuronTensors()
         worth = zip(slots, neuron.slots, strict=True)
@@ -175,7 +175,7 @@ class StepWriter:
         return NeuronTensors(kept, slow)
 
     def _multiply_fixed(self, x: str, number: np.ndarray, t: int) -> str:
-        """Return floor(x number / 4096)."""
+        """Return floor(x number / 2^LEAK_BITS)."""
         g, row = self.graph, select_step(number, t) / 2.0**LEAK_BITS
         return x if np.all(row == 1) else g.emit("Floor", g.emit("Mul", x, g.constant(row)))
 

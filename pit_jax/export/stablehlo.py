@@ -1,12 +1,12 @@
-"""A program as one StableHLO module, for CPUs, GPUs and TPUs, that needs JAX and nothing of ours.
+"""Export a program to a StableHLO module for CPUs, GPUs and TPUs that needs only JAX.
 
-In a process without pit_jax, `manifest.json` has the hash to compare with:
+To run it without pit_jax, compare the hash in `manifest.json`:
 
     import jax.export, json, pathlib, hashlib
     content = pathlib.Path("digits.stablehlo/program.stablehlo").read_bytes()
     manifest = json.loads(pathlib.Path("digits.stablehlo/manifest.json").read_text())
     known = manifest["files"]["program.stablehlo"]["sha256"]
-    assert hashlib.sha256(content).hexdigest() == known  # JAX takes flipped bits as they are.
+    assert hashlib.sha256(content).hexdigest() == known  # JAX does not detect flipped bits.
     logits = jax.export.deserialize(bytearray(content)).call(x)
 """
 
@@ -37,19 +37,19 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @dataclass(frozen=True)
 class StableHLO:
-    """A loaded module and its manifest with `input`, `num_steps`, `about` and more."""
+    """A loaded module and its manifest, which has `input`, `num_steps`, `about` and more."""
 
     exported: Any
     manifest: Mapping[str, Any]
 
     def __call__(self, x: Shaped[ArrayLike, "..."]) -> Float[Array, "B K"]:
-        """Return the logits of one sample or more of the shape and type in `manifest["input"]`."""
+        """Return logits of at least one sample of the shape and dtype in `manifest["input"]`."""
         x = jnp.asarray(x)
         shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
         if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
             raise ValueError(
-                f"the module takes [{', '.join(map(str, shape))}] {dtype} of one sample or more, "
-                f"got {x.shape} {x.dtype}."
+                f"the input must be [{', '.join(map(str, shape))}] {dtype} with at least one "
+                f"sample, got {x.shape} {x.dtype}."
             )
         return self._call(x)
 
@@ -68,12 +68,12 @@ def to_stablehlo(
     about: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the program, from binary spikes, all its steps in one module, for any batch size.
+    """Write all steps of the program, with binary spikes, as one module for any batch size.
 
-    It takes images `x` `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, float32, to logits
-    `[B, K]`. With `pixels` it takes uint8 and looks up there what the program sees, per channel.
-    The manifest has the proof at compilation or a later `proof`, and what there is to say `about`
-    it, as JSON has it. Raises ArtifactError as `SpikingProgram.save` does.
+    The module maps float32 images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`, to logits
+    `[B, K]`. With `pixels` it takes uint8 and looks up the value of each channel in this table. The
+    manifest has `proof`, by default the one from compilation, and `about`, any JSON values. Raises
+    ArtifactError as `SpikingProgram.save` does.
     """
     export = _import_jax_export()
     artifact.check_free(folder, overwrite)
@@ -83,8 +83,8 @@ def to_stablehlo(
     assert isinstance(first, nodes.Pixels)
     if pixels is not None and pixels.shape != (256, first.shape[-1]):
         raise ValueError(
-            f"pixels has a row for each of 256 values and {first.shape[-1]} channels, got "
-            f"{pixels.shape}."
+            f"pixels must have the shape (256, {first.shape[-1]}), a row for each value of a byte, "
+            f"got {pixels.shape}."
         )
     shape = (program.num_steps, *first.shape) if frames else first.shape
     dtype = jnp.float32 if pixels is None else jnp.uint8
@@ -114,9 +114,9 @@ def to_stablehlo(
 
 
 def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
-    """Return what `to_stablehlo` wrote as a function from images or frames to logits.
+    """Load the folder of `to_stablehlo` as a function from images or frames to logits.
 
-    Raises ArtifactError when a file is missing, cut off or changed, or is none that JAX reads.
+    Raises ArtifactError when a file is missing, truncated or changed, or JAX cannot read it.
     """
     export = _import_jax_export()
     manifest, files = artifact.read(folder, KIND, VERSION)
@@ -124,14 +124,14 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
         exported = export.deserialize(bytearray(files[MODULE]))
     except Exception as error:  # JAX raises many kinds.
         raise ArtifactError(
-            f"{folder} is whole, but this JAX {jax.__version__} does not read it ({error!r}); it "
-            f"was written by {manifest.get('versions')}."
+            f"{folder} is intact, but JAX {jax.__version__} cannot read it ({error!r}); it was "
+            f"written by {manifest.get('versions')}."
         ) from error
     return StableHLO(exported, manifest)
 
 
 def _import_jax_export() -> ModuleType:
-    # JAX imports flatbuffers only in the middle of its work, with an error that names no extra.
+    # JAX would import flatbuffers later and fail without naming the extra.
     import_extra("flatbuffers", "export", "read and write StableHLO modules")
     from jax import export
 

@@ -1,4 +1,4 @@
-"""What the tests of exports share: small networks, and for NIR graphs inputs on their grid."""
+"""Helpers for tests of exports: small programs, and inputs on the grid of a NIR graph."""
 
 from functools import partial
 
@@ -14,15 +14,17 @@ from pit_jax.neurons.step import hard_reset
 HARD_LIF = partial(neurons.LIF, reset=hard_reset)
 
 
-def on_grid(x, graph) -> np.ndarray:
-    """x in the steps that the graph takes."""
+def round_to_grid(x, graph) -> np.ndarray:
+    """Return x rounded and clipped to inputs that the graph computes exactly."""
     step, limit = graph.metadata["input_step"], graph.metadata["input_limit"]
     return np.clip(np.round(np.asarray(x) / step) * step, -limit, limit).astype(np.float32)
 
 
 def counts_by_layer(program, spikes) -> dict[str, np.ndarray]:
-    """Counts `[B, T, ...]` of the program's layers from spikes of the graph's neurons, by name: a
-    layer of several levels is several neurons."""
+    """Return the counts `[B, T, ...]` of each layer from the spikes of the graph's neurons.
+
+    The graph has one neuron for each level of a layer.
+    """
     counts = {}
     for path in program.slots:
         name = path.replace("/", ".")
@@ -31,8 +33,8 @@ def counts_by_layer(program, spikes) -> dict[str, np.ndarray]:
     return counts
 
 
-def joined(join: str) -> tuple[SpikingProgram, jax.Array]:
-    """A program whose blocks multiply spikes, and images for it."""
+def make_joined(join: str) -> tuple[SpikingProgram, jax.Array]:
+    """Return a program whose blocks multiply spikes, and images for it."""
     block = partial(SEWBlock, join=JOINS[join], downsample_neuron=neurons.IF)
     fields = dict(num_classes=5, neuron=neurons.IF, stages=(1, 1), width=8, num_steps=2)
     model = ResNet(stem=image_stem, block=block, head=mean_head, **fields)

@@ -1,4 +1,4 @@
-"""A NIR graph computes what its program does, or is refused; so it is when it is read again."""
+"""Exported NIR graphs and networks read from them compute the same as the program."""
 
 from functools import partial
 
@@ -12,11 +12,11 @@ from pit_jax import neurons
 from pit_jax.export import NotInNIR, from_nir, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
-from tests.export.graphs import HARD_LIF, counts_by_layer, joined, on_grid
+from tests.export.graphs import HARD_LIF, counts_by_layer, make_joined, round_to_grid
 from tests.helpers import collect_by_layer
 from tests.inference.networks import make_firing_network
 
-# The last column is the float that holds all sums.
+# The last column is the expected precision.
 EXACT = [
     ("resnet8", partial(neurons.PIT, levels=2), 1, "float32", "float64"),
     ("resnet8", HARD_LIF, 4, "int8", "float64"),
@@ -30,13 +30,15 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "weights", "precision"), EXACT)
-def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision, tmp_path):
+def test_spikes_and_logits_equal_those_of_the_program(
+    name, neuron, num_steps, weights, precision, tmp_path
+):
     model, variables, x = make_firing_network(name, neuron, num_steps)
     program = compile(model, variables, x, weights=weights, verify=False)
     graph = to_nir(program, tmp_path / "program.nir")
     assert graph.metadata["precision"] == precision
     again, read = from_nir(tmp_path / "program.nir")
-    x = on_grid(x, graph)
+    x = round_to_grid(x, graph)
     with jax.enable_x64(precision == "float64"):
         wide = jax.tree.map(lambda leaf: leaf.astype(precision), read)
         apply = jax.jit(partial(again.apply, mutable=["intermediates"]))
@@ -57,9 +59,9 @@ def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision
         ("resnet8", neurons.LIF, 2, "keeps some of its membrane when it fires"),
         ("resnet8", partial(neurons.ILIF, levels=2), 2, "fires integers over 2 steps"),
         ("resnet8", partial(neurons.PIT, levels=1), 2, "thresholds that differ from step to step"),
-        ("resnet8", neurons.Ternary, 1, "fires -1 too"),
-        ("resnet8", neurons.PLIF, 4, "rounds .* bits of it off in 4 steps"),
-        ("ms_resnet18", neurons.IF, 2, "multiplies currents and rounds them"),
+        ("resnet8", neurons.Ternary, 1, "can fire -1"),
+        ("resnet8", neurons.PLIF, 4, "in 4 steps the program rounds .* bits"),
+        ("ms_resnet18", neurons.IF, 2, "multiplies currents and rounds the result"),
         pytest.param(
             *(
                 "spike_driven_transformer",
@@ -71,7 +73,7 @@ def test_spikes_and_logits_come_back(name, neuron, num_steps, weights, precision
         ),
     ],
 )
-def test_what_nir_cannot_say_is_refused_by_name(name, neuron, num_steps, says):
+def test_parts_without_a_nir_counterpart_are_refused_by_name(name, neuron, num_steps, says):
     model, variables, x = make_firing_network(name, neuron, num_steps)
     if neuron is neurons.PLIF:
         params = variables["params"]
@@ -82,8 +84,8 @@ def test_what_nir_cannot_say_is_refused_by_name(name, neuron, num_steps, says):
 
 
 def test_products_of_spikes_are_refused():
-    with pytest.raises(NotInNIR, match="multiplies spikes, which no NIR node does"):
-        to_nir(joined("and")[0])
+    with pytest.raises(NotInNIR, match="multiplies spikes; NIR has no such node"):
+        to_nir(make_joined("and")[0])
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +103,18 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
     conv = next(node for node in graph.nodes.values() if isinstance(node, nir.Conv2d))
     conv.weight.view(np.uint8).flat[5] ^= 1
     nir.write(tmp_path / "flipped.nir", graph)
-    with pytest.raises(ArtifactError, match="other numbers than were written"):
+    with pytest.raises(ArtifactError, match="does not match its hash"):
         from_nir(tmp_path / "flipped.nir")
     content = path.read_bytes()
     for keep in (len(content) // 2, 100, 0):
         (tmp_path / "short.nir").write_bytes(content[:keep])
-        with pytest.raises(ArtifactError, match="is damaged or no NIR graph"):
+        with pytest.raises(ArtifactError, match="is damaged or not a NIR graph"):
             from_nir(tmp_path / "short.nir")
     with pytest.raises(ArtifactError, match="there is no file"):
         from_nir(tmp_path / "none.nir")
 
 
-def test_other_edges_or_notes_are_refused_too(written):
+def test_changed_edges_or_metadata_are_refused(written):
     _, path = written
     for change in (
         lambda graph: graph.edges.reverse() or graph.edges.pop(),
@@ -120,11 +122,11 @@ def test_other_edges_or_notes_are_refused_too(written):
     ):
         graph = nir.read(path)
         change(graph)
-        with pytest.raises(ArtifactError, match="other numbers than were written"):
+        with pytest.raises(ArtifactError, match="does not match its hash"):
             from_nir(graph)
 
 
-def test_nothing_is_overwritten_unasked(written):
+def test_an_existing_file_is_replaced_only_with_overwrite(written):
     program, path = written
     with pytest.raises(ArtifactError, match="already exists"):
         to_nir(program, path)
@@ -132,8 +134,8 @@ def test_nothing_is_overwritten_unasked(written):
     assert from_nir(path)[0].num_steps == 2
 
 
-def test_a_step_takes_some_time(written):
-    with pytest.raises(ValueError, match="how many seconds a step takes, above 0, got 0.0"):
+def test_dt_must_be_positive(written):
+    with pytest.raises(ValueError, match="dt, the seconds per step, must be above 0, got 0.0"):
         to_nir(written[0], dt=0.0)
 
 
@@ -146,8 +148,8 @@ def lif(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0, v_reset=0.0) -> nir.LIF:
     return nir.LIF(*(np.full(2, value) for value in values))
 
 
-def test_a_graph_of_another_tool_has_no_hash_and_is_read():
-    """Between steps half of a membrane stays; at its threshold a neuron of NIR does not fire."""
+def test_a_graph_without_hash_of_another_tool_is_read():
+    """Half of a membrane is kept per step; a NIR neuron does not fire at its threshold."""
     linear = nir.Linear(np.eye(2, dtype=np.float32))
     model, variables = from_nir(chain(linear, lif()), num_steps=3)
     x = jnp.array([[1.0, 0.5]])
@@ -155,9 +157,9 @@ def test_a_graph_of_another_tool_has_no_hash_and_is_read():
     np.testing.assert_array_equal(spikes[0], [[0, 0], [1, 0], [0, 0]])
 
 
-def test_a_step_is_what_the_caller_says():
+def test_the_caller_sets_the_time_step():
     integrator = nir.IF(r=np.ones(2), v_threshold=np.ones(2))
-    with pytest.raises(NotInNIR, match="give dt=1/r"):
+    with pytest.raises(NotInNIR, match="set dt=1/r"):
         from_nir(chain(integrator), num_steps=2)
     model, variables = from_nir(chain(integrator), num_steps=2, dt=1.0)
     spikes = model.apply(variables, jnp.array([[0.75, 0.25]]))
@@ -181,7 +183,10 @@ def recurrent() -> nir.NIRGraph:
 @pytest.mark.parametrize(
     ("graph", "says"),
     [
-        (lambda: chain(nir.LI(*(np.ones(2) for _ in range(3)))), "li is a LI; what can be read"),
+        (
+            lambda: chain(nir.LI(*(np.ones(2) for _ in range(3)))),
+            "li is a LI, which cannot be",
+        ),
         (lambda: chain(lif(v_reset=0.5)), "lif has v_reset = 0.5"),
         (lambda: chain(lif(v_leak=-1)), "lif has v_leak = -1"),
         (lambda: chain(lif(r=3.0)), "lif has r dt / tau = 1.5"),
@@ -189,17 +194,17 @@ def recurrent() -> nir.NIRGraph:
         (recurrent, "recurrent"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(graph, says):
+def test_unsupported_nodes_and_parameters_are_refused_by_name(graph, says):
     with pytest.raises(NotInNIR, match=says):
         from_nir(graph(), num_steps=1)
 
 
-def test_what_is_read_can_be_compiled_again():
+def test_a_network_from_nir_can_be_compiled_again():
     model, variables, x = make_firing_network("cifarnet", partial(neurons.IF, reset=hard_reset), 2)
     program = compile(model, variables, x, weights="int8", verify=False)
     graph = to_nir(program)
     again, read = from_nir(graph)
-    x = on_grid(x, graph)
+    x = round_to_grid(x, graph)
     twice = compile(again, read, x, verify=False)
     agree = np.argmax(twice(x), -1) == np.argmax(program(x), -1)
     assert agree.all()

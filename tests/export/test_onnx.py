@@ -1,4 +1,4 @@
-"""Without onnx, whose extra is not installed for these tests, an error says what to install."""
+"""Without the optional packages, ONNX exports raise an error that names what to install."""
 
 import sys
 from functools import partial
@@ -11,7 +11,7 @@ from pit_jax.inference import compile
 from tests.inference.networks import make_firing_network
 
 
-def test_without_its_extra_an_error_names_it(tmp_path, monkeypatch):
+def test_without_onnx_an_error_names_the_extra(tmp_path, monkeypatch):
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 1)

@@ -1,4 +1,4 @@
-"""SpikingJelly reads the graphs that are written here, and sends the same spikes."""
+"""SpikingJelly reads our NIR graphs and computes the same spikes."""
 
 from functools import partial
 
@@ -18,39 +18,41 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir, import_fro
 from pit_jax import neurons
 from pit_jax.export import from_nir, to_nir
 from pit_jax.inference import compile
-from tests.export.graphs import HARD_LIF, counts_by_layer, on_grid
+from tests.export.graphs import HARD_LIF, counts_by_layer, round_to_grid
 from tests.inference.networks import make_firing_network
 
 
-def theirs(path, x, num_steps, dtype) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits `[B, K]` and the spikes `[B, T, ...]` of each neuron, by its node's name."""
+def run_spikingjelly(path, x, num_steps, dtype) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return logits `[B, K]`, and the spikes `[B, T, ...]` of each neuron by its node name."""
     net = import_from_nir(path, dtype=dtype)
-    shown: dict[str, list[np.ndarray]] = {}
+    recorded: dict[str, list[np.ndarray]] = {}
 
-    def note(name, module, inputs, outputs):
+    def record_spikes(name, module, inputs, outputs):
         spikes = outputs[0].numpy()
-        shown.setdefault(name, []).append(np.moveaxis(spikes, 1, -1))
+        recorded.setdefault(name, []).append(np.moveaxis(spikes, 1, -1))
 
     for name, module in net.named_children():
         if type(module).__name__ == "_NIRStatefulModule":
-            module.register_forward_hook(partial(note, name))
+            module.register_forward_hook(partial(record_spikes, name))
     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1))).to(dtype)
     state, logits = None, []
     with torch.no_grad():
         for _ in range(num_steps):
             out, state = net(pixels, state)
             logits.append(out.numpy())
-    spikes = {name: np.stack(steps, 1) for name, steps in shown.items()}
+    spikes = {name: np.stack(steps, 1) for name, steps in recorded.items()}
     return np.mean(logits, axis=0), spikes
 
 
-def with_one_scale(variables):
-    """Each layer's neurons have one scale: SpikingJelly reads one threshold for a layer."""
+def unify_scales(variables):
+    """Give each layer one scale, because SpikingJelly reads one threshold per layer."""
 
-    def one(path, leaf):
+    def average_scale(path, leaf):
         return jnp.full_like(leaf, leaf.mean()) if path[-1].key == "a" else leaf
 
-    return variables | {"params": jax.tree_util.tree_map_with_path(one, variables["params"])}
+    return variables | {
+        "params": jax.tree_util.tree_map_with_path(average_scale, variables["params"])
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,12 +68,12 @@ def with_one_scale(variables):
 )
 def test_spikes_and_logits_are_equal(name, neuron, num_steps, weights, tmp_path):
     model, variables, x = make_firing_network(name, neuron, num_steps)
-    program = compile(model, with_one_scale(variables), x, weights=weights, verify=False)
+    program = compile(model, unify_scales(variables), x, weights=weights, verify=False)
     path = tmp_path / "program.nir"
     graph = to_nir(program, path)
     dtype = {"float32": torch.float32, "float64": torch.float64}[graph.metadata["precision"]]
-    x = on_grid(x, graph)
-    logits, spikes = theirs(path, x, num_steps, dtype)
+    x = round_to_grid(x, graph)
+    logits, spikes = run_spikingjelly(path, x, num_steps, dtype)
     counts = program.counts(x)
     ours = counts_by_layer(program, spikes)
     for path in counts:
@@ -81,7 +83,7 @@ def test_spikes_and_logits_are_equal(name, neuron, num_steps, weights, tmp_path)
 
 
 def test_a_graph_of_spikingjelly_is_read(x64, tmp_path):
-    """In float64, where sums of another order flip no spike."""
+    """Compute in float64, where another summation order flips no spike."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         layer.Conv2d(2, 4, 3, padding=1),

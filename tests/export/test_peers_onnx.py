@@ -1,4 +1,4 @@
-"""onnxruntime computes the program's logits, in a process that has no pit_jax, JAX or Flax."""
+"""onnxruntime computes the logits of a program in a process without pit_jax, JAX and Flax."""
 
 import hashlib
 import subprocess
@@ -17,7 +17,7 @@ import onnx
 from pit_jax import neurons
 from pit_jax.export import load_onnx, to_onnx
 from pit_jax.inference import ArtifactError, compile
-from tests.export.graphs import joined
+from tests.export.graphs import make_joined
 from tests.inference.networks import NEURONS, make_firing_network
 
 SAMPLE = [
@@ -48,7 +48,7 @@ for name in sys.argv[2:]:
 
 
 def run_alone(path, batches, tmp_path) -> list[np.ndarray]:
-    """The logits of each batch, from a process of their own."""
+    """Return the logits of each batch, computed in another process."""
     names = [str(tmp_path / f"{i}.npy") for i in range(len(batches))]
     for name, x in zip(names, batches, strict=True):
         np.save(name, np.asarray(x))
@@ -56,7 +56,7 @@ def run_alone(path, batches, tmp_path) -> list[np.ndarray]:
     return [np.load(name + ".logits.npy") for name in names]
 
 
-def assert_equal(program, x, path, tmp_path, **kw):
+def assert_file_equals(program, x, path, tmp_path, **kw):
     to_onnx(program, path, **kw)
     batches = [x[:5], x[:1]]
     for batch, logits in zip(batches, run_alone(path, batches, tmp_path), strict=True):
@@ -65,10 +65,10 @@ def assert_equal(program, x, path, tmp_path, **kw):
 
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
-def test_the_file_is_the_program(name, neuron, num_steps, levels, tmp_path):
+def test_onnxruntime_computes_the_logits_of_the_program(name, neuron, num_steps, levels, tmp_path):
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps)
     program = compile(model, variables, x, verify=False)
-    assert_equal(program, x, tmp_path / "program.onnx", tmp_path)
+    assert_file_equals(program, x, tmp_path / "program.onnx", tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +76,23 @@ def small():
     return make_firing_network("resnet8", partial(neurons.PIT, levels=3), 2)
 
 
-def test_frames_and_codes_and_small_weights_are_in_it(small, tmp_path):
+def test_frames_bitwise_codes_and_int8_weights_are_exported(small, tmp_path):
     model, variables, x = small
     frames = jnp.stack([x, -x], axis=1)
     program = compile(model, variables, frames, code="bitwise", weights="int8")
-    assert_equal(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
+    assert_file_equals(program, frames, tmp_path / "frames.onnx", tmp_path, frames=True)
 
 
-def test_what_is_no_number_counts_as_0(small, tmp_path):
+def test_nan_pixels_count_as_0(small, tmp_path):
     model, variables, x = small
     program = compile(model, variables, x)
-    assert_equal(program, x.at[:, 1].set(jnp.nan), tmp_path / "gaps.onnx", tmp_path)
+    assert_file_equals(program, x.at[:, 1].set(jnp.nan), tmp_path / "gaps.onnx", tmp_path)
 
 
 @pytest.mark.parametrize("join", ["and", "iand"])
-def test_joins_of_binary_spikes_are_in_it(join, tmp_path):
-    program, x = joined(join)
-    assert_equal(program, x, tmp_path / "joined.onnx", tmp_path)
+def test_joins_of_binary_spikes_are_exported(join, tmp_path):
+    program, x = make_joined(join)
+    assert_file_equals(program, x, tmp_path / "joined.onnx", tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -104,24 +104,24 @@ def written(small, tmp_path_factory):
     return program, x, path
 
 
-def test_it_says_what_it_is(written):
+def test_the_metadata_identifies_program_and_initializers(written):
     program, _, path = written
     model = onnx.load(path)
-    said = {each.key: each.value for each in model.metadata_props}
-    assert said["program"] == program.fingerprint and said["num_steps"] == "2"
+    metadata = {each.key: each.value for each in model.metadata_props}
+    assert metadata["program"] == program.fingerprint and metadata["num_steps"] == "2"
     digest = hashlib.sha256()
     for tensor in model.graph.initializer:
         digest.update(tensor.SerializeToString(deterministic=True))
-    assert said["initializers_sha256"] == digest.hexdigest()
+    assert metadata["initializers_sha256"] == digest.hexdigest()
     assert {node.domain for node in model.graph.node} == {""}
 
 
-def test_it_is_read_back(written):
+def test_load_onnx_computes_the_logits_of_the_program(written):
     program, x, path = written
     assert np.array_equal(load_onnx(path)(x), program(x))
 
 
-def test_a_shell_can_check_it(written):
+def test_sha256sum_accepts_the_hash_file(written):
     _, _, path = written
     check = ["sha256sum", "-c", f"{path.name}.sha256"]
     subprocess.run(check, cwd=path.parent, check=True, stdout=subprocess.DEVNULL)
@@ -138,14 +138,14 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
     content[content.index(weight.raw_data) + 5] ^= 1
     for damaged in (bytes(content), path.read_bytes()[:-1]):
         copy.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match="other bytes than were written"):
+        with pytest.raises(ArtifactError, match="does not match its .sha256 file"):
             load_onnx(copy)
     copy.unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
         load_onnx(copy)
 
 
-def test_nothing_is_overwritten_unasked(written):
+def test_an_existing_file_is_replaced_only_with_overwrite(written):
     program, x, path = written
     with pytest.raises(ArtifactError, match="already exists"):
         to_onnx(program, path)

@@ -1,4 +1,4 @@
-"""StableHLO artifacts give the program's logits to the bit, wherever JAX is, or are refused."""
+"""StableHLO artifacts compute the logits of a program bit by bit, or are refused."""
 
 import json
 import os
@@ -42,14 +42,14 @@ def small() -> tuple[SpikingProgram, jax.Array]:
 
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory) -> Path:
-    """The small program's folder."""
+    """Return the folder of the exported small program."""
     folder = tmp_path_factory.mktemp("exported") / "digits.stablehlo"
     to_stablehlo(small[0], folder, about={"classes": ["a", "b"]})
     return folder
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
-def test_its_logits_are_the_programs_at_every_batch_size(small, whole, batch):
+def test_logits_equal_those_of_the_program_at_every_batch_size(small, whole, batch):
     program, x = small
     assert np.array_equal(load_stablehlo(whole)(x[:batch]), program(x[:batch]))
 
@@ -63,21 +63,21 @@ def test_its_logits_are_the_programs_at_every_batch_size(small, whole, batch):
         ("spike_driven_transformer", "ILIF", 2, 2),
     ],
 )
-def test_every_kind_of_layer_goes_out(name, neuron, num_steps, levels, tmp_path):
+def test_every_kind_of_layer_is_exported(name, neuron, num_steps, levels, tmp_path):
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=3)
     program = compile(model, variables, x, verify=False)
     to_stablehlo(program, tmp_path / "out")
     assert np.array_equal(load_stablehlo(tmp_path / "out")(x), program(x))
 
 
-def test_frames_enter_one_at_each_step(small, tmp_path):
+def test_each_step_reads_its_frame(small, tmp_path):
     program, x = small
     frames = jnp.stack([x, -x], axis=1)
     to_stablehlo(program, tmp_path / "out", frames=True)
     assert np.array_equal(load_stablehlo(tmp_path / "out")(frames), program(frames))
 
 
-def test_pixels_are_looked_up_in_front(small, tmp_path):
+def test_bytes_are_looked_up_in_the_table_of_pixels(small, tmp_path):
     program, _ = small
     rng = np.random.default_rng(0)
     table = rng.normal(size=(256, 3)).astype(np.float32)
@@ -85,12 +85,12 @@ def test_pixels_are_looked_up_in_front(small, tmp_path):
     seen = np.stack([table[images[..., c], c] for c in range(3)], axis=-1)
     to_stablehlo(program, tmp_path / "out", pixels=table)
     assert np.array_equal(load_stablehlo(tmp_path / "out")(images), program(seen))
-    with pytest.raises(ValueError, match=r"256 values and 3 channels, got \(256, 1\)"):
+    with pytest.raises(ValueError, match=r"must have the shape \(256, 3\), .*, got \(256, 1\)"):
         to_stablehlo(program, tmp_path / "other", pixels=table[:, :1])
 
 
-def test_it_runs_where_neither_pit_jax_nor_flax_can_be_imported(small, whole):
-    """The lines at the head of the module, as they stand there."""
+def test_the_module_runs_without_pit_jax_and_flax(small, whole):
+    """Run the example from the docstring of the module."""
     program, x = small
     snippet = textwrap.dedent("    import" + stablehlo.__doc__.split("    import", 1)[1])
     np.save(whole.parent / "x.npy", x[:3])
@@ -112,12 +112,12 @@ def test_it_runs_where_neither_pit_jax_nor_flax_can_be_imported(small, whole):
     ],
     ids=["shape", "none", "type"],
 )
-def test_other_inputs_are_refused(whole, x):
-    with pytest.raises(ValueError, match=r"takes \[batch, 8, 8, 3\] float32 of one sample or more"):
+def test_inputs_of_another_shape_or_dtype_are_refused(whole, x):
+    with pytest.raises(ValueError, match=r"must be \[batch, 8, 8, 3\] float32 with at least one"):
         load_stablehlo(whole)(x)
 
 
-def test_the_manifest_says_what_goes_in_and_out(small, whole):
+def test_the_manifest_describes_input_output_and_program(small, whole):
     manifest = load_stablehlo(whole).manifest
     assert manifest == json.loads((whole / MANIFEST).read_text())
     assert manifest["input"] == {"shape": ["batch", 8, 8, 3], "dtype": "float32"}
@@ -129,7 +129,7 @@ def test_the_manifest_says_what_goes_in_and_out(small, whole):
 
 @given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
 @settings(max_examples=50)
-def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place):
+def test_one_flipped_bit_in_any_file_is_refused(whole, tmp_path_factory, place):
     name, at, bit = place
     folder = shutil.copytree(whole, tmp_path_factory.mktemp("flipped") / "out")
     content = bytearray((folder / name).read_bytes())
@@ -141,7 +141,7 @@ def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place)
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("keep", [0, 0.5, None])
-def test_a_file_that_is_cut_off_or_missing_is_named(whole, tmp_path, name, keep):
+def test_the_error_names_a_truncated_or_missing_file(whole, tmp_path, name, keep):
     folder = shutil.copytree(whole, tmp_path / "out")
     content = (folder / name).read_bytes()
     if keep is None:
@@ -152,20 +152,20 @@ def test_a_file_that_is_cut_off_or_missing_is_named(whole, tmp_path, name, keep)
         load_stablehlo(folder)
 
 
-def test_what_this_jax_does_not_read_is_said(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(jax.export.Exported, "serialize", lambda _: b"of another age" * 9)
+def test_a_module_that_jax_cannot_read_is_refused(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.export.Exported, "serialize", lambda _: b"another version" * 9)
     to_stablehlo(small[0], tmp_path / "out")
-    with pytest.raises(ArtifactError, match=f"is whole, but this JAX {jax.__version__} does not"):
+    with pytest.raises(ArtifactError, match=f"is intact, but JAX {jax.__version__} cannot read"):
         load_stablehlo(tmp_path / "out")
 
 
-def test_a_folder_of_a_program_is_no_stablehlo(small, tmp_path):
+def test_the_folder_of_a_saved_program_is_refused(small, tmp_path):
     small[0].save(tmp_path / "saved")
     with pytest.raises(ArtifactError, match="has the kind 'pit_jax.program'"):
         load_stablehlo(tmp_path / "saved")
 
 
-def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
+def test_an_existing_export_is_replaced_only_with_overwrite(small, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "out")
     before = (folder / MANIFEST).read_bytes()
     with pytest.raises(ArtifactError, match="already exists"):
@@ -175,7 +175,7 @@ def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, wh
     assert load_stablehlo(folder).manifest["about"] == {}
 
 
-def test_without_flatbuffers_the_error_names_what_to_install(small, whole, tmp_path, monkeypatch):
+def test_without_flatbuffers_an_error_names_the_extra(small, whole, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ImportError, match=r"pip install 'pit-jax\[export\]'"):
         to_stablehlo(small[0], tmp_path / "out")
