@@ -1,4 +1,4 @@
-"""Float images of a user's own data set go through augmentation, the doctor and export."""
+"""Float images of a user's own data set in augmentation, the doctor and export."""
 
 import jax
 import numpy as np
@@ -53,17 +53,17 @@ def test_float_images_are_flipped_and_shifted_over_zeros():
         {"mix": {"name": "mixup", "alpha": 0.5}},
     ],
 )
-def test_other_stages_take_float_images(augment):
+def test_other_stages_accept_float_images(augment):
     assert prepare(make(), **augment).dtype == np.float32
 
 
-def test_a_policy_for_pixels_is_refused():
+def test_policies_refuse_float_images():
     with pytest.raises(UserError, match="augment.policy needs uint8 images; floats has float32"):
         prepare(make(), policy={"name": "autoaugment"})
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_sheet_shows_black_to_white(channels):
+def test_the_contact_sheet_scales_floats_from_black_to_white(channels):
     dataset, config = make(IMAGES[..., :channels]), get_config()
     config.augment = {"pad": 0, "flip": False}
     picture = throughput.draw_sheet(config, dataset).axes[0].images[0].get_array()
@@ -81,17 +81,17 @@ def test_frames_of_one_channel_are_drawn_dark():
     assert "orange" not in figure.get_suptitle()
 
 
-def test_a_data_set_of_ones_own_is_not_compared_with_a_published_one_of_its_name():
+def test_own_data_sets_are_not_compared_with_published_ones_of_their_name():
     dataset = make(name="mine:mnist")
     assert len(check_counts(dataset)) == 1 and check_counts(dataset, own=True) == []
     assert make_table(dataset).row_count == 1 + make_table(dataset, own=True).row_count
 
 
-def test_the_largest_input_is_absolute():
+def test_the_largest_input_is_an_absolute_value():
     assert find_largest_input(make(-abs(IMAGES))) == abs(IMAGES).max()
     assert find_largest_input(make(abs(IMAGES))) == abs(IMAGES).max()
 
 
-def test_pictures_cannot_be_evaluated_as_float_images(tmp_path):
+def test_image_files_cannot_be_evaluated_by_a_network_for_floats(tmp_path):
     with pytest.raises(UserError, match="--folder is for pixels of 0 to 255; those of floats"):
         read_own_images(tmp_path, make())

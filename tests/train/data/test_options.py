@@ -1,4 +1,4 @@
-"""Every option that a config can set has a meaning in a docstring and a type."""
+"""Every option that a config can set has a description and a type."""
 
 import inspect
 
@@ -17,7 +17,7 @@ from train.data.augment import (
 )
 from train.program.inputs import smooth
 
-# What the program gives to each function itself.
+# Arguments that the program passes itself.
 STAGE = ("key", "images", "frames", "labels", "num_classes")
 FUNCTIONS = [
     *((name, function, ("data_dir",)) for name, function in DATASETS.items()),
@@ -31,18 +31,18 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("name, function, given", FUNCTIONS, ids=[name for name, *_ in FUNCTIONS])
-def test_every_option_has_a_meaning_and_a_type(name, function, given):
+def test_every_option_has_a_description_and_a_type(name, function, given):
     parameters = inspect.signature(function, eval_str=True).parameters
     options = {key: each for key, each in parameters.items() if key not in given}
     meanings = read_arguments(function)
     assert list(meanings) == list(options)
     for key, meaning in meanings.items():
-        # A line or two of help.
+        # One or two lines of --help.
         assert meaning.endswith(".") and 10 < len(meaning) < 180, key
         assert options[key].annotation is not inspect.Parameter.empty, key
 
 
-def test_loading_n_mnist_takes_what_a_config_of_events_sets():
+def test_n_mnist_accepts_the_options_of_event_configs():
     options = inspect.signature(DATASETS["n_mnist"]).parameters
     assert options["num_frames"].default == 10
     assert {"num_frames", "split_by", "cache_dir"} <= set(options)

@@ -1,4 +1,4 @@
-"""A user's own data set: what its function gets, what it may return, and each error."""
+"""A user's own data set: arguments of its function, allowed results, and every error."""
 
 import re
 import sys
@@ -64,7 +64,7 @@ def make(train=(GRAY, LABELS), test=(GRAY, LABELS), **others) -> Dataset:
     return make_dataset(PATH, {"train": train, "test": test, **others})
 
 
-def test_a_data_set_loads_by_its_import_path(module):
+def test_data_sets_load_by_their_import_path(module):
     dataset = load(f"{module}:blobs", count=8, seed=3, train_images=4, validation=0.5)
     assert (dataset.name, dataset.num_classes, dataset.classes) == ("blobs", 2, ("a", "b"))
     assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [2, 2, 2]
@@ -73,26 +73,26 @@ def test_a_data_set_loads_by_its_import_path(module):
     assert sorted(dataset.subset) == ["train", "validation"]
 
 
-def test_options_that_a_data_set_lacks_or_does_not_take_are_refused(module):
+def test_missing_and_unknown_options_are_refused(module):
     with pytest.raises(UserError, match=r"no key 'sizes'; blobs takes count, size, seed, "):
         load(f"{module}:blobs", seed=0, sizes=3)
     with pytest.raises(UserError, match="lacks seed; blobs takes count, size, seed"):
         load(f"{module}:blobs")
 
 
-def test_the_folder_of_the_data_goes_to_a_parameter_of_its_name_only(module):
+def test_data_dir_is_passed_only_to_a_parameter_of_this_name(module):
     load(f"{module}:at", "somewhere")
     load(f"{module}:anything", "somewhere", depth=3)
     assert sys.modules[module].calls == ["somewhere", {"depth": 3}]
 
 
-def test_a_validation_split_of_its_own_stays(module):
+def test_a_returned_validation_split_is_used(module):
     assert len(load(f"{module}:validated").validation) == 2
     with pytest.raises(UserError, match="validation must be 0, got 0.5: validated already"):
         load(f"{module}:validated", validation=0.5)
 
 
-def test_a_function_that_fails_is_named_with_its_line(module):
+def test_the_error_of_a_failing_function_has_its_line(module):
     said = r"missing', which fails \(.*, line \d+, in missing\): FileNotFoundError"
     with pytest.raises(UserError, match=said):
         load(f"{module}:missing")
@@ -107,12 +107,12 @@ def test_names_that_cannot_be_loaded_are_refused(module):
 
 
 @pytest.mark.parametrize("name", ["tfds/mnist", "tonic/NMNIST"])
-def test_names_of_other_collections_are_refused_with_what_to_do(name):
+def test_names_of_other_collections_are_refused(name):
     with pytest.raises(UserError, match=f"config.data.name is '{name}'.*own_parts.md"):
         load(name)
 
 
-def test_gray_images_get_an_axis_and_pixels_are_measured_on_the_training_images():
+def test_gray_images_get_an_axis_and_mean_and_std_are_of_training_images():
     dataset = make(test=(GRAY[..., None] + 100, LABELS))
     assert dataset.name == "Blobs" and dataset.num_classes == 3 and dataset.classes == ()
     assert np.array_equal(dataset.train.images, GRAY[..., None])
@@ -123,7 +123,7 @@ def test_gray_images_get_an_axis_and_pixels_are_measured_on_the_training_images(
 
 @settings(max_examples=30)
 @given(arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 4)] * 3, st.just(2))))
-def test_pixels_are_measured_exactly(images):
+def test_mean_and_std_are_exact(images):
     dataset = make(*[(images, np.zeros(len(images), int))] * 2)
     np.testing.assert_allclose(dataset.mean, images.mean(axis=(0, 1, 2)) / 255, rtol=1e-12)
     std = images.std(axis=(0, 1, 2)) / 255
@@ -132,7 +132,7 @@ def test_pixels_are_measured_exactly(images):
     np.testing.assert_allclose(dataset.std, np.where(constant, 1, std), rtol=1e-12)
 
 
-def test_many_pixels_are_measured_in_chunks(monkeypatch):
+def test_mean_and_std_do_not_depend_on_the_chunk_size(monkeypatch):
     whole = make()
     monkeypatch.setattr("train.data.own.CHUNK", 5)
     assert (make().mean, make().std) == (whole.mean, whole.std)
@@ -144,7 +144,7 @@ def test_given_mean_and_std_are_used():
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
-def test_floats_enter_as_they_are(kind):
+def test_floats_are_not_normalized(kind):
     images = (COLOR / 7).astype(kind)
     dataset = make((images, LABELS), (images, LABELS))
     assert dataset.train.dtype == np.float32 and (dataset.mean, dataset.std) == ((), ())
@@ -156,7 +156,7 @@ def test_floats_enter_as_they_are(kind):
     [(kind, kind) for kind in ("uint8", "uint16", "int16", "int32", "float32")]
     + [("int64", "int32"), ("uint32", "int32"), ("float64", "float32"), ("bool", "uint8")],
 )
-def test_frames_are_counts(given, stored):
+def test_frames_keep_their_counts(given, stored):
     frames = FRAMES.astype(given)
     dataset = make((frames, LABELS), (frames, LABELS))
     assert dataset.train.dtype == stored and dataset.mean == ()
@@ -216,7 +216,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("call, message", BROKEN, ids=[message[:40] for _, message in BROKEN])
-def test_what_is_no_data_set_is_refused_in_a_sentence(call, message):
+def test_wrong_results_are_refused_in_one_sentence(call, message):
     with pytest.raises(UserError) as error:
         call()
     text = str(error.value)

@@ -1,4 +1,4 @@
-"""ImageNet from every layout to ArrayRecord: exact, resumed after a kill, refused when damaged."""
+"""Convert ImageNet from every layout: exact, resumed after a kill, refused if damaged."""
 
 import hashlib
 import io
@@ -45,7 +45,7 @@ TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    """Three files of training images and two of validation images."""
+    """Make three files of training images and two of validation images."""
     monkeypatch.setattr(imagenet_source, "CLASSES_A_SHARD", 1)
     monkeypatch.setattr(imagenet_source, "IMAGES_A_SHARD", 3)
 
@@ -55,18 +55,18 @@ def source(tmp_path):
     return write_archives(tmp_path / "source")
 
 
-def test_the_official_archives_are_stored_byte_for_byte(source, tmp_path, capsys):
+def test_images_of_the_official_archives_are_stored_unchanged(source, tmp_path, capsys):
     before = read_contents(source)
     assert run_prepare(source, tmp_path / "out") == 0
     assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
-    # In the order in which they lie in the archive.
+    # In the order of the archive.
     assert read_stored(tmp_path / "out", "test") == drop_names(reversed(make_validation_images()))
     assert read_contents(source) == before
     printed = capsys.readouterr().out
     assert "train: 16 images in 3 files" in printed and "test: 5 images in 2 files" in printed
 
 
-def test_the_manifest_has_counts_by_class_and_the_hash_of_every_file(source, tmp_path):
+def test_the_manifest_has_counts_and_hashes_of_every_file(source, tmp_path):
     out = tmp_path / "out"
     run_prepare(source, out)
     manifest = json.loads((out / "manifest.json").read_text())
@@ -83,14 +83,14 @@ def test_the_manifest_has_counts_by_class_and_the_hash_of_every_file(source, tmp
     assert files == {"manifest.json", *manifest["files"]} and len(files) == 6
 
 
-def test_folders_hold_the_same_images(tmp_path):
+def test_images_in_folders_are_stored_unchanged(tmp_path):
     assert run_prepare(write_folders(tmp_path / "source"), tmp_path / "out") == 0
     assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
     by_class = sorted(make_validation_images(), key=lambda image: image[:2])
     assert read_stored(tmp_path / "out", "test") == drop_names(by_class)
 
 
-def test_what_tfds_has_prepared_is_stored_without_decoding(tmp_path):
+def test_images_prepared_by_tfds_are_stored_without_decoding(tmp_path):
     pytest.importorskip("tensorflow_datasets")
     assert run_prepare(write_prepared(tmp_path / "source"), tmp_path / "out") == 0
     assert read_stored(tmp_path / "out", "train") == drop_names(make_training_images())
@@ -100,7 +100,7 @@ def test_what_tfds_has_prepared_is_stored_without_decoding(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["list", "extracted devkit", "flat folder"])
-def test_the_labels_of_validation_come_from_any_of_the_usual_places(tmp_path, how):
+def test_validation_labels_are_read_from_any_usual_place(tmp_path, how):
     source = write_archives(tmp_path / "source", devkit=how != "list")
     if how == "extracted devkit":
         (source / f"{DEVKIT}.tar.gz").unlink()
@@ -122,7 +122,7 @@ def test_the_labels_of_validation_come_from_any_of_the_usual_places(tmp_path, ho
     )
 
 
-def test_two_workers_write_what_one_does(source, tmp_path):
+def test_two_workers_write_the_files_of_one(source, tmp_path):
     assert (
         run_prepare(source, tmp_path / "one")
         == run_prepare(source, tmp_path / "two", workers=2)
@@ -135,7 +135,7 @@ def test_two_workers_write_what_one_does(source, tmp_path):
     assert read_stored(tmp_path / "two", "train") == drop_names(make_training_images())
 
 
-def test_size_makes_larger_images_smaller_and_leaves_the_others(tmp_path):
+def test_size_shrinks_only_larger_images(tmp_path):
     source = write_folders(tmp_path / "source")
     small = source / "train" / CLASSES[0] / "small.JPEG"
     small.write_bytes(make_jpeg(9, size=(20, 10)))
@@ -146,8 +146,8 @@ def test_size_makes_larger_images_smaller_and_leaves_the_others(tmp_path):
     assert (0, small.read_bytes()) in images
 
 
-def start(source, out):
-    """The command in a process of its own, which takes half a second for an image."""
+def start_slow_conversion(source, out):
+    """Start the conversion in another process, slowed down to 0.2 s for each image."""
     slow = (
         "import sys, time; from train.data import prepare\n"
         "from train.data.imagenet import array_records as records, source as imagenet_source\n"
@@ -164,23 +164,23 @@ def start(source, out):
     )
 
 
-def finished_shards(out: Path) -> dict[str, Any]:
+def list_finished(out: Path) -> dict[str, Any]:
     manifest = out / "manifest.json"
     return json.loads(manifest.read_text())["shards"] if manifest.exists() else {}
 
 
-def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
+def test_a_killed_conversion_resumes_and_repeats_no_shard(source, tmp_path):
     out = tmp_path / "out"
-    process = start(source, out)
+    process = start_slow_conversion(source, out)
     # A shard has its name before the manifest has it.
-    while not finished_shards(out) and process.poll() is None:
+    while not list_finished(out) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     with pytest.raises(array_records.UserError, match="is not finished"):
         array_records.read_manifest(out)
     begun = {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
-    finished = finished_shards(out)
+    finished = list_finished(out)
     assert run_prepare(source, out) == 0
     # Killed between two shards, it left no part of one.
     assert finished and not list(out.glob("*.part"))
@@ -189,7 +189,7 @@ def test_a_killed_conversion_goes_on_and_does_nothing_twice(source, tmp_path):
     assert read_stored(out, "train") == drop_names(make_training_images())
 
 
-def test_the_same_command_on_a_finished_folder_checks_every_hash(source, tmp_path, capsys):
+def test_repeating_the_command_on_a_finished_folder_checks_hashes(source, tmp_path, capsys):
     out = tmp_path / "out"
     run_prepare(source, out)
     before = {path: path.read_bytes() for path in out.glob("*.array_record")}
@@ -208,7 +208,7 @@ def test_the_same_command_on_a_finished_folder_checks_every_hash(source, tmp_pat
 
 @pytest.mark.parametrize("lost", [1, 1024, 3000])
 @pytest.mark.parametrize("name", [TRAIN, VAL])
-def test_a_truncated_archive_is_named_with_the_offset(source, tmp_path, capsys, name, lost):
+def test_the_error_for_a_truncated_archive_has_the_offset(source, tmp_path, capsys, name, lost):
     file = source / name
     raw = file.read_bytes()[: -lost - 512]
     file.write_bytes(raw)
@@ -218,7 +218,7 @@ def test_a_truncated_archive_is_named_with_the_offset(source, tmp_path, capsys, 
     assert file.read_bytes() == raw
 
 
-def test_a_truncated_archive_inside_the_archive_is_named_with_the_offset(source, tmp_path, capsys):
+def test_the_error_for_a_truncated_inner_archive_has_the_offset(source, tmp_path, capsys):
     inner = {f"{name}.tar": make_tar({f"{name}_0.JPEG": make_jpeg(0)}) for name in CLASSES}
     inner["n02105855.tar"] = inner["n02105855.tar"][:1500]
     (source / TRAIN).write_bytes(make_tar(inner))
@@ -228,7 +228,7 @@ def test_a_truncated_archive_inside_the_archive_is_named_with_the_offset(source,
     assert "n02105855_0.JPEG" in message and f"stops at byte {end}" in message
 
 
-def test_files_that_are_no_archives_are_named(source, tmp_path, capsys):
+def test_files_that_are_not_archives_are_refused_by_name(source, tmp_path, capsys):
     (source / TRAIN).write_bytes(b"<html>please log in</html>".ljust(5000))
     message = run_refused_prepare(capsys, source, tmp_path / "out")
     assert f"{source / TRAIN}: expected a tar header at byte 0" in message
@@ -237,14 +237,14 @@ def test_files_that_are_no_archives_are_named(source, tmp_path, capsys):
     assert "ILSVRC2012_val_00000005.JPEG at byte 512" in message and "nXXXXXXXX.tar" in message
 
 
-def test_a_missing_class_is_named(source, tmp_path, capsys):
+def test_the_error_for_a_missing_class_has_its_name(source, tmp_path, capsys):
     inner = {f"{name}.tar": make_tar({f"{name}_0.JPEG": make_jpeg(0)}) for name in CLASSES[:2]}
     (source / TRAIN).write_bytes(make_tar(inner))
     message = run_refused_prepare(capsys, source, tmp_path / "out")
     assert "there are 2 and 3" in message and "only in validation: n15075141" in message
 
 
-def test_a_missing_validation_image_is_noticed(source, tmp_path, capsys):
+def test_a_missing_validation_image_is_refused(source, tmp_path, capsys):
     (source / VAL).write_bytes(
         make_tar({name: content for _, name, content in make_validation_images()[1:]})
     )
@@ -253,7 +253,7 @@ def test_a_missing_validation_image_is_noticed(source, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("inside", ["", "new"])
-def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(source, tmp_path, capsys, inside):
+def test_an_output_path_that_is_a_file_is_refused(source, tmp_path, capsys, inside):
     file = tmp_path / "thesis.txt"
     file.write_text("mine")
     message = run_refused_prepare(capsys, source, file / inside)
@@ -264,7 +264,7 @@ def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(source, tmp_path, c
     assert file.read_text() == "mine"
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
+def test_the_error_for_an_unreadable_file_has_its_name(tmp_path, capsys):
     source = write_folders(tmp_path / "source")
     broken = source / "train" / CLASSES[0] / "broken.JPEG"
     broken.mkdir()
@@ -272,13 +272,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
     assert f"'{broken}'" in message and "cannot be read" in message
 
 
-def test_a_damaged_devkit_is_named(source, tmp_path, capsys):
+def test_a_damaged_devkit_is_refused_by_name(source, tmp_path, capsys):
     kit = source / f"{DEVKIT}.tar.gz"
     kit.write_bytes(kit.read_bytes()[:-200])
     assert f"{kit} is damaged" in run_refused_prepare(capsys, source, tmp_path / "out")
 
 
-def test_without_any_source_every_place_is_named(tmp_path, capsys):
+def test_the_error_without_a_source_has_every_place(tmp_path, capsys):
     message = run_refused_prepare(capsys, tmp_path, tmp_path / "out")
     for place in (TRAIN, VAL, "train", "imagenet2012"):
         assert str(tmp_path / place) in message
@@ -287,7 +287,7 @@ def test_without_any_source_every_place_is_named(tmp_path, capsys):
     assert f"{DEVKIT}.tar.gz" in message and "validation_synset_labels.txt" in message
 
 
-def test_a_folder_of_something_else_is_left_alone(source, tmp_path, capsys):
+def test_folders_of_other_files_are_not_touched(source, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
@@ -305,7 +305,7 @@ def test_a_folder_of_something_else_is_left_alone(source, tmp_path, capsys):
     assert read_contents(out) == before
 
 
-def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, capsys, monkeypatch):
+def test_too_little_space_is_refused_before_writing(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     full = SimpleNamespace(free=10)
     monkeypatch.setattr(array_records.shutil, "disk_usage", lambda _: full)
@@ -314,7 +314,7 @@ def test_too_little_space_is_said_before_anything_is_written(source, tmp_path, c
     assert list(out.glob("*.array_record*")) == []
 
 
-def test_a_disk_that_fills_up_keeps_what_is_finished(source, tmp_path, capsys, monkeypatch):
+def test_finished_files_are_kept_if_the_disk_is_full(source, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     write = array_records._write
 
@@ -345,19 +345,19 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(source, tmp_path, capsys, m
         (["imagenet", "--source", "a", "--out", "b", "--fast"], "--fast; see --help"),
     ],
 )
-def test_a_wrong_command_is_explained(arguments, message, capsys):
+def test_the_error_for_a_wrong_command_explains_it(arguments, message, capsys):
     assert prepare.main(["prepare", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_help_names_every_option(capsys):
+def test_help_has_every_option(capsys):
     assert prepare.main(["prepare", "--help"]) == 0
     page = capsys.readouterr().out
     for word in ("--source", "--out", "--workers", "--size", "--verify", *prepare.PLANS):
         assert word in page
 
 
-def test_pictures_are_noise_of_their_own():
+def test_test_pictures_are_different_noise():
     assert (
         len({content for _, _, content in make_training_images() + make_validation_images()}) == 21
     )

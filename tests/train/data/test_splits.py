@@ -1,4 +1,4 @@
-"""The protocol of splits: one in memory and one on disk give the same samples and batches."""
+"""Splits in memory and on disk return the same samples and batches."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(one[name], other[name], strict=True)
 
 
-def test_both_tell_the_same_of_their_samples():
+def test_both_splits_have_the_same_properties():
     for split in (MEMORY, DISK):
         assert (len(split), split.shape, split.dtype) == (SIZE, (2, 3, 1), np.uint8)
         assert split.count_classes(3).tolist() == [4, 3, 3]
@@ -36,7 +36,7 @@ def test_samples_are_taken_by_index():
     assert_same(MEMORY.take(range(3)), DISK.take(range(3)))
 
 
-def test_crops_have_the_given_seeds_or_the_indices():
+def test_seeds_of_crops_are_the_given_ones_or_the_indices():
     crop = DiskSplit((9,), (1,), lambda i, rng: (rng.integers(256, size=1), i), 0, lambda: None)
     drawn = [np.random.default_rng(seed).integers(256) for seed in (5, 2, (0, 1))]
     assert crop.take([5, 2])["image"].ravel().tolist() == drawn[:2]
@@ -46,7 +46,7 @@ def test_crops_have_the_given_seeds_or_the_indices():
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("rows", [None, np.array([1, 3])])
 @pytest.mark.parametrize("first", [0, 2])
-def test_batches_are_those_of_the_order(order, rows, first):
+def test_batches_follow_the_order(order, rows, first):
     pytest.importorskip("grain")
     expected = [
         MEMORY.take(order.indices(step) if rows is None else order.indices(step)[rows])
@@ -57,7 +57,7 @@ def test_batches_are_those_of_the_order(order, rows, first):
             assert_same(one, other)
 
 
-def test_training_goes_through_its_epochs():
+def test_a_training_order_joins_its_epochs():
     order = ORDERS[1]
     assert len(order) == 6
     steps = np.concatenate([epoch_order(1, epoch, SIZE, BATCH) for epoch in range(3)])

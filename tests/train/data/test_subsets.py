@@ -1,4 +1,4 @@
-"""`train_images` and `validation`: which images they choose, and what they refuse."""
+"""`train_images` and `validation`: chosen images and refused values."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from train.errors import UserError
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
 
 
-def number(count, classes=4):
-    """Return a data set whose images are their own places, `N 1 1 1`."""
+def make_numbers(count, classes=4):
+    """Return a data set in which each image is its index, `N 1 1 1`."""
     images = np.arange(count, dtype=np.uint8)[:, None, None, None]
     train = ArraySplit(images, np.arange(count, dtype=np.int32) % classes)
     return Dataset("numbers", train, ArraySplit(images[:3], train.labels[:3]), classes)
@@ -26,12 +26,12 @@ def read_places(split):
 
 
 @given(LABELS, st.data())
-def test_chosen_classes_are_as_equal_as_their_images_allow(labels, data):
+def test_chosen_images_are_as_balanced_as_possible(labels, data):
     count = data.draw(st.integers(0, len(labels)))
     chosen = draw_balanced(labels, count)
     assert (np.diff(chosen) > 0).all() and len(chosen) == count
     there, taken = np.bincount(labels), np.bincount(labels[chosen], minlength=labels.max() + 1)
-    # A class has fewer than another one only if it gave all, or for the remainder.
+    # A class has fewer images than another only if all are chosen, or by the remainder.
     short = taken < there
     assert (taken[short] >= taken.max() - 1).all()
     # The remainder goes to the first classes that still have an image.
@@ -41,13 +41,13 @@ def test_chosen_classes_are_as_equal_as_their_images_allow(labels, data):
 
 
 @given(LABELS, st.data())
-def test_a_smaller_choice_is_part_of_a_larger_one(labels, data):
+def test_smaller_subsets_are_part_of_larger_ones(labels, data):
     few, many = sorted(data.draw(st.lists(st.integers(0, len(labels)), min_size=2, max_size=2)))
     assert set(draw_balanced(labels, few)) <= set(draw_balanced(labels, many))
 
 
 @given(LABELS, st.data())
-def test_every_class_gives_the_same_share_to_validation(labels, data):
+def test_validation_has_the_same_share_of_every_class(labels, data):
     count = data.draw(st.integers(0, len(labels)))
     drawn = draw_share(labels, count)
     assert (np.diff(drawn) > 0).all() and len(drawn) == count
@@ -58,24 +58,24 @@ def test_every_class_gives_the_same_share_to_validation(labels, data):
     assert (abs(taken - count / len(labels) * sizes) <= 1 + len(sizes) / 2).all()
 
 
-def test_equal_classes_stay_equal():
+def test_subsets_of_equal_classes_are_equal():
     labels = np.repeat(np.arange(5), 20)
     assert np.bincount(labels[draw_share(labels, 10)]).tolist() == [2] * 5
     assert np.bincount(labels[draw_balanced(labels, 12)]).tolist() == [3, 3, 2, 2, 2]
 
 
-def test_a_class_with_too_few_images_gives_all_and_the_others_fill_the_gap():
+def test_other_classes_fill_the_gap_of_a_class_with_too_few_images():
     labels = np.array([0] * 9 + [1] + [2] * 9)
     assert np.bincount(labels[draw_balanced(labels, 10)]).tolist() == [5, 1, 4]
 
 
-def test_a_rare_class_is_not_taken_from_training():
+def test_rare_classes_stay_in_training():
     labels = np.array([0] * 50 + [1, 1] + [2] * 48)
     assert 1 not in labels[draw_share(labels, 10)]
 
 
-def test_both_parts_are_disjoint_and_their_places_are_returned():
-    whole = number(60)
+def test_parts_are_disjoint_and_have_their_indices():
+    whole = make_numbers(60)
     dataset = choose_subsets(whole, 40, 0.25)
     train, validation = dataset.subset["train"], dataset.subset["validation"]
     assert (len(train), len(validation)) == (30, 10)
@@ -88,20 +88,20 @@ def test_both_parts_are_disjoint_and_their_places_are_returned():
     assert set(train) | set(validation) == set(first.subset["train"])
 
 
-def test_choices_are_the_same_in_every_run():
+def test_subsets_are_the_same_in_every_run():
     # NumPy promises this stream of bits; another choice would change what runs are compared on.
     labels = np.arange(100) % 10
     assert draw_balanced(labels, 12).tolist() == [3, 11, 17, 20, 21, 48, 55, 59, 60, 64, 92, 96]
     assert draw_share(labels, 12).tolist() == [4, 7, 10, 12, 18, 23, 35, 41, 60, 66, 71, 79]
 
 
-def test_without_options_the_data_set_is_as_it_was():
-    whole = number(8)
+def test_the_data_set_is_unchanged_without_options():
+    whole = make_numbers(8)
     assert choose_subsets(whole) is whole
     assert whole.validation is None and whole.subset == {}
 
 
-def test_the_digits_that_are_not_chosen_join_the_test_images():
+def test_unchosen_digits_join_the_test_images():
     dataset, (train, test) = load("digits", train_images=200), read_digits()
     assert (len(dataset.train), len(dataset.test)) == (200, 1_597)
     assert np.bincount(dataset.train.labels).tolist() == [20] * 10
@@ -114,48 +114,48 @@ def test_the_digits_that_are_not_chosen_join_the_test_images():
     assert (dataset.mean, dataset.std) == (whole.mean, whole.std)
 
 
-def test_validation_images_of_the_digits_do_not_join_the_test_images():
+def test_validation_digits_do_not_join_the_test_images():
     dataset = load("digits", train_images=200, validation=0.1)
     sizes = [len(split) for split in (dataset.train, dataset.validation, dataset.test)]
     assert sizes == [180, 20, 1_597]
     assert np.bincount(dataset.validation.labels).tolist() == [2] * 10
 
 
-def test_of_event_digits_the_rest_is_tested_too(tmp_path):
+def test_unchosen_event_digits_join_the_test_samples(tmp_path):
     dataset = load("dvs_digits", tmp_path, train_images=400, num_frames=1)
     assert (len(dataset.train), len(dataset.test)) == (400, 1_397)
 
 
 @pytest.mark.parametrize("count", [-1, 9, 2.0, True, "4"])
-def test_numbers_of_images_that_cannot_be_are_refused(count):
+def test_invalid_numbers_of_images_are_refused(count):
     with pytest.raises(UserError, match=r"^config\.data\.train_images must be .*0") as error:
-        choose_subsets(number(8), count)
+        choose_subsets(make_numbers(8), count)
     assert repr(count) in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, 0.01, 0.99, float("nan"), True, "a"])
-def test_shares_that_leave_a_part_empty_are_refused(share):
+def test_invalid_shares_are_refused(share):
     with pytest.raises(UserError, match=r"^config\.data\.validation must be .* less than 1"):
-        choose_subsets(number(8), 0, share)
+        choose_subsets(make_numbers(8), 0, share)
 
 
 @pytest.mark.parametrize("options", [{"train_images": 4}, {"validation": 0.5}])
-def test_images_on_disk_are_refused(options):
+def test_subsets_of_images_on_disk_are_refused(options):
     disk = DiskSplit((4, 4), (1, 1, 1), lambda i, rng: (np.zeros((1, 1, 1)), 0), 0, lambda: None)
     (key,) = options
     with pytest.raises(UserError, match=rf"^config\.data\.{key} is for data sets in memory"):
         choose_subsets(Dataset("disk", disk, disk, 2), **options)
 
 
-def test_a_validation_split_of_the_data_set_excludes_another_one():
-    whole = number(8)
+def test_a_second_validation_split_is_refused():
+    whole = make_numbers(8)
     own = Dataset("own", whole.train, whole.test, 4, validation=whole.test)
     assert choose_subsets(own, 4).validation is whole.test
     with pytest.raises(UserError, match=r"validation must be 0, got 0.5: own already has a"):
         choose_subsets(own, 0, 0.5)
 
 
-def test_the_doctor_does_not_miss_images_that_the_config_left_out():
+def test_the_doctor_accepts_the_counts_of_subsets():
     dataset = load("digits", train_images=200, validation=0.1)
     assert check_counts(dataset) == []
     assert [column.header for column in make_table(dataset).columns] == [

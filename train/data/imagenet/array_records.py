@@ -77,7 +77,7 @@ def convert(
         manifest = _claim(plan, out, size)
         done: dict[str, Any] = manifest["shards"]
         kept = {file: about for file, about in done.items() if (out / file).exists()}
-        # Before hours of writing: a shard that changed on disk must not end up in a finished folder.
+        # Before hours of writing: a shard that changed on disk must not be part of the result.
         verify(out, kept, workers)
         missing = [shard for shard in plan.shards if shard.file not in kept]
         if missing and not size:  # The size of resized images is not known in advance.

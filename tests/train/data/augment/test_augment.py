@@ -13,8 +13,8 @@ IMAGES = np.random.default_rng(0).integers(1, 256, (8, 6, 5, 3), dtype=np.uint8)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
 
-def windows(image: np.ndarray, pad: int) -> list[list[np.ndarray]]:
-    """All places the crop can land, by row and column."""
+def list_windows(image: np.ndarray, pad: int) -> list[list[np.ndarray]]:
+    """Return all possible crops of a padded image, by row and column."""
     height, width, _ = image.shape
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     return [
@@ -30,20 +30,22 @@ def test_a_crop_is_a_window_of_the_padded_image(seed, pad, dtype):
     crops = pad_crop(jax.random.key(seed), images, pad=pad)
     assert crops.shape == images.shape and crops.dtype == images.dtype
     for image, crop in zip(images, np.asarray(crops), strict=True):
-        assert any((crop == window).all() for row in windows(image, pad) for window in row)
+        assert any((crop == window).all() for row in list_windows(image, pad) for window in row)
 
 
 def test_every_offset_is_drawn_equally_often(key):
     image = IMAGES[0]
     crops = np.asarray(pad_crop(key, jnp.tile(image, (9_000, 1, 1, 1)), pad=1))
     counts = [
-        (crops == window).all(axis=(1, 2, 3)).sum() for row in windows(image, 1) for window in row
+        (crops == window).all(axis=(1, 2, 3)).sum()
+        for row in list_windows(image, 1)
+        for window in row
     ]
     assert sum(counts) == 9_000
     assert min(counts) > 870 and max(counts) < 1130  # 1,000 +- 4 sigma
 
 
-def test_no_padding_leaves_the_images_alone(key):
+def test_padding_of_zero_changes_no_image(key):
     assert (pad_crop(key, IMAGES, pad=0) == IMAGES).all()
 
 
@@ -54,7 +56,7 @@ def test_negative_padding_is_refused(key):
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**31 - 1))
-def test_a_flip_mirrors_whole_images_or_none_of_them(seed):
+def test_a_flip_mirrors_an_image_or_leaves_it(seed):
     for image, out in zip(IMAGES, np.asarray(flip(jax.random.key(seed), IMAGES)), strict=True):
         assert (out == image).all() or (out == image[:, ::-1]).all()
 
@@ -71,7 +73,7 @@ def test_normalized_pixels_follow_the_formula(x64):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_normalizing_rounds_only_its_result(dtype):
+def test_normalization_rounds_only_its_result(dtype):
     out = normalize(IMAGES, MEAN, STD, dtype)
     assert out.dtype == dtype
     want = (IMAGES / 255 - np.array(MEAN)) / np.array(STD)
@@ -82,7 +84,7 @@ def test_normalizing_rounds_only_its_result(dtype):
 @pytest.mark.parametrize(
     "images, mean", [(IMAGES.astype(np.float32), MEAN), (IMAGES, (0.5,)), (IMAGES[..., :1], MEAN)]
 )
-def test_normalizing_refuses_floats_and_the_wrong_number_of_channels(images, mean):
+def test_normalization_refuses_floats_and_wrong_numbers_of_channels(images, mean):
     with pytest.raises(ValueError, match="one mean and one std per channel, got"):
         normalize(images, mean, STD)
 
@@ -92,7 +94,7 @@ def augment(key: jax.Array, images: jax.Array) -> jax.Array:
     return normalize(flip(flip_key, pad_crop(crop_key, images, pad=2)), MEAN, STD)
 
 
-def compiled_on(devices: int, key: jax.Array) -> tuple[str, np.ndarray]:
+def run_on(devices: int, key: jax.Array) -> tuple[str, np.ndarray]:
     mesh = jax.make_mesh(
         (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
     )
@@ -105,9 +107,9 @@ def compiled_on(devices: int, key: jax.Array) -> tuple[str, np.ndarray]:
     return compiled.as_text(), np.asarray(out)
 
 
-def test_four_devices_give_the_pixels_of_one_and_gather_nothing(key, strict):
-    _, one = compiled_on(1, key)
-    text, four = compiled_on(4, key)
+def test_four_devices_compute_the_pixels_of_one_without_communication(key, strict):
+    _, one = run_on(1, key)
+    text, four = run_on(4, key)
     assert (one == four).all()
     assert "all-gather" not in text and "all-reduce" not in text
 
@@ -119,7 +121,7 @@ def test_x64_changes_no_draw(key):
         assert (flip(key, IMAGES) == flips).all()
 
 
-def test_augmentation_maps_over_a_further_axis(key):
+def test_augmentation_can_be_mapped_over_another_axis(key):
     keys = jax.random.split(key, 2)
     both = jax.vmap(augment)(keys, jnp.stack([IMAGES, IMAGES[::-1]]))
     np.testing.assert_allclose(both[0], augment(keys[0], IMAGES), rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Cutout and Random Erasing: where the holes are, how large and how many."""
+"""Cutout and Random Erasing: places, sizes and number of the holes."""
 
 from functools import partial
 
@@ -13,8 +13,8 @@ from train.data.augment import cutout, random_erasing
 DRAWS = 10_000
 
 
-def holes(erased: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Top, bottom, left and right of the zeros in each image of ones, which must be a box."""
+def find_holes(erased: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return top, bottom, left and right of the zeros in each image of ones; they must be a box."""
     gone = np.asarray(erased)[..., 0] == 0
     rows, columns = gone.any(axis=2), gone.any(axis=1)
     top, left = rows.argmax(axis=1), columns.argmax(axis=1)
@@ -25,18 +25,18 @@ def holes(erased: np.ndarray) -> tuple[np.ndarray, ...]:
 
 @pytest.fixture(scope="module")
 def erased() -> np.ndarray:
-    """10,000 images of 12x10 ones, half of them erased."""
+    """Erase a box in about half of 10,000 images of 12x10 ones."""
     images = jnp.ones((DRAWS, 12, 10, 1))
     function = jit_once(lambda key: random_erasing(key, images, probability=0.5))
     return np.asarray(function(jax.random.key(0)))
 
 
-def test_a_hole_is_a_square_around_any_pixel_cut_at_the_border(key):
+def test_a_hole_is_a_square_around_a_uniform_pixel_clipped_at_the_border(key):
     height, width, size = 6, 5, 4
     images = jnp.ones((DRAWS, height, width, 2))
     out = np.asarray(jit_once(lambda key: cutout(key, images, size=size))(key))
     assert (out[..., 0] == out[..., 1]).all()
-    found = np.stack(holes(out), axis=1)
+    found = np.stack(find_holes(out), axis=1)
     want = {}
     for row in range(height):
         for column in range(width):
@@ -56,7 +56,7 @@ def test_a_hole_is_a_square_around_any_pixel_cut_at_the_border(key):
 
 
 @pytest.mark.parametrize("size, least", [(16, 3 * 8 * 8), (0, 0)])
-def test_pixels_outside_the_hole_stay(key, size, least):
+def test_pixels_outside_the_hole_are_unchanged(key, size, least):
     images = np.random.default_rng(0).integers(1, 256, (8, 32, 32, 3), dtype=np.uint8)
     out = np.asarray(jit_once(lambda key: cutout(key, images, size=size))(key))
     assert out.dtype == np.uint8 and ((out == images) | (out == 0)).all()
@@ -64,13 +64,13 @@ def test_pixels_outside_the_hole_stay(key, size, least):
     assert (gone >= least).all() and (gone <= 3 * size**2).all()
 
 
-def test_erasing_happens_with_its_probability(erased):
+def test_images_are_erased_with_the_given_probability(erased):
     assert abs((erased == 0).any(axis=(1, 2, 3)).sum() - DRAWS / 2) <= 3 * np.sqrt(DRAWS / 4)
     assert set(np.unique(erased)) == {0, 1}
 
 
-def test_areas_and_aspects_are_torchvisions(erased):
-    top, bottom, left, right = holes(erased[(erased == 0).any(axis=(1, 2, 3))])
+def test_areas_and_aspect_ratios_are_torchvisions(erased):
+    top, bottom, left, right = find_holes(erased[(erased == 0).any(axis=(1, 2, 3))])
     tall, wide = bottom - top, right - left
     # A box that is as high or as wide as the image is drawn again.
     assert tall.max() < 12 and wide.max() < 10
@@ -87,8 +87,8 @@ def test_areas_and_aspects_are_torchvisions(erased):
         assert abs(got.mean() - want.mean()) < 3 * error
 
 
-def test_every_place_where_the_box_fits_is_equally_likely(erased):
-    top, bottom, left, right = holes(erased[(erased == 0).any(axis=(1, 2, 3))])
+def test_boxes_are_uniform_over_the_places_where_they_fit(erased):
+    top, bottom, left, right = find_holes(erased[(erased == 0).any(axis=(1, 2, 3))])
     for place in (top / (12 - (bottom - top)), left / (10 - (right - left))):
         assert place.min() == 0 and place.max() == 1
         assert abs(place.mean() - 0.5) < 3 * place.std() / np.sqrt(len(place))
@@ -105,7 +105,7 @@ def test_x64_changes_no_draw(key, erase):
         assert (function(key) == once).all()
 
 
-def test_noise_is_normal_and_only_in_the_rectangle(key):
+def test_noise_is_normal_and_inside_the_rectangle_only(key):
     images = np.full((400, 12, 10, 3), 7, np.float32)
     erase = jit_once(partial(random_erasing, probability=0.5, fill="noise"))
     out = np.asarray(erase(key, images))

@@ -1,4 +1,4 @@
-"""Augmentation of event frames: whole samples move, by all allowed amounts equally often."""
+"""Augmentation of event frames: samples move as a whole, uniformly over all allowed moves."""
 
 import jax
 import numpy as np
@@ -17,13 +17,13 @@ MOVES = {
 }
 
 
-def turned(frame: np.ndarray, degrees: int) -> np.ndarray:
+def rotate_with_pillow(frame: np.ndarray, degrees: int) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).rotate(degrees))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
-def test_all_steps_and_channels_of_a_sample_move_alike(key, move, dtype):
+def test_all_steps_and_channels_of_a_sample_move_together(key, move, dtype):
     frames = np.broadcast_to(FRAMES[:, :1, ..., :1], FRAMES.shape).astype(dtype)
     out = np.asarray(jit_once(move)(key, frames))
     assert out.dtype == dtype and out.shape == frames.shape
@@ -31,7 +31,7 @@ def test_all_steps_and_channels_of_a_sample_move_alike(key, move, dtype):
     assert (out != frames).any()
 
 
-def test_samples_are_mirrored_whole_or_not_at_all(key):
+def test_half_of_the_samples_are_mirrored_as_a_whole(key):
     out = np.asarray(jit_once(flip_frames)(key, np.repeat(FRAMES[:1], DRAWS // 10, axis=0)))
     mirrored = (out == FRAMES[0, :, :, ::-1]).all(axis=(1, 2, 3, 4))
     assert (out[~mirrored] == FRAMES[0]).all()
@@ -50,11 +50,14 @@ def test_every_roll_is_drawn_equally_often(key):
     assert found == DRAWS
 
 
-def test_rotations_are_pillows_by_whole_degrees_each_equally_often(key):
+def test_rotations_equal_pillows_and_are_uniform_over_whole_degrees(key):
     sample = np.random.default_rng(0).random((1, 2, 24, 20, 1)).astype(np.float32)
     frames = np.repeat(sample, 1_500, axis=0)
     out = np.asarray(jit_once(lambda key: rotate_frames(key, frames, degrees=15))(key))[..., 0]
-    turns = [[turned(frame, degrees) for frame in sample[0, ..., 0]] for degrees in range(-15, 15)]
+    turns = [
+        [rotate_with_pillow(frame, degrees) for frame in sample[0, ..., 0]]
+        for degrees in range(-15, 15)
+    ]
     # Some degrees move no pixel of an image this small.
     different, angles = np.unique(np.stack(turns), axis=0, return_counts=True)
     assert len(different) > 20
@@ -64,7 +67,7 @@ def test_rotations_are_pillows_by_whole_degrees_each_equally_often(key):
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
-def test_one_key_gives_one_batch_with_and_without_x64(key, move):
+def test_a_key_determines_the_batch_with_and_without_x64(key, move):
     move = jit_once(move)
     once = np.asarray(move(key, FRAMES))
     assert (move(key, FRAMES) == once).all()

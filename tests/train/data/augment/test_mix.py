@@ -1,4 +1,4 @@
-"""Mixup and CutMix: shares of images and of labels are the same, and as often as Beta says."""
+"""Mixup and CutMix: images and labels have the same shares, distributed as Beta."""
 
 from functools import lru_cache, partial
 
@@ -24,16 +24,16 @@ OPTIONS = {
 
 
 @lru_cache
-def many(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """10,000 batches mixed: images `[N, B, H, W, C]`, labels `[N, B, K]`."""
+def mix_many(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mix 10,000 batches: images `[N, B, H, W, C]`, labels `[N, B, K]`."""
     keys = jax.random.split(jax.random.key(0), DRAWS)
     function = jit_once(jax.vmap(lambda key: MIXES[name](key, IMAGES, LABELS, **OPTIONS[name])))
     return tuple(np.asarray(each) for each in function(keys))
 
 
 @pytest.mark.parametrize("name", MIXES)
-def test_labels_are_shares_of_the_image_and_of_the_one_before_it(name):
-    for labels in many(name)[1][:100]:
+def test_labels_are_shares_of_an_image_and_its_left_neighbor(name):
+    for labels in mix_many(name)[1][:100]:
         share = np.diagonal(labels)
         assert (share == share[0]).all()
         np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
@@ -41,8 +41,8 @@ def test_labels_are_shares_of_the_image_and_of_the_one_before_it(name):
         np.testing.assert_allclose(labels, want, rtol=1e-6)
 
 
-def test_mixup_mixes_images_as_labels_by_shares_with_the_moments_of_beta():
-    images, labels = many("mixup")
+def test_mixup_has_equal_shares_of_images_and_labels_with_the_moments_of_beta():
+    images, labels = mix_many("mixup")
     share = labels[:, :1, :1, None, None]
     want = share * IMAGES + (1 - share) * IMAGES[[3, 0, 1, 2]]
     np.testing.assert_allclose(images, want, rtol=1e-6)
@@ -53,8 +53,8 @@ def test_mixup_mixes_images_as_labels_by_shares_with_the_moments_of_beta():
     assert abs(spread.mean() - variance) < 3 * spread.std() / np.sqrt(DRAWS)
 
 
-def test_the_area_of_the_pasted_box_is_the_weight_of_its_label_exactly():
-    images, labels = many("cutmix")
+def test_the_weight_of_a_label_is_the_exact_area_of_the_pasted_box():
+    images, labels = mix_many("cutmix")
     pasted = images != IMAGES
     assert (pasted == pasted[:, :1, :, :, :1]).all()  # One box for the batch and all channels.
     area = pasted[:, 0, :, :, 0].sum(axis=(1, 2))
@@ -65,7 +65,7 @@ def test_the_area_of_the_pasted_box_is_the_weight_of_its_label_exactly():
 
 
 def test_boxes_are_drawn_as_in_the_authors_code():
-    """Half a side is the share's root, cut to whole pixels; the center is any pixel."""
+    """Compare with NumPy: half a side is the root of the share, truncated; centers are uniform."""
     rng, areas = np.random.default_rng(0), []
     for _ in range(DRAWS):
         half = 0.5 * np.sqrt(1 - rng.beta(1, 1))
@@ -73,21 +73,21 @@ def test_boxes_are_drawn_as_in_the_authors_code():
         tall, wide = int(half * HEIGHT), int(half * WIDTH)
         rows = min(y + tall, HEIGHT) - max(y - tall, 0)
         areas.append(rows * (min(x + wide, WIDTH) - max(x - wide, 0)))
-    got, want = (many("cutmix")[0][:, 0, :, :, 0] != 1).sum(axis=(1, 2)), np.array(areas)
+    got, want = (mix_many("cutmix")[0][:, 0, :, :, 0] != 1).sum(axis=(1, 2)), np.array(areas)
     error = np.sqrt((got.var() + want.var()) / DRAWS)
     assert abs(got.mean() - want.mean()) < 3 * error
     assert set(got) == set(want)
 
 
-def test_each_of_the_two_comes_in_half_of_the_batches():
-    images, _ = many("mixup_or_cutmix")
+def test_mixup_and_cutmix_are_equally_likely():
+    images, _ = mix_many("mixup_or_cutmix")
     pixels = images[:, 1, :, :, 0]
     mixed_up = ((pixels == pixels[:, :1, :1]) & (pixels % 1 != 0)).all(axis=(1, 2))
     assert abs(mixed_up.sum() - DRAWS / 2) < 3 * np.sqrt(DRAWS / 4)
     assert (pixels[~mixed_up] % 1 == 0).all()
 
 
-def test_one_key_gives_one_batch_and_x64_the_same_draws(key):
+def test_a_key_determines_the_batch_with_and_without_x64(key):
     function = jit_once(partial(mixup_or_cutmix, mixup_alpha=0.2, cutmix_alpha=1.0))
 
     def mixed() -> list[np.ndarray]:
@@ -102,14 +102,14 @@ def test_one_key_gives_one_batch_and_x64_the_same_draws(key):
             np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_a_batch_is_mixed_with_its_probability():
+def test_batches_are_mixed_with_the_given_probability():
     keys = jax.random.split(jax.random.key(0), DRAWS)
     options = OPTIONS["mixup_or_cutmix"] | {"probability": 0.6}
     mix = jit_once(jax.vmap(lambda key: mixup_or_cutmix(key, IMAGES, LABELS, **options)))
     images, labels = (np.asarray(each) for each in mix(keys))
     alone = (labels == LABELS).all(axis=(1, 2))
     assert (images[alone] == IMAGES).all()
-    # A box that is cut away to nothing leaves a batch as it is, too.
-    always = (many("mixup_or_cutmix")[1] == LABELS).all(axis=(1, 2)).mean()
+    # A box that is clipped to nothing also leaves its batch unchanged.
+    always = (mix_many("mixup_or_cutmix")[1] == LABELS).all(axis=(1, 2)).mean()
     want = 0.4 + 0.6 * always
     assert abs(alone.mean() - want) < 3 * np.sqrt(2 * want * (1 - want) / DRAWS)

@@ -1,4 +1,4 @@
-"""Every operation of the policies against Pillow, at every magnitude that a policy can draw."""
+"""Every operation of the policies equals Pillow's at every magnitude that a policy can draw."""
 
 from functools import lru_cache, partial
 
@@ -20,13 +20,13 @@ ENHANCERS = {
     "color": ImageEnhance.Color,
     "sharpness": ImageEnhance.Sharpness,
 }
-# For translations and rotations height and width must not be mistaken for each other.
+# Height and width differ, so that a mix-up of the two shows in translations and rotations.
 SHAPES = {"color": (16, 12, 3), "gray": (16, 12, 1), "square": (16, 16, 3)}
 APPLY = {"nearest": jit_once(apply), "bilinear": jit_once(partial(apply, resample=bilinear))}
 
 
-def pictures(shape: tuple[int, int, int]) -> np.ndarray:
-    """Noise over all levels, noise over few, a smooth ramp, and one level."""
+def make_pictures(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return noise over all levels, noise over few, a smooth ramp, and a constant image."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
     faint = rng.integers(0, 90, (2, *shape)) + rng.integers(0, 160, (2, 1, 1, shape[-1]))
@@ -34,24 +34,24 @@ def pictures(shape: tuple[int, int, int]) -> np.ndarray:
     return np.concatenate([noise, faint, ramp, np.full((1, *shape), 77)]).astype(np.uint8)
 
 
-def by_pillow(image: Image.Image, name: str, magnitude: float, resample: str) -> Image.Image:
+def apply_pillow(image: Image.Image, name: str, magnitude: float, resample: str) -> Image.Image:
     how = Image.Resampling[resample.upper()]
 
-    def moved(*matrix: float) -> Image.Image:
+    def transform(*matrix: float) -> Image.Image:
         return image.transform(image.size, Image.Transform.AFFINE, matrix, how)
 
     if name in ENHANCERS:
         return ENHANCERS[name](image).enhance(1 + magnitude)
     return {
         "identity": lambda: image,
-        "shear_x": lambda: moved(1, magnitude, 0, 0, 1, 0),
-        "shear_y": lambda: moved(1, 0, 0, magnitude, 1, 0),
-        "translate_x": lambda: moved(1, 0, -int(magnitude), 0, 1, 0),
-        "translate_y": lambda: moved(1, 0, 0, 0, 1, -int(magnitude)),
-        "slide_x": lambda: moved(1, 0, -magnitude, 0, 1, 0),
-        "slide_y": lambda: moved(1, 0, 0, 0, 1, -magnitude),
+        "shear_x": lambda: transform(1, magnitude, 0, 0, 1, 0),
+        "shear_y": lambda: transform(1, 0, 0, magnitude, 1, 0),
+        "translate_x": lambda: transform(1, 0, -int(magnitude), 0, 1, 0),
+        "translate_y": lambda: transform(1, 0, 0, 0, 1, -int(magnitude)),
+        "slide_x": lambda: transform(1, 0, -magnitude, 0, 1, 0),
+        "slide_y": lambda: transform(1, 0, 0, 0, 1, -magnitude),
         "rotate": lambda: image.rotate(magnitude, how),
-        "posterize": lambda: posterized(image, int(magnitude)),
+        "posterize": lambda: posterize(image, int(magnitude)),
         "solarize": lambda: ImageOps.solarize(image, magnitude),
         "solarize_add": lambda: image.point(
             [min(level + int(magnitude), 255) if level < 128 else level for level in range(256)]
@@ -63,58 +63,58 @@ def by_pillow(image: Image.Image, name: str, magnitude: float, resample: str) ->
     }[name]()
 
 
-def posterized(image: Image.Image, bits: int) -> Image.Image:
-    # Pillow refuses to keep no bit, as timm's strongest does.
+def posterize(image: Image.Image, bits: int) -> Image.Image:
+    # Pillow refuses 0 bits, the strongest magnitude of timm.
     return ImageOps.posterize(image, bits) if bits else image.point(lambda level: 0)
 
 
-def magnitudes(name: str, shape: tuple[int, int, int]) -> list[float]:
-    """All that one of the policies can draw, with both signs where it has one."""
+def list_magnitudes(name: str, shape: tuple[int, int, int]) -> list[float]:
+    """Return all magnitudes that a policy can draw, with both signs for operations with a sign."""
     spaces = [narrow_space(10, *shape[:2]), narrow_space(31, *shape[:2]), wide_space(31)]
     spaces.append(increasing_space(*shape[:2]))
     drawn = {float(each) for space in spaces for each in space.get(name, ())}
     return sorted(drawn | {-each for each in drawn} if name in SIGNED else drawn)
 
 
-def stacked(settings: list[Settings]) -> Settings:
+def stack(settings: list[Settings]) -> Settings:
     return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *settings)
 
 
 @lru_cache
-def ours(shape: tuple[int, int, int], resample: str) -> dict[str, np.ndarray]:
-    """Every picture through every operation at every magnitude, all in one batch."""
-    images = pictures(shape)
-    drawn = [(name, each) for name in OPERATIONS for each in magnitudes(name, shape)]
+def apply_ours(shape: tuple[int, int, int], resample: str) -> dict[str, np.ndarray]:
+    """Apply every operation at every magnitude to every picture, all in one batch."""
+    images = make_pictures(shape)
+    drawn = [(name, each) for name in OPERATIONS for each in list_magnitudes(name, shape)]
     settings = [make_setting(name, each, *shape[:2]) for name, each in drawn for _ in images]
-    out = np.asarray(APPLY[resample](np.concatenate([images] * len(drawn)), stacked(settings)))
+    out = np.asarray(APPLY[resample](np.concatenate([images] * len(drawn)), stack(settings)))
     names = np.repeat([name for name, _ in drawn], len(images))
     return {name: out[names == name] for name in OPERATIONS}
 
 
-def pillows(name: str, shape: tuple[int, int, int], resample: str) -> np.ndarray:
+def apply_pillow_to_all(name: str, shape: tuple[int, int, int], resample: str) -> np.ndarray:
     want = [
-        np.asarray(by_pillow(Image.fromarray(image.squeeze()), name, each, resample))
-        for each in magnitudes(name, shape)
-        for image in pictures(shape)
+        np.asarray(apply_pillow(Image.fromarray(image.squeeze()), name, each, resample))
+        for each in list_magnitudes(name, shape)
+        for image in make_pictures(shape)
     ]
     return np.stack(want).reshape(-1, *shape)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_equals_pillows_at_every_magnitude(name, shape):
-    want = pillows(name, shape, "nearest")
-    np.testing.assert_array_equal(ours(shape, "nearest")[name], want)
+def test_nearest_operations_equal_pillows_at_every_magnitude(name, shape):
+    want = apply_pillow_to_all(name, shape, "nearest")
+    np.testing.assert_array_equal(apply_ours(shape, "nearest")[name], want)
 
 
 BETWEEN = ["shear_x", "shear_y", "slide_x", "slide_y", "rotate"]
 
 
-EDGE = 1e-3  # In pixels: ours has transforms of 1/65536 pixel.
+EDGE = 1e-3  # In pixels; our transforms are in 1/65536 pixel.
 
 
-def on_the_edge(name: str, magnitude: float, height: int, width: int) -> np.ndarray:
-    """Which pixels are taken from so near the border that rounding puts them inside or outside."""
+def find_edge_pixels(name: str, magnitude: float, height: int, width: int) -> np.ndarray:
+    """Return a mask of pixels taken from so near the border that rounding decides the side."""
     y, x = np.indices((height, width)) + 0.5
     cos, sin = np.cos(np.radians(magnitude)), np.sin(np.radians(magnitude))
     right, down = x - width / 2, y - height / 2
@@ -131,30 +131,35 @@ def on_the_edge(name: str, magnitude: float, height: int, width: int) -> np.ndar
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", BETWEEN)
-def test_between_four_pixels_an_operation_is_within_one_level_of_pillows(name, shape):
-    got, want = ours(shape, "bilinear")[name].astype(int), pillows(name, shape, "bilinear")
-    edges = [on_the_edge(name, each, *shape[:2]) for each in magnitudes(name, shape)]
-    exempt = np.repeat(edges, len(pictures(shape)), axis=0)
+def test_bilinear_operations_are_within_one_level_of_pillows(name, shape):
+    got, want = (
+        apply_ours(shape, "bilinear")[name].astype(int),
+        apply_pillow_to_all(name, shape, "bilinear"),
+    )
+    edges = [find_edge_pixels(name, each, *shape[:2]) for each in list_magnitudes(name, shape)]
+    exempt = np.repeat(edges, len(make_pictures(shape)), axis=0)
     far = (abs(got - want) > 1).any(axis=-1)
     assert not (far & ~exempt).any() and exempt.mean() < 0.05
     assert (got == want).mean() > 0.99
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - set(BETWEEN)))
-def test_between_four_pixels_the_other_operations_stay_exact(name):
+def test_operations_that_move_whole_pixels_are_exact_with_bilinear_too(name):
     shape = SHAPES["color"]
-    np.testing.assert_array_equal(ours(shape, "bilinear")[name], pillows(name, shape, "bilinear"))
+    np.testing.assert_array_equal(
+        apply_ours(shape, "bilinear")[name], apply_pillow_to_all(name, shape, "bilinear")
+    )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_but_identity_changes_something(name):
     shape = SHAPES["square"]
-    out = ours(shape, "nearest")[name]
-    images = np.concatenate([pictures(shape)] * len(magnitudes(name, shape)))
+    out = apply_ours(shape, "nearest")[name]
+    images = np.concatenate([make_pictures(shape)] * len(list_magnitudes(name, shape)))
     assert (out == images).all() == (name == "identity")
 
 
-def test_autocontrast_rounds_as_pillow_for_all_darkest_and_brightest_levels():
+def test_autocontrast_rounds_as_pillow_for_all_pairs_of_extreme_levels():
     dark, bright = np.triu_indices(256, 1)
     images = np.stack([dark, bright], axis=1).astype(np.uint8)[:, :, None, None]
     got = np.asarray(jax.jit(autocontrast_table)(images))[:, 0]
@@ -163,13 +168,13 @@ def test_autocontrast_rounds_as_pillow_for_all_darkest_and_brightest_levels():
     offset = -dark * scale
     want = (np.arange(256) * scale[:, None] + offset[:, None]).astype(int).clip(0, 255)
     np.testing.assert_array_equal(got, want)
-    # Exact division would have been another table.
+    # Exact division would differ: the table of short levels is needed.
     exact = (255 * (np.arange(256) - dark[:, None]) // (bright - dark)[:, None]).clip(0, 255)
     assert (exact != want).sum() == 12_094
 
 
 @pytest.mark.parametrize("side", [2, 15, 40])
-def test_equalize_leaves_few_pixels_alone_as_pillow_does(side):
+def test_equalize_changes_no_image_of_few_pixels_as_in_pillow(side):
     image = np.random.default_rng(side).integers(0, 256, (side, side), dtype=np.uint8)
     images = image[None, :, :, None]
     got = jit_once(lambda images: look_up(images, equalize_table(images)))(images)
@@ -179,15 +184,15 @@ def test_equalize_leaves_few_pixels_alone_as_pillow_does(side):
 
 
 @pytest.mark.parametrize("dtype, channels", [(np.uint8, 2), (np.float32, 3)])
-def test_floats_and_two_channels_are_refused(dtype, channels):
+def test_operations_refuse_floats_and_two_channels(dtype, channels):
     images = np.zeros((1, 4, 4, channels), dtype)
     with pytest.raises(ValueError, match="uint8 images .* with 1 or 3 channels, got"):
-        apply(images, stacked([Settings()]))
+        apply(images, stack([Settings()]))
 
 
 @pytest.mark.parametrize("resample", [nearest, bilinear])
-def test_the_operations_mix_no_dtypes_or_ranks(strict, resample):
-    images = pictures(SHAPES["color"])
-    settings = stacked([Settings()] * len(images))
+def test_operations_use_no_implicit_promotion(strict, resample):
+    images = make_pictures(SHAPES["color"])
+    settings = stack([Settings()] * len(images))
     out = jax.eval_shape(partial(apply, resample=resample), images, settings)
     assert out.shape == images.shape and out.dtype == np.uint8

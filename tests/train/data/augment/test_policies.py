@@ -1,4 +1,4 @@
-"""The policies: AutoAugment's table against the paper, and what is drawn how often."""
+"""The policies: AutoAugment's table equals the paper's, and all draws have their probabilities."""
 
 import jax
 import numpy as np
@@ -15,8 +15,8 @@ from train.data.augment import (
 from train.data.augment.policies import CIFAR_TABLE, increasing_space, narrow_space, wide_space
 from train.data.augment.settings import SIGNED, Settings, make_setting
 
-# The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix): the magnitude of an
-# operation that has none is there too.
+# The 25 sub-policies as the paper prints them (arXiv 1805.09501, appendix), with magnitudes even
+# for operations that have none.
 PAPER = """
 Invert 0.1 7 Contrast 0.2 6
 Rotate 0.7 2 TranslateX 0.3 9
@@ -47,24 +47,24 @@ TranslateY 0.7 9 AutoContrast 0.9 1
 DRAWS = 10_000
 
 
-def drawn(policy, image: np.ndarray, **options) -> np.ndarray:
-    """What `policy` makes of 10,000 copies of one small image."""
+def draw(policy, image: np.ndarray, **options) -> np.ndarray:
+    """Apply `policy` to 10,000 copies of one small image."""
     images = np.repeat(image[None], DRAWS, axis=0)
     return np.asarray(jit_once(lambda key: policy(key, images, **options))(jax.random.key(0)))
 
 
-def within_three_sigma(count: int, probability: float) -> bool:
+def is_within_three_sigma(count: int, probability: float) -> bool:
     sigma = np.sqrt(DRAWS * probability * (1 - probability))
     return abs(count - DRAWS * probability) <= 3 * sigma
 
 
-def only(monkeypatch, *row) -> None:
-    """Let AutoAugment's table have one row."""
+def keep_only(monkeypatch, *row) -> None:
+    """Reduce AutoAugment's table to one row."""
     monkeypatch.setattr("train.data.augment.policies.CIFAR_TABLE", (row,))
 
 
 @pytest.mark.parametrize("number", range(25))
-def test_a_row_of_the_table_is_the_papers(number):
+def test_rows_of_the_table_equal_the_papers(number):
     first, p, m, second, q, n = PAPER.strip().splitlines()[number].split()
     want = [(first.lower(), float(p), int(m)), (second.lower(), float(q), int(n))]
     for (name, probability, magnitude), (paper, p, m) in zip(
@@ -74,11 +74,11 @@ def test_a_row_of_the_table_is_the_papers(number):
         assert magnitude == (None if paper in {"invert", "autocontrast", "equalize"} else m)
 
 
-def test_the_table_has_the_papers_rows_and_no_more():
+def test_the_table_has_as_many_rows_as_the_papers():
     assert len(CIFAR_TABLE) == len(PAPER.strip().splitlines()) == 25
 
 
-def test_the_magnitudes_are_the_papers_ranges_in_ten_steps():
+def test_autoaugments_magnitudes_are_the_papers_ranges_in_ten_steps():
     space = narrow_space(10, 24, 32)
     for name, most in [("shear_x", 0.3), ("rotate", 30), ("color", 0.9), ("brightness", 0.9)]:
         np.testing.assert_allclose(space[name], most / 9 * np.arange(10))
@@ -97,24 +97,24 @@ def test_trivial_augments_magnitudes_are_torchvisions_wide_ranges():
     assert [int(each) for each in space["translate_y"][[14, 15, 30]]] == [14, 16, 32]
 
 
-def test_both_operations_of_a_row_are_drawn_in_order_each_with_its_probability(monkeypatch):
-    only(monkeypatch, ("posterize", 0.6, 9), ("invert", 0.3, None))
-    out = drawn(auto_augment, np.full((1, 1, 1), 0b0101_1111, np.uint8)).ravel()
+def test_operations_of_a_row_are_applied_in_order_each_with_its_probability(monkeypatch):
+    keep_only(monkeypatch, ("posterize", 0.6, 9), ("invert", 0.3, None))
+    out = draw(auto_augment, np.full((1, 1, 1), 0b0101_1111, np.uint8)).ravel()
     levels, counts = np.unique(out, return_counts=True)
     want = {
         0b0101_1111: 0.4 * 0.7,
         0b0101_0000: 0.6 * 0.7,
         0b1010_0000: 0.4 * 0.3,
-        0b1010_1111: 0.6 * 0.3,  # The other way round it would be 0b1010_0000.
+        0b1010_1111: 0.6 * 0.3,  # In the other order it would be 0b1010_0000.
     }
     assert set(levels.tolist()) == set(want)
     for level, count in zip(levels.tolist(), counts.tolist(), strict=True):
-        assert within_three_sigma(count, want[level]), level
+        assert is_within_three_sigma(count, want[level]), level
 
 
 SIZE = (16, 12)
-# Of each policy: its options, the probability of an operation in each of the times that it applies
-# some to the batch. At these magnitudes none of those with a sign leaves the image as it is.
+# For each policy: its options, and the probability of an operation each time that it applies one.
+# At these magnitudes no operation with a sign leaves an image unchanged.
 MOVING = {
     "trivial": ({}, [1 / 14 * 30 / 31]),  # One of the 31 magnitudes is zero.
     "rand": ({"num_ops": 2, "magnitude": 9}, [1 / 14] * 2),
@@ -122,8 +122,8 @@ MOVING = {
 }
 
 
-def recorded(monkeypatch, policy, **options) -> list[Settings]:
-    """The settings that `policy` draws for 10,000 images, each time that it applies some."""
+def record_settings(monkeypatch, policy, **options) -> list[Settings]:
+    """Return the settings that `policy` draws for 10,000 images, for each operation it applies."""
     drawn = []
 
     def apply(images, settings, *rest):
@@ -135,13 +135,13 @@ def recorded(monkeypatch, policy, **options) -> list[Settings]:
     return drawn
 
 
-def signs(drawn: Settings) -> dict[str, np.ndarray]:
-    """For each operation with a sign +1 or -1 where it was drawn, 0 where it was not."""
+def find_signs(drawn: Settings) -> dict[str, np.ndarray]:
+    """Return +1 or -1 where an operation with a sign was drawn, 0 elsewhere, by operation."""
     m = (drawn.matrix - make_setting("identity", 0, *SIZE).matrix).T
     sheared_x, sheared_y = m[1] != 0, m[3] != 0
     moved = ~sheared_x & ~sheared_y
-    # What moves right takes its pixels from the left, and what turns counterclockwise those of the
-    # upper rows from further right.
+    # An image that moves right takes its pixels from the left. One that turns counterclockwise
+    # takes those of its upper rows from further right.
     found = {
         "rotate": -np.sign(m[1]) * (sheared_x & sheared_y),
         "shear_x": np.sign(m[1]) * (sheared_x & ~sheared_y),
@@ -156,34 +156,34 @@ def signs(drawn: Settings) -> dict[str, np.ndarray]:
 
 
 def check_signs(drawn: Settings, probability: dict[str, float]) -> None:
-    for name, sign in signs(drawn).items():
+    for name, sign in find_signs(drawn).items():
         positive, negative = (sign > 0).sum(), (sign < 0).sum()
         for count in (positive, negative):
-            assert within_three_sigma(count, probability[name] / 2), name
+            assert is_within_three_sigma(count, probability[name] / 2), name
         assert abs(positive - negative) <= 3 * np.sqrt(positive + negative), name
 
 
 @pytest.mark.parametrize("name", sorted(SIGNED))
-def test_signs_are_told_from_settings(name):
+def test_signs_are_recovered_from_settings(name):
     key = name.removeprefix("translate_").removeprefix("slide_")
     for magnitude in (1.5, -1.5):
         one = make_setting(name, magnitude, *SIZE)
-        found = signs(jax.tree.map(lambda leaf: np.asarray(leaf)[None], one))
+        found = find_signs(jax.tree.map(lambda leaf: np.asarray(leaf)[None], one))
         assert found.pop(key) == np.sign(magnitude) and not any(found.values())
 
 
 @pytest.mark.parametrize("policy", MOVING)
-def test_half_of_the_signed_operations_go_each_way(monkeypatch, policy):
+def test_both_signs_are_equally_likely(monkeypatch, policy):
     options, probabilities = MOVING[policy]
-    drawn = recorded(monkeypatch, policy, **options)
+    drawn = record_settings(monkeypatch, policy, **options)
     assert len(drawn) == len(probabilities)
     for settings, probability in zip(drawn, probabilities, strict=True):
-        check_signs(settings, dict.fromkeys(signs(settings), probability))
+        check_signs(settings, dict.fromkeys(find_signs(settings), probability))
 
 
-def test_half_of_the_signed_operations_of_autoaugments_table_go_each_way(monkeypatch):
-    for place, settings in enumerate(recorded(monkeypatch, "autoaugment")):
-        probability = dict.fromkeys(signs(settings), 0.0)
+def test_both_signs_are_equally_likely_in_autoaugment(monkeypatch):
+    for place, settings in enumerate(record_settings(monkeypatch, "autoaugment")):
+        probability = dict.fromkeys(find_signs(settings), 0.0)
         for row in CIFAR_TABLE:
             name, chance, magnitude = row[place]
             key = name.removeprefix("translate_")
@@ -192,50 +192,51 @@ def test_half_of_the_signed_operations_of_autoaugments_table_go_each_way(monkeyp
         check_signs(settings, probability)
 
 
-def test_half_of_the_translations_go_each_way(monkeypatch):
-    only(monkeypatch, ("translate_x", 0.8, 9), ("identity", 1.0, None))
+def test_translations_go_left_and_right_equally_often(monkeypatch):
+    keep_only(monkeypatch, ("translate_x", 0.8, 9), ("identity", 1.0, None))
     image = np.arange(1, 9, dtype=np.uint8).reshape(1, 8, 1)  # 150 / 331 * 8 pixels: three.
-    out = drawn(auto_augment, image)
+    out = draw(auto_augment, image)
     right = (out == np.concatenate([np.zeros((1, 3, 1)), image[:, :-3]], axis=1)).all((1, 2, 3))
     left = (out == np.concatenate([image[:, 3:], np.zeros((1, 3, 1))], axis=1)).all((1, 2, 3))
     still = (out == image).all((1, 2, 3))
     assert right.sum() + left.sum() + still.sum() == DRAWS
-    assert within_three_sigma(right.sum(), 0.4) and within_three_sigma(left.sum(), 0.4)
+    assert is_within_three_sigma(right.sum(), 0.4) and is_within_three_sigma(left.sum(), 0.4)
 
 
-def test_every_row_is_drawn_equally_often(monkeypatch):
+def test_rows_are_drawn_equally_often(monkeypatch):
     rows = tuple((("posterize", 1.0, bin), ("identity", 1.0, None)) for bin in (0, 3, 5, 7, 9))
     monkeypatch.setattr("train.data.augment.policies.CIFAR_TABLE", rows)
-    out = drawn(auto_augment, np.full((1, 1, 1), 255, np.uint8)).ravel()
+    out = draw(auto_augment, np.full((1, 1, 1), 255, np.uint8)).ravel()
     for bits in (8, 7, 6, 5, 4):
-        assert within_three_sigma((out == 256 - 2 ** (8 - bits)).sum(), 1 / 5), bits
+        assert is_within_three_sigma((out == 256 - 2 ** (8 - bits)).sum(), 1 / 5), bits
 
 
-def test_trivial_augment_draws_operation_and_magnitude_equally_often():
-    out = drawn(trivial_augment_wide, np.full((1, 1, 1), 255, np.uint8)).ravel()
-    # Of 31 magnitudes of posterize 3 keep 8 bits (0, 1, 2), 3 keep 2 bits (28, 29, 30).
-    assert within_three_sigma((out == 0b1100_0000).sum(), 1 / 14 * 3 / 31)
+def test_trivial_augment_draws_operations_and_magnitudes_uniformly():
+    out = draw(trivial_augment_wide, np.full((1, 1, 1), 255, np.uint8)).ravel()
+    # 3 of the 31 magnitudes of posterize keep 8 bits (0, 1, 2), 3 keep 2 bits (28, 29, 30).
+    assert is_within_three_sigma((out == 0b1100_0000).sum(), 1 / 14 * 3 / 31)
     # Black: all of solarize, half of the shears, translations and rotations that leave the pixel.
-    assert within_three_sigma((out == 255 - 255).sum(), expected_black())
+    assert is_within_three_sigma((out == 255 - 255).sum(), compute_black_share())
 
 
-def expected_black() -> float:
-    """Of one white pixel: solarize always, and whatever moves its center out of the image."""
+def compute_black_share() -> float:
+    """Return the share of one white pixel: all of solarize, and moves out of the image."""
     space = wide_space(31)
     moved = sum((space[name] >= 1).mean() for name in ("translate_x", "translate_y"))
-    # A shear moves the center by half its magnitude, always less than half a pixel; a rotation not.
+    # A shear moves the center by half its magnitude, always less than half a pixel; a rotation does
+    # not move it.
     return (1 + moved) / 14
 
 
-def test_rand_augment_has_one_magnitude_and_as_many_operations_as_told():
+def test_rand_augment_applies_num_ops_operations_at_one_magnitude():
     image = np.full((1, 1, 1), 255, np.uint8)
-    # 31 magnitudes of four bits: at 30 four bits are left, of solarize's threshold nothing.
-    once = drawn(rand_augment, image, num_ops=1, magnitude=30).ravel()
-    assert within_three_sigma((once == 0b1111_0000).sum(), 1 / 14)
-    assert within_three_sigma((once == 0).sum(), 1 / 14)
-    # At 0 only solarize does anything, and two of them nothing.
-    never = drawn(rand_augment, image, num_ops=2, magnitude=0).ravel()
-    assert within_three_sigma((never == 0).sum(), 2 * 1 / 14 * 13 / 14)
+    # At magnitude 30 of 0 to 30, posterize keeps four bits, and the threshold of solarize is 0.
+    once = draw(rand_augment, image, num_ops=1, magnitude=30).ravel()
+    assert is_within_three_sigma((once == 0b1111_0000).sum(), 1 / 14)
+    assert is_within_three_sigma((once == 0).sum(), 1 / 14)
+    # At magnitude 0 only solarize has an effect, and two of them cancel.
+    never = draw(rand_augment, image, num_ops=2, magnitude=0).ravel()
+    assert is_within_three_sigma((never == 0).sum(), 2 * 1 / 14 * 13 / 14)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_rand_augment_has_one_magnitude_and_as_many_operations_as_told():
         ("rand_increasing", "bilinear"),
     ],
 )
-def test_one_key_gives_one_batch_with_and_without_x64(key, name, resample):
+def test_a_key_determines_the_batch_with_and_without_x64(key, name, resample):
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
     function = jit_once(lambda key: POLICIES[name](key, images, resample=resample))
     once = np.asarray(function(key))
@@ -272,19 +273,19 @@ def test_timms_magnitudes_grow_with_the_level_for_every_operation():
 def test_timms_rand_augment_draws_each_operation_with_its_probability():
     image = np.full((1, 1, 1), 200, np.uint8)
     options = {"num_ops": 1, "magnitude": 10, "deviation": 0.0, "probability": 0.6}
-    out = drawn(rand_augment_increasing, image, **options).ravel()
-    # Brightness goes both ways, by a factor of 0.1 or 1.9; a slide of less than half a pixel stays.
+    out = draw(rand_augment_increasing, image, **options).ravel()
+    # The factor of brightness is 0.1 or 1.9; a slide by less than half a pixel changes nothing.
     want = {55: 2, 0: 1, 20: 0.5, 255: 0.5}  # Invert and solarize, posterize, brightness.
     for level, operations in want.items():
-        assert within_three_sigma((out == level).sum(), 0.6 * operations / 15), level
+        assert is_within_three_sigma((out == level).sum(), 0.6 * operations / 15), level
     assert set(np.unique(out)) == {*want, 200}
 
 
-def test_timms_magnitudes_are_normal_about_the_given_one(monkeypatch):
+def test_timms_magnitudes_are_normal_around_the_given_one(monkeypatch):
     space = {"solarize_add": increasing_space(1, 1)["solarize_add"]}
     monkeypatch.setattr("train.data.augment.policies.increasing_space", lambda *_: space)
     options = {"num_ops": 1, "magnitude": 5, "deviation": 0.5, "probability": 1.0}
-    out = drawn(rand_augment_increasing, np.zeros((1, 1, 1), np.uint8), **options).ravel()
+    out = draw(rand_augment_increasing, np.zeros((1, 1, 1), np.uint8), **options).ravel()
     level = np.round(5 + 0.5 * np.random.default_rng(0).normal(size=DRAWS), 1).clip(0, 10)
     by_hand = np.trunc(level / 10 * 110)
     error = np.hypot(out.std(), by_hand.std()) / np.sqrt(DRAWS)
@@ -292,9 +293,9 @@ def test_timms_magnitudes_are_normal_about_the_given_one(monkeypatch):
     assert out.std() == pytest.approx(by_hand.std(), rel=0.03)
 
 
-def test_outside_of_the_image_is_the_fill(monkeypatch):
-    only(monkeypatch, ("translate_x", 1.0, 9), ("identity", 1.0, None))
+def test_pixels_from_outside_the_image_have_the_fill_color(monkeypatch):
+    keep_only(monkeypatch, ("translate_x", 1.0, 9), ("identity", 1.0, None))
     image = np.full((1, 8, 3), 255, np.uint8)
-    out = drawn(auto_augment, image, fill=(10, 20, 30))
+    out = draw(auto_augment, image, fill=(10, 20, 30))
     assert (out == [10, 20, 30]).all(axis=-1).sum() == DRAWS * 3
     assert (out == 255).all(axis=-1).sum() == DRAWS * 5

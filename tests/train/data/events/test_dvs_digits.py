@@ -1,4 +1,4 @@
-"""The digits as an event camera sees them: deterministic, in memory as frames, with an order."""
+"""Digits as events: deterministic recordings, frames in memory, whose order matters."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from train.data.images.digits import digits
 from train.errors import UserError
 
 
-def test_a_sample_is_its_digits_recording_in_frames_of_equal_counts():
+def test_a_sample_has_the_events_of_its_digit_in_frames_of_equal_counts():
     image = digits().train.images[3, ..., 0]
     events = record(image, seed=3)
     frames = record_frames(image[None].repeat(4, axis=0), 0, 10, range(3, 4))
@@ -24,8 +24,8 @@ def test_training_and_test_samples_have_different_noise():
     assert not np.array_equal(record(image, seed=0), record(image, seed=1437))
 
 
-def test_frames_of_the_last_saccade_move_the_other_way():
-    """Order matters: what is ON in front at the start is ON behind at the end."""
+def test_polarity_is_reversed_in_the_last_saccade():
+    """Compare the first and last saccades: an edge that was ON is OFF on the way back."""
     images = digits().train.images[:40, ..., 0]
     frames = record_frames(images, 0, 10, range(40)).astype(float)
     sign = frames[..., 1] - frames[..., 0]  # ON minus OFF.
@@ -34,6 +34,6 @@ def test_frames_of_the_last_saccade_move_the_other_way():
 
 
 @pytest.mark.parametrize("num_frames", [0, 1.5, "a"])
-def test_less_than_one_frame_and_no_number_of_frames_are_errors(tmp_path, num_frames):
+def test_invalid_numbers_of_frames_are_refused(tmp_path, num_frames):
     with pytest.raises(UserError, match=f"num_frames must be a whole .*, got {num_frames!r}"):
         dvs_digits(tmp_path, num_frames=num_frames)

@@ -1,4 +1,4 @@
-"""DVS128-Gesture from IBM's files: recordings of many gestures, their labels and both lists."""
+"""DVS128-Gesture from IBM's files: recordings with several gestures, labels, lists of splits."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def write_archive(root, files):
     write_tar(root / "DvsGesture.tar.gz", {f"DvsGesture/{name}": files[name] for name in files})
 
 
-def test_dvs_gesture_is_cut_by_its_labels_and_split_by_its_lists(tmp_path):
+def test_gestures_are_cut_by_the_labels_and_split_by_the_lists(tmp_path):
     write_archive(tmp_path, make_gestures())
     data = load("dvs_gesture", tmp_path, num_frames=2)
     assert data.train.labels.tolist() == [0, 10] and data.test.labels.tolist() == [2]
@@ -29,14 +29,14 @@ def test_dvs_gesture_is_cut_by_its_labels_and_split_by_its_lists(tmp_path):
         events = make_stream(0)
         events = events[(events["t"] >= start) & (events["t"] < end)]
         assert np.array_equal(data.train.images[i], count_in_frames(events, 2))
-    # Extracted, the archive is no longer needed, and nothing half done is left.
+    # After extraction the archive is not needed, and no temporary folder is left.
     (tmp_path / "DvsGesture.tar.gz").unlink()
     again = load("dvs_gesture", tmp_path, num_frames=2)
     assert np.array_equal(again.test.images, data.test.images)
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_cut_off_archive_is_refused_and_leaves_no_folder(tmp_path):
+def test_a_truncated_archive_is_refused_and_leaves_no_folder(tmp_path):
     write_archive(tmp_path, make_gestures())
     archive = tmp_path / "DvsGesture.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-200])
@@ -45,7 +45,7 @@ def test_a_cut_off_archive_is_refused_and_leaves_no_folder(tmp_path):
     assert [file.name for file in tmp_path.rglob("*")] == ["DvsGesture.tar.gz", "cache"]
 
 
-def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache(tmp_path):
+def test_archives_are_extracted_into_cache_dir(tmp_path):
     (tmp_path / "data").mkdir()
     write_archive(tmp_path / "data", make_gestures())
     load("dvs_gesture", tmp_path / "data", num_frames=1, cache_dir=str(tmp_path / "cache"))
@@ -56,7 +56,7 @@ def test_an_archive_on_a_disk_that_cannot_be_written_is_extracted_into_the_cache
 @pytest.mark.parametrize(
     "lost", ["user01_led.aedat", "user29_lab_labels.csv", "trials_to_test.txt"]
 )
-def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
+def test_the_error_for_a_partly_extracted_folder_names_the_missing_file(tmp_path, lost):
     files = make_gestures()
     del files[lost]
     write(tmp_path / "DvsGesture", files)
@@ -72,7 +72,7 @@ def test_a_half_extracted_folder_is_refused_by_the_missing_name(tmp_path, lost):
         ("1,5", "row 2: expected a class, start and end"),
     ],
 )
-def test_labels_that_cannot_be_are_refused_by_row(tmp_path, row, message):
+def test_invalid_labels_are_refused_by_row(tmp_path, row, message):
     labels = f"class,startTime_usec,endTime_usec\n{row}\n".encode()
     write(tmp_path / "DvsGesture", make_gestures() | {"user01_led_labels.csv": labels})
     with pytest.raises(UserError, match=message):
@@ -100,14 +100,14 @@ def test_labels_that_cannot_be_are_refused_by_row(tmp_path, row, message):
         ),
     ],
 )
-def test_files_of_gestures_that_lack_something_are_named(tmp_path, name, content, message):
+def test_wrong_files_of_gestures_are_refused_by_name(tmp_path, name, content, message):
     write(tmp_path / "DvsGesture", make_gestures() | {name: content})
     with pytest.raises(UserError, match=message) as error:
         load("dvs_gesture", tmp_path, num_frames=1)
     assert " again" in str(error.value)
 
 
-def test_labels_past_the_last_event_are_told(tmp_path, capfd):
+def test_labels_after_the_last_event_print_a_warning(tmp_path, capfd):
     whole = make_stream(0)
     events = whole[: np.searchsorted(whole["t"], 6000)]
     write(tmp_path / "DvsGesture", make_gestures() | {"user01_led.aedat": encode_aedat31(events)})
@@ -117,7 +117,7 @@ def test_labels_past_the_last_event_are_told(tmp_path, capfd):
     assert warning in " ".join(capfd.readouterr().err.split())
 
 
-def test_gestures_that_are_missing_are_told_with_the_counts(tmp_path, capsys):
+def test_missing_gestures_print_a_warning_with_counts(tmp_path, capsys):
     write(tmp_path / "DvsGesture", make_gestures())
     load("dvs_gesture", tmp_path, num_frames=1, size=8)
     assert "dvs_gesture has 2 of 1,077 train, 1 of 264 test" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""CIFAR10-DVS and N-MNIST from files in their own formats, folders and archives."""
+"""CIFAR10-DVS and N-MNIST from folders and archives of their published formats."""
 
 import io
 import json
@@ -35,20 +35,20 @@ NUMBERS = (0, 5, 899, 900, 999)
 
 @pytest.fixture
 def cifar10_dvs(tmp_path):
-    """Five recordings of each class, in folders."""
+    """Write five recordings of each class, in folders."""
     write(tmp_path / "CIFAR10DVS", make_cifar10_dvs(NUMBERS))
     return tmp_path
 
 
 @pytest.fixture
 def zips(tmp_path):
-    """The same as ten archives."""
+    """Write the same recordings as ten archives."""
     write(tmp_path, zip_classes(make_cifar10_dvs(NUMBERS)))
     return tmp_path
 
 
 @pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
-def test_cifar10_dvs_trains_on_the_first_900_of_each_class(request, layout):
+def test_cifar10_dvs_trains_on_numbers_below_900(request, layout):
     data = load("cifar10_dvs", request.getfixturevalue(layout), num_frames=3, size=128)
     assert data.num_classes == 10 and data.mean == ()
     for split, numbers in ((data.train, (0, 5, 899)), (data.test, (900, 999))):
@@ -61,7 +61,7 @@ def test_cifar10_dvs_trains_on_the_first_900_of_each_class(request, layout):
         assert np.array_equal(split.images[-1], want)
 
 
-def test_other_splits_of_cifar10_dvs_have_names(cifar10_dvs):
+def test_cifar10_dvs_has_other_splits(cifar10_dvs):
     data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=16, split="tebn")
     assert len(data.train.labels) == 30 and len(data.test.labels) == 20  # Numbers 0 and 5 test.
     with pytest.raises(UserError, match="'mine'; it can be first900, tebn, spikingjelly, random"):
@@ -70,7 +70,7 @@ def test_other_splits_of_cifar10_dvs_have_names(cifar10_dvs):
         load("cifar10_dvs", cifar10_dvs, split="spikingjelly")
 
 
-def test_the_random_split_is_one_of_nine_to_one_that_is_written_down():
+def test_the_random_split_tests_on_the_listed_tenth():
     rule = json.loads((FOLDER / "cifar10_dvs.json").read_text())["random"]
     assert len(rule["test"]) == len(CLASSES)
     for numbers in rule["test"]:
@@ -86,8 +86,8 @@ def test_the_random_split_is_one_of_nine_to_one_that_is_written_down():
         assert np.flatnonzero(tested[label]).tolist() == numbers
 
 
-def shrunk(length, size):
-    """Weights `size length` of a triangle as wide as two new pixels about each one's middle."""
+def make_weights(length, size):
+    """Return weights `[size, length]`: triangles, two new pixels wide, centered on new pixels."""
     scale = length / size
     middles = (np.arange(size)[:, None] + 0.5) * scale
     distances = np.abs(np.arange(length) + 0.5 - middles) / scale
@@ -96,16 +96,16 @@ def shrunk(length, size):
 
 
 @pytest.mark.parametrize("length, size", [(128, 48), (128, 8), (34, 20)])
-def test_frames_shrink_by_an_antialiased_bilinear_filter(length, size):
+def test_frames_are_resized_by_an_antialiased_bilinear_filter(length, size):
     frames = np.random.default_rng(size).integers(0, 30, (2, length, length, 2))
-    weights = shrunk(length, size)
+    weights = make_weights(length, size)
     want = np.einsum("iy,tyxc,jx->tijc", weights, frames, weights)
     np.testing.assert_allclose(resize(frames, (size, size)), want, atol=1e-4)
     picked = ((np.arange(size) + 0.5) * length / size).astype(int)
-    assert np.abs(frames[:, picked][:, :, picked] - want).max() > 1  # As nearest pixels would.
+    assert np.abs(frames[:, picked][:, :, picked] - want).max() > 1  # Nearest pixels differ.
 
 
-def test_resized_frames_keep_each_polarity_apart_and_their_mean(cifar10_dvs):
+def test_resizing_preserves_means_and_does_not_mix_polarities(cifar10_dvs):
     data = load("cifar10_dvs", cifar10_dvs, num_frames=2, size=32)
     assert data.train.images.dtype == np.float32
     want = count_in_frames(make_stream(get_seed(0, 0)), 2)
@@ -118,7 +118,7 @@ def test_resized_frames_keep_each_polarity_apart_and_their_mean(cifar10_dvs):
     np.testing.assert_allclose(resize(constant, (3, 5)), np.broadcast_to([3, 5], (1, 3, 5, 2)))
 
 
-def test_frames_are_made_once_and_damaged_ones_again(cifar10_dvs, capsys):
+def test_frames_are_made_once_and_again_if_damaged(cifar10_dvs, capsys):
     def images():
         return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=16).train.images
 
@@ -131,7 +131,7 @@ def test_frames_are_made_once_and_damaged_ones_again(cifar10_dvs, capsys):
     assert "is damaged; making it again" in capsys.readouterr().err
 
 
-def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
+def test_a_replaced_file_of_equal_size_has_new_frames(cifar10_dvs):
     def image():
         return load("cifar10_dvs", cifar10_dvs, num_frames=2, size=128).train.images[0]
 
@@ -139,7 +139,7 @@ def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
     file = cifar10_dvs / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat"
     was = file.stat()
     file.write_bytes(encode_aedat2(make_stream(77)))
-    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # As cp -p does: the content tells.
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # As cp -p does; the content differs.
     assert file.stat().st_size == was.st_size and np.array_equal(
         image(), count_in_frames(make_stream(77), 2)
     )
@@ -148,11 +148,11 @@ def test_a_file_replaced_by_one_of_the_same_size_gives_new_frames(cifar10_dvs):
     image()
     os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
     changed[len(changed) // 2 + 1] ^= 1
-    file.write_bytes(changed)  # Both ends are the same: the time tells.
+    file.write_bytes(changed)  # Both ends are equal; the time differs.
     assert np.array_equal(image(), count_in_frames(read_aedat2(file), 2))
 
 
-def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
+def test_a_replaced_member_of_equal_size_has_new_frames(zips):
     def image():
         return load("cifar10_dvs", zips, num_frames=2, size=128).train.images[0]
 
@@ -163,14 +163,14 @@ def test_a_member_replaced_by_one_of_the_same_size_gives_new_frames(zips):
     assert np.array_equal(image(), count_in_frames(make_stream(77), 2))
 
 
-def test_recordings_that_are_missing_are_told_with_the_counts(cifar10_dvs, capsys):
+def test_missing_recordings_print_a_warning_with_counts(cifar10_dvs, capsys):
     data = load("cifar10_dvs", cifar10_dvs, num_frames=1, size=8)
     assert "warning: cifar10_dvs has 5 of 1,000 airplane, 5 of" in capsys.readouterr().err
-    (told,) = check_counts(data)  # The doctor's.
-    assert "has 30 training and 20 test samples, not 9,000 and 1,000: files are missing" in told
+    (warning,) = check_counts(data)
+    assert "has 30 training and 20 test samples, not 9,000 and 1,000: files are missing" in warning
 
 
-def test_as_many_recordings_as_were_published_are_no_reason_to_warn(capsys):
+def test_published_counts_print_no_warning(capsys):
     published = ({"train": 1176, "test": 288}, {"train": 1077, "test": 264})
     for found in published:
         warn_of_missing("gestures", found, *published)
@@ -180,7 +180,7 @@ def test_as_many_recordings_as_were_published_are_no_reason_to_warn(capsys):
 
 
 @pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
-def test_what_macos_puts_beside_files_is_left_out(request, tmp_path, layout):
+def test_files_of_macos_are_skipped(request, tmp_path, layout):
     request.getfixturevalue(layout)
     mac = {"cat/._cifar10_cat_0.aedat": b"\0", "__MACOSX/cat/._cifar10_cat_0.aedat": b"\0"}
     mac["__MACOSX/cat/cifar10_cat_1.aedat"] = b"\0"
@@ -194,14 +194,14 @@ def test_what_macos_puts_beside_files_is_left_out(request, tmp_path, layout):
     assert len(data.train) == 30 and len(data.test) == 20
 
 
-def test_a_class_that_is_missing_is_named_with_all_places(cifar10_dvs):
+def test_the_error_for_a_missing_class_has_all_places(cifar10_dvs):
     for file in (cifar10_dvs / "CIFAR10DVS" / "cat").iterdir():
         file.unlink()
     with pytest.raises(DataNotFound, match=r"CIFAR10DVS: no cat \(a folder (.|\n)*figshare"):
         load("cifar10_dvs", cifar10_dvs)
 
 
-def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
+def test_a_truncated_recording_is_refused_by_name(cifar10_dvs):
     file = cifar10_dvs / "CIFAR10DVS" / "bird" / "cifar10_bird_5.aedat"
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(
@@ -222,7 +222,7 @@ def test_a_recording_cut_off_is_named_with_the_place(cifar10_dvs):
     ],
 )
 @pytest.mark.parametrize("layout", ["cifar10_dvs", "zips"])
-def test_a_recording_that_is_no_good_is_named_once_with_what_to_do(
+def test_wrong_recordings_are_refused_with_one_name_and_the_remedy(
     request, tmp_path, layout, content, message
 ):
     request.getfixturevalue(layout)
@@ -238,8 +238,8 @@ def test_a_recording_that_is_no_good_is_named_once_with_what_to_do(
     assert "Fetch or extract this file again; docs/guide/data.md" in str(error.value)
 
 
-def damaged(archive, name, at, value):
-    """A zip whose headers of the member `name` have another 16-bit value, e.g. of its flags."""
+def damage_member(archive, name, at, value):
+    """Return the zip with another 16-bit value, such as the flags, in the headers of `name`."""
     raw = bytearray(archive)
     with zipfile.ZipFile(io.BytesIO(archive)) as content:
         struct.pack_into("<H", raw, content.getinfo(name).header_offset + at, value)
@@ -252,24 +252,24 @@ def damaged(archive, name, at, value):
 @pytest.mark.parametrize(
     "at, value, message", [(6, 1, "encrypted"), (8, 77, "compression method"), (14, 7, "CRC-32")]
 )
-def test_a_damaged_member_of_a_zip_is_named_with_what_to_do(zips, at, value, message):
+def test_damaged_members_of_a_zip_are_refused_by_name(zips, at, value, message):
     name = "bird/cifar10_bird_5.aedat"
     whole = (zips / "bird.zip").read_bytes()
-    (zips / "bird.zip").write_bytes(damaged(whole, name, at, value))
+    (zips / "bird.zip").write_bytes(damage_member(whole, name, at, value))
     with pytest.raises(UserError, match=message) as error:
         load("cifar10_dvs", zips, num_frames=2)
     assert f"{zips / 'bird.zip'} ({name}): " in str(error.value)
     assert "Fetch or extract this file again; docs/guide/data.md" in str(error.value)
 
 
-def test_a_file_without_a_number_is_an_error(cifar10_dvs):
+def test_a_file_name_without_a_number_is_refused(cifar10_dvs):
     folder = cifar10_dvs / "CIFAR10DVS" / "bird"
     (folder / "mine.aedat").write_bytes(b"")
     with pytest.raises(UserError, match="mine.aedat: expected a name like cifar10_airplane_0"):
         load("cifar10_dvs", cifar10_dvs)
 
 
-def test_a_zip_cut_off_is_an_error_and_stays(zips):
+def test_a_truncated_zip_is_refused_and_kept(zips):
     whole = (zips / "dog.zip").read_bytes()
     (zips / "dog.zip").write_bytes(whole[:-50])
     with pytest.raises(UserError, match="dog.zip: .*fetch it again"):
@@ -289,7 +289,7 @@ def test_a_zip_cut_off_is_an_error_and_stays(zips):
         ({"size": 0}, "size must be a whole number and at least 1, got 0"),
     ],
 )
-def test_options_that_make_no_frames_are_errors(cifar10_dvs, options, message):
+def test_invalid_options_of_frames_are_refused(cifar10_dvs, options, message):
     with pytest.raises(UserError, match=message):
         load("cifar10_dvs", cifar10_dvs, **options)
 
@@ -308,7 +308,7 @@ def test_n_mnist_is_read_from_folders_and_archives(tmp_path, archived, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", bytes([0, 240, 0, 0, 0])])
-def test_a_recording_of_n_mnist_without_events_is_named(tmp_path, content):
+def test_n_mnist_recordings_without_events_are_refused_by_name(tmp_path, content):
     for files in make_n_mnist().values():
         write(tmp_path, files)
     (tmp_path / "Train/3/00000.bin").write_bytes(content)
@@ -317,7 +317,7 @@ def test_a_recording_of_n_mnist_without_events_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_a_split_of_n_mnist_without_recordings_is_named(tmp_path, archived):
+def test_n_mnist_splits_without_recordings_are_refused_by_name(tmp_path, archived):
     files = make_n_mnist()
     write(tmp_path, {"Train.zip": make_zip({})} if archived else {"Train/README.txt": b""})
     write(tmp_path, files["Test"])
@@ -325,7 +325,7 @@ def test_a_split_of_n_mnist_without_recordings_is_named(tmp_path, archived):
         load("n_mnist", tmp_path)
 
 
-def test_without_any_files_every_place_is_named(tmp_path):
+def test_the_error_without_files_has_every_place(tmp_path):
     for name, place in {"cifar10_dvs": "CIFAR10DVS", "dvs_gesture": "DvsGesture.tar.gz"}.items():
         with pytest.raises(DataNotFound, match=f"was not found. Looked for(.|\n)*{place}"):
             load(name, tmp_path)
@@ -333,7 +333,7 @@ def test_without_any_files_every_place_is_named(tmp_path):
         load("n_mnist", tmp_path)
 
 
-def test_a_file_of_n_mnist_outside_of_its_ten_folders_is_named(tmp_path):
+def test_n_mnist_files_outside_the_ten_folders_are_refused(tmp_path):
     for place in ("Train/3/00001.bin", "Train/other/00002.bin", "Test/3/00001.bin"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"")

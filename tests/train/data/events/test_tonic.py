@@ -1,4 +1,4 @@
-"""The copies of event data sets that tonic downloads: cut gestures as arrays, and AEDAT 4."""
+"""The copies of event data sets that tonic downloads: gestures as arrays, and AEDAT 4 files."""
 
 import io
 import sys
@@ -28,7 +28,7 @@ from train.data.events.tonic import read_aedat4, read_array
 from train.errors import UserError
 
 
-def frames(array, num_frames):
+def count_frames(array, num_frames):
     x, y, p, t = array.astype(int).T
     return integrate_by_number(make_events(1000 * t, x, y, p), num_frames, height=128, width=128)
 
@@ -42,37 +42,37 @@ def write_gestures(root, archived):
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_cut_gestures_are_read_from_folders_and_archives(tmp_path, archived):
+def test_gestures_are_read_from_folders_and_archives(tmp_path, archived):
     (tmp_path / "DVSGesture").mkdir()
     write_gestures(tmp_path / "DVSGesture", archived)
     data = load("dvs_gesture", tmp_path, num_frames=3)
     assert data.num_classes == 11
     assert data.train.labels.tolist() == [4, 0, 10, 0] and data.test.labels.tolist() == [3]
     for seed in range(len(TONIC_TRAIN)):
-        assert np.array_equal(data.train.images[seed], frames(make_rows(seed), 3))
-    assert np.array_equal(data.test.images[0], frames(make_rows(0), 3))
+        assert np.array_equal(data.train.images[seed], count_frames(make_rows(seed), 3))
+    assert np.array_equal(data.test.images[0], count_frames(make_rows(0), 3))
 
 
-def test_milliseconds_become_microseconds(tmp_path):
+def test_milliseconds_are_converted_to_microseconds(tmp_path):
     events = read_array(io.BytesIO(encode_npy(np.array([[3, 5, 1, 7.0], [127, 0, 0, 9.0]]))))
     assert events.tolist() == [(7000, 3, 5, 1), (9000, 127, 0, 0)]
 
 
-def test_half_of_the_copy_is_refused_by_name(tmp_path):
+def test_one_split_without_the_other_is_refused(tmp_path):
     write_gestures(tmp_path, archived=True)
     (tmp_path / "ibmGestureTest.tar.gz").unlink()
     with pytest.raises(UserError, match="only one of ibmGestureTrain and ibmGestureTest; get both"):
         load("dvs_gesture", tmp_path)
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path):
+def test_an_archive_without_the_expected_folder_is_refused(tmp_path):
     write_gestures(tmp_path, archived=True)
     (tmp_path / "ibmGestureTest.tar.gz").rename(tmp_path / "ibmGestureTrain.tar.gz")
     with pytest.raises(UserError, match="not a complete archive .no folder ibmGestureTrain in it"):
         load("dvs_gesture", tmp_path)
 
 
-def test_gestures_of_users_of_the_other_split_are_refused(tmp_path):
+def test_users_of_the_other_split_are_refused(tmp_path):
     write_gestures(tmp_path, archived=False)
     folder = tmp_path / "ibmGestureTest"
     (folder / "user24_led").rename(folder / "user23_led")
@@ -80,14 +80,14 @@ def test_gestures_of_users_of_the_other_split_are_refused(tmp_path):
         load("dvs_gesture", tmp_path)
 
 
-def test_what_macos_puts_beside_arrays_is_left_out(tmp_path):
+def test_files_of_macos_are_skipped(tmp_path):
     write_gestures(tmp_path, archived=False)
     (tmp_path / "ibmGestureTrain/user02_lab/._4.npy").write_bytes(b"\0")
     assert len(load("dvs_gesture", tmp_path, num_frames=1, size=8).train) == len(TONIC_TRAIN)
 
 
 @pytest.mark.parametrize("name", ["user01_lab/11.npy", "user01_lab/x.npy", "someone/1.npy"])
-def test_a_file_whose_name_gives_no_label_is_refused(tmp_path, name):
+def test_file_names_without_a_label_are_refused(tmp_path, name):
     write_gestures(tmp_path, archived=False)
     file = tmp_path / "ibmGestureTrain" / name
     file.parent.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def test_a_file_whose_name_gives_no_label_is_refused(tmp_path, name):
         (encode_npy(np.array([{}])), "user02_lab/4.npy: .*allow_pickle"),
     ],
 )
-def test_a_damaged_array_is_refused_by_name(tmp_path, content, message):
+def test_damaged_arrays_are_refused_by_name(tmp_path, content, message):
     write_gestures(tmp_path, archived=False)
     (tmp_path / "ibmGestureTrain/user02_lab/4.npy").write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
@@ -125,15 +125,15 @@ def test_aedat4_is_read_exactly_from_files_and_archives(tmp_path):
         assert np.array_equal(read_aedat4(source), events)
 
 
-def cifar10_dvs():
-    """A recording for training and one for testing of each class."""
+def make_cifar10_dvs():
+    """Return a recording for training and one for testing of each class."""
     return make_cifar10_dvs((0, 900), ".aedat4", encode_aedat4)
 
 
 @pytest.mark.parametrize("layout", ["folders", "archives", "an archive of archives"])
 def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
     pytest.importorskip("aedat")
-    files = cifar10_dvs()
+    files = make_cifar10_dvs()
     if layout != "folders":
         files = zip_classes(files)
     if layout == "an archive of archives":
@@ -149,19 +149,19 @@ def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
     }
 
 
-def test_archives_in_an_archive_are_extracted_once_into_the_cache(tmp_path, capsys):
+def test_inner_archives_are_extracted_once_into_the_cache(tmp_path, capsys):
     pytest.importorskip("aedat")
-    write(tmp_path / "data", {"CIFAR10DVS.zip": make_zip(zip_classes(cifar10_dvs()))})
-    for said in (1, 0):
+    write(tmp_path / "data", {"CIFAR10DVS.zip": make_zip(zip_classes(make_cifar10_dvs()))})
+    for lines in (1, 0):
         load("cifar10_dvs", tmp_path / "data", size=8, cache_dir=str(tmp_path / "cache"))
-        assert capsys.readouterr().err.count("CIFAR10DVS.zip once, to") == said
+        assert capsys.readouterr().err.count("CIFAR10DVS.zip once, to") == lines
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["CIFAR10DVS.zip"]
     assert len(list((tmp_path / "cache").glob("CIFAR10DVS-*/*.zip"))) == 10
     assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize("at", [0.5, -22])
-def test_a_damaged_archive_of_archives_is_refused_and_leaves_nothing(tmp_path, at):
+def test_a_damaged_archive_of_archives_is_refused_and_leaves_no_folder(tmp_path, at):
     archive = bytearray(make_zip(zip_classes(make_cifar10_dvs((0, 900), ".aedat4"))))
     at = int(at * len(archive)) if at == 0.5 else at
     archive[at : at + 8] = b"damaged!"
@@ -173,7 +173,7 @@ def test_a_damaged_archive_of_archives_is_refused_and_leaves_nothing(tmp_path, a
 
 
 @pytest.mark.parametrize("kept", [0, 10, 60, 0.5, -1])
-def test_an_aedat4_file_cut_short_is_an_error(tmp_path, kept):
+def test_truncated_aedat4_files_are_refused(tmp_path, kept):
     pytest.importorskip("aedat")
     content = encode_aedat4(make_stream(0))
     kept = int(kept * len(content)) if 0 < kept < 1 else kept
@@ -182,13 +182,13 @@ def test_an_aedat4_file_cut_short_is_an_error(tmp_path, kept):
         read_aedat4(tmp_path / "cut.aedat4")
 
 
-def test_without_aedat_the_package_is_named(tmp_path, monkeypatch):
+def test_the_error_without_aedat_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "aedat", None)
     with pytest.raises(UserError, match="package aedat, which is not installed: pip install aedat"):
         read_aedat4(io.BytesIO(encode_aedat4(make_stream(0))))
 
 
-def test_what_the_authors_ship_comes_before_tonics_copy(tmp_path):
+def test_the_authors_files_are_read_before_tonics_copy(tmp_path):
     unread = make_cifar10_dvs((0, 900), ".aedat4", lambda events: b"not read")
     write(tmp_path / "CIFAR10DVS", unread | make_cifar10_dvs((5, 950)))
     data = load("cifar10_dvs", tmp_path, num_frames=2, size=128)
@@ -197,7 +197,7 @@ def test_what_the_authors_ship_comes_before_tonics_copy(tmp_path):
 
 
 def test_files_of_both_kinds_do_not_make_one_data_set(tmp_path):
-    files = cifar10_dvs()
+    files = make_cifar10_dvs()
     del files["cat/cifar10_cat_900.aedat4"]
     files["cat/cifar10_cat_0.aedat"] = files.pop("cat/cifar10_cat_0.aedat4")
     write(tmp_path, files)
@@ -205,11 +205,11 @@ def test_files_of_both_kinds_do_not_make_one_data_set(tmp_path):
         load("cifar10_dvs", tmp_path)
 
 
-def tonic_with(**classes) -> SimpleNamespace:
+def fake_tonic(**classes) -> SimpleNamespace:
     return SimpleNamespace(datasets=SimpleNamespace(**classes))
 
 
-def test_what_is_not_there_is_fetched_by_tonic_where_it_is_installed(tmp_path, monkeypatch, capsys):
+def test_missing_data_is_downloaded_by_tonic_if_installed(tmp_path, monkeypatch, capsys):
     asked = []
 
     def nmnist(save_to, train):
@@ -219,7 +219,7 @@ def test_what_is_not_there_is_fetched_by_tonic_where_it_is_installed(tmp_path, m
             file.parent.mkdir(parents=True)
             file.write_bytes(bytes([3, 4, 0, 0, 5, 6, 7, 128, 0, 9]))
 
-    monkeypatch.setitem(sys.modules, "tonic", tonic_with(NMNIST=nmnist))
+    monkeypatch.setitem(sys.modules, "tonic", fake_tonic(NMNIST=nmnist))
     assert load("n_mnist", tmp_path, num_frames=1).train.labels.tolist() == [0, 1]
     assert asked == [(str(tmp_path), True), (str(tmp_path), False)]
     assert f"tonic downloads it to {tmp_path}" in capsys.readouterr().err
@@ -227,19 +227,19 @@ def test_what_is_not_there_is_fetched_by_tonic_where_it_is_installed(tmp_path, m
     assert len(asked) == 2
 
 
-def test_a_download_by_tonic_that_fails_is_told(tmp_path, monkeypatch):
+def test_a_failed_download_by_tonic_raises_an_error(tmp_path, monkeypatch):
     def fails(save_to):
         raise RuntimeError("no network here")
 
-    monkeypatch.setitem(sys.modules, "tonic", tonic_with(CIFAR10DVS=fails))
+    monkeypatch.setitem(sys.modules, "tonic", fake_tonic(CIFAR10DVS=fails))
     with pytest.raises(UserError, match="tonic could not download cifar10_dvs .*no network here"):
         load("cifar10_dvs", tmp_path)
 
 
-def test_nothing_is_fetched_for_other_data_sets_or_without_tonic(tmp_path, monkeypatch):
+def test_nothing_is_downloaded_for_other_data_sets_or_without_tonic(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tonic", None)  # An import of it fails.
     with pytest.raises(DataNotFound):
         load("n_mnist", tmp_path)
-    monkeypatch.setitem(sys.modules, "tonic", tonic_with())
+    monkeypatch.setitem(sys.modules, "tonic", fake_tonic())
     with pytest.raises(DataNotFound):
         load("imagenet", tmp_path)

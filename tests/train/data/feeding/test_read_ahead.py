@@ -1,4 +1,4 @@
-"""A run that reads its images from disk: resumed to the same bits, tested on every image once."""
+"""Training on images on disk: resumed runs have equal bits, tests see every image once."""
 
 import functools
 import multiprocessing
@@ -61,15 +61,13 @@ def uninterrupted(config, program, tmp_path_factory) -> Path:
     return workdir
 
 
-def test_an_epoch_has_the_steps_of_the_manifests_images(program, uninterrupted):
+def test_the_steps_of_an_epoch_follow_from_the_manifest(program, uninterrupted):
     assert program.steps_per_epoch == STEPS_PER_EPOCH
     assert [record["step"] for record in load_records(uninterrupted)] == [4, 8]
 
 
 @pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
-def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
-    config, program, uninterrupted, tmp_path, steps
-):
+def test_a_resumed_run_equals_an_uninterrupted_one(config, program, uninterrupted, tmp_path, steps):
     assert train(config, tmp_path, stop=stop_after(steps), program=program) is None
     assert max(list_saved_steps(tmp_path)) == steps
     assert train(config, tmp_path, program=program) is not None
@@ -82,7 +80,7 @@ def test_a_run_stopped_after_some_steps_goes_on_as_if_it_had_not(
     assert load_summary(tmp_path) == load_summary(uninterrupted)
 
 
-def test_testing_counts_every_image_once_and_no_padding(config, program):
+def test_evaluation_counts_images_once_and_ignores_padding(config, program):
     dataset = data.load(**config.data)
     state = program.first_state()
     images, labels = zip(*(dataset.test.read(i, None) for i in range(5)), strict=True)
@@ -98,7 +96,7 @@ def test_testing_counts_every_image_once_and_no_padding(config, program):
     assert program.evaluate(state) == got
 
 
-def test_a_step_is_fed_its_own_batch(config, program):
+def test_batches_of_a_program_are_those_of_the_order(config, program):
     dataset = data.load(**config.data)
     order = TrainingOrder(config.seed, len(dataset.train), BATCH, EPOCHS)
     read_batches = list(dataset.train.batches(order))
@@ -110,7 +108,7 @@ def test_a_step_is_fed_its_own_batch(config, program):
                 assert (np.asarray(batch[name]) == column).all()
 
 
-def test_a_batch_is_divided_among_the_devices(config):
+def test_batches_are_divided_among_devices(config):
     with limit_devices(4):
         program = make_program(config, data.load(**config.data))
     batch = next(program.batches(0))
@@ -118,7 +116,7 @@ def test_a_batch_is_divided_among_the_devices(config):
 
 
 @pytest.mark.slow
-def test_four_devices_test_as_one_does(config, program):
+def test_evaluation_on_four_devices_equals_evaluation_on_one(config, program):
     with limit_devices(4):
         of_four = make_program(config, data.load(**config.data))
     state = of_four.first_state()
@@ -128,7 +126,7 @@ def test_four_devices_test_as_one_does(config, program):
     assert of_four.evaluate(state).loss == pytest.approx(loss, abs=1e-4)
 
 
-def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
+def test_prefetching_requests_one_batch_in_advance():
     asked = []
 
     def numbers():
@@ -142,7 +140,7 @@ def test_a_batch_is_asked_for_before_the_one_before_it_is_used():
     assert list(feed.prefetch_to_device(iter(()))) == []
 
 
-def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
+def test_workers_added_at_a_resume_change_no_bit_and_end_with_the_run(
     config, program, uninterrupted, tmp_path
 ):
     assert train(config, tmp_path, stop=stop_after(1), program=program) is None
@@ -150,7 +148,7 @@ def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
     config.data.workers = 1
     with limit_devices(1):
         batches = make_program(config, data.load(**config.data)).batches
-    # Compiled already: only the batches come from elsewhere.
+    # The same compiled program; only its batches are read by a worker.
     assert train(config, tmp_path, program=program._replace(batches=batches)) is not None
     assert get_bits(load_newest_state(tmp_path, program)) == get_bits(
         load_newest_state(uninterrupted, program)
@@ -159,7 +157,7 @@ def test_a_worker_that_joins_later_changes_no_bit_and_ends_with_the_run(
 
 
 @pytest.mark.slow
-def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path):
+def test_workers_end_with_a_killed_process_and_the_run_resumes(config, tmp_path):
     file, workdir = tmp_path / "run.py", tmp_path / "run"
     file.write_text(
         "from ml_collections import ConfigDict\n"
@@ -173,7 +171,7 @@ def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path
         before = list_saved_steps(workdir)
 
         def trains(process=process, workers=workers, before=before) -> bool:
-            workers[:] = workers_of(process.pid)
+            workers[:] = list_workers(process.pid)
             return bool(workers) and max(list_saved_steps(workdir), default=0) > max(
                 before, default=0
             )
@@ -187,20 +185,20 @@ def test_a_killed_process_takes_its_workers_along_and_can_go_on(config, tmp_path
     assert "stopped and saved" in printed
 
 
-def workers_of(number: int) -> list[Path]:
-    """The folders under /proc of the workers that a process has started."""
+def list_workers(number: int) -> list[Path]:
+    """Return the folders under /proc of the workers that a process has started."""
     lists = [read(file) for file in Path(f"/proc/{number}/task").glob("*/children")]
     children = [Path("/proc") / child.decode() for child in b" ".join(lists).split()]
     return [folder for folder in children if b"spawn_main" in read(folder / "cmdline")]
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether the process is there; one that has only not been waited for has no command."""
+    """Return whether the process runs; a zombie has an empty command line."""
     return read(folder / "cmdline") != b""
 
 
 def read(file: Path) -> bytes:
-    """What it holds; nothing if its process is gone."""
+    """Return the content, or nothing if the process is gone."""
     try:
         return file.read_bytes()
     except OSError:

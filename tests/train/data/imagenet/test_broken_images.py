@@ -1,4 +1,4 @@
-"""Images that are not whole, or that macOS put there, when ImageNet is converted."""
+"""Converting ImageNet: incomplete images are refused, files of macOS skipped."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ pytest.importorskip("array_record")
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 
-def test_a_file_that_is_no_image_is_named_with_its_place(tmp_path, capsys):
+def test_the_error_for_a_file_that_is_not_an_image_has_its_offset(tmp_path, capsys):
     source = write_archives(tmp_path / "source")
     images = {name: content for _, name, content in make_validation_images()}
     images["ILSVRC2012_val_00000002.JPEG"] = b"nothing"
@@ -37,18 +37,16 @@ def test_a_file_that_is_no_image_is_named_with_its_place(tmp_path, capsys):
     assert "Pillow does not know its format). Fetch it" in message
 
 
-def preview(content: bytes) -> bytes:
-    """The JPEG with another one in its header, as cameras put it there."""
+def add_preview(content: bytes) -> bytes:
+    """Put a small JPEG into the header of a JPEG, as cameras do."""
     inner = b"Exif\0\0" + make_jpeg(1, size=(8, 8))
     return content[:2] + b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner + content[2:]
 
 
 @pytest.mark.parametrize("layout", [write_archives, write_folders])
-@pytest.mark.parametrize("changed", [lambda whole: whole, preview])
+@pytest.mark.parametrize("changed", [lambda whole: whole, add_preview])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.99])
-def test_a_truncated_image_is_refused_with_its_name_and_what_to_do(
-    tmp_path, capsys, monkeypatch, layout, changed, kept
-):
+def test_truncated_images_are_refused_by_name(tmp_path, capsys, monkeypatch, layout, changed, kept):
     images = make_validation_images()
     label, name, _ = images[1]
     whole = changed(make_jpeg(1, 2, size=(64, 64)))
@@ -59,11 +57,11 @@ def test_a_truncated_image_is_refused_with_its_name_and_what_to_do(
     assert "Fetch it, or its archive, again" in message
 
 
-def test_bytes_behind_the_end_of_a_jpeg_and_other_formats_are_stored_as_they_are(tmp_path):
+def test_jpegs_with_trailing_bytes_and_other_formats_are_stored_unchanged(tmp_path):
     source = write_folders(tmp_path / "source")
     folder = source / "train" / CLASSES[0]
     (folder / "0_trailing.JPEG").write_bytes(make_jpeg(5) + bytes(700))
-    (folder / "1_preview.JPEG").write_bytes(preview(make_jpeg(6)))
+    (folder / "1_preview.JPEG").write_bytes(add_preview(make_jpeg(6)))
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "2_is_a_png.JPEG", "PNG")
     assert run_prepare(source, tmp_path / "out", "--verify") == 0
     assert read_stored(tmp_path / "out", "train")[:3] == [
@@ -72,7 +70,7 @@ def test_bytes_behind_the_end_of_a_jpeg_and_other_formats_are_stored_as_they_are
     ]
 
 
-def test_verify_decodes_what_begins_and_ends_as_an_image(tmp_path, capsys):
+def test_verify_finds_damage_inside_an_image(tmp_path, capsys):
     source = write_folders(tmp_path / "source")
     file = source / "train" / CLASSES[1] / "broken.JPEG"
     file.write_bytes(break_huffman_tables(make_jpeg(3)))
@@ -82,7 +80,7 @@ def test_verify_decodes_what_begins_and_ends_as_an_image(tmp_path, capsys):
     assert run_prepare(source, tmp_path / "other") == 0
 
 
-def test_the_copies_that_macos_makes_are_passed_over(tmp_path):
+def test_files_of_macos_are_skipped(tmp_path):
     folders = write_folders(tmp_path / "folders")
     for path in [*folders.rglob("*.JPEG")]:
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")

@@ -1,4 +1,4 @@
-"""ImageNet as it is read: decoded exactly, cropped as published, the same for any workers."""
+"""Reading ImageNet: exact decoding, published crops, equal batches for any number of workers."""
 
 import dataclasses
 import io
@@ -40,7 +40,7 @@ def converted(tmp_path_factory):
     return folder / "data"
 
 
-def test_a_converted_folder_is_found_under_data_dir_or_as_data_dir(converted):
+def test_data_dir_can_be_the_converted_folder_or_its_parent(converted):
     for place in (converted, converted / "imagenet"):
         data = load("imagenet", place, size=8)
         assert (len(data.train), len(data.test), data.num_classes) == (16, 5, 3)
@@ -48,7 +48,7 @@ def test_a_converted_folder_is_found_under_data_dir_or_as_data_dir(converted):
         assert data.mean == (0.485, 0.456, 0.406) and data.std == (0.229, 0.224, 0.225)
 
 
-def test_every_image_is_decoded_exactly_whatever_its_mode(converted):
+def test_images_of_every_mode_are_decoded_exactly(converted):
     data = load("imagenet", converted)
     found = data.train.read.args[0]
     for i, (label, _, content) in enumerate(make_training_images()):
@@ -60,12 +60,12 @@ def test_every_image_is_decoded_exactly_whatever_its_mode(converted):
     }
 
 
-def test_testing_takes_the_middle_224_of_256(converted):
+def test_test_images_are_center_crops_of_resized_images(converted):
     data = load("imagenet", converted, size=14)
     stored = sorted(make_validation_images(), key=lambda image: image[1], reverse=True)
     for i, (label, _, content) in enumerate(stored):
         width, height = (image := Image.open(io.BytesIO(content))).size
-        assert width < height  # Upright: the width becomes 16, what is over is cut off.
+        assert width < height  # Upright: the width becomes 16, and top and bottom are cut off.
         tall = int(height * 16 / width)
         top = round((tall - 14) / 2)
         resized = np.asarray(image.convert("RGB").resize((16, tall), Image.Resampling.BILINEAR))
@@ -73,7 +73,7 @@ def test_testing_takes_the_middle_224_of_256(converted):
         assert (got == resized[top : top + 14, 1:15]).all() and got_label == label
 
 
-def test_the_middle_is_the_middle():
+def test_a_center_crop_has_equal_margins():
     ramp = np.zeros((256, 512, 3), np.uint8)
     ramp[..., 0] = np.arange(512) // 2
     ramp[..., 1] = np.arange(256)[:, None]
@@ -83,7 +83,7 @@ def test_the_middle_is_the_middle():
     assert (middle[0, 0, 1], middle[-1, -1, 1]) == (16, 16 + 223)
 
 
-def rectangles(width, height, count=4000):
+def draw_rectangles(width, height, count=4000):
     rng = np.random.default_rng(0)
     drawn = [pictures.draw_rectangle(width, height, 0.08, rng) for _ in range(count)]
     left, top, right, bottom = np.array(drawn).T
@@ -93,52 +93,52 @@ def rectangles(width, height, count=4000):
 
 
 def test_random_rectangles_have_the_published_areas_and_ratios():
-    left, top, w, h = rectangles(500, 375)
+    left, top, w, h = draw_rectangles(500, 375)
     area, ratio = w * h / (500 * 375), w / h
     assert area.min() > 0.079 and area.max() <= 1
     assert ratio.min() > 0.74 and ratio.max() < 1.35
-    # Uniform where the rectangle fits; those that do not are drawn again.
+    # Uniform over the rectangles that fit; others are drawn again.
     grid = np.meshgrid(np.linspace(0.08, 1, 500), (4 / 3) ** np.linspace(-1, 1, 500))
     fits = (grid[0] * grid[1] <= 500 / 375) & (grid[0] / grid[1] <= 375 / 500)
     for drawn, uniform in zip((area, np.log(ratio)), (grid[0], np.log(grid[1])), strict=True):
         deviation = drawn.std() / np.sqrt(len(drawn))
         assert abs(drawn.mean() - uniform[fits].mean()) < 3 * deviation
-    # They lie anywhere.
+    # Their places are uniform.
     for place, room in ((left, 500 - w), (top, 375 - h)):
         share = (place[room > 20] / room[room > 20]).astype(float)
         assert abs(share.mean() - 0.5) < 0.02 and share.min() < 0.02 and share.max() > 0.98
 
 
-def test_an_image_too_long_for_any_ratio_gives_its_middle():
-    left, top, w, h = rectangles(1000, 10, count=3)
+def test_an_image_too_long_for_any_ratio_is_cropped_in_the_middle():
+    left, top, w, h = draw_rectangles(1000, 10, count=3)
     assert set(zip(left, top, w, h, strict=True)) == {((1000 - 13) // 2, 0, 13, 10)}
 
 
-def test_a_random_crop_is_the_rectangle_resized():
+def test_a_random_crop_is_a_resized_rectangle():
     image = decode(make_jpeg(3), "")
     box = pictures.draw_rectangle(*image.size, 0.08, np.random.default_rng(7))
     by_hand = image.crop(box).resize((12, 12), Image.Resampling.BILINEAR)
     assert (random_crop(image, np.random.default_rng(7), size=12) == np.asarray(by_hand)).all()
 
 
-def batches(data_dir, first=0, workers=0, seed=0, size=12, epochs=2):
+def read_batches(data_dir, first=0, workers=0, seed=0, size=12, epochs=2):
     data = load("imagenet", data_dir, size=size, workers=workers)
     order = TrainingOrder(seed, len(data.train), BATCH, epochs)
     with closing(data.train.batches(order, first=first)) as ahead:
-        return [own(batch) for batch in ahead]
+        return [copy(batch) for batch in ahead]
 
 
-def own(batch):
+def copy(batch):
     return {name: np.array(column) for name, column in batch.items()}
 
 
-def same(one, other):
+def are_equal(one, other):
     assert one.keys() == other.keys()
     return all((one[name] == other[name]).all() for name in one)
 
 
-def test_an_epoch_sees_each_image_at_most_once_and_each_epoch_another_crop(converted):
-    found = batches(converted)
+def test_epochs_have_each_image_at_most_once_with_new_crops(converted):
+    found = read_batches(converted)
     assert len(found) == 2 * (16 // BATCH)
     assert {batch["image"].shape for batch in found} == {(BATCH, 12, 12, 3)}
     assert {batch["image"].dtype for batch in found} == {np.dtype(np.uint8)}
@@ -150,27 +150,27 @@ def test_an_epoch_sees_each_image_at_most_once_and_each_epoch_another_crop(conve
         assert all(np.bincount(labels, minlength=3) <= [5, 4, 7]) and len(labels) == 15
 
 
-def test_workers_change_no_batch_and_end_with_the_reading(converted):
-    here = batches(converted)
-    elsewhere = batches(converted, workers=2)
+def test_workers_change_no_batch_and_end_with_the_iterator(converted):
+    here = read_batches(converted)
+    elsewhere = read_batches(converted, workers=2)
     assert len(here) == len(elsewhere)
-    assert all(map(same, here, elsewhere))
+    assert all(map(are_equal, here, elsewhere))
     assert multiprocessing.active_children() == []
 
 
-def test_reading_goes_on_anywhere_with_the_batches_of_the_whole_run(converted):
-    whole = batches(converted)
+def test_reading_can_resume_at_any_batch(converted):
+    whole = read_batches(converted)
     for first in (1, 5, 7, 10):
-        rest = batches(converted, first)
+        rest = read_batches(converted, first)
         assert len(rest) == len(whole) - first
-        assert all(map(same, rest, whole[first:]))
-    # More epochs append to them and change nothing before.
-    assert all(map(same, whole, batches(converted, epochs=3)))
-    assert not same(whole[0], batches(converted, seed=1)[0])
+        assert all(map(are_equal, rest, whole[first:]))
+    # More epochs append batches and change none.
+    assert all(map(are_equal, whole, read_batches(converted, epochs=3)))
+    assert not are_equal(whole[0], read_batches(converted, seed=1)[0])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
-def test_testing_reads_every_image_once_and_gives_padding_no_weight(converted, batch_size):
+def test_sequential_order_reads_images_once_and_weights_padding_zero(converted, batch_size):
     data = load("imagenet", converted, size=12)
     order = SequentialOrder(len(data.test), batch_size)
     found = list(data.test.batches(order))
@@ -183,7 +183,7 @@ def test_testing_reads_every_image_once_and_gives_padding_no_weight(converted, b
         assert (image[i] == expected[0]).all() and label[i] == expected[1]
 
 
-def test_a_damaged_image_ends_the_reading_with_its_record_and_what_to_do(tmp_path):
+def test_a_damaged_image_raises_an_error_with_its_record(tmp_path):
     source = write_archives(tmp_path / "source")
     out = tmp_path / "data"
     content = (source / "ILSVRC2012_img_train.tar").read_bytes()
@@ -195,14 +195,14 @@ def test_a_damaged_image_ends_the_reading_with_its_record_and_what_to_do(tmp_pat
     shard = out / "train-00000-of-00001.array_record"
     for workers in (0, 1):
         with pytest.raises(UserError, match=f"{shard}: record 0 is not a complete image") as error:
-            batches(out, workers=workers)
+            read_batches(out, workers=workers)
         assert "Delete this file and repeat" in str(error.value) and "--verify" in str(error.value)
     shard.unlink()
     with pytest.raises(UserError, match="n01440764_0.JPEG at byte"):
         array_records.convert(plan(source), out, workers=1, decoded=True)
 
 
-def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch):
+def test_the_place_of_a_record_is_its_file_and_number(tmp_path, monkeypatch):
     monkeypatch.setattr(imagenet_source, "CLASSES_A_SHARD", 1)
     source = write_archives(tmp_path / "source")
     out = tmp_path / "out"
@@ -213,19 +213,19 @@ def test_a_record_is_named_by_its_file_and_its_place_in_it(tmp_path, monkeypatch
     assert places == [f"{file}-of-00003.array_record: record {i}" for file, i in ends]
 
 
-def test_without_a_conversion_the_command_is_named(tmp_path):
+def test_the_error_without_converted_data_has_the_command(tmp_path):
     with pytest.raises(DataNotFound, match=r"python -m pit_jax prepare imagenet .*--out") as error:
         load("imagenet", tmp_path)
     assert str(tmp_path / "imagenet" / "manifest.json") in str(error.value)
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"workers": -1}])
-def test_sizes_and_workers_must_make_sense(tmp_path, options):
+def test_sizes_and_workers_out_of_range_are_refused(tmp_path, options):
     with pytest.raises(UserError, match=r"config\.data\.size must be at least 1"):
         load("imagenet", tmp_path, **options)
 
 
-def test_shards_that_are_not_those_of_the_manifest_are_refused(tmp_path):
+def test_shards_that_differ_from_the_manifest_are_refused(tmp_path):
     out = tmp_path / "data"
     array_records.convert(plan(write_archives(tmp_path / "source")), out, workers=1)
     shard = out / json.loads((out / "manifest.json").read_text())["files"][0]
@@ -242,7 +242,7 @@ def test_shards_that_are_not_those_of_the_manifest_are_refused(tmp_path):
         load("imagenet", out)
 
 
-def test_the_classes_are_numbered_by_name():
+def test_classes_are_numbered_by_name():
     assert list(CLASSES) == sorted(CLASSES)
     assert [label for label, _ in itertools.groupby(make_training_images(), lambda x: x[0])] == [
         0,
@@ -251,7 +251,7 @@ def test_the_classes_are_numbered_by_name():
     ]
 
 
-def test_crops_are_as_large_and_as_smooth_as_told(converted):
+def test_crops_follow_least_area_resize_and_resample(converted):
     data = load("imagenet", converted, size=12, least_area=0.9, resize=13, resample="bicubic")
     place, _, content = data.train.read.args[0][3]
     image, smooth = decode(content, place), Image.Resampling.BICUBIC
@@ -271,12 +271,12 @@ def test_crops_are_as_large_and_as_smooth_as_told(converted):
 @pytest.mark.parametrize(
     "options", [{"least_area": 0.0}, {"least_area": 1.5}, {"resize": 200}, {"resample": "nearest"}]
 )
-def test_crops_that_cannot_be_are_refused_with_what_can(converted, options):
+def test_invalid_crop_options_are_refused_with_the_allowed_values(converted, options):
     with pytest.raises(UserError, match="more than 0 and at most 1, resize 0 or at least size, re"):
         load("imagenet", converted, **options)
 
 
-def test_a_sample_that_is_repeated_is_cropped_anew_each_time(converted):
+def test_repeats_of_a_sample_have_different_crops(converted):
     data = load("imagenet", converted, size=12)
     order = TrainingOrder(0, len(data.train), 6, epochs=2, repeats=3)
     found = list(data.train.batches(order))
@@ -287,8 +287,8 @@ def test_a_sample_that_is_repeated_is_cropped_anew_each_time(converted):
     )
     crops = batch["image"].reshape(3, 2, -1)
     assert all((crops[i] != crops[j]).any(axis=1).all() for i, j in ((0, 1), (0, 2), (1, 2)))
-    # The first of the three is the crop of a run without repeats.
+    # The first crop equals the crop without repeats.
     assert (crops[0] == once["image"][:2].reshape(2, -1)).all()
     for step in (3, 0):
         seeds = [order.crop_seed(step, row) for row in range(6)]
-        assert same(found[step], data.train.take(order.indices(step), seeds))
+        assert are_equal(found[step], data.train.take(order.indices(step), seeds))

@@ -21,8 +21,8 @@ IMAGES = {name: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for name, n
 LABELS = {name: RNG.integers(0, 10, n).tolist() for name, n in ROWS.items()}
 
 
-def cifar10_files(pickled=pickle_as_python2) -> dict[str, bytes]:
-    """In the official order, which is not that of the batches."""
+def make_cifar10_files(pickled=pickle_as_python2) -> dict[str, bytes]:
+    """Return the files in the order of the official archive, which is not that of their numbers."""
     files = {"batches.meta": b"", "data_batch_4": b"", "readme.html": b"<html>", "test_batch": b""}
     files |= {f"data_batch_{i}": b"" for i in (3, 5, 1, 2)}
     return files | {name: pickled(IMAGES[name], labels=LABELS[name]) for name in IMAGES}
@@ -43,19 +43,19 @@ def assert_is_cifar10(dataset) -> None:
 
 
 @pytest.mark.parametrize("pickled", [pickle_as_python2, pickle_as_python3])
-def test_the_archive_is_read_exactly_without_being_extracted(tmp_path, pickled):
-    archive = write_cifar10(tmp_path, cifar10_files(pickled))
+def test_the_archive_is_read_exactly_and_not_extracted(tmp_path, pickled):
+    archive = write_cifar10(tmp_path, make_cifar10_files(pickled))
     assert_is_cifar10(load("cifar10", tmp_path))
     assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_the_extracted_folder_is_read_exactly(tmp_path):
-    write_folder(tmp_path / "cifar-10-batches-py", cifar10_files())
+    write_folder(tmp_path / "cifar-10-batches-py", make_cifar10_files())
     assert_is_cifar10(load("cifar10", tmp_path))
 
 
-def test_the_archive_comes_before_the_folder(tmp_path):
-    write_cifar10(tmp_path, cifar10_files())
+def test_the_archive_is_read_before_the_folder(tmp_path):
+    write_cifar10(tmp_path, make_cifar10_files())
     write_folder(tmp_path / "cifar-10-batches-py", {})
     assert_is_cifar10(load("cifar10", tmp_path))
 
@@ -76,7 +76,7 @@ def test_cifar100_has_the_fine_labels(tmp_path, extracted):
 
 
 @pytest.mark.parametrize("extracted", [False, True])
-def test_the_binary_version_is_read_exactly(tmp_path, extracted):
+def test_binary_files_are_read_exactly(tmp_path, extracted):
     files = {f"{name}.bin": encode_binary(IMAGES[name], LABELS[name]) for name in IMAGES}
     if extracted:
         write_folder(tmp_path / "cifar-10-batches-bin", files)
@@ -85,7 +85,7 @@ def test_the_binary_version_is_read_exactly(tmp_path, extracted):
     assert_is_cifar10(load("cifar10", tmp_path))
 
 
-def test_the_binary_version_of_cifar100_has_the_fine_labels(tmp_path):
+def test_binary_cifar100_has_the_fine_labels(tmp_path):
     images = IMAGES["data_batch_3"]
     batch = encode_binary(images, [1, 2, 3], [99, 0, 50])
     write_folder(tmp_path / "cifar-100-binary", {"train.bin": batch, "test.bin": batch})
@@ -94,7 +94,7 @@ def test_the_binary_version_of_cifar100_has_the_fine_labels(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 3073 * 3])
-def test_a_binary_file_that_ends_within_a_row_is_an_error(tmp_path, cut):
+def test_a_binary_file_that_ends_within_a_row_is_refused(tmp_path, cut):
     images = IMAGES["data_batch_3"]
     whole = encode_binary(images, [1, 2, 3])
     files = {f"{name}.bin": whole for name in IMAGES} | {"data_batch_2.bin": whole[:-cut]}
@@ -103,8 +103,8 @@ def test_a_binary_file_that_ends_within_a_row_is_an_error(tmp_path, cut):
         load("cifar10", tmp_path)
 
 
-def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch):
-    source = write_cifar10(tmp_path / "server", cifar10_files())
+def test_missing_archives_are_downloaded_and_read(tmp_path, monkeypatch):
+    source = write_cifar10(tmp_path / "server", make_cifar10_files())
     asked = []
 
     def fetch(remote, target):
@@ -121,7 +121,7 @@ def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name, archive", [("cifar10", "cifar-10"), ("cifar100", "cifar-100")])
-def test_missing_data_is_answered_with_each_place_and_the_official_address(
+def test_the_error_for_missing_data_has_each_place_and_the_official_address(
     tmp_path, monkeypatch, name, archive
 ):
     monkeypatch.chdir(tmp_path)
@@ -136,8 +136,8 @@ def test_missing_data_is_answered_with_each_place_and_the_official_address(
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.9, 0.9999])
-def test_an_archive_cut_short_is_named_and_kept(tmp_path, kept):
-    archive = write_cifar10(tmp_path, cifar10_files())
+def test_a_truncated_archive_is_refused_by_name_and_kept(tmp_path, kept):
+    archive = write_cifar10(tmp_path, make_cifar10_files())
     content = archive.read_bytes()
     archive.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match="not a complete tar.gz") as error:
@@ -148,8 +148,8 @@ def test_an_archive_cut_short_is_named_and_kept(tmp_path, kept):
 
 
 @pytest.mark.parametrize("place", [0.05, 0.5, 0.95])
-def test_a_wrong_bit_anywhere_in_the_archive_is_noticed(tmp_path, place):
-    archive = write_cifar10(tmp_path, cifar10_files())
+def test_a_wrong_bit_in_the_archive_is_refused(tmp_path, place):
+    archive = write_cifar10(tmp_path, make_cifar10_files())
     content = bytearray(archive.read_bytes())
     content[int(place * len(content))] ^= 4
     archive.write_bytes(content)
@@ -157,8 +157,8 @@ def test_a_wrong_bit_anywhere_in_the_archive_is_noticed(tmp_path, place):
         load("cifar10", tmp_path)
 
 
-def test_a_wrong_checksum_is_noticed_though_all_members_were_read(tmp_path):
-    archive = write_cifar10(tmp_path, cifar10_files())
+def test_a_wrong_checksum_after_the_last_member_is_refused(tmp_path):
+    archive = write_cifar10(tmp_path, make_cifar10_files())
     content = bytearray(archive.read_bytes())
     content[-8] ^= 1
     archive.write_bytes(content)
@@ -167,8 +167,8 @@ def test_a_wrong_checksum_is_noticed_though_all_members_were_read(tmp_path):
 
 
 @pytest.mark.parametrize("extracted", [False, True])
-def test_missing_files_are_named(tmp_path, extracted):
-    files = cifar10_files()
+def test_the_error_for_missing_files_has_their_names(tmp_path, extracted):
+    files = make_cifar10_files()
     del files["data_batch_2"], files["test_batch"]
     if extracted:
         place = tmp_path / "cifar-10-batches-py"
@@ -202,7 +202,7 @@ ONE = IMAGES["data_batch_1"]
         (b"cos\nsystem\n(U\x04exitoR.", "refused to load the global os.system"),
     ],
 )
-def test_a_batch_that_is_not_one_is_named_with_what_is_wrong(tmp_path, batch, problem):
-    archive = write_cifar10(tmp_path, cifar10_files() | {"data_batch_4": batch})
+def test_wrong_batches_are_refused_by_name_and_reason(tmp_path, batch, problem):
+    archive = write_cifar10(tmp_path, make_cifar10_files() | {"data_batch_4": batch})
     with pytest.raises(UserError, match=f"{re.escape(str(archive))}: data_batch_4: .*({problem})"):
         load("cifar10", tmp_path)

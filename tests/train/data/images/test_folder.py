@@ -1,4 +1,4 @@
-"""A folder of a user's own images: classes by name, any size and mode, errors by file."""
+"""A folder of a user's own images: classes by name, any size and mode, errors with file names."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from train.errors import UserError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two classes of plain colors: zebra is white, ant red, in several sizes and modes."""
+    """Write two classes of plain colors, white zebras and red ants, in several sizes and modes."""
     for split in ("train", "test"):
         save_image(tmp_path / split / "zebra" / "a.png", np.full((5, 9), 255))
         save_image(tmp_path / split / "ant" / "b.png", np.full((8, 4, 3), [200, 0, 0]))
@@ -19,7 +19,7 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def test_classes_are_numbered_by_name_and_images_made_square(pictures):
+def test_classes_are_numbered_by_name_and_images_are_square(pictures):
     data = load("folder", pictures, size=4)
     assert data.num_classes == 2
     assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 0, 1]
@@ -30,7 +30,7 @@ def test_classes_are_numbered_by_name_and_images_made_square(pictures):
     np.testing.assert_allclose(data.std, np.std(colors, axis=0) / 255)
 
 
-def test_the_square_is_cut_from_the_middle(tmp_path):
+def test_images_are_cropped_in_the_middle(tmp_path):
     stripe = np.zeros((3, 9, 3))
     stripe[:, 3:6] = 255
     for split in ("train", "val"):  # The other usual name of the test images.
@@ -39,20 +39,20 @@ def test_the_square_is_cut_from_the_middle(tmp_path):
     assert (load("folder", tmp_path, size=3).test.images == 255).all()
 
 
-def test_without_folders_every_place_is_named(tmp_path):
+def test_the_error_without_folders_has_every_place(tmp_path):
     places = r"/train: a folder for each class\n.*/test: a folder(.|\n)*\(or val/CLASS/\)"
     with pytest.raises(DataNotFound, match=places):
         load("folder", tmp_path)
 
 
-def test_a_file_that_is_no_image_is_named(pictures):
+def test_a_truncated_image_is_refused_by_name(pictures):
     whole = (pictures / "test" / "ant" / "b.png").read_bytes()
     (pictures / "test" / "ant" / "b.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="test/ant/b.png is not a complete image"):
         load("folder", pictures)
 
 
-def test_classes_must_be_two_the_same_in_both_splits_and_not_empty(pictures):
+def test_splits_without_the_same_two_or_more_classes_are_refused(pictures):
     save_image(pictures / "train" / "bee" / "x.png", np.zeros((2, 2)))
     with pytest.raises(UserError, match="only one of train and test has the classes bee"):
         load("folder", pictures)
@@ -67,12 +67,12 @@ def test_classes_must_be_two_the_same_in_both_splits_and_not_empty(pictures):
 
 
 @pytest.mark.parametrize("size", [0, "a", 1.5])
-def test_a_size_that_is_no_whole_number_of_at_least_1_is_refused(pictures, size):
+def test_sizes_other_than_positive_whole_numbers_are_refused(pictures, size):
     with pytest.raises(UserError, match=f"size must be a whole number of at least 1, got {size!r}"):
         load("folder", pictures, size=size)
 
 
-def test_the_copies_that_macos_makes_are_passed_over(pictures):
+def test_files_of_macos_are_skipped(pictures):
     before = load("folder", pictures)
     for split in ("train", "test"):
         (pictures / split / "ant" / "._b.png").write_bytes(b"\0\5\x16\7")
@@ -83,7 +83,7 @@ def test_the_copies_that_macos_makes_are_passed_over(pictures):
     assert (after.test.images == before.test.images).all()
 
 
-def test_a_file_of_no_known_format_is_named_without_a_python_object(pictures):
+def test_the_error_for_an_unknown_format_names_the_file_and_no_python_object(pictures):
     (pictures / "test" / "ant" / "b.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"b.png is not a complete image \(Pillow does not know"):
         load("folder", pictures)

@@ -14,22 +14,22 @@ from train.errors import UserError
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
 
 
-def idx_bytes(array: np.ndarray) -> bytes:
+def encode_idx(array: np.ndarray) -> bytes:
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return header + array.tobytes()
 
 
 @given(array=ARRAYS, gzipped=st.booleans())
-def test_an_array_of_any_shape_is_read_back_exactly(tmp_path, array, gzipped):
+def test_arrays_of_any_shape_are_read_exactly(tmp_path, array, gzipped):
     path = tmp_path / "array"
-    path.write_bytes(gzip.compress(idx_bytes(array)) if gzipped else idx_bytes(array))
+    path.write_bytes(gzip.compress(encode_idx(array)) if gzipped else encode_idx(array))
     read = read_idx(path, ndim=array.ndim)
     assert read.dtype == np.uint8 and read.shape == array.shape and (read == array).all()
 
 
 @given(array=ARRAYS, data=st.data(), gzipped=st.booleans())
-def test_a_file_cut_short_anywhere_is_refused(tmp_path, array, data, gzipped):
-    whole = gzip.compress(idx_bytes(array)) if gzipped else idx_bytes(array)
+def test_a_file_truncated_at_any_byte_is_refused(tmp_path, array, data, gzipped):
+    whole = gzip.compress(encode_idx(array)) if gzipped else encode_idx(array)
     path = tmp_path / "array"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.raises(UserError, match=re.escape(str(path))):
@@ -49,15 +49,15 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path, array, data, gzipped):
         (b"\x1f\x8bnonsense", "expected a complete gzip file"),
     ],
 )
-def test_the_error_says_what_was_expected_and_what_came(tmp_path, content, problem):
+def test_errors_have_the_expected_and_the_found_bytes(tmp_path, content, problem):
     path = tmp_path / "array"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"{re.escape(str(path))}: {problem}"):
         read_idx(path, ndim=1)
 
 
-def test_a_damaged_gzip_is_refused_by_its_checksum(tmp_path):
-    content = bytearray(gzip.compress(idx_bytes(np.arange(9, dtype=np.uint8))))
+def test_a_wrong_gzip_checksum_is_refused(tmp_path):
+    content = bytearray(gzip.compress(encode_idx(np.arange(9, dtype=np.uint8))))
     content[-8] ^= 1
     path = tmp_path / "array.gz"
     path.write_bytes(content)

@@ -41,7 +41,7 @@ def no_debian_package(request, tmp_path, monkeypatch):
         ("mnist", "data"),
     ],
 )
-def test_images_and_labels_are_read_exactly_from_each_place(tmp_path, name, folder, gzipped):
+def test_images_and_labels_are_read_exactly_from_every_place(tmp_path, name, folder, gzipped):
     write(tmp_path / folder, gzipped=gzipped)
     dataset = load(name, tmp_path / "data")
     assert dataset.name == name
@@ -52,7 +52,7 @@ def test_images_and_labels_are_read_exactly_from_each_place(tmp_path, name, fold
     assert dataset.train.labels.dtype == np.int32
 
 
-def test_the_first_complete_folder_wins(tmp_path):
+def test_the_first_complete_folder_is_read(tmp_path):
     write(tmp_path / "data" / "fashion-mnist")
     (tmp_path / "data" / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     write(tmp_path / "data" / "FashionMNIST" / "raw")
@@ -61,7 +61,7 @@ def test_the_first_complete_folder_wins(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch, name):
+def test_missing_files_are_downloaded_and_read(tmp_path, monkeypatch, name):
     write(tmp_path / "server")
     asked = {}
 
@@ -77,11 +77,11 @@ def test_what_is_not_there_is_fetched_and_read(tmp_path, monkeypatch, name):
     missing = tmp_path / "data" / name.replace("_", "-") / "t10k-labels-idx1-ubyte.gz"
     missing.unlink()
     load(name, tmp_path / "data")
-    assert list(asked) == [missing.name]  # Only what is not there.
+    assert list(asked) == [missing.name]  # Only the missing file.
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_digits_are_not_looked_for_where_debian_has_the_clothes(tmp_path):
+def test_mnist_is_not_searched_in_debians_folder_of_fashion_mnist(tmp_path):
     write(tmp_path / "debian")
     assert load("fashion_mnist", tmp_path / "data").test.labels.tolist() == [2, 7, 0]
     with pytest.raises(DataNotFound, match="mnist/: the four|ossci-datasets.*\n.*no network here"):
@@ -89,7 +89,7 @@ def test_the_digits_are_not_looked_for_where_debian_has_the_clothes(tmp_path):
 
 
 @pytest.mark.usefixtures("no_network")
-def test_missing_data_is_answered_with_each_place_what_it_lacks_and_how_to_get_it(tmp_path):
+def test_the_error_for_missing_data_has_each_place_and_its_missing_files(tmp_path):
     write(tmp_path / "data" / "fashion-mnist")
     (tmp_path / "data" / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataNotFound) as error:
@@ -112,7 +112,7 @@ def test_missing_data_is_answered_with_each_place_what_it_lacks_and_how_to_get_i
         ("train-labels-idx1-ubyte", np.full(5, 10, np.uint8), "expected labels 0..9, got 10"),
     ],
 )
-def test_a_file_that_does_not_fit_is_named(tmp_path, stem, array, problem):
+def test_wrong_files_are_refused_by_name(tmp_path, stem, array, problem):
     write(tmp_path, **{stem: array})
     with pytest.raises(UserError, match=f"{tmp_path}/{stem}.gz: {problem}"):
         load("fashion_mnist", tmp_path)

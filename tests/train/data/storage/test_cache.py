@@ -1,4 +1,4 @@
-"""Made once: arrays from several processes, taken up again after a kill, and refused nowhere."""
+"""The cache of arrays: made once, by several processes, resumed after a kill."""
 
 import os
 import signal
@@ -17,36 +17,36 @@ from train.errors import UserError
 COUNT = 2 * SHARD + 5
 
 
-def squares(which: range) -> np.ndarray:
+def make_squares(which: range) -> np.ndarray:
     return np.array([[i * i] for i in which])
 
 
-def counted(log, which: range) -> np.ndarray:
+def make_and_log(log, which: range) -> np.ndarray:
     with log.open("a") as file:
         file.write(f"{which.start}\n")
-    return squares(which)
+    return make_squares(which)
 
 
-def killed(log, which: range) -> np.ndarray:
+def interrupt_at_second(log, which: range) -> np.ndarray:
     if which.start == SHARD:
         raise KeyboardInterrupt
-    return counted(log, which)
+    return make_and_log(log, which)
 
 
-def test_processes_make_shards_that_join_in_order(tmp_path):
-    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=2)
-    assert np.array_equal(made, squares(range(COUNT)))
+def test_shards_of_several_processes_are_joined_in_order(tmp_path):
+    made = load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=2)
+    assert np.array_equal(made, make_squares(range(COUNT)))
 
 
-def test_after_a_kill_only_what_is_missing_is_made(tmp_path):
+def test_only_missing_shards_are_made_after_an_interruption(tmp_path):
     log = tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
-        load_or_make(tmp_path, "squares", {}, COUNT, partial(killed, log), workers=1)
+        load_or_make(tmp_path, "squares", {}, COUNT, partial(interrupt_at_second, log), workers=1)
     assert log.read_text().split() == ["0"]
-    made = load_or_make(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
-    assert np.array_equal(made, squares(range(COUNT)))
+    made = load_or_make(tmp_path, "squares", {}, COUNT, partial(make_and_log, log), workers=1)
+    assert np.array_equal(made, make_squares(range(COUNT)))
     assert log.read_text().split() == ["0", str(SHARD), str(2 * SHARD)]
-    load_or_make(tmp_path, "squares", {}, COUNT, partial(counted, log), workers=1)
+    load_or_make(tmp_path, "squares", {}, COUNT, partial(make_and_log, log), workers=1)
     assert len(log.read_text().split()) == 3
 
 
@@ -70,7 +70,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_a_killed_program_left_is_taken_up_and_its_workers_end(tmp_path):
+def test_shards_of_a_killed_program_are_used_and_its_workers_end(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     cache = tmp_path / "cache"
     with subprocess.Popen(
@@ -82,21 +82,21 @@ def test_what_a_killed_program_left_is_taken_up_and_its_workers_end(tmp_path):
         deadline = time.monotonic() + 60
         while not list(cache.glob("*/*.npz")) and process.poll() is None:
             time.sleep(0.005)
-        process.kill()  # SIGKILL: nothing can be tidied up.
+        process.kill()  # SIGKILL, after which nothing can be cleaned up.
     kept = {file.name for file in cache.glob("*/*.npz")}
     assert process.returncode == -signal.SIGKILL and 0 < len(kept) < 6
-    while alive(process.pid) and time.monotonic() < deadline:
+    while is_any_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not alive(process.pid)
+    assert not is_any_alive(process.pid)
     log = tmp_path / "log"
-    made = load_or_make(cache, "squares", {}, 6 * SHARD, partial(counted, log), workers=1)
-    assert np.array_equal(made, squares(range(6 * SHARD)))
+    made = load_or_make(cache, "squares", {}, 6 * SHARD, partial(make_and_log, log), workers=1)
+    assert np.array_equal(made, make_squares(range(6 * SHARD)))
     assert len(log.read_text().split()) == 6 - len(kept)
     assert kept < {file.name for file in cache.glob("*/*.npz")}
 
 
-def alive(group: int) -> bool:
-    """Whether any process of the group is."""
+def is_any_alive(group: int) -> bool:
+    """Return whether any process of the group exists."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -104,8 +104,8 @@ def alive(group: int) -> bool:
     return True
 
 
-def test_a_whole_cache_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
-    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1)
+def test_a_complete_cache_is_read_from_a_read_only_disk(tmp_path, monkeypatch):
+    made = load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1)
 
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
@@ -113,34 +113,40 @@ def test_a_whole_cache_is_read_where_nothing_can_be_written(tmp_path, monkeypatc
     for name in ("mkdir", "write_text", "write_bytes", "unlink"):
         monkeypatch.setattr(f"pathlib.Path.{name}", refuse)
     monkeypatch.setattr("os.replace", refuse)
-    assert np.array_equal(load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1), made)
+    assert np.array_equal(
+        load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1), made
+    )
     with pytest.raises(UserError, match="Read-only file system.; choose another"):
-        load_or_make(tmp_path, "squares", {"power": 3}, COUNT, squares, workers=1)
+        load_or_make(tmp_path, "squares", {"power": 3}, COUNT, make_squares, workers=1)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
-def test_a_whole_cache_is_read_from_a_folder_without_the_right_to_write(tmp_path):
-    made = load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1)
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can write to every folder"
+)
+def test_a_complete_cache_is_read_from_a_folder_without_write_permission(tmp_path):
+    made = load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1)
     (folder,) = tmp_path.glob("squares-*")
     folder.chmod(0o555)
     tmp_path.chmod(0o555)
     try:
         assert np.array_equal(
-            load_or_make(tmp_path, "squares", {}, COUNT, squares, workers=1), made
+            load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1), made
         )
     finally:
         tmp_path.chmod(0o755)
         folder.chmod(0o755)
 
 
-def test_what_depends_on_something_else_lies_elsewhere(tmp_path):
-    load_or_make(tmp_path, "squares", {"power": 2}, 3, squares, workers=1)
-    cubes = load_or_make(tmp_path, "squares", {"power": 3}, 3, lambda r: squares(r) * 2, workers=1)
-    assert np.array_equal(cubes, squares(range(3)) * 2)
+def test_different_keys_have_different_folders(tmp_path):
+    load_or_make(tmp_path, "squares", {"power": 2}, 3, make_squares, workers=1)
+    cubes = load_or_make(
+        tmp_path, "squares", {"power": 3}, 3, lambda r: make_squares(r) * 2, workers=1
+    )
+    assert np.array_equal(cubes, make_squares(range(3)) * 2)
     assert len(list(tmp_path.glob("squares-*/key.json"))) == 2
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path):
+def test_the_error_for_a_folder_that_cannot_be_made_names_cache_dir(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot write the cache .*cache_dir=DIR"):
-        load_or_make(tmp_path / "file", "squares", {}, 3, squares, workers=1)
+        load_or_make(tmp_path / "file", "squares", {}, 3, make_squares, workers=1)

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, cut off and resumed, wrong, refused."""
+"""Downloads from a local server: complete, resumed, with a wrong hash, refused."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/whole resumes, /old cannot, /cut sends half of what it promises."""
+    """A server: /whole resumes, /old cannot, /cut sends half of the announced length."""
 
     def do_GET(self):
         asked = self.headers.get("Range")
@@ -46,74 +46,72 @@ def server():
         server.shutdown()
 
 
-def remote(server, path, md5=MD5):
+def make_remote(server, path, md5=MD5):
     return Remote(f"http://127.0.0.1:{server.server_port}{path}", md5)
 
 
-def test_a_file_arrives_whole_and_what_is_done_is_said_first(server, tmp_path, capsys):
+def test_a_download_is_announced_and_complete(server, tmp_path, capsys):
     target = tmp_path / "new" / "data.tar.gz"
-    download(remote(server, "/whole"), target)
+    download(make_remote(server, "/whole"), target)
     assert target.read_bytes() == CONTENT
     assert [file.name for file in target.parent.iterdir()] == ["data.tar.gz"]
     assert capsys.readouterr().err.startswith("downloading http://127.0.0.1")
 
 
 @pytest.mark.parametrize("path, resumes", [("/whole", True), ("/old", False)])
-def test_what_was_fetched_before_a_stop_is_used_where_the_server_can(
-    server, tmp_path, path, resumes
-):
+def test_a_stopped_download_resumes_if_the_server_can(server, tmp_path, path, resumes):
     target = tmp_path / "data.tar.gz"
     with pytest.raises(UserError, match="closed after|IncompleteRead|more expected"):
-        download(remote(server, "/cut"), target)
+        download(make_remote(server, "/cut"), target)
     have = (tmp_path / ".data.tar.gz.pit_jax.part").stat().st_size
     assert have == len(CONTENT) // 2 and not target.exists()
-    download(remote(server, path), target)
+    download(make_remote(server, path), target)
     assert server.asked == [None, f"bytes={have}-"]
     assert target.read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_already_is_only_checked(server, tmp_path):
+def test_a_complete_part_is_only_checked(server, tmp_path):
     (tmp_path / ".data.pit_jax.part").write_bytes(CONTENT)
-    download(remote(server, "/whole"), tmp_path / "data")
+    download(make_remote(server, "/whole"), tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == CONTENT
 
 
-def test_a_wrong_hash_is_refused_and_kept_aside(server, tmp_path):
+def test_a_file_with_a_wrong_hash_is_refused_and_kept_as_bad(server, tmp_path):
     target = tmp_path / "data"
     with pytest.raises(UserError, match=f"expected a file with md5 {'0' * 32}, got {MD5}"):
-        download(remote(server, "/whole", md5="0" * 32), target)
+        download(make_remote(server, "/whole", md5="0" * 32), target)
     assert [file.name for file in tmp_path.iterdir()] == ["data.bad"]
 
 
-def test_every_wrong_file_is_kept(server, tmp_path):
+def test_no_bad_file_is_overwritten(server, tmp_path):
     for name in ("data.bad", "data.2.bad", "data.3.bad"):
         with pytest.raises(UserError, match=f"kept as {tmp_path}/{name};"):
-            download(remote(server, "/whole", md5="0" * 32), tmp_path / "data")
+            download(make_remote(server, "/whole", md5="0" * 32), tmp_path / "data")
         (tmp_path / name).write_bytes(CONTENT + name.encode())
     for name in ("data.bad", "data.2.bad", "data.3.bad"):
         assert (tmp_path / name).read_bytes() == CONTENT + name.encode()
 
 
 @pytest.mark.parametrize("path", ["/whole", "/old", "/cut"])
-def test_the_unfinished_files_of_other_programs_are_left_alone(server, tmp_path, path):
+def test_unfinished_files_of_other_programs_are_not_touched(server, tmp_path, path):
     others = ["data.part", "data.crdownload", "data.bad"]
     for name in others:
         (tmp_path / name).write_bytes(CONTENT[:1000])
     with contextlib.suppress(UserError):
-        download(remote(server, path), tmp_path / "data")
+        download(make_remote(server, path), tmp_path / "data")
     assert server.asked == [None]
     assert all((tmp_path / name).read_bytes() == CONTENT[:1000] for name in others)
 
 
-def test_a_server_that_says_no_is_an_error_with_its_answer(server, tmp_path):
+def test_the_error_of_a_refused_download_has_the_status(server, tmp_path):
     with pytest.raises(UserError, match="could not be fetched to .*404"):
-        download(remote(server, "/gone"), tmp_path / "data")
+        download(make_remote(server, "/gone"), tmp_path / "data")
     with pytest.raises(UserError, match="could not be fetched"):
         download(Remote("http://127.0.0.1:9/none", MD5), tmp_path / "data")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
+def test_a_folder_that_cannot_be_written_raises_an_error(server, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="could not be fetched"):
-        download(remote(server, "/whole"), tmp_path / "file" / "data")
+        download(make_remote(server, "/whole"), tmp_path / "file" / "data")
     assert (tmp_path / "file").read_text() == "mine"

@@ -9,7 +9,7 @@ from train.data import load
 from train.data.storage.tfds import find_newest_version
 from train.errors import UserError
 
-# There is none for Windows and macOS.
+# array_record has no packages for Windows and macOS.
 pytest.importorskip("array_record")
 RNG = np.random.default_rng(0)
 IMAGES = {
@@ -24,7 +24,7 @@ def prepare(root: Path, name: str, *, file_format: str = "array_record", labels=
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_a_prepared_folder_is_read_exactly_and_without_tensorflow(tmp_path, name):
+def test_prepared_folders_are_read_exactly_and_without_tensorflow(tmp_path, name):
     prepare(tmp_path, name)
     dataset = load(name, tmp_path)
     for split, which in ((dataset.train, "train"), (dataset.test, "test")):
@@ -33,7 +33,7 @@ def test_a_prepared_folder_is_read_exactly_and_without_tensorflow(tmp_path, name
     assert "tensorflow" not in sys.modules
 
 
-def test_without_tensorflow_datasets_the_error_says_how_to_install_it(tmp_path, monkeypatch):
+def test_the_error_without_tensorflow_datasets_says_how_to_install_it(tmp_path, monkeypatch):
     folder = prepare(tmp_path, "cifar10")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(UserError, match=r"pip install tensorflow-datasets") as error:
@@ -41,7 +41,7 @@ def test_without_tensorflow_datasets_the_error_says_how_to_install_it(tmp_path, 
     assert str(folder) in str(error.value)
 
 
-def test_a_folder_in_a_format_without_random_access_is_refused_with_the_one_to_use(tmp_path):
+def test_formats_without_random_access_are_refused(tmp_path):
     folder = prepare(tmp_path, "cifar10", file_format="tfrecord")
     with pytest.raises(UserError, match="prepare it again with file_format=array_record") as error:
         load("cifar10", tmp_path)
@@ -62,7 +62,7 @@ def test_a_label_out_of_range_is_refused(tmp_path):
         load("cifar10", tmp_path)
 
 
-def test_the_newest_whole_version_is_chosen(tmp_path):
+def test_the_newest_complete_version_is_read(tmp_path):
     assert find_newest_version(tmp_path, "cifar10") is None
     for version in ("3.0.2", "3.0.10", "9.0.0.incomplete_X"):
         (tmp_path / "cifar10" / version).mkdir(parents=True)
