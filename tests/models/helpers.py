@@ -1,4 +1,4 @@
-"""What the tests of every network need: shapes without computing, and small steps of training."""
+"""Helpers for tests of networks: shapes without computing, and logits in training mode."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 
 
 class Unmoved(nn.Module):
-    """PIT's parameters and probes without its steps: what large networks are traced with."""
+    """A neuron with PIT's parameters and probes but no steps, for fast traces of large networks."""
 
     @nn.compact
     def __call__(self, current):
@@ -26,19 +26,19 @@ class Unmoved(nn.Module):
 
 
 def shapes(model, x_shape, **kw):
-    """Output and variables of the first call as shapes and dtypes; nothing is computed."""
+    """Return output and variables of `init` as shapes and dtypes, without computing them."""
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
 
 
 def parameters_of(name, shape, num_classes, neuron=Unmoved, num_steps=1, **kw):
-    """The parameters by kind of a network for images `shape`, or frames where it starts with T."""
+    """Count the parameters by kind of a network for images `[H, W, C]` or frames `[T, H, W, C]`."""
     model = create(name, num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
     return parameters_by_kind(shapes(model, (1, *shape))[1]["params"])
 
 
 def trained_logits(model, image):
-    """Logits in training mode and the parameters, none of them at its start: all noise."""
+    """Return logits in training mode and the parameters, all with noise added."""
     variables = jit_once(partial(model.init, train=True))(KEY, image)
     leaves, tree = jax.tree.flatten(variables["params"])
     random = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""ResNet19, ResNet20 and ResNet34, whose neurons stand after the sums: layers, starts, dropout."""
+"""ResNet19, 20 and 34, with neurons after the sums: layers, initial values, dropout."""
 
 from functools import partial
 
@@ -21,11 +21,11 @@ from tests.models.reference import (
     conv_norm,
     dense,
     fire,
-    flat,
+    flatten,
     max_pool,
     mean_dense,
     pool2x2,
-    repeated,
+    repeat_steps,
 )
 
 STEPS = 2
@@ -33,7 +33,7 @@ ONE_LINEAR = {"head": mean_head}
 
 
 def narrow_stem(layers, x, width, num_steps):
-    """TET's: half as wide as the first stage."""
+    """Apply TET's stem, half as wide as the first stage."""
     return neuron_stem(layers, x, width // 2, num_steps)
 
 
@@ -53,12 +53,12 @@ def narrow_stem(layers, x, width, num_steps):
         (100, ONE_LINEAR | {"stages": (3, 3, 3), "width": 16}, 278_324),
     ],
 )
-def test_published_relatives_of_resnet19_have_their_parameters(num_classes, kw, want):
+def test_published_variants_of_resnet19_have_their_parameters(num_classes, kw, want):
     assert parameters_of("resnet19", (32, 32, 3), num_classes, ReLU, **kw).total() == want
 
 
 @pytest.mark.parametrize("num_classes, want", [(10, 12_697_728), (100, 12_720_768)])
-def test_the_printed_size_of_resnet19_is_the_same_without_biases(num_classes, want):
+def test_the_published_size_of_resnet19_has_no_biases(num_classes, want):
     kinds = parameters_of("resnet19", (32, 32, 3), num_classes, ReLU)
     assert kinds.total() - kinds["linear bias"] == want
 
@@ -71,9 +71,9 @@ def image(size):
     return np.random.default_rng(0).normal(size=(3, size, size, 3))
 
 
-def still(size):
-    """The image at every step."""
-    return repeated(image(size)[:, None], STEPS)
+def repeat_image(size):
+    """Return the image at every step."""
+    return repeat_steps(image(size)[:, None], STEPS)
 
 
 def basic_block(p, x, stride):
@@ -84,38 +84,38 @@ def basic_block(p, x, stride):
     return fire(y + x)
 
 
-def test_resnet19_computes_what_tdbns_network_with_tets_head_does(x64):
+def test_resnet19_matches_tdbn_with_the_head_of_tet(x64):
     logits, p = trained_logits(small("resnet19"), image(8))
-    x = fire(conv_norm(still(8), p["stem"], p["stem_norm"]))
+    x = fire(conv_norm(repeat_image(8), p["stem"], p["stem_norm"]))
     assert "shortcut" not in p["stage1_block1"] and "shortcut" in p["stage2_block1"]
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
     x = fire(mean_dense(x, p["hidden"]))
     np.testing.assert_allclose(logits, dense(x, p["head"]), rtol=0, atol=1e-9)
 
 
-def test_resnet34_computes_what_imagenets_resnet_with_neurons_does(x64):
+def test_resnet34_matches_the_imagenet_resnet_with_neurons(x64):
     logits, p = trained_logits(small("resnet34"), image(16))
-    x = max_pool(fire(conv_norm(still(16), p["stem"], p["stem_norm"], 2)))
+    x = max_pool(fire(conv_norm(repeat_image(16), p["stem"], p["stem_norm"], 2)))
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
     np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
 
 
-def test_resnet20_without_norm_computes_what_diet_snns_does(x64):
+def test_resnet20_without_norm_matches_diet_snn(x64):
     logits, p = trained_logits(small("resnet20", dropout=0.0), image(8))
 
     def block(p, x, stride):
         y = conv(fire(conv(x, p["conv1"], stride)), p["conv2"])
         return fire(y + (conv(x, p["shortcut"], stride) if "shortcut" in p else x))
 
-    x = still(8)
+    x = repeat_image(8)
     for name in ("stem", "stem2", "stem3"):
         x = fire(conv(x, p[name]))
     x = block(p["stage2_block1"], block(p["stage1_block1"], pool2x2(x), 1), 2)
     assert p["head"].keys() == {"kernel"}
-    np.testing.assert_allclose(logits, dense(flat(x), p["head"]), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(logits, dense(flatten(x), p["head"]), rtol=0, atol=1e-9)
 
 
-def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
+def test_resnet20_with_norm_matches_ternary_spike(x64):
     logits, p = trained_logits(small("resnet20", norm=batch_norm), image(8))
 
     def block(p, x, stride):
@@ -125,7 +125,7 @@ def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
             x = conv_norm(pool2x2(x), p["shortcut"], p["shortcut_norm"])
         return fire(y + x)
 
-    x = still(8)
+    x = repeat_image(8)
     for name in ("stem", "stem2", "stem3"):
         x = fire(conv_norm(x, p[name], p[f"{name}_norm"]))
     x = block(p["stage2_block1"], block(p["stage1_block1"], pool2x2(x), 1), 2)
@@ -135,7 +135,7 @@ def test_resnet20_with_norm_computes_what_ternary_spikes_does(x64):
 @pytest.mark.parametrize(
     "name, kw, start", [("resnet20", {"norm": batch_norm}, 0), ("resnet34", {}, 1)]
 )
-def test_the_last_scale_of_a_block_starts_at_0_only_in_resnet20_with_norm(name, kw, start):
+def test_only_resnet20_with_norm_initializes_the_last_scale_of_a_block_to_0(name, kw, start):
     params = jit_once(small(name, **kw).init)(KEY, jnp.asarray(image(8)))["params"]
     for block in ("stage1_block1", "stage2_block1"):
         assert (params[block]["norm1"]["scale"] == 1).all()
@@ -150,8 +150,8 @@ def test_resnet20_without_norm_has_only_kernels():
     assert "batch_stats" not in variables
 
 
-def dropped(model):
-    """Each layer's outputs in training under two keys of dropout."""
+def run_two_dropout_keys(model):
+    """Return the outputs of each layer in training for two dropout keys."""
     run = jit_once(partial(model.apply, train=True, mutable=True, capture_intermediates=True))
     x = jnp.asarray(image(8))
     variables = jit_once(model.init)(KEY, x)
@@ -159,9 +159,9 @@ def dropped(model):
     return [collect_by_layer(new["intermediates"], "__call__") for new in runs]
 
 
-def test_resnet20_drops_a_fifth_of_the_spikes_at_all_steps_alike_only_without_norm():
+def test_resnet20_drops_a_fifth_of_the_spikes_at_all_steps_only_without_norm():
     positive = partial(create, "resnet20", num_classes=5, neuron=ReLU, num_steps=STEPS)
-    one, other = dropped(positive(width=16, stages=(1,)))
+    one, other = run_two_dropout_keys(positive(width=16, stages=(1,)))
     # Two in the stem and one in the block.
     assert sum("Dropout" in name for name in one) == 3
     spikes, kept = np.asarray(one["ReLU_0"]), np.asarray(one["Dropout_0"])
@@ -170,12 +170,12 @@ def test_resnet20_drops_a_fifth_of_the_spikes_at_all_steps_alike_only_without_no
     np.testing.assert_array_equal(silenced[:, 0], silenced[:, 1])
     assert (kept != np.asarray(other["Dropout_0"])).any()
 
-    one, other = dropped(positive(width=16, stages=(1,), norm=batch_norm))
+    one, other = run_two_dropout_keys(positive(width=16, stages=(1,), norm=batch_norm))
     np.testing.assert_array_equal(one["head"], other["head"])
 
 
 class PooledShortcut(nn.Module):
-    """Without norm, to one channel."""
+    """`pooled_projection` without norm to one channel."""
 
     @nn.compact
     def __call__(self, x):
@@ -184,7 +184,7 @@ class PooledShortcut(nn.Module):
 
 
 @pytest.mark.parametrize("size", [4, 5])
-def test_a_pooled_shortcut_averages_what_there_is_at_an_odd_border(size):
+def test_a_pooled_shortcut_averages_partial_cells_at_an_odd_border(size):
     x = np.arange(2.0 * size * size, dtype=np.float32).reshape(1, 2, size, size, 1)
     params = {"shortcut": {"kernel": jnp.ones((1, 1, 1, 1))}}
     y = PooledShortcut().apply({"params": params}, jnp.asarray(x))

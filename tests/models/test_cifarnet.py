@@ -1,4 +1,4 @@
-"""CIFARNet: size, order of layers, strides, statistics, dropout and refusals."""
+"""CIFARNet: size, order of layers, strides, statistics, dropout and errors."""
 
 from functools import partial
 
@@ -12,10 +12,10 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.reference import dense, fire, flat, norm, plain_layer, random_variables
+from tests.models.reference import dense, fire, flatten, norm, plain_layer, random_variables
 
 
-def test_the_printed_size_counts_weights_only():
+def test_the_published_size_counts_weights_only():
     model = create("cifarnet", num_classes=10, neuron=LIF)
     kinds = parameters_by_kind(shapes(model, (1, 32, 32, 3))[1]["params"])
     assert kinds.total() == 44_490_250
@@ -23,7 +23,7 @@ def test_the_printed_size_counts_weights_only():
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 8, 2), (2, 2, 9, 8, 2)], ids=["image", "frames"])
-def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
+def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = CIFARNet(
         num_classes=3,
         neuron=partial(ILIF, levels=2),
@@ -42,16 +42,16 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
             spikes, number, variables, levels=2, num_steps=2, stride=stride, epsilon=1e-4
         )
     assert spikes.shape[2:] == (3, 2, 5)
-    current = dense(flat(spikes), params["hidden"])
+    current = dense(flatten(spikes), params["hidden"])
     current = norm(current, params["hidden_norm"], stats["hidden_norm"], epsilon=1e-4)
     spikes = fire(current, levels=2)
     assert set(np.unique(spikes)) == {0, 1, 2}
     want = dense(spikes, params["head"])
-    assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # The steps do differ.
+    assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # Steps differ.
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
 
 
-def test_an_image_enters_the_first_convolution_once():
+def test_the_first_convolution_runs_once_per_image():
     model = create("cifarnet", num_classes=10, neuron=LIF, num_steps=4)
     _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -59,8 +59,8 @@ def test_an_image_enters_the_first_convolution_once():
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 128)
 
 
-def trained_once(model):
-    """Outputs of every layer and the statistics after one training pass, and the image."""
+def train_once(model):
+    """Return the outputs of every layer and the statistics after one training pass."""
     image = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8, 8, 3)), jnp.float32)
     variables = jit_once(model.init)(KEY, image)
     run = partial(
@@ -76,22 +76,22 @@ def trained_once(model):
 SMALL = CIFARNet(num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), strides=(1, 2), hidden=64)
 
 
-def test_the_newest_batch_weighs_nine_tenths_in_the_statistics():
-    outputs, stats = trained_once(SMALL)
+def test_running_statistics_weight_the_newest_batch_by_nine_tenths():
+    outputs, stats = train_once(SMALL)
     for layer, norm_name in [("conv1", "norm1"), ("conv2", "norm2"), ("hidden", "hidden_norm")]:
         mean = np.asarray(outputs[layer], np.float64).reshape(-1, outputs[layer].shape[-1]).mean(0)
         np.testing.assert_allclose(stats[norm_name]["mean"], 0.9 * mean, rtol=1e-4, atol=1e-5)
 
 
-def test_a_fifth_of_the_heads_inputs_is_dropped_with_one_mask_for_all_steps():
-    outputs, _ = trained_once(SMALL)
+def test_the_head_drops_a_fifth_of_its_inputs_with_one_mask_for_all_steps():
+    outputs, _ = train_once(SMALL)
     spikes, kept = np.asarray(outputs["ReLU_2"]), np.asarray(outputs["Dropout_0"])
     assert 0.1 < np.mean(kept[spikes > 0] == 0) < 0.3
     np.testing.assert_allclose(kept[kept != 0], spikes[kept != 0] / 0.8, rtol=1e-6)
     np.testing.assert_array_equal(kept[:, 0], kept[:, 1])
 
 
-def test_weights_and_biases_start_as_pytorch_starts_them():
+def test_initial_weights_and_biases_follow_pytorch():
     model = create(
         "cifarnet", num_classes=256, neuron=ReLU, widths=(64, 128), strides=(2, 2), hidden=128
     )
@@ -102,14 +102,14 @@ def test_weights_and_biases_start_as_pytorch_starts_them():
             assert np.std(values) * np.sqrt(3 * fan_in) == pytest.approx(1, rel=0.15)
 
 
-def test_a_convolution_without_a_stride_is_an_error_with_both_numbers():
+def test_widths_and_strides_of_different_length_are_refused():
     with pytest.raises(ValueError, match="got 2 widths and 5 strides"):
         create("cifarnet", num_classes=10, neuron=LIF, widths=(8, 8))
     with pytest.raises(ValueError, match="same length, at least 1; got 0 widths"):
         create("cifarnet", num_classes=10, neuron=LIF, widths=(), strides=())
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("cifarnet", num_classes=10, neuron=LIF)
     _, variables = shapes(model, (2, 8, 8, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):

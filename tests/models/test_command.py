@@ -1,4 +1,4 @@
-"""The command that prints what networks hold and cost."""
+"""`python -m pit_jax.models` prints parameters and costs of networks."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_options_change_the_network_and_its_input(capsys):
     assert (rows[-1]["path"], rows[-1]["shape"]) == ("head", [4, 2, 7])
 
 
-def test_layers_of_one_network_are_rows_with_their_path_and_shape(capsys):
+def test_layers_prints_a_row_with_path_and_shape_per_layer(capsys):
     assert main(["resnet18", "--layers"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
@@ -78,7 +78,7 @@ def test_layers_of_one_network_are_rows_with_their_path_and_shape(capsys):
         (["resnet8", "--fields", '{"widht": 8}'], "resnet8: .*widht"),
     ],
 )
-def test_what_cannot_be_counted_is_one_line_that_says_why(arguments, message, capsys):
+def test_user_mistakes_print_one_error_line(arguments, message, capsys):
     assert main(arguments) == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert re.search(message, last)

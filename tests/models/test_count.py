@@ -1,4 +1,4 @@
-"""Layers and their costs against hand counts on small networks."""
+"""Layers and their costs against hand counts for small networks."""
 
 from functools import partial
 
@@ -37,7 +37,7 @@ class Pools(nn.Module):
         return dense(5, bias=None, name="head")(x.reshape(*x.shape[:2], -1))
 
 
-def test_layers_are_listed_in_the_order_in_which_they_run():
+def test_layers_are_listed_in_execution_order():
     rows = count_layers(resnet(neuron=PIT), (1, 8, 8, 3))
     assert [(row.path, row.kind) for row in rows] == [
         ("stem", "conv"),
@@ -74,7 +74,7 @@ def test_groups_divide_the_cost_of_a_convolution():
     assert stem.macs == 16 * 16 * 4 * 5 * 5 * 3
 
 
-def test_more_steps_cost_more_but_for_the_stem_of_an_image_and_have_the_same_neurons():
+def test_steps_multiply_the_cost_of_all_layers_but_the_stem_of_an_image():
     one = count_layers(resnet(neuron=PIT), (1, 8, 8, 3))
     four = count_layers(resnet(neuron=PIT, num_steps=4), (1, 8, 8, 3))
     assert four[0].macs == one[0].macs
@@ -84,26 +84,26 @@ def test_more_steps_cost_more_but_for_the_stem_of_an_image_and_have_the_same_neu
     assert frames[0].macs == 4 * one[0].macs
 
 
-def test_a_larger_batch_costs_each_sample_the_same_and_holds_more_activations():
+def test_only_activation_bytes_grow_with_the_batch():
     one, eight = (count_totals(resnet(neuron=PIT), (b, 8, 8, 3)) for b in (1, 8))
     assert (one.macs, one.neurons, one.parameters) == (eight.macs, eight.neurons, eight.parameters)
     assert eight.activation_bytes == 8 * one.activation_bytes
 
 
-def test_half_the_precision_halves_the_activations():
+def test_bfloat16_halves_the_activation_bytes():
     wide = count_totals(resnet(neuron=PIT), (1, 8, 8, 3))
     half = count_totals(resnet(neuron=PIT, dtype=jnp.bfloat16), (1, 8, 8, 3))
     assert 2 * half.activation_bytes == wide.activation_bytes
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_a_network_has_the_same_neurons_whichever_they_are(neuron):
+def test_neuron_counts_do_not_depend_on_the_neuron(neuron):
     counts = count_totals(resnet(neuron=neuron, num_steps=2), (1, 8, 8, 3))
     assert (counts.neuron_layers, counts.neurons) == (5, 8 * 8 * 4 * 3 + 4 * 4 * 8 * 2)
     assert (counts.layers, counts.products) == (7, 0)
 
 
-def test_products_of_activations_are_counted_apart_and_named_after_the_module_around_them():
+def test_products_of_activations_have_their_own_count_and_the_path_of_their_module():
     class Network(nn.Module):
         @nn.compact
         def __call__(self, x, train=False):
@@ -118,7 +118,7 @@ def test_products_of_activations_are_counted_apart_and_named_after_the_module_ar
     assert counts.macs == 2 * 16 * 3 * 6 + 6 * 5
 
 
-def test_the_trace_knows_what_feeds_what():
+def test_the_trace_has_the_inputs_of_each_node():
     nodes = trace(Attention(), (2, 4, 4, 3)).nodes
     kinds = [(node.kind, node.inputs) for node in nodes]
     assert kinds == [
@@ -150,7 +150,7 @@ def test_the_trace_has_windows_and_strides_of_convolutions_and_pools():
 
 
 @pytest.mark.parametrize("name", ["resnet8", "resnet18"])
-def test_layers_hold_all_parameters_of_the_network(name):
+def test_layers_have_all_parameters_of_the_network(name):
     x = INPUTS[name]
     model = create(name, num_classes=x.num_classes, neuron=PIT)
     traced = trace(model, x.batch(1, 1))

@@ -1,4 +1,4 @@
-"""E-SpikeFormer: order of its layers, place of its neurons, maps, refusals."""
+"""E-SpikeFormer: order of layers, positions of neurons, maps and errors."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.reference import Network, fire, random_variables, repeated
+from tests.models.reference import Network, fire, random_variables, repeat_steps
 
 SMALL = {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2}
 create_s = partial(create, "e_spikeformer_s", num_classes=5)
@@ -22,7 +22,7 @@ quarters = partial(fire, unit=1 / 4)
 
 
 def attend(q, k, v, heads):
-    """Scores of all pairs of tokens, then their sums of values, head by head."""
+    """Compute scores of all pairs of tokens, then weighted sums of values, head by head."""
     tokens = (q.shape[0], q.shape[1], -1)
     outputs = []
     for head in range(heads):
@@ -35,8 +35,8 @@ def attend(q, k, v, heads):
     return np.concatenate(outputs, axis=-1)
 
 
-def by_hand(network, x, num_steps):
-    """Logits, and the spikes that must vary for the comparison to mean much."""
+def run_in_numpy(network, x, num_steps):
+    """Return logits, and intermediate spikes that must vary for a meaningful comparison."""
 
     def separable(x, part):
         for name in ("expand", "depthwise", "contract"):
@@ -48,7 +48,7 @@ def by_hand(network, x, num_steps):
             x = part.layer(quarters(x), name)
         return x
 
-    x = repeated(network.layer(x, "stage1_down", stride=2), num_steps)
+    x = repeat_steps(network.layer(x, "stage1_down", stride=2), num_steps)
     block = network["stage1_block1"]
     x = x + separable(x, block["separable"])
     x = x + mlp(x, block["mlp"])
@@ -67,7 +67,7 @@ def by_hand(network, x, num_steps):
 
 
 @pytest.mark.parametrize("shape", [(6, 9, 8, 3), (6, 2, 8, 9, 2)], ids=["image", "frames"])
-def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
+def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = ESpikeFormer(
         num_classes=5,
         neuron=partial(ILIF, levels=4, normalize=True),
@@ -78,14 +78,14 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
     x = np.random.default_rng(1).normal(0.5, 2, size=shape)
     variables = random_variables(model, shape)
     frames = x if len(shape) == 5 else x[:, None]
-    want, between = by_hand(Network(variables), frames, num_steps=2)
+    want, between = run_in_numpy(Network(variables), frames, num_steps=2)
     assert all(len(np.unique(spikes)) > 2 for spikes in between)
     assert (want[:, 0] != want[:, 1]).any() and np.ptp(want, axis=0).any()
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("width", [16, 40])
-def test_a_block_has_the_published_weights(width):
+def test_blocks_have_the_published_number_of_weights(width):
     model = create_s(neuron=IF, **{**SMALL, "widths": (width, width)})
     params = shapes(model, (1, 16, 16, 3))[1]["params"]
     convolves, attends = (
@@ -96,7 +96,7 @@ def test_a_block_has_the_published_weights(width):
     assert attends == 22 * width**2 + 57 * width
 
 
-def layers_of(model, x_shape=(2, 16, 16, 3)):
+def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
     _, variables = shapes(model, x_shape)
     learned = {name: variables[name] for name in ("params", "batch_stats")}
     return neuron_layers(model, learned, jnp.ones(x_shape))
@@ -109,19 +109,19 @@ def test_neurons_run_in_the_published_order():
         [f"{block}/{part}/PIT_{i}" for part, count in parts[block] for i in range(count)]
         for block in parts
     )
-    assert layers_of(create_s(neuron=PIT, **SMALL)) == [*first, "PIT_0", *second, "PIT_1"]
+    assert list_neuron_layers(create_s(neuron=PIT, **SMALL)) == [*first, "PIT_0", *second, "PIT_1"]
 
 
-def test_the_head_neuron_stands_before_the_head_and_nowhere_else():
+def test_the_head_neuron_is_used_only_before_the_head():
     model = create_s(neuron=PIT, head_neuron=LIF, **SMALL)
-    layers = layers_of(model)
+    layers = list_neuron_layers(model)
     assert [layer for layer in layers if "LIF" in layer] == [layers[-1]] == ["LIF_0"]
     counts = collect_by_layer(shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
     assert counts["LIF_0"].shape == (2, 1, 8)
 
 
 @pytest.mark.parametrize("side, sides", [(33, (17, 9, 5, 3, 3)), (1, (1, 1, 1, 1, 1))], ids=str)
-def test_each_stage_but_the_last_halves_the_map_which_never_vanishes(side, sides):
+def test_each_stage_but_the_last_halves_the_map_rounding_up(side, sides):
     small = {"widths": (4, 4, 4, 8, 8), "stages": (1, 1, 1, 1, 1)}
     _, variables = shapes(
         create_s(neuron=IF, **small), (1, side, side, 3), capture_intermediates=True
@@ -130,7 +130,7 @@ def test_each_stage_but_the_last_halves_the_map_which_never_vanishes(side, sides
     assert tuple(outputs[f"stage{n}_block1"].shape[2] for n in range(1, 6)) == sides
 
 
-def test_an_image_enters_the_stem_once():
+def test_the_stem_runs_once_per_image():
     model = create_s(neuron=PIT, num_steps=4, **SMALL)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -138,7 +138,7 @@ def test_an_image_enters_the_stem_once():
     assert outputs["stage1_block1/separable/PIT_0"].shape == (3, 4, 8, 8, 4)
 
 
-def test_the_norm_passed_in_follows_every_convolution():
+def test_the_given_norm_follows_every_convolution():
     norms = []
 
     def norm(*, name, **kw):
@@ -164,19 +164,19 @@ def test_the_norm_passed_in_follows_every_convolution():
         ({"heads": 5}, "128 channels cannot be split equally into heads=5"),
     ],
 )
-def test_fields_that_make_no_network_are_refused(fields, message):
+def test_invalid_fields_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         create_s(neuron=IF, **fields)
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create_s(neuron=IF, **SMALL)
     _, variables = shapes(model, (1, 8, 8, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
 
 
-def test_weights_start_as_the_authors_start_them():
+def test_initial_weights_follow_the_authors():
     model = create_s(neuron=IF, num_classes=400, **{**SMALL, "widths": (16, 64)})
     params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
     for layer, fan_in in [

@@ -1,4 +1,4 @@
-"""Every network learns with every neuron: gradients are finite and reach every parameter."""
+"""Training steps of every network with every neuron have finite gradients for all parameters."""
 
 from functools import partial
 
@@ -34,13 +34,13 @@ PAIRS = [
 ]
 
 
-def test_every_network_has_a_small_form():
+def test_every_network_has_a_reduced_row():
     assert set(REDUCED) == set(MODELS)
     assert set(QUICK_NETWORKS) <= set(DISTINCT)
 
 
-def varied_batch(shape):
-    """Images whose brightness, contrast and pattern differ, and their labels."""
+def make_batch(shape):
+    """Return images of different brightness, contrast and pattern, and their labels."""
     random = np.random.default_rng(0)
     contrast = np.geomspace(0.3, 3, 8)[:, None, None, None]
     brightness = np.linspace(-1, 1, 8)[:, None, None, None]
@@ -48,8 +48,8 @@ def varied_batch(shape):
     return jnp.asarray(images, jnp.float32), jnp.arange(8) % 5
 
 
-def dead(path, shape):
-    """Where no gradient comes by construction, as a mask."""
+def mask_dead(path, shape):
+    """Return where a parameter of a neuron has no gradient by construction."""
     if path[-1] == "alpha" and len(shape) == 2:  # The released scale's fixed vector.
         return np.ones(shape, bool)
     if path[-1] == "mixing":
@@ -57,8 +57,8 @@ def dead(path, shape):
     return np.zeros(shape, bool)
 
 
-def with_gain(params, gain):
-    """Kernels times `gain`, the rest as it is."""
+def scale_kernels(params, gain):
+    """Multiply the kernels by `gain`."""
     return jax.tree.map_with_path(
         lambda path, value: gain * value if path[-1].key == "kernel" else value, params
     )
@@ -67,7 +67,7 @@ def with_gain(params, gain):
 @pytest.mark.parametrize("network, neuron", PAIRS)
 def test_every_parameter_gets_a_finite_gradient_within_three_steps(network, neuron):
     reduced = REDUCED[network]
-    images, labels = varied_batch(reduced.shape)
+    images, labels = make_batch(reduced.shape)
     model = create(network, num_classes=5, neuron=LEARNING[neuron], num_steps=2, **reduced.kw)
     variables = jit_once(partial(model.init, train=True))(jax.random.key(0), images)
 
@@ -83,7 +83,10 @@ def test_every_parameter_gets_a_finite_gradient_within_three_steps(network, neur
         (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params, stats)
         return value, gradient, jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), stats
 
-    params, stats = with_gain(variables["params"], reduced.gain), variables.get("batch_stats", {})
+    params, stats = (
+        scale_kernels(variables["params"], reduced.gain),
+        variables.get("batch_stats", {}),
+    )
     reached = {path: np.zeros(leaf.shape, bool) for path, leaf in flatten_dict(params).items()}
     for _ in range(3):
         value, gradient, params, stats = step(params, stats)
@@ -92,6 +95,6 @@ def test_every_parameter_gets_a_finite_gradient_within_three_steps(network, neur
             assert np.isfinite(leaf).all(), path
             reached[path] |= np.asarray(leaf) != 0
     for path, where in reached.items():
-        off_limits = dead(path, where.shape) | reduced.dead(path)
+        off_limits = mask_dead(path, where.shape) | reduced.dead(path)
         assert not (where & off_limits).any(), path
         assert off_limits.all() or reduced.cancelled(path) or where[~off_limits].any(), path

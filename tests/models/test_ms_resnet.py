@@ -1,4 +1,4 @@
-"""MS-ResNets: currents on the shortcut, starts of the norms, and a whole network against NumPy."""
+"""MS-ResNets: currents on shortcuts, initial scales, and a whole network against NumPy."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ def small(num_steps=2, stages=(1, 1)):
     )
 
 
-def test_a_network_computes_what_its_layers_in_numpy_do(x64):
+def test_a_network_computes_the_same_as_its_layers_in_numpy(x64):
     logits, p = trained_logits(small(stages=(2, 1)), IMAGE)
 
     def block(p, x, stride):
@@ -35,7 +35,7 @@ def test_a_network_computes_what_its_layers_in_numpy_do(x64):
     np.testing.assert_allclose(logits, mean_dense(fire(x), p["head"]), rtol=0, atol=1e-9)
 
 
-def test_scales_start_at_one_half_and_at_0_where_a_branch_ends():
+def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch():
     params = jit_once(small(stages=(2, 1)).init)(KEY, jnp.asarray(IMAGE))["params"]
     scales = {
         "/".join(key.key for key in path[:-1]): float(value.min())
@@ -55,7 +55,7 @@ def test_scales_start_at_one_half_and_at_0_where_a_branch_ends():
     }
 
 
-def test_a_block_of_equal_shape_starts_as_the_identity_on_currents():
+def test_a_block_without_projection_is_initially_the_identity_on_currents():
     model = small(stages=(2, 1))
     run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
     _, variables = jit_once(run)(KEY, jnp.asarray(IMAGE))
@@ -65,14 +65,14 @@ def test_a_block_of_equal_shape_starts_as_the_identity_on_currents():
     np.testing.assert_array_equal(outputs["stage1_block2"], currents)
 
 
-def test_every_stage_halves_the_resolution_the_first_too():
+def test_every_stage_including_the_first_halves_the_resolution():
     _, variables = shapes(small(stages=(1, 1, 1)), (1, 64, 64, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     sizes = [outputs[name].shape[2] for name in ("stem", *(f"stage{i}_block1" for i in (1, 2, 3)))]
     assert sizes == [32, 16, 8, 4]
 
 
-def test_the_stem_of_an_image_runs_once_and_its_norm_learns_what_it_would_from_every_step(x64):
+def test_the_stem_runs_once_per_image_with_the_same_norm_statistics(x64):
     model = small(num_steps=3)
     _, variables = shapes(model, IMAGE.shape, capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")

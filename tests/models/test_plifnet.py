@@ -1,4 +1,4 @@
-"""PLIFNet: sizes, where the pools stand, order of layers, vote, dropout and refusals."""
+"""PLIFNet: sizes, pools, order of layers, vote, dropout and errors."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, PLIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.reference import dense, fire, flat, plain_layer, pool2x2, random_variables
+from tests.models.reference import dense, fire, flatten, plain_layer, pool2x2, random_variables
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from tests.models.reference import dense, fire, flat, plain_layer, pool2x2, rand
     ],
     ids=["printed", "CIFAR10", "CIFAR10-DVS", "DVS-Gesture"],
 )
-def test_with_plif_each_published_size_has_one_decay_a_neuron_layer(
+def test_plif_adds_one_decay_per_neuron_layer_to_each_published_size(
     shape, num_classes, kw, layers, total
 ):
     model = create("plifnet", num_classes=num_classes, neuron=PLIF, **kw)
@@ -42,7 +42,7 @@ def test_with_plif_each_published_size_has_one_decay_a_neuron_layer(
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 8, 2), (2, 2, 9, 8, 2)], ids=["image", "frames"])
-def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
+def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = PLIFNet(
         num_classes=3,
         neuron=partial(ILIF, levels=2),
@@ -60,7 +60,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
         spikes = plain_layer(spikes, number, variables, levels=2, num_steps=2)
         if number != 2:
             spikes = pool2x2(spikes, np.max)
-    spikes = flat(spikes)
+    spikes = flatten(spikes)
     for name in ("hidden", "head"):
         spikes = fire(dense(spikes, variables["params"][name]), levels=2)
         assert set(np.unique(spikes)) == {0, 1, 2}
@@ -69,7 +69,7 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape):
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
 
 
-def test_an_image_enters_the_first_convolution_once():
+def test_the_first_convolution_runs_once_per_image():
     model = create("plifnet", num_classes=10, neuron=LIF, num_steps=4)
     _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -78,7 +78,7 @@ def test_an_image_enters_the_first_convolution_once():
     assert outputs["hidden"].shape == (3, 4, 2048) and outputs["head"].shape == (3, 4, 100)
 
 
-def test_half_of_the_inputs_of_each_linear_layer_is_dropped_with_one_mask_for_all_steps():
+def test_each_linear_layer_drops_half_of_its_inputs_with_one_mask_for_all_steps():
     model = PLIFNet(
         num_classes=4, neuron=ReLU, num_steps=2, widths=(8,), pool_after=(1,), hidden=64
     )
@@ -92,7 +92,7 @@ def test_half_of_the_inputs_of_each_linear_layer_is_dropped_with_one_mask_for_al
     )
     _, new = jit_once(run)(variables, image, rngs={"dropout": KEY})
     outputs = collect_by_layer(new["intermediates"], "__call__")
-    pooled = flat(pool2x2(np.asarray(outputs["ReLU_0"]), np.max))
+    pooled = flatten(pool2x2(np.asarray(outputs["ReLU_0"]), np.max))
     for before, after in [(pooled, "Dropout_0"), (np.asarray(outputs["ReLU_1"]), "Dropout_1")]:
         kept = np.asarray(outputs[after])
         assert 0.4 < np.mean(kept[before > 0] == 0) < 0.6
@@ -101,18 +101,18 @@ def test_half_of_the_inputs_of_each_linear_layer_is_dropped_with_one_mask_for_al
 
 
 @pytest.mark.parametrize("pool_after", [(4, 8), (0, 4), (7, 4)])
-def test_a_pool_after_no_convolution_or_out_of_order_is_an_error_with_the_range(pool_after):
+def test_pools_out_of_range_or_out_of_order_are_refused(pool_after):
     with pytest.raises(ValueError, match="must list convolutions from 1 to 7 in increasing"):
         create("plifnet", num_classes=10, neuron=LIF, pool_after=pool_after)
 
 
-def test_a_map_smaller_than_its_pools_is_an_error_with_both_sizes():
+def test_images_too_small_for_the_pools_are_refused_with_both_sizes():
     model = create("plifnet", num_classes=10, neuron=LIF)
     with pytest.raises(ValueError, match="2 pools .* at least 4 x 4, got 8 x 3"):
         shapes(model, (2, 8, 3, 3))
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("plifnet", num_classes=10, neuron=LIF)
     _, variables = shapes(model, (2, 8, 8, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):

@@ -1,4 +1,4 @@
-"""Every network has the integers of its publication, counted without allocating it."""
+"""Every network has the integers of its publication, counted from shapes."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tests.models.published import PUBLISHED
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=str)
-def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
+def test_parameters_neurons_and_maps_equal_the_publication(row):
     model = create(row.name, num_classes=row.num_classes, neuron=Unmoved, **row.kw)
     logits, variables = shapes(model, (1, *row.shape), capture_intermediates=True)
 
@@ -29,12 +29,12 @@ def test_a_network_has_the_parameters_neurons_and_maps_of_its_publication(row):
 
 
 @pytest.mark.parametrize("row", [row for row in PUBLISHED if row.macs], ids=str)
-def test_a_pass_of_a_network_costs_what_its_publication_says(row):
+def test_macs_equal_the_publication(row):
     model = create(row.name, num_classes=row.num_classes, neuron=ReLU, **row.kw)
     assert count_totals(model, (1, *row.shape)).macs == row.macs
 
 
-def test_the_stem_of_resnet18_is_the_only_layer_that_the_energy_tables_count_as_macs():
+def test_the_stem_of_resnet18_has_the_macs_of_the_energy_tables():
     stem, *_ = count_layers(create("resnet18", num_classes=10, neuron=ReLU), (1, 32, 32, 3))
     assert (stem.path, stem.macs) == ("stem", 1_769_472)
 
@@ -51,11 +51,11 @@ def test_the_stem_of_resnet18_is_the_only_layer_that_the_energy_tables_count_as_
         pytest.param("e_spikeformer_m", 224, 1000, 10_060_624, marks=pytest.mark.slow),
     ],
 )
-def test_pit_adds_one_scale_to_every_channel_of_a_neuron_layer(name, side, num_classes, total):
+def test_pit_adds_one_scale_per_channel_of_a_neuron_layer(name, side, num_classes, total):
     assert parameters_of(name, (side, side, 3), num_classes, PIT).total() == total
 
 
-def test_512_parameters_of_the_spike_driven_transformer_are_read_by_nothing():
+def test_the_spike_driven_transformer_has_512_unused_parameters():
     model = create("spike_driven_transformer", num_classes=1000, neuron=Unmoved)
     params = shapes(model, (1, 224, 224, 3))[1]["params"]
     leaves = jax.tree.leaves_with_path(params)

@@ -1,4 +1,4 @@
-"""The pre-activation ResNets: sizes, shapes, encoding, normalization and shortcuts."""
+"""Pre-activation ResNets: sizes, shapes, encoding, normalization and shortcuts."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ from tests.models.reduced import DISTINCT, REDUCED
 @pytest.mark.parametrize(
     "num_classes, num_steps, total", [(10, 4, 11_176_906), (100, 1, 11_223_076)]
 )
-def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_a_channel_and_step(
+def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_per_channel_and_step(
     num_classes, num_steps, total
 ):
     model = create("resnet18", num_classes=num_classes, neuron=PIT, num_steps=num_steps)
@@ -57,14 +57,14 @@ def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_images_and_frames_give_logits_for_every_step_with_any_neuron(neuron):
+def test_images_and_frames_have_logits_for_every_step_with_every_neuron(neuron):
     model = create("resnet8", num_classes=7, neuron=neuron, num_steps=4)
     assert shapes(model, (3, 32, 32, 3), train=True)[0].shape == (3, 4, 7)
     assert shapes(model, (3, 4, 32, 32, 2), train=True)[0].shape == (3, 4, 7)
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-def test_every_network_takes_images_and_frames_and_gives_logits_for_every_step(name):
+def test_every_network_returns_logits_for_every_step_of_images_and_frames(name):
     row = REDUCED[name]
     model = create(name, num_classes=7, neuron=PIT, num_steps=4, **row.kw)
     size = row.shape[:2]
@@ -83,7 +83,7 @@ def test_computing_in_bfloat16_keeps_parameters_and_statistics_in_float32():
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_still_image_repeated_as_frames_gives_the_logits_of_the_image(x64, train):
+def test_repeating_an_image_as_frames_does_not_change_logits(x64, train):
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3, stages=(1, 1), width=8)
     image = np.random.default_rng(0).normal(size=(4, 8, 8, 3))
     frames = np.repeat(image[:, None], 3, axis=1)
@@ -91,7 +91,7 @@ def test_a_still_image_repeated_as_frames_gives_the_logits_of_the_image(x64, tra
     apply = jit_once(partial(model.apply, train=train, mutable=["batch_stats"]))
     from_image, from_frames = apply(variables, image), apply(variables, frames)
     np.testing.assert_allclose(from_image[0], from_frames[0], rtol=0, atol=1e-9)
-    assert np.ptp(from_image[0], axis=(0, 1)).min() > 1e-3  # Samples and steps do differ.
+    assert np.ptp(from_image[0], axis=(0, 1)).min() > 1e-3  # Samples and steps differ.
 
 
 @pytest.mark.parametrize(
@@ -102,26 +102,26 @@ def test_a_still_image_repeated_as_frames_gives_the_logits_of_the_image(x64, tra
         ((2, 4, 16, 16, 3), "num_steps=3 steps, but the frames .* have T=4.*num_steps=4"),
     ],
 )
-def test_an_input_that_does_not_fit_is_an_error_that_says_what_does(shape, message):
+def test_an_input_of_the_wrong_shape_is_an_error_with_the_right_one(shape, message):
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
     with pytest.raises(ValueError, match=message):
         shapes(model, shape)
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
     _, variables = shapes(model, (2, 16, 16, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 4"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), jnp.float32))
 
 
-def test_fields_from_json_are_taken():
+def test_lists_in_fields_become_tuples():
     model = create("vgg11", num_classes=5, neuron=PIT, widths=[4, 8], pool_after=[1, 2])
     assert (model.widths, model.pool_after) == ((4, 8), (1, 2))
     assert isinstance(hash(model), int)
 
 
-def test_an_unknown_network_is_an_error_that_names_the_nearest_and_all():
+def test_an_unknown_network_is_an_error_with_the_nearest_name_and_all_names():
     with pytest.raises(ValueError, match="did you mean 'resnet8'.*known: .*resnet18, resnet19"):
         create("resnet81", num_classes=5, neuron=PIT)
     with pytest.raises(ValueError, match="no network 'mlp'; known: "):
@@ -162,7 +162,7 @@ def test_no_convolution_runs_inside_the_loop_over_time():
     scans = [around for name, around in found if name == "scan"]
     assert len(scans) >= 14  # Forwards and backwards through seven neuron layers.
     convolutions = [around for name, around in found if name == "conv_general_dilated"]
-    # Stem and eight others; backwards two each, but one for the stem.
+    # The stem and eight others forward; backward two for each, but one for the stem.
     assert len(convolutions) >= 9 + 17
     assert not [around for around in convolutions if {"scan", "while"} & set(around)]
 
@@ -199,7 +199,7 @@ def test_batch_norm_uses_each_channels_statistics_over_batch_and_time(x64):
 
 
 @pytest.mark.parametrize("stages", [(), (2, 0), (1, -1)])
-def test_stages_without_blocks_are_an_error_that_says_what_stages_are(stages):
+def test_stages_without_blocks_are_refused(stages):
     with pytest.raises(ValueError, match=r"stages must be one or more block counts .*got \("):
         create("resnet8", num_classes=5, neuron=PIT, stages=stages)
 
@@ -210,16 +210,16 @@ def block(features, stride):
     return PreActBlock(features=features, stride=stride, layers=layers)
 
 
-def with_a_silent_branch(block, x):
-    """Variables whose conv2 gives 0, so the block's output is what its shortcut carries."""
+def init_silent_branch(block, x):
+    """Return variables with conv2 = 0, so that the block returns its shortcut."""
     variables = jit_once(block.init)(KEY, x)
     variables["params"]["conv2"] = jax.tree.map(jnp.zeros_like, variables["params"]["conv2"])
     return variables
 
 
-def test_the_identity_shortcut_carries_the_spikes_and_not_the_input():
+def test_the_identity_shortcut_carries_spikes_not_the_input():
     x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
-    variables = with_a_silent_branch(block(3, 1), x)
+    variables = init_silent_branch(block(3, 1), x)
     assert "shortcut" not in variables["params"]
     y = block(3, 1).apply(variables, jnp.asarray(x))
     np.testing.assert_array_equal(y, count_thresholds(x, 4))  # Norms start as the identity.
@@ -227,7 +227,7 @@ def test_the_identity_shortcut_carries_the_spikes_and_not_the_input():
 
 def test_the_branch_is_added_to_the_spikes():
     x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
-    variables = with_a_silent_branch(block(3, 1), x)
+    variables = init_silent_branch(block(3, 1), x)
     variables["params"]["conv2"]["bias"] = jnp.array([1.0, 2.0, -4.0])
     y = block(3, 1).apply(variables, jnp.asarray(x))
     np.testing.assert_array_equal(y, count_thresholds(x, 4) + np.array([1, 2, -4], np.float32))
@@ -236,7 +236,7 @@ def test_the_branch_is_added_to_the_spikes():
 @pytest.mark.parametrize("stride, features", [(2, 3), (1, 5)])
 def test_the_projection_shortcut_is_a_one_by_one_convolution_of_the_spikes(stride, features):
     x = np.random.default_rng(0).normal(1, 2, (2, 1, 4, 4, 3)).astype(np.float32)
-    variables = with_a_silent_branch(block(features, stride), x)
+    variables = init_silent_branch(block(features, stride), x)
     shortcut = variables["params"]["shortcut"]
     assert shortcut["kernel"].shape == (1, 1, 3, features)
     y = block(features, stride).apply(variables, jnp.asarray(x))
@@ -260,7 +260,7 @@ def test_a_strided_convolution_pads_both_sides_by_one():
     np.testing.assert_array_equal(stem, want)
 
 
-def test_weights_start_as_pytorch_and_the_authors_start_them():
+def test_initial_weights_follow_pytorch_and_the_authors():
     model = create("resnet8", num_classes=1000, neuron=ReLU, width=64)
     params = jit_once(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
     block = params["stage2_block1"]  # 64 to 128 channels.

@@ -1,4 +1,4 @@
-"""SEW ResNets: joins, where the neurons stand, and whole networks against NumPy."""
+"""SEW ResNets: joins, positions of neurons, and whole networks against NumPy."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ def small(name, neuron=ILIF, stages=(1, 1), **kw):
 @pytest.mark.parametrize(
     "join, table", [(add, [0, 1, 1, 2]), (conjunction, [0, 0, 0, 1]), (iand, [0, 0, 1, 0])]
 )
-def test_a_join_of_binary_spikes_has_its_truth_table(join, table):
+def test_joins_of_binary_spikes_match_their_truth_tables(join, table):
     shortcut, branch = jnp.array([0.0, 0, 1, 1]), jnp.array([0.0, 1, 0, 1])
     np.testing.assert_array_equal(join(shortcut, branch), table)
 
@@ -55,7 +55,7 @@ def bottleneck(p, x, stride, join):
     ],
     ids=["basic blocks, add", "basic blocks, iand", "bottlenecks, add"],
 )
-def test_a_network_computes_what_its_layers_in_numpy_do(x64, name, block, join, reference):
+def test_a_network_computes_the_same_as_its_layers_in_numpy(x64, name, block, join, reference):
     logits, p = trained_logits(small(name, num_steps=2, join=join), IMAGE)
     x = np.repeat(IMAGE[:, None], 2, axis=1)
     x = max_pool(fire(conv_norm(x, p["stem"], p["stem_norm"], 2)))
@@ -74,8 +74,8 @@ def test_only_a_block_that_changes_shape_has_a_projection():
         assert {block for block in blocks if "shortcut" in params[block]} == want
 
 
-def block_outputs(join):
-    """What the four blocks of a small network send, from binary spikes, block by block."""
+def run_blocks(join):
+    """Return the outputs of the four blocks of a small network with binary spikes."""
     model = small("sew_resnet18", IF, stages=(2, 2), num_steps=2, join=join)
     variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
     run = partial(model.apply, train=True, mutable=True, capture_intermediates=True)
@@ -84,15 +84,15 @@ def block_outputs(join):
     return [np.asarray(outputs[f"stage{s}_block{b}"]) for s in (1, 2) for b in (1, 2)]
 
 
-def test_add_sends_integers_that_grow_by_at_most_one_with_each_block_of_a_stage():
-    # Stage 1 starts from the stem's spikes, stage 2 from those of its projection.
-    for spikes, streams in zip(block_outputs("add"), (2, 3, 2, 3), strict=True):
+def test_add_outputs_integers_that_grow_by_one_with_each_block_of_a_stage():
+    # Each stage starts with one stream: the spikes of the stem or of the projection.
+    for spikes, streams in zip(run_blocks("add"), (2, 3, 2, 3), strict=True):
         assert set(np.unique(spikes)) == set(range(streams + 1))
 
 
 @pytest.mark.parametrize("join", ["and", "iand"])
-def test_and_and_iand_send_binary_spikes(join):
-    outputs = block_outputs(join)
+def test_and_and_iand_output_binary_spikes(join):
+    outputs = run_blocks(join)
     assert all(set(np.unique(spikes)) <= {0, 1} for spikes in outputs)
     assert np.unique(outputs[0]).size == 2
 
@@ -103,7 +103,7 @@ def test_a_join_is_a_function_or_its_name():
         assert of_name.block.keywords == of_function.block.keywords
 
 
-def test_an_unknown_join_is_an_error_that_names_those_there_are():
+def test_an_unknown_join_is_an_error_that_lists_the_joins():
     with pytest.raises(ValueError, match="unknown join 'xor'; use add, and, iand, or a function"):
         small("sew_resnet18", join="xor")
 
@@ -111,14 +111,14 @@ def test_an_unknown_join_is_an_error_that_names_those_there_are():
 @pytest.mark.parametrize(
     "name, total", [("sew_resnet18", 11_693_416), ("sew_resnet34", 21_805_288)]
 )
-def test_real_spikes_amplitudes_are_on_all_neurons_but_those_of_projections(name, total):
+def test_real_spike_amplitudes_are_in_all_neurons_except_after_projections(name, total):
     model = create(name, num_classes=1000, neuron=RealSpike, downsample_neuron=IF)
     _, variables = shapes(model, (1, 224, 224, 3))
     assert parameters_by_kind(variables["params"]).total() == total
 
 
 @pytest.mark.parametrize("name", ["sew_resnet18", "sew_resnet50"])
-def test_the_downsample_neuron_stands_after_projections_and_nowhere_else(name):
+def test_the_downsample_neuron_is_used_only_after_projections(name):
     model = small(name, stages=(1, 2), downsample_neuron=IF)
     _, variables = shapes(model, (1, 16, 16, 3))
     layers = collect_by_layer(variables["intermediates"], "count")
@@ -129,7 +129,7 @@ def test_the_downsample_neuron_stands_after_projections_and_nowhere_else(name):
     assert {layer for layer in layers if layer.split("/")[-1].startswith("IF")} == projections
 
 
-def test_the_stem_runs_once_on_an_image_and_its_neuron_and_pool_at_every_step():
+def test_the_stem_runs_once_per_image_and_its_neuron_and_pool_at_every_step():
     model = small("sew_resnet18", num_steps=4)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = {

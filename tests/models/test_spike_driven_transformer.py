@@ -1,4 +1,4 @@
-"""The Spike-driven Transformer: order of its layers, place of its neurons, pools, refusals."""
+"""Spike-driven Transformer: order of layers, positions of neurons, pools and errors."""
 
 from functools import partial
 
@@ -14,16 +14,16 @@ from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, shapes
-from tests.models.reference import Network, fire, max_pool, random_variables, repeated
+from tests.models.reference import Network, fire, max_pool, random_variables, repeat_steps
 
 NAME = "spike_driven_transformer"
 counts = partial(fire, levels=2)
 SMALL = {"num_classes": 5, "depth": 1, "width": 16, "heads": 2}
 
 
-def by_hand(network, x, num_steps, pool_after, second_shortcut):
-    """Logits, and the values between layers that must vary for the comparison to mean much."""
-    x = repeated(network.layer(x, "patch1"), num_steps)
+def run_in_numpy(network, x, num_steps, pool_after, second_shortcut):
+    """Return logits, and intermediate spikes that must vary for a meaningful comparison."""
+    x = repeat_steps(network.layer(x, "patch1"), num_steps)
     for number in (1, 2, 3):
         x = counts(x)
         if number in pool_after:
@@ -52,11 +52,11 @@ def by_hand(network, x, num_steps, pool_after, second_shortcut):
     [
         ((6, 9, 8, 3), (1, 2, 3, 4), 4.0),
         ((6, 2, 8, 8, 2), (3, 4), 2.0),
-        ((6, 8, 8, 3), (2,), 1.0),  # As many channels inside: the published form adds twice.
+        ((6, 8, 8, 3), (2,), 1.0),  # Equal widths: the authors' code adds a second shortcut.
     ],
     ids=["image", "frames", "ratio 1"],
 )
-def test_logits_are_those_of_a_network_written_by_hand(x64, shape, pool_after, mlp_ratio):
+def test_logits_equal_those_of_a_network_in_numpy(x64, shape, pool_after, mlp_ratio):
     model = SpikeDrivenTransformer(
         neuron=partial(ILIF, levels=2),
         gate_neuron=partial(ILIF, levels=1),
@@ -68,14 +68,14 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, shape, pool_after, m
     x = np.random.default_rng(1).normal(0.5, 2, size=shape)
     variables = random_variables(model, shape)
     frames = x if len(shape) == 5 else x[:, None]
-    want, between = by_hand(Network(variables), frames, 2, pool_after, mlp_ratio == 1)
+    want, between = run_in_numpy(Network(variables), frames, 2, pool_after, mlp_ratio == 1)
     assert all(len(np.unique(spikes)) > 1 for spikes in between)
     assert (want[:, 0] != want[:, 1]).any() and np.ptp(want, axis=0).any()
     np.testing.assert_allclose(jit_once(model.apply)(variables, x), want, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("width, heads", [(16, 8), (24, 8), (16, 2)])
-def test_a_block_has_its_weights_and_one_square_of_the_heads_that_nothing_reads(width, heads):
+def test_a_block_has_the_published_weights_and_an_unused_kernel_of_heads_squared(width, heads):
     model = create(NAME, num_classes=5, neuron=IF, depth=1, width=width, heads=heads)
     block = shapes(model, (1, 16, 16, 3))[1]["params"]["block1"]
     assert block["attention"]["talking_heads"]["kernel"].shape == (1, heads, heads)
@@ -83,7 +83,7 @@ def test_a_block_has_its_weights_and_one_square_of_the_heads_that_nothing_reads(
     assert count == 12 * width**2 + 24 * width + heads**2
 
 
-def test_the_kernel_that_nothing_reads_changes_no_logit():
+def test_the_unused_kernel_does_not_change_logits():
     model = create(NAME, neuron=LIF, **SMALL)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
     variables = jit_once(model.init)(KEY, x)
@@ -92,7 +92,7 @@ def test_the_kernel_that_nothing_reads_changes_no_logit():
     np.testing.assert_array_equal(jit_once(model.apply)(variables, x), want)
 
 
-def layers_of(model, x_shape=(2, 16, 16, 3)):
+def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
     _, variables = shapes(model, x_shape)
     learned = {name: variables[name] for name in ("params", "batch_stats")}
     return neuron_layers(model, learned, jnp.ones(x_shape))
@@ -107,12 +107,12 @@ def test_neurons_run_in_the_published_order():
         for part, count in (("attention", 5), ("mlp", 2))
         for i in range(count)
     ]
-    assert layers_of(create(NAME, neuron=PIT, **small)) == [*patches, *blocks, "PIT_4"]
+    assert list_neuron_layers(create(NAME, neuron=PIT, **small)) == [*patches, *blocks, "PIT_4"]
 
 
-def test_the_gate_neuron_stands_on_the_sum_over_tokens_and_nowhere_else():
+def test_the_gate_neuron_is_used_only_on_the_sum_over_tokens():
     model = create(NAME, neuron=PIT, gate_neuron=partial(LIF, threshold=0.5), **SMALL)
-    layers = layers_of(model)
+    layers = list_neuron_layers(model)
     assert [layer for layer in layers if "LIF" in layer] == ["block1/attention/LIF_0"]
     assert layers.index("block1/attention/LIF_0") == 4 + 4  # After query, key and value.
     _, variables = shapes(model, (2, 64, 64, 3))
@@ -125,7 +125,7 @@ def test_the_gate_neuron_stands_on_the_sum_over_tokens_and_nowhere_else():
     [((1, 2, 3, 4), (33, 17, 9, 5, 3)), ((3, 4), (33, 33, 33, 17, 9)), ((), (33,) * 5)],
     ids=str,
 )
-def test_a_pool_halves_the_map_after_the_convolutions_named(pool_after, sides):
+def test_a_pool_halves_the_map_after_the_listed_convolutions(pool_after, sides):
     model = create(NAME, neuron=IF, pool_after=pool_after, **SMALL)
     _, variables = shapes(model, (1, 33, 33, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -133,14 +133,14 @@ def test_a_pool_halves_the_map_after_the_convolutions_named(pool_after, sides):
     assert tuple(outputs[name].shape[2] for name in names) == sides
 
 
-def test_the_smallest_image_keeps_one_token():
+def test_an_image_of_one_pixel_has_one_token():
     model = create(NAME, neuron=IF, **SMALL)
     logits, variables = shapes(model, (1, 1, 1, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["block1"].shape == (1, 1, 1, 1, 16) and logits.shape == (1, 1, 5)
 
 
-def test_an_image_enters_the_first_convolution_once():
+def test_the_first_convolution_runs_once_per_image():
     model = create(NAME, neuron=PIT, num_steps=4, **SMALL)
     _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -148,7 +148,7 @@ def test_an_image_enters_the_first_convolution_once():
     assert outputs["PIT_0"].shape == (3, 4, 16, 16, 2)
 
 
-def test_the_norm_passed_in_follows_every_convolution():
+def test_the_given_norm_follows_every_convolution():
     norms = []
 
     def norm(*, name, **kw):
@@ -171,19 +171,19 @@ def test_the_norm_passed_in_follows_every_convolution():
         ({"pool_after": (5,)}, r"convolutions from 1 to 4, got \(5,\)"),
     ],
 )
-def test_fields_that_make_no_network_are_refused(fields, message):
+def test_invalid_fields_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         create(NAME, num_classes=5, neuron=IF, **fields)
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create(NAME, neuron=IF, **SMALL)
     _, variables = shapes(model, (1, 8, 8, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
 
 
-def test_weights_start_as_the_authors_start_them():
+def test_initial_weights_follow_the_authors():
     model = create(NAME, neuron=IF, num_classes=100, depth=1, width=64, heads=8)
     params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
     for kernel in (params["position"]["kernel"], params["block1"]["mlp"]["expand"]["kernel"]):

@@ -1,4 +1,4 @@
-"""The VGG networks: sizes, order of layers, heads, pools, dropout and starts."""
+"""VGG networks: sizes, order of layers, heads, pools, dropout and initial values."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from pit_jax.models import VGG, create
 from pit_jax.neurons import ILIF, LIF, PIT, ReLU, scale
 from tests.helpers import collect_by_layer, jit_once
 from tests.models.helpers import KEY, parameters_of, shapes
-from tests.models.reference import dense, flat, plain_layer, pool2x2, random_variables
+from tests.models.reference import dense, flatten, plain_layer, pool2x2, random_variables
 
 FIVE_POOLS = (1, 2, 4, 6, 8)
 RELEASED = partial(PIT, parametrize=scale.released)  # A vector and a scalar at every step.
@@ -29,7 +29,7 @@ RELEASED = partial(PIT, parametrize=scale.released)  # A vector and a scalar at 
     ],
     ids=["CIFAR10-DVS", "DVS-Gesture", "CIFAR10-DVS, released", "DVS-Gesture, released"],
 )
-def test_vgg11_has_the_parameters_of_the_paper_with_its_scales(
+def test_vgg11_has_the_parameters_of_the_paper_including_scales(
     neuron, size, num_classes, num_steps, pool_after, want
 ):
     kinds = parameters_of(
@@ -60,7 +60,7 @@ def test_published_variants_have_their_parameters(name, shape, num_classes, kw, 
 
 
 def adaptive(x, size):
-    """Means over the cells from floor(i n / size) to ceil((i + 1) n / size) of both axes."""
+    """Average over cells from floor(i n / size) to ceil((i + 1) n / size) on both axes."""
     n = x.shape[2]
     cells = [slice(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
     rows = [[x[:, :, row, column].mean(axis=(2, 3)) for column in cells] for row in cells]
@@ -77,7 +77,7 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("shape", [(2, 10, 10, 2), (2, 2, 10, 10, 2)], ids=["image", "frames"])
-def test_logits_are_those_of_a_network_written_by_hand(x64, head, shape):
+def test_logits_equal_those_of_a_network_in_numpy(x64, head, shape):
     model = VGG(
         num_classes=5,
         neuron=partial(ILIF, levels=2),
@@ -96,13 +96,13 @@ def test_logits_are_those_of_a_network_written_by_hand(x64, head, shape):
         if number == 2:
             spikes = pool2x2(spikes, np.mean)
     params = variables["params"]["head"]
-    want = dense(flat(HEADS[head](spikes)), params)
-    assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # The steps do differ.
+    want = dense(flatten(HEADS[head](spikes)), params)
+    assert np.ptp(want[:, 0] - want[:, 1]) > 0.1  # Steps differ.
     logits = jit_once(model.apply)(variables, x)
     np.testing.assert_allclose(logits, want, rtol=0, atol=1e-9)
 
 
-def test_the_first_convolution_and_norm_see_an_image_once_and_frames_one_by_one():
+def test_the_first_convolution_and_norm_run_once_per_image_and_once_per_frame():
     model = create("vgg11", num_classes=10, neuron=PIT, num_steps=4)
     for shape, steps in [((3, 48, 48, 2), 1), ((3, 4, 48, 48, 2), 4)]:
         _, variables = shapes(model, shape, capture_intermediates=True)
@@ -112,24 +112,24 @@ def test_the_first_convolution_and_norm_see_an_image_once_and_frames_one_by_one(
         assert outputs["head"].shape == (3, 4, 10)
 
 
-def test_an_unknown_head_is_an_error_that_lists_the_known():
+def test_an_unknown_head_is_an_error_that_lists_the_heads():
     with pytest.raises(ValueError, match="no head 'mean'; known: adaptive3, adaptive7, gap, flat"):
         create("vgg11", num_classes=10, neuron=LIF, head="mean")
 
 
 @pytest.mark.parametrize("pool_after", [(2, 9), (0, 2), (4, 2), (2, 2), (8, 10)])
-def test_a_pool_after_no_convolution_or_out_of_order_is_an_error_with_the_range(pool_after):
+def test_pools_out_of_range_or_out_of_order_are_refused(pool_after):
     with pytest.raises(ValueError, match=r"must list convolutions from 1 to 8 .* order, got \("):
         create("vgg11", num_classes=10, neuron=LIF, pool_after=pool_after)
 
 
-def test_pools_may_be_left_out():
+def test_pool_after_may_be_empty():
     model = create("vgg11", num_classes=10, neuron=LIF, widths=(4, 4), pool_after=())
     assert shapes(model, (2, 8, 8, 3))[0].shape == (2, 1, 10)
 
 
 @pytest.mark.parametrize("size", [(15, 16), (16, 8)])
-def test_a_map_smaller_than_its_pools_is_an_error_with_both_sizes(size):
+def test_images_too_small_for_the_pools_are_refused_with_both_sizes(size):
     model = create("vgg11", num_classes=10, neuron=LIF)
     message = rf"4 pools .* at least 16 x 16, got {size[0]} x {size[1]}; .*pool_after"
     with pytest.raises(ValueError, match=message):
@@ -137,7 +137,7 @@ def test_a_map_smaller_than_its_pools_is_an_error_with_both_sizes(size):
     assert shapes(model, (2, 16, 16, 3))[0].shape == (2, 1, 10)
 
 
-def test_another_number_of_channels_is_an_error_with_both_numbers():
+def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("vgg11", num_classes=10, neuron=LIF)
     _, variables = shapes(model, (2, 16, 16, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):
@@ -145,7 +145,7 @@ def test_another_number_of_channels_is_an_error_with_both_numbers():
 
 
 def small(**kw):
-    """Two convolutions, a pool after the second; norms that leave their input as it is."""
+    """Return a VGG with two convolutions, a pool after the second, and identity norms."""
     norm = partial(_identity, nn.BatchNorm, epsilon=0)
     return VGG(
         num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), pool_after=(2,), norm=norm, **kw
@@ -156,8 +156,8 @@ def _identity(norm, use_running_average, **kw):
     return norm(use_running_average=True, **kw)
 
 
-def dropouts(model, **kw):
-    """Outputs of dropouts and neurons for one training pass over a bright image."""
+def run_dropout(model, **kw):
+    """Return the outputs of dropouts and neurons for a bright image."""
     image = jnp.asarray(np.random.default_rng(0).uniform(1, 2, (3, 8, 8, 2)), jnp.float32)
     variables = jit_once(model.init)(KEY, image)
     run = partial(model.apply, mutable=["intermediates"], capture_intermediates=True, **kw)
@@ -166,7 +166,7 @@ def dropouts(model, **kw):
 
 
 def test_dropout_follows_each_neuron_before_the_pool_with_one_mask_for_all_steps():
-    outputs = dropouts(small(dropout=0.25, head_dropout=0.0), train=True)
+    outputs = run_dropout(small(dropout=0.25, head_dropout=0.0), train=True)
     for layer in ("0", "1"):
         spikes, kept = outputs[f"ReLU_{layer}"], outputs[f"Dropout_{layer}"]
         assert kept.shape[2:4] == (8, 8)
@@ -174,32 +174,32 @@ def test_dropout_follows_each_neuron_before_the_pool_with_one_mask_for_all_steps
         mask = np.asarray(kept != 0)
         np.testing.assert_allclose(kept[mask], spikes[mask] / 0.75, rtol=1e-6)
         assert 0.2 < np.mean(~mask[spikes > 0]) < 0.3
-        assert (mask[0] != mask[1]).any()  # Samples have masks of their own.
-    np.testing.assert_allclose(outputs["Dropout_2"], head_input(kept), rtol=1e-6)
+        assert (mask[0] != mask[1]).any()  # Samples have different masks.
+    np.testing.assert_allclose(outputs["Dropout_2"], pool_for_head(kept), rtol=1e-6)
 
 
-def head_input(x):
-    return flat(adaptive(pool2x2(np.asarray(x), np.mean), 3))
+def pool_for_head(x):
+    return flatten(adaptive(pool2x2(np.asarray(x), np.mean), 3))
 
 
 def test_the_head_drops_a_quarter_of_its_inputs_with_one_mask_for_all_steps():
-    outputs = dropouts(small(), train=True)
+    outputs = run_dropout(small(), train=True)
     kept = np.asarray(outputs["Dropout_2"])
     assert kept.shape == (3, 2, 3 * 3 * 6)
     np.testing.assert_array_equal(kept[:, 0], kept[:, 1])
     np.testing.assert_array_equal(outputs["Dropout_1"], outputs["ReLU_1"])
-    reached = head_input(outputs["ReLU_1"]) > 0
+    reached = pool_for_head(outputs["ReLU_1"]) > 0
     assert 0.15 < np.mean(kept[reached] == 0) < 0.35
 
 
-def test_nothing_is_dropped_in_evaluation():
-    outputs = dropouts(small(dropout=0.5))
+def test_evaluation_drops_nothing():
+    outputs = run_dropout(small(dropout=0.5))
     for layer in ("0", "1"):
         np.testing.assert_array_equal(outputs[f"Dropout_{layer}"], outputs[f"ReLU_{layer}"])
-    np.testing.assert_allclose(outputs["Dropout_2"], head_input(outputs["ReLU_1"]), rtol=1e-6)
+    np.testing.assert_allclose(outputs["Dropout_2"], pool_for_head(outputs["ReLU_1"]), rtol=1e-6)
 
 
-def test_weights_start_as_the_authors_start_them():
+def test_initial_weights_follow_the_authors():
     model = create("vgg11", num_classes=100, neuron=ReLU, widths=(64, 128), pool_after=(1, 2))
     params = jit_once(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
     kernel = params["conv2"]["kernel"]  # Normal, variance 2 / fan_out.

@@ -1,4 +1,4 @@
-"""The published networks at full size: a row buys the tests of its integers."""
+"""The published networks at full size; each row is tested against the code."""
 
 from tests.models.published.plain import PLAIN
 from tests.models.published.residual import RESIDUAL

@@ -1,4 +1,4 @@
-"""What a published network has at full size."""
+"""The integers of a published network at full size."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Published:
-    """What a network of `MODELS` has when built with `kw` for `num_classes` and images `shape`.
+    """The integers of a network of `MODELS` with the fields `kw`, `num_classes` and images `shape`.
 
-    `parameters` are those by kind and `total` their sum, without a neuron's own; `layers`,
-    `channels` and `neurons` count the neuron layers, the channels summed over them (PIT's
-    parameters at one step) and the neurons of one image; `maps` are outputs `(H, W, C)` by layer;
-    `macs` are those of convolutions and linear layers at one step, where another source has them.
+    `parameters` counts them by kind and `total` is their sum, both without parameters of neurons;
+    `layers`, `channels` and `neurons` count the neuron layers, their channels (PIT's parameters at
+    one step) and the neurons of one image; `maps` has output shapes `(H, W, C)` by layer; `macs`
+    counts multiply-accumulates of convolutions and linear layers at one step, if published.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Published:
 def parameters(
     conv_kernel: int, conv_bias: int, norm: int, linear_kernel: int, linear_bias: int
 ) -> dict[str, int]:
-    """Trainable values by kind; a kind that a network has not is left out."""
+    """Return the trainable values by kind, without kinds that a network does not have."""
     kinds = ("conv kernel", "conv bias", "norm", "linear kernel", "linear bias")
     counts = (conv_kernel, conv_bias, norm, linear_kernel, linear_bias)
     return {kind: count for kind, count in zip(kinds, counts, strict=True) if count}
