@@ -1,4 +1,4 @@
-"""What several test files need: references in NumPy, and ways to look inside a network."""
+"""Helpers of several test files: references in NumPy, and ways to look inside a network."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 
 def count_thresholds(x: np.ndarray, levels: int) -> np.ndarray:
-    """The sum over d = 1..levels of 1[x >= d - 1/2]: exact, since nothing is added to x."""
+    """Return the sum over d = 1..levels of 1[x >= d - 1/2]: exact, since nothing is added to x."""
     return sum((x >= d - 0.5).astype(x.dtype) for d in range(1, levels + 1))
 
 
 def walk_equations(
     jaxpr: Jaxpr, inside: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every primitive in `jaxpr`, at any depth, with the names of the primitives around it."""
+    """Yield every primitive in `jaxpr`, at any depth, with the primitives that contain it."""
     for equation in jaxpr.eqns:
         yield equation.primitive.name, inside
         for inner in _inner_jaxprs(equation):
@@ -25,7 +25,7 @@ def walk_equations(
 
 
 def walk_shapes(jaxpr: Jaxpr) -> Iterator[tuple[int, ...]]:
-    """The shape of every array computed in `jaxpr`, at any depth."""
+    """Yield the shape of every array computed in `jaxpr`, at any depth."""
     for equation in jaxpr.eqns:
         yield from (value.aval.shape for value in equation.outvars)
         for inner in _inner_jaxprs(equation):
@@ -43,7 +43,7 @@ def _inner_jaxprs(equation: JaxprEqn) -> Iterator[Jaxpr]:
 
 
 def collect_by_layer(collection: dict, name: str) -> dict[str, Any]:
-    """The leaf `name` of every layer, sown or not, by its path, e.g. stage1_block1/PIT_0."""
+    """Return the leaf `name` of every layer, sown or not, by path, e.g. stage1_block1/PIT_0."""
     return {
         "/".join(path): value[0] if isinstance(value, tuple) else value
         for (*path, last), value in flatten_dict(collection).items()
@@ -52,7 +52,7 @@ def collect_by_layer(collection: dict, name: str) -> dict[str, Any]:
 
 
 def jit_once(f: Callable, **kw: Any) -> Callable:
-    """`f` under jit, compiled in a fraction of the time since it runs once."""
-    # XLA's newer fusions on a CPU take longer to compile than all the rest of a small network.
+    """Return `f` under jit with little optimization, for functions that run once."""
+    # XLA's newer fusions on a CPU take longer to compile than the rest of a small network.
     options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     return jax.jit(f, compiler_options=options, **kw)

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and hashes are those of other programs."""
+"""Files are written completely or not at all, and hashes equal those of other programs."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ def fail(part: Path) -> None:
     raise OSError("the disk is full")
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     file = tmp_path / "program.onnx"
     artifact.replace_file(file, lambda part: part.write_bytes(b"old"))
     with pytest.raises(OSError, match="full"):
@@ -21,7 +21,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_all_hashes_of_one_content_are_equal(tmp_path):
+def test_bytes_parts_and_file_of_equal_content_have_the_same_hash(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     expected = hashlib.sha256(b"content").hexdigest()
     assert artifact.hash_bytes(b"content") == expected

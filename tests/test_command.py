@@ -1,4 +1,4 @@
-"""The command pit-jax: its programs, its answers to mistakes, and what its help waits for."""
+"""The command pit-jax: its programs, its error messages, and its help."""
 
 import subprocess
 import sys
@@ -11,19 +11,19 @@ from pit_jax.programs import COMMANDS, load_program
 
 
 @pytest.fixture(autouse=True)
-def own_arguments(monkeypatch):
-    """The command leaves the arguments of its program in `sys.argv`, for the record of a run."""
+def restore_arguments(monkeypatch):
+    """Restore `sys.argv`, which the command sets to the arguments of its program."""
     monkeypatch.setattr(sys, "argv", sys.argv)
 
 
-def test_help_lists_every_program_with_a_line(capsys):
+def test_help_lists_every_program_with_its_summary(capsys):
     assert main([]) == main(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(f"\n  {name} " in printed for name in COMMANDS)
     assert all(f" {command.summary}\n" in printed for command in COMMANDS.values())
 
 
-def test_the_version_is_that_of_the_package(capsys):
+def test_version_prints_the_version_of_the_package(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"pit_jax {pit_jax.__version__}\n"
 
@@ -45,7 +45,7 @@ def test_the_version_is_that_of_the_package(capsys):
         (["import", "x.pth", "--out", "y"], "the following arguments are required: --model"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line_with_what_is_right(words, complaint, capsys):
+def test_a_mistake_prints_one_line_with_a_correction(words, complaint, capsys):
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
@@ -53,26 +53,26 @@ def test_a_mistake_is_answered_in_one_line_with_what_is_right(words, complaint, 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_program_prints_how_it_is_called(name, capsys):
+def test_help_of_every_program_starts_with_its_usage(name, capsys):
     assert main([name, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: pit-jax {name} [-h]")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_program_can_be_run_by_its_name(name):
+def test_every_program_has_functions_run_and_main(name):
     program = load_program(name)
     assert callable(program.run) and callable(program.main)
 
 
-def test_help_does_not_wait_for_jax():
-    """Except where it lists the networks and neurons of the library."""
-    waiting = [name for name, command in COMMANDS.items() if not command.in_trainer]
-    assert waiting == ["models", "import"]
+def test_help_and_errors_do_not_import_jax():
+    # The help of these two programs lists networks, so it does import JAX.
+    importing = [name for name, command in COMMANDS.items() if not command.in_trainer]
+    assert importing == ["models", "import"]
     code = (
         "import sys; from pit_jax.__main__ import main\n"
         "for words in sys.argv[1:]: assert main(words.split()) in (0, 2)\n"
         "assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
     )
-    pages = [f"{name} --help" for name in COMMANDS if name not in waiting]
+    pages = [f"{name} --help" for name in COMMANDS if name not in importing]
     calls = ["--help", "--version", "trian", "train --epochs=3", *pages]
     subprocess.run([sys.executable, "-c", code, *calls], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The benchmark of neurons on 200 digits: its runs are paired, and those of the trainer."""
+"""The benchmark of neurons on 200 digits: runs are paired, and equal to runs of the trainer."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,8 @@ RESULTS = Path(dig200.__file__).with_suffix(".json")
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def shrink_runs(monkeypatch):
+    """Make every run of the benchmark tiny."""
     for key, value in (TINY | {"model.stages": "(1,)"}).items():
         monkeypatch.setitem(dig200.COMMON, key, value)
 
@@ -35,7 +36,7 @@ def run(out: Path, *words: str) -> dict:
     return json.loads(out.read_text())
 
 
-def test_rows_of_a_seed_start_from_the_same_kernels_and_draw_the_same():
+def test_rows_with_the_same_seed_start_from_the_same_kernels_and_random_key():
     def read_start(row: Row) -> dict[str, np.ndarray]:
         state = make_trainer(row).start(seed=3)
         shared = {
@@ -54,7 +55,7 @@ def test_rows_of_a_seed_start_from_the_same_kernels_and_draw_the_same():
 
 
 @pytest.mark.parametrize("row", ["PIT ours 1x4", "LIF 4x1"])
-def test_a_seed_ends_with_the_bits_of_a_run_of_the_trainer(row):
+def test_a_benchmark_run_ends_with_the_bits_of_a_run_of_the_trainer(row):
     trainer = make_trainer(dig200.ROWS[row])
     state = trainer.train(seed=3)
     trainer.config.seed = 3
@@ -68,7 +69,7 @@ def test_a_seed_ends_with_the_bits_of_a_run_of_the_trainer(row):
     assert trainer.measure(state)["accuracy"] == program.evaluate(expected).accuracy
 
 
-def test_spikes_are_the_mean_integer_of_all_neurons_summed_over_the_steps():
+def test_spikes_are_the_mean_count_of_all_neurons_summed_over_the_steps():
     trainer = make_trainer(dig200.ROWS["LIF 4x1"])
     state = trainer.start(seed=0)
     config = trainer.config
@@ -78,12 +79,12 @@ def test_spikes_are_the_mean_integer_of_all_neurons_summed_over_the_steps():
     images = pure.normalize(dataset.test.images)
     _, sown = pure.model.apply(variables, images, mutable=["intermediates"])
     counts = [layer["count"] for layer in dig200.neuron_probes(sown["intermediates"]).values()]
-    of_each = np.concatenate([count.sum(axis=1).reshape(len(images), -1) for count in counts], 1)
-    assert of_each.shape[1] == sum(trainer.neurons.values())
-    assert trainer.measure(state)["spikes"] == pytest.approx(of_each.mean(), rel=1e-5)
+    sums = np.concatenate([count.sum(axis=1).reshape(len(images), -1) for count in counts], 1)
+    assert sums.shape[1] == sum(trainer.neurons.values())
+    assert trainer.measure(state)["spikes"] == pytest.approx(sums.mean(), rel=1e-5)
 
 
-def test_a_run_is_written_with_its_config_and_environment(tmp_path):
+def test_results_include_config_environment_and_summary(tmp_path):
     found = run(tmp_path / "dig200.json", "--rows", "I-LIF 1x4 gain 4/3", "--epochs", "1")
     (row,) = found["rows"].values()
     assert row["config"]["model"]["norm"]["gain"] == 4 / 3 and row["config"]["epochs"] == 1
@@ -96,11 +97,11 @@ def test_a_run_is_written_with_its_config_and_environment(tmp_path):
     }
 
 
-def test_runs_that_the_file_has_are_kept_and_missing_ones_added(tmp_path, monkeypatch):
+def test_finished_runs_are_kept_and_missing_ones_added(tmp_path, monkeypatch):
     trained = []
 
-    class Stand:
-        """A trainer whose accuracies are 0.5 and 0.7 for I-LIF, 0.6 and 0.9 for the other."""
+    class FakeTrainer:
+        """A trainer with accuracies 0.5 and 0.7 for I-LIF, 0.6 and 0.9 for I-LIF with a gain."""
 
         def __init__(self, config, dataset):
             self.values = (0.6, 0.9) if "norm" in config.model else (0.5, 0.7)
@@ -112,7 +113,7 @@ def test_runs_that_the_file_has_are_kept_and_missing_ones_added(tmp_path, monkey
         def measure(self, seed):
             return {"accuracy": self.values[seed], "spikes": 1.0}
 
-    monkeypatch.setattr(dig200, "Trainer", Stand)
+    monkeypatch.setattr(dig200, "Trainer", FakeTrainer)
     out, words = tmp_path / "dig200.json", ("--rows", "I-LIF 1x4,I-LIF 1x4 gain 4/3")
     run(out, *words)
     found = run(out, *words, "--seeds", "2")
@@ -128,14 +129,14 @@ def test_runs_that_the_file_has_are_kept_and_missing_ones_added(tmp_path, monkey
         run(out, *words, "--epochs", "3")
 
 
-def test_an_unknown_row_is_refused_with_those_that_there_are(tmp_path, capsys):
+def test_an_unknown_row_is_an_error_that_lists_the_rows(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path / "dig200.json", "--rows", "PIT")
     assert "no row 'PIT'; there are I-LIF 1x4," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", dig200.ROWS)
-def test_the_results_are_of_the_rows_that_there_are(name, monkeypatch):
+def test_stored_results_are_those_of_the_current_rows(name, monkeypatch):
     monkeypatch.undo()
     results = json.loads(RESULTS.read_text())
     row = results["rows"][name]

@@ -1,4 +1,4 @@
-"""Meanings of arguments, which the help of a config prints, are read from docstrings."""
+"""Meanings of arguments, printed in the help of a config, are read from docstrings."""
 
 import inspect
 from functools import partial
@@ -12,8 +12,8 @@ from pit_jax.models import MODELS
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.mpbn import NormedLIF
 
-# Arguments that a network or a program gives, and no config sets.
-GIVEN = {
+# Arguments that a network or a program passes, and no config sets.
+PASSED = {
     *("num_classes", "neuron", "num_steps", "parent", "name"),
     *("use_running_average", "scale_init", "bias_init", "dtype"),
 }
@@ -77,10 +77,12 @@ def test_docstrings_of_optax_are_read():
 
 def list_settable(name):
     """Return the parameters of a part that a config can set."""
-    given = GIVEN - ({"scale_init"} if name in NEURONS else {"dtype"} if name in MODELS else set())
+    passed = PASSED - (
+        {"scale_init"} if name in NEURONS else {"dtype"} if name in MODELS else set()
+    )
     parameters = inspect.signature(PARTS[name]).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p for p in parameters if p.kind in kinds and p.name not in given}
+    return {p.name: p for p in parameters if p.kind in kinds and p.name not in passed}
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -92,5 +94,5 @@ def test_every_parameter_that_a_config_can_set_has_a_short_meaning_and_a_type(na
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_no_meaning_is_left_of_a_parameter_that_is_gone(name):
+def test_docstrings_explain_no_parameter_that_does_not_exist(name):
     assert read_arguments(PARTS[name]).keys() <= inspect.signature(PARTS[name]).parameters.keys()

@@ -1,11 +1,11 @@
-"""The benchmark of frame order: what shuffling keeps, and what it changes."""
+"""The benchmark of frame order: shuffling keeps the frames and changes their order."""
 
 import numpy as np
 
 from benchmarks.frame_order import shuffled
 
 
-def test_every_sample_keeps_its_frames_in_an_order_of_its_own():
+def test_every_sample_keeps_its_frames_in_a_different_order():
     frames = np.random.default_rng(0).integers(0, 9, (30, 10, 3, 3, 2))
     mixed = shuffled(frames, seed=0)
     orders = set()
@@ -16,7 +16,7 @@ def test_every_sample_keeps_its_frames_in_an_order_of_its_own():
     assert len(orders) == 30
 
 
-def test_the_seed_is_all_that_the_order_depends_on():
+def test_the_order_depends_on_the_seed_only():
     frames = np.arange(2 * 6).reshape(2, 6, 1, 1, 1)
     assert np.array_equal(shuffled(frames, seed=3), shuffled(frames, seed=3))
     assert not np.array_equal(shuffled(frames, seed=3), shuffled(frames, seed=4))

@@ -1,4 +1,4 @@
-"""The scales of PIT start at Eq. 12 of the membranes of the first batch, step after step."""
+"""PIT's scales are initialized by Eq. 12 from the membranes of the first batch, step by step."""
 
 import math
 import warnings
@@ -19,6 +19,7 @@ LEVELS, STEPS = 4, 3
 
 
 def eq_12(u: np.ndarray, levels: int) -> np.ndarray:
+    """Compute Eq. 12 in NumPy with both distances."""
     u = u.reshape(-1, u.shape[-1])
     mean = u.sum(0) / len(u)
     sigma = np.sqrt(((u - mean) ** 2).sum(0) / len(u))  # ddof 0
@@ -26,16 +27,16 @@ def eq_12(u: np.ndarray, levels: int) -> np.ndarray:
 
 
 def init_with_probes(model, x, **kw):
-    """Initial variables of a jitted `init`, membranes included."""
+    """Return the initial variables of a jitted `init`, including membranes."""
     init = partial(model.init_with_output, mutable=True, **kw)
     return jit_once(init)(jax.random.key(0), x)[1]
 
 
-def images():
+def make_images():
     return np.random.default_rng(0).normal(size=(8, 16, 16, 3))
 
 
-def network(**kw):
+def make_network(**kw):
     return create(
         "resnet8", num_classes=5, neuron=partial(PIT, levels=LEVELS, **kw), num_steps=STEPS
     )
@@ -57,7 +58,7 @@ def test_eq_12_is_the_larger_distance_for_either_sign_of_the_mean(x64, levels, s
 
 
 @pytest.mark.parametrize("decay_input", [False, True])
-def test_scales_start_step_after_step_with_what_earlier_steps_left(x64, decay_input):
+def test_scales_are_initialized_step_by_step_from_the_remaining_membrane(x64, decay_input):
     current = np.random.default_rng(0).normal(0.5, 1, (16, STEPS, 5, 6))
     decay, levels = 0.25, 2
     neuron = PIT(levels=levels, decay=decay, decay_input=decay_input)
@@ -76,7 +77,7 @@ def test_scales_start_step_after_step_with_what_earlier_steps_left(x64, decay_in
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_steps_that_follow_do_not_change_earlier_scales(x64, steps):
+def test_later_steps_do_not_change_earlier_scales(x64, steps):
     current = jnp.asarray(np.random.default_rng(0).normal(size=(8, STEPS, 6)))
     all_steps = PIT().init(jax.random.key(0), current)["params"]["a"]
     some = PIT().init(jax.random.key(0), current[:, :steps])["params"]["a"]
@@ -85,7 +86,7 @@ def test_steps_that_follow_do_not_change_earlier_scales(x64, steps):
 
 
 def test_every_layer_and_step_of_a_network_starts_at_eq_12(x64):
-    variables = init_with_probes(network(), images(), train=True)
+    variables = init_with_probes(make_network(), make_images(), train=True)
     scales = collect_by_layer(variables["params"], "a")
     membranes = collect_by_layer(variables["intermediates"], "membrane")
     assert len(scales) == 7 and scales.keys() == membranes.keys()
@@ -96,12 +97,13 @@ def test_every_layer_and_step_of_a_network_starts_at_eq_12(x64):
         np.testing.assert_allclose(a, want, rtol=0, atol=1e-12, err_msg=layer)
 
 
-def test_scales_start_alike_on_one_and_four_devices(x64):
+def test_initial_scales_are_equal_on_one_and_four_devices(x64):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
-    x = images()
-    init = partial(network().init, train=True)
+    x = make_images()
+    init = partial(make_network().init, train=True)
     one = jit_once(init)(jax.random.key(0), jax.device_put(x, jax.devices()[0]))
-    jax.block_until_ready(one)  # Virtual devices share threads; the collectives need them all.
+    # Virtual devices share threads, and the collectives below need all of them.
+    jax.block_until_ready(one)
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     replicated = NamedSharding(mesh, PartitionSpec())
     four = jit_once(init, out_shardings=replicated)(jax.random.key(0), sharded)
@@ -113,36 +115,36 @@ def test_scales_start_alike_on_one_and_four_devices(x64):
     )
 
 
-def silent_channel():
-    """Currents `[B, T, C]` whose middle channel never leaves 0 and whose last is always 3."""
+def make_constant_channels():
+    """Return currents `[B, T, C]` whose middle channel is always 0 and whose last is always 3."""
     current = np.random.default_rng(0).normal(size=(8, 2, 3)).astype(np.float32)
     current[..., 1], current[..., 2] = 0, 3
     return jnp.asarray(current)
 
 
 @pytest.mark.parametrize("neuron", [PIT, PITFull])
-def test_a_silent_channel_starts_at_the_floor_with_a_warning(strict, neuron):
+def test_the_scale_of_a_silent_channel_starts_at_the_floor_with_a_warning(strict, neuron):
     with pytest.warns(UserWarning, match=r"2 of 6 scales of .*a start at the floor 0.001"):
-        a = neuron(levels=4).init(jax.random.key(0), silent_channel())["params"]["a"]
+        a = neuron(levels=4).init(jax.random.key(0), make_constant_channels())["params"]["a"]
     np.testing.assert_array_equal(a[:, 1], np.full(2, 1e-3, np.float32))
-    # A constant current is no reason for the floor: |mu| / sqrt(levels).
+    # A constant current that is not 0 gives |mu| / sqrt(levels), above the floor.
     assert a[0, 2] == 1.5
     assert np.isfinite(a).all()
 
 
-def test_under_jit_the_floor_holds_without_a_warning(strict):
+def test_under_jit_scales_start_at_the_floor_without_a_warning(strict):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        a = jax.jit(PIT().init)(jax.random.key(0), silent_channel())["params"]["a"]
+        a = jax.jit(PIT().init)(jax.random.key(0), make_constant_channels())["params"]["a"]
     assert not caught
     np.testing.assert_array_equal(a[:, 1], np.full(2, 1e-3, np.float32))
 
 
 def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
-    init = jit_once(network().init)
-    healthy = init(jax.random.key(0), images())
+    init = jit_once(make_network().init)
+    healthy = init(jax.random.key(0), make_images())
     warn_of_floored_scales(healthy["params"])  # Warnings are errors here.
-    silent = init(jax.random.key(0), np.zeros_like(images()))
+    silent = init(jax.random.key(0), np.zeros_like(make_images()))
     with pytest.warns(UserWarning) as caught:
         warn_of_floored_scales(silent["params"])
     first = str(caught[0].message)
@@ -150,7 +152,7 @@ def test_a_warning_after_jit_names_the_layer_and_counts_its_channels():
 
 
 @pytest.mark.parametrize("name", ["a", "alpha"])  # The latter of the released parametrization.
-def test_a_scale_at_the_floor_alone_is_counted(name):
+def test_only_scales_at_the_floor_are_counted(name):
     scale = jnp.array([[1e-3, 1.1e-3, 0.5]])
     params = {"conv": {"kernel": jnp.zeros(3)}, "PIT_0": {name: scale, "p": jnp.zeros((1, 1))}}
     with pytest.warns(
@@ -161,24 +163,24 @@ def test_a_scale_at_the_floor_alone_is_counted(name):
 
 
 def test_ones_start_every_scale_at_one(strict):
-    current = silent_channel()
+    current = make_constant_channels()
     a = PIT(scale_init=ones).init(jax.random.key(0), current)["params"]["a"]
     np.testing.assert_array_equal(a, np.ones((2, 3)))
     assert a.dtype == jnp.float32
 
 
 def test_a_custom_initializer_sees_membranes_and_levels_of_every_step(strict):
-    def double_of_the_first_sample(u, *, levels):
+    def double_first_sample(u, *, levels):
         return 2 * u[0] + levels
 
     current = jnp.array([[[1.0, 2.0], [4.0, 0.0]]])  # B T C = 1 2 2
-    neuron = PIT(levels=3, decay=0.5, scale_init=double_of_the_first_sample)
+    neuron = PIT(levels=3, decay=0.5, scale_init=double_first_sample)
     a = neuron.init(jax.random.key(0), current)["params"]["a"]
     # a_0 = 5 and 7, so nothing fires (u/a < 1/2) and u_1 = current + u_0 / 2 = 4.5 and 1.
     np.testing.assert_array_equal(a, [[5, 7], [12, 5]])
 
 
-def test_a_custom_initializer_is_kept_above_the_floor(strict):
+def test_the_floor_also_holds_for_custom_initializers(strict):
     with pytest.warns(UserWarning, match="4 of 4 scales"):
         a = PIT(scale_init=lambda u, *, levels: -jnp.ones(u.shape[-1])).init(
             jax.random.key(0), jnp.ones((3, 2, 2))

@@ -1,4 +1,4 @@
-"""The tree stays readable: small folders and files, short functions, imports that go down."""
+"""Limits on the tree: small folders and files, short functions, imports to lower levels only."""
 
 import ast
 from collections import defaultdict
@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pit_jax", "train")
-# Modules may import those of lower levels and of their own; what has no entry is of its folder's.
+# Modules may import from their own and lower levels. A module without an entry has the level of
+# its folder.
 LEVELS = [
     {"errors", "files", "figures"},
     {"config"},
@@ -21,12 +22,12 @@ LEVELS = [
     {"loop"},
 ]
 MOST_MODULES, MOST_LINES, MOST_FUNCTION_LINES, MOST_USUAL_LINES = 15, 400, 60, 30
-# The one place where the library reaches for the programs, and it does so late.
+# The only module of the library that imports the programs, and only inside functions.
 HELPER = "pit_jax.programs"
 
 
 class Import(NamedTuple):
-    """`importer` imports `imported`; `late` inside a function."""
+    """An import of the module `imported` by `importer`; `late` if it is inside a function."""
 
     importer: str
     imported: str
@@ -35,7 +36,7 @@ class Import(NamedTuple):
 
 @cache
 def modules() -> dict[str, Path]:
-    """Return the files of the packages by their dotted names."""
+    """Return the files of the packages by dotted name."""
     found = {}
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
@@ -51,7 +52,7 @@ def trees() -> dict[str, ast.Module]:
 
 @cache
 def imports() -> tuple[Import, ...]:
-    """Return the imports among the modules of the packages; those for types only are left out."""
+    """Return the imports between modules of the packages, except imports for type checkers."""
     return tuple(
         Import(name, target, late)
         for name, tree in trees().items()
@@ -99,14 +100,14 @@ def folder(module: str) -> str:
 
 
 def level(module: str) -> int:
-    """Return the level of a module of the trainer; programs, which nothing imports, are above."""
+    """Return the level of a module of the trainer; programs are above all levels."""
     first = module.split(".")[1] if "." in module else module
     found = [at for at, names in enumerate(LEVELS) if first in names]
     return found[0] if found else len(LEVELS)
 
 
 def functions() -> list[tuple[str, str, int]]:
-    """Return module, name and number of lines of every function, decorators not counted."""
+    """Return module, name and number of lines of every function, without decorators."""
     return [
         (name, node.name, (node.end_lineno or 0) - node.lineno + 1)
         for name, tree in trees().items()
@@ -116,7 +117,7 @@ def functions() -> list[tuple[str, str, int]]:
 
 
 def find_cycle(edges: dict[str, set[str]]) -> list[str]:
-    """Return one cycle of a graph, an empty list for a graph without."""
+    """Return a cycle of a graph, or an empty list if there is none."""
     done: set[str] = set()
 
     def visit(node: str, path: list[str]) -> list[str]:
@@ -175,7 +176,7 @@ def test_no_two_folders_import_each_other():
     assert mutual == set()
 
 
-def test_the_library_reaches_the_programs_in_one_helper_only_and_late():
+def test_the_library_imports_the_programs_only_inside_functions_of_one_module():
     static = {
         (i.importer, i.imported)
         for i in imports()
@@ -190,7 +191,7 @@ def test_the_library_reaches_the_programs_in_one_helper_only_and_late():
         if "train" in ast.unparse(node).lower()
     }
     assert static == set() and by_name == {HELPER}
-    # Nothing but the command loads the helper.
+    # Only the command imports the helper.
     assert {i.importer for i in imports() if i.imported == HELPER} == {"pit_jax.__main__"}
 
 
@@ -211,7 +212,7 @@ def test_imports_inside_the_trainer_are_relative():
     assert absolute == []
 
 
-def test_the_trainer_imports_downwards():
+def test_the_trainer_imports_only_lower_levels():
     upwards = {
         (i.importer, i.imported)
         for i in imports()
@@ -221,7 +222,7 @@ def test_the_trainer_imports_downwards():
     assert upwards == set()
 
 
-def test_the_loop_is_a_page_of_at_most_three_levels():
+def test_the_training_loop_is_short_and_nested_at_most_three_levels():
     tree = trees()["train.loop"]
     assert len(modules()["train.loop"].read_text().splitlines()) <= 150
     deep = (ast.For, ast.While, ast.If, ast.With, ast.Try)
@@ -234,7 +235,7 @@ def test_the_loop_is_a_page_of_at_most_three_levels():
     assert {node.name: depth(node) for node in found if depth(node) > 3} == {}
 
 
-def test_no_two_classes_have_one_name():
+def test_no_two_classes_have_the_same_name():
     places = defaultdict(list)
     for name, tree in trees().items():
         if name == "pit_jax.inference.runtime.nodes":  # Its classes are always written nodes.X.
@@ -245,8 +246,8 @@ def test_no_two_classes_have_one_name():
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-def test_nodes_are_written_with_their_module():
-    # Both modules have the same names, so that `nodes.Spikes` and `folded.Spikes` are told apart.
+def test_nodes_are_used_with_the_name_of_their_module():
+    # Two modules define the same names: `nodes.Spikes` and `folded.Spikes`.
     by_name = [
         (name, ast.unparse(node))
         for name, tree in trees().items()

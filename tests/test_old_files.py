@@ -1,7 +1,7 @@
-"""Files written by version 0.1.0 before its folders were rearranged are still read.
+"""Files written by version 0.1.0 before its folders were rearranged can still be read.
 
-`tests/old_files` has a run that was stopped after three of its six steps, a finished one, and what
-the same code exported. Their configs use old names: `anew`, `parametrise`, `normalise`.
+`tests/old_files` has a run that was stopped after three of its six steps, a finished run, and
+exports by the same code. Their configs use old names: `anew`, `parametrise`, `normalise`.
 """
 
 import json
@@ -23,12 +23,12 @@ from train.main import main as train
 from train.report.__main__ import main as report
 
 FILES = Path(__file__).parent / "old_files"
-DEVICES = "--cpu-devices=4"  # As many as the tests have started JAX with.
+DEVICES = "--cpu-devices=4"  # The number with which the tests initialized JAX.
 
 
 @pytest.fixture(scope="module")
 def expected():
-    """Return inputs, and the logits that the code that wrote the files computed."""
+    """Return inputs, and the logits computed by the code that wrote the files."""
     return np.load(FILES / "expected.npz")
 
 
@@ -47,7 +47,7 @@ def test_an_old_program_is_saved_again_in_the_new_format(expected, tmp_path):
     assert np.array_equal(load(tmp_path / "program")(expected["x"]), expected["logits"])
 
 
-def test_the_old_method_of_a_program_works_and_names_the_new_one(expected):
+def test_the_old_method_of_a_program_works_with_a_warning(expected):
     program = load(FILES / "program")
     with pytest.warns(FutureWarning, match="clipped is now called count_clipped"):
         old = program.clipped
@@ -67,7 +67,7 @@ def test_an_old_nir_graph_computes_the_same_logits(expected):
 
 @pytest.fixture(params=["stopped_run", "finished_run"])
 def run(request, tmp_path):
-    """Return a copy of an old run's folder."""
+    """Yield a copy of an old run's folder."""
     with tarfile.open(FILES / f"{request.param}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     with limit_devices(1):
@@ -79,13 +79,13 @@ def test_an_old_run_is_evaluated(run, capsys):
     (written,) = (run / "evaluation").glob("*.json")
     recorded = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     found = json.loads(written.read_text())
-    if run.name == "finished_run":  # The other one has a checkpoint after its last line.
+    if run.name == "finished_run":  # The stopped run has a checkpoint after its last record.
         assert found["step"] == recorded["step"]
         assert found["loss"] == pytest.approx(recorded["test_loss"], rel=0.02)
     assert "the old name still works" in capsys.readouterr().err
 
 
-def test_an_old_run_is_resumed_with_its_old_keys_and_with_the_new_ones(run):
+def test_an_old_run_is_resumed_with_old_and_with_new_keys(run):
     page = {"stopped_run": "stopped.py", "finished_run": "finished.py"}[run.name]
     before = (run / "metrics.jsonl").read_text()
     assert train(["train", "--config", str(FILES / page), "--config.cpu_devices=4", str(run)]) == 0

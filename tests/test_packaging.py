@@ -1,4 +1,4 @@
-"""What is installed, what it needs, which way imports go, and what a wheel does anywhere."""
+"""Contents and dependencies of the distributions, and programs of an installed wheel."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wheel_holds_the_typed_library_the_trainer_and_the_configs_and_nothing_else(distributions):
+def test_wheel_contains_exactly_the_typed_library_the_trainer_and_the_configs(distributions):
     (wheel,) = distributions.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     info = f"pit_jax-{pit_jax.__version__}.dist-info"
@@ -53,17 +53,17 @@ def test_wheel_holds_the_typed_library_the_trainer_and_the_configs_and_nothing_e
     assert f"{info}/licenses/LICENSE" in names
 
 
-def test_source_distribution_holds_the_packages_and_their_papers(distributions):
+def test_source_distribution_contains_exactly_the_packages_and_their_documents(distributions):
     (sdist,) = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         top_level = {name.split("/")[1] for name in archive.getnames()}
-    papers = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
-    # Every sdist has a PKG-INFO; hatchling adds the .gitignore that it obeyed.
-    assert top_level == papers | {*PACKAGES, "pyproject.toml", "PKG-INFO", ".gitignore"}
+    documents = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
+    # Every sdist has a PKG-INFO; hatchling adds the .gitignore that it applied.
+    assert top_level == documents | {*PACKAGES, "pyproject.toml", "PKG-INFO", ".gitignore"}
 
 
 def imports(name: str) -> set[str]:
-    """What our module `name` imports: of `from a import b`, a.b if that is ours, else a."""
+    """Return the imports of our module `name`: for `from a import b`, a.b if it is ours, else a."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     found = set()
@@ -86,8 +86,8 @@ def packages(names: set[str]) -> set[str]:
 @pytest.mark.parametrize("name", MODULES)
 def test_library_imports_neither_the_training_program_nor_its_dependencies(name):
     programs = {"train", "configs", "tests"}
-    theirs = {"optax", "orbax", "tonic", "ml_collections", "tensorflow_datasets", "torch"}
-    assert not packages(imports(name)) & (programs | theirs)
+    dependencies = {"optax", "orbax", "tonic", "ml_collections", "tensorflow_datasets", "torch"}
+    assert not packages(imports(name)) & (programs | dependencies)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_lock_names_no_index_and_pins_every_requirement_by_hash():
 
 
 @pytest.mark.parametrize("name", ["README.md", "mkdocs.yml", "CITATION.cff"])
-def test_the_address_of_the_repository_is_in_pyproject_alone(name):
+def test_only_pyproject_has_the_address_of_the_repository(name):
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
     text = (ROOT / name).read_text()
     assert set(re.findall(r"https?://[^\s)>\"']+|\S+@\S+\.\S+", text)) <= set(urls.values())
@@ -134,7 +134,7 @@ def test_citation_and_changelog_state_the_version_of_the_package():
     assert released[:1] in ([], [pit_jax.__version__])
 
 
-# A page of a user's own, and files of a user's own that have the names of ours.
+# A user's config page, and a user's files with the same names as ours.
 PAGE = """from configs import digits
 
 
@@ -148,7 +148,7 @@ OWN = {
     "configs/__init__.py": "raise RuntimeError('the configs of the user')",
     "configs/digits.py": "raise RuntimeError('the digits of the user')",
 }
-# Neither the clone nor what the tests run with is to be found from outside.
+# The environment without the clone and the virtual environment of the tests.
 OUTSIDE = {
     name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")
 } | {"JAX_PLATFORMS": "cpu"}
@@ -156,7 +156,7 @@ OUTSIDE = {
 
 @pytest.fixture(scope="module")
 def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel and with what is installed here, pinned."""
+    """Return the bin folder of an environment with the wheel and the packages installed here."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     bin_ = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -170,7 +170,7 @@ def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def call(*command: str | Path, cwd: Path, code: int = 0, **more: str) -> str:
-    """Run a command in a folder outside of the clone and return what it printed."""
+    """Run a command in a folder outside of the clone and return its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -193,12 +193,12 @@ def place(request, tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # Several whole runs.
-def test_a_wheel_trains_a_shipped_config_and_a_page_of_the_users_anywhere(installed, place):
+def test_a_wheel_trains_a_shipped_config_and_a_users_page_in_any_folder(installed, place):
     (place / "mine.py").write_text(PAGE)
     once = "--config.epochs=1"
     printed = call(installed / "pit-jax", "train", "--config", "digits", once, cwd=place)
     assert "epoch   1" in printed and (place / "runs/digits/summary.json").is_file()
-    # Here the folder comes first in Python's path, with all that the user has there.
+    # With -m the folder, including the user's files, comes first in Python's path.
     module = (installed / "python", "-m", "pit_jax")
     printed = call(*module, "train", "--config", "mine.py", once, "runs/own", cwd=place)
     assert "epoch   1" in printed and (place / "runs/own/summary.json").is_file()
@@ -206,7 +206,7 @@ def test_a_wheel_trains_a_shipped_config_and_a_page_of_the_users_anywhere(instal
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # Several whole runs.
-def test_the_other_programs_of_a_wheel_read_a_run(installed, tmp_path):
+def test_all_programs_of_a_wheel_work_on_a_run(installed, tmp_path):
     command = installed / "pit-jax"
     call(command, "train", "--config", "smoke", "--config.epochs=1", "run", cwd=tmp_path)
     assert "accuracy" in call(command, "evaluate", "run", cwd=tmp_path)
@@ -219,28 +219,28 @@ def test_the_other_programs_of_a_wheel_read_a_run(installed, tmp_path):
     assert start["commit"] == f"pit_jax {pit_jax.__version__}"
     assert start["arguments"] == "--config smoke --config.epochs=1 run"
     printed = call(command, "ledger", "run", cwd=tmp_path, code=2)
-    assert printed.startswith("error: the ledger is a part of a clone")
+    assert printed.startswith("error: train.ledger needs a clone of pit_jax")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", COMMANDS)
-def test_every_program_of_a_wheel_has_a_page_of_help(program, installed, tmp_path):
+def test_every_program_of_a_wheel_prints_its_help(program, installed, tmp_path):
     printed = call(installed / "pit-jax", program, "--help", cwd=tmp_path)
     assert printed.startswith(f"usage: pit-jax {program} [-h]") and "example" in printed
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("own", [{}, OWN])
-def test_in_a_clone_the_command_finds_the_trainer_and_not_the_users(own, tmp_path):
+def test_in_a_clone_the_command_finds_our_trainer_not_the_users_train_module(own, tmp_path):
     for name, text in own.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     module = (sys.executable, "-m", "pit_jax")
     printed = call(*module, "report", "nowhere", cwd=tmp_path, code=2, PYTHONPATH=str(ROOT))
-    assert printed.startswith("error: nowhere holds no run")
+    assert printed.startswith("error: nowhere is not the folder of a run")
 
 
-def test_a_users_module_of_the_trainers_name_stays_the_users(tmp_path):
+def test_a_users_module_called_train_is_not_replaced(tmp_path):
     (tmp_path / "train.py").write_text("MINE = True")
     code = (
         "import train; from pit_jax.programs import load_program; "

@@ -1,4 +1,4 @@
-"""docs/theory/paper_vs_code.md names only what is there."""
+"""Everything that docs/theory/paper_vs_code.md names exists."""
 
 import inspect
 import pkgutil
@@ -20,50 +20,50 @@ TABLE = [[cell.strip() for cell in line.strip("|").split("|")] for line in PRINT
 SIZES = [row for row in PUBLISHED if f"`{row.name}`" in PAGE and not row.kw]
 
 
-def matches(pattern: str) -> list[str]:
+def find_matches(pattern: str) -> list[str]:
     return sorted({match for span in SPANS for match in re.findall(pattern, span)})
 
 
-@pytest.mark.parametrize("name", matches(r"\b(?:pit_jax|train)(?:\.(?!py\b)\w+)+"))
+@pytest.mark.parametrize("name", find_matches(r"\b(?:pit_jax|train)(?:\.(?!py\b)\w+)+"))
 def test_a_dotted_name_resolves(name):
     pkgutil.resolve_name(name)
 
 
-@pytest.mark.parametrize("path", matches(r"configs/\w+\.py"))
-def test_a_config_is_a_file(path):
+@pytest.mark.parametrize("path", find_matches(r"configs/\w+\.py"))
+def test_a_config_file_exists(path):
     assert (ROOT / path).is_file()
 
 
-@pytest.mark.parametrize(("neuron", "field"), matches(r"(\w+)\((\w+)="))
-def test_a_neuron_has_the_field(neuron, field):
+@pytest.mark.parametrize(("neuron", "field"), find_matches(r"(\w+)\((\w+)="))
+def test_a_neuron_has_the_named_field(neuron, field):
     assert field in NEURONS[neuron].__dataclass_fields__
 
 
-@pytest.mark.parametrize("call", matches(r'create\("\w+".*\)'))
-def test_a_network_has_the_fields(call):
+@pytest.mark.parametrize("call", find_matches(r'create\("\w+".*\)'))
+def test_a_network_accepts_the_named_arguments(call):
     name, rest = re.fullmatch(r'create\("(\w+)"(.*)\)', call).groups()
     inspect.signature(MODELS[name]).bind_partial(**dict.fromkeys(re.findall(r"(\w+)=", rest)))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
-def test_a_row_of_printed_sizes_names_networks_that_there_are(row):
+def test_a_row_of_printed_sizes_names_existing_networks(row):
     _, _, _, name, _ = row
     names = re.findall(r"(?<=`)\w+(?=`)|(?<=create\(\")\w+", name)
     assert set(names) <= set(MODELS)
     assert names or name == "–"
 
 
-@pytest.mark.parametrize("option", matches(r"--config\.[\w.]+=\S+"))
-def test_an_option_of_the_training_program_is_taken(option):
+@pytest.mark.parametrize("option", find_matches(r"--config\.[\w.]+=\S+"))
+def test_an_option_of_the_training_program_is_accepted(option):
     parse(["main", "--config", str(ROOT / "configs/cifar100.py"), option])
 
 
 @pytest.mark.parametrize("row", SIZES, ids=str)
-def test_a_network_has_the_size_that_its_own_test_pins(row):
+def test_the_page_has_the_tested_size_of_each_network(row):
     assert f"{row.total:,}" in PAGE
 
 
-def test_the_page_names_each_kind_of_thing():
+def test_the_page_has_matches_for_every_pattern_of_this_file():
     assert len(TABLE) > 15
     for pattern in (
         r"pit_jax\.",
@@ -73,4 +73,4 @@ def test_the_page_names_each_kind_of_thing():
         r"PIT\(",
         r"--config\.\w",
     ):
-        assert matches(pattern), pattern
+        assert find_matches(pattern), pattern

@@ -1,4 +1,4 @@
-"""The readings of PIT that only the benchmark has: what they fire, and their gradients."""
+"""The readings of PIT that only the benchmark has: their counts and gradients."""
 
 import json
 import re
@@ -17,17 +17,17 @@ from train.program.pure import make_pure_program
 
 RESULTS = Path(readings.__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs/theory/paper_vs_code.md"
-# Values of u / a with ties, both ends of the window, and some outside; the scale and a gradient.
+# Values of u / a with ties, both ends of the window, and values outside; a scale and a gradient.
 X = np.array([-0.7, 0.0, 0.3, 0.5, 1.0, 1.4, 2.5, 3.9, 4.0, 5.2], np.float32)
 A, G, STRENGTH = 0.5, np.linspace(-1, 1, len(X), dtype=np.float32), 0.1
 INSIDE = (X >= 0) & (X <= 4)
 HALF_UP = np.array([0, 0, 0, 1, 1, 1, 3, 4, 4, 4])
 HALF_EVEN = np.array([0, 0, 0, 0, 1, 1, 2, 4, 4, 4])
-# Of Eq. 13 with the floor and with the ceiling, and both divided by the norm.
+# The correction of Eq. 13 with the floor and with the ceiling; the norm that some divide by.
 FLOOR = STRENGTH * (0.5 - abs(X - np.floor(X) - 0.5))
 CEILING = -STRENGTH * (np.ceil(X) - X)
 NORM = np.linalg.norm(A * G)
-# Neuron, its integers, the correction of the gradient of u, and that in the gradient of a.
+# Neuron, its counts, and the corrections of the gradients for u and for a.
 CASES = {
     "PIT": (PIT(strength=STRENGTH), HALF_UP, FLOOR, 0),
     "own": (readings.OwnPIT(strength=STRENGTH), HALF_UP, FLOOR, 0),
@@ -51,7 +51,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_reading_has_its_integers_and_gradients(case):
+def test_a_reading_has_its_counts_and_gradients(case):
     neuron, count, correction, correction_of_a = CASES[case]
     current = A * X[:, None, None]
 
@@ -59,19 +59,20 @@ def test_a_reading_has_its_integers_and_gradients(case):
         return neuron.apply({"params": {"a": a}}, current, mutable=["intermediates"])
 
     s, pull, sown = jax.vjp(fire, jnp.full((1, 1), A), current, has_aux=True)
-    of_a, of_u = (np.asarray(gradient).ravel() for gradient in pull(jnp.asarray(G[:, None, None])))
+    grads = pull(jnp.asarray(G[:, None, None]))
+    grad_a, grad_u = (np.asarray(grad).ravel() for grad in grads)
     assert s.ravel().tolist() == (A * count).tolist()
     assert sown["intermediates"]["count"][0].ravel().tolist() == count.tolist()
-    np.testing.assert_allclose(of_u, G * INSIDE * (1 + correction), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grad_u, G * INSIDE * (1 + correction), rtol=1e-5, atol=1e-6)
     expected = G @ (count - INSIDE * X * (1 + correction_of_a))
-    np.testing.assert_allclose(of_a, expected, rtol=1e-5)
+    np.testing.assert_allclose(grad_a, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     "parametrize, learned",
     [(readings.block_below_floor, "a"), (readings.released_above_floor, "p")],
 )
-def test_a_blocking_floor_has_no_gradient_below(parametrize, learned):
+def test_a_blocking_floor_has_no_gradient_below_it(parametrize, learned):
     neuron = PIT(parametrize=parametrize)
     current = jax.random.normal(jax.random.key(0), (8, 1, 2))
     params = neuron.init(jax.random.key(0), current)["params"]
@@ -83,7 +84,7 @@ def test_a_blocking_floor_has_no_gradient_below(parametrize, learned):
 
 
 @pytest.mark.parametrize("name", readings.ROWS)
-def test_a_row_names_parts_that_there_are(name):
+def test_a_row_names_existing_parts(name):
     row = readings.ROWS[name]
     config, _ = cli.parse(["readings", *dig200.make_flags(row, dig200.COMMON)])
     dataset = data.load(**config.data)
@@ -104,7 +105,7 @@ def test_a_reading_trains(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", readings.ROWS)
-def test_the_results_are_of_the_rows_that_there_are(name):
+def test_stored_results_are_those_of_the_current_rows(name):
     results = json.loads(RESULTS.read_text())
     flags = " ".join(dig200.make_flags(readings.ROWS[name], dig200.COMMON))
     row = results["rows"][name]

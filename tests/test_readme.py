@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_runs_and_prints_a_line_like_the_one_shown():
+def test_the_example_prints_the_line_shown_with_nearly_the_same_accuracy():
     pair = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.S)
     example, shown = pair.groups()
     printed = subprocess.check_output([sys.executable, "-c", example], cwd=ROOT, text=True)
     without_figures = re.compile(r"\d+\.\d+%")
     assert without_figures.sub("", printed) == without_figures.sub("", shown)
-    # Last bits differ between machines, so the accuracy is held to what a reader would notice.
+    # Last bits differ between machines, so accept any accuracy that a reader would call the same.
     accuracy, promised = (float(re.search(r"[\d.]+", text)[0]) for text in (printed, shown))
     assert abs(accuracy - promised) < 5
 
@@ -31,6 +31,6 @@ def test_the_table_of_networks_is_what_the_command_prints(capsys):
     assert capsys.readouterr().out == shown
 
 
-def test_the_network_of_the_readme_is_made():
+def test_the_call_in_the_readme_creates_a_network():
     (call,) = re.findall(r"`pit_jax\.models\.(create\(.*?\))`", README)
     assert eval(call, {"create": create, "PIT": PIT}).num_steps == 4

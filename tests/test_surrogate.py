@@ -1,4 +1,4 @@
-"""Rounding is exact for every number, and every surrogate gradient is its formula."""
+"""Rounding is exact for every number, and every surrogate gradient equals its formula."""
 
 import math
 from fractions import Fraction
@@ -23,13 +23,13 @@ from pit_jax.surrogate import (
 from tests.helpers import count_thresholds
 
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
-TINY = float(np.finfo(np.float32).tiny)  # The smallest float32 that XLA's CPU code tells from 0.
+TINY = float(np.finfo(np.float32).tiny)  # XLA's CPU code treats smaller float32 as 0.
 
 
 def near_ties() -> np.ndarray:
     ties = np.arange(-2, 11, dtype=np.float32) + np.float32(0.5)
     ulps = np.arange(-4, 5, dtype=np.int32)
-    # Neighbors in magnitude are neighbors in the integer that the bits spell.
+    # Neighboring floats have neighboring bit patterns, read as integers.
     return (ties.view(np.int32)[:, None] + ulps).view(np.float32).ravel()
 
 
@@ -53,7 +53,7 @@ def subnormals() -> np.ndarray:
 
 
 def floor_of_x_plus_half(x: np.ndarray) -> np.ndarray:
-    # float64 holds x + 1/2 of a float32 exactly wherever the sum is near an integer.
+    # In float64, x + 1/2 of a float32 is exact wherever the sum is near an integer.
     return np.floor(x.astype(np.float64) + 0.5)
 
 
@@ -87,7 +87,7 @@ def test_clipped_rounding_is_the_sum_of_threshold_comparisons(numbers, mode, lev
         np.testing.assert_array_equal(np.asarray(mode(clip)(jnp.asarray(x)), np.float64), want)
 
 
-def test_rounding_needs_more_than_adding_a_half():
+def test_rounding_is_exact_where_floor_of_x_plus_half_is_not():
     x = np.float32(0.49999997)
     assert np.floor(x + np.float32(0.5)) == 1
     assert rectified_round(jnp.asarray(x)) == 0
@@ -101,7 +101,7 @@ TIES_AND_NEIGHBORS = [
 
 
 @given(st.floats(-(2**60), 2**60) | st.sampled_from(TIES_AND_NEIGHBORS))
-def test_rounding_of_a_float64_is_that_of_the_rational_number(x64, x):
+def test_rounding_of_a_float64_equals_exact_rational_rounding(x64, x):
     assert int(rectified_round(jnp.asarray(x))) == math.floor(Fraction(x) + Fraction(1, 2))
 
 
@@ -178,7 +178,7 @@ def test_eq_13_is_the_distance_to_the_nearest_integer_in_float64(x64):
         (partial(arctan, slope=4.0), 0.0, 2.0),
     ],
 )
-def test_surrogate_gradients_multiply_what_comes_from_above(f, x, derivative, strict):
+def test_surrogate_gradients_multiply_the_incoming_gradient(f, x, derivative, strict):
     _, vjp = jax.vjp(f, jnp.float32(x))
     assert vjp(jnp.float32(-3)) == (-3 * derivative,)
 
@@ -223,7 +223,7 @@ def test_nothing_flows_back_from_infinities_through_clipped_round(strict):
 
 
 def test_subnormals_are_read_as_zero_by_thresholds_on_the_cpu(strict):
-    """XLA's CPU code flushes them, so a membrane of -1e-39 lies in the window and fires H(0)."""
+    # XLA's CPU code flushes them to 0, so a membrane of -1e-39 is in the window and fires H(0).
     x = subnormals()
     np.testing.assert_array_equal(gradient(partial(clipped_round, levels=4), x), np.ones_like(x))
     np.testing.assert_array_equal(rectangle(jnp.asarray(x)), np.ones_like(x))
@@ -241,7 +241,7 @@ def test_ternary_spikes_are_the_sign_from_one_half_on_inclusive(mode, strict):
     np.testing.assert_array_equal(mode(ternary_spike)(jnp.asarray(-x)), np.negative(want))
 
 
-def test_ternary_spikes_have_the_gradient_1_to_one_inclusive(strict):
+def test_ternary_spikes_have_the_gradient_1_up_to_one_inclusive(strict):
     x = np.array([0, TINY, BELOW_HALF, HALF, ONE, ABOVE_ONE, 1e30, np.inf], np.float32)
     want = [1, 1, 1, 1, 1, 0, 0, 0]
     np.testing.assert_array_equal(gradient(ternary_spike, x), want)
@@ -312,15 +312,15 @@ def test_arctan_gradient_is_a_cauchy_density(x, want, x64):
 @settings(max_examples=10)
 @given(scale=st.floats(0.25, 8))
 def test_surrogate_gradients_are_even_densities(spike, x64, scale):
-    # x = tan(angle) brings the tails in: a midpoint rule on 0..pi/2 sees half of the line.
+    # With x = tan(angle), a midpoint rule on 0..pi/2 integrates over half of the real line.
     step = math.pi / 200_000
     angle = (np.arange(100_000) + 0.5) * step
     x = np.tan(angle)
-    right = gradient(partial(spike, **{_scale_name(spike): scale}), x)
-    left = gradient(partial(spike, **{_scale_name(spike): scale}), -x)
+    right = gradient(partial(spike, **{get_scale_name(spike): scale}), x)
+    left = gradient(partial(spike, **{get_scale_name(spike): scale}), -x)
     np.testing.assert_allclose(left, right, rtol=1e-14, atol=0)
     assert np.sum(2 * right / np.cos(angle) ** 2) * step == pytest.approx(1, abs=1e-4)
 
 
-def _scale_name(spike):
+def get_scale_name(spike):
     return "width" if spike in (rectangle, triangle) else "slope"

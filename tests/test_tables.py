@@ -1,4 +1,4 @@
-"""The tables from which a config names a function have every function of their module."""
+"""The tables of functions that a config can name have every such function of their module."""
 
 import inspect
 
@@ -12,8 +12,8 @@ from pit_jax.neurons.step import RESETS
 from pit_jax.surrogate import SPIKES
 
 
-def functions(module, *parameters):
-    """Return the functions of a module by their names, those with exactly these parameters."""
+def find_functions(module, *parameters):
+    """Return the functions of a module that have exactly these parameters, by name."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -32,12 +32,12 @@ def functions(module, *parameters):
             step,
             ("u", "s", "threshold", "detach"),
         ),
-        # Every surrogate of a binary spike has one parameter for its width or its slope.
+        # Every surrogate of a binary spike has one parameter, a width or a slope.
         (SPIKES, surrogate, ("x", "width")),
     ],
 )
-def test_a_table_has_every_function_of_its_kind_by_its_name(table, module, parameters):
-    found = functions(module, *parameters)
+def test_a_table_has_every_function_of_its_kind_by_name(table, module, parameters):
+    found = find_functions(module, *parameters)
     if table is SPIKES:
-        found |= functions(module, "x", "slope")
+        found |= find_functions(module, "x", "slope")
     assert table == found
