@@ -125,7 +125,7 @@ def test_aedat4_is_read_exactly_from_files_and_archives(tmp_path):
         assert np.array_equal(read_aedat4(source), events)
 
 
-def make_cifar10_dvs():
+def make_two_of_each_class():
     """Return a recording for training and one for testing of each class."""
     return make_cifar10_dvs((0, 900), ".aedat4", encode_aedat4)
 
@@ -133,7 +133,7 @@ def make_cifar10_dvs():
 @pytest.mark.parametrize("layout", ["folders", "archives", "an archive of archives"])
 def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
     pytest.importorskip("aedat")
-    files = make_cifar10_dvs()
+    files = make_two_of_each_class()
     if layout != "folders":
         files = zip_classes(files)
     if layout == "an archive of archives":
@@ -151,7 +151,7 @@ def test_tonics_cifar10_dvs_is_read_from_folders_and_archives(tmp_path, layout):
 
 def test_inner_archives_are_extracted_once_into_the_cache(tmp_path, capsys):
     pytest.importorskip("aedat")
-    write(tmp_path / "data", {"CIFAR10DVS.zip": make_zip(zip_classes(make_cifar10_dvs()))})
+    write(tmp_path / "data", {"CIFAR10DVS.zip": make_zip(zip_classes(make_two_of_each_class()))})
     for lines in (1, 0):
         load("cifar10_dvs", tmp_path / "data", size=8, cache_dir=str(tmp_path / "cache"))
         assert capsys.readouterr().err.count("CIFAR10DVS.zip once, to") == lines
@@ -197,7 +197,7 @@ def test_the_authors_files_are_read_before_tonics_copy(tmp_path):
 
 
 def test_files_of_both_kinds_do_not_make_one_data_set(tmp_path):
-    files = make_cifar10_dvs()
+    files = make_two_of_each_class()
     del files["cat/cifar10_cat_900.aedat4"]
     files["cat/cifar10_cat_0.aedat"] = files.pop("cat/cifar10_cat_0.aedat4")
     write(tmp_path, files)
