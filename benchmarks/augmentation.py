@@ -1,6 +1,6 @@
-"""Milliseconds of augmentation for a batch, by recipe: python -m benchmarks.augmentation
+"""Milliseconds of augmentation per batch and recipe: python -m benchmarks.augmentation
 
-128 made-up images of CIFAR's size on one device, from uint8 to what the network and the loss get.
+128 synthetic images of CIFAR's size on one device, from uint8 to the inputs of network and loss.
 Prints one JSON object: the median of the rounds for each recipe, and the environment.
 """
 
@@ -29,7 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def measure(recipe: dict[str, Any]) -> float:
-    """The median time of one batch in milliseconds, after the first."""
+    """Return the median time of a batch in milliseconds, without the first one."""
     config = get_config()
     config.augment = recipe
     dataset = load("synthetic", shape=SHAPE, num_train=BATCH)
@@ -46,7 +46,7 @@ def measure(recipe: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    """All recipes, one after the other."""
+    """Measure all recipes and print the medians."""
     medians = {name: round(measure(recipe), 1) for name, recipe in RECIPES.items()}
     print(
         json.dumps({"ms a batch of 128": medians, "environment": describe_environment()}, indent=1)

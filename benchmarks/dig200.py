@@ -1,9 +1,9 @@
-"""Neurons on 200 digits, paired seed by seed: python -m benchmarks.dig200 [--seeds N] [--rows A,B]
+"""Neurons on 200 digits, paired by seed: python -m benchmarks.dig200 [--seeds N] [--rows A,B]
 
-Runs of one seed have the same initial kernels, order of samples and augmentation draws, so that a
-difference between two neurons is one within each seed. They are runs of train.main on one device,
-to the bit, but a row compiles once for all of its seeds and tests once, at the end. Writes
-benchmarks/dig200.json after each run and skips the runs that it has. Prints for each row the
+Runs with the same seed have the same initial kernels, order of samples and augmentation draws, so
+that two neurons are compared within each seed. The runs are bit-identical to runs of train.main on
+one device, but a row compiles once for all seeds and is tested once, at the end. Writes
+benchmarks/dig200.json after each run and skips the runs that the file has. Prints for each row the
 accuracy on all test images after the last epoch, the spikes of a neuron, and the differences to
 the first row, with Student's 95 % intervals (not corrected for the number of rows).
 """
@@ -31,7 +31,7 @@ from train.data.feeding import resident
 from train.data.feeding.order import SequentialOrder, epoch_order
 from train.files import write_atomically
 from train.program.evaluation import compute_means, make_whole_sums
-from train.program.program import quick_options
+from train.program.program import make_quick_options
 from train.program.pure import PureProgram, abstract_images, make_pure_program
 from train.program.state import TrainState
 from train.run.environment import describe_environment
@@ -48,7 +48,7 @@ ABOUT = {
 
 
 class Row(NamedTuple):
-    """A variant of configs/digits.py with other values of its keys, compared with another row."""
+    """A variant of configs/digits.py with changed `keys`, compared with the row `against`."""
 
     variant: str
     keys: Mapping[str, Any] = {}
@@ -78,14 +78,14 @@ class Trainer:
         pure = make_pure_program(config, dataset)
         self.neurons = count_neurons(pure, dataset)
 
-        # Samples and seeds are arguments: as constants they would be compiled in.
+        # Samples and seeds are arguments; as constants, each seed would compile a new program.
         def begin(key: jax.Array, samples: Any, order: Any) -> TrainState:
             return pure.begin(key, resident.take(samples, order[0]), {})
 
         def step(state: TrainState, samples: Any, order: Any) -> TrainState:
             return pure.train(state, resident.take(samples, order[state.step % self.steps]))[0]
 
-        self.begin = jax.jit(begin, compiler_options=quick_options())
+        self.begin = jax.jit(begin, compiler_options=make_quick_options())
         self.step = jax.jit(step, donate_argnums=0)
         self.test = jax.jit(make_whole_sums(pure.test, resident.take))
 
@@ -103,13 +103,13 @@ class Trainer:
         return state
 
     def order(self, seed: int, epoch: int) -> jax.Array:
-        """Return which samples each step of an epoch sees."""
+        """Return the indices of the samples of each step of an epoch."""
         return jax.device_put(epoch_order(seed, epoch, self.size, self.config.batch_size))
 
     def measure(self, state: TrainState) -> dict[str, float]:
         """Return the accuracy on the test images and the spikes of a neuron (see `ABOUT`).
 
-        Raises FloatingPointError if a step was not finite, after which a run learns nothing.
+        Raises FloatingPointError if the loss or a gradient of a step was not finite.
         """
         if int(state.skipped):
             raise FloatingPointError(f"the loss or a gradient of step {state.bad} is not finite.")
@@ -130,23 +130,23 @@ def count_neurons(pure: PureProgram, dataset: Dataset) -> dict[str, int]:
         layers = neuron_probes(sown["intermediates"])
         return {name: layer["count"][0, 0] for name, layer in layers.items()}
 
-    of_a_step = jax.eval_shape(run, abstract_images(dataset))
-    return {name: count.size for name, count in of_a_step.items()}
+    shapes = jax.eval_shape(run, abstract_images(dataset))
+    return {name: shape.size for name, shape in shapes.items()}
 
 
 def make_flags(row: Row, keys: Mapping[str, Any]) -> list[str]:
-    """Return the options of train.main for a row, with other `keys` of the config."""
+    """Return the options of train.main for a row; `keys` are changes that all rows share."""
     page = f"{CONFIG}:{row.variant}"
     flags = [f"--config.{key}={value}" for key, value in {**keys, **row.keys}.items()]
     return ["--config", page, *flags]
 
 
 def run_row(found: dict[str, Any], flags: list[str], seeds: Sequence[int], save: Any) -> None:
-    """Add the runs of a row that are missing to `found`, and save after each of them."""
+    """Run the missing seeds of a row, add them to `found`, and save after each."""
     config, _ = cli.parse(["dig200", *flags])
     shown = json.loads(config.to_json_best_effort())
     if found.setdefault("config", shown) != shown:
-        raise SystemExit("the file has runs with another config; choose another --out.")
+        raise SystemExit("the file has runs of a different config; choose another --out.")
     found["command"] = f"python -m train.main {' '.join(flags)} --config.seed=SEED"
     runs = found.setdefault("runs", {})
     missing = [seed for seed in seeds if str(seed) not in runs]
@@ -155,9 +155,9 @@ def run_row(found: dict[str, Any], flags: list[str], seeds: Sequence[int], save:
     found["environment"] = describe_environment()
     trainer = Trainer(config, data.load(**config.data))
     for seed in missing:
-        began = time.monotonic()
+        start = time.monotonic()
         runs[str(seed)] = trainer.measure(trainer.train(seed))
-        runs[str(seed)]["seconds"] = round(time.monotonic() - began, 1)
+        runs[str(seed)]["seconds"] = round(time.monotonic() - start, 1)
         save()
 
 
@@ -187,12 +187,12 @@ def summarize(found: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[str, An
     return summary
 
 
-def write_estimate(estimate: Mapping[str, Any] | None, factor: float, sign: str = "") -> str:
+def format_estimate(estimate: Mapping[str, Any] | None, factor: float, sign: str = "") -> str:
     """Return an estimate times `factor` as `mean [low, high]`."""
     if estimate is None:
         return ""
     numbers = [estimate["mean"], *estimate["interval"]]
-    # Adding 0 makes a zero of -0.
+    # Adding 0 turns -0 into 0.
     mean, *ends = (f"{round(factor * number, 2) + 0:{sign}.2f}" for number in numbers)
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 
@@ -204,11 +204,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(
             name,
             str(row["accuracy"]["seeds"]),
-            write_estimate(row["accuracy"], 100),
-            write_estimate(row["spikes"], 1),
+            format_estimate(row["accuracy"], 100),
+            format_estimate(row["spikes"], 1),
             row.get("against", ""),
-            write_estimate(row.get("accuracy difference"), 100, "+"),
-            write_estimate(row.get("spikes difference"), 1, "+"),
+            format_estimate(row.get("accuracy difference"), 100, "+"),
+            format_estimate(row.get("spikes difference"), 1, "+"),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
@@ -216,21 +216,21 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 def run_rows(argv: Sequence[str], rows: Mapping[str, Row], seeds: int, out: Path) -> None:
     """Run the command of a benchmark: `rows` with `seeds` seeds; its results go to `out`."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=seeds, help="how many, from 0 on")
-    parser.add_argument("--rows", default="", help="names between commas; all if empty")
+    parser.add_argument("--seeds", type=int, default=seeds, help="number of seeds, from 0")
+    parser.add_argument("--rows", default="", help="comma-separated names; all by default")
     parser.add_argument("--epochs", type=int, default=COMMON["epochs"])
     parser.add_argument("--out", type=Path, default=out)
     args = parser.parse_args(argv[1:])
-    chosen = args.rows.split(",") if args.rows else list(rows)
-    if unknown := [name for name in chosen if name not in rows]:
-        parser.error(f"no row {unknown[0]!r}; there are {', '.join(rows)}")
+    names = args.rows.split(",") if args.rows else list(rows)
+    if unknown := [name for name in names if name not in rows]:
+        parser.error(f"there is no row {unknown[0]!r}; choose from {', '.join(rows)}")
     found = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
 
     def save() -> None:
         found.update(about=ABOUT, summary=summarize(found["rows"], rows))
         write_atomically(args.out, json.dumps(found, indent=1) + "\n")
 
-    for name in chosen:
+    for name in names:
         print(f"{time.strftime('%X')} {name}", flush=True)
         flags = make_flags(rows[name], COMMON | {"epochs": args.epochs})
         run_row(found["rows"].setdefault(name, {}), flags, range(args.seeds), save)

@@ -1,11 +1,10 @@
 """The event-driven runtime against dense JAX and PyTorch: python -m benchmarks.event_driven WORKDIR
 
-WORKDIR holds a run of configs/fashion_mnist.py; the environment is that of `make test-peers`. Both
-a network and single layers are timed at firing rates that go up; of the network by its thresholds,
-which are scaled, as well as at its own rates. Everything takes turns in one process, JAX and
-PyTorch on the cores that they take by default, PyTorch also on one, whichever is faster. Writes
-event_driven.json beside this file and the picture docs/images/event_driven.png, and prints where
-the runtime loses.
+WORKDIR is a run of configs/fashion_mnist.py; run this in the environment of `make test-peers`. A
+network and single layers are timed at increasing firing rates; the network's rates are changed by
+scaling its thresholds. All calls take turns in one process. JAX uses its default cores, PyTorch its
+default or one, whichever is faster. Writes event_driven.json next to this file and the figure
+docs/images/event_driven.png, and prints the cases in which the runtime is slower.
 """
 
 import json
@@ -41,7 +40,7 @@ from train.run.reading import read_config
 
 BATCHES, ROUNDS, SECONDS = (1, 16), 7, 0.03
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-# Thresholds of the network, times these: the lower, the more fire.
+# Factors of the network's thresholds; lower thresholds fire more.
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SAMPLES = 512
 LAYERS = {
@@ -59,7 +58,7 @@ Call = Callable[[], object]
 
 
 def main(argv: Sequence[str]) -> None:
-    """The network, then the layers."""
+    """Measure the network and the layers, and write results and figure."""
     workdir = Path(argv[0])
     network = measure_network(workdir)
     layers = {
@@ -70,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     result = {
         "network": network,
         "layers": layers,
-        "losses": list(losses(network, layers)),
+        "losses": list(list_losses(network, layers)),
         "environment": describe_environment()
         | {
             "cores": count_cores(),
@@ -87,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure_network(workdir: Path) -> dict[str, Any]:
-    """A trained network at its own rates, and with other thresholds at others."""
+    """Return times of a trained network, at its own rates and with other thresholds."""
     config = ConfigDict(read_config(workdir))
     dataset = data.load(**config.data)
     model, variables = build.make_network(config, dataset), restore.load_variables(workdir)
@@ -99,61 +98,65 @@ def measure_network(workdir: Path) -> dict[str, Any]:
     in_float32, in_int8 = peers.Float32(program.nodes), peers.Int8(program.nodes, abs(x).max())
     with torch.inference_mode():
         agree = {
-            name: float((module(peers.images(x)).numpy().argmax(-1) == reached).mean())
+            name: float((module(peers.convert_images(x)).numpy().argmax(-1) == reached).mean())
             for name, module in (("PyTorch float32", in_float32), ("PyTorch int8", in_int8))
         }
     agree["event-driven"] = float((program.event_driven()(x).argmax(-1) == reached).mean())
-    print("largest logits that are the trained network's:", agree)
+    print("share of predictions equal to the trained network's:", agree)
 
     result: dict[str, Any] = {
         "name": "resnet8, 32 channels, trained on Fashion-MNIST, PIT with 4 levels, 1 step",
         "samples": SAMPLES,
         "agree": agree,
-        "rates": {path: round(rate, 4) for path, rate in _rates(program, x).items()},
+        "rates": {path: round(rate, 4) for path, rate in _measure_rates(program, x).items()},
         "batches": {},
     }
     for batch in BATCHES:
         samples = [x[i : i + batch] for i in range(0, SAMPLES, batch)]
         dense: dict[str, Call] = {
-            "JAX float32": each(samples, lambda x: floats(x).block_until_ready(), jnp.asarray),
-            "JAX program.grid": each(
+            "JAX float32": cycle_samples(
+                samples, lambda x: floats(x).block_until_ready(), jnp.asarray
+            ),
+            "JAX program.grid": cycle_samples(
                 samples, lambda x: program.grid(x).block_until_ready(), jnp.asarray
             ),
         }
         for name, module in (("PyTorch float32", in_float32), ("PyTorch int8", in_int8)):
-            graph = peers.frozen(module, peers.images(samples[0]))
+            graph = peers.freeze(module, peers.convert_images(samples[0]))
             for threads in sorted({1, count_cores()}):
-                call = in_pytorch(graph, threads)
-                dense[f"{name}, {threads} threads"] = each(samples, call, peers.images)
-        result["batches"][str(batch)] = _network_times(program, dense, samples, x)
+                call = limit_threads(graph, threads)
+                label = f"{name}, {threads} threads"
+                dense[label] = cycle_samples(samples, call, peers.convert_images)
+        result["batches"][str(batch)] = _time_network(program, dense, samples, x)
         print(batch, json.dumps(result["batches"][str(batch)]), flush=True)
     return result
 
 
-def _network_times(
+def _time_network(
     program: SpikingProgram, dense: dict[str, Call], samples: list[np.ndarray], x: np.ndarray
 ) -> dict[str, Any]:
     own = program.event_driven()
     assert np.array_equal(own(x), program(x))
     calls = {
         **dense,
-        "event-driven": each(samples, own),
-        "event-driven on one thread": each(samples, program.event_driven(threads=1)),
+        "event-driven": cycle_samples(samples, own),
+        "event-driven on one thread": cycle_samples(samples, program.event_driven(threads=1)),
     }
-    taken, quickest = times(calls), times(calls, 0.1)
+    taken, quickest = measure_times(calls), measure_times(calls, 0.1)
     curve: dict[str, list[float]] = {"scale": [], "rate": [], "event-driven": []}
     for scale in SCALES:
-        other = scaled(program, scale)
+        other = scale_thresholds(program, scale)
         runtime = other.event_driven()
         assert np.array_equal(runtime(x), other(x))
         curve["scale"].append(scale)
-        curve["rate"].append(round(float(np.mean(list(_rates(other, x).values()))), 4))
-        curve["event-driven"] += times({"": each(samples, runtime)}, 0.1).values()
+        curve["rate"].append(round(float(np.mean(list(_measure_rates(other, x).values()))), 4))
+        taken_here = measure_times({"": cycle_samples(samples, runtime)}, 0.1)
+        curve["event-driven"] += taken_here.values()
     return {
-        "own rate": round(float(np.mean(list(_rates(program, x).values()))), 4),
+        "own rate": round(float(np.mean(list(_measure_rates(program, x).values()))), 4),
         "microseconds": taken,
         "microseconds of the quickest tenth": quickest,
-        # By those, which what else the machine did disturbed least.
+        # From the quickest tenth, which other work on the machine disturbs least.
         "times faster": {
             name: round(value / quickest["event-driven"], 2)
             for name, value in quickest.items()
@@ -163,26 +166,26 @@ def _network_times(
     }
 
 
-def scaled(program: SpikingProgram, scale: float) -> SpikingProgram:
-    """The same network whose neurons need `scale` times as much for a level."""
+def scale_thresholds(program: SpikingProgram, scale: float) -> SpikingProgram:
+    """Return the program with the thresholds of its neurons times `scale`."""
 
-    def other(node: Any) -> Any:
+    def scale_node(node: Any) -> Any:
         if not isinstance(node, nodes.Spikes):
             return node
         first = np.maximum(np.rint(node.neuron.first * scale), 1).astype(np.int32)
         neuron = replace(node.neuron, first=first, step=2 * first, drop=2 * first)
         return replace(node, neuron=neuron)
 
-    return SpikingProgram([other(node) for node in program.nodes], program.num_steps, "")
+    return SpikingProgram([scale_node(node) for node in program.nodes], program.num_steps, "")
 
 
-def _rates(program: SpikingProgram, x: np.ndarray) -> dict[str, float]:
-    """The share of the neurons of each layer that fire at all."""
+def _measure_rates(program: SpikingProgram, x: np.ndarray) -> dict[str, float]:
+    """Return the share of neurons of each layer that fire at all."""
     return {path: float((np.asarray(k) != 0).mean()) for path, k in program.counts(x).items()}
 
 
 def measure_layer(case: Case, batch: int) -> dict[str, Any]:
-    """Times of one layer by rate, in microseconds, the event-driven ones in one thread."""
+    """Return the times of one layer by rate, in microseconds; event-driven in one thread."""
     synapse = case.make_synapse()
     weight, (padding, _) = synapse.weight[0], synapse.padding[0]
     kernel = jnp.asarray(weight, jnp.float32)
@@ -195,12 +198,12 @@ def measure_layer(case: Case, batch: int) -> dict[str, Any]:
             feature_group_count=synapse.groups,
         )
     )
-    in_float32, in_int8 = peers.convolution(weight, case.stride, padding, synapse.groups)
+    in_float32, in_int8 = peers.make_convolution(weight, case.stride, padding, synapse.groups)
     row: dict[str, Any] = {"rate": list(RATES), "microseconds": {}}
     for rate in RATES:
         spikes = case.draw_spikes(batch, rate)
         one, x = OneLayer(synapse, spikes), jnp.asarray(spikes, jnp.float32)
-        floats, eights = peers.counts(spikes)
+        floats, eights = peers.convert_counts(spikes)
         one(dense=False)
         assert np.array_equal(one.currents, jitted(x, kernel)), case
         calls = {
@@ -213,20 +216,20 @@ def measure_layer(case: Case, batch: int) -> dict[str, Any]:
                 ("PyTorch float32", in_float32, floats),
                 ("PyTorch int8", in_int8, eights),
             ):
-                calls[f"{name}, {threads} threads"] = partial(in_pytorch(call, threads), given)
-        taken = times(calls)
+                calls[f"{name}, {threads} threads"] = partial(limit_threads(call, threads), given)
+        taken = measure_times(calls)
         for name, value in taken.items():
             row["microseconds"].setdefault(name, []).append(value)
     print(case, batch, row["microseconds"], flush=True)
     return row
 
 
-def losses(network: dict[str, Any], layers: dict[str, Any]) -> Any:
-    """Where something dense takes less time, in words."""
+def list_losses(network: dict[str, Any], layers: dict[str, Any]) -> Any:
+    """Yield a sentence for each case in which a dense implementation is faster."""
     for batch, row in network["batches"].items():
         for name, ratio in row["times faster"].items():
             if ratio < 1:
-                yield f"the network at batch {batch} takes {1 / ratio:.1f} times that of {name}"
+                yield f"the network at batch {batch} takes {1 / ratio:.1f} times as long as {name}"
     for layer, row in layers.items():
         own = row["microseconds"]["event-driven"]
         for name in ("JAX float32", "PyTorch float32", "PyTorch int8"):
@@ -235,17 +238,19 @@ def losses(network: dict[str, Any], layers: dict[str, Any]) -> Any:
                 if a > b
             ]  # fmt: skip
             if lost:
-                yield f"{layer}: slower than {name} from a rate of {min(lost):.0%} on"
+                yield f"{layer}: slower than {name} at rates of at least {min(lost):.0%}"
 
 
-def each(samples: list[Any], call: Callable[[Any], object], made: Any = np.asarray) -> Call:
-    """A call on the next of the samples every time, which are `made` before."""
-    ready, turn = [made(x) for x in samples], iter(range(10**9))
+def cycle_samples(
+    samples: list[Any], call: Callable[[Any], object], convert: Any = np.asarray
+) -> Call:
+    """Return a function that calls `call` on the next sample each time; they are converted once."""
+    ready, turn = [convert(x) for x in samples], iter(range(10**9))
     return lambda: call(ready[next(turn) % len(ready)])
 
 
-def in_pytorch(call: Callable[[Any], Any], threads: int) -> Callable[[Any], Any]:
-    """`call` in PyTorch's inference mode, on so many threads."""
+def limit_threads(call: Callable[[Any], Any], threads: int) -> Callable[[Any], Any]:
+    """Return `call` in PyTorch's inference mode, on `threads` threads."""
 
     @torch.inference_mode()
     def limited(x: Any) -> Any:
@@ -255,9 +260,11 @@ def in_pytorch(call: Callable[[Any], Any], threads: int) -> Callable[[Any], Any]
     return limited
 
 
-def times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
-    """Medians of rounds in which the calls take turns, or what another `share` of them stays below,
-    in microseconds; what ran on several numbers of threads is there as the fastest too."""
+def measure_times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
+    """Return the quantile `share` of each call's time in microseconds; the calls take turns.
+
+    Calls with several numbers of threads also have an entry without it, their fastest time.
+    """
     taken = time_calls(*calls.values(), rounds=ROUNDS, seconds=SECONDS)
     rows = {
         name: round(1e6 * float(np.quantile(value, share)), 1)
@@ -270,6 +277,6 @@ def times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    # PyTorch's quantized tensors and traces are to be replaced, and say so at every use.
+    # PyTorch's quantized tensors and traces are deprecated and warn at every use.
     warnings.simplefilter("ignore")
     main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The picture of benchmarks.event_driven: time against firing rate, for a network and by layer."""
+"""The figure of benchmarks.event_driven: time against firing rate, for a network and layers."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's colors, which differ for all eyes, and a dash for each too.
+# The palette of Okabe and Ito, for color-blind readers too, and a dash for each line.
 STYLES = {
     "event-driven": {"color": "#000000", "marker": "o", "markersize": 3, "lw": 1.8},
     "JAX float32": {"color": "#0072b2", "ls": "--"},
@@ -19,7 +19,7 @@ STYLES = {
 
 
 def draw(result: dict[str, Any], file: Path) -> None:
-    """A row for each batch size; its first panel is the network."""
+    """Draw a row for each batch size, its first panel for the network."""
     batches = list(result["network"]["batches"])
     names = list(dict.fromkeys(name.rsplit(", batch ", 1)[0] for name in result["layers"]))
     width = (len(names) + 2) // 2
@@ -28,9 +28,9 @@ def draw(result: dict[str, Any], file: Path) -> None:
     )
     for row, batch in enumerate(batches):
         panels = iter(grid[2 * row : 2 * row + 2].flat)
-        _network(next(panels), result["network"], batch)
+        _draw_network(next(panels), result["network"], batch)
         for name in names:
-            _layer(next(panels), name, result["layers"][f"{name}, batch {batch}"], batch)
+            _draw_layer(next(panels), name, result["layers"][f"{name}, batch {batch}"], batch)
         for panel in panels:
             panel.axis("off")
     for panel in grid[:, 0]:
@@ -46,8 +46,8 @@ def draw(result: dict[str, Any], file: Path) -> None:
         f"Medians of interleaved rounds on {environment['processor']}; jax {environment['jax']}, "
         f"torch {environment['torch']}, numba {environment['numba']}. Layers: random spikes of 1 "
         f"to 4, event-driven in one thread. Network: {result['network']['samples']} test images; "
-        "\nthe ring is its own rate, elsewhere its thresholds are scaled; all of it are of the "
-        "quickest tenth.",
+        "\nthe ring is its own rate, at other rates its thresholds are scaled; its times are those "
+        "of the quickest tenth.",
         ha="center", fontsize=7,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0.02, 1, 0.97))
@@ -55,7 +55,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
     plt.close(figure)
 
 
-def _network(panel: Any, network: dict[str, Any], batch: str) -> None:
+def _draw_network(panel: Any, network: dict[str, Any], batch: str) -> None:
     row = network["batches"][batch]
     curve = sorted(zip(*(row["at other thresholds"][k] for k in ("rate", "event-driven")),
                        strict=True))  # fmt: skip
@@ -68,7 +68,7 @@ def _network(panel: Any, network: dict[str, Any], batch: str) -> None:
     panel.set_title(f"whole network, batch {batch}", fontsize=9)
 
 
-def _layer(panel: Any, name: str, row: dict[str, Any], batch: str) -> None:
+def _draw_layer(panel: Any, name: str, row: dict[str, Any], batch: str) -> None:
     for what, style in STYLES.items():
         if what in row["microseconds"]:
             panel.loglog(row["rate"], row["microseconds"][what], label=what, **style)

@@ -1,8 +1,8 @@
-"""Whether the order of event frames matters: python -m benchmarks.frame_order --config FILE [...]
+"""The effect of the order of event frames: python -m benchmarks.frame_order --config FILE [...]
 
-Two networks learn, one from frames as they came and one from frames that every sample has in an
-order of its own; both are tested on test frames in order and shuffled. Takes a config of event
-frames and its overrides, as in `train.main`; prints one JSON object.
+Trains one network on frames in order and one on frames that are shuffled within each sample, and
+tests both on test frames in order and shuffled. Takes a config of event frames and its overrides,
+as `train.main` does; prints one JSON object.
 """
 
 import dataclasses
@@ -23,22 +23,22 @@ from train.program.program import make_program
 from train.run.environment import describe_environment
 
 
-def shuffled(frames: Num[np.ndarray, "N T H W C"], seed: int) -> Num[np.ndarray, "N T H W C"]:
-    """The frames of every sample in a random order of its own."""
+def shuffle_frames(frames: Num[np.ndarray, "N T H W C"], seed: int) -> Num[np.ndarray, "N T H W C"]:
+    """Return the frames of every sample in its own random order."""
     order = np.random.default_rng(seed).random(frames.shape[:2]).argsort(axis=1)
     return np.take_along_axis(frames, order[:, :, None, None, None], axis=1)
 
 
-def without_order(split: ArraySplit, seed: int) -> ArraySplit:
-    """The same samples with shuffled frames."""
-    return ArraySplit(shuffled(split.images, seed), split.labels)
+def shuffle_split(split: ArraySplit, seed: int) -> ArraySplit:
+    """Return the samples of a split with shuffled frames."""
+    return ArraySplit(shuffle_frames(split.images, seed), split.labels)
 
 
-def accuracies(
+def measure_accuracy(
     config: ConfigDict, dataset: Dataset, tests: dict[str, ArraySplit]
 ) -> dict[str, Any]:
-    """Of a network trained on `dataset`, on each of `tests`."""
-    began = time.monotonic()
+    """Train a network on `dataset` and return its accuracy on each of `tests`."""
+    start = time.monotonic()
     program = make_program(config, dataset)
     state, step = program.first_state(), program.compile_step()
     for batch in program.batches(0):
@@ -47,23 +47,23 @@ def accuracies(
     for name, split in tests.items():
         tested = make_program(config, dataclasses.replace(dataset, test=split)).evaluate(state)
         found[name] = round(tested.accuracy, 4)
-    return found | {"seconds": round(time.monotonic() - began)}
+    return found | {"seconds": round(time.monotonic() - start)}
 
 
 def main() -> None:
-    """Both networks, both tests."""
+    """Train and test both networks, and print the accuracies."""
     config, _ = cli.parse(sys.argv)
     dataset = data.load(**config.data)
     mixed = Dataset(
         dataset.name,
-        without_order(dataset.train, seed=0),
-        without_order(dataset.test, seed=1),
+        shuffle_split(dataset.train, seed=0),
+        shuffle_split(dataset.test, seed=1),
         dataset.num_classes,
     )
     tests = {"tested in order": dataset.test, "tested shuffled": mixed.test}
     results = {
-        "trained in order": accuracies(config, dataset, tests),
-        "trained shuffled": accuracies(config, mixed, tests),
+        "trained in order": measure_accuracy(config, dataset, tests),
+        "trained shuffled": measure_accuracy(config, mixed, tests),
     }
     about = {
         "test accuracy": results,

@@ -1,10 +1,10 @@
-"""What looking at the health of a network costs, of a whole epoch: python -m benchmarks.health_cost
+"""The cost of health records, relative to an epoch: python -m benchmarks.health_cost
 
-Each round times an epoch with the looks and one without, in turns, from the same state: its steps,
-the test and, in the former, the three looks and their measures, as train.loop has them. Prints one
-JSON object: for each config the seconds of an epoch without, and the median and the quartiles of
-what the looks add in per cent, and the environment. Fashion-MNIST's images are made up, with an
-eighth of the steps and of the test: what the looks add to a whole epoch there is an eighth.
+Each round times an epoch with health records and one without, in turns and from the same state: the
+steps, the test and, with health, its three measurements as in train.loop. Prints one JSON object:
+for each config the seconds of an epoch without health, the median and quartiles of the time that
+health adds in per cent, and the environment. Fashion-MNIST's images are synthetic, an eighth of the
+steps and of the test images, so the measured share is divided by eight.
 """
 
 import json
@@ -24,7 +24,7 @@ from train.monitor.health import Health
 from train.program.program import Program, make_program
 from train.run.environment import describe_environment
 
-# name: (config, the size of its data where they are made up, the parts of an epoch, rounds)
+# name: (config, size of its synthetic data, how many such data sets are an epoch, rounds)
 CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
     "digits": (digits.get_config, {}, 1, 60),
     "fashion_mnist": (
@@ -36,8 +36,8 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], int, int]] = {
 }
 
 
-def epoch(program: Program, step: Any, every_epochs: int, workdir: Path) -> float:
-    """Seconds of the first epoch, after everything is compiled."""
+def time_epoch(program: Program, step: Any, every_epochs: int, workdir: Path) -> float:
+    """Return the seconds of the first epoch; everything must have been compiled."""
     state = jax.block_until_ready(jax.tree.map(jnp.copy, program.first_state()))
     health = Health(program, workdir, every_epochs=every_epochs, begun=0, note=lambda text: None)
     batches = program.batches(0)
@@ -51,20 +51,20 @@ def epoch(program: Program, step: Any, every_epochs: int, workdir: Path) -> floa
 
 
 def measure(
-    get_config: Callable[[], Any], made_up: dict[str, Any], parts: int, rounds: int, workdir: Path
+    get_config: Callable[[], Any], synthetic: dict[str, Any], parts: int, rounds: int, workdir: Path
 ) -> dict[str, Any]:
-    """The cost for one config."""
+    """Return the cost for one config."""
     config = get_config()
-    dataset = load("synthetic", **made_up) if made_up else load(**config.data)
+    dataset = load("synthetic", **synthetic) if synthetic else load(**config.data)
     program = make_program(config, dataset)
     step = program.compile_step()
-    for every_epochs in (0, 1):  # Compiles all.
-        epoch(program, step, every_epochs, workdir)
+    for every_epochs in (0, 1):  # Compiles everything.
+        time_epoch(program, step, every_epochs, workdir)
     without, added = [], []
     for number in range(rounds):
         seconds = {}
         for every_epochs in (0, 1) if number % 2 else (1, 0):
-            seconds[every_epochs] = epoch(program, step, every_epochs, workdir)
+            seconds[every_epochs] = time_epoch(program, step, every_epochs, workdir)
         without.append(parts * seconds[0])
         added.append(100 * (seconds[1] / seconds[0] - 1) / parts)
     low, median, high = statistics.quantiles(added, n=4)
@@ -76,7 +76,7 @@ def measure(
 
 
 def main() -> None:
-    """All cases, one after the other."""
+    """Measure all cases and print the results."""
     with TemporaryDirectory() as folder:
         found = {name: measure(*case, Path(folder)) for name, case in CASES.items()}
     print(json.dumps(found | {"environment": describe_environment()}, indent=1))

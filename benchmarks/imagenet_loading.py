@@ -1,10 +1,10 @@
 """Images/s of reading ImageNet, by workers: python -m benchmarks.imagenet_loading
 
-Decoding, the random crop to 224 and the way of a batch to this process; no device, no network. The
-files are made up: smooth noise of 500x375 that JPEG brings to about the size of ImageNet's, from
-memory, since they were just written. The cases take turns, so that other work on the machine slows
-all of them; the median of the rounds counts. Beside the speeds stands how many cores that many busy
-processes got in the same minute: no worker adds more than this. Prints one JSON object.
+Measures decoding, the random crop to 224 and the transfer of a batch to this process, without a
+device or a network. The files are synthetic: smooth noise of 500x375 whose JPEG files are about as
+large as ImageNet's, read from the page cache. The cases take turns, so that other work on the
+machine slows all of them, and the results are medians over rounds. They include how many cores
+busy processes got in the same minute, an upper bound for workers. Prints one JSON object.
 """
 
 import io
@@ -30,8 +30,8 @@ ROUNDS, WORKERS = 3, (0, 1, 2)
 IMAGES, BATCH, BATCHES = 128, 32, 24
 
 
-def picture(seed: int) -> bytes:
-    """Noise on three scales as a JPEG of 500x375."""
+def make_jpeg(seed: int) -> bytes:
+    """Return a JPEG file of 500x375 with noise on three scales."""
     rng = np.random.default_rng(seed)
     pixels = np.zeros((375, 500, 3))
     for scale, contrast in ((50, 60), (8, 25), (1, 8)):
@@ -44,13 +44,13 @@ def picture(seed: int) -> bytes:
 
 
 def prepare(folder: Path) -> int:
-    """Two classes of pictures, converted; gives the mean size of a file."""
+    """Write and convert two classes of images; return the mean size of a file."""
     sizes = []
     for split, name in itertools.product(("train", "val"), ("n00000001", "n00000002")):
         place = folder / "source" / split / name
         place.mkdir(parents=True)
         for i in range(IMAGES // 2 if split == "train" else 1):
-            content = picture(len(sizes))
+            content = make_jpeg(len(sizes))
             (place / f"{i}.JPEG").write_bytes(content)
             sizes.append(len(content))
     convert(source.plan(folder / "source"), folder / "data", workers=1)
@@ -58,7 +58,7 @@ def prepare(folder: Path) -> int:
 
 
 def measure(folder: Path, workers: int) -> float:
-    """Images/s once all workers have begun."""
+    """Return the images/s after all workers have started."""
     split = dataset.imagenet(folder / "data", workers=workers).train
     begun = 2 * workers + 1
     order = TrainingOrder(0, len(split), BATCH, (begun + BATCHES) * BATCH // IMAGES + 1)
@@ -71,8 +71,8 @@ def measure(folder: Path, workers: int) -> float:
         return BATCHES * BATCH / (time.perf_counter() - start)
 
 
-def cores(processes: int) -> float:
-    """Seconds of processor time a second that so many busy processes got together."""
+def measure_cores(processes: int) -> float:
+    """Return the processor seconds per second that some busy processes got together."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(spin, [0.0] * processes)
         start = time.perf_counter()
@@ -81,24 +81,24 @@ def cores(processes: int) -> float:
 
 
 def spin(seconds: float) -> None:
-    """Keeps the processor busy for `seconds` of its own time."""
+    """Keep the processor busy for `seconds` of processor time."""
     start = time.process_time()
     while time.process_time() - start < seconds:
         pass
 
 
 def main() -> None:
-    """All cases, `ROUNDS` times."""
+    """Measure all cases `ROUNDS` times and print the medians."""
     speeds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     got: dict[int, list[float]] = {max(workers, 1): [] for workers in WORKERS}
     with tempfile.TemporaryDirectory() as folder:
-        print("making pictures", file=sys.stderr)
+        print("making images", file=sys.stderr)
         size = prepare(Path(folder))
         for _ in range(ROUNDS):
             for workers in WORKERS:
                 speeds[workers].append(measure(Path(folder), workers))
             for processes in got:
-                got[processes].append(cores(processes))
+                got[processes].append(measure_cores(processes))
     found = {
         "images/s by workers": {n: round(statistics.median(s)) for n, s in speeds.items()},
         "cores by busy processes": {n: round(statistics.median(c), 2) for n, c in got.items()},

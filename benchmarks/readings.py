@@ -1,9 +1,9 @@
-"""Each difference between paper and code, measured: python -m benchmarks.readings [--rows A,B]
+"""The effect of each difference between paper and code: python -m benchmarks.readings [--rows A,B]
 
 The runs are as in benchmarks/dig200.py. Each row is PIT as the paper prints it with one difference,
-at T x D = 1 x 4 or 4 x 1, and is compared with PIT without it; docs/theory/paper_vs_code.md has the
-differences and what they do. Readings that pit_jax does not offer are neurons and functions of this
-file, which a config names by their import paths. Writes benchmarks/readings.json.
+at T x D = 1 x 4 or 4 x 1, compared with PIT without the difference; docs/theory/paper_vs_code.md
+explains the differences. Those that pit_jax does not offer are neurons and functions in this file,
+which a config names by their import paths. Writes benchmarks/readings.json.
 """
 
 import sys
@@ -29,7 +29,7 @@ Scales = Float[Array, " C"]
 
 
 class OwnPIT(PIT):
-    """PIT with `count` and `fire` as methods, of which a reading replaces one or both."""
+    """PIT with `count` and `fire` as methods, which the readings below override."""
 
     def count(self, u: Membranes, a: Scales) -> Membranes:
         """Return the integers that the neurons fire."""
@@ -67,7 +67,7 @@ class CeilingPIT(OwnPIT):
 
 
 class AutodiffPIT(OwnPIT):
-    """PIT whose gradient of `a` is that of its formula: Eq. 13's factor is in Eq. 32 too."""
+    """PIT whose gradient of `a` is by autodiff: Eq. 32 contains the factor of Eq. 13 as well."""
 
     def fire(self, u: Membranes, a: Scales) -> Membranes:
         return a * clipped_round(quotient(u, a), self.levels, self.strength)
@@ -80,6 +80,7 @@ class EvenPIT(OwnPIT):
         return jnp.clip(jnp.round(quotient(u, a)), 0, self.levels)
 
     def fire(self, u: Membranes, a: Scales) -> Membranes:
+        # Half up and half to even differ at half integers only, by one level.
         moved = self.count(u, a) - pit_count(u, a, levels=self.levels)
         return super().fire(u, a) + a * stop_gradient(moved)
 
@@ -88,7 +89,7 @@ class NormPIT(OwnPIT):
     """PIT whose correction is divided by the norm of the gradient of its layer and step.
 
     Args:
-        ceiling: dis(x) has the ceiling in place of the floor.
+        ceiling: whether dis(x) has the ceiling instead of the floor.
     """
 
     ceiling: bool = False
@@ -112,16 +113,16 @@ class ReleasedPIT(EvenPIT):
 
 
 def block_below_floor(neuron: nn.Module, first_batch: scale.FirstBatch, current: Array) -> Array:
-    """Parametrize `a` as the paper, with no gradient below the floor."""
-    return _block(scale.per_channel(neuron, first_batch, current))
+    """Parametrize `a` as in the paper, without a gradient below the floor."""
+    return _block_gradient(scale.per_channel(neuron, first_batch, current))
 
 
 def released_above_floor(neuron: nn.Module, first_batch: scale.FirstBatch, current: Array) -> Array:
-    """Parametrize `a` as the released code, with no gradient below the floor."""
-    return _block(scale.released(neuron, first_batch, current))
+    """Parametrize `a` as in the released code, without a gradient below the floor."""
+    return _block_gradient(scale.released(neuron, first_batch, current))
 
 
-def _block(a: Array) -> Array:
+def _block_gradient(a: Array) -> Array:
     return jnp.where(a >= SCALE_FLOOR, a, stop_gradient(a))
 
 
@@ -146,7 +147,7 @@ _round_by_norm.defvjp(lambda x, strength, ceiling: (round_half_up(x), x), _round
 
 HERE = "benchmarks.readings"
 ONE_STEP, FOUR_STEPS = "paper 1x4", "paper 4x1"
-# Keys of the config that a row has instead of those of the variant `paper`.
+# Keys that each row changes in the variant `paper`.
 AT_ONE_STEP = {
     "one learned factor": {"neuron.parametrize": "released"},
     "blocking floor": {"neuron.parametrize": f"{HERE}:block_below_floor"},

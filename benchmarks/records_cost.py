@@ -1,15 +1,15 @@
-"""What records and checkpoints cost, of the time of the steps: python -m benchmarks.records_cost
+"""The cost of records and checkpoints, relative to the steps: python -m benchmarks.records_cost
 
-Each round times some epochs of steps twice, in turns and from the same state: alone, and with all
-that train.loop does beside them: the metrics of each step read one step late, a line of
-metrics.jsonl and a point in TensorBoard for one of 50, and at the end of an epoch its line and its
-checkpoints, the last and the best, with the wait for the last of them to be on disk. Neither has
-tests. Prints one JSON object: for each config the seconds of a step alone, what the rest adds in
-per cent, of the clock and of the time that the processor works, the load of the machine, and the
-environment. Fashion-MNIST's images are made up, a quarter of them.
+Each round times some epochs of steps twice, in turns and from the same state: the steps alone, and
+the steps with the work of train.loop. This work reads the metrics of each step one step late,
+writes every 50th to metrics.jsonl and TensorBoard, and at the end of an epoch writes its line and
+its last and best checkpoints, waiting for the last one to be on disk. Neither has tests. Prints one
+JSON object: for each config the seconds of a step alone, the time added in per cent (wall clock and
+processor time), the load of the machine, and the environment. Fashion-MNIST's images are synthetic,
+a quarter of the real number.
 
-On a machine that is busy with other work the clock tells little, and the processor's time more: it
-is that of this process alone, and has all that is done in the background too.
+On a machine that is busy with other work, trust the processor time rather than the wall clock: it
+is the time of this process alone, including background threads.
 """
 
 import json
@@ -33,35 +33,37 @@ from train.records.loggers import open_journal
 from train.run.checkpoint import Checkpoints, Progress
 from train.run.environment import describe_environment
 
-# name: (config, the size of its data where they are made up, epochs, rounds)
+# name: (config, size of its synthetic data, epochs, rounds)
 CASES: dict[str, tuple[Any, dict[str, Any], int, int]] = {
     "digits": (digits.get_config, {}, 30, 7),
     "fashion_mnist": (fashion_mnist.get_config, {"shape": (28, 28, 1), "num_train": 15000}, 2, 5),
 }
 
 
-def now() -> np.ndarray:
-    """Seconds of the clock, and of the processor's time that this process took."""
+def read_clocks() -> np.ndarray:
+    """Return the seconds of the wall clock and of this process's processor time."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def alone(program: Program, step: Any, epochs: int) -> np.ndarray:
-    """Seconds of the steps of some epochs, after everything is compiled."""
-    state, batches = fresh(program), program.batches(0)
-    start = now()
+def time_steps(program: Program, step: Any, epochs: int) -> np.ndarray:
+    """Return the seconds of the steps of some epochs; everything must have been compiled."""
+    state, batches = copy_first_state(program), program.batches(0)
+    start = read_clocks()
     for _ in range(epochs * program.steps_per_epoch):
         state, _ = step(state, next(batches))
     jax.block_until_ready(state)
-    return now() - start
+    return read_clocks() - start
 
 
-def recorded(program: Program, step: Any, epochs: int, config: Any, workdir: Path) -> np.ndarray:
-    """Seconds of the same steps, on record and in checkpoints."""
-    state, batches = fresh(program), program.batches(0)
+def time_records(
+    program: Program, step: Any, epochs: int, config: Any, workdir: Path
+) -> np.ndarray:
+    """Return the seconds of the same steps with records and checkpoints."""
+    state, batches = copy_first_state(program), program.batches(0)
     watch = Watch(lambda state, step: f"step {step}", skip=0, skipped=0, note=print)
     checkpoints = Checkpoints(workdir, **config.checkpoints)
     with closing(open_journal(config, workdir, 0)) as journal:
-        start = now()
+        start = read_clocks()
         with closing(checkpoints):
             for epoch in range(1, epochs + 1):
                 first = int(state.step) + 1
@@ -74,26 +76,29 @@ def recorded(program: Program, step: Any, epochs: int, config: Any, workdir: Pat
                 journal.epoch({"step": number, "epoch": epoch, "test_loss": 0.0, **record})
                 progress, hold = Progress(best_epoch=epoch), not checkpoints.is_time()
                 checkpoints.save_epoch(state, progress, epoch, hold=hold)
-        return now() - start
+        return read_clocks() - start
 
 
-def fresh(program: Program) -> Any:
+def copy_first_state(program: Program) -> Any:
+    """Return a copy of the first state, since the step donates its argument."""
     return jax.block_until_ready(jax.tree.map(jnp.copy, program.first_state()))
 
 
 def main() -> None:
+    """Measure all cases and print the results."""
     found = {}
-    for name, (get_config, made_up, epochs, rounds) in CASES.items():
+    for name, (get_config, synthetic, epochs, rounds) in CASES.items():
         config = get_config()
-        dataset = load("synthetic", **made_up) if made_up else load(**config.data)
+        dataset = load("synthetic", **synthetic) if synthetic else load(**config.data)
         program = make_program(config, dataset)
         step = program.compile_step()
-        alone(program, step, 1)  # The first one is slower.
+        time_steps(program, step, 1)  # The first call is slower.
         bare, added = [], []
         for _ in range(rounds):
             with TemporaryDirectory() as folder:
-                bare.append(alone(program, step, epochs))
-                added.append(recorded(program, step, epochs, config, Path(folder)) / bare[-1] - 1)
+                bare.append(time_steps(program, step, epochs))
+                whole = time_records(program, step, epochs, config, Path(folder))
+                added.append(whole / bare[-1] - 1)
         clock, processor = (100 * np.stack(added)).round(2).T.tolist()
         found[name] = {
             "epochs_a_round": epochs,

@@ -1,8 +1,8 @@
 """Several seeds at once against one after another: python -m benchmarks.seeds
 
-For each network and number of seeds a process times the same steps of the same seeds in both ways,
-by turns, so that other work on the machine slows both; the ratio of each turn is of neighbors in
-time. Prints one JSON object: the median and range of the ratios, what compiling took, and the
+For each network and number of seeds, a process times the same steps of the same seeds in both ways.
+The two take turns, so that other work on the machine slows both, and a ratio is computed for each
+turn. Prints one JSON object: the median and range of the ratios, the time of compilation, and the
 environment.
 """
 
@@ -23,7 +23,7 @@ SEEDS = (2, 4)
 
 
 def measure(network: str, count: int) -> dict[str, Any]:
-    """Ratios of the times of `STEPS` steps of all seeds, and the seconds of compiling each way."""
+    """Return ratios of the times of `STEPS` steps of all seeds, and the seconds of compilation."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", count)
@@ -37,7 +37,7 @@ def measure(network: str, count: int) -> dict[str, Any]:
     config.model.update(NETWORKS[network])
     dataset = load(**config.data)
     started = time.perf_counter()
-    # What a run alone has; the time of its steps does not depend on the seed.
+    # The program of a single run; the time of its steps does not depend on the seed.
     alone = make_program(config, dataset, devices=jax.devices()[:1])
     state, step_alone = alone.first_state(), alone.compile_step()
     order = next(alone.batches(0))
@@ -47,14 +47,14 @@ def measure(network: str, count: int) -> dict[str, Any]:
     orders = next(program.batches(0))
     ended = time.perf_counter()
 
-    def one_after_another() -> None:
+    def run_one_after_another() -> None:
         nonlocal state
         for _ in range(count):
             for _ in range(STEPS):
                 state, _ = step_alone(state, order)
             jax.block_until_ready(state)
 
-    def at_once() -> None:
+    def run_at_once() -> None:
         nonlocal states
         for _ in range(STEPS):
             states, _ = step(states, orders)
@@ -63,9 +63,9 @@ def measure(network: str, count: int) -> dict[str, Any]:
     ratios, seconds = [], []
     for turn in range(TURNS + 1):
         begun = time.perf_counter()
-        one_after_another()
+        run_one_after_another()
         half = time.perf_counter()
-        at_once()
+        run_at_once()
         done = time.perf_counter()
         if turn:  # The first one warms up.
             ratios.append((done - half) / (half - begun))
@@ -83,7 +83,7 @@ def measure(network: str, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """All cases, each in a process of its own, since JAX fixes its devices at the start."""
+    """Measure all cases, each in its own process, since JAX fixes its devices at the start."""
     found: dict[str, dict[str, Any]] = {}
     for network in NETWORKS:
         for count in SEEDS:

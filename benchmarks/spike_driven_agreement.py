@@ -1,10 +1,10 @@
-"""How near programs of binary spikes are to the trained networks, on whole test sets.
+"""The agreement of programs of binary spikes with trained networks, on whole test sets.
 
-python -m train.export --workdir RUN --format directory         # of every run, and of some
+python -m train.export --workdir RUN --format directory         # for every run, and optionally
 python -m train.export --workdir RUN --format directory --weights int8 --out RUN/export/int8
-python -m benchmarks.spike_driven_agreement RUN [RUN ...]       # then
+python -m benchmarks.spike_driven_agreement RUN [RUN ...]
 
-It gathers what all exports in the runs' folders found into benchmarks/spike_driven_agreement.json.
+The last command collects the proofs of all exports into benchmarks/spike_driven_agreement.json.
 """
 
 import json
@@ -19,15 +19,15 @@ FROM_EXPORT = ("title", "data", "seed", "checkpoint", "step", "commit_of_trainin
 BITS = ("float32", "int16", "int8")
 
 
-def exports(run: Path) -> list[dict]:
-    """What the exports of a run to folders say, those of most bits first."""
+def read_exports(run: Path) -> list[dict]:
+    """Return the results of a run's exports to folders, those of most bits first."""
     files = run.glob("export/*/program.safetensors")
-    rows = [found(run, file.with_name("proof.json")) for file in files]
+    rows = [read_export(run, file.with_name("proof.json")) for file in files]
     return sorted(rows, key=lambda row: BITS.index(row["weights"]))
 
 
-def found(run: Path, proof_file: Path) -> dict:
-    """What one export of a run says, and how the run was started."""
+def read_export(run: Path, proof_file: Path) -> dict:
+    """Return the result of one export, and the config with which the run was started."""
     proof = json.loads(proof_file.read_text())
     start = json.loads((run / "environment.json").read_text())[-1]
     report, environment = proof["report"], proof["environment"]
@@ -49,8 +49,8 @@ def found(run: Path, proof_file: Path) -> dict:
 
 
 def main(runs: list[str]) -> None:
-    """Gathers the runs and prints a line of each."""
-    rows = [row for run in runs for row in exports(Path(run))]
+    """Collect the exports of all runs, and print a line for each."""
+    rows = [row for run in runs for row in read_exports(Path(run))]
     OUT.write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(

@@ -1,9 +1,9 @@
-"""What a training step takes of one device's memory: python -m benchmarks.step_memory
+"""The memory of a training step on one device: python -m benchmarks.step_memory
 
-Nothing is run: shapes are traced and the step is compiled for this machine's CPU, with XLA's
-scheduler for least memory; that of E-SpikeFormer takes it more than ten minutes and is left out.
-Writes benchmarks/step_memory.json, and prints it as a table. The configs of this repository on
-their devices are here; training_memory.py measures Table 5's networks, on a GPU with its peak.
+Nothing is run: shapes are traced, and the step is compiled for this machine's CPU with XLA's
+scheduler for least memory. E-SpikeFormer is not compiled, since that takes more than ten minutes.
+Writes benchmarks/step_memory.json and prints it as a table. This file measures the configs of this
+repository; training_memory.py measures the networks of Table 5, with the peak on a GPU.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-# Before JAX is imported: the usual scheduler of CPUs keeps twice as much.
+# Set before JAX is imported. The default scheduler of CPUs needs twice the memory.
 os.environ["XLA_FLAGS"] = "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -24,13 +24,15 @@ from train.data import ArraySplit, Dataset
 from train.program import build
 from train.program.inputs import make_prepare
 from train.program.state import create_state
-from train.program.step import at_least_float32, make_train_step
+from train.program.step import make_train_step, promote_to_float32
 from train.run.environment import describe_environment
 
 OUT = Path("benchmarks/step_memory.json")
 MIB = 2**20
 UNCOMPILED = ("e_spikeformer_pit",)
-# Config, side of its images, classes, images on a device, what its blocks keep, dtype.
+# The key of temporary memory in the results.
+TEMPORARY = "compiled_beside_state_mib"
+# Config, side of its images, classes, images on a device, remat, dtype.
 ROWS = (
     ("cifar100", 32, 100, 128, "none", "float32"),
     ("cifar100", 32, 100, 128, "convolutions", "float32"),
@@ -46,17 +48,18 @@ ROWS = (
 
 
 def main() -> None:
+    """Measure all rows, and print and save each."""
     rows = []
     for row in ROWS:
         rows.append(measure(*row))
-        print(line(rows[-1]), flush=True)
+        print(format_line(rows[-1]), flush=True)
         OUT.write_text(
             json.dumps({"environment": describe_environment(), "rows": rows}, indent=1) + "\n"
         )
 
 
 def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: str) -> dict:
-    """The bytes of one device's step with `batch` images on it."""
+    """Return the memory of one device's step on `batch` images."""
     file, _, variant = name.partition(":")
     config = parse(
         ["", "--config", f"configs/{file}.py:{variant}" if variant else f"configs/{file}.py"]
@@ -87,17 +90,17 @@ def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: s
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
         )
-        return loss(at_least_float32(logits), labels)
+        return loss(promote_to_float32(logits), labels)
 
-    def kept(params: Any, *rest: Any) -> Any:
+    def list_residuals(params: Any, *rest: Any) -> Any:
         return jax.vjp(lambda params: objective(params, *rest), params)[1]
 
-    residuals = jax.eval_shape(kept, state.params, state.batch_stats, images, labels)
-    beside = None
+    residuals = jax.eval_shape(list_residuals, state.params, state.batch_stats, images, labels)
+    temporary = None
     if variant not in UNCOMPILED:
         step = jax.jit(make_train_step(model, optimizer, loss, prepare), donate_argnums=0)
         compiled = step.lower(state, fed).compile()
-        beside = round(compiled.memory_analysis().temp_size_in_bytes / MIB)
+        temporary = round(compiled.memory_analysis().temp_size_in_bytes / MIB)
     return {
         "config": name,
         "neuron": config.neuron.name,
@@ -106,25 +109,26 @@ def measure(name: str, side: int, classes: int, batch: int, remat: str, dtype: s
         "dtype": dtype,
         "remat": remat,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "state_mib": round(bytes_of(state) / MIB),
-        "kept_for_gradient_mib": round(bytes_of(residuals) / MIB),
-        "compiled_beside_state_mib": beside,
+        "state_mib": round(count_bytes(state) / MIB),
+        "kept_for_gradient_mib": round(count_bytes(residuals) / MIB),
+        TEMPORARY: temporary,
     }
 
 
-def bytes_of(tree: Any) -> int:
+def count_bytes(tree: Any) -> int:
+    """Return the bytes of the arrays of a tree, without random keys."""
     leaves = jax.tree.leaves(tree)
     plain = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
     return sum(leaf.size * leaf.dtype.itemsize for leaf in plain)
 
 
-def line(row: dict) -> str:
-    """A row of the table in docs/guide/scaling.md."""
-    beside = row["compiled_beside_state_mib"]
+def format_line(row: dict) -> str:
+    """Return a row of the table in docs/guide/scaling.md."""
+    temporary = row[TEMPORARY]
     return (
         f"| `{row['config']}` | {row['neuron']}, T={row['steps']} | {row['images']} | "
         f"{row['dtype']} | {row['remat']} | {row['state_mib']:,} | "
-        f"{row['kept_for_gradient_mib']:,} | {'–' if beside is None else f'{beside:,}'} |"
+        f"{row['kept_for_gradient_mib']:,} | {'–' if temporary is None else f'{temporary:,}'} |"
     )
 
 

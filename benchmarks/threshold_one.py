@@ -1,4 +1,4 @@
-"""What a trained network loses when its neurons fire from a, not from a / 2 (Appendix A).
+"""The accuracy that a trained network loses if neurons fire from a, not a / 2 (Appendix A).
 
 python -m benchmarks.threshold_one RUN [DATA_DIR]
 
@@ -26,7 +26,7 @@ OUT = Path(__file__).with_suffix(".json")
 
 
 def main(run: Path, data_dir: str | None = None) -> None:
-    """Writes and prints what was found."""
+    """Measure both programs, and write and print the results."""
     config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
     program = compile_run.compile_checkpoint(config, run, "last", dataset)

@@ -1,13 +1,13 @@
-"""The memory of a training step by part, and on a GPU its own peak beside it:
+"""The memory of a training step by part, and its measured peak on a GPU:
 
 python -m benchmarks.training_memory [--smoke] [--out FILE.json] [--together N] [--seconds N]
 
-Each row has its own process, since a device's peak is that of its process; `--together` of them
-run at once, and after `--seconds` no other one starts. A row is printed and written as soon as it
-is there, and one that fails says why. A CPU gives the parts only: what its compiler takes says
-nothing of a GPU. `--smoke` has small networks, and compiles and runs them everywhere.
-Writes benchmarks/training_memory.json; that of `--smoke` is only printed. Needs pit_jax and optax.
-The configs of this repository, compiled for a CPU only, are in step_memory.py.
+Each row has its own process, since a device reports one peak per process. `--together` processes
+run at once, and none starts after `--seconds`. Each row is printed and written when it is done,
+with the reason if it failed. On a CPU only the parts are computed, since a CPU's compiler needs
+different memory. `--smoke` compiles and runs small networks on any device, and only prints them.
+Writes benchmarks/training_memory.json. Needs pit_jax and optax. step_memory.py has the configs of
+this repository, compiled for a CPU.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROW_SECONDS = 150
 
 
 class Row(NamedTuple):
-    """A network on `images` squares of `side`, its neuron at T steps; `paper` is Table 5's GB."""
+    """A network, its neuron and its inputs, `images` squares of `side`; `paper` is Table 5's GB."""
 
     network: str
     neuron: str
@@ -70,7 +70,7 @@ SMOKE = (
 
 
 def measure(row: Row, run: bool) -> dict[str, Any]:
-    """The parts by shapes; with `run`, or on a GPU, also the compiler's figures and the peak."""
+    """Return the parts of a row; with `run`, or on a GPU, the compiler's figures and peak too."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -108,12 +108,15 @@ def measure(row: Row, run: bool) -> dict[str, Any]:
         "environment": describe_environment(),
     }
     if run or jax.default_backend() == "gpu":
-        result |= on_device(model, optimizer, images, labels)
+        result |= run_on_device(model, optimizer, images, labels)
     return result
 
 
-def on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[str, Any]:
-    """What two steps take. The weights are made up on the host, so that no other program ran."""
+def run_on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[str, Any]:
+    """Return the memory of two steps.
+
+    The weights are constants from the host: a program that initializes them could set the peak.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -133,14 +136,14 @@ def on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[str,
     compiled = step.lower(state, fed).compile()
     seconds = time.perf_counter() - start
     device = jax.devices()[0]
-    # Trying out convolutions takes memory too.
+    # Compilation tries algorithms of convolutions, which takes memory as well.
     compiling = (device.memory_stats() or {}).get("peak_bytes_in_use")
 
-    def made_up(x: Any) -> Any:
+    def make_constant(x: Any) -> Any:
         return jax.device_put(np.full(x.shape, 0.01, x.dtype))
 
-    batch = jax.tree.map(made_up, fed)
-    state = jax.tree.map(made_up, state.replace(key=None)).replace(key=key)
+    batch = jax.tree.map(make_constant, fed)
+    state = jax.tree.map(make_constant, state.replace(key=None)).replace(key=key)
     for _ in range(2):
         state, _ = compiled(state, batch)
     jax.block_until_ready(state.params)
@@ -155,8 +158,8 @@ def on_device(model: Any, optimizer: Any, images: Any, labels: Any) -> dict[str,
     }
 
 
-def measured(index: int, smoke: bool, until: float) -> dict[str, Any]:
-    """The row of a process of its own."""
+def run_process(index: int, smoke: bool, until: float) -> dict[str, Any]:
+    """Return a row, measured in its own process."""
     row = (SMOKE if smoke else ROWS)[index]
     if time.monotonic() > until:
         return {"name": str(row), "failed": "not started: no time left"}
@@ -178,47 +181,48 @@ def measured(index: int, smoke: bool, until: float) -> dict[str, Any]:
     return result
 
 
-def line(result: dict[str, Any]) -> str:
-    """What is printed of a row, in GB."""
+def format_line(result: dict[str, Any]) -> str:
+    """Return the line that is printed for a row, in GB."""
     if "failed" in result:
         return f"{result['name']}: failed: {result['failed']}"
-    told = [f"{part} {size / GB:.3f}" for part, size in result["parts"].items()]
-    told.append(f"in all {result['total'] / GB:.2f} GB")
+    numbers = [f"{part} {size / GB:.3f}" for part, size in result["parts"].items()]
+    numbers.append(f"total {result['total'] / GB:.2f} GB")
     if result.get("peak"):
-        told.append(
+        numbers.append(
             f"peak {result['peak'] / GB:.2f} (compiling {result['peak_compiling'] / GB:.2f})"
         )
     if "compiler" in result:
         compiler = result["compiler"]
-        told.append(f"compiler {(compiler['argument'] + compiler['temp']) / GB:.2f}")
-        told.append(f"compiled in {result['compile_seconds']} s")
+        numbers.append(f"compiler {(compiler['argument'] + compiler['temp']) / GB:.2f}")
+        numbers.append(f"compiled in {result['compile_seconds']} s")
     if result["paper"]:
-        told.append(f"paper {result['paper']}")
-    return f"{result['name']} on {result['environment']['device']}: {', '.join(told)}"
+        numbers.append(f"paper {result['paper']}")
+    return f"{result['name']} on {result['environment']['device']}: {', '.join(numbers)}"
 
 
 def main() -> None:
+    """Measure all rows, each in its own process, and print and save them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--together", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--row", type=int)
-    given = parser.parse_args()
-    rows = SMOKE if given.smoke else ROWS
-    if given.row is not None:
-        print(json.dumps(measure(rows[given.row], run=given.smoke)))
+    args = parser.parse_args()
+    rows = SMOKE if args.smoke else ROWS
+    if args.row is not None:
+        print(json.dumps(measure(rows[args.row], run=args.smoke)))
         return
     results: dict[int, dict[str, Any]] = {}
-    until = time.monotonic() + given.seconds
-    with ThreadPoolExecutor(given.together) as pool:
-        going = {pool.submit(measured, i, given.smoke, until): i for i in range(len(rows))}
-        for done in as_completed(going):
-            results[going[done]] = done.result()
-            print(line(done.result()), flush=True)
-            if not given.smoke:
+    until = time.monotonic() + args.seconds
+    with ThreadPoolExecutor(args.together) as pool:
+        tasks = {pool.submit(run_process, i, args.smoke, until): i for i in range(len(rows))}
+        for done in as_completed(tasks):
+            results[tasks[done]] = done.result()
+            print(format_line(done.result()), flush=True)
+            if not args.smoke:
                 in_order = [results[i] for i in sorted(results)]
-                given.out.write_text(json.dumps(in_order, indent=1) + "\n")
+                args.out.write_text(json.dumps(in_order, indent=1) + "\n")
 
 
 if __name__ == "__main__":

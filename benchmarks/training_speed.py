@@ -2,7 +2,8 @@
 
 Every case runs in its own process, since JAX fixes its devices at the start; the cases take
 turns, so that other work on the machine slows all of them. Prints one JSON object: the median of
-the rounds for each case, and the environment. The images are made up: the speed is the same.
+the rounds for each case, and the environment. The images are synthetic, which does not change the
+speed.
 """
 
 import json
@@ -30,7 +31,7 @@ SHAPES = {"fashion_mnist": (28, 28, 1), "cifar100": (32, 32, 3)}
 
 
 def measure(name: str) -> float:
-    """Images/s of one case, after its first step."""
+    """Return the images/s of one case, after its first step."""
     file, variant, changes, devices = CASES[name]
     import jax
 
@@ -53,7 +54,7 @@ def measure(name: str) -> float:
 
 
 def main() -> None:
-    """All cases, `ROUNDS` times."""
+    """Measure all cases `ROUNDS` times and print the medians."""
     speeds: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(ROUNDS):
         for name in CASES:

@@ -125,14 +125,14 @@ def test_finished_runs_are_kept_and_missing_ones_added(tmp_path, monkeypatch):
     assert difference["interval"] == pytest.approx(
         [0.15 - 12.706 * 0.05, 0.15 + 12.706 * 0.05], 1e-4
     )
-    with pytest.raises(SystemExit, match="another config"):
+    with pytest.raises(SystemExit, match="a different config"):
         run(out, *words, "--epochs", "3")
 
 
 def test_an_unknown_row_is_an_error_that_lists_the_rows(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path / "dig200.json", "--rows", "PIT")
-    assert "no row 'PIT'; there are I-LIF 1x4," in capsys.readouterr().err
+    assert "there is no row 'PIT'; choose from I-LIF 1x4," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", dig200.ROWS)

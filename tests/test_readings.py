@@ -121,8 +121,8 @@ def test_the_page_has_the_measured_effect_of_every_row():
     measured = {
         (
             name,
-            dig200.write_estimate(row["accuracy difference"], 100, "+"),
-            dig200.write_estimate(row["spikes difference"], 1, "+"),
+            dig200.format_estimate(row["accuracy difference"], 100, "+"),
+            dig200.format_estimate(row["spikes difference"], 1, "+"),
         )
         for name, row in summary.items()
         if "against" in row
@@ -136,9 +136,9 @@ def test_the_page_has_the_table_of_neurons():
     for name, row in summary.items():
         cells = [
             name,
-            dig200.write_estimate(row["accuracy"], 100),
-            dig200.write_estimate(row["spikes"], 1),
-            dig200.write_estimate(row.get("accuracy difference"), 100, "+") or "–",
-            dig200.write_estimate(row.get("spikes difference"), 1, "+") or "–",
+            dig200.format_estimate(row["accuracy"], 100),
+            dig200.format_estimate(row["spikes"], 1),
+            dig200.format_estimate(row.get("accuracy difference"), 100, "+") or "–",
+            dig200.format_estimate(row.get("spikes difference"), 1, "+") or "–",
         ]
         assert f"| {' | '.join(cells)} |" in text
