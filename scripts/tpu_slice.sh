@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Trains on every host of a Cloud TPU slice:
+# Train on every host of a Cloud TPU slice:
 #
 #   scripts/tpu_slice.sh NAME ZONE --config configs/imagenet.py --workdir /mnt/runs/sew
 #   scripts/tpu_slice.sh NAME ZONE --config configs/imagenet.py:e_spikeformer_pit --workdir ...
 #
-# The slice has the repository in ~/pit_jax, and its environment with JAX for TPUs in there:
+# Each host needs the repository in ~/pit_jax, with an environment that has JAX for TPUs:
 #
 #   make .venv/.ready && .venv/bin/pip install "jax[tpu]==$(.venv/bin/python -c 'import jax; print(jax.__version__)')"
 #
-# The hosts find each other. Only the first one looks at the workdir; data have to lie on all.
-# The run does not end with this connection: each host writes to ~/pit_jax/run.log. To stop it, saved:
+# The hosts find each other. Only the first one uses the workdir; all need the data. The run outlives
+# this connection, and each host writes to ~/pit_jax/run.log. To save and stop it:
 #
 #   gcloud compute tpus tpu-vm ssh NAME --zone ZONE --worker=0 --command 'pkill -TERM -f train.main'
 set -euo pipefail

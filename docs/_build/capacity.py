@@ -1,4 +1,4 @@
-"""Writes the tables of docs/theory/capacity.md, counted one by one.
+"""Write the tables of docs/theory/capacity.md, counted one by one.
 
 python -m docs._build.capacity
 """
@@ -24,15 +24,15 @@ PAGE = Path(__file__).parents[1] / "theory" / "capacity.md"
 
 Sizes = tuple[int, int, int]
 ENUMERATED: Sequence[Sizes] = ((2, 2, 1), (2, 2, 2), (4, 3, 1), (2, 1, 1), (1, 3, 2))
-# Of Table 1 the paper's row has the most trains here, 15,625.
+# Sizes for which Table 1 is enumerated: the paper's row has the most trains, 15,625.
 SMALL: Sizes = (2, 3, 4)
-# What a layer of the first stage of ResNet18 sends: 64 channels of 32 x 32.
+# Neurons of a layer in the first stage of ResNet18: 64 channels of 32 x 32.
 LAYER = 64 * 32 * 32
 STEPS_AND_LEVELS = ((1, 1), (4, 1), (2, 2), (1, 4), (4, 4))
 
 
 def make_count_table() -> str:
-    """Return every count of small sizes, found by going through all spike trains."""
+    """Return all counts for small sizes, enumerated over all spike trains."""
     head = ["", "number", *(f"T={t} N={n} D={d}" for t, n, d in ENUMERATED)]
     names = [
         ("spike trains", "(D+1)^(N·T)"),
@@ -52,7 +52,7 @@ def make_count_table() -> str:
 
 
 def count_kinds(sizes: Sizes) -> list[int]:
-    """Count each kind of the table, but for the paper's own."""
+    """Count each kind of the table except the paper's formula."""
     k = generic_weights(*sizes)
     trains = list(enumerate_trains(*sizes))
     tuples = {
@@ -69,7 +69,7 @@ def count_kinds(sizes: Sizes) -> list[int]:
 
 
 def make_paper_table() -> str:
-    """Return Table 1 as printed, and how many values its representation spaces have."""
+    """Return Table 1 as printed, with the number of values of its representation spaces."""
     steps, neurons, levels = SMALL
     head = ["method", "spikes", "scale", "capacity, printed", "in the logarithm", "values, counted"]
     rows = []
@@ -97,7 +97,7 @@ def make_paper_table() -> str:
 
 
 def make_layer_table() -> str:
-    """Return capacities of a layer of ResNet18 in bits, at some steps and levels."""
+    """Return the capacities of a layer of ResNet18 in bits, for several steps and levels."""
     head = [
         "T×D",
         "the paper, Eqs. 17 and 19",

@@ -1,4 +1,4 @@
-"""How a count is sent as binary spikes: the picture of the two codes, the table of thresholds."""
+"""The picture of the two codes that send a count as binary spikes, and the table of thresholds."""
 
 import jax.numpy as jnp
 import matplotlib
@@ -7,21 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from docs._build.drawing import INK, MARGIN, SOFT, STYLE, WIDTH, text_of
+from docs._build.drawing import INK, MARGIN, SOFT, STYLE, WIDTH, to_svg
 from pit_jax.inference.runtime.fixed_point import CODES, FixedNeuron
 from pit_jax.surrogate import rectified_round
 
 LEVELS = 4
 TITLE = "7. A count as binary spikes in slots"
 ON, EDGE = "#e69f00", "#9a9a9a"
-# Membranes in units of a; the ties are where round and floor part.
+# Membranes in units of a, with ties, for which round and floor differ.
 MEMBRANES = (-0.6, 0.4, 0.5, 0.9, 1.5, 2.4, 2.5, 3.7, 6.0)
-# A neuron counts in integers, here twentieths of a.
+# The compiled neuron computes in integers: here in twentieths of a.
 _A = 20
 
 
 def fire_slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
-    """Return the spikes, slot by slot, of a neuron with the membrane x a."""
+    """Return the spikes, slot by slot, of a neuron whose membrane is `x` times a."""
 
     def number(value: float) -> np.ndarray:
         return np.array([[round(value * _A)]], np.int32)
@@ -42,7 +42,7 @@ def fire_slots(x: float, code: str, threshold: float = 0.5) -> list[int]:
 
 
 def make_threshold_table() -> str:
-    """Return the counts of a neuron with soft reset at thresholds a / 2 and a, and in training."""
+    """Return the counts of a neuron with soft reset: in training, and at thresholds a / 2 and a."""
     rows = [
         "| membrane `u / a` | trained: `clip(round(u / a), 0, 4)` | threshold ½ | threshold 1 |",
         "|--:|--:|---|---|",
@@ -67,7 +67,7 @@ def draw() -> str:
         _draw_stairs(figure.add_axes((0.06, 0.17, 0.38, 0.64)))
         for left, code in ((520, "thermometer"), (780, "bitwise")):
             _draw_table(whole, left, code)
-        return text_of(figure, TITLE)
+        return to_svg(figure, TITLE)
 
 
 def _draw_stairs(axes: Axes) -> None:

@@ -1,10 +1,10 @@
-"""Draws the networks and writes their tables into docs/networks.
+"""Draw the networks and write their tables into docs/networks.
 
 python -m docs._build.diagrams [PAGE ...]
 
-Both come from tracing the networks of pit_jax at their published sizes. The page `inference` has
-its pictures and tables from folded networks. The tests compare what is committed with what this
-gives, so run it after a change of a network.
+Pictures and tables come from the traced networks of pit_jax at their published sizes; those of the
+page `inference` come from folded networks. Tests compare the committed files with the output of
+this program, so run it after changing a network.
 """
 
 import sys
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from docs._build import inference
-from docs._build.drawing import svg
+from docs._build.drawing import draw_network
 from docs._build.families import FAMILIES, Family, Picture
 from docs._build.graph import make_overview, zoom
 from pit_jax.models import create
@@ -32,14 +32,14 @@ HEADER = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Return exit code 0, or 2 for a page that is not there."""
+    """Write the pages in `argv`, or all; return exit code 0, or 2 for an unknown page."""
     if {"--help", "-h"} & set(argv):
         print(__doc__)
         return 0
     pages = {family.page: family for family in FAMILIES}
     names = [*pages, "inference"]
     if unknown := set(argv[1:]) - set(names):
-        print(f"error: no page {min(unknown)!r}; there are {', '.join(names)}.", file=sys.stderr)
+        print(f"error: unknown page {min(unknown)!r}. Use {', '.join(names)}.", file=sys.stderr)
         return 2
     for name in argv[1:] or names:
         if name == "inference":
@@ -60,11 +60,11 @@ def draw(picture: Picture) -> str:
     """Return the SVG of a network and its zooms."""
     nodes = _trace(picture.network).nodes
     zooms = [(part.caption, zoom(nodes, part.path, part.until)) for part in picture.zooms]
-    return svg(picture.title, make_overview(nodes), zooms)
+    return draw_network(picture.title, make_overview(nodes), zooms)
 
 
 def make_table(family: Family) -> str:
-    """Return the family's networks as a Markdown table, a row for each."""
+    """Return the networks of a family as a Markdown table, one row each."""
     return HEADER + "".join(_make_row(name) for name in family.networks)
 
 
@@ -95,7 +95,7 @@ def _make_row(name: str) -> str:
 
 @cache
 def _trace(name: str) -> Trace:
-    """At one step; of all neurons ReLU is traced the fastest."""
+    # One step, and ReLU because it is traced fastest: no count depends on the neuron.
     x = INPUTS[name]
     model = create(name, num_classes=x.num_classes, neuron=ReLU)
     return trace(model, x.batch(1, 1))

@@ -1,7 +1,7 @@
-"""Writes the tables of docs/theory/energy.md: python -m docs._build.energy [RUN ...]
+"""Write the tables of docs/theory/energy.md: python -m docs._build.energy [RUN ...]
 
-With runs that `python -m train.analyze RUN --only energy` has been through,
-docs/_build/energy_runs.json takes their totals first.
+The totals of the given runs replace docs/_build/energy_runs.json first. Each needs the output of
+`python -m train.analyze RUN --only energy`.
 """
 
 import csv
@@ -35,7 +35,7 @@ def count_macs(num_classes: int = 10) -> int:
 
 
 def make_table3() -> str:
-    """Return Table 3 and what its columns follow from."""
+    """Return Table 3 as printed, next to its recomputed columns."""
     head = ["data", "method", "T×D", "S-ACE, printed", "recomputed", "NS-ACE, printed", "its rate"]
     rows = []
     for row in TABLE_3:
@@ -53,14 +53,14 @@ def make_table3() -> str:
 
 
 def make_convention_table() -> str:
-    """Return S-ACE of ResNet18 on CIFAR-10 at 16-bit weights and T·D = 4, by what is charged."""
+    """Return S-ACE of ResNet18 on CIFAR-10 for 16-bit weights and T·D = 4, by convention."""
     ace = partial(s_ace, weight_bits=16)
     stem, rest = count_resnet18()[0].macs, count_macs() - count_resnet18()[0].macs
     others = ace(rest, steps=1, spike_bits=4)
     paper, _ = paper_table3(count_macs(), 0.0, steps=1, levels=4)
     found = [
         ("0.56 G, rounded, × 16 × 4 (`paper_table3`)", paper),
-        ("all layers alike, exact", ace(count_macs(), steps=1, spike_bits=4)),
+        ("4 bits for all layers, exact", ace(count_macs(), steps=1, spike_bits=4)),
         (
             "pixels of 8 bits, once (`report`'s own for T = 1, D = 4)",
             ace(stem, steps=1, spike_bits=8) + others,
@@ -70,14 +70,14 @@ def make_convention_table() -> str:
             ace(stem, steps=4, spike_bits=8) + others,
         ),
         ("pixels of 16 bits, once", ace(stem, steps=1, spike_bits=16) + others),
-        ("five levels in 3 bits, all layers alike", ace(count_macs(), steps=1, spike_bits=3)),
+        ("five levels in 3 bits, for all layers", ace(count_macs(), steps=1, spike_bits=3)),
     ]
     rows = [[name, f"{number / 1e9:.3f}"] for name, number in found]
     return format_table(["what is charged", "S-ACE, G"], rows, left=1)
 
 
 def make_table10() -> str:
-    """Return Table 10: MACs and energies follow from its ACs, which Table 3 does not explain."""
+    """Return Table 10 with MACs and energies recomputed from its ACs."""
     head = ["method", "T×D", "ACs (M)", "MACs (M), printed", "recomputed", "µJ, printed"]
     head += ["recomputed", "rate of its ACs", "with T·D"]
     neurons = sum(layer.neurons for layer in count_resnet18())
@@ -93,7 +93,7 @@ def make_table10() -> str:
 
 
 def make_rate_table() -> str:
-    """Return the ACs that Table 3's rates on CIFAR-10 would give Table 10."""
+    """Return the ACs of Table 10 that follow from the rates of Table 3 on CIFAR-10."""
     rest = count_macs() - count_resnet18()[0].macs
     printed = {row.method: row.acs for row in TABLE_10}
     head = ["method", "rate, Table 3", "ACs (M) of that rate", "with T·D", "ACs (M), Table 10"]
@@ -107,7 +107,7 @@ def make_rate_table() -> str:
 
 
 def make_run_table() -> str:
-    """Return trained networks, as docs/_build/energy_runs.json has them."""
+    """Return the energies of trained networks, from docs/_build/energy_runs.json."""
     head = ["run", "accumulations", "MACs", "µJ", "of the twin", "memory, µJ", "of the twin"]
     head += ["µJ by Table 10's rule", "commit"]
     rows = []
@@ -123,7 +123,7 @@ def make_run_table() -> str:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Read the totals of an analyzed run, with its config and commit."""
+    """Return the totals of an analyzed run, with its config and commit."""
     folder = run / "analysis/last/energy"
     with open(folder / "energy_totals.csv") as lines:
         totals = {line.pop("convention"): line for line in csv.DictReader(lines)}

@@ -1,4 +1,4 @@
-"""The families of networks: whose page has which networks, and what its pictures show."""
+"""The families of networks: the networks of each page and the contents of its pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Zoom(NamedTuple):
-    """A part of a network under a caption: a module, or layers from one to before another."""
+    """A part of a network with a caption: the module at `path`, or its layers to before `until`."""
 
     caption: str
     path: str
@@ -14,7 +14,7 @@ class Zoom(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What one SVG, named after the network, shows from near."""
+    """The contents of one SVG, which is named after the network."""
 
     network: str
     title: str
@@ -105,7 +105,7 @@ FAMILIES = (
         ("plifnet", "cifarnet"),
         (
             Picture("plifnet", "PLIFNet: the linear layers have neurons too", ()),
-            Picture("cifarnet", "CIFARNet: strides in place of pools", ()),
+            Picture("cifarnet", "CIFARNet: strides instead of pools", ()),
         ),
     ),
     Family(

@@ -1,4 +1,4 @@
-"""A part of a folded network as a picture: what spikes meet between one neuron and the next."""
+"""Pictures of parts of a folded network: all operations between two neuron layers."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -21,9 +21,9 @@ from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
 
 
 def make_part_picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
-    """Return the part from the current of neuron layer `first` to the spikes of `last`.
+    """Return the picture from the current of neuron layer `first` to the spikes of `last`.
 
-    Neuron layers outside that are read inside come first, all of the one input.
+    Neuron layers outside this part whose spikes are read inside come first, after one input.
     """
     places = {node.path: i for i, node in enumerate(nodes) if isinstance(node, Spikes)}
     begin, end = nodes[places[first]], places[last]
@@ -42,48 +42,48 @@ class _Drawing:
         self.places: dict[int, int] = {}
 
     def add(self, number: int) -> None:
-        """The boxes of a node behind those of what it reads."""
+        """Append the boxes of a node, after the boxes of the nodes that it reads."""
         node = self.nodes[number]
         match node:
             case Accumulator():
-                ends = [self._synapse(synapse) for synapse in node.value.synapses]
+                ends = [self._add_synapse(synapse) for synapse in node.value.synapses]
                 bias = "+ bias" if np.any(node.value.bias) else ""
-                at = self._box("accumulator", node.value.shape, ends, below=bias)
+                at = self._add_box("accumulator", node.value.shape, ends, below=bias)
             case Spikes():
                 slots = f"{node.firing.levels} slot{'s' * (node.firing.levels > 1)}"
                 outside = node.accumulator not in self.inside
-                sources = [self._place(node.accumulator)]
+                sources = [self._find_box(node.accumulator)]
                 below = node.path.partition("/")[0] if outside else ""
-                at = self._box("neuron", node.shape, sources, ("neuron", slots), below)
+                at = self._add_box("neuron", node.shape, sources, ("neuron", slots), below)
             case Product():
-                sources = [self._place(node.first), self._place(node.second)]
-                at = self._box("product", node.shape, sources, below="both fire")
+                sources = [self._find_box(node.first), self._find_box(node.second)]
+                at = self._add_box("product", node.shape, sources, below="both fire")
             case LinearAttention():
-                sources = [self._place(i) for i in (node.query, node.key, node.value)]
-                at = self._box("attention", node.shape, sources, ("attention", "multiplies"))
+                sources = [self._find_box(i) for i in (node.query, node.key, node.value)]
+                at = self._add_box("attention", node.shape, sources, ("attention", "multiplies"))
             case _:
                 raise TypeError(node)
         self.places[number] = at
 
-    def _place(self, number: int) -> int:
-        """Where a node is drawn; one from outside is drawn now, behind the input."""
+    def _find_box(self, number: int) -> int:
+        """Return the box of a node; add it after the input if the node is outside of the part."""
         if number in self.places:
             return self.places[number]
         node = self.nodes[number]
         if isinstance(node, Spikes):
-            self._place_input(node.accumulator, node.shape)
+            self._find_input(node.accumulator, node.shape)
             self.add(number)
             return self.places[number]
         assert isinstance(node, Pixels | Accumulator)
         shape = node.shape if isinstance(node, Pixels) else node.value.shape
-        return self._place_input(number, shape)
+        return self._find_input(number, shape)
 
-    def _place_input(self, number: int, shape: tuple[int, ...]) -> int:
+    def _find_input(self, number: int, shape: tuple[int, ...]) -> int:
         if not self.boxes:
-            self._box("input", shape, [])
+            self._add_box("input", shape, [])
         return self.places.setdefault(number, 0)
 
-    def _box(
+    def _add_box(
         self,
         kind: str,
         shape: tuple[int, ...],
@@ -95,12 +95,12 @@ class _Drawing:
         self.boxes.append(TextNode("", kind, whole, dtype, tuple(inputs), words=words, below=below))
         return len(self.boxes) - 1
 
-    def _synapse(self, synapse: Synapse) -> int:
-        at = self._place(synapse.source)
+    def _add_synapse(self, synapse: Synapse) -> int:
+        at = self._find_box(synapse.source)
         shape = self.boxes[at].shape[2:]
         for structure in synapse.structure:
             if not isinstance(structure, Reshape):
-                at = self._box(*_describe_pool(structure, shape, at))
+                at = self._add_box(*_describe_pool(structure, shape, at))
         spikes = isinstance(self.nodes[synapse.source], Spikes | Product)
         match synapse.weight:
             case Conv(kernel):
@@ -109,12 +109,12 @@ class _Drawing:
                 name, steps = "linear", len(kernel)
             case None if spikes:
                 words = "diagonal", _format_copies(len(synapse.gain)) or f"{shape[-1]} synapses"
-                return self._box("synapse", shape, [at], words)
+                return self._add_box("synapse", shape, [at], words)
             case None:
-                return self._box("current", shape, [at], ("current", "passes on"))
+                return self._add_box("current", shape, [at], ("current", "passes on"))
         detail = (_format_copies(steps) or "folded") if spikes else "multiplies"
         own = synapse.path.rpartition("/")[2]
-        return self._box(name.partition(" ")[0], shape, [at], (name, detail), own)
+        return self._add_box(name.partition(" ")[0], shape, [at], (name, detail), own)
 
 
 def _format_copies(steps: int) -> str:

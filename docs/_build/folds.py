@@ -1,7 +1,7 @@
 """The pictures and tables of docs/theory/inference.md: python -m docs._build.diagrams inference
 
-A picture shows a part of a network twice, as it is trained and as it is folded; the costs below it
-come from the same network, made with its statistics by the tests' make_firing_network().
+A picture shows a part of a network twice, as trained and as folded. The costs below it come from
+the same network, with variables from make_firing_network() of the tests.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from docs._build.drawing import zooms_svg
+from docs._build.drawing import draw_zooms
 from docs._build.folded import count_streams, make_part_picture
 from docs._build.graph import Picture, zoom
 from pit_jax.inference import compile
@@ -34,7 +34,7 @@ LEVELS = 4
 
 
 class Network(NamedTuple):
-    """A network at the size of a test, with PIT."""
+    """A network with PIT, as small as in the tests."""
 
     name: str
     num_steps: int = 1
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
 
 class TrainedPanel(NamedTuple):
-    """What `docs._build.graph.zoom` shows of a network in training."""
+    """A panel of a network in training: the arguments of `docs._build.graph.zoom`."""
 
     caption: str
     network: Network
@@ -51,7 +51,7 @@ class TrainedPanel(NamedTuple):
 
 
 class CompiledPanel(NamedTuple):
-    """What `docs._build.folded.make_part_picture` shows of it folded."""
+    """A panel of a folded network: the arguments of `docs._build.folded.make_part_picture`."""
 
     caption: str
     network: Network
@@ -61,7 +61,7 @@ class CompiledPanel(NamedTuple):
 
 @dataclass(frozen=True)
 class Fold:
-    """One picture; `costs` names the layers whose costs the page has, by how their paths begin."""
+    """One picture; `costs` has the path prefixes of the layers whose costs the page shows."""
 
     name: str
     title: str
@@ -201,7 +201,7 @@ def get_file(name: str) -> Path:
 
 def draw(one: Fold) -> str:
     """Return the SVG of a fold."""
-    return zooms_svg(one.title, [(panel.caption, _make_picture(panel)) for panel in one.panels])
+    return draw_zooms(one.title, [(panel.caption, _make_picture(panel)) for panel in one.panels])
 
 
 def _make_picture(panel: TrainedPanel | CompiledPanel) -> Picture:
@@ -222,7 +222,7 @@ def _fold_small(network: Network) -> list[Node]:
 
 
 def fold_network(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
-    """Return a network folded as it is before training, with numbers drawn for its variables."""
+    """Return the folded nodes of an untrained network with random variables."""
     model = create(name, neuron=partial(PIT, levels=LEVELS), **kw)
     x = jax.ShapeDtypeStruct(x_shape, np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -239,7 +239,7 @@ def fold_network(name: str, x_shape: tuple[int, ...], **kw: Any) -> list[Node]:
 
 
 def format_costs(one: Fold) -> str:
-    """Return the costs of the drawn parts of each network, as `program.costs` prints them."""
+    """Return the costs of the drawn parts of each network, formatted as by `program.costs`."""
     tables = []
     for network in dict.fromkeys(panel.network for panel in one.panels):
         rows = [row for row in _measure_costs(network).rows if row.path.startswith(one.costs)]
@@ -257,18 +257,21 @@ def _measure_costs(network: Network) -> Costs:
 
 
 def count_copies(name: str) -> tuple[int, int]:
-    """Count the weights of a network at its published size, and of all copies at one step."""
+    """Count the weights of a network at its published size, and those of all copies at one step.
+
+    A layer of weights that reads n streams has n copies.
+    """
     of_layer = count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
     x = INPUTS[name]
     whole = trace(create(name, num_classes=x.num_classes, neuron=ReLU), x.batch(1, 1))
     kernels = {
         "/".join(path[:-1]): int(np.prod(leaf.shape))
-        for path, leaf in _leaves(whole.params)
+        for path, leaf in _list_leaves(whole.params)
         if path[-1] == "kernel"
     }
     return sum(kernels.values()), sum(n * of_layer[path] for path, n in kernels.items())
 
 
-def _leaves(params: Any) -> list[tuple[tuple[str, ...], Any]]:
+def _list_leaves(params: Any) -> list[tuple[tuple[str, ...], Any]]:
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     return [(tuple(key.key for key in path), leaf) for path, leaf in leaves]

@@ -1,4 +1,4 @@
-"""Networks as pictures need them: repeated blocks once, one main path, branches beside it."""
+"""Layouts of networks: repeated blocks once, one main path, and branches that leave it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from pit_jax.models.trace import Node
 
 @dataclass(frozen=True)
 class TextNode(Node):
-    """A node that says itself what its box does, in two lines, and what stands below it."""
+    """A node with the text of its box, in two lines, and the text below the box."""
 
     words: tuple[str, str] = ("", "")
     below: str = ""
@@ -17,10 +17,10 @@ class TextNode(Node):
 
 @dataclass(frozen=True)
 class Branch:
-    """What leaves the main path at `fork` and comes back at `join`; positions on that path.
+    """A branch that leaves the main path at position `fork` and returns at position `join`.
 
-    `nodes` are the layers on the way; a shortcut without any is an identity. `lane` counts from the
-    main path outwards so that no two branches cross.
+    `nodes` are its layers; a shortcut without layers is an identity. `lane` counts from the main
+    path outwards, so that branches do not overlap.
     """
 
     fork: int
@@ -31,7 +31,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Picture:
-    """The longest way through a graph, its branches, and how often each node on it is repeated."""
+    """The longest path through a graph, its branches, and how often each of its nodes repeats."""
 
     path: list[Node]
     branches: list[Branch]
@@ -43,15 +43,15 @@ class Picture:
 
 
 def make_overview(nodes: Sequence[Node]) -> Picture:
-    """Return the picture of a whole network, equal blocks in a row as one."""
+    """Return the picture of a whole network, with consecutive equal blocks drawn once."""
     kept, repeats = _find_repeats(nodes)
     return _lay_out(kept, repeats)
 
 
 def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
-    """The module at `path` with the sum that its output goes into, behind its input.
+    """Return the picture of the module at `path`, with the sum that its output goes into.
 
-    With `until`, what runs from the layer at `path` to before that at `until`.
+    With `until`, return the layers from `path` to before `until`.
     """
     inside = [i for i, node in enumerate(nodes) if f"{node.path}/".startswith(f"{path}/")]
     if until:
@@ -68,15 +68,17 @@ def zoom(nodes: Sequence[Node], path: str, until: str = "") -> Picture:
 
 
 def make_plain_picture(nodes: Sequence[Node]) -> Picture:
-    """Return all of `nodes`: the first is the only one without inputs, the last the end."""
+    """Return the picture of all `nodes`; the first is the only input, the last the output."""
     return _lay_out(nodes, [1] * len(nodes))
 
 
 def _find_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
-    """Return the nodes without blocks that equal the block before, and the repeats of each."""
+    """Return the nodes without blocks that repeat the previous one, and the repeats of each."""
     kept: list[Node] = []
     repeats: list[int] = []
-    places: list[int] = []  # Where a node, or the one that stands for it, is in `kept`.
+    places: list[
+        int
+    ] = []  # Positions in `kept` of each node, or of the equal one that replaces it.
     last = None
     for _, run in groupby(range(len(nodes)), key=lambda i: nodes[i].path.partition("/")[0]):
         members = list(run)
@@ -118,7 +120,7 @@ def _lay_out(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
 
 
 def _assign_lanes(branches: Sequence[Branch]) -> list[Branch]:
-    """Place shorter branches nearer to the path, none on top of another."""
+    """Place shorter branches nearer to the path, without overlaps."""
     placed: list[Branch] = []
     for branch in sorted(branches, key=lambda b: (b.join - b.fork, b.fork)):
         over = {b.lane for b in placed if max(b.fork, branch.fork) < min(b.join, branch.join)}

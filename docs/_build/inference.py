@@ -1,6 +1,6 @@
 """The pictures of docs/theory/inference.md, and its parts between markers.
 
-`python -m docs._build.diagrams inference` writes all of them but the output of a run, which
+`python -m docs._build.diagrams inference` writes all of them except the output of a run, which
 `docs._build.printed` writes.
 """
 
@@ -24,12 +24,12 @@ START, END = "<!-- {} of docs._build.inference -->\n", "<!-- its end -->"
 
 
 def list_pictures() -> dict[str, Callable[[], str]]:
-    """Return what draws each picture, by the name of its file."""
+    """Return the function that draws each picture, by the name of its file."""
     return {one.name: partial(folds.draw, one) for one in folds.FOLDS} | {"codes": codes.draw}
 
 
 def list_blocks() -> dict[str, Callable[[], str]]:
-    """Return what writes each table, by the name in its markers."""
+    """Return the function that writes each table, by the name in its markers."""
     written: dict[str, Callable[[], str]] = {
         "thresholds": codes.make_threshold_table,
         "agreement": make_agreement_table,
@@ -64,7 +64,7 @@ def make_cost_block(one: folds.Fold) -> str:
 
 
 def make_agreement_table() -> str:
-    """Return how near programs are to trained networks, a row for each run and its weights."""
+    """Return how closely programs agree with trained networks, a row per run and weight format."""
     rows = [
         "| run | weights | samples | spikes and logits | largest logits that agree "
         "| accuracy, program | in floats | logits differ by up to "
@@ -91,12 +91,12 @@ def make_agreement_table() -> str:
 
 
 def make_runtime_table() -> str:
-    """Return the times of a network in each runtime, and the firing rates where a layer loses."""
+    """Return the times of a network per runtime, and the firing rates from which a layer loses."""
     measured = json.loads(EVENT_DRIVEN.read_text())
     network = measured["network"]
     rows = [
-        f"The network is {network['name']}. Times are in µs a call, which a tenth of the calls "
-        "stayed below: other work ran beside.\n",
+        f"The network is {network['name']}. Times are in µs per call: the tenth percentile of all "
+        "calls, because other programs ran at the same time.\n",
         f"| batch | inputs that fire | {' | '.join(RUNTIMES)} |",
         "|--:" * (len(RUNTIMES) + 2) + "|",
     ]
@@ -104,7 +104,7 @@ def make_runtime_table() -> str:
         times = " | ".join(f"{each[QUICKEST][name]:,.0f}" for name in RUNTIMES)
         rows.append(f"| {batch} | {each['own rate']:.1%} | {times} |")
     rows += [
-        "\nOf single layers, it is slower from this firing rate on:\n",
+        "\nFor single layers, the event-driven runtime is slower from this firing rate on:\n",
         f"| layer | {' | '.join(PEERS)} |",
         "|---" + "|--:" * len(PEERS) + "|",
     ]

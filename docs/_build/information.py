@@ -1,8 +1,7 @@
-"""The tables of docs/theory/information.md.
+"""Write the table of docs/theory/information.md, from the files in docs/runs.
 
-python -m docs._build.information prints what corrections of an entropy leave of its bias where
-neurons depend on one another, and writes the table of what was measured, from the files in
-docs/runs.
+python -m docs._build.information also prints the bias that remains after corrections of an entropy
+if neurons depend on each other.
 """
 
 import csv
@@ -17,10 +16,10 @@ from pit_jax.analysis.entropy import entropy, miller_madow
 from pit_jax.analysis.jackknife import jackknife
 
 PAGE = Path(__file__).parents[1] / "theory" / "information.md"
-# By the name of the data in docs/runs, as the page calls them.
+# Names of the data on the page, by their names in docs/runs.
 DATA = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "dvs_digits": "event digits"}
 NEURON_NAMES = {"lif": "LIF", "ilif": "I-LIF", "pit": "PIT"}
-# T of the configs: that of PIT, and of neurons that have another.
+# T of the configs: for PIT, and for neurons with a different T.
 STEPS = {
     "digits": {"pit": 1, "lif": 4},
     "fashion_mnist": {"pit": 1, "lif": 4},
@@ -35,7 +34,7 @@ SIZES = ((32, 32), (64, 64), (256, 64))
 
 
 def main() -> None:
-    """Print one line for each number of images and groups."""
+    """Print a line with bias and coverage for each number of images and groups."""
     rng = np.random.default_rng(0)
     boundaries = A * (np.arange(1, LEVELS + 1) - 0.5)
     truth = entropy(np.diff(stats.norm.cdf(boundaries), prepend=0, append=1))
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def make_table() -> str:
-    """Return what spikes keep in each run, means over the layers."""
+    """Return the information in the spikes of each run, as means over the layers."""
     rows = []
     for data, name in DATA.items():
         for neuron, shown in NEURON_NAMES.items():
@@ -74,7 +73,7 @@ def make_table() -> str:
 
 
 def read_run(data: str, neuron: str) -> dict[str, list[float]]:
-    """Read each measure of every layer, over all steps."""
+    """Return each measure of every layer over all steps."""
     found: dict[str, list[float]] = defaultdict(list)
     with (PAGE.parents[1] / f"runs/information_{data}.csv").open() as file:
         for row in csv.DictReader(file):
@@ -87,7 +86,7 @@ TABLES = {"measured": make_table}
 
 
 def draw_counts(rng: np.random.Generator, images: int) -> np.ndarray:
-    """Draw how often each integer is fired, `[images, REPETITIONS, LEVELS + 1]`."""
+    """Draw how many neurons fire each integer, `[images, REPETITIONS, LEVELS + 1]`."""
     common = rng.normal(size=(images, REPETITIONS, 1))
     own = rng.normal(size=(images, REPETITIONS, NEURONS))
     u = COMMON**0.5 * common + (1 - COMMON) ** 0.5 * own

@@ -1,4 +1,4 @@
-"""Draws the picture of docs/theory/memory.md and writes its table: python -m docs._build.memory"""
+"""Draw the picture of docs/theory/memory.md and write its table: python -m docs._build.memory"""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ GB = 1e9
 
 
 def read_rows() -> list[dict[str, Any]]:
-    """Read the rows of the benchmark that did not fail."""
+    """Return the rows of the benchmark that did not fail."""
     found: list[dict[str, Any]] = json.loads(MEASURED.read_text())
     return [row for row in found if "failed" not in row]
 
 
 def make_step_table() -> str:
-    """Return all rows in GB, next to the numbers of a GPU and of the paper."""
+    """Return all rows in GB, next to measurements of a GPU and numbers of the paper."""
     head = (
         "network, neuron, images",
         "weights, statistics, optimizer, gradients",
@@ -33,22 +33,22 @@ def make_step_table() -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
     for row in read_rows():
         sizes, compiler = row["parts"], row.get("compiler")
-        beside = sum(sizes.values()) - sizes["activations"] - sizes["batch"]
+        state = sum(sizes.values()) - sizes["activations"] - sizes["batch"]
         cells = [
-            beside,
+            state,
             sizes["activations"],
             row["total"],
             compiler and compiler["argument"] + compiler["temp"],
             row.get("peak"),
         ]
-        told = ["–" if cell is None else f"{cell / GB:.2f}" for cell in cells]
+        numbers = ["–" if cell is None else f"{cell / GB:.2f}" for cell in cells]
         paper = "–" if row["paper"] is None else f"{row['paper']:.2f}"
-        lines.append("| " + " | ".join([row["name"], *told, paper]) + " |")
+        lines.append("| " + " | ".join([row["name"], *numbers, paper]) + " |")
     return "\n".join(lines) + "\n"
 
 
 def describe_device() -> str:
-    """Return where the rows were made."""
+    """Return the devices and JAX versions with which the rows were measured."""
     made = sorted(
         {f"{e['device']}, jax {e['jax']}" for e in (r["environment"] for r in read_rows())}
     )
@@ -59,7 +59,7 @@ TABLES = {"steps": make_step_table, "device": describe_device}
 
 
 def draw() -> None:
-    """Draw the parts of all rows, with the peak where a GPU reported it."""
+    """Draw the parts of all rows, with the peaks that a GPU reported."""
     found = read_rows()
     peaks = {row["name"]: row["peak"] for row in found if row.get("peak")}
     drawn = parts({row["name"]: row["parts"] for row in found}, "A training step by part", peaks)

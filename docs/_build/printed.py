@@ -1,8 +1,8 @@
-"""Puts what the program of a run prints into docs/theory/inference.md.
+"""Write the printed form of a compiled run into docs/theory/inference.md.
 
 python -m docs._build.printed RUN [DATA_DIR]
 
-RUN is the folder of a run of configs/digits.py, DATA_DIR where its data lie now.
+RUN is the folder of a run of configs/digits.py, DATA_DIR the folder of its data.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Trains on handwritten digits, compiles to binary spikes, proves it and writes it for JAX alone.
+"""Train on handwritten digits, compile to binary spikes, verify, and export for JAX alone.
 
 python -m examples.spike_driven.make runs/spikes     # half a minute; --epochs=30 for 99 %
 python examples/spike_driven/run.py runs/spikes/digits.stablehlo
@@ -36,15 +36,16 @@ digits = data.load(**config.data)
 network, variables = build.make_network(config, digits), restore.load_variables(run)
 normalize = make_normalize(digits)
 
-# Batch norm and scales go into integer weights, and a count of up to 4 into four binary spikes.
+# Batch norm and scales are folded into integer weights, and a count of up to 4 becomes four spikes.
 program = compile(network, variables, normalize(digits.train.images[:60]))
 print(program)
 
-# Its spikes and logits are those of integers, to the bit; how near they are to the trained network.
+# Spikes and logits equal integer arithmetic bit for bit. The proof also says how closely they agree
+# with the trained network in floats.
 proof = program.verify(normalize(digits.test.images), digits.test.labels)
 print(proof)
 
-# The artifact takes the images as they are: what the network sees of a pixel is looked up in front.
+# The artifact reads raw pixels, which a lookup table normalizes.
 about = {"classes": digits.classes, "held_out": np.loadtxt(TEST_INDICES, dtype=int).tolist()}
 folder = args.folder / "digits.stablehlo"
 to_stablehlo(

@@ -1,4 +1,4 @@
-"""Classifies scikit-learn's handwritten digits by a program of binary spikes, with JAX alone.
+"""Classify scikit-learn's handwritten digits with a program of binary spikes, with JAX alone.
 
 python examples/spike_driven/run.py runs/spikes/digits.stablehlo
 """
@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 folder = Path(sys.argv[1])
 manifest = json.loads((folder / "manifest.json").read_text())
 content = (folder / "program.stablehlo").read_bytes()
-# JAX would take a flipped bit as it is.
+# JAX itself would not notice a flipped bit.
 if hashlib.sha256(content).hexdigest() != manifest["files"]["program.stablehlo"]["sha256"]:
     sys.exit(f"{folder} is damaged.")
 program = export.deserialize(bytearray(content)).call

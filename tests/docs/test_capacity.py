@@ -1,4 +1,4 @@
-"""The page on capacity: its tables are counted anew, and its example runs."""
+"""docs/theory/capacity.md: its tables are recounted, and its example runs."""
 
 import math
 import re
@@ -15,15 +15,15 @@ EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
 PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
-def test_the_tables_are_those_that_are_counted():
+def test_the_tables_are_up_to_date():
     assert fill_tables(TEXT, "capacity", TABLES) == TEXT
 
 
-def test_all_tables_are_shown_once():
+def test_each_table_is_shown_once():
     assert sorted(list_tables(TEXT, "capacity")) == sorted(TABLES)
 
 
-def test_the_example_gives_what_its_comments_say():
+def test_the_example_returns_the_values_in_its_comments():
     names = {}
     exec(EXAMPLE, names)
     lines = re.findall(r"^([a-z].*?)  # (\d+(?:\.\d+)?)", EXAMPLE, re.M)
@@ -32,23 +32,23 @@ def test_the_example_gives_what_its_comments_say():
         assert eval(expression, names) == pytest.approx(float(value), rel=1e-8), expression
 
 
-def test_the_digits_of_the_example_are_those_of_the_integer():
+def test_the_number_of_digits_is_correct():
     digits = math.floor(log_configurations(10, 512 * 32 * 32, 4) / math.log(10)) + 1
     assert f"`configurations` has {digits:,} digits" in TEXT
 
 
-def test_the_layer_is_as_large_as_the_page_says():
+def test_the_size_of_the_layer_is_correct():
     assert f"a layer with {LAYER:,} neurons, 64 channels of 32 × 32" in TEXT
 
 
-def test_of_equal_products_the_formula_has_most_at_the_fewest_steps():
+def test_for_equal_products_the_formula_is_largest_at_the_fewest_steps():
     equal = [(t, d) for t, d in STEPS_AND_LEVELS if t * d == 4]
     assert equal == [(4, 1), (2, 2), (1, 4)]
     counts = [count_paper(t, 3, d) for t, d in equal]
     assert all(more > fewer for fewer, more in pairwise(counts))
 
 
-def test_the_page_on_paper_and_code_has_the_same_numbers():
+def test_paper_vs_code_has_the_same_numbers():
     table = PAPER_VS_CODE.partition("### Capacity")[2]
     rows = re.findall(r"^\| .* (\| `.*\^.*` \|.*)$", table, re.M)
     assert len(rows) == 4

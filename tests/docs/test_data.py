@@ -1,4 +1,4 @@
-"""The page on data: its example runs, and it leaves out no data set, split or format."""
+"""docs/guide/data.md: its examples run, and it lists every data set and split."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from train.data import DATASETS, load
 from train.data.events.splits import FOLDER
 
 PAGE = (Path(__file__).parents[2] / "docs/guide/data.md").read_text()
-# By the title of their section.
+# By the title of the section.
 EXAMPLES = {
     section.partition("\n")[0].lower(): example
     for section in PAGE.split("\n## ")
@@ -21,7 +21,7 @@ EXAMPLES = {
 }
 
 
-def test_the_example_makes_a_recording_that_is_read_back(tmp_path, monkeypatch):
+def test_the_example_writes_a_recording_and_reads_it_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.effect_noise((50, 50), 80).save("mine.png")
     names = {}
@@ -31,7 +31,7 @@ def test_the_example_makes_a_recording_that_is_read_back(tmp_path, monkeypatch):
     assert np.array_equal(np.sort(names["events"]["t"]), names["events"]["t"])
 
 
-def test_the_data_set_of_ones_own_loads(tmp_path, monkeypatch):
+def test_the_data_set_of_the_example_loads(tmp_path, monkeypatch):
     (tmp_path / "my_data.py").write_text(EXAMPLES["your own arrays"])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -46,7 +46,7 @@ def test_every_example_is_tested():
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_data_set_has_its_line(name):
+def test_every_data_set_is_listed(name):
     assert f"\n| `{name}` | " in PAGE or f"\n## {name}\n" in PAGE.lower()
 
 

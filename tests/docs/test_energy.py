@@ -1,4 +1,4 @@
-"""The page on energy: its tables are counted anew, and what it says of runs is what they have."""
+"""docs/theory/energy.md: its tables are recounted, and its comparisons agree with the runs."""
 
 import json
 import re
@@ -13,15 +13,15 @@ FOUND = {run["config"]: run for run in json.loads(RUNS.read_text())}
 PAPER_VS_CODE = (PAGE.parent / "paper_vs_code.md").read_text()
 
 
-def test_the_tables_are_those_that_are_counted():
+def test_the_tables_are_up_to_date():
     assert fill_tables(TEXT, "energy", TABLES) == TEXT
 
 
-def test_all_tables_are_shown_once():
+def test_each_table_is_shown_once():
     assert sorted(list_tables(TEXT, "energy")) == sorted(TABLES)
 
 
-def test_the_integers_of_resnet18_are_those_of_its_shapes():
+def test_the_integers_of_resnet18_follow_from_its_shapes():
     neurons = sum(layer.neurons for layer in count_resnet18())
     for number in (count_macs(), count_macs(100), count_resnet18()[0].macs, neurons):
         assert f"{number:,}" in TEXT
@@ -35,17 +35,17 @@ def test_the_integers_of_resnet18_are_those_of_its_shapes():
         ("0.93 of PIT's", "dvs_digits.py:lif", "dvs_digits.py"),
     ],
 )
-def test_neurons_compare_as_the_page_says(said, first, second):
+def test_the_ratios_between_neurons_follow_from_the_runs(said, first, second):
     accumulations = [FOUND[f"configs/{run}"]["honest"]["accumulations"] for run in (first, second)]
     assert f"{accumulations[0] / accumulations[1]:.2f}" == said[:4]
     assert said in " ".join(TEXT.split())
 
 
-def test_the_page_on_paper_and_code_has_the_same_accumulates():
+def test_paper_vs_code_has_the_same_accumulates():
     for number in ("99.6", "398.6", "66.6", "266.3"):
         assert number in TEXT and number in PAPER_VS_CODE
 
 
-def test_the_pictures_are_there():
+def test_all_pictures_exist():
     for picture in re.findall(r"\]\((images/.*?)\)", TEXT):
         assert (PAGE.parent / picture).is_file()

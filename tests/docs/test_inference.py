@@ -1,4 +1,4 @@
-"""The page on spike-driven inference: its example runs, its pictures and tables are the code's."""
+"""docs/theory/inference.md: its examples run, and its pictures and tables are up to date."""
 
 import json
 import re
@@ -25,34 +25,34 @@ NUMBER = re.compile(r"[\d,.]+")
 
 
 @pytest.mark.parametrize("name", list_pictures())
-def test_a_picture_is_what_is_drawn_from_a_folded_network(name):
+def test_a_picture_is_up_to_date(name):
     assert folds.get_file(name).read_text() == list_pictures()[name]()
 
 
-def test_the_page_shows_all_pictures_in_their_order():
+def test_the_page_shows_all_pictures_in_order():
     shown = re.findall(r"!\[.+\]\((.+\.svg)\)", TEXT)
     assert shown == [f"../images/inference/{name}.svg" for name in list_pictures()]
 
 
 @pytest.mark.parametrize("name", sorted(list_blocks().keys() - FOLDS))
-def test_a_table_is_what_is_written_from_the_runs(name):
+def test_a_table_is_up_to_date(name):
     assert read_block(TEXT, name) == list_blocks()[name]()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FOLDS))
-def test_a_fold_has_the_costs_of_the_network_that_it_shows(name):
+def test_the_costs_of_a_fold_are_up_to_date(name):
     shown, now = read_block(TEXT, name).splitlines(), list_blocks()[name]().splitlines()
     assert [re.split(r"  +", line)[:2] for line in shown] == [
         re.split(r"  +", line)[:2] for line in now
     ]
-    # Last bits differ between machines, and so do some spikes.
+    # The last bits differ between machines, and so do some spikes.
     for row, same in zip(shown, now, strict=True):
         values = ([float(x.replace(",", "")) for x in NUMBER.findall(r)[-5:]] for r in (row, same))
         np.testing.assert_allclose(*values, rtol=0.02, err_msg=row)
 
 
-def test_text_goes_between_the_markers_of_its_name_alone():
+def test_only_the_text_between_the_markers_of_a_name_is_replaced():
     page = "".join(f"{name}\n{inference.START.format(name)}old\n{inference.END}\n" for name in "ab")
     assert replace_block(page, "b", "new\n") == page[::-1].replace("dlo", "wen", 1)[::-1]
 
@@ -67,7 +67,7 @@ def test_the_example_runs(tmp_path, monkeypatch):
     assert np.array_equal(names["answers"].logits, names["logits"])
 
 
-def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypatch):
+def test_the_example_for_jax_alone_runs_an_exported_program(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, variables, images = make_firing_network("cifarnet", partial(PIT, levels=4), 1)
     program = compile(model, variables, images)
@@ -78,15 +78,15 @@ def test_the_lines_for_jax_alone_run_what_to_stablehlo_writes(tmp_path, monkeypa
     assert np.array_equal(names["logits"], program(images))
 
 
-def test_the_printed_listing_is_that_of_the_digits_network():
+def test_the_printed_listing_is_of_the_digits_network():
     digits = {"num_classes": 10, "width": 24, "stages": (1, 1, 1), "num_steps": 1}
     program = quantize(folds.fold_network("resnet8", (1, 8, 8, 1), **digits), 1, largest_input=1.0)
     shown = read_block(TEXT, "printed").removeprefix("```text\n").partition("\n\n")[0]
-    own = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # What training decides.
-    assert own.sub("", shown) == own.sub("", format_table(program, 1))
+    trained = re.compile(r"in units of .*|of \d+ bits.*|, threshold .*")  # Depends on training.
+    assert trained.sub("", shown) == trained.sub("", format_table(program, 1))
 
 
-def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
+def test_the_copies_of_sew_resnet34_follow_from_its_streams():
     weights, all_copies = folds.count_copies("sew_resnet34")
     assert f"has {weights / 1e6:.1f} million weights, and {all_copies / 1e6:.1f} million" in TEXT
     read = folds.count_streams(
@@ -97,25 +97,25 @@ def test_the_copies_of_sew_resnet34_are_those_of_its_streams():
     assert most == {"stage4_block1/conv1", "stage4_block1/shortcut"}
 
 
-def test_the_bits_of_the_page_are_those_of_the_grid():
+def test_the_bits_on_the_page_are_the_constants_of_the_code():
     assert f"have {nodes.PIXEL_BITS} bits" in TEXT
     assert f"has {units.EXTRA_BITS} bits more" in TEXT
     assert f"up to {fixed_point.GUARD_BITS} bits" in TEXT
     assert f"1/{2**fixed_point.LEAK_BITS}" in TEXT
 
 
-def test_the_accuracy_at_threshold_one_is_that_of_its_run():
+def test_the_accuracy_at_threshold_one_is_up_to_date():
     found = json.loads((inference.BENCHMARKS / "threshold_one.json").read_text())
     for name in ("accuracy", "accuracy_threshold_one"):
         assert f"{found[name]:.2%}".replace("%", " %") in TEXT
 
 
-def test_all_formats_have_their_line():
+def test_all_formats_are_listed():
     assert re.findall(r"^\| `(\w+)` \| ", TEXT, re.M) == list(FORMATS)
     assert NotFoldable.__name__ in TEXT and NotInNIR.__name__ in TEXT
 
 
-def test_the_readme_tells_the_agreement_of_its_run():
+def test_the_readme_has_the_agreement_of_its_run():
     readme = (PAGE.parents[2] / "README.md").read_text()
     runs = json.loads(inference.AGREEMENT.read_text())
     (run,) = (r for r in runs if (r["samples"], r["weights"]) == (10_000, "float32"))

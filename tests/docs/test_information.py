@@ -1,4 +1,4 @@
-"""The page on information: its table is that of the recorded runs."""
+"""docs/theory/information.md: its table follows from the recorded runs."""
 
 import re
 
@@ -8,12 +8,12 @@ from docs._build.tables import fill_tables, list_tables
 TEXT = PAGE.read_text()
 
 
-def test_the_table_is_that_of_the_runs():
+def test_the_table_is_up_to_date():
     assert list_tables(TEXT, "information") == ["measured"]
     assert fill_tables(TEXT, "information", TABLES) == TEXT
 
 
-def test_the_variance_of_pit_is_the_larger_one_in_as_many_layers_as_the_page_says():
+def test_the_number_of_layers_where_pit_has_more_variance_is_correct():
     larger, layers = 0, 0
     for data in ("digits", "fashion_mnist", "dvs_digits"):
         pairs = zip(
@@ -24,6 +24,6 @@ def test_the_variance_of_pit_is_the_larger_one_in_as_many_layers_as_the_page_say
     assert f"in {larger} of the {layers} layers" in TEXT
 
 
-def test_every_picture_is_there():
+def test_all_pictures_exist():
     for file in re.findall(r"\]\((images/.*?)\)", TEXT):
         assert (PAGE.parent / file).is_file()

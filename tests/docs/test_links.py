@@ -1,4 +1,4 @@
-"""Every page of the docs that a file mentions exists, and the overview links all of them."""
+"""Every docs page that a file mentions exists, and the overview links to all pages."""
 
 import re
 from pathlib import Path
@@ -26,11 +26,11 @@ def test_every_page_that_a_file_mentions_exists():
     assert not missing
 
 
-def test_a_page_that_is_not_there_is_found():
+def test_a_missing_page_is_found():
     assert find_missing("See docs/index.md and docs/decisions.md.") == ["docs/decisions.md"]
 
 
-def test_the_overview_links_every_page_that_is_not_a_single_network():
+def test_the_overview_links_to_every_page_except_single_networks():
     linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     networks = {page for page in pages if page.startswith("networks/")} - {"networks/index.md"}

@@ -1,4 +1,4 @@
-"""The page on memory: its tables are those of the benchmark, and its example runs."""
+"""docs/theory/memory.md: its tables follow from the benchmark, and its example runs."""
 
 import re
 
@@ -9,15 +9,15 @@ TEXT = PAGE.read_text()
 EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
 
 
-def test_the_tables_are_those_of_the_benchmark():
+def test_the_tables_are_up_to_date():
     assert fill_tables(TEXT, "memory", TABLES) == TEXT
 
 
-def test_all_tables_are_shown_once():
+def test_each_table_is_shown_once():
     assert sorted(list_tables(TEXT, "memory")) == sorted(TABLES)
 
 
-def test_the_example_gives_the_row_of_its_network():
+def test_the_example_returns_the_row_of_its_network():
     names = {}
     exec(EXAMPLE, names)
     activations = names["memory"].parts["activations"] / 1e9

@@ -1,4 +1,4 @@
-"""The page on own parts: its examples are one module, and each of its commands trains."""
+"""The page on own parts: its examples form one module, and each of its commands trains."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ SMALL = ("--config.model.width=4", "--config.epochs=1", "--config.batch_size=32"
 
 @pytest.fixture(autouse=True)
 def module(tmp_path, monkeypatch):
-    """Write the examples of the page as the file that it names, in the current folder."""
+    """Write the examples of the page to my_parts.py in the current folder."""
     code = "\n\n".join(re.findall(BLOCK, PAGE, re.S))
     (tmp_path / "my_parts.py").write_text(code)
     monkeypatch.chdir(tmp_path)
@@ -47,7 +47,7 @@ def test_each_kind_of_part_has_an_example():
 @pytest.mark.parametrize(
     "code, words", EXAMPLES, ids=[words[2].partition("=")[2] for words in COMMANDS]
 )
-def test_an_example_takes_a_training_step_and_is_explained_by_help(code, words):
+def test_an_example_takes_a_training_step_and_help_explains_it(code, words):
     stages = () if "--config.model=" in words[2] else ("--config.model.stages=(1,)",)
     config, _ = parse(["main", *words, *SMALL, *stages])
     program = make_program_on(1, config)
@@ -61,7 +61,7 @@ def test_an_example_takes_a_training_step_and_is_explained_by_help(code, words):
 
 def test_all_examples_together_train_a_run(tmp_path):
     flags = {word.partition("=")[0]: word for words in COMMANDS for word in words[2:]}
-    # The last neuron of the page is PIT with an own start.
+    # The last neuron of the page is PIT with an own `scale_init`.
     flags["--config.neuron"] = "--config.neuron=my_parts:UpToTwo"
     for key in ("--config.neuron.scale_init", "--config.neuron.slope", "--config.model.norm"):
         flags.pop(key)
@@ -70,7 +70,7 @@ def test_all_examples_together_train_a_run(tmp_path):
         assert run_main(*words, str(tmp_path / "run")) == 0
 
 
-def test_the_error_of_the_page_is_the_one_that_comes(tmp_path):
+def test_the_error_on_the_page_is_the_one_that_is_raised(tmp_path):
     file = tmp_path / "my_parts.py"
     code = file.read_text().replace("current > 0, current, self.slope", "current > 0, self.slop")
     file.write_text(code)
