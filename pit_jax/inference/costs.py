@@ -1,4 +1,4 @@
-"""What a program costs: additions for spikes, multiplications that are left, copies of weights."""
+"""The costs of a program: additions for spikes, remaining multiplications, copies of weights."""
 
 import math
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from pit_jax.old_names import accept_old_keywords
 
 @dataclass(frozen=True)
 class Cost:
-    """What one source of an accumulator costs, for one sample over all steps.
+    """The cost of one source of an accumulator, for one sample over all steps.
 
-    `accumulations` is the mean over the samples of each spike times the synapses that it reaches,
-    borders, strides and groups included; `macs` counts products of pixels or currents,
-    `additions` currents that pass on, `dense_macs` what the layer would take with no spike silent
-    and a count in one slot. `weights` are those of one step, kept in `copies`.
+    `accumulations` sums over the spikes how many synapses each reaches, borders, strides and groups
+    included, averaged over samples. `macs` counts products of pixels or currents, `additions` the
+    currents that pass without weights, `dense_macs` the products of the layer if every input were
+    one number that is not 0. `weights` is their number in one step, stored in `copies`.
     """
 
     path: str
@@ -44,17 +44,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of a program, a row for each source of each accumulator; `str` is their table."""
+    """The costs of a program, one row for each source of each accumulator; `str` is a table."""
 
     rows: list[Cost]
 
     def total(self, what: str) -> float:
-        """The sum of one field of all rows."""
+        """Return the sum of one field over all rows."""
         return float(sum(getattr(row, what) for row in self.rows))
 
     @property
     def stored_weights(self) -> int:
-        """The numbers of all copies of the weights, for each step and each stream."""
+        """The number of stored weights, all copies for steps and streams included."""
         return sum(row.weights * row.copies for row in self.rows)
 
     def __str__(self) -> str:
@@ -74,12 +74,13 @@ class Costs:
 
 @accept_old_keywords
 def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
-    """The costs of a program for the images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
+    """Return the costs of a program for images `[B, H, W, C]` or frames `[B, T, H, W, C]` `x`."""
     if not len(x):
         raise ValueError(
-            f"costs are the mean over samples, of which {x.shape} has none; give some."
+            f"costs are the mean over samples, of which {x.shape} has none; pass at least one."
         )
-    frames = num_steps if x.ndim == 5 else 1  # An image that stays is convolved once.
+    # An image that enters at every step is convolved once, and its current is used again.
+    frames = num_steps if x.ndim == 5 else 1
     spiking = [
         (number, synapse)
         for number, node in enumerate(graph)
@@ -88,15 +89,15 @@ def costs(graph: Sequence[nodes.Node], num_steps: int, x: Array) -> Costs:
         if isinstance(graph[synapse.source], nodes.Spikes | nodes.Product)
     ]
 
-    def show(outputs: list[Array]) -> list[Array]:
-        # Spikes of each place, of all slots and samples: 2^31 of them are far.
+    def select_arrivals(outputs: list[Array]) -> list[Array]:
+        # int32 suffices: a place gets at most one spike per slot, sample and step.
         return [_count_arrivals(synapse, outputs[synapse.source]) for _, synapse in spiking]
 
-    def spikes(x: Array) -> list[Array]:
-        steps = run(graph, collect_weights(graph), x, num_steps, "slots", show)
+    def sum_arrivals(x: Array) -> list[Array]:
+        steps = run(graph, collect_weights(graph), x, num_steps, "slots", select_arrivals)
         return [sum(each[1:], each[0]) for each in zip(*steps, strict=True)]
 
-    arrived = [np.asarray(each, np.int64) for each in jax.jit(spikes)(x)]
+    arrived = [np.asarray(each, np.int64) for each in jax.jit(sum_arrivals)(x)]
     counted = {id(synapse): each for (_, synapse), each in zip(spiking, arrived, strict=True)}
     rows = []
     for node in graph:
@@ -134,8 +135,8 @@ def _cost(
     size, copies = math.prod(synapse.weight.shape[1:]), len(synapse.weight)
     if arrived is None:
         return Cost(synapse.path, reads, 0.0, dense, 0, size, copies, dense)
-    spikes = fan.count_additions(arrived) / samples
-    return Cost(synapse.path, reads, spikes, 0, 0, size, copies, dense)
+    accumulations = fan.count_additions(arrived) / samples
+    return Cost(synapse.path, reads, accumulations, 0, 0, size, copies, dense)
 
 
 def _weight(synapse: nodes.Synapse) -> Window | int | None:

@@ -1,4 +1,8 @@
-"""How many accumulators a spike at each place adds to: borders, strides and groups included."""
+"""Fan-out: how many accumulators a spike at each place of a layer adds to.
+
+Borders, strides and groups are counted exactly, so that spikes times fan-out is the number of
+additions that a layer performs.
+"""
 
 import math
 from collections.abc import Sequence
@@ -26,18 +30,18 @@ class Window:
 
 @dataclass(frozen=True)
 class FanOut:
-    """The accumulators `reached` from each place of a source, after its structure `before`."""
+    """The numbers of accumulators `reached` from each place of a source after `before`."""
 
     before: Sequence[Structure]
     reached: np.ndarray
 
     @property
     def connections(self) -> int:
-        """The number of synapses: what one spike at every place adds."""
+        """The number of synapses, which is the additions of one spike at every place."""
         return int(self.reached.sum())
 
     def count_additions(self, arrivals: np.ndarray) -> int:
-        """Return the additions of these `arrivals` at each place, an integer of any size."""
+        """Return the additions for the number of `arrivals` at each place, of any size."""
         return int((arrivals.astype(np.int64) * self.reached).sum())
 
 
@@ -47,7 +51,7 @@ def count_fan_out(
     """Return the fan-out of a source of `shape` through its structure and weights.
 
     `weight` is the window of a convolution, the number of outputs of a linear layer, or None for
-    one synapse at each place. `spiking` is true of spikes, which add; see `split_structure`.
+    one synapse at each place. `spiking` is true for a source of spikes; see `split_structure`.
     """
     before, after = split_structure(structure, spiking)
     inputs = find_last_shape(structure, shape)
@@ -64,20 +68,23 @@ def count_fan_out(
 
 
 def count_attention(shape: Shape, heads: int, width: int) -> int:
-    """Return the products of one step of linear attention: keys by values, scaled, and queries.
+    """Return the number of products in one step of linear attention.
 
-    `shape` is that of the result, `width` the number of channels of queries and keys.
+    `shape` is the shape of the result, `width` the number of channels of queries and keys.
     """
+    # Per head with c = width / heads, f = shape[-1] / heads and n tokens: n c f for keyᵀ value,
+    # c f to scale it, n c f for the queries. Over all heads heads c f = width f.
     return width * (shape[-1] // heads) * (2 * math.prod(shape[:-1]) + 1)
 
 
 def split_structure(
     structure: Sequence[Structure], spiking: bool
 ) -> tuple[Sequence[Structure], Sequence[Structure]]:
-    """Return the structure before and after the place where additions begin.
+    """Split a structure at the place where additions begin.
 
-    Spikes stay spikes up to the last maximum, and each adds to what comes after; of pixels and
-    currents the weights read what the structure has left.
+    A maximum of spikes is a spike, so spikes stay binary up to the last maximum. Each of these is
+    then added on its own, also by the sums of a pool. Pixels and currents are reduced by the whole
+    structure before weights read them.
     """
     if not spiking:
         return structure, ()
@@ -87,20 +94,20 @@ def split_structure(
 
 
 def count_arrivals(before: Sequence[Structure], spikes: Array) -> Array:
-    """Return the number of spikes `[B, ...]`, of either sign, where additions begin, int32.
-
-    A maximum is that of the spikes with their signs: of -1 and 0 it is 0.
-    """
+    """Return the number of spikes `[B, ...]`, of either sign, where additions begin, int32."""
+    # The maximum is taken with signs: max(-1, 0) = 0 is no spike. abs comes after it.
     return abs(apply_structure(before, spikes.astype(jnp.float32))).astype(jnp.int32)
 
 
 def count_outputs(
     shape: Shape, kernel: Shape, strides: Shape, padding: Sequence[tuple[int, int]], groups: int
 ) -> np.ndarray:
-    """Return how many outputs of a convolution each of its inputs `shape` `[..., C]` enters.
+    """Return how many outputs of a convolution read each input, an array of `shape` `[..., C]`.
 
     `kernel` is `[..., C_in / groups, C_out]`.
     """
+    # A window is a product of intervals, so the windows that contain a place are a product of
+    # counts per axis: those with start <= place < start + size.
     axes = []
     for n, size, stride, (low, high) in zip(shape[:-1], kernel[:-2], strides, padding, strict=True):
         starts = np.arange((n + low + high - size) // stride + 1)[:, None] * stride - low
@@ -116,19 +123,21 @@ def count_reached(
 ) -> np.ndarray:
     """Return how many accumulators a spike adds to at each place of a source after `before`.
 
-    `shape` is that of the source, `fan` the same number after all of the structure. int64.
+    `shape` is the shape of the source. `fan` has the same numbers for the places after the whole
+    structure, and `after` is the part in between. The result is int64.
     """
     if not after:
         return fan.astype(np.int64)
     place = jax.eval_shape(partial(apply_structure, before), jnp.zeros((1, *shape)))
-    # The transpose of sums counts, for each input, the outputs that it enters.
+    # `after` is linear, y = S x with S of zeros and ones. Place i enters the outputs j with
+    # S_ji = 1, so it reaches sum_j S_ji fan_j = (Sᵀ fan)_i accumulators. The vjp computes Sᵀ.
     _, transposed = jax.vjp(partial(apply_structure, after), jnp.zeros(place.shape))
     (pulled,) = transposed(jnp.asarray(fan[None], jnp.float32))
     return np.rint(np.asarray(pulled[0], np.float64)).astype(np.int64)
 
 
 def find_last_shape(structure: Sequence[Structure], shape: Shape) -> Shape:
-    """Return the shape of a source of `shape` after all of the structure."""
+    """Return the shape of a source of `shape` after the whole structure."""
     whole = jax.eval_shape(partial(apply_structure, structure), jnp.zeros((1, *shape)))
     left: Shape = whole.shape[1:]
     return left

@@ -1,4 +1,4 @@
-"""A program as a table for people: what feeds what, with how many weights, in which unit."""
+"""Print a program as a table: the source, weights and unit of each accumulator."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,10 @@ from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 @accept_old_keywords
 def format_table(graph: Sequence[nodes.Node], num_steps: int) -> str:
-    """Return a line for each source of an accumulator, each neuron layer and each product.
+    """Return a line for each accumulator and each of its sources, neuron layer and product.
 
-    A layer of weights is written once for each step whose weights differ and for each stream of
-    spikes that it reads; `x 2 steps` says the first. What multiplies, because it reads pixels or
-    currents, says so.
+    A layer of weights has a line for each stream of spikes that it reads; `x 2 steps` means that
+    each of two steps has its own weights. `multiplies` marks layers that read pixels or currents.
     """
     lines = [f"{num_steps} step{'s' * (num_steps > 1)}; counts are sent as binary spikes in slots"]
     for number in range(len(graph)):
@@ -70,7 +69,7 @@ def _format_synapse(graph: Sequence[nodes.Node], synapse: nodes.Synapse) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Return rows as lines, the first `left` columns aligned at the left, others at the right."""
+    """Format rows as lines, the first `left` columns left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""A compiled network: binary spikes between neurons and weights, and the same in integers."""
+"""A compiled network, run with binary spikes between neurons and weights or with integer counts."""
 
 import os
 import warnings
@@ -33,18 +33,19 @@ if TYPE_CHECKING:  # It needs numba, which is optional.
 
 Nodes = Sequence[nodes.Node]
 
-# In levels: membranes this far from a boundary are on its other side for no rounding.
+# In levels. Rounding to the grid moves membranes by far less: if a count differs although its
+# membrane was farther than this from a boundary, the grid is too coarse or a fold is wrong.
 FAR = 0.05
 
 
 @accept_old_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class SpikingProgram:
-    """The spike-driven form of a network; `nodes` in the order in which they run at each step.
+    """The spike-driven form of a network; `nodes` run in this order at each step.
 
     Calls take images `[B, H, W, C]`, which enter at every step, or frames `[B, T, H, W, C]`.
-    `fingerprint` is that of the nodes when they were compiled, `reference` the trained network,
-    and `proof` what the verification at that time found.
+    `fingerprint` is the hash of the nodes as they were compiled, `reference` the trained network,
+    and `proof` the report of the verification at compile time.
     """
 
     nodes: Nodes
@@ -67,32 +68,32 @@ class SpikingProgram:
         return spikes
 
     def counts(self, x: Float[ArrayLike, "..."]) -> dict[str, Int[Array, "B T ..."]]:
-        """Return the integers of every neuron layer, as `grid` computes them."""
+        """Return the integer counts of every neuron layer, as `grid` computes them."""
         spikes: dict[str, Array] = self.watch(x, "counts")[1]
         return spikes
 
     def watch(self, x: Float[ArrayLike, "..."], form: Form) -> tuple[Array, dict[str, Array]]:
-        """Return logits and spikes at once, as binary `slots` or as `counts`."""
+        """Return logits and spikes together; `form` is `slots` (binary) or `counts`."""
         logits, spikes = self._get_watch(form)(self._weights, self._check(x))
         return logits, spikes
 
     def costs(self, x: Float[ArrayLike, "..."]) -> Costs:
-        """Return additions, multiplications and weights of every layer, the mean over samples.
+        """Return the additions, multiplications and weights of every layer.
 
-        There must be at least one sample.
+        Additions are the mean over samples, of which there must be at least one.
         """
         return costs(self.nodes, self.num_steps, self._check(x))
 
     def count_clipped(self, x: Float[ArrayLike, "..."]) -> int:
-        """Return how many input values are beyond `largest_input`, or NaN, which is taken as 0."""
+        """Count the inputs that are clipped because they are beyond `largest_input`, and NaNs."""
         pixels = _get_pixels(self.nodes)
         return int(np.sum(~(abs(np.asarray(x)) <= pixels.bound * pixels.unit)))
 
     def verify(self, batches: Any, labels: Any = None) -> Report:
         """Compare spikes, counts and logits on one batch or several; see `Report`.
 
-        With `labels`, `[B]` of one batch or one such array for each of several, it reports the
-        accuracy too, and so what the grid costs.
+        `labels` are `[B]` for one batch, or one such array per batch. With them the report has the
+        accuracies of the program and of the trained network.
         """
         if hasattr(batches, "shape"):
             batches, labels = [batches], None if labels is None else [labels]
@@ -101,17 +102,18 @@ class SpikingProgram:
     def event_driven(
         self, crossover: "Crossover | None" = None, threads: int | None = None
     ) -> "EventDriven":
-        """Return the program in compiled loops on a CPU, which spend time on spikes; needs numba.
+        """Return a CPU runtime in compiled loops, whose time depends on the spikes; needs numba.
 
-        A layer of which more inputs fire than its `crossover` says adds them all, as was measured
-        by default. A batch is divided among `threads`, by default the cores of this process.
+        A layer adds all of its inputs instead if a larger share of them fires than its `crossover`,
+        by default a measured one. A batch is divided among `threads`, by default one for each core
+        of this process.
         """
         from pit_jax.inference.event_driven import EventDriven, look_up_crossover
 
         return EventDriven(self.nodes, self.num_steps, crossover or look_up_crossover, threads)
 
     def stream(self) -> Stream:
-        """Return the program frame by frame, with logits after each."""
+        """Return a runtime that takes one frame at a time and returns logits after each."""
         last = self.nodes[-1]
         assert isinstance(last, nodes.Accumulator)
         advance = make_jax_advance(self.nodes, self._weights)
@@ -127,9 +129,9 @@ class SpikingProgram:
     ) -> None:
         """Write the program to a folder that `load` reads.
 
-        With it are the proof at compilation, or a later `proof`, and `about`, any JSON about it.
-        Raises ArtifactError when the folder is there already, unless a call is to `overwrite` what
-        an earlier one wrote, and when program and grid are not equal.
+        The folder also stores `proof`, by default the one made at compile time, and `about`, any
+        JSON. Raises ArtifactError if the folder exists, unless `overwrite` is true and an earlier
+        call wrote it, and if program and grid are not equal.
         """
         proof = self.proof if proof is None else proof
         storage.write_program(self, folder, proof, about or {}, overwrite)
@@ -139,27 +141,27 @@ class SpikingProgram:
 
     @property
     def slots(self) -> dict[str, tuple[int, ...]]:
-        """How many levels a spike in each slot stands for, of every neuron layer."""
+        """The worth of a spike in each slot, in levels, for every neuron layer."""
         return {
             node.path: node.neuron.slots for node in self.nodes if isinstance(node, nodes.Spikes)
         }
 
     @cached_property
     def _weights(self) -> Any:
-        # Within a trace of the caller they would become tracers of it.
+        # Cached: made within a trace of the caller, they would be tracers that outlive it.
         with jax.ensure_compile_time_eval():
             return collect_weights(self.nodes)
 
     @cached_property
     def _functions(self) -> dict[Any, Any]:
-        """The jitted functions so far, by what they return and the form of spikes."""
+        """The jitted functions so far, by their result and the form of spikes."""
         return {}
 
     def _get_logits(self, form: Form) -> Any:
         if ("logits", form) not in self._functions:
 
             def logits(weights: Any, x: Array) -> Array:
-                return self._mean(
+                return self._average(
                     run(self.nodes, weights, x, self.num_steps, form, lambda outputs: outputs[-1])
                 )
 
@@ -176,28 +178,28 @@ class SpikingProgram:
             i: node.path for i, node in enumerate(self.nodes) if isinstance(node, nodes.Spikes)
         }
 
-        def show(outputs: list[Array]) -> tuple[Array, list[Array]]:
+        def select_outputs(outputs: list[Array]) -> tuple[Array, list[Array]]:
             return outputs[-1], [outputs[i] for i in layers]
 
         @jax.jit
         def watch(weights: Any, x: Array) -> tuple[Array, list[Array]]:
-            steps = run(self.nodes, weights, x, self.num_steps, form, show)
+            steps = run(self.nodes, weights, x, self.num_steps, form, select_outputs)
             logits, spikes = zip(*steps, strict=True)
             time = 1 if form == "counts" else 2
             whole = [jnp.stack(layer, time) for layer in zip(*spikes, strict=True)]
             if form == "slots":
                 whole = [jnp.moveaxis(layer, 0, 2) for layer in whole]
-            return self._mean(logits), whole
+            return self._average(logits), whole
 
         def watch_by_name(weights: Any, x: Array) -> tuple[Array, dict[str, Array]]:
-            # A dictionary that jit returned would be sorted by names, not in the order of layers.
+            # jit returns a dictionary sorted by its keys; this one keeps the order of the layers.
             logits, spikes = watch(weights, x)
             return logits, dict(zip(layers.values(), spikes, strict=True))
 
         return watch_by_name
 
-    def _mean(self, logits: Sequence[Array]) -> Array:
-        """Return logits `[B, K]` float32 of the integer sums of all steps."""
+    def _average(self, logits: Sequence[Array]) -> Array:
+        """Return logits `[B, K]` float32, the mean of the integer sums `[B, K]` of all steps."""
         last = self.nodes[-1]
         assert isinstance(last, nodes.Accumulator) and last.unit.size == 1
         total = sum(logits[1:], logits[0])
@@ -219,40 +221,47 @@ def compile(
     code: str = "thermometer",
     verify: bool = True,
 ) -> SpikingProgram:
-    """Return the spiking program of a trained network (Appendix A).
+    """Compile a trained network into a spiking program (Appendix A).
 
-    Batch norm and scales are folded into integer weights, counts 0..D sent as D binary spikes.
+    Batch norm and scales are folded into integer weights; counts 0..D are sent as binary spikes.
 
-    `sample_batch` holds images `[B, H, W, C]` or frames `[B, T, H, W, C]`, with which the program
-    is verified unless `verify` is False. Inputs beyond `largest_input`, twice the sample's largest
-    unless given, are cut off there. `weights` is `float32`, for all bits that stay exact in it, or
-    `int16` or `int8`. `code` sends a count as `thermometer`, a slot for each of D levels, or as
-    `bitwise`, ⌈log₂(D+1)⌉ slots, each worth twice the next. Raises NotFoldable for what no spiking
-    program says exactly, and NotEqual if the verification fails.
+    Args:
+        model: the network; calls with images or frames return logits `[B, T, K]`.
+        variables: its trained variables.
+        sample_batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to verify the program with.
+        largest_input: inputs beyond it are clipped; by default twice the largest of the sample.
+        weights: `float32` for all bits that stay exact in it, or `int16` or `int8`.
+        code: `thermometer` sends a count in D slots, one for each level, `bitwise` in ⌈log₂(D+1)⌉
+            slots, each worth twice the next.
+        verify: compare the program with its grid on the sample.
+
+    Raises NotFoldable for parts that no spiking program computes exactly, and NotEqual if the
+    verification fails.
     """
     sample = np.asarray(sample_batch, np.float32)
     if sample.ndim not in (4, 5) or not sample.size:
         raise ValueError(
-            f"sample_batch has images [B, H, W, C] or frames [B, T, H, W, C], got {sample.shape}."
+            "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], "
+            f"got {sample.shape}."
         )
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")
     for path, leaf in jax.tree.leaves_with_path(dict(variables)):
         if not np.isfinite(np.asarray(leaf)).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise ValueError(f"{name} holds values that are not finite; no program says them.")
+            raise ValueError(f"{name} holds values that are not finite; compile finite weights.")
     folded_nodes = fold(outline_layers(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     if largest_input is None and not sample.any():
         raise ValueError(
-            "sample_batch is 0 everywhere and says nothing of the largest input; give samples as "
-            "the network sees them, or largest_input."
+            "sample_batch is 0 everywhere, so the largest input is unknown; give samples as the "
+            "network sees them, or largest_input."
         )
     largest = 2 * float(abs(sample).max()) if largest_input is None else largest_input
     graph = quantize(folded_nodes, steps, largest_input=largest, weights=weights, code=code)
     rules = {node.path: node.firing for node in folded_nodes if isinstance(node, folded.Spikes)}
     if not rules:
-        raise NotFoldable("the network has no neurons, and so no spikes; give it some.")
+        raise NotFoldable("the network has no neurons, and so no spikes; add a neuron layer.")
     program = SpikingProgram(
         graph, steps, fingerprint(graph), make_reference(model, variables, rules)
     )
@@ -261,7 +270,8 @@ def compile(
             raise NotEqual(str(report))
         if weights == "float32" and not report.clipped:
             _warn_if_far(report)
-        object.__setattr__(program, "proof", report)  # A copy would be jitted anew.
+        # The program is frozen, but a copy would lose the functions compiled for `verify`.
+        object.__setattr__(program, "proof", report)
     return program
 
 
@@ -272,24 +282,21 @@ def _get_pixels(graph: Nodes) -> nodes.Pixels:
 
 
 def _warn_if_far(report: Report) -> None:
-    """Warn of spikes that are not those of a membrane at a boundary.
-
-    The grid moves membranes by little; what is farther off was coarse, or folded wrongly.
-    """
+    """Warn if counts differ from the trained network's far from any boundary."""
+    # Only the first layer that differs: its counts change the membranes of all later layers.
     first = report.first_flip
     if first is not None and first.distance is not None and first.distance > FAR:
         warnings.warn(
             f"{first.path} fires other counts than the trained network, up to {first.distance:.2g} "
-            "levels from their boundary, where the grid's rounding is far smaller than that in "
-            "most networks: look at report.top1_agreement before you rely on this program.",
+            "levels from their boundary; in most networks the grid rounds by far less. Check "
+            "report.top1_agreement before you rely on this program.",
             stacklevel=3,
         )
 
 
 def load(folder: str | os.PathLike[str]) -> SpikingProgram:
-    """Return the program that `SpikingProgram.save` put into `folder`, without trained network.
+    """Load the program that `SpikingProgram.save` wrote to `folder`, without the trained network.
 
-    Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
-    pit_jax does not know.
+    Raises ArtifactError if a file is missing, truncated or changed, or from a newer pit_jax.
     """
     return SpikingProgram(**storage.read_program(folder))

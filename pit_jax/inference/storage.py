@@ -1,7 +1,8 @@
-"""A program as a folder: its arrays in a .safetensors file, and a manifest with all the rest.
+"""Save a program as a folder: arrays in a .safetensors file, everything else in a manifest.
 
-The manifest holds the dataclasses of the program as JSON, in which arrays are named, and hashes,
-versions and the proof. Reading makes instances of the classes in `CLASSES` and never runs anything.
+The manifest has the dataclasses of the program as JSON, with names in place of arrays, and hashes,
+versions and the proof. Reading only makes instances of the classes in `CLASSES`; no code from the
+file runs.
 """
 
 import os
@@ -24,10 +25,10 @@ from pit_jax.inference.runtime.step import collect_weights, run
 from pit_jax.inference.verify import LayerProof, Report, fingerprint
 from pit_jax.old_names import SAVED_CLASSES, serve_old_names
 
-if TYPE_CHECKING:  # It imports this module.
+if TYPE_CHECKING:  # program.py imports this module.
     from pit_jax.inference.program import SpikingProgram
 
-# In format 1 some classes have other names (`SAVED_CLASSES`).
+# Format 1 has old names of some classes (`SAVED_CLASSES`), and is still read.
 KIND, VERSION = "pit_jax.program", 2
 ARRAYS = "program.safetensors"
 
@@ -39,10 +40,10 @@ def write_program(
     about: Mapping[str, Any],
     overwrite: bool,
 ) -> None:
-    """Write a program to `folder`, with its `proof` and `about`, any JSON about it.
+    """Write a program to `folder`, with its `proof` and with `about`, any JSON.
 
-    Raises ArtifactError when the folder is there already, unless the program in it is to be
-    overwritten, and when the program is not the one that was compiled.
+    Raises ArtifactError if the folder exists, unless `overwrite` is true and it holds a program,
+    and if the program has changed since it was compiled.
     """
     facts = describe(program, proof)
     artifact.check_free(folder, overwrite)
@@ -59,14 +60,14 @@ def write_program(
 
 
 def describe(program: "SpikingProgram", proof: Report | None) -> dict[str, Any]:
-    """Return what the manifest of every artifact of a program has.
+    """Return the entries that the manifest of every artifact of a program has.
 
-    Raises ArtifactError when it is not the one that was compiled, or its proof failed.
+    Raises ArtifactError if the program has changed since it was compiled, or its proof failed.
     """
     if fingerprint(program.nodes) != program.fingerprint:
         raise ArtifactError("the program was changed since it was compiled; compile it again.")
     if proof is not None and not proof:
-        raise ArtifactError(f"the program is not its grid:\n{proof}")
+        raise ArtifactError(f"the program is not its grid, so it is not saved:\n{proof}")
     return {
         "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
         "num_steps": program.num_steps,
@@ -76,10 +77,9 @@ def describe(program: "SpikingProgram", proof: Report | None) -> dict[str, Any]:
 
 
 def read_program(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the fields of the program that `write_program` put into `folder`.
+    """Return the fields of the program that `write_program` wrote to `folder`.
 
-    Raises ArtifactError when a file is missing, cut off or changed, or holds what this version of
-    pit_jax does not know.
+    Raises ArtifactError if a file is missing, truncated or changed, or from a newer pit_jax.
     """
     manifest, files = artifact.read(folder, KIND, VERSION)
     try:
@@ -90,6 +90,7 @@ def read_program(folder: str | os.PathLike[str]) -> dict[str, Any]:
         steps = from_json(manifest["num_steps"], int, {}, "num_steps")
         proof = from_json(manifest["proof"], Report | None, {}, "proof")
         if fingerprint(graph) != manifest["fingerprint"]:
+            # The file hashes above find damage; this finds a program whose numbers were edited.
             raise ArtifactError("its numbers are not those that were compiled.")
         _check_fit(graph, steps)
     except ArtifactError as error:
@@ -112,11 +113,11 @@ def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
 
     try:
         steps = jax.eval_shape(outputs, collect_weights(graph), image)
-    except Exception as error:  # Of shapes, sources and types that do not fit.
+    except Exception as error:  # JAX raises many types for shapes and sources that do not fit.
         raise ArtifactError(f"its parts do not fit ({error}).") from error
     for node, output in zip(graph, steps[0], strict=True):
         if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
-            raise ArtifactError(f"a part gives {output.shape[1:]}, not {node.shape}.")
+            raise ArtifactError(f"a node returns {output.shape[1:]}, not {node.shape}.")
 
 
 def _get_kind(array: np.ndarray) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _import_safetensors() -> ModuleType:
     return safetensors.numpy
 
 
-# The only classes that a file can name.
+# A file can name these classes only, so that reading one cannot run code.
 CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
@@ -154,7 +155,7 @@ CLASSES |= {old: CLASSES[new] for old, new in SAVED_CLASSES.items()}
 
 
 def to_json(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
-    """Return `value` as JSON; its arrays go to `arrays`, under names that begin with `name`."""
+    """Return `value` as JSON, and add its arrays to `arrays` under names that begin with `name`."""
     if isinstance(value, np.ndarray):
         arrays[name] = np.asarray(value, order="C")
         return {"array": name}
@@ -175,9 +176,9 @@ def to_json(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
 
 
 def from_json(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> Any:
-    """Return what `to_json` made `value` of, if that is of the type `hint`.
+    """Return the object of type `hint` from which `to_json` made `value`.
 
-    Raises ArtifactError for classes, fields and types that are not those of this version.
+    Raises ArtifactError for a class, field or type that this version does not have.
     """
     if get_origin(hint) in (Union, UnionType):
         fitting = [option for option in get_args(hint) if _fits(value, option)]
@@ -221,8 +222,8 @@ def _make_instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name:
     given = value.keys() - {"class"}
     if wrong := (given - known) | (needed - given):
         raise ArtifactError(
-            f"{name}: {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); take "
-            "the pit_jax that wrote it."
+            f"{name}: {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); load "
+            "it with the pit_jax version that wrote it."
         )
     return cls(**{key: from_json(value[key], hints[key], arrays, f"{name}.{key}") for key in given})
 
@@ -234,7 +235,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and value.keys() == {"array"}
     if get_origin(hint) in (list, tuple):
         return isinstance(value, list)
-    # What is written in Python as a whole number is one, also where any number may be.
+    # A field of type float may hold an int, which JSON does not turn into a float.
     return type(value) is hint or (hint is float and type(value) is int)
 
 
@@ -243,7 +244,8 @@ def _make_error(value: Any, hint: Any, name: str) -> ArtifactError:
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     known = ", ".join(getattr(option, "__name__", str(option)) for option in options)
     return ArtifactError(
-        f"{name} is {what}, and this pit_jax knows {known} there; take the one that wrote it."
+        f"{name} is {what}, but this pit_jax expects {known}; load it with the version that wrote "
+        "it."
     )
 
 

@@ -1,5 +1,7 @@
-"""The proof that the binary spikes of a program are the integers of its grid, and how both compare
-with the trained network."""
+"""Prove that the binary spikes of a program equal the counts of its grid.
+
+The report also compares both with the trained network in floats.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -16,15 +18,15 @@ from pit_jax.artifact import hash_parts
 from pit_jax.inference.compiler.neuron_rules import FiringRule
 from pit_jax.old_names import SAVED_CLASSES, accept_old_keywords, serve_old_names
 
-# A program keeps its fingerprint when classes get new names: it hashes the first ones.
+# Fingerprints hash the first names of classes, so that renaming a class does not change them.
 FIRST_NAMES = {new: old for old, new in SAVED_CLASSES.items()}
 
 
 class Reading(NamedTuple):
     """A neuron layer of the trained network on a batch.
 
-    `counts` `[B, T, ...]`, and `position`, its membranes on a scale on which the boundaries of the
-    counts are at 1/2, 3/2, ...
+    `counts` are `[B, T, ...]`. `position` has the membranes on a scale with the boundaries between
+    counts at 1/2, 3/2, ...
     """
 
     counts: np.ndarray
@@ -39,22 +41,23 @@ def make_reference(
 ) -> Reference:
     """Return the trained network in floats as a function of x.
 
-    It returns logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
+    The function returns logits `[B, K]` and the readings of the neuron layers of `rules`, by path.
     """
     apply = jax.jit(partial(model.apply, variables, mutable=["intermediates"]))
 
     def read(x: Any) -> tuple[np.ndarray, dict[str, Reading]]:
         logits, probes = apply(x)
-        shown = flatten_dict(probes["intermediates"], sep="/")
+        probes_by_name = flatten_dict(probes["intermediates"], sep="/")
         readings = {}
         for path, rule in rules.items():
-            # A neuron that scales another's spikes has it inside.
-            at = next(name[: -len("/count")] for name in shown if _is_count_of(path, name))
-            counts = np.asarray(shown[f"{at}/count"][0])
-            if f"{at}/rounded" in shown:
-                position = np.asarray(shown[f"{at}/rounded"][0])
+            # A user's neuron may contain one of ours, whose probes are then below its path.
+            at = next(name[: -len("/count")] for name in probes_by_name if _is_count_of(path, name))
+            counts = np.asarray(probes_by_name[f"{at}/count"][0])
+            if f"{at}/rounded" in probes_by_name:
+                position = np.asarray(probes_by_name[f"{at}/rounded"][0])
             else:
-                membrane = np.asarray(shown[f"{at}/membrane"][0])
+                membrane = np.asarray(probes_by_name[f"{at}/membrane"][0])
+                # Count k begins at first + (k - 1) step, which is mapped to k - 1/2.
                 membrane = abs(membrane) if rule.signed else membrane
                 first, step = (_align_time(x, membrane.ndim) for x in (rule.first, rule.step))
                 position = (membrane - first) / step + 0.5
@@ -69,15 +72,18 @@ def _is_count_of(path: str, name: str) -> bool:
 
 
 def _align_time(row: np.ndarray, ndim: int) -> np.ndarray:
-    """Return `[1 or T, 1 or C]` with the axes of `[B, T, ..., C]`."""
+    """Reshape `[1 or T, 1 or C]` to broadcast against `[B, T, ..., C]`."""
     return row.reshape(1, len(row), *(1,) * (ndim - 3), row.shape[-1])
 
 
 @dataclass
 class LayerProof:
-    """One neuron layer: whether slots and counts are equal at each step, the mean count, and the
-    share of counts that are not the trained network's, with how far at most, in levels, those of
-    the first step that has any lie from their boundary."""
+    """The comparison of one neuron layer.
+
+    `equal` says for each step whether slots and counts agree. `rate` is the mean count. `flipped`
+    is the share of counts that differ from the trained network's, and `distance` the largest
+    distance in levels of their membranes from a boundary, at the first step with such a count.
+    """
 
     path: str
     equal: list[bool]
@@ -88,11 +94,11 @@ class LayerProof:
 
 @dataclass
 class Report:
-    """What `SpikingProgram.verify` found; true if the program is its grid, bit for bit.
+    """The result of `SpikingProgram.verify`; true if program and grid agree bit for bit.
 
-    `differing` counts the samples whose largest logit is another than that of the trained network
-    in floats, `largest_difference` is over all logits; both are None where it is not known, as the
-    accuracies are without labels.
+    `differing` counts the samples for which program and trained network have different largest
+    logits, and `largest_difference` is the maximum over all logits. Both are None if the trained
+    network is not known, and accuracies are None without labels.
     """
 
     samples: int
@@ -110,12 +116,12 @@ class Report:
 
     @property
     def top1_agreement(self) -> float | None:
-        """The share of samples whose largest logit is that of the trained network."""
+        """The share of samples whose largest logit is the same in the trained network."""
         return None if self.differing is None else 1 - self.differing / self.samples
 
     @property
     def first_flip(self) -> LayerProof | None:
-        """The first layer with a count that is not the trained network's."""
+        """The first layer with a count that differs from the trained network's."""
         return next((row for row in self.layers if row.flipped), None)
 
     def __str__(self) -> str:
@@ -125,29 +131,29 @@ class Report:
             f"{spikes} of {len(self.layers)} layers, logits {'==' if self.logits_equal else '!='}"
         ]
         if not self.untouched:
-            lines.append("its numbers are not those that were compiled: the program was changed")
+            lines.append("the program was changed: its numbers are not those that were compiled")
         for row in self.layers:
             if not all(row.equal):
                 steps = ", ".join(str(t + 1) for t, same in enumerate(row.equal) if not same)
                 lines.append(f"  {row.path}: slots differ from counts at step {steps}")
         if self.clipped:
-            lines.append(f"{self.clipped} input values were cut off at the largest input")
+            lines.append(f"{self.clipped} input values were clipped at the largest input")
         if self.accuracy is not None:
-            lines.append(f"{self.accuracy:.2%} of the labels are its largest logit")
+            lines.append(f"accuracy {self.accuracy:.2%}")
         if self.reference_accuracy is not None:
-            lines[-1] += f", {self.reference_accuracy:.2%} that of the trained network in floats"
+            lines[-1] += f", of the trained network in floats {self.reference_accuracy:.2%}"
         if self.top1_agreement is not None:
             lines.append(
-                f"with the trained network in floats: {self.top1_agreement:.2%} of the largest "
-                f"logits agree, all but {self.differing}; no logit differs by more than "
+                f"the largest logit of the trained network in {self.top1_agreement:.2%} of the "
+                f"samples, all but {self.differing}; logits differ by at most "
                 f"{self.largest_difference:.3g}"
             )
             if (first := self.first_flip) is None:
                 lines.append("all spikes agree")
             else:
                 lines.append(
-                    f"its first other spikes are in {first.path}: {first.flipped:.2e} of them, "
-                    f"up to {first.distance:.2g} levels from their boundary"
+                    f"spikes differ first in {first.path}: {first.flipped:.2e} of them, at most "
+                    f"{first.distance:.2g} levels from their boundary"
                 )
         return "\n".join(lines)
 
@@ -177,10 +183,10 @@ def _list_bytes(value: Any) -> Iterator[bytes]:
 
 
 def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = None) -> Report:
-    """Run a program and its grid on every batch, and the trained network where it is known.
+    """Compare a program with its grid on every batch, and with the trained network if known.
 
-    Raises ValueError for no sample at all, for values that are not finite, and for labels that are
-    not one for each sample.
+    Raises ValueError without any sample, for values that are not finite, and unless there is one
+    label for each sample.
     """
     tally = _Tally()
     for x, y in _pair_labels(batches, labels):
@@ -193,7 +199,7 @@ def prove(program: Any, batches: Iterable[Any], labels: Iterable[Any] | None = N
 
 @dataclass
 class _Tally:
-    """What the batches so far showed."""
+    """Sums over the batches so far."""
 
     samples: int = 0
     clipped: int = 0
@@ -247,15 +253,15 @@ class _Tally:
 def _check_batch(x: Any, y: Any) -> None:
     if not np.isfinite(np.asarray(x)).all():
         raise ValueError(
-            "a batch holds values that are not finite, of which networks in floats and in "
-            "integers say different things; leave them out."
+            "a batch holds values that are not finite, for which networks in floats and in "
+            "integers differ by definition; remove them."
         )
     if y is not None and np.shape(y) != (len(x),):
-        raise ValueError(f"labels are one for each of {len(x)} samples, got {np.shape(y)}.")
+        raise ValueError(f"labels must be one for each of {len(x)} samples, got {np.shape(y)}.")
 
 
 def _pair_labels(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:
-    """Yield each batch with its labels, or None; raises ValueError where one is missing."""
+    """Yield each batch with its labels, or None; raises ValueError if one of them is missing."""
     if labels is None:
         yield from zip(batches, repeat(None), strict=False)
         return
@@ -263,7 +269,7 @@ def _pair_labels(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterab
     for x, y in zip_longest(batches, labels, fillvalue=missing):
         if x is missing or y is missing:
             raise ValueError(
-                "labels are one array for each batch, but there are more "
+                "labels must be one array for each batch, but there are more "
                 f"{'labels' if x is missing else 'batches'}; give as many of both."
             )
         yield x, y
@@ -274,6 +280,7 @@ def _compare_layer(
 ) -> LayerProof:
     slots, counts = np.asarray(slots), np.asarray(counts)
     size = abs(slots)
+    # Only a layer with negative counts (ternary) may send -1.
     binary = (size <= 1) & (slots >= (0 if (counts >= 0).all() else -1))
     levels = np.asarray(worth, np.int32).reshape(-1, *(1,) * (slots.ndim - 3))
     same = ((slots * levels).sum(2) == counts) & binary.all(2)
@@ -282,9 +289,10 @@ def _compare_layer(
     equal = [bool(same[:, t].all()) for t in range(counts.shape[1])]
     row = LayerProof(path, equal, float(abs(counts).mean()))
     if reading is not None and (other := reading.counts != counts).any():
-        # Only of the first step with flips: they change the membranes of later ones.
+        # Only at the first step with differences: these change the membranes of all later steps.
         step = next(t for t in range(other.shape[1]) if other[:, t].any())
         position = reading.position[:, step][other[:, step]]
+        # Boundaries are at k + 1/2: x - floor(x) - 1/2 is the distance to the nearest one.
         row.distance = float(abs(position - np.floor(position) - 0.5).max())
         row.flipped = float(other.mean())
     return row

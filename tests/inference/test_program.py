@@ -87,7 +87,7 @@ def program(small):
     return compile(*small)
 
 
-def test_frames_enter_one_at_each_step(small):
+def test_each_step_reads_its_frame(small):
     model, variables, x = small
     frames = jnp.stack([x, -x], axis=1)
     program = compile(model, variables, frames, verify=False)
@@ -136,9 +136,9 @@ def test_verification_takes_many_batches_and_says_what_it_saw(small, program):
     assert report.accuracy >= 0.5 and report.reference_accuracy >= 0.5
     text = str(report)
     assert text.startswith("equal on 16 samples: spikes of 5 of 5 layers, logits ==")
-    assert "input values were cut off at the largest input" in text
-    assert f"{report.accuracy:.2%} of the labels are its largest logit" in text
-    with pytest.raises(ValueError, match=r"labels are one for each of 8 samples, got \(3,\)"):
+    assert "input values were clipped at the largest input" in text
+    assert f"accuracy {report.accuracy:.2%}, of the trained network in floats" in text
+    with pytest.raises(ValueError, match=r"labels must be one for each of 8 samples, got \(3,\)"):
         program.verify(x, labels[:3])
     with pytest.raises(ValueError, match="there are more batches; give as many of both"):
         program.verify([x, x], [labels])

@@ -124,7 +124,7 @@ def test_a_program_of_format_1_is_read_by_the_old_names_of_its_classes(small, wh
 
 @given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
 @settings(max_examples=100)
-def test_one_flipped_bit_is_found_wherever_it_is(whole, tmp_path_factory, place):
+def test_one_flipped_bit_in_any_file_is_refused(whole, tmp_path_factory, place):
     name, at, bit = place
     folder = shutil.copytree(whole, tmp_path_factory.mktemp("flipped") / "program")
     content = bytearray((folder / name).read_bytes())
@@ -170,14 +170,14 @@ def first(manifest: dict, kind: str) -> dict:
         (lambda m: m.update(version="1"), "has version '1'"),
         (lambda m: m.update(kind="other"), "has the kind 'other', not 'pit_jax.program'"),
         (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
-        (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, and this pit_jax knows int"),
+        (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, but this pit_jax expects int"),
         (
             lambda m: first(m, "Spikes").update({"class": "Popen"}),
-            r"nodes\.\d+ is 'Popen', and this pit_jax knows Pixels, Accumulator",
+            r"nodes\.\d+ is 'Popen', but this pit_jax expects Pixels, Accumulator",
         ),
         (
             lambda m: first(m, "Spikes").update({"class": "Pool"}),
-            r"nodes\.\d+ is 'Pool', and this pit_jax knows Pixels",
+            r"nodes\.\d+ is 'Pool', but this pit_jax expects Pixels",
         ),
         (
             lambda m: first(m, "Accumulator").update(delay=1),
@@ -189,7 +189,7 @@ def first(manifest: dict, kind: str) -> dict:
         ),
         (
             lambda m: first(m, "Accumulator").update(bias=[0]),
-            r"bias is \[0\], and this.* knows ndarray",
+            r"bias is \[0\], but this.* expects ndarray",
         ),
         (lambda m: first(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
         (lambda m: first(m, "Accumulator").update(bound=1), "not those that were compiled"),
@@ -220,7 +220,7 @@ def test_nodes_that_do_not_fit_together_are_refused(small, tmp_path, change, say
         load(tmp_path / "odd")
 
 
-def test_what_is_there_is_left_as_it_is_unless_it_shall_be_overwritten(small, whole, tmp_path):
+def test_an_existing_folder_is_replaced_only_with_overwrite(small, whole, tmp_path):
     program, _ = small
     folder = shutil.copytree(whole, tmp_path / "program")
     (folder / "proof.json").write_text("of the old one")
@@ -268,7 +268,7 @@ def test_a_program_with_a_proof_that_failed_is_not_saved(small, tmp_path):
     program, x = small
     report = program.verify(x)
     report.logits_equal = False
-    with pytest.raises(ArtifactError, match="the program is not its grid:\nNOT EQUAL"):
+    with pytest.raises(ArtifactError, match="is not its grid, so it is not saved:\nNOT EQUAL"):
         program.save(tmp_path / "saved", proof=report)
     assert list(tmp_path.iterdir()) == []
 

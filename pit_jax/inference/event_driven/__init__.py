@@ -1,11 +1,12 @@
-"""Programs on a CPU that spend time on spikes alone, in compiled loops instead of JAX.
+"""Run programs on a CPU in compiled loops, without JAX, in a time that depends on the spikes.
 
 runtime = program.event_driven()
 logits = runtime(x)
 
-Start at runtime.py. assemble.py turns nodes into a tape of instructions.py, interpreter.py runs it
-with convolution.py, pooling.py, neurons.py and the inner loops of simd.py. crossover.py decides
-which layers add all inputs, from what measure.py measured; jit.py compiles the functions.
+Start at runtime.py. assemble.py turns nodes into a tape of the instructions in instructions.py.
+interpreter.py runs it with convolution.py, pooling.py, neurons.py and the inner loops of simd.py.
+crossover.py decides from the measurements of measure.py which layers add all inputs. jit.py
+compiles the functions.
 """
 
 try:

@@ -1,7 +1,24 @@
-"""From the nodes of a program to a tape of instructions, with all their constants in two arrays.
+"""Assemble the nodes of a program into a tape of instructions and two arrays of constants.
 
-The assembler decides once where everything is: the values of each node in the memory, membranes in
-the state, weights among the constants. The interpreter only follows offsets.
+The assembler decides once where everything is; the interpreter only follows offsets:
+
+    memory    int32, overwritten at each step: outputs of nodes, partial sums, lists of spikes
+    state     int32, kept between steps: membranes, and the second potentials of CLIF
+    numbers   int32 constants: biases, thresholds, leaks, weights that need more than 16 bits
+    shorts    int16 constants: all other weights of convolutions and linear layers
+
+For the nodes Pixels, Accumulator, Spikes, Accumulator (the logits) the tape is
+
+    SAMPLE    pixels               clip and round the input
+    BIAS      current              current = bias
+    CLEAR     sum                  products of pixels have more bits: they are summed apart
+    LIST      pixels               list the inputs that are not 0
+    CONV      pixels -> sum        sum += weights of the listed inputs, or of all
+    ROUND     sum -> current       current += sum, rounded
+    FIRE      current -> counts    charge the membranes, count thresholds, reset
+    BIAS      logits               logits = bias
+    LIST      counts
+    CONV      counts -> logits     logits += counts times weights
 """
 
 import math
@@ -19,15 +36,18 @@ from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Shape, Structure, Sum
 from pit_jax.old_names import serve_old_names
 
-# Bytes of a line of the cache. Arrays begin at a line, because a vector across two lines is loaded
-# twice. Sizes are rounded up to a multiple of LINE entries, which are whole lines too.
+# Bytes of a cache line. Arrays begin at a line, since a vector across two lines needs two loads.
+# Sizes are rounded up to a multiple of LINE entries, which is a whole number of lines too.
 LINE = 64
 
 
 @dataclass(frozen=True)
 class WeightLayer:
-    """A layer of weights `[h, w, C_in / groups, C_out]`: the rows of the tape that add its currents
-    and that list its spikes, and how many inputs and output pixels it has."""
+    """A layer of weights with the kernel `[h, w, C_in / groups, C_out]`.
+
+    `conv` and `lister` are the rows of the tape that add its currents and list its spikes; `inputs`
+    and `pixels` are its numbers of inputs and of output pixels.
+    """
 
     conv: int
     lister: int
@@ -44,15 +64,18 @@ class WeightLayer:
 
     @property
     def size(self) -> tuple[int, int, int, int]:
-        """Input channels that an output reads, features, output pixels, pixels of the kernel."""
+        """Input channels per output, features, output pixels, pixels of the kernel."""
         kh, kw, deep, features = self.kernel
         return deep, features, self.pixels, kh * kw
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Instructions, their constants as int32 and int16, the unit of pixels, how many entries the
-    memory and the state of a sample take, and where in the memory its logits are."""
+    """Instructions with their constants, `numbers` (int32) and `shorts` (int16).
+
+    `unit` is the unit of pixels, `memory` and `state` are the entries that one sample needs, and
+    `logits` is the offset of the logits in the memory.
+    """
 
     code: np.ndarray
     numbers: np.ndarray
@@ -65,12 +88,13 @@ class Tape:
 
 
 def assemble(graph: Sequence[nodes.Node]) -> Tape:
-    """Return the tape of the nodes `graph`, which is the same for every batch size."""
+    """Return the tape of the nodes `graph`; it is the same for every batch size."""
     return _Assembler(graph).make_tape()
 
 
 def allocate(size: int, dtype: Any) -> np.ndarray:
-    """Return zeros that begin at a line of the cache."""
+    """Return zeros whose first entry begins a cache line."""
+    # LINE bytes too many, of which the first ones up to a line are skipped.
     raw = np.zeros(size * np.dtype(dtype).itemsize + LINE, np.uint8)
     return raw[-raw.ctypes.data % LINE :][: size * np.dtype(dtype).itemsize].view(dtype)
 
@@ -80,7 +104,7 @@ def _round_up(size: int) -> int:
 
 
 class _ConstantPool:
-    """Constants of one dtype, each array from a line of the cache on."""
+    """Constants of one dtype; each array begins a cache line."""
 
     def __init__(self, dtype: Any) -> None:
         self.parts: list[np.ndarray] = []
@@ -88,7 +112,7 @@ class _ConstantPool:
         self.size, self.dtype = 0, dtype
 
     def add(self, x: np.ndarray) -> int:
-        """Add an array; return where it begins."""
+        """Add an array and return its offset."""
         begin, self.size = self.size, _round_up(self.size + x.size)
         self.parts.append(np.ascontiguousarray(x, self.dtype).reshape(-1))
         self.begins.append(begin)
@@ -114,8 +138,9 @@ class _Assembler:
         self.numbers, self.shorts = _ConstantPool(np.int32), _ConstantPool(np.int16)
         self.memory = self.state = 0
         self.layers: list[WeightLayer] = []
-        # Where the values of each node are. What several synapses read of a node is computed once:
-        # where its pools and reshapes are, and the lists of spikes with the rows that write them.
+        # The offset of each node's output. Pools and lists that several synapses read are computed
+        # once: `structures` has the offset and shape of each pooled source, `lists` the row of the
+        # LIST instruction and the offset of each list.
         self.values: list[int] = []
         self.structures: dict[tuple[int, tuple[Structure, ...]], tuple[int, Shape]] = {}
         self.lists: dict[tuple[int, Shape, int], tuple[int, int]] = {}
@@ -131,12 +156,12 @@ class _Assembler:
         )  # fmt: skip
 
     def _emit(self, op: ops.Op) -> int:
-        """Append an instruction; return its row."""
+        """Append an instruction and return its row."""
         self.code.append(op)
         return len(self.code) - 1
 
     def _reserve(self, size: int) -> int:
-        """Reserve memory for `size` values; return where it begins."""
+        """Reserve memory for `size` values and return its offset."""
         begin, self.memory = self.memory, _round_up(self.memory + size)
         return begin
 
@@ -145,7 +170,8 @@ class _Assembler:
         return begin
 
     def _add_row(self, x: np.ndarray, shape: Shape) -> Numbers:
-        """Add constants `[1 or T, ...]` of a node: one for each channel, or for each value."""
+        """Add constants `[1 or T, ...]` of a node, one for each channel or for each value."""
+        # [1 or T, 1 or C] needs C entries only: the interpreter repeats them over the places.
         if x.ndim == 2:
             x = np.broadcast_to(x, (len(x), shape[-1]))
         else:
@@ -182,7 +208,7 @@ class _Assembler:
     def _add_product(self, node: nodes.Product, to: int) -> None:
         shape = self.nodes[node.second].shape
         period = math.prod(shape)
-        # The second may be one for all places.
+        # The second may be a gate of shape [1, 1, C], which is one for all places.
         assert self.nodes[node.first].shape == node.shape, node.path
         assert shape == node.shape or period == node.shape[-1], node.path
         self._emit(
@@ -199,7 +225,7 @@ class _Assembler:
         if synapse.weight is None:
             self._emit(ops.RoundOp(source=source, to=to, size=size, adds=True))
             return
-        # The product of a current and a diagonal weight keeps all its bits, as in runtime/step.py.
+        # Diagonal weights of a current are signs (compiler/quantize.py): there is nothing to round.
         currents = isinstance(self.nodes[synapse.source], nodes.Accumulator | nodes.LinearAttention)
         extra = 0 if currents and synapse.kind == "diagonal" else synapse.extra
         if synapse.kind == "diagonal":
@@ -216,7 +242,8 @@ class _Assembler:
         if not extra:
             self._add_conv(synapse, source, source_shape, to, shape)
             return
-        # Only the sum of this synapse is rounded, so it is computed in a place of its own.
+        # Only the sum of this synapse is rounded, so it cannot be added to `to` term by term: it is
+        # computed in memory of its own and added after rounding.
         own = self._reserve(size)
         self._emit(ops.ClearOp(to=own, size=size))
         self._add_conv(synapse, source, source_shape, own, shape)
@@ -225,7 +252,7 @@ class _Assembler:
     def _add_conv(
         self, synapse: nodes.Synapse, source: int, source_shape: Shape, to: int, shape: Shape
     ) -> None:
-        """Add a convolution; a linear layer is one over its tokens next to each other."""
+        """Add a convolution; a linear layer is a 1x1 convolution over a row of tokens."""
         weight = synapse.weight
         assert weight is not None
         strides, padding, groups = synapse.strides, synapse.padding, synapse.groups
@@ -235,11 +262,11 @@ class _Assembler:
             strides, padding, groups = (1, 1), ((0, 0), (0, 0)), 1
         kh, kw, deep, features = weight.shape[1:]
         is_depthwise = groups > 1 and deep == 1 and features == groups
-        # Half of the bytes are half of the time in a layer that waits for its weights.
+        # A layer that waits for its weights takes half the time with half the bytes.
         is_int16 = bool(abs(weight).max() < 2**15)
         pool = self.shorts if is_int16 else self.numbers
-        # The spikes of a depthwise convolution are listed as those of one group: all channels of a
-        # pixel side by side.
+        # Spikes of a depthwise convolution are listed as one group, all channels of a pixel next to
+        # each other: a group for each channel would need a begin for every value.
         list_groups = 1 if is_depthwise else groups
         numbers = pool.add_steps(weight)
         lister, spikes = self._list_spikes(source, source_shape, list_groups)
@@ -258,7 +285,7 @@ class _Assembler:
         self.layers.append(WeightLayer(conv, lister, synapse.path, kernel, groups, inputs, pixels))
 
     def _list_spikes(self, source: int, shape: Shape, groups: int) -> tuple[int, int]:
-        """Return the row of the instruction that lists the spikes of a source, and their place."""
+        """Return the row of the instruction that lists a source's spikes, and the list's offset."""
         key = (source, shape, groups)
         if key not in self.lists:
             height, width, channels = shape
@@ -273,10 +300,11 @@ class _Assembler:
         return self.lists[key]
 
     def _apply_structure(self, source: int, steps: tuple[Structure, ...]) -> tuple[int, Shape]:
-        """Return where the values of a source are after its structure, and in which shape."""
+        """Return the offset and the shape of a source after its structure."""
         if not steps:
             return self.values[source], self.nodes[source].shape
         if (source, steps) not in self.structures:
+            # Recursion over prefixes, so that structures with a common beginning share its memory.
             at, shape = self._apply_structure(source, steps[:-1])
             self.structures[source, steps] = self._apply(steps[-1], at, shape)
         return self.structures[source, steps]
@@ -301,7 +329,7 @@ class _Assembler:
                 return self._pool(step, source, shape)
 
     def _sum(self, step: Sum, source: int, shape: Shape) -> tuple[int, Shape]:
-        # From the last axis to the first: those before it keep their numbers.
+        # From the last axis to the first, so that the numbers of the remaining axes stay valid.
         for axis in sorted(step.axes, reverse=True):
             outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
             to = self._reserve(outer * inner)
@@ -333,6 +361,7 @@ class _Assembler:
 
     def _add_neuron(self, node: nodes.Spikes, to: int) -> None:
         neuron, channels, size = node.neuron, node.shape[-1], math.prod(node.shape)
+        # [rows, C] for each step: `levels` thresholds, then DROP, LEAK, LEAK_FIRED (ONE, SLOWNESS).
         rows = {ops.DROP: neuron.drop, ops.LEAK: neuron.leak, ops.LEAK_FIRED: neuron.leak_fired}
         if neuron.one is not None and neuron.slowness is not None:
             rows |= {ops.ONE: neuron.one, ops.SLOWNESS: neuron.slowness}
@@ -357,7 +386,8 @@ class _Assembler:
 
 
 def _list_thresholds(neuron: FixedNeuron) -> list[np.ndarray]:
-    """Return the membranes from which a count is at least 1, 2, ..."""
+    """Return the smallest membranes with a count of at least 1, 2, ..., `levels`."""
+    # In int64, since first + level step can exceed int32; no membrane reaches the clipped ones.
     first, step = neuron.first.astype(np.int64), neuron.step.astype(np.int64)
     return [
         np.minimum(first + level * step, 2**31 - 1).astype(np.int32)

@@ -1,8 +1,8 @@
-"""Currents of convolutions and linear layers, from the list of their spikes or from all inputs.
+"""Add the currents of convolutions and linear layers, from a list of spikes or from all inputs.
 
-Both ways add the same integers, so which one runs is a question of time only (crossover.py). From
-the list, a spike adds its rows of the weights and silence costs nothing; from all inputs, a row
-serves several output pixels at once.
+Both ways add the same integers, so the choice affects time only (crossover.py). From the list,
+each spike adds its rows of the weights and silent inputs cost nothing; from all inputs, a row that
+was loaded once is used for several output pixels.
 """
 
 from typing import no_type_check
@@ -22,7 +22,7 @@ from pit_jax.old_names import serve_old_names
 
 
 def compute_list_size(height: int, width: int, channels: int, groups: int) -> int:
-    """Return how much memory the list of the spikes of one sample takes; see `view_list`."""
+    """Return the entries that the list of one sample's spikes needs in memory; see `view_list`."""
     return 2 * (height * width * channels + LANES) + groups * height * (width + 1)
 
 
@@ -31,11 +31,13 @@ def compute_list_size(height: int, width: int, channels: int, groups: int) -> in
 def view_list(op, b, memory, batch):
     """Return the list of the spikes of sample b: places, counts, and begins [G, H, W + 1].
 
-    Spikes are listed group by group, row by row and pixel by pixel. One of channel c of a group at
-    pixel x of a row has the place x * C / G + c: the row of a kernel's weights that it adds, but
-    for a shift. Spike i of pixel (y, x) of group g is begins[g, y, x] <= i < begins[g, y, x + 1].
-    Places and counts have `LANES` entries more than there are inputs: whole vectors are written.
+    Spikes are listed group by group, row by row and pixel by pixel. A spike of channel c of a group
+    at pixel x of a row has the place x * C / G + c, which is the row of the kernel's weights that
+    it adds, up to a shift. The spikes of pixel (y, x) of group g are the entries i with
+    begins[g, y, x] <= i < begins[g, y, x + 1].
     """
+    # Places and counts have LANES entries more than there are inputs, since whole vectors are
+    # written (`simd.list_vector`).
     size = op.height * op.width * op.channels + LANES
     begins_size = op.groups * op.height * (op.width + 1)
     own = memory[op.spikes * batch + b * (2 * size + begins_size) :][: 2 * size + begins_size]
@@ -46,7 +48,7 @@ def view_list(op, b, memory, batch):
 @compile_inner
 @no_type_check
 def list_spikes(op, memory, batch):
-    """List the spikes of a batch; return how many there are."""
+    """List the spikes of a batch and return their number."""
     size = op.height * op.width * op.channels
     found = 0
     for b in range(batch):
@@ -58,7 +60,7 @@ def list_spikes(op, memory, batch):
 @compile_inner
 @no_type_check
 def _list_image(op, image, places, counts, begins):
-    """List what is not 0 of an image [H * W * C]; return how many."""
+    """List the values of an image [H * W * C] that are not 0, and return their number."""
     width, channels = op.width, op.channels
     deep = channels // op.groups
     found = 0
@@ -72,8 +74,8 @@ def _list_image(op, image, places, counts, begins):
                     found = list_vector(image, at + c, places, counts, found, x * deep + c)
                     c += LANES
                 while c < deep:
-                    # Always written, and overwritten by the next if silent: no branch to
-                    # mispredict.
+                    # Always written, and overwritten by the next one if this is silent: no branch
+                    # that a CPU could mispredict.
                     places[found] = x * deep + c
                     counts[found] = image[at + c]
                     found += image[at + c] != 0
@@ -85,8 +87,8 @@ def _list_image(op, image, places, counts, begins):
 @compile_inner
 @no_type_check
 def add_currents(op, dense, memory, numbers, shorts, t, batch):
-    """Add the currents of all inputs if `dense`, else of the spikes that are listed."""
-    # Two calls, so that each is compiled for its own type of weights.
+    """Add the currents of all inputs if `dense`, else of the listed spikes."""
+    # Two calls, so that one is compiled for int16 and one for int32 weights.
     if op.is_int16:
         _add_batch(op, dense, memory, view_numbers(op, shorts, t), batch)
     else:
@@ -113,14 +115,24 @@ def _add_batch(op, dense, memory, weights, batch):
                 _add_spikes(op, places, counts, begins, weights, sums[b])
 
 
+# Add the spikes of one sample, with deep = C / G:
+#
+#     for each group g and output pixel (oy, ox):
+#         y0, x0 = oy * stride_y - pad_top, ox * stride_x - pad_left    its window's corner
+#         for each row y of the window inside the image:
+#             for each spike i of row y at a pixel x of the window:     adjacent entries of the list
+#                 out[oy, ox, features of g] += counts[i] * kernel[y - y0, x - x0, c, features of g]
+#
+# A spike has the place x * deep + c, and its row of the weights [h * w * deep, F] is
+#     ((y - y0) * w + x - x0) * deep + c  =  place + shift,   shift = ((y - y0) * w - x0) * deep,
+# so that all spikes in one row of a window share one shift.
 @compile_inner
 @no_type_check
 def _add_spikes(op, places, counts, begins, weights, out):
-    """Add to out [H', W', F] the rows of the kernel [h, w, C / G, F] of the spikes in the window of
-    each output pixel."""
+    """Add to out [H', W', F] the rows of the kernel [h, w, C / G, F] for the spikes in a window."""
     deep, features = op.channels // op.groups, op.features
     out_deep = features // op.groups
-    # In local variables, as LLVM loads a field again after each store to `out`.
+    # Local variables, since LLVM would load a field of `op` again after each store to `out`.
     height, width = op.height, op.width
     kernel_height, kernel_width = op.kernel_height, op.kernel_width
     sums = out.reshape(out.size)
@@ -134,9 +146,6 @@ def _add_spikes(op, places, counts, begins, weights, out):
                     continue
                 to = (oy * out.shape[1] + ox) * features + g * out_deep
                 for y in range(max(y0, 0), min(y0 + kernel_height, height)):
-                    # In one row of the window spikes are listed next to each other, and the pixel x
-                    # meets column x - x0 of the kernel: the place of a spike, x * deep + c, and its
-                    # row of the weights, ((y - y0) * w + x - x0) * deep + c, differ by one shift.
                     shift = ((y - y0) * kernel_width - x0) * deep
                     begin, end = np.int64(begins[g, y, start]), np.int64(begins[g, y, stop])
                     accumulate_spikes(
@@ -166,14 +175,19 @@ def _add_spikes_depthwise(op, places, counts, begins, weights, out):
                         sums[places[i] - x * channels] += counts[i] * weights[places[i] + shift]
 
 
+# Add all inputs of one sample:
+#
+#     for each group g, row oy of outputs, and place (ky, kx) of the kernel:
+#         y = oy * stride_y - pad_top + ky                              skip rows outside the image
+#         for each run of PIXELS outputs ox (or 1) whose column x is inside the image:
+#             for each input channel c of g:
+#                 w = kernel[ky, kx, c, features of g]                  one load for the whole run
+#                 for each ox of the run, with x = ox * stride_x - pad_left + kx:
+#                     out[oy, ox, features of g] += image[y, x, c] * w
 @compile_inner
 @no_type_check
 def _add_inputs(op, image, weights, out):
-    """Add the convolution of one sample.
-
-    The innermost loops go over output pixels of one row: they share the row of the weights at one
-    place of the kernel.
-    """
+    """Add the convolution of one sample [H * W * C] to out [H', W', F]."""
     deep, features = op.channels // op.groups, op.features
     out_deep = features // op.groups
     sums = out.reshape(out.size)
@@ -202,8 +216,9 @@ def _add_inputs(op, image, weights, out):
 @compile_inner
 @no_type_check
 def _find_outputs(op, kx):
-    """Return the first output pixel for which column kx of the kernel is inside the image, and the
-    one after the last: 0 <= ox * stride - pad + kx <= width - 1."""
+    """Return the range of output pixels for which column kx of the kernel is inside the image."""
+    # 0 <= ox * stride - pad + kx <= width - 1, that is
+    # ceil((pad - kx) / stride) <= ox <= floor((width - 1 + pad - kx) / stride).
     first = max(0, -((kx - op.pad_left) // op.stride_x))
     return first, min(op.out_width, (op.width - 1 + op.pad_left - kx) // op.stride_x + 1)
 
@@ -220,7 +235,7 @@ def _add_inputs_depthwise(op, image, weights, out):
             x0 = ox * op.stride_x - op.pad_left
             for y in range(max(y0, 0), min(y0 + op.kernel_height, op.height)):
                 for x in range(max(x0, 0), min(x0 + op.kernel_width, op.width)):
-                    # Views, so that LLVM sees three arrays of one axis and vectorizes the loop.
+                    # With views of one axis each, LLVM vectorizes the loop.
                     weight, given, sums = kernel[y - y0, x - x0], image[y, x], out[oy, ox]
                     for c in range(op.channels):
                         sums[c] += np.int32(given[c] * weight[c])

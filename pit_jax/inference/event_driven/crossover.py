@@ -1,7 +1,8 @@
-"""Up to which firing rate a layer goes by its spikes, looked up in a table of measurements.
+"""The crossover of a layer: the firing rate up to which adding spikes is faster than all inputs.
 
-Both ways give the same currents, so the table is about time and nothing else. `crossover.json`
-is of one machine; `python -m pit_jax.inference.event_driven.measure FILE` writes that of another.
+It is looked up in a table of measurements. Both ways give the same currents, so the table affects
+time only. `crossover.json` was measured on one machine; for another one run
+`python -m pit_jax.inference.event_driven.measure FILE`.
 """
 
 import json
@@ -14,20 +15,19 @@ from typing import Any
 from pit_jax.inference.event_driven.assemble import WeightLayer
 from pit_jax.old_names import serve_old_names
 
-# From a layer and a batch size to the largest share of its inputs that fire with which it still
-# goes by its spikes.
+# Maps a layer and a batch size to the largest share of firing inputs at which it still adds spikes.
 Crossover = Callable[[WeightLayer, int], float]
 
 TABLE = Path(__file__).parent / "crossover.json"
 
 
 def all_event_driven(layer: WeightLayer, batch: int) -> float:
-    """Return 1: every layer goes by its spikes, however many there are."""
+    """Return 1, so that every layer adds its spikes, however many fire."""
     return 1.0
 
 
 def all_dense(layer: WeightLayer, batch: int) -> float:
-    """Return -1: no layer goes by its spikes, however few there are."""
+    """Return -1, so that every layer adds all inputs, however few fire."""
     return -1.0
 
 
@@ -36,8 +36,8 @@ def look_up_crossover(
 ) -> float:
     """Return the rate measured for the nearest layer of the same kind.
 
-    The nearest has the fewest doublings between its size and that of `layer`: of input channels,
-    features, output pixels, pixels of the kernel, and the batch, each counted once.
+    Sizes are input channels, features, output pixels, pixels of the kernel, and the batch. The
+    nearest layer needs the fewest doublings and halvings of these to get the sizes of `layer`.
     """
     rows = _read_shipped() if table is None else table
     same_kind = [row for row in rows if row["kind"] == layer.kind]

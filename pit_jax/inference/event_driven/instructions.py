@@ -1,12 +1,12 @@
 """The instructions of a tape: one dataclass per opcode, which the assembler writes and the
 interpreter reads.
 
-A row of the tape has a field for every field of any instruction: `ConvOp(..., stride_y=2)` is read
+A row of the tape has an entry for every field of any instruction: `ConvOp(..., stride_y=2)` is read
 as `op.stride_y` in compiled code. Rows of one record type need no decoding, and their length
-(some 400 bytes) does not matter next to the work that one stands for.
+(some 400 bytes) does not matter compared with the work of one instruction.
 
-Values are int32 in one memory. `source`, `to` and the like are offsets into it for a batch of one;
-for a batch of B all of them are B times as large, so one tape fits every batch size.
+Values are int32 in one memory. `source`, `to` and similar fields are offsets into it for a batch of
+one. For a batch of B they are multiplied by B, so one tape fits every batch size.
 """
 
 from dataclasses import dataclass, fields
@@ -20,7 +20,7 @@ from pit_jax.old_names import serve_old_names
 
 
 class Opcode(IntEnum):
-    """The first entry of a row; compiled code compares it with these."""
+    """The kind of an instruction, the first entry of its row."""
 
     SAMPLE, BIAS, CLEAR, DIAGONAL, ROUND, LIST, CONV, POOL = range(8)
     SUM, CELLS, FIRE, PRODUCT, ATTENTION = range(8, 13)
@@ -28,8 +28,10 @@ class Opcode(IntEnum):
 
 @dataclass(frozen=True)
 class Numbers:
-    """Constants of an instruction: `size` entries from `begin` on at the first step, and `stride`
-    further at each one after it; the stride is 0 where all steps have the same."""
+    """The `size` constants of an instruction, which begin at `begin` + t * `stride` at step t.
+
+    The stride is 0 if all steps have the same constants.
+    """
 
     begin: int
     stride: int
@@ -38,7 +40,7 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """An instruction; sizes and shapes are those of one sample."""
+    """An instruction; sizes and shapes are for one sample."""
 
     opcode: ClassVar[Opcode]
 
@@ -52,7 +54,7 @@ class Op:
         return names
 
     def encode(self, row: np.void) -> None:
-        """Write the instruction into a row of the tape, whose other entries stay 0."""
+        """Write the instruction into a row of the tape; entries of other instructions stay 0."""
         row["opcode"] = self.opcode
         for name, value in vars(self).items():
             if isinstance(value, Numbers):
@@ -64,7 +66,7 @@ class Op:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOp(Op):
-    """Write the pixels as integers, not beyond `bound`."""
+    """Write the pixels as integers, clipped at `bound`."""
 
     opcode = Opcode.SAMPLE
     to: int
@@ -74,7 +76,7 @@ class SampleOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class BiasOp(Op):
-    """Set the sums of an accumulator to its bias, one for each channel or for each value."""
+    """Set the sums of an accumulator to its bias, one per channel or per value."""
 
     opcode = Opcode.BIAS
     to: int
@@ -93,7 +95,7 @@ class ClearOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagonalOp(Op):
-    """Add each value times its own weight, whose last `shift` bits are rounded off."""
+    """Add each value times its own weight; the last `shift` bits of products are rounded off."""
 
     opcode = Opcode.DIAGONAL
     source: int
@@ -105,7 +107,7 @@ class DiagonalOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class RoundOp(Op):
-    """Set values, or with `adds` add to them, others whose last `shift` bits are rounded off."""
+    """Round off the last `shift` bits of values; write the results, or add them if `adds`."""
 
     opcode = Opcode.ROUND
     source: int
@@ -117,7 +119,7 @@ class RoundOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class ListOp(Op):
-    """List the spikes of an image; see `convolution.view_list` for what a list is."""
+    """List the spikes of an image; see `convolution.view_list` for the layout of a list."""
 
     opcode = Opcode.LIST
     source: int
@@ -130,8 +132,10 @@ class ListOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvOp(Op):
-    """Add a convolution: of the list `spikes`, which instruction `lister` writes, or if that found
-    too many, of all inputs. A linear layer is a convolution over its tokens in one row."""
+    """Add a convolution of the list `spikes`, or of all inputs if the list is too long.
+
+    Instruction `lister` writes the list. A linear layer is a 1x1 convolution over a row of tokens.
+    """
 
     opcode = Opcode.CONV
     source: int
@@ -158,7 +162,7 @@ class ConvOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOp(Op):
-    """Write the sums over windows, or their maxima."""
+    """Write the sums over windows, or the maxima if `takes_max`."""
 
     opcode = Opcode.POOL
     source: int
@@ -205,10 +209,10 @@ class CellsOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class FireOp(Op):
-    """Fire a `FixedNeuron`: its `levels` thresholds and the rows below it are `numbers`.
+    """Fire a `FixedNeuron`, whose `numbers` are its `levels` thresholds and the rows listed below.
 
-    `membrane` and, for CLIF, `slow` are offsets into the state, which lives from step to step;
-    `carry` is the begin of PITFull's matrices `[T, C, C]`.
+    `membrane` and, for CLIF, `slow` are offsets into the state, which is kept between steps.
+    `carry` is the offset of PITFull's matrices `[T, C, C]` in the constants.
     """
 
     opcode = Opcode.FIRE
@@ -235,9 +239,9 @@ DROP, LEAK, LEAK_FIRED, ONE, SLOWNESS = range(5)
 
 @dataclass(frozen=True, kw_only=True)
 class ProductOp(Op):
-    """Write the products of spikes; with `silent`, those of the first where the second are silent.
+    """Write the products of spikes; with `silent`, the first times 1 - the second.
 
-    The second, of `period` values, may be one image's or that of one place for all.
+    The second has `period` values: one for each value of the first, or one place for all places.
     """
 
     opcode = Opcode.PRODUCT
@@ -251,8 +255,10 @@ class ProductOp(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionOp(Op):
-    """Write query (weight keyᵀ value); query and key have `channels`, value and the output
-    `features`."""
+    """Write query (weight keyᵀ value).
+
+    Query and key have `channels`, value and output have `features` in their last axis.
+    """
 
     opcode = Opcode.ATTENTION
     query: int
@@ -285,7 +291,7 @@ def encode(ops: list[Op]) -> np.ndarray:
     return tape
 
 
-# The tests check the shapes of annotated functions. numba cannot compile that check, hence
+# The tests check the shapes of annotated functions. numba cannot compile such a check, hence
 # no_type_check on all compiled functions.
 
 

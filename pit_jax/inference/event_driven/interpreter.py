@@ -1,8 +1,8 @@
-"""One compiled call that runs a whole network step by step.
+"""Run a whole network step by step in one compiled call.
 
 Python between two layers would take longer than many layers do, so the network is a tape of
-instructions (instructions.py), and the loop over it is compiled. It knows nothing else of the
-network: one compilation serves all of them.
+instructions (instructions.py), and the loop over it is compiled. The loop depends on nothing but
+the tape: it is compiled once for all networks.
 """
 
 from typing import no_type_check
@@ -16,6 +16,19 @@ from pit_jax.inference.event_driven.neurons import attend, fire, multiply
 from pit_jax.inference.event_driven.pooling import pool, sum_axis, sum_cells
 
 
+# Run the tape:
+#
+#     for each step t:
+#         for each instruction i, in the order of the nodes:
+#             LIST          found[i] = number of spikes in a source; write the list
+#             CONV          dense = found[its LIST] > max_spikes[i]
+#                           sums += weights of all inputs if dense else weights of listed spikes
+#             FIRE          membranes += currents; counts = thresholds reached; reset and leak
+#             others        write or add values in the memory
+#         total logits += outputs of the last node
+#
+# Each instruction handles the whole batch before the next one runs, so that its weights can stay in
+# the cache.
 @compile_inner
 @no_type_check
 def _run(
@@ -24,10 +37,10 @@ def _run(
 ):  # fmt: skip
     """Run steps `first` to `last` of a batch with frames [B, 1 or T, N].
 
-    Adds the outputs of the last node, which are at `to`, to `sums` [B, K]. Returns for each
-    instruction how many spikes it listed, or how often it added all inputs: it does where there are
-    more than its `max_spikes`. Neurons begin at rest if `fresh`. Only with `keep` the state is
-    ready for a further step afterwards.
+    Adds the outputs of the last node, which are at `to`, to `sums` [B, K]. Returns one total per
+    instruction: the spikes that a LIST found, or how often a CONV added all inputs because there
+    were more than its `max_spikes` spikes. Neurons start at rest if `fresh`. The state is prepared
+    for a further call only if `keep` is true.
     """
     batch = len(frames)
     totals = np.zeros(len(tape), np.int64)
@@ -37,12 +50,12 @@ def _run(
         for i in range(len(tape)):
             op = tape[i]
             opcode = op.opcode
-            # The most frequent ones first.
+            # The most frequent opcodes come first.
             if opcode == Opcode.LIST:
                 found[i] = list_spikes(op, memory, batch)
                 totals[i] += found[i]
             elif opcode == Opcode.CONV:
-                # The number of spikes is known only now: the choice is made at every step.
+                # The number of spikes differs from step to step, so the choice is made here.
                 dense = found[op.lister] > max_spikes[i]
                 add_currents(op, dense, memory, numbers, shorts, t, batch)
                 totals[i] += dense
@@ -82,7 +95,7 @@ def _sample(op, memory, unit, frame, batch):
     for b in range(batch):
         for i in range(op.size):
             x = np.rint(np.float32(0) if np.isnan(frame[b, i]) else frame[b, i] / unit)
-            # Clipped as floats: an infinite pixel has no integer.
+            # Clip before the cast: casting an infinite or too large float to int32 is undefined.
             pixels[b, i] = np.int32(min(max(x, -bound), bound))
 
 
@@ -99,11 +112,12 @@ def _set_bias(op, memory, numbers, t, batch):
 @compile_inner
 @no_type_check
 def _add_diagonal(op, memory, numbers, t, batch):
-    """Add round(value * weight / 2^shift), half up: half of what is rounded off is added first."""
+    """Add round(value * weight / 2^shift), half up."""
     weight = view_numbers(op, numbers, t)
     sums = view_values(op.to, op.size, memory, batch).reshape(-1, len(weight))
     values = view_values(op.source, op.size, memory, batch).reshape(-1, len(weight))
-    half = 1 << op.shift >> 1  # 0 without a shift.
+    # floor((x + 2^(shift - 1)) / 2^shift) rounds half up. Without a shift `half` is 0.
+    half = 1 << op.shift >> 1
     for i in range(len(sums)):
         for c in range(len(weight)):
             product = np.int32(np.int32(values[i, c] * weight[c]) + half)
@@ -128,7 +142,7 @@ def _round(op, memory, batch):
 @no_type_check
 def _make_entry(sources_hash):
     def run(*arguments):
-        sources_hash  # noqa: B018  In the closure, for `compile_entry`.
+        sources_hash  # noqa: B018  A closure variable is a part of numba's cache key.
         return _run(*arguments)
 
     return compile_entry(run)

@@ -1,4 +1,4 @@
-"""How functions become machine code, when they are compiled again, and how many cores run them."""
+"""Compile functions to machine code, cache it, and count the cores that may run it."""
 
 import os
 from pathlib import Path
@@ -19,9 +19,9 @@ def compile_inner(function: Any) -> Any:
 def compile_entry(function: Any) -> Any:
     """Compile `function` at its first call and store the machine code in __pycache__.
 
-    numba compiles again when the file of `function` changes, but not when the file of a function
-    that it calls does. Therefore `function` must be a closure over `SOURCES_HASH`, whose value is
-    a part of numba's key.
+    numba recompiles when the file of `function` changes, but not when a function that it calls
+    changes in another file. Therefore `function` must be a closure over `SOURCES_HASH`, whose value
+    is a part of numba's cache key.
     """
     return numba.njit(nogil=True, cache=True)(function)
 

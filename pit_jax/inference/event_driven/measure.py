@@ -1,7 +1,7 @@
 """Measure the crossover of layers on this machine: python -m pit_jax.inference.event_driven.measure
 
-The crossover of a layer is the share of its inputs that fire at which adding all inputs takes as
-long as adding the spikes only.
+The crossover of a layer is the share of firing inputs at which adding all inputs takes as long as
+adding only the spikes.
 """
 
 import json
@@ -36,7 +36,7 @@ LEVELS = 4
 
 @dataclass(frozen=True)
 class Case:
-    """A layer: side of its input, size of the kernel, channels, features, stride; or depthwise."""
+    """A layer to measure: the side of its input and of its kernel, channels, features, stride."""
 
     side: int
     kernel: int
@@ -46,17 +46,17 @@ class Case:
     depthwise: bool = False
 
     def make_synapse(self) -> nodes.Synapse:
-        """Return random weights, as small as those of a grid of many bits."""
+        """Return random weights whose sums stay below 2^24, as in a compiled program."""
         groups = self.channels if self.depthwise else 1
         shape = (1, self.kernel, self.kernel, self.channels // groups, self.features)
         limit = min(2**14, 2**23 // (LEVELS * self.kernel**2 * shape[3]))
         weight = np.random.default_rng(0).integers(-limit, limit + 1, shape).astype(np.int32)
-        # As much padding as keeps the side at stride 1.
+        # With this padding the output has the side of the input at stride 1.
         padding = ((self.kernel // 2,) * 2,) * 2
         return nodes.Synapse(2, (), weight, "conv", "layer", (self.stride,) * 2, padding, groups)
 
     def draw_spikes(self, batch: int, rate: float) -> np.ndarray:
-        """Return counts `[B, H, W, C]` int8: a share of `rate` is 1 to 4, the others are 0."""
+        """Return counts `[B, H, W, C]` int8; a share `rate` of them is 1 to 4, the others are 0."""
         rng = np.random.default_rng(1)
         shape = (batch, self.side, self.side, self.channels)
         return ((rng.random(shape) < rate) * rng.integers(1, LEVELS + 1, shape)).astype(np.int8)
@@ -75,7 +75,7 @@ CASES = (
 
 
 class OneLayer:
-    """A layer alone, with its spikes in the memory where a network has them."""
+    """A single layer, with its spikes in memory as a network would have them."""
 
     def __init__(self, synapse: nodes.Synapse, spikes: np.ndarray) -> None:
         """`spikes` are counts of at most `LEVELS`, `[B, H, W, C]`."""
@@ -88,14 +88,14 @@ class OneLayer:
         self._frames = spikes.astype(np.float32).reshape(batch, 1, -1)
         self._shape = batch, *graph[-1].shape
         self._outputs = np.zeros((batch, math.prod(self._shape[1:])), np.int32)
-        # Run all instructions once, for the spikes; calls run the last three: BIAS, LIST, CONV.
+        # Run all instructions once to get the spikes; calls run the last three: BIAS, LIST, CONV.
         self._run(tape.code, 0)
         self._by_spikes, self._dense = tape.code[-3:].copy(), tape.code[[-3, -1]]
-        # The list is row 1 of the shorter tape. Without it row 0 stands in, which finds 0 spikes.
+        # LIST is row 1 of the first tape. The second has none: row 0, BIAS, counts as 0 spikes.
         self._by_spikes["lister"], self._dense["lister"] = 1, 0
 
     def __call__(self, dense: bool) -> None:
-        """Set the currents to the bias; list the spikes and add them, or add all inputs."""
+        """Set the currents to the bias, then list and add the spikes, or add all inputs."""
         if dense:
             self._run(self._dense, -1)
         else:
@@ -117,7 +117,7 @@ class OneLayer:
 
 
 def _make_nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
-    """Return a program whose neurons fire the integers of its pixels, which one layer reads."""
+    """Return a program with one layer, whose input neurons fire the integers of the pixels."""
     one, unit = np.ones((1, 1), np.int32), np.ones((1, 1))
     neuron = FixedNeuron(one, one, one, 0 * one, 0 * one, LEVELS, 0, thermometer(LEVELS))
     assert synapse.weight is not None
@@ -139,11 +139,11 @@ def _make_nodes(synapse: nodes.Synapse, image: Shape) -> list[nodes.Node]:
 def time_calls(
     *calls: Callable[[], object], rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> list[list[float]]:
-    """Return the times of each call in seconds; they take turns, to share what disturbs."""
+    """Return the times of each call in seconds; calls take turns, so that load affects all."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, taken in zip(calls, times, strict=True):
-            # Not timed: the threads of the one before may still be busy.
+            # Not timed: threads of the previous call may still be busy.
             time.sleep(seconds / 2)
             call()
             end = time.perf_counter() + seconds
@@ -154,15 +154,16 @@ def time_calls(
 
 
 def find_crossover(rates: Sequence[float], ratios: Sequence[float]) -> float:
-    """Return the rate at which `ratios`, of dense to event-driven time, falls below 1.
+    """Return the rate at which `ratios`, dense time over event-driven time, fall below 1.
 
-    Between two measured rates it is interpolated on logarithmic axes. It is 1 if the ratio never
-    falls below 1, and 0 if it begins below.
+    It is interpolated between two measured rates on logarithmic axes. It is 1 if the ratio never
+    falls below 1, and 0 if the first one is below 1.
     """
     for i, ratio in enumerate(ratios):
         if ratio < 1:
             if i == 0:
                 return 0.0
+            # log ratio is linear in log rate between the two; `share` is where it is log 1 = 0.
             share = np.log(ratios[i - 1]) / np.log(ratios[i - 1] / ratio)
             return float(rates[i - 1] * (rates[i] / rates[i - 1]) ** share)
     return 1.0
@@ -173,7 +174,7 @@ def main(words: Sequence[str]) -> int:
     parser = Parser(
         "python -m pit_jax.inference.event_driven.measure",
         "Measure for every kind of layer the firing rate above which adding all inputs is faster "
-        "than\nadding the spikes. It takes some minutes, in which the machine should be idle.",
+        "than\nadding the spikes. It takes some minutes; the machine should be idle.",
     )
     parser.add_argument(
         "file",
@@ -181,7 +182,7 @@ def main(words: Sequence[str]) -> int:
         metavar="FILE",
         type=Path,
         default=TABLE,
-        help="written for `load_crossover`; default: crossover.json next to this module",
+        help="table to write, for `load_crossover`; default: crossover.json next to this module",
     )
     return start(parser, words, measure)
 

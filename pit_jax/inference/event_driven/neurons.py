@@ -1,8 +1,8 @@
-"""Neurons, products of spikes, and attention between them.
+"""Neurons, products of spikes, and attention in plain loops.
 
-Each is a step of runtime/step.py or runtime/fixed_point.py in plain loops, equal to the last bit.
-Integers are int32 and wrap as JAX's do. numba computes a product of two int32 in int64, hence the
-casts.
+Each function computes the same bits as its counterpart in runtime/step.py or
+runtime/fixed_point.py. Integers are int32 and wrap around as JAX's do: numba computes a product of
+two int32 in int64, hence the casts.
 """
 
 from typing import no_type_check
@@ -36,17 +36,20 @@ _SIGMOID = sigmoid_table()
 @compile_inner
 @no_type_check
 def fire(op, memory, state, numbers, t, batch, fresh, continues):
-    """Run one step of a `FixedNeuron`, from rest if `fresh`; prepare the state of the next step
-    only if the run `continues`."""
+    """Run one step of a `FixedNeuron`, from rest if `fresh`.
+
+    The state of the next step is prepared only if the run `continues`.
+    """
     channels = op.channels
     rule = view_numbers(op, numbers, t)
     currents = view_values(op.source, op.size, memory, batch)
     counts = view_values(op.to, op.size, memory, batch)
-    # First u, and what is left of it in the end.
+    # u at first; overwritten by the rest for the next step.
     membranes = view_values(op.membrane, op.size, state, batch)
     _charge_and_count(op, currents, membranes, fresh, counts, rule)
     if not continues:
         return
+    # The rows after the thresholds: DROP, LEAK, LEAK_FIRED, and for CLIF ONE and SLOWNESS.
     rest = rule[op.levels * channels :].reshape(-1, channels)
     mixed = np.empty(channels if op.has_carry else 0, np.int32)
     for i in range(len(counts) // channels):
@@ -69,10 +72,11 @@ def fire(op, memory, state, numbers, t, batch, fresh, continues):
 @compile_inner
 @no_type_check
 def _charge_and_count(op, currents, membranes, fresh, counts, rule):
-    """Add the currents to the membranes and count the thresholds [levels, C] that they reach."""
+    """Add currents to membranes and count the thresholds [levels, C] that they reach."""
     channels = op.channels
     for at in range(0, len(counts), channels):
         c = 0
+        # Whole vectors first; the rest of the channels, and ternary neurons, one by one.
         if not op.signed:
             while c + LANES <= channels:
                 fire_vector(
@@ -96,11 +100,12 @@ def _charge_and_count(op, currents, membranes, fresh, counts, rule):
 @compile_inner
 @no_type_check
 def _reset_clif(u, k, slow, rest, shift):
-    """Reset by the drop and, on top of it, the sigmoid of CLIF's second potential."""
+    """Reset CLIF: u -= k (drop + sigmoid(m)), with m = m sigmoid(u / tau) + k in `slow`."""
+    # As FixedNeuron._update_slow: m counts 2^-12, the table takes 2^-8 and returns 2^-12.
     for c in range(len(u)):
         scaled = np.int32(_multiply_fixed(u[c], rest[SLOWNESS, c]) >> shift)
-        remainder = np.int32(np.int32(slow[c] * _look_up_sigmoid(scaled)) >> LEAK_BITS)
-        slow[c] = np.int32(remainder + np.int32(k[c] << LEAK_BITS))
+        decayed = np.int32(np.int32(slow[c] * _look_up_sigmoid(scaled)) >> LEAK_BITS)
+        slow[c] = np.int32(decayed + np.int32(k[c] << LEAK_BITS))
         sigmoid = _look_up_sigmoid(slow[c] >> (LEAK_BITS - TABLE_STEP_BITS))
         drop = np.int32(rest[DROP, c] + _multiply_fixed(rest[ONE, c], sigmoid))
         u[c] = np.int32(u[c] - np.int32(drop * k[c]))
@@ -109,10 +114,10 @@ def _reset_clif(u, k, slow, rest, shift):
 @compile_inner
 @no_type_check
 def _mix(u, matrix, mixed, shift):
-    """Take the membranes of PITFull to the coordinates of the next step."""
+    """Convert the membranes of PITFull to the coordinates of the next step."""
     mixed[:] = 0
     for c in range(len(u)):
-        # Bits are shifted out before the sum and back in after it, so that no sum overflows.
+        # Bits are cut off before the sum and put back after it, so that no sum overflows.
         v = np.int32(u[c] >> shift)
         for o in range(len(u)):
             mixed[o] += np.int32(v * matrix[c, o])
@@ -126,8 +131,8 @@ def _mix(u, matrix, mixed, shift):
 @compile_inner
 @no_type_check
 def _multiply_fixed(x, number):
-    """Return floor(x number / 4096): x = 4096 h + l, so it is h number + floor(l number / 4096),
-    and neither product needs more than 32 bits."""
+    """Return floor(x number / 4096); see `fixed_point.multiply_fixed`."""
+    # x = 4096 h + l: h number + floor(l number / 4096), where both products fit 32 bits.
     high = np.int32(np.int32(x >> LEAK_BITS) * number)
     return np.int32(high + np.int32(np.int32(np.int32(x & _LOW_BITS) * number) >> LEAK_BITS))
 
@@ -141,10 +146,10 @@ def _look_up_sigmoid(x):
 @compile_inner
 @no_type_check
 def multiply(op, memory, batch):
-    """Multiply counts, or with `silent` those of the first by 1 - the second."""
+    """Multiply counts; with `silent`, multiply the first by 1 - the second."""
     to = view_values(op.to, op.size, memory, batch)
     first = view_values(op.first, op.size, memory, batch)
-    # The second may be one for all places.
+    # The second may be one place, for all places of the first.
     first, to = first.reshape(batch, -1, op.period), to.reshape(batch, -1, op.period)
     second = view_values(op.second, op.period, memory, batch).reshape(batch, op.period)
     for b in range(batch):
@@ -157,11 +162,11 @@ def multiply(op, memory, batch):
 @compile_inner
 @no_type_check
 def attend(op, memory, numbers, t, batch):
-    """Compute query (weight keyᵀ value), head by head.
-
-    In this order nothing grows with the square of the number of tokens, and silent keys and
-    queries cost nothing.
-    """
+    """Compute query (weight keyᵀ value), head by head."""
+    # product[c, f] = weight[c] sum_n key[n, c] value[n, f]
+    # to[n, f]      = sum_c query[n, c] product[c, f]
+    # In this order the time grows with the number of tokens and not with its square, and silent
+    # keys and queries cost nothing.
     deep, out_deep = op.channels // op.heads, op.features // op.heads
     tokens = op.size // op.features
     query = view_values(op.query, tokens * op.channels, memory, batch)

@@ -1,4 +1,4 @@
-"""Pools and sums over space, of counts and of currents."""
+"""Pool counts and currents, and sum them over space."""
 
 from typing import no_type_check
 
@@ -10,7 +10,8 @@ from pit_jax.old_names import serve_old_names
 @compile_inner
 @no_type_check
 def pool(op, memory, batch):
-    """Write the sums over windows, or their maxima; outside the image nothing counts."""
+    """Write the sums over windows, or the maxima if `takes_max`; padding is ignored."""
+    # Only places inside the image are visited: padding is 0 in a sum and -2^31 in a maximum.
     images = view_images(op.source, op.height, op.width, op.channels, memory, batch)
     to = view_images(op.to, op.out_height, op.out_width, op.channels, memory, batch)
     for b in range(batch):
@@ -46,8 +47,8 @@ def sum_axis(op, memory, batch):
 @compile_inner
 @no_type_check
 def sum_cells(op, memory, batch):
-    """Write the sums over cells: cell i of n goes from floor(i size / n) to ceil((i + 1) size / n),
-    as in PyTorch's adaptive pools."""
+    """Write the sums over the cells of an adaptive pool, as PyTorch defines them."""
+    # Cell i of n covers floor(i size / n) <= y < ceil((i + 1) size / n); -(-x // n) is the ceiling.
     images = view_images(op.source, op.height, op.width, op.channels, memory, batch)
     to = view_images(op.to, op.out_height, op.out_width, op.channels, memory, batch)
     rows, columns = op.out_height, op.out_width

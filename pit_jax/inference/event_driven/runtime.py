@@ -1,4 +1,4 @@
-"""A program without JAX: one compiled call, which goes by the spikes where that takes less time."""
+"""Run a program without JAX in one compiled call, which adds spikes only where that is faster."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,17 @@ from pit_jax.inference.runtime.step import check_input
 from pit_jax.inference.runtime.stream import Stream
 from pit_jax.old_names import accept_old_keywords, serve_old_names
 
-# Fewer samples take no longer than a thread takes to begin.
+# Starting a thread takes longer than computing fewer samples.
 MIN_SAMPLES_PER_THREAD = 4
 
 
 @dataclass(frozen=True)
 class LayerRun:
-    """How a layer of weights ran: the share of its inputs that fired, the rate up to which it goes
-    by its spikes, and how many of its runs, one for each step and thread, added all inputs."""
+    """The way in which a layer of weights ran in a call.
+
+    `rate` is the share of its inputs that fired, `crossover` the rate up to which it adds spikes
+    only. Of its `runs`, one for each step and thread, `dense` added all inputs.
+    """
 
     layer: WeightLayer
     rate: float
@@ -36,8 +39,11 @@ class LayerRun:
 
 
 class _Workspace(NamedTuple):
-    """The arrays of one thread and batch size, allocated once: values, states, and for each
-    instruction up to how many spikes it goes by them."""
+    """The arrays of one thread and batch size, allocated once.
+
+    `max_spikes` has for each CONV the largest number of spikes with which it does not add all
+    inputs.
+    """
 
     memory: np.ndarray
     state: np.ndarray
@@ -45,11 +51,11 @@ class _Workspace(NamedTuple):
 
 
 class EventDriven:
-    """A program that computes its logits in compiled loops over its spikes, equal bit for bit.
+    """A program that computes its logits in compiled loops over spikes, with the same bits.
 
     A count k is one event, which adds k times a row of weights. A batch is divided among up to
     `threads`, by default one for each core of this process; a single sample is not divided. Calls
-    from several threads must take turns, as they share their memory.
+    share their memory, so several threads must not call at the same time.
     """
 
     @accept_old_keywords
@@ -70,12 +76,11 @@ class EventDriven:
         self._threads = threads or count_cores()
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
         self._workspaces: dict[tuple[int, int], _Workspace] = {}
-        # Of the last call: the interpreter's totals in each part, samples and steps.
+        # The last call: the interpreter's totals of each part, the samples and the steps.
         self._last: tuple[list[np.ndarray], int, int] | None = None
 
     def __call__(self, x: Any) -> Float[np.ndarray, "B K"]:
-        """Return the logits of images `[B, H, W, C]` or frames `[B, T, H, W, C]`, the mean over the
-        steps."""
+        """Return logits, the mean over steps, of images `[B, H, W, C]` or `[B, T, H, W, C]`."""
         x = np.ascontiguousarray(x, np.float32)
         check_input(x.shape, self.shape, self.num_steps)
         frames = x.reshape(len(x), 1 if x.ndim == 4 else self.num_steps, math.prod(self.shape))
@@ -89,13 +94,14 @@ class EventDriven:
             return self._run(space, frames[mine], 0, self.num_steps, True, False, sums[mine])
 
         if len(x):
+            # Compiled code releases the GIL; this thread computes part 0 meanwhile.
             others = [self._pool.submit(work, part) for part in range(1, parts)]
             totals = [work(0), *(other.result() for other in others)]
             self._last = totals, len(x), self.num_steps
         return sums.astype(np.float32) * np.float32(self._unit / self.num_steps)
 
     def stream(self) -> Stream:
-        """Return the program as a function of one frame at a time; see `Stream`."""
+        """Return a runtime that takes one frame at a time; see `Stream`."""
 
         def advance(state: Any, frame: Any, t: int) -> tuple[Any, Int[np.ndarray, "B K"]]:
             frame = np.ascontiguousarray(frame, np.float32)
@@ -114,7 +120,7 @@ class EventDriven:
 
     @property
     def choices(self) -> list[LayerRun]:
-        """How each layer ran in the last call that had a sample; empty before one."""
+        """How each layer ran in the last call with samples; empty before the first."""
         if self._last is None:
             return []
         parts, batch, steps = self._last
@@ -131,7 +137,7 @@ class EventDriven:
         ]
 
     def __str__(self) -> str:
-        """Return a line for each layer of weights, as it ran in the last call."""
+        """Return a line for each layer of weights that says how it ran in the last call."""
         if not self.choices:
             return f"{len(self._tape.layers)} layers of weights, not run yet"
         head = ["layer", "kernel", "inputs that fire", "by spikes up to", "ran"]

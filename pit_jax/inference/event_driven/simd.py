@@ -1,11 +1,11 @@
-"""The inner loops, on 16 channels at once in the vector registers of a CPU.
+"""Inner loops on 16 channels at once, in the vector registers of a CPU.
 
 They are written as LLVM instructions, because LLVM does not find this code in plain loops: there it
-loads and stores the sums at every row, checks each time whether they overlap the weights, and lists
-spikes one by one. With these kernels a layer takes a third of the time.
+loads and stores the sums for every row, checks each time whether they overlap the weights, and
+lists spikes one by one. With these kernels a layer takes a third of the time.
 
-Above each kernel is pseudo-code of what it computes, where `x[i :: 16]` is the vector
-`x[i : i + 16]`. All numbers are int32 and wrap, as JAX's do.
+Above each kernel is pseudo-code in which `x[i:+16]` is the vector `x[i : i + 16]`. All numbers are
+int32 and wrap around, as JAX's do.
 """
 
 from typing import Any, no_type_check
@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from pit_jax.inference.event_driven.jit import compile_inner
 from pit_jax.old_names import serve_old_names
 
-# LLVM cuts a vector into what the CPU has: one register of AVX-512, two of AVX2, four of NEON.
+# LLVM splits a vector into registers: one of AVX-512, two of AVX2, four of NEON.
 LANES = 16
 
 _INT64, _INT32 = ir.IntType(64), ir.IntType(32)
@@ -25,11 +25,11 @@ _VECTOR = ir.VectorType(_INT32, LANES)
 
 
 class _Emitter:
-    """Appends the LLVM instructions of one intrinsic, whose arguments are arrays and indices."""
+    """A writer of the LLVM instructions of one intrinsic; `arguments` are arrays and indices."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, values: Any) -> None:
         self.builder = builder
-        # Of an array only the address of its data is used: kernels get indices into flat arrays.
+        # Kernels get flat arrays and indices into them, so only the addresses of data are needed.
         self.arguments = [
             context.make_array(kind)(context, builder, value).data
             if isinstance(kind, types.Array)
@@ -38,11 +38,11 @@ class _Emitter:
         ]
 
     def constant(self, *numbers: int) -> Any:
-        """Return a vector of one number in all lanes, or of one number for each lane."""
+        """Return a constant vector with one number in all lanes, or one number per lane."""
         return ir.Constant(_VECTOR, list(numbers) * (LANES // len(numbers)))
 
     def broadcast(self, number: Any) -> Any:
-        """Return a vector with `number` in all lanes."""
+        """Return a vector with the value `number` in all lanes."""
         empty = ir.Constant(_VECTOR, ir.Undefined)
         one = self.builder.insert_element(empty, number, _INT32(0))
         return self.builder.shuffle_vector(one, empty, self.constant(0))
@@ -55,7 +55,7 @@ class _Emitter:
         """Return entries i to i + 15, int16 widened to int32."""
         entry = array.type.pointee
         kind = ir.VectorType(entry, LANES)
-        # Rows begin at any entry, so the address is a multiple of an entry, not of a vector.
+        # A row can begin at any entry, so the address is aligned to an entry and not to a vector.
         vector = self.builder.load(self._point_to(array, i, kind), align=entry.width // 8)
         return self.builder.sext(vector, _VECTOR) if entry.width < _INT32.width else vector
 
@@ -69,9 +69,18 @@ class _Emitter:
     def loop(self, begin: Any, end: Any, start: list[Any], body: Any) -> list[Any]:
         """Emit `state = body(i, state)` for i from `begin` to `end`; return the last state.
 
-        The state is a list of values, `start` before the first turn. As they are the phi nodes of
-        the loop, LLVM holds them in registers from one turn to the next.
+        The state is a list of values, which is `start` before the first iteration.
         """
+        # The blocks of the loop, in LLVM's static single assignment form:
+        #
+        #     before:  branch check
+        #     check:   i     = phi(begin from before, i + 1 from turn)
+        #              state = phi(start from before, body(i, state) from turn)
+        #              branch turn if i < end else done
+        #     turn:    body(i, state); branch check
+        #     done:    state is the result
+        #
+        # Phi nodes stay in registers from one iteration to the next: nothing is stored.
         builder, before = self.builder, self.builder.block
         check, turn, done = (builder.append_basic_block(name) for name in ("check", "turn", "done"))
         builder.branch(check)
@@ -91,17 +100,20 @@ class _Emitter:
         return state
 
 
-# Accumulate the weights of spikes:
+# Accumulate the weights of spikes, for 16 * vectors channels:
 #
-#     s[v] = sums[to + 16 v :: 16]                            for v < vectors
-#     for i from begin to end:                                the spikes in a window
-#         row = (places[i] + shift) * row_length + column     of the weights [rows, row_length]
+#     for v < vectors:
+#         s[v] = sums[to + 16 v:+16]
+#     for i from begin to end:                                the listed spikes of a window's row
+#         row = (places[i] + shift) * row_length + column     in weights [rows, row_length]
 #         k = broadcast(counts[i])
-#         s[v] += k * weights[row + 16 v :: 16]               for v < vectors
-#     sums[to + 16 v :: 16] = s[v]                            for v < vectors
+#         for v < vectors:
+#             s[v] += k * widen(weights[row + 16 v:+16])      int16 to int32, if need be
+#     for v < vectors:
+#         sums[to + 16 v:+16] = s[v]
 #
-# The sums s stay in registers for all spikes. 64 channels at once are four registers of AVX-512,
-# whose additions overlap.
+# The sums s stay in registers for all spikes. 64 channels are four registers of AVX-512, whose
+# additions overlap: each must wait for its own sum of the spike before, not for the others.
 @no_type_check
 def _make_spike_accumulator(vectors: int) -> Any:
     """Return the kernel for `LANES * vectors` channels."""
@@ -147,8 +159,11 @@ _accumulate_spikes_16 = _make_spike_accumulator(1)
 def accumulate_spikes(
     sums, to, weights, row_length, column, channels, places, counts, shift, begin, end
 ):  # fmt: skip
-    """Add counts[i] * weights[places[i] + shift, column : column + channels], for i from `begin` to
-    `end`, to sums[to : to + channels]."""
+    """Add the weights of the spikes from `begin` to `end` to sums[to : to + channels].
+
+    Spike i adds counts[i] * weights[places[i] + shift, column : column + channels].
+    """
+    # As many channels at once as are left: 64, 32 or 16 in vectors, and the rest one by one.
     c = 0
     while c + 64 <= channels:
         _accumulate_spikes_64(
@@ -172,17 +187,21 @@ def accumulate_spikes(
                 sums[to + o] += counts[i] * weights[row + o]
 
 
-# Accumulate the weights of all inputs, for a few output pixels that share each row:
+# Accumulate the weights of all inputs, for 16 * vectors channels of a few output pixels:
 #
-#     s[p, v] = sums[to + p * to_stride + 16 v :: 16]         for p < pixels, v < vectors
-#     for i from 0 to inputs:
-#         w[v] = weights[first + i * row_length + 16 v :: 16] for v < vectors
-#         k[p] = broadcast(values[source + p * stride + i])   for p < pixels
-#         s[p, v] += k[p] * w[v]                              for p < pixels, v < vectors
-#     sums[to + p * to_stride + 16 v :: 16] = s[p, v]         for p < pixels, v < vectors
+#     for p < pixels, v < vectors:
+#         s[p, v] = sums[to + p * to_stride + 16 v:+16]
+#     for i from 0 to inputs:                                 the input channels of a kernel's place
+#         for v < vectors:
+#             w[v] = widen(weights[first + i * row_length + 16 v:+16])
+#         for p < pixels:
+#             k = broadcast(values[source + p * stride + i])
+#             s[p, v] += k * w[v]                             for v < vectors
+#     for p < pixels, v < vectors:
+#         sums[to + p * to_stride + 16 v:+16] = s[p, v]
 #
-# A row is loaded once for all pixels. 4 pixels of 32 channels are 8 sums, and with 2 weights and a
-# count 11 of the 32 registers of AVX-512.
+# A row is loaded once for all pixels. 4 pixels of 32 channels need 8 registers for sums, 2 for
+# weights and 1 for a count: 11 of the 32 registers of AVX-512.
 @no_type_check
 def _make_dense_accumulator(pixels: int, vectors: int) -> Any:
     """Return the kernel for `LANES * vectors` channels of `pixels` output pixels."""
@@ -283,20 +302,21 @@ def accumulate_dense(
 
 # List the spikes of 16 channels:
 #
-#     k = values[at :: 16]
-#     fires = (k != 0)
-#     p = broadcast(begin) + (0, 1, ..., 15)
-#     places[found :: 16] = compress(p, fires)    those that fire, in their order; the rest is
-#     counts[found :: 16] = compress(k, fires)    undefined
+#     k = values[at:+16]
+#     fires = (k != 0)                            a mask of 16 bits
+#     p = broadcast(begin) + (0, 1, ..., 15)      the places of the 16 values
+#     places[found:+16] = compress(p, fires)      those that fire come first, in their order;
+#     counts[found:+16] = compress(k, fires)      the entries after them are undefined
 #     return found + popcount(fires)
 #
-# Whole vectors are written, whatever fires: there is no branch to mispredict. Therefore up to 16
-# entries after the list are overwritten, which a list must have room for. `compress` is one
-# instruction of AVX-512; LLVM expands it on other CPUs.
+# For k = (0, 3, 0, 1, ...) and begin = 32 the list gets the places 33, 35, ... and the counts
+# 3, 1, ... Whole vectors are written, whatever fires: there is no branch that a CPU could
+# mispredict. Therefore a list needs room for 16 entries after its last one. `compress` is one
+# instruction of AVX-512; on other CPUs LLVM expands it.
 @intrinsic
 @no_type_check
 def list_vector(typing, values, at, places, counts, found, begin):
-    """Append to a list of `found` spikes those of 16 values; return how many it then has."""
+    """Append the spikes of 16 values to a list of `found` spikes; return its new length."""
 
     def emit(context, builder, signature, arguments):
         code = _Emitter(context, builder, signature, arguments)
@@ -321,16 +341,18 @@ def list_vector(typing, values, at, places, counts, found, begin):
 
 # Charge 16 membranes and fire (FixedNeuron.count, without its division):
 #
-#     v = 0 if fresh else membranes[at :: 16]
-#     u = v + (currents[at :: 16] << guard)           a current in units of the membrane
+#     v = 0 if fresh else membranes[at:+16]
+#     u = v + (currents[at:+16] << guard)             a current in units of the membrane
 #     k = 0
 #     for level from 0 to levels:
-#         k += (u >= thresholds[level * channels + column :: 16])
-#     membranes[at :: 16] = u                         before the reset
-#     counts[at :: 16] = k
+#         threshold = thresholds[level * channels + column:+16]
+#         k += (u >= threshold)                       1 where it is reached
+#     membranes[at:+16] = u                           before the reset
+#     counts[at:+16] = k
 #
-# The thresholds [levels, C] rise, so the number of those reached is the count: a comparison for
-# each level instead of an integer division, which x86 and NEON do one lane at a time.
+# The thresholds [levels, C] rise with the level, so the number of those reached is the count
+# clip(floor((u - first) / step) + 1, 0, levels). It takes one comparison per level instead of an
+# integer division, which x86 and NEON compute one lane at a time.
 @intrinsic
 @no_type_check
 def fire_vector(

@@ -1,5 +1,5 @@
-"""The integer nodes of a program, and the JAX functions that run them.
+"""The integer nodes of a program, and the JAX functions that run them. Start at `nodes`.
 
 `nodes` defines the integer nodes, `step` runs one time step, `fixed_point` fires neurons,
-`reductions` pools and sums, `stream` takes frames one by one. Start at `nodes`.
+`reductions` has pools and sums, `stream` takes frames one by one.
 """

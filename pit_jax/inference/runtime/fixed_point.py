@@ -1,7 +1,8 @@
-"""Neurons in fixed point: membranes are int32, so that a step is the same wherever it is compiled.
+"""Neurons in fixed point: membranes are int32, so that each compiler computes the same step.
 
-A compiler may or may not contract a product of floats and the sum after it, which changes bits; a
-product and a sum of integers have one result. A leak counts 1 / 4096, as on neuromorphic chips.
+A compiler may or may not fuse a product of floats with the sum after it, which changes bits; a
+product and a sum of integers have one result. Leaks are multiples of 1 / 4096, as on neuromorphic
+chips.
 """
 
 from dataclasses import dataclass
@@ -15,12 +16,11 @@ from jaxtyping import Array, Int
 from pit_jax.old_names import serve_old_names
 
 LEAK_BITS = 12
-# A membrane has up to this many bits below those of its current, for the fractions that a leak
-# leaves.
+# A membrane has up to this many bits below the unit of its current, for fractions that leaks leave.
 GUARD_BITS = 8
-# CLIF's sigmoid is a table: inputs from -16 in steps of 2^-8, outputs in units of 2^-12.
+# CLIF's sigmoid is a table: inputs from -16 to 16 in steps of 2^-8, outputs in units of 2^-12.
 TABLE_STEP_BITS, TABLE_RANGE = 8, 16
-# Membranes and thresholds stay within +-2^30, so that a sum of two of them is an int32.
+# Membranes and thresholds stay within +-2^30, so that u - first cannot wrap around in int32.
 LARGEST = 2**30
 
 
@@ -30,7 +30,7 @@ def thermometer(levels: int) -> tuple[int, ...]:
 
 
 def bitwise(levels: int) -> tuple[int, ...]:
-    """Return a slot for each bit of the largest count, the highest first."""
+    """Return a slot for each bit of the largest count, the highest bit first."""
     return tuple(1 << bit for bit in reversed(range(levels.bit_length())))
 
 
@@ -38,7 +38,7 @@ CODES = {"thermometer": thermometer, "bitwise": bitwise}
 
 
 class NeuronState(NamedTuple):
-    """The state of a layer between steps: membranes, and CLIF's second potential."""
+    """The state of a layer between steps: membranes, and for CLIF its second potential."""
 
     membrane: Int[Array, "B ..."]
     slow: Int[Array, "B ..."] | None = None
@@ -46,13 +46,15 @@ class NeuronState(NamedTuple):
 
 @dataclass(frozen=True)
 class FixedNeuron:
-    """`FiringRule` in integers, each `[1 or T, 1 or C]`.
+    """`FiringRule` in integers; arrays are `[1 or T, 1 or C]`.
 
-    Membranes count 2^-guard of a current's unit. `leak` and `leak_fired` count 1 / 4096 and take a
-    membrane from the unit of its step to that of the next. `one` is 1.0 on the membrane's grid,
-    `slowness` and `shift` take a membrane to the table's (CLIF). `carry` `[T, C, C]`, in 1 / 4096,
-    is what a mixing leaves for the next step. `slots` says how many levels a spike in each slot
-    stands for, in the order of their emission.
+    Membranes count 2^-guard of a current's unit. `leak` and `leak_fired` count 1 / 4096 and also
+    convert a membrane from the unit of its step to the unit of the next step. `slots` has the worth
+    in levels of a spike in each slot, in the order in which they are sent.
+
+    CLIF: `one` is 1.0 in units of the membrane; `slowness` and `slow_shift` convert a membrane to
+    the argument u / tau of the sigmoid's table. PITFull: `carry` `[T, C, C]`, in 1 / 4096, converts
+    mixed membranes to the coordinates of the next step.
     """
 
     first: np.ndarray
@@ -77,6 +79,7 @@ class FixedNeuron:
 
     def count(self, state: NeuronState, current: Array, t: int) -> tuple[NeuronState, Array]:
         """Return the state after one step and its counts `[B, ...]` int32."""
+        # k = floor((u - first) / step) + 1 thresholds first, first + step, ... are reached.
         u = state.membrane + (current << self.guard)
         first, step = (self._at(x, t, u) for x in (self.first, self.step))
         if self.signed:
@@ -88,11 +91,15 @@ class FixedNeuron:
     def fire_slots(self, state: NeuronState, current: Array, t: int) -> tuple[NeuronState, Array]:
         """Return the state after one step and the spikes of each slot `[D, B, ...]` int8.
 
-        Within the step it is an integrate-and-fire neuron with soft reset.
+        Within the step this is an integrate-and-fire neuron with soft reset.
         """
+        # A slot worth w fires if at least w levels are left, potential >= first + (w - 1) step, and
+        # then takes w step off the potential. In the thermometer code w = 1: the threshold `first`
+        # in every slot. As all numbers are integers, the sum of the slots equals `count`.
         u = state.membrane + (current << self.guard)
         step, potential = self._at(self.step, t, u), u
-        # A code such as bitwise can express more than the largest count: cap the potential there.
+        # The bitwise code can express counts above `levels` (7 with 3 slots for 4 levels), so the
+        # potential is capped where the count is `levels`.
         if sum(self.slots) > self.levels:
             potential = jnp.minimum(u, self._at(self._threshold(self.levels), t, u))
         spikes, k = [], jnp.zeros_like(u)
@@ -107,17 +114,17 @@ class FixedNeuron:
         return self._rest(state, u, k, t), jnp.stack(spikes).astype(jnp.int8)
 
     def _threshold(self, levels: int) -> np.ndarray:
-        """Return the membrane from which a slot worth `levels` fires."""
+        """Return the smallest potential at which a slot worth `levels` fires."""
         threshold = self.first.astype(np.int64) + (levels - 1) * self.step.astype(np.int64)
-        # No membrane reaches LARGEST, so a threshold there is never met.
+        # No membrane reaches LARGEST, so such a threshold is never reached.
         return np.minimum(threshold, LARGEST).astype(np.int32)
 
     def _rest(self, state: NeuronState, u: Array, k: Array, t: int) -> NeuronState:
-        """Return the state after count `k` at membrane `u`: reset, mixing, leak."""
+        """Return the state after a membrane `u` fired `k`: reset, then mixing, then leak."""
         drop, slow = self._at(self.drop, t, u), None
         if self.one is not None:
-            deepening, slow = self._deepen(state, u, k, t)
-            drop = drop + deepening
+            extra_drop, slow = self._update_slow(state, u, k, t)
+            drop = drop + extra_drop
         left = u - drop * k
         fired = k != 0
         if self.carry is not None:
@@ -125,18 +132,23 @@ class FixedNeuron:
         leak = jnp.where(fired, self._at(self.leak_fired, t, u), self._at(self.leak, t, u))
         return NeuronState(multiply_fixed(left, leak), slow)
 
-    def _deepen(
+    def _update_slow(
         self, state: NeuronState, u: Array, k: Array, t: int
     ) -> tuple[Array, Int[Array, "B ..."]]:
-        """Return what CLIF's second potential adds to the reset, and this potential."""
+        """Return the addition to the reset by CLIF's second potential m, and its next value.
+
+        m' = m sigmoid(u / tau) + k, in units of 2^-12; the reset is deeper by sigmoid(m').
+        """
         assert self.slowness is not None and self.one is not None and state.slow is not None
         at = multiply_fixed(u, self._at(self.slowness, t, u)) >> self.slow_shift
         slow = (state.slow * _sigmoid(at) >> LEAK_BITS) + (k << LEAK_BITS)
-        deepening = _sigmoid(slow >> (LEAK_BITS - TABLE_STEP_BITS))
-        return multiply_fixed(self._at(self.one, t, u), deepening), slow
+        # The table takes units of 2^-8. Its output counts 2^-12, and `one` has the membrane's unit.
+        extra_drop = _sigmoid(slow >> (LEAK_BITS - TABLE_STEP_BITS))
+        return multiply_fixed(self._at(self.one, t, u), extra_drop), slow
 
     def _mix(self, left: Array, carry: np.ndarray) -> Array:
-        """Return `left` mixed by `carry` `[C, C]` (PITFull)."""
+        """Return `left` mixed by `carry` `[C, C]` in 1 / 4096 (PITFull)."""
+        # Bits are cut off before the sum and put back after it, so that the sum is an int32.
         rounded = left >> self.carry_shift
         mixed = jax.lax.dot_general(
             rounded, jnp.asarray(carry), (((rounded.ndim - 1,), (0,)), ((), ())),
@@ -150,9 +162,9 @@ class FixedNeuron:
 
 
 def multiply_fixed(x: Array, number: Array) -> Array:
-    """Return floor(x number / 4096) in int32, exactly, though x number may need more bits.
+    """Return floor(x number / 4096) in int32, exactly, even if x number needs more than 32 bits.
 
-    With x = 4096 h + l and 0 <= l < 4096 it is h number + floor(l number / 4096).
+    With x = 4096 h + l and 0 <= l < 4096 this is h number + floor(l number / 4096).
     """
     low = (1 << LEAK_BITS) - 1
     return (x >> LEAK_BITS) * number + ((x & low) * number >> LEAK_BITS)
@@ -163,14 +175,14 @@ def _shift(x: Array, bits: int) -> Array:
 
 
 def sigmoid_table() -> np.ndarray:
-    """Return the sigmoid of -TABLE_RANGE to TABLE_RANGE in steps of 2^-8, in units of 2^-12."""
+    """Return the sigmoid for -TABLE_RANGE to TABLE_RANGE in steps of 2^-8, in units of 2^-12."""
     half = TABLE_RANGE << TABLE_STEP_BITS
     grid = np.arange(-half, half + 1) / 2.0**TABLE_STEP_BITS
     return np.rint(2.0**LEAK_BITS / (1 + np.exp(-grid))).astype(np.int32)
 
 
 def _sigmoid(x: Array) -> Array:
-    """Return the sigmoid, from units of 2^-8 to units of 2^-12."""
+    """Look up the sigmoid of `x` in units of 2^-8; the result has units of 2^-12."""
     half = TABLE_RANGE << TABLE_STEP_BITS
     return jnp.asarray(sigmoid_table())[jnp.clip(x, -half, half) + half]
 

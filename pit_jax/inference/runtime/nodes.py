@@ -1,7 +1,7 @@
 """The nodes of a program: a folded network whose numbers are integers.
 
-Each class has the name of its counterpart in real numbers in `compiler.folded`; this module is
-imported as a whole, so that one reads `nodes.Spikes` here and `folded.Spikes` there.
+Each class has the same name as its counterpart in real numbers in `compiler.folded`. Both modules
+are imported as a whole, so that code says `nodes.Spikes` or `folded.Spikes`.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,21 @@ from pit_jax.inference.runtime.fixed_point import FixedNeuron
 from pit_jax.inference.runtime.reductions import Shape, Structure
 from pit_jax.old_names import serve_old_names
 
-# float32 has every integer up to 2^24, so sums of integers that stay below are exact in any order.
+# float32 represents every integer up to 2^24: sums of integers that stay below it are exact in any
+# order, also with fused multiply-adds.
 EXACT = 2**24
-# A pixel is an integer of at most this many bits.
+# Bits of a pixel without its sign.
 PIXEL_BITS = 15
 
 
 @dataclass(frozen=True)
 class Synapse:
-    """Integer weights of one source: `[1 or T, h, w, C_in / groups, C_out]` of a convolution,
-    `[1 or T, C_in, C_out]` of a linear layer, `[1 or T, ...]` of one synapse each (`diagonal`).
+    """Integer weights of one source of an accumulator; without weights its current is added.
 
-    Without weights the current passes on. Where the source is multiplied, because it is a current
-    or pixels, its last `shift` bits are rounded off before and the last `extra` of the sum after.
+    `kind` and the shape of the weights are `conv` `[1 or T, h, w, C_in / groups, C_out]`, `dense`
+    `[1 or T, C_in, C_out]`, `diagonal` `[1 or T, ...]` (one synapse for each value), or `pass`.
+    If the source is multiplied (a current or pixels), its last `shift` bits are rounded off before
+    the sum, and the last `extra` bits of the sum after it.
     """
 
     source: int
@@ -41,7 +43,7 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Accumulator:
-    """An accumulator: its synapses, its bias `[1 or T, ...]`, its unit `[1 or T, 1 or C]`."""
+    """A sum of synapses and a bias `[1 or T, ...]` in `unit` `[1 or T, 1 or C]`, up to `bound`."""
 
     synapses: tuple[Synapse, ...]
     bias: np.ndarray
@@ -53,7 +55,7 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels in units of `unit`, not beyond `bound` of them."""
+    """The input, in integers of `unit` that are clipped to -bound..bound."""
 
     unit: float
     bound: int
@@ -62,7 +64,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Spikes:
-    """A layer of neurons at the current of one accumulator: the counts that it fires."""
+    """A layer of neurons that reads the current of one accumulator and fires counts."""
 
     accumulator: int
     neuron: FixedNeuron
@@ -72,9 +74,9 @@ class Spikes:
 
 @dataclass(frozen=True)
 class Product:
-    """The products of two spikes: where both fire, or with `silent` where only the first does.
+    """The product of two spikes: 1 where both fire, or with `silent` where only the first fires.
 
-    `pools` are the maxima over places after each of the two sources.
+    `pools` are the max-pools between each of the two sources and the product.
     """
 
     first: int
@@ -87,7 +89,7 @@ class Product:
 
 @dataclass(frozen=True)
 class LinearAttention:
-    """query (weight keyᵀ value) of three spikes, a current in `unit`; `weight` is `[T, C]`."""
+    """The current query (weight keyᵀ value) of three layers' spikes; `weight` is `[T, C]`."""
 
     query: int
     key: int

@@ -1,7 +1,7 @@
 """Operations without weights between spikes and weights: pools, sums over space, reshapes.
 
-Each acts on `[B, *shape]`, one step of a layer, and keeps integers integers: an average is a sum
-here, whose divisor belongs to the weights after it.
+Each acts on `[B, *shape]`, one step of a layer, and maps integers to integers: an average is a sum
+here, and its divisor is part of the weights after it.
 """
 
 import math
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Pool:
-    """The maximum, or else the sum, over windows of `[H, W, C]`."""
+    """The sum over windows of `[H, W, C]`, or the maximum if `largest`."""
 
     window: Shape
     strides: Shape
@@ -45,7 +45,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Sum:
-    """The sum over some axes of the shape, which go."""
+    """The sum over some axes of the shape, which are removed."""
 
     axes: Shape
     terms: int
@@ -60,7 +60,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Reshape:
-    """Another shape for the same values."""
+    """A reshape of one sample."""
 
     shape: Shape
 
@@ -108,7 +108,7 @@ Structure = Pool | Sum | Reshape | Cells
 
 
 def apply_structure(structure: Sequence[Structure], x: Array) -> Array:
-    """Return a source `[B, ...]` after its pools, sums and reshapes, in this order."""
+    """Apply pools, sums and reshapes to a source `[B, ...]`, in this order."""
     for each in structure:
         x = each(x)
     return x

@@ -1,4 +1,4 @@
-"""One step of a network in integers: its counts at once, or their binary slots one by one."""
+"""Run one step of a network in integers, on counts or on their binary slots."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,18 +13,18 @@ from pit_jax.inference.runtime.fixed_point import NeuronState
 from pit_jax.inference.runtime.reductions import Structure, apply_structure
 from pit_jax.old_names import accept_old_keywords, serve_old_names
 
-# Bits of a pixel in the lower of two halves.
+# Bits of the lower half of a pixel.
 HALF = nodes.PIXEL_BITS // 2
 
 Weights = list[list[Array | None]]
-# Counts as they are, or as D binary slots each.
+# The form of spikes: integer counts, or each count as D binary slots.
 Form = Literal["counts", "slots"]
 
 
 class Step(NamedTuple):
     """The results of one step: the state of each neuron layer, and the output of each node.
 
-    A node of spikes has counts `[B, ...]` or slots `[D, B, ...]`, all others `[B, ...]`.
+    Spikes are counts `[B, ...]` or slots `[D, B, ...]`, the output of any other node `[B, ...]`.
     """
 
     states: dict[int, NeuronState]
@@ -32,10 +32,8 @@ class Step(NamedTuple):
 
 
 def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int) -> None:
-    """Raise ValueError unless inputs of the shape `given` are images or frames of `pixels`.
-
-    In an exported program the size of a batch is a symbol.
-    """
+    """Raise ValueError unless inputs of the shape `given` are images or frames of `pixels`."""
+    # given[0] can be a symbol: in an exported program the size of a batch is one.
     if given[1:] not in (pixels, (num_steps, *pixels)):
         size = ", ".join(map(str, pixels))
         raise ValueError(
@@ -45,7 +43,7 @@ def check_input(given: tuple[Any, ...], pixels: tuple[int, ...], num_steps: int)
 
 @accept_old_keywords
 def collect_weights(graph: Sequence[nodes.Node]) -> Weights:
-    """Return the weights of every node's synapses, as `run` takes them."""
+    """Return the weights of every node's synapses in the form that `run` takes."""
     return [
         [None if s.weight is None else jnp.asarray(s.weight) for s in node.synapses]
         if isinstance(node, nodes.Accumulator)
@@ -55,10 +53,8 @@ def collect_weights(graph: Sequence[nodes.Node]) -> Weights:
 
 
 def quantize_pixels(node: nodes.Pixels, x: Float[Array, "B H W C"]) -> Array:
-    """Return pixels as integers `[B, H, W, C]` float32, clipped at the node's bound.
-
-    NaN becomes 0: each runtime would make another integer of it.
-    """
+    """Return pixels as integers `[B, H, W, C]` in float32, clipped at the node's bound."""
+    # Casting NaN to an integer has another result in each runtime, so it is 0 everywhere.
     x = jnp.where(jnp.isnan(x), 0, x)
     return jnp.clip(jnp.round(x / node.unit), -node.bound, node.bound)
 
@@ -95,7 +91,7 @@ def step(
 
 
 def select_step(x: np.ndarray, t: int) -> np.ndarray:
-    """Return the numbers of step t, of `[1 or T, ...]`."""
+    """Return the entries of `[1 or T, ...]` for step t."""
     return x[t if len(x) > 1 else 0]
 
 
@@ -129,7 +125,7 @@ def _accumulate(
 
 
 def _read_current(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Array:
-    """Return what an accumulator reads of another current, in int32."""
+    """Return the contribution of another current to an accumulator, in int32."""
     x = apply_structure(synapse.structure, x)
     if weight is None:
         return x
@@ -140,10 +136,10 @@ def _read_current(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Arr
 
 
 def _read_pixels(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Array:
-    """Return what an accumulator reads of pixels, in int32, summed exactly in float32."""
+    """Return the contribution of pixels to an accumulator, in int32, summed exactly in float32."""
     x = apply_structure(synapse.structure, x)
-    # Whole pixels of 15 bits times weights would sum beyond 2^24, where float32 rounds; each half
-    # of their bits does not.
+    # x = high 2^HALF + low. Sums of whole pixels of 15 bits exceed 2^24, where float32 rounds; the
+    # sums of each half do not (`compiler.units.EXTRA_BITS` has the inequality).
     high = jnp.floor(x / 2**HALF)
     halves = jnp.concatenate([high, x - high * 2**HALF])
     parts = _apply_weight(synapse, halves, _as_float(weight))
@@ -154,9 +150,9 @@ def _read_pixels(synapse: nodes.Synapse, weight: Array | None, x: Array) -> Arra
 def _read_spikes(
     synapse: nodes.Synapse, weight: Array | None, x: Array, source: nodes.Node, form: Form
 ) -> Array:
-    """Return what an accumulator reads of spikes, in int32.
+    """Return the contribution of spikes to an accumulator, in int32.
 
-    Every sum is below 2^24 (`nodes.EXACT`), so float32 has it exactly, in any order.
+    Every sum is below 2^24 (`nodes.EXACT`), so float32 represents it exactly, in any order.
     """
     weight = _as_float(weight)
     if form == "counts":
@@ -167,6 +163,7 @@ def _read_spikes(
     each = _apply_weight(synapse, x, weight)
     each = each.reshape(slots, batch, *each.shape[1:])
     if isinstance(source, nodes.Spikes):
+        # Each slot passes the weights on its own; its worth multiplies the result.
         worth = jnp.asarray(source.neuron.slots, jnp.float32)
         each = each * worth.reshape(-1, *(1,) * (each.ndim - 1))
     return jnp.sum(each, axis=0).astype(jnp.int32)
@@ -177,12 +174,13 @@ def _as_float(weight: Array | None) -> Array | None:
 
 
 def _round_off(x: Array, bits: int) -> Array:
-    """Return x / 2^bits, rounded to the nearest integer."""
+    """Return round(x / 2^bits), half up."""
     return (x + (1 << bits >> 1)) >> bits
 
 
 def _apply_weight(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Array:
-    """Return x `[B, ...]` times the weights of one step, or x itself without any."""
+    """Apply the weights of one step to x `[B, ...]`; without weights return x."""
+    # By default a TPU or GPU multiplies float32 with fewer bits.
     exact = jax.lax.Precision.HIGHEST
     if weight is None:
         return x
@@ -205,7 +203,7 @@ def _apply_weight(synapse: nodes.Synapse, x: Array, weight: Array | None) -> Arr
 
 
 def _pool(x: Array, structure: Sequence[Structure], form: Form) -> Array:
-    """Return counts `[B, ...]` or slots `[D, B, ...]` after maxima over places."""
+    """Apply max-pools to counts `[B, ...]` or to slots `[D, B, ...]`."""
     if form == "counts":
         return apply_structure(structure, x)
     each = apply_structure(structure, x.reshape(-1, *x.shape[2:]))
@@ -221,7 +219,7 @@ def _multiply_spikes(node: nodes.Product, outputs: Sequence[Array], form: Form) 
         return first * (1 - second if node.silent else second)
     if node.silent:
         return first * (1 - second)
-    # Each slot of one with each of the other: the product of two counts is a sum of such products.
+    # (sum_i x_i) (sum_j y_j) = sum_ij x_i y_j: each slot of one with each slot of the other.
     both = first[:, None] * second[None]
     return both.reshape(-1, *both.shape[2:])
 
@@ -232,6 +230,8 @@ def _attend(node: nodes.LinearAttention, outputs: Sequence[Array], t: int, form:
         x = x if form == "slots" else x[None]
         return x.reshape(*x.shape[:2], -1, node.heads, x.shape[-1] // node.heads)
 
+    # Axes: slots d and e, sample b, token n, head h, channel c of queries and keys, f of values.
+    # keyᵀ value comes first, as in the trained network: nothing has the size of tokens².
     query, key, value = map(split_heads, (node.query, node.key, node.value))
     weight = jnp.asarray(select_step(node.weight, t)).reshape(1, node.heads, -1, 1)
     products = jnp.einsum("dbnhc,ebnhf->bhcf", key, value)
@@ -248,7 +248,7 @@ def run(
     form: Form,
     show: Callable[[list[Array]], Any],
 ) -> list[Any]:
-    """Return what `show` takes of the outputs of each step, for images or frames `x`."""
+    """Run all steps for images or frames `x`; return `show(outputs)` of each."""
     states: dict[int, NeuronState] = {}
     results = []
     for t in range(num_steps):

@@ -1,4 +1,4 @@
-"""A program frame by frame: logits after each, and an answer as soon as it is clear.
+"""Run a program frame by frame, with logits after each and an answer once it is confident.
 
 stream = program.stream()
 state = stream.start()
@@ -23,7 +23,7 @@ from pit_jax.old_names import accept_old_keywords, serve_old_names
 
 
 class StreamState(NamedTuple):
-    """The state of a stream: its steps so far, its neurons, the sum of its outputs."""
+    """The state of a stream: the number of steps so far, neurons, and the sum of outputs."""
 
     steps: int = 0
     neurons: Any = None
@@ -31,23 +31,23 @@ class StreamState(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Logits `[B, K]` and, for each sample, the number of frames that it took."""
+    """Logits `[B, K]` and the number of frames that each sample took."""
 
     logits: Float[np.ndarray, "B K"]
     steps: Int[np.ndarray, " B"]
 
 
-# From neurons, a frame and the step t: the neurons after it, and outputs [B, K] int32.
+# Maps the neurons, a frame and the step t to the next neurons and outputs [B, K] int32.
 Advance = Callable[[Any, Any, int], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The steps of a program, one a call. The state goes in and out and is never changed, so that
-    streams can run side by side, fork, or start again, and nothing leaks from one into another.
+    """A program that takes one frame per call.
 
-    After `num_steps` frames the logits are the program's, and the stream is at its end: there are
-    no weights and scales for further steps.
+    The state is an argument and a result and is never changed in place, so streams can run side by
+    side, fork or start again without affecting each other. After `num_steps` frames the logits
+    equal the program's and the stream ends: further steps have no weights and scales.
     """
 
     num_steps: int
@@ -60,9 +60,9 @@ class Stream:
         return StreamState()
 
     def __call__(self, state: StreamState, frame: Any) -> tuple[StreamState, Any]:
-        """Return the state after `frame` `[B, H, W, C]` and logits `[B, K]`, the mean so far.
+        """Return the state after `frame` `[B, H, W, C]` and the mean logits `[B, K]` so far.
 
-        Raises ValueError for a frame that does not fit, and for one too many.
+        Raises ValueError for a frame of another shape, and after the last step.
         """
         if state.steps == self.num_steps:
             raise ValueError(
@@ -73,23 +73,24 @@ class Stream:
         if frame.shape[1:] != self.shape or (state.steps and len(frame) != len(state.total)):
             batch = len(state.total) if state.steps else "B"
             raise ValueError(
-                f"the next frame of this stream is [{batch}, {', '.join(map(str, self.shape))}], "
-                f"got {frame.shape}."
+                f"the next frame of this stream must be [{batch}, "
+                f"{', '.join(map(str, self.shape))}], got {frame.shape}."
             )
         neurons, outputs = self.advance(state.neurons, frame, state.steps)
         after = StreamState(state.steps + 1, neurons, state.total + outputs)
         return after, after.total.astype(np.float32) * np.float32(self.unit / after.steps)
 
     def decide(self, frames: Iterable[Any], margin: float) -> Decision:
-        """Feed `frames` until every sample is confident, or there are no more frames or steps.
+        """Feed `frames` until every sample is confident, or frames or steps run out.
 
-        A sample keeps the logits with which it was confident first. The batch continues until all
-        of its samples are: only then is a step saved. See `is_confident` for `margin`.
+        A sample keeps the logits with which it first was confident. The batch continues until all
+        of its samples are, so time is saved only if all of them decide early. See `is_confident`
+        for `margin`.
         """
         if not -1 <= margin <= 1:
             raise ValueError(
-                "margin is a difference of probabilities, at most 1, and below 0 for the first "
-                f"frame alone; got {margin}."
+                "margin must be a difference of probabilities from -1 to 1, below 0 to stop after "
+                f"the first frame; got {margin}."
             )
         state, decided, steps = self.start(), np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
         for frame in frames:
@@ -103,29 +104,28 @@ class Stream:
             if not open_.any() or state.steps == self.num_steps:
                 break
         if not state.steps:
-            raise ValueError("there is no frame to decide by.")
+            raise ValueError("frames is empty; pass at least one frame.")
         return Decision(decided, steps)
 
 
 def is_confident(logits: Any, margin: float) -> Bool[np.ndarray, " B"]:
-    """Return where the two largest probabilities of `logits` `[B, K]` are over `margin` apart.
-
-    A margin of probabilities means the same for every network; logits have a scale of their own.
-    """
+    """Return where the two largest probabilities of `logits` `[B, K]` differ by over `margin`."""
+    # Probabilities, since the scale of logits differs between networks.
     logits = np.asarray(logits, np.float64)
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     largest = np.sort(odds / odds.sum(-1, keepdims=True), axis=-1)
-    second = largest[:, -2] if logits.shape[-1] > 1 else 0.0  # Of one class nothing is in doubt.
+    second = largest[:, -2] if logits.shape[-1] > 1 else 0.0  # A single class is certain.
     return largest[:, -1] - second > margin
 
 
 @accept_old_keywords
 def make_jax_advance(graph: Sequence[nodes.Node], weights: Weights) -> Advance:
-    """Return steps in JAX, on counts, each compiled at its first use."""
+    """Return a function that runs one step in JAX on counts; each step is compiled on first use."""
 
     @partial(jax.jit, static_argnums=2)
     def advance(neurons: Any, frame: Array, t: int) -> tuple[Any, Array]:
-        frame = jnp.asarray(frame, jnp.float32)  # As the program takes all its samples.
+        # SpikingProgram casts its inputs in the same way.
+        frame = jnp.asarray(frame, jnp.float32)
         after = step(graph, weights, neurons or {}, frame, t, "counts")
         return after.states, after.outputs[-1]
 

@@ -101,7 +101,7 @@ def add(x: Array, y: Array) -> Array:
         ),
         (
             behind(lambda x: nn.Conv(4, (3, 3))(x - 0.5)),
-            "Conv_0 reads a sum with a bias.* Add the bias after the layer, or to the images before",
+            "Conv_0 reads a sum with a bias.* Add the bias after the layer, or to the images",
         ),
         (
             lambda x: nn.Dense(5)(row(nn.max_pool(pooled(PIT(levels=4)(repeated(x))), (2, 2)))),

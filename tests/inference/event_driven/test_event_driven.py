@@ -74,7 +74,7 @@ def test_weights_of_few_bits_run_too(weights):
     assert_equal(compile(model, variables, x, verify=False, weights=weights), x)
 
 
-def test_frames_enter_one_at_each_step(small):
+def test_each_step_reads_its_frame(small):
     program, x = small
     frames = np.stack([x, -x], axis=1)
     assert np.array_equal(program.event_driven()(frames), program(frames))

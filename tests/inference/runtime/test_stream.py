@@ -85,10 +85,10 @@ def test_there_is_no_step_behind_the_last(streamed):
 
 def test_a_frame_of_another_shape_or_batch_is_refused(streamed):
     _, stream, frames = streamed
-    with pytest.raises(ValueError, match=r"frame of this stream is \[B, 8, 8, 3\], got"):
+    with pytest.raises(ValueError, match=r"frame of this stream must be \[B, 8, 8, 3\], got"):
         stream(stream.start(), frames[:, 0, :4])
     state, _ = stream(stream.start(), frames[:, 0])
-    with pytest.raises(ValueError, match=r"is \[3, 8, 8, 3\], got \(2, 8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"must be \[3, 8, 8, 3\], got \(2, 8, 8, 3\)"):
         stream(state, frames[:2, 0])
 
 
@@ -113,7 +113,7 @@ def test_when_all_are_confident_no_more_frames_are_taken(streamed):
 
 
 def test_a_decision_needs_a_frame(streamed):
-    with pytest.raises(ValueError, match="no frame to decide by"):
+    with pytest.raises(ValueError, match="frames is empty"):
         streamed[1].decide([], 0.5)
 
 
