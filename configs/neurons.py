@@ -87,6 +87,6 @@ def neuron(variant: str, recipes: Mapping[str, str] | None = None) -> tuple[Conf
     """
     known = {name: name for name in NEURONS} | dict(recipes or {})
     if variant not in known:
-        raise ValueError(f"there is no variant {variant!r}; there are {', '.join(known)}.")
+        raise ValueError(f"there is no variant {variant!r}; choose one of {', '.join(known)}.")
     section, num_steps, _ = NEURONS[known[variant]]
     return ConfigDict(section), num_steps

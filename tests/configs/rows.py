@@ -1,4 +1,4 @@
-"""The rows of configs/tables/ as tests build them: parsed, at full size, and small."""
+"""Builds the rows of configs/tables/ for tests: parsed, at full size, and small."""
 
 import importlib
 import json
@@ -24,7 +24,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "cifar10_dvs": 10, 
 
 
 class Built(NamedTuple):
-    """The kinds of parts that a row trains: the test of a training step has one row of each."""
+    """The parts of a row: the test of a training step has one row with each of them."""
 
     network: str
     norm: str
@@ -44,13 +44,13 @@ def list_trained() -> Iterator[tuple[str, Row]]:
 
 @cache
 def parse_text(config: str, *overrides: str) -> str:
-    """Return a config as JSON, since a ConfigDict is not hashable and can be changed."""
+    """Return a config as JSON: a ConfigDict is mutable and cannot be cached."""
     words = ["main", "--config", config, *(f"--config.{override}" for override in overrides)]
     return json.dumps(parse(words)[0].to_dict())
 
 
 def parse_row(row: Row, *overrides: str) -> ConfigDict:
-    """Return the config of a row by the parser of the programs."""
+    """Return the config of a row, parsed as the programs do."""
     return ConfigDict(json.loads(parse_text(row.config, *row.overrides, *overrides)))
 
 
@@ -113,7 +113,7 @@ def shrink(row: Row) -> list[str]:
     if hasattr(full, "heads"):  # They must divide the width.
         small["model.heads"] = full.heads // 2
     if hasattr(full, "stages"):
-        # The first block of a ResNet's stage has another shortcut than the others.
+        # The shortcut of the first block in a stage of a ResNet differs from the others.
         kinds = 2 if isinstance(full, ResNet) else 1
         small["model.stages"] = tuple(min(blocks, kinds) for blocks in full.stages)
     if hasattr(full, "depth"):

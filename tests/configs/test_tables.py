@@ -1,4 +1,4 @@
-"""Every row of the paper's tables and figures can be trained, or says why it is cited."""
+"""Every row of the paper's tables and figures can be trained, or states why it is only cited."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from tests.configs.rows import (
 from tests.models.reduced import REDUCED
 from tests.train.helpers import ROOT
 from train.config.arguments import ANALYSES
-from train.program.program import quick_options
+from train.program.program import make_quick_options
 from train.program.pure import make_pure_program
 
 CITED = {"TL", "PTL", "LTL", "QCFS", "DSR", "RecDis", "IM-Loss", "Diet-SNN", "Dspike"}
@@ -38,7 +38,7 @@ TRAINED = list(list_trained())
 
 
 def list_new_parts(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    """Return rows of which each has a network, norm, neuron or loss that those before have not."""
+    """Return the rows with a network, norm, neuron or loss that no earlier row has."""
     seen: set[tuple[str, str]] = set()
     found = []
     for page, row in rows:
@@ -50,9 +50,9 @@ def list_new_parts(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
 
 
 def list_combinations(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    """Return one row of each network, norm, neuron and loss together.
+    """Return one row for each combination of network, norm, neuron and loss.
 
-    Networks that differ only in their number of blocks or their widths are one.
+    Networks that differ only in their number of blocks or their widths count as one.
     """
     found = {}
     for page, row in rows:
@@ -61,7 +61,7 @@ def list_combinations(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
     return list(found.values())
 
 
-def label(value: str | Row) -> str:
+def get_label(value: str | Row) -> str:
     return value if isinstance(value, str) else value.label
 
 
@@ -100,7 +100,7 @@ def test_only_listed_methods_are_cited_each_with_a_reason():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_printed_size_is_the_exact_one_or_a_remark_says_why_not(page):
+def test_a_printed_size_is_exact_or_has_a_remark(page):
     for row in read_page(page).ROWS:
         if row.cited or not row.printed_parameters:
             continue
@@ -108,7 +108,7 @@ def test_a_printed_size_is_the_exact_one_or_a_remark_says_why_not(page):
         assert row.printed_parameters == exact or row.remark.startswith(exact), row
 
 
-def test_a_run_that_is_in_several_tables_has_one_accuracy_but_for_a_known_slip():
+def test_a_run_in_several_tables_has_one_accuracy_except_for_a_known_slip():
     printed: dict[tuple[str, ...], set[float]] = {}
     for _, row in TRAINED:
         if "accuracy" in row.printed:
@@ -117,13 +117,13 @@ def test_a_run_that_is_in_several_tables_has_one_accuracy_but_for_a_known_slip()
     assert [each for each in printed.values() if len(each) > 1] == [{95.34, 94.83}]
 
 
-def test_the_readings_of_pit_are_the_papers():
+def test_all_rows_of_pit_have_the_variant_paper():
     pit = [row for _, row in TRAINED if parse_row(row).neuron.name == "PIT"]
     assert len(pit) > 40
     assert all(row.config.endswith("paper") for row in pit)
 
 
-@pytest.mark.parametrize("page, row", list_new_parts(TRAINED), ids=label)
+@pytest.mark.parametrize("page, row", list_new_parts(TRAINED), ids=get_label)
 def test_a_row_of_each_part_builds_at_full_size(page, row):
     assert count_parameters(row) == row.parameters
 
@@ -137,7 +137,7 @@ def test_every_row_builds_at_full_size(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page, row", list_combinations(TRAINED), ids=label)
+@pytest.mark.parametrize("page, row", list_combinations(TRAINED), ids=get_label)
 def test_a_small_network_of_each_kind_trains_a_step(page, row):
     config = parse_row(row, *shrink(row))
     config.augment = {}  # It is tested in tests/train/program/test_inputs.py.
@@ -149,7 +149,7 @@ def test_a_small_network_of_each_kind_trains_a_step(page, row):
         return first.params, *pure.train(first, batch)
 
     batch = {"image": jnp.asarray(dataset.train.images), "label": jnp.asarray(dataset.train.labels)}
-    compiled = jax.jit(train, compiler_options=quick_options())
+    compiled = jax.jit(train, compiler_options=make_quick_options())
     before, state, metrics = compiled(jax.random.key(0), batch)
     assert int(state.step) == 1 and int(state.skipped) == 0
     assert jnp.isfinite(metrics["loss"])

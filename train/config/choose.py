@@ -129,6 +129,6 @@ def choose_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[
         if not matches:
             there = dict.fromkeys(layer.partition("/")[0] for layer in layers)
             raise UserError(
-                f"config.{key}: no layer begins with {name!r}; there are {', '.join(there)}."
+                f"config.{key}: no layer begins with {name!r}; the layers are {', '.join(there)}."
             )
     return {layer for matches in found.values() for layer in matches}

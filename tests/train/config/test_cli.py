@@ -1,4 +1,4 @@
-"""The command line: files, variants, overrides, and what is said about a mistake in one of them."""
+"""The command line: files, variants, overrides, and the errors for mistakes."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ DIGITS = "configs/digits.py"
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Writes a config file."""
+    """Return a function that writes a config file."""
 
     def write(source: str) -> str:
         (tmp_path / "mine.py").write_text(source)
@@ -25,7 +25,7 @@ def config_file(tmp_path):
     return write
 
 
-def refusal(*args: str) -> str:
+def get_error(*args: str) -> str:
     with pytest.raises((UserError, UsageError)) as error:
         parse(["main", *args])
     return str(error.value)
@@ -54,7 +54,7 @@ def test_the_workdir_is_named_after_the_config_unless_given(args, workdir):
     assert parse(["main", *args])[1] == Path(workdir)
 
 
-def test_a_variant_is_chosen_behind_a_colon():
+def test_a_colon_selects_a_variant():
     config, _ = parse(["main", "--config", "configs/fashion_mnist.py:lif"])
     assert config.data.name == "fashion_mnist"
     assert config.neuron.name == "LIF" and config.num_steps == 4
@@ -89,7 +89,7 @@ def test_a_tuple_can_be_overridden():
     assert config.model.stages == (1, 2)
 
 
-def test_nothing_adds_a_key_to_a_parsed_config():
+def test_a_parsed_config_is_locked():
     config, _ = parse(["main", "--config", DIGITS])
     with pytest.raises(AttributeError):
         config.no_such_key = 1
@@ -121,16 +121,16 @@ def test_nothing_adds_a_key_to_a_parsed_config():
         ),
     ],
 )
-def test_a_mistyped_key_is_answered_with_the_nearest_and_with_those_beside_it(
+def test_the_error_for_a_mistyped_key_suggests_the_nearest_and_lists_its_section(
     override, key, nearest, taken
 ):
-    message = refusal("--config", DIGITS, override)
+    message = get_error("--config", DIGITS, override)
     assert f"the config has no key {key!r}; did you mean --config.{nearest}?" in message
     assert taken in message
 
 
-def test_a_key_unlike_all_others_is_answered_with_all():
-    message = refusal("--config", DIGITS, "--config.zzz=1")
+def test_the_error_for_a_key_without_a_similar_one_lists_all_keys():
+    message = get_error("--config", DIGITS, "--config.zzz=1")
     assert "no key 'zzz'; it has: epochs, " in message and "did you mean" not in message
     assert all(f", {section}" in message for section in ("neuron", "optimizer", "health"))
 
@@ -150,8 +150,8 @@ def test_a_key_unlike_all_others_is_answered_with_all():
         ("--config.augment.mix=mixup", "config.augment.mix lacks alpha; mixup takes alpha."),
     ],
 )
-def test_a_value_that_a_key_cannot_have_is_named_with_its_key(override, complaint):
-    assert complaint in refusal("--config", DIGITS, override)
+def test_the_error_for_an_invalid_value_names_its_key(override, complaint):
+    assert complaint in get_error("--config", DIGITS, override)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_value_that_a_key_cannot_have_is_named_with_its_key(override, complain
         (["--config.seed=1"], "give one --config FILE"),
         (["--config", "configs/digit.py"], "there is no config file configs/digit.py"),
         (["--config", "configs"], "there is no config file configs"),
-        (["--config", f"{DIGITS}:lief"], "no variant 'lief'; there are ours, paper, released"),
+        (["--config", f"{DIGITS}:lief"], "no variant 'lief'; choose one of ours, paper, released"),
         (["--config", DIGITS, "--workdri=a"], "no option --workdri; did you mean --workdir=a?"),
         (["--confg", DIGITS], "there is no option --confg; did you mean --config?"),
         (["--config", DIGITS, "--epochs=3"], "no option --epochs; did you mean --config.epochs=3?"),
@@ -188,8 +188,8 @@ def test_a_value_that_a_key_cannot_have_is_named_with_its_key(override, complain
         (["--config", f"{TINY}:lif"], "has no variants; remove :lif."),
     ],
 )
-def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
-    assert complaint in refusal(*args)
+def test_the_error_for_an_invalid_command_states_the_mistake(args, complaint):
+    assert complaint in get_error(*args)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_a_mistaken_command_is_answered_with_what_is_wrong(args, complaint):
         ("def get_config():\n    return 3", "3"),
     ],
 )
-def test_a_broken_config_file_is_named_with_what_is_wrong(config_file, source, complaint):
+def test_the_error_for_a_broken_config_file_names_file_and_cause(config_file, source, complaint):
     file = config_file(source)
-    message = refusal("--config", file)
+    message = get_error("--config", file)
     assert file in message and complaint in message
 
 
@@ -221,9 +221,7 @@ def test_a_broken_config_file_is_named_with_what_is_wrong(config_file, source, c
         ["--config", DIGITS, "run", "extra"],
     ],
 )
-def test_the_program_answers_a_mistake_with_one_line_and_exit_code_2(
-    args, capsys, tmp_path, monkeypatch
-):
+def test_a_mistake_prints_one_line_and_exits_with_2(args, capsys, tmp_path, monkeypatch):
     args = [str(Path(arg).absolute()) if Path(arg.split(":")[0]).exists() else arg for arg in args]
     monkeypatch.chdir(tmp_path)
     assert run_main(*args) == 2
@@ -251,10 +249,10 @@ def test_a_shipped_config_is_found_from_any_folder(given, tmp_path, monkeypatch)
     assert workdir == Path("runs/digits_lif" if given.endswith(":lif") else "runs/digits")
 
 
-def test_a_page_imports_the_shipped_configs_where_the_user_has_a_folder_of_that_name(
+def test_a_page_imports_the_shipped_configs_even_from_another_folder_called_configs(
     tmp_path, monkeypatch
 ):
-    """And its neighbors; afterwards `configs` is again what it was."""
+    # It also finds its neighbors there; afterwards `configs` is restored.
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "digits.py").write_text("raise RuntimeError('mine')")
@@ -271,7 +269,7 @@ def test_a_page_imports_the_shipped_configs_where_the_user_has_a_folder_of_that_
     assert config.data.name == "digits" and config.epochs == 7
     after = {name: module for name, module in sys.modules.items() if name.startswith("configs")}
     assert after == before
-    assert "mine" in refusal("--config", "configs/digits.py")
+    assert "mine" in get_error("--config", "configs/digits.py")
     assert parse(["main", "--config", "digits"])[0].epochs == 30
 
 
@@ -282,5 +280,5 @@ def test_the_name_of_a_shipped_config_is_not_hidden_by_a_file_of_that_name(tmp_p
 
 
 @pytest.mark.parametrize("words", [["--workdir="], [""], ["--workdir", ""]])
-def test_an_empty_text_is_no_folder(words):
-    assert "must be a folder, got ''" in refusal("--config", DIGITS, *words)
+def test_an_empty_string_is_not_a_folder(words):
+    assert "must be a folder, got ''" in get_error("--config", DIGITS, *words)

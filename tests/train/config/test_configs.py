@@ -1,4 +1,4 @@
-"""Every config in configs/ builds its run, and those of the paper have the paper's settings."""
+"""Every config in configs/ builds its run, and the configs of the paper have its settings."""
 
 import importlib
 import json
@@ -37,12 +37,12 @@ SHAPES = {
 EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture", "n_mnist"}
 
 
-def load(name: str, variant: str):
+def load_config(name: str, variant: str):
     return parse(["main", "--config", str(ROOT / f"configs/{name}.py:{variant}")])[0]
 
 
-def blank(name: str, count: int) -> Dataset:
-    """Black images or empty frames of the data set's shape, in place of its files."""
+def make_blank_dataset(name: str, count: int) -> Dataset:
+    """Return black images or empty frames with the shape of a data set, instead of its files."""
     shape, num_classes = SHAPES[name]
     split = ArraySplit(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
     channels = shape[-1] if len(shape) == 3 else 0  # Frames are not normalized.
@@ -53,11 +53,11 @@ def test_every_neuron_has_a_variant():
     assert {section["name"] for section, _, _ in VARIANTS.values()} == set(NEURONS)
 
 
-def test_the_configs_of_the_readme_are_there():
+def test_the_configs_of_the_readme_exist():
     assert {"smoke", "digits", "fashion_mnist", "cifar10", "cifar100"} <= set(CONFIGS)
 
 
-# Every neuron on the digits, every config with the readings of PIT and what they compare with.
+# Every neuron on the digits, every config with the readings of PIT and with LIF.
 PAIRS = [("digits", variant) for variant in VARIANTS]
 PAIRS += [
     (name, variant)
@@ -70,10 +70,10 @@ PAIRS += [("imagenet", variant) for variant in imagenet.RECIPES if variant != "r
 
 @pytest.mark.parametrize("name, variant", PAIRS)
 def test_a_config_builds_every_part_of_its_run(name, variant):
-    config = load(name, variant)
+    config = load_config(name, variant)
     assert json.loads(json.dumps(config.to_dict()))["neuron"]["name"] in NEURONS
     assert config.data.name in DATASETS
-    dataset = blank(config.data.name, 2)
+    dataset = make_blank_dataset(config.data.name, 2)
     model = build.make_network(config, dataset)
     augment = make_augment(config, dataset)
     optimizer = build.make_optimizer(config, steps_per_epoch=10)
@@ -91,21 +91,21 @@ def test_a_config_builds_every_part_of_its_run(name, variant):
     scales = [leaf for path, leaf in jax.tree.leaves_with_path(variables) if path[-1].key == "a"]
     learned = config.neuron.get("parametrize") != "released"  # Else a fixed vector and a factor.
     assert bool(scales) == (config.neuron.name in {"PIT", "PITFull", "QAT"} and learned)
-    if variant != "qat":  # One scale a channel: it has no steps.
+    if variant != "qat":  # One scale per channel, without steps.
         assert all(scale.shape[0] == config.num_steps for scale in scales)
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
 def test_a_network_for_events_has_a_step_for_every_frame(name):
     for variant in VARIANTS:
-        config = load(name, variant)
+        config = load_config(name, variant)
         assert config.num_steps == config.data.num_frames == SHAPES[name][0][0]
 
 
 @pytest.mark.parametrize("name", sorted(set(CONFIGS) - EVENTS))
-def test_every_spiking_variant_of_a_config_for_images_may_send_equally_many_spikes(name):
+def test_every_spiking_variant_of_an_image_config_sends_at_most_four_spikes(name):
     sent = {
-        load(name, variant).num_steps * load(name, variant).neuron.get("levels", 1)
+        load_config(name, variant).num_steps * load_config(name, variant).neuron.get("levels", 1)
         for variant in VARIANTS
         if variant != "relu"
     }
@@ -118,17 +118,17 @@ def test_the_command_at_the_head_of_a_config_names_that_file(name):
     assert f"python -m train.main --config configs/{name}.py\n" in source
 
 
-def test_a_users_images_can_have_another_size_and_network_by_flags():
+def test_flags_change_size_and_network_of_the_folder_config():
     larger = ("--config.data.size=224", "--config.model.name=sew_resnet34")
     file = str(ROOT / "configs/folder.py")
     config, _ = parse(["main", "--config", file, *larger, "--config.model.width=64"])
     assert config.data.size == 224
-    assert build.make_network(config, blank("folder", 2)).stages == (3, 4, 6, 3)
+    assert build.make_network(config, make_blank_dataset("folder", 2)).stages == (3, 4, 6, 3)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
-    paper, released = load(name, "pit").to_dict(), load(name, "released").to_dict()
+    paper, released = load_config(name, "pit").to_dict(), load_config(name, "released").to_dict()
     assert paper["augment"] == {
         "pad": 4,
         "flip": True,
@@ -148,14 +148,14 @@ def test_the_cifar_configs_augment_as_the_paper_or_as_the_authors_code(name):
 
 
 @pytest.mark.parametrize("name, decay", [("cifar10", 5e-5), ("cifar100", 5e-4)])
-def test_the_cifar_configs_are_the_papers_table_6(name, decay):
-    config = load(name, "pit")
+def test_the_cifar_configs_have_the_settings_of_table_6(name, decay):
+    config = load_config(name, "pit")
     assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": decay}
     assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 0.1)
     assert config.loss.to_dict() == {"name": "cross_entropy"}
-    # Its rate is the plain cosine: no warm-up.
+    # A plain cosine.
     assert config.warmup_epochs == 0
-    # Its results on CIFAR are those of ResNet18 with T x D = 1 x 4.
+    # The paper's results on CIFAR are for ResNet18 with T x D = 1 x 4.
     assert config.model.name == "resnet18" and config.num_steps == 1
     assert config.neuron.name == "PIT" and config.neuron.levels == 4
 
@@ -164,10 +164,10 @@ def test_the_cifar_configs_are_the_papers_table_6(name, decay):
     "name, batch, steps, levels, size, dropout",
     [("cifar10_dvs", 128, 10, 4, 48, 0.0), ("dvs_gesture", 16, 20, 2, 128, 0.4)],
 )
-def test_the_event_configs_are_the_papers_tables_6_11_and_12(
+def test_the_event_configs_have_the_settings_of_tables_6_11_and_12(
     name, batch, steps, levels, size, dropout
 ):
-    config = load(name, "pit")
+    config = load_config(name, "pit")
     optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}
     assert config.optimizer.to_dict() == optimizer
     assert (config.epochs, config.batch_size, config.learning_rate) == (300, batch, 0.05)
@@ -177,29 +177,28 @@ def test_the_event_configs_are_the_papers_tables_6_11_and_12(
     assert config.model.name == "vgg11" and config.model.get("dropout", 0.0) == dropout
 
 
-def test_memory_fades_faster_on_cifar10_dvs():
-    """0.25 there and 0.5 elsewhere, for whatever neuron has a decay."""
+def test_the_decay_is_a_quarter_on_cifar10_dvs_and_a_half_on_dvs_gesture():
     for variant in ("paper", "released", "ours", "lif", "ilif"):
-        assert load("cifar10_dvs", variant).neuron.decay == 0.25
-        assert load("dvs_gesture", variant).neuron.decay == 0.5
+        assert load_config("cifar10_dvs", variant).neuron.decay == 0.25
+        assert load_config("dvs_gesture", variant).neuron.decay == 0.5
 
 
-def test_the_imagenet_config_is_the_papers_table_6_and_sew_that_of_its_authors():
-    config = load("imagenet", "pit")
+def test_the_imagenet_config_has_the_settings_of_table_6_and_sew_those_of_its_authors():
+    config = load_config("imagenet", "pit")
     assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 5e-4)
     assert (config.epochs, config.batch_size, config.learning_rate) == (200, 256, 5e-2)
     assert config.warmup_epochs == 0 and config.data.size == 224
     assert config.model.name == "sew_resnet34"
     assert (config.num_steps, config.neuron.name, config.neuron.levels) == (1, "PIT", 4)
 
-    config = load("imagenet", "sew")
+    config = load_config("imagenet", "sew")
     assert config.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}
     assert (config.epochs, config.batch_size, config.learning_rate) == (320, 256, 0.1)
     assert (config.num_steps, config.neuron.name) == (4, "IF")
 
 
 def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_given_weights():
-    paper, released = load("imagenet", "pit"), load("imagenet", "released")
+    paper, released = load_config("imagenet", "pit"), load_config("imagenet", "released")
     assert released.optimizer.to_dict() == {"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
     assert (released.batch_size, released.learning_rate) == (8 * 256, 0.01)
     assert released.pretrained and not paper.pretrained
@@ -221,7 +220,7 @@ def test_the_released_imagenet_recipe_is_sgd_on_eight_times_256_images_from_give
 def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
     variant, name, steps, levels
 ):
-    config = load("imagenet", variant)
+    config = load_config("imagenet", variant)
     assert (config.neuron.name, config.num_steps) == (name, steps)
     assert config.neuron.get("levels") == levels
     policy, optimizer = config.augment.policy, config.optimizer
@@ -253,18 +252,20 @@ def test_the_transformers_train_with_their_own_recipes_whatever_the_neuron(
     ],
 )
 def test_a_published_recipe_has_the_neurons_of_its_published_weights(variant, layout):
-    model = build.make_network(load("imagenet", variant), blank("imagenet", 2))
+    model = build.make_network(load_config("imagenet", variant), make_blank_dataset("imagenet", 2))
     for field, neuron in LAYOUTS[layout].neurons.items():
         made, published = getattr(model, field)(), neuron()
-        if hasattr(made, "spike"):  # Weights know of no surrogate.
+        if hasattr(made, "spike"):  # Published weights do not include a surrogate.
             made = made.clone(spike=published.spike)
         assert made == published
 
 
-def test_a_variant_that_is_not_there_is_answered_with_all_that_are():
+def test_the_error_for_an_unknown_variant_lists_all_variants():
     with pytest.raises(
-        UserError, match="no variant 'sddt'; there are ours, .* sdt, sdt_ours, sdt_"
+        UserError, match="no variant 'sddt'; choose one of ours, .* sdt, sdt_ours, sdt_"
     ):
-        load("imagenet", "sddt")
-    with pytest.raises(UserError, match="no variant 'release'; there are ours, paper, released"):
-        load("cifar10", "release")
+        load_config("imagenet", "sddt")
+    with pytest.raises(
+        UserError, match="no variant 'release'; choose one of ours, paper, released"
+    ):
+        load_config("cifar10", "release")

@@ -11,7 +11,7 @@ from train.errors import UserError
 from train.program import build
 
 
-def network(model: dict, neuron: dict | None = None):
+def make_network(model: dict, neuron: dict | None = None):
     config = get_config()
     config.model = ConfigDict(model)
     if neuron is not None:
@@ -19,21 +19,21 @@ def network(model: dict, neuron: dict | None = None):
     return build.make_network(config, data.load(**config.data))
 
 
-def test_a_place_for_another_neuron_has_a_section_of_its_own():
+def test_another_neuron_of_a_network_has_its_own_section():
     gate = {"name": "LIF", "threshold": 0.5}
-    model = network({"name": "spike_driven_transformer", "gate_neuron": gate}, {"name": "LIF"})
+    model = make_network({"name": "spike_driven_transformer", "gate_neuron": gate}, {"name": "LIF"})
     assert model.gate_neuron() == LIF(threshold=0.5) and model.neuron() == LIF()
     head = {"name": "ILIF", "decay": 0.0}
-    model = network({"name": "e_spikeformer_s", "head_neuron": head})
+    model = make_network({"name": "e_spikeformer_s", "head_neuron": head})
     assert model.head_neuron() == ILIF(decay=0.0) and isinstance(model.neuron(), PIT)
 
 
 def test_functions_of_a_neuron_are_given_by_name():
     section = {"name": "PIT", "scale_init": "released", "parametrize": "released"}
-    made = network({"name": "resnet8"}, section | {"reset": "clearing_reset"}).neuron()
+    made = make_network({"name": "resnet8"}, section | {"reset": "clearing_reset"}).neuron()
     assert made.scale_init is initializers.released and made.parametrize is scale.released
     assert made.reset is neurons.step.clearing_reset
-    made = network({"name": "resnet8"}, {"name": "LIF", "spike": "sigmoid"}).neuron()
+    made = make_network({"name": "resnet8"}, {"name": "LIF", "spike": "sigmoid"}).neuron()
     assert made.spike is surrogate.sigmoid
 
 
@@ -57,6 +57,6 @@ def test_functions_of_a_neuron_are_given_by_name():
         ({"norm": "BatchNorm"}, None, "config.model.norm.name is 'BatchNorm'; it can be PerStep"),
     ],
 )
-def test_a_neuron_that_cannot_be_is_named_with_its_place(model, neuron, complaint):
+def test_the_error_for_an_invalid_neuron_or_norm_names_its_section(model, neuron, complaint):
     with pytest.raises(UserError, match=complaint):
-        network({"name": "resnet8"} | model, neuron)
+        make_network({"name": "resnet8"} | model, neuron)

@@ -1,4 +1,4 @@
-"""What large networks need: parts of a batch, averaged weights, layers that stay as they are."""
+"""Training of large networks: accumulated gradients, averaged weights, frozen layers."""
 
 from functools import partial
 
@@ -26,8 +26,8 @@ BATCH = {
 }
 
 
-def stepped(accumulate: int, norm=no_norm):
-    """The state after two steps on one batch, and the metrics of the second."""
+def take_two_steps(accumulate: int, norm=no_norm):
+    """Return the state after two training steps on one batch, and the metrics of the second."""
     model = create("resnet8", num_classes=3, neuron=LIF, num_steps=2, width=4, norm=norm)
     optimizer = optax.sgd(0.1, momentum=0.9)
 
@@ -39,7 +39,7 @@ def stepped(accumulate: int, norm=no_norm):
     )
     create_it = jit_once(partial(create_state, model, optimizer))
     state = create_it(jax.random.key(0), jax.random.key(1), prepare(None, BATCH)[0])
-    # Kernels three times larger: without a norm the neurons would be silent.
+    # Triple the kernels: without a norm the neurons would be silent.
     state = state.replace(params=jax.tree.map(lambda leaf: 3 * leaf, state.params))
     for _ in range(2):
         state, metrics = step(state, BATCH)
@@ -47,8 +47,8 @@ def stepped(accumulate: int, norm=no_norm):
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])
-def test_parts_of_a_batch_make_the_step_of_the_whole_without_norms(accumulate, x64):
-    (whole, one), (parts, other) = stepped(1), stepped(accumulate)
+def test_accumulation_without_norms_equals_the_step_of_the_whole_batch(accumulate, x64):
+    (whole, one), (parts, other) = take_two_steps(1), take_two_steps(accumulate)
     for name in ("loss", "accuracy"):
         assert float(other[name]) == pytest.approx(float(one[name]), abs=1e-9)
     assert float(one["loss"]) != pytest.approx(np.log(3), abs=1e-3)
@@ -57,24 +57,26 @@ def test_parts_of_a_batch_make_the_step_of_the_whole_without_norms(accumulate, x
     assert jax.tree.map(float, whole.totals) == pytest.approx(jax.tree.map(float, parts.totals))
 
 
-def tiny(**changed):
+def make_config(**changed):
     config = get_config()
     config.update(changed)
     return config
 
 
-def test_parts_stay_on_their_devices():
-    assert "all-gather" not in make_program_on(4, tiny(accumulate=2)).compile_step().as_text()
+def test_accumulation_gathers_nothing():
+    assert (
+        "all-gather" not in make_program_on(4, make_config(accumulate=2)).compile_step().as_text()
+    )
 
 
-def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
+def test_the_error_for_an_indivisible_batch_suggests_the_nearest():
     with pytest.raises(UserError, match="32 does not divide among 4 devices in 3 parts.*24, 36"):
         make_data_mesh(32, 3)
 
 
-def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
-    program = make_program_on(1, tiny(averaging=0.75))
-    plain = make_program_on(1, tiny())
+def test_averaged_weights_follow_the_weights_and_are_evaluated():
+    program = make_program_on(1, make_config(averaging=0.75))
+    plain = make_program_on(1, make_config())
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     want = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     assert get_bits(state.averaged) == get_bits(want)
@@ -85,7 +87,7 @@ def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
     got = jax.device_get(state.averaged)
     for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-    # The same weights in a run without averages.
+    # A run without averages that has the averaged weights evaluates to the same.
     other = plain.first_state().replace(
         params=state.averaged["params"], batch_stats=state.averaged["batch_stats"]
     )
@@ -95,7 +97,7 @@ def test_averaged_weights_follow_the_weights_and_are_what_is_tested():
 
 
 def test_frozen_layers_keep_their_bits_and_the_others_learn():
-    program = make_program_on(1, tiny(freeze=("stem", "stage1_block1/conv1")))
+    program = make_program_on(1, make_config(freeze=("stem", "stage1_block1/conv1")))
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     before = get_bits(state.params)
     state, _ = step(state, fed)
@@ -105,16 +107,16 @@ def test_frozen_layers_keep_their_bits_and_the_others_learn():
     assert "['stage1_block1']['conv2']['kernel']" not in kept and "['head']['kernel']" not in kept
 
 
-def test_a_frozen_layer_that_is_not_there_is_named(compiled):
-    with pytest.raises(UserError, match="no layer begins with 'stim'; there are .*stem.*head"):
-        make_program_on(1, tiny(freeze=("stim",)))
+def test_the_error_for_an_unknown_frozen_layer_lists_the_layers(compiled):
+    with pytest.raises(UserError, match="no layer begins with 'stim'; the layers are .*stem.*head"):
+        make_program_on(1, make_config(freeze=("stim",)))
     assert compiled == []
 
 
-def test_what_cannot_be_averaged_or_divided_is_refused():
+def test_invalid_accumulate_and_averaging_are_errors():
     for changed, message in (
         ({"accumulate": 0}, "config.accumulate must be at least 1, got 0"),
         ({"averaging": 1.0}, "config.averaging must be at most 0.99999, got 1"),
     ):
         with pytest.raises(UserError, match=message):
-            make_program_on(1, tiny(**changed))
+            make_program_on(1, make_config(**changed))

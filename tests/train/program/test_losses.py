@@ -23,12 +23,12 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
 
 
-def entropy_of_steps() -> float:
-    """The mean over samples and steps of -log p(label)."""
+def compute_step_entropy() -> float:
+    """Return the mean of -log p(label) over samples and steps."""
     return -(np.log(softmax(LOGITS)) * ONE_HOT[:, None]).sum(-1).mean()
 
 
-def test_cross_entropy_is_that_of_the_mean_over_time():
+def test_cross_entropy_uses_the_mean_over_time():
     want = -(np.log(softmax(LOGITS.mean(axis=1))) * ONE_HOT).sum(-1).mean()
     np.testing.assert_allclose(cross_entropy(LOGITS, LABELS), want, rtol=1e-12)
 
@@ -54,7 +54,7 @@ def test_mse_takes_shares_of_the_classes():
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, mse, tet])
-def test_one_hot_labels_are_as_good_as_integers(loss):
+def test_one_hot_labels_equal_integer_labels(loss):
     integers, shares = (jax.value_and_grad(loss)(LOGITS, each) for each in (LABELS, ONE_HOT))
     np.testing.assert_allclose(shares[0], integers[0], rtol=1e-12)
     np.testing.assert_allclose(shares[1], integers[1], rtol=1e-12, atol=1e-15)
@@ -77,7 +77,7 @@ def test_integer_labels_stay_integers(loss):
 
 @pytest.mark.parametrize("weight, target", [(0.05, 1.0), (0.3, 0.5), (1.0, -2.0)])
 def test_tet_is_every_steps_entropy_and_the_distance_to_the_target(weight, target):
-    want = (1 - weight) * entropy_of_steps() + weight * ((LOGITS - target) ** 2).mean()
+    want = (1 - weight) * compute_step_entropy() + weight * ((LOGITS - target) ** 2).mean()
     got = tet(LOGITS, LABELS, weight=weight, target=target)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
@@ -91,18 +91,18 @@ def test_the_gradient_of_tet_is_the_closed_form(weight, target):
     np.testing.assert_allclose(grad, want, rtol=1e-12, atol=1e-15)
 
 
-def test_tet_pulls_to_one_with_a_weight_of_a_twentieth_unless_told_otherwise():
+def test_the_defaults_of_tet_are_weight_0_05_and_target_1():
     assert tet(LOGITS, LABELS) == tet(LOGITS, LABELS, weight=0.05, target=1.0)
 
 
 def test_tet_without_weight_is_the_mean_entropy_of_the_steps():
     got = tet(LOGITS, LABELS, weight=0.0, target=17.0)
-    np.testing.assert_allclose(got, entropy_of_steps(), rtol=1e-12)
-    # Entropy is convex, so that of the mean logits is smaller.
+    np.testing.assert_allclose(got, compute_step_entropy(), rtol=1e-12)
+    # Cross-entropy is convex in the logits: at their mean it is at most its mean.
     assert got > cross_entropy(LOGITS, LABELS)
 
 
-def test_with_one_step_both_losses_are_the_same():
+def test_with_one_step_both_losses_are_equal():
     one = LOGITS[:, :1]
     np.testing.assert_allclose(tet(one, LABELS, weight=0.0), cross_entropy(one, LABELS), rtol=1e-12)
 

@@ -1,4 +1,4 @@
-"""The metrics of config.metrics: their values, their names, and what is refused before a run."""
+"""The metrics of config.metrics: their values, their names, and errors before a run."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ LABELS = np.array([1, 2])
 
 
 def share_of_time(logits, labels):
-    """Return a number that needs every axis."""
+    """Return a value that depends on every axis of the logits."""
     del labels
     return (logits[:, 0] > logits[:, 1]).mean()
 
@@ -57,7 +57,7 @@ class Nested:
         return logits.max() - logits.min()
 
 
-def tiny(*metrics: str):
+def make_config(*metrics: str):
     config = get_config()
     with config.unlocked():
         config.metrics = metrics
@@ -98,7 +98,7 @@ def test_a_class_without_probability_adds_nothing_to_the_entropy():
 
 def test_a_metric_is_named_by_the_end_of_its_path():
     paths = ("top5", f"{HERE}:share_of_time", f"{HERE}:Nested.margin")
-    found = make_metrics(tiny(*paths))
+    found = make_metrics(make_config(*paths))
     assert list(found) == ["top5", "share_of_time", "Nested.margin"]
     assert found["share_of_time"] is share_of_time
 
@@ -122,9 +122,9 @@ def test_a_config_without_the_key_has_no_metrics():
         (("no_such_package:f",), "no_such_package"),
     ],
 )
-def test_a_metric_that_cannot_be_found_is_refused_before_data_are_loaded(metrics, refused):
+def test_the_error_for_an_unknown_metric_comes_before_data_are_loaded(metrics, refused):
     with pytest.raises(UserError) as error:
-        check_parts(tiny(*metrics))
+        check_parts(make_config(*metrics))
     assert str(error.value).startswith("config.metrics") and refused in str(error.value)
 
 
@@ -137,25 +137,26 @@ def test_a_metric_that_cannot_be_found_is_refused_before_data_are_loaded(metrics
         ("pair", "pair must return a scalar of one sample, such as a mean over"),
     ],
 )
-def test_a_metric_that_fails_or_returns_no_scalar_is_refused_before_training(
+def test_the_error_for_a_metric_without_a_scalar_result_comes_before_training(
     name, refused, dataset, compiled
 ):
     with pytest.raises(UserError) as error:
-        make_program(tiny(f"{HERE}:{name}"), dataset, devices=jax.devices()[:1])
+        make_program(make_config(f"{HERE}:{name}"), dataset, devices=jax.devices()[:1])
     assert str(error.value).startswith(f"config.metrics: {refused}")
     assert "and more" not in str(error.value) and compiled == []
 
 
-def test_metrics_are_means_over_the_split_and_the_padding_counts_for_nothing(dataset):
+def test_metrics_are_means_over_the_split_without_padding(dataset):
     paths = (*METRICS, f"{HERE}:share_of_time")
     devices = jax.devices()[:1]
-    program = make_program(tiny(*paths), dataset, devices=devices)
+    program = make_program(make_config(*paths), dataset, devices=devices)
     state = program.first_state()
     found = program.evaluate(state)
-    plain = make_program(tiny(), dataset, devices=devices).evaluate(state)
+    plain = make_program(make_config(), dataset, devices=devices).evaluate(state)
     assert (found.loss, found.accuracy, found.rates) == plain[:3] and plain.metrics == {}
     assert list(found.metrics) == sorted([*METRICS, "share_of_time"])
-    # Its loss is the cross-entropy of the mean logits; 40 samples are a batch of 32 and a part.
+    # The loss is the cross-entropy of the mean logits. 40 samples fill one batch of 32 and part of
+    # another.
     assert found.metrics["negative_log_likelihood"] == pytest.approx(found.loss, rel=1e-6)
     assert found.metrics["top5"] * 40 == pytest.approx(round(found.metrics["top5"] * 40))
     assert 0 < found.metrics["entropy"] <= np.log(10) + 1e-6 and found.metrics["margin"] > 0

@@ -1,4 +1,4 @@
-"""The schedule at steps computed by hand, weight decay leaf by leaf, SGD step by step."""
+"""Schedules at steps computed by hand, weight decay leaf by leaf, SGD step by step."""
 
 import math
 from functools import partial
@@ -29,24 +29,24 @@ PEAK, DECAY = 0.1, 0.01
 STEPS = range(14)
 
 
-def rates(schedule: optax.Schedule) -> list[float]:
-    """Return the rate of every step, through jit as a run computes it."""
+def compute_rates(schedule: optax.Schedule) -> list[float]:
+    """Return the rate of every step, jitted as in a run."""
     return [float(jax.jit(schedule)(step)) for step in STEPS]
 
 
 @pytest.mark.parametrize("end", [0.0, 0.01])
-def test_the_bits_of_the_cosine_are_those_of_optax(end):
+def test_cosine_equals_optax_to_the_bit(end):
     with_warmup = optax.warmup_cosine_decay_schedule(0.0, PEAK, 4, 12, end)
     without = optax.cosine_decay_schedule(PEAK, 12, alpha=end / PEAK)
     for warmup_steps, want in ((4, with_warmup), (0, without)):
         amounts = {"steps": 12, "warmup_steps": warmup_steps, "end": end}
-        assert rates(cosine(PEAK, **amounts)) == rates(want)
-        assert rates(make_schedule(cosine, PEAK, **amounts)) == rates(want)
+        assert compute_rates(cosine(PEAK, **amounts)) == compute_rates(want)
+        assert compute_rates(make_schedule(cosine, PEAK, **amounts)) == compute_rates(want)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_every_schedule_rises_in_the_same_line_and_begins_at_the_peak(name):
-    found = rates(make_schedule(SCHEDULES[name], PEAK, steps=12, warmup_steps=4, end=0.02))
+def test_every_schedule_has_the_same_linear_warm_up_to_the_peak(name):
+    found = compute_rates(make_schedule(SCHEDULES[name], PEAK, steps=12, warmup_steps=4, end=0.02))
     assert found[:5] == pytest.approx([0, 0.025, 0.05, 0.075, PEAK])
 
 
@@ -63,14 +63,14 @@ def test_every_schedule_rises_in_the_same_line_and_begins_at_the_peak(name):
 )
 def test_the_rates_of_a_schedule(name, keys, want):
     schedule = make_schedule(SCHEDULES[name], PEAK, steps=8, end=0.02, **keys)
-    assert rates(schedule)[:10] == pytest.approx(want)
+    assert compute_rates(schedule)[:10] == pytest.approx(want)
 
 
-def test_the_schedule_of_a_user_gets_the_steps_after_the_warm_up_and_its_keys():
+def test_an_own_schedule_gets_the_steps_after_the_warm_up_and_its_keys():
     def halve(peak: float, *, steps: int, times: int = 1) -> optax.Schedule:
         return lambda count: peak * 0.5 ** (times * (count >= steps / 2))
 
-    found = rates(make_schedule(halve, PEAK, steps=12, warmup_steps=4, end=0.01, times=2))
+    found = compute_rates(make_schedule(halve, PEAK, steps=12, warmup_steps=4, end=0.01, times=2))
     assert found[2:10] == pytest.approx([0.05, 0.075, *[PEAK] * 4, *[PEAK / 4] * 2])
 
 
@@ -82,13 +82,13 @@ def test_the_schedule_of_a_user_gets_the_steps_after_the_warm_up_and_its_keys():
         ({"at": 0.5}, "at must be a tuple of shares such as (0.5, 0.75), got 0.5."),
     ],
 )
-def test_a_schedule_names_the_value_that_it_refuses(keys, refused):
+def test_the_error_for_an_invalid_schedule_names_the_value(keys, refused):
     with pytest.raises(ValueError) as error:
         make_schedule(SCHEDULES["steps"], PEAK, steps=12, **keys)
     assert str(error.value) == refused
 
 
-def test_adam_without_decay_has_the_bits_of_optax():
+def test_adam_without_decay_equals_optax_to_the_bit():
     params = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])}
     ours, theirs = adam(cosine(PEAK, steps=5)), optax.adam(cosine(PEAK, steps=5))
     states = [ours.init(params), theirs.init(params)]
@@ -100,7 +100,7 @@ def test_adam_without_decay_has_the_bits_of_optax():
             np.testing.assert_array_equal(found[name], want[name])
 
 
-def test_the_decay_of_adam_joins_the_gradient_of_kernels_as_in_pytorch():
+def test_adam_adds_the_decay_to_the_gradient_of_kernels_as_in_pytorch():
     params = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])}
     grads = {"kernel": jnp.array([[0.1, 0.2]]), "bias": jnp.array([0.3])}
     ours, theirs = adam(lambda _: PEAK, momentum=0.8, weight_decay=DECAY), optax.adam(PEAK, b1=0.8)
@@ -123,7 +123,7 @@ def test_the_decay_of_adam_joins_the_gradient_of_kernels_as_in_pytorch():
         (11, 0.0),
     ],
 )
-def test_the_rate_falls_along_half_a_cosine_to_nothing(step, rate):
+def test_the_rate_falls_along_half_a_cosine_to_zero(step, rate):
     assert cosine(PEAK, steps=10)(step) == pytest.approx(rate, abs=1e-8)
 
 
@@ -140,7 +140,7 @@ def test_the_rate_falls_along_half_a_cosine_to_nothing(step, rate):
         (13, 0.0),
     ],
 )
-def test_the_rate_rises_in_a_line_and_then_falls_along_the_cosine(step, rate):
+def test_the_rate_rises_linearly_and_then_falls_along_the_cosine(step, rate):
     assert cosine(PEAK, steps=12, warmup_steps=4)(step) == pytest.approx(rate, abs=1e-8)
 
 
@@ -164,7 +164,7 @@ def test_the_schedule_of_a_config_spans_all_its_epochs(warmup_epochs, rates):
     assert moved == pytest.approx(rates, abs=1e-6)
 
 
-def test_decay_is_for_kernels_and_not_for_scales_norms_and_biases():
+def test_weight_decay_applies_to_kernels_only():
     model = create("resnet8", num_classes=3, neuron=partial(PIT, levels=4), width=4)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 8, 8, 1)))["params"]
     decayed = flax.traverse_util.flatten_dict(mask_kernels(params))
@@ -198,7 +198,7 @@ def test_without_a_gradient_only_kernels_shrink(name, moves):
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
 
 
-def test_sgd_is_pytorchs_the_decay_joins_the_gradient_before_the_momentum(x64):
+def test_sgd_adds_the_decay_to_the_gradient_before_momentum_as_in_pytorch(x64):
     momentum, decay, schedule = 0.9, 0.05, cosine(PEAK, steps=6)
     optimizer = sgd(schedule, momentum=momentum, weight_decay=decay)
     grads = np.random.default_rng(0).standard_normal((3, 4))
@@ -213,7 +213,7 @@ def test_sgd_is_pytorchs_the_decay_joins_the_gradient_before_the_momentum(x64):
         np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-12)
 
 
-def test_the_rate_ends_where_it_is_told():
+def test_the_cosine_falls_to_end():
     for warmup_steps in (0, 4):
         rate = cosine(PEAK, steps=12, warmup_steps=warmup_steps, end=0.01)
         assert rate(12) == pytest.approx(0.01) and rate(20) == pytest.approx(0.01)
@@ -222,8 +222,9 @@ def test_the_rate_ends_where_it_is_told():
 
 
 @pytest.mark.parametrize("trust_clip", [False, True])
-def test_lamb_is_timms(trust_clip, x64):
-    """Clipped as a whole, Adam's step, decay, and for kernels a length in units of their own."""
+def test_lamb_equals_timm(trust_clip, x64):
+    # timm clips the whole gradient, takes Adam's step, adds the decay, and scales the steps of
+    # kernels by the trust ratio.
     momentum, second, decay, eps = 0.9, 0.999, 0.3, 1e-6
     optimizer = lamb(
         optax.constant_schedule(PEAK),
@@ -261,7 +262,7 @@ def test_lamb_is_timms(trust_clip, x64):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_another_optimizer_needs_no_other_change_of_a_config(name):
+def test_a_config_can_change_its_optimizer_by_name_alone(name):
     config = get_config()
     config.optimizer.name = name
     optimizer = build.make_optimizer(config, steps_per_epoch=3)

@@ -1,4 +1,4 @@
-"""Four devices train as one does, each on its own part of the batch."""
+"""Four devices train as one device does, each on its own part of the batch."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ from train.program.state import TrainState
 STEPS = 5
 
 
-def eight_wide(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) -> ConfigDict:
-    """ResNet8, 8 wide, for at least five steps of 32 images an epoch."""
+def make_config(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) -> ConfigDict:
+    """Return a config of a ResNet8 with 8 channels and five steps of 32 images per epoch."""
     config = get_config()
     config.data.num_train = 32 * STEPS
     config.model = {"name": "resnet8", "width": 8}
@@ -35,9 +35,9 @@ def eight_wide(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) -
 
 
 class Trained(NamedTuple):
-    """Five steps: the losses, what was learned before and after each, the compiled step.
+    """Five training steps: the losses, the learned arrays before and after each, the compiled step.
 
-    `deleted` tells for each part of a state whether its memory went to the next step.
+    `deleted` has for each array of a state whether the next step took its memory.
     """
 
     losses: list[float]
@@ -46,23 +46,24 @@ class Trained(NamedTuple):
     deleted: list[bool]
 
 
-def learned(state: TrainState) -> Any:
+def copy_learned(state: TrainState) -> Any:
     return jax.device_get((state.params, state.batch_stats, state.opt_state))
 
 
-def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> Trained:
+def train_steps(devices: int, config: ConfigDict, start: TrainState | None = None) -> Trained:
     program = make_program_on(devices, config)
     if start is None:
         state = program.first_state()
     else:
         state = jax.device_put(start, make_replicated(make_test_mesh(devices)))
     step = program.compile_step()
-    losses, after, order = [], [learned(state)], next(program.batches(0))
+    losses, after, order = [], [copy_learned(state)], next(program.batches(0))
     for _ in range(STEPS):
         state, metrics = step(state, order)
         losses.append(float(metrics["loss"]))
-        after.append(learned(state))
-    unseen, _ = step(state, order)  # What the host has looked at shares its memory with the host.
+        after.append(copy_learned(state))
+    # An array that the host has read shares memory with it, which cannot be donated.
+    unseen, _ = step(state, order)
     jax.block_until_ready(step(unseen, order))
     deleted = [leaf.is_deleted() for leaf in jax.tree.leaves(unseen)]
     return Trained(losses, after, step.as_text(), deleted)
@@ -70,23 +71,23 @@ def train(devices: int, config: ConfigDict, start: TrainState | None = None) -> 
 
 @pytest.fixture(scope="module")
 def one() -> Trained:
-    return train(1, eight_wide())
+    return train_steps(1, make_config())
 
 
 @pytest.fixture(scope="module")
 def four() -> Trained:
-    return train(4, eight_wide(), start=make_program_on(1, eight_wide()).first_state())
+    return train_steps(4, make_config(), start=make_program_on(1, make_config()).first_state())
 
 
 @pytest.fixture(scope="module")
 def text_with_loops() -> str:
-    """TET, and neurons that loop over four steps without unrolling."""
-    program = make_program_on(4, eight_wide(num_steps=4, loss="tet", unroll=1))
+    """Return the compiled text with TET, and neurons that loop over four steps."""
+    program = make_program_on(4, make_config(num_steps=4, loss="tet", unroll=1))
     return program.compile_step().as_text()
 
 
-def test_in_float64_four_devices_learn_what_one_does(x64):
-    by_one, by_four = (train(devices, eight_wide()) for devices in (1, 4))
+def test_in_float64_four_devices_learn_the_same_as_one(x64):
+    by_one, by_four = (train_steps(devices, make_config()) for devices in (1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves(by_one.learned[-1][:2])} == {np.dtype("f8")}
     np.testing.assert_allclose(by_one.losses, by_four.losses, rtol=0, atol=1e-9)
     assert len(set(by_one.losses)) == STEPS
@@ -94,16 +95,16 @@ def test_in_float64_four_devices_learn_what_one_does(x64):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-9), after_one, after_four)
 
 
-def test_in_float32_the_first_step_of_four_devices_is_that_of_one(one, four):
+def test_in_float32_the_first_step_is_equal_on_one_and_four_devices(one, four):
     assert one.losses[0] == pytest.approx(four.losses[0], abs=1e-6)
     close = partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
     jax.tree.map(close, one.learned[1], four.learned[1])
     moved = jax.tree.map(lambda x, y: abs(x - y).max(), one.learned[0][0], one.learned[1][0])
-    assert min(jax.tree.leaves(moved["head"])) > 1e-4  # A step that did nothing would be equal.
+    assert min(jax.tree.leaves(moved["head"])) > 1e-4  # Two idle steps would be equal too.
 
 
 def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, capsys):
-    config = eight_wide()
+    config = make_config()
     dataset = data.load(**config.data)
     model = build.make_network(config, dataset)
     images = make_normalize(dataset)(dataset.test.images)
@@ -133,12 +134,12 @@ def test_no_device_gathers_the_batch_for_tet(text_with_loops):
     assert "all-gather" not in text_with_loops
 
 
-def test_every_device_takes_only_its_own_images_from_the_data(four):
+def test_every_device_selects_only_its_own_images(four):
     assert "u8[8,8,8,1]" in four.text  # A quarter of the batch.
     assert "u8[32,8,8,1]" not in four.text
 
 
-def test_a_gathered_batch_would_be_seen():
+def test_the_check_for_gathers_finds_one():
     mesh = make_test_mesh(4)
     divided = jax.ShapeDtypeStruct(
         (8, 3), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec("data"))
@@ -154,7 +155,7 @@ def test_only_neurons_loop_and_no_convolution_is_inside(text_with_loops):
 
 
 @pytest.mark.parametrize("differentiate", [False, True])
-def test_a_convolution_in_a_loop_would_be_found(differentiate):
+def test_the_check_for_convolutions_in_loops_finds_one(differentiate):
     def scanned(kernel: jax.Array, x: jax.Array) -> jax.Array:
         def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
             return jnp.tanh(jax.lax.conv(x, kernel, (1, 1), "SAME")), None
@@ -168,21 +169,21 @@ def test_a_convolution_in_a_loop_would_be_found(differentiate):
     assert find_convolutions_in_loops(text)
 
 
-def test_a_step_reuses_the_memory_of_the_state_before_it(four):
+def test_a_step_reuses_the_memory_of_the_donated_state(four):
     assert all(four.deleted) and len(four.deleted) > 50
     (aliases,) = [line for line in four.text.splitlines() if "input_output_alias=" in line]
     assert aliases.count("-alias)") >= len(four.deleted)
 
 
 @pytest.mark.parametrize("batch_size, nearest", [(30, "28, 32"), (33, "32, 36"), (5, "4, 8")])
-def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(batch_size, nearest):
+def test_the_error_for_an_indivisible_batch_suggests_the_nearest(batch_size, nearest):
     with pytest.raises(UserError) as error:
         make_data_mesh(batch_size)
     assert f"batch_size {batch_size} does not divide among 4 devices" in str(error.value)
     assert str(error.value).endswith(f"the nearest that do: {nearest}.")
 
 
-def test_a_batch_smaller_than_the_devices_is_refused_with_the_one_that_is_nearest():
+def test_the_error_for_a_batch_smaller_than_the_devices_suggests_the_nearest():
     with pytest.raises(UserError, match=r"the nearest that do(es)?: 4\.$"):
         make_data_mesh(3)
 

@@ -1,4 +1,4 @@
-"""The training step and the evaluation: what they see, what they leave alone, when they stop."""
+"""The training step and the evaluation: inputs, side effects, and losses that are not finite."""
 
 import flax.linen as nn
 import jax
@@ -31,8 +31,8 @@ from train.program.step import is_correct, split_step_key
 BATCH, TESTED = 8, 13
 
 
-def small_batches() -> ConfigDict:
-    """Five steps an epoch, and test images that fill one batch and a part of another."""
+def make_config() -> ConfigDict:
+    """Return a config with five steps per epoch whose test images fill one batch and a half."""
     config = get_config()
     config.batch_size = BATCH
     config.data.update(num_train=5 * BATCH, num_test=TESTED)
@@ -41,7 +41,7 @@ def small_batches() -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return make_program_on(1, small_batches())
+    return make_program_on(1, make_config())
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,12 @@ def order(program) -> jax.Array:
 
 @pytest.fixture
 def trained(program, step, order) -> TrainState:
-    """The state after two steps."""
+    """Return the state after two training steps."""
     return step(step(program.first_state(), order)[0], order)[0]
 
 
-def on_one_device(state: TrainState) -> dict:
-    """What the network is applied to, copied: the next step takes the state's own memory."""
+def copy_variables(state: TrainState) -> dict:
+    """Return copies of the variables: the next step takes the memory of the state."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return jax.tree.map(lambda x: jnp.asarray(np.array(x)), variables)
 
@@ -71,31 +71,31 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
-def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of the mean over time, sample by sample."""
+def compute_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the cross-entropy of the mean over time for each sample."""
     return -log_softmax(logits.mean(axis=1))[np.arange(len(labels)), labels]
 
 
-def test_padding_the_last_test_batch_biases_nothing(program, trained):
-    config = small_batches()
+def test_evaluation_ignores_the_padding_of_the_last_batch(program, trained):
+    config = make_config()
     dataset = data.load(**config.data)
-    variables = on_one_device(trained)
+    variables = copy_variables(trained)
     logits, probes = build.make_network(config, dataset).apply(
         variables, make_normalize(dataset)(dataset.test.images), mutable=["intermediates"]
     )
     logits, labels = np.asarray(logits, np.float64), dataset.test.labels
-    each = losses(logits, labels)
+    each = compute_losses(logits, labels)
     got = program.evaluate(trained)
     assert got.accuracy == pytest.approx((logits.mean(axis=1).argmax(-1) == labels).mean())
     assert got.loss == pytest.approx(each.mean(), abs=1e-5)
     for name, rate in collect_by_layer(probes["intermediates"], "rate").items():
         assert got.rates[name] == pytest.approx(np.asarray(rate).mean(axis=0), abs=1e-5)
-    # With the padding counted it would have been another loss.
+    # With padding, the loss would differ.
     index = SequentialOrder(TESTED, BATCH).index
     assert index.size > TESTED and abs(each[index.ravel()].mean() - each.mean()) > 1e-3
 
 
-def test_every_test_image_has_weight_one_once_and_padding_none():
+def test_every_test_image_has_weight_one_once_and_padding_zero():
     order = SequentialOrder(TESTED, BATCH)
     index, weight = order.index, order.weight
     assert index.shape == weight.shape == (2, BATCH)
@@ -103,7 +103,7 @@ def test_every_test_image_has_weight_one_once_and_padding_none():
     assert set(weight.ravel()) == {0, 1}
 
 
-def test_evaluating_changes_nothing(program, trained):
+def test_evaluation_changes_nothing(program, trained):
     before = get_bits(trained)
     once, again = program.evaluate(trained), program.evaluate(trained)
     assert once == again
@@ -120,14 +120,14 @@ def test_a_step_changes_every_parameter_and_counts_itself(program, step, order):
     before, key = get_bits(first.params), get_bits(first.key)
     after, _ = step(first, order)
     unchanged = {path for path, leaf in get_bits(after.params).items() if leaf == before[path]}
-    # The norm behind a convolution subtracts its bias again: all that moves it is rounding.
+    # The norm after a convolution subtracts its bias, so only rounding errors change the bias.
     assert unchanged <= {f"['stage1_block1']['conv{number}']['bias']" for number in (1, 2)}
     assert after.step == 1 and get_bits(after.key) == key
 
 
 def test_within_an_epoch_nothing_is_copied_to_the_device_or_back(program, step):
     state, batches = program.first_state(), program.batches(0)
-    # An epoch begins with its order; the steps after it find all they need where they run.
+    # The first step of an epoch places its order; the other steps need nothing from the host.
     state, _ = step(state, next(batches))
     with jax.transfer_guard("disallow_explicit"):
         for _ in range(program.steps_per_epoch - 1):
@@ -148,8 +148,8 @@ def test_the_totals_are_the_sums_over_the_steps(program, step, order):
         assert mean == pytest.approx(np.mean([each[metric] for each in seen]), rel=1e-5)
 
 
-def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
-    config = small_batches()
+def test_rates_are_in_the_order_in_which_the_layers_run(program, trained):
+    config = make_config()
     dataset = data.load(**config.data)
     ran: list[str] = []
 
@@ -163,16 +163,16 @@ def test_rates_come_in_the_order_in_which_the_layers_run(program, trained):
         model = build.make_network(config, dataset)
         jax.eval_shape(model.init, jax.random.key(0), images)
     assert program.neuron_layers == ran
-    assert ran != sorted(ran)  # As a dictionary out of jit would have them.
+    assert ran != sorted(ran)  # The order of a dictionary that jit returns.
     assert set(program.evaluate(trained).rates) == set(ran)
 
 
-def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
-    config = small_batches()
+def test_scales_are_initialized_from_the_batch_of_the_first_step(x64):
+    config = make_config()
     dataset = data.load(**config.data)
     program = make_program_on(1, config)
     state = program.first_state()
-    start = on_one_device(state)
+    start = copy_variables(state)
     augment_key, _ = split_step_key(jnp.copy(state.key), 0)
     model = build.make_network(config, dataset)
 
@@ -183,7 +183,7 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
         return farthest / np.sqrt(config.neuron.levels)
 
     def seen(images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Logits, and Eq. 12 of the membranes of every neuron layer, `[T, C]`."""
+        """Return logits, and Eq. 12 of the membranes of every neuron layer, `[T, C]`."""
         mutable = ["batch_stats", "intermediates"]
         logits, probes = model.apply(start, images, train=True, mutable=mutable)
         membranes = collect_by_layer(probes["intermediates"], "membrane")
@@ -200,9 +200,9 @@ def test_the_scales_start_from_the_very_batch_of_the_first_step(x64):
 
     _, metrics = program.compile_step()(state, next(program.batches(0)))
     labels = dataset.train.labels[order[0]]
-    assert float(metrics["loss"]) == pytest.approx(losses(logits, labels).mean(), abs=1e-9)
+    assert float(metrics["loss"]) == pytest.approx(compute_losses(logits, labels).mean(), abs=1e-9)
 
-    # Neither another batch nor the same one without its augmentation would do.
+    # Neither another batch nor the same batch without augmentation results in these scales.
     for images in (augment(augment_key, second), make_normalize(dataset)(first)):
         other = seen(images)[1]
         assert all(abs(begun[name] - other[name]).max() > 1e-3 for name in begun)
@@ -222,7 +222,7 @@ def test_nothing_compiles_after_the_first_epoch(tmp_path, compiled):
     assert before_steps[3] == before_steps[8]
 
 
-def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
+def test_every_epoch_and_seed_has_a_different_permutation():
     size, seeds, epochs = 21, (0, 1), (0, 1)
     orders = [epoch_order(s, e, size, BATCH) for s in seeds for e in epochs]
     for order in orders:
@@ -233,7 +233,7 @@ def test_the_order_of_an_epoch_is_a_permutation_of_its_own():
 
 
 @pytest.mark.parametrize("batch_size, repeats", [(6, 3), (8, 3), (4, 2), (2, 5)])
-def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size, repeats):
+def test_the_copies_of_a_sample_are_in_one_batch_with_other_samples(batch_size, repeats):
     once = epoch_order(0, 0, 40, batch_size)
     order = epoch_order(0, 0, 40, batch_size, repeats)
     assert order.shape == once.shape
@@ -246,18 +246,18 @@ def test_a_repeated_sample_fills_its_batches_and_meets_others_in_them(batch_size
         assert (order != np.roll(order, 1, axis=1)).mean() > 0.8
 
 
-def test_the_class_is_that_of_the_largest_mean_over_time():
+def test_the_predicted_class_has_the_largest_mean_over_time():
     logits = jnp.array([[[3.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [0.5, 0.0]]])
     assert is_correct(logits, jnp.array([0, 0])).tolist() == [1, 0]
 
 
-def test_of_mixed_labels_the_larger_one_counts():
+def test_the_larger_of_two_mixed_labels_is_correct():
     logits = jnp.array([[[3.0, 0.0, 1.0]], [[0.0, 1.0, 0.5]]])
     shares = jnp.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]])
     assert is_correct(logits, shares).tolist() == [1, 0]
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_epoch(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
     with pytest.raises(UserError, match=r"step 2, in epoch 1, is not finite") as error:
@@ -267,7 +267,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_epoch(tmp_path):
     assert not (tmp_path / "summary.json").exists()
 
 
-def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
+def test_a_stop_does_not_save_weights_that_are_not_finite(tmp_path):
     config = get_config()
     config.learning_rate = 1e30
     with pytest.raises(UserError, match="step 2, in epoch 1, is not finite"):
@@ -275,20 +275,18 @@ def test_a_stop_does_not_save_weights_that_are_no_number(tmp_path):
     assert list_saved_steps(tmp_path) == []
 
 
-def test_a_run_moves_nothing_between_host_and_devices_that_it_was_not_told_to(
-    tmp_path, monkeypatch
-):
+def test_a_run_makes_no_implicit_transfers(tmp_path, monkeypatch):
     guarded, kind = [], type(jnp.zeros(()))
 
     def refuse(array: jax.Array) -> None:
         raise AssertionError("an implicit transfer to the host")
 
     def never_stop() -> bool:
-        """Asked before each step; the first has compiled and placed everything."""
+        """Forbid implicit transfers from the second step on; the first one compiles and places."""
         guarded.append(jax.config.jax_transfer_guard)
         if len(guarded) == 2:
             jax.config.update("jax_transfer_guard", "disallow")
-            # On a CPU, whose memory is the host's, the guard lets these pass.
+            # On CPUs, whose memory is the host's, the guard allows these.
             for name in ("__int__", "__float__", "__bool__", "__index__"):
                 monkeypatch.setattr(kind, name, refuse)
         return False
