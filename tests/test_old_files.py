@@ -1,7 +1,7 @@
 """Files written by version 0.1.0 before its folders were rearranged can still be read.
 
 `tests/old_files` has a run that was stopped after three of its six steps, a finished run, and
-exports by the same code. Their configs use old names: `anew`, `parametrise`, `normalise`.
+exports by the same code. Their configs use old keys.
 """
 
 import json

@@ -50,7 +50,7 @@ def full_fire(
 ) -> tuple[Float[Array, "*N C"], Float[Array, "*N C"]]:
     """Return spikes s = A k and counts k = clip(round(A^-1 u), 0, levels), with A = L diag(a) U.
 
-    The gradient is that of A (k_0 + J (A^-1 u - x_0)), where k_0, x_0 and J are constants, the
+    For the gradient, s is A (k_0 + J (A^-1 u - x_0)), where k_0, x_0 and J are constants, the
     values at the current point. As in Eqs. 30 and 32, J is the mask of Eq. 28 on the path through
     A^-1, and the mask times the factor of Eq. 13 on the path through u.
     """

@@ -1,4 +1,4 @@
-"""The simulated camera: events where the log of the light crosses a pixel's threshold."""
+"""The simulated camera: events when the log of the light crosses a pixel's threshold."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def picture(seed=0, side=12):
     return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
 
 
-def test_the_same_seed_gives_the_same_recording_and_another_one_another():
+def test_recordings_depend_on_the_seed_only():
     camera = Camera(16, 16)
     first, again, other = (camera.record(picture(), seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
@@ -42,8 +42,8 @@ def test_noise_alone_fires_at_its_rate():
 
 
 @pytest.mark.parametrize("sample", [1_000, 5_000])
-def test_each_pixel_has_followed_the_log_of_its_light_to_within_one_threshold(sample):
-    """On minus off events times the threshold is the light's change, at every sample's end."""
+def test_events_sum_to_the_log_of_the_light_within_one_threshold(sample):
+    # ON minus OFF events, times the threshold, are the change of the log light since the start.
     camera = Camera(10, 10, sample=sample, **QUIET)
     image = picture(side=10)
     events = camera.record(image, seed=0)
@@ -52,13 +52,13 @@ def test_each_pixel_has_followed_the_log_of_its_light_to_within_one_threshold(sa
         change = np.zeros((10, 10))
         before = events[events["t"] < t]
         np.add.at(change, (before["y"], before["x"]), np.where(before["p"] == 1, 0.25, -0.25))
-        want = np.log(seen(scene, t)) - np.log(seen(scene, 0))
+        want = np.log(shift(scene, t)) - np.log(shift(scene, 0))
         assert np.abs(change - want).max() < 0.25 + 1e-9
     assert len(events) > 500
 
 
-def seen(scene, t):
-    """The scene moved by 4 pixels along the three saccades, by interpolation pixel by pixel."""
+def shift(scene, t):
+    """Return the scene shifted along the three saccades of 4 pixels, at times of whole pixels."""
     y, x = {
         0: (-2.0, -2.0),
         100_000: (2.0, 0.0),
@@ -66,13 +66,13 @@ def seen(scene, t):
         200_000: (-2.0, 2.0),
         300_000: (-2.0, -2.0),
     }[t]
-    assert y == int(y) and x == int(x)  # Whole pixels at these times.
+    assert y == int(y) and x == int(x)
     rows = np.clip(np.arange(10) - int(y), 0, 9)
     columns = np.clip(np.arange(10) - int(x), 0, 9)
     return scene[np.ix_(rows, columns)]
 
 
-def test_a_bright_edge_fires_on_in_front_and_off_behind():
+def test_a_moving_bright_image_fires_on_ahead_of_off():
     image = np.zeros((6, 6), np.uint8)
     image[:, 2:4] = 255
     camera = Camera(16, 16, **QUIET)
@@ -84,7 +84,7 @@ def test_a_bright_edge_fires_on_in_front_and_off_behind():
     assert (columns * on).sum() / on.sum() < (columns * off).sum() / off.sum()
 
 
-def test_a_recording_survives_a_file(tmp_path):
+def test_a_recording_written_to_a_file_is_read_unchanged(tmp_path):
     events = Camera(16, 16).record(picture(), seed=3)
     write_aedat2(tmp_path / "digit.aedat", events)
     assert np.array_equal(read_aedat2(tmp_path / "digit.aedat"), events)
@@ -99,7 +99,7 @@ def test_a_recording_survives_a_file(tmp_path):
         ({"sample": 3_000}, "multiple of sample=3000 µs, got 100000 µs"),
     ],
 )
-def test_a_camera_that_cannot_be_is_an_error(fields, message):
+def test_invalid_fields_of_a_camera_are_an_error(fields, message):
     with pytest.raises(ValueError, match=message):
         Camera(**{"height": 8, "width": 8} | fields)
 
@@ -107,6 +107,6 @@ def test_a_camera_that_cannot_be_is_an_error(fields, message):
 @pytest.mark.parametrize(
     "image", [np.zeros((9, 4), np.uint8), np.zeros((4, 4)), np.zeros((4, 4, 1), np.uint8)]
 )
-def test_an_image_that_does_not_fit_is_an_error_with_both_sizes(image):
+def test_an_image_of_another_dtype_rank_or_size_is_an_error(image):
     with pytest.raises(ValueError, match="8 x 8 pixels takes uint8 images .h, w. up to that size"):
         Camera(8, 8).record(image, seed=0)

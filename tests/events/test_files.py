@@ -1,4 +1,4 @@
-"""Event files: bytes by hand to events, round trips, and what is said of a damaged file."""
+"""Event files: bytes by hand, round trips, and errors about damaged files."""
 
 import struct
 
@@ -26,7 +26,7 @@ def packet_31(events, *, kind=1, overflow=0, capacity=None, size=8):
     return header + body.ljust(capacity * size, b"\0")
 
 
-def test_aedat2_turns_its_axes_and_its_polarity(tmp_path):
+def test_reading_aedat2_flips_axes_and_polarity(tmp_path):
     path = tmp_path / "cifar10_airplane_0.aedat"
     path.write_bytes(
         HEADER_2
@@ -39,7 +39,7 @@ def test_aedat2_turns_its_axes_and_its_polarity(tmp_path):
     assert read_aedat2(path).dtype == EVENT
 
 
-def test_aedat2_without_events_or_without_a_version_is_read(tmp_path):
+def test_aedat2_without_events_or_without_a_version_can_be_read(tmp_path):
     path = tmp_path / "old.aedat"
     path.write_bytes(b"# recorded by hand\n" + event_2(row=1, column=2, bit=0, t=3))
     assert read_aedat2(path).tolist() == [(3, 126, 125, 1)]
@@ -54,14 +54,14 @@ def test_aedat2_without_events_or_without_a_version_is_read(tmp_path):
         )
     )
 )
-def test_aedat2_gives_back_what_was_written(tmp_path_factory, rows):
+def test_written_aedat2_is_read_unchanged(tmp_path_factory, rows):
     events = np.array(rows, EVENT)
     path = tmp_path_factory.mktemp("aedat") / "events.aedat"
     write_aedat2(path, events)
     assert np.array_equal(read_aedat2(path), events)
 
 
-def test_writing_refuses_what_the_format_cannot_hold_and_what_would_be_overwritten(tmp_path):
+def test_writing_unrepresentable_events_or_over_an_existing_file_is_an_error(tmp_path):
     path = tmp_path / "events.aedat"
     with pytest.raises(ValueError, match="x=128, y=0, outside of a sensor of height=128"):
         write_aedat2(path, make_events([0], [128], [0], [1]))
@@ -75,7 +75,7 @@ def test_writing_refuses_what_the_format_cannot_hold_and_what_would_be_overwritt
     assert path.read_bytes() == b"mine"
 
 
-def test_aedat31_reads_every_polarity_packet_and_skips_the_others(tmp_path):
+def test_reading_aedat31_returns_every_polarity_packet_and_skips_the_others(tmp_path):
     path = tmp_path / "user01_led.aedat"
     path.write_bytes(
         HEADER_31
@@ -94,14 +94,14 @@ def test_aedat31_reads_every_polarity_packet_and_skips_the_others(tmp_path):
     assert len(read_aedat31(path)) == 0
 
 
-def test_an_nmnist_file_has_five_bytes_an_event(tmp_path):
+def test_an_nmnist_file_has_five_bytes_per_event(tmp_path):
     path = tmp_path / "00002.bin"
     path.write_bytes(bytes([10, 33, 0x80, 0x00, 0x02]) + bytes([0, 1, 0x7F, 0xFF, 0xFF]))
     assert read_atis(path).tolist() == [(2, 10, 33, 1), (2**23 - 1, 0, 1, 0)]
 
 
-def test_an_overflow_event_adds_8192_microseconds_to_all_behind_it(tmp_path):
-    """As in event-Python and in tonic: no pixel has y = 240."""
+def test_an_overflow_event_adds_8192_microseconds_to_all_later_events(tmp_path):
+    # As in event-Python and in tonic: no pixel has y = 240.
     path = tmp_path / "image_0001.bin"
     first, overflow = "01 02 00 1f ff", "00 f0 00 00 00"
     second, third = "03 04 00 00 05", "05 06 80 00 07"
@@ -135,7 +135,7 @@ END_2, END_31 = len(HEADER_2), len(HEADER_31)
         (read_atis, b"\0" * 7, "an event of 5 bytes that starts at byte 5"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_an_error_with_its_name_and_place(
+def test_a_damaged_or_foreign_file_is_an_error_with_its_name_and_the_position(
     tmp_path, read, content, message
 ):
     path = tmp_path / "broken.bin"

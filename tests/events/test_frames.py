@@ -1,4 +1,4 @@
-"""Frames of events: SpikingJelly's rule to the last event, by hand and against a plain loop."""
+"""Frames of events by SpikingJelly's rule, by hand and against a plain loop."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -10,13 +10,13 @@ from pit_jax.events import integrate_by_number, integrate_by_time, make_events
 RULES = {"number": integrate_by_number, "time": integrate_by_time}
 
 
-def ones(times):
-    """ON events at one pixel, so that a frame's only number is how many it took."""
+def make_on_events(times):
+    """Return ON events at one pixel, so that a frame is the number of its events."""
     return make_events(times, np.zeros_like(times), np.zeros_like(times), np.ones_like(times))
 
 
-def taken(integrate, times, num_frames):
-    frames = integrate(ones(times), num_frames, height=1, width=1)
+def count_per_frame(integrate, times, num_frames):
+    frames = integrate(make_on_events(times), num_frames, height=1, width=1)
     assert frames.shape == (num_frames, 1, 1, 2) and (frames[..., 0] == 0).all()
     return frames[:, 0, 0, 1].tolist()
 
@@ -26,7 +26,7 @@ def taken(integrate, times, num_frames):
     [(6, 3, [2, 2, 2]), (8, 3, [2, 2, 4]), (2, 3, [0, 0, 2]), (0, 2, [0, 0]), (3, 1, [3])],
 )
 def test_frames_by_number_are_equal_and_the_last_takes_the_remainder(num_events, num_frames, want):
-    assert taken(integrate_by_number, list(range(num_events)), num_frames) == want
+    assert count_per_frame(integrate_by_number, list(range(num_events)), num_frames) == want
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_frames_by_number_are_equal_and_the_last_takes_the_remainder(num_events,
     ],
 )
 def test_frames_by_time_are_equally_long_and_the_last_takes_the_rest(times, num_frames, want):
-    assert taken(integrate_by_time, times, num_frames) == want
+    assert count_per_frame(integrate_by_time, times, num_frames) == want
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_pixels_and_polarities_are_counted_apart(rule):
+def test_pixels_and_polarities_are_counted_separately(rule):
     events = make_events([0, 1, 2, 3], [2, 2, 0, 2], [1, 1, 0, 1], [1, 1, 0, 0])
     frames = RULES[rule](events, 1, height=2, width=3)
     want = np.zeros((1, 2, 3, 2), int)
@@ -68,7 +68,7 @@ def streams(draw):
 
 
 @given(streams(), st.integers(1, 9))
-def test_frames_are_those_of_a_loop_over_the_events(events, num_frames):
+def test_frames_equal_a_loop_over_the_events(events, num_frames):
     by_number = np.zeros((num_frames, 4, 5, 2), int)
     by_time = np.zeros((num_frames, 4, 5, 2), int)
     share = len(events) // num_frames
@@ -84,11 +84,11 @@ def test_frames_are_those_of_a_loop_over_the_events(events, num_frames):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_cannot_be_integrated_is_an_error_that_says_where(rule):
+def test_events_that_cannot_be_integrated_are_an_error_with_the_position(rule):
     integrate = RULES[rule]
     with pytest.raises(ValueError, match="event 2 .1 µs. comes after 5 µs; sort them first"):
-        integrate(ones([0, 5, 1]), 2, height=1, width=1)
+        integrate(make_on_events([0, 5, 1]), 2, height=1, width=1)
     with pytest.raises(ValueError, match="num_frames must be at least 1, got 0"):
-        integrate(ones([0, 5]), 0, height=1, width=1)
+        integrate(make_on_events([0, 5]), 0, height=1, width=1)
     with pytest.raises(ValueError, match="event 1 is at x=3, y=0, outside .* height=4, width=3"):
         integrate(make_events([0, 1], [0, 3], [0, 0], [0, 0]), 1, height=4, width=3)

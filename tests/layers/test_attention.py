@@ -1,4 +1,6 @@
-"""The attention operators against loops over tokens, and what they cost."""
+"""The attention operators against loops over tokens, and their memory."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ def normal(*shape):
 
 
 def gate(total):
-    """A neuron's place is taken by what is not linear either."""
+    """Return a nonlinear function of the sum, instead of a neuron."""
     return jnp.maximum(total - 0.5, 0)
 
 
@@ -23,7 +25,7 @@ def identity(total):
 
 
 def channel_attention_by_token(q, k, v):
-    """Token by token and channel by channel."""
+    """Compute channel attention token by token and channel by channel."""
     batch, steps, height, width, channels = q.shape
     out = np.empty_like(q)
     for b, t, c in np.ndindex(batch, steps, channels):
@@ -36,30 +38,30 @@ def channel_attention_by_token(q, k, v):
 
 
 def score_attention_by_token(q, k, v, heads):
-    """In the published order: a score for each pair of tokens, then the sum of values."""
+    """Compute attention in the published order: a score per pair of tokens, then the sum."""
     batch, steps, height, width, channels = q.shape
     narrow, wide = channels // heads, v.shape[-1] // heads
-    places = list(np.ndindex(height, width))
+    tokens = list(np.ndindex(height, width))
     out = np.zeros_like(v)
     for b, t, h in np.ndindex(batch, steps, heads):
         reads = slice(h * narrow, (h + 1) * narrow)
         writes = slice(h * wide, (h + 1) * wide)
-        for here in places:
-            for there in places:
-                score = q[b, t, *here, reads] @ k[b, t, *there, reads]
-                out[b, t, *here, writes] += score * v[b, t, *there, writes]
+        for this in tokens:
+            for other in tokens:
+                score = q[b, t, *this, reads] @ k[b, t, *other, reads]
+                out[b, t, *this, writes] += score * v[b, t, *other, writes]
     return out * 2 / np.sqrt(narrow)
 
 
 def score_attention(q, k, v, heads):
-    """The published order with arrays: tokens² scores a head."""
+    """Compute attention in the published order with arrays of tokens² scores per head."""
     split = [x.reshape(*x.shape[:2], -1, heads, x.shape[-1] // heads) for x in (q, k, v)]
     scores = jnp.einsum("btnhc,btmhc->bthnm", *split[:2])
     out = jnp.einsum("bthnm,btmhd->btnhd", scores, split[2])
     return (out * (q.shape[-1] // heads) ** -0.5 * 2).reshape(v.shape)
 
 
-def test_channel_attention_is_a_loop_over_tokens_in_each_channel_and_step(x64):
+def test_channel_attention_equals_a_loop_over_tokens_in_each_channel_and_step(x64):
     q = normal(2, 3, 4, 5, 6)
     k, v = q[::-1], q[:, ::-1]
     want = channel_attention_by_token(q, k, v)
@@ -69,14 +71,14 @@ def test_channel_attention_is_a_loop_over_tokens_in_each_channel_and_step(x64):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-def test_linear_attention_is_a_loop_over_pairs_of_tokens_in_each_head_and_step(x64, heads):
+def test_linear_attention_equals_a_loop_over_pairs_of_tokens_in_each_head_and_step(x64, heads):
     q, v = normal(2, 3, 3, 4, 8), normal(2, 3, 3, 4, 16)
     k = v[..., ::2] - q[::-1]
     got = linear_attention(*map(jnp.asarray, (q, k, v)), heads)
     np.testing.assert_allclose(got, score_attention_by_token(q, k, v, heads), rtol=0, atol=1e-12)
 
 
-def test_on_spikes_both_orders_of_the_product_agree_bit_for_bit():
+def test_for_spikes_both_orders_of_the_product_agree_bit_for_bit():
     random = np.random.default_rng(0)
     q, k, v = (
         jnp.asarray(random.integers(0, 5, (2, 1, 14, 14, c)) / 4, jnp.float32) for c in (32, 32, 64)
@@ -86,8 +88,8 @@ def test_on_spikes_both_orders_of_the_product_agree_bit_for_bit():
     np.testing.assert_array_equal(got, score_attention(q, k, v, heads=2))
 
 
-def largest(attention, side):
-    """The most values in one array of `attention` and of its gradient, at side² tokens."""
+def measure_largest(attention, side):
+    """Return the size of the largest array in `attention` and its gradient, at side² tokens."""
     q, v = (jax.ShapeDtypeStruct((1, 1, side, side, c), jnp.float32) for c in (8, 32))
     jaxpr = jax.make_jaxpr(jax.grad(lambda *x: jnp.sum(attention(*x)), (0, 1, 2)))(q, q, v)
     return max(int(np.prod(shape)) for shape in walk_shapes(jaxpr.jaxpr))
@@ -99,13 +101,14 @@ def test_no_array_grows_with_the_square_of_the_tokens():
         lambda q, k, v: channel_attention(v, v, v, identity),
     ]
     for attention in linear:
-        assert largest(attention, 24) == 4 * largest(attention, 12)
-    squared = [largest(lambda q, k, v: score_attention(q, k, v, heads=2), n) for n in (12, 24)]
-    assert squared == [2 * 12**4, 2 * 24**4]  # What the test would see otherwise.
+        assert measure_largest(attention, 24) == 4 * measure_largest(attention, 12)
+    # The published order does have such arrays, so the test would find them.
+    scores = partial(score_attention, heads=2)
+    assert [measure_largest(scores, n) for n in (12, 24)] == [2 * 12**4, 2 * 24**4]
 
 
 @pytest.mark.parametrize("heads", [0, 3])
-def test_channels_that_heads_do_not_share_equally_are_refused(heads):
+def test_channels_that_heads_do_not_divide_are_an_error(heads):
     x = jnp.ones((1, 1, 2, 2, 8))
     with pytest.raises(ValueError, match=f"8 channels cannot be split equally.*heads={heads}"):
         linear_attention(x, x, x, heads)

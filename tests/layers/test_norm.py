@@ -1,4 +1,4 @@
-"""The norms against NumPy written out, in training, in evaluation and from batch to batch."""
+"""The norms against NumPy references, in training, in evaluation and over several batches."""
 
 from functools import partial
 
@@ -24,22 +24,22 @@ NORMS = {
     "TEBN": TEBN,
 }
 ALL = pytest.mark.parametrize("name", NORMS)
-# Flax's own promotes dtypes itself, and starts its statistics in float32 under x64.
+# Flax's batch norm promotes dtypes, and initializes its statistics in float32 under x64.
 OURS = pytest.mark.parametrize("name", [name for name in NORMS if name != "batch_norm"])
 SHAPE = (4, 3, 2, 2, 5)
 KEY = jax.random.key(0)
 
 
-def batch(seed=0, shape=SHAPE):
-    """Unlike from channel to channel and from step to step."""
+def make_batch(seed=0, shape=SHAPE):
+    """Return a batch with a different distribution in each channel and step."""
     rng = np.random.default_rng(seed)
     space = (1,) * (len(shape) - 3)
     spread = rng.uniform(0.5, 2, (shape[1], *space, shape[-1]))
     return rng.normal(size=shape) * spread + rng.normal(size=spread.shape)
 
 
-def values(steps=SHAPE[1], channels=SHAPE[-1]):
-    """Parameters of every name away from their start."""
+def make_parameters(steps=SHAPE[1], channels=SHAPE[-1]):
+    """Return parameters of all names that differ from their initial values."""
     rng = np.random.default_rng(7)
     return {
         "scale": rng.uniform(0.5, 2, channels),
@@ -48,8 +48,8 @@ def values(steps=SHAPE[1], channels=SHAPE[-1]):
     }
 
 
-def ready(name, x, **fields):
-    """A function `(variables, x, train) -> (y, batch_stats)` and variables away from the start."""
+def make_norm(name, x, **fields):
+    """Return a function `(variables, x, train) -> (y, batch_stats)` and variables for it."""
 
     def run(variables, x, train):
         norm = NORMS[name](use_running_average=not train, **fields)
@@ -57,14 +57,14 @@ def ready(name, x, **fields):
         return y, new["batch_stats"]
 
     variables = NORMS[name](use_running_average=True, **fields).init(KEY, jnp.asarray(x))
-    like = values(x.shape[1], x.shape[-1])
+    like = make_parameters(x.shape[1], x.shape[-1])
     params = {leaf: jnp.asarray(like[leaf], v.dtype) for leaf, v in variables["params"].items()}
     stats = jax.tree.map(lambda v: v.astype(float), variables["batch_stats"])
     return run, {"params": params, "batch_stats": stats}
 
 
-def written_out(name, x, mean, var, params):
-    """What leaves the norm, given the mean and variance of every step, `[T, C]` or `[1, C]`."""
+def normalize(name, x, mean, var, params):
+    """Return the norm's output, given mean and variance of every step, `[T, C]` or `[1, C]`."""
     between = (1,) * (x.ndim - 3)
     mean, var = (s.reshape(1, len(s), *between, -1) for s in (mean, var))
     y = (x - mean) / np.sqrt(var + 1e-5)
@@ -76,8 +76,8 @@ def written_out(name, x, mean, var, params):
     return y
 
 
-def statistics(name, x):
-    """Mean and variance of the channels in each step, or in all steps together."""
+def compute_statistics(name, x):
+    """Return mean and variance of the channels in each step, or in all steps together."""
     if name == "per step":
         steps = [x[:, t].reshape(-1, x.shape[-1]) for t in range(x.shape[1])]
     else:
@@ -92,35 +92,37 @@ def assert_close(one, other, tolerance=1e-9):
 @ALL
 @pytest.mark.parametrize("shape", [SHAPE, (6, 3, 5), (5, 1, 3, 2)], ids=str)
 def test_training_normalizes_by_the_batch(x64, name, shape):
-    x = batch(shape=shape)
-    run, variables = ready(name, x)
+    x = make_batch(shape=shape)
+    run, variables = make_norm(name, x)
     y, _ = run(variables, x, train=True)
-    assert_close(y, written_out(name, x, *statistics(name, x), values(shape[1], shape[-1])))
+    assert_close(
+        y, normalize(name, x, *compute_statistics(name, x), make_parameters(shape[1], shape[-1]))
+    )
 
 
 @ALL
-def test_running_statistics_move_a_tenth_of_the_way(x64, name):
-    run, variables = ready(name, batch())
+def test_running_statistics_move_by_a_tenth_of_the_difference(x64, name):
+    run, variables = make_norm(name, make_batch())
     mean, var = np.zeros(5), np.ones(5)
     for seed in range(3):
-        x = batch(seed)
+        x = make_batch(seed)
         _, stats = run(variables, x, train=True)
         variables = variables | {"batch_stats": stats}
-        # Step by step the one set of statistics moves once a step, in the order of the steps.
-        for step_mean, step_var in zip(*statistics(name, x), strict=True):
+        # The per-step norm updates its one set of statistics once per step, in order.
+        for step_mean, step_var in zip(*compute_statistics(name, x), strict=True):
             mean, var = 0.9 * mean + 0.1 * step_mean, 0.9 * var + 0.1 * step_var
     assert_close(stats["mean"], mean)
     assert_close(stats["var"], var)
 
 
 @ALL
-def test_evaluation_normalizes_by_the_running_statistics_and_leaves_them(x64, name):
-    x = batch()
-    run, variables = ready(name, x)
+def test_evaluation_normalizes_by_the_running_statistics_without_an_update(x64, name):
+    x = make_batch()
+    run, variables = make_norm(name, x)
     mean, var = np.linspace(-1, 1, 5), np.linspace(0.5, 2, 5)
     variables = variables | {"batch_stats": {"mean": jnp.asarray(mean), "var": jnp.asarray(var)}}
     y, stats = run(variables, x, train=False)
-    assert_close(y, written_out(name, x, mean[None], var[None], values()))
+    assert_close(y, normalize(name, x, mean[None], var[None], make_parameters()))
     np.testing.assert_array_equal(stats["mean"], mean)
     np.testing.assert_array_equal(stats["var"], var)
 
@@ -130,33 +132,33 @@ def test_evaluation_normalizes_by_the_running_statistics_and_leaves_them(x64, na
     [("per step", 1, {}), ("tdBN", 3, {"alpha": 1.0, "threshold": 1.0}), ("TEBN", 3, {})],
 )
 @pytest.mark.parametrize("train", [True, False])
-def test_the_plain_case_of_a_norm_is_batch_norm(x64, name, steps, fields, train):
-    x = batch(shape=(4, steps, 2, 2, 5))
-    run, variables = ready(name, x, **fields)
-    plain, expected = ready("batch_norm", x)
+def test_a_norm_with_neutral_settings_equals_batch_norm(x64, name, steps, fields, train):
+    x = make_batch(shape=(4, steps, 2, 2, 5))
+    run, variables = make_norm(name, x, **fields)
+    plain, expected = make_norm("batch_norm", x)
     if name == "TEBN":
         variables["params"]["p"] = jnp.ones(steps)
     jax.tree.map(assert_close, run(variables, x, train), plain(expected, x, train))
 
 
-def test_a_factor_multiplies_the_bias_of_its_step_too(x64):
-    x = batch()
-    run, variables = ready("TEBN", x)
+def test_a_factor_also_multiplies_the_bias_of_its_step(x64):
+    x = make_batch()
+    run, variables = make_norm("TEBN", x)
     variables["params"] |= {"scale": jnp.zeros(5), "p": jnp.array([1.0, -2.0, 0.5])}
     y, _ = run(variables, x, train=True)
     for t, p in enumerate([1, -2, 0.5]):
-        assert_close(y[:, t], np.broadcast_to(p * values()["bias"], y[:, t].shape))
+        assert_close(y[:, t], np.broadcast_to(p * make_parameters()["bias"], y[:, t].shape))
 
 
-def test_the_threshold_is_the_deviation_of_what_leaves_tdbn(x64):
-    x = batch()
+def test_the_output_of_tdbn_has_the_deviation_alpha_times_threshold(x64):
+    x = make_batch()
     norm = TDBatchNorm(use_running_average=False, threshold=0.25, alpha=0.5)
     y, _ = norm.init_with_output(KEY, jnp.asarray(x))
     assert_close(np.std(y, axis=(0, 1, 2, 3)), np.full(5, 0.125), 1e-5)
 
 
 @ALL
-def test_one_norm_takes_the_place_of_another(name):
+def test_all_norms_have_the_same_variables_except_for_the_factors_of_tebn(name):
     variables = jax.eval_shape(NORMS[name](use_running_average=False).init, KEY, jnp.ones(SHAPE))
     params = {"scale": (5,), "bias": (5,)} | ({"p": (3,)} if name == "TEBN" else {})
     assert jax.tree.map(jnp.shape, variables) == {
@@ -167,12 +169,12 @@ def test_one_norm_takes_the_place_of_another(name):
 
 @ALL
 @pytest.mark.parametrize("train", [True, False])
-def test_a_first_call_starts_parameters_and_leaves_statistics_at_rest(name, train):
+def test_initialization_uses_the_initializers_and_does_not_update_statistics(name, train):
     variables = NORMS[name](
         use_running_average=not train,
         scale_init=nn.initializers.constant(3.0),
         bias_init=nn.initializers.constant(-1.0),
-    ).init(KEY, jnp.asarray(batch(), jnp.float32))
+    ).init(KEY, jnp.asarray(make_batch(), jnp.float32))
     starts = {"scale": 3, "bias": -1, "p": 1, "mean": 0, "var": 1}
     for leaves in variables.values():
         for leaf, value in leaves.items():
@@ -181,10 +183,10 @@ def test_a_first_call_starts_parameters_and_leaves_statistics_at_rest(name, trai
 
 @ALL
 @pytest.mark.parametrize("start", [1.0, 0.5, 0.0])
-def test_gain_multiplies_the_start_of_the_scale_and_nothing_else(name, start):
+def test_gain_multiplies_the_initial_scale_and_nothing_else(name, start):
     make = partial(NORMS[name], use_running_average=False)
     make = partial(make, scale_init=nn.initializers.constant(start))
-    x = jnp.asarray(batch(), jnp.float32)
+    x = jnp.asarray(make_batch(), jnp.float32)
     plain, gained = (norm.init(KEY, x) for norm in (make(), make(gain=4 / 3)))
     assert plain["params"].keys() == gained["params"].keys()
     expected = jnp.float32(4 / 3) * plain["params"]["scale"]
@@ -197,11 +199,11 @@ def test_gain_multiplies_the_start_of_the_scale_and_nothing_else(name, start):
     "network, zeros",
     [
         ("resnet8", set()),
-        ("ms_resnet18", {"norm2"}),  # The norms where a block's branch ends start at 0.
+        ("ms_resnet18", {"norm2"}),  # The last norm of each block's branch starts at 0.
         ("vgg11", set()),
     ],
 )
-def test_a_network_takes_a_gain_and_scales_that_start_at_zero_stay_there(network, zeros):
+def test_gain_multiplies_all_scales_of_a_network_and_zeros_remain(network, zeros):
     def scales(**norm):
         model = create(network, num_classes=2, neuron=LIF, norm=partial(batch_norm, **norm))
         params = jit_once(model.init)(KEY, jnp.zeros((1, 16, 16, 1)))["params"]
@@ -219,34 +221,34 @@ def test_a_network_takes_a_gain_and_scales_that_start_at_zero_stay_there(network
 
 
 @pytest.mark.parametrize("fields", [{}, {"momentum": 0.1, "epsilon": 1e-4}])
-def test_batch_norm_is_flaxs_with_the_momentum_and_epsilon_of_pytorch(fields):
+def test_batch_norm_is_flax_batch_norm_with_momentum_and_epsilon_of_pytorch(fields):
     norm = batch_norm(False, dtype=jnp.bfloat16, name="norm", **fields)
     flaxs = {"momentum": 0.9, "epsilon": 1e-5} | fields
     assert norm == nn.BatchNorm(False, dtype=jnp.bfloat16, name="norm", param_dtype=float, **flaxs)
 
 
-def test_norms_by_name_are_those_of_the_package():
+def test_the_table_of_norms_has_all_norms_of_the_package():
     ours = {"batch_norm", "PerStepBatchNorm", "TDBatchNorm", "TEBN"}
     assert layers.NORMS == {name: getattr(layers, name) for name in ours} | {"no_norm": no_norm}
 
 
-def test_no_norm_takes_the_fields_that_networks_give_and_changes_nothing():
-    x = jnp.asarray(batch())
+def test_no_norm_accepts_the_keywords_of_networks_and_returns_its_input():
+    x = jnp.asarray(make_batch())
     assert no_norm(use_running_average=False, scale_init=nn.initializers.zeros, name="norm")(x) is x
     with pytest.raises(TypeError, match="gain"):
-        no_norm(gain=2.0)  # It would be lost in silence.
+        no_norm(gain=2.0)  # A gain would be ignored silently.
 
 
 @ALL
-def test_bfloat16_stays_with_parameters_and_statistics_in_float32(name):
-    x = jnp.asarray(batch(), jnp.bfloat16)
-    run, variables = ready(name, x, dtype=jnp.bfloat16)
+def test_output_is_bfloat16_with_parameters_and_statistics_in_float32(name):
+    x = jnp.asarray(make_batch(), jnp.bfloat16)
+    run, variables = make_norm(name, x, dtype=jnp.bfloat16)
     y, stats = run(variables, x, train=True)
     assert y.dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((variables, stats)))
     exact = np.asarray(x, np.float64)
-    mean, var = statistics(name, exact)
-    np.testing.assert_allclose(y, written_out(name, exact, mean, var, values()), 2**-8, 1e-5)
+    mean, var = compute_statistics(name, exact)
+    np.testing.assert_allclose(y, normalize(name, exact, mean, var, make_parameters()), 2**-8, 1e-5)
     # Sums in bfloat16 would be off in the third digit.
     moved = sum(0.1 * 0.9**age * m for age, m in enumerate(mean[::-1]))
     assert_close(stats["mean"], moved, 1e-6)
@@ -254,26 +256,26 @@ def test_bfloat16_stays_with_parameters_and_statistics_in_float32(name):
 
 @OURS
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=str)
-def test_no_dtype_or_rank_is_promoted_unseen(strict, name, dtype):
-    x = jnp.asarray(batch(), dtype or jnp.float32)
-    run, variables = ready(name, x, dtype=dtype)
+def test_no_dtype_or_rank_is_promoted_implicitly(strict, name, dtype):
+    x = jnp.asarray(make_batch(), dtype or jnp.float32)
+    run, variables = make_norm(name, x, dtype=dtype)
     for train in (True, False):
         assert run(variables, x, train)[0].dtype == x.dtype
 
 
 @OURS
-def test_all_is_float64_under_x64_from_the_start(x64, name):
-    run, _ = ready(name, batch())
-    x = jnp.asarray(batch())
+def test_variables_and_output_are_float64_under_x64(x64, name):
+    run, _ = make_norm(name, make_batch())
+    x = jnp.asarray(make_batch())
     variables = NORMS[name](use_running_average=False).init(KEY, x)
     after = run(variables, x, train=True)
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((variables, after)))
 
 
 @OURS
-def test_a_batch_on_several_devices_is_one_batch(x64, name):
-    x = batch()
-    run, variables = ready(name, x)
+def test_a_batch_on_several_devices_is_normalized_as_one_batch(x64, name):
+    x = make_batch()
+    run, variables = make_norm(name, x)
     run = jax.jit(partial(run, train=True))
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
@@ -281,9 +283,9 @@ def test_a_batch_on_several_devices_is_one_batch(x64, name):
 
 
 @OURS
-def test_gradients_are_those_of_finite_differences(x64, name):
-    x = batch(shape=(3, 2, 2, 1, 2))
-    run, variables = ready(name, x)
+def test_gradients_equal_finite_differences(x64, name):
+    x = make_batch(shape=(3, 2, 2, 1, 2))
+    run, variables = make_norm(name, x)
     weights = np.random.default_rng(1).normal(size=x.shape)
 
     def f(params, x):
@@ -293,21 +295,21 @@ def test_gradients_are_those_of_finite_differences(x64, name):
 
 
 @ALL
-def test_a_channel_that_is_constant_gives_the_bias_and_finite_gradients(name):
+def test_a_constant_channel_becomes_its_bias_with_finite_gradients(name):
     x = jnp.full(SHAPE, 0.3)
-    run, variables = ready(name, x)
+    run, variables = make_norm(name, x)
 
     def f(params, x):
         y = run(variables | {"params": params}, x, train=True)[0]
         return y.sum(), y
 
     grads, y = jax.grad(f, argnums=(0, 1), has_aux=True)(variables["params"], x)
-    bias = written_out(name, np.zeros(SHAPE), np.zeros((1, 5)), np.ones((1, 5)), values())
+    bias = normalize(name, np.zeros(SHAPE), np.zeros((1, 5)), np.ones((1, 5)), make_parameters())
     assert_close(y, bias, 1e-3)
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-def test_factors_for_another_number_of_steps_are_refused():
+def test_a_number_of_steps_unlike_the_factors_is_an_error():
     norm = TEBN(use_running_average=True, name="norm1")
     variables = norm.init(KEY, jnp.ones(SHAPE))
     with pytest.raises(ValueError, match=r"p of norm1 are for T=3 steps.*\(4, 2, 5\) has T=2"):
@@ -315,7 +317,7 @@ def test_factors_for_another_number_of_steps_are_refused():
 
 
 class Net(nn.Module):
-    """The least network that takes a norm."""
+    """A minimal network that takes a norm."""
 
     norm: object
 
@@ -329,8 +331,8 @@ class Net(nn.Module):
 
 
 @ALL
-def test_a_network_takes_any_of_them(name):
-    net, x = Net(NORMS[name]), jnp.asarray(batch(shape=(2, 3, 4, 4, 1)), jnp.float32)
+def test_a_network_works_with_every_norm(name):
+    net, x = Net(NORMS[name]), jnp.asarray(make_batch(shape=(2, 3, 4, 4, 1)), jnp.float32)
     variables = jit_once(net.init)(KEY, x)
     assert set(variables["params"]) == {"conv1", "norm1", "conv2", "norm2"}
 

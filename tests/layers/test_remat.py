@@ -1,4 +1,4 @@
-"""Blocks that keep less for their gradient: the same values, fewer bytes."""
+"""Rematerialized blocks: equal values and gradients, fewer stored bytes."""
 
 from functools import cache, partial
 
@@ -19,8 +19,8 @@ FAMILIES = [
 
 
 @cache
-def trained(name: str, remat: str) -> tuple:
-    """Initial variables, logits and gradients of a small network, on a first batch."""
+def differentiate(name: str, remat: str) -> tuple:
+    """Return initial variables, logits with statistics, and gradients of a small network."""
     row = REDUCED[name]
     model = create(
         name, num_classes=3, neuron=partial(PIT, levels=4), num_steps=2, remat=remat, **row.kw
@@ -52,16 +52,16 @@ PAIRS = [(name, remat) for name in FAMILIES for remat in ("convolutions", "block
     "name, remat",
     [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow) for pair in PAIRS],
 )
-def test_start_logits_statistics_and_gradients_stay_what_they_are(name, remat, x64):
-    kept, again = trained(name, "none"), trained(name, remat)
-    for one, other in zip(kept, again, strict=True):
+def test_variables_logits_statistics_and_gradients_do_not_change(name, remat, x64):
+    stored, recomputed = differentiate(name, "none"), differentiate(name, remat)
+    for one, other in zip(stored, recomputed, strict=True):
         assert jax.tree.structure(one) == jax.tree.structure(other)
         for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def cost(remat: str) -> tuple[int, float]:
-    """Bytes that ResNet18's forward pass keeps at batch 128, T = 4, and FLOPs of its gradient."""
+def measure_cost(remat: str) -> tuple[int, float]:
+    """Return stored bytes and FLOPs of the gradient of ResNet18 with T = 4 and batch 128."""
     model = create("resnet18", num_classes=10, neuron=LIF, num_steps=4, remat=remat)
     images = jax.ShapeDtypeStruct((128, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -71,21 +71,21 @@ def cost(remat: str) -> tuple[int, float]:
         logits, _ = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return (logits**2).mean()
 
-    given = variables["params"], variables["batch_stats"], images
-    kept = jax.eval_shape(lambda params, *rest: jax.vjp(loss, params, *rest)[1], *given)
-    lowered = jax.jit(jax.grad(loss)).lower(*given)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    arguments = variables["params"], variables["batch_stats"], images
+    stored = jax.eval_shape(lambda params, *rest: jax.vjp(loss, params, *rest)[1], *arguments)
+    lowered = jax.jit(jax.grad(loss)).lower(*arguments)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(stored))
     return size, lowered.cost_analysis()["flops"]
 
 
-def test_resnet18_keeps_less_than_a_third_of_the_bytes_for_a_sixth_more_work():
-    size, flops = cost("none")
+def test_resnet18_stores_less_than_a_third_of_the_bytes_for_a_sixth_more_work():
+    size, flops = measure_cost("none")
     for remat, share, work in (("convolutions", 0.3, 1.01), ("blocks", 0.2, 1.17)):
-        smaller, more = cost(remat)
+        smaller, more = measure_cost(remat)
         assert smaller < share * size and more < work * flops
 
 
-def test_an_unknown_choice_is_an_error_that_lists_those_that_there_are():
+def test_an_unknown_choice_is_an_error_that_lists_the_choices():
     for name in ("resnet8", "spike_driven_transformer", "e_spikeformer_s"):
         with pytest.raises(ValueError, match="one of none, convolutions, blocks, got 'some'"):
             create(name, num_classes=3, neuron=LIF, remat="some")

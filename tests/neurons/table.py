@@ -1,4 +1,4 @@
-"""The table that the battery runs over: what it must know of each neuron, and how it runs one."""
+"""Properties of every neuron that the common tests need, and functions that run a neuron."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ Params = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Row:
-    """One neuron; what is not said is as for IF, LIF and CLIF.
+    """Properties of one neuron; the defaults fit IF, LIF and CLIF.
 
-    `prepare` moves the parameters of a first batch to where the currents reach every level and no
-    factor is 1. `fired` are all integers that the currents then make it fire, of at most `levels`
-    per step. Of membranes `[B, T, ..., C]`, `first` gives those of step 0 from its currents,
-    `in_units` their values in units where every decision is taken on a multiple of 1/2. `leaves`
-    is what leaves the layer for the integers.
+    `prepare` changes the initial parameters such that the currents reach every level and no factor
+    is 1. `fired` has all counts that the neuron then fires; `levels` is the largest. `first`
+    returns the membranes of step 0 from its currents, `in_units` the membranes `[B, T, ..., C]` in
+    units in which all decision boundaries are multiples of 1/2, and `leaves` the output for given
+    counts.
     """
 
     prepare: Callable[[Params], Params] = lambda params: params
@@ -39,7 +39,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def per_step(scale: np.ndarray) -> np.ndarray:
-    """A scale `[T, C]` for neurons `[B, T, N, C]`."""
+    """Return a scale `[T, C]` in a shape that broadcasts to neurons `[B, T, N, C]`."""
     return scale[:, None]
 
 
@@ -51,20 +51,20 @@ def glif_first(params: Params, current: np.ndarray) -> np.ndarray:
     ) * open_["leak_logit"]
 
 
-def mixed(params: Params) -> Params:
-    """PITFull with factors that are sums of powers of two, so that A and its inverse are exact."""
+def set_exact_mixing(params: Params) -> Params:
+    """Return parameters of PITFull in multiples of 1/4, so that A and its inverse are exact."""
     mixing = np.random.default_rng(0).integers(-2, 3, params["mixing"].shape) / 4
     return {"a": np.ones_like(params["a"]), "mixing": mixing.astype(params["mixing"].dtype)}
 
 
 def full_matrix(params: Params) -> np.ndarray:
-    """A `[T, C, C]`."""
+    """Return A `[T, C, C]`."""
     lower, upper, _, _ = jax.vmap(factorize)(jnp.asarray(params["mixing"]))
     return np.asarray(lower * params["a"][:, None] @ upper)
 
 
 def mix(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """`matrix` `[T, C, C]` applied to the channels of `x` `[B, T, N, C]`."""
+    """Apply `matrix` `[T, C, C]` to the channels of `x` `[B, T, N, C]`."""
     return np.einsum("tij,btnj->btni", matrix, x)
 
 
@@ -88,7 +88,7 @@ ROWS = {
     "ILIF": Row(fired=(0, 1, 2, 3, 4), levels=4),
     "PIT": HALVED,
     "PITFull": Row(
-        prepare=mixed,
+        prepare=set_exact_mixing,
         fired=(0, 1, 2, 3, 4),
         levels=4,
         in_units=lambda params, membrane: mix(np.linalg.inv(full_matrix(params)), membrane),
@@ -119,7 +119,7 @@ def currents(shape=(4, 4, 5, 3), dtype=jnp.float32, seed=0):
 
 
 def ready(name, x, **fields):
-    """A neuron and its variables, prepared by its row."""
+    """Return a neuron and its variables, prepared by its row."""
     neuron = NEURONS[name](**fields)
     variables = init(neuron, x)
     if not variables:
@@ -129,7 +129,7 @@ def ready(name, x, **fields):
 
 
 def parameters(variables) -> Params:
-    """The parameters as NumPy arrays, none for a neuron that learns nothing."""
+    """Return the parameters as NumPy arrays, an empty dict for a neuron without any."""
     return jax.tree.map(np.asarray, variables.get("params", {}))
 
 
@@ -139,14 +139,14 @@ def init(neuron, x):
 
 
 def run(neuron, variables, x):
-    """Output and probes, which a neuron inside the neuron may have sown."""
+    """Return output and probes, which a neuron inside the neuron may have sown."""
     y, sown = neuron.apply(variables, x, mutable=["intermediates"])
     probes = flatten_dict(sown.get("intermediates", {}))
     return y, {path[-1]: values[0] for path, values in probes.items()}
 
 
 def gradients(neuron, variables, x):
-    """Of a sum with different weights, for the variables and the currents."""
+    """Return gradients of a weighted sum of the output for the variables and the currents."""
     weights = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
     return jax.grad(lambda variables, x: jnp.sum(weights * neuron.apply(variables, x)), (0, 1))(
         variables, x

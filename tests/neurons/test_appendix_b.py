@@ -1,4 +1,4 @@
-"""BPTT through a PIT network is the recursion of Appendix B, written out by hand in NumPy."""
+"""BPTT through a PIT network equals the recursion of Appendix B, written by hand in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ BATCH, STEPS, INPUTS, HIDDEN, CLASSES = 5, 3, 4, 6, 3
 STRENGTH = 0.3  # Larger than the paper's 0.01, so that a wrong factor shows.
 
 
-def sample():
+def make_sample():
     random = np.random.default_rng(0)
     x = random.normal(size=(BATCH, STEPS, INPUTS))
     params = {
@@ -27,15 +27,15 @@ def log_softmax(z):
     return z - np.log(np.sum(np.exp(z), -1, keepdims=True))
 
 
-def network(params, x, labels, neuron):
-    """Cross-entropy of the logits' mean over time: linear, PIT, linear."""
+def compute_loss(params, x, labels, neuron):
+    """Return the cross-entropy of a network linear-PIT-linear, with logits averaged over time."""
     s = neuron.apply({"params": {"a": params["a"]}}, x @ params["w1"])
     logits = jnp.mean(s @ params["w2"], axis=1)
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(BATCH), labels])
 
 
 def forward_by_hand(params, x, decay, levels):
-    """Eqs. 25-27: membranes u and integers k, both `[B, T, N]`."""
+    """Return membranes u and counts k of Eqs. 25-27, both `[B, T, N]`."""
     v = np.zeros((BATCH, HIDDEN))
     u, k = [], []
     for t in range(STEPS):
@@ -59,7 +59,7 @@ def gradient_by_hand(params, x, labels, decay, levels, detach):
     dlogits = (np.exp(log_softmax(logits)) - one_hot) / BATCH / STEPS  # The same at each step.
 
     grads = {name: np.zeros_like(value) for name, value in params.items()}
-    dv = np.zeros((BATCH, HIDDEN))  # dL/dv_t, carried backwards; nothing follows the last step.
+    dv = np.zeros((BATCH, HIDDEN))  # dL/dv_t, propagated backwards; 0 at the last step.
     for t in reversed(range(STEPS)):
         grads["w2"] += (a[t] * k[:, t]).T @ dlogits
         ds = dlogits @ w2.T
@@ -76,17 +76,19 @@ def gradient_by_hand(params, x, labels, decay, levels, detach):
 @pytest.mark.parametrize("decay", [0.5, 0.25])
 @pytest.mark.parametrize("levels", [1, 2, 4])
 def test_bptt_is_the_recursion_of_eqs_24_to_32(x64, levels, decay, detach):
-    params, x, labels = sample()
+    params, x, labels = make_sample()
     u, k = forward_by_hand(params, x, decay, levels)
     for t in range(STEPS):
         ratio = u[:, t] / params["a"][t]
         assert (ratio < 0).any() and (ratio > levels).any()
         assert ((ratio > 0) & (ratio < levels)).sum() >= 3
-        assert np.abs(ratio % 1 - 0.5).min() > 1e-6  # No ties: both sides fire alike.
+        assert np.abs(ratio % 1 - 0.5).min() > 1e-6  # No ties, so both sides fire the same counts.
     assert set(np.unique(k)) == set(range(levels + 1))
 
     neuron = PIT(levels=levels, decay=decay, strength=STRENGTH, detach_reset=detach)
-    loss, grads = jax.jit(jax.value_and_grad(network), static_argnums=3)(params, x, labels, neuron)
+    loss, grads = jax.jit(jax.value_and_grad(compute_loss), static_argnums=3)(
+        params, x, labels, neuron
+    )
     want_loss, want = gradient_by_hand(params, x, labels, decay, levels, detach)
     np.testing.assert_allclose(loss, want_loss, rtol=0, atol=1e-10)
     for name in params:
@@ -95,9 +97,9 @@ def test_bptt_is_the_recursion_of_eqs_24_to_32(x64, levels, decay, detach):
 
 
 def test_a_detached_reset_changes_the_gradients_of_all_steps_but_the_last(x64):
-    params, x, labels = sample()
+    params, x, labels = make_sample()
     through, detached = (
-        jax.grad(network)(params, x, labels, PIT(strength=STRENGTH, detach_reset=detach))["a"]
+        jax.grad(compute_loss)(params, x, labels, PIT(strength=STRENGTH, detach_reset=detach))["a"]
         for detach in (False, True)
     )
     np.testing.assert_allclose(through[-1], detached[-1], rtol=0, atol=1e-12)

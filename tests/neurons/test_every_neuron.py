@@ -1,4 +1,4 @@
-"""What every neuron of the table NEURONS must do; its rows stand in table.py."""
+"""Properties that every neuron in NEURONS must have; table.py has the data of each."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ from tests.neurons.table import (
     run,
 )
 
-MEMBRANE = [name for name in ROWS if name != "QAT"]  # The others have no loop over time.
+MEMBRANE = [name for name in ROWS if name != "QAT"]  # ReLU and QAT have no loop over time.
 ALL = pytest.mark.parametrize("name", NEURONS)
 ALL_SPIKING = pytest.mark.parametrize("name", ROWS)
 ALL_WITH_A_MEMBRANE = pytest.mark.parametrize("name", MEMBRANE)
@@ -61,7 +61,7 @@ def test_float64_is_kept_throughout(x64, name):
 
 
 @ALL
-def test_jit_changes_nothing_away_from_ties(strict, name):
+def test_jit_does_not_change_spikes_away_from_ties(strict, name):
     x = currents()
     neuron, variables = ready(name, x)
     y, eager = run(neuron, variables, x)
@@ -75,7 +75,7 @@ def test_jit_changes_nothing_away_from_ties(strict, name):
 
 
 @ALL
-def test_samples_of_a_batch_do_not_see_each_other(strict, name):
+def test_samples_of_a_batch_are_independent(strict, name):
     x = currents()
     neuron, variables = ready(name, x)
     changed = x.at[2].set(currents(x.shape[1:], seed=1))
@@ -83,13 +83,13 @@ def test_samples_of_a_batch_do_not_see_each_other(strict, name):
     y, y_changed = (jit_run(neuron, variables, x)[0] for x in (x, changed))
     np.testing.assert_array_equal(y[same], y_changed[same])
     assert (y[2] != y_changed[2]).any()
-    of_x, of_x_changed = (jit_gradients(neuron, variables, x)[1] for x in (x, changed))
-    np.testing.assert_array_equal(of_x[same], of_x_changed[same])
-    assert (of_x[2] != of_x_changed[2]).any()
+    grad_x, grad_x_changed = (jit_gradients(neuron, variables, x)[1] for x in (x, changed))
+    np.testing.assert_array_equal(grad_x[same], grad_x_changed[same])
+    assert (grad_x[2] != grad_x_changed[2]).any()
 
 
 @ALL
-def test_a_step_does_not_see_the_steps_after_it(strict, name):
+def test_a_step_does_not_depend_on_later_steps(strict, name):
     x = currents()
     neuron, variables = ready(name, x)
     changed = x.at[:, 2:].set(currents(x[:, 2:].shape, seed=1))
@@ -99,7 +99,7 @@ def test_a_step_does_not_see_the_steps_after_it(strict, name):
 
 
 @ALL_WITH_A_MEMBRANE
-def test_the_membrane_of_a_step_reaches_the_next(name):
+def test_the_first_step_changes_the_membrane_of_the_last(name):
     x = currents()
     neuron, variables = ready(name, x)
     changed = x.at[:, 0].add(-3)
@@ -108,7 +108,7 @@ def test_the_membrane_of_a_step_reaches_the_next(name):
 
 
 @ALL_WITH_A_MEMBRANE
-def test_an_unrolled_loop_is_the_loop(x64, name):
+def test_an_unrolled_loop_computes_the_same(x64, name):
     x = currents(dtype=jnp.float64)
     loop, variables = ready(name, x, unroll=1)
     unrolled, _ = ready(name, x, unroll=x.shape[1])
@@ -121,7 +121,7 @@ def test_an_unrolled_loop_is_the_loop(x64, name):
 
 
 @ALL_WITH_A_MEMBRANE
-def test_as_many_steps_as_unroll_need_no_loop(name):
+def test_a_loop_is_compiled_only_for_more_steps_than_unroll(name):
     x = currents()
     _, variables = ready(name, x)
     for unroll, loops in [(1, True), (2, True), (4, False), (8, False)]:
@@ -131,13 +131,13 @@ def test_as_many_steps_as_unroll_need_no_loop(name):
 
 @ALL
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_gradients_are_finite_at_corners_and_far_away(name, dtype):
+def test_gradients_are_finite_at_corners_and_for_extreme_currents(name, dtype):
     corners = [0, -0.0, 0.5, 1, -1, 4, 4.5, 1e6, -1e6, 1e30, -1e30, 1e-39, -1e-39, 1.5, 2.5, 0.25]
     x = jnp.array(corners, dtype).reshape(2, 4, 2)
     neuron, variables = ready(name, currents(x.shape))
-    of_variables, of_x = jit_gradients(neuron, variables, x)
-    assert of_x.any() and of_x.dtype == dtype
-    for leaf in jax.tree.leaves((of_variables, of_x)):
+    grad_variables, grad_x = jit_gradients(neuron, variables, x)
+    assert grad_x.any() and grad_x.dtype == dtype
+    for leaf in jax.tree.leaves((grad_variables, grad_x)):
         assert np.isfinite(leaf.astype(jnp.float32)).all()
 
 
@@ -152,18 +152,18 @@ def test_a_neuron_works_in_nnx_with_gradients(name):
     def loss(neuron, x):
         return jnp.sum(neuron(x) ** 2)
 
-    of_neuron, of_x = nnx.grad(loss, argnums=(0, 1))(neuron, x)
+    grad_neuron, grad_x = nnx.grad(loss, argnums=(0, 1))(neuron, x)
     want, want_x = jax.grad(lambda v, x: jnp.sum(linen.apply(v, x) ** 2), (0, 1))(variables, x)
-    assert of_x.any()
-    np.testing.assert_array_equal(of_x, want_x)
+    assert grad_x.any()
+    np.testing.assert_array_equal(grad_x, want_x)
     for parameter, gradient in parameters(want).items():
         assert gradient.any()
-        np.testing.assert_array_equal(of_neuron[parameter][...], gradient)
+        np.testing.assert_array_equal(grad_neuron[parameter][...], gradient)
 
 
 @ALL_WITH_A_MEMBRANE
 @pytest.mark.parametrize("shape", [(4,), (4, 3)])
-def test_a_wrong_rank_is_an_error_that_says_what_to_do(name, shape):
+def test_a_wrong_rank_is_an_error_with_advice(name, shape):
     neuron, variables = ready(name, currents((2, 4, 3)))
     for call in (partial(neuron.apply, variables), partial(neuron.init, jax.random.key(0))):
         with pytest.raises(ValueError, match=r"currents \[B, T, ..., C\], got shape [^.]*; add"):
@@ -175,7 +175,7 @@ def test_a_wrong_rank_is_an_error_that_says_what_to_do(name, shape):
     "shape, numbers",
     [((2, 5, 3), "T=4 steps .* has T=5 and C=3"), ((2, 4, 7), "C=3 channels.* has T=4 and C=7")],
 )
-def test_steps_or_channels_that_do_not_fit_the_scales_are_an_error_with_both_numbers(
+def test_a_number_of_steps_or_channels_unlike_the_scales_is_an_error_with_both_numbers(
     name, shape, numbers
 ):
     neuron, variables = ready(name, currents((2, 4, 3)))
@@ -184,13 +184,13 @@ def test_steps_or_channels_that_do_not_fit_the_scales_are_an_error_with_both_num
 
 
 @pytest.mark.parametrize("name", ["ILIF", "PIT", "PITFull", "QAT"])
-def test_less_than_one_level_is_an_error_at_construction(name):
+def test_levels_below_one_are_an_error_at_construction(name):
     with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
         NEURONS[name](levels=0)
 
 
 @ALL_SPIKING
-def test_probes_show_membrane_integers_and_rate(strict, name):
+def test_probes_have_membrane_counts_and_rate(strict, name):
     x = currents()
     row = ROWS[name]
     neuron, variables = ready(name, x)
@@ -211,7 +211,7 @@ def test_probes_show_membrane_integers_and_rate(strict, name):
 
 
 @ALL_SPIKING
-def test_probes_show_the_scale_and_what_is_rounded_where_there_are_some(strict, name):
+def test_probes_of_rounding_neurons_have_the_scale_and_the_rounded_values(strict, name):
     x = currents()
     neuron, variables = ready(name, x)
     params = parameters(variables)
@@ -228,15 +228,15 @@ def test_probes_show_the_scale_and_what_is_rounded_where_there_are_some(strict, 
         )
 
 
-def test_probes_cost_nothing_under_jit_unless_asked_for():
+def test_probes_cost_nothing_under_jit_unless_requested():
     x = currents()
     neuron, variables = ready("PIT", x, unroll=1)
 
-    def arrays_of_all_steps(f):
+    def count_carried_arrays(f):
         text = jax.jit(f).lower(variables, x).compile().as_text()
         (loop,) = [line for line in text.splitlines() if " while(" in line]
         return loop.partition(" while(")[0].count("f32[4,4,5,3]")
 
     # The loop carries the currents in and the spikes out; with probes also membranes and counts.
-    assert arrays_of_all_steps(neuron.apply) == 2
-    assert arrays_of_all_steps(partial(run, neuron)) == 4
+    assert count_carried_arrays(neuron.apply) == 2
+    assert count_carried_arrays(partial(run, neuron)) == 4

@@ -1,4 +1,4 @@
-"""Membrane potential batch norm: traces by hand, NumPy step by step, and the folded threshold."""
+"""Membrane potential batch norm: a trace by hand, NumPy references, and the folded threshold."""
 
 from functools import partial
 
@@ -45,7 +45,8 @@ def train(neuron, variables, x):
 
 
 def test_the_normalized_membrane_fires_and_the_raw_one_is_reset(x64):
-    # (u - 1) / 2 * 2 + 1/2 >= 3/4 is u >= 5/4; a normalized membrane would carry other values on.
+    # It fires for (u - 1) / 2 * 2 + 1/2 >= 3/4, that is u >= 5/4. Resetting the normalized membrane
+    # would give other membranes in later steps.
     neuron = NormedLIF(decay=0.5, threshold=0.75)
     params = {"scale": jnp.array([2.0]), "bias": jnp.array([0.5])}
     stats = {"mean": jnp.array([1.0]), "var": jnp.array([4 - 1e-5])}
@@ -77,7 +78,7 @@ def test_training_normalizes_each_step_by_its_own_batch(x64, steps):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_one_step_is_batch_norm_and_a_threshold(x64, training):
+def test_one_step_equals_batch_norm_and_a_threshold(x64, training):
     x = jnp.asarray(currents()[:, :1])
     norm = batch_norm(use_running_average=not training)
     normed, new = norm.apply(variables(), x, mutable=["batch_stats"])
@@ -105,14 +106,14 @@ def test_a_folded_threshold_fires_the_same_spikes(x64):
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.5])
-def test_a_scale_that_turns_the_threshold_round_does_not_fold(scale):
+def test_a_scale_that_is_not_positive_does_not_fold(scale):
     state = variables()
     state["params"]["scale"] = jnp.array([1.0, scale, 1.0])
     with pytest.raises(ValueError, match=f"smallest of 3 is {scale}"):
         fold_threshold(NormedLIF(), **state)
 
 
-def test_a_first_call_leaves_the_statistics_at_rest():
+def test_initialization_does_not_update_the_statistics():
     new = NormedLIF().init(KEY, jnp.asarray(currents(), jnp.float32))
     starts = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
     for collection in ("params", "batch_stats"):
@@ -121,8 +122,8 @@ def test_a_first_call_leaves_the_statistics_at_rest():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_gradients_are_those_of_finite_differences_for_a_smooth_spike(x64, training):
-    # Through the batch's statistics too, and from step to step through the reset.
+def test_gradients_equal_finite_differences_for_a_smooth_spike(x64, training):
+    # This includes gradients through the batch's statistics, and through the reset.
     neuron = NormedLIF(spike=jnp.tanh, unroll=1)
     x, state = jnp.asarray(currents(shape=(3, 3, 3))), variables()
     weights = np.random.default_rng(1).normal(size=x.shape)
@@ -147,14 +148,14 @@ def test_a_detached_reset_passes_no_gradient_through_the_spike(x64):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_an_unrolled_loop_is_the_loop(x64, training):
+def test_an_unrolled_loop_computes_the_same(x64, training):
     run = train if training else evaluate
     loop, straight = (run(NormedLIF(unroll=n), variables(), currents()) for n in (1, 5))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12), loop, straight)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32], ids=str)
-def test_a_dtype_is_kept_with_all_else_in_float32(strict, dtype):
+def test_spikes_have_the_dtype_of_the_currents_and_all_else_is_float32(strict, dtype):
     neuron, x = NormedLIF(), jnp.asarray(currents(), dtype)
     start = neuron.init(KEY, x)
     s, new = jit_once(partial(neuron.apply, mutable=["batch_stats", "intermediates"]))(start, x)
@@ -162,12 +163,12 @@ def test_a_dtype_is_kept_with_all_else_in_float32(strict, dtype):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((start, new)))
 
 
-def test_a_current_without_time_is_refused():
+def test_currents_without_a_time_axis_are_an_error():
     with pytest.raises(ValueError, match="add a time axis"):
         NormedLIF().init(KEY, jnp.ones((2, 3)))
 
 
-def test_a_network_trains_and_evaluates_with_it():
+def test_a_network_with_normed_neurons_trains_and_evaluates():
     net = create("resnet8", num_classes=3, neuron=NormedLIF, num_steps=2, stages=(1,), width=4)
     x = jax.random.normal(KEY, (4, 6, 6, 3))
     start = jit_once(net.init)(KEY, x)
@@ -186,5 +187,5 @@ def test_a_network_trains_and_evaluates_with_it():
             assert jnp.isfinite(leaf).all() and (leaf != 0).any()
     state = {"params": start["params"], "batch_stats": stats}
     evaluated = jit_once(net.apply)
-    # A sample's logits do not depend on its batch any more.
+    # In evaluation, a sample's logits do not depend on its batch.
     np.testing.assert_allclose(evaluated(state, x)[:2], evaluated(state, x[:2]), rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""pit_fire against Eqs. 10, 30 and 32, value by value, and the floor under its scale."""
+"""pit_fire against Eqs. 10, 30 and 32, value by value, and the floor of its scale."""
 
 from functools import partial
 
@@ -17,12 +17,12 @@ from tests.helpers import count_thresholds
 
 pytestmark = pytest.mark.usefixtures("strict")
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
-# Below this float32 XLA's CPU code reads zero.
+# XLA's CPU code treats smaller float32 as 0.
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def near_the_ties_of(a: np.ndarray, rows: int = 4096) -> np.ndarray:
-    """Membranes `[rows, C]` within 3 ulp of a * (k + 1/2), from below 0 to above 5."""
+def make_near_ties(a: np.ndarray, rows: int = 4096) -> np.ndarray:
+    """Return membranes `[rows, C]` within 3 ulp of a * (k + 1/2), from below 0 to above 5."""
     random = np.random.default_rng(1)
     k = random.integers(-1, 6, (rows, a.size)).astype(np.float32)
     ulps = random.integers(-3, 4, k.shape, dtype=np.int32)
@@ -34,16 +34,16 @@ def random_scales(channels: int = 64) -> np.ndarray:
 
 
 def vjp(u, a, g=1.0, **kw):
-    """Gradients for u and a, with `g` from above."""
+    """Return gradients for u and a, with the incoming gradient `g`."""
     s, pull = jax.vjp(lambda u, a: pit_fire(u, a, **kw), jnp.asarray(u), jnp.asarray(a))
     return tuple(map(np.asarray, pull(jnp.broadcast_to(jnp.asarray(g, s.dtype), s.shape))))
 
 
 @EAGER_AND_JIT
 @pytest.mark.parametrize("levels", [1, 2, 4, 8])
-def test_eq_10_is_bit_equal_with_numpy_even_at_the_ties(mode, levels):
+def test_eq_10_is_bit_equal_to_numpy_even_at_ties(mode, levels):
     a = random_scales()
-    u = near_the_ties_of(a)
+    u = make_near_ties(a)
     x = u * (np.float32(1) / a)
     assert np.mean(x == np.floor(x) + 0.5) > 0.1  # The sample has true ties.
     want = count_thresholds(x, levels)
@@ -114,7 +114,7 @@ def test_eq_32_is_k_minus_u_over_a_inside_and_k_outside(u, want):
         assert grad_a == want
 
 
-def test_eq_32_is_summed_over_batch_and_space_to_one_value_a_channel(x64):
+def test_eq_32_is_summed_over_batch_and_space_for_each_channel(x64):
     random = np.random.default_rng(0)
     u, a = random.normal(1, 3, (5, 4, 3, 6)), random.uniform(0.3, 2, 6)
     g = random.normal(size=u.shape)
@@ -146,7 +146,7 @@ def test_a_broadcasts_against_the_last_axes_and_its_gradient_has_its_shape(x64, 
     np.testing.assert_allclose(grad_u, grad_u_full, rtol=0, atol=1e-12)
 
 
-def test_one_level_fires_from_half_of_a():
+def test_with_one_level_it_fires_from_half_of_a():
     u = np.array([-1, 0.99, 1, 2, 2.5], np.float32)
     s = pit_fire(jnp.asarray(u), jnp.float32(2), levels=1)
     np.testing.assert_array_equal(s, [0, 0, 2, 2, 2])
@@ -155,13 +155,13 @@ def test_one_level_fires_from_half_of_a():
 
 
 @pytest.mark.parametrize("levels", [0, -1])
-def test_less_than_one_level_is_an_error_that_says_so(levels):
+def test_levels_below_one_are_an_error(levels):
     with pytest.raises(ValueError, match=f"levels must be at least 1, got {levels}"):
         pit_fire(jnp.ones((2, 3)), jnp.ones(3), levels=levels)
 
 
 @EAGER_AND_JIT
-def test_nan_stays_nan_and_infinities_fire_all_or_nothing(mode):
+def test_nan_stays_nan_and_infinities_fire_all_levels_or_none(mode):
     u = jnp.array([jnp.nan, jnp.inf, -jnp.inf])
     s = mode(lambda u: pit_fire(u, jnp.float32(0.5), levels=4))(u)
     np.testing.assert_array_equal(s, [np.nan, 2, 0])
@@ -170,7 +170,7 @@ def test_nan_stays_nan_and_infinities_fire_all_or_nothing(mode):
 @EAGER_AND_JIT
 def test_scale_one_and_strength_zero_is_the_integer_lif(mode):
     one = np.ones(8, np.float32)
-    u = jnp.asarray(near_the_ties_of(one))
+    u = jnp.asarray(make_near_ties(one))
     g = jnp.asarray(np.random.default_rng(2).normal(size=u.shape), jnp.float32)
 
     def both_ways(f, u):
@@ -181,12 +181,12 @@ def test_scale_one_and_strength_zero_is_the_integer_lif(mode):
     integer_lif = mode(lambda u: both_ways(lambda u: clipped_round(u, 4), u))
     for ours, theirs in zip(pit(u), integer_lif(u), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    # One step from rest: the module fires what the function fires.
+    # At the first step the module fires the same as the function.
     np.testing.assert_array_equal(ILIF(levels=4).apply({}, u[:, None])[:, 0], pit(u)[0])
 
 
 @pytest.mark.parametrize("unroll", [1, 4])
-def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(unroll):
+def test_pit_fires_the_rounded_sown_membrane_bit_for_bit_even_at_ties(unroll):
     a = np.exp(np.random.default_rng(0).normal(size=(4, 64))).astype(np.float32)
     halves = np.random.default_rng(1).integers(-1, 12, (512, 4, 64)).astype(np.float32) / 2
     neuron = PIT(levels=4, decay=0.9, unroll=unroll)
@@ -198,7 +198,7 @@ def test_pit_fires_what_its_sown_membrane_says_bit_for_bit_at_ties_too(unroll):
     np.testing.assert_array_equal(y, a * count_thresholds(x, 4))
 
 
-def test_the_floor_of_a_scale_lets_the_whole_gradient_through():
+def test_the_floor_of_a_scale_passes_the_whole_gradient():
     a = jnp.array([-1.0, 0.0, 5e-4, 1e-3, 0.5])
     floor = np.float32(1e-3)
     value, pull = jax.vjp(apply_floor, a)
@@ -238,14 +238,14 @@ def test_spikes_over_a_are_integers_from_0_to_levels(u, a, levels):
 
 @given(u=MEMBRANES, exponent=st.integers(-4, 3), levels=LEVELS)
 def test_inside_the_window_spikes_are_within_half_of_a_of_the_membrane(u, exponent, levels):
-    a = np.float32(2.0**exponent)  # A power of two, so that nothing rounds but the rounding.
+    a = np.float32(2.0**exponent)  # A power of two, so that products and quotients are exact.
     s = np.asarray(pit_fire(jnp.asarray(u), jnp.asarray(a), levels=levels), np.float64)
     window = (u >= 0) & (u <= levels * a)
     assert (np.abs(u.astype(np.float64) - s)[window] <= a / 2).all()
 
 
 @given(u=MEMBRANES, a=SCALES, levels=LEVELS)
-def test_any_scale_keeps_half_of_a_up_to_the_rounding_of_the_quotient(u, a, levels):
+def test_for_any_scale_they_are_within_half_of_a_up_to_rounding_errors(u, a, levels):
     s = np.asarray(pit_fire(jnp.asarray(u), jnp.asarray(a), levels=levels), np.float64)
     window = (u >= 0) & (u * (np.float32(1) / a) <= levels)
     room = a.astype(np.float64) * (0.5 + 2 * levels * np.finfo(np.float32).eps)
@@ -253,8 +253,9 @@ def test_any_scale_keeps_half_of_a_up_to_the_rounding_of_the_quotient(u, a, leve
 
 
 @given(u=MEMBRANES, a=SCALES, levels=LEVELS)
-def test_the_integer_is_the_sum_of_as_many_binary_spikes_as_levels(u, a, levels):
-    """IF with threshold 1/2 and a soft reset by 1, fed u/a once (design 4.1; Appendix A)."""
+def test_the_count_is_the_sum_of_binary_spikes_of_an_if_neuron(u, a, levels):
+    # An IF neuron with threshold 1/2, a soft reset by 1 and the input u/a in the first of D slots
+    # (Appendix A).
     x = jnp.asarray(u * (np.float32(1) / a))
     v, total = jnp.zeros_like(x), jnp.zeros_like(x)
     for slot in range(levels):

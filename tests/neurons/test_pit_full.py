@@ -1,4 +1,4 @@
-"""PITFull is PIT until channels mix, keeps an inverse, and has the gradient of its surrogate."""
+"""PITFull equals PIT without mixing, stays invertible, and has the gradient of its surrogate."""
 
 from functools import partial
 
@@ -20,8 +20,8 @@ def currents(steps, channels=CHANNELS, batch=32, seed=0):
     return np.random.default_rng(seed).normal(0.7, 1.5, (batch, steps, 4, channels))
 
 
-def mixed(steps, channels=CHANNELS, size=0.4):
-    """Parameters with every entry of `mixing` at work."""
+def make_mixed(steps, channels=CHANNELS, size=0.4):
+    """Return parameters in which no entry of `mixing` is 0."""
     random = np.random.default_rng(1)
     return {
         "a": jnp.asarray(random.uniform(0.4, 1.2, (steps, channels))),
@@ -35,13 +35,13 @@ def fire(neuron, params, x):
 
 
 def matrix(a, mixing):
-    """A = L diag(a) U."""
+    """Return A = L diag(a) U."""
     one = np.eye(a.shape[-1])
     return (one + np.tril(mixing, -1)) @ (a[..., None] * (one + np.triu(mixing, 1)))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_without_mixing_it_starts_and_fires_as_pit_bit_for_bit(strict, steps):
+def test_without_mixing_it_is_initialized_and_fires_like_pit_bit_for_bit(strict, steps):
     x = jnp.asarray(currents(steps), jnp.float32)
     pit, full = (jit_once(f().init)(jax.random.key(0), x)["params"] for f in (PIT, PITFull))
     np.testing.assert_array_equal(full["a"], pit["a"])
@@ -49,12 +49,12 @@ def test_without_mixing_it_starts_and_fires_as_pit_bit_for_bit(strict, steps):
     want, got = fire(PIT(), pit, x), fire(PITFull(), full, x)
     for probe in ("output", "count", "rate"):
         np.testing.assert_array_equal(got[probe], want[probe], err_msg=probe)
-    # u - a k may round once or twice (XLA contracts it in one of the two programs).
+    # XLA may contract u - a k to one rounding in one of the two programs.
     np.testing.assert_allclose(got["membrane"], want["membrane"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_without_mixing_membranes_are_those_of_pit_where_products_are_exact(strict, steps):
+def test_without_mixing_membranes_equal_those_of_pit_if_products_are_exact(strict, steps):
     x = jnp.asarray(currents(steps), jnp.float32)
     exponents = np.random.default_rng(1).integers(-2, 2, (steps, CHANNELS))
     a = jnp.asarray(np.exp2(exponents), jnp.float32)
@@ -66,9 +66,9 @@ def test_without_mixing_membranes_are_those_of_pit_where_products_are_exact(stri
         np.testing.assert_array_equal(got[probe], value, err_msg=probe)
 
 
-def test_without_mixing_its_gradients_are_those_of_pit(x64):
+def test_without_mixing_its_gradients_equal_those_of_pit(x64):
     x = jnp.asarray(currents(3))
-    a = mixed(3)["a"]
+    a = make_mixed(3)["a"]
     weights = jnp.asarray(currents(3, seed=2))
 
     def gradient(neuron, params):
@@ -77,16 +77,16 @@ def test_without_mixing_its_gradients_are_those_of_pit(x64):
 
         return jit_once(jax.grad(loss, (0, 1)))(params, x)
 
-    of_pit, of_x = gradient(PIT(strength=0.3), {"a": a})
-    of_full, of_x_full = gradient(
+    grad_pit, grad_x = gradient(PIT(strength=0.3), {"a": a})
+    grad_full, grad_x_full = gradient(
         PITFull(strength=0.3), {"a": a, "mixing": jnp.zeros((3, CHANNELS, CHANNELS))}
     )
-    np.testing.assert_allclose(of_full["a"], of_pit["a"], rtol=0, atol=1e-11)
-    np.testing.assert_allclose(of_x_full, of_x, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(grad_full["a"], grad_pit["a"], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(grad_x_full, grad_x, rtol=0, atol=1e-11)
 
 
 def test_it_fires_the_clipped_integers_of_the_unmixed_membrane(x64):
-    x, params = currents(3), mixed(3)
+    x, params = currents(3), make_mixed(3)
     got = fire(PITFull(), params, jnp.asarray(x))
     v = np.zeros_like(x[:, 0])
     for t in range(3):
@@ -99,15 +99,15 @@ def test_it_fires_the_clipped_integers_of_the_unmixed_membrane(x64):
         np.testing.assert_allclose(got["output"][:, t], k @ a.T, rtol=0, atol=1e-12)
 
 
-def product_with_inverse(params):
-    """A A^-1 from the factors that the neuron uses."""
+def multiply_by_inverse(params):
+    """Return A A^-1, computed from the factors that the neuron uses."""
     lower, upper, lower_inverse, upper_inverse = jax.vmap(factorize)(params["mixing"])
     a = apply_floor(params["a"])[..., None, :]
     return np.asarray((lower * a @ upper) @ (upper_inverse / a @ lower_inverse))
 
 
-def test_the_inverse_is_one_at_the_start_and_after_200_steps_of_descent(strict):
-    teacher, student = mixed(2, size=0.8), mixed(2)
+def test_the_inverse_is_accurate_at_first_and_after_200_steps_of_descent(strict):
+    teacher, student = make_mixed(2, size=0.8), make_mixed(2)
     x = jnp.asarray(currents(2, batch=64), jnp.float32)
     teacher, params = jax.tree.map(lambda p: p.astype(jnp.float32), (teacher, student))
     target = PITFull().apply({"params": teacher}, x)
@@ -121,9 +121,9 @@ def test_the_inverse_is_one_at_the_start_and_after_200_steps_of_descent(strict):
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), value
 
     one = np.broadcast_to(np.eye(CHANNELS), (2, CHANNELS, CHANNELS))
-    np.testing.assert_allclose(product_with_inverse(params), one, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(multiply_by_inverse(params), one, rtol=0, atol=1e-5)
     trained, losses = jax.lax.scan(descend, params, length=200)
-    np.testing.assert_allclose(product_with_inverse(trained), one, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(multiply_by_inverse(trained), one, rtol=0, atol=1e-5)
     assert losses[-1] < losses[0] / 2
     assert jnp.abs(trained["mixing"] - params["mixing"]).max() > 0.1
 
@@ -132,10 +132,10 @@ STRENGTH = 0.3  # Larger than the paper's 0.01, so that a wrong factor shows.
 
 
 def straight_through(params, x, frozen):
-    """The frozen surrogate in NumPy: spikes `[B, T, N, C]`, smooth in `params` and `x`.
+    """Return spikes `[B, T, N, C]` of a surrogate that is smooth in `params` and `x`, in NumPy.
 
-    s~ = A (k_0 + J_u (A_0^-1 u - x_0) + J_A (A^-1 u_0 - x_0)): what is 0 at the point moves with
-    the membrane by the mask times the factor of Eq. 13, and with the matrix by the mask alone.
+    s~ = A (k_0 + J_u (A_0^-1 u - x_0) + J_A (A^-1 u_0 - x_0)), where the index 0 marks constants
+    from `frozen`, J_u is the mask times the factor of Eq. 13, and J_A is the mask alone.
     """
     v, spikes = np.zeros_like(x[:, 0]), []
     for t, at in enumerate(frozen):
@@ -151,7 +151,7 @@ def straight_through(params, x, frozen):
 
 
 def freeze(params, x):
-    """u_0, x_0 = A_0^-1 u_0 and k_0 of every step."""
+    """Return u_0, A_0^-1, x_0 = A_0^-1 u_0 and k_0 of every step."""
     v, frozen = np.zeros_like(x[:, 0]), []
     for t in range(x.shape[1]):
         u = v / 2 + x[:, t]
@@ -164,7 +164,7 @@ def freeze(params, x):
 
 
 def finite_differences(f, x, step=1e-5):
-    """The gradient of `f` at the array `x`, entry by entry."""
+    """Return the gradient of `f` at the array `x`, entry by entry."""
     gradient = np.empty_like(x)
     for index in np.ndindex(x.shape):
         ends = []
@@ -177,12 +177,12 @@ def finite_differences(f, x, step=1e-5):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_gradients_are_those_of_the_frozen_straight_through_surrogate(x64, steps):
+def test_gradients_equal_those_of_the_frozen_straight_through_surrogate(x64, steps):
     x = currents(steps, channels=3, batch=4)
-    params = jax.tree.map(np.asarray, mixed(steps, channels=3))
+    params = jax.tree.map(np.asarray, make_mixed(steps, channels=3))
     weights = currents(steps, channels=3, batch=4, seed=2)
     frozen = freeze(params, x)
-    for at in frozen:  # Below, inside and above the window, and nowhere at its corners.
+    for at in frozen:  # Values below, inside and above the window, and none close to a kink.
         assert (at["x"] < 0).any() and (at["x"] > 4).any()
         assert ((at["x"] > 0) & (at["x"] < 4)).sum() > 5
         assert np.abs(2 * at["x"] - np.rint(2 * at["x"])).min() > 1e-4
@@ -207,8 +207,8 @@ def test_gradients_are_those_of_the_frozen_straight_through_surrogate(x64, steps
     np.testing.assert_allclose(got_x, want_x, rtol=0, atol=1e-6)
 
 
-def test_the_diagonal_of_mixing_is_dead(x64):
-    x, params = jnp.asarray(currents(2)), mixed(2)
+def test_the_diagonal_of_mixing_has_no_effect(x64):
+    x, params = jnp.asarray(currents(2)), make_mixed(2)
 
     def loss(params):
         return jnp.sum(PITFull().apply({"params": params}, x) ** 2)
@@ -228,7 +228,7 @@ def test_no_device_gathers_the_batch(unroll):
         NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec())
     )
     neuron = PITFull(unroll=unroll)
-    params = jax.tree.map(lambda p: p.astype(jnp.float32), mixed(2))
+    params = jax.tree.map(lambda p: p.astype(jnp.float32), make_mixed(2))
 
     def loss(params, x):
         return jnp.sum(neuron.apply({"params": params}, x) ** 2)

@@ -1,4 +1,4 @@
-"""Every neuron does, step by step, what traces.py and gradients.py worked out by hand."""
+"""Membranes, spikes and gradients equal those derived by hand in traces.py and gradients.py."""
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,11 @@ def rows(table):
 
 
 def as_currents(current, dtype):
-    """`[T]` or `[T, C]` as `[B, T, C]`."""
+    """Return `[T]` or `[T, C]` as `[1, T, C]`."""
     return jnp.array(current, dtype).reshape(1, len(current), -1)
 
 
-def variables_of(row, neuron, x):
+def make_variables(row, neuron, x):
     if not row.params:
         return init(neuron, x)
     return {"params": {name: jnp.array(value, x.dtype) for name, value in row.params.items()}}
@@ -39,11 +39,11 @@ def test_every_neuron_has_a_trace_and_a_gradient():
 
 @rows(TRACES)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_membranes_and_spikes_are_those_worked_out_by_hand(strict, name, row, dtype):
+def test_membranes_and_spikes_equal_those_derived_by_hand(strict, name, row, dtype):
     neuron = NEURONS[name](**row.fields)
     with jax.enable_x64(dtype == jnp.float64):
         x = as_currents(row.current, dtype)
-        y, probes = jit_run(neuron, variables_of(row, neuron, x), x)
+        y, probes = jit_run(neuron, make_variables(row, neuron, x), x)
     got = {"output": y} | {probe: probes.get(probe) for probe in ("membrane", "count")}
     want = {
         "output": row.count if row.output is None else row.output,
@@ -65,13 +65,13 @@ def test_membranes_and_spikes_are_those_worked_out_by_hand(strict, name, row, dt
 
 
 @rows(GRADIENTS)
-def test_gradients_are_those_worked_out_by_hand(x64, name, row):
+def test_gradients_equal_those_derived_by_hand(x64, name, row):
     x = as_currents(row.current, float)
     weights = jnp.array([3.0, 5.0, 7.0])[None, : x.shape[1], None]
 
     def gradient(**detach):
         neuron = NEURONS[name](**row.fields, **detach)
-        variables = variables_of(row, neuron, x)
+        variables = make_variables(row, neuron, x)
         return jax.grad(lambda variables, x: jnp.sum(weights * neuron.apply(variables, x)), (0, 1))(
             variables, x
         )
@@ -84,6 +84,6 @@ def test_gradients_are_those_worked_out_by_hand(x64, name, row):
     else:
         assert_for_currents(row.through_reset, detach_reset=False)
         assert_for_currents(row.detached, detach_reset=True)
-    of_params = gradient()[0].get("params", {})
-    for parameter, want in row.of_params.items():
-        np.testing.assert_allclose(of_params[parameter], want, rtol=1e-14, err_msg=parameter)
+    grad_params = gradient()[0].get("params", {})
+    for parameter, want in row.grad_params.items():
+        np.testing.assert_allclose(grad_params[parameter], want, rtol=1e-14, err_msg=parameter)

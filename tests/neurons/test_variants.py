@@ -1,4 +1,4 @@
-"""Variants are the neurons they vary until they are set apart, and start where they say."""
+"""Variants equal their plain neuron with neutral settings; parameters start as documented."""
 
 import math
 from functools import partial
@@ -26,11 +26,11 @@ from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 from tests.neurons.table import currents
 
 KEY = jax.random.key(0)
-SCALES = np.float32([[0.3], [1.7], [0.9]])  # Of three channels, to be laid out as `a`.
+SCALES = np.float32([[0.3], [1.7], [0.9]])  # Scales of three channels.
 
 
-def both_ways(neuron, params, x):
-    """Output, and the gradients of a weighted sum for parameters and currents."""
+def run_both_ways(neuron, params, x):
+    """Return the output, and gradients of a weighted sum of it for parameters and currents."""
     weights = jnp.asarray(np.random.default_rng(2).normal(size=x.shape), x.dtype)
     apply = jax.jit(lambda params, x: neuron.apply({"params": params}, x))
     y, pull = jax.vjp(apply, params, x)
@@ -47,20 +47,20 @@ def both_ways(neuron, params, x):
     ],
     ids=["RealSpike is IF", "TrainableTernary is Ternary", "PIT is ILIF", "QAT is PIT"],
 )
-def test_with_a_neutral_setting_a_variant_is_its_plain_neuron_bit_for_bit(
+def test_with_neutral_settings_a_variant_equals_its_plain_neuron_bit_for_bit(
     strict, variant, params, plain, plain_params, steps
 ):
     x = currents((8, steps, 5, 3))
-    y, of_params, of_x = both_ways(variant, params, x)
-    want, of_plain_params, want_of_x = both_ways(plain, plain_params, x)
-    assert len(np.unique(want)) > 1 and want_of_x.any()
+    y, grad_params, grad_x = run_both_ways(variant, params, x)
+    want, grad_plain_params, want_grad_x = run_both_ways(plain, plain_params, x)
+    assert len(np.unique(want)) > 1 and want_grad_x.any()
     np.testing.assert_array_equal(y, want)
-    np.testing.assert_array_equal(of_x, want_of_x)
-    if of_plain_params:
-        np.testing.assert_array_equal(of_params["a"], of_plain_params["a"][0])
+    np.testing.assert_array_equal(grad_x, want_grad_x)
+    if grad_plain_params:
+        np.testing.assert_array_equal(grad_params["a"], grad_plain_params["a"][0])
 
 
-def test_amplitudes_take_the_product_rule(x64):
+def test_gradients_of_amplitudes_follow_the_product_rule(x64):
     x = currents((8, 4, 5, 3), float)
     weights = np.random.default_rng(2).normal(size=x.shape)
     amplitude, alpha = np.array([0.5, -2.0, 3.0]), np.array(0.75)
@@ -69,13 +69,17 @@ def test_amplitudes_take_the_product_rule(x64):
         (TrainableTernary(), Ternary(), {"alpha": alpha}),
     ]:
         ((name, value),) = params.items()
-        y, of_params, of_x = both_ways(neuron, params, x)
+        y, grad_params, grad_x = run_both_ways(neuron, params, x)
         spikes = np.asarray(plain.apply({}, x))
         np.testing.assert_array_equal(y, value * spikes)
         want = (weights * spikes).reshape(-1, 3).sum(0)
-        np.testing.assert_allclose(of_params[name], want if value.ndim else want.sum(), rtol=1e-12)
+        np.testing.assert_allclose(
+            grad_params[name], want if value.ndim else want.sum(), rtol=1e-12
+        )
         pull = jax.vjp(lambda x, plain=plain: plain.apply({}, x), x)[1]
-        np.testing.assert_allclose(of_x, pull(jnp.asarray(value * weights))[0], atol=1e-12, rtol=0)
+        np.testing.assert_allclose(
+            grad_x, pull(jnp.asarray(value * weights))[0], atol=1e-12, rtol=0
+        )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,7 @@ def test_amplitudes_take_the_product_rule(x64):
         ("Ternary", lambda steps, channels: 0),
     ],
 )
-def test_neurons_have_the_parameters_of_their_papers(name, count):
+def test_neurons_have_as_many_parameters_as_in_their_papers(name, count):
     for steps, channels in [(1, 3), (4, 5)]:
         shape = jax.ShapeDtypeStruct((2, steps, 7, channels), jnp.float32)
         variables = jax.eval_shape(NEURONS[name]().init, KEY, shape)
@@ -106,7 +110,7 @@ def test_plif_starts_at_the_decay_of_its_time_constant(x64, tau, decay):
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.5])
-def test_plif_without_a_time_constant_above_one_step_is_an_error(tau):
+def test_a_time_constant_of_plif_of_at_most_one_step_is_an_error(tau):
     with pytest.raises(ValueError, match=f"tau must be more than 1 step, got {tau}"):
         PLIF(tau=tau)
 
@@ -116,7 +120,7 @@ def test_glif_starts_with_half_open_gates_and_the_papers_values(x64):
     start = {name: np.asarray(jax.nn.sigmoid(value)) for name, value in params.items()}
     gates = np.stack([start.pop(f"{name}_gate") for name in ("leak", "input", "reset")])
     assert np.abs(gates - 0.5).max() < 0.025 and gates.std() > 0.01
-    assert len(np.unique(gates)) == gates.size  # Every gate and channel its own.
+    assert len(np.unique(gates)) == gates.size  # All gates of all channels differ.
     values = {"decay": 0.25, "leak": 0.0625, "reset": 0.5, "threshold": 0.5, "conductance": 0.5}
     assert start.keys() == {f"{name}_logit" for name in values}
     for name, value in values.items():
@@ -148,18 +152,18 @@ INITS = {
 
 @pytest.mark.parametrize("levels", [1, 3, 4])
 @pytest.mark.parametrize("name", INITS)
-def test_initial_scales_are_their_formula(x64, name, levels):
+def test_initial_scales_equal_their_formula(x64, name, levels):
     u = membranes()
     want = INITS[name](u.reshape(-1, 3), levels)
     scale_init = getattr(initializers, name)
     np.testing.assert_allclose(scale_init(jnp.asarray(u), levels=levels), want, rtol=1e-13)
-    # The first step starts from rest, so its membranes are the currents.
+    # Membranes start at 0, so those of the first step are the currents.
     for neuron in (PIT, QAT):
         a = neuron(levels=levels, scale_init=scale_init).init(KEY, jnp.asarray(u)[:, None])
         np.testing.assert_allclose(np.ravel(a["params"]["a"]), want, rtol=1e-13)
 
 
-def test_the_released_start_divides_by_one_less_than_the_count_but_not_by_zero(strict):
+def test_the_released_initializer_divides_by_n_minus_1_but_not_by_zero(strict):
     u = jnp.array([[1.0], [3.0]])  # Mean 2, variance 2.
     np.testing.assert_array_equal(initializers.released(u, levels=4), [(2 + 3 * 2) / 2])
     np.testing.assert_array_equal(initializers.released(u[:1], levels=4), [1 / 2])
@@ -171,7 +175,7 @@ EXTREMES = [0.0, 1e-37, 1e-30, 1e-3, 1 / 3, 1.0, math.pi, 1e10, 3e38]
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("factor", [0.5, 1 / 3, 1e-6, 0.0, 7.0])
-def test_a_scaled_gradient_keeps_the_value_exactly(mode, wide, factor):
+def test_scaling_a_gradient_does_not_change_the_value(mode, wide, factor):
     with jax.enable_x64(wide):
         a = jnp.array(EXTREMES + [-x for x in EXTREMES] + [1e300] * wide)
         value, pull = jax.vjp(mode(partial(scale_gradient, factor=factor)), a)
@@ -185,16 +189,16 @@ def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, 
     x = currents((8, 4, 5, 3))
     a = SCALES[:, 0] if neuron is QAT else np.tile(SCALES.T, (4, 1))
     shared = 8 * 5 * (4 if neuron is QAT else 1)  # Membranes that share a scale.
-    plain = both_ways(neuron(levels=3), {"a": a}, x)
-    y, of_params, of_x = both_ways(neuron(levels=3, parametrize=scale.lsq), {"a": a}, x)
+    plain = run_both_ways(neuron(levels=3), {"a": a}, x)
+    y, grad_params, grad_x = run_both_ways(neuron(levels=3, parametrize=scale.lsq), {"a": a}, x)
     np.testing.assert_array_equal(y, plain[0])
-    np.testing.assert_array_equal(of_x, plain[2])
+    np.testing.assert_array_equal(grad_x, plain[2])
     factor = np.float32(1 / math.sqrt(shared * 3))
     assert plain[1]["a"].all()
-    np.testing.assert_array_equal(of_params["a"], plain[1]["a"] * factor)
+    np.testing.assert_array_equal(grad_params["a"], plain[1]["a"] * factor)
 
 
-def test_the_released_scale_is_a_fixed_vector_times_a_learned_number_a_step(x64):
+def test_the_released_scale_is_a_constant_vector_times_a_learned_factor_per_step(x64):
     x = currents((8, 4, 5, 3), float)
     neuron = PIT(parametrize=scale.released)
     start = neuron.init(KEY, x)["params"]
@@ -202,16 +206,16 @@ def test_the_released_scale_is_a_fixed_vector_times_a_learned_number_a_step(x64)
     np.testing.assert_array_equal(start["p"], np.ones((4, 1)))
 
     alpha, p = start["alpha"], jnp.array([[0.5], [1.25], [0.75], [2.0]])
-    y, of_params, of_x = both_ways(neuron, {"alpha": alpha, "p": p}, x)
-    want, of_plain, want_of_x = both_ways(PIT(), {"a": alpha * p}, x)
+    y, grad_params, grad_x = run_both_ways(neuron, {"alpha": alpha, "p": p}, x)
+    want, grad_plain, want_grad_x = run_both_ways(PIT(), {"a": alpha * p}, x)
     np.testing.assert_array_equal(y, want)
-    np.testing.assert_array_equal(of_x, want_of_x)
-    np.testing.assert_array_equal(of_params["alpha"], np.zeros((4, 3)))
-    of_p = (of_plain["a"] * alpha).sum(1, keepdims=True) / 2
-    np.testing.assert_allclose(of_params["p"], of_p, rtol=1e-12)
+    np.testing.assert_array_equal(grad_x, want_grad_x)
+    np.testing.assert_array_equal(grad_params["alpha"], np.zeros((4, 3)))
+    grad_p = (grad_plain["a"] * alpha).sum(1, keepdims=True) / 2
+    np.testing.assert_allclose(grad_params["p"], grad_p, rtol=1e-12)
 
 
-def test_the_released_scale_has_one_number_for_a_neuron_without_steps(strict):
+def test_the_released_scale_has_one_factor_for_a_neuron_without_steps(strict):
     x = currents((8, 4, 5, 3))
     neuron = QAT(parametrize=scale.released)
     params = neuron.init(KEY, x)["params"]
@@ -221,7 +225,7 @@ def test_the_released_scale_has_one_number_for_a_neuron_without_steps(strict):
     )
 
 
-def test_the_floor_holds_for_released_scales_too(strict):
+def test_the_floor_also_holds_for_released_scales(strict):
     params = {"alpha": jnp.full((1, 2), 0.5), "p": jnp.full((1, 1), -1.0)}
     x = jnp.full((1, 1, 2), 1.0)
     y = PIT(parametrize=scale.released).apply({"params": params}, x)

@@ -1,6 +1,6 @@
-"""Membranes and spikes worked out by hand from the papers' equations, neuron by neuron.
+"""Membranes and spikes derived by hand from the papers' equations, for every neuron.
 
-Numbers are exact in binary wherever the equations allow it; the others are written as formulae.
+Numbers are exact in binary wherever the equations allow it; the others are written as formulas.
 """
 
 from dataclasses import dataclass, field
@@ -18,11 +18,10 @@ def sigmoid(x: float) -> float:
 
 @dataclass(frozen=True)
 class Trace:
-    """Currents `[T]` or `[T, C]` and what a neuron makes of them, step by step.
+    """Currents `[T]` or `[T, C]`, and the membranes, counts and output of a neuron at every step.
 
-    `params` are those of a single channel unless `current` has more; without them the neuron
-    starts by itself. `output` is what leaves the layer where that is not `count`. Values agree
-    exactly, or to `eps` times the relative spacing of the dtype.
+    Without `params` the neuron initializes its own. `output` is None if it equals `count`.
+    Membranes agree exactly, or to `eps` times the machine epsilon of the dtype.
     """
 
     fields: dict[str, Any]
@@ -34,12 +33,12 @@ class Trace:
     eps: int = 0
 
 
-# GLIF's logits whose sigmoid is exactly 0, 1/2 or 1.
+# Logits of GLIF whose sigmoid is exactly 0, 1/2 or 1.
 ZERO, HALF, ONE = -1e3, 0.0, 1e3
 
 
 def glif(conductances: list, **logits: float) -> dict[str, list]:
-    """GLIF's parameters of one channel: those not named are 1/2 after the sigmoid."""
+    """Return GLIF's parameters of one channel; those that are not passed are sigmoid(0) = 1/2."""
     names = ["leak_gate", "input_gate", "reset_gate"]
     names += ["decay_logit", "leak_logit", "reset_logit", "threshold_logit"]
     return {name: [logits.get(name, HALF)] for name in names} | {
@@ -47,7 +46,7 @@ def glif(conductances: list, **logits: float) -> dict[str, list]:
     }
 
 
-# CLIF: u_1 after a first spike, then u_2 fires, with the m of that step.
+# CLIF: the membranes u_1 to u_3 after a spike at step 0; u_2 fires and updates m_2.
 U1 = 1.25 - sigmoid(1) / 2
 U2 = U1 / 2 + 1.5
 M2 = 1 * sigmoid(U1 / 2) * sigmoid(U2 / 2) + 1
@@ -90,7 +89,7 @@ TRACES = {
             [0, 1, 0, 1],
             eps=8,
         ),
-        Trace({}, [0.75, 1, -2, 3], [0.75, 1, -2, 3], [0, 1, 0, 1], {"w": ONE}),  # Forgets at once.
+        Trace({}, [0.75, 1, -2, 3], [0.75, 1, -2, 3], [0, 1, 0, 1], {"w": ONE}),  # No memory.
     ],
     "CLIF": [
         Trace({}, [1.5, 1, 1.5, 0.25], [1.5, U1, U2, U3], [1, 0, 1, 0], eps=8),
@@ -130,7 +129,7 @@ TRACES = {
             [1.5, 2.25, -1.875, 0.0625],
             [2, 2, 0, 0],
         ),
-        # The integer resets, a quarter of it leaves.
+        # The reset uses the integer, the output is a quarter of it.
         Trace(
             {"normalize": True},
             [2.5, 1, 6, -2],
@@ -163,7 +162,7 @@ TRACES = {
             {"a": [[1], [1], [0.5], [0.5]]},
             output=[1, 0, 0.5, 0],
         ),
-        # Whatever fires starts again from 0.
+        # Every spike resets the membrane to 0.
         Trace(
             {"reset": clearing_reset},
             [1.25, 0.125, 0.5, -1],
@@ -196,7 +195,7 @@ TRACES = {
     ],
     "RealSpike": [
         Trace({}, [0.5, 0.75, 0.75, 0.5], [0.5, 1.25, 0.75, 1.25], [0, 1, 0, 1]),
-        # The membrane does not know the amplitude.
+        # The membrane does not depend on the amplitude.
         Trace(
             {"reset": soft_reset},
             [0.5, 0.75, 0.75, 0.5],
@@ -207,7 +206,7 @@ TRACES = {
         ),
     ],
     "Ternary": [
-        # From half of the threshold on, to either side.
+        # It fires from half of the threshold on, for either sign.
         Trace({}, [0.5, -0.5, 0.25, 0.5], [0.5, -0.5, 0.25, 0.5625], [1, -1, 0, 1]),
         Trace(
             {"threshold": 2.0, "decay": 0.5},
@@ -218,7 +217,7 @@ TRACES = {
     ],
     "TrainableTernary": [
         Trace({}, [0.5, -0.5, 0.25, 0.5], [0.5, -0.5, 0.25, 0.5625], [1, -1, 0, 1]),
-        # The reset does not know the amplitude.
+        # The reset does not depend on the amplitude.
         Trace(
             {"threshold": 2.0, "decay": 0.5},
             [-0.75, 1.5, -0.5, -2],
