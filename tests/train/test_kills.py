@@ -53,7 +53,7 @@ def is_saving(workdir: Path) -> bool:
 def is_testing(workdir: Path, length: int) -> bool:
     """Return whether an epoch of `length` steps is in its last step or its test.
 
-    Then all steps have their line in metrics.jsonl but the last, which shares that of the epoch.
+    Then all steps have their line in metrics.jsonl but the last, which is in the line of the epoch.
     """
     file = workdir / "metrics.jsonl"
     *lines, _ = file.read_text().split("\n") if file.exists() else [""]
