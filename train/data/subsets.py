@@ -105,6 +105,7 @@ def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
         )
     validated = draw_share(train.labels, count)
     trained = np.setdiff1d(np.arange(len(train)), validated)
+    # Back to indices of the whole training split, if `train_images` chose from it before.
     places = dataset.subset.get("train", np.arange(len(train)))
     return replace(
         dataset,

@@ -55,6 +55,7 @@ def normalize(
             f"{images.dtype} images of shape {images.shape}, {len(mean)} means, {len(std)} stds."
         )
     dtype = jnp.result_type(float) if dtype is None else dtype
+    # Computed in float32 even for bfloat16, whose 8 bits would round x / 255 and then the result.
     wide = jnp.promote_types(dtype, jnp.float32)
     means, stds = (jnp.asarray(values, wide).reshape(1, 1, 1, -1) for values in (mean, std))
     return ((images.astype(wide) / 255 - means) / stds).astype(dtype)

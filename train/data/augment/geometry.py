@@ -59,6 +59,7 @@ def bilinear(
     """
     height, width = images.shape[1:3]
     x, y, inside = _locate_samples(images, matrix)
+    # Values belong to pixel centers, half a pixel from the corner that coordinates count from.
     x, y = x - ONE // 2, y - ONE // 2
     left, top = x >> 16, y >> 16
 
@@ -91,6 +92,7 @@ def _locate_samples(images: Array, matrix: Array) -> tuple[Array, Array, Bool[Ar
 
 def _gather_pixels(images: Array, row: Array, column: Array) -> Array:
     height, width = images.shape[1:3]
+    # Samples from outside are replaced later; the clip makes "promise_in_bounds" true for them too.
     place = jnp.clip(row * width + column, 0, height * width - 1)
 
     def pick(image: Array, place: Array) -> Array:

@@ -67,6 +67,7 @@ def mixup_or_cutmix(
     """
     choice_key, share_key, box_key, any_key = jax.random.split(key, 4)
     cut = jax.random.bits(choice_key, (), jnp.uint8) % 2 == 0
+    # Both kinds as one mix with different arguments: a cond would compute both under vmap.
     alpha = jnp.where(cut, jnp.float32(cutmix_alpha), jnp.float32(mixup_alpha))
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
     outside, area = _draw_box(box_key, images, share)
@@ -103,5 +104,6 @@ def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Arra
 def _mix(images: Images, labels: Labels, own: Array, share: Array) -> tuple[Images, Labels]:
     """Mix neighbors: `own` is the weight of each pixel's own image, `share` that for labels."""
     own, share = own[..., None].astype(images.dtype), share.astype(labels.dtype)
+    # A roll by one: between devices that share a batch, only one image each is exchanged.
     neighbors, theirs = jnp.roll(images, 1, axis=0), jnp.roll(labels, 1, axis=0)
     return own * images + (1 - own) * neighbors, share * labels + (1 - share) * theirs

@@ -83,6 +83,7 @@ def auto_augment(
     row = _draw_integers(row_key, (len(images),), len(CIFAR_TABLE))
     chance = jax.random.uniform(chance_key, (len(images), 2), jnp.float32)
     sign = _draw_integers(sign_key, (len(images), 2), len(SIDES))
+    # Index 2 of the last axis is the identity, for an operation that is not applied.
     which = jnp.where(chance < probability[row], sign, len(SIDES))
     for i in range(2):
         images = apply(images, _take(table, row, i, which[:, i]), RESAMPLERS[resample], fill)
@@ -255,6 +256,7 @@ def _interpolate_space(
     largest |= dict.fromkeys(("brightness", "color", "contrast", "sharpness"), enhance)
     largest |= dict.fromkeys(("autocontrast", "equalize"), 0)
     return {name: np.linspace(0, most, bins) for name, most in largest.items()} | {
+        # Bits to keep and thresholds fall as magnitudes grow.
         "posterize": 8 - np.round(np.linspace(0, bits_lost, bins)),
         "solarize": np.linspace(255, 0, bins),
     }
@@ -269,6 +271,7 @@ def _build_table(space: Space, height: int, width: int) -> Settings:
 
 
 def _set_both_signs(name: str, magnitude: float, height: int, width: int) -> list[Settings]:
+    # Operations without a sign have two equal entries, so that all rows have the same shape.
     signs = SIDES if name in SIGNED else (1, 1)
     return [make_setting(name, sign * float(magnitude), height, width) for sign in signs]
 

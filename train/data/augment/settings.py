@@ -43,7 +43,7 @@ def make_setting(name: str, magnitude: float, height: int, width: int) -> Settin
 def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
     """Return a factory of settings for Pillow's ImageEnhance with the factor 1 + magnitude."""
 
-    def at(magnitude: float, height: int, width: int) -> Settings:
+    def make(magnitude: float, height: int, width: int) -> Settings:
         del height, width
         factor = np.float32(1 + magnitude)
         # The upper 12 bits and the rest. A difference of gray levels has 8 bits, so its products
@@ -55,9 +55,10 @@ def _enhance(degenerate: str) -> Callable[[float, int, int], Settings]:
             factor=np.array([coarse, factor - coarse], np.float32),
         )
 
-    return at
+    return make
 
 
+# A transform maps output to input pixels, so a move to the right has a negative offset.
 # Signs and units are torchvision's: a positive translation moves right or down, a positive rotation
 # is counterclockwise, in degrees. Translations are truncated to whole pixels, slides are not.
 OPERATIONS: dict[str, Callable[[float, int, int], Settings]] = {

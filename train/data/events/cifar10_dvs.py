@@ -110,6 +110,7 @@ def _make_recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> 
         for file, member in files
         if PurePosixPath(member or file).suffix == suffix
     ]
+    # By number, not by name, where 10 comes before 2: the order of samples follows from this.
     return sorted(recordings, key=lambda recording: recording.number)
 
 

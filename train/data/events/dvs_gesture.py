@@ -127,6 +127,7 @@ def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
     print(f"extracting {archive} once, to {folder}", file=sys.stderr)
     try:
         with write_folder(folder, inner=folder.name) as part:
+            # "data" refuses members with paths outside the folder, links to them and devices.
             with tarfile.open(archive) as content:
                 content.extractall(part, filter="data")
             if not (part / folder.name).is_dir():
@@ -200,6 +201,7 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
                 f"{labels}, row {number + 2}: expected a class of 1 to {NUM_CLASSES} and a "
                 f"start before its end, got {label}, {start} and {end}; {AGAIN}"
             )
+        # Labels in the files start at 1.
         found.append(Recording(label - 1, number, file, "", start, end))
     if not found:
         raise UserError(f"{labels} has no gesture; {AGAIN}")

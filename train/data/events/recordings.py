@@ -104,6 +104,7 @@ def load_frames(
     frames.check()
     splits = []
     for recordings in (train, test):
+        # Everything that the frames depend on. Raise the version when this code computes others.
         key = {
             "version": 2,
             "frames": frames,
@@ -124,6 +125,7 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     def smaller(channel: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(channel).resize(size[::-1], Image.Resampling.BILINEAR))
 
+    # float32 images, because Pillow would round integer counts.
     channels = np.moveaxis(frames, -1, 1).astype(np.float32)
     return np.stack([np.stack([smaller(c) for c in frame], axis=-1) for frame in channels])
 
@@ -201,6 +203,7 @@ def _make_error(recording: Recording, why: Exception | str) -> UserError:
     # Readers name the file, except for a member of an archive, which they get as bytes.
     if str(recording.file) not in said:
         said = f"{recording}: {said}"
+    # An error of the operating system, such as a missing permission: a new download does not help.
     if isinstance(why, OSError) and why.errno:
         return UserError(f"{said}.")
     return UserError(

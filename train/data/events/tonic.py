@@ -90,5 +90,6 @@ def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
         raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
     if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):
         raise ValueError("expected finite x, y, p and t of at least 0.")
+    # tonic's times are milliseconds in floats; whole microseconds are recovered by rounding.
     x, y, polarity, milliseconds = rows.T
     return make_events(np.rint(milliseconds * 1000.0), x, y, polarity != 0)

@@ -70,6 +70,7 @@ class TrainingOrder:
         return self.seed, epoch, index + 1, copy
 
 
+# Two epochs: readers that are ahead already ask for the next epoch.
 @functools.lru_cache(maxsize=2)
 def _permute(order: TrainingOrder, epoch: int) -> np.ndarray:
     return order.epoch(epoch)
@@ -89,6 +90,8 @@ class SequentialOrder:
     def __init__(self, size: int, batch_size: int) -> None:
         padded = -(-size // batch_size) * batch_size
         place = np.arange(padded, dtype=np.int32).reshape(-1, batch_size)
+        # Padding repeats samples from the start: a last batch of another shape would be compiled
+        # again.
         self.index, self.weight = place % size, (place < size).astype(np.float32)
 
     def __len__(self) -> int:
@@ -105,6 +108,7 @@ class SequentialOrder:
 
 def epoch_order(seed: int, epoch: int, size: int, batch_size: int, repeats: int = 1) -> np.ndarray:
     """Return the samples of each training step of `epoch`, `[steps, batch]`."""
+    # A generator for each epoch, so that epoch n can be drawn without drawing those before it.
     order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
     return order[place_copies(size, batch_size, repeats) // repeats]
 

@@ -225,6 +225,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _check_space(plan: Plan, out: Path, missing: int) -> None:
+    # An estimate: shards are about equal, and records add only 4 bytes and an index entry.
     needed = plan.num_bytes * missing // len(plan.shards)
     free = shutil.disk_usage(out).free
     if free < needed:
@@ -248,6 +249,7 @@ def _write_all(
             for job in _show_bar(as_completed(jobs), "writing", len(jobs)):
                 yield jobs[job], *job.result()
         except BaseException:
+            # Do not wait for the other shards, which may take half a minute each.
             processes.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -261,6 +263,7 @@ def _write(shard: Shard, out: Path, size: int, decoded: bool) -> tuple[Path, dic
     try:
         writer = ArrayRecordWriter(str(part), OPTIONS)
         for piece in shard.pieces:
+            # Checked before it is written, so every record of a finished shard is an image.
             for place, label, content in piece.samples():
                 check_image(content, place, FETCH)
                 if size:

@@ -74,6 +74,7 @@ def random_crop(
 
     Its area is `least_area` to 1 of the image's, the ratio of its sides 3:4 to 4:3.
     """
+    # Cropped before it is resized: most crops are much smaller than the image.
     box = draw_rectangle(*image.size, least_area, rng)
     return np.asarray(image.crop(box).resize((size, size), RESAMPLING[resample]))
 
@@ -83,11 +84,13 @@ def center_crop(
 ) -> np.ndarray:
     """Return the middle `size size 3` of the image resized to a shorter side of `resize`."""
     image = image.resize(_scale_shorter_side(image, resize), RESAMPLING[resample])
+    # Rounded half to even, as in torchvision's CenterCrop.
     left, top = (round((side - size) / 2) for side in image.size)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
 def _scale_shorter_side(image: Image.Image, size: int) -> tuple[int, int]:
+    # Truncated, not rounded, as in torchvision's Resize.
     width, height = image.size
     shorter = min(width, height)
     return int(size * width / shorter), int(size * height / shorter)

@@ -137,6 +137,7 @@ def _plan_archives(source: Path) -> Plan:
         images.append((member, classes.index(of_image[stem])))
     if len(images) != len(of_image):
         raise UserError(f"{val} has {len(images)} images, but there are {len(of_image)} labels.")
+    # Workers get byte ranges, not images: each opens the archive and reads its own part.
     pieces = [
         TarPart(train, parts[name].offset, parts[name].offset + parts[name].size, label)
         for label, name in enumerate(classes)

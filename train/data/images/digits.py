@@ -31,6 +31,7 @@ def read_digits() -> tuple[ArraySplit, ArraySplit]:
     from sklearn.datasets import load_digits  # Imported here, because it takes a second.
 
     bunch = load_digits()
+    # 17 gray levels, 0 to 16, spread over uint8.
     images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[..., None]
     labels = bunch.target.astype(np.int32)
     in_test = np.zeros(len(labels), bool)

@@ -40,6 +40,7 @@ def synthetic(
             "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "
             f"got {shape=}, {num_classes=}, {num_train=}, {num_test=}, {seed=}."
         )
+    # A generator for each part, so that the size of one changes no pixel of another.
     templates = _make_templates(np.random.default_rng([seed, 0]), num_classes, axes)
     channels = axes[2]
     return Dataset(

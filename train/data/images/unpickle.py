@@ -20,6 +20,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+# A pickle is a program that can call any function that it can import. A data file from the network
+# must not be able to run code, so only the constructors of arrays can be imported.
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:

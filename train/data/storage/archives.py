@@ -44,6 +44,7 @@ def extract_archives(archive: Path, root: Path, how: str) -> Path:
     inner = [
         m for m in _list_members(archive, how) if _matches(PurePosixPath(m.filename), (".zip",))
     ]
+    # The folder's name has sizes and checksums of the members: a new archive gets a new folder.
     listed = json.dumps([(member.filename, member.CRC, member.file_size) for member in inner])
     folder = root / f"{archive.stem}-{hash_content(listed)[:16]}"
     if folder.is_dir():
@@ -79,6 +80,7 @@ def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str
     once for this. A change in the middle that keeps size and time is not seen. Raises OSError for
     a file that cannot be read.
     """
+    # Local caches: the list of a zip is read once for all its members, and again in the next run.
     of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
     return [of_members(file)[member] if member else of_file(file) for file, member in places]
 

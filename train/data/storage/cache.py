@@ -78,6 +78,7 @@ def _make_all(
 
 
 def _find(folder: Path, shard: range) -> np.ndarray | None:
+    # The hash is in the name, not in a second file, because one rename publishes both at once.
     for file in folder.glob(f"{shard.start:06d}-*.npz"):
         raw = file.read_bytes()
         if file.stem.partition("-")[2] == hash_content(raw):

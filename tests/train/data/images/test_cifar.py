@@ -22,7 +22,7 @@ LABELS = {name: RNG.integers(0, 10, n).tolist() for name, n in ROWS.items()}
 
 
 def make_cifar10_files(pickled=pickle_as_python2) -> dict[str, bytes]:
-    """Return the files in the order of the official archive, which is not that of their numbers."""
+    """Return the files in the order of the official archive, which is not sorted by number."""
     files = {"batches.meta": b"", "data_batch_4": b"", "readme.html": b"<html>", "test_batch": b""}
     files |= {f"data_batch_{i}": b"" for i in (3, 5, 1, 2)}
     return files | {name: pickled(IMAGES[name], labels=LABELS[name]) for name in IMAGES}
