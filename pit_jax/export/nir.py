@@ -60,6 +60,7 @@ def to_nir(
         "input_limit": pixels.bound * pixels.unit,
     }
     graph = nir.NIRGraph(writer.nodes, writer.edges, metadata=metadata)
+    # Hash the graph, not the file: HDF5 files with equal content may differ in bytes.
     graph.metadata[HASH] = _hash_graph(graph)
     if path is not None:
         path = Path(path)
@@ -123,6 +124,7 @@ def _list_bytes(value: Any) -> Iterator[bytes]:
         yield value.encode() if isinstance(value, str) else value
     else:
         array = np.asarray(value)
+        # Integers may come back from a file in another width.
         array = array.astype(np.int64) if array.dtype.kind in "iu" else array
         yield f"{array.dtype.str}{array.shape}".encode()
         yield np.ascontiguousarray(array).tobytes()

@@ -44,7 +44,7 @@ class NIRNetwork(nn.Module):
                 f"the input must be [B, ...] or [B, {self.num_steps}, ...] with {self.rank} axes "
                 f"for ..., got {x.shape}."
             )
-        values = {"": x}
+        values = {"": x}  # "" is the input.
         for part in self.parts:
             total, *rest = (values[source] for source in part.sources)
             for value in rest:
@@ -65,6 +65,7 @@ class ThresholdIF(nn.Module):
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay)
             s = surrogate.arctan(u - threshold)
+            # The hard reset ignores the threshold, so it works for any.
             return hard_reset(u, s, detach=True), (u, s)
 
         u, s = run_over_time(step, current)

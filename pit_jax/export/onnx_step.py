@@ -92,6 +92,8 @@ class StepWriter:
         x, bound = g.apply_structure(x, synapse.structure, source.shape, bound)
         if weight is None or synapse.kind == "diagonal" and not isinstance(source, nodes.Pixels):
             return g.apply_weights(x, synapse, weight, bound)
+        # As in the program, currents and pixels lose bits before and after the weights, which keeps
+        # sums exact.
         x = g.round_shift(x, synapse.shift)
         bound = (bound >> synapse.shift) + (synapse.shift > 0)
         return g.round_shift(g.apply_weights(x, synapse, weight, bound), synapse.extra)
@@ -107,6 +109,7 @@ class StepWriter:
         x = g.apply_weights_to_spikes(x, synapse, weight, bound)
         if len(slots) == 1:
             return x
+        # A slot counts as `slots[d]` spikes; weight and sum them per sample.
         each = g.reshape(x, len(slots), -1, *shape)
         if isinstance(source, nodes.Spikes):
             each = g.scale(each, np.reshape(source.neuron.slots, (-1, *(1,) * (len(shape) + 1))))
@@ -168,6 +171,7 @@ class StepWriter:
             mixed = g.shift_right(left, neuron.carry_shift)
             mixed = g.emit("MatMul", mixed, g.constant(neuron.carry[t]))
             left = g.shift_right(mixed, LEAK_BITS - neuron.carry_shift)
+        # A neuron that fires may keep another share of its membrane (hard reset: none).
         kept = self._multiply_fixed(left, neuron.leak, t)
         if not np.array_equal(neuron.leak, neuron.leak_fired):
             silent = g.emit("Equal", k, g.constant(0))

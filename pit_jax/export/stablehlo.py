@@ -95,6 +95,7 @@ def to_stablehlo(
             x = jnp.asarray(pixels, jnp.float32)[x, jnp.arange(pixels.shape[1])]
         return program(x)
 
+    # A symbolic batch makes one module work for every batch size.
     (batch,) = export.symbolic_shape("batch")
     x = jax.ShapeDtypeStruct((batch, *shape), dtype)
     exported = export.export(logits, platforms=PLATFORMS)(x)

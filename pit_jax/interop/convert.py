@@ -48,6 +48,7 @@ def convert(
     of the network matches a name in the state_dict and vice versa. Only num_batches_tracked is
     ignored.
     """
+    # Each leaf has one source: the checkpoint, `key` (skipped layers, neurons) or zeros (unread).
     name = layout if layout is not None else find_layout(state_dict)
     if name not in LAYOUTS:
         raise CheckpointError(f"unknown layout {name!r}; known: {', '.join(LAYOUTS)}.")
@@ -83,6 +84,7 @@ def complete(
 
 def is_of_neuron(path: Path, leaves: Collection[Path]) -> bool:
     """Return whether the leaf `path` is a parameter of a neuron, not of a weight layer or norm."""
+    # Layers of weights have a kernel, norms a scale; parameters of neurons have other names.
     collection, *layer, _ = path
     siblings = [("params", *layer, leaf) for leaf in ("kernel", "scale")]
     return collection == "params" and not any(sibling in leaves for sibling in siblings)
@@ -156,7 +158,7 @@ def _match(
             continue
         theirs, layer = found
         name = f"{theirs}.{_THEIR_LEAF.get((path[0], path[-1]), path[-1])}"
-        used.add(name)
+        used.add(name)  # Also for a skipped layer, whose weights would be reported as unused.
         if path in start:
             continue
         if name not in state_dict:
@@ -208,6 +210,7 @@ def _turn_axes(
         size = round((theirs.shape[1] / channels) ** 0.5)
         if theirs.shape[1] != channels * size**2:
             return None
+        # PyTorch flattens a map as C, H, W and we as H, W, C.
         theirs = theirs.reshape(-1, channels, size, size).transpose(0, 2, 3, 1)
         theirs = theirs.reshape(len(theirs), -1)
     turned = theirs.transpose(*range(2, theirs.ndim), 1, 0) if theirs.ndim > 1 else theirs

@@ -65,6 +65,7 @@ def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndar
     with _report_damage():
         archive = zipfile.ZipFile(file)
         names = set(archive.namelist())
+        # The folder in the archive has the name of the file when it was saved.
         pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
             raise CheckpointError("a zip file without data.pkl, so not a file of torch.save.")
@@ -92,6 +93,7 @@ def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.n
         raise CheckpointError("written on a big-endian machine, which is not supported.")
     unpickler = TorchUnpickler(file)
     value = unpickler.load()
+    # The storages follow in the order of a pickled list of keys, each after its number of values.
     places: dict[str, tuple[int, int]] = {}
     for key in TorchUnpickler(file).load():
         count = int.from_bytes(file.read(8), "little")
@@ -177,6 +179,7 @@ def _is_state_dict(value: Any) -> bool:
 
 def _unwrap(tensors: Mapping[str, V]) -> dict[str, V]:
     names = list(tensors)
+    # Wrappers nest, and only a prefix of all names is one.
     while wrapper := next(
         (w for w in _WRAPPERS if names and all(name.startswith(w) for name in names)), None
     ):

@@ -67,6 +67,7 @@ _NUMBER = re.compile(r"\{(\w+?)([+-]1)?\}")
 
 @cache
 def _compile_pattern(pattern: str) -> re.Pattern[str]:
+    # Splitting at two groups gives text, name, shift, text, name, shift, ..., text.
     text, *rest = _NUMBER.split(pattern)
     expression = re.escape(text)
     for name, text in zip(rest[::3], rest[2::3], strict=True):

@@ -47,6 +47,7 @@ class Tensor(NamedTuple):
 
     def array(self, data: np.ndarray) -> np.ndarray:
         """Return the read-only window on `data`. Raises CheckpointError if it exceeds `data`."""
+        # The index of the last element, if all strides are non-negative (checked below).
         last = self.offset + sum(
             (n - 1) * step for n, step in zip(self.shape, self.strides, strict=True)
         )

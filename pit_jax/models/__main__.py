@@ -111,6 +111,7 @@ def format_count(count: int) -> str:
         return str(count) if count else "-"
     value, units = float(count), iter("kMGTP")
     unit = ""
+    # Compare the rounded value, because 999,951 prints as 1.000M, not as 1000.k.
     while float(f"{value:.4g}") >= 1000:
         value, unit = value / 1000, next(units)
     return f"{value:#.4g}{unit}"

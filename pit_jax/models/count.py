@@ -90,14 +90,16 @@ def count_traced_layers(traced: Trace) -> list[LayerCount]:
     """Return the layers of a traced network."""
     sizes: Counter[str] = Counter()
     for path, value in flatten_dict(traced.params).items():
-        for depth in range(1, len(path)):  # A neuron may contain modules.
+        # A neuron may contain modules, so a layer counts all leaves below its path.
+        for depth in range(1, len(path)):
             sizes["/".join(path[:depth])] += value.size
-    batch = traced.nodes[0].shape[0]
+    batch = traced.nodes[0].shape[0]  # MACs are per sample.
     return [
         LayerCount(
             path=node.path,
             kind=node.kind,
             shape=node.shape,
+            # A product has the path of the module around it, whose parameters belong to its layers.
             parameters=0 if node.kind == "product" else sizes[node.path],
             macs=math.prod(node.shape) // batch * node.terms,
             neurons=math.prod(node.shape[2:]) if node.kind == "neuron" else 0,

@@ -84,6 +84,7 @@ class PLIFNet(nn.Module):
             if number in self.pool_after:
                 x = nn.max_pool(x, (2, 2), (2, 2))
         x = x.reshape(*x.shape[:2], -1)
+        # Without biases, as in the authors' code.
         linear = partial(dense, bias=None, kernel_init=self.linear_init, dtype=self.dtype)
         for name, features in ("hidden", self.hidden), ("head", self.num_classes * self.voters):
             x = self.neuron()(linear(features, name=name)(dropout(self.dropout)(x)))

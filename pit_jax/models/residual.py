@@ -108,10 +108,12 @@ class ResNet(nn.Module):
         layers = Layers.bind(self.neuron, self.norm, self.dtype, train)
         x = add_time_axis(x, self.num_steps)
         check_channels(self, "stem", x)
+        # An image has one step here; the stem repeats its current before the first neuron.
         x = self.stem(layers, x, self.width, self.num_steps)
         make_block = apply_remat(self.block, self.remat)
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
+                # Only the first block of a stage changes the resolution.
                 first = self.first_stride if stage == 0 else 2
                 x = make_block(
                     features=self.width * 2**stage,

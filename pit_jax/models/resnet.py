@@ -37,6 +37,7 @@ class PreActBlock(nn.Module):
         y = layers.neuron()(layers.norm(name="norm2")(y))
         y = layers.dropout(self.dropout)(y)
         y = self.conv(3, 1, y, name="conv2")
+        # The shortcut has no norm: the next block normalizes the sum.
         if changes_shape(spikes, self.features, self.stride):
             spikes = self.conv(1, self.stride, spikes, name="shortcut")
         return y + spikes

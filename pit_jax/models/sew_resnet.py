@@ -129,6 +129,7 @@ def sew_resnet(
         num_classes=num_classes,
         neuron=neuron,
         stem=image_stem,
+        # Real Spike, for example, needs plain neurons after projections.
         block=partial(block, join=join, downsample_neuron=downsample_neuron or neuron),
         head=mean_head,
         stages=stages,

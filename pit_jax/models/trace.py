@@ -63,6 +63,8 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
         run: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         path = "/".join(context.module.path)
+        # The name stack of every equation inside the module has this scope. The angle brackets
+        # distinguish it from scopes that JAX and Flax add.
         with jax.named_scope(f"<{path}>"):
             out = run(*args, **kwargs)
         if context.method_name == "__call__" and isinstance(out, jax.Array):
@@ -91,6 +93,7 @@ def _list_layers(
     params: dict[str, Any], outputs: dict[str, Any], neurons: set[str]
 ) -> dict[str, Node]:
     """Return the node of every layer by its path, still without inputs and window."""
+    # A layer has parameters and contains no module, or is a neuron.
     own = {name.rpartition("/")[0] for name in params}
     outer = {path[:i] for path in outputs for i in range(len(path)) if path[i] == "/"}
     layers: dict[str, Node] = {}
@@ -141,6 +144,7 @@ class _Follower:
         An equation belongs to the layer whose named scope it has, else to the module `around`.
         """
         for equation in jaxpr.eqns:
+            # The innermost scope is the module of the equation.
             scopes = _SCOPE.findall(str(equation.source_info.name_stack))
             path = scopes[-1] if scopes else around
             layer = _find_layer(path, self._layers)
@@ -151,6 +155,7 @@ class _Follower:
             if layer:
                 known |= dict.fromkeys(equation.outvars, self._add_layer(layer, equation, operands))
             elif inner is not None and len(inner.jaxpr.invars) == len(equation.invars):
+                # A nested program such as jit: follow its values by position.
                 given = zip(inner.jaxpr.invars, equation.invars, strict=True)
                 passed = {arg: known[v] for arg, v in given if is_in(v, known)}
                 self.follow(inner.jaxpr, passed, path)
@@ -188,6 +193,8 @@ class _Follower:
             size, stride = equation.params["window_dimensions"], equation.params["window_strides"]
             window = (max(size), max(stride))
             kind = _POOLS[name]
+        # Operands are the values that depend on the input, so a product or sum with a constant has
+        # one of them. x + x from one origin is not a join of two paths.
         elif name in _JOINS and len(operands) == 2 and (name != "add" or len(sources) == 2):
             kind = _JOINS[name]
             terms = int(kind == "product")

@@ -149,7 +149,7 @@ def lif(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0, v_reset=0.0) -> nir.LIF:
 
 
 def test_a_graph_without_hash_of_another_tool_is_read():
-    """Half of a membrane is kept per step; a NIR neuron does not fire at its threshold."""
+    # Half of a membrane is kept per step; a NIR neuron does not fire at its threshold.
     linear = nir.Linear(np.eye(2, dtype=np.float32))
     model, variables = from_nir(chain(linear, lif()), num_steps=3)
     x = jnp.array([[1.0, 0.5]])

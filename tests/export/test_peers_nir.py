@@ -83,7 +83,7 @@ def test_spikes_and_logits_are_equal(name, neuron, num_steps, weights, tmp_path)
 
 
 def test_a_graph_of_spikingjelly_is_read(x64, tmp_path):
-    """Compute in float64, where another summation order flips no spike."""
+    # Compute in float64, where another summation order flips no spike.
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         layer.Conv2d(2, 4, 3, padding=1),

@@ -122,7 +122,7 @@ def test_published_checkpoints_fit_our_network_at_full_size(name):
 
 
 def test_a_converted_convolution_matches_its_definition():
-    """PyTorch: y[o, i, j] = sum of w[o, c, di, dj] x[c, i + di, j + dj] over c, di and dj."""
+    # PyTorch: y[o, i, j] = sum of w[o, c, di, dj] x[c, i + di, j + dj] over c, di and dj.
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
     model, variables = network(family), converted(family, state_dict)
@@ -157,7 +157,7 @@ def test_the_head_kernel_is_reordered_from_channels_first(name, size):
 
 
 def test_a_bias_absorbed_by_a_norm_shifts_its_mean():
-    """norm(x w + b) equals norm(x w) with the mean less b."""
+    # norm(x w + b) equals norm(x w) with the mean less b.
     family = FAMILIES["spikingjelly_sdt"]
     state_dict = family.state_dict()
     stats = converted(family, state_dict)["batch_stats"]
@@ -210,7 +210,7 @@ def test_a_skipped_head_is_initialized_from_the_key_and_the_rest_is_converted():
 
 
 def test_pit_scales_are_initialized_from_a_batch_after_the_converted_weights():
-    """After a norm in training, currents have its bias as mean and its scale as deviation."""
+    # After a norm in training, currents have its bias as mean and its scale as deviation.
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
     model = network(family, partial(PIT, levels=4), num_steps=2)

@@ -133,7 +133,7 @@ def test_globals_that_could_run_code_are_refused_by_name_and_not_run(write_file,
 
 
 def test_a_pickle_cannot_modify_the_substitutes_of_the_next_one(write_file):
-    """The instruction b sets attributes, here of OrderedDict and of the function that rebuilds."""
+    # The instruction b sets attributes, here of OrderedDict and of the function that rebuilds.
     state = b"}(X\x0c\x00\x00\x00__setstate__I1\nu"
     for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
         with pytest.raises(CheckpointError):
@@ -211,7 +211,7 @@ def test_safetensors_are_read_under_any_suffix_with_bfloat16(tmp_path):
 
 
 def test_loaded_arrays_are_read_only(write_file):
-    """Arrays are windows on shared memory."""
+    # Arrays are windows on shared memory.
     array = load(write_file(tensors(ARRAYS)))["bn1.weight"]
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1

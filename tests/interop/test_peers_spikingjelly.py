@@ -59,7 +59,7 @@ def test_in_float64_every_spike_is_equal(name, x64):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_float32_few_spikes_flip(name):
-    """Other summation orders flip spikes, and flips spread; the number of flips is printed."""
+    # Other summation orders flip spikes, and flips spread; the number of flips is printed.
     (their_logits, theirs), (logits, ours) = run_both(name, np.float32)
     flipped = sum(int((a != b).sum()) for a, b in zip(theirs, ours, strict=True))
     total = sum(spikes.size for spikes in theirs)

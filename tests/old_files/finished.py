@@ -1,4 +1,4 @@
-"""The config of the finished run, with the new key `normalize` in place of the old one."""
+"""The config of the finished run, with the new key `normalize` instead of the old one."""
 
 from ml_collections import ConfigDict
 

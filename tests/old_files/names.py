@@ -1,6 +1,6 @@
-"""List the modules of a checkout's library and the names in their `__all__`.
+"""List the modules of the library in a checkout and the names in their `__all__`.
 
-names.txt is what this printed for the commit before the public names changed (f00c0cf):
+names.txt has the names of the commit before the public names changed (f00c0cf):
 python tests/old_files/names.py CHECKOUT > tests/old_files/names.txt
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 
 def list_names(root: Path) -> list[str]:
+    """Return the dotted names of all modules and exports under `root`."""
     found = []
     for file in sorted((root / "pit_jax").rglob("*.py")):
         module = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
