@@ -39,6 +39,7 @@ def read_aedat2(source: Source) -> np.ndarray:
     start = _find_header_end(raw, path, version="2.0", other="read_aedat31")
     _check_whole(path, start, len(raw), size=8)
     address, time = np.frombuffer(raw, ">u4", offset=start).reshape(-1, 2).astype(np.int64).T
+    # The format is big-endian: an address and a time of 32 bits each.
     row, column = (address >> 8) & 0x7F, (address >> 1) & 0x7F
     return make_events(time, DVS128 - 1 - row, DVS128 - 1 - column, 1 - (address & 1))
 
@@ -55,7 +56,7 @@ def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
     row, column = DVS128 - 1 - events["x"], DVS128 - 1 - events["y"]
     address = (row.astype(">u4") << 8) | (column.astype(">u4") << 1) | (1 - (events["p"] != 0))
     pairs = np.stack([address, events["t"]], axis=-1).astype(">u4")
-    with open(path, "xb") as file:
+    with open(path, "xb") as file:  # x: fail rather than overwrite a recording.
         file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
 
 
@@ -105,6 +106,7 @@ def read_atis(source: Source) -> np.ndarray:
     x, y, high, middle, low = np.frombuffer(raw, np.uint8).reshape(-1, 5).astype(np.int64).T
     overflow = y == _OVERFLOW_Y
     time = ((high & 0x7F) << 16) | (middle << 8) | low
+    # The marker itself is removed, so it does not matter that its own time is shifted too.
     time += _OVERFLOW * np.cumsum(overflow)
     return make_events(time, x, y, high >> 7)[~overflow]
 

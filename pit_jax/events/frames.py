@@ -33,6 +33,7 @@ def integrate_by_time(
     if not len(t):
         return _count(events, np.zeros(num_frames + 1, int), height, width)
     window = (t[-1] - t[0]) // num_frames
+    # side="left": an event exactly at a bound belongs to the later frame.
     bounds = np.searchsorted(t, t[0] + window * np.arange(num_frames))
     return _count(events, np.append(bounds, len(t)), height, width)
 
@@ -50,6 +51,7 @@ def _count(
     """Count the events bounds[i] .. bounds[i + 1] - 1 in frame i."""
     num_frames = len(bounds) - 1
     frame = np.repeat(np.arange(num_frames), np.diff(bounds))
+    # One index for frame, row, column and polarity, so that a single bincount counts everything.
     cell = ((frame * height + events["y"]) * width + events["x"]) * 2 + (events["p"] != 0)
     counts = np.bincount(cell, minlength=num_frames * height * width * 2)
     return counts.reshape(num_frames, height, width, 2).astype(np.int32)

@@ -35,6 +35,7 @@ def repeat_over_time(
     current: Float[Array, "B t H W C"], num_steps: int
 ) -> Float[Array, "B T H W C"]:
     """Repeat the current of one step, which is computed once, for every step (direct encoding)."""
+    # A broadcast, so that the layers before it run once and not once per step.
     batch, _, *rest = current.shape
     return jnp.broadcast_to(current, (batch, num_steps, *rest))
 

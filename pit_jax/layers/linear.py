@@ -41,7 +41,7 @@ def conv(
     `bias` is the initializer of its bias, or None for no bias. Parameters are float32 (float64
     under x64) for any `dtype` of the computation.
     """
-    # SAME would pad a stride-2 convolution by (0, 1), PyTorch by (1, 1).
+    # SAME would pad a stride-2 convolution by (0, 1), PyTorch pads by (1, 1): other pixels.
     pad = size // 2
     return nn.Conv(
         features,

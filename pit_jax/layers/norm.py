@@ -192,7 +192,7 @@ def check_gain(gain: float) -> None:
 
 def multiply_start(gain: float, start: Initializer) -> Initializer:
     """Return an initializer that multiplies the values of `start` by `gain`."""
-    if gain == 1:
+    if gain == 1:  # Return the same function, so that modules with equal fields compare equal.
         return start
     return lambda key, shape, dtype: gain * start(key, shape, dtype)
 
@@ -221,6 +221,7 @@ def make_running_statistics(
 
 def move_statistic(running: nn.Variable, rows: Array) -> None:
     """Move a running statistic `[C]` by a tenth of the way to each row of `[..., C]` in turn."""
+    # One row per step for the per-step norm, else a single row.
     for row in rows.reshape(-1, rows.shape[-1]):
         running.value = MOMENTUM * running.value + (1 - MOMENTUM) * row
 
@@ -231,6 +232,7 @@ def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Arra
     In training, mean and deviation are taken over `axes`, and update the running statistics. With
     `use_running_average` they are the running statistics.
     """
+    # Sums of bfloat16 values would be wrong in the third digit.
     x = x.astype(float)
     running_mean, running_var = make_running_statistics(norm, x.shape[-1], x.dtype)
     if norm.use_running_average:

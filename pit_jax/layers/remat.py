@@ -35,6 +35,7 @@ def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:
 
     Values and gradients do not change; "convolutions" and "blocks" trade time for memory.
     """
+    # nn.remat takes a class, so look inside a partial and bind its arguments again.
     if isinstance(make, partial):
         return partial(apply_remat(make.func, remat), *make.args, **make.keywords)
     return POLICIES[remat](make)

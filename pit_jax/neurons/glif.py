@@ -46,7 +46,7 @@ class GLIF(nn.Module):
         dtype = widen(current.dtype)
 
         def make_parameter(name: str, start: float, *shape: int) -> Array:
-            logit = math.log(start / (1 - start))
+            logit = math.log(start / (1 - start))  # The inverse of the sigmoid below.
             return jax.nn.sigmoid(
                 self.param(name, nn.initializers.constant(logit), (*shape, channels), dtype)
             )

@@ -52,6 +52,7 @@ class ILIF(nn.Module):
 
         u, s = run_over_time(step, current, unroll=self.unroll)
         record(self, u, s, self.levels, rounded=u)
+        # Divide here, not in the loop: the reset subtracts the integer.
         return (s / self.levels if self.normalize else s).astype(current.dtype)
 
 
@@ -86,4 +87,5 @@ class QAT(nn.Module):
         a = apply_floor(self.parametrize(self, partial(read_scale, self), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
+        # With strength 0 the gradient for x is 1 inside the window.
         return pit_fire(x, a, levels=self.levels, strength=0.0).astype(current.dtype)

@@ -57,6 +57,8 @@ class NormedLIF(nn.Module):
 
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
             u = charge(v, current, decay=self.decay)
+            # Each step has its own statistics: the membrane depends on the spikes of earlier steps,
+            # so they are not known before the loop.
             if training:
                 mean, var = moments(u, axes=tuple(range(u.ndim - 1)))
             else:

@@ -73,7 +73,7 @@ class PIT(nn.Module):
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
-        check_fits(self, current)
+        check_fits(self, current)  # Before Flax's own shape error, which does not name T and C.
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         fire = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
@@ -83,8 +83,11 @@ class PIT(nn.Module):
         def step(v: Array, current: Array, a: Array) -> tuple[Array, tuple[Array, ...]]:
             u = leak(v, current)
             s = fire(u, a)
+            # The count comes from u, since s / a would round. XLA shares it with `fire`, and
+            # removes it unless probes are requested.
             return reset(u, s), (u, pit_count(u, a, levels=self.levels), s)
 
+        # The floor is applied where the scale is used. The parameter itself may be below it.
         a = apply_floor(self.parametrize(self, first_batch, current))
         u, count, s = run_over_time(step, current, a, unroll=self.unroll)
         # Steps are axis 1 of u and axis 0 of a.

@@ -119,6 +119,7 @@ class PITFull(nn.Module):
             s, k = full_fire(u, a, factors, levels=self.levels, strength=self.strength)
             return reset(u, s), (u, k, s)
 
+        # All steps at once and outside of the loop, where the solves would run one after another.
         factors = jax.vmap(factorize)(mixing)
         a = apply_floor(scale)
         u, count, s = run_over_time(step, current, a, *factors, unroll=self.unroll)

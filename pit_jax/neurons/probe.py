@@ -51,6 +51,7 @@ def neuron_probes(intermediates: Mapping[str, Any]) -> dict[str, dict[str, Array
     layers: dict[str, dict[str, Any]] = {}
     for (*path, name), sown in flatten_dict(intermediates).items():
         layers.setdefault("/".join(path), {})[name] = sown
+    # `sow` appends to a tuple at each call of a module; a layer of neurons is called once.
     return {
         layer: {name: values[0] for name, values in sown.items() if isinstance(values, tuple)}
         for layer, sown in layers.items()

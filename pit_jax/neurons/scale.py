@@ -52,6 +52,7 @@ def start_scale(
         a = read_scale(neuron, u)
         return reset(u, fire(u, a)), a[None]  # One row: the batch shares it.
 
+    # The loop returns [B, T, C] with B = 1, see above.
     a = run_over_time(step, current, unroll=neuron.unroll)[0]
     if not isinstance(a, jax.core.Tracer):
         warn_of_floored_scales({"/".join((*neuron.path, "a")): a})
@@ -60,6 +61,7 @@ def start_scale(
 
 def check_fits(neuron: nn.Module, current: Array) -> None:
     """Raise ValueError unless `current` has as many steps and channels as `a`."""
+    # Wrong ranks have their own error in run_over_time; before initialization any shape is right.
     if current.ndim < 3 or not neuron.has_variable("params", "a"):
         return
     steps, channels = jnp.shape(neuron.get_variable("params", "a"))

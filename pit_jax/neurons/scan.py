@@ -43,7 +43,9 @@ def run_over_time(
     dtype.
     """
     check_currents(current)
+    # A bfloat16 membrane has 8 bits: it would lose small currents, and move across ties.
     current = current.astype(widen(current.dtype))
+    # lax.scan runs over the first axis.
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
     at_rest = state(jnp.zeros_like(steps[0][0]))
     _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)

@@ -106,6 +106,8 @@ def clif_step(
     v, m = state
     u = charge(v, current, decay=1 - 1 / tau)
     s = fire(u, threshold=threshold, spike=spike)
+    # m is updated before the reset, which therefore is deeper after this very spike. `detach`
+    # leaves the path from s through m to the reset.
     m = m * jax.nn.sigmoid(u / tau) + s
     taken = jax.lax.stop_gradient(s) if detach_reset else s
     return (u - taken * (threshold + jax.nn.sigmoid(m)), m), (u, s)

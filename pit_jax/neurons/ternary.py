@@ -31,7 +31,7 @@ class Ternary(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
             u = charge(v, current, decay=self.decay)
-            s = ternary_spike(u / self.threshold)
+            s = ternary_spike(u / self.threshold)  # It fires from 1/2 on.
             # |s|, with the gradient 0 at s = 0. jnp.abs has the gradient 1 there, which would let
             # membranes that do not fire learn through the reset.
             fired = s * jnp.sign(s)
