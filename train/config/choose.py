@@ -33,6 +33,7 @@ def make_part(what: str, section: Any) -> partial[Any]:
     given = read_keys(what, section)
     options = list_options(what, function)
     check_keys(what, options, given)
+    # Bounds are checked here, with the names of keys, before values become functions or parts.
     _check(function, {key: (f"config.{what}.{key}", value) for key, value in given.items()})
     made = {key: _make_value(f"{what}.{key}", value, options) for key, value in given.items()}
     return partial(function, **made)

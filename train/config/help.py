@@ -47,6 +47,7 @@ def _order_sections(config: ConfigDict) -> Iterator[str]:
         yield what
         inner = [each for each in there if each and each.rpartition(".")[0] == what]
         for each in dict.fromkeys([*inner, *list_inner(what)]):
+            # A network without a field `norm` has no section for it.
             if each in there or what != "model" or "norm" in _list_known(config, what):
                 yield from visit(each)
 
@@ -62,6 +63,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
     kind, section = find_kind(what) or Kind(), read_section(config, what)
     title = f"config.{what}" if what else "config"
     lines = [title if section is not None else f"{title} (not in this config)"]
+    # For a section that is not in the config, the help shows the keys of its default part.
     if section is None and what in DEFAULTS:
         section = start_section(config, what)
     if not kind.only:

@@ -119,6 +119,7 @@ def _set_part(config: ConfigDict, key: str, name: str) -> None:
         parent = _make_parent(config, key)
         if last in parent:
             del parent[last]
+        # `augment` itself must exist; without keys it does nothing.
         if not section:
             parent[last] = ConfigDict()
     elif not find_kind(key).table:  # type: ignore[union-attr]
@@ -133,6 +134,7 @@ def _change_part(config: ConfigDict, what: str, name: str) -> None:
     function = find_part(what, name)
     options, section = list_options(what, function), read_section(config, what) or {}
     dropped = [key for key in section if key not in ("name", *options.known) and not options.open]
+    # A page has keys for its own part, so dropping them is expected; typed keys never get here.
     if dropped and section.get("name") != name:
         print(
             f"note: {options.owner} does not take {', '.join(dropped)}; "
@@ -184,9 +186,11 @@ def _explain(config: ConfigDict, key: str) -> str:
     """Return the error text for an unknown key, with the nearest known one."""
     if find_kind(key):
         return f"config.{key} is a section; set one of its keys, such as --config.{key}.KEY=VALUE."
+    # The cutoff is low, since "momentum" should find "optimizer.momentum".
     near = difflib.get_close_matches(key, list_keys(config), n=1, cutoff=0.5)
     hint = f" did you mean --config.{near[0]}?" if near else ""
     what = key.rpartition(".")[0]
+    # The innermost enclosing section that exists lists its keys.
     while (section := read_section(config, what)) is None:
         what = what.rpartition(".")[0]
     options = find_options(what, section)

@@ -126,8 +126,10 @@ def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
     If the page is in another folder called configs/, modules there are found too, after the shipped
     ones. At the end, modules of that name that were imported before are restored.
     """
+    # A user's program may have a package `configs` too, which must survive this.
     own = {name: sys.modules.pop(name) for name in _list_loaded()}
     spec = ModuleSpec(PACKAGE, None, is_package=True)
+    # A namespace package of two folders, so that `configs.mine` next to the page is found too.
     spec.submodule_search_locations = [str(SHIPPED)]
     neighbors = page_folder.resolve() if page_folder else SHIPPED
     if neighbors.name == PACKAGE and neighbors != SHIPPED:

@@ -154,6 +154,7 @@ def list_options(what: str, function: Callable[..., Any]) -> Options:
         owner = "it"
     if kind.extra:
         known |= _read_options(_load(kind.extra), 0, ("name",)).known
+    # Programs pass `fill` as gray levels, which a config names with a word.
     if kind.words:
         words = _read_options(_load(kind.words), 0, ()).known
         known |= {name: option for name, option in words.items() if name in known}
@@ -283,6 +284,7 @@ def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.Signature([inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)])
     while isinstance(function, partial):
         function = function.func
+    # Annotations are evaluated where they were written, in the module of the callable.
     names = vars(sys.modules.get(getattr(function, "__module__", ""), inspect))
     parameters = [
         each.replace(annotation=_evaluate(each.annotation, names))

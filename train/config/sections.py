@@ -35,6 +35,7 @@ def check_sections(config: ConfigDict) -> None:
             raise UserError(f"the config lacks the section {what}; give config.{what}.name.")
     for what, section in list_sections(config):
         fixed = bool((find_kind(what) or Kind()).only)
+        # Sections inside augment, such as policy, are checked on their own.
         keys = [
             key for key in read_keys(what, section) if not (fixed and find_kind(join(what, key)))
         ]
@@ -135,6 +136,7 @@ def find_option(config: ConfigDict, key: str) -> Option | None:
 
 def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
     """Return the section `config.WHAT`; None if the config has none."""
+    # "" is the config itself, which "".split(".") would not yield.
     value: Any = config
     for key in what.split(".") if what else ():
         if not isinstance(value, ConfigDict) or key not in value:

@@ -43,6 +43,7 @@ def parse_value(key: str, text: str, option: Option) -> Any:
     choices = _list_choices(option.annotation)
     if choices and text not in choices:
         raise UserError(f"config.{key} must be {' or '.join(choices)}, got {text!r}.")
+    # The first type that the text has: "1" is an int for int | str.
     wanted = [kind for kind in kinds if kind in PARSERS]
     for kind in wanted:
         try:
@@ -136,6 +137,7 @@ def _parse_any(text: str) -> Any:
 
 PARSERS: dict[Any, Callable[[str, Option], Any]] = {
     bool: _parse_bool,
+    # Not int(text, 0) alone, which refuses 010.
     int: lambda text, option: int(text, 0) if text.lower().startswith("0x") else int(text),
     float: lambda text, option: float(text),
     tuple: _parse_tuple,

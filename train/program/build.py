@@ -52,6 +52,7 @@ def check(config: ConfigDict) -> None:
     check_augment(config.augment)
     _check_schedule(config)
     check_rules(config)
+    # The number of classes is known only with the data; no check depends on it.
     _create(config, num_classes=1)
     make_loss(config)
     make_optimizer(config, steps_per_epoch=1)
@@ -82,6 +83,7 @@ def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]
             found["/".join(context.module.path)] = what
         return run(*args, **kwargs)
 
+    # Modules get their paths when the network runs; shapes are enough for that.
     with nn.intercept_methods(note):
         jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype))
     return found
@@ -91,6 +93,8 @@ def _create(config: ConfigDict, num_classes: int) -> nn.Module:
     make = make_part("model", config.model)
     _check_takes("model", make, ("num_classes", "neuron", "num_steps"))
     _check_dtype(make.keywords.get("dtype"))
+    # Neurons and norms are made here once for their errors: inside the network an error would not
+    # name the section.
     _make_inner(config, make)
     neuron = make_part("neuron", config.neuron)
     with _explain("model", config.model, [*make.keywords, "num_steps"]):
@@ -186,6 +190,7 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
     section = config.get("schedule", DEFAULTS["schedule"])
     make = make_part("schedule", section)
     end = config.get("min_learning_rate", 0.0)
+    # Ignoring a value that the user set would be a silent mistake.
     if end and "end" not in inspect.signature(make).parameters:
         raise UserError(
             f"config.min_learning_rate is {end}, but {get_name(make)} takes no end; set it to 0."
@@ -225,6 +230,7 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTr
 def _watch_schedule(section: Any, schedule: optax.Schedule) -> optax.Schedule:
     """Return a user's own schedule whose errors name its section, wherever it is called."""
 
+    # It runs while the training step is traced, long after this function has returned.
     def call(count: Any) -> Any:
         with _explain("schedule", section):
             rate = schedule(count)

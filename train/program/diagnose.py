@@ -101,6 +101,7 @@ def _describe(
     if not is_loss_finite:
         return "the loss, although the logits are finite"
     # The gradient passes the layers in reverse: the last layer to run comes first.
+    # Layers without an output, inside a loop for example, are examined last.
     order = [layer for layer in gradients if layer not in outputs]
     order += [layer for layer in outputs if layer in gradients]
     first = next((layer for layer in reversed(order) if not gradients[layer]), None)
@@ -110,5 +111,6 @@ def _describe(
 
 
 def _is_finite(tree: Any) -> Bool[Array, ""]:
+    # The leading True: a tree without floats is finite, and jnp.stack needs an element.
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.stack([jnp.array(True), *(jnp.isfinite(x).all() for x in floats)]).all()

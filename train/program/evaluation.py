@@ -120,6 +120,7 @@ def make_whole_sums(
             index, weight = batch
             return eval_step(state, take(samples, index) | {"weight": weight})
 
+        # `map` runs one batch after the other, so memory is needed for one batch only.
         return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(one, batches))
 
     return sums

@@ -95,6 +95,7 @@ def repeat_batches(
     epoch_batch: Callable[[int], ResidentBatch], first: int, steps: int, epochs: int
 ) -> Generator[ResidentBatch, None, None]:
     """Yield for each step, from `first` on, the batch of its epoch of `steps` steps."""
+    # A resumed run starts within an epoch: `done` of its steps were made before.
     begun, done = divmod(first, steps)
     for epoch in range(begun, epochs):
         yield from repeat(epoch_batch(epoch), steps - done)
@@ -110,6 +111,8 @@ def _feed_from_disk(split: Split, order: TrainingOrder, mesh: Mesh) -> Feed:
     rows = sharding.get_local_rows(mesh, order.batch_size)
 
     def batch_at(step: int) -> Batch:
+        # Crops depend on the seed, the step and the row of the whole batch, and so neither on the
+        # number of processes nor on a restart.
         seeds = [order.crop_seed(step, row) for row in rows.tolist()]
         batch: Batch = sharding.place(split.take(order.indices(step)[rows], seeds), divided)
         return batch

@@ -122,7 +122,9 @@ def make_normalize(dataset: Dataset) -> Callable[[Array], Array]:
 
 def _make_stages(section: ConfigDict, frames: bool, mean: Sequence[float]) -> tuple[Stages, Stages]:
     """Return the stages before normalization, on uint8 images, and those after it."""
+    # Before: policies compute with gray levels as Pillow does, and padding with 0 is black.
     pixels: Stages = []
+    # After: random erasing fills with values of normalized images.
     floats: Stages = []
     if section.get("pad"):
         pixels.append(("pad", _make_amount(section, "pad")))

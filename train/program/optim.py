@@ -68,6 +68,7 @@ def add_warmup(schedule: optax.Schedule, peak: float, warmup_steps: int) -> opta
     if warmup_steps == 0:
         return schedule
     rise = optax.linear_schedule(0.0, peak, warmup_steps)
+    # After the warm-up, join_schedules counts the steps from 0 again for `schedule`.
     return optax.join_schedules([rise, schedule], [warmup_steps])
 
 
@@ -113,6 +114,7 @@ def sgd(
         momentum: the share of the earlier gradients that a step keeps.
         weight_decay: the share of each kernel that is added to its gradient.
     """
+    # First, so that the momentum includes the decay.
     decay = optax.add_decayed_weights(weight_decay, mask=mask_kernels)
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
@@ -140,6 +142,7 @@ def adam(
         momentum: the decay of the first moment, Adam's beta 1.
         weight_decay: the share of each kernel that is added to its gradient.
     """
+    # First, so that the moments include the decay, unlike in AdamW.
     decay = optax.add_decayed_weights(weight_decay, mask=mask_kernels)
     return optax.chain(decay, optax.adam(schedule, b1=momentum))
 

@@ -78,6 +78,7 @@ def measure_layer(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
     mean of the function `distance`.
     """
     fired, levels = jnp.abs(sown["count"]), sown["levels"]
+    # The last axis are the channels, [B, T, ..., C].
     but_channels = tuple(range(fired.ndim - 1))
     found = {
         "rate": jnp.mean(sown["rate"]),
@@ -93,6 +94,8 @@ def measure_layer(sown: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
 
 def distance(x: Float[Array, "*N"], levels: int | Array) -> Float[Array, "*N"]:
     """Return the distance of x to the nearest of 1/2, 3/2, ..., levels - 1/2, at most 1/2."""
+    # Rounding to a count changes at these boundaries only: below 1/2 the count is 0, above
+    # levels - 1/2 it is `levels`.
     boundary = jnp.clip(jnp.floor(x), 0, levels - 1) + 0.5
     return jnp.minimum(jnp.abs(x - boundary), 0.5)
 

@@ -103,6 +103,7 @@ def make_program(
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
     the config that its parts refuse, and for a user's own parts and metrics that fail.
     """
+    # The checks come first: they take seconds, the compilation may take minutes.
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.make_data_mesh(config.batch_size, config.accumulate, devices)

@@ -88,6 +88,7 @@ def abstract_state(config: ConfigDict, dataset: Dataset, sharding: Sharding) -> 
     """
     key = jax.eval_shape(lambda: jax.random.key(config.seed))
     batch = abstract_batch(dataset.train, config.batch_size)
+    # Without `given`: pretrained variables have the shapes of the initial ones.
     begin = make_pure_program(config, dataset).begin
     with explain_own("model", config.model.name):
         state = jax.eval_shape(begin, key, batch, {})

@@ -44,6 +44,7 @@ def make_batch_sharding(mesh: Mesh) -> NamedSharding:
 
 def get_local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Return the rows of a batch on the devices of this process, in ascending order."""
+    # The order of devices in a mesh need not be the order of processes: ask the sharding.
     taken = make_batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
     rows = np.arange(batch_size)
     return np.unique(np.concatenate([rows[place] for place in taken.values() if place]))

@@ -27,6 +27,7 @@ MOST_AVERAGING = 0.99999
 
 def split_step_key(key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Array, Array]:
     """Return the keys for augmentation and dropout of a step."""
+    # Derived from the step and not from the key of the step before: a step can be repeated alone.
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, step))
     return augment_key, dropout_key
 
@@ -152,6 +153,7 @@ def update(
     """Return the new values of the fields that a training step of `seen` samples changes."""
     updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    # The sums over an epoch are part of the state, so that a resumed run continues them.
     sums = {"loss": found.loss * seen, "correct": found.correct, "seen": seen}
     variables = {"params": params, "batch_stats": found.batch_stats}
     averaged = average(variables, state.averaged, averaging) if averaging else {}
@@ -181,6 +183,8 @@ def keep_if_finite(
     """
     before = {name: getattr(state, name) for name in learned}
     is_learning = state.skipped <= skip
+    # Gradients too: a finite loss can have a gradient with NaN, which would destroy the weights and
+    # the moments of the optimizer for good.
     is_finite = jax.tree.reduce(
         jnp.logical_and,
         jax.tree.map(lambda x: jnp.isfinite(x).all(), (found.loss, found.grads)),
@@ -215,6 +219,7 @@ def make_eval_step(
     """
 
     def eval_step(state: TrainState, batch: Batch) -> Metrics:
+        # Without `train`, BatchNorm uses its running statistics: padding cannot affect the samples.
         logits, probes = model.apply(
             state.variables,
             normalize(batch["image"]),
@@ -252,4 +257,5 @@ def is_correct(logits: Array, labels: Array) -> Array:
 
 def promote_to_float32(logits: Array) -> Array:
     """Convert logits to float32, unless they are float64."""
+    # Promotion, not a fixed type: under x64 the tests compare losses in float64.
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

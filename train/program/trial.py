@@ -39,6 +39,7 @@ def try_parts(config: ConfigDict, dataset: Dataset, pure: PureProgram) -> None:
     if not list_own(sections):
         return
     trial = _Trial(config)
+    # In the order in which data pass the parts: each is tried on the results of the ones before.
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = abstract_batch(dataset.train, config.batch_size)
     images, labels = _try_augmentation(trial, pure, key, batch)
@@ -156,6 +157,7 @@ def _try_network(trial: _Trial, model: nn.Module, key: Any, images: Any, classes
             logits = jax.eval_shape(train, stored, images, key)
             tested, rates = jax.eval_shape(test, stored, images)
     except UserError as error:
+        # `apply` did not get the variables of collections that a run does not save.
         if variables and isinstance(error.__cause__, flax.errors.FlaxError):
             raise trial.refuse(
                 "model",
@@ -195,6 +197,7 @@ def _try_loss(
         found: Any = pure.model.apply(stored, images)
         return promote_to_float32(found)
 
+    # Labels of training may be shares of the classes; those of tests are always integers.
     found = jax.eval_shape(logits, stored, images)
     for each in labels:
         with trial.explain("loss", f"logits {describe(found)} and labels {describe(each)}"):
@@ -221,6 +224,7 @@ def _try_step(trial: _Trial, pure: PureProgram, key: Any, batch: Any) -> None:
     with trial.explain("optimizer", "the parameters"):
         state = jax.eval_shape(pure.begin, key, batch, {})
         after, _ = jax.eval_shape(pure.train, state, batch)
+    # The compiled step takes its own result as its next argument.
     _check_same(trial, state, after)
     weight = jax.ShapeDtypeStruct(batch["label"].shape, jnp.float32)
     with trial.explain("model", "test images"):

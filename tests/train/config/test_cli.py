@@ -231,7 +231,7 @@ def test_a_mistake_prints_one_line_and_exits_with_2(args, capsys, tmp_path, monk
 
 
 @pytest.mark.parametrize("args", [["--help"], ["-h"], ["--config", "nosuch.py", "--help"]])
-def test_help_shows_how_to_call_the_program(args, capsys):
+def test_help_shows_the_usage(args, capsys):
     assert run_main(*args) == 0
     out, err = capsys.readouterr()
     assert err == "" and "usage: python -m train.main [-h] --config FILE[:variant]" in out
