@@ -174,7 +174,7 @@ def test_thresholds_may_differ_between_neurons():
     np.testing.assert_array_equal(spikes[0], [[0, 1]])
 
 
-def recurrent() -> nir.NIRGraph:
+def make_recurrent() -> nir.NIRGraph:
     graph = chain(nir.Linear(np.eye(2)), lif())
     graph.edges.append(("lif", "linear"))
     return graph
@@ -191,7 +191,7 @@ def recurrent() -> nir.NIRGraph:
         (lambda: chain(lif(v_leak=-1)), "lif has v_leak = -1"),
         (lambda: chain(lif(r=3.0)), "lif has r dt / tau = 1.5"),
         (lambda: chain(lif(tau=5e-5)), "at least dt"),
-        (recurrent, "recurrent"),
+        (make_recurrent, "recurrent"),
     ],
 )
 def test_unsupported_nodes_and_parameters_are_refused_by_name(graph, says):

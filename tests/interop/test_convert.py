@@ -16,24 +16,24 @@ from tests.interop.families import FAMILIES, FULL_SIZE
 from tests.interop.published import clif_resnet, torchvision
 
 
-def network(family, neuron=LIF, **kw):
+def make_network(family, neuron=LIF, **kw):
     fields = {"num_classes": 5, "neuron": neuron} | family.kw | kw
     return create(family.model, **fields)
 
 
-def images(family, batch=2):
+def describe_images(family, batch=2):
     return jax.ShapeDtypeStruct((batch, *family.shape), jnp.float32)
 
 
-def converted(family, state_dict, **kw):
-    return convert(state_dict, network(family), images(family), **kw)
+def convert_family(family, state_dict, **kw):
+    return convert(state_dict, make_network(family), describe_images(family), **kw)
 
 
-def by_path(variables):
+def flatten_paths(variables):
     return flatten_dict(variables, sep="/")
 
 
-def in_our_order(array):
+def reorder_axes(array):
     """Return out, in, space as space, in, out, moved index by index."""
     if array.ndim < 2:
         return array
@@ -54,9 +54,9 @@ def test_every_value_lands_in_its_layer(name):
     family = FAMILIES[name]
     state_dict = family.state_dict()
     assert find_layout(state_dict) == name
-    variables = by_path(converted(family, state_dict))
+    variables = flatten_paths(convert_family(family, state_dict))
     for theirs, ours in family.places.items():
-        expected = in_our_order(state_dict[theirs])
+        expected = reorder_axes(state_dict[theirs])
         found = variables[f"params/{ours}"]
         np.testing.assert_array_equal(np.squeeze(found), np.squeeze(expected), err_msg=ours)
         if ours.endswith("scale"):
@@ -77,7 +77,7 @@ def test_one_error_lists_all_missing_unused_and_misshapen_names(name):
     for theirs, _ in lacking:
         del state_dict[theirs]
     with pytest.raises(CheckpointError) as error:
-        converted(family, state_dict, layout=name)
+        convert_family(family, state_dict, layout=name)
     message = str(error.value)
     assert f"  {len(lacking)} missing: " in message
     for theirs, ours in lacking:
@@ -92,14 +92,14 @@ def test_integer_weights_are_refused():
     state_dict = family.state_dict()
     state_dict["linear.bias"] = np.arange(5)
     with pytest.raises(CheckpointError, match=r"1 misshapen: linear.bias \(5,\) int64 for"):
-        converted(family, state_dict)
+        convert_family(family, state_dict)
 
 
 def test_long_lists_of_names_are_shortened_and_counted():
     family = FAMILIES["clif_resnet"]
     extra = {f"extra{i}.weight": np.ones(1) for i in range(13)}
     with pytest.raises(CheckpointError, match="13 unused: extra0.*extra9.*, and 3 more"):
-        converted(family, family.state_dict() | extra)
+        convert_family(family, family.state_dict() | extra)
 
 
 def mark_slow(names):
@@ -125,7 +125,7 @@ def test_a_converted_convolution_matches_its_definition():
     # PyTorch: y[o, i, j] = sum of w[o, c, di, dj] x[c, i + di, j + dj] over c, di and dj.
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
-    model, variables = network(family), converted(family, state_dict)
+    model, variables = make_network(family), convert_family(family, state_dict)
     x = np.random.default_rng(1).normal(size=(1, *family.shape)).astype(np.float32)
     _, inner = model.apply(
         variables,
@@ -144,7 +144,7 @@ def test_a_converted_convolution_matches_its_definition():
 def test_the_head_kernel_is_reordered_from_channels_first(name, size):
     family = FAMILIES[name]
     state_dict = family.state_dict()
-    model, variables = network(family), converted(family, state_dict)
+    model, variables = make_network(family), convert_family(family, state_dict)
     kernel = variables["params"]["head"]["kernel"]
     a_map = np.random.default_rng(1).normal(size=(size, size, 6))
     theirs = next(x for x in state_dict if x.startswith("classifier") and x.endswith("weight"))
@@ -160,19 +160,19 @@ def test_a_bias_absorbed_by_a_norm_shifts_its_mean():
     # norm(x w + b) equals norm(x w) with the mean less b.
     family = FAMILIES["spikingjelly_sdt"]
     state_dict = family.state_dict()
-    stats = converted(family, state_dict)["batch_stats"]
+    stats = convert_family(family, state_dict)["batch_stats"]
     for theirs, norm in (("stages.0", "patch1_norm"), ("final_stage", "patch4_norm")):
         mean = state_dict[f"patch_embed.{theirs}.1.running_mean"]
         bias = state_dict[f"patch_embed.{theirs}.0.bias"]
         np.testing.assert_array_equal(stats[norm]["mean"], mean - bias)
     state_dict["patch_embed.stages.0.0.bias"] = np.ones(7, np.float32)
     with pytest.raises(CheckpointError, match=r"1 misshapen: patch_embed.stages.0.0.bias \(7,\)"):
-        converted(family, state_dict)
+        convert_family(family, state_dict)
 
 
 def test_unread_parameters_missing_from_the_checkpoint_are_zero():
     family = FAMILIES["spikingjelly_sdt"]
-    block = converted(family, family.state_dict())["params"]["block2"]
+    block = convert_family(family, family.state_dict())["params"]["block2"]
     assert not np.any(block["attention"]["talking_heads"]["kernel"])
 
 
@@ -185,19 +185,19 @@ def test_names_that_match_no_layout_or_two_are_an_error():
     with pytest.raises(CheckpointError, match="torchvision and .*clif_resnet equally; choose one"):
         find_layout(dict.fromkeys(blocks_only))
     with pytest.raises(CheckpointError, match="unknown layout 'resnet'; known: torchvision"):
-        converted(FAMILIES["clif_resnet"], {}, layout="resnet")
+        convert_family(FAMILIES["clif_resnet"], {}, layout="resnet")
 
 
 def test_a_skipped_head_is_initialized_from_the_key_and_the_rest_is_converted():
     family = FAMILIES["sew_resnet"]
     state_dict = family.state_dict()
-    model = network(family, num_classes=3)
+    model = make_network(family, num_classes=3)
     with pytest.raises(CheckpointError, match=r"fc.weight \(5, 8\) .*head/kernel \(8, 3\)"):
-        convert(state_dict, model, images(family))
-    start = partial(convert, state_dict, model, images(family), skip=("head",))
+        convert(state_dict, model, describe_images(family))
+    start = partial(convert, state_dict, model, describe_images(family), skip=("head",))
     variables, other = start(key=jax.random.key(0)), start(key=jax.random.key(1))
-    whole = by_path(converted(family, state_dict))
-    for path, leaf in by_path(variables).items():
+    whole = flatten_paths(convert_family(family, state_dict))
+    for path, leaf in flatten_paths(variables).items():
         if "head" not in path:
             np.testing.assert_array_equal(leaf, whole[path])
     kernel, another = variables["params"]["head"]["kernel"], other["params"]["head"]["kernel"]
@@ -213,7 +213,7 @@ def test_pit_scales_are_initialized_from_a_batch_after_the_converted_weights():
     # After a norm in training, currents have its bias as mean and its scale as deviation.
     family = FAMILIES["clif_resnet"]
     state_dict = family.state_dict()
-    model = network(family, partial(PIT, levels=4), num_steps=2)
+    model = make_network(family, partial(PIT, levels=4), num_steps=2)
     x = np.random.default_rng(2).normal(size=(8, *family.shape)).astype(np.float32)
     variables = convert(state_dict, model, jnp.asarray(x), key=jax.random.key(0))
     a = variables["params"]["stage1_block1"]["PIT_0"]["a"]
@@ -226,7 +226,7 @@ def test_pit_scales_are_initialized_from_a_batch_after_the_converted_weights():
     logits = jit_once(model.apply)(variables, jnp.asarray(x))
     assert logits.shape == (8, 2, 5) and np.isfinite(logits).all()
     with pytest.raises(CheckpointError, match="from a training batch .*; pass it as sample"):
-        convert(state_dict, model, images(family), key=jax.random.key(0))
+        convert(state_dict, model, describe_images(family), key=jax.random.key(0))
 
 
 def test_values_keep_the_precision_of_the_network(x64):
@@ -235,7 +235,7 @@ def test_values_keep_the_precision_of_the_network(x64):
         name: array.astype(np.float64) / 3 if array.ndim else array
         for name, array in family.state_dict().items()
     }
-    variables = converted(family, state_dict)
+    variables = convert_family(family, state_dict)
     for collection, layer, leaf, theirs in (
         ("params", "head", "bias", "linear.bias"),
         ("batch_stats", "norm", "mean", "bn1.running_mean"),

@@ -9,7 +9,16 @@ import pytest
 from safetensors.numpy import save_file
 
 from pit_jax.interop import CheckpointError, load
-from tests.interop.torch_bytes import FORMATS, STORAGES, Fake, call, emit, tensor, tensors, whole
+from tests.interop.torch_bytes import (
+    FORMATS,
+    STORAGES,
+    Fake,
+    call,
+    emit,
+    end_pickle,
+    tensor,
+    tensors,
+)
 
 ARRAYS = {
     "conv1.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -126,7 +135,7 @@ MALICIOUS = {
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_globals_that_could_run_code_are_refused_by_name_and_not_run(write_file, tmp_path, name):
     place = tmp_path / "ran"
-    path = write_file({}, whole(MALICIOUS[name](place)))
+    path = write_file({}, end_pickle(MALICIOUS[name](place)))
     with pytest.raises(CheckpointError, match=f"needs {name}, which is refused"):
         load(path)
     assert not place.exists()
@@ -137,7 +146,7 @@ def test_a_pickle_cannot_modify_the_substitutes_of_the_next_one(write_file):
     state = b"}(X\x0c\x00\x00\x00__setstate__I1\nu"
     for target in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
         with pytest.raises(CheckpointError):
-            load(write_file({}, whole(target + state + b"b")))
+            load(write_file({}, end_pickle(target + state + b"b")))
     assert_same_arrays(load(write_file(tensors(ARRAYS))), ARRAYS)
 
 
@@ -153,7 +162,7 @@ def test_a_tensor_outside_its_storage_is_refused(write_file, shape, strides, off
 
 def test_a_storage_of_another_size_is_refused(write_file):
     value = {"x": Fake(np.zeros(3, np.float32), "0", (2,), (1,))}
-    pickled = whole(emit(value))
+    pickled = end_pickle(emit(value))
     assert pickled.count(b"I3\n") == 1  # The number of values in the storage.
     path = write_file(value, pickled.replace(b"I3\n", b"I4\n"))
     with pytest.raises(CheckpointError, match="should have 16 bytes, but has 12"):

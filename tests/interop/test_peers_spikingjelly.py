@@ -19,7 +19,7 @@ from tests.interop.peers import NETWORKS, random_network, run
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
 
 
-def in_our_order(spikes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def reorder_axes(spikes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return `[T, B, C, H, W]` as `[B, T, H, W, C]`; channels split into heads are merged."""
     spikes = spikes.swapaxes(0, 1)
     last = np.moveaxis(spikes, 2, -1)
@@ -42,7 +42,7 @@ def run_both(name, dtype):
     counts = collect_by_layer(probes["intermediates"], "count")
     ours = [np.asarray(counts[layer]) for layer in neuron_layers(model, variables, images)]
     assert len(ours) == len(theirs[1])
-    moved = [in_our_order(*pair) for pair in zip(theirs[1], (x.shape for x in ours), strict=True)]
+    moved = [reorder_axes(*pair) for pair in zip(theirs[1], (x.shape for x in ours), strict=True)]
     return (theirs[0], moved), (np.asarray(logits).mean(1), ours)
 
 

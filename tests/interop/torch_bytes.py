@@ -90,18 +90,18 @@ def emit(value: Any) -> bytes:
     raise TypeError(type(value))
 
 
-def storages(value: Any) -> dict[str, np.ndarray]:
+def collect_storages(value: Any) -> dict[str, np.ndarray]:
     """Return the memory of every tensor in `value` by its key."""
     if isinstance(value, Fake):
         return {value.key: value.memory}
     inner = value.values() if isinstance(value, dict) else value
     found: dict[str, np.ndarray] = {}
     for item in inner if isinstance(inner, list | type({}.values())) else ():
-        found |= storages(item)
+        found |= collect_storages(item)
     return found
 
 
-def whole(instructions: bytes) -> bytes:
+def end_pickle(instructions: bytes) -> bytes:
     return b"\x80\x02" + instructions + b"."
 
 
@@ -109,9 +109,9 @@ def zip_file(value: Any, pickled: bytes | None = None, name: str = "archive") ->
     """Return a file of torch 1.6 or later; `pickled` replaces the pickle of `value`."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(f"{name}/data.pkl", pickled or whole(emit(value)))
+        archive.writestr(f"{name}/data.pkl", pickled or end_pickle(emit(value)))
         archive.writestr(f"{name}/byteorder", "little")
-        for key, memory in storages(value).items():
+        for key, memory in collect_storages(value).items():
             archive.writestr(f"{name}/data/{key}", memory.tobytes())
         archive.writestr(f"{name}/version", "3\n")
     return file.getvalue()
@@ -120,11 +120,11 @@ def zip_file(value: Any, pickled: bytes | None = None, name: str = "archive") ->
 def legacy_file(value: Any, pickled: bytes | None = None) -> bytes:
     """Return a file in the format before torch 1.6, as torchvision's older files."""
     machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
-    memories = storages(value)
+    memories = collect_storages(value)
     return b"".join(
         [
             *(pickle.dumps(part, protocol=2) for part in (MAGIC, 1001, machine)),
-            pickled or whole(emit(value)),
+            pickled or end_pickle(emit(value)),
             pickle.dumps(list(memories), protocol=2),
             *(struct.pack("<q", memory.size) + memory.tobytes() for memory in memories.values()),
         ]

@@ -25,19 +25,19 @@ class Unmoved(nn.Module):
         return current
 
 
-def shapes(model, x_shape, **kw):
+def get_shapes(model, x_shape, **kw):
     """Return output and variables of `init` as shapes and dtypes, without computing them."""
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)
     return jax.eval_shape(partial(model.init_with_output, mutable=True, **kw), KEY, x)
 
 
-def parameters_of(name, shape, num_classes, neuron=Unmoved, num_steps=1, **kw):
+def count_parameters(name, shape, num_classes, neuron=Unmoved, num_steps=1, **kw):
     """Count the parameters by kind of a network for images `[H, W, C]` or frames `[T, H, W, C]`."""
     model = create(name, num_classes=num_classes, neuron=neuron, num_steps=num_steps, **kw)
-    return parameters_by_kind(shapes(model, (1, *shape))[1]["params"])
+    return parameters_by_kind(get_shapes(model, (1, *shape))[1]["params"])
 
 
-def trained_logits(model, image):
+def run_training_mode(model, image):
     """Return logits in training mode and the parameters, all with noise added."""
     variables = jit_once(partial(model.init, train=True))(KEY, image)
     leaves, tree = jax.tree.flatten(variables["params"])

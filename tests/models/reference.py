@@ -4,13 +4,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tests.helpers import count_thresholds
-from tests.models.helpers import shapes
+from tests.models.helpers import get_shapes
 
 
 def random_variables(model, x_shape):
     """Return random float64 parameters and statistics without the zeros and ones of `init`."""
     random = np.random.default_rng(0)
-    _, variables = shapes(model, x_shape)
+    _, variables = get_shapes(model, x_shape)
     drawn = {}
     for path, leaf in flatten_dict({k: variables[k] for k in ("params", "batch_stats")}).items():
         positive = path[-1] in ("scale", "var")

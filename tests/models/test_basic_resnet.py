@@ -15,7 +15,7 @@ from pit_jax.models.residual import Layers, mean_head
 from pit_jax.models.resnet import neuron_stem, pooled_projection
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, parameters_of, shapes, trained_logits
+from tests.models.helpers import KEY, count_parameters, get_shapes, run_training_mode
 from tests.models.reference import (
     conv,
     conv_norm,
@@ -54,26 +54,26 @@ def narrow_stem(layers, x, width, num_steps):
     ],
 )
 def test_published_variants_of_resnet19_have_their_parameters(num_classes, kw, want):
-    assert parameters_of("resnet19", (32, 32, 3), num_classes, ReLU, **kw).total() == want
+    assert count_parameters("resnet19", (32, 32, 3), num_classes, ReLU, **kw).total() == want
 
 
 @pytest.mark.parametrize("num_classes, want", [(10, 12_697_728), (100, 12_720_768)])
 def test_the_published_size_of_resnet19_has_no_biases(num_classes, want):
-    kinds = parameters_of("resnet19", (32, 32, 3), num_classes, ReLU)
+    kinds = count_parameters("resnet19", (32, 32, 3), num_classes, ReLU)
     assert kinds.total() - kinds["linear bias"] == want
 
 
-def small(name, **kw):
+def make_small(name, **kw):
     return create(name, num_classes=5, neuron=ILIF, num_steps=STEPS, width=4, stages=(1, 1), **kw)
 
 
-def image(size):
+def make_image(size):
     return np.random.default_rng(0).normal(size=(3, size, size, 3))
 
 
 def repeat_image(size):
     """Return the image at every step."""
-    return repeat_steps(image(size)[:, None], STEPS)
+    return repeat_steps(make_image(size)[:, None], STEPS)
 
 
 def basic_block(p, x, stride):
@@ -85,7 +85,7 @@ def basic_block(p, x, stride):
 
 
 def test_resnet19_matches_tdbn_with_the_head_of_tet(x64):
-    logits, p = trained_logits(small("resnet19"), image(8))
+    logits, p = run_training_mode(make_small("resnet19"), make_image(8))
     x = fire(conv_norm(repeat_image(8), p["stem"], p["stem_norm"]))
     assert "shortcut" not in p["stage1_block1"] and "shortcut" in p["stage2_block1"]
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
@@ -94,14 +94,14 @@ def test_resnet19_matches_tdbn_with_the_head_of_tet(x64):
 
 
 def test_resnet34_matches_the_imagenet_resnet_with_neurons(x64):
-    logits, p = trained_logits(small("resnet34"), image(16))
+    logits, p = run_training_mode(make_small("resnet34"), make_image(16))
     x = max_pool(fire(conv_norm(repeat_image(16), p["stem"], p["stem_norm"], 2)))
     x = basic_block(p["stage2_block1"], basic_block(p["stage1_block1"], x, 1), 2)
     np.testing.assert_allclose(logits, mean_dense(x, p["head"]), rtol=0, atol=1e-9)
 
 
 def test_resnet20_without_norm_matches_diet_snn(x64):
-    logits, p = trained_logits(small("resnet20", dropout=0.0), image(8))
+    logits, p = run_training_mode(make_small("resnet20", dropout=0.0), make_image(8))
 
     def block(p, x, stride):
         y = conv(fire(conv(x, p["conv1"], stride)), p["conv2"])
@@ -116,7 +116,7 @@ def test_resnet20_without_norm_matches_diet_snn(x64):
 
 
 def test_resnet20_with_norm_matches_ternary_spike(x64):
-    logits, p = trained_logits(small("resnet20", norm=batch_norm), image(8))
+    logits, p = run_training_mode(make_small("resnet20", norm=batch_norm), make_image(8))
 
     def block(p, x, stride):
         y = fire(conv_norm(x, p["conv1"], p["norm1"], stride))
@@ -136,7 +136,7 @@ def test_resnet20_with_norm_matches_ternary_spike(x64):
     "name, kw, start", [("resnet20", {"norm": batch_norm}, 0), ("resnet34", {}, 1)]
 )
 def test_only_resnet20_with_norm_initializes_the_last_scale_of_a_block_to_0(name, kw, start):
-    params = jit_once(small(name, **kw).init)(KEY, jnp.asarray(image(8)))["params"]
+    params = jit_once(make_small(name, **kw).init)(KEY, jnp.asarray(make_image(8)))["params"]
     for block in ("stage1_block1", "stage2_block1"):
         assert (params[block]["norm1"]["scale"] == 1).all()
         assert (params[block]["norm2"]["scale"] == start).all()
@@ -144,7 +144,7 @@ def test_only_resnet20_with_norm_initializes_the_last_scale_of_a_block_to_0(name
 
 
 def test_resnet20_without_norm_has_only_kernels():
-    _, variables = shapes(small("resnet20"), (3, 8, 8, 3))
+    _, variables = get_shapes(make_small("resnet20"), (3, 8, 8, 3))
     paths = jax.tree_util.tree_leaves_with_path(variables["params"])
     assert {path[-1].key for path, _ in paths} == {"kernel"}
     assert "batch_stats" not in variables
@@ -153,7 +153,7 @@ def test_resnet20_without_norm_has_only_kernels():
 def run_two_dropout_keys(model):
     """Return the outputs of each layer in training for two dropout keys."""
     run = jit_once(partial(model.apply, train=True, mutable=True, capture_intermediates=True))
-    x = jnp.asarray(image(8))
+    x = jnp.asarray(make_image(8))
     variables = jit_once(model.init)(KEY, x)
     runs = [run(variables, x, rngs={"dropout": jax.random.key(seed)})[1] for seed in (1, 2)]
     return [collect_by_layer(new["intermediates"], "__call__") for new in runs]

@@ -11,13 +11,13 @@ from pit_jax.models import CIFARNet, create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes
+from tests.models.helpers import KEY, get_shapes
 from tests.models.reference import dense, fire, flatten, norm, plain_layer, random_variables
 
 
 def test_the_published_size_counts_weights_only():
     model = create("cifarnet", num_classes=10, neuron=LIF)
-    kinds = parameters_by_kind(shapes(model, (1, 32, 32, 3))[1]["params"])
+    kinds = parameters_by_kind(get_shapes(model, (1, 32, 32, 3))[1]["params"])
     assert kinds.total() == 44_490_250
     assert kinds["conv kernel"] + kinds["linear kernel"] == 44_479_872
 
@@ -53,7 +53,7 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
 
 def test_the_first_convolution_runs_once_per_image():
     model = create("cifarnet", num_classes=10, neuron=LIF, num_steps=4)
-    _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (3, 32, 32, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["conv1"].shape == outputs["norm1"].shape == (3, 1, 32, 32, 128)
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 128)
@@ -111,6 +111,6 @@ def test_widths_and_strides_of_different_length_are_refused():
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("cifarnet", num_classes=10, neuron=LIF)
-    _, variables = shapes(model, (2, 8, 8, 2))
+    _, variables = get_shapes(model, (2, 8, 8, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32))

@@ -13,7 +13,7 @@ from pit_jax.models import ESpikeFormer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes
+from tests.models.helpers import KEY, get_shapes
 from tests.models.reference import Network, fire, random_variables, repeat_steps
 
 SMALL = {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2}
@@ -87,7 +87,7 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
 @pytest.mark.parametrize("width", [16, 40])
 def test_blocks_have_the_published_number_of_weights(width):
     model = create_s(neuron=IF, **{**SMALL, "widths": (width, width)})
-    params = shapes(model, (1, 16, 16, 3))[1]["params"]
+    params = get_shapes(model, (1, 16, 16, 3))[1]["params"]
     convolves, attends = (
         sum(leaf.size for leaf in jax.tree.leaves(params[f"stage{stage}_block1"]))
         for stage in (1, 2)
@@ -97,7 +97,7 @@ def test_blocks_have_the_published_number_of_weights(width):
 
 
 def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
-    _, variables = shapes(model, x_shape)
+    _, variables = get_shapes(model, x_shape)
     learned = {name: variables[name] for name in ("params", "batch_stats")}
     return neuron_layers(model, learned, jnp.ones(x_shape))
 
@@ -116,14 +116,14 @@ def test_the_head_neuron_is_used_only_before_the_head():
     model = create_s(neuron=PIT, head_neuron=LIF, **SMALL)
     layers = list_neuron_layers(model)
     assert [layer for layer in layers if "LIF" in layer] == [layers[-1]] == ["LIF_0"]
-    counts = collect_by_layer(shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
+    counts = collect_by_layer(get_shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
     assert counts["LIF_0"].shape == (2, 1, 8)
 
 
 @pytest.mark.parametrize("side, sides", [(33, (17, 9, 5, 3, 3)), (1, (1, 1, 1, 1, 1))], ids=str)
 def test_each_stage_but_the_last_halves_the_map_rounding_up(side, sides):
     small = {"widths": (4, 4, 4, 8, 8), "stages": (1, 1, 1, 1, 1)}
-    _, variables = shapes(
+    _, variables = get_shapes(
         create_s(neuron=IF, **small), (1, side, side, 3), capture_intermediates=True
     )
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -132,7 +132,7 @@ def test_each_stage_but_the_last_halves_the_map_rounding_up(side, sides):
 
 def test_the_stem_runs_once_per_image():
     model = create_s(neuron=PIT, num_steps=4, **SMALL)
-    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stage1_down_norm"].shape == (3, 1, 8, 8, 4)
     assert outputs["stage1_block1/separable/PIT_0"].shape == (3, 4, 8, 8, 4)
@@ -146,7 +146,7 @@ def test_the_given_norm_follows_every_convolution():
         return batch_norm(name=name, **kw)
 
     model = create_s(neuron=IF, norm=norm, **SMALL)
-    params = shapes(model, (1, 8, 8, 3))[1]["params"]
+    params = get_shapes(model, (1, 8, 8, 3))[1]["params"]
     layers = [path[-2] for path in flatten_dict(params) if path[-1] == "kernel"]
     unnormed = ("head", "talking_heads")
     assert sorted(norms) == sorted(f"{name}_norm" for name in layers if name not in unnormed)
@@ -171,7 +171,7 @@ def test_invalid_fields_are_refused(fields, message):
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create_s(neuron=IF, **SMALL)
-    _, variables = shapes(model, (1, 8, 8, 3))
+    _, variables = get_shapes(model, (1, 8, 8, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
 

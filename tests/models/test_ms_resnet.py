@@ -9,20 +9,20 @@ import numpy as np
 from pit_jax.models import create
 from pit_jax.neurons import ILIF
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes, trained_logits
+from tests.models.helpers import KEY, get_shapes, run_training_mode
 from tests.models.reference import conv_norm, fire, mean_dense
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
 
 
-def small(num_steps=2, stages=(1, 1)):
+def make_small(num_steps=2, stages=(1, 1)):
     return create(
         "ms_resnet18", num_classes=5, neuron=ILIF, num_steps=num_steps, width=4, stages=stages
     )
 
 
 def test_a_network_computes_the_same_as_its_layers_in_numpy(x64):
-    logits, p = trained_logits(small(stages=(2, 1)), IMAGE)
+    logits, p = run_training_mode(make_small(stages=(2, 1)), IMAGE)
 
     def block(p, x, stride):
         y = conv_norm(fire(x), p["conv1"], p["norm1"], stride)
@@ -36,7 +36,7 @@ def test_a_network_computes_the_same_as_its_layers_in_numpy(x64):
 
 
 def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch():
-    params = jit_once(small(stages=(2, 1)).init)(KEY, jnp.asarray(IMAGE))["params"]
+    params = jit_once(make_small(stages=(2, 1)).init)(KEY, jnp.asarray(IMAGE))["params"]
     scales = {
         "/".join(key.key for key in path[:-1]): float(value.min())
         for path, value in jax.tree_util.tree_leaves_with_path(params)
@@ -56,7 +56,7 @@ def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch():
 
 
 def test_a_block_without_projection_is_initially_the_identity_on_currents():
-    model = small(stages=(2, 1))
+    model = make_small(stages=(2, 1))
     run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
     _, variables = jit_once(run)(KEY, jnp.asarray(IMAGE))
     outputs = collect_by_layer(variables["intermediates"], "__call__")
@@ -66,15 +66,17 @@ def test_a_block_without_projection_is_initially_the_identity_on_currents():
 
 
 def test_every_stage_including_the_first_halves_the_resolution():
-    _, variables = shapes(small(stages=(1, 1, 1)), (1, 64, 64, 3), capture_intermediates=True)
+    _, variables = get_shapes(
+        make_small(stages=(1, 1, 1)), (1, 64, 64, 3), capture_intermediates=True
+    )
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     sizes = [outputs[name].shape[2] for name in ("stem", *(f"stage{i}_block1" for i in (1, 2, 3)))]
     assert sizes == [32, 16, 8, 4]
 
 
 def test_the_stem_runs_once_per_image_with_the_same_norm_statistics(x64):
-    model = small(num_steps=3)
-    _, variables = shapes(model, IMAGE.shape, capture_intermediates=True)
+    model = make_small(num_steps=3)
+    _, variables = get_shapes(model, IMAGE.shape, capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stem_norm"].shape == (3, 1, 8, 8, 4)
 

@@ -11,7 +11,7 @@ from pit_jax.models import PLIFNet, create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, PLIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes
+from tests.models.helpers import KEY, get_shapes
 from tests.models.reference import dense, fire, flatten, plain_layer, pool2x2, random_variables
 
 
@@ -35,7 +35,7 @@ def test_plif_adds_one_decay_per_neuron_layer_to_each_published_size(
     shape, num_classes, kw, layers, total
 ):
     model = create("plifnet", num_classes=num_classes, neuron=PLIF, **kw)
-    logits, variables = shapes(model, (1, *shape))
+    logits, variables = get_shapes(model, (1, *shape))
     kinds = parameters_by_kind(variables["params"])
     assert kinds["neuron"] == layers and kinds.total() == total
     assert logits.shape == (1, 1, num_classes)
@@ -71,7 +71,7 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
 
 def test_the_first_convolution_runs_once_per_image():
     model = create("plifnet", num_classes=10, neuron=LIF, num_steps=4)
-    _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (3, 32, 32, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["conv1"].shape == outputs["norm1"].shape == (3, 1, 32, 32, 256)
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 256)
@@ -109,11 +109,11 @@ def test_pools_out_of_range_or_out_of_order_are_refused(pool_after):
 def test_images_too_small_for_the_pools_are_refused_with_both_sizes():
     model = create("plifnet", num_classes=10, neuron=LIF)
     with pytest.raises(ValueError, match="2 pools .* at least 4 x 4, got 8 x 3"):
-        shapes(model, (2, 8, 3, 3))
+        get_shapes(model, (2, 8, 3, 3))
 
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("plifnet", num_classes=10, neuron=LIF)
-    _, variables = shapes(model, (2, 8, 8, 2))
+    _, variables = get_shapes(model, (2, 8, 8, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32))

@@ -8,14 +8,14 @@ from pit_jax.models import create
 from pit_jax.models.count import count_layers, count_totals, parameters_by_kind
 from pit_jax.neurons import PIT, ReLU
 from tests.helpers import collect_by_layer
-from tests.models.helpers import Unmoved, parameters_of, shapes
+from tests.models.helpers import Unmoved, count_parameters, get_shapes
 from tests.models.published import PUBLISHED
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=str)
 def test_parameters_neurons_and_maps_equal_the_publication(row):
     model = create(row.name, num_classes=row.num_classes, neuron=Unmoved, **row.kw)
-    logits, variables = shapes(model, (1, *row.shape), capture_intermediates=True)
+    logits, variables = get_shapes(model, (1, *row.shape), capture_intermediates=True)
 
     assert logits.shape == (1, 1, row.num_classes)
     kinds = parameters_by_kind(variables["params"])
@@ -52,12 +52,12 @@ def test_the_stem_of_resnet18_has_the_macs_of_the_energy_tables():
     ],
 )
 def test_pit_adds_one_scale_per_channel_of_a_neuron_layer(name, side, num_classes, total):
-    assert parameters_of(name, (side, side, 3), num_classes, PIT).total() == total
+    assert count_parameters(name, (side, side, 3), num_classes, PIT).total() == total
 
 
 def test_the_spike_driven_transformer_has_512_unused_parameters():
     model = create("spike_driven_transformer", num_classes=1000, neuron=Unmoved)
-    params = shapes(model, (1, 224, 224, 3))[1]["params"]
+    params = get_shapes(model, (1, 224, 224, 3))[1]["params"]
     leaves = jax.tree.leaves_with_path(params)
     unread = sum(leaf.size for path, leaf in leaves if path[-2].key == "talking_heads")
     kinds = parameters_by_kind(params)

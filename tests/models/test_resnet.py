@@ -14,7 +14,7 @@ from pit_jax.models.residual import Layers
 from pit_jax.models.resnet import PreActBlock
 from pit_jax.neurons import ILIF, NEURONS, PIT, ReLU
 from tests.helpers import collect_by_layer, count_thresholds, jit_once, walk_equations
-from tests.models.helpers import KEY, shapes
+from tests.models.helpers import KEY, get_shapes
 from tests.models.reduced import DISTINCT, REDUCED
 
 
@@ -25,7 +25,7 @@ def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_per_channel_and_
     num_classes, num_steps, total
 ):
     model = create("resnet18", num_classes=num_classes, neuron=PIT, num_steps=num_steps)
-    kinds = parameters_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"])
+    kinds = parameters_by_kind(get_shapes(model, (2, 32, 32, 3))[1]["params"])
     assert kinds == {
         "conv kernel": 11_159_232,
         "conv bias": 4_736,
@@ -39,12 +39,12 @@ def test_resnet18_has_the_parameters_of_the_paper_and_one_scale_per_channel_and_
 
 def test_resnet18_with_another_neuron_has_no_scales():
     model = create("resnet18", num_classes=10, neuron=ILIF)
-    assert parameters_by_kind(shapes(model, (2, 32, 32, 3))[1]["params"]).total() == 11_176_906
+    assert parameters_by_kind(get_shapes(model, (2, 32, 32, 3))[1]["params"]).total() == 11_176_906
 
 
 def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
     model = create("resnet18", num_classes=10, neuron=PIT, num_steps=2)
-    _, variables = shapes(model, (3, 32, 32, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (3, 32, 32, 3), capture_intermediates=True)
     outputs = {
         k: v.shape for k, v in collect_by_layer(variables["intermediates"], "__call__").items()
     }
@@ -59,8 +59,8 @@ def test_each_stage_of_resnet18_but_the_first_halves_the_feature_map():
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
 def test_images_and_frames_have_logits_for_every_step_with_every_neuron(neuron):
     model = create("resnet8", num_classes=7, neuron=neuron, num_steps=4)
-    assert shapes(model, (3, 32, 32, 3), train=True)[0].shape == (3, 4, 7)
-    assert shapes(model, (3, 4, 32, 32, 2), train=True)[0].shape == (3, 4, 7)
+    assert get_shapes(model, (3, 32, 32, 3), train=True)[0].shape == (3, 4, 7)
+    assert get_shapes(model, (3, 4, 32, 32, 2), train=True)[0].shape == (3, 4, 7)
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -68,13 +68,13 @@ def test_every_network_returns_logits_for_every_step_of_images_and_frames(name):
     row = REDUCED[name]
     model = create(name, num_classes=7, neuron=PIT, num_steps=4, **row.kw)
     size = row.shape[:2]
-    assert shapes(model, (3, *size, 3), train=True)[0].shape == (3, 4, 7)
-    assert shapes(model, (3, 4, *size, 2), train=True)[0].shape == (3, 4, 7)
+    assert get_shapes(model, (3, *size, 3), train=True)[0].shape == (3, 4, 7)
+    assert get_shapes(model, (3, 4, *size, 2), train=True)[0].shape == (3, 4, 7)
 
 
 def test_computing_in_bfloat16_keeps_parameters_and_statistics_in_float32():
     model = create("resnet8", num_classes=7, neuron=PIT, dtype=jnp.bfloat16)
-    logits, variables = shapes(model, (3, 16, 16, 3), train=True, capture_intermediates=True)
+    logits, variables = get_shapes(model, (3, 16, 16, 3), train=True, capture_intermediates=True)
     assert logits.dtype == jnp.bfloat16
     for collection in ("params", "batch_stats"):
         assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables[collection]))
@@ -105,12 +105,12 @@ def test_repeating_an_image_as_frames_does_not_change_logits(x64, train):
 def test_an_input_of_the_wrong_shape_is_an_error_with_the_right_one(shape, message):
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
     with pytest.raises(ValueError, match=message):
-        shapes(model, shape)
+        get_shapes(model, shape)
 
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("resnet8", num_classes=5, neuron=PIT, num_steps=3)
-    _, variables = shapes(model, (2, 16, 16, 3))
+    _, variables = get_shapes(model, (2, 16, 16, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 4"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 4), jnp.float32))
 
@@ -146,7 +146,7 @@ def test_equations_are_found_at_any_depth():
 def test_no_convolution_runs_inside_the_loop_over_time():
     neuron = partial(PIT, levels=4, unroll=1)
     model = create("resnet8", num_classes=5, neuron=neuron, num_steps=4)
-    _, variables = shapes(model, (2, 16, 16, 3))
+    _, variables = get_shapes(model, (2, 16, 16, 3))
 
     def loss(params, stats, x):
         variables = {"params": params, "batch_stats": stats}

@@ -11,13 +11,13 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.sew_resnet import JOINS, add, conjunction, iand
 from pit_jax.neurons import IF, ILIF, RealSpike
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes, trained_logits
+from tests.models.helpers import KEY, get_shapes, run_training_mode
 from tests.models.reference import conv_norm, fire, max_pool, mean_dense
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
 
 
-def small(name, neuron=ILIF, stages=(1, 1), **kw):
+def make_small(name, neuron=ILIF, stages=(1, 1), **kw):
     return create(name, num_classes=5, neuron=neuron, width=4, stages=stages, **kw)
 
 
@@ -56,7 +56,7 @@ def bottleneck(p, x, stride, join):
     ids=["basic blocks, add", "basic blocks, iand", "bottlenecks, add"],
 )
 def test_a_network_computes_the_same_as_its_layers_in_numpy(x64, name, block, join, reference):
-    logits, p = trained_logits(small(name, num_steps=2, join=join), IMAGE)
+    logits, p = run_training_mode(make_small(name, num_steps=2, join=join), IMAGE)
     x = np.repeat(IMAGE[:, None], 2, axis=1)
     x = max_pool(fire(conv_norm(x, p["stem"], p["stem_norm"], 2)))
     x = block(p["stage1_block1"], x, 1, reference)
@@ -70,13 +70,13 @@ def test_only_a_block_that_changes_shape_has_a_projection():
         ("sew_resnet18", {"stage2_block1"}),
         ("sew_resnet50", {"stage1_block1", "stage2_block1"}),
     ]:
-        params = shapes(small(name, stages=(2, 2)), (1, 16, 16, 3))[1]["params"]
+        params = get_shapes(make_small(name, stages=(2, 2)), (1, 16, 16, 3))[1]["params"]
         assert {block for block in blocks if "shortcut" in params[block]} == want
 
 
 def run_blocks(join):
     """Return the outputs of the four blocks of a small network with binary spikes."""
-    model = small("sew_resnet18", IF, stages=(2, 2), num_steps=2, join=join)
+    model = make_small("sew_resnet18", IF, stages=(2, 2), num_steps=2, join=join)
     variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
     run = partial(model.apply, train=True, mutable=True, capture_intermediates=True)
     _, new = jit_once(run)(variables, 4 * IMAGE)
@@ -99,13 +99,13 @@ def test_and_and_iand_output_binary_spikes(join):
 
 def test_a_join_is_a_function_or_its_name():
     for name, join in JOINS.items():
-        of_name, of_function = (small("sew_resnet18", join=given) for given in (name, join))
+        of_name, of_function = (make_small("sew_resnet18", join=given) for given in (name, join))
         assert of_name.block.keywords == of_function.block.keywords
 
 
 def test_an_unknown_join_is_an_error_that_lists_the_joins():
     with pytest.raises(ValueError, match="unknown join 'xor'; use add, and, iand, or a function"):
-        small("sew_resnet18", join="xor")
+        make_small("sew_resnet18", join="xor")
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_an_unknown_join_is_an_error_that_lists_the_joins():
 )
 def test_real_spike_amplitudes_are_in_all_neurons_except_after_projections(name, total):
     model = create(name, num_classes=1000, neuron=RealSpike, downsample_neuron=IF)
-    _, variables = shapes(model, (1, 224, 224, 3))
+    _, variables = get_shapes(model, (1, 224, 224, 3))
     assert parameters_by_kind(variables["params"]).total() == total
 
 
 @pytest.mark.parametrize("name", ["sew_resnet18", "sew_resnet50"])
 def test_the_downsample_neuron_is_used_only_after_projections(name):
-    model = small(name, stages=(1, 2), downsample_neuron=IF)
-    _, variables = shapes(model, (1, 16, 16, 3))
+    model = make_small(name, stages=(1, 2), downsample_neuron=IF)
+    _, variables = get_shapes(model, (1, 16, 16, 3))
     layers = collect_by_layer(variables["intermediates"], "count")
     projections = {
         f"{block}/IF_0" for block, layer in variables["params"].items() if "shortcut" in layer
@@ -130,8 +130,8 @@ def test_the_downsample_neuron_is_used_only_after_projections(name):
 
 
 def test_the_stem_runs_once_per_image_and_its_neuron_and_pool_at_every_step():
-    model = small("sew_resnet18", num_steps=4)
-    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    model = make_small("sew_resnet18", num_steps=4)
+    _, variables = get_shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = {
         k: v.shape for k, v in collect_by_layer(variables["intermediates"], "__call__").items()
     }

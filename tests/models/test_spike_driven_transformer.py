@@ -13,7 +13,7 @@ from pit_jax.models import SpikeDrivenTransformer, create
 from pit_jax.neurons import IF, ILIF, LIF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, shapes
+from tests.models.helpers import KEY, get_shapes
 from tests.models.reference import Network, fire, max_pool, random_variables, repeat_steps
 
 NAME = "spike_driven_transformer"
@@ -77,7 +77,7 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, shape, pool_after, mlp_ra
 @pytest.mark.parametrize("width, heads", [(16, 8), (24, 8), (16, 2)])
 def test_a_block_has_the_published_weights_and_an_unused_kernel_of_heads_squared(width, heads):
     model = create(NAME, num_classes=5, neuron=IF, depth=1, width=width, heads=heads)
-    block = shapes(model, (1, 16, 16, 3))[1]["params"]["block1"]
+    block = get_shapes(model, (1, 16, 16, 3))[1]["params"]["block1"]
     assert block["attention"]["talking_heads"]["kernel"].shape == (1, heads, heads)
     count = sum(leaf.size for leaf in jax.tree.leaves(block))
     assert count == 12 * width**2 + 24 * width + heads**2
@@ -93,7 +93,7 @@ def test_the_unused_kernel_does_not_change_logits():
 
 
 def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
-    _, variables = shapes(model, x_shape)
+    _, variables = get_shapes(model, x_shape)
     learned = {name: variables[name] for name in ("params", "batch_stats")}
     return neuron_layers(model, learned, jnp.ones(x_shape))
 
@@ -115,7 +115,7 @@ def test_the_gate_neuron_is_used_only_on_the_sum_over_tokens():
     layers = list_neuron_layers(model)
     assert [layer for layer in layers if "LIF" in layer] == ["block1/attention/LIF_0"]
     assert layers.index("block1/attention/LIF_0") == 4 + 4  # After query, key and value.
-    _, variables = shapes(model, (2, 64, 64, 3))
+    _, variables = get_shapes(model, (2, 64, 64, 3))
     counts = collect_by_layer(variables["intermediates"], "count")
     assert counts["block1/attention/LIF_0"].shape == (2, 1, 1, 1, 16)
 
@@ -127,7 +127,7 @@ def test_the_gate_neuron_is_used_only_on_the_sum_over_tokens():
 )
 def test_a_pool_halves_the_map_after_the_listed_convolutions(pool_after, sides):
     model = create(NAME, neuron=IF, pool_after=pool_after, **SMALL)
-    _, variables = shapes(model, (1, 33, 33, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (1, 33, 33, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     names = ("patch1", "patch2", "patch3", "patch4", "position")
     assert tuple(outputs[name].shape[2] for name in names) == sides
@@ -135,14 +135,14 @@ def test_a_pool_halves_the_map_after_the_listed_convolutions(pool_after, sides):
 
 def test_an_image_of_one_pixel_has_one_token():
     model = create(NAME, neuron=IF, **SMALL)
-    logits, variables = shapes(model, (1, 1, 1, 3), capture_intermediates=True)
+    logits, variables = get_shapes(model, (1, 1, 1, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["block1"].shape == (1, 1, 1, 1, 16) and logits.shape == (1, 1, 5)
 
 
 def test_the_first_convolution_runs_once_per_image():
     model = create(NAME, neuron=PIT, num_steps=4, **SMALL)
-    _, variables = shapes(model, (3, 16, 16, 3), capture_intermediates=True)
+    _, variables = get_shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["patch1"].shape == outputs["patch1_norm"].shape == (3, 1, 16, 16, 2)
     assert outputs["PIT_0"].shape == (3, 4, 16, 16, 2)
@@ -156,7 +156,7 @@ def test_the_given_norm_follows_every_convolution():
         return batch_norm(name=name, **kw)
 
     model = create(NAME, neuron=IF, norm=norm, **SMALL)
-    params = shapes(model, (1, 8, 8, 3))[1]["params"]
+    params = get_shapes(model, (1, 8, 8, 3))[1]["params"]
     layers = [path[-2] for path in flatten_dict(params) if path[-1] == "kernel"]
     unnormed = ("head", "talking_heads")
     assert sorted(norms) == sorted(f"{name}_norm" for name in layers if name not in unnormed)
@@ -178,7 +178,7 @@ def test_invalid_fields_are_refused(fields, message):
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create(NAME, neuron=IF, **SMALL)
-    _, variables = shapes(model, (1, 8, 8, 3))
+    _, variables = get_shapes(model, (1, 8, 8, 3))
     with pytest.raises(ValueError, match="for 3 input channels, but the input has 2"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32))
 

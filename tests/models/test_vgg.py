@@ -12,7 +12,7 @@ from pit_jax.layers.norm import no_norm
 from pit_jax.models import VGG, create
 from pit_jax.neurons import ILIF, LIF, PIT, ReLU, scale
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, parameters_of, shapes
+from tests.models.helpers import KEY, count_parameters, get_shapes
 from tests.models.reference import dense, flatten, plain_layer, pool2x2, random_variables
 
 FIVE_POOLS = (1, 2, 4, 6, 8)
@@ -32,7 +32,7 @@ RELEASED = partial(PIT, parametrize=scale.released)  # A vector and a scalar at 
 def test_vgg11_has_the_parameters_of_the_paper_including_scales(
     neuron, size, num_classes, num_steps, pool_after, want
 ):
-    kinds = parameters_of(
+    kinds = count_parameters(
         "vgg11", (num_steps, size, size, 2), num_classes, neuron, num_steps, pool_after=pool_after
     )
     assert kinds.total() == want
@@ -56,7 +56,7 @@ def test_vgg11_has_the_parameters_of_the_paper_including_scales(
     ],
 )
 def test_published_variants_have_their_parameters(name, shape, num_classes, kw, want):
-    assert parameters_of(name, shape, num_classes, ReLU, **kw).total() == want
+    assert count_parameters(name, shape, num_classes, ReLU, **kw).total() == want
 
 
 def adaptive(x, size):
@@ -105,7 +105,7 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, head, shape):
 def test_the_first_convolution_and_norm_run_once_per_image_and_once_per_frame():
     model = create("vgg11", num_classes=10, neuron=PIT, num_steps=4)
     for shape, steps in [((3, 48, 48, 2), 1), ((3, 4, 48, 48, 2), 4)]:
-        _, variables = shapes(model, shape, capture_intermediates=True)
+        _, variables = get_shapes(model, shape, capture_intermediates=True)
         outputs = collect_by_layer(variables["intermediates"], "__call__")
         assert outputs["conv1"].shape == outputs["norm1"].shape == (3, steps, 48, 48, 64)
         assert outputs["PIT_0"].shape == (3, 4, 48, 48, 64)
@@ -125,7 +125,7 @@ def test_pools_out_of_range_or_out_of_order_are_refused(pool_after):
 
 def test_pool_after_may_be_empty():
     model = create("vgg11", num_classes=10, neuron=LIF, widths=(4, 4), pool_after=())
-    assert shapes(model, (2, 8, 8, 3))[0].shape == (2, 1, 10)
+    assert get_shapes(model, (2, 8, 8, 3))[0].shape == (2, 1, 10)
 
 
 @pytest.mark.parametrize("size", [(15, 16), (16, 8)])
@@ -133,18 +133,18 @@ def test_images_too_small_for_the_pools_are_refused_with_both_sizes(size):
     model = create("vgg11", num_classes=10, neuron=LIF)
     message = rf"4 pools .* at least 16 x 16, got {size[0]} x {size[1]}; .*pool_after"
     with pytest.raises(ValueError, match=message):
-        shapes(model, (2, *size, 3))
-    assert shapes(model, (2, 16, 16, 3))[0].shape == (2, 1, 10)
+        get_shapes(model, (2, *size, 3))
+    assert get_shapes(model, (2, 16, 16, 3))[0].shape == (2, 1, 10)
 
 
 def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
     model = create("vgg11", num_classes=10, neuron=LIF)
-    _, variables = shapes(model, (2, 16, 16, 2))
+    _, variables = get_shapes(model, (2, 16, 16, 2))
     with pytest.raises(ValueError, match="for 2 input channels, but the input has 3"):
         jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32))
 
 
-def small(**kw):
+def make_small(**kw):
     """Return a VGG with two convolutions, a pool after the second, and identity norms."""
     norm = partial(_identity, nn.BatchNorm, epsilon=0)
     return VGG(
@@ -166,7 +166,7 @@ def run_dropout(model, **kw):
 
 
 def test_dropout_follows_each_neuron_before_the_pool_with_one_mask_for_all_steps():
-    outputs = run_dropout(small(dropout=0.25, head_dropout=0.0), train=True)
+    outputs = run_dropout(make_small(dropout=0.25, head_dropout=0.0), train=True)
     for layer in ("0", "1"):
         spikes, kept = outputs[f"ReLU_{layer}"], outputs[f"Dropout_{layer}"]
         assert kept.shape[2:4] == (8, 8)
@@ -183,7 +183,7 @@ def pool_for_head(x):
 
 
 def test_the_head_drops_a_quarter_of_its_inputs_with_one_mask_for_all_steps():
-    outputs = run_dropout(small(), train=True)
+    outputs = run_dropout(make_small(), train=True)
     kept = np.asarray(outputs["Dropout_2"])
     assert kept.shape == (3, 2, 3 * 3 * 6)
     np.testing.assert_array_equal(kept[:, 0], kept[:, 1])
@@ -193,7 +193,7 @@ def test_the_head_drops_a_quarter_of_its_inputs_with_one_mask_for_all_steps():
 
 
 def test_evaluation_drops_nothing():
-    outputs = run_dropout(small(dropout=0.5))
+    outputs = run_dropout(make_small(dropout=0.5))
     for layer in ("0", "1"):
         np.testing.assert_array_equal(outputs[f"Dropout_{layer}"], outputs[f"ReLU_{layer}"])
     np.testing.assert_allclose(outputs["Dropout_2"], pool_for_head(outputs["ReLU_1"]), rtol=1e-6)
