@@ -1,4 +1,4 @@
-"""A network for tests that need some neurons, whatever they compute."""
+"""A small network with neurons."""
 
 import flax.linen as nn
 
@@ -6,7 +6,7 @@ from pit_jax.neurons import PIT
 
 
 class Small(nn.Module):
-    """Two layers of neurons, the second one in a place of its own."""
+    """A network with two neuron layers."""
 
     @nn.compact
     def __call__(self, x, train=False):

@@ -1,4 +1,4 @@
-"""Capacity: the closed forms are what enumeration finds, and the logarithms theirs."""
+"""Capacity: closed forms and logarithms equal enumeration."""
 
 import math
 from fractions import Fraction
@@ -49,13 +49,13 @@ small = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6)).filte
 large = st.tuples(st.integers(1, 50), st.integers(1, 3000), st.integers(1, 20))
 
 
-def pairs(sizes):
-    """A step, and the pattern that it has in a train."""
+def list_pairs(sizes):
+    """Return the pairs of a step and its pattern in all trains."""
     return {(i, step) for train in enumerate_trains(*sizes) for i, step in enumerate(train)}
 
 
-def tuples(sizes):
-    """One sum for each step instead of one over all of them."""
+def list_tuples(sizes):
+    """Return the tuples of one sum for each step, over all trains."""
     k = generic_weights(*sizes)
     return {
         tuple(sum(w * s for w, s in zip(k, step, strict=True)) for step in train)
@@ -64,55 +64,55 @@ def tuples(sizes):
 
 
 @pytest.mark.parametrize(("sizes", "numbers"), ENUMERATED)
-def test_enumeration_finds_the_numbers_of_the_table(sizes, numbers):
+def test_enumeration_finds_the_table(sizes, numbers):
     trains = set(enumerate_trains(*sizes))
     shared = enumerate_values(*sizes)
     varying = enumerate_values(*sizes, a=generic_scales(*sizes))
     ones = enumerate_values(*sizes, k=[1] * sizes[1])
-    assert tuple(map(len, (trains, shared, varying, ones, pairs(sizes)))) == numbers
+    assert tuple(map(len, (trains, shared, varying, ones, list_pairs(sizes)))) == numbers
 
 
 @pytest.mark.parametrize(("sizes", "numbers"), ENUMERATED)
-def test_closed_forms_have_the_numbers_of_the_table(sizes, numbers):
+def test_closed_forms_equal_the_table(sizes, numbers):
     forms = (configurations, values_shared, values_pit, values_ones, count_paper)
     assert tuple(form(*sizes) for form in forms) == numbers
     assert capacity_paper(*sizes) == pytest.approx(math.log(numbers[-1]), rel=1e-15)
 
 
 @given(small)
-def test_spike_trains_are_as_many_as_configurations(sizes):
+def test_configurations_is_the_number_of_spike_trains(sizes):
     assert len(set(enumerate_trains(*sizes))) == configurations(*sizes)
 
 
 @given(small)
-def test_shared_weights_give_as_many_values_as_values_shared(sizes):
+def test_values_shared_is_the_number_of_values_with_shared_weights(sizes):
     assert len(enumerate_values(*sizes)) == values_shared(*sizes)
 
 
 @given(small, st.booleans())
-def test_scales_give_as_many_values_as_values_pit(sizes, time_varying):
+def test_values_pit_is_the_number_of_values_with_scales(sizes, time_varying):
     a = generic_scales(*sizes, time_varying=time_varying)
     assert len(enumerate_values(*sizes, a=a)) == values_pit(*sizes, time_varying=time_varying)
 
 
 @given(small)
-def test_weights_of_one_give_the_integers_up_to_all_spikes(sizes):
+def test_values_ones_counts_the_integers_up_to_all_spikes(sizes):
     values = enumerate_values(*sizes, k=[1] * sizes[1])
     assert sorted(values) == list(range(values_ones(*sizes)))
 
 
 @given(small)
-def test_a_value_for_each_step_tells_all_trains_apart(sizes):
-    assert len(tuples(sizes)) == configurations(*sizes)
+def test_one_value_for_each_step_distinguishes_all_trains(sizes):
+    assert len(list_tuples(sizes)) == configurations(*sizes)
 
 
 @given(small)
 def test_the_paper_counts_pairs_of_a_step_and_a_pattern(sizes):
-    assert len(pairs(sizes)) == count_paper(*sizes)
+    assert len(list_pairs(sizes)) == count_paper(*sizes)
 
 
 @given(small, st.integers(-3, 3))
-def test_the_lowest_spike_changes_no_number(sizes, lowest):
+def test_the_lowest_spike_does_not_change_a_count(sizes, lowest):
     a = generic_scales(*sizes)
     assert len(enumerate_values(*sizes, lowest=lowest)) == values_shared(*sizes)
     assert len(enumerate_values(*sizes, a=a, lowest=lowest)) == values_pit(*sizes)
@@ -130,7 +130,7 @@ def test_no_coefficients_give_more_values_than_generic_ones(sizes, data):
 
 
 @given(large)
-def test_logarithms_are_those_of_the_integers(sizes):
+def test_logarithms_equal_those_of_the_integers(sizes):
     for logarithm, count in LOGARITHMS.items():
         assert logarithm(*sizes) == pytest.approx(math.log(count(*sizes)), rel=1e-13)
     once = {"time_varying": False}
@@ -144,7 +144,7 @@ def test_the_logarithm_of_a_real_layer_does_not_overflow(logarithm):
     assert logarithm(*LAYER) == pytest.approx(math.log(LOGARITHMS[logarithm](*LAYER)), rel=1e-13)
 
 
-def test_logarithms_need_no_integer_of_the_count():
+def test_logarithms_do_not_compute_the_integer():
     huge = (10**3, 10**15, 10**3)
     assert log_configurations(*huge) == pytest.approx(1e18 * math.log(1001), rel=1e-13)
     assert log_values_shared(*huge) == pytest.approx(1e15 * math.log(1e6 + 1), rel=1e-13)
@@ -159,7 +159,7 @@ def test_all_counts_are_equal_at_one_step(sizes):
 
 
 @given(large)
-def test_the_paper_counts_less_than_there_is_but_for_one_neuron_or_one_step(sizes):
+def test_the_paper_counts_too_few_except_for_one_neuron_or_one_step(sizes):
     steps, neurons, levels = sizes
     excess = count_paper(*sizes) - values_shared(*sizes)
     if neurons == 1 or steps == 1:
@@ -171,7 +171,7 @@ def test_the_paper_counts_less_than_there_is_but_for_one_neuron_or_one_step(size
 
 
 @given(st.integers(2, 300), st.integers(1, 20), st.integers(2, 20))
-def test_fewer_steps_with_more_levels_are_more_only_by_the_paper(neurons, steps, factor):
+def test_only_the_papers_formula_prefers_fewer_steps_with_more_levels(neurons, steps, factor):
     long, short = (steps * factor, neurons, 1), (steps, neurons, factor)
     assert count_paper(*long) < count_paper(*short)
     assert values_shared(*long) == values_shared(*short)
@@ -180,7 +180,7 @@ def test_fewer_steps_with_more_levels_are_more_only_by_the_paper(neurons, steps,
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 @pytest.mark.parametrize("row", range(5))
-def test_a_row_of_table_1_is_as_printed_and_its_values_are_counted(row, levels):
+def test_rows_of_table_1_equal_the_print_and_the_enumerated_values(row, levels):
     steps, neurons = 2, 2
     method = table_1(levels)[row]
     formula = method.printed.replace("·", "*").replace("^", "**")
@@ -229,7 +229,7 @@ def test_values_are_exact_fractions_of_the_given_coefficients():
         2 * tenth,
         3 * tenth,
     }
-    # In floats 0.1 + 0.2 is not 0.3, nor is the sum of the fractions that they stand for.
+    # Neither the floats 0.1 + 0.2 nor the fractions that they represent add up to 0.3.
     assert Fraction(0.3) not in enumerate_values(1, 2, 1, k=[0.1, 0.2])
     assert enumerate_values(2, 1, 1, k=[0.5], a=[[1], [4]]) == {
         0,
@@ -248,20 +248,20 @@ def test_the_integers_of_numpy_do_not_wrap_around():
 
 @pytest.mark.parametrize("name", ["num_steps", "num_neurons", "levels"])
 @pytest.mark.parametrize("function", [*LOGARITHMS, *LOGARITHMS.values(), enumerate_values])
-def test_a_size_below_one_is_refused_by_name(function, name):
+def test_sizes_below_one_raise_with_their_name(function, name):
     sizes = {"num_steps": 2, "num_neurons": 2, "levels": 2, name: 0}
     with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got 0"):
         function(**sizes)
 
 
 @pytest.mark.parametrize("function", [enumerate_trains, enumerate_values])
-def test_too_many_trains_are_refused_before_they_are_begun(function):
+def test_too_many_trains_raise_before_the_first_is_computed(function):
     with pytest.raises(ValueError, match=r"10\^3.665e\+06 spike trains; at most 100,000"):
         function(*LAYER)
 
 
-def test_coefficients_of_another_size_are_refused():
+def test_coefficients_of_a_wrong_size_raise():
     with pytest.raises(ValueError, match="each of 2 neurons, got 3"):
         enumerate_values(2, 2, 1, k=[1, 2, 3])
-    with pytest.raises(ValueError, match=r"each of 2 steps .* got rows of \[2, 1\]"):
+    with pytest.raises(ValueError, match=r"each of 2 rows, got rows of \[2, 1\]"):
         enumerate_values(2, 2, 1, a=[[1, 2], [1]])

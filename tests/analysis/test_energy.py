@@ -1,4 +1,4 @@
-"""Operations are counted as loops over every synapse and every spike count them."""
+"""Counts of operations equal loops over every synapse and spike."""
 
 import itertools
 from functools import partial
@@ -25,7 +25,7 @@ LEVELS, STEPS = 2, 2
 X = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
 
 
-def row(counts, path, kind=None, source=None):
+def find_row(counts, path, kind=None, source=None):
     (found,) = (
         row
         for row in counts.synapses
@@ -34,24 +34,24 @@ def row(counts, path, kind=None, source=None):
     return found
 
 
-def started(model, x, seed=0):
+def init_variables(model, x, seed=0):
     return dict(jit_once(model.init)(jax.random.key(seed), x))
 
 
-def saturated(model, x):
-    """The network with silent kernels and large biases: every neuron fires D in every step."""
-    variables = started(model, x)
+def init_saturated(model, x):
+    """Return variables with which every neuron fires D in every step."""
+    variables = init_variables(model, x)
 
-    def full(path, leaf):
+    def fill(path, leaf):
         values = {"kernel": 0.0, "bias": 100.0}
         return jnp.full_like(leaf, values[path[-1].key]) if path[-1].key in values else leaf
 
-    params = jax.tree_util.tree_map_with_path(full, variables["params"])
+    params = jax.tree_util.tree_map_with_path(fill, variables["params"])
     return {**variables, "params": params}
 
 
-def by_loops(integers, kernel, stride, pad, groups, features, pool=""):
-    """For each sample and step, output place, tap and feature, the integer that it adds."""
+def count_by_loops(integers, kernel, stride, pad, groups, features, pool=""):
+    """Return the sum of counts over samples, steps, outputs, taps and input channels."""
     total = 0
     for k in abs(integers).reshape(-1, *integers.shape[2:]):
         if pool:
@@ -77,49 +77,50 @@ def by_loops(integers, kernel, stride, pad, groups, features, pool=""):
         (2, (4, 1, 1, 1, ""), (4, 3, 2, 2, ""), (2, 3, 1, 2, "")),
     ],
 )
-def test_accumulations_are_those_of_loops_over_all_synapses(seed, first, second, third):
+def test_accumulations_equal_loops_over_all_synapses(seed, first, second, third):
     model = Drawn(partial(neurons.PIT, levels=3), STEPS, (first, second, third))
-    variables = started(model, X, seed)
+    variables = init_variables(model, X, seed)
     counts, seen = count(model, variables, X), recorder(model)(variables, X)
     pool = ""
     for at, (features, kernel, stride, groups, then) in enumerate((first, second, third)):
-        found = row(counts, f"Conv_{at}")
+        found = find_row(counts, f"Conv_{at}")
         if at:
             integers = np.asarray(seen[f"PIT_{at - 1}"].count, int)
             assert integers.any()
             window = kernel, stride, kernel // 2, groups, features
-            assert found.accumulations == by_loops(integers, *window, pool)
+            assert found.accumulations == count_by_loops(integers, *window, pool)
             assert found.spikes == integers.sum()
-        assert found.copies == (STEPS if at else 1)  # A scale for each step.
+        assert found.copies == (STEPS if at else 1)  # Each step has its own scale.
         pool = then
     head = np.asarray(seen["PIT_2"].count, int)
-    assert row(counts, "Dense_0").accumulations == head.sum() * 3
+    assert find_row(counts, "Dense_0").accumulations == head.sum() * 3
 
 
-def test_integers_worked_out_by_hand():
+def test_counts_equal_numbers_computed_by_hand():
     layers = ((4, 3, 2, 1, ""), (4, 3, 1, 2, "avg"), (6, 1, 1, 1, ""), (6, 1, 1, 3, "add"))
     model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, layers)
-    counts = count(model, saturated(model, X), X)
+    counts = count(model, init_saturated(model, X), X)
     assert counts.samples == 3 and counts.steps == STEPS
-    # Of 6 x 5, padded by 1, windows of 3 with stride 2 have 8 x 7 places inside, of 9 x 9.
-    stem = row(counts, "Conv_0")
+    # On 6 x 5 padded by 1, 3 x 3 windows with stride 2 have 8 x 7 of 9 x 9 taps inside.
+    stem = find_row(counts, "Conv_0")
     assert (stem.steps, stem.connections, stem.macs) == (1, 8 * 7 * 3 * 4, 81 * 3 * 4)
     assert stem.accumulations == 0 and stem.biases == 3 * 3 * 4
     assert stem.products == 3 * stem.connections  # No pixel is 0.
-    # 3 x 3 x 4 neurons; windows of 3 have 7 x 7 places inside; each group has 2 of 4 channels.
-    grouped = row(counts, "Conv_1")
+    # On 3 x 3 x 4 neurons, 3 x 3 windows have 7 x 7 taps inside; a group has 2 of 4 channels.
+    grouped = find_row(counts, "Conv_1")
     assert (grouped.connections, grouped.macs) == (49 * 2 * 4, 81 * 2 * 4)
     assert grouped.weights == 9 * 2 * 4 and grouped.copies == STEPS
-    # All send D in each of T steps of 3 samples.
+    # Each neuron sends D in each of T steps of 3 samples.
     sent = LEVELS * STEPS * 3
     assert grouped.accumulations == sent * 49 * 2 * 4
     assert grouped.spikes == sent * 36
     # The pool of 2 x 2 has one window in 3 x 3, and each of its 4 x 4 spikes reaches 6 outputs.
-    pooled = row(counts, "Conv_2")
+    pooled = find_row(counts, "Conv_2")
     assert (pooled.connections, pooled.macs) == (4 * 4 * 6, 4 * 6)
     assert pooled.accumulations == sent * 4 * 4 * 6
-    # A linear layer reads the last neurons and, beside their block, those before.
-    last, shortcut = row(counts, "Dense_0", source="PIT_3"), row(counts, "Dense_0", source="PIT_2")
+    # The linear layer reads the last neurons and, through the shortcut, those before their block.
+    last = find_row(counts, "Dense_0", source="PIT_3")
+    shortcut = find_row(counts, "Dense_0", source="PIT_2")
     assert last.accumulations == shortcut.accumulations == sent * 6 * 3
     assert (last.stream, shortcut.stream) == (0, 1)
     assert [layer.neurons for layer in counts.neurons] == [36, 36, 6, 6]
@@ -129,7 +130,7 @@ def test_integers_worked_out_by_hand():
     assert counts.rate == 1.0
 
 
-def test_shortcuts_are_one_synapse_for_each_spike():
+def test_a_shortcut_has_one_synapse_for_each_input():
     model = create(
         *("resnet8",),
         num_classes=5,
@@ -139,17 +140,17 @@ def test_shortcuts_are_one_synapse_for_each_spike():
         stages=(1, 1),
     )
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    counts = count(model, started(model, x), x)
-    shortcut = row(counts, "stage1_block1/PIT_0", "shortcut")
+    counts = count(model, init_variables(model, x), x)
+    shortcut = find_row(counts, "stage1_block1/PIT_0", "shortcut")
     (layer,) = (layer for layer in counts.neurons if layer.path == "stage1_block1/PIT_0")
     assert shortcut.accumulations == layer.spikes > 0
     assert shortcut.connections == layer.neurons and shortcut.macs == 0
-    projection = row(counts, "stage2_block1/shortcut")  # 1 x 1, of every second place.
+    projection = find_row(counts, "stage2_block1/shortcut")  # 1 x 1, of every second place.
     assert projection.macs == projection.connections == projection.outputs * 4
 
 
 class Attending(nn.Module):
-    """Three layers of neurons meet in an attention, which the next neurons read."""
+    """An attention over three layers of neurons."""
 
     linear: bool
 
@@ -164,24 +165,24 @@ class Attending(nn.Module):
             met = linear_attention(query, key, value, heads=2)
         else:
             met = channel_attention(query, key, value, fire(name="gate"))
-        met = nn.Dense(6, name="behind")(met)
+        met = nn.Dense(6, name="after")(met)
         return nn.Dense(3, name="head")(fire()(met).mean((2, 3)))
 
 
-def test_linear_attention_keeps_its_products():
+def test_linear_attention_is_counted_in_products():
     model = Attending(linear=True)
-    counts = count(model, started(model, X), X)
+    counts = count(model, init_variables(model, X), X)
     (attention,) = (row for row in counts.synapses if row.kind == "attention")
     # 30 tokens, 2 heads of 2 x 2 channels: keys by values, scaled, and queries by that.
     assert attention.connections == 2 * (2 * 2) * (30 + 1 + 30)
     assert attention.steps == STEPS and attention.accumulations == 0
-    current = row(counts, "behind")
+    current = find_row(counts, "after")
     assert current.reads == "currents" and current.connections == 30 * 4 * 6
 
 
 def test_channel_attention_adds_where_two_neurons_fire():
     model = Attending(linear=False)
-    variables = started(model, X)
+    variables = init_variables(model, X)
     counts, seen = count(model, variables, X), recorder(model)(variables, X)
     q, k, v, gate = (
         np.asarray(seen[path].count, int) for path in ("LIF_0", "LIF_1", "LIF_2", "gate")
@@ -189,10 +190,10 @@ def test_channel_attention_adds_where_two_neurons_fire():
     products = [row for row in counts.synapses if row.kind == "product"]
     assert [row.connections for row in products] == [30 * 4, 30 * 4]
     assert [row.spikes for row in products] == [(k * v).sum(), (q * gate).sum()]
-    # A sum over the tokens is one synapse each; the layer behind has 6 outputs.
+    # A sum over the tokens is one synapse each; the layer after the attention has 6 outputs.
     into_gate = next(row for row in counts.synapses if row.kind == "shortcut")
     assert into_gate.accumulations == (k * v).sum() > 0
-    assert row(counts, "behind").accumulations == (q * gate).sum() * 6 > 0
+    assert find_row(counts, "after").accumulations == (q * gate).sum() * 6 > 0
 
 
 NETWORKS = {
@@ -209,7 +210,7 @@ NETWORKS = {
 
 
 def check_costs(counts, costs):
-    """Row by row the costs of a program, which sees one slot after another."""
+    """Assert that rows equal the costs of a program, which runs slot by slot."""
     rows = [row for row in counts.synapses if row.kind != "product"]
     for row, cost in zip(rows, costs.rows, strict=True):
         assert row.path == cost.path
@@ -220,11 +221,11 @@ def check_costs(counts, costs):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_expanded_network_costs_the_same(name):
+def test_counts_equal_the_costs_of_the_compiled_program(name):
     neuron, layers = NETWORKS[name]
     model = Drawn(neuron, STEPS, layers)
     frames = jnp.stack([X, -X], axis=1)
-    variables = started(model, frames)
+    variables = init_variables(model, frames)
     counts, program = count(model, variables, frames), compile(model, variables, frames)
     for layer in counts.neurons:
         slots = np.asarray(program.trace(frames)[layer.path])
@@ -236,20 +237,20 @@ def test_the_expanded_network_costs_the_same(name):
 @pytest.mark.slow
 @given(drawn_networks(), st.integers(0, 99))
 @settings(max_examples=25, phases=[Phase.generate])
-def test_drawn_networks_cost_what_their_programs_do(drawn, seed):
+def test_counts_of_random_networks_equal_the_costs_of_their_programs(drawn, seed):
     model, shape, code, _ = drawn
     x = jax.random.normal(jax.random.key(seed), (4, *shape))
     variables = trained(model, x, seed)
     program = compile(model, variables, x, code=code, verify=False)
     counts = count(model, variables, x, code=EXPANDED if code == "thermometer" else BINARY_CODE)
     on_grid = program.counts(x)
-    # A membrane close to a boundary may be on its other side on the grid.
+    # On the grid, a membrane close to a boundary may be on its other side.
     assume(all(int(abs(on_grid[each.path]).sum()) == each.counted for each in counts.neurons))
     check_costs(counts, program.costs(x))
 
 
 class Passing(nn.Module):
-    """The second neurons see the current of the first beside what these send."""
+    """A network whose second neurons also read the current of the first (a membrane shortcut)."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -261,18 +262,18 @@ class Passing(nn.Module):
         return nn.Dense(3)(neurons.ILIF(levels=LEVELS)(current).mean((2, 3)))
 
 
-def test_a_current_that_passes_on_is_added_once():
+def test_a_current_on_a_membrane_shortcut_is_added_once():
     model = Passing()
-    variables = started(model, X)
+    variables = init_variables(model, X)
     counts = count(model, variables, X)
     check_costs(counts, compile(model, variables, X).costs(X))
     passing = [row for row in counts.synapses if row.kind == "current"]
     assert [(row.connections, row.steps) for row in passing] == [(6 * 5 * 4, STEPS)] * 2
 
 
-def test_the_binary_code_sends_the_bits_of_a_count():
+def test_the_binary_code_sends_a_spike_for_each_set_bit():
     model = Drawn(partial(neurons.PIT, levels=4), STEPS, ((4, 3, 1, 1, "avg"), (4, 3, 1, 1, "")))
-    variables = started(model, X)
+    variables = init_variables(model, X)
     counts = count(model, variables, X, code=BINARY_CODE)
     check_costs(counts, compile(model, variables, X, code="bitwise").costs(X))
     k = np.asarray(recorder(model)(variables, X)["PIT_0"].count, int)
@@ -282,20 +283,20 @@ def test_the_binary_code_sends_the_bits_of_a_count():
     assert [BINARY_CODE.slots(levels) for levels in (1, 3, 4, 8)] == [1, 2, 3, 4]
 
 
-def test_sums_beyond_the_integers_of_float32_are_exact():
+def test_sums_above_the_integers_of_float32_are_exact():
     model = Drawn(partial(neurons.PIT, levels=4), STEPS, ((17, 1, 1, 1, ""), (63, 3, 1, 1, "")))
     x = jnp.ones((1, 63, 65, 3))
-    counts = count(model, saturated(model, x), [x, x, x])
-    # 3 samples of 2 steps of integers 4: odd factors leave float32 no exact value.
+    counts = count(model, init_saturated(model, x), [x, x, x])
+    # 3 samples, 2 steps and counts of 4; with the odd factors float32 cannot represent the sum.
     expected = 3 * 2 * 4 * (3 * 63 - 2) * (3 * 65 - 2) * 17 * 63
-    assert row(counts, "Conv_1").accumulations == expected
+    assert find_row(counts, "Conv_1").accumulations == expected
     assert int(np.float32(expected)) != expected
 
 
-def test_batches_add_up_and_may_lie_on_several_devices():
+def test_batches_add_up_and_may_be_sharded():
     model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, "max"),))
     x = jax.random.normal(jax.random.key(1), (8, 6, 5, 3))
-    variables = started(model, x)
+    variables = init_variables(model, x)
     whole = count(model, variables, x)
     assert count(model, variables, iter([x[:4], x[:0], x[4:]])).layers == whole.layers
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
@@ -304,19 +305,19 @@ def test_batches_add_up_and_may_lie_on_several_devices():
     assert count(model, everywhere, divided).layers == whole.layers
     largest = recorder(model)(variables, x)["PIT_0"].count
     largest = largest[:, :, :, :4].reshape(8, STEPS, 3, 2, 2, 2, 4).max((3, 5))
-    by_sample = row(whole, "Dense_0").by_sample
+    by_sample = find_row(whole, "Dense_0").by_sample
     np.testing.assert_array_equal(by_sample, 3 * largest.sum((1, 2, 3, 4)))
 
 
-def test_what_is_no_network_of_spikes_is_refused_with_the_reason():
+def test_a_network_without_spikes_raises_with_the_reason():
     model = Drawn(neurons.ReLU, STEPS, ((4, 3, 1, 1, ""),))
     with pytest.raises(NotFoldable, match=r"ReLU_0 is a ReLU, which sends no spikes"):
-        count(model, started(model, X), X)
+        count(model, init_variables(model, X), X)
 
 
-def test_no_samples_and_samples_of_two_shapes_are_refused():
+def test_no_samples_and_mixed_shapes_raise():
     model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, ""),))
-    variables = started(model, X)
+    variables = init_variables(model, X)
     with pytest.raises(ValueError, match="no samples to count; give at least one"):
         count(model, variables, [])
     with pytest.raises(ValueError, match=r"shape \(6, 4, 3\), those before \(6, 5, 3\)"):

@@ -1,4 +1,4 @@
-"""The energy of a run as bars and tables: what it draws is what was counted."""
+"""The energy analysis of a run: figures and tables have the numbers of the report."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from pit_jax import neurons
 from pit_jax.analysis.energy import report
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
-from tests.analysis.test_energy import started
+from tests.analysis.test_energy import init_variables
 from tests.inference.test_random_networks import Drawn
 from train.analyze import energy
 
@@ -20,7 +20,7 @@ LAYERS = [
 ]
 
 
-def test_each_layer_has_a_bar_and_its_twin_one_below():
+def test_each_layer_has_a_bar_above_its_twins():
     drawn = energy_of_layers(LAYERS, samples=7)
     counts, energies, memories = drawn.axes
     assert [label.get_text() for label in counts.get_yticklabels()] == [
@@ -28,7 +28,7 @@ def test_each_layer_has_a_bar_and_its_twin_one_below():
         "conv (conv)",
     ]
     assert [bar.get_width() for bar in counts.patches] == [100, 300, 100, 900]
-    # Three parts of each, one behind the other, then the twin's.
+    # Each of three parts for both layers, then the twins.
     widths = [bar.get_width() for bar in energies.patches]
     assert widths == pytest.approx([0.4, 0, 0, 0.3, 0.1, 0.1, 0.5, 4])
     assert energies.patches[5].get_x() == pytest.approx(0.3)
@@ -37,17 +37,17 @@ def test_each_layer_has_a_bar_and_its_twin_one_below():
     assert all("a sample" in axes.get_xlabel() for axes in drawn.axes)
 
 
-def run_of(neuron):
+def make_run(neuron):
     model = Drawn(neuron, 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
     x = jax.random.normal(jax.random.key(0), (6, 6, 5, 3))
-    variables = started(model, x)
+    variables = init_variables(model, x)
     return SimpleNamespace(
         model=model, variables=variables, batches=lambda split, count: iter([x[:3], x[3:]])
     ), x
 
 
-def test_the_tables_of_a_run_hold_its_report():
-    trained, x = run_of(partial(neurons.PIT, levels=2))
+def test_the_tables_of_a_run_have_the_numbers_of_its_report():
+    trained, x = make_run(partial(neurons.PIT, levels=2))
     found, counted = energy.analyze(trained), report(trained.model, trained.variables, x)
     header, rows = found.tables["energy"].header, found.tables["energy"].rows
     assert all(len(row) == len(header) for row in rows)
@@ -62,8 +62,8 @@ def test_the_tables_of_a_run_hold_its_report():
     assert len(found.figures["energy"].draw().axes) == 3
 
 
-def test_a_network_that_is_not_of_spikes_is_said_to_be_none():
-    trained, x = run_of(neurons.ReLU)
+def test_a_network_without_spikes_has_a_remark_instead_of_tables():
+    trained, x = make_run(neurons.ReLU)
     trained.config = ConfigDict({"model": {"name": "vgg11"}, "neuron": {"name": "ReLU"}})
     trained.over_batch = SimpleNamespace(mesh=SimpleNamespace(size=1))
     trained.samples = lambda split, count: (x[:count], None)

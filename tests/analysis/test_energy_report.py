@@ -31,7 +31,7 @@ from pit_jax.inference.compiler.trace import ModelLayer
 from pit_jax.models import create
 from pit_jax.models.count import count_layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
-from tests.analysis.test_energy import saturated
+from tests.analysis.test_energy import init_saturated
 from tests.inference.test_random_networks import Drawn
 
 PRICES = Prices(Bits(), Picojoules(), Memory())
@@ -66,7 +66,7 @@ PIXELS = Synapses(
 NEURONS = Neurons("PIT_0", 60, 4, 2, EACH, counted=300, spikes=300, fired=(70, 50))
 
 
-def counted(*rows, code=EXPANDED):
+def make_counts(*rows, code=EXPANDED):
     return Counts([*rows], 2, 2, code, parameters=90, bytes=400, weights=80, zero_weights=20)
 
 
@@ -76,7 +76,7 @@ def resnet18():
     return count_layers(model, (1, 32, 32, 3))
 
 
-def test_resnet18_has_the_integers_of_the_paper(resnet18):
+def test_resnet18_has_the_numbers_of_the_paper(resnet18):
     macs, neurons = sum(row.macs for row in resnet18), sum(row.neurons for row in resnet18)
     assert (macs, neurons, resnet18[0].macs) == (555_422_720, 557_056, 1_769_472)
     assert paper_table10(1_769_472, neurons, 0.0, scaled=False)[0] == 2_326_528
@@ -84,7 +84,7 @@ def test_resnet18_has_the_integers_of_the_paper(resnet18):
 
 
 @pytest.mark.parametrize("row", TABLE_10, ids=lambda row: row.method)
-def test_table_10_has_the_energy_of_its_operations(row, resnet18):
+def test_table_10_prints_the_energy_of_its_operations(row, resnet18):
     neurons = sum(layer.neurons for layer in resnet18)
     macs, energy = paper_table10(
         resnet18[0].macs, neurons, row.acs * 1e6, scaled=row.method == "PIT"
@@ -123,15 +123,16 @@ def test_s_ace_by_other_conventions(resnet18, first, rest, expected):
     assert (stem + others) / 1e9 == pytest.approx(expected, abs=0.005)
 
 
-def test_a_spiking_layer_adds_for_each_spike():
-    layer = price_layer(CONV, counted(CONV), PRICES)
+def test_a_layer_that_reads_spikes_adds_once_per_spike_and_synapse():
+    layer = price_layer(CONV, make_counts(CONV), PRICES)
     assert layer.operations.accumulations == 1350 and layer.operations.macs == 0
     assert layer.operations.additions == 2 * 90
     assert layer.energy == pytest.approx(0.9 * (1350 + 180))
     assert layer.bit_budget == 2 * 16 * 4
     assert layer.s_ace == 600 * layer.bit_budget
     assert layer.ns_ace == 1350 * 16
-    # A weight read, a membrane read and written, and the address of each spike, of 60 places.
+    # Each accumulation reads a weight and reads and writes a membrane.
+    # Each spike is read as an address below 60.
     traffic = layer.traffic
     assert traffic.weights.moved == 1350 * 16 and traffic.weights.stored == 54 * 2 * 16
     assert traffic.membranes.moved == 1350 * 2 * 32
@@ -140,23 +141,23 @@ def test_a_spiking_layer_adds_for_each_spike():
 
 
 def test_the_binary_code_has_fewer_slots():
-    layer = price_layer(CONV, counted(CONV, code=BINARY_CODE), PRICES)
+    layer = price_layer(CONV, make_counts(CONV, code=BINARY_CODE), PRICES)
     assert layer.bit_budget == 2 * 16 * 3
 
 
 def test_pixels_are_multiplied_with_their_own_bits():
-    layer = price_layer(PIXELS, counted(PIXELS), PRICES)
+    layer = price_layer(PIXELS, make_counts(PIXELS), PRICES)
     assert layer.operations.macs == 500 and layer.energy == pytest.approx(4.6 * 500)
     assert layer.bit_budget == 1 * 16 * 8
     assert layer.s_ace == layer.ns_ace == 540 * 16 * 8
 
 
 def test_neurons_compare_leak_and_subtract():
-    layer = price_layer(NEURONS, counted(NEURONS), PRICES)
+    layer = price_layer(NEURONS, make_counts(NEURONS), PRICES)
     assert layer.operations.multiplications == 60 and layer.operations.comparisons == 8 * 60
     assert layer.operations.additions == 60 + 150
     assert layer.energy == pytest.approx(3.7 * 60 + 0.9 * (8 * 60 + 60 + 150))
-    # Membranes are read twice and written once between.
+    # Two steps read the membranes twice and write them once.
     assert layer.traffic.membranes.moved == 3 * 60 * 32
 
 
@@ -167,18 +168,18 @@ def test_the_twin_multiplies_densely_in_few_bits():
     assert conv.traffic.activations.moved == 540 * 3
     assert stem.operations.macs == 500
     assert fired.operations.multiplications == 60 and fired.operations.comparisons == 120
-    # One bit takes no product.
+    # An activation of one bit is added, not multiplied.
     binary = price_twin(Synapses(**{**vars(CONV), "levels": 1}), PRICES)
     assert (binary.operations.macs, binary.operations.accumulations) == (0, 540)
-    # What the same weights read besides is added to their input first.
+    # A second source of the same weights is first added to the first one.
     stream = Synapses(**{**vars(CONV), "stream": 1})
     assert price_twin(stream, PRICES).operations.macs == 0
     assert price_twin(stream, PRICES).operations.additions == 60
 
 
-def test_prices_are_the_readers():
+def test_prices_and_widths_can_be_changed():
     cheap = Prices(Bits(weight=8), INT8, Memory(sizes=(), beyond=640.0))
-    layer = price_layer(CONV, counted(CONV), cheap)
+    layer = price_layer(CONV, make_counts(CONV), cheap)
     assert layer.energy == pytest.approx(0.1 * (1350 + 180))
     assert layer.ns_ace == 1350 * 8
     assert layer.memory_energy == pytest.approx(layer.traffic.moved * 10)
@@ -187,7 +188,7 @@ def test_prices_are_the_readers():
 @pytest.mark.parametrize(
     ("stored", "picojoules"), [(8, 10), (8.1, 20), (32, 20), (1024, 100), (1025, 1300)]
 )
-def test_the_smallest_memory_that_holds_a_layer_is_read(stored, picojoules):
+def test_a_bit_is_read_from_the_smallest_memory_that_holds_the_layer(stored, picojoules):
     assert Memory().per_bit(stored * 1024 * 8) == picojoules / 64
 
 
@@ -210,7 +211,7 @@ def test_the_operations_of_a_neuron(neuron, expected):
     assert not found.scaled
 
 
-def test_a_membrane_of_one_step_leaks_nothing():
+def test_a_membrane_of_one_step_does_not_leak():
     a = jnp.ones((1, 5)) * 0.3
     rule = find_rule(ModelLayer("", PIT(levels=4), {"params": {"a": a}}))
     found = operations(rule, channels=5, steps=1, slots=3)
@@ -218,7 +219,7 @@ def test_a_membrane_of_one_step_leaks_nothing():
 
 
 def test_totals_have_the_names_of_neurobench():
-    found = EnergyReport([], [], counted(PIXELS, NEURONS, CONV), PRICES).neurobench
+    found = EnergyReport([], [], make_counts(PIXELS, NEURONS, CONV), PRICES).neurobench
     assert found == {
         "footprint": 400,
         "parameter_count": 90,
@@ -233,17 +234,17 @@ def test_totals_have_the_names_of_neurobench():
     }
 
 
-def test_one_call_has_all_conventions_beside_one_another():
+def test_a_report_has_the_totals_of_all_conventions():
     model = Drawn(partial(PIT, levels=2), 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
     x = np.ones((2, 6, 5, 3), np.float32)
-    found = report(model, saturated(model, x), x)
+    found = report(model, init_saturated(model, x), x)
     honest, table3 = found.conventions["honest"], found.conventions["paper_table3"]
     table10, twin = found.conventions["paper_table10"], found.conventions["twin"]
-    # Windows of 3 in 6 x 5 have 16 x 13 places inside, of 18 x 15; the head reads 6 x 5 x 4.
+    # 3 x 3 windows in 6 x 5 have 16 x 13 of 18 x 15 taps inside; the head reads 6 x 5 x 4.
     inside, nominal = 16 * 13, 18 * 15
     assert honest.macs == inside * 3 * 4
     assert honest.accumulations == 2 * 2 * (inside * 4 * 4 + 120 * 3)
-    # The head is a linear layer behind the mean, and its sum adds before the weights.
+    # The head is a linear layer after a mean, which adds before the weights multiply.
     products = nominal * 4 * 4 + 4 * 3
     assert table10.accumulations == products
     assert table10.macs == nominal * 3 * 4 + 2 * 240
@@ -259,5 +260,5 @@ def test_one_call_has_all_conventions_beside_one_another():
 
 
 def test_energy_differs_between_samples():
-    found = EnergyReport([], [], counted(CONV), PRICES)
+    found = EnergyReport([], [], make_counts(CONV), PRICES)
     assert found.energy_deviation == pytest.approx(150 * 0.9)

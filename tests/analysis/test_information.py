@@ -1,4 +1,4 @@
-"""What firing loses: estimates hold on distributions whose information is known."""
+"""Information loss: estimates on distributions whose information is known."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,76 +21,76 @@ from pit_jax.neurons import ILIF, LIF, PIT, PITFull, RealSpike, Ternary
 from pit_jax.neurons.step import pit_count
 
 REPETITIONS, LEVELS, A = 400, 4, 0.5
-# Cells of u / a for u ~ N(0, 1): everything up to 1/2 fires 0, from D - 1/2 on D.
+# u ~ N(0, 1): u / a below 1/2 fires 0, from D - 1/2 on it fires D.
 BOUNDARIES = A * (np.arange(1, LEVELS + 1) - 0.5)
-FIRED = np.diff(stats.norm.cdf(BOUNDARIES), prepend=0, append=1)
-# The same of the membranes themselves, in [-1/2, 1/2), ..., [D - 1/2, D + 1/2).
-LAID = np.diff(stats.norm.cdf(A * (np.arange(LEVELS + 2) - 0.5)))
+SHARES = np.diff(stats.norm.cdf(BOUNDARIES), prepend=0, append=1)
+# The shares of membranes in the cells [-1/2, 1/2), ..., [D - 1/2, D + 1/2).
+IN_CELLS = np.diff(stats.norm.cdf(A * (np.arange(LEVELS + 2) - 0.5)))
 
 bounded = partial(st.floats, -8, 8, width=32, allow_subnormal=False)
 
 
-def recorded(u, a=1.0, levels=LEVELS):
-    """Membranes `[B, T, N, C]` as PIT fires them."""
+def record_membranes(u, a=1.0, levels=LEVELS):
+    """Return the recording of membranes `[B, T, N, C]` that PIT fires."""
     u = jnp.asarray(u, jnp.float32)
     a = jnp.broadcast_to(jnp.asarray(a, u.dtype), u.shape[-1:])
     count = pit_count(u, a, levels=levels)
     return LayerRecording(u, count, a * count, levels, a, u * (1 / a))
 
 
-def loss_of(*parts):
+def compute_loss(*parts):
     return information_loss({"layer": part} for part in parts)["layer"]
 
 
-def together(rng, shape, share):
-    """Standard normal `[n, R, places]`, of which a sample has `share` of its variance in common."""
+def draw_dependent(rng, shape, share):
+    """Return standard normals `[n, R, places]`; a sample shares `share` of their variance."""
     common = rng.normal(size=(*shape[:2], 1))
     return share**0.5 * common + (1 - share) ** 0.5 * rng.normal(size=shape)
 
 
-def fired(u):
+def fire(u):
     return np.clip(np.floor(u / A + 0.5), 0, LEVELS)
 
 
-def counted(k, groups, outcomes=LEVELS + 1):
-    """Integers `[n, R, places]` counted in groups of samples, `[G, R, K]`."""
+def count_in_groups(k, groups, outcomes=LEVELS + 1):
+    """Count the integers `[n, R, places]` in groups of samples, `[G, R, K]`."""
     found = np.stack([(k == j).sum(-1) for j in range(outcomes)], -1)
     return found.reshape(groups, -1, *found.shape[1:]).sum(1)
 
 
-def geometric(rng, shape):
+def draw_geometric(rng, shape):
     return np.minimum(rng.geometric(0.6, size=shape) - 1, LEVELS)
 
 
-# What is drawn, in how many samples and places, and the shares that it truly has.
+# A function that draws counts of a shape, and their true shares.
 KNOWN = {
     "uniform": (lambda rng, s: rng.integers(LEVELS + 1, size=s), np.full(LEVELS + 1, 0.2)),
     "binomial": (
         lambda rng, s: rng.binomial(LEVELS, 0.3, size=s),
         stats.binom(LEVELS, 0.3).pmf(range(LEVELS + 1)),
     ),
-    "geometric": (geometric, np.append(0.6 * 0.4 ** np.arange(LEVELS), 0.4**LEVELS)),
-    "quantized Gaussian": (lambda rng, s: fired(together(rng, s, 0)), FIRED),
-    "Gaussian that samples share": (lambda rng, s: fired(together(rng, s, 0.8)), FIRED),
+    "draw_geometric": (draw_geometric, np.append(0.6 * 0.4 ** np.arange(LEVELS), 0.4**LEVELS)),
+    "quantized Gaussian": (lambda rng, s: fire(draw_dependent(rng, s, 0)), SHARES),
+    "Gaussian that samples share": (lambda rng, s: fire(draw_dependent(rng, s, 0.8)), SHARES),
 }
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_entropy_lies_in_its_interval_as_often_as_stated_and_is_right_on_average(name):
+def test_entropy_is_unbiased_and_its_intervals_have_their_coverage(name):
     draw, p = KNOWN[name]
     rng, truth = np.random.default_rng(0), stats.entropy(p, base=2)
-    counts = counted(draw(rng, (256, REPETITIONS, 8)), groups=64)
+    counts = count_in_groups(draw(rng, (256, REPETITIONS, 8)), groups=64)
     found = jackknife(entropy, counts, np.full(64, 4))
     covered = np.mean((found.low <= truth) & (truth <= found.high))
-    # Three standard errors of the share, and 1 % for what a normal approximation may miss.
+    # Three standard errors of the share, and 1 % for the normal approximation of the interval.
     assert abs(covered - 0.95) < 0.01 + 3 * np.sqrt(0.95 * 0.05 / REPETITIONS)
     standard_error = found.value.std() / np.sqrt(REPETITIONS)
     assert abs(found.value.mean() - truth) < 3.5 * standard_error
 
 
-def test_the_bias_of_dependent_neurons_is_taken_off_where_miller_and_madow_leave_it():
-    rng, truth = np.random.default_rng(1), stats.entropy(FIRED, base=2)
-    counts = counted(fired(together(rng, (64, 2000, 16), 0.9)), groups=64)
+def test_the_jackknife_removes_the_bias_that_miller_madow_leaves_with_dependent_neurons():
+    rng, truth = np.random.default_rng(1), stats.entropy(SHARES, base=2)
+    counts = count_in_groups(fire(draw_dependent(rng, (64, 2000, 16), 0.9)), groups=64)
     found = jackknife(entropy, counts, np.ones(64, int)).value
     standard_error = found.std() / np.sqrt(len(found))
     left = miller_madow(counts.sum(0)).mean() - truth
@@ -98,7 +98,7 @@ def test_the_bias_of_dependent_neurons_is_taken_off_where_miller_and_madow_leave
     assert abs(found.mean() - truth) < 0.3 * abs(left)
 
 
-def test_the_plain_entropy_is_too_small_by_the_first_order_bias_and_miller_madow_adds_it():
+def test_miller_madow_corrects_the_first_order_bias_of_independent_draws():
     rng, n = np.random.default_rng(2), 400
     counts = rng.multinomial(n, np.full(5, 0.2), size=20_000)
     bias = -4 / (2 * n * np.log(2))
@@ -107,60 +107,60 @@ def test_the_plain_entropy_is_too_small_by_the_first_order_bias_and_miller_madow
 
 
 @pytest.mark.parametrize("share", [0, 0.8])
-def test_the_divergence_of_a_gaussian_in_known_cells_lies_in_its_interval(share):
+def test_divergence_is_unbiased_and_its_intervals_have_their_coverage(share):
     rng = np.random.default_rng(3)
-    u = together(rng, (256, REPETITIONS, 8), share)
+    u = draw_dependent(rng, (256, REPETITIONS, 8), share)
     cells = np.clip(np.floor(u / A + 0.5), -1, LEVELS + 1)
-    sums = [counted(each + 1, 64, LEVELS + 3) for each in (fired(u), cells)]
-    truth = np.sum(FIRED * np.log2(FIRED / LAID))
+    sums = [count_in_groups(each + 1, 64, LEVELS + 3) for each in (fire(u), cells)]
+    truth = np.sum(SHARES * np.log2(SHARES / IN_CELLS))
     found = jackknife(lambda sums: divergence(*sums), sums, np.full(64, 4))
     covered = np.mean((found.low <= truth) & (truth <= found.high))
     assert abs(covered - 0.95) < 0.01 + 3 * np.sqrt(0.95 * 0.05 / REPETITIONS)
     assert abs(found.value.mean() - truth) < 3.5 * found.value.std() / np.sqrt(REPETITIONS)
 
 
-def test_the_measures_of_a_gaussian_membrane_are_those_of_its_integrals():
-    """A million membranes: the intervals are narrow, and hold what `scipy` integrates."""
+def test_the_measures_of_gaussian_membranes_equal_integrals():
+    """Compare with SciPy's integrals; with a million membranes the intervals are narrow."""
     u = np.random.default_rng(4).normal(size=(512, 1, 512, 4))
-    found = loss_of(*(recorded(part, A) for part in np.split(u, 4)))
+    found = compute_loss(*(record_membranes(part, A) for part in np.split(u, 4)))
     k = A * np.arange(LEVELS + 1)
     ends = np.concatenate([[-np.inf], BOUNDARIES, [np.inf]])
-    # Of a standard normal, ∫ u = -[φ] and ∫ u² = [Φ - u φ].
+    # For a standard normal, ∫ u = -[φ] and ∫ u² = [Φ - u φ].
     density = stats.norm.pdf(ends)
     first = -np.diff(density)
-    square_error = 1 - 2 * np.sum(k * first) + np.sum(k**2 * FIRED)
-    variance = np.sum(k**2 * FIRED) - np.sum(k * FIRED) ** 2
+    square_error = 1 - 2 * np.sum(k * first) + np.sum(k**2 * SHARES)
+    variance = np.sum(k**2 * SHARES) - np.sum(k * SHARES) ** 2
     truths = {
         "distance": np.sqrt(512 * 4 * square_error),
         "relative": np.sqrt(square_error),
-        "information": entropy(FIRED),
-        "pooled": entropy(FIRED),
-        "spike_membrane": np.sum(FIRED * np.log2(FIRED / LAID)),
-        "uncovered": 1 - LAID.sum(),
+        "information": entropy(SHARES),
+        "pooled": entropy(SHARES),
+        "spike_membrane": np.sum(SHARES * np.log2(SHARES / IN_CELLS)),
+        "uncovered": 1 - IN_CELLS.sum(),
         "variance": variance,
     }
     for name, truth in truths.items():
         value, low, high = found.steps[name]
-        # Four times the half width: one of many intervals may miss.
+        # Twice the interval's width, since one of several 95 % intervals may miss.
         assert abs(value[0] - truth) < 2 * (high[0] - low[0]), name
         assert high[0] - low[0] < 0.02 * truth, name
     assert found.steps["membrane_spike"].value == np.inf
 
 
-def test_all_steps_together_are_sums_or_one_population():
+def test_totals_are_sums_over_steps_or_one_population():
     u = np.random.default_rng(5).normal(size=(40, 3, 20, 2)) * np.array([1, 2, 3])[:, None, None]
-    found = loss_of(recorded(u, A))
-    one = loss_of(recorded(u.reshape(40, 1, 60, 2), A))
+    found = compute_loss(record_membranes(u, A))
+    one = compute_loss(record_membranes(u.reshape(40, 1, 60, 2), A))
     for name in ("distance", "information", "pooled", "spike_membrane"):
         assert found.total[name].value == pytest.approx(found.steps[name].value.sum())
     for name in ("relative", "uncovered", "variance"):
         assert found.total[name].value == pytest.approx(one.steps[name].value[0], rel=1e-5)
 
 
-def test_batches_of_any_size_give_the_same_and_only_groups_are_kept():
+def test_batches_do_not_change_the_measures_and_only_groups_are_stored():
     u = np.random.default_rng(6).normal(size=(70, 2, 12, 3))
-    whole = loss_of(recorded(u, A))
-    parts = loss_of(*(recorded(part, A) for part in np.split(u, [1, 20, 45])))
+    whole = compute_loss(record_membranes(u, A))
+    parts = compute_loss(*(record_membranes(part, A) for part in np.split(u, [1, 20, 45])))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), whole.steps, parts.steps)
     groups = Groups(8)
     for _ in range(100):
@@ -169,7 +169,7 @@ def test_batches_of_any_size_give_the_same_and_only_groups_are_kept():
     assert groups.total("counts").tolist() == [500] * 3
 
 
-def test_groups_of_unequal_size_leave_a_mean_as_it_is_with_its_standard_error():
+def test_a_mean_over_unequal_groups_is_unchanged_and_has_its_standard_error():
     x = np.random.default_rng(7).normal(size=(1003, 1))
     groups = Groups(100)
     groups.add({"x": x, "n": np.ones_like(x)})
@@ -187,7 +187,7 @@ counts_of = (
 
 
 @given(counts_of)
-def test_entropy_is_at_most_that_of_equal_shares_and_divergence_never_below_none(counts):
+def test_entropy_is_at_most_uniform_and_divergence_at_least_zero(counts):
     assert (entropy(counts) >= 0).all()
     assert (entropy(counts) <= np.log2(counts.shape[-1]) + 1e-12).all()
     assert divergence(counts[0], counts[1]) >= -1e-12
@@ -199,8 +199,8 @@ membranes = hnp.arrays(np.float32, (4, 2, 3, 2), elements=bounded())
 
 @given(membranes, st.integers(1, 8))
 @settings(max_examples=40)
-def test_no_spike_tells_more_than_its_levels_can(u, levels):
-    found = loss_of(recorded(u, levels=levels))
+def test_information_is_at_most_the_logarithm_of_the_levels(u, levels):
+    found = compute_loss(record_membranes(u, levels=levels))
     for name in ("information", "pooled"):
         value, low, high = found.steps[name]
         assert found.bound == np.log2(levels + 1)
@@ -210,45 +210,48 @@ def test_no_spike_tells_more_than_its_levels_can(u, levels):
 
 @given(membranes, hnp.arrays(np.int64, 2, elements=st.integers(-6, 6)))
 @settings(max_examples=40)
-def test_information_and_divergence_do_not_change_under_invertible_scales(u, exponents):
-    """PIT's f_t: membranes times a, fired with the scale a. Powers of two round nothing."""
+def test_information_and_divergence_are_invariant_to_the_scale(u, exponents):
+    """Fire membranes times `a` with the scale `a`, a power of two, which does not round."""
     a = 2.0**exponents
-    plain, scaled = loss_of(recorded(u)), loss_of(recorded(u * a.astype(np.float32), a))
+    plain, scaled = (
+        compute_loss(record_membranes(u)),
+        compute_loss(record_membranes(u * a.astype(np.float32), a)),
+    )
     for name in ("information", "pooled", "spike_membrane", "membrane_spike", "uncovered"):
         np.testing.assert_array_equal(plain.steps[name], scaled.steps[name])
 
 
 @given(membranes)
 @settings(max_examples=40)
-def test_the_distance_is_0_where_membranes_are_levels_and_only_there(u):
-    found = loss_of(recorded(u)).steps["distance"].value
-    s = np.asarray(recorded(u).spike)
+def test_the_distance_is_zero_exactly_if_membranes_are_levels(u):
+    found = compute_loss(record_membranes(u)).steps["distance"].value
+    s = np.asarray(record_membranes(u).spike)
     same = (s == u).all((0, 2, 3))
     apart = (np.abs(s - u).max((0, 2, 3)) > 1e-6) | same
     assert ((found == 0) == same)[apart].all()
 
 
-def test_a_constant_tells_nothing():
-    found = loss_of(recorded(np.full((8, 1, 4, 2), 2.2))).steps
+def test_a_constant_membrane_has_no_information():
+    found = compute_loss(record_membranes(np.full((8, 1, 4, 2), 2.2))).steps
     assert [end.tolist() for end in found["information"]] == [[0], [0], [0]]
     assert np.isnan(found["variance"].value)  # 0 / 0: no variance to be consistent with.
 
 
-def test_membranes_where_no_spike_lies_make_one_divergence_infinite_and_say_how_many():
+def test_membranes_in_cells_without_spikes_make_one_divergence_infinite():
     u = np.zeros((8, 1, 4, 1))
     u[:, :, 0] = -3
-    found = loss_of(recorded(u)).steps
+    found = compute_loss(record_membranes(u)).steps
     assert found["uncovered"].value == pytest.approx(0.25)
     assert found["membrane_spike"].value == np.inf
     assert found["membrane_spike"].low == 0 and found["membrane_spike"].high == np.inf
     assert found["spike_membrane"].value == pytest.approx(np.log2(4 / 3))
 
 
-def test_a_level_that_one_group_alone_has_seen_leaves_the_interval_open():
-    # Without the sample that has a membrane in the cell of D its spikes come from nowhere.
+def test_a_level_in_a_single_group_leaves_the_interval_open():
+    # Without the only sample with a membrane in the cell of D, the divergence is infinite.
     u = np.full((8, 1, 4, 1), LEVELS + 3.0)
     u[0] = LEVELS
-    found = loss_of(recorded(u)).steps["spike_membrane"]
+    found = compute_loss(record_membranes(u)).steps["spike_membrane"]
     assert found.value == pytest.approx(np.log2(8))
     assert (found.low, found.high) == (0, np.inf)
 
@@ -284,19 +287,19 @@ def test_every_kind_of_neuron_has_its_measures(kind):
     assert 0 < found.total["information"].value < 2 * bound
 
 
-def test_negative_spikes_count_as_a_third_level():
+def test_negative_spikes_are_a_third_level():
     u = jnp.tile(jnp.asarray([-1.0, 0.0, 1.0]), (6, 1, 5, 1)).reshape(6, 1, 15, 1)
-    found = loss_of(LayerRecording(u, u, u, 1, None))
+    found = compute_loss(LayerRecording(u, u, u, 1, None))
     assert found.bound == np.log2(3)
     assert found.steps["information"].value == pytest.approx(np.log2(3))
     assert found.steps["distance"].value == 0
 
 
-def test_sums_over_samples_that_lie_on_several_devices_are_the_same():
+def test_sharded_samples_have_the_same_measures():
     u = np.random.default_rng(8).normal(size=(16, 1, 6, 2))
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     over = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    one = recorded(u, A)
+    one = record_membranes(u, A)
     spread = LayerRecording(
         *(jax.device_put(x, over) for x in (one.membrane, one.count, one.spike)),
         LEVELS,
@@ -305,31 +308,31 @@ def test_sums_over_samples_that_lie_on_several_devices_are_the_same():
     )
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=1e-5),
-        loss_of(one).steps,
-        loss_of(spread).steps,
+        compute_loss(one).steps,
+        compute_loss(spread).steps,
     )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_membranes_that_are_not_finite_are_refused(value):
+def test_membranes_that_are_not_finite_raise(value):
     u = np.zeros((3, 1, 2, 2))
     u[1, 0, 0, 0] = value
     with pytest.raises(ValueError, match="layer: 1 of 3 samples have membranes, counts or spikes"):
-        loss_of(recorded(u))
+        compute_loss(record_membranes(u))
 
 
-def test_what_cannot_be_counted_is_refused():
+def test_invalid_recordings_and_arguments_raise():
     u = jnp.zeros((3, 1, 2, 2))
     with pytest.raises(ValueError, match="12 counts are not integers of -1 ... 1"):
-        loss_of(LayerRecording(u, u + 0.5, u, 1, None))
+        compute_loss(LayerRecording(u, u + 0.5, u, 1, None))
     with pytest.raises(ValueError, match="at least 2 samples, got 1"):
-        loss_of(recorded(np.zeros((1, 1, 2, 2))))
+        compute_loss(record_membranes(np.zeros((1, 1, 2, 2))))
     with pytest.raises(ValueError, match="no neuron layer"):
         information_loss([])
     with pytest.raises(ValueError, match="all batches must have the layers a, got b"):
-        information_loss([{"a": recorded(u)}, {"b": recorded(u)}])
+        information_loss([{"a": record_membranes(u)}, {"b": record_membranes(u)}])
     with pytest.raises(ValueError, match="all batches must have the shapes of the first"):
-        loss_of(recorded(u), recorded(jnp.zeros((3, 2, 2, 2))))
+        compute_loss(record_membranes(u), record_membranes(jnp.zeros((3, 2, 2, 2))))
     with pytest.raises(ValueError, match="at least 2 groups, got 1"):
         Groups(1)
     with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):

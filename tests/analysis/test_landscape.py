@@ -1,4 +1,4 @@
-"""The loss landscape: its directions, its points on any number of devices, and one that goes on."""
+"""The loss landscape: directions, points on any number of devices, and resuming."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 from pit_jax.neurons import PIT
-from train.analyze import landscape as of_runs
+from train.analyze import landscape as analyze_landscape
 from train.analyze.subject import Subject
 from train.data import ArraySplit, Dataset
 from train.program.losses import cross_entropy
@@ -42,12 +42,12 @@ def params() -> dict[str, Any]:
 
 
 def norms(kernel: Any) -> np.ndarray:
-    """Of each filter: what leads to one output channel."""
+    """Return the norm of each filter, the slice of a kernel for one output channel."""
     return np.linalg.norm(np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1), axis=1)
 
 
 @pytest.mark.parametrize("layer", ["conv", "depthwise", "grouped", "dense"])
-def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights(
+def test_filters_of_a_direction_have_the_norm_of_the_weights(
     params: Any, key: jax.Array, layer: str
 ) -> None:
     for direction in landscape.directions(params, key):
@@ -56,13 +56,13 @@ def test_every_filter_of_a_direction_is_as_long_as_that_of_the_weights(
         assert np.abs(np.vdot(found, own)) < 0.9 * np.vdot(own, own)
 
 
-def test_only_kernels_move_unless_told(params: Any, key: jax.Array) -> None:
+def test_only_kernels_move_by_default(params: Any, key: jax.Array) -> None:
     first, _ = landscape.directions(params, key)
     kernels = ["conv/kernel", "depthwise/kernel", "grouped/kernel", "dense/kernel"]
     assert sorted(landscape.list_moved(first)) == sorted(kernels)
 
 
-def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax.Array) -> None:
+def test_a_custom_treatment_moves_the_scale_and_norms(params: Any, key: jax.Array) -> None:
     def treatment(path: tuple[str, ...], leaf: jax.Array) -> Any:
         if path[-1] == "a":
             return landscape.filterwise
@@ -76,7 +76,7 @@ def test_a_treatment_of_ones_own_moves_the_scale_and_norms(params: Any, key: jax
     assert (first["norm"]["scale"] == params["norm"]["scale"]).all()
 
 
-def test_directions_differ_from_one_another_and_are_those_of_the_key(
+def test_directions_differ_from_each_other_and_depend_on_the_key_only(
     params: Any, key: jax.Array
 ) -> None:
     first, second = landscape.directions(params, key)
@@ -107,7 +107,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """What looks like a run, of random weights, on two devices."""
+    """Return a run with random weights on two devices."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (40, 8, 8, 1), np.uint8), rng.integers(0, 3, 40, np.int32)
     split = ArraySplit(images, labels)
@@ -129,8 +129,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     )
 
 
-def on_devices(trained: Subject, devices: int) -> tuple[Any, Any]:
-    """The loss of a network's weights, and the losses of points on so many devices."""
+def make_loss(trained: Subject, devices: int) -> tuple[Any, Any]:
+    """Return the loss at the weights, and the function of points on some devices."""
     images, labels = jax.device_get(trained.samples("train", 32))
     stats = jax.device_get(trained.variables["batch_stats"])
     params = jax.device_get(trained.variables["params"])
@@ -146,16 +146,16 @@ def on_devices(trained: Subject, devices: int) -> tuple[Any, Any]:
 
 
 def test_the_center_is_the_loss_of_the_weights(trained: Subject) -> None:
-    loss, evaluate = on_devices(trained, 1)
+    loss, evaluate = make_loss(trained, 1)
     np.testing.assert_allclose(evaluate(np.zeros((1, 2))), loss, rtol=1e-6)
 
 
-def test_one_device_and_several_give_the_same_numbers_and_nothing_compiles_again(
+def test_losses_do_not_depend_on_the_number_of_devices(
     trained: Subject,
 ) -> None:
     points = landscape.grid(landscape.axis(3))
-    _, alone = on_devices(trained, 1)
-    _, together = on_devices(trained, 4)
+    _, alone = make_loss(trained, 1)
+    _, together = make_loss(trained, 4)
     by_one = np.concatenate([alone(points[:8]), alone(points[8:])])
     assert (together(points) == by_one).all()
     assert len(set(by_one)) == 9
@@ -183,28 +183,30 @@ class Killed(Exception):
     pass
 
 
-def dies(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program ends when so many chunks are there."""
+def stop_after(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the program stop when some blocks have been evaluated."""
     real = landscape.evaluate_by_block
 
-    def so_far(*args: Any) -> Iterator[np.ndarray]:
+    def evaluate(*args: Any) -> Iterator[np.ndarray]:
         for i, found in enumerate(real(*args), 1):
             yield found
             if i == after:
                 raise Killed
 
-    monkeypatch.setattr(landscape, "evaluate_by_block", so_far)
+    monkeypatch.setattr(landscape, "evaluate_by_block", evaluate)
 
 
-def test_a_stopped_surface_goes_on_and_is_the_same(
+def test_a_stopped_surface_resumes_to_the_same_losses(
     trained: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = of_runs.measure_surface(replace(trained, out=_made(tmp_path / "whole")), 7).losses
-    run = replace(trained, out=_made(tmp_path / "stopped"))
+    whole = analyze_landscape.measure_surface(
+        replace(trained, out=make_folder(tmp_path / "whole")), 7
+    ).losses
+    run = replace(trained, out=make_folder(tmp_path / "stopped"))
     with monkeypatch.context() as patch:
-        dies(2, patch)
+        stop_after(2, patch)
         with pytest.raises(Killed):
-            of_runs.measure_surface(run, 7)
+            analyze_landscape.measure_surface(run, 7)
     counted: list[int] = []
     real = landscape.evaluate_by_block
     monkeypatch.setattr(
@@ -214,35 +216,37 @@ def test_a_stopped_surface_goes_on_and_is_the_same(
             counted.append(len(known)) or real(evaluate, points, size, known)
         ),
     )
-    assert (of_runs.measure_surface(run, 7).losses == whole).all()
+    assert (analyze_landscape.measure_surface(run, 7).losses == whole).all()
     assert counted == [2 * 2 * landscape.POINTS]
-    # Nothing is left to do the next time.
-    assert (of_runs.measure_surface(run, 7).losses == whole).all()
+    # The next call has nothing to compute.
+    assert (analyze_landscape.measure_surface(run, 7).losses == whole).all()
     assert counted[1] == 49
-    # Of other weights, or other points, nothing is taken over.
+    # Losses at other weights or points are not reused.
     halved = jax.tree.map(lambda x: x / 2, trained.variables)
-    assert not (of_runs.measure_surface(replace(run, variables=halved), 7).losses == whole).any()
-    of_runs.measure_surface(run, 5)
+    assert not (
+        analyze_landscape.measure_surface(replace(run, variables=halved), 7).losses == whole
+    ).any()
+    analyze_landscape.measure_surface(run, 5)
     assert counted[2:] == [0, 0]
 
 
-def _made(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
-def test_the_analysis_says_what_moved_and_draws(trained: Subject) -> None:
-    found = of_runs.analyze(trained, side=5)
+def test_the_analysis_reports_what_moved_and_draws_figures(trained: Subject) -> None:
+    found = analyze_landscape.analyze(trained, side=5)
     assert len(found.tables["losses"].rows) == 25
-    how, told = found.remarks
+    how, losses = found.remarks
     assert "n = 32 training images" in how and "seed 123" in how and "the 2 kernels" in how
-    assert told.startswith("made up: ") and " 5 x 5 points mean " in told
+    assert losses.startswith("made up: ") and " 5 x 5 points mean " in losses
     for drawn in found.figures.values():
         assert drawn.caption.startswith(how)
         drawn.draw().canvas.draw()
 
 
-def test_losses_that_are_not_finite_and_of_0_are_drawn_too() -> None:
+def test_zero_and_infinite_losses_can_be_drawn() -> None:
     losses = np.abs(landscape.grid(landscape.axis(5))).sum(axis=1).reshape(5, 5)
     losses[0, 0], losses[0, 1] = np.nan, np.inf
     for draw in (plots.contour, plots.perspective):
@@ -250,7 +254,7 @@ def test_losses_that_are_not_finite_and_of_0_are_drawn_too() -> None:
         draw({"flat": np.ones((5, 5))}, landscape.axis(5)).canvas.draw()
 
 
-def test_parameters_of_a_list_have_a_direction_each():
+def test_parameters_in_a_list_have_directions():
     params = {"kernel": jnp.ones((3, 4)), "more": [jnp.ones((2, 2)), jnp.ones(5)]}
     first, second = landscape.directions(params, jax.random.key(0))
     assert jax.tree.structure(first) == jax.tree.structure(params)

@@ -1,4 +1,4 @@
-"""The memory of a training step by part, byte by byte on networks small enough for a hand."""
+"""The memory of a training step, compared with bytes computed by hand."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ from pit_jax.analysis.memory import (
 from pit_jax.analysis.plots import memory as plots
 from pit_jax.neurons import LIF, NEURONS, PIT, pit_fire
 
-# Images, and what enters, is hidden and leaves.
+# Images, and input, hidden and output channels.
 B, C, H, K = 5, 3, 7, 2
 WEIGHTS = {"first": jnp.ones((C, H)), "second": jnp.ones((H, K))}
 X = jnp.ones((B, C))
@@ -35,33 +35,33 @@ def two_layers(w: Any, x: jax.Array, layer: Callable = sine) -> jax.Array:
     return (layer(w["first"], x) @ w["second"]).sum()
 
 
-def sizes(arrays: tuple[Residual, ...]) -> list[int]:
+def list_sizes(arrays: tuple[Residual, ...]) -> list[int]:
     return sorted(array.bytes for array in arrays)
 
 
-def test_a_sine_and_its_derivative_are_kept_and_no_argument() -> None:
-    assert sizes(list_residuals(two_layers, WEIGHTS, X)) == [4 * B * H, 4 * B * H]
+def test_a_sine_and_its_derivative_are_saved_but_no_argument() -> None:
+    assert list_sizes(list_residuals(two_layers, WEIGHTS, X)) == [4 * B * H, 4 * B * H]
 
 
-def test_a_jitted_layer_keeps_the_same() -> None:
+def test_a_jitted_layer_saves_the_same_arrays() -> None:
     assert (
-        sizes(list_residuals(partial(two_layers, layer=jax.jit(sine)), WEIGHTS, X))
+        list_sizes(list_residuals(partial(two_layers, layer=jax.jit(sine)), WEIGHTS, X))
         == [4 * B * H] * 2
     )
 
 
-def test_what_a_jitted_function_only_reshapes_is_no_new_array() -> None:
+def test_a_reshape_inside_a_jitted_function_is_not_a_new_array() -> None:
     @jax.jit
-    def folded(x: jax.Array) -> jax.Array:
+    def flatten(x: jax.Array) -> jax.Array:
         return x.reshape(-1, C)
 
     def f(w: Any, x: jax.Array) -> jax.Array:
-        return two_layers(w, folded(x))
+        return two_layers(w, flatten(x))
 
-    assert sizes(list_residuals(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
+    assert list_sizes(list_residuals(f, WEIGHTS, X[:, None])) == [4 * B * H, 4 * B * H]
 
 
-def test_a_constant_that_a_jitted_function_gives_is_not_kept() -> None:
+def test_a_constant_from_a_jitted_function_is_not_saved() -> None:
     @jax.jit
     def with_ones(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jnp.sin(x), jnp.ones((B, H))
@@ -70,54 +70,52 @@ def test_a_constant_that_a_jitted_function_gives_is_not_kept() -> None:
         y, ones = with_ones(x @ w)
         return (y * ones).sum()
 
-    assert sizes(list_residuals(f, WEIGHTS["first"], X)) == [4 * B * H]
+    assert list_sizes(list_residuals(f, WEIGHTS["first"], X)) == [4 * B * H]
 
 
 @pytest.mark.parametrize(("steps", "new"), [(1, []), (2, [2 * 4 * B * C])])
-def test_time_in_front_is_another_shape_of_one_step_and_a_new_array_of_two(
-    steps: int, new: list[int]
-) -> None:
+def test_moving_the_time_axis_copies_only_with_several_steps(steps: int, new: list[int]) -> None:
     def f(w: jax.Array, x: jax.Array) -> jax.Array:
         return (jnp.moveaxis(x, 0, 1).reshape(-1, C) @ w).sum()
 
-    assert sizes(list_residuals(f, WEIGHTS["first"], jnp.ones((steps, B, C)))) == new
+    assert list_sizes(list_residuals(f, WEIGHTS["first"], jnp.ones((steps, B, C)))) == new
 
 
-def test_pit_keeps_its_membrane_and_not_its_scale() -> None:
+def test_pit_saves_its_membrane_but_not_its_scale() -> None:
     def f(params: Any, x: jax.Array) -> jax.Array:
         return pit_fire(x @ params["w"], params["a"], levels=4).sum()
 
     params = {"w": WEIGHTS["first"], "a": jnp.ones(H)}
-    assert sizes(list_residuals(f, params, X)) == [4 * B * H]
+    assert list_sizes(list_residuals(f, params, X)) == [4 * B * H]
 
 
-def test_a_loop_keeps_what_every_turn_leaves() -> None:
+def test_a_loop_saves_the_arrays_of_every_iteration() -> None:
     def f(w: jax.Array, x: jax.Array) -> jax.Array:
-        def turn(v: jax.Array, _: None) -> tuple[jax.Array, None]:
+        def iterate(v: jax.Array, _: None) -> tuple[jax.Array, None]:
             return jnp.sin(v * w), None
 
-        return jax.lax.scan(turn, x, length=6)[0].sum()
+        return jax.lax.scan(iterate, x, length=6)[0].sum()
 
-    # What enters the turn, and the cosine.
-    assert sizes(list_residuals(f, jnp.ones(()), X)) == [6 * 4 * B * C, 6 * 4 * B * C]
+    # The input of an iteration, and the cosine.
+    assert list_sizes(list_residuals(f, jnp.ones(()), X)) == [6 * 4 * B * C, 6 * 4 * B * C]
 
 
-def test_a_layer_under_remat_keeps_only_what_leaves_it() -> None:
+def test_a_rematerialized_layer_saves_only_its_output() -> None:
     f = partial(two_layers, layer=jax.checkpoint(sine))
-    assert sizes(list_residuals(f, WEIGHTS, X)) == [4 * B * H]
+    assert list_sizes(list_residuals(f, WEIGHTS, X)) == [4 * B * H]
 
 
-def test_dropout_keeps_a_byte_for_each_element_and_no_key() -> None:
+def test_dropout_saves_one_byte_per_element_and_no_key() -> None:
     def f(w: jax.Array, x: jax.Array, key: jax.Array) -> jax.Array:
         layer = nn.Dropout(0.5, deterministic=False)
         return layer.apply({}, x @ w, rngs={"dropout": key}).sum()
 
-    assert sizes(list_residuals(f, WEIGHTS["first"], X, jax.random.key(0))) == [B * H]
+    assert list_sizes(list_residuals(f, WEIGHTS["first"], X, jax.random.key(0))) == [B * H]
     assert bytes_of(jax.random.key(0)) == 0
 
 
 class Net(nn.Module):
-    """Linear, neuron, norm and linear, at each of T steps."""
+    """A network of a linear layer, a neuron, a norm and a linear layer."""
 
     neuron: Callable[[], nn.Module]
 
@@ -128,7 +126,7 @@ class Net(nn.Module):
         return nn.Dense(K, name="second")(x)
 
 
-def memory_of(model: nn.Module, shape: tuple[int, ...]) -> TrainingMemory:
+def measure_memory(model: nn.Module, shape: tuple[int, ...]) -> TrainingMemory:
     return training_memory(
         model,
         jax.ShapeDtypeStruct(shape, jnp.float32),
@@ -140,7 +138,7 @@ def memory_of(model: nn.Module, shape: tuple[int, ...]) -> TrainingMemory:
 
 def test_the_parts_of_a_small_network() -> None:
     steps = 2
-    memory = memory_of(Net(partial(PIT, levels=4)), (B, steps, C))
+    memory = measure_memory(Net(partial(PIT, levels=4)), (B, steps, C))
     parameters = C * H + steps * H + 2 * H + H * K + K  # Weights, a, norm, weights, bias.
     assert memory.parameters == memory.gradients == 4 * parameters
     assert memory.statistics == 4 * 2 * H
@@ -151,33 +149,33 @@ def test_the_parts_of_a_small_network() -> None:
 
 def test_the_activations_of_a_small_network_by_layer() -> None:
     steps = 2
-    memory = memory_of(Net(partial(PIT, levels=4)), (B, steps, C))
+    memory = measure_memory(Net(partial(PIT, levels=4)), (B, steps, C))
     array, row = 4 * B * steps * H, 4 * H
     # The membranes, and `a` above its floor.
     assert memory.activations_of()["PIT_0"] == array + steps * row
-    # Of the norm: less the mean, times scale and factor, and what comes out; rows beside.
+    # The norm saves three arrays (centered, scaled and output) and some rows.
     assert memory.activations_of()["norm"] // array == 3
     assert memory.activations == sum(memory.activations_of().values())
     assert set(memory.activations_of(1)) == set(memory.activations_of())
 
 
-def test_activations_are_in_proportion_to_steps_and_images_and_not_to_levels() -> None:
-    def large(levels: int, images: int, steps: int) -> int:
-        memory = memory_of(Net(partial(PIT, levels=levels)), (images, steps, C))
+def test_activations_grow_with_steps_and_images_but_not_with_levels() -> None:
+    def count_large(levels: int, images: int, steps: int) -> int:
+        memory = measure_memory(Net(partial(PIT, levels=levels)), (images, steps, C))
         return sum(
             array.bytes for array in memory.kept if images in array.shape and H in array.shape
         )
 
-    one = large(1, 11, 1)
-    assert large(4, 11, 1) == one
-    assert large(4, 33, 1) == 3 * one
-    assert large(4, 11, 13) == 13 * one
+    one = count_large(1, 11, 1)
+    assert count_large(4, 11, 1) == one
+    assert count_large(4, 33, 1) == 3 * one
+    assert count_large(4, 11, 13) == 13 * one
 
 
-def test_remat_and_a_short_dtype_keep_less() -> None:
+def test_remat_and_bfloat16_save_less() -> None:
     def activations(**fields: Any) -> int:
         model = models.create("resnet8", num_classes=10, neuron=LIF, num_steps=4, **fields)
-        return memory_of(model, (8, 8, 8, 1)).activations
+        return measure_memory(model, (8, 8, 8, 1)).activations
 
     plain = activations()
     assert activations(remat="blocks") < activations(remat="convolutions") < plain
@@ -185,17 +183,17 @@ def test_remat_and_a_short_dtype_keep_less() -> None:
     assert plain / 2 < activations(dtype=jnp.bfloat16) < plain
 
 
-def test_layers_come_in_their_order_and_add_up_to_blocks() -> None:
+def test_layers_are_in_order_and_add_up_to_blocks() -> None:
     model = models.create("resnet8", num_classes=10, neuron=partial(PIT, levels=4))
-    memory = memory_of(model, (8, 8, 8, 1))
+    memory = measure_memory(model, (8, 8, 8, 1))
     blocks = list(memory.activations_of(1))
     assert blocks[:3] == ["stage1_block1", "stage2_block1", "stage3_block1"]
     inside = [size for name, size in memory.activations_of().items() if name.startswith("stage1")]
     assert memory.activations_of(1)["stage1_block1"] == sum(inside)
 
 
-def test_the_parts_are_drawn_with_the_peaks_that_were_measured() -> None:
-    memory = memory_of(Net(partial(PIT, levels=4)), (B, 2, C))
+def test_parts_are_drawn_with_measured_peaks() -> None:
+    memory = measure_memory(Net(partial(PIT, levels=4)), (B, 2, C))
     steps = {"one": memory.parts, "other": memory.parts}
     drawn = plots.parts(steps, "A step", {"other": memory.total})
     drawn.canvas.draw()
@@ -205,6 +203,6 @@ def test_the_parts_are_drawn_with_the_peaks_that_were_measured() -> None:
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_every_neuron_can_be_counted_and_keeps_more_over_more_steps(neuron: type) -> None:
-    one, three = (memory_of(Net(neuron), (B, steps, C)).activations for steps in (1, 3))
+def test_every_neuron_saves_more_with_more_steps(neuron: type) -> None:
+    one, three = (measure_memory(Net(neuron), (B, steps, C)).activations for steps in (1, 3))
     assert 0 < one < three

@@ -1,4 +1,4 @@
-"""Integers that change from one time step to the next."""
+"""Changes of counts between time steps and epochs."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from pit_jax.analysis.recorder import recorder
 from tests.analysis.small import Small
 
 
-def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):
+def test_changes_between_steps_equal_numpy_over_all_batches(key):
     model, x = Small(), jax.random.normal(key, (5, 3, 7))
     variables = jax.jit(model.init)(key, x)
     found = measure_changes(model, variables, [x[:3], x[3:]])
@@ -20,7 +20,7 @@ def test_changes_in_time_are_those_of_the_counts_over_all_batches(key):
         np.testing.assert_allclose(found[name], expected, rtol=1e-5)
 
 
-def test_a_run_has_settled_in_the_later_half_of_its_epochs():
+def test_the_later_half_of_the_epochs_is_averaged():
     assert average_later_half([9.0, 9.0, 1.0, 3.0]) == 2 and average_later_half(
         [4.0]
     ) == pytest.approx(4)

@@ -1,4 +1,4 @@
-"""SpikingJelly's counters see as many operations in the expanded network as are counted here."""
+"""SpikingJelly counts the same operations in the network expanded to binary slots."""
 
 from functools import partial
 
@@ -23,8 +23,8 @@ X = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
 LAYERS = ((4, 3, 1, 1, ""), (4, 3, 2, 2, ""), (6, 1, 1, 1, "avg"), (6, 3, 1, 3, "add"))
 
 
-def synapses(spikes, layer):
-    """What SynOpCounter says of a layer of PyTorch for spikes `[..., H, W, C]` or `[..., C]`."""
+def count_synapses(spikes, layer):
+    """Return SynOpCounter's total of a PyTorch layer for spikes `[..., H, W, C]` or `[..., C]`."""
     places = 3 if isinstance(layer, torch.nn.Conv2d) else 1
     x = torch.tensor(np.asarray(spikes, np.float32).reshape(-1, *spikes.shape[-places:]))
     x = x.permute(0, 3, 1, 2) if places == 3 else x
@@ -35,7 +35,7 @@ def synapses(spikes, layer):
 
 
 @pytest.mark.parametrize("neuron", [partial(PIT, levels=4), partial(LIF, threshold=0.1)])
-def test_spikes_of_all_slots_are_as_many_synaptic_operations(neuron):
+def test_accumulations_equal_the_synaptic_operations_of_all_slots(neuron):
     model = Drawn(neuron, STEPS, LAYERS)
     variables = dict(jit_once(model.init)(jax.random.key(0), X))
     rows = count(model, variables, X).synapses
@@ -52,27 +52,26 @@ def test_spikes_of_all_slots_are_as_many_synaptic_operations(neuron):
             layer = torch.nn.Conv2d(*sizes, groups=groups, bias=False)
         else:
             layer = torch.nn.Linear(spikes.shape[-1], 3, bias=False)
-        if row.source.endswith(
-            "_2"
-        ):  # The sum of 2 x 2 binary spikes is as 4 layers that read one each.
+        if row.source.endswith("_2"):
+            # A sum over 2 x 2 binary spikes is like 4 layers that read one spike each.
             even = spikes[..., : spikes.shape[-3] // 2 * 2, : spikes.shape[-2] // 2 * 2, :]
             parts = [even[..., i::2, j::2, :] for i in range(2) for j in range(2)]
         else:
             parts = [spikes]
-        assert row.accumulations == sum(synapses(part, layer) for part in parts), row
+        assert row.accumulations == sum(count_synapses(part, layer) for part in parts), row
         compared += 1
     assert compared == 5  # Three convolutions, and a linear layer that reads two sources.
 
 
-def test_a_counter_of_binary_inputs_sees_no_integers():
-    """Why the integer network is counted here: their rule takes no count for an accumulation."""
+def test_the_counter_of_binary_inputs_counts_no_integers():
+    """Check why we count integers ourselves: SpikingJelly skips inputs that are not binary."""
     model = Drawn(partial(PIT, levels=4), STEPS, LAYERS[:2])
     variables = dict(jit_once(model.init)(jax.random.key(0), X))
     integers = np.asarray(recorder(model)(variables, X)["PIT_0"].count)
     assert integers.max() > 1
     layer = torch.nn.Conv2d(4, 4, 3, 2, 1, groups=2, bias=False)
-    assert synapses(integers, layer) == 0
+    assert count_synapses(integers, layer) == 0
     (row,) = (row for row in count(model, variables, X).synapses if row.path == "Conv_1")
     slots = jnp.stack([integers >= level for level in (1, 2, 3, 4)])
-    assert synapses(slots, layer) == row.accumulations > 0
+    assert count_synapses(slots, layer) == row.accumulations > 0
     assert peers.torch is torch

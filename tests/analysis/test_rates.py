@@ -1,4 +1,4 @@
-"""Firing rates: sums over batches equal NumPy on all samples; synchrony has its closed forms."""
+"""Firing rates: sums over batches equal NumPy on all samples; synchrony equals closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,12 @@ from pit_jax.analysis.rates import (
 from tests.analysis.small import Small
 
 
-def counts(rng: np.random.Generator, *shape: int, low: int = 0) -> jax.Array:
+def draw_counts(rng: np.random.Generator, *shape: int, low: int = 0) -> jax.Array:
     return jnp.asarray(rng.integers(low, 5, shape), jnp.float32)
 
 
-def test_rates_integers_and_channels_are_those_of_all_samples():
-    count = counts(np.random.default_rng(0), 6, 3, 4, 5, 7).at[..., 2].set(0).at[..., 4].set(4)
+def test_rates_counts_and_channels_equal_numpy_over_all_samples():
+    count = draw_counts(np.random.default_rng(0), 6, 3, 4, 5, 7).at[..., 2].set(0).at[..., 4].set(4)
     (found,) = measure_counts([{"a": (count[:4], 4)}, {"a": (count[4:], 4)}]).values()
     flat = np.asarray(count)
     np.testing.assert_allclose(found.per_sample, flat.mean((2, 3, 4)) / 4, rtol=1e-6)
@@ -32,31 +32,31 @@ def test_rates_integers_and_channels_are_those_of_all_samples():
     assert found.neurons == 140
 
 
-def test_negative_spikes_have_a_rate_and_integers_of_their_own():
-    count = counts(np.random.default_rng(0), 4, 1, 9, low=-4)
+def test_negative_spikes_have_rates_and_their_own_integers():
+    count = draw_counts(np.random.default_rng(0), 4, 1, 9, low=-4)
     (found,) = measure_counts([{"a": (count, 4)}]).values()
     assert found.integers.tolist() == list(range(-4, 5)) and found.histogram.sum() == 36
     np.testing.assert_allclose(found.per_sample, np.abs(count).mean(2) / 4, rtol=1e-6)
 
 
-def test_identical_neurons_have_synchrony_one_and_constant_ones_none():
-    one = counts(np.random.default_rng(0), 50, 2, 1)
+def test_synchrony_is_one_for_identical_neurons_and_nan_for_constant_ones():
+    one = draw_counts(np.random.default_rng(0), 50, 2, 1)
     (found,) = measure_counts([{"a": (jnp.tile(one, (1, 1, 30)), 4)}]).values()
     assert found.synchrony == pytest.approx(1, rel=1e-5)
     (found,) = measure_counts([{"a": (jnp.ones((5, 2, 3)), 4)}]).values()
     assert np.isnan(found.synchrony)
 
 
-def test_independent_neurons_have_synchrony_of_one_over_their_number():
+def test_synchrony_of_independent_neurons_is_one_over_their_number():
     rng = np.random.default_rng(0)
     found = [
-        measure_counts([{"a": (counts(rng, 200, 2, 40), 4)}])["a"].synchrony for _ in range(40)
+        measure_counts([{"a": (draw_counts(rng, 200, 2, 40), 4)}])["a"].synchrony for _ in range(40)
     ]
     # The mean of forty estimates, within four of its standard errors.
     assert abs(np.mean(found) - 1 / 40) < 4 * np.std(found) / np.sqrt(40)
 
 
-def test_synchrony_of_neurons_with_a_common_part_is_their_mean_correlation():
+def test_synchrony_of_correlated_neurons_is_their_mean_correlation():
     rng, n, shared = np.random.default_rng(0), 100, 0.3
     x = np.sqrt(shared) * rng.normal(size=(40_000, 1)) + np.sqrt(1 - shared) * rng.normal(
         size=(40_000, n)
@@ -65,7 +65,7 @@ def test_synchrony_of_neurons_with_a_common_part_is_their_mean_correlation():
     assert found == pytest.approx(shared + (1 - shared) / n, rel=0.02)
 
 
-def test_an_interval_holds_the_mean_as_often_as_it_says():
+def test_an_interval_has_its_coverage():
     rng = np.random.default_rng(0)
     low, high = interval(rng.normal(2, 3, (12, 4000)))
     assert np.mean((low < 2) & (high > 2)) == pytest.approx(0.95, abs=0.015)
@@ -73,7 +73,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says():
         interval(np.ones((1, 3)))
 
 
-def test_a_network_gives_its_layers_in_order(key):
+def test_layers_are_measured_in_order(key):
     model, x = Small(), jax.random.normal(key, (4, 2, 7))
     found = measure_firing(model, jax.jit(model.init)(key, x), [x[:2], x[2:]])
     assert list(found) == ["PIT_0", "PIT_1"]

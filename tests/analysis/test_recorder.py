@@ -1,4 +1,4 @@
-"""What is recorded of a neuron layer is what it hands to the layer behind it."""
+"""The recording of a neuron layer has the spikes that it sends to the next layer."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from pit_jax.neurons.probe import firing_rates, neuron_layers
 
 
 class One(nn.Module):
-    """One layer of neurons, whose output is that of the network."""
+    """A network of one neuron layer."""
 
     neuron: type[nn.Module]
 
@@ -25,7 +25,7 @@ class One(nn.Module):
 
 
 @pytest.mark.parametrize("neuron", [*NEURONS.values(), partial(NormedLIF)])
-def test_the_spike_is_what_the_neuron_gives_with_its_scale(neuron):
+def test_the_spike_is_the_output_of_the_neuron_with_its_scale(neuron):
     x = 3 * jax.random.normal(jax.random.key(0), (4, 2, 5))
     model = One(neuron)
     variables = jax.jit(model.init)(jax.random.key(1), x)
@@ -40,7 +40,7 @@ def test_the_spike_is_what_the_neuron_gives_with_its_scale(neuron):
 
 
 class Amplified(nn.Module):
-    """A neuron of a user's own around one of ours."""
+    """A user's neuron around one of ours."""
 
     @nn.compact
     def __call__(self, x):
@@ -48,7 +48,7 @@ class Amplified(nn.Module):
 
 
 class Watched(nn.Module):
-    """A layer of a user's own that sows numbers under names that a neuron has too."""
+    """A user's layer that sows values under the names of a neuron's probes."""
 
     @nn.compact
     def __call__(self, x):
@@ -57,7 +57,7 @@ class Watched(nn.Module):
         return LIF()(x)
 
 
-def test_a_neuron_of_a_user_gives_the_spikes_that_it_scales():
+def test_a_users_neuron_records_the_spikes_that_it_scales():
     x = 3 * jax.random.normal(jax.random.key(0), (4, 2, 5))
     model = One(Amplified)
     for neurons, gain in ((), 1), ((Amplified,), 3):
@@ -65,7 +65,7 @@ def test_a_neuron_of_a_user_gives_the_spikes_that_it_scales():
         np.testing.assert_array_equal(layer.spike, gain * layer.count)
 
 
-def test_what_a_user_sows_under_the_names_of_a_neuron_is_no_layer():
+def test_values_sown_under_a_neurons_names_are_not_a_layer():
     x = jnp.ones((4, 2, 5))
     model = One(Watched)
     assert neuron_layers(model, {}, x) == ["Watched_0/LIF_0"]

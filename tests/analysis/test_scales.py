@@ -17,7 +17,7 @@ def test_a_spread_has_range_quartiles_and_the_share_at_the_floor():
     assert measure_spread(A).at_floor == 0.2
 
 
-def test_each_step_has_a_spread_and_one_for_all_steps_is_one():
+def test_each_step_has_a_spread():
     assert [each.median for each in measure_spread_by_step(A)] == [3, 6]
     assert [each.median for each in measure_spread_by_step(A[0])] == [3]
 
