@@ -61,8 +61,8 @@ def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset
 def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
     """Return the batch size of training, or a smaller divisor of the number of test samples.
 
-    A last batch of another size would have to be compiled separately. If no size down to half of
-    that of training divides the number of samples, return the batch size of training.
+    A last batch of another size would have to be compiled separately. Sizes below half the batch
+    size of training are not tried.
     """
     most, samples = config.batch_size, len(dataset.test)
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)

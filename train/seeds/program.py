@@ -1,7 +1,7 @@
 """The functions of runs that differ in their seed, compiled as one program for all of them.
 
 Each seed has its own device, and `shard_map` gives each device the whole arrays of its seed. There
-are no collectives, so the program of a device is that of a single run, with the same bits.
+are no collectives, so each device runs the program of a single run, with the same bits.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence

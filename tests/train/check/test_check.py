@@ -1,4 +1,4 @@
-"""The doctor: what it says about data that are whole, changed, missing or in both splits."""
+"""train.check: its report on data that are complete, changed, missing or in both splits."""
 
 import hashlib
 
@@ -19,8 +19,8 @@ from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 
 
-def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
-    """Samples that all differ, so many of each class."""
+def make_dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
+    """Return different samples; `train` and `test` give the number of samples of each class."""
     random = np.random.default_rng(0)
 
     def split(counts):
@@ -30,14 +30,14 @@ def dataset(name="folder", train=(4, 4, 4), test=(2, 2, 2), shape=(4, 4, 1)):
     return Dataset(name, split(train), split(test), len(train), (0.5,), (0.2,))
 
 
-def doctor(*args):
-    # The devices that this process has already.
+def run_check(*args):
+    # Pytest's process has four devices, and their number cannot change.
     return check.main(["check", *args, "--config.cpu_devices=4"])
 
 
-def test_whole_data_end_in_ready_and_leave_a_sheet(tmp_path, capsys, monkeypatch):
+def test_complete_data_are_ready_and_a_sheet_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(throughput, "SECONDS", 0)
-    assert doctor("--config", TINY, "--out", str(tmp_path / "new"), "--config.seed=1") == 0
+    assert run_check("--config", TINY, "--out", str(tmp_path / "new"), "--config.seed=1") == 0
     printed, errors = capsys.readouterr()
     assert printed.splitlines()[-1] == "ready" and errors == ""
     assert "samples of synthetic" in printed and "rough numbers" in printed
@@ -45,30 +45,30 @@ def test_whole_data_end_in_ready_and_leave_a_sheet(tmp_path, capsys, monkeypatch
         assert picture.size[0] > 1000
 
 
-def test_help_names_the_program_and_its_flags(capsys):
-    assert doctor("--help") == 0
+def test_help_lists_the_flags(capsys):
+    assert run_check("--help") == 0
     printed = capsys.readouterr().out
     assert "usage: python -m train.check [-h] --config FILE[:variant]" in printed
     assert "--out DIR" in printed and "runs/check/" in printed
 
 
-def test_data_that_are_not_there_end_in_where_they_belong(tmp_path, capsys):
+def test_missing_data_are_reported_with_their_path(tmp_path, capsys):
     args = ["--config", "configs/fashion_mnist.py", f"--config.data.data_dir={tmp_path}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.data.images.mnist.DEBIAN", tmp_path / "debian")
-        assert doctor(*args, "--out", str(tmp_path / "out")) == 2
+        assert run_check(*args, "--out", str(tmp_path / "out")) == 2
     printed, errors = capsys.readouterr()
     assert "ready" not in printed and f"{tmp_path}/fashion-mnist: no train-images" in errors
     assert not (tmp_path / "out").exists()
 
 
-def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys, monkeypatch):
+def test_a_changed_archive_and_missing_samples_are_problems(tmp_path, capsys, monkeypatch):
     archive = write_cifar100(tmp_path, 40)
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
-    # In place of AutoAugment and a ResNet18, which take a minute to compile.
+    # AutoAugment and a ResNet18 would take a minute to compile.
     monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
     monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
-    assert doctor("--config", "configs/cifar100.py", *place) == 2
+    assert run_check("--config", "configs/cifar100.py", *place) == 2
     printed = capsys.readouterr().out
     found = hashlib.md5(archive.read_bytes()).hexdigest()
     assert f"to do: {archive} has the md5 {found}, the published file eb9058c3a382ffc710" in printed
@@ -77,7 +77,7 @@ def test_a_changed_archive_and_missing_samples_are_things_to_do(tmp_path, capsys
     assert archive.is_file()
 
 
-def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, capsys):
+def test_an_archive_with_the_published_hash_matches(tmp_path, monkeypatch, capsys):
     archive = write_cifar100(tmp_path, 2)
     right = hashlib.md5(archive.read_bytes()).hexdigest()
     monkeypatch.setitem(archives.FILES, "cifar100", lambda root: {root / archive.name: right})
@@ -85,135 +85,139 @@ def test_an_archive_with_the_published_hash_is_whole(tmp_path, monkeypatch, caps
     assert f"{archive}: md5 matches" in capsys.readouterr().out
 
 
-def bad_idx(folder):
-    """The files of MNIST by their names, without what they should hold."""
+def write_empty_idx(folder):
+    """Write files with the names of MNIST's, but other content."""
     write_idx(folder, dict.fromkeys(STEMS, np.zeros(1, np.uint8)))
 
 
 @pytest.mark.parametrize("folder", ["MNIST/raw", "mnist", "."])
-def test_the_files_are_hashed_in_the_place_that_they_are_read_from(tmp_path, folder):
-    bad_idx(tmp_path / folder)
-    told = archives.check_archives("mnist", tmp_path, Console())
-    files = sorted(told.partition(" has the md5")[0] for told in told)
+def test_the_hashed_files_are_those_that_are_read(tmp_path, folder):
+    write_empty_idx(tmp_path / folder)
+    problems = archives.check_archives("mnist", tmp_path, Console())
+    files = sorted(each.partition(" has the md5")[0] for each in problems)
     assert files == sorted(str(file) for file in (tmp_path / folder).iterdir())
 
 
 def test_of_two_copies_the_one_that_is_read_is_hashed(tmp_path):
-    bad_idx(tmp_path / "mnist")
-    bad_idx(tmp_path / "MNIST/raw")
-    told = archives.check_archives("mnist", tmp_path, Console())
-    assert len(told) == 4 and all(f"{tmp_path}/mnist/" in each for each in told)
+    write_empty_idx(tmp_path / "mnist")
+    write_empty_idx(tmp_path / "MNIST/raw")
+    problems = archives.check_archives("mnist", tmp_path, Console())
+    assert len(problems) == 4 and all(f"{tmp_path}/mnist/" in each for each in problems)
 
 
-def test_the_archive_of_another_data_set_is_none_of_this_ones_business(tmp_path):
+def test_archives_of_another_data_set_are_ignored(tmp_path):
     write_cifar100(tmp_path, 2)
     assert archives.check_archives("cifar10", tmp_path, Console()) == []
     assert len(archives.check_archives("cifar100", tmp_path, Console())) == 1
 
 
-def test_what_has_no_published_hash_is_said_to_be_not_hashed(tmp_path, capsys, monkeypatch):
+def test_files_without_published_hash_are_reported(tmp_path, capsys, monkeypatch):
     (tmp_path / "cifar-10-batches-py").mkdir()
     assert archives.check_archives("cifar10", tmp_path, Console()) == []
     line = "cifar-10-batches-py: not checked: only archives have published hashes\n"
     assert capsys.readouterr().out.endswith(line)
     monkeypatch.setattr("train.data.images.mnist.DEBIAN", tmp_path / "debian")
-    bad_idx(tmp_path / "debian")  # Whose packers compressed it anew.
+    write_empty_idx(tmp_path / "debian")  # Debian compresses the files again: no published hash.
     assert archives.check_archives("fashion_mnist", tmp_path, Console()) == []
     assert "t10k-labels-idx1-ubyte.gz: not checked" in capsys.readouterr().out
     assert archives.check_archives("n_mnist", tmp_path, Console()) == []
     assert f"{tmp_path}: not checked: it has none" in capsys.readouterr().out
 
 
-def test_hashes_are_told_though_loading_fails(tmp_path, capsys):
+def test_hashes_are_reported_even_if_loading_fails(tmp_path, capsys):
     archive = write_cifar100(tmp_path, 4)
     archive.write_bytes(archive.read_bytes()[:-20])
     place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
-    assert doctor("--config", "configs/cifar100.py", *place) == 2
+    assert run_check("--config", "configs/cifar100.py", *place) == 2
     errors = capsys.readouterr().err
     assert f"{archive} has the md5" in errors and "not a complete tar.gz archive" in errors
 
 
-def test_the_archives_inside_tonics_are_not_held_to_the_hashes_of_the_originals(tmp_path):
+def test_archives_inside_the_archive_of_tonic_have_no_published_hashes(tmp_path):
     (tmp_path / "CIFAR10DVS").mkdir()
     (tmp_path / "CIFAR10DVS" / "cat.zip").write_bytes(b"")
-    (told,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
-    assert "cat.zip has the md5 d41d8cd98f00b204e9800998ecf8427e" in told
+    (problem,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "cat.zip has the md5 d41d8cd98f00b204e9800998ecf8427e" in problem
     (tmp_path / "CIFAR10DVS" / "CIFAR10DVS.zip").write_bytes(b"")
-    (told,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
-    assert "CIFAR10DVS.zip has the md5" in told
+    (problem,) = archives.check_archives("cifar10_dvs", tmp_path, Console())
+    assert "CIFAR10DVS.zip has the md5" in problem
 
 
-def test_published_counts_are_those_of_the_data_that_ship():
+def test_published_counts_agree_with_data_that_ship():
     assert samples.check_counts(data.load("digits")) == []
 
 
 @pytest.mark.parametrize(
     "found, problem",
     [
-        (dataset("digits"), "12 training and 6 test samples, not 1,437 and 360"),
-        (dataset(train=(4, 0, 4)), "no training sample is of class 1"),
+        (make_dataset("digits"), "12 training and 6 test samples, not 1,437 and 360"),
+        (make_dataset(train=(4, 0, 4)), "no training sample is of class 1"),
         (
-            dataset("cifar10", (4_999, 5_001, *[5_000] * 8), [1_000] * 10, (1, 1, 1)),
+            make_dataset("cifar10", (4_999, 5_001, *[5_000] * 8), [1_000] * 10, (1, 1, 1)),
             "do not have the same size, as in the published data: labels were changed",
         ),
-        (dataset("dvs_gesture"), "not 1,176 and 288 or 1,077 and 264: files are missing"),
+        (make_dataset("dvs_gesture"), "not 1,176 and 288 or 1,077 and 264: files are missing"),
     ],
 )
-def test_counts_that_differ_are_told(found, problem):
-    (told,) = samples.check_counts(found)
-    assert problem in told
+def test_different_counts_are_reported(found, problem):
+    (note,) = samples.check_counts(found)
+    assert problem in note
 
 
-def test_equal_classes_draw_no_remark_and_unequal_ones_do():
-    assert samples.find_imbalance(dataset(train=(4, 8, 5))) == []
-    (told,) = samples.find_imbalance(dataset(train=(4, 9, 5)))
-    assert "largest class of train has 9 samples and the smallest 4" in told
+def test_only_imbalanced_classes_are_noted():
+    assert samples.find_imbalance(make_dataset(train=(4, 8, 5))) == []
+    (note,) = samples.find_imbalance(make_dataset(train=(4, 9, 5)))
+    assert "largest class of train has 9 samples and the smallest 4" in note
 
 
-def test_test_samples_that_are_training_samples_are_counted_with_their_labels():
-    whole = dataset()
+def test_duplicate_test_samples_are_counted_with_their_labels():
+    whole = make_dataset()
     assert samples.find_duplicates(whole.train.arrays, whole.test.arrays) == []
     whole.test.images[0] = whole.train.images[0]
     whole.test.images[1] = whole.train.images[11]
-    (told,) = samples.find_duplicates(whole.train.arrays, whole.test.arrays)
-    assert told.startswith("2 of 6 test samples are also training samples, bit for bit, 1 of them")
+    (note,) = samples.find_duplicates(whole.train.arrays, whole.test.arrays)
+    assert note.startswith("2 of 6 test samples are also training samples, bit for bit, 1 of them")
 
 
 def test_recordings_without_events_are_counted():
-    whole = dataset(shape=(2, 4, 4, 2))
+    whole = make_dataset(shape=(2, 4, 4, 2))
     splits = whole.train.arrays, whole.test.arrays
     assert samples.find_blank(*splits) == []
     whole.test.images[3:5] = 0
     assert samples.find_blank(*splits) == ["2 samples of test are blank."]
 
 
-def drawn(figure):
+def get_picture(figure):
     return figure.axes[0].images[0].get_array()
 
 
-def test_events_are_orange_where_on_blue_where_off_and_dark_where_both():
+def test_on_events_are_orange_off_events_blue_and_both_dark():
     frames = np.zeros((1, 2, 16, 16, 2))
     frames[0, 0, 0, 0, 1] = frames[0, 1, 0, 1, 0] = 3
     frames[0, 1, 0, 2] = 3
-    picture = drawn(contact_sheet.draw_frames("", contact_sheet.Samples(frames, [frames], [7])))
+    picture = get_picture(
+        contact_sheet.draw_frames("", contact_sheet.Samples(frames, [frames], [7]))
+    )
     assert picture.shape == (2 * 17, 2 * 17, 3)
     np.testing.assert_allclose(picture[0, 0], contact_sheet.ON)
     np.testing.assert_allclose(picture[0, 17 + 1], contact_sheet.OFF)
     assert (picture[0, 17 + 2] < 0.25).all() and (picture[5, 5] == 1).all()
 
 
-def test_long_recordings_show_frames_from_the_first_to_the_last():
+def test_long_recordings_show_evenly_spaced_frames():
     frames = np.zeros((1, 40, 4, 4, 2))
     frames[0, 39, 0, 0, 1] = 1
     figure = contact_sheet.draw_frames("", contact_sheet.Samples(frames, [frames], [0]))
     names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert len(names) == 10 and names[0] == "t = 1" and names[-1] == "t = 40"
-    np.testing.assert_allclose(drawn(figure)[0, 9 * 5], contact_sheet.ON)
+    np.testing.assert_allclose(get_picture(figure)[0, 9 * 5], contact_sheet.ON)
 
 
-def test_images_stand_above_their_augmentations_within_0_and_1():
+def test_raw_images_are_above_their_augmentations_within_0_and_1():
     raw, changed = np.full((2, 4, 4, 1), 0.25), np.full((2, 4, 4, 1), 1.5)
-    picture = drawn(contact_sheet.draw_images("", contact_sheet.Samples(raw, [changed], [0, 1])))
+    picture = get_picture(
+        contact_sheet.draw_images("", contact_sheet.Samples(raw, [changed], [0, 1]))
+    )
     assert (picture[:4, :4] == 0.25).all() and (picture[5:9, :4] == 1).all()
 
 
@@ -227,7 +231,7 @@ def test_images_on_disk_are_counted_verified_drawn_and_timed(tmp_path, capsys, m
         f"--config.data.data_dir={tmp_path / 'data'}",
         f"--out={tmp_path / 'out'}",
     ]
-    assert doctor(*config) == 2  # Sixteen images are not ImageNet.
+    assert run_check(*config) == 2  # Sixteen images are not ImageNet.
     printed = " ".join(capsys.readouterr().out.split())
     assert "0 │ 5 │ 2" in printed and "all │ 16 │ 5" in printed
     assert "every file: sha256 matches" in printed
@@ -237,5 +241,5 @@ def test_images_on_disk_are_counted_verified_drawn_and_timed(tmp_path, capsys, m
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    assert doctor(*config) == 2
+    assert run_check(*config) == 2
     assert f"{shard}: expected sha256" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Several processes, each with some of the devices, are one run."""
+"""Several processes, each with some of the devices, train as one run."""
 
 import io
 import json
@@ -32,25 +32,25 @@ from train.data.imagenet.array_records import convert
 from train.distributed import hosts, watchdog
 from train.errors import UserError
 
-# Twelve steps, each on record.
+# Twelve steps, each with a record.
 ARGUMENTS = ("--config", TINY, "--config.epochs=4", "--config.log_every=1")
 TWO = (*ARGUMENTS, "--config.cpu_devices=2")
-# Long enough to be ended within, with a checkpoint every two steps.
+# Too long to end by itself, with a checkpoint every two steps.
 LONG = ("--config", TINY, "--config.epochs=200", "--config.checkpoints.every_steps=2")
 TINY_IMAGENET = str(ROOT / "tests/train/tiny_imagenet.py")
 
 
-def learned(workdir: Path, arguments: tuple[str, ...] = ARGUMENTS) -> dict[str, np.ndarray]:
-    """What the newest checkpoint of a run in float64 holds, by path."""
+def load_learned(workdir: Path, arguments: tuple[str, ...] = ARGUMENTS) -> dict[str, np.ndarray]:
+    """Return the arrays of the newest checkpoint of a run in float64, by path."""
     with jax.enable_x64(True):
         state = load_newest_state(workdir, make_program_on(1, cli.parse(["main", *arguments])[0]))
         state = jax.device_get((state.params, state.batch_stats, state.opt_state))
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
 
 
-def assert_alike(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS) -> None:
-    """Two runs learned the same, and wrote down the same, up to the order of sums."""
-    ours, theirs = learned(one, arguments), learned(other, arguments)
+def assert_close_runs(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS) -> None:
+    """Check that two runs have the same weights and records, up to the order of sums."""
+    ours, theirs = load_learned(one, arguments), load_learned(other, arguments)
     assert len(ours) > 20 and ours.keys() == theirs.keys()
     assert {leaf.dtype for path, leaf in ours.items() if "a'" in path} == {np.dtype("f8")}
     for path, leaf in ours.items():
@@ -60,7 +60,7 @@ def assert_alike(one: Path, other: Path, arguments: tuple[str, ...] = ARGUMENTS)
 
 
 class Runs(dict[str, Path]):
-    """The folders of runs of one config in float64 on 1, 2, 4 or 8 devices, or on 2 x 2."""
+    """The folders of runs of one config in float64 on 1, 2, 4 or 8 devices, or on 2 × 2."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,26 +75,26 @@ class Runs(dict[str, Path]):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Runs:
-    """Each is made when it is first asked for."""
+    """Return the runs, each of which is trained when a test first asks for it."""
     return Runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", ["2", "4", "8"])
-def test_in_float64_more_devices_learn_what_one_does(runs, devices):
-    assert_alike(runs["1"], runs[devices])
+def test_more_devices_agree_with_one_in_float64(runs, devices):
+    assert_close_runs(runs["1"], runs[devices])
 
 
-def test_in_float64_two_processes_of_two_devices_learn_what_one_process_of_four_does(runs):
-    assert_alike(runs["4"], runs["2x2"])
+def test_two_processes_with_two_devices_agree_with_one_process_with_four(runs):
+    assert_close_runs(runs["4"], runs["2x2"])
 
 
-def test_steps_differ_so_that_equality_says_something(runs):
+def test_losses_of_the_compared_runs_change(runs):
     losses = [record["loss"] for record in load_records(runs["2x2"]) if "loss" in record]
     assert len(set(losses)) == len(losses) == 12 - 4  # An epoch's last step is its line.
 
 
-def test_a_run_of_two_processes_leaves_the_folder_of_one(runs):
+def test_two_processes_write_the_same_files_as_one(runs):
     names = {path.name for path in runs["4"].rglob("*") if path.suffix in (".json", ".png")}
     assert names == {
         path.name for path in runs["2x2"].rglob("*") if path.suffix in (".json", ".png")
@@ -104,7 +104,7 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(runs):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_in_one_with_another_number_of_devices(tmp_path):
+def test_a_run_of_two_processes_resumes_in_one_with_fewer_devices(tmp_path):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*ARGUMENTS, "--config.epochs=60", "--config.checkpoints.every_steps=2")
     begun = Run(workdir, *arguments, "--config.cpu_devices=2")
@@ -115,13 +115,13 @@ def test_a_run_of_two_processes_goes_on_in_one_with_another_number_of_devices(tm
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
     starts = json.loads((workdir / "environment.json").read_text())
     assert [(start["devices"], start["processes"]) for start in starts] == [(4, 2), (1, 1)]
-    assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=60"))
+    assert_close_runs(alone, workdir, (*ARGUMENTS, "--config.epochs=60"))
 
 
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_one_process_that_is_told_to_stop_stops_all_at_one_step(tmp_path, number):
+def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path, number):
     workdir = tmp_path / "run"
     run = Run(workdir, *LONG, "--config.cpu_devices=2")
     run.end(1, number, when=lambda: bool(list_saved_steps(workdir)))
@@ -150,7 +150,7 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tmp_path, victim):
+def test_when_one_process_is_killed_the_other_ends_and_explains_how_to_resume(tmp_path, victim):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*TWO, "--config.epochs=12", "--config.checkpoints.every_steps=2")
     run = Run(workdir, *arguments)
@@ -164,12 +164,12 @@ def test_when_one_process_is_killed_the_other_ends_soon_and_says_how_to_go_on(tm
     assert "Start all processes again with the same command to resume." in printed
     Run(workdir, *arguments).finish()
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
-    assert_alike(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
+    assert_close_runs(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
     assert load_summary(alone)["best_epoch"] == load_summary(workdir)["best_epoch"]
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_both_with_its_step_and_layer(tmp_path):
+def test_a_nan_loss_ends_both_processes_with_step_and_layer(tmp_path):
     run = Run(tmp_path / "run", *TWO, "--config.learning_rate=1e300")
     assert run.codes() == [2, 2]
     for process in (0, 1):
@@ -184,20 +184,20 @@ def test_a_loss_that_is_no_number_ends_both_with_its_step_and_layer(tmp_path):
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory) -> tuple[str, ...]:
-    """The arguments of a run that reads its images from disk."""
+    """Return the arguments of a run that reads its images from disk."""
     folder = tmp_path_factory.mktemp("imagenet")
     convert(source.plan(write_folders(folder / "source")), folder / "data", workers=1)
     return "--config", TINY_IMAGENET, f"--config.data.data_dir={folder / 'data'}"
 
 
 @pytest.mark.slow
-def test_each_process_reads_the_images_of_its_own_devices(imagenet, tmp_path):
+def test_each_process_reads_only_the_images_of_its_devices(imagenet, tmp_path):
     Run(tmp_path / "one", *imagenet, "--config.cpu_devices=4", count=1).finish()
     Run(tmp_path / "two", *imagenet, "--config.cpu_devices=2").finish()
-    assert_alike(tmp_path / "one", tmp_path / "two", imagenet)
+    assert_close_runs(tmp_path / "one", tmp_path / "two", imagenet)
 
 
-def test_data_that_one_process_lacks_end_both_before_anything_is_written(imagenet, tmp_path):
+def test_data_missing_in_one_process_end_both_before_anything_is_written(imagenet, tmp_path):
     nowhere = f"--config.data.data_dir={tmp_path / 'nowhere'}"
     two = (*imagenet, "--config.cpu_devices=2")
     run = Run(tmp_path / "run", *two, own={1: (nowhere,)})
@@ -217,7 +217,7 @@ def test_processes_with_different_configs_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_does_not_divide_among_the_devices_of_all_is_refused_by_all(tmp_path):
+def test_a_batch_not_divisible_by_all_devices_is_refused(tmp_path):
     run = Run(tmp_path / "run", *TWO, "--config.batch_size=30")
     assert run.codes() == [2, 2]
     message = "error: batch_size 30 does not divide among 4 devices; the nearest that do: 28, 32.\n"
@@ -226,7 +226,7 @@ def test_a_batch_that_does_not_divide_among_the_devices_of_all_is_refused_by_all
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_that_the_first_process_cannot_have_ends_both_with_its_reason(tmp_path):
+def test_a_workdir_refused_by_the_first_process_ends_both_with_the_reason(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "thesis.tex").write_text("mine")
@@ -237,24 +237,24 @@ def test_a_folder_that_the_first_process_cannot_have_ends_both_with_its_reason(t
     assert [path.name for path in workdir.iterdir()] == ["thesis.tex"]
 
 
-def flags(*arguments: str, **environment: str):
+def find_peers(*arguments: str, **environment: str):
     args = parse("train", ["--config", TINY, *arguments, "here"])
     return hosts.find_peers(args.coordinator, args.processes, args.process, environment)
 
 
-def test_a_program_started_alone_is_a_run_of_its_own():
-    assert flags() is None
-    assert flags(SLURM_JOB_ID="7", SLURM_NTASKS="8", OMPI_COMM_WORLD_SIZE="1") is None
+def test_a_process_started_alone_looks_for_no_others():
+    assert find_peers() is None
+    assert find_peers(SLURM_JOB_ID="7", SLURM_NTASKS="8", OMPI_COMM_WORLD_SIZE="1") is None
 
 
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
-def test_a_program_that_srun_or_mpirun_started_with_others_looks_for_them(name):
-    assert flags(**{name: "2"}) == {}
+def test_a_process_started_by_srun_or_mpirun_looks_for_others(name):
+    assert find_peers(**{name: "2"}) == {}
 
 
-def test_flags_say_which_process_this_is():
+def test_flags_give_the_arguments_of_join():
     given = ("--coordinator", "node1:1234", "--processes=3", "--process=2")
-    found = flags(*given, "--config.seed=1", SLURM_STEP_NUM_TASKS="2")
+    found = find_peers(*given, "--config.seed=1", SLURM_STEP_NUM_TASKS="2")
     assert found["coordinator_address"] == "node1:1234"
     assert (found["num_processes"], found["process_id"]) == (3, 2)
 
@@ -268,12 +268,12 @@ def test_flags_say_which_process_this_is():
         (["--coordinator", "a:1", "--processes=two", "--process=0"], "invalid int value: 'two'"),
     ],
 )
-def test_flags_that_cannot_be_are_refused(arguments, message):
+def test_invalid_flags_are_refused(arguments, message):
     with pytest.raises((UserError, UsageError), match=message):
-        flags(*arguments)
+        find_peers(*arguments)
 
 
-def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
+def test_a_killed_process_is_explained_by_the_watchdog(tmp_path):
     (tmp_path / "last/30").mkdir(parents=True)
     (tmp_path / "best/20").mkdir(parents=True)
     code = (
@@ -291,6 +291,6 @@ def test_a_process_that_is_killed_leaves_its_last_words(tmp_path):
         assert said in ended.stderr and bool(said) == bool(ended.stderr)
 
 
-def test_who_finds_no_checkpoint_says_so(tmp_path, capsys):
+def test_the_watchdog_reports_that_there_is_no_checkpoint(tmp_path, capsys):
     watchdog.main(tmp_path, io.BytesIO())
     assert f"There is no checkpoint in {tmp_path}." in capsys.readouterr().err

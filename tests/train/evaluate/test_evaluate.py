@@ -1,4 +1,4 @@
-"""train.evaluate: what a checkpoint reaches, on a split or on a user's images."""
+"""train.evaluate: the measures of a checkpoint on a split or on a user's images."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ from train.program.evaluation import make_sums
 from train.program.inputs import make_normalize
 from train.run import restore
 
-# It learns, so that its answers are not all alike.
+# It learns, so that its answers differ.
 TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4", "--config.epochs=20")
 TINY += ("--config.model.width=8", "--config.augment.pad=0", "--config.augment.flip=False")
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
@@ -37,7 +37,7 @@ HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory) -> Path:
-    """The folder of a finished run of the tiny config, on one device."""
+    """Return the folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with limit_devices(1):
         assert run_main(*TINY, "--workdir", str(folder)) == 0
@@ -59,8 +59,8 @@ def run(*args: object) -> int:
     return main(["evaluate", HERE, *map(str, args)])
 
 
-def refusal(capsys, *args: object) -> str:
-    """What the program says about a mistake, having written nothing."""
+def run_refused(capsys, *args: object) -> str:
+    """Run the program with a mistake; return its error, and check that it printed no results."""
     capsys.readouterr()
     assert run(*args) == 2
     printed, said = capsys.readouterr()
@@ -70,7 +70,7 @@ def refusal(capsys, *args: object) -> str:
 
 
 class Evaluated(NamedTuple):
-    """What one evaluation printed, and the files of the run before it and after it."""
+    """The output of an evaluation, and the files of the run before and after it."""
 
     printed: str
     before: dict[str, tuple[bytes, int]]
@@ -79,7 +79,7 @@ class Evaluated(NamedTuple):
 
 @pytest.fixture(scope="module")
 def evaluated(workdir) -> Evaluated:
-    """The command without anything beside the folder of the run."""
+    """Evaluate a run with the default options."""
     before, printed = read_contents(workdir), io.StringIO()
     with limit_devices(1), contextlib.redirect_stdout(printed):
         assert run("--workdir", workdir) == 0
@@ -88,14 +88,17 @@ def evaluated(workdir) -> Evaluated:
 
 @pytest.fixture(scope="module")
 def found(evaluated) -> dict:
-    """What was found on the test images."""
+    """Return the results on the test images."""
     return json.loads(evaluated.after["evaluation/last_test.json"][0])
 
 
 @pytest.fixture(scope="module")
 def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
-    """The mean logits over time of every test image, one call each, and the labels."""
-    config = config_of(workdir)
+    """Return the logits of every test image, averaged over time, and the labels.
+
+    The network is called with one image at a time.
+    """
+    config = load_config(workdir)
     dataset = data.load(**config.data)
     state = restore.load_state(workdir, "last", make_program_on(1, config).abstract_state)
     model, normalize = build.make_network(config, dataset), make_normalize(dataset)
@@ -104,11 +107,11 @@ def scores(workdir) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([apply(image) for image in dataset.test.images]), dataset.test.labels
 
 
-def config_of(workdir: Path) -> ConfigDict:
+def load_config(workdir: Path) -> ConfigDict:
     return ConfigDict(json.loads((workdir / "config.json").read_text()))
 
 
-def test_the_last_checkpoint_has_the_accuracy_that_training_recorded(workdir, found):
+def test_the_last_checkpoint_has_the_accuracy_of_training(workdir, found):
     summary = json.loads((workdir / "summary.json").read_text())
     record = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert found["accuracy"] == summary["last_accuracy"] == record["test_accuracy"] > 0.2
@@ -119,12 +122,10 @@ def test_the_last_checkpoint_has_the_accuracy_that_training_recorded(workdir, fo
         assert found["rates"][layer] == pytest.approx(rates, rel=1e-6)
 
 
-def test_the_best_checkpoint_has_the_best_accuracy_and_replaces_a_file_on_request(
-    workdir, out, capsys
-):
+def test_the_best_checkpoint_has_the_best_accuracy_and_overwrites_on_request(workdir, out, capsys):
     out.write_text("mine")
     args = ("--workdir", workdir, "--checkpoint", "best", "--out", out)
-    message = refusal(capsys, *args)
+    message = run_refused(capsys, *args)
     assert f"{out} exists; choose another --out or give --overwrite" in message
     assert out.read_text() == "mine"
     assert run(*args, "--overwrite") == 0
@@ -132,13 +133,13 @@ def test_the_best_checkpoint_has_the_best_accuracy_and_replaces_a_file_on_reques
     assert json.loads(out.read_text())["accuracy"] == summary["best_accuracy"]
 
 
-def test_a_run_without_validation_images_has_none_to_measure(workdir, out, capsys):
-    message = refusal(capsys, workdir, "--split", "validation", "--out", out)
+def test_the_validation_split_of_a_run_without_one_is_refused(workdir, out, capsys):
+    message = run_refused(capsys, workdir, "--split", "validation", "--out", out)
     assert "this run has no validation images: its config.data.validation is not set" in message
     assert not out.exists()
 
 
-def test_top_five_likelihood_and_confusion_are_those_of_the_logits(found, scores):
+def test_top_five_likelihood_and_confusion_agree_with_the_logits(found, scores):
     logits, labels = scores
     rank = np.argsort(np.argsort(-logits, axis=1), axis=1)[np.arange(len(labels)), labels]
     assert found["top5_accuracy"] == np.mean(rank < 5)
@@ -153,19 +154,19 @@ def test_top_five_likelihood_and_confusion_are_those_of_the_logits(found, scores
     assert found["accuracy_of_class"] == (np.diag(confusion) / confusion.sum(axis=1)).tolist()
 
 
-def test_calibration_is_that_of_fifteen_bins(found, scores):
+def test_calibration_agrees_with_numpy(found, scores):
     logits, labels = scores
-    error, images = calibration(logits, labels)
+    error, images = compute_calibration(logits, labels)
     assert found["calibration"]["error"] == pytest.approx(error, rel=1e-5)
     assert [each["images"] for each in found["calibration"]["bins"]] == images
 
 
-def test_bins_hold_what_lies_in_them_and_nothing_of_padding():
+def test_bins_count_their_images_without_padding():
     rng = np.random.default_rng(0)
     logits = 3 * rng.standard_normal((500, 4)).astype(np.float32)
     labels, weight = rng.integers(0, 4, 500), (np.arange(500) < 400).astype(np.float32)
     found = metrics.summarize(jax.device_get(metrics.count_answers(logits, labels, weight)))
-    error, images = calibration(logits[:400], labels[:400])
+    error, images = compute_calibration(logits[:400], labels[:400])
     assert min(images[5:]) > 0 and found["calibration"]["error"] == pytest.approx(error, rel=1e-5)
     bins = found["calibration"]["bins"]
     assert [each["images"] for each in bins] == images
@@ -173,8 +174,8 @@ def test_bins_hold_what_lies_in_them_and_nothing_of_padding():
     assert bins[0]["confidence"] is None  # Of four classes the largest share is at least 1/4.
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, list[int]]:
-    """The expected calibration error over 15 bins, and the images in each."""
+def compute_calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, list[int]]:
+    """Return the expected calibration error over 15 bins, and the number of images in each."""
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     confidence, right = shares.max(axis=1), logits.argmax(axis=1) == labels
@@ -187,7 +188,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, list[int
     return error, images
 
 
-def test_training_images_are_measured_as_they_are(workdir, out):
+def test_training_images_are_measured_without_augmentation(workdir, out):
     assert run("--workdir", workdir, "--split", "train", "--out", out) == 0
     other = json.loads(out.read_text())
     assert other["images"] == np.sum(other["confusion"]) == 100 and other["split"] == "train"
@@ -196,7 +197,7 @@ def test_training_images_are_measured_as_they_are(workdir, out):
     assert other["loss"] != recorded[-1]["train_loss"]
 
 
-def test_neither_padding_nor_the_size_of_the_batch_counts(workdir, out, found):
+def test_padding_and_batch_size_do_not_change_results(workdir, out, found):
     assert run("--workdir", workdir, "--batch-size", 12, "--out", out) == 0
     other = json.loads(out.read_text())
     for key in ("accuracy", "top5_accuracy", "confusion", "accuracy_of_class"):
@@ -204,7 +205,7 @@ def test_neither_padding_nor_the_size_of_the_batch_counts(workdir, out, found):
     assert other["calibration"]["error"] == pytest.approx(found["calibration"]["error"], rel=1e-5)
 
 
-def test_how_a_run_trained_does_not_limit_the_batch(workdir, tmp_path, out):
+def test_accumulate_does_not_limit_the_batch_size(workdir, tmp_path, out):
     parts = shutil.copytree(workdir, tmp_path / "run")
     config = json.loads((parts / "config.json").read_text())
     (parts / "config.json").write_text(json.dumps(config | {"accumulate": 4}))
@@ -212,7 +213,7 @@ def test_how_a_run_trained_does_not_limit_the_batch(workdir, tmp_path, out):
         assert run("--workdir", parts, "--batch-size", size, "--out", out, "--overwrite") == 0
 
 
-def test_a_tie_is_among_the_first_five_and_a_logit_that_is_no_number_is_not():
+def test_ties_are_among_the_first_five_and_nan_is_not():
     scores = np.zeros((3, 8), np.float32)
     scores[1, :5] = 1  # Five are larger than the label's.
     scores[2] = np.nan
@@ -237,14 +238,14 @@ def test_no_device_gathers_the_batch():
     mesh = make_test_mesh(4)
     split = data.load("synthetic", num_train=1, num_test=64).test
     weights = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
-    text = jax.jit(make_sums(scored, split, 32, mesh)).lower(weights).compile().as_text()
+    text = jax.jit(make_sums(score, split, 32, mesh)).lower(weights).compile().as_text()
     assert "all-reduce" in text and "all-gather" not in text
     scores = split.images.reshape(64, -1) @ weights
-    confusion = jax.device_get(make_sums(scored, split, 32, mesh)(weights))["confusion"]
+    confusion = jax.device_get(make_sums(score, split, 32, mesh)(weights))["confusion"]
     assert np.trace(confusion) == np.sum(scores.argmax(axis=1) == split.labels)
 
 
-def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
+def test_a_split_on_disk_has_the_sums_of_one_in_memory_and_shows_progress():
     split = data.load("synthetic", num_train=1, num_test=40).test
     on_disk = DiskSplit(
         per_class=(4,) * 10,
@@ -262,33 +263,33 @@ def test_a_split_on_disk_gives_the_sums_of_one_in_memory_and_is_watched():
             yield batch
 
     both = [
-        jax.device_get(make_sums(scored, each, 32, make_test_mesh(1), watch)(weights))
+        jax.device_get(make_sums(score, each, 32, make_test_mesh(1), watch)(weights))
         for each in (split, on_disk)
     ]
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), *both)
     assert seen == [2, 2] and both[1]["confusion"].sum() == 40
 
 
-def scored(state, batch):
-    """An evaluation step whose logits are the products of pixels and weights."""
+def score(state, batch):
+    """Evaluate a batch with a linear network, whose weights are the state."""
     scores = batch["image"].reshape(len(batch["image"]), -1) @ state
     return metrics.count_answers(scores, batch["label"], batch["weight"])
 
 
-def test_nothing_but_a_folder_of_its_own_is_added_to_the_run(evaluated):
+def test_only_the_evaluation_folder_is_added_to_a_run(evaluated):
     new = {"evaluation", "evaluation/last_test.json", "evaluation/last_test.png"}
     assert set(evaluated.after) - set(evaluated.before) == new
     kept = set(evaluated.before) - {"."}
     assert {p: evaluated.after[p] for p in kept} == {p: evaluated.before[p] for p in kept}
 
 
-def test_the_picture_lies_beside_the_numbers(evaluated):
+def test_a_figure_is_written_next_to_the_numbers(evaluated):
     with Image.open(io.BytesIO(evaluated.after["evaluation/last_test.png"][0])) as image:
         pixels = np.asarray(image.convert("L"))
     assert pixels.shape[1] == 1650 and 0.005 < (pixels < 128).mean() < 0.5
 
 
-def test_the_tables_say_what_the_file_says(evaluated, found):
+def test_the_printed_tables_agree_with_the_file(evaluated, found):
     for share in (found["accuracy"], found["top5_accuracy"], found["calibration"]["error"]):
         assert f"│ {share:.2%}" in evaluated.printed
     for layer, rates in found["rates"].items():
@@ -296,11 +297,8 @@ def test_the_tables_say_what_the_file_says(evaluated, found):
         assert all(f"{rate:.1%}" in line for rate in rates)
 
 
-# A user's images.
-
-
 def write_images(folder: Path, names: list[str]) -> Path:
-    """The test images of the tiny run, a folder for each class."""
+    """Write the test images of the tiny run, a folder for each class."""
     test = data.load("synthetic", num_train=1, num_test=40).test
     for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
         place = folder / names[label]
@@ -309,7 +307,7 @@ def write_images(folder: Path, names: list[str]) -> Path:
     return folder
 
 
-def test_the_same_images_in_folders_give_the_same_numbers(workdir, found, tmp_path, out):
+def test_the_same_images_in_folders_have_the_same_results(workdir, found, tmp_path, out):
     folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
     assert run("--workdir", workdir, "--folder", folder, "--out", out) == 0
     other = json.loads(out.read_text())
@@ -318,17 +316,17 @@ def test_the_same_images_in_folders_give_the_same_numbers(workdir, found, tmp_pa
         assert other[key] == found[key]
 
 
-def test_a_folder_in_the_wrong_number_of_classes_is_refused(workdir, tmp_path, out, capsys):
+def test_a_wrong_number_of_class_folders_is_refused(workdir, tmp_path, out, capsys):
     folder = write_images(tmp_path / "own", ["a", "b"] * 5)
-    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    message = run_refused(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
     assert "has 2 folders, but the network has 10 classes" in message
     assert not out.exists()
 
 
-def test_an_image_that_cannot_be_read_is_named(workdir, tmp_path, out, capsys):
+def test_an_unreadable_image_is_named(workdir, tmp_path, out, capsys):
     folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
     (folder / "class3" / "broken.png").write_bytes(b"no image")
-    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    message = run_refused(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
     assert "class3/broken.png is not a complete image" in message
 
 
@@ -339,16 +337,13 @@ def test_a_folder_without_images_is_refused(workdir, tmp_path, out, capsys, kind
         folder.mkdir()
     if kind == "flat":
         Image.new("L", (8, 8)).save(folder / "a.png")
-    message = refusal(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
+    message = run_refused(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
     expected = "there is no folder" if kind == "missing" else "expected a folder for each of two"
     assert expected in message and str(folder) in message
 
 
-# What is answered to a mistake.
-
-
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
-    assert "is not the folder of a run: it has no config.json" in refusal(
+    assert "is not the folder of a run: it has no config.json" in run_refused(
         capsys, "--workdir", tmp_path
     )
     assert list(tmp_path.iterdir()) == []
@@ -356,7 +351,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
 
 def test_a_run_without_a_checkpoint_is_refused(workdir, tmp_path, out, capsys):
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
-    message = refusal(capsys, "--workdir", tmp_path, "--out", out)
+    message = run_refused(capsys, "--workdir", tmp_path, "--out", out)
     assert f"{tmp_path / 'last'} has no checkpoint yet" in message
 
 
@@ -367,7 +362,7 @@ def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    message = refusal(capsys, "--workdir", tmp_path / "run", "--out", out)
+    message = run_refused(capsys, "--workdir", tmp_path / "run", "--out", out)
     assert (
         f"the checkpoint {step} is damaged: " in message
         and "has changed since it was written" in message
@@ -385,11 +380,11 @@ def test_a_damaged_checkpoint_is_named(workdir, tmp_path, out, capsys):
         (("--verbose",), "there is no option --verbose; see --help"),
     ],
 )
-def test_a_mistaken_command_is_answered_with_what_is_wrong(workdir, capsys, args, complaint):
-    assert complaint in refusal(capsys, "--workdir", workdir, *args)
+def test_a_wrong_command_is_refused_with_the_reason(workdir, capsys, args, complaint):
+    assert complaint in run_refused(capsys, "--workdir", workdir, *args)
 
 
-def test_help_shows_how_to_call_the_program(capsys):
+def test_help_shows_the_usage(capsys):
     assert main(["evaluate", "--help"]) == 0
     printed = capsys.readouterr().out
     for flag in ("--workdir", "--checkpoint", "--split", "--folder", "--out", "--data-dir"):

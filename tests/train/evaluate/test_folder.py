@@ -1,4 +1,4 @@
-"""A user's folders of images for a network that was trained on another data set."""
+"""A user's images in folders, for a network that was trained on another data set."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from train.errors import UserError
 from train.evaluate.folder import read_own_images
 
 
-def dataset(shape: tuple[int, ...] = (4, 4, 1), classes: tuple[str, ...] = ()) -> Dataset:
+def make_dataset(shape: tuple[int, ...] = (4, 4, 1), classes: tuple[str, ...] = ()) -> Dataset:
     split = ArraySplit(np.zeros((1, *shape), np.uint8), np.zeros(1, np.int32))
     return Dataset("clothes", split, split, len(classes) or 3, (0.5,), (0.5,), classes)
 
@@ -17,8 +17,8 @@ def dataset(shape: tuple[int, ...] = (4, 4, 1), classes: tuple[str, ...] = ()) -
 NAMES = ("T-shirt/top", "Ankle boot", "Bag")
 
 
-def fill(place, *names: str, size: tuple[int, int] = (8, 8), mode: str = "RGB"):
-    """An image in each folder, brighter from one to the next."""
+def write_folders(place, *names: str, size: tuple[int, int] = (8, 8), mode: str = "RGB"):
+    """Write an image in each folder, each brighter than the one before."""
     for i, name in enumerate(names):
         (place / name).mkdir(parents=True)
         Image.new(mode, size, (40 * (i + 1),) * len(mode) if len(mode) > 1 else 40 * (i + 1)).save(
@@ -27,14 +27,18 @@ def fill(place, *names: str, size: tuple[int, int] = (8, 8), mode: str = "RGB"):
     return place
 
 
-def test_folders_that_are_named_after_classes_have_their_labels(tmp_path):
-    split, note = read_own_images(fill(tmp_path, "bag", "t_shirt_top"), dataset(classes=NAMES))
+def test_folders_named_after_classes_have_their_labels(tmp_path):
+    split, note = read_own_images(
+        write_folders(tmp_path, "bag", "t_shirt_top"), make_dataset(classes=NAMES)
+    )
     assert split.labels.tolist() == [2, 0] and "named after classes of clothes" in note
     assert split.images[:, 0, 0, 0].tolist() == [40, 80] and split.labels.dtype == np.int32
 
 
-def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
-    split, note = read_own_images(fill(tmp_path, "c", "a", "b"), dataset(classes=NAMES))
+def test_other_folders_are_classes_in_alphabetical_order(tmp_path):
+    split, note = read_own_images(
+        write_folders(tmp_path, "c", "a", "b"), make_dataset(classes=NAMES)
+    )
     assert split.labels.tolist() == [0, 1, 2]
     assert split.images[:, 0, 0, 0].tolist() == [80, 120, 40]
     assert "no folder is named after a class" in note and "a is class 0, c class 2" in note
@@ -49,19 +53,21 @@ def test_other_folders_are_the_classes_in_the_order_of_their_names(tmp_path):
         ((6, 4, 1), (3, 3), "L"),
     ],
 )
-def test_images_become_as_large_and_as_colorful_as_those_of_the_run(tmp_path, shape, size, mode):
-    split, _ = read_own_images(fill(tmp_path, "a", "b", "c", size=size, mode=mode), dataset(shape))
+def test_images_are_converted_to_the_shape_of_the_run(tmp_path, shape, size, mode):
+    split, _ = read_own_images(
+        write_folders(tmp_path, "a", "b", "c", size=size, mode=mode), make_dataset(shape)
+    )
     assert split.images.shape == (3, *shape) and split.images.dtype == np.uint8
     assert (split.images == np.array([40, 80, 120])[:, None, None, None]).all()
 
 
-def test_what_is_cut_keeps_the_form_of_the_image(tmp_path):
+def test_the_crop_keeps_the_aspect_ratio(tmp_path):
     picture = np.zeros((4, 12), np.uint8)
     picture[:, 3:9] = 200  # A rectangle of 4 x 6 in the middle.
     for name in "abc":
         (tmp_path / name).mkdir()
         Image.fromarray(picture).save(tmp_path / name / "a.png")
-    assert (read_own_images(tmp_path, dataset((4, 6, 1)))[0].images == 200).all()
+    assert (read_own_images(tmp_path, make_dataset((4, 6, 1)))[0].images == 200).all()
 
 
 @pytest.mark.parametrize(
@@ -74,11 +80,11 @@ def test_what_is_cut_keeps_the_form_of_the_image(tmp_path):
         (("bag",), "two or more classes"),
     ],
 )
-def test_folders_that_fit_no_class_are_named(tmp_path, names, complaint):
+def test_folders_that_fit_no_class_are_refused(tmp_path, names, complaint):
     with pytest.raises(UserError, match=complaint):
-        read_own_images(fill(tmp_path, *names), dataset(classes=NAMES))
+        read_own_images(write_folders(tmp_path, *names), make_dataset(classes=NAMES))
 
 
-def test_event_frames_have_no_images(tmp_path):
+def test_a_network_for_event_frames_is_refused(tmp_path):
     with pytest.raises(UserError, match="--folder needs a network for gray or color images"):
-        read_own_images(tmp_path, dataset((10, 20, 20, 2)))
+        read_own_images(tmp_path, make_dataset((10, 20, 20, 2)))

@@ -1,4 +1,4 @@
-"""train.export: a run becomes binary spikes, proved on its test samples, or nothing is written."""
+"""train.export: a program that is verified on the test samples, or nothing is written."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ from train.run.reading import load_run_config
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory) -> Path:
-    """The folder of a finished run of the tiny config, on one device."""
+    """Return the folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with limit_devices(1):
         args = ("--config", TINY, "--config.cpu_devices=4", "--config.epochs=4")
@@ -42,7 +42,7 @@ def dataset(workdir) -> Dataset:
 
 @pytest.fixture(scope="module")
 def exported(workdir, dataset) -> Path:
-    """The folder of the first export, beside which a copy of the run's files is not needed."""
+    """Export the run, and return the folder; check that no other file of the run has changed."""
     before = read_contents(workdir)
     assert run("--workdir", workdir, "--format", "directory") == 0
     after = read_contents(workdir)
@@ -56,8 +56,8 @@ def run(*args: object) -> int:
     return main(["export", *map(str, args)])
 
 
-def refusal(capsys, *args: object) -> str:
-    """What the program says about a mistake."""
+def run_refused(capsys, *args: object) -> str:
+    """Run the program with a mistake, and return its error."""
     capsys.readouterr()
     assert run(*args) == 2
     said = capsys.readouterr().err
@@ -65,24 +65,24 @@ def refusal(capsys, *args: object) -> str:
     return said
 
 
-def seen(dataset: Dataset) -> jax.Array:
-    """The test images as the network sees them."""
+def get_inputs(dataset: Dataset) -> jax.Array:
+    """Return the test images as inputs of the network."""
     return make_normalize(dataset)(jnp.asarray(dataset.test.images))
 
 
-def test_the_program_is_the_network_at_its_last_checkpoint(workdir, dataset, exported):
+def test_the_program_agrees_with_the_network_of_the_last_checkpoint(workdir, dataset, exported):
     config = load_run_config(workdir)
     program = load(exported)
     variables = jax.tree.map(jnp.asarray, restore.load_variables(workdir, "last"))
-    logits = build.make_network(config, dataset).apply(variables, seen(dataset)).mean(axis=1)
-    assert np.abs(program(seen(dataset)) - logits).max() < 0.1 * np.abs(logits).max()
+    logits = build.make_network(config, dataset).apply(variables, get_inputs(dataset)).mean(axis=1)
+    assert np.abs(program(get_inputs(dataset)) - logits).max() < 0.1 * np.abs(logits).max()
     assert program.proof and program.proof.samples == 40 and program.proof.clipped == 0
 
 
-def test_the_proof_lies_beside_it_in_numbers(workdir, dataset, exported):
+def test_the_proof_is_written_as_numbers(workdir, dataset, exported):
     proof = json.loads((exported / "proof.json").read_text())
     program = load(exported)
-    right = np.mean(program(seen(dataset)).argmax(1) == dataset.test.labels)
+    right = np.mean(program(get_inputs(dataset)).argmax(1) == dataset.test.labels)
     assert proof["equal"] and proof["samples"] == 40
     assert proof["report"]["accuracy"] == right
     assert proof["top1_agreement"] == 1 - proof["report"]["differing"] / 40
@@ -91,7 +91,7 @@ def test_the_proof_lies_beside_it_in_numbers(workdir, dataset, exported):
     assert proof["checkpoint"] == "last" and proof["step"] == 12 and proof["seed"] == 0
 
 
-def test_what_goes_in_and_what_comes_out_is_said(dataset, exported):
+def test_input_and_classes_are_described(dataset, exported):
     about = json.loads((exported / MANIFEST).read_text())["about"]
     assert about["input"] == {
         "shape": ["batch", *dataset.test.shape],
@@ -111,7 +111,7 @@ def test_the_report_is_printed(workdir, exported, tmp_path, capsys):
     assert f"written to {out}" in printed
 
 
-def test_small_weights_and_few_slots_of_the_best_checkpoint(workdir, dataset, tmp_path):
+def test_int8_weights_and_bitwise_code_of_the_best_checkpoint(workdir, dataset, tmp_path):
     out = tmp_path / "out"
     options = ("--weights", "int8", "--code", "bitwise", "--checkpoint", "best")
     assert run("--workdir", workdir, "--format", "directory", "--out", out, *options) == 0
@@ -120,13 +120,11 @@ def test_small_weights_and_few_slots_of_the_best_checkpoint(workdir, dataset, tm
     assert (proof["weights"], proof["code"], proof["checkpoint"]) == ("int8", "bitwise", "best")
 
 
-def test_stablehlo_takes_what_the_network_sees_or_the_images_themselves(
-    workdir, dataset, exported, tmp_path
-):
+def test_stablehlo_accepts_normalized_inputs_or_pixels(workdir, dataset, exported, tmp_path):
     program = load(exported)
     args = ("--workdir", workdir, "--format", "stablehlo", "--out")
     assert run(*args, tmp_path / "seen") == 0
-    x = seen(dataset)
+    x = get_inputs(dataset)
     assert np.array_equal(load_stablehlo(tmp_path / "seen")(x), program(x))
     assert run(*args, tmp_path / "pixels", "--pixels") == 0
     loaded = load_stablehlo(tmp_path / "pixels")
@@ -135,7 +133,7 @@ def test_stablehlo_takes_what_the_network_sees_or_the_images_themselves(
     assert np.array_equal(loaded(dataset.test.images), program(x))
 
 
-def test_another_format_gets_a_manifest_and_hashes_too(workdir, tmp_path, monkeypatch):
+def test_every_format_gets_a_manifest_with_hashes(workdir, tmp_path, monkeypatch):
     def to_onnx(program: SpikingProgram, path: Path, *, frames: bool) -> None:
         assert not frames
         path.write_bytes(b"an ONNX file")
@@ -149,15 +147,17 @@ def test_another_format_gets_a_manifest_and_hashes_too(workdir, tmp_path, monkey
     assert json.loads((out / MANIFEST).read_text())["about"]["classes"][3] == "3"
 
 
-def test_what_nir_does_not_say_is_named_and_nothing_written(workdir, tmp_path, capsys):
-    said = refusal(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
+def test_a_network_that_nir_cannot_express_is_refused(workdir, tmp_path, capsys):
+    said = run_refused(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
     assert "NIR" in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_extra_that_is_not_installed_is_named(workdir, tmp_path, capsys, monkeypatch):
+def test_a_missing_extra_is_named(workdir, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
-    said = refusal(capsys, "--workdir", workdir, "--format", "stablehlo", "--out", tmp_path / "out")
+    said = run_refused(
+        capsys, "--workdir", workdir, "--format", "stablehlo", "--out", tmp_path / "out"
+    )
     assert "--format stablehlo needs flatbuffers: pip install 'pit-jax[train]'" in said
 
 
@@ -170,7 +170,9 @@ def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, m
         return report
 
     monkeypatch.setattr(SpikingProgram, "verify", wrong)
-    said = refusal(capsys, "--workdir", workdir, "--format", "directory", "--out", tmp_path / "out")
+    said = run_refused(
+        capsys, "--workdir", workdir, "--format", "directory", "--out", tmp_path / "out"
+    )
     assert "the program differs from the quantized network, so nothing is written" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -179,18 +181,18 @@ def test_an_existing_export_is_replaced_only_with_overwrite(workdir, exported, t
     out = shutil.copytree(exported, tmp_path / "out")
     (out / "proof.json").write_text("old")
     args = ("--workdir", workdir, "--format", "directory", "--out", out)
-    assert f"{out} already exists" in refusal(capsys, *args)
+    assert f"{out} already exists" in run_refused(capsys, *args)
     assert (out / "proof.json").read_text() == "old"
     assert run(*args, "--overwrite") == 0
     assert json.loads((out / "proof.json").read_text())["equal"]
 
 
-def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_path, capsys):
+def test_a_network_without_spikes_is_refused_with_the_reason(workdir, tmp_path, capsys):
     shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
     config = json.loads((workdir / "config.json").read_text())
     config["neuron"] = {"name": "ReLU"}
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    said = refusal(capsys, "--workdir", tmp_path / "run", "--format", "directory")
+    said = run_refused(capsys, "--workdir", tmp_path / "run", "--format", "directory")
     assert "resnet8 cannot be a spiking program: " in said
     assert "a ReLU, which sends no spikes" in said
 
@@ -205,18 +207,18 @@ def test_a_network_that_sends_no_spikes_is_refused_with_the_reason(workdir, tmp_
         (("--workdir", "nowhere", "--format", "nir"), "nowhere is not the folder of a run"),
     ],
 )
-def test_a_mistake_in_the_command_is_named(capsys, args, says):
-    assert says in refusal(capsys, *args)
+def test_a_mistake_in_the_command_is_reported(capsys, args, says):
+    assert says in run_refused(capsys, *args)
 
 
-def test_help_says_what_there_is(capsys):
+def test_help_lists_the_options(capsys):
     assert run("--help") == 0
     printed = capsys.readouterr().out
     for flag in ("--workdir", "--format", "--weights", "--code", "--pixels", "--overwrite"):
         assert flag in printed
 
 
-def test_no_input_of_the_data_is_cut_off():
+def test_the_largest_input_covers_all_data():
     images = np.zeros((4, 2, 2, 1), np.uint8)
     split = ArraySplit(images, np.zeros(4, np.int32))
     assert compile_run.find_largest_input(Dataset("x", split, split, 2, (0.25,), (0.5,))) == 1.5
@@ -247,7 +249,7 @@ def test_samples_on_disk_are_verified_like_those_in_memory(workdir, dataset, exp
     assert report.samples == 40 and report.accuracy == program.proof.accuracy
 
 
-def test_no_last_batch_is_smaller_if_another_size_fits():
+def test_the_batch_size_divides_the_samples_if_possible():
     def size(most: int, samples: int) -> int:
         test = ArraySplit(np.zeros((samples, 1)), np.zeros(samples, np.int32))
         config, dataset = SimpleNamespace(batch_size=most), SimpleNamespace(test=test)

@@ -1,4 +1,4 @@
-"""The health of neuron layers: each measure, its warning, and that looking changes nothing."""
+"""The health of neuron layers: each measure, its warning, and that it does not change training."""
 
 import json
 import shutil
@@ -40,63 +40,63 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 PIT_LAYER = "stage1_block1/PIT_0"
 
 
-def sown(count, levels=4, **others):
-    """A layer of two samples, one step and three channels, as `record` sows it."""
+def make_layer(count, levels=4, **others):
+    """Return a layer with two samples, one step and three channels, as `record` sows it."""
     count = jnp.asarray(count, jnp.float32).reshape(2, 1, 3)
     rate = jnp.abs(count).mean(axis=2) / levels
     return {"count": count, "levels": jnp.float32(levels), "rate": rate, **others}
 
 
-def test_channels_that_never_fire_and_that_always_fire_most_are_counted():
-    found = measure_layer(sown([[0, 4, 1], [0, 4, 4]]))
+def test_silent_and_saturated_channels_are_counted():
+    found = measure_layer(make_layer([[0, 4, 1], [0, 4, 4]]))
     assert found["silent"] == pytest.approx(1 / 3)
     assert found["saturated"] == pytest.approx(1 / 3)
     assert found["rate"] == pytest.approx(13 / 24)
 
 
-def test_negative_spikes_are_spikes():
-    found = measure_layer(sown([[-1, 0, 1], [1, 0, 0]], levels=1))
+def test_negative_spikes_count_as_spikes():
+    found = measure_layer(make_layer([[-1, 0, 1], [1, 0, 0]], levels=1))
     assert found["silent"] == found["saturated"] == pytest.approx(1 / 3)
 
 
-def test_the_share_of_scales_at_their_floor_is_counted():
+def test_scales_at_their_floor_are_counted():
     scale = jnp.array([[SCALE_FLOOR, 0.5, SCALE_FLOOR], [0.002, 0.5, 1.0]])
-    assert measure_layer(sown(np.ones(6), scale=scale))["floor"] == pytest.approx(2 / 6)
-    assert {"floor", "distance"}.isdisjoint(measure_layer(sown(np.ones(6))))
+    assert measure_layer(make_layer(np.ones(6), scale=scale))["floor"] == pytest.approx(2 / 6)
+    assert {"floor", "distance"}.isdisjoint(measure_layer(make_layer(np.ones(6))))
 
 
-def test_the_distance_of_a_layer_is_the_mean_of_its_membranes():
+def test_the_distance_of_a_layer_is_the_mean_over_its_membranes():
     # From 1/2: 1/2 and more, 0.1, 0.5; from 3/2: 0.25; from 7/2, the last boundary: 0.4 and 1/2.
     rounded = jnp.array([[-3.0, 0.4, 1.0], [1.25, 3.9, 9.0]]).reshape(2, 1, 3)
     want = (0.5 + 0.1 + 0.5 + 0.25 + 0.4 + 0.5) / 6
-    assert measure_layer(sown(np.ones(6), rounded=rounded))["distance"] == pytest.approx(want)
+    assert measure_layer(make_layer(np.ones(6), rounded=rounded))["distance"] == pytest.approx(want)
 
 
 @given(
     st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=20),
     st.integers(1, 12),
 )
-def test_the_distance_is_that_to_the_nearest_of_all_boundaries(x, levels):
+def test_the_distance_is_to_the_nearest_boundary(x, levels):
     x = np.array(x, np.float32)
     each = np.abs(x[:, None].astype(np.float64) - (np.arange(levels) + 0.5))
     want = np.minimum(each.min(axis=1), 0.5)
     np.testing.assert_allclose(distance(jnp.asarray(x), levels), want, rtol=0, atol=1e-6)
 
 
-def test_an_integer_that_goes_up_and_down_oscillates_and_one_that_goes_on_does_not():
+def test_a_count_oscillates_when_it_changes_back():
     before, between = np.array([1, 1, 3, 2, 0]), np.array([2, 2, 1, 2, 0])
     after = np.array([1, 3, 4, 1, 0])
     found = compare_counts(before, between, after)
     assert found == {"flips": 4 / 5, "oscillating": 2 / 5}
 
 
-def test_fewer_states_give_what_they_can():
+def test_fewer_states_have_fewer_measures():
     one, other = np.array([1, 2]), np.array([1, 3])
     assert compare_counts(one, other) == {"flips": 0.5}
     assert compare_counts(one) == {}
 
 
-def test_of_many_integers_always_the_same_few_are_compared():
+def test_the_same_sample_of_many_counts_is_compared_each_time():
     count = jnp.arange(3 * MOST_COUNTS) % 5.0
     few = np.asarray(sample_counts(count))
     assert few.shape == (MOST_COUNTS,) and few.dtype == np.int16
@@ -105,7 +105,7 @@ def test_of_many_integers_always_the_same_few_are_compared():
     np.testing.assert_array_equal(sample_counts(jnp.array([[1.0, 2.0], [3.0, 0.0]])), [1, 2, 3, 0])
 
 
-def test_the_probe_has_samples_from_all_over_the_split():
+def test_probe_samples_are_evenly_spaced_in_the_split():
     images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
     split = ArraySplit(images, np.zeros(10, np.int32))
     assert take_evenly(split, 4)[0].ravel().tolist() == [0, 2, 5, 7]
@@ -114,12 +114,12 @@ def test_the_probe_has_samples_from_all_over_the_split():
     np.testing.assert_array_equal(take_evenly(streamed, 4)[0], take_evenly(split, 4)[0])
 
 
-def test_a_streamed_sample_is_cut_in_the_same_way_each_time():
+def test_a_sample_on_disk_has_the_same_crop_each_time():
     cut = DiskSplit((9,), (1,), lambda i, rng: (rng.integers(256, size=1), 0), 0, lambda: None)
     np.testing.assert_array_equal(take_evenly(cut, 5)[0], take_evenly(cut, 5)[0])
 
 
-def tiny(**changed):
+def make_config(**changed):
     config = get_config()
     config.update(changed)
     return config
@@ -127,40 +127,40 @@ def tiny(**changed):
 
 @pytest.fixture(scope="module")
 def program():
-    """That of the tiny config; its step is compiled once for all tests."""
-    program = make_program_on(1, tiny())
+    """Return the program of the tiny config; its step is compiled once for all tests."""
+    program = make_program_on(1, make_config())
     return program._replace(compile_step=cache(program.compile_step))
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(program, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    train(tiny(), workdir, program=program)
+    train(make_config(), workdir, program=program)
     return workdir
 
 
-def with_scale(state, change):
-    """`state` with another scale `a` in one layer."""
+def change_scale(state, change):
+    """Return `state` with the scale `a` of one layer changed."""
     block = state.params["stage1_block1"]
     a = change(block["PIT_0"]["a"])
     block = block | {"PIT_0": block["PIT_0"] | {"a": a}}
     return state.replace(params=state.params | {"stage1_block1": block})
 
 
-def test_channels_of_huge_and_of_least_scale_are_silent_and_saturated_or_at_the_floor(program):
+def test_huge_scales_are_silent_and_tiny_scales_at_the_floor(program):
     state = program.first_state()
     before = program.probe(state).measures[PIT_LAYER]
     assert before["silent"] == before["saturated"] == before["floor"] == 0 < before["rate"]
-    huge = with_scale(state, lambda a: a.at[:, 0].set(1e6))
+    huge = change_scale(state, lambda a: a.at[:, 0].set(1e6))
     found = program.probe(huge).measures[PIT_LAYER]
     assert found["silent"] == 1 / 4 and found["floor"] == 0
-    # Channel 1 at the floor, at all steps; one scale below it, where the floor holds it.
-    least = with_scale(state, lambda a: a.at[:, 1].set(SCALE_FLOOR).at[0, 2].set(-5.0))
+    # Channel 1 is at the floor at all steps; another scale is below the floor, which clips it.
+    least = change_scale(state, lambda a: a.at[:, 1].set(SCALE_FLOOR).at[0, 2].set(-5.0))
     found = program.probe(least).measures[PIT_LAYER]
     assert found["floor"] == 3 / 8 and found["rate"] > before["rate"]
 
 
-def test_a_channel_whose_input_is_large_everywhere_is_saturated(program):
+def test_a_channel_with_large_input_is_saturated(program):
     state = program.first_state()
     block = state.params["stage1_block1"]
     name = next(name for name in block if name.startswith("norm"))
@@ -170,15 +170,15 @@ def test_a_channel_whose_input_is_large_everywhere_is_saturated(program):
     assert sum(float(layer["saturated"]) == 1 / 4 for layer in found.values()) == 1
 
 
-def test_the_probe_looks_at_the_weights_and_not_at_their_averages():
-    averaging = make_program_on(1, tiny(averaging=0.75))
+def test_the_probe_uses_the_weights_and_not_their_averages():
+    averaging = make_program_on(1, make_config(averaging=0.75))
     state = averaging.first_state()
     other = state.replace(averaged=jax.tree.map(jnp.zeros_like, state.averaged))
     assert get_bits(averaging.probe(state)) == get_bits(averaging.probe(other))
 
 
 @pytest.mark.parametrize("name", sorted(set(NEURONS) - {"ReLU"}))
-def test_a_layer_has_the_measures_that_its_neuron_allows(name):
+def test_a_layer_has_the_measures_of_its_neuron(name):
     def look(x):
         _, variables = NEURONS[name]().init_with_output(jax.random.key(0), x, mutable=True)
         (layer,) = neuron_probes(variables["intermediates"]).values()
@@ -191,21 +191,21 @@ def test_a_layer_has_the_measures_that_its_neuron_allows(name):
     assert found == want
 
 
-def test_devices_look_each_for_itself():
-    four = make_program_on(4, tiny())
+def test_each_device_probes_without_communication():
+    four = make_program_on(4, make_config())
     state = four.first_state()
     text = jax.jit(four.probe).lower(state).compile().as_text()
     assert "convolution" in text and "all-" not in text and "collective" not in text
 
 
-def test_looking_again_copies_nothing_to_the_device_or_back(program):
+def test_a_second_probe_copies_nothing_between_host_and_device(program):
     state = program.first_state()
     program.probe(state)
     with jax.transfer_guard("disallow_explicit"):
         program.probe(state)
 
 
-def test_the_line_of_an_epoch_has_the_measures_of_every_layer(program, uninterrupted):
+def test_the_record_of_an_epoch_has_the_measures_of_every_layer(program, uninterrupted):
     lines = load_records(uninterrupted)
     assert [line["step"] for line in lines] == [STEPS_PER_EPOCH, STEPS]
     for line in lines:
@@ -217,8 +217,8 @@ def test_the_line_of_an_epoch_has_the_measures_of_every_layer(program, uninterru
     assert any(layer["oscillating"] > 0 for layer in lines[0]["health"].values())
 
 
-def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterrupted):
-    """As the documentation defines them, from states that were stepped by hand."""
+def test_measures_agree_with_states_stepped_by_hand(program, uninterrupted):
+    """The measures are computed as the documentation defines them."""
     state, step, counts = program.first_state(), program.compile_step(), []
     batches = program.batches(0)
     for _ in range(STEPS_PER_EPOCH):
@@ -234,8 +234,8 @@ def test_the_measures_are_those_of_the_last_states_of_an_epoch(program, uninterr
             assert found[name] == pytest.approx(value, rel=1e-3)
 
 
-def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, compiled):
-    train(tiny(health={"images": 64, "every_epochs": 0}), tmp_path, devices=take_devices(1))
+def test_health_does_not_change_training(program, uninterrupted, tmp_path, compiled):
+    train(make_config(health={"images": 64, "every_epochs": 0}), tmp_path, devices=take_devices(1))
     assert "jit(look)" not in compiled and "jit(step)" in compiled
     assert get_bits(load_newest_state(tmp_path, program)) == get_bits(
         load_newest_state(uninterrupted, program)
@@ -249,17 +249,19 @@ def test_looking_changes_no_bit_of_training(program, uninterrupted, tmp_path, co
 @pytest.mark.parametrize(
     "steps", [*(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 4)), 2, 5]
 )
-def test_a_run_that_was_stopped_records_the_same(uninterrupted, program, tmp_path, steps):
-    assert train(tiny(), tmp_path, stop=stop_after(steps), program=program) is None
-    # Only before the last step of an epoch there is something that no later state shows.
+def test_an_interrupted_run_records_the_same_health(uninterrupted, program, tmp_path, steps):
+    assert train(make_config(), tmp_path, stop=stop_after(steps), program=program) is None
+    # Only before the last step of an epoch are there counts that cannot be computed later.
     assert (tmp_path / FILE).exists() == (steps in (2, 5))
-    train(tiny(), tmp_path, program=program)
+    train(make_config(), tmp_path, program=program)
     assert load_records(tmp_path) == load_records(uninterrupted)
 
 
-def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(uninterrupted, program, tmp_path):
-    """Its newest checkpoint is then that of the step before."""
-    config = tiny()
+def test_a_run_killed_at_the_end_of_an_epoch_records_the_same_health(
+    uninterrupted, program, tmp_path
+):
+    """Then the newest checkpoint is of the step before."""
+    config = make_config()
     config.checkpoints.every_steps = 1
     assert train(config, tmp_path, stop=stop_after(3), program=program) is None
     for folder in ("last", "best"):
@@ -271,10 +273,10 @@ def test_a_run_killed_at_the_end_of_an_epoch_records_the_same(uninterrupted, pro
 @pytest.mark.parametrize(
     "harm", ["lose", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("shorten", "flip"))]
 )
-def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
+def test_a_lost_or_damaged_health_file_leaves_oscillations_null(
     uninterrupted, program, tmp_path, harm
 ):
-    train(tiny(), tmp_path, stop=stop_after(2), program=program)
+    train(make_config(), tmp_path, stop=stop_after(2), program=program)
     content = bytearray((tmp_path / FILE).read_bytes())
     (tmp_path / FILE).unlink()
     if harm == "shorten":
@@ -282,7 +284,7 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
     if harm == "flip":
         content[len(content) // 2] ^= 1
         (tmp_path / FILE).write_bytes(content)
-    train(tiny(), tmp_path, program=program)
+    train(make_config(), tmp_path, program=program)
     (first, second), (want, as_before) = load_records(tmp_path), load_records(uninterrupted)
     for layer in want["health"].values():
         layer["oscillating"] = None
@@ -290,8 +292,8 @@ def test_what_was_kept_and_is_lost_leaves_a_measure_without_a_number(
 
 
 @pytest.mark.slow
-def test_epochs_of_one_step_give_flips_only(tmp_path):
-    config = tiny(batch_size=100, health={"images": 8, "every_epochs": 2})
+def test_epochs_of_one_step_have_flips_only(tmp_path):
+    config = make_config(batch_size=100, health={"images": 8, "every_epochs": 2})
     train(config, tmp_path, devices=take_devices(1))
     first, second = load_records(tmp_path)
     assert "health" not in first
@@ -300,7 +302,7 @@ def test_epochs_of_one_step_give_flips_only(tmp_path):
 
 
 def test_a_network_without_spikes_has_no_health(tmp_path, compiled):
-    config = tiny(epochs=1)
+    config = make_config(epochs=1)
     config.neuron = {"name": "ReLU"}
     train(config, tmp_path, devices=take_devices(1))
     assert "health" not in load_records(tmp_path)[0] and "jit(look)" not in compiled
@@ -314,7 +316,7 @@ WELL = {
 
 
 class Sick:
-    """A program whose state is what its probe shows of one layer."""
+    """A program whose state is the measures of one layer that its probe returns."""
 
     steps_per_epoch, neuron_layers = 2, ["PIT_0"]
 
@@ -322,8 +324,8 @@ class Sick:
         return Look({"PIT_0": WELL | state}, {"PIT_0": np.zeros(3)})
 
 
-def told(workdir, states, begun=0):
-    """What is said at the ends of the epochs after step `begun`; metrics.jsonl gets the lines."""
+def collect_warnings(workdir, states, begun=0):
+    """Return the warnings after each epoch since step `begun`; write metrics.jsonl."""
     notes: list[str] = []
     health = Health(Sick(), workdir, every_epochs=1, begun=begun, note=notes.append)
     with (workdir / "metrics.jsonl").open("a") as file:
@@ -332,23 +334,23 @@ def told(workdir, states, begun=0):
     return notes
 
 
-def test_what_leaves_its_range_is_said_once_and_again_when_it_left_it_anew(tmp_path):
+def test_a_warning_is_printed_once_and_again_after_recovery(tmp_path):
     ill = {"silent": 0.43}
-    notes = told(tmp_path, [{}, ill, ill, {}, ill, ill])
+    notes = collect_warnings(tmp_path, [{}, ill, ill, {}, ill, ill])
     assert [note.partition(",")[0] for note in notes] == ["epoch 2", "epoch 5"]
     assert "PIT_0: 43 % of its channels never fire (over 30 %); a smaller scale" in notes[0]
 
 
-def test_what_a_run_said_before_it_was_stopped_is_not_said_again(tmp_path):
+def test_a_resumed_run_does_not_repeat_warnings(tmp_path):
     ill = {"silent": 0.43}
-    told(tmp_path, [{}, ill, {}])
-    # That of step 3 is not known to a run that goes on after step 2.
-    assert told(tmp_path, [ill], begun=2) == []
-    assert len(told(tmp_path, [ill | {"floor": 0.5}], begun=2)) == 1
-    assert len(told(tmp_path, [ill], begun=1)) == 1
+    collect_warnings(tmp_path, [{}, ill, {}])
+    # A run that resumes after step 2 does not know the record of step 3.
+    assert collect_warnings(tmp_path, [ill], begun=2) == []
+    assert len(collect_warnings(tmp_path, [ill | {"floor": 0.5}], begun=2)) == 1
+    assert len(collect_warnings(tmp_path, [ill], begun=1)) == 1
 
 
-def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
+def test_every_measure_has_a_limit_and_a_healthy_layer_is_within_all():
     assert {limit.measure for limit in LIMITS} == set(MEASURES)
     assert find_complaints({"PIT_0": WELL}) == {}
     assert find_complaints({"PIT_0": dict.fromkeys(MEASURES)}) == {}
@@ -362,8 +364,8 @@ def test_each_limit_is_one_of_a_measure_and_a_healthy_layer_is_within_all():
         assert f"({side} {100 * bound:g} %); " in found["PIT_0", place]
 
 
-def test_what_is_no_number_is_recorded_as_none(tmp_path):
-    told(tmp_path, [{"distance": np.nan}])
+def test_nan_is_recorded_as_none(tmp_path):
+    collect_warnings(tmp_path, [{"distance": np.nan}])
     (line,) = load_records(tmp_path)
     assert line["health"]["PIT_0"]["distance"] is None
     assert line["health"]["PIT_0"]["rate"] == 0.1

@@ -1,4 +1,4 @@
-"""A step that is not finite: nothing is lost, and it is said where it began."""
+"""A step that is not finite: nothing is lost, and the first layer that is not finite is named."""
 
 import json
 from functools import partial
@@ -28,14 +28,14 @@ from train.program.state import create_state
 from train.session import check_parts
 
 
-def tiny(**changed):
+def make_config(**changed):
     config = get_config()
     config.update(changed)
     return config
 
 
-def lost(logits, labels, *, of: int = 0):
-    """Cross-entropy, no number for a batch of more than one with the label `of` at its place 0."""
+def lose(logits, labels, *, of: int = 0):
+    """Return the cross-entropy, or NaN for a batch of several whose first label is `of`."""
     value = cross_entropy(logits, labels)
     return jax.numpy.where((labels[0] == of) & (len(labels) > 1), jax.numpy.nan, value)
 
@@ -44,7 +44,7 @@ def lost(logits, labels, *, of: int = 0):
 def losing():
     """A seed, and the label whose loss is nan at the second step of the first epoch and at no other
     of it."""
-    config = tiny()
+    config = make_config()
     labels = data.load(**config.data).train.labels
     for seed in range(50):
         firsts = labels[epoch_order(seed, 0, 100, 32)[:, 0]]
@@ -54,43 +54,43 @@ def losing():
 
 
 def run(workdir, losing, **changed):
-    program, config = losing_program(losing, **changed)
+    program, config = make_losing_program(losing, **changed)
     return train(config, workdir, program=program)
 
 
-def losing_program(losing, **changed):
+def make_losing_program(losing, **changed):
     """Return a program whose loss is nan at one step, and its config."""
     seed, label = losing
-    config = tiny(seed=seed, **changed)
-    return make_program_on(1, config, loss=partial(lost, of=label)), config
+    config = make_config(seed=seed, **changed)
+    return make_program_on(1, config, loss=partial(lose, of=label)), config
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_says_where_it_began(tmp_path, losing):
+def test_a_nan_loss_ends_the_run_and_is_located(tmp_path, losing):
     with pytest.raises(UserError) as error:
         run(tmp_path, losing, epochs=1)
     message, order = str(error.value), epoch_order(losing[0], 0, 100, 32)
-    assert "step 2, in epoch 1, is not finite; the first that is not is the loss, beh" in message
+    assert "step 2, in epoch 1, is not finite; the first that is not is the loss, alth" in message
     assert f"samples {', '.join(map(str, order[1][:5]))}, ..." in message
     assert "Nothing was saved yet" not in message and "config.skip=N" in message
-    told = json.loads((tmp_path / "nonfinite.json").read_text())
-    assert told["step"] == 2 and told["samples"] == order[1].tolist()
+    written = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert written["step"] == 2 and written["samples"] == order[1].tolist()
     assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
-def test_a_gradient_that_is_no_number_ends_a_run_though_its_loss_is_one(tmp_path):
-    def steep(logits, labels):
-        """Cross-entropy and nothing, whose gradient is infinite."""
+def test_a_gradient_that_is_not_finite_ends_a_run_with_finite_loss(tmp_path):
+    def steep_loss(logits, labels):
+        """Return the cross-entropy plus a zero whose gradient is infinite."""
         nothing = logits - jax.lax.stop_gradient(logits)
         return cross_entropy(logits, labels) + jax.numpy.sqrt(abs(nothing).sum())
 
-    program = make_program_on(1, tiny(), loss=steep)
+    program = make_program_on(1, make_config(), loss=steep_loss)
     said = "step 1, in epoch 1, is not finite; the first that is not is the gradient of head, on"
     with pytest.raises(UserError, match=said):
-        train(tiny(), tmp_path, program=program)
+        train(make_config(), tmp_path, program=program)
     assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
-def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
+def test_a_step_that_is_not_finite_can_be_skipped_and_is_counted(tmp_path, losing, capsys):
     assert run(tmp_path, losing, epochs=1, skip=1) is not None
     assert "step 2 was skipped: its loss or gradient is not finite (1 of at most 1" in (
         capsys.readouterr().out
@@ -99,20 +99,20 @@ def test_such_a_step_can_be_left_out_and_is_counted(tmp_path, losing, capsys):
     assert record["step"] == 3 and np.isfinite(record["train_loss"])
 
 
-def test_its_line_has_no_number_for_the_loss(tmp_path, losing):
+def test_a_skipped_step_is_recorded_without_a_loss(tmp_path, losing):
     run(tmp_path, losing, epochs=1, skip=1, log_every=1)
     assert [line.get("loss", 0) is None for line in load_records(tmp_path)] == [False, True, False]
 
 
-def test_an_epoch_of_which_every_step_is_left_out_ends_the_run(tmp_path):
-    config = tiny(skip=5)
+def test_an_epoch_with_only_skipped_steps_ends_the_run(tmp_path):
+    config = make_config(skip=5)
     program = make_program_on(1, config, loss=lambda logits, labels: jax.numpy.nan * logits.sum())
     with pytest.raises(UserError, match="every step of epoch 1 was skipped: none has"):
         train(config, tmp_path, program=program)
 
 
-def test_a_step_left_out_changes_nothing_but_the_counts(losing):
-    program, _ = losing_program(losing, skip=1, averaging=0.9)
+def test_a_skipped_step_changes_only_the_counters(losing):
+    program, _ = make_losing_program(losing, skip=1, averaging=0.9)
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     state, _ = step(state, fed)
     before = get_bits(state)
@@ -127,8 +127,8 @@ def test_a_step_left_out_changes_nothing_but_the_counts(losing):
     }
 
 
-def test_after_one_step_too_many_nothing_changes_any_more(losing):
-    program, _ = losing_program(losing)
+def test_after_too_many_skipped_steps_nothing_changes(losing):
+    program, _ = make_losing_program(losing)
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     for _ in range(2):
         state, _ = step(state, fed)
@@ -139,20 +139,20 @@ def test_after_one_step_too_many_nothing_changes_any_more(losing):
 
 @pytest.mark.parametrize("layer", ["stem", "stage1_block1/conv2", "head"])
 def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
-    program = make_program_on(1, tiny())
+    program = make_program_on(1, make_config())
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
 
-    def spoilt(path, leaf):
+    def spoil(path, leaf):
         here = jax.tree_util.keystr(path, simple=True, separator="/") == f"{layer}/kernel"
         return leaf.at[..., 0].set(np.inf) if here else leaf
 
-    params = jax.tree.map_with_path(spoilt, state.params)
+    params = jax.tree.map_with_path(spoil, state.params)
     state, _ = step(jax.device_put(state.replace(params=params), state.step.sharding), fed)
     assert program.diagnose(state) == f"the output of {layer}"
 
 
-def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
-    train(tiny(log_every=1), tmp_path, devices=take_devices(1))
+def test_records_of_steps_and_epochs_are_in_order(tmp_path):
+    train(make_config(log_every=1), tmp_path, devices=take_devices(1))
     lines = load_records(tmp_path)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
@@ -160,17 +160,17 @@ def test_lines_of_steps_stand_between_those_of_epochs(tmp_path):
     assert all(np.isfinite(line["loss"]) for line in lines if "test_loss" not in line)
 
 
-def test_some_steps_can_be_traced_and_the_cost_of_one_is_told(tmp_path, capsys):
-    train(tiny(profile_steps=(2, 3)), tmp_path, devices=take_devices(1))
+def test_steps_can_be_traced_and_their_cost_is_printed(tmp_path, capsys):
+    train(make_config(profile_steps=(2, 3)), tmp_path, devices=take_devices(1))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed
 
 
 @pytest.mark.parametrize("steps", [(3,), (0, 2), (3, 2), (1, 2, 3)])
-def test_a_trace_of_steps_that_cannot_be_is_refused(steps):
+def test_invalid_profile_steps_are_refused(steps):
     with pytest.raises(UserError, match="must be the first and the last step, counted from 1, got"):
-        check_parts(tiny(profile_steps=steps))
+        check_parts(make_config(profile_steps=steps))
 
 
 class Cell(nn.Module):
@@ -181,7 +181,7 @@ class Cell(nn.Module):
 
 
 class Scanned(nn.Module):
-    """A network of a user whose layers run inside a loop."""
+    """A user's network whose layers run inside a loop."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -193,7 +193,7 @@ class Scanned(nn.Module):
 
 
 class Repeated(nn.Module):
-    """A network of a user that computes a layer again, and whose `remat` is not ours."""
+    """A user's network that computes a layer again, by a `remat` that is not ours."""
 
     remat: bool = True
 
@@ -204,7 +204,7 @@ class Repeated(nn.Module):
 
 
 class Rooted(nn.Module):
-    """A network of a user with a parameter whose gradient alone is infinite."""
+    """A user's network with finite outputs and a parameter whose gradient is infinite."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -220,7 +220,7 @@ class Rooted(nn.Module):
         (Rooted(), "the gradient of the network"),
     ],
 )
-def test_layers_of_a_user_that_cannot_be_seen_from_outside_are_named_as_the_network(network, says):
+def test_hidden_layers_of_a_user_are_reported_as_the_network(network, says):
     images, labels = jnp.ones((4, 2, 2, 1)), jnp.zeros(4, int)
     keys = jax.random.split(jax.random.key(0))
     state = create_state(network, optax.sgd(0.1), *keys, images).replace(bad=jnp.zeros((), int))

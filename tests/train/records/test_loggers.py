@@ -1,4 +1,4 @@
-"""What a run tells TensorBoard and W&B is what metrics.jsonl holds, also after a kill."""
+"""TensorBoard and W&B have the same points as metrics.jsonl, even after a kill."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ NAMES = {
 }
 
 
-def tiny(**changed):
+def make_config(**changed):
     config = get_config()
     config.log_every = 1
     config.update(changed)
@@ -37,21 +37,23 @@ def tiny(**changed):
 
 
 def run(workdir: Path, stop=lambda: False, **changed):
-    return train(tiny(**changed), workdir, stop=stop, devices=take_devices(1))
+    return train(make_config(**changed), workdir, stop=stop, devices=take_devices(1))
 
 
-def kill(workdir: Path, **changed) -> None:
-    """A run killed in its second epoch, which told of steps that it had not saved."""
+def run_and_kill(workdir: Path, **changed) -> None:
+    """Leave a run as a kill in its second epoch would, with logged steps that were not saved."""
     assert run(workdir, stop_after(4), **changed) is None
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "step": 5, "loss": 77.0, "accuracy": 0.5}\n{"epoch": 2, "st')
     (old,) = (workdir / "tensorboard").iterdir()
-    # What the system had not yet written, in part.
-    old.write_bytes(old.read_bytes()[:-70])
+    old.write_bytes(old.read_bytes()[:-70])  # The end was not yet on disk.
 
 
-def events(workdir: Path) -> list[Event]:
-    """Those of the only event file; a record is its length, a sum, itself and another sum."""
+def read_events(workdir: Path) -> list[Event]:
+    """Return the events of the only event file.
+
+    A record is its length (8 bytes), a checksum (4), the event, and another checksum (4).
+    """
     (file,) = (workdir / "tensorboard").iterdir()
     content, found = file.read_bytes(), []
     while content:
@@ -61,17 +63,17 @@ def events(workdir: Path) -> list[Event]:
     return found
 
 
-def points(workdir: Path) -> list[tuple[int, str, float]]:
-    """Step, name and value of all points but the speed, in the order of the file."""
+def read_points(workdir: Path) -> list[tuple[int, str, float]]:
+    """Return step, name and value of all points except the speed, in the order of the file."""
     return [
         (event.step, value.tag, value.simple_value)
-        for event in events(workdir)
+        for event in read_events(workdir)
         for value in event.summary.value
         if not value.tag.startswith("speed/")
     ]
 
 
-def recorded(workdir: Path) -> list[tuple[int, str, float]]:
+def read_recorded_points(workdir: Path) -> list[tuple[int, str, float]]:
     found = []
     for record in load_records(workdir):
         numbers = {NAMES[key]: value for key, value in record.items() if key in NAMES}
@@ -82,9 +84,10 @@ def recorded(workdir: Path) -> list[tuple[int, str, float]]:
 
 
 class StandIn(ModuleType):
-    """A stand-in for the module `wandb`, with the little of it that a run uses.
+    """A fake of the module `wandb`, with the part of its interface that a run uses.
 
-    `histories` are what the server has of each run, and `given` what `init` was called with.
+    `histories` has the points that the server received of each run; `given` has the arguments of
+    each call of `init`.
     """
 
     Error = type("Error", (Exception,), {})
@@ -115,12 +118,12 @@ ASKED = {"wandb": {"project": "spikes"}}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> tuple[Path, Path, StandIn]:
-    """A run that nothing interrupted, one that was killed and went on, and where both told."""
+    """Return a run that was not interrupted, one that was killed and resumed, and the server."""
     folder, server = tmp_path_factory.mktemp("runs"), StandIn()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", server)
         assert run(folder / "alone", **ASKED) is not None
-        kill(folder / "killed", **ASKED)
+        run_and_kill(folder / "killed", **ASKED)
         assert run(folder / "killed", **ASKED) is not None
     return folder / "alone", folder / "killed", server
 
@@ -132,17 +135,17 @@ def alone(runs) -> Path:
 
 @pytest.fixture
 def begun(alone, tmp_path) -> Path:
-    """A run that goes on and has told no one but metrics.jsonl of what it reached."""
+    """Return the folder of a run that resumes and has only metrics.jsonl."""
     shutil.copy(alone / "metrics.jsonl", tmp_path)
     return tmp_path
 
 
-def test_tensorboard_has_every_number_of_the_record(alone):
-    assert points(alone) == recorded(alone)
-    assert len(points(alone)) == 4 * 2 + 2 * 4 + 2 * 3 * 7
+def test_tensorboard_has_all_numbers_of_metrics_jsonl(alone):
+    assert read_points(alone) == read_recorded_points(alone)
+    assert len(read_points(alone)) == 4 * 2 + 2 * 4 + 2 * 3 * 7
     speeds = [
         value.simple_value
-        for event in events(alone)
+        for event in read_events(alone)
         for value in event.summary.value
         if value.tag == "speed/images_per_second"
     ]
@@ -151,38 +154,38 @@ def test_tensorboard_has_every_number_of_the_record(alone):
     assert speeds == pytest.approx(want) and len(want) == 2
 
 
-def test_a_killed_run_doubles_and_misses_no_point(runs):
-    assert points(runs[1]) == points(runs[0])
+def test_after_a_kill_no_point_is_doubled_or_missing(runs):
+    assert read_points(runs[1]) == read_points(runs[0])
 
 
-def test_points_of_an_epoch_are_on_disk_when_it_is_over(tmp_path):
-    journal = open_journal(tiny(), tmp_path, 0)
+def test_points_are_on_disk_at_the_end_of_the_epoch(tmp_path):
+    journal = open_journal(make_config(), tmp_path, 0)
     journal.step(1, StepMetrics(1, 0.5, 0.25))
     journal.epoch({"step": 2, "epoch": 1, "test_loss": 0.75})
     want = [(1, "step/loss", 0.5), (1, "step/accuracy", 0.25), (2, "test/loss", 0.75)]
-    assert points(tmp_path) == want
+    assert read_points(tmp_path) == want
     journal.close()
 
 
-def test_a_step_without_a_finite_loss_has_no_point_of_it(tmp_path):
-    with closing(open_journal(tiny(), tmp_path, 0)) as journal:
+def test_a_loss_that_is_not_finite_has_no_point(tmp_path):
+    with closing(open_journal(make_config(), tmp_path, 0)) as journal:
         journal.step(1, StepMetrics(1, float("nan"), 0.25))
-    assert points(tmp_path) == [(1, "step/accuracy", 0.25)]
+    assert read_points(tmp_path) == [(1, "step/accuracy", 0.25)]
 
 
-def test_an_open_tensorboard_is_told_to_forget_what_comes_again(alone):
-    starts = [event for event in events(alone) if event.HasField("session_log")]
+def test_a_session_start_makes_tensorboard_drop_old_points(alone):
+    starts = [event for event in read_events(alone) if event.HasField("session_log")]
     assert [(each.step, each.session_log.status) for each in starts] == [(0, SessionLog.START)]
 
 
-def test_tensorboard_can_be_left_out_and_come_later(alone, begun):
-    open_journal(tiny(tensorboard=False), begun, 6).close()
+def test_tensorboard_can_be_turned_on_later(alone, begun):
+    open_journal(make_config(tensorboard=False), begun, 6).close()
     assert not (begun / "tensorboard").exists()
-    open_journal(tiny(), begun, 6).close()
-    assert points(begun) == points(alone)
+    open_journal(make_config(), begun, 6).close()
+    assert read_points(begun) == read_points(alone)
 
 
-def test_measures_of_layers_are_grouped_by_measure():
+def test_health_scalars_are_grouped_by_measure():
     record = {
         "step": 3,
         "epoch": 1,
@@ -196,7 +199,7 @@ def test_measures_of_layers_are_grouped_by_measure():
     }
 
 
-def test_validation_and_metrics_are_grouped_by_their_split():
+def test_scalars_are_grouped_by_split():
     line = {"step": 4, "epoch": 1, "validation_loss": 0.5, "validation_top5": 1.0}
     line |= {"test_my_metric": 2.0, "test_margin": None}
     assert scalars(line) == {
@@ -206,14 +209,14 @@ def test_validation_and_metrics_are_grouped_by_their_split():
     }
 
 
-def test_a_journal_without_sinks_says_nothing():
+def test_a_journal_without_sinks_does_nothing():
     journal = Journal()
     journal.step(1, StepMetrics(1, 0.5, 0.5))
     journal.epoch({"step": 1})
     journal.close()
 
 
-def test_every_sink_is_closed_when_one_fails():
+def test_all_sinks_are_closed_when_one_fails():
     closed = []
 
     def fail():
@@ -232,7 +235,7 @@ def wandb(monkeypatch) -> StandIn:
     return stand_in
 
 
-def told(history: list[tuple[int, dict]]) -> list[tuple[int, str, float]]:
+def list_points(history: list[tuple[int, dict]]) -> list[tuple[int, str, float]]:
     return [
         (step, name, value)
         for step, values in history
@@ -241,43 +244,43 @@ def told(history: list[tuple[int, dict]]) -> list[tuple[int, str, float]]:
     ]
 
 
-def test_wandb_has_every_line_of_the_record(runs):
+def test_wandb_has_all_lines_of_metrics_jsonl(runs):
     server = runs[2]
-    assert told(server.histories[server.given[0]["id"]]) == recorded(runs[0])
+    assert list_points(server.histories[server.given[0]["id"]]) == read_recorded_points(runs[0])
     assert server.given[0]["project"] == "spikes" and server.given[0]["name"] == "alone"
     assert server.given[0]["config"]["epochs"] == 2
 
 
-def test_a_run_that_goes_on_is_the_same_one_at_wandb(runs):
+def test_a_resumed_run_keeps_its_wandb_run(runs):
     server = runs[2]
     alone, killed, again = (given["id"] for given in server.given)
     assert killed == again != alone and server.finished == 3
-    assert told(server.histories[killed]) == told(server.histories[alone])
+    assert list_points(server.histories[killed]) == list_points(server.histories[alone])
 
 
 @pytest.mark.parametrize("arrived", [0, 3, 4])
-def test_wandb_is_sent_what_did_not_arrive_and_nothing_twice(alone, begun, wandb, arrived):
-    open_journal(tiny(**ASKED), begun, 4).close()
+def test_wandb_is_sent_missing_points_and_none_twice(alone, begun, wandb, arrived):
+    open_journal(make_config(**ASKED), begun, 4).close()
     (history,) = wandb.histories.values()
-    # Of what was saved some had not been sent, or a step that was not saved had.
+    # The server lacks saved points, or has the point of a step that was not saved.
     history[:] = [*history, (5, {})] if arrived == 4 else history[:arrived]
-    with closing(open_journal(tiny(**ASKED), begun, 4)) as journal:
+    with closing(open_journal(make_config(**ASKED), begun, 4)) as journal:
         journal.step(2, StepMetrics(5, 0.5, 0.5))
         journal.step(2, StepMetrics(6, 0.5, 0.5))
     assert [step for step, _ in history] == [1, 2, 3, 4, 5, 6]
 
 
-def test_without_wandb_a_run_that_asks_for_it_ends_before_any_work(tmp_path, monkeypatch, compiled):
+def test_wandb_that_is_not_installed_is_reported_before_any_work(tmp_path, monkeypatch, compiled):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="not installed: pip install wandb"):
         run(tmp_path / "run", **ASKED)
     assert not (tmp_path / "run").exists() and compiled == []
 
 
-def test_what_wandb_refuses_is_told(tmp_path, wandb, monkeypatch):
+def test_errors_of_wandb_are_reported(tmp_path, wandb, monkeypatch):
     def refuse(**given):
         raise wandb.Error("api_key not configured")
 
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match="config.wandb.project: api_key not configured"):
-        open_journal(tiny(**ASKED), tmp_path, 0)
+        open_journal(make_config(**ASKED), tmp_path, 0)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""The terminal output of a run."""
 
 import io
 from functools import partial
@@ -11,7 +11,7 @@ from train.records.progress import Display
 
 @pytest.fixture
 def screen() -> Console:
-    """A terminal of 120 columns."""
+    """Return a terminal with 120 columns."""
     options = {"force_terminal": True, "width": 120, "color_system": None}
     return Console(file=io.StringIO(), **options)
 
@@ -32,13 +32,13 @@ def test_the_bar_shows_epoch_step_loss_accuracy_and_speed(screen):
         assert part in line
 
 
-def test_the_bar_says_that_it_compiles_before_the_first_step(screen):
+def test_the_bar_shows_compiling_before_the_first_step(screen):
     with Display(total_steps=40, batch_size=32, console=screen):
         pass
     assert "compiling" in screen.file.getvalue()
 
 
-def test_an_epoch_leaves_a_line(screen):
+def test_an_epoch_prints_a_line(screen):
     record = {
         "step": 20,
         "epoch": 2,
@@ -56,7 +56,7 @@ def test_an_epoch_leaves_a_line(screen):
     )
 
 
-def test_the_line_of_an_epoch_names_its_split_and_has_the_metrics(screen):
+def test_the_line_of_an_epoch_has_its_split_and_metrics(screen):
     record = {
         "step": 20,
         "epoch": 2,

@@ -1,4 +1,4 @@
-"""train.report: one page of HTML of some runs that needs nothing beside itself."""
+"""train.report: an HTML page of runs that needs no other file."""
 
 import json
 import re
@@ -21,7 +21,7 @@ TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """Two finished runs, `pit` and `other`, and one that has only begun, `begun`."""
+    """Return a folder with two finished runs, `pit` and `other`, and `begun` without epochs."""
     folder = tmp_path_factory.mktemp("runs")
     with limit_devices(1):
         assert run_main(*TINY, "--workdir", str(folder / "pit")) == 0
@@ -35,7 +35,7 @@ def runs(tmp_path_factory) -> Path:
     return folder
 
 
-def made(out: Path, *workdirs: Path) -> Page:
+def make_report(out: Path, *workdirs: Path) -> Page:
     assert main(["report", *map(str, workdirs), "--out", str(out)]) == 0
     return Page(out.read_text())
 
@@ -43,31 +43,31 @@ def made(out: Path, *workdirs: Path) -> Page:
 @pytest.fixture(scope="module")
 def three(runs, tmp_path_factory) -> tuple[str, Page]:
     out = tmp_path_factory.mktemp("page") / "report.html"
-    found = made(out, *(runs / name for name in ("pit", "other", "begun")))
+    found = make_report(out, *(runs / name for name in ("pit", "other", "begun")))
     return out.read_text(), found
 
 
-def test_a_page_has_a_section_for_each_run_and_one_that_compares_them(three):
+def test_a_page_has_a_section_for_each_run_and_a_comparison(three):
     assert set(three[1].sections) == {"", "comparison", "run-1", "run-2", "run-3"}
     for name, run in (("run-1", "pit"), ("run-2", "other"), ("run-3", "begun")):
         assert three[1].sections[name].strip().startswith(run)
 
 
-def test_a_page_refers_to_nothing_outside_and_forbids_it(three):
+def test_a_page_has_no_external_references_and_forbids_them(three):
     text, found = three
     assert {each for each in found.references if not each.startswith("#")} == set()
     assert {"script", "link", "iframe", "object"}.isdisjoint(found.tags)
     assert "content=\"default-src 'none'; " in text and "@import" not in text
 
 
-def test_every_reference_within_the_page_has_one_goal(three):
+def test_every_internal_reference_has_one_target(three):
     found = three[1]
     assert [name for name, count in Counter(found.ids).items() if count > 1] == []
     goals = {each.removeprefix("#") for each in found.references}
     assert goals == {"comparison", "run-1", "run-2", "run-3"} and goals <= set(found.ids)
 
 
-def test_figures_are_images_in_the_page_for_light_and_dark_ones(three):
+def test_figures_are_embedded_for_light_and_dark_pages(three):
     text, found = three
     assert found.tags["img"] == found.tags["source"] == sum(map(len, found.figures.values())) == 11
     for image in re.findall(
@@ -79,7 +79,7 @@ def test_figures_are_images_in_the_page_for_light_and_dark_ones(three):
         ElementTree.fromstring(drawing)
 
 
-def test_numbers_are_those_of_the_files(runs, three):
+def test_numbers_agree_with_the_files(runs, three):
     summary = json.loads((runs / "pit" / "summary.json").read_text())
     section = three[1].sections["run-1"]
     for number in (
@@ -95,7 +95,7 @@ def test_numbers_are_those_of_the_files(runs, three):
     assert {start["commit"], start["jax"], start["processor"]} <= set(three[1].cells)
 
 
-def test_the_layers_of_a_run_are_shown_with_rates_and_scales(runs, three):
+def test_layers_are_shown_with_rates_and_scales(runs, three):
     section, figures = three[1].sections["run-1"], three[1].figures["run-1"]
     for layer in json.loads((runs / "pit" / "summary.json").read_text())["rates"]:
         # In the tables of scales and of health, and in three figures.
@@ -105,7 +105,7 @@ def test_the_layers_of_a_run_are_shown_with_rates_and_scales(runs, three):
         assert heading in section
 
 
-def test_the_comparison_has_the_keys_that_differ_and_no_others(three):
+def test_the_comparison_has_only_the_keys_that_differ(three):
     cells = three[1].cells
     at = cells.index("learning_rate")
     assert cells[at + 1 : at + 4] == ["0.1", "0.025", "0.1"]
@@ -113,47 +113,47 @@ def test_the_comparison_has_the_keys_that_differ_and_no_others(three):
     assert "learning_rate" in compared and "batch_size" not in compared
 
 
-def test_runs_with_one_config_are_said_to_have_it(runs, tmp_path):
-    found = made(tmp_path / "a.html", runs / "pit", runs / "begun")
+def test_runs_with_the_same_config_are_reported(runs, tmp_path):
+    found = make_report(tmp_path / "a.html", runs / "pit", runs / "begun")
     assert "All runs have the same config." in found.sections["comparison"]
 
 
-def test_a_run_that_has_only_begun_is_shown_as_far_as_it_is(three):
+def test_a_run_without_epochs_is_shown(three):
     section = three[1].sections["run-3"]
     assert "not finished" in section and "0 of 2" in section
     assert "Loss and accuracy" not in section and "learning_rate" in section
 
 
-def test_a_run_that_was_stopped_shows_its_epochs(runs, tmp_path):
+def test_a_stopped_run_shows_its_epochs(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     file = tmp_path / "run" / "metrics.jsonl"
     first, _ = file.read_text().splitlines()
     file.write_text(f'{first}\n{{"step": 5, "epo')  # Killed while it wrote.
-    section = made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    section = make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     assert f"{json.loads(first)['test_accuracy']:.2%}" in section and "1 of 2" in section
     assert "Loss and accuracy" in section and "Scales a" in section
 
 
-def test_lines_of_single_steps_are_points_and_what_they_lack_is_none(runs, tmp_path):
+def test_records_of_steps_may_lack_keys(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "run")
     file = tmp_path / "run" / "metrics.jsonl"
     records = [json.loads(line) for line in file.read_text().splitlines()]
     steps = [{"step": step, "train_loss": 1.0} for step in (1, 2)]
     file.write_text("".join(f"{json.dumps(each)}\n" for each in (*steps, *records)))
     (tmp_path / "run" / "summary.json").unlink()
-    section = made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    section = make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     assert f"{records[-1]['test_accuracy']:.2%}" in section and "2 of 2" in section
 
 
-def test_where_scales_started_is_shown_beside_where_they_are(runs, tmp_path):
+def test_initial_scales_are_shown_with_the_last_ones(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "first", ignore_errors=True)
     said = "and at the start"
-    assert said not in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    assert said not in make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     best = tmp_path / "run" / "best" / str(find_newest_step(runs / "pit", "best"))
     shutil.copytree(best, tmp_path / "run" / "first" / "0")
-    assert said in made(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
+    assert said in make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
 
 
 def test_evaluations_of_a_run_are_listed(runs, tmp_path):
@@ -161,19 +161,19 @@ def test_evaluations_of_a_run_are_listed(runs, tmp_path):
     (tmp_path / "run" / "evaluation").mkdir()
     found = {"checkpoint": "best", "step": 3, "split": "test", "images": 40, "accuracy": 0.125}
     (tmp_path / "run" / "evaluation" / "best_test.json").write_text(json.dumps(found))
-    cells = made(tmp_path / "a.html", tmp_path / "run").cells
+    cells = make_report(tmp_path / "a.html", tmp_path / "run").cells
     at = cells.index("best_test.json")
     assert cells[at + 1 : at + 5] == ["best, step 3", "test", "40", "12.50%"]
 
 
-def test_what_looks_like_html_is_shown_as_text(runs, tmp_path):
+def test_html_in_names_is_shown_as_text(runs, tmp_path):
     name = "<script>alert(1)</script> & $x$ #010203"
     shutil.copytree(runs / "pit", tmp_path / "a" / name.replace("/", "_"))
     config = json.loads((runs / "pit" / "config.json").read_text())
     config["data"]["data_dir"] = '"><img src=x onerror=alert(1)>'
     workdir = tmp_path / "a" / name.replace("/", "_")
     (workdir / "config.json").write_text(json.dumps(config))
-    found = made(tmp_path / "a.html", workdir, runs / "pit")
+    found = make_report(tmp_path / "a.html", workdir, runs / "pit")
     assert found.tags["script"] == 0 and "x" not in found.references
     assert '"><img src=x onerror=alert(1)>' in found.cells
     assert found.sections["comparison"].count(workdir.name) == 3  # In two tables.
@@ -181,27 +181,27 @@ def test_what_looks_like_html_is_shown_as_text(runs, tmp_path):
     assert escape(workdir.name, quote=False) in curves  # In the legend.
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs, tmp_path):
+def test_runs_with_the_same_name_are_shown_with_their_paths(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "pit")
-    found = made(tmp_path / "a.html", runs / "pit", tmp_path / "pit")
+    found = make_report(tmp_path / "a.html", runs / "pit", tmp_path / "pit")
     assert found.sections["run-1"].strip().startswith(str(runs / "pit"))
 
 
-def test_nothing_in_the_folder_of_a_run_changes(runs, tmp_path):
+def test_a_report_does_not_change_the_folder_of_a_run(runs, tmp_path):
     before = read_contents(runs / "pit")
-    made(tmp_path / "a.html", runs / "pit")
+    make_report(tmp_path / "a.html", runs / "pit")
     assert read_contents(runs / "pit") == before
 
 
-def test_the_same_runs_give_the_same_page(runs, three, tmp_path):
-    made(tmp_path / "a.html", *(runs / name for name in ("pit", "other", "begun")))
+def test_the_same_runs_have_the_same_page(runs, three, tmp_path):
+    make_report(tmp_path / "a.html", *(runs / name for name in ("pit", "other", "begun")))
     assert (tmp_path / "a.html").read_text() == three[0]
 
 
-def test_only_a_page_of_its_own_is_replaced(runs, tmp_path, capsys):
+def test_only_pages_of_the_program_are_replaced(runs, tmp_path, capsys):
     out = tmp_path / "report.html"
-    made(out, runs / "begun")
-    made(out, runs / "begun")
+    make_report(out, runs / "begun")
+    make_report(out, runs / "begun")
     assert out.read_text().startswith(page.MARK.format("report"))
     out.write_text("<html>mine</html>")
     assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
@@ -236,14 +236,12 @@ def test_a_damaged_file_is_named(runs, tmp_path, capsys, name, text, complaint):
         (["--verbose", "x"], "there is no option --verbose"),
     ],
 )
-def test_a_mistaken_command_is_answered_with_what_is_wrong(
-    args, complaint, tmp_path, capsys, monkeypatch
-):
+def test_a_wrong_command_is_refused_with_the_reason(args, complaint, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["report", *args]) == 2
     assert complaint in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
-def test_help_shows_how_to_call_the_program(capsys):
+def test_help_shows_the_usage(capsys):
     assert main(["report", "--help"]) == 0
     assert "usage: python -m train.report [-h] [--workdir DIR [DIR ...]]" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What is kept, and that nothing but a whole checkpoint is ever restored."""
+"""Checkpoints: which are saved and kept, and that only intact ones are restored."""
 
 import errno
 import json
@@ -21,145 +21,145 @@ from train.run.checkpoint import Checkpoints, Progress, find_newest_step
 
 
 class State(flax.struct.PyTreeNode):
-    """A small state: checkpoints ask for its step, and keep whatever else there is."""
+    """A small state; checkpoints use only its step."""
 
     step: Any
     key: Any
     params: Any
 
 
-def state_of(step: int) -> Any:
-    """A state that differs from that of any other step."""
+def make_state(step: int) -> Any:
+    """Return a state that differs from the states of all other steps."""
     params = {"w": jnp.arange(6.0) + step, "b": jnp.full((3,), step / 8)}
     return State(step=jnp.array(step), key=jax.random.key(step), params=params)
 
 
 @contextmanager
-def opened(workdir: Path, **keep: Any) -> Iterator[Checkpoints]:
+def open_checkpoints(workdir: Path, **keep: Any) -> Iterator[Checkpoints]:
     with closing(Checkpoints(workdir, **keep)) as checkpoints:
         yield checkpoints
 
 
-def restored(workdir: Path) -> tuple[int, Progress]:
-    """The step and the progress that a run would go on with; the state is that of the step."""
+def restore_newest(workdir: Path) -> tuple[int, Progress]:
+    """Return the step and the progress from which a run would resume; check the state."""
     like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state_of(0)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), make_state(0)
     )
-    with opened(workdir) as checkpoints:
+    with open_checkpoints(workdir) as checkpoints:
         found = checkpoints.restore(like)
     assert found is not None
     state, progress = found
-    assert get_bits(state) == get_bits(state_of(int(state.step)))
+    assert get_bits(state) == get_bits(make_state(int(state.step)))
     return int(state.step), progress
 
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """Three epochs of two steps, the second the best; the last one kept are 4 and 6."""
-    with opened(tmp_path) as checkpoints:
-        checkpoints.save_first(state_of(0), Progress())
+    """Save three epochs of two steps, of which the second is the best."""
+    with open_checkpoints(tmp_path) as checkpoints:
+        checkpoints.save_first(make_state(0), Progress())
         for epoch in (1, 2, 3):
             best = min(epoch, 2)
             progress = Progress(float(epoch), best / 10, best)
-            checkpoints.save_epoch(state_of(2 * epoch), progress, epoch)
+            checkpoints.save_epoch(make_state(2 * epoch), progress, epoch)
     return tmp_path
 
 
-def test_the_first_the_last_two_and_the_best_are_kept(run):
+def test_the_first_the_last_two_and_the_best_are_saved(run):
     kept = {folder: sorted(list_saved_steps(run, folder)) for folder in ("first", "last", "best")}
     assert kept == {"first": [0], "last": [4, 6], "best": [4]}
     assert list_saved_steps(run, "every") == []
 
 
-def test_every_second_epoch_is_kept_beside_the_newest_one(tmp_path):
-    with opened(tmp_path, last=1, every_epochs=2) as checkpoints:
+def test_every_second_epoch_is_kept_in_addition_to_the_newest(tmp_path):
+    with open_checkpoints(tmp_path, last=1, every_epochs=2) as checkpoints:
         for epoch in range(1, 8):
-            checkpoints.save_epoch(state_of(epoch), Progress(), epoch)
+            checkpoints.save_epoch(make_state(epoch), Progress(), epoch)
     assert sorted(list_saved_steps(tmp_path, "every")) == [2, 4, 6]
     assert list_saved_steps(tmp_path) == [7]
 
 
-def test_epochs_that_are_held_are_written_with_the_next_that_is_not(tmp_path):
-    with opened(tmp_path) as checkpoints:
+def test_held_epochs_are_written_with_the_next_save(tmp_path):
+    with open_checkpoints(tmp_path) as checkpoints:
         for epoch in (1, 2, 3):
             best = min(epoch, 2)
             progress = Progress(float(epoch), best / 10, best)
-            checkpoints.save_epoch(state_of(epoch), progress, epoch, hold=True)
+            checkpoints.save_epoch(make_state(epoch), progress, epoch, hold=True)
         checkpoints.wait()
         assert find_newest_step(tmp_path) is None
-        checkpoints.save_last(state_of(4), Progress(4.0, 0.2, 2))
+        checkpoints.save_last(make_state(4), Progress(4.0, 0.2, 2))
         checkpoints.wait()
         assert (list_saved_steps(tmp_path, "best"), list_saved_steps(tmp_path)) == ([2], [4])
-    assert restored(tmp_path) == (4, Progress(4.0, 0.2, 2))
+    assert restore_newest(tmp_path) == (4, Progress(4.0, 0.2, 2))
 
 
 @pytest.mark.parametrize("write", [Checkpoints.close, Checkpoints.last_step])
-def test_what_is_held_is_written_at_the_end_and_when_the_newest_is_asked_for(tmp_path, write):
+def test_held_epochs_are_written_by_close_and_last_step(tmp_path, write):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1, hold=True)
+    checkpoints.save_epoch(make_state(1), Progress(1.0, 0.5, 1), 1, hold=True)
     write(checkpoints)
-    assert restored(tmp_path) == (1, Progress(1.0, 0.5, 1))
+    assert restore_newest(tmp_path) == (1, Progress(1.0, 0.5, 1))
     checkpoints.close()
 
 
-def test_a_held_state_is_that_of_its_epoch_though_steps_reuse_its_memory(tmp_path):
+def test_a_held_state_is_not_changed_by_donated_steps(tmp_path):
     def train(state: Any) -> Any:
         return state.replace(params=jax.tree.map(lambda x: x * 3 + 1, state.params))
 
-    step, state = jax.jit(train, donate_argnums=0), state_of(5)
+    step, state = jax.jit(train, donate_argnums=0), make_state(5)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
     expected = get_bits(state)
-    with opened(tmp_path) as checkpoints:
+    with open_checkpoints(tmp_path) as checkpoints:
         checkpoints.save_epoch(state, Progress(), 1, hold=True)
         for _ in range(3):
             state = step(state)
-    with opened(tmp_path) as checkpoints:
+    with open_checkpoints(tmp_path) as checkpoints:
         found = checkpoints.restore(like)
     assert found is not None and get_bits(found[0]) == expected != get_bits(state)
 
 
-def test_epochs_wait_until_the_seconds_apart_have_passed_since_one_was_written(tmp_path):
+def test_epochs_are_held_until_seconds_apart_have_passed(tmp_path):
     now = [100.0]
-    with opened(tmp_path, seconds_apart=10, clock=lambda: now[0]) as checkpoints:
+    with open_checkpoints(tmp_path, seconds_apart=10, clock=lambda: now[0]) as checkpoints:
         assert not checkpoints.is_time()
         now[0] = 110
         assert checkpoints.is_time()
-        checkpoints.save_epoch(state_of(1), Progress(), 1)
+        checkpoints.save_epoch(make_state(1), Progress(), 1)
         assert not checkpoints.is_time()
         now[0] = 119.9
-        checkpoints.save_epoch(state_of(2), Progress(), 2, hold=True)
+        checkpoints.save_epoch(make_state(2), Progress(), 2, hold=True)
         now[0] = 120
         assert checkpoints.is_time()
 
 
-def test_within_an_epoch_one_is_due_every_few_steps_or_never(tmp_path):
-    with opened(tmp_path, every_steps=3) as checkpoints:
+def test_checkpoints_within_an_epoch_are_due_every_few_steps(tmp_path):
+    with open_checkpoints(tmp_path, every_steps=3) as checkpoints:
         assert [step for step in range(10) if checkpoints.is_due(step)] == [3, 6, 9]
-    with opened(tmp_path) as checkpoints:
+    with open_checkpoints(tmp_path) as checkpoints:
         assert not any(checkpoints.is_due(step) for step in range(10))
 
 
 def test_the_newest_is_restored_with_its_progress(run):
-    assert restored(run) == (6, Progress(3.0, 0.2, 2))
+    assert restore_newest(run) == (6, Progress(3.0, 0.2, 2))
 
 
 def test_nothing_is_restored_before_the_first_save(tmp_path):
-    with opened(tmp_path) as checkpoints:
-        assert checkpoints.restore(state_of(0)) is None and checkpoints.last_step() is None
+    with open_checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(make_state(0)) is None and checkpoints.last_step() is None
 
 
 def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path):
-    """So a run that is killed at any moment leaves none without."""
+    """Then a run that is killed at any moment leaves no checkpoint without a manifest."""
     names = []
 
     def note_and_write(folder: Path) -> None:
         names.append(folder.name)
         manifest.write(folder)
 
-    with opened(tmp_path, write_manifest=note_and_write) as checkpoints:
-        checkpoints.save_last(state_of(1), Progress())
+    with open_checkpoints(tmp_path, write_manifest=note_and_write) as checkpoints:
+        checkpoints.save_last(make_state(1), Progress())
     assert (
         len(names) == 1
         and names[0].startswith("1.")
@@ -167,7 +167,7 @@ def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path):
     )
 
 
-def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
+def test_the_last_is_completed_after_the_best(tmp_path):
     """So a run that is killed between the two does not go on without its best."""
 
     def take_long(folder: Path) -> None:
@@ -175,8 +175,8 @@ def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
             time.sleep(0.5)
         manifest.write(folder)
 
-    with opened(tmp_path, write_manifest=take_long) as checkpoints:
-        checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
+    with open_checkpoints(tmp_path, write_manifest=take_long) as checkpoints:
+        checkpoints.save_epoch(make_state(1), Progress(1.0, 0.5, 1), 1)
         assert list_saved_steps(tmp_path) == []  # It does not wait itself.
         while not list_saved_steps(tmp_path):
             # It may get its name and end between the two looks.
@@ -186,15 +186,15 @@ def test_the_last_is_whole_after_the_best_that_it_tells_of(tmp_path):
         assert list_saved_steps(tmp_path, "best") == [1]
 
 
-def test_the_last_fails_with_the_best_that_it_tells_of(tmp_path):
+def test_the_last_fails_with_the_best(tmp_path):
     def fail(folder: Path) -> None:
         if folder.parent.name == "best":
             raise OSError(errno.ENOSPC, "No space left on device")
         manifest.write(folder)
 
     checkpoints = Checkpoints(tmp_path, write_manifest=fail)
-    checkpoints.save_first(state_of(0), Progress())
-    checkpoints.save_epoch(state_of(1), Progress(1.0, 0.5, 1), 1)
+    checkpoints.save_first(make_state(0), Progress())
+    checkpoints.save_epoch(make_state(1), Progress(1.0, 0.5, 1), 1)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.close()
     assert find_newest_step(tmp_path) == 0
@@ -222,30 +222,30 @@ FILES = ["state/manifest.ocdbt", "state/_METADATA", "progress/metadata"]
         (Path.unlink, "{} is missing"),
     ],
 )
-def test_a_damaged_newest_is_put_aside_for_the_one_before(run, capsys, file, harm, complaint):
+def test_a_damaged_newest_checkpoint_is_moved_for_an_older_one(run, capsys, file, harm, complaint):
     harm(run / "last/6" / file)
     was = read_contents(run / "last/6")
-    assert restored(run) == (4, Progress(2.0, 0.2, 2))
+    assert restore_newest(run) == (4, Progress(2.0, 0.2, 2))
     said = capsys.readouterr().err
     assert said.startswith(f"the checkpoint last/6 is damaged: {complaint.format(file)}")
     assert "It was moved to damaged/last-6-0; the run resumes from step 4, last/4." in said
     assert read_contents(run / "damaged/last-6-0").keys() == was.keys()
     assert list_saved_steps(run) == [4]
-    assert restored(run)[0] == 4 and capsys.readouterr().err == ""
+    assert restore_newest(run)[0] == 4 and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
     "harm, complaint",
     [(Path.unlink, "missing"), (cut_in_half, "damaged"), (lambda f: f.write_text("[]"), "damaged")],
 )
-def test_a_checkpoint_without_a_whole_manifest_is_not_trusted(run, capsys, harm, complaint):
+def test_a_checkpoint_without_an_intact_manifest_is_not_restored(run, capsys, harm, complaint):
     harm(run / "last/6/manifest.json")
-    assert restored(run)[0] == 4
+    assert restore_newest(run)[0] == 4
     assert f"last/6 is damaged: manifest.json is {complaint}." in capsys.readouterr().err
 
 
-def test_every_file_that_is_read_is_in_the_manifest(run):
-    """What is not can be lost or hold anything."""
+def test_every_file_needed_to_restore_is_in_the_manifest(run):
+    """Files that are not in the manifest may be lost or damaged."""
     files = {p.relative_to(run / "last/6").as_posix() for p in (run / "last/6").rglob("*")}
     files = {name for name in files if (run / "last/6" / name).is_file()}
     named = json.loads((run / "last/6/manifest.json").read_text()).keys()
@@ -253,16 +253,16 @@ def test_every_file_that_is_read_is_in_the_manifest(run):
     for name in manifest.UNLISTED - {manifest.NAME}:
         for harm in (flip_a_bit, cut_in_half, Path.unlink):
             harm(run / "last/6" / name)
-            assert restored(run)[0] == 6
+            assert restore_newest(run)[0] == 6
 
 
-def test_the_best_or_the_first_will_do_when_all_newer_ones_are_damaged(run, capsys):
+def test_the_best_or_the_first_is_restored_when_newer_ones_are_damaged(run, capsys):
     for newer in ("last/6", "last/4"):
         flip_a_bit(run / newer / "progress/metadata")
-    assert restored(run)[0] == 4
+    assert restore_newest(run)[0] == 4
     assert "the run resumes from step 4, best/4." in capsys.readouterr().err
     flip_a_bit(run / "best/4/progress/metadata")
-    assert restored(run)[0] == 0
+    assert restore_newest(run)[0] == 0
     assert "the run resumes from step 0, first/0." in capsys.readouterr().err
     assert len(list((run / "damaged").iterdir())) == 3
 
@@ -270,14 +270,14 @@ def test_the_best_or_the_first_will_do_when_all_newer_ones_are_damaged(run, caps
 def test_the_same_step_can_be_saved_and_damaged_again(run):
     for number in (0, 1):
         flip_a_bit(run / "last/6/progress/metadata")
-        assert restored(run)[0] == 4
+        assert restore_newest(run)[0] == 4
         assert (run / f"damaged/last-6-{number}").is_dir()
-        with opened(run) as checkpoints:
-            checkpoints.save_last(state_of(6), Progress())
-    assert restored(run)[0] == 6
+        with open_checkpoints(run) as checkpoints:
+            checkpoints.save_last(make_state(6), Progress())
+    assert restore_newest(run)[0] == 6
 
 
-def test_without_a_whole_one_all_are_named_and_left_where_they_are(run):
+def test_when_all_are_damaged_all_are_named_and_none_is_moved(run):
     for file in run.rglob("progress/metadata"):
         flip_a_bit(file)
     before = read_contents(run)
@@ -290,39 +290,39 @@ def test_without_a_whole_one_all_are_named_and_left_where_they_are(run):
 
 
 @pytest.mark.parametrize("with_manifest", [True, False])
-def test_what_a_killed_save_left_is_not_chosen_and_is_removed(run, capsys, with_manifest):
+def test_an_incomplete_save_is_ignored_and_removed(run, capsys, with_manifest):
     left = run / "last/8.orbax-checkpoint-tmp"
     shutil.copytree(run / "last/6", left)
     if not with_manifest:
         (left / manifest.NAME).unlink()
-    assert restored(run)[0] == 6
+    assert restore_newest(run)[0] == 6
     assert capsys.readouterr().err == ""
-    with opened(run) as checkpoints:
-        checkpoints.save_last(state_of(8), Progress())
-    assert restored(run)[0] == 8 and not left.exists()
+    with open_checkpoints(run) as checkpoints:
+        checkpoints.save_last(make_state(8), Progress())
+    assert restore_newest(run)[0] == 8 and not left.exists()
 
 
-def saved_again(checkpoints: Checkpoints) -> None:
-    checkpoints.save_last(state_of(3), Progress())
+def save_again(checkpoints: Checkpoints) -> None:
+    checkpoints.save_last(make_state(3), Progress())
 
 
-def asked(checkpoints: Checkpoints) -> None:
+def wait_and_ask(checkpoints: Checkpoints) -> None:
     while checkpoints._managers["last"].is_saving_in_progress():
         pass
     checkpoints.raise_failure()
 
 
-@pytest.mark.parametrize("notice", [saved_again, asked, Checkpoints.close])
-def test_a_save_that_fails_is_told_and_costs_no_older_one(
+@pytest.mark.parametrize("notice", [save_again, wait_and_ask, Checkpoints.close])
+def test_a_failed_save_is_raised_and_deletes_no_older_checkpoint(
     tmp_path, notice: Callable[[Checkpoints], None]
 ):
     def fail(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with opened(tmp_path, last=1) as checkpoints:
-        checkpoints.save_last(state_of(1), Progress())
+    with open_checkpoints(tmp_path, last=1) as checkpoints:
+        checkpoints.save_last(make_state(1), Progress())
     checkpoints = Checkpoints(tmp_path, last=1, write_manifest=fail)
-    checkpoints.save_last(state_of(2), Progress())
+    checkpoints.save_last(make_state(2), Progress())
     with pytest.raises(OSError, match="No space left"):
         notice(checkpoints)
-    assert list_saved_steps(tmp_path) == [1] and restored(tmp_path)[0] == 1
+    assert list_saved_steps(tmp_path) == [1] and restore_newest(tmp_path)[0] == 1

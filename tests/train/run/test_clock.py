@@ -1,4 +1,4 @@
-"""What the computer's clock says is written down, and nothing depends on it."""
+"""Runs record the time of the computer's clock, but their results do not depend on it."""
 
 import itertools
 import json
@@ -17,12 +17,12 @@ from train.run.summary import Summary
 DAY = 24 * 3600.0
 
 
-def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
+def test_a_clock_that_jumps_backward_does_not_change_results(tmp_path, monkeypatch):
     train_on_one(tmp_path / "alone")
     calls = itertools.count()
     now = time.time()
     with monkeypatch.context() as patch:
-        # At every look an hour earlier.
+        # Each call returns a time that is an hour earlier.
         patch.setattr("time.time", lambda: now - 3600 * next(calls))
         assert train_on_one(tmp_path / "run", stop_after(4)) is None
         summary = train_on_one(tmp_path / "run")
@@ -34,11 +34,11 @@ def test_a_clock_that_jumps_backwards_changes_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ahead", [DAY, pytest.param(-10_000 * DAY, marks=pytest.mark.slow)])
-def test_a_run_goes_on_from_checkpoints_of_another_time(tmp_path, ahead):
+def test_a_run_resumes_from_checkpoints_with_wrong_dates(tmp_path, ahead):
     train_on_one(tmp_path / "alone")
     assert train_on_one(tmp_path / "run", stop_after(4)) is None
     # The newest in steps has the oldest date.
-    for number, path in enumerate(by_step(tmp_path / "run")):
+    for number, path in enumerate(list_checkpoints(tmp_path / "run")):
         moment = time.time() + ahead - number * DAY
         for file in (*path.rglob("*"), path):
             os.utime(file, (moment, moment))
@@ -50,8 +50,8 @@ def train_on_one(workdir: Path, stop: Callable[[], bool] = lambda: False) -> Sum
     return train(get_config(), workdir, stop, devices=take_devices(1))
 
 
-def by_step(workdir: Path) -> list[Path]:
-    """The folders of checkpoints, the oldest first."""
+def list_checkpoints(workdir: Path) -> list[Path]:
+    """Return the folders of the checkpoints, the oldest step first."""
     found = [path for path in workdir.glob("*/*") if path.name.isdigit()]
     assert len(found) > 2
     return sorted(found, key=lambda path: int(path.name))

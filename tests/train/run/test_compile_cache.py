@@ -1,4 +1,4 @@
-"""Compiled programs are kept in a folder and taken from there, whole ones only."""
+"""Compiled programs are stored in a folder and loaded from it, complete ones only."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from train.run.compile_cache import use_compile_cache
 
-# Whatever the time to compile, a program is stored.
+# Store every program, however fast it compiles.
 ALL = 0.0
 
 _hits: list[str] = []
@@ -30,8 +30,8 @@ def _no_cache_is_left() -> Iterator[None]:
     assert jax.config.jax_compilation_cache_dir is None
 
 
-def hits_of_a_compilation() -> int:
-    """Compiles a function, which is new to JAX though its program is not; counts what was found."""
+def count_cache_hits() -> int:
+    """Compile a new function, whose program is always the same; return the hits of the cache."""
 
     def heavy(x):
         return jnp.tanh(x @ x).sum()
@@ -42,31 +42,31 @@ def hits_of_a_compilation() -> int:
     return len(_hits)
 
 
-def entry(folder: Path) -> Path:
+def find_entry(folder: Path) -> Path:
     (file,) = folder.glob("jit_heavy-*-cache")
     return file
 
 
-def test_a_program_is_compiled_once_for_all_processes(tmp_path):
+def test_a_program_is_compiled_once_for_all_starts(tmp_path):
     with use_compile_cache(tmp_path / "compiled", ALL):
-        assert hits_of_a_compilation() == 0
+        assert count_cache_hits() == 0
     with use_compile_cache(tmp_path / "compiled", ALL):
-        assert hits_of_a_compilation() > 0
-    assert hits_of_a_compilation() == 0  # Not kept outside.
+        assert count_cache_hits() > 0
+    assert count_cache_hits() == 0  # Outside of the block nothing is loaded.
 
 
-def test_a_part_of_a_program_is_removed_and_made_anew(tmp_path):
+def test_an_incomplete_entry_is_removed_and_rewritten(tmp_path):
     with use_compile_cache(tmp_path, ALL):
-        hits_of_a_compilation()
-    whole = entry(tmp_path).read_bytes()
-    entry(tmp_path).write_bytes(whole[: len(whole) // 2])
+        count_cache_hits()
+    whole = find_entry(tmp_path).read_bytes()
+    find_entry(tmp_path).write_bytes(whole[: len(whole) // 2])
     with use_compile_cache(tmp_path, ALL):  # JAX would warn, which fails here.
         assert not list(tmp_path.glob("jit_heavy-*"))
-        hits_of_a_compilation()
-    assert len(entry(tmp_path).read_bytes()) > len(whole) // 2
+        count_cache_hits()
+    assert len(find_entry(tmp_path).read_bytes()) > len(whole) // 2
 
 
-def test_a_folder_that_the_user_chose_is_left_to_them(tmp_path):
+def test_a_cache_folder_set_by_the_user_is_kept(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "theirs"))
     try:
         with use_compile_cache(tmp_path / "ours", ALL):

@@ -1,4 +1,4 @@
-"""Runs on a disk that is full or becomes read-only; mounting one takes root."""
+"""Runs on a full or a read-only disk; only root may mount one."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def mount(*arguments: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
-    """A disk of its own, with 10 MB."""
+    """Mount a disk of 10 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
@@ -37,7 +37,7 @@ def disk(tmp_path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_disk_that_became_read_only_is_refused(disk):
+def test_a_read_only_disk_is_refused(disk):
     with claim(disk / "run", {"seed": 1}):
         pass
     mount("-o", "remount,ro", "tmpfs", str(disk))
@@ -47,8 +47,8 @@ def test_a_disk_that_became_read_only_is_refused(disk):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_full_disk_ends_and_goes_on_when_there_is_room(disk, tmp_path):
-    """At every size it fails elsewhere: in a program, a checkpoint, a manifest."""
+def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path):
+    """With each size, another write fails: of a compiled program, a checkpoint, a manifest."""
     config = parse(["main", *MANY])[0]
     train(config, tmp_path / "alone", devices=take_devices(1))
     program = make_program_on(1, config)

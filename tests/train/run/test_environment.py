@@ -1,4 +1,4 @@
-"""The record of what a run was made with."""
+"""The record of a run's environment."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ import pit_jax
 from train.run.environment import find_commit
 
 
-def test_a_checkout_has_its_commit_and_says_when_files_differ(tmp_path):
+def test_a_checkout_has_its_commit_with_a_plus_after_changes(tmp_path):
     file = tmp_path / "module.py"
     file.write_text("")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
@@ -19,7 +19,7 @@ def test_a_checkout_has_its_commit_and_says_when_files_differ(tmp_path):
     assert find_commit(file) == f"{commit}+"
 
 
-def test_an_installed_package_has_its_version_also_inside_of_another_checkout(tmp_path):
+def test_an_installed_package_has_its_version_even_inside_another_checkout(tmp_path):
     assert find_commit(tmp_path / "module.py") == f"pit_jax {pit_jax.__version__}"
     subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
     assert find_commit(tmp_path / "module.py") == f"pit_jax {pit_jax.__version__}"

@@ -1,4 +1,4 @@
-"""A run that starts from imported weights, and whose scales are read behind them."""
+"""A run that starts from imported weights, and computes its scales with them."""
 
 import shutil
 from functools import partial
@@ -23,8 +23,8 @@ from train.program.inputs import make_prepare
 from train.program.step import split_step_key
 
 
-def published(width: int = 4, num_classes: int = 10) -> dict:
-    """Variables of the small network with a neuron that has none, all values moved."""
+def make_published(width: int = 4, num_classes: int = 10) -> dict:
+    """Return variables of the tiny network with a neuron without parameters, all values moved."""
     model = create("resnet8", num_classes=num_classes, neuron=IF, stages=(1,), width=width)
     init = jit_once(model.init)
     variables = init(jax.random.key(7), np.zeros((2, 8, 8, 1), np.float32))
@@ -34,26 +34,26 @@ def published(width: int = 4, num_classes: int = 10) -> dict:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported") / "resnet8"
-    interop.write(published(), folder)
+    interop.write(make_published(), folder)
     return folder
 
 
-def config_from(folder) -> ConfigDict:
+def make_config(folder) -> ConfigDict:
     config = get_config()
     config.pretrained = str(folder)
     return config
 
 
-def test_a_run_begins_with_the_given_weights_and_statistics(folder):
-    state = make_program_on(1, config_from(folder)).first_state()
+def test_a_run_starts_with_imported_weights_and_statistics(folder):
+    state = make_program_on(1, make_config(folder)).first_state()
     begun = flatten_dict({"params": state.params, "batch_stats": state.batch_stats})
-    for path, leaf in flatten_dict(published()).items():
+    for path, leaf in flatten_dict(make_published()).items():
         np.testing.assert_array_equal(begun[path], leaf)
-    assert {path[-1] for path in begun.keys() - flatten_dict(published()).keys()} == {"a"}
+    assert {path[-1] for path in begun.keys() - flatten_dict(make_published()).keys()} == {"a"}
 
 
-def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
-    config = config_from(folder)
+def test_scales_are_computed_from_the_first_batch_with_imported_weights(folder):
+    config = make_config(folder)
     state = make_program_on(1, config).first_state()
     dataset = data.load(**config.data)
     neuron = partial(PIT, levels=4)
@@ -79,46 +79,49 @@ def test_scales_are_read_from_the_first_batch_behind_the_given_weights(folder):
 @pytest.mark.parametrize(
     "variables, complaint",
     [
-        (published(width=6), r"params/.*kernel \(.*, 6\), in the network \(.*, 4\)"),
+        (make_published(width=6), r"params/.*kernel \(.*, 6\), in the network \(.*, 4\)"),
         (
-            published(num_classes=3),
+            make_published(num_classes=3),
             r"head of .*other is for 3 classes, .* has 10\. With --config.reinitialize=.*head",
         ),
         (
-            published(width=6, num_classes=3),
+            make_published(width=6, num_classes=3),
             r"head/kernel \(6, 3\), in the network \(4, 10\).* Give the config.model .*reinit",
         ),
-        ({"params": published()["params"]}, "no batch_stats/"),
+        ({"params": make_published()["params"]}, "no batch_stats/"),
         (
-            published() | {"params": published()["params"] | {"more": {"kernel": np.ones(1)}}},
+            make_published()
+            | {"params": make_published()["params"] | {"more": {"kernel": np.ones(1)}}},
             "more",
         ),
     ],
 )
-def test_weights_of_another_network_are_refused_by_name(tmp_path, variables, complaint, compiled):
+def test_weights_of_another_network_are_refused_with_their_names(
+    tmp_path, variables, complaint, compiled
+):
     interop.write(variables, tmp_path / "other")
     compiled.clear()
     with pytest.raises(UserError, match=complaint):
-        make_program_on(1, config_from(tmp_path / "other"))
+        make_program_on(1, make_config(tmp_path / "other"))
     assert "jit(first_state)" not in compiled
 
 
-def test_a_run_that_goes_on_needs_the_folder_no_more(folder, tmp_path):
+def test_a_run_resumes_without_the_imported_folder(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "imported")
-    config = config_from(copied)
+    config = make_config(copied)
     assert train(config, tmp_path / "run", stop=stop_after(2), devices=take_devices(1)) is None
     shutil.rmtree(copied)
     assert train(config, tmp_path / "run", devices=take_devices(1)) is not None
     assert [line["step"] for line in load_records(tmp_path / "run")] == [3, 6]
 
 
-def test_a_folder_that_is_not_there_or_not_whole_is_refused(folder, tmp_path):
+def test_a_missing_or_damaged_folder_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"config.pretrained: .*nowhere .*pit_jax.interop CHECKP"):
-        make_program_on(1, config_from(tmp_path / "nowhere"))
-    interop.write(published(), tmp_path / "changed")
+        make_program_on(1, make_config(tmp_path / "nowhere"))
+    interop.write(make_published(), tmp_path / "changed")
     arrays = tmp_path / "changed" / "variables.safetensors"
     content = bytearray(arrays.read_bytes())
     content[-1] ^= 1
     arrays.write_bytes(content)
     with pytest.raises(UserError, match="import it again"):
-        make_program_on(1, config_from(tmp_path / "changed"))
+        make_program_on(1, make_config(tmp_path / "changed"))

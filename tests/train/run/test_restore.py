@@ -1,4 +1,4 @@
-"""Checkpoints read from outside of their run."""
+"""Checkpoints that other programs read."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from train.run import restore
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory) -> Path:
-    """The folder of a finished run of the tiny config, on one device."""
+    """Return the folder of a finished run of the tiny config, on one device."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert train(get_config(), folder, devices=take_devices(1)) is not None
     return folder
@@ -26,7 +26,7 @@ def test_a_restored_checkpoint_has_the_bits_that_training_saved(workdir):
     assert get_bits(restored) == get_bits(load_newest_state(workdir, program))
 
 
-def test_the_scales_are_read_alone(workdir):
+def test_scales_can_be_loaded_alone(workdir):
     program = make_program_on(1, get_config())
     params = restore.load_state(workdir, "last", program.abstract_state).params
     found = restore.load_scales(workdir, "last")
@@ -34,7 +34,7 @@ def test_the_scales_are_read_alone(workdir):
     assert (found["PIT_0"] == np.asarray(params["PIT_0"]["a"])).all()
 
 
-def test_reading_takes_no_checkpoint_of_another_kind(tmp_path):
+def test_without_a_checkpoint_nothing_is_loaded(tmp_path):
     with pytest.raises(UserError, match="has no checkpoint yet"):
         restore.find_checkpoint(tmp_path, "best")
     assert (

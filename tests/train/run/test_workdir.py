@@ -1,4 +1,4 @@
-"""A folder that cannot be that of this run is refused before anything compiles or is written."""
+"""A folder that cannot be used is refused before anything is compiled or written."""
 
 import errno
 import json
@@ -20,25 +20,27 @@ from train.loop import train
 from train.run.workdir import claim, open_lock
 
 
-def hold(workdir: Path, config: dict, lock: Callable[[Path], IO[str]] = open_lock) -> None:
-    """Claim the folder and give it back."""
+def claim_and_release(
+    workdir: Path, config: dict, lock: Callable[[Path], IO[str]] = open_lock
+) -> None:
+    """Claim the folder and release it."""
     with claim(workdir, config, lock):
         pass
 
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """A workdir with the marks of a run of the tiny config."""
+    """Write a workdir that looks like one of a run of the tiny config."""
     workdir = tmp_path / "run"
-    hold(workdir, get_config().to_dict())
+    claim_and_release(workdir, get_config().to_dict())
     (workdir / "metrics.jsonl").write_text('{"step": 3}\n')
     (workdir / "last" / "3").mkdir(parents=True)
     (workdir / "last" / "3" / "state").write_bytes(b"parameters")
     return workdir
 
 
-def refusal(workdir: Path, compiled: list[str], **changes: object) -> str:
-    """What `train` says, having compiled and written nothing."""
+def raise_error(workdir: Path, compiled: list[str], **changes: object) -> str:
+    """Return the error of `train`; check that it has compiled and written nothing."""
     config = get_config()
     config.update_from_flattened_dict(changes)
     root = next(folder for folder in [workdir, *workdir.parents] if folder.exists())
@@ -52,7 +54,7 @@ def refusal(workdir: Path, compiled: list[str], **changes: object) -> str:
 
 def test_a_run_with_another_config_names_the_differing_keys_with_both_values(run, compiled):
     changes = {"learning_rate": 0.2, "optimizer.momentum": 0.8, "model.stages": (1, 1)}
-    message = refusal(run, compiled, **changes)
+    message = raise_error(run, compiled, **changes)
     assert f"{run} belongs to a run with another config" in message
     assert set(message.splitlines()[1:-1]) == {
         "  model.stages: [1] there, [1, 1] here",
@@ -64,63 +66,63 @@ def test_a_run_with_another_config_names_the_differing_keys_with_both_values(run
     )
 
 
-def test_keys_that_only_one_of_the_configs_has_differ_too(run):
+def test_keys_of_only_one_config_differ(run):
     config = get_config().to_dict()
     config["old"] = config.pop("seed")
     with pytest.raises(UserError, match="seed: 0 there, None here") as error:
-        hold(run, config)
+        claim_and_release(run, config)
     assert "old: None there, 0 here" in str(error.value)
 
 
-def test_the_same_config_goes_on_though_json_has_no_tuples(run):
+def test_the_same_config_is_accepted_although_json_has_no_tuples(run):
     before = read_contents(run)
-    hold(run, get_config().to_dict())
+    claim_and_release(run, get_config().to_dict())
     after = read_contents(run)
     assert after.keys() == before.keys()
     assert all(after[name][0] == content for name, (content, _) in before.items())
 
 
-def test_a_new_workdir_is_made_with_all_folders_above_it(tmp_path):
-    hold(tmp_path / "a" / "b", get_config().to_dict())
+def test_a_new_workdir_is_created_with_its_parents(tmp_path):
+    claim_and_release(tmp_path / "a" / "b", get_config().to_dict())
     written = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
     assert written == json.loads(json.dumps(get_config().to_dict()))
 
 
-def test_an_empty_folder_can_become_a_run(tmp_path):
-    hold(tmp_path, {"seed": 1})
+def test_an_empty_folder_is_accepted(tmp_path):
+    claim_and_release(tmp_path, {"seed": 1})
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path, compiled):
+def test_a_folder_with_other_files_is_refused(tmp_path, compiled):
     (tmp_path / "notes.txt").write_text("not a run")
-    message = refusal(tmp_path, compiled)
+    message = raise_error(tmp_path, compiled)
     assert (
         message == f"{tmp_path} is not empty and not the folder of a run; choose another --workdir."
     )
 
 
 @pytest.mark.parametrize("below", [".", "run", "a/b"])
-def test_a_file_where_the_folder_should_be_is_refused(tmp_path, compiled, below):
+def test_a_file_instead_of_the_folder_is_refused(tmp_path, compiled, below):
     (tmp_path / "file").write_text("a file")
-    message = refusal(tmp_path / "file" / below, compiled)
+    message = raise_error(tmp_path / "file" / below, compiled)
     assert f"cannot write to the workdir {tmp_path / 'file' / below}" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("name", [".", "run"])
-def test_a_folder_without_the_right_to_write_is_refused(tmp_path, compiled, name):
+def test_a_folder_without_write_permission_is_refused(tmp_path, compiled, name):
     tmp_path.chmod(0o555)
     try:
-        message = refusal(tmp_path / name, compiled)
+        message = raise_error(tmp_path / name, compiled)
     finally:
         tmp_path.chmod(0o755)
     assert "Permission denied" in message and "choose another --workdir" in message
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
-def test_a_place_where_not_even_root_may_write_is_refused():
+def test_a_folder_that_even_root_cannot_write_is_refused():
     with pytest.raises(UserError, match="cannot write to the workdir /proc/pit_jax"):
-        hold(Path("/proc/pit_jax"), {"seed": 1})
+        claim_and_release(Path("/proc/pit_jax"), {"seed": 1})
 
 
 @pytest.mark.parametrize(
@@ -128,29 +130,29 @@ def test_a_place_where_not_even_root_may_write_is_refused():
     [b"", b'{"seed": 0, "da', b"\xff\xfe\x00", b"[1, 2]", b"null"],
     ids=["empty", "cut short", "no text", "a list", "null"],
 )
-def test_a_damaged_config_is_refused_and_kept(run, compiled, content):
+def test_a_damaged_config_is_refused_and_not_changed(run, compiled, content):
     (run / "config.json").write_bytes(content)
-    message = refusal(run, compiled)
+    message = raise_error(run, compiled)
     assert f"{run / 'config.json'} is damaged" in message
     assert "choose another --workdir" in message
 
 
-def test_a_workdir_in_use_is_refused_and_says_by_whom(run, compiled):
+def test_a_workdir_in_use_is_refused_with_the_process_that_uses_it(run, compiled):
     with claim(run, get_config().to_dict()):
-        message = refusal(run, compiled)
+        message = raise_error(run, compiled)
     assert message.startswith(f"the workdir {run} is in use by process {os.getpid()} on ")
     assert ", since 20" in message
     assert message.endswith("Wait until it ends, stop it, or choose another --workdir.")
-    hold(run, get_config().to_dict())  # Given back.
+    claim_and_release(run, get_config().to_dict())  # It was released.
 
 
-def test_a_run_that_failed_gives_its_workdir_back(run):
+def test_a_failed_run_releases_its_workdir(run):
     with pytest.raises(KeyboardInterrupt), claim(run, get_config().to_dict()):
         raise KeyboardInterrupt
-    hold(run, get_config().to_dict())
+    claim_and_release(run, get_config().to_dict())
 
 
-def test_a_killed_process_holds_its_workdir_no_longer(tmp_path):
+def test_a_killed_process_releases_its_workdir(tmp_path):
     code = (
         "import pathlib, signal, sys, train.run.workdir\n"
         "with train.run.workdir.claim(pathlib.Path(sys.argv[1]), {'seed': 1}):\n"
@@ -163,34 +165,34 @@ def test_a_killed_process_holds_its_workdir_no_longer(tmp_path):
     ) as process:
         assert process.stdout.readline() == "claimed\n"
         with pytest.raises(UserError, match=f"in use by process {process.pid} on "):
-            hold(tmp_path, {"seed": 1})
+            claim_and_release(tmp_path, {"seed": 1})
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert f"process {process.pid}" in (tmp_path / "lock").read_text()
-    hold(tmp_path, {"seed": 1})
+    claim_and_release(tmp_path, {"seed": 1})
 
 
-def test_what_a_run_that_was_killed_while_it_began_left_is_no_hindrance(tmp_path):
+def test_files_of_a_run_killed_during_its_start_are_ignored(tmp_path):
     (tmp_path / "lock").write_text("process 1 on elsewhere")
     (tmp_path / "config.json.part").write_text('{"se')
-    hold(tmp_path, {"seed": 1})
+    claim_and_release(tmp_path, {"seed": 1})
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
-def test_a_run_that_began_between_a_look_and_the_lock_is_seen(tmp_path):
+def test_a_run_that_starts_between_the_check_and_the_lock_is_detected(tmp_path):
     def another_begins(workdir: Path):
         (workdir / "config.json").write_text('{"seed": 2}')
         return open_lock(workdir)
 
     with pytest.raises(UserError, match="seed: 2 there, 1 here"):
-        hold(tmp_path, {"seed": 1}, another_begins)
+        claim_and_release(tmp_path, {"seed": 1}, another_begins)
     assert (tmp_path / "config.json").read_text() == '{"seed": 2}'
 
 
-def test_a_place_without_locks_is_used_and_told(tmp_path, capsys):
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, capsys):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    hold(tmp_path, {"seed": 1}, partial(open_lock, flock=refuse))
+    claim_and_release(tmp_path, {"seed": 1}, partial(open_lock, flock=refuse))
     said = f"{tmp_path} cannot be locked (No locks available): make sure that no other run uses it."
     assert capsys.readouterr().err == said + "\n"

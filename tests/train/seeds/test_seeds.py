@@ -1,4 +1,4 @@
-"""Several seeds at once end with the bits that each has alone, whatever interrupts them."""
+"""Several seeds that train at once have the bits of single runs, even when interrupted."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from tests.train.helpers import (
     stop_after,
     take_devices,
 )
-from tests.train.monitor.test_nonfinite import lost
+from tests.train.monitor.test_nonfinite import lose
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
@@ -35,7 +35,7 @@ from train.seeds.program import SeedsProgram, make_seeds_program
 SEEDS = (0, 3)
 
 
-def tiny(**changed):
+def make_config(**changed):
     config = get_config()
     config.log_every = 1
     config.update(changed)
@@ -44,16 +44,19 @@ def tiny(**changed):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    """The folder of ordinary runs, `seed_0` and `seed_3`."""
+    """Return the folder of single runs, `seed_0` and `seed_3`."""
     folder = tmp_path_factory.mktemp("alone")
     for seed in SEEDS:
-        assert train(tiny(seed=seed), folder / f"seed_{seed}", devices=take_devices(1)) is not None
+        assert (
+            train(make_config(seed=seed), folder / f"seed_{seed}", devices=take_devices(1))
+            is not None
+        )
     return folder
 
 
 @pytest.fixture(scope="module")
 def programs():
-    return {seed: make_program_on(1, tiny(seed=seed)) for seed in SEEDS}
+    return {seed: make_program_on(1, make_config(seed=seed)) for seed in SEEDS}
 
 
 def assert_as_alone(folder: Path, alone: Path, programs) -> None:
@@ -68,52 +71,52 @@ def assert_as_alone(folder: Path, alone: Path, programs) -> None:
 @pytest.fixture(scope="module")
 def at_once(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("at_once")
-    summaries = train_seeds(tiny(), SEEDS, folder)
+    summaries = train_seeds(make_config(), SEEDS, folder)
     assert [summary.workdir for summary in summaries] == [str(folder / f"seed_{s}") for s in SEEDS]
     return folder
 
 
-def test_seeds_at_once_end_with_the_bits_that_each_has_alone(at_once, alone, programs):
+def test_seeds_trained_at_once_have_the_bits_of_single_runs(at_once, alone, programs):
     assert_as_alone(at_once, alone, programs)
     states = [load_summary(at_once / f"seed_{seed}") for seed in SEEDS]
     assert states[0] != states[1]
 
 
-def test_what_was_stopped_goes_on(alone, tmp_path, programs):
-    assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(4)) is None
+def test_stopped_seeds_resume_from_their_common_step(alone, tmp_path, programs):
+    assert train_seeds(make_config(), SEEDS, tmp_path, stop_after(4)) is None
     for seed in SEEDS:
         assert sorted(list_saved_steps(tmp_path / f"seed_{seed}")) == [3, 4]
     # Killed between the saves of two seeds.
     shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
     assert find_common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
-    assert train_seeds(tiny(), SEEDS, tmp_path) is not None
+    assert train_seeds(make_config(), SEEDS, tmp_path) is not None
     assert_as_alone(tmp_path, alone, programs)
 
 
 @pytest.mark.slow
-def test_train_main_goes_on_with_one_of_them(alone, tmp_path, programs):
-    assert train_seeds(tiny(), SEEDS, tmp_path, stop_after(2)) is None
-    assert train(tiny(seed=3), tmp_path / "seed_3", devices=take_devices(1)) is not None
+def test_train_main_resumes_a_single_seed(alone, tmp_path, programs):
+    assert train_seeds(make_config(), SEEDS, tmp_path, stop_after(2)) is None
+    assert train(make_config(seed=3), tmp_path / "seed_3", devices=take_devices(1)) is not None
     assert_same_end(alone / "seed_3", tmp_path / "seed_3", programs[3])
     with pytest.raises(UserError, match="no newest step in common [(]seed_0 at 2, seed_3 at 6[)]"):
-        train_seeds(tiny(), SEEDS, tmp_path)
+        train_seeds(make_config(), SEEDS, tmp_path)
 
 
 @pytest.mark.slow
-def test_seeds_of_which_some_have_not_begun_begin(tmp_path):
+def test_seeds_start_if_some_have_not_started(tmp_path):
     (tmp_path / "seed_0" / "first" / "0").mkdir(parents=True)
     folders = [tmp_path / "seed_0", tmp_path / "seed_1"]
     assert find_common_step(folders) is None
 
 
-def losing_program(config) -> SeedsProgram:
+def make_losing_program(config) -> SeedsProgram:
     """Return a program whose loss is nan at some steps of some seeds."""
-    return make_seeds_program(config, SEEDS, data.load(**config.data), loss=lost)
+    return make_seeds_program(config, SEEDS, data.load(**config.data), loss=lose)
 
 
-def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path):
+def test_a_seed_that_is_not_finite_is_named_and_ends_all(tmp_path):
     with pytest.raises(UserError) as error:
-        train_seeds(tiny(), SEEDS, tmp_path, program=losing_program(tiny()))
+        train_seeds(make_config(), SEEDS, tmp_path, program=make_losing_program(make_config()))
     message = str(error.value)
     assert "is not finite. The checkpoint of step" in message
     seed = message.partition(":")[0].removeprefix("seed ")
@@ -121,9 +124,9 @@ def test_a_seed_that_is_not_finite_is_named_and_ends_them_all(tmp_path):
 
 
 @pytest.mark.slow
-def test_such_a_step_can_be_left_out(tmp_path, capsys):
-    config = tiny(skip=6, epochs=1)
-    assert train_seeds(config, SEEDS, tmp_path, program=losing_program(config)) is not None
+def test_a_step_that_is_not_finite_can_be_skipped(tmp_path, capsys):
+    config = make_config(skip=6, epochs=1)
+    assert train_seeds(config, SEEDS, tmp_path, program=make_losing_program(config)) is not None
     printed = " ".join(capsys.readouterr().out.split())
     nulls = {
         seed: sum(line.get("loss", 0) is None for line in load_records(tmp_path / f"seed_{seed}"))
@@ -141,25 +144,25 @@ def test_such_a_step_can_be_left_out(tmp_path, capsys):
         ({"checkpoints": {"last": 1}}, "config.checkpoints.last must be at least 2"),
     ],
 )
-def test_what_only_a_run_alone_can_do_is_refused(tmp_path, changed, complaint, compiled):
+def test_keys_that_need_a_single_run_are_refused(tmp_path, changed, complaint, compiled):
     with pytest.raises(UserError, match=complaint):
-        train_seeds(tiny(**changed), SEEDS, tmp_path / "run")
+        train_seeds(make_config(**changed), SEEDS, tmp_path / "run")
     assert not (tmp_path / "run").exists() and compiled == []
 
 
 def test_more_seeds_than_devices_are_refused(tmp_path):
     seeds = range(jax.device_count() + 1)
     with pytest.raises(UserError, match="5 seeds need as many devices; there are 4"):
-        train_seeds(tiny(), seeds, tmp_path / "run")
+        train_seeds(make_config(), seeds, tmp_path / "run")
 
 
-def test_the_folder_of_a_run_is_refused(at_once):
+def test_the_folder_of_a_single_run_is_refused(at_once):
     with pytest.raises(UserError, match="is the folder of a run"):
-        train_seeds(tiny(), SEEDS, at_once / "seed_0")
+        train_seeds(make_config(), SEEDS, at_once / "seed_0")
 
 
-def test_the_command_tells_every_seed_and_their_spread(at_once):
-    """They have finished, so nothing is trained again."""
+def test_the_command_prints_every_seed_and_their_deviation(at_once):
+    """The runs have finished, so nothing is trained."""
     arguments = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
     done = subprocess.run(
         [sys.executable, "-m", "train.seeds", *arguments, "--workdir", str(at_once)],
@@ -187,6 +190,6 @@ def test_the_command_tells_every_seed_and_their_spread(at_once):
         (("--seeds", "1", "--nonsense"), "nonsense"),
     ],
 )
-def test_mistakes_on_the_command_line_are_told(arguments, complaint, capsys):
+def test_mistakes_on_the_command_line_are_reported(arguments, complaint, capsys):
     assert command.main(["seeds", "--config", TINY, *arguments]) == 2
     assert complaint in capsys.readouterr().err
