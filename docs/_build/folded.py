@@ -70,6 +70,7 @@ class _Drawing:
         if number in self.places:
             return self.places[number]
         node = self.nodes[number]
+        # From outside: a neuron is drawn as if it read the input, and currents are the input.
         if isinstance(node, Spikes):
             self._find_input(node.accumulator, node.shape)
             self.add(number)

@@ -250,6 +250,7 @@ def format_costs(one: Fold) -> str:
 @cache
 def _measure_costs(network: Network) -> Costs:
     name, num_steps, kw = network
+    # Not the random variables of `fold_network`: costs depend on firing rates.
     model, variables, x = make_firing_network(
         name, partial(PIT, levels=LEVELS), num_steps, **dict(kw)
     )
@@ -261,6 +262,7 @@ def count_copies(name: str) -> tuple[int, int]:
 
     A layer of weights that reads n streams has n copies.
     """
+    # The streams depend on the structure only, so a narrow network has those of the full one.
     of_layer = count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
     x = INPUTS[name]
     whole = trace(create(name, num_classes=x.num_classes, neuron=ReLU), x.batch(1, 1))

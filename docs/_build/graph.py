@@ -82,6 +82,7 @@ def _find_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
     last = None
     for _, run in groupby(range(len(nodes)), key=lambda i: nodes[i].path.partition("/")[0]):
         members = list(run)
+        # Blocks are equal if their nodes are, up to names and to where the block starts.
         form = [
             replace(nodes[i], path="", inputs=tuple(j - members[0] for j in nodes[i].inputs))
             for i in members
@@ -100,15 +101,18 @@ def _find_repeats(nodes: Sequence[Node]) -> tuple[list[Node], list[int]]:
 
 
 def _lay_out(nodes: Sequence[Node], repeats: Sequence[int]) -> Picture:
+    # The longest path from the input to each node; nodes come after their inputs.
     depth: list[int] = []
     for node in nodes:
         depth.append(1 + max((depth[j] for j in node.inputs), default=0))
+    # The main path, from its end: of several inputs, the one with the longest path.
     path = [len(nodes) - 1]
     while nodes[path[0]].inputs:
         path.insert(0, max(nodes[path[0]].inputs, key=depth.__getitem__))
     place = {i: at for at, i in enumerate(path)}
     branches = []
     for join, i in enumerate(path[1:], start=1):
+        # Every other input belongs to a branch: follow it back to the main path.
         for j in nodes[i].inputs:
             way: list[int] = []
             while j not in place:

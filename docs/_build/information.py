@@ -74,6 +74,7 @@ def make_table() -> str:
 
 def read_run(data: str, neuron: str) -> dict[str, list[float]]:
     """Return each measure of every layer over all steps."""
+    # The row "all" of a layer sums over its steps.
     found: dict[str, list[float]] = defaultdict(list)
     with (PAGE.parents[1] / f"runs/information_{data}.csv").open() as file:
         for row in csv.DictReader(file):
@@ -87,6 +88,7 @@ TABLES = {"measured": make_table}
 
 def draw_counts(rng: np.random.Generator, images: int) -> np.ndarray:
     """Draw how many neurons fire each integer, `[images, REPETITIONS, LEVELS + 1]`."""
+    # Neurons share a part of their membrane; bias corrections assume that samples are independent.
     common = rng.normal(size=(images, REPETITIONS, 1))
     own = rng.normal(size=(images, REPETITIONS, NEURONS))
     u = COMMON**0.5 * common + (1 - COMMON) ** 0.5 * own

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,14 @@ def run_main(*args: str) -> int:
             signal.signal(number, handler)
 
 
-def start_main(*args: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+def start_main(
+    *args: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start `python -m train.main ARGS` in a new process."""
     return subprocess.Popen(
         [*MAIN, *args],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT if env is None else env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -49,7 +49,14 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+# One per data set. The tests in tests/train/data/events show that all layouts are read exactly.
+QUICK = ("AEDAT 2.0", "AEDAT 3.1", "N-MNIST")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in FORMATS],
+)
 def test_a_run_trains_on_event_files(tmp_path, kind):
     write_data, name, samples, batch = FORMATS[kind]
     if "AEDAT 4" in kind:

@@ -151,8 +151,20 @@ def write(tmp_path: Path, layout: str) -> tuple[str, Path]:
     return name, root
 
 
+# One per shape of image and number of classes. The tests in tests/train/data/images show that all
+# layouts of a data set are read exactly.
+QUICK = ("mnist, gzipped", "cifar100, python archive", "folder")
+
+
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("layout", [layout for layout in FORMATS if layout != "imagenet"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(layout, marks=() if layout in QUICK else pytest.mark.slow)
+        for layout in FORMATS
+        if layout != "imagenet"
+    ],
+)
 def test_a_run_trains_on_image_files(tmp_path, layout):
     name, root = write(tmp_path, layout)
     before, run = read_contents(root), tmp_path / "run"
@@ -161,6 +173,7 @@ def test_a_run_trains_on_image_files(tmp_path, layout):
         assert run_main(*config, f"--config.data.data_dir={root}", "--workdir", str(run)) == 0
     (record,) = load_records(run)
     assert record["step"] == STEPS and 0 < record["train_loss"] < 20
+    # A whole number of images: padding is not counted.
     assert record["test_accuracy"] * TESTED == pytest.approx(
         round(record["test_accuracy"] * TESTED)
     )

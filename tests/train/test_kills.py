@@ -1,17 +1,21 @@
 """A run that is killed at any moment and resumed ends with the bits of an uninterrupted run."""
 
+import functools
+import itertools
 import json
 import random
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from tests.train.helpers import (
+    ENVIRONMENT,
     ROOT,
     TINY,
     assert_same_end,
@@ -19,13 +23,15 @@ from tests.train.helpers import (
     load_records,
     make_program_on,
     start_main,
-    take_devices,
 )
 from train.config.cli import parse
 from train.loop import train
+from train.program.program import Program
 
+MOMENTS = ("starting", "training", "saving", "testing")
+# More epochs than a run can take before the signal comes, even if this process has to wait.
 TINY_RUN = (
-    *("--config", TINY, "--config.epochs=30", "--config.log_every=1"),
+    *("--config", TINY, "--config.epochs=20", "--config.log_every=1"),
     "--config.checkpoints.every_steps=2",
 )
 DIGITS_RUN = (
@@ -60,6 +66,19 @@ def is_testing(workdir: Path, length: int) -> bool:
     return bool(lines) and json.loads(lines[-1])["step"] % length == length - 1
 
 
+def count_lines(workdir: Path) -> int:
+    """Return how many lines of metrics.jsonl are complete."""
+    file = workdir / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def has_no_handler(process: subprocess.Popen[str]) -> bool:
+    """Return whether a process handles SIGTERM by default, as after a first signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], base=16)
+    return not caught >> (signal.SIGTERM - 1) & 1
+
+
 def wait_until(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
     while not condition() and process.poll() is None and time.monotonic() < deadline:
@@ -73,26 +92,34 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, st
 
 
 def interrupt(
-    arguments: tuple[str, ...], workdir: Path, number: signal.Signals, times: int, seconds: float
+    arguments: tuple[str, ...],
+    workdir: Path,
+    length: int,
+    number: signal.Signals,
+    moments: Iterable[str],
+    most_steps: int,
 ) -> list[str]:
-    """Start the run `times` times and end it; return what each process was doing, from its files.
+    """Start the run and end it, once for each moment; return what each process was doing.
 
-    The moments are, in turn: at random in the `seconds` after its start, at random in the `seconds`
-    after its first checkpoint, then in the next save after such a moment, and in the next test.
+    The moments are "starting": shortly after its start; "training": up to `most_steps` steps after
+    its first checkpoint; "saving" and "testing": in the next save or test after such a step. An
+    epoch has `length` steps. What a process was doing follows from the files that it left.
     """
-    config = parse(["main", *arguments])[0]
-    length = make_program_on(1, config).steps_per_epoch
     draw, doing = random.Random(0), []
-    for turn in range(times):
+    for moment in moments:
         begun, known = count_starts(workdir), find_newest(workdir)
         process = start_main(*arguments, "--workdir", str(workdir))
         wait_until(process, lambda begun=begun: count_starts(workdir) > begun)
-        if turn % 4:
+        if moment == "starting":
+            time.sleep(draw.uniform(0, 0.5))
+        else:
             wait_until(process, lambda known=known: find_newest(workdir) > known)
-        time.sleep(draw.uniform(0, seconds))
-        if turn % 4 == 2:
+            # A number of steps, not of seconds: no machine is too fast for it.
+            lines = count_lines(workdir) + draw.randrange(most_steps)
+            wait_until(process, lambda lines=lines: count_lines(workdir) >= lines)
+        if moment == "saving":
             wait_until(process, lambda: is_saving(workdir))
-        if turn % 4 == 3:
+        if moment == "testing":
             wait_until(process, lambda: is_testing(workdir, length))
             time.sleep(draw.uniform(0, 0.03))  # After the last step, in the test itself.
         code, printed = end(process, number)
@@ -111,9 +138,10 @@ def finish(arguments: tuple[str, ...], workdir: Path) -> None:
     assert process.returncode == 0, printed
 
 
-def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Path) -> None:
-    config = parse(["main", *arguments])[0]
-    program = make_program_on(1, config)
+def assert_nothing_was_lost(
+    config: ConfigDict, workdir: Path, alone: Path, program: Program
+) -> None:
+    """Assert that a run ended as the run `alone`, with a line for each step and epoch."""
     assert_same_end(alone, workdir, program)
     length = program.steps_per_epoch
     steps = range(1, config.epochs * length + 1)
@@ -121,42 +149,54 @@ def assert_nothing_was_lost(arguments: tuple[str, ...], workdir: Path, alone: Pa
     assert [record["step"] for record in load_records(workdir)] == expected
 
 
-def test_a_run_killed_three_times_and_terminated_once_ends_with_the_same_bits(tmp_path):
-    workdir = tmp_path / "run"
-    interrupt(TINY_RUN, workdir, signal.SIGKILL, times=3, seconds=0.5)
-    interrupt(TINY_RUN, workdir, signal.SIGTERM, times=1, seconds=0.5)
-    finish(TINY_RUN, workdir)
-    train(parse(["main", *TINY_RUN])[0], tmp_path / "alone", devices=take_devices(1))
-    assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
+def prepare(arguments: tuple[str, ...]) -> tuple[ConfigDict, Program]:
+    """Return the config and the program of a run; runs with it share its compiled step."""
+    config = parse(["main", *arguments])[0]
+    program = make_program_on(1, config)
+    return config, program._replace(compile_step=functools.cache(program.compile_step))
+
+
+def test_a_run_killed_in_a_save_and_then_terminated_ends_with_the_same_bits(tmp_path):
+    config, program = prepare(TINY_RUN)
+    workdir, alone, length = tmp_path / "run", tmp_path / "alone", program.steps_per_epoch
+    interrupt(TINY_RUN, workdir, length, signal.SIGKILL, ["saving"], most_steps=6)
+    interrupt(TINY_RUN, workdir, length, signal.SIGTERM, ["training"], most_steps=6)
+    for folder in (workdir, alone):
+        assert train(config, folder, program=program) is not None
+    assert_nothing_was_lost(config, workdir, alone, program)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, times", [(signal.SIGKILL, 20), (signal.SIGTERM, 6)])
 def test_a_digits_run_ended_at_many_moments_ends_with_the_same_bits(tmp_path, number, times):
-    workdir = tmp_path / "run"
-    doing = interrupt(DIGITS_RUN, workdir, number, times, seconds=2)
+    config, program = prepare(DIGITS_RUN)
+    workdir, alone, length = tmp_path / "run", tmp_path / "alone", program.steps_per_epoch
+    moments = itertools.islice(itertools.cycle(MOMENTS), times)
+    doing = interrupt(DIGITS_RUN, workdir, length, number, moments, most_steps=20)
     assert number == signal.SIGTERM or set(doing) == {"saving", "testing", "else"}
     assert load_records(workdir)  # Not all in the first epoch.
-    for folder in (workdir, tmp_path / "alone"):
+    for folder in (workdir, alone):
         finish(DIGITS_RUN, folder)
-    assert_nothing_was_lost(DIGITS_RUN, workdir, tmp_path / "alone")
+    assert_nothing_was_lost(config, workdir, alone, program)
 
 
 @pytest.mark.slow
 def test_a_second_signal_ends_a_process_at_once_and_damages_no_checkpoint(tmp_path):
-    workdir = tmp_path / "run"
-    interrupt(TINY_RUN, workdir, signal.SIGTERM, times=2, seconds=0.5)
-    shutil.rmtree(workdir / "compiled")  # So that it compiles for seconds, and saves only then.
+    config, program = prepare(TINY_RUN)
+    workdir, alone, length = tmp_path / "run", tmp_path / "alone", program.steps_per_epoch
+    interrupt(TINY_RUN, workdir, length, signal.SIGTERM, MOMENTS[:2], most_steps=6)
     begun, saved = count_starts(workdir), find_newest(workdir)
-    process = start_main(*TINY_RUN, "--workdir", str(workdir))
+    # Without a cache it compiles for seconds, and would save only after that.
+    uncached = {name: value for name, value in ENVIRONMENT.items() if "CACHE" not in name}
+    shutil.rmtree(workdir / "compiled", ignore_errors=True)
+    process = start_main(*TINY_RUN, "--workdir", str(workdir), env=uncached)
     wait_until(process, lambda: count_starts(workdir) > begun)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    since = time.monotonic()
+    wait_until(process, lambda: has_no_handler(process))
     assert process.poll() is None
     code, printed = end(process, signal.SIGTERM)
-    assert code == -signal.SIGTERM and time.monotonic() - since < 1
+    assert code == -signal.SIGTERM
     assert "saved" not in printed and find_newest(workdir) == saved
-    for folder in (workdir, tmp_path / "alone"):
-        finish(TINY_RUN, folder)
-    assert_nothing_was_lost(TINY_RUN, workdir, tmp_path / "alone")
+    for folder in (workdir, alone):
+        assert train(config, folder, program=program) is not None
+    assert_nothing_was_lost(config, workdir, alone, program)
