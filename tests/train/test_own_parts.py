@@ -2,11 +2,11 @@
 
 import gc
 import json
-import re
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ from tests.train.helpers import (
     load_records,
     make_program_on,
     run_main,
-    signal_when,
-    start_main,
+    stop_after,
     take_devices,
 )
 from train import analyze, data
@@ -42,16 +41,20 @@ from train.program import build
 from train.report.__main__ import main as run_report
 from train.run import restore
 from train.run.reading import load_run_config
+from train.seeds.loop import train_seeds
 
 MODULE = (ROOT / "tests/train/own_module.py").read_text()
 # No part is ours: a program that looks one up in a table of ours would fail.
 OWN = (
-    *("--config.data=NAME:stripes", "--config.model=NAME:Network", "--config.neuron=NAME:Leaky"),
-    *("--config.loss=NAME:loss", "--config.optimizer=NAME:adabelief"),
-    *("--config.schedule=NAME:polynomial", "--config.augment.policy=NAME:darken"),
-    *("--config.metrics=('NAME:sharpness',)", "--config.augment.pad=0"),
-    *("--config.neuron.slope=0.125", "--config.loss.temperature=2", "--config.learning_rate=0.01"),
+    *("--config.data=own_parts:stripes", "--config.model=own_parts:Network"),
+    *("--config.neuron=own_parts:Leaky", "--config.neuron.slope=0.125"),
+    *("--config.loss=own_parts:loss", "--config.loss.temperature=2"),
+    *("--config.optimizer=own_parts:adabelief", "--config.learning_rate=0.01"),
+    *("--config.schedule=own_parts:polynomial", "--config.augment.policy=own_parts:darken"),
+    *("--config.metrics=('own_parts:sharpness',)", "--config.augment.pad=0"),
 )
+# Few checkpoints: saving takes longer than training.
+COMMAND = ("--config", TINY, "--config.log_every=1", "--config.checkpoints.seconds_apart=60")
 # Programs in this process must accept its four devices: their number cannot change.
 HERE = "--cpu-devices=4"
 
@@ -68,21 +71,30 @@ def collect_dropped_coroutines() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Iterator[Path]:
+    """Return the folder of a finished run of own parts, for reading only."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, import_from(folder, patch):
+        assert run_training(*OWN, "--config.epochs=40", str(folder / "run")) == 0
+    return folder / "run"
+
+
 @pytest.fixture
-def name(tmp_path, monkeypatch):
-    """Copy the module to the current folder under a unique name; return the name."""
-    name = f"own_{re.sub(r'[^a-z0-9]', '_', tmp_path.name.lower())}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield name
-    sys.modules.pop(name, None)
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """Return the current folder of the test, which has the module `own_parts`."""
+    with import_from(tmp_path, monkeypatch):
+        yield tmp_path
 
 
-def make_command(name: str, *more: str, parts: tuple[str, ...] = OWN) -> tuple[str, ...]:
-    """Return the arguments of a run of the tiny config with own parts, three steps per epoch."""
-    own = (word.replace("NAME", name) for word in parts)
-    return ("--config", TINY, *own, "--config.log_every=1", *more)
+@contextmanager
+def import_from(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Copy the module to `folder` and make it the current folder; forget the import at the end."""
+    (folder / "own_parts.py").write_text(MODULE)
+    patch.chdir(folder)
+    patch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("own_parts", None)
 
 
 def run_program(main: Any, *args: object) -> int:
@@ -92,35 +104,30 @@ def run_program(main: Any, *args: object) -> int:
 
 
 def run_training(*args: str) -> int:
+    """Train in this process, on one device, with the tiny config and other flags."""
     with limit_devices(1):
-        return run_main(*args, "--config.cpu_devices=4")
+        return run_main(*COMMAND, *args, "--config.cpu_devices=4")
 
 
 def get_error(capsys, main: Any, *args: object) -> str:
     """Return the error that a program prints: one line, without a traceback."""
     capsys.readouterr()
     assert run_program(main, *args) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "Traceback" not in said, said
-    return said
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error, error
+    return error
 
 
-def test_a_killed_run_of_own_parts_resumes_and_every_program_reads_it(tmp_path, name, capsys):
-    run, alone = tmp_path / "run", tmp_path / "alone"
-    command = make_command(name, "--config.epochs=40", "--config.checkpoints.every_steps=2")
-    code, printed = signal_when(
-        start_main(*command, str(run), cwd=tmp_path),
-        lambda: max(list_saved_steps(run), default=0) > 0,
-        signal.SIGKILL,
-    )
-    assert code == -signal.SIGKILL and not (run / "summary.json").exists(), printed
-    process = start_main(*command, str(run), cwd=tmp_path)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0 and "resuming from step" in printed, printed
+def test_a_stopped_run_of_own_parts_resumes_with_the_same_bits(folder, finished):
+    config = parse(["main", *COMMAND, *OWN, "--config.epochs=40"])[0]
+    assert train(config, folder / "run", stop_after(50), devices=take_devices(1)) is None
+    assert list_saved_steps(folder / "run") == [50]
+    assert train(config, folder / "run", devices=take_devices(1)) is not None
+    assert_same_end(finished, folder / "run", make_program_on(1, config), leaves=15)
 
-    config = parse(["main", *command])[0]
-    train(config, alone, devices=take_devices(1))
-    assert_same_end(alone, run, make_program_on(1, config), leaves=15)
+
+def test_every_program_reads_a_run_of_own_parts(folder, finished, capsys):
+    run = shutil.copytree(finished, folder / "run")
     summary = json.loads((run / "summary.json").read_text())
     assert summary["title"] == "stripes, Network, Leaky T=2"
     assert summary["rates"] == {} and summary["scales"] == 0 and summary["last_accuracy"] > 0.8
@@ -132,54 +139,53 @@ def test_a_killed_run_of_own_parts_resumes_and_every_program_reads_it(tmp_path, 
     found = json.loads((run / "evaluation" / "last_test.json").read_text())
     assert found["accuracy"] == summary["last_accuracy"] and found["rates"] == {}
     assert found["classes"] == ["horizontal", "vertical"]
-    said = get_error(capsys, run_export, run, "--format", "directory")
-    assert f"neuron.name is '{name}:Leaky', which the compiler does not support (no rule" in said
-    assert "It supports IF, LIF, " in said and said.count(name) == 1
-    assert run_program(run_report, run, alone, "--out", tmp_path / "report.html") == 0
-    page = (tmp_path / "report.html").read_text()
-    assert ">Leaky</td>" in page and f"{name}:Leaky" in page and "Firing rates" not in page
-    assert (
-        run_program(run_check, *command, "--config.cpu_devices=4", "--out", tmp_path / "sheet") == 0
-    )
-    assert "ready" in capsys.readouterr().out
-    assert_analyses_state_what_is_missing(tmp_path, run, capsys)
-    config = load_run_config(run)
-    network = build.make_network(config, data.load(**config.data))
+    error = get_error(capsys, run_export, run, "--format", "directory")
+    assert "neuron.name is 'own_parts:Leaky', which the compiler does not support (no" in error
+    assert "It supports IF, LIF, " in error and error.count("own_parts") == 1
+    assert run_program(run_report, run, "--out", folder / "report.html") == 0
+    page = (folder / "report.html").read_text()
+    assert ">Leaky</td>" in page and "own_parts:Leaky" in page and "Firing rates" not in page
+    network = build.make_network(config := load_run_config(run), data.load(**config.data))
     logits = network.apply(restore.load_variables(run), np.zeros((2, 8, 8, 1), np.float32))
     assert logits.shape == (2, 2, 2)
 
 
-def assert_analyses_state_what_is_missing(tmp_path: Path, run: Path, capsys) -> None:
-    """Assert that analyses of counts are skipped with a reason and the others are made."""
-    out = tmp_path / "analysis"
+def test_own_parts_pass_the_check_before_training(folder, capsys):
+    args = (*COMMAND, *OWN, "--config.cpu_devices=4", "--out", folder / "sheet")
+    assert run_program(run_check, *args) == 0
+    assert "ready" in capsys.readouterr().out
+
+
+def test_analyses_of_counts_are_skipped_for_a_neuron_that_does_not_record(folder, finished, capsys):
+    run, out = finished, folder / "analysis"
     only = [each for each in analyze.ANALYSES if each != "landscape"]
     args = (HERE, run, "--samples", "8", "--only", ",".join(only), "--out", out)
     capsys.readouterr()
     assert run_program(run_analyze, *args) == 0
-    printed, said = capsys.readouterr()
-    assert "Traceback" not in said and "failed" not in printed
+    printed, errors = capsys.readouterr()
+    assert "Traceback" not in errors and "failed" not in printed
     lines = [line.strip() for line in printed.splitlines() if "left out" in line]
-    lacking = {
+    skipped = {
         each: json.loads((out / each / "part.json").read_text())["html"]
         for each in only
         if not list((out / each).glob("*.csv"))
     }
-    assert len(lines) == len(lacking)
+    assert len(lines) == len(skipped)
     counts = ("rates", "membranes", "quantization", "information", "capacity", "oscillation")
-    assert lacking.keys() == {*counts, "scales", "energy"}
+    assert skipped.keys() == {*counts, "scales", "energy"}
     for each in counts:
-        assert "Leaky does not call pit_jax.neurons.probe.record" in lacking[each]
-    assert "the compiler does not know" in lacking["energy"]
-    assert "Leaky has no scale" in lacking["scales"]
+        assert "Leaky does not call pit_jax.neurons.probe.record" in skipped[each]
+    assert "the compiler does not know" in skipped["energy"]
+    assert "Leaky has no scale" in skipped["scales"]
     subject = read_run(run, "run", load_run_config(run), "last", out, samples=8)
     found = analyze.load_analysis("landscape").analyze(subject, side=3)
     assert "They move the 1 kernels" in found.remarks[0]
 
 
-def test_an_own_network_with_our_neuron_becomes_binary_spikes(tmp_path, name):
-    run = tmp_path / "run"
-    parts = (*OWN[:1], "--config.model=NAME:Foldable", "--config.augment.pad=0")
-    assert run_training(*make_command(name, parts=parts), str(run)) == 0
+def test_an_own_network_with_our_neuron_becomes_binary_spikes(folder):
+    run = folder / "run"
+    parts = (OWN[0], "--config.model=own_parts:Foldable", "--config.augment.pad=0")
+    assert run_training(*parts, str(run)) == 0
     assert json.loads((run / "summary.json").read_text())["rates"].keys() == {"PIT_0"}
     assert run_program(run_export, run, "--format", "directory") == 0
     program = load(run / "export" / "last_directory")
@@ -188,11 +194,11 @@ def test_an_own_network_with_our_neuron_becomes_binary_spikes(tmp_path, name):
     assert "stripes, Foldable, PIT T=2 D=4" in json.dumps(proof)
 
 
-def test_all_neurons_that_record_are_analyzed(tmp_path, name, capsys):
-    run = tmp_path / "run"
-    neurons = ("--config.neuron.name=PIT", "--config.model.last_neuron.name=NAME:Pair")
-    parts = (OWN[0], "--config.model=NAME:Mixed", *neurons, "--config.augment.pad=0")
-    assert run_training(*make_command(name, parts=parts), str(run)) == 0
+def test_all_neurons_that_record_are_analyzed(folder, capsys):
+    run = folder / "run"
+    neurons = ("--config.neuron.name=PIT", "--config.model.last_neuron.name=own_parts:Pair")
+    parts = (OWN[0], "--config.model=own_parts:Mixed", *neurons, "--config.augment.pad=0")
+    assert run_training(*parts, str(run)) == 0
     rates = json.loads((run / "summary.json").read_text())["rates"]
     assert {layer: len(each) for layer, each in rates.items()} == {"PIT_0": 2, "Pair_0": 1}
     assert load_records(run)[-1]["health"].keys() == rates.keys()
@@ -205,81 +211,56 @@ def test_all_neurons_that_record_are_analyzed(tmp_path, name, capsys):
     integers = (run / "analysis" / "last" / "rates" / "integers.csv").read_text().splitlines()
     assert integers[0] == "layer,sent_0,sent_1,sent_2,sent_3,sent_4"
     assert integers[2].startswith("Pair_0,") and integers[2].endswith(",0,0")
-    assert run_program(run_report, run, "--out", tmp_path / "report.html") == 0
-    assert "Firing rates" in (tmp_path / "report.html").read_text()
+    assert run_program(run_report, run, "--out", folder / "report.html") == 0
+    assert "Firing rates" in (folder / "report.html").read_text()
 
 
-def test_own_parts_train_with_several_seeds_at_once(tmp_path, name):
-    command = make_command(name, "--config.epochs=1", "--config.cpu_devices=1")
-    process = subprocess.run(
-        [sys.executable, "-m", "train.seeds", *command, "--seeds", "0,1", str(tmp_path / "seeds")],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stderr
-    found = json.loads((tmp_path / "seeds" / "seeds.json").read_text())
-    assert found["title"] == "stripes, Network, Leaky T=2"
+def test_own_parts_train_with_several_seeds_at_once(folder):
+    config = parse(["main", *COMMAND, *OWN, "--config.epochs=1"])[0]
+    summaries = train_seeds(config, [0, 1], folder / "seeds")
+    assert [each.title for each in summaries] == ["stripes, Network, Leaky T=2"] * 2
 
 
-def test_the_command_finds_parts_in_the_current_folder_and_resumes_by_the_saved_config(
-    tmp_path, name
-):
-    sizes = ("--config.model.sizes=(5, 3)", f"--config.neuron.shape={name}:jnp.sin")
-    command = make_command(name, "--config.epochs=1", *sizes)
-
-    def pit_jax(*args: str) -> str:
-        # -P removes the current folder from the path, as in an installed command.
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "pit_jax", "train", *args],
-            cwd=tmp_path,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    pit_jax(*command, "run")
-    before = (tmp_path / "run" / "config.json").read_text()
-    assert json.loads(before)["neuron"]["shape"] == f"{name}:jnp.sin"
-    assert "3/3" in pit_jax("--config", "run/config.json", "run")
-    assert (tmp_path / "run" / "config.json").read_text() == before
+def test_the_command_finds_parts_in_the_current_folder_and_resumes_by_the_saved_config(folder):
+    sizes = ("--config.model.sizes=(5, 3)", "--config.neuron.shape=own_parts:jnp.sin")
+    assert run_training(*OWN, *sizes, "--config.epochs=1", "run") == 0
+    before = (folder / "run" / "config.json").read_text()
+    assert json.loads(before)["neuron"]["shape"] == "own_parts:jnp.sin"
+    # -P removes the current folder from the path, as in an installed command.
+    command = [sys.executable, "-P", "-m", "pit_jax", "train", "--config", "run/config.json", "run"]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0 and "3/3" in done.stdout, done.stderr
+    assert (folder / "run" / "config.json").read_text() == before
 
 
-def test_an_error_in_our_code_keeps_its_traceback(name, monkeypatch):
-    config = parse(["main", *make_command(name, parts=OWN[1:2])])[0]
+def test_an_error_in_our_code_keeps_its_traceback(folder, monkeypatch):
+    config = parse(["main", *COMMAND, "--config.model=own_parts:Network"])[0]
     monkeypatch.setattr("train.program.trial.promote_to_float32", lambda logits: logits.no_such)
     with pytest.raises(AttributeError, match="no_such"):
         make_program_on(1, config)
 
 
-def test_the_error_for_changed_code_of_a_network_names_the_parameter(tmp_path, name, capsys):
-    run, file = tmp_path / "run", tmp_path / f"{name}.py"
-    command = (*make_command(name, "--config.epochs=1"), str(run))
-    assert run_training(*command) == 0
+def test_the_error_for_changed_code_of_a_network_names_the_parameter(folder, finished, capsys):
+    run = shutil.copytree(finished, folder / "run")
     narrow = "zeros(key, (9, self."
     changed = MODULE.replace("lecun_normal()(key, (x.shape[-1], self.", narrow)
     assert narrow in changed
-    file.write_text(changed.replace("return x @ kernel", "return x[..., :9] @ kernel"))
-    sys.modules.pop(name)
-    capsys.readouterr()
-    assert run_training(*command) == 2
-    said = capsys.readouterr().err
+    changed = changed.replace("return x @ kernel", "return x[..., :9] @ kernel")
+    (folder / "own_parts.py").write_text(changed)
+    assert run_training(*OWN, "--config.epochs=40", str(run)) == 2
+    error = capsys.readouterr().err
     change = "params/head/0 is (256, 2) there, (9, 2) here"
-    assert change in said and "Undo the change" in said
+    assert change in error and "Undo the change" in error
     assert change in get_error(capsys, run_analyze, HERE, run, "--only", "memory")
     assert change in get_error(capsys, run_export, run, "--format", "directory")
     assert "of another version of the network" in get_error(capsys, run_evaluate, HERE, run)
 
 
-def test_own_layers_can_be_frozen_and_reinitialized_by_name(tmp_path, name):
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert run_training(*make_command(name, "--config.epochs=1"), str(first)) == 0
-    more = (f"--config.pretrained={first}", "--config.freeze=head", "--config.reinitialize=Conv")
-    assert run_training(*make_command(name, "--config.epochs=1", *more), str(second)) == 0
-    was, now = restore.load_variables(first, "best"), restore.load_variables(second, "last")
+def test_own_layers_can_be_frozen_and_reinitialized_by_name(folder, finished):
+    more = (f"--config.pretrained={finished}", "--config.freeze=head", "--config.reinitialize=Conv")
+    assert run_training(*OWN, *more, "--config.epochs=1", str(folder / "run")) == 0
+    was = restore.load_variables(finished, "best")
+    now = restore.load_variables(folder / "run", "last")
     flat = [flatten_dict(each["params"]) for each in (was, now)]
     for one, other in zip(flat[0]["head",], flat[1]["head",], strict=True):
         assert np.array_equal(one, other)
@@ -287,7 +268,7 @@ def test_own_layers_can_be_frozen_and_reinitialized_by_name(tmp_path, name):
     # A parameter of the network itself cannot be initialized as a neuron's scale could.
     extra = '        x = x + self.param("extra", nn.initializers.zeros, (1,))\n'
     line = "        kernel, bias ="
-    (tmp_path / f"{name}.py").write_text(MODULE.replace(line, f"{extra}{line}"))
-    sys.modules.pop(name)
+    (folder / "own_parts.py").write_text(MODULE.replace(line, f"{extra}{line}"))
+    sys.modules.pop("own_parts")
     with pytest.raises(UserError, match="does not fit config.model: no params/extra"):
-        make_program_on(1, parse(["main", *make_command(name, more[0])])[0])
+        make_program_on(1, parse(["main", *COMMAND, *OWN, more[0]])[0])
