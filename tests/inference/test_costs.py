@@ -1,4 +1,4 @@
-"""What a program costs, against loops over every spike and every synapse."""
+"""The costs of a program agree with loops over every spike and every synapse."""
 
 from functools import partial
 
@@ -9,23 +9,23 @@ import pytest
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
 from tests.inference.networks import make_firing_network
-from tests.inference.test_random_networks import Drawn, trained
+from tests.inference.test_random_networks import RandomNetwork, make_variables
 
 LEVELS, STEPS = 2, 2
 
 
-def drawn(*layers) -> tuple[SpikingProgram, jax.Array]:
-    model = Drawn(partial(neurons.PIT, levels=LEVELS), STEPS, layers)
+def compile_layers(*layers) -> tuple[SpikingProgram, jax.Array]:
+    model = RandomNetwork(partial(neurons.PIT, levels=LEVELS), STEPS, layers)
     x = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
-    return compile(model, trained(model, x, 0), x, verify=False), x
+    return compile(model, make_variables(model, x, 0), x, verify=False), x
 
 
-def row(costs, path):
-    return next(row for row in costs.rows if row.path == path)
+def find_row(costs, path):
+    return next(find_row for find_row in costs.rows if find_row.path == path)
 
 
-def additions(spikes, kernel, stride, pad, groups, features, pooled=1) -> int:
-    """One for each spike [B, T, D, H, W, C], output place and output feature that it reaches."""
+def count_additions(spikes, kernel, stride, pad, groups, features, pooled=1) -> int:
+    """Count the output places and features that each spike `[B, T, D, H, W, C]` reaches."""
     height, width, channels = spikes.shape[3:]
     out = [
         ((n // pooled) + 2 * pad - kernel) // stride + 1 for n in (height, width)
@@ -34,7 +34,7 @@ def additions(spikes, kernel, stride, pad, groups, features, pooled=1) -> int:
     for *_, y, x, _c in np.argwhere(spikes):
         cy, cx = y // pooled, x // pooled
         if cy >= height // pooled or cx >= width // pooled:
-            continue  # The pool has left it out.
+            continue  # The pool drops the last odd row or column.
         for oy in range(out[0]):
             for ox in range(out[1]):
                 inside_y = 0 <= cy - (oy * stride - pad) < kernel
@@ -54,9 +54,11 @@ def additions(spikes, kernel, stride, pad, groups, features, pooled=1) -> int:
         (1, 1, 1, "avg"),
     ],
 )
-def test_accumulations_are_the_synapses_that_spikes_reach(kernel, stride, groups, then):
-    # The pool stands behind the second of three layers.
-    program, x = drawn((4, 3, 1, 1, ""), (4, 1, 1, 1, then), (4, kernel, stride, groups, ""))
+def test_accumulations_count_the_synapses_that_spikes_reach(kernel, stride, groups, then):
+    # The pool follows the second of three layers.
+    program, x = compile_layers(
+        (4, 3, 1, 1, ""), (4, 1, 1, 1, then), (4, kernel, stride, groups, "")
+    )
     costs, trace = program.costs(x), program.trace(x)
     spikes = np.asarray(trace["PIT_1"])
     assert spikes.any()
@@ -64,69 +66,71 @@ def test_accumulations_are_the_synapses_that_spikes_reach(kernel, stride, groups
         cut = spikes[:, :, :, :6, :4]
         spikes = cut.reshape(*cut.shape[:3], 3, 2, 2, 2, 4).max((4, 6))
     pooled = 2 if then == "avg" else 1
-    expected = additions(spikes, kernel, stride, kernel // 2, groups, 4, pooled)
-    assert row(costs, "Conv_2").accumulations == pytest.approx(expected / len(x), rel=1e-12)
-    assert row(costs, "Conv_2").macs == 0
+    expected = count_additions(spikes, kernel, stride, kernel // 2, groups, 4, pooled)
+    assert find_row(costs, "Conv_2").accumulations == pytest.approx(expected / len(x), rel=1e-12)
+    assert find_row(costs, "Conv_2").macs == 0
 
 
-def test_the_maximum_of_ternary_spikes_is_that_of_their_signs():
-    model = Drawn(neurons.Ternary, STEPS, ((4, 3, 1, 1, "max"), (2, 1, 1, 1, "")))
+def test_the_maximum_of_ternary_spikes_respects_their_signs():
+    model = RandomNetwork(neurons.Ternary, STEPS, ((4, 3, 1, 1, "max"), (2, 1, 1, 1, "")))
     x = jax.random.normal(jax.random.key(0), (3, 6, 5, 3))
-    program = compile(model, trained(model, x, 0), x, verify=False)
+    program = compile(model, make_variables(model, x, 0), x, verify=False)
     spikes = np.asarray(program.trace(x)["Ternary_0"])[..., :4, :]
     windows = spikes.reshape(*spikes.shape[:3], 3, 2, 2, 2, 4)
     largest = windows.max((4, 6))
     assert abs(windows).max((4, 6)).sum() > abs(largest).sum()
     # A 1 x 1 convolution to two channels; the maximum of -1 and 0 is 0, which is no spike.
     reached = abs(largest).sum() * 2
-    assert row(program.costs(x), "Conv_1").accumulations == pytest.approx(reached / len(x))
+    assert find_row(program.costs(x), "Conv_1").accumulations == pytest.approx(reached / len(x))
 
 
-def test_pixels_are_multiplied_once_though_an_image_stays():
-    program, x = drawn((4, 3, 2, 1, ""), (2, 1, 1, 1, ""))
+def test_an_image_for_all_steps_is_multiplied_once():
+    program, x = compile_layers((4, 3, 2, 1, ""), (2, 1, 1, 1, ""))
     # Of 6 x 5, padded by 1: windows of 3 at rows -1, 1, 3 and columns -1, 1, 3.
     rows, columns = 2 + 3 + 3, 2 + 3 + 2
-    assert row(program.costs(x), "Conv_0").macs == rows * columns * 3 * 4
+    assert find_row(program.costs(x), "Conv_0").macs == rows * columns * 3 * 4
     frames = np.stack([x] * STEPS, axis=1)
-    assert row(program.costs(frames), "Conv_0").macs == STEPS * rows * columns * 3 * 4
+    assert find_row(program.costs(frames), "Conv_0").macs == STEPS * rows * columns * 3 * 4
 
 
-def test_a_shortcut_costs_one_addition_for_each_spike():
-    program, x = drawn((4, 3, 1, 1, ""), (4, 3, 1, 1, "add"), (2, 3, 1, 1, ""))
+def test_each_stream_of_a_sum_has_its_own_copy_of_the_weights():
+    program, x = compile_layers((4, 3, 1, 1, ""), (4, 3, 1, 1, "add"), (2, 3, 1, 1, ""))
     costs, trace = program.costs(x), program.trace(x)
     streams = [r for r in costs.rows if r.path == "Conv_2"]
     # The sum of two neurons' spikes: one copy of the weights reads each of them.
     assert [r.source for r in streams] == ["spikes of PIT_1", "spikes of PIT_0"]
     for stream, path in zip(streams, ("PIT_1", "PIT_0"), strict=True):
-        expected = additions(np.asarray(trace[path]), 3, 1, 1, 1, 2)
+        expected = count_additions(np.asarray(trace[path]), 3, 1, 1, 1, 2)
         assert stream.accumulations == pytest.approx(expected / len(x), rel=1e-12)
-        assert stream.copies == STEPS  # A scale for each step is a set of weights for each.
+        assert stream.copies == STEPS  # Each step has its own scale, and so its own weights.
 
 
-def test_an_identity_shortcut_is_a_diagonal_of_synapses():
+def test_an_identity_shortcut_costs_one_addition_per_spike():
     model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=LEVELS), STEPS)
     program = compile(model, variables, x, verify=False)
     costs, trace = program.costs(x), program.trace(x)
-    shortcut = row(costs, "stage1_block1/PIT_0")
+    shortcut = find_row(costs, "stage1_block1/PIT_0")
     spikes = np.asarray(trace["stage1_block1/PIT_0"])
     assert shortcut.weights == 4 and shortcut.copies == STEPS
     assert shortcut.accumulations == pytest.approx(spikes.sum() / len(x), rel=1e-12)
     head = np.asarray(trace["PIT_0"]).sum() * 5
-    assert row(costs, "head").accumulations == pytest.approx(head / len(x), rel=1e-12)
+    assert find_row(costs, "head").accumulations == pytest.approx(head / len(x), rel=1e-12)
     assert costs.stored_weights == sum(r.weights * r.copies for r in costs.rows)
     assert str(costs).splitlines()[-1].startswith("in all")
 
 
-def test_what_keeps_its_multiplications_counts_them():
+def test_attention_counts_its_multiplications():
     model, variables, x = make_firing_network("e_spikeformer_t", partial(neurons.ILIF, levels=2), 1)
-    attention = row(compile(model, variables, x, verify=False).costs(x), "stage2_block1/attention")
+    attention = find_row(
+        compile(model, variables, x, verify=False).costs(x), "stage2_block1/attention"
+    )
     # 16 tokens, 2 heads of 4 channels, values of 16: keys by values, scaled, and queries by that.
     assert attention.macs == 2 * (4 * 16) * (2 * 16 + 1)
     assert attention.accumulations == 0
 
 
-def test_costs_of_no_sample_are_refused():
-    program, x = drawn((4, 3, 1, 1, ""))
+def test_costs_of_an_empty_batch_are_refused():
+    program, x = compile_layers((4, 3, 1, 1, ""))
     with pytest.raises(
         ValueError, match=r"the mean over samples, of which \(0, 6, 5, 3\) has none"
     ):

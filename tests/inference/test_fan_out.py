@@ -1,4 +1,4 @@
-"""The accumulators that a spike adds to, against loops over every synapse."""
+"""The fan-out of spikes agrees with loops over every synapse."""
 
 import itertools
 
@@ -32,8 +32,8 @@ def convolutions(draw):
     return shape, kernel, strides, padding, groups
 
 
-def by_loops(shape, kernel, strides, padding, groups):
-    """One for each output place, tap and output feature of the input's own group."""
+def count_outputs_in_loops(shape, kernel, strides, padding, groups):
+    """Count the output places, taps and output features of its group for each input."""
     entered = np.zeros(shape, int)
     sizes = [
         (n + sum(pad) - k) // stride + 1
@@ -50,18 +50,18 @@ def by_loops(shape, kernel, strides, padding, groups):
 
 @given(convolutions())
 @settings(max_examples=200)
-def test_an_input_enters_the_windows_that_it_lies_in(drawn):
-    np.testing.assert_array_equal(count_outputs(*drawn), by_loops(*drawn))
+def test_inputs_count_once_for_each_window_that_contains_them(drawn):
+    np.testing.assert_array_equal(count_outputs(*drawn), count_outputs_in_loops(*drawn))
 
 
-def test_additions_begin_behind_the_last_maximum():
+def test_additions_begin_after_the_last_maximum():
     flat = Reshape((8,))
     assert split_structure((AVERAGE, LARGEST, flat), True) == ((AVERAGE, LARGEST), (flat,))
     assert split_structure((AVERAGE, flat), True) == ((), (AVERAGE, flat))
     assert split_structure((AVERAGE, LARGEST), False) == ((AVERAGE, LARGEST), ())
 
 
-def test_a_spike_reaches_through_sums_what_these_reach():
+def test_a_spike_reaches_the_outputs_of_the_sums_that_it_enters():
     # 5 x 4 places: windows of 2 leave out the last row; each of 2 x 2 x 3 enters 7 outputs.
     shape = (5, 4, 3)
     flat = (AVERAGE, Reshape((12,)))
@@ -77,7 +77,7 @@ def test_a_spike_reaches_through_sums_what_these_reach():
     np.testing.assert_array_equal(cells[..., 0], np.outer([1, 2, 1, 2, 1], [1, 2, 2, 1]))
 
 
-def test_the_maximum_of_spikes_is_with_their_signs():
+def test_maxima_of_spikes_respect_their_signs():
     spikes = np.array([[-1, 0], [-1, -1]])[:, None, :, None]
     pool = Pool((1, 2, 1), (1, 2, 1), ((0, 0),) * 3, largest=True)
     assert count_arrivals((pool,), jnp.asarray(spikes)).ravel().tolist() == [0, 1]

@@ -1,4 +1,4 @@
-"""A program's binary spikes are the integers of its grid, bit for bit, and nearly the network's."""
+"""A program's binary spikes equal the counts of its grid, and nearly the trained network's."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ from pit_jax.neurons.step import hard_reset, soft_reset
 from tests.inference.networks import NEURONS, make_firing_network
 from tests.models.reduced import DISTINCT
 
-# Each neuron once, in most families; all of them in all networks are slow.
+# Most neurons once, in most families of networks; the full product is slow.
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
     ("sew_resnet18", "PIT", 2, 2),
@@ -27,15 +27,15 @@ SAMPLE = [
     ("spike_driven_transformer", "ILIF", 1, 2),
     ("e_spikeformer_t", "ILIF", 1, 4),
 ]
-ONE_OR_MORE = {"ILIF", "PIT", "PITFull", "QAT"}
-# What multiplies or takes the maximum of mixed spikes is no program of spikes.
-REFUSED_OF_PIT_FULL = {
+MULTI_LEVEL = {"ILIF", "PIT", "PITFull", "QAT"}
+# Networks that multiply spikes or take their maximum, which mixed spikes do not allow.
+REFUSED_WITH_PIT_FULL = {
     *("resnet34", "sew_resnet18", "sew_resnet50", "plifnet"),
     *("spike_driven_transformer", "e_spikeformer_t"),
 }
 
 
-def assert_equal(program: SpikingProgram, x) -> None:
+def assert_program_equals_grid(program: SpikingProgram, x) -> None:
     report = program.verify(x)
     assert report, str(report)
     assert np.array_equal(program(x), program.grid(x))
@@ -46,15 +46,15 @@ def assert_equal(program: SpikingProgram, x) -> None:
         assert np.array_equal(spikes.sum(2), counts[path])
     fired = [float(abs(spikes).mean()) for spikes in slots.values()]
     assert sum(rate > 0 for rate in fired) > len(fired) / 2, f"the network is dead: {fired}"
-    # The grid is so fine that only membranes at a boundary fall on its other side.
+    # The grid is so fine that only membranes at a boundary fire another count.
     first = report.first_flip
     assert first is None or first.distance < 0.02, str(report)
 
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
-def test_a_program_is_its_grid(name, neuron, num_steps, levels):
+def test_a_program_equals_its_grid(name, neuron, num_steps, levels):
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps)
-    assert_equal(compile(model, variables, x, verify=False), x)
+    assert_program_equals_grid(compile(model, variables, x, verify=False), x)
 
 
 @pytest.mark.slow
@@ -64,60 +64,60 @@ def test_a_program_is_its_grid(name, neuron, num_steps, levels):
         (name, neuron, levels)
         for name in DISTINCT
         for neuron in sorted(NEURONS)
-        for levels in ((1, 2, 4) if neuron in ONE_OR_MORE else (1,))
+        for levels in ((1, 2, 4) if neuron in MULTI_LEVEL else (1,))
     ],
 )
 @pytest.mark.parametrize("num_steps", [1, 2, 4])
-def test_every_network_neuron_and_number_of_steps_and_levels(name, neuron, num_steps, levels):
+def test_all_networks_neurons_steps_and_levels_equal_their_grids(name, neuron, num_steps, levels):
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, seed=levels)
-    if neuron == "PITFull" and name in REFUSED_OF_PIT_FULL:
+    if neuron == "PITFull" and name in REFUSED_WITH_PIT_FULL:
         with pytest.raises(NotFoldable):
             compile(model, variables, x)
     else:
-        assert_equal(compile(model, variables, x, verify=False), x)
+        assert_program_equals_grid(compile(model, variables, x, verify=False), x)
 
 
 @pytest.fixture(scope="module")
-def small():
+def small_network():
     return make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
 
 
 @pytest.fixture(scope="module")
-def program(small):
-    return compile(*small)
+def program(small_network):
+    return compile(*small_network)
 
 
-def test_each_step_reads_its_frame(small):
-    model, variables, x = small
+def test_each_step_reads_its_frame(small_network):
+    model, variables, x = small_network
     frames = jnp.stack([x, -x], axis=1)
     program = compile(model, variables, frames, verify=False)
-    assert_equal(program, frames)
+    assert_program_equals_grid(program, frames)
     assert not np.array_equal(program(frames), program(x))
 
 
-def test_an_image_is_a_frame_that_stays(small, program):
-    x = small[-1]
+def test_an_image_equals_a_repeated_frame(small_network, program):
+    x = small_network[-1]
     assert np.array_equal(program(x), program(jnp.stack([x, x], axis=1)))
 
 
-def test_each_sample_is_alone(small, program):
-    x = small[-1]
+def test_samples_of_a_batch_are_independent(small_network, program):
+    x = small_network[-1]
     assert np.array_equal(program(x)[2:3], program(x[2:3]))
 
 
 @pytest.mark.parametrize("weights, largest", [("int8", 127), ("int16", 32767)])
-def test_weights_of_spikes_can_be_small_integers(small, weights, largest):
-    model, variables, x = small
+def test_weights_fit_the_chosen_integer_type(small_network, weights, largest):
+    model, variables, x = small_network
     program = compile(model, variables, x, weights=weights, verify=False)
-    assert program.verify(x)  # Its counts are not the trained network's.
+    assert program.verify(x)  # Equal to its grid, though not to the trained network.
     for node in program.nodes:
         if isinstance(node, nodes.Accumulator):
             for synapse in node.synapses:
                 assert synapse.weight is None or abs(synapse.weight).max() <= largest
 
 
-def test_one_changed_number_is_found(small, program):
-    x = small[-1]
+def test_verify_detects_one_changed_number(small_network, program):
+    x = small_network[-1]
     assert program.verify(x)
     first = next(node for node in program.nodes if isinstance(node, nodes.Accumulator))
     for numbers in (first.synapses[0].weight, first.bias):
@@ -128,8 +128,8 @@ def test_one_changed_number_is_found(small, program):
     assert program.verify(x)
 
 
-def test_verification_takes_many_batches_and_says_what_it_saw(small, program):
-    x = small[-1]
+def test_verify_takes_many_batches_and_prints_a_report(small_network, program):
+    x = small_network[-1]
     labels = np.asarray(program(x)).argmax(-1)
     report = program.verify([x, 100 * x], [labels, labels])
     assert report.samples == 16 and report.clipped > 0
@@ -150,7 +150,7 @@ def test_verification_takes_many_batches_and_says_what_it_saw(small, program):
     assert program.verify([x, x[:0]]).samples == 8
 
 
-def test_the_program_is_listed(program):
+def test_a_program_prints_its_layers(program):
     text = str(program)
     assert "input 8x8x3 in units of" in text
     assert "<- 0 conv 3x3x3x4 of pixels, multiplies (stem)" in text
@@ -159,34 +159,34 @@ def test_the_program_is_listed(program):
 
 
 @pytest.mark.parametrize(
-    "name, neuron, says",
+    "name, neuron, message",
     [
         ("resnet8", neurons.ReLU, "is a ReLU, which sends no spikes"),
         ("sew_resnet18", partial(neurons.PITFull, levels=2), "the max-pool in .* is of a sum"),
         ("plifnet", partial(neurons.RealSpike), "follows a scale that is not above 0"),
     ],
 )
-def test_what_no_program_says_exactly_is_refused_with_the_reason(name, neuron, says):
+def test_networks_without_an_exact_program_are_refused(name, neuron, message):
     model, variables, x = make_firing_network(name, neuron, 1)
     if neuron != neurons.ReLU and "RealSpike" in str(neuron):
         variables["params"]["RealSpike_0"]["amplitude"] *= -1
-    with pytest.raises(NotFoldable, match=says):
+    with pytest.raises(NotFoldable, match=message):
         compile(model, variables, x)
 
 
 @pytest.mark.parametrize("join", [pytest.param("and", marks=pytest.mark.slow), "iand"])
-def test_joins_of_binary_spikes_are_spikes(join):
+def test_joins_of_binary_spikes_compile(join):
     model, variables, x = make_firing_network("sew_resnet18", neurons.IF, 2, join=join)
-    assert_equal(compile(model, variables, x, verify=False), x)
+    assert_program_equals_grid(compile(model, variables, x, verify=False), x)
 
 
-def test_a_pit_with_a_hard_reset_is_a_program():
+def test_pit_with_a_hard_reset_compiles():
     model, variables, x = make_firing_network(
         "cifarnet", partial(neurons.PIT, levels=4, reset=hard_reset), 2
     )
     soft, _, _ = make_firing_network("cifarnet", partial(neurons.PIT, levels=4), 2)
     assert not np.array_equal(model.apply(variables, x), soft.apply(variables, x))
-    assert_equal(compile(model, variables, x, verify=False), x)
+    assert_program_equals_grid(compile(model, variables, x, verify=False), x)
 
 
 @pytest.mark.parametrize("neuron", [neurons.LIF, neurons.PIT])
@@ -199,7 +199,7 @@ def test_a_reset_without_a_rule_is_refused(neuron):
         compile(model, variables, x)
 
 
-def test_joins_of_more_levels_are_refused():
+def test_joins_of_spikes_with_several_levels_are_refused():
     model, variables, x = make_firing_network(
         "sew_resnet18", partial(neurons.PIT, levels=2), 1, join="iand"
     )
@@ -208,7 +208,7 @@ def test_joins_of_more_levels_are_refused():
 
 
 @pytest.mark.parametrize(
-    "sample, says",
+    "sample, message",
     [
         (np.zeros((2, 8, 8)), "got \\(2, 8, 8\\)"),
         (np.zeros((0, 8, 8, 3)), "got \\(0, 8, 8, 3\\)"),
@@ -216,23 +216,23 @@ def test_joins_of_more_levels_are_refused():
         (np.zeros((2, 8, 8, 3)), "is 0 everywhere .* give samples as the network sees them"),
     ],
 )
-def test_a_sample_that_says_nothing_is_refused(small, sample, says):
-    model, variables, _ = small
-    with pytest.raises(ValueError, match=says):
+def test_an_unusable_sample_batch_is_refused(small_network, sample, message):
+    model, variables, _ = small_network
+    with pytest.raises(ValueError, match=message):
         compile(model, variables, sample)
 
 
-def test_an_input_of_another_shape_is_refused(small, program):
+def test_an_input_of_the_wrong_shape_is_refused(small_network, program):
     with pytest.raises(
         ValueError, match=r"takes images \[B, 8, 8, 3\] or frames \[B, 2, 8, 8, 3\]"
     ):
-        program(small[-1][:, :4])
+        program(small_network[-1][:, :4])
 
 
-def test_a_count_can_be_sent_as_its_bits():
+def test_bitwise_slots_are_the_bits_of_counts():
     model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=4), 2)
     program = compile(model, variables, x, code="bitwise", verify=False)
-    x = 2 * x  # So that some are above 4 levels.
+    x = 2 * x  # Some membranes are above 4 levels.
     report = program.verify(x)
     assert report, str(report)
     counts = program.counts(x)
@@ -244,27 +244,27 @@ def test_a_count_can_be_sent_as_its_bits():
 
 
 @pytest.mark.parametrize(
-    "name, says",
+    "name, message",
     [
         ("sew_resnet18", "the max-pool before .* reads the slots of PIT_0 one by one"),
         ("spike_driven_transformer", "the product block1/attention reads the slots"),
         ("e_spikeformer_t", "the attention stage2_block1/attention reads the slots"),
     ],
 )
-def test_bits_meet_neither_maxima_nor_products(name, says):
+def test_the_bitwise_code_is_refused_before_maxima_and_products(name, message):
     neuron = neurons.ILIF if name == "e_spikeformer_t" else neurons.PIT
     model, variables, x = make_firing_network(name, partial(neuron, levels=2), 1)
-    with pytest.raises(NotFoldable, match=says):
+    with pytest.raises(NotFoldable, match=message):
         compile(model, variables, x, code="bitwise")
 
 
-def test_an_unknown_code_is_refused(small):
+def test_an_unknown_code_is_refused(small_network):
     with pytest.raises(ValueError, match="code is 'rate'; it can be thermometer, bitwise"):
-        compile(*small, code="rate")
+        compile(*small_network, code="rate")
 
 
-def test_counts_that_no_rounding_explains_are_told(small, monkeypatch):
-    model, variables, x = small
+def test_a_warning_reports_counts_that_rounding_cannot_explain(small_network, monkeypatch):
+    model, variables, x = small_network
     params = {**variables["params"]}
     halved = jax.tree.map(lambda leaf: leaf / 2, params["stem"])
     program = compile(model, variables | {"params": {**params, "stem": halved}}, x)

@@ -1,4 +1,4 @@
-"""Networks that hypothesis draws, and membranes placed by hand: programs are their grids."""
+"""Programs of random networks equal their grids, as do programs of chosen membranes."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from pit_jax.inference import compile
 from tests.inference.networks import NEURONS
 
 
-class Drawn(nn.Module):
+class RandomNetwork(nn.Module):
     """Convolutions with norms and neurons, some with a pool or a shortcut, and a linear head.
 
     A layer is (features, kernel, stride, groups, what follows the neuron).
@@ -45,27 +45,28 @@ class Drawn(nn.Module):
         return nn.Dense(3)(x.mean((2, 3)))
 
 
-def trained(model: Drawn, x: jax.Array, seed: int) -> dict[str, Any]:
-    """Variables whose norms have seen batches, and whose scales are all sizes above 0."""
-    quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    variables = dict(quickly(model.init)(jax.random.key(seed), x))
-    seen = quickly(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"])[1])
+def make_variables(model: RandomNetwork, x: jax.Array, seed: int) -> dict[str, Any]:
+    """Return variables with batch norm statistics and scales of many sizes above 0."""
+    # Each program runs at most 60 times, so compiling it takes longer than running it.
+    jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    variables = dict(jit(model.init)(jax.random.key(seed), x))
+    update_statistics = jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"])[1])
     for n in range(60):
-        variables |= seen(variables, x * (1 + n % 3))
+        variables |= update_statistics(variables, x * (1 + n % 3))
     draw = np.random.default_rng(seed)
 
-    def scaled(path: Any, leaf: jax.Array) -> jax.Array:
+    def scale_leaf(path: Any, leaf: jax.Array) -> jax.Array:
         if path[-1].key in ("a", "amplitude", "alpha"):
             return leaf * draw.uniform(0.3, 2.0, leaf.shape)
         return leaf
 
-    variables["params"] = jax.tree_util.tree_map_with_path(scaled, variables["params"])
+    variables["params"] = jax.tree_util.tree_map_with_path(scale_leaf, variables["params"])
     return variables
 
 
 @st.composite
-def drawn_networks(draw: st.DrawFn) -> tuple[Any, ...]:
-    """A network, its input's shape, and the code of its spikes."""
+def random_networks(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Draw a network, the shape of its input, the code of its spikes and its type of weights."""
     name = draw(st.sampled_from(sorted(NEURONS)))
     then = ("", "add", "avg") if name in ("PITFull", "RealSpike") else ("", "add", "avg", "max")
     last = draw(st.sampled_from([2, 4]))
@@ -82,40 +83,42 @@ def drawn_networks(draw: st.DrawFn) -> tuple[Any, ...]:
     code = draw(st.sampled_from(["thermometer"] if pooled else ["thermometer", "bitwise"]))
     weights = draw(st.sampled_from(["float32", "int8"]))
     frames = draw(st.booleans())
-    network = Drawn(NEURONS[name](levels), steps, tuple(layers))
+    network = RandomNetwork(NEURONS[name](levels), steps, tuple(layers))
     return network, (steps, *shape) if frames else shape, code, weights
 
 
-def check(drawn: tuple[Any, ...], seed: int) -> None:
+def assert_program_equals_grid(drawn: tuple[Any, ...], seed: int) -> None:
     model, shape, code, weights = drawn
     x = jax.random.normal(jax.random.key(seed), (4, *shape))
-    program = compile(model, trained(model, x, seed), x, code=code, weights=weights, verify=False)
+    program = compile(
+        model, make_variables(model, x, seed), x, code=code, weights=weights, verify=False
+    )
     report = program.verify(x)
     assert report, str(report)
     for spikes in program.trace(x).values():
         assert set(np.unique(spikes)) <= {-1, 0, 1}
 
 
-# A drawn network may be as dull as its drawn input.
-DULL = pytest.mark.filterwarnings("ignore:.*start at the floor:UserWarning")
+# Channels of a random network may be silent on its random input.
+ALLOW_SILENT_CHANNELS = pytest.mark.filterwarnings("ignore:.*start at the floor:UserWarning")
 
 
-@DULL
-@given(drawn_networks(), st.integers(0, 99))
+@ALLOW_SILENT_CHANNELS
+@given(random_networks(), st.integers(0, 99))
 @settings(max_examples=6, phases=[Phase.generate])
-def test_a_drawn_network_is_its_grid(drawn, seed):
-    check(drawn, seed)
+def test_a_random_network_equals_its_grid(drawn, seed):
+    assert_program_equals_grid(drawn, seed)
 
 
-@DULL
+@ALLOW_SILENT_CHANNELS
 @pytest.mark.slow
-@given(drawn_networks(), st.integers(0, 99))
+@given(random_networks(), st.integers(0, 99))
 @settings(max_examples=100, phases=[Phase.generate])
-def test_many_drawn_networks_are_their_grids(drawn, seed):
-    check(drawn, seed)
+def test_many_random_networks_equal_their_grids(drawn, seed):
+    assert_program_equals_grid(drawn, seed)
 
 
-class Placed(nn.Module):
+class MembraneNetwork(nn.Module):
     """Pixels are the membranes of its first neurons."""
 
     levels: int = 4
@@ -129,11 +132,16 @@ class Placed(nn.Module):
         return nn.Dense(3)(x.mean((2, 3)))
 
 
-def placed(pixels: np.ndarray, a: float) -> tuple[Placed, dict[str, Any], np.ndarray]:
-    """`pixels` `[N]` as the membranes of one channel with scale `a`, beside one silent channel."""
+def make_membranes(
+    pixels: np.ndarray, a: float
+) -> tuple[MembraneNetwork, dict[str, Any], np.ndarray]:
+    """Return a network whose membranes are `pixels` `[N]`, in one channel with scale `a`.
+
+    A second channel is silent.
+    """
     x = np.zeros((1, len(pixels), 1, 2), np.float32)
     x[0, :, 0, 0] = pixels
-    model = Placed()
+    model = MembraneNetwork()
     normal = jax.random.normal(jax.random.key(1), (8, *x.shape[1:]))
     variables = jax.tree.map(jnp.asarray, model.init(jax.random.key(0), normal))
     params = variables["params"]
@@ -143,12 +151,12 @@ def placed(pixels: np.ndarray, a: float) -> tuple[Placed, dict[str, Any], np.nda
 
 
 @pytest.mark.parametrize("a", [0.5, 2.0**-6, 0.75])
-def test_membranes_on_a_boundary_or_a_unit_beside_it_are_counted_half_up(a):
-    """At k + 1/2 levels, one unit of the pixels to either side, below 0 and above D."""
+def test_membranes_at_and_one_unit_from_a_boundary_are_rounded_half_up(a):
+    # At k + 1/2 levels and one unit of the pixels on either side, also below 0 and above D.
     ties = a * (np.arange(-3, 8) + 0.5)
     unit = 2.0**-12  # Of pixels up to 8, at 15 bits.
     pixels = np.concatenate([ties, ties - unit, ties + unit])
-    model, variables, x = placed(pixels, a)
+    model, variables, x = make_membranes(pixels, a)
     program = compile(model, variables, x, largest_input=8.0)
     assert program.nodes[0].unit == unit
     want = [sum(u >= a * (d - 0.5) for d in range(1, 5)) for u in pixels]
@@ -158,15 +166,15 @@ def test_membranes_on_a_boundary_or_a_unit_beside_it_are_counted_half_up(a):
 
 
 @pytest.mark.parametrize("pixels", [[1e-40, -1e-40, 1.0], [1e30, -1e30, 1.0], [-1.0, -0.0, 0.0]])
-def test_pixels_that_are_subnormal_or_beyond_the_largest_are_0_or_the_largest(pixels):
-    model, variables, x = placed(np.array(pixels), 0.5)
+def test_subnormal_pixels_are_0_and_large_pixels_are_clipped(pixels):
+    model, variables, x = make_membranes(np.array(pixels), 0.5)
     program = compile(model, variables, x, largest_input=4.0)
     counts = np.asarray(program.counts(x)["PIT_0"])[0, 0, :, 0, 0]
     assert counts.tolist() == [int(np.clip(np.floor(p / 0.5 + 0.5), 0, 4)) for p in pixels]
 
 
 def test_scales_at_their_floor_and_silent_channels_stay_exact():
-    model, variables, x = placed(np.linspace(-1, 1, 9), -3.0)  # Behind the floor it is 1e-3.
+    model, variables, x = make_membranes(np.linspace(-1, 1, 9), -3.0)  # The floor makes it 1e-3.
     program = compile(model, variables, x)
     counts = np.asarray(program.counts(x)["PIT_0"])[0, 0, :, 0]
     assert counts[:, 0].tolist() == [0] * 5 + [4] * 4
@@ -174,14 +182,14 @@ def test_scales_at_their_floor_and_silent_channels_stay_exact():
 
 
 def test_weights_that_are_not_finite_are_refused():
-    model, variables, x = placed(np.linspace(-1, 1, 9), 0.5)
+    model, variables, x = make_membranes(np.linspace(-1, 1, 9), 0.5)
     variables["params"]["Conv_1"]["bias"] = jnp.array([0.0, jnp.nan, 0.0, jnp.inf])
     with pytest.raises(ValueError, match="params/Conv_1/bias holds values that are not finite"):
         compile(model, variables, x)
 
 
-def test_a_network_of_zeros_is_a_program_of_zeros():
-    model, variables, x = placed(np.linspace(-1, 1, 9), 0.5)
+def test_a_network_of_zeros_compiles_to_a_silent_program():
+    model, variables, x = make_membranes(np.linspace(-1, 1, 9), 0.5)
     variables["params"] = {
         name: layer if "PIT" in name else jax.tree.map(jnp.zeros_like, layer)
         for name, layer in variables["params"].items()

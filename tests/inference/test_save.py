@@ -1,4 +1,4 @@
-"""A program comes back from its folder as it was, or is refused with what is wrong about it."""
+"""A saved program loads unchanged, or is refused with the reason."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from pit_jax.old_names import SAVED_CLASSES
 from tests.inference.networks import NEURONS, make_firing_network
 
 FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)
-# Every kind of node, of structure and of neuron once.
+# Every kind of node, structure and neuron once.
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
     ("vgg11", "PITFull", 2, 2),
@@ -38,23 +38,23 @@ SAMPLE = [
 
 
 @pytest.fixture(scope="module")
-def small() -> tuple[SpikingProgram, jax.Array]:
+def small_program() -> tuple[SpikingProgram, jax.Array]:
     model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
     return compile(model, variables, x), x
 
 
 @pytest.fixture(scope="module")
-def whole(small, tmp_path_factory) -> Path:
-    """The folder of the small program."""
+def saved(small_program, tmp_path_factory) -> Path:
+    """Save the small program and return its folder."""
     folder = tmp_path_factory.mktemp("saved") / "program"
-    small[0].save(folder, about={"classes": ["a", "b"]})
+    small_program[0].save(folder, about={"classes": ["a", "b"]})
     return folder
 
 
-def changed(whole: Path, place: Path, change: Callable[[dict], None]) -> Path:
-    """A copy whose manifest says something else, with the hash that belongs to it."""
-    shutil.copytree(whole, place)
-    manifest = json.loads((whole / MANIFEST).read_text())
+def copy_with_manifest(saved: Path, place: Path, change: Callable[[dict], None]) -> Path:
+    """Copy a saved program to `place`, change its manifest and update the manifest's hash."""
+    shutil.copytree(saved, place)
+    manifest = json.loads((saved / MANIFEST).read_text())
     change(manifest)
     text = json.dumps(manifest).encode()
     (place / MANIFEST).write_bytes(text)
@@ -63,7 +63,9 @@ def changed(whole: Path, place: Path, change: Callable[[dict], None]) -> Path:
 
 
 @pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
-def test_all_numbers_of_a_program_come_back(name, neuron, num_steps, levels, tmp_path):
+def test_a_loaded_program_has_all_numbers_of_the_saved_one(
+    name, neuron, num_steps, levels, tmp_path
+):
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=2)
     program = compile(model, variables, x, verify=False)
     program.save(tmp_path / "saved")
@@ -72,61 +74,61 @@ def test_all_numbers_of_a_program_come_back(name, neuron, num_steps, levels, tmp
     assert fingerprint(loaded.nodes) == loaded.fingerprint == fingerprint(program.nodes)
 
 
-def test_a_loaded_program_gives_the_logits_of_the_saved_one(small, whole):
-    program, x = small
-    loaded = load(whole)
+def test_a_loaded_program_returns_the_logits_of_the_saved_one(small_program, saved):
+    program, x = small_program
+    loaded = load(saved)
     assert np.array_equal(program(x), loaded(x)) and np.array_equal(program.grid(x), loaded(x))
 
 
-def test_a_loaded_program_proves_itself_without_the_network(small, whole):
-    program, x = small
-    loaded = load(whole)
+def test_a_loaded_program_verifies_without_the_network(small_program, saved):
+    program, x = small_program
+    loaded = load(saved)
     report = loaded.verify(x)
     assert loaded.reference is None and report and report.top1_agreement is None
     assert loaded.proof == program.proof and loaded.proof.samples == len(x)
 
 
-def test_a_later_proof_takes_the_place_of_that_of_the_sample(small, tmp_path):
-    program, x = small
+def test_a_later_proof_replaces_the_first(small_program, tmp_path):
+    program, x = small_program
     program.save(tmp_path / "saved", proof=program.verify([x, x]))
     assert load(tmp_path / "saved").proof.samples == 2 * len(x)
 
 
-def test_the_manifest_says_what_it_was_made_with_and_what_it_was_told(small, whole):
-    manifest = json.loads((whole / MANIFEST).read_text())
+def test_the_manifest_has_versions_and_the_given_facts(small_program, saved):
+    manifest = json.loads((saved / MANIFEST).read_text())
     assert manifest["versions"]["jax"] == jax.__version__
     assert manifest["about"] == {"classes": ["a", "b"]}
-    assert manifest["num_steps"] == 2 and manifest["fingerprint"] == small[0].fingerprint
+    assert manifest["num_steps"] == 2 and manifest["fingerprint"] == small_program[0].fingerprint
 
 
-def test_a_shell_checks_the_hashes(whole):
-    subprocess.run(["sha256sum", "--check", "--quiet", MANIFEST_HASH], cwd=whole, check=True)
+def test_sha256sum_accepts_the_hashes(saved):
+    subprocess.run(["sha256sum", "--check", "--quiet", MANIFEST_HASH], cwd=saved, check=True)
 
 
-def test_one_load_after_the_other_writes_the_same_folder(whole, tmp_path):
-    load(whole).save(tmp_path / "again", about={"classes": ["a", "b"]})
+def test_saving_a_loaded_program_writes_the_same_bytes(saved, tmp_path):
+    load(saved).save(tmp_path / "again", about={"classes": ["a", "b"]})
     for name in FILES:
-        assert (tmp_path / "again" / name).read_bytes() == (whole / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
 
 
-def test_a_program_of_format_1_is_read_by_the_old_names_of_its_classes(small, whole, tmp_path):
-    program, x = small
+def test_format_1_with_old_class_names_is_read(small_program, saved, tmp_path):
+    program, x = small_program
     old = {new: old for old, new in SAVED_CLASSES.items()}
 
-    def as_before(manifest: dict) -> None:
+    def write_format_1(manifest: dict) -> None:
         manifest["version"] = 1
         for node in manifest["nodes"]:
             node["class"] = old.get(node["class"], node["class"])
 
-    loaded = load(changed(whole, tmp_path / "old", as_before))
+    loaded = load(copy_with_manifest(saved, tmp_path / "old", write_format_1))
     assert loaded.fingerprint == program.fingerprint and loaded.verify(x)
 
 
 @given(place=st.tuples(st.sampled_from(FILES), st.integers(0), st.integers(0, 7)))
 @settings(max_examples=100)
-def test_one_flipped_bit_in_any_file_is_refused(whole, tmp_path_factory, place):
+def test_one_flipped_bit_in_any_file_is_refused(saved, tmp_path_factory, place):
     name, at, bit = place
-    folder = shutil.copytree(whole, tmp_path_factory.mktemp("flipped") / "program")
+    folder = shutil.copytree(saved, tmp_path_factory.mktemp("flipped") / "program")
     content = bytearray((folder / name).read_bytes())
     content[at % len(content)] ^= 1 << bit
     (folder / name).write_bytes(content)
@@ -136,8 +138,8 @@ def test_one_flipped_bit_in_any_file_is_refused(whole, tmp_path_factory, place):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])
-def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep):
-    folder = shutil.copytree(whole, tmp_path / "program")
+def test_a_truncated_or_extended_file_is_refused(saved, tmp_path, name, keep):
+    folder = shutil.copytree(saved, tmp_path / "program")
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(keep * len(content))] or b"")
     if keep == 1:
@@ -147,24 +149,24 @@ def test_a_file_that_is_cut_off_or_longer_is_refused(whole, tmp_path, name, keep
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(whole, tmp_path, name):
-    folder = shutil.copytree(whole, tmp_path / "program")
+def test_a_missing_file_is_named(saved, tmp_path, name):
+    folder = shutil.copytree(saved, tmp_path / "program")
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=f"has no readable {name}"):
         load(folder)
 
 
-def test_a_folder_that_is_none_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ArtifactError, match="nowhere has no manifest.json"):
         load(tmp_path / "nowhere")
 
 
-def first(manifest: dict, kind: str) -> dict:
+def find_node(manifest: dict, kind: str) -> dict:
     return next(node for node in manifest["nodes"] if node["class"] == kind)
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, message",
     [
         (lambda m: m.update(version=3), "has version 3 of its format.*reads versions up to 2"),
         (lambda m: m.update(version="1"), "has version '1'"),
@@ -172,27 +174,27 @@ def first(manifest: dict, kind: str) -> dict:
         (lambda m: m.pop("num_steps"), "the manifest has no 'num_steps'"),
         (lambda m: m.update(num_steps=1.5), "num_steps is 1.5, but this pit_jax expects int"),
         (
-            lambda m: first(m, "Spikes").update({"class": "Popen"}),
+            lambda m: find_node(m, "Spikes").update({"class": "Popen"}),
             r"nodes\.\d+ is 'Popen', but this pit_jax expects Pixels, Accumulator",
         ),
         (
-            lambda m: first(m, "Spikes").update({"class": "Pool"}),
+            lambda m: find_node(m, "Spikes").update({"class": "Pool"}),
             r"nodes\.\d+ is 'Pool', but this pit_jax expects Pixels",
         ),
         (
-            lambda m: first(m, "Accumulator").update(delay=1),
+            lambda m: find_node(m, "Accumulator").update(delay=1),
             r"Accumulator has other fields.*\(delay\)",
         ),
         (
-            lambda m: first(m, "Accumulator").pop("bias"),
+            lambda m: find_node(m, "Accumulator").pop("bias"),
             r"Accumulator has other fields here \(bias\)",
         ),
         (
-            lambda m: first(m, "Accumulator").update(bias=[0]),
+            lambda m: find_node(m, "Accumulator").update(bias=[0]),
             r"bias is \[0\], but this.* expects ndarray",
         ),
-        (lambda m: first(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
-        (lambda m: first(m, "Accumulator").update(bound=1), "not those that were compiled"),
+        (lambda m: find_node(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
+        (lambda m: find_node(m, "Accumulator").update(bound=1), "not those that were compiled"),
         (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
         (lambda m: m.pop("files"), "is not a manifest of an artifact"),
         (
@@ -201,28 +203,28 @@ def first(manifest: dict, kind: str) -> dict:
         ),
     ],
 )
-def test_a_manifest_that_says_other_things_is_refused(whole, tmp_path, change, says):
-    with pytest.raises(ArtifactError, match=says):
-        load(changed(whole, tmp_path / "program", change))
+def test_an_edited_manifest_is_refused(saved, tmp_path, change, message):
+    with pytest.raises(ArtifactError, match=message):
+        load(copy_with_manifest(saved, tmp_path / "program", change))
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, message",
     [
         (lambda graph: graph[:-1], "begins with its input and ends with a sum"),
         (lambda graph: [graph[0], *graph[2:]], "its parts do not fit"),
     ],
 )
-def test_nodes_that_do_not_fit_together_are_refused(small, tmp_path, change, says):
-    graph = change(list(small[0].nodes))
+def test_nodes_that_do_not_fit_together_are_refused(small_program, tmp_path, change, message):
+    graph = change(list(small_program[0].nodes))
     SpikingProgram(graph, 2, fingerprint(graph)).save(tmp_path / "odd")
-    with pytest.raises(ArtifactError, match=says):
+    with pytest.raises(ArtifactError, match=message):
         load(tmp_path / "odd")
 
 
-def test_an_existing_folder_is_replaced_only_with_overwrite(small, whole, tmp_path):
-    program, _ = small
-    folder = shutil.copytree(whole, tmp_path / "program")
+def test_an_existing_folder_is_replaced_only_with_overwrite(small_program, saved, tmp_path):
+    program, _ = small_program
+    folder = shutil.copytree(saved, tmp_path / "program")
     (folder / "proof.json").write_text("of the old one")
     with pytest.raises(ArtifactError, match="already exists; choose another folder, or overwrite"):
         program.save(folder)
@@ -232,15 +234,15 @@ def test_an_existing_folder_is_replaced_only_with_overwrite(small, whole, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["program"]
 
 
-def test_a_folder_of_something_else_is_not_overwritten(small, tmp_path):
+def test_a_folder_that_is_no_artifact_is_never_overwritten(small_program, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="is not an artifact, so it is not overwritten"):
-        small[0].save(tmp_path, overwrite=True)
+        small_program[0].save(tmp_path, overwrite=True)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_write_that_fails_leaves_what_was_there(small, whole, tmp_path, monkeypatch):
-    folder = shutil.copytree(whole, tmp_path / "program")
+def test_a_failed_write_keeps_the_old_program(small_program, saved, tmp_path, monkeypatch):
+    folder = shutil.copytree(saved, tmp_path / "program")
     rename = Path.rename
 
     def fail_once(path: Path, target: Path) -> Path:
@@ -250,22 +252,22 @@ def test_a_write_that_fails_leaves_what_was_there(small, whole, tmp_path, monkey
 
     monkeypatch.setattr(Path, "rename", fail_once)
     with pytest.raises(OSError, match="no"):
-        small[0].save(folder, overwrite=True)
+        small_program[0].save(folder, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["program"]
     assert load(folder)
 
 
-def test_a_program_that_was_changed_is_not_saved(whole, tmp_path):
-    program = load(whole)
-    changed = next(node for node in program.nodes if isinstance(node, nodes.Accumulator))
-    program.nodes[program.nodes.index(changed)] = replace(changed, bias=changed.bias + 1)
+def test_a_changed_program_is_not_saved(saved, tmp_path):
+    program = load(saved)
+    node = next(node for node in program.nodes if isinstance(node, nodes.Accumulator))
+    program.nodes[program.nodes.index(node)] = replace(node, bias=node.bias + 1)
     with pytest.raises(ArtifactError, match="changed since it was compiled"):
         program.save(tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_program_with_a_proof_that_failed_is_not_saved(small, tmp_path):
-    program, x = small
+def test_a_program_with_a_failed_proof_is_not_saved(small_program, tmp_path):
+    program, x = small_program
     report = program.verify(x)
     report.logits_equal = False
     with pytest.raises(ArtifactError, match="is not its grid, so it is not saved:\nNOT EQUAL"):
@@ -273,7 +275,7 @@ def test_a_program_with_a_proof_that_failed_is_not_saved(small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_safetensors_the_error_names_what_to_install(small, tmp_path, monkeypatch):
+def test_without_safetensors_the_error_names_the_extra(small_program, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match=r"pip install 'pit-jax\[export\]'"):
-        small[0].save(tmp_path / "saved")
+        small_program[0].save(tmp_path / "saved")

@@ -78,7 +78,7 @@ class OneLayer:
     """A single layer, with its spikes in memory as a network would have them."""
 
     def __init__(self, synapse: nodes.Synapse, spikes: np.ndarray) -> None:
-        """`spikes` are counts of at most `LEVELS`, `[B, H, W, C]`."""
+        """Take `spikes`, counts `[B, H, W, C]` of at most `LEVELS`."""
         graph = _make_nodes(synapse, spikes.shape[1:])
         self._tape = assemble(graph)
         self.layer: WeightLayer = self._tape.layers[-1]

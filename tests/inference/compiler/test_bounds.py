@@ -1,4 +1,4 @@
-"""The bounds of sums: reached by some input, passed by none."""
+"""The bounds of sums are reached by some input and exceeded by none."""
 
 import hypothesis.extra.numpy as npst
 import hypothesis.strategies as st
@@ -17,7 +17,7 @@ WEIGHTS = npst.arrays(
 
 
 @given(WEIGHTS, st.integers(1, 4), st.booleans())
-def test_the_worst_input_reaches_the_bound_of_each_side(weight, bound, both_signs):
+def test_the_worst_inputs_reach_both_bounds(weight, bound, both_signs):
     lowest = -bound if both_signs else 0
     up = np.where(weight > 0, bound, lowest)
     down = np.where(weight < 0, bound, lowest)
@@ -32,12 +32,12 @@ def test_sides_of_sources_add_up_channel_by_channel():
     assert (first + second).largest == 10 and (first + Sides(7)).largest == 13
 
 
-def test_a_shortcut_sums_over_no_place():
+def test_a_shortcut_has_the_bound_of_its_largest_place():
     gain = np.arange(1, 9).reshape(1, 2, 2, 2)
     assert Sides.from_weight(expand_gain(gain), 3, False).up.tolist() == [21, 24]
 
 
-def test_a_weight_of_attention_below_1_counts_for_each_channel_of_a_head():
+def test_the_bound_of_attention_counts_all_channels_of_a_head():
     rule = FiringRule(*(np.ones((1, 1)) for _ in range(2)), 2, *(np.ones((1, 1)) for _ in range(3)))
     spikes = folded.Spikes(0, rule, (5, 4), "spikes")
     node = folded.LinearAttention(1, 1, 1, 2, np.full((1, 4), 0.25), (5, 4), "attention")

@@ -1,4 +1,4 @@
-"""Units of accumulators: the finest in which no sum leaves the limit."""
+"""Units of accumulators are the finest in which no sum exceeds the limit."""
 
 import hypothesis.extra.numpy as npst
 import hypothesis.strategies as st
@@ -20,7 +20,7 @@ KERNELS = npst.arrays(
 )
 
 
-def network(kernel: np.ndarray, levels: int = 4) -> list[folded.Node]:
+def make_network(kernel: np.ndarray, levels: int = 4) -> list[folded.Node]:
     """Return pixels, neurons that read them, neurons that read these by `kernel`, and logits."""
     rule = FiringRule(ONE / 2, ONE, levels, ONE, ONE, ONE)
 
@@ -40,9 +40,9 @@ def network(kernel: np.ndarray, levels: int = 4) -> list[folded.Node]:
 
 
 @given(KERNELS, st.sampled_from([1, 4, 64]))
-def test_a_unit_of_half_the_size_would_pass_the_limit(kernel, num_steps):
+def test_half_the_unit_would_exceed_the_limit(kernel, num_steps):
     assume(kernel.any(1).all())
-    graph = network(kernel)
+    graph = make_network(kernel)
     units = choose_units(graph, num_steps, 1.0, None)
     reach = bound_values(graph, 1.0)[3].each * 2.0 ** units.exponents[3]
     assert (reach <= units.limit).all() and (2 * reach > units.limit).all()
@@ -50,9 +50,9 @@ def test_a_unit_of_half_the_size_would_pass_the_limit(kernel, num_steps):
 
 
 @given(KERNELS, st.sampled_from(["float32", "int16", "int8"]))
-def test_no_count_takes_a_sum_of_integers_beyond_the_limit(kernel, weights):
+def test_integer_sums_stay_within_the_limit(kernel, weights):
     assume(kernel.any(1).all())
-    node = quantize(network(kernel), 1, largest_input=1.0, weights=weights)[3]
+    node = quantize(make_network(kernel), 1, largest_input=1.0, weights=weights)[3]
     assert isinstance(node, nodes.Accumulator)
     (synapse,) = node.synapses
     worst = 4 * np.maximum(synapse.weight, 0).sum(1), 4 * np.maximum(-synapse.weight, 0).sum(1)
@@ -60,16 +60,16 @@ def test_no_count_takes_a_sum_of_integers_beyond_the_limit(kernel, weights):
 
 
 @pytest.mark.parametrize(("weights", "largest"), [("int8", 2**7 - 1), ("int16", 2**15 - 1)])
-def test_the_largest_weight_uses_all_bits_that_it_may_have(weights, largest):
+def test_the_largest_weight_uses_all_of_its_bits(weights, largest):
     kernel = np.array([[[1.0, -7.0], [0.5, 3.0], [0.0, 0.1]]])
-    node = quantize(network(kernel), 1, largest_input=1.0, weights=weights)[3]
+    node = quantize(make_network(kernel), 1, largest_input=1.0, weights=weights)[3]
     (synapse,) = node.synapses
     each = abs(synapse.weight).max((0, 1))
     assert (largest / 2 < each).all() and (each <= largest).all()
 
 
-def test_each_half_of_the_pixels_sums_up_exactly():
-    """With sum |w| 2^15 <= 2^24 2^EXTRA_BITS, that of high halves is at most 2^24."""
+def test_sums_of_each_half_of_pixels_are_exact():
+    # sum |w| 2^15 <= 2^24 2^EXTRA_BITS, so sum |w| |high| <= 2^24 for high halves up to 2^8.
     largest_weight = nodes.EXACT * 2**EXTRA_BITS // 2**nodes.PIXEL_BITS
     assert largest_weight * 2 ** (nodes.PIXEL_BITS - HALF) <= nodes.EXACT
     assert largest_weight * 2**HALF <= nodes.EXACT

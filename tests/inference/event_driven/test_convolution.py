@@ -1,4 +1,4 @@
-"""A layer gives, by its spikes or by all inputs, the currents of a plain loop and of JAX."""
+"""A layer that adds spikes or all inputs has the currents of plain loops and of JAX."""
 
 import hypothesis.strategies as st
 import jax
@@ -19,11 +19,11 @@ def draw_weights(rng, shape, bits):
     return rng.integers(-(2**bits), 2**bits, (1, *shape)).astype(np.int32)
 
 
-def synapse(weight, strides, padding, groups):
+def make_synapse(weight, strides, padding, groups):
     return nodes.Synapse(2, (), weight, "conv", "layer", strides, padding, groups)
 
 
-def both(layer, spikes):
+def compute_both_ways(layer, spikes):
     one = OneLayer(layer, spikes)
     one(dense=False)
     by_spikes = one.currents.copy()
@@ -32,8 +32,8 @@ def both(layer, spikes):
     return by_spikes
 
 
-def looped(spikes, kernel, strides, padding, groups):
-    """The convolution, one output at a time."""
+def convolve_in_loops(spikes, kernel, strides, padding, groups):
+    """Compute the convolution one output at a time."""
     padded = np.pad(spikes.astype(int), ((0, 0), *padding, (0, 0)))
     kh, kw, wide, features = kernel.shape
     height = (padded.shape[1] - kh) // strides[0] + 1
@@ -48,7 +48,8 @@ def looped(spikes, kernel, strides, padding, groups):
 
 @st.composite
 def convolutions(draw):
-    """Spikes, a kernel, strides, padding and groups; channels to fill registers, and some over."""
+    """Draw spikes, a kernel, strides, padding and groups."""
+    # The channels fill vectors of 16 and leave a rest.
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     wide, deep = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 4), (17, 3), (2, 51)]))
     kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 4))
@@ -60,7 +61,7 @@ def convolutions(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (draw(st.integers(1, 2)), *size, groups * wide)
     spikes = draw_spikes(rng, shape, draw(st.sampled_from([0, 0.1, 0.5, 1])))
-    # Those of 15 bits are int16, others int32.
+    # Weights of up to 15 bits are stored as int16, others as int32.
     weight = draw_weights(rng, (kh, kw, wide, groups * deep), draw(st.sampled_from([3, 15, 18])))
     strides = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     return spikes, weight, strides, padding, groups
@@ -68,11 +69,11 @@ def convolutions(draw):
 
 @given(convolutions())
 @settings(max_examples=200)
-def test_a_convolution_of_spikes_is_that_of_a_plain_loop(case):
+def test_a_convolution_of_spikes_equals_plain_loops(case):
     spikes, weight, *how = case
-    got = both(synapse(weight, *how), spikes)
+    got = compute_both_ways(make_synapse(weight, *how), spikes)
     assert got.dtype == np.int32
-    np.testing.assert_array_equal(got, looped(spikes, weight[0], *how))
+    np.testing.assert_array_equal(got, convolve_in_loops(spikes, weight[0], *how))
 
 
 @pytest.mark.parametrize("bits", [10, 18])
@@ -88,9 +89,7 @@ def test_a_convolution_of_spikes_is_that_of_a_plain_loop(case):
         (8, 8, (3, 3, 1, 32), (2, 1), ((1, 1), (1, 1)), 16),
     ],
 )
-def test_a_convolution_of_spikes_is_that_of_jax(
-    height, width, kernel, strides, padding, groups, bits
-):
+def test_a_convolution_of_spikes_equals_jax(height, width, kernel, strides, padding, groups, bits):
     rng = np.random.default_rng(0)
     spikes = draw_spikes(rng, (2, height, width, 16), 0.3)
     weight = draw_weights(rng, kernel, bits)
@@ -102,10 +101,12 @@ def test_a_convolution_of_spikes_is_that_of_jax(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-    np.testing.assert_array_equal(both(synapse(weight, strides, padding, groups), spikes), want)
+    np.testing.assert_array_equal(
+        compute_both_ways(make_synapse(weight, strides, padding, groups), spikes), want
+    )
 
 
-def test_a_case_of_the_measurement_has_the_size_that_it_says():
+def test_a_measured_layer_has_the_size_of_its_case():
     case = Case(6, 3, 8, 12, stride=2)
     one = OneLayer(case.make_synapse(), case.draw_spikes(2, 0.3))
     one(dense=False)

@@ -1,4 +1,4 @@
-"""A tape has a record for each instruction, whose entries are the fields of the dataclass."""
+"""A tape has one record per instruction, whose entries are the fields of its dataclass."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""Frame by frame a program comes to the same logits, and may answer before the last."""
+"""A program run frame by frame reaches the same logits, and may answer before the last frame."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ def program_and_frames(request):
 
 
 @pytest.fixture(params=["JAX", "event-driven"])
-def streamed(request, program_and_frames):
+def streaming(request, program_and_frames):
     program, frames = program_and_frames
     return (
         program,
@@ -28,7 +28,7 @@ def streamed(request, program_and_frames):
     )
 
 
-def fed(stream, frames, state=None):
+def feed(stream, frames, state=None):
     state, seen = state or stream.start(), []
     for t in range(frames.shape[1]):
         state, logits = stream(state, frames[:, t])
@@ -36,55 +36,55 @@ def fed(stream, frames, state=None):
     return state, seen
 
 
-def test_after_all_steps_the_logits_are_the_programs(streamed):
-    program, stream, frames = streamed
-    assert np.array_equal(fed(stream, frames)[1][-1], program(frames))
+def test_the_last_logits_equal_the_programs(streaming):
+    program, stream, frames = streaming
+    assert np.array_equal(feed(stream, frames)[1][-1], program(frames))
 
 
-def test_logits_are_the_mean_over_the_steps_so_far(streamed):
-    _, stream, frames = streamed
-    state, seen = fed(stream, frames[:, :2])
+def test_logits_are_the_mean_over_the_steps_so_far(streaming):
+    _, stream, frames = streaming
+    state, seen = feed(stream, frames[:, :2])
     assert np.array_equal(
         seen[1], np.asarray(state.total).astype(np.float32) * np.float32(stream.unit / 2)
     )
 
 
-def test_a_state_is_not_changed_so_streams_may_fork_and_run_side_by_side(streamed):
-    _, stream, frames = streamed
-    whole = fed(stream, frames)[1]
-    begun, _ = fed(stream, frames[:, :2])
-    other = fed(stream, -frames[:, :2], begun)[1]
-    assert np.array_equal(fed(stream, frames[:, 2:], begun)[1][-1], whole[-1])
+def test_streams_may_fork_since_states_never_change(streaming):
+    _, stream, frames = streaming
+    whole = feed(stream, frames)[1]
+    begun, _ = feed(stream, frames[:, :2])
+    other = feed(stream, -frames[:, :2], begun)[1]
+    assert np.array_equal(feed(stream, frames[:, 2:], begun)[1][-1], whole[-1])
     assert not np.array_equal(other[-1], whole[-1])
 
 
-def test_a_new_stream_knows_nothing_of_the_one_before(streamed):
-    _, stream, frames = streamed
-    first = fed(stream, frames)[1]
-    fed(stream, frames[:1])
-    assert np.array_equal(fed(stream, frames)[1][-1], first[-1])
+def test_a_new_stream_is_independent_of_earlier_ones(streaming):
+    _, stream, frames = streaming
+    first = feed(stream, frames)[1]
+    feed(stream, frames[:1])
+    assert np.array_equal(feed(stream, frames)[1][-1], first[-1])
 
 
-def test_each_sample_is_alone(streamed):
-    _, stream, frames = streamed
-    assert np.array_equal(fed(stream, frames[1:2])[1][-1], fed(stream, frames)[1][-1][1:2])
+def test_samples_of_a_batch_are_independent(streaming):
+    _, stream, frames = streaming
+    assert np.array_equal(feed(stream, frames[1:2])[1][-1], feed(stream, frames)[1][-1][1:2])
 
 
-def test_frames_of_fewer_bits_are_taken_as_the_program_takes_them(streamed):
-    program, stream, frames = streamed
+def test_float16_frames_give_the_programs_logits(streaming):
+    program, stream, frames = streaming
     frames = frames.astype(jnp.float16)
-    assert np.array_equal(fed(stream, frames)[1][-1], program(frames))
+    assert np.array_equal(feed(stream, frames)[1][-1], program(frames))
 
 
-def test_there_is_no_step_behind_the_last(streamed):
-    _, stream, frames = streamed
-    state, _ = fed(stream, frames)
+def test_a_frame_after_the_last_step_is_refused(streaming):
+    _, stream, frames = streaming
+    state, _ = feed(stream, frames)
     with pytest.raises(ValueError, match=r"has 4 steps, and the stream has had them all; begin"):
         stream(state, frames[:, 0])
 
 
-def test_a_frame_of_another_shape_or_batch_is_refused(streamed):
-    _, stream, frames = streamed
+def test_a_frame_of_the_wrong_shape_or_batch_is_refused(streaming):
+    _, stream, frames = streaming
     with pytest.raises(ValueError, match=r"frame of this stream must be \[B, 8, 8, 3\], got"):
         stream(stream.start(), frames[:, 0, :4])
     state, _ = stream(stream.start(), frames[:, 0])
@@ -92,10 +92,10 @@ def test_a_frame_of_another_shape_or_batch_is_refused(streamed):
         stream(state, frames[:2, 0])
 
 
-def test_a_sample_keeps_the_logits_with_which_it_was_confident_first(streamed):
-    _, stream, frames = streamed
-    seen = fed(stream, frames)[1]
-    margins = np.stack([[_margin(row) for row in logits] for logits in seen])
+def test_a_sample_keeps_its_first_confident_logits(streaming):
+    _, stream, frames = streaming
+    seen = feed(stream, frames)[1]
+    margins = np.stack([[compute_margin(row) for row in logits] for logits in seen])
     margin = float(np.median(margins))
     decision = stream.decide((frames[:, t] for t in range(STEPS)), margin)
     for sample, steps in enumerate(decision.steps):
@@ -105,31 +105,31 @@ def test_a_sample_keeps_the_logits_with_which_it_was_confident_first(streamed):
     assert len(set(decision.steps)) > 1
 
 
-def test_when_all_are_confident_no_more_frames_are_taken(streamed):
-    _, stream, frames = streamed
+def test_decide_stops_once_all_samples_are_confident(streaming):
+    _, stream, frames = streaming
     left = iter([frames[:, t] for t in range(STEPS)])
     decision = stream.decide(left, -1.0)
     assert list(decision.steps) == [1, 1, 1] and len(list(left)) == STEPS - 1
 
 
-def test_a_decision_needs_a_frame(streamed):
+def test_a_decision_needs_a_frame(streaming):
     with pytest.raises(ValueError, match="frames is empty"):
-        streamed[1].decide([], 0.5)
+        streaming[1].decide([], 0.5)
 
 
 @pytest.mark.parametrize("margin", [3.0, float("nan")])
-def test_a_margin_is_a_difference_of_probabilities(streamed, margin):
+def test_a_margin_out_of_range_is_refused(streaming, margin):
     with pytest.raises(ValueError, match=f"difference of probabilities.* got {margin}"):
-        streamed[1].decide([], margin)
+        streaming[1].decide([], margin)
 
 
-def test_a_frame_may_be_a_list(streamed):
-    _, stream, frames = streamed
+def test_a_frame_may_be_a_list(streaming):
+    _, stream, frames = streaming
     want = stream(stream.start(), frames[:, 0])[1]
     assert np.array_equal(stream(stream.start(), frames[:, 0].tolist())[1], want)
 
 
-def test_of_one_class_nothing_is_in_doubt():
+def test_a_single_class_is_always_confident():
     assert is_confident(np.zeros((2, 1), np.float32), 0.9).all()
 
 
@@ -140,7 +140,7 @@ def test_confidence_is_the_difference_of_the_two_largest_probabilities():
     assert not is_confident(np.zeros((1, 4), np.float32), 0.0)[0]
 
 
-def _margin(logits):
+def compute_margin(logits):
     odds = np.exp(logits.astype(np.float64) - logits.max())
     second, first = np.sort(odds / odds.sum())[-2:]
     return first - second
