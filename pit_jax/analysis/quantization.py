@@ -154,7 +154,7 @@ class _Fold:
         self.first, self.occurred = 0, np.zeros(())
 
     def add(self, u: Float[Array, "B T *N C"]) -> None:
-        """Add the membranes of a batch; the scale is that of the first one."""
+        """Add the membranes of a batch; the first batch determines the scale."""
         self.first = self.first or len(u)
         # A smaller last batch is not used for `spread`: ranges such as min-max depend on the number
         # of samples and would seem less stable than they are.

@@ -177,7 +177,7 @@ class _Network:
             return nothing, nothing, jnp.sum(multiplied, axis=0, dtype=jnp.int32), none
         k = jnp.abs(output.astype(jnp.int32))
         # A max pool passes on a single spike, so arrivals are counted after it; a sum pool and the
-        # weights are part of the fan-out, since there every spike is an addition of its own.
+        # weights are part of the fan-out, since there every spike is a separate addition.
         arrived = self.code.spikes(count_arrivals(row.fan.before, output))
         reached = jnp.asarray(row.fan.reached, jnp.float32)
         # float32 is enough here: `by_sample` is used for a standard deviation only.
