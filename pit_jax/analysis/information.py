@@ -95,12 +95,14 @@ def _sum_samples(layer: str, recorded: LayerRecording) -> dict[str, np.ndarray]:
             f"{layer}: {np.sum(~finite)} of {len(finite)} samples have membranes, counts or spikes "
             "that are not finite; check the weights and the input."
         )
+    # Counts that are not integers of -D ... D are in no bin of the histogram.
     if (others := size - np.sum(found["counts"], (2, 3))).any():
         raise ValueError(
             f"{layer}: {np.sum(others)} counts are not integers of {-levels} ... {levels}; "
             "`levels` is the largest count."
         )
     return {
+        # Every measure is a function of these sums, as the jackknife requires.
         "samples": np.ones(len(finite)),
         "neurons": np.full(finite.shape + others.shape[1:], size),
         "error": found["error"],
@@ -129,6 +131,7 @@ def _measure_batch(
 ) -> dict[str, Array]:
     """Return `counts` `[B, T, C, 2D+1]`, `cells` `[B, T, 2D+3]`, `finite` `[B]`, moments."""
     neurons = tuple(range(2, u.ndim))
+    # Membranes outside -D ... D share one cell on each side, -D - 1 and D + 1.
     cell = jnp.clip(round_half_up(x), -levels - 1, levels + 1)
     # One integer at a time, so that no array is larger than the membranes.
     counts = [jnp.sum(count == k, neurons[:-1]) for k in range(-levels, levels + 1)]
@@ -175,10 +178,12 @@ def _relative(sums: Sums) -> np.ndarray:
 
 
 def _information(sums: Sums) -> np.ndarray:
+    # Given the channel: the mean of the channels' entropies.
     return entropy(sums["counts"]).mean(-1)
 
 
 def _pooled_information(sums: Sums) -> np.ndarray:
+    # The entropy of the channels' common histogram, which is at least their mean entropy.
     return entropy(sums["counts"].sum(-2))
 
 
@@ -208,6 +213,7 @@ def _variance_of(name: str, sums: Sums) -> np.ndarray:
 def _cell_counts(sums: Sums) -> np.ndarray:
     """Return the counts of all channels in the layout of `cells`, `[T, 2D+3]`."""
     counts = sums["counts"].sum(-2)
+    # No count is outside -D ... D.
     outside = np.zeros((*counts.shape[:-1], 1))
     return np.concatenate([outside, counts, outside], -1)
 

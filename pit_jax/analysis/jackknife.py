@@ -52,9 +52,11 @@ class Groups:
                 f"all batches must have the shapes of the first, {known} for each sample, got "
                 f"{shapes}. Use batches of one network and one input size."
             )
+        # All names have the same samples.
         (size,) = {len(one) for one in contributions.values()}
         group = (self.samples + np.arange(size)) % self.number
         for name, one in contributions.items():
+            # A batch may contain a group several times, which `+=` would add once.
             np.add.at(self._sums[name], group, np.asarray(one, np.float64))
         self.samples += size
 
@@ -79,6 +81,7 @@ class Groups:
             raise ValueError(
                 f"an interval needs at least 2 samples, got {self.samples}; add more samples."
             )
+        # With fewer samples than groups, each sample is a group and the rest are empty.
         used = min(self.samples, self.number)
         sums = {name: one[:used] for name, one in self._sums.items()}
         sizes = np.bincount(np.arange(self.samples) % self.number)

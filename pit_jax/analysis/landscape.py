@@ -126,6 +126,7 @@ def point_losses(
             )
             return loss(moved, *rest)
 
+        # Not vmap, whose batch size could change the order of sums, and so the digits of a loss.
         return jax.lax.map(at, points)
 
     at_once = jax.jit(
@@ -138,12 +139,14 @@ def point_losses(
         )
     )
     whole = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, everywhere))
+    # Copied to all devices once, not for every call.
     given = whole((params, *directions, rest))
     size = POINTS * mesh.size
 
     def evaluate(points: np.ndarray) -> np.ndarray:
         if len(points) > size:
             raise ValueError(f"at most {size} points can be evaluated at once, got {len(points)}.")
+        # Padded with the center, whose losses are cut off again.
         filled = np.zeros((size, 2))
         filled[: len(points)] = points
         return np.asarray(whole(at_once(filled, *given)))[: len(points)]

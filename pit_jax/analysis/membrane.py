@@ -114,10 +114,12 @@ def _combine_moments(batches: list[Any]) -> tuple[np.ndarray, np.ndarray, int]:
 def _choose_grid(batches: list[Any], bandwidth: float) -> tuple[float, float, int, float]:
     """Return the grid's lower end, bin width, number of bins, and the bandwidth as a potential."""
     mean, variance, _ = _combine_moments(batches)
+    # The deviation over all steps; constant membranes have none, and any bandwidth will do.
     smooth = bandwidth * (float(np.sqrt(variance.mean() + mean.var())) or 1.0)
     # The kernel is cut off at four bandwidths, so with five no mass is lost at the ends.
     low = min(float(found[0]) for _, found in batches) - 5 * smooth
     high = max(float(found[1]) for _, found in batches) + 5 * smooth
+    # Heavy tails would need very many bins; then they are wider than a third of the bandwidth.
     bins = min(int(np.ceil(FINE * (high - low) / smooth)), MOST)
     return low, (high - low) / bins, bins, smooth
 
@@ -128,6 +130,7 @@ def _make_density(
     mean, variance, samples = _combine_moments(batches)
     shares = counts / counts.sum(axis=1, keepdims=True)
     smoothed = gaussian_filter1d(shares, smooth / width, axis=1, mode="constant", truncate=4)
+    # Total variation is half of the L1 distance.
     apart = np.abs(smoothed - smoothed.mean(axis=0)).sum(axis=1) / 2
     at = low + width * (np.arange(bins) + 0.5)
     return Density(at, smoothed / width, smooth, mean, np.sqrt(variance), apart, samples)

@@ -104,12 +104,14 @@ def training_memory(
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
+        # The training step computes the loss in float32 even if the network runs in bfloat16.
         return loss(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), labels)
 
     return TrainingMemory(
         parameters=bytes_of(params),
         statistics=bytes_of(stats),
         optimizer=bytes_of(jax.eval_shape(optimizer_init, params)),
+        # Gradients have the shapes and dtypes of the parameters.
         gradients=bytes_of(params),
         batch=bytes_of((images, labels)),
         kept=list_residuals(objective, params, stats, images, labels, key),
@@ -123,6 +125,7 @@ def list_residuals(f: Callable[..., Any], params: Any, *rest: Any) -> tuple[Resi
     included, as they take no additional memory.
     """
 
+    # The leaves of a VJP function are the arrays that its backward pass reads.
     def forward(params: Any, *rest: Any) -> list[Any]:
         return jax.tree.leaves(jax.vjp(lambda params: f(params, *rest), params)[1])
 

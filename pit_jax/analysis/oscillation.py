@@ -27,6 +27,7 @@ def measure_changes(
             but_steps = (0, *range(2, differs.ndim))
             shares.setdefault(name, []).append(np.asarray(differs.mean(but_steps), float))
     return {
+        # A last batch may be smaller than the others.
         name: np.average(each, axis=0, weights=weights[: len(each)])
         for name, each in shares.items()
     }

@@ -160,6 +160,7 @@ class _Fold:
         # of samples and would seem less stable than they are.
         if len(u) == self.first:
             of_step = jax.vmap(partial(self.chosen.scale, levels=self.levels), in_axes=1)
+            # The floor of PIT, so that silent channels do not divide by 0.
             self.scales.append(np.asarray(jnp.maximum(of_step(u), initializers.SCALE_FLOOR)))
         counted = partial(_quantize_batch, fire=self.chosen.fire, most=self.most)
         found = jax.tree.map(np.asarray, counted(u, self.scales[0], self.levels))
@@ -171,6 +172,7 @@ class _Fold:
         """Return the measures over all batches."""
         estimate = partial(self.groups.estimate, confidence=confidence, least=0.0)
         scales = np.stack(self.scales).astype(np.float64)
+        # One batch has no standard deviation.
         several = len(scales) > 1
         spread = scales.std(0, ddof=1) if several else np.full(scales[0].shape, np.nan)
         return Quantization(
@@ -200,9 +202,11 @@ def _quantize_batch(
     """Return sums of each sample `[B, T, ...]`; `by_channel` `[T, C, most + 1]` is the batch's."""
     neurons = tuple(range(2, u.ndim))
     a = a.reshape(a.shape[0], *(1,) * len(neurons[:-1]), a.shape[1])
+    # As PIT divides, so that ties are rounded as it rounds them.
     x = u * (1 / a)
     k = fire(x, levels)
     error, square = (a * k - u) ** 2, u**2
+    # Up to `most` for every number of levels: equal shapes compile once.
     found = jnp.stack([jnp.sum(k == number, neurons[:-1]) for number in range(most + 1)], -1)
     return {
         "error": jnp.sum(error, neurons),

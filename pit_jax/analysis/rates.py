@@ -111,6 +111,7 @@ def synchrony(
     identical neurons, 1 / N in expectation for independent ones of equal variance, and NaN for
     neurons that never change. (Physica D 72, 1994, 259-282.)
     """
+    # The mean of the neurons' variances; 0 if none of them ever changes.
     alone = float(np.mean(squares - of_each**2))
     return float(np.var(of_mean)) / alone if alone > 0 else float("nan")
 
@@ -119,6 +120,7 @@ def synchrony(
 def _sum_batch(count: Float[Array, "B T *N C"], levels: int) -> _Sums:
     but_channels = tuple(range(count.ndim - 1))
     inside = tuple(range(2, count.ndim))
+    # Rates are of |count|, synchrony of the signed count.
     size = jnp.abs(count)
     integers = jnp.arange(-levels, levels + 1)
     return _Sums(

@@ -70,6 +70,7 @@ def recorder(
                 seen[layer]["membrane"],
                 seen[layer]["count"],
                 seen[layer]["spike"],
+                # Sown as an array, since only arrays leave a jitted function.
                 int(seen[layer]["levels"]),
                 seen[layer].get("scale"),
                 seen[layer].get("rounded"),

@@ -147,6 +147,7 @@ def _write_analyses(
     tasks = _list_tasks(runs, names, out)
     for task in _list_tasks(runs, list(ANALYSES), out):
         output.rename_old(task.folder)
+    # Before the first analysis, so that a wrong folder is an error at once.
     for task in tasks:
         part = {} if overwrite else output.read_part(task.folder)
         if part and part["of"] != task.identify():
@@ -155,6 +156,7 @@ def _write_analyses(
                 "--overwrite or another --out."
             )
     failed: dict[str, str] = {}
+    # Written first as well, which marks the folder as one of this program; see `_check_out`.
     _write_page(runs, out, failed)
     for i, task in enumerate(tasks, 1):
         label = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
@@ -167,6 +169,7 @@ def _write_analyses(
         except Exception as error:  # The other analyses are still written.
             failed[task.id] = str(error) or type(error).__name__
             print(f"    failed: {failed[task.id]}", flush=True)
+            # A UserError explains itself; any other exception is a bug and needs its traceback.
             if not isinstance(error, UserError):
                 traceback.print_exc()
         _write_page(runs, out, failed)

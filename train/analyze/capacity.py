@@ -24,6 +24,7 @@ def analyze(subject: Subject) -> Analysis:
         neurons, steps = math.prod(seen.count.shape[2:]), seen.count.shape[1]
         is_signed = ternary or bool((seen.count < 0).any())
         levels = seen.levels * (2 if is_signed else 1)
+        # PIT's scale `[T, C]` has a value for each step; a scale `[C]` is shared by all steps.
         varies = seen.scale is not None and seen.scale.ndim == 2
         bits = {
             "paper": capacity_paper(steps, neurons, levels) / math.log(2),

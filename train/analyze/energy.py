@@ -40,6 +40,7 @@ def analyze(subject: Subject) -> Analysis:
     samples = found.counts.samples
     prices = found.prices.picojoules
     twin = found.conventions["twin"]
+    # Only conventions without an energy have None here.
     assert twin.energy is not None
     remarks = [
         f"The operations of a sample take {found.energy / 1000:,.1f} nJ, the mean of {samples} "
@@ -103,6 +104,7 @@ def _make_bars(found: EnergyReport) -> Iterator[Bars]:
 def _pair_layers(found: EnergyReport) -> Iterator[tuple[LayerEnergy, LayerEnergy, float]]:
     """Yield each layer, its twin, and the deviation of its accumulations between samples."""
     for layer, twin, counted in zip(found.layers, found.twin, found.counts.layers, strict=True):
+        # Neurons, pixels and currents have no accumulations by sample.
         by_sample = getattr(counted, "by_sample", np.zeros(0))
         yield layer, twin, float(np.std(by_sample)) if by_sample.size else 0.0
 

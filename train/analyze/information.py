@@ -68,6 +68,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
 def _measure(subject: Subject) -> dict[str, Loss]:
     record = subject.record
     batches = (record(subject.variables, x) for x in subject.batches("test", SAMPLES))
+    # A network without neuron layers has empty recordings, for which the loss is undefined.
     first = next(batches)
     return information_loss(chain([first], batches)) if first else {}
 

@@ -118,6 +118,7 @@ def _evaluate_points(
         for losses in landscape.evaluate_by_block(evaluate, points, size, known):
             write_atomically(file, json.dumps({"of": of, "losses": losses.tolist()}))
             bar.update(task, completed=len(losses))
+    # A figure needs at least one finite loss for its range.
     if not np.isfinite(losses).any():
         raise UserError("the loss is not finite at any point, so there is no surface to draw.")
     return losses

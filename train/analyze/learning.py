@@ -47,6 +47,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         [name, round(panels[-1][1][-1] / 100, 6), *when[name].values()]
         for name, panels in found.items()
     ]
+    # The line of the figure is the last accuracy of the first run.
     baseline = next(iter(found.values()))[-1][1][-1]
     epochs = [[run.name, *row] for run in runs for row in _make_rows(run, splits)]
     return Analysis(

@@ -29,6 +29,7 @@ def analyze(subject: Subject) -> Analysis:
     Variants save fewer activations or use shorter floats, where the network has a field for it.
     """
     config = subject.config
+    # A batch is divided into accumulated parts and among devices; one part is in memory at a time.
     images = config.batch_size // config.accumulate // _count_devices(subject)
     measured = {
         name: _measure(subject, images, **fields)
@@ -105,6 +106,7 @@ def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
     optimizer = build.make_optimizer(config, 1)
 
     def first_state(params: Any) -> Any:
+        # Averaged parameters are part of the state as well.
         return optimizer.init(params), params if config.averaging else ()
 
     batch = abstract_batch(split, images)

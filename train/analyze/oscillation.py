@@ -68,6 +68,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         for measure in MEASURES
     ]
     groups = [_name_group(run) for run, _ in found.values()]
+    # The figure shows one number for all runs, so the smallest.
     n = min(_count_images(run) for run, _ in found.values())
     rows: list[list[Any]] = [
         [name, _name_group(run), run.config.neuron.get("strength"), run.config.seed]

@@ -51,12 +51,14 @@ def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: 
 
     `of` identifies the analyzed runs. Files of these kinds from earlier calls are deleted.
     """
+    # An earlier version may have had other figures or tables.
     for old in (old for kind in KINDS for old in folder.glob(f"*.{kind}")):
         old.unlink()
     for name, drawn in found.figures.items():
         figure = drawn.draw()
         for kind in ("png", "svg"):
             content = io.BytesIO()
+            # Without a date, equal figures are equal files.
             with matplotlib.rc_context(SVG):
                 about = {"Date": None} if kind == "svg" else {}
                 figure.savefig(content, format=kind, dpi=150, metadata=about)

@@ -46,6 +46,7 @@ def analyze(subject: Subject) -> Analysis:
     if not first:
         return Analysis(TITLE, [explain_missing("fires integers", subject)])
     found = compare_ranges(chain([first], batches))
+    # Fig. 2 shows a single channel; this one is in the middle of the network.
     layer = list(first)[len(first) // 2]
     step, channel = _find_typical(first[layer])
     membrane = np.ravel(np.asarray(first[layer].membrane[:, step, ..., channel]))
@@ -89,6 +90,7 @@ def _place_levels(
     levels = {}
     for name, number in SHOWN.items():
         a = found[number][name].scale[step, channel]
+        # LIF fires from its threshold on, the others round half up.
         boundary = 1.0 if name == "binary" else 0.5
         counts = np.arange(1, number + 1)
         levels[name] = (a * counts, a * (counts - 1 + boundary))

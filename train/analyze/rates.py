@@ -112,6 +112,7 @@ def compare(runs: Sequence[Subject]) -> Analysis:
         whole = np.nanmean(stack_steps(each.per_sample for each in layers.values()), axis=0)
         low, high = interval(whole.mean(axis=1, keepdims=True))
         first, last = whole[:, 0].mean(), whole[:, -1].mean()
+        # Rates are shares of D; times D they are spikes in a step.
         sent = np.mean([each.per_sample.sum(1).mean() * each.levels for each in layers.values()])
         rows.append([name, whole.mean(), low[0], high[0], first, last, sent])
     header = ("run", "mean_rate", "low", "high", "first_step", "last_step", "spikes_per_neuron")

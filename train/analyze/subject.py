@@ -65,6 +65,7 @@ class Subject:
         """Yield the inputs of `samples` in batches, for analyses that need much memory."""
         images, _ = self._take(split, count)
         devices = self.over_batch.mesh.size
+        # Every batch must divide among the devices.
         size, normalize = max(BATCH // devices, 1) * devices, make_normalize(self.dataset)
         for start in range(0, len(images), size):
             yield normalize(place(images[start : start + size], self.over_batch))

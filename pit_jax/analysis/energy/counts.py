@@ -73,6 +73,7 @@ class Counts:
     @property
     def rate(self) -> float:
         """The mean of |count| / D over all neurons, steps and samples."""
+        # Every neuron has the same weight, so large layers dominate the mean.
         counted = sum(layer.counted / layer.levels for layer in self.neurons)
         return counted / self.samples / sum(layer.neurons * layer.steps for layer in self.neurons)
 
@@ -116,6 +117,8 @@ class _Network:
         self.variables, self.code, self.shape = variables, code, shape[1:]
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
         self.steps: int = jax.eval_shape(model.apply, variables, x).shape[1]
+        # Synapses are read from the folded network, counts from the trained one in floats. The grid
+        # of a compiled program may round a membrane close to a boundary differently.
         self.nodes = fold(outline_layers(model, variables, shape))
         self.spiking = [node for node in self.nodes if isinstance(node, folded.Spikes)]
         self.rows = [
@@ -156,6 +159,7 @@ class _Network:
         outputs = _flatten_outputs(self.nodes, counts, x)
         fired = {}
         for path, count in counts.items():
+            # A negative spike costs as much as a positive one.
             k = jnp.abs(count.astype(jnp.int32))
             places = tuple(range(2, k.ndim))
             fired[path] = (
@@ -208,6 +212,7 @@ class _Network:
 
     def _make_neurons(self, node: folded.Spikes) -> Neurons:
         levels = node.firing.levels
+        # A neuron compares once for each slot of the code, not for each level.
         slots = self.code.slots(levels)
         return Neurons(
             path=node.path,
@@ -248,6 +253,7 @@ def _flatten_outputs(
                     apply_structure(pools, outputs[source])
                     for source, pools in zip((node.first, node.second), node.pools, strict=True)
                 )
+                # `silent` multiplies where the second neuron does not fire.
                 outputs.append(first * (1 - second if node.silent else second))
             case _:
                 outputs.append(None)
@@ -259,6 +265,7 @@ def _sum_all(sums: np.ndarray) -> int:
 
 
 def _count_stored(variables: Mapping[str, Any]) -> dict[str, int]:
+    # NeuroBench counts zeros among the weights of synapses only, not in norms, biases or scales.
     kernels = [
         leaf
         for path, leaf in flatten_dict(dict(variables["params"])).items()

@@ -36,6 +36,7 @@ class Operations:
         """Return the energy in pJ."""
         return (
             self.macs * picojoules.mac
+            # A comparison is a subtraction whose sign is read.
             + (self.accumulations + self.additions + self.comparisons) * picojoules.ac
             + self.multiplications * picojoules.multiply
         )
@@ -113,6 +114,7 @@ def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
     """
     bits = prices.bits
     if isinstance(layer, Neurons):
+        # round(u / a) takes a product with 1 / a, and the cut to 0 ... D two comparisons.
         n = float(layer.neurons)
         stored = n * BINARY_CODE.slots(layer.levels)
         return _price(
@@ -123,6 +125,7 @@ def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
         )
     if layer.kind not in ("conv", "linear", "shortcut") or layer.reads != "spikes":
         return _price_other(layer, BINARY_CODE, 1, prices)
+    # The twin's spike bits: an activation of D levels has ⌈log₂(D+1)⌉ of them and one step.
     width = BINARY_CODE.slots(layer.levels)
     stored = layer.inputs * width
     # Sources that share weights are added up first and then multiplied once, so that every stream
@@ -143,6 +146,7 @@ def price_twin(layer: Synapses | Neurons, prices: Prices) -> LayerEnergy:
         ),
         prices,
         budget,
+        # Every product takes place, so NS-ACE is S-ACE.
         layer.macs * budget,
         layer.macs * budget,
     )

@@ -30,6 +30,7 @@ def operations(rule: FiringRule, channels: int, steps: int, slots: int) -> Neuro
     between = steps - 1 if leaks.any() else 0
     # A leak of 1 keeps the membrane as it is and needs no product.
     multiplications = between * bool(np.any((leaks != 0) & (leaks != 1)))
+    # The current is added to the membrane that remains.
     additions = between
     # PITFull multiplies the remaining membrane by a row of its C × C matrix.
     if rule.mixing is not None:

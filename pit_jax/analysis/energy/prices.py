@@ -37,6 +37,7 @@ class Memory:
     def per_bit(self, stored_bits: Number) -> Number:
         """Return the pJ to read or write one bit of a memory of `stored_bits`."""
         for size, picojoules in self.sizes:
+            # Sizes are in bytes.
             if stored_bits <= 8 * size:
                 return picojoules / 64
         return self.beyond / 64

@@ -147,6 +147,7 @@ def compute_table10(counts: Counts, prices: Prices) -> Sums:
             accumulations += row.counted / sent * row.macs
     first = sum(row.macs for row in counts.synapses if row.reads == "pixels")
     neurons = sum(layer.neurons for layer in counts.neurons)
+    # The paper counts two MACs for each of PIT's neurons, leak and scale, at any T.
     scaled = any(layer.operations.scaled for layer in counts.neurons)
     macs, energy = paper_table10(
         first, neurons, accumulations, scaled=scaled, picojoules=prices.picojoules
@@ -161,6 +162,7 @@ def compute_neurobench(counts: Counts) -> dict[str, Any]:
     places = sum(layer.neurons * layer.steps * slots(layer.levels) for layer in counts.neurons)
     macs = accumulations = dense = 0
     for row in counts.synapses:
+        # Products of spikes and passed currents are no synapses in NeuroBench.
         if row.kind not in ("conv", "linear", "shortcut", "attention"):
             continue
         if row.reads == "spikes":

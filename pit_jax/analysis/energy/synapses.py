@@ -104,6 +104,7 @@ def _list_synapses(
         # An image is the same at every step, so its products are computed once.
         steps = 1 if isinstance(source, folded.Pixels) and not frames else num_steps
         synapses = replace(synapses, steps=steps, outputs=outputs)
+        # A layer that reads a sum of several neurons has a synapse for each, with the same path.
         if synapse.weight is not None:
             synapses = replace(synapses, stream=streams[synapse.path])
             streams[synapse.path] += 1
@@ -130,6 +131,7 @@ def _trace_synapse(
     kind, kernel, weight = _read_weight(synapse)
     fan = count_fan_out(synapse.structure, shape, weight, spiking=reads == "spikes")
     macs = 0
+    # h · w · C_in / groups · C_out products at each output place, those with padding included.
     if synapse.weight is not None:
         macs = math.prod(kernel.shape[1:]) * math.prod(node.value.shape[:-1])
     # The compiled program puts a positive gain of a current into its unit and multiplies nothing;
