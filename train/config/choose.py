@@ -117,7 +117,7 @@ def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -
                 raise UserError(str(error)) from error
 
 
-def choose_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
+def match_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
     """Return the `layers` whose path has a part that begins with one of `names`: `stage1`, `PIT`.
 
     A name can also join several parts, as in `stage1_block1/conv1`. Raises UserError, naming

@@ -15,7 +15,7 @@ from ..errors import UserError
 from .help import format_page
 from .overrides import PREFIXES, override
 from .pages import load_page
-from .sections import list_keys, list_written
+from .sections import list_keys, list_set_keys
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
 # Earlier versions parsed with absl, which also allows a single dash before these options.
@@ -72,7 +72,7 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     page = load_page(pages[0] if len(pages) == 1 else "digits")
     rename(page.config)
     if len(pages) != 1:
-        parser.hints |= _name_keys(list_written(page.config))
+        parser.hints |= _name_keys(list_set_keys(page.config))
         # --config itself may be mistyped: report an unknown option first.
         parser.check_options([word for word in words if not word.startswith(PREFIXES)])
         raise UserError(WHICH)

@@ -19,7 +19,14 @@ from .parts import (
     list_inner,
     list_names,
 )
-from .sections import find_options, is_section, join, list_sections, read_section, start_section
+from .sections import (
+    find_options,
+    is_section,
+    join,
+    list_sections,
+    read_section,
+    make_default_section,
+)
 from .values import describe_type
 
 MOST_WIDTH = 120
@@ -65,7 +72,7 @@ def _format_section(config: ConfigDict, what: str) -> list[str]:
     lines = [title if section is not None else f"{title} (not in this config)"]
     # For a section that is not in the config, the help shows the keys of its default part.
     if section is None and what in DEFAULTS:
-        section = start_section(config, what)
+        section = make_default_section(config, what)
     if not kind.only:
         names = ", ".join(list_names(what)) if kind.table else ""
         meaning = f"{names}, {PATH}" if names else PATH.removeprefix("or ")

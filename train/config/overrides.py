@@ -30,7 +30,7 @@ from .sections import (
     find_options,
     list_keys,
     read_section,
-    start_section,
+    make_default_section,
 )
 from .values import is_switch, parse_value
 
@@ -163,7 +163,7 @@ def _make_parent(config: ConfigDict, key: str) -> ConfigDict:
         kind = find_kind(what)
         if kind is None:
             raise UserError(_explain(config, key))
-        section = start_section(config, what) if kind.table else {}
+        section = make_default_section(config, what) if kind.table else {}
     if not isinstance(parent.get(name), ConfigDict):
         parent[name] = ConfigDict(section)
     made: ConfigDict = parent[name]

@@ -109,7 +109,7 @@ def list_keys(config: ConfigDict) -> dict[str, Option]:
     return found
 
 
-def list_written(config: ConfigDict) -> list[str]:
+def list_set_keys(config: ConfigDict) -> list[str]:
     """Return the keys that have a value in a config; this imports no part."""
     return [key for key, value in _walk(config) if not isinstance(value, ConfigDict)]
 
@@ -145,7 +145,7 @@ def read_section(config: ConfigDict, what: str) -> dict[str, Any] | None:
     return normalize_section(value) if not what or is_section(what, value) else None
 
 
-def start_section(config: ConfigDict, what: str) -> dict[str, Any]:
+def make_default_section(config: ConfigDict, what: str) -> dict[str, Any]:
     """Return the default of a section that the page does not have."""
     if what.endswith("_neuron"):
         # Networks use the main neuron for a field that is not set.

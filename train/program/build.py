@@ -13,7 +13,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from ..config.choose import check_bounds, choose_layers, make_part, normalize_section
+from ..config.choose import check_bounds, match_layers, make_part, normalize_section
 from ..config.limits import check_rules
 from ..config.own import describe_name, explain_error, is_own
 from ..config.parts import DEFAULTS, get_name, list_parameters
@@ -258,5 +258,5 @@ def _check_schedule(config: ConfigDict) -> None:
 def _mask_frozen(names: Sequence[str], params: optax.Params) -> optax.Params:
     # A parameter of the network itself counts as a layer with the parameter's name.
     layers = {path: "/".join(path[:-1] or path) for path in flatten_dict(params)}
-    frozen = choose_layers("freeze", names, layers.values())
+    frozen = match_layers("freeze", names, layers.values())
     return unflatten_dict({path: layer in frozen for path, layer in layers.items()})

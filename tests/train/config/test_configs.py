@@ -34,6 +34,15 @@ SHAPES = {
     "n_mnist": ((10, 34, 34, 2), 10),
     "imagenet": ((32, 32, 3), 1000),
 }
+OURS_BY_DEFAULT = {
+    "digits",
+    "dvs_digits",
+    "fashion_mnist",
+    "folder",
+    "mnist",
+    "n_mnist",
+    "smoke",
+}
 EVENTS = {"dvs_digits", "cifar10_dvs", "dvs_gesture", "n_mnist"}
 
 
@@ -57,7 +66,11 @@ def test_the_configs_of_the_readme_exist():
     assert {"smoke", "digits", "fashion_mnist", "cifar10", "cifar100"} <= set(CONFIGS)
 
 
-# Every neuron on the digits, every config with the readings of PIT and with LIF.
+# Every neuron on the digits, every config in its default variant, the recipes of the transformers.
+COVERING = [("digits", variant) for variant in VARIANTS]
+COVERING += [(name, "ours" if name in OURS_BY_DEFAULT else "paper") for name in CONFIGS]
+COVERING += [("imagenet", "sdt"), ("imagenet", "e_spikeformer")]
+# Every config with the readings of PIT and with LIF.
 PAIRS = [("digits", variant) for variant in VARIANTS]
 PAIRS += [
     (name, variant)
@@ -69,6 +82,17 @@ PAIRS += [("imagenet", variant) for variant in imagenet.RECIPES if variant != "r
 
 
 @pytest.mark.parametrize("name, variant", PAIRS)
+def test_every_variant_of_a_config_is_valid(name, variant):
+    build.check(load_config(name, variant))
+
+
+@pytest.mark.parametrize(
+    "name, variant",
+    [
+        *dict.fromkeys(COVERING),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in PAIRS if each not in COVERING),
+    ],
+)
 def test_a_config_builds_every_part_of_its_run(name, variant):
     config = load_config(name, variant)
     assert json.loads(json.dumps(config.to_dict()))["neuron"]["name"] in NEURONS

@@ -4,19 +4,10 @@ import importlib
 
 import pytest
 
-from tests.train.config.test_configs import CONFIGS, load_config
+from tests.train.config.test_configs import CONFIGS, OURS_BY_DEFAULT, load_config
 from train.errors import UserError
 
 READINGS = ("paper", "released", "ours")
-OURS_BY_DEFAULT = {
-    "digits",
-    "dvs_digits",
-    "fashion_mnist",
-    "folder",
-    "mnist",
-    "n_mnist",
-    "smoke",
-}
 # Variants that existed before `ours` and must stay, of all pages and of some.
 EARLIER = ("pit", "ilif", "lif", "relu", "pit_full", "qat", "if", "plif", "clif", "glif")
 EARLIER += ("real_spike", "ternary", "trainable_ternary")
