@@ -69,11 +69,11 @@ def time_records(
                 first = int(state.step) + 1
                 for number in range(first, first + program.steps_per_epoch):
                     state, metrics = step(state, next(batches))
-                    journal.step(epoch, watch.look(state, number, metrics))
+                    journal.log_step(epoch, watch.look(state, number, metrics))
                 watch.settle(state)
                 totals = jax.device_get(state.totals)
                 record = {name: float(total) for name, total in totals.items()}
-                journal.epoch({"step": number, "epoch": epoch, "test_loss": 0.0, **record})
+                journal.log_epoch({"step": number, "epoch": epoch, "test_loss": 0.0, **record})
                 progress, hold = Progress(best_epoch=epoch), not checkpoints.is_time()
                 checkpoints.save_epoch(state, progress, epoch, hold=hold)
         return read_clocks() - start

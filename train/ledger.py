@@ -70,7 +70,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         {key: value for key, value in config.items() if key not in MAY_MOVE}, sep="."
     )
     for start in parts["environment"]:
-        start["arguments"] = _command(start["arguments"])
+        start["arguments"] = _select_arguments(start["arguments"])
     return parts | {"epochs": select_epochs(read_records(workdir / "metrics.jsonl"))}
 
 
@@ -101,8 +101,8 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
         format_steps_and_levels(config),
         str(config["epochs"]),
         " ".join(str(run["config"]["seed"]) for run in runs),
-        _mean_sd([100 * run["summary"]["last_accuracy"] for run in runs]),
-        _mean_sd([100 * run["summary"]["best_accuracy"] for run in runs]),
+        _format_mean([100 * run["summary"]["last_accuracy"] for run in runs]),
+        _format_mean([100 * run["summary"]["best_accuracy"] for run in runs]),
         f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",
         f"{statistics.median(speeds):,.0f}",
         " ".join(sorted({start["commit"] for run in runs for start in run["environment"]})),
@@ -111,12 +111,12 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _mean_sd(values: list[float]) -> str:
+def _format_mean(values: list[float]) -> str:
     mean = f"{statistics.mean(values):.2f}"
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def _command(arguments: str) -> str:
+def _select_arguments(arguments: str) -> str:
     """Return the arguments of a run without its seed and the keys that may change."""
     dropped = ("--workdir=", *(f"--config.{key}=" for key in ("seed", *MAY_MOVE)))
     words = iter(shlex.split(arguments))

@@ -109,9 +109,9 @@ def train_epochs(
             done = session.after_step(state, number, metrics)
             if done and display.is_due():
                 session.checkpoints.raise_failure()
-                display.show(epoch, *done)
+                display.show_step(epoch, *done)
         session.end_steps(state)
-        display.epoch(session.end_epoch(state, session.program.evaluate(state)))
+        display.show_epoch(session.end_epoch(state, session.program.evaluate(state)))
         # Reset before saving: a run that resumes here starts the next epoch at zero.
         state = reset_totals(state)
         session.save_epoch(state)

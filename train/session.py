@@ -232,7 +232,7 @@ class Session:
             "images_per_second": self._speed,
             **self._health.end(state, epoch),
         }
-        self._journal.epoch(record)
+        self._journal.log_epoch(record)
         self.progress = self.progress._replace(seconds=self._seconds())
         if found.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=found.accuracy, best_epoch=epoch)
@@ -307,7 +307,7 @@ class Session:
     def _log(self, done: StepMetrics | None) -> None:
         # The last step of an epoch has no line of its own: the line of the epoch replaces it.
         if done and done.step % self.program.steps_per_epoch:
-            self._journal.step(self.get_epoch(done.step), done)
+            self._journal.log_step(self.get_epoch(done.step), done)
 
     def get_epoch(self, step: int) -> int:
         """Return the epoch of a step, both from 1 on."""

@@ -14,7 +14,7 @@ from pit_jax.export import to_stablehlo
 from pit_jax.inference import compile
 from train import data
 from train.data.images.digits import TEST_INDICES
-from train.export.compile_run import pixel_values
+from train.export.compile_run import compute_pixel_values
 from train.main import main
 from train.program import build
 from train.program.inputs import make_normalize
@@ -51,7 +51,7 @@ folder = args.folder / "digits.stablehlo"
 to_stablehlo(
     program,
     folder,
-    pixels=pixel_values(digits),
+    pixels=compute_pixel_values(digits),
     proof=proof,
     about=about,
     overwrite=folder.exists(),

@@ -52,8 +52,8 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
 def measure_speed(config: ConfigDict, dataset: Dataset) -> str:
     """Return a line with the images/s of loading, of augmentation, and of the training step."""
     check_batch(config, dataset)
-    augmented = config.batch_size * _per_second(_make_augmentation(config, dataset))
-    trained = config.batch_size * _per_second(_make_training(config, dataset))
+    augmented = config.batch_size * _measure_rate(_make_augmentation(config, dataset))
+    trained = config.batch_size * _measure_rate(_make_training(config, dataset))
     parts = [f"{augmented:,.0f} images/s are selected and augmented", f"{trained:,.0f} trained"]
     share = f"augmentation takes {min(trained / augmented, 1):.1%} of a step"
     if dataset.train.arrays is None:
@@ -115,10 +115,10 @@ def _measure_reading(config: ConfigDict, split: Split, workers: int) -> float:
     with closing(split.batches(order)) as ahead:
         for _ in islice(ahead, 2 * workers + 1):
             pass
-        return config.batch_size * _per_second(lambda: next(ahead))
+        return config.batch_size * _measure_rate(lambda: next(ahead))
 
 
-def _per_second(call: Callable[[], Any]) -> float:
+def _measure_rate(call: Callable[[], Any]) -> float:
     jax.block_until_ready(call())  # Compiles.
     began, calls = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < SECONDS or not calls:

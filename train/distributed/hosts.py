@@ -61,7 +61,7 @@ def find_peers(
     """
     if coordinator is None and processes is None and process is None:
         several = any(int(environment.get(name, 1)) > 1 for name in STARTED_BY)
-        return {} if several or _on_tpu() else None
+        return {} if several or _is_on_tpu() else None
     if coordinator is None or processes is None or process is None:
         raise UserError(
             "--coordinator, --processes and --process must be given together; see --help."
@@ -267,6 +267,6 @@ def _gather_texts(text: str) -> list[str]:
     return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(received)]
 
 
-def _on_tpu() -> bool:
+def _is_on_tpu() -> bool:
     devices = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
     return bool(devices) and importlib.util.find_spec("libtpu") is not None

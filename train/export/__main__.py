@@ -108,7 +108,7 @@ def _write(
             program,
             out,
             frames=frames,
-            pixels=compile_run.pixel_values(dataset) if args.pixels else None,
+            pixels=compile_run.compute_pixel_values(dataset) if args.pixels else None,
             proof=report,
             about=about,
             overwrite=args.overwrite,

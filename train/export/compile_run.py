@@ -68,7 +68,7 @@ def choose_batch_size(config: ConfigDict, dataset: Dataset) -> int:
     return next((n for n in range(most, most // 2, -1) if samples % n == 0), most)
 
 
-def pixel_values(dataset: Dataset) -> np.ndarray | None:
+def compute_pixel_values(dataset: Dataset) -> np.ndarray | None:
     """Return the input of the network for each of the 256 pixel values, `[256, C]`.
 
     None for frames and float images, which enter the network unchanged.
@@ -81,8 +81,8 @@ def pixel_values(dataset: Dataset) -> np.ndarray | None:
 
 
 def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
-    """Return the input of the network: `pixel_values`, to the bit, or stored values as float32."""
-    values = pixel_values(dataset)
+    """Return inputs of the network: pixels by `compute_pixel_values`, other values as float32."""
+    values = compute_pixel_values(dataset)
     if values is None:
         return images.astype(np.float32)
     return values[images, np.arange(values.shape[1])]
@@ -90,7 +90,7 @@ def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
 
 def find_largest_input(dataset: Dataset) -> float | None:
     """Return the largest absolute input of the network; None for data on disk."""
-    if (values := pixel_values(dataset)) is not None:
+    if (values := compute_pixel_values(dataset)) is not None:
         return float(abs(values).max())
     train, test = dataset.train.arrays, dataset.test.arrays
     if train is None or test is None:

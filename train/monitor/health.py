@@ -161,7 +161,7 @@ class Health:
         measured = {}
         for layer in self._program.neuron_layers:
             found = measures[layer] | compare_counts(*(each[layer] for each in counts))
-            measured[layer] = {name: _number(found.get(name)) for name in MEASURES}
+            measured[layer] = {name: _round(found.get(name)) for name in MEASURES}
         found_now = find_complaints(measured)
         for each, text in found_now.items():
             if each not in self._known:
@@ -199,6 +199,6 @@ def _read(file: Path, step: int) -> list[Mapping[str, Array | np.ndarray]]:
     return [seen] if int(seen.pop("step", -1)) == step else []
 
 
-def _number(value: Any) -> float | None:
+def _round(value: Any) -> float | None:
     """Return a number with four digits, or None for NaN, which JSON does not have."""
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

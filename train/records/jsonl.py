@@ -36,17 +36,17 @@ class MetricsFile:
         write_atomically(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
         self._file = file
 
-    def step(self, record: Mapping[str, Any]) -> None:
+    def write_step(self, record: Mapping[str, Any]) -> None:
         """Append a line and wait until it is on disk."""
         append_line(self._file, json.dumps(record))
 
-    epoch = step
+    write_epoch = write_step
 
     def close(self) -> None:
         """Do nothing: every line is on disk."""
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+def collect_scalars(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a line under names that dashboards group, as `test/loss`.
 
     Nested numbers by layer and measure, as of `health`, are named `health/MEASURE/LAYER`.

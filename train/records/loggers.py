@@ -22,11 +22,11 @@ from .wandb import WeightsAndBiases
 class Sink(Protocol):
     """A destination of metrics; a `record` is a line of metrics.jsonl."""
 
-    def step(self, record: Mapping[str, Any]) -> None:
-        """Log a step: `step`, `epoch`, `loss` and `accuracy`, None if they are NaN."""
+    def write_step(self, record: Mapping[str, Any]) -> None:
+        """Write a step: `step`, `epoch`, `loss` and `accuracy`, None if they are NaN."""
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Log the end of an epoch."""
+    def write_epoch(self, record: Mapping[str, Any]) -> None:
+        """Write the end of an epoch."""
 
     def close(self) -> None:
         """Write everything that is still buffered."""
@@ -39,19 +39,19 @@ class Journal:
     def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
         self._sinks, self._every = list(sinks), every
 
-    def step(self, epoch: int, done: StepMetrics | None) -> None:
+    def log_step(self, epoch: int, done: StepMetrics | None) -> None:
         """Log a finished step, if it is due."""
         if done and self._every and done.step % self._every == 0:
             # JSON has no NaN; the loss of a skipped step may be NaN.
             values = {"loss": done.loss, "accuracy": done.accuracy}
             finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
             for sink in self._sinks:
-                sink.step({"epoch": epoch, "step": done.step, **finite})
+                sink.write_step({"epoch": epoch, "step": done.step, **finite})
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def log_epoch(self, record: Mapping[str, Any]) -> None:
         """Log a finished epoch."""
         for sink in self._sinks:
-            sink.epoch(record)
+            sink.write_epoch(record)
 
     def close(self) -> None:
         """Close all sinks, even if one fails."""

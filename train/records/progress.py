@@ -68,7 +68,7 @@ class Display:
         """
         return self._clock() - self._shown[1] > REFRESH_SECONDS
 
-    def show(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
+    def show_step(self, epoch: int, step: int, loss: float, accuracy: float) -> None:
         """Show loss and accuracy of the latest step, and images/s since the last call."""
         then, at = self._shown
         self._shown = (step, self._clock())
@@ -76,7 +76,7 @@ class Display:
         numbers = f"loss {loss:.3f}  accuracy {accuracy:6.1%}  {speed:,.0f} images/s"
         self._progress.update(self._task, completed=step, epoch=epoch, numbers=numbers)
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def show_epoch(self, record: dict[str, Any]) -> None:
         """Print the line of a finished epoch."""
         self._progress.update(self._task, completed=record["step"], epoch=record["epoch"])
         parts = [f"epoch {record['epoch']:3d}"]

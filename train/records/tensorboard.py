@@ -10,7 +10,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from .jsonl import scalars
+from .jsonl import collect_scalars
 
 
 class TensorBoard:
@@ -25,19 +25,20 @@ class TensorBoard:
         # again.
         self._write(step=0, session_log=SessionLog(status=SessionLog.START))
         for line in lines:
-            self.step(line)
+            self.write_step(line)
         self._file.flush()
 
-    def step(self, record: Mapping[str, Any]) -> None:
+    def write_step(self, record: Mapping[str, Any]) -> None:
         """Write a point for each number; it is on disk when the epoch ends."""
         values = [
-            Summary.Value(tag=name, simple_value=number) for name, number in scalars(record).items()
+            Summary.Value(tag=name, simple_value=number)
+            for name, number in collect_scalars(record).items()
         ]
         self._write(step=record["step"], summary=Summary(value=values))
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def write_epoch(self, record: Mapping[str, Any]) -> None:
         """Write a point for each number and wait until all points are on disk."""
-        self.step(record)
+        self.write_step(record)
         self._file.flush()
 
     def close(self) -> None:

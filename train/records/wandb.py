@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ..errors import UserError
 from ..files import write_atomically
 from ..run.reading import read_json
-from .jsonl import scalars
+from .jsonl import collect_scalars
 
 FILE = "wandb.json"
 
@@ -47,14 +47,14 @@ class WeightsAndBiases:
         except wandb.Error as error:
             raise UserError(f"config.wandb.project: {error}") from error
         for line in lines:
-            self.step(line)
+            self.write_step(line)
 
-    def step(self, record: Mapping[str, Any]) -> None:
+    def write_step(self, record: Mapping[str, Any]) -> None:
         """Log the numbers of one step, unless W&B has them from an earlier start of the run."""
         if record["step"] >= self._run.starting_step:
-            self._run.log(scalars(record), step=record["step"], commit=True)
+            self._run.log(collect_scalars(record), step=record["step"], commit=True)
 
-    epoch = step
+    write_epoch = write_step
 
     def close(self) -> None:
         """Wait until everything is sent."""

@@ -149,7 +149,7 @@ def _show_health(run: Run) -> Iterator[str]:
     for complaint in find_complaints(last).values():
         yield parts.paragraph(f"Out of range at the end: {complaint}.")
     rows = [
-        [layer, *(_percent(values.get(measure)) for measure in report_figures.HEALTH)]
+        [layer, *(_format_percent(values.get(measure)) for measure in report_figures.HEALTH)]
         for layer, values in last.items()
     ]
     header = ("neuron layer", *report_figures.HEALTH)
@@ -194,11 +194,11 @@ def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
     accuracies = [ended[-1][key] if ended else None, best.get(key)]
     epoch = f" (epoch {best['epoch']})" if best.get("epoch") else ""
     if run.split == "test":
-        last, most = map(_percent, accuracies)
+        last, most = map(_format_percent, accuracies)
         return {"test accuracy, last": last, "test accuracy, best": most + epoch}
     # The test images are evaluated only when the run ends.
     tested = [run.summary.get("last_accuracy"), run.summary.get("best_accuracy")]
-    last, most, test_last, test_most = map(_percent, [*accuracies, *tested])
+    last, most, test_last, test_most = map(_format_percent, [*accuracies, *tested])
     return {
         "test accuracy, last": test_last,
         "test accuracy, best": test_most + (epoch if run.summary else ""),
@@ -248,14 +248,14 @@ def _list_evaluation(name: str, found: dict[str, Any]) -> list[str]:
         f"{found.get('checkpoint')}, step {found.get('step')}",
         f"{found.get('split')}",
         f"{found.get('images')}",
-        _percent(found.get("accuracy")),
-        _percent(found.get("top5_accuracy")),
+        _format_percent(found.get("accuracy")),
+        _format_percent(found.get("top5_accuracy")),
         NONE if likelihood is None else f"{likelihood:.4f}",
-        _percent(calibration),
+        _format_percent(calibration),
     ]
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return NONE if share is None else f"{share:.2%}"
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from pit_jax import interop
 
-from ..config.choose import choose_layers
+from ..config.choose import match_layers
 from ..config.own import is_own
 from ..data import Dataset
 from ..errors import UserError
@@ -44,10 +44,10 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         if path[0] in ("params", "batch_stats")
     }
     there = flatten_dict(_load_variables(folder))
-    skipped = choose_layers(
-        "reinitialize", reinitialize, dict.fromkeys(map(_layer, [*here, *there]))
+    skipped = match_layers(
+        "reinitialize", reinitialize, dict.fromkeys(map(_name_layer, [*here, *there]))
     )
-    there = {path: leaf for path, leaf in there.items() if _layer(path) not in skipped}
+    there = {path: leaf for path, leaf in there.items() if _name_layer(path) not in skipped}
     optional = {path for path in here if interop.is_of_neuron(path, here)}
     # A parameter of a user's own network may be named like one of a neuron: ask for the modules.
     if is_own(config.model.name):
@@ -72,7 +72,7 @@ def _find_problems(
     missing = {
         path
         for path in here.keys() - there.keys()
-        if path not in optional and _layer(path) not in skipped
+        if path not in optional and _name_layer(path) not in skipped
     }
     problems = {path: f"no {'/'.join(path)}" for path in missing}
     problems |= {path: f"{'/'.join(path)}, unknown to the network" for path in unknown}
@@ -108,7 +108,7 @@ def _explain_problems(
     heads = {path for path in problems if "head" in path}
     neurons = {path for path in problems if interop.is_of_neuron(path, here.keys() | there.keys())}
     kinds = ["head"] * bool(heads) + sorted(
-        {_layer(path).rpartition("/")[2].partition("_")[0] for path in neurons}
+        {_name_layer(path).rpartition("/")[2].partition("_")[0] for path in neurons}
     )
     # Only heads and neurons can be replaced without losing most of what the other run learned.
     if problems.keys() != heads | neurons:
@@ -133,9 +133,9 @@ def _explain_problems(
 
 
 def _is_inside(path: Leaf, module: str) -> bool:
-    return f"{_layer(path)}/".startswith(f"{module}/")
+    return f"{_name_layer(path)}/".startswith(f"{module}/")
 
 
-def _layer(path: Leaf) -> str:
+def _name_layer(path: Leaf) -> str:
     # A parameter of the network itself counts as a layer with the parameter's name.
     return "/".join(path[1:-1] or path[1:])

@@ -173,7 +173,7 @@ def train_epochs(
             done = [session.after_step(states, number, own) for session, own in split]
             if done[0] and display.is_due():
                 show(sessions, display, epoch, done)
-        display.epoch(end_epoch(sessions, program, states))
+        display.show_epoch(end_epoch(sessions, program, states))
         states = reset_totals(states)
     return states
 
@@ -222,7 +222,7 @@ def show(
     for session in sessions:
         session.checkpoints.raise_failure()
     steps, losses, accuracies = zip(*(each for each in done if each), strict=True)
-    display.show(epoch, steps[0], float(np.mean(losses)), float(np.mean(accuracies)))
+    display.show_step(epoch, steps[0], float(np.mean(losses)), float(np.mean(accuracies)))
 
 
 def wait_for_saves(sessions: Sequence[Session]) -> None:

@@ -75,7 +75,7 @@ def make_seeds_program(
     samples = jax.device_put(trained, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
-        orders = orders_of_epoch(config, seeds, epoch, len(dataset.train))
+        orders = make_epoch_orders(config, seeds, epoch, len(dataset.train))
         return ResidentBatch(samples, jax.device_put(orders, divided))
 
     def begin(batch: ResidentBatch, key: jax.Array, given: Any) -> TrainState:
@@ -108,7 +108,9 @@ def make_seeds_program(
     )
 
 
-def orders_of_epoch(config: ConfigDict, seeds: Sequence[int], epoch: int, size: int) -> np.ndarray:
+def make_epoch_orders(
+    config: ConfigDict, seeds: Sequence[int], epoch: int, size: int
+) -> np.ndarray:
     """Return the indices of the samples in each step of an epoch, `[seeds, steps, batch]`."""
     repeats = config.augment.get("repeats", 1)
     return np.stack([epoch_order(seed, epoch, size, config.batch_size, repeats) for seed in seeds])

@@ -5,18 +5,21 @@ import shutil
 import struct
 import sys
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from ml_collections import ConfigDict
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.train.helpers import load_records, stop_after, take_devices
+from tests.train.helpers import load_records, make_program_on, stop_after
 from tests.train.tiny import get_config
 from train.errors import UserError
 from train.loop import train
 from train.monitor.nonfinite import StepMetrics
-from train.records.jsonl import scalars
+from train.program.program import Program
+from train.records.jsonl import collect_scalars
 from train.records.loggers import Journal, open_journal
 
 NAMES = {
@@ -36,13 +39,9 @@ def make_config(**changed):
     return config
 
 
-def run(workdir: Path, stop=lambda: False, **changed):
-    return train(make_config(**changed), workdir, stop=stop, devices=take_devices(1))
-
-
-def run_and_kill(workdir: Path, **changed) -> None:
+def run_and_kill(workdir: Path, config: ConfigDict, program: Program) -> None:
     """Leave a run as a kill in its second epoch would, with logged steps that were not saved."""
-    assert run(workdir, stop_after(4), **changed) is None
+    assert train(config, workdir, stop_after(4), program=program) is None
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "step": 5, "loss": 77.0, "accuracy": 0.5}\n{"epoch": 2, "st')
     (old,) = (workdir / "tensorboard").iterdir()
@@ -120,11 +119,14 @@ ASKED = {"wandb": {"project": "spikes"}}
 def runs(tmp_path_factory) -> tuple[Path, Path, StandIn]:
     """Return a run that was not interrupted, one that was killed and resumed, and the server."""
     folder, server = tmp_path_factory.mktemp("runs"), StandIn()
+    config = make_config(**ASKED)
+    program = make_program_on(1, config)
+    program = program._replace(compile_step=cache(program.compile_step))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", server)
-        assert run(folder / "alone", **ASKED) is not None
-        run_and_kill(folder / "killed", **ASKED)
-        assert run(folder / "killed", **ASKED) is not None
+        assert train(config, folder / "alone", program=program) is not None
+        run_and_kill(folder / "killed", config, program)
+        assert train(config, folder / "killed", program=program) is not None
     return folder / "alone", folder / "killed", server
 
 
@@ -160,8 +162,8 @@ def test_after_a_kill_no_point_is_doubled_or_missing(runs):
 
 def test_points_are_on_disk_at_the_end_of_the_epoch(tmp_path):
     journal = open_journal(make_config(), tmp_path, 0)
-    journal.step(1, StepMetrics(1, 0.5, 0.25))
-    journal.epoch({"step": 2, "epoch": 1, "test_loss": 0.75})
+    journal.log_step(1, StepMetrics(1, 0.5, 0.25))
+    journal.log_epoch({"step": 2, "epoch": 1, "test_loss": 0.75})
     want = [(1, "step/loss", 0.5), (1, "step/accuracy", 0.25), (2, "test/loss", 0.75)]
     assert read_points(tmp_path) == want
     journal.close()
@@ -169,7 +171,7 @@ def test_points_are_on_disk_at_the_end_of_the_epoch(tmp_path):
 
 def test_a_loss_that_is_not_finite_has_no_point(tmp_path):
     with closing(open_journal(make_config(), tmp_path, 0)) as journal:
-        journal.step(1, StepMetrics(1, float("nan"), 0.25))
+        journal.log_step(1, StepMetrics(1, float("nan"), 0.25))
     assert read_points(tmp_path) == [(1, "step/accuracy", 0.25)]
 
 
@@ -192,7 +194,7 @@ def test_health_scalars_are_grouped_by_measure():
         "loss": None,
         "health": {"stage1/PIT_0": {"rate": 0.25, "floored": 0}, "PIT_1": {"rate": 0.5}},
     }
-    assert scalars(record) == {
+    assert collect_scalars(record) == {
         "health/rate/stage1/PIT_0": 0.25,
         "health/floored/stage1/PIT_0": 0,
         "health/rate/PIT_1": 0.5,
@@ -202,7 +204,7 @@ def test_health_scalars_are_grouped_by_measure():
 def test_scalars_are_grouped_by_split():
     line = {"step": 4, "epoch": 1, "validation_loss": 0.5, "validation_top5": 1.0}
     line |= {"test_my_metric": 2.0, "test_margin": None}
-    assert scalars(line) == {
+    assert collect_scalars(line) == {
         "validation/loss": 0.5,
         "validation/top5": 1.0,
         "test/my_metric": 2.0,
@@ -211,8 +213,8 @@ def test_scalars_are_grouped_by_split():
 
 def test_a_journal_without_sinks_does_nothing():
     journal = Journal()
-    journal.step(1, StepMetrics(1, 0.5, 0.5))
-    journal.epoch({"step": 1})
+    journal.log_step(1, StepMetrics(1, 0.5, 0.5))
+    journal.log_epoch({"step": 1})
     journal.close()
 
 
@@ -265,15 +267,15 @@ def test_wandb_is_sent_missing_points_and_none_twice(alone, begun, wandb, arrive
     # The server lacks saved points, or has the point of a step that was not saved.
     history[:] = [*history, (5, {})] if arrived == 4 else history[:arrived]
     with closing(open_journal(make_config(**ASKED), begun, 4)) as journal:
-        journal.step(2, StepMetrics(5, 0.5, 0.5))
-        journal.step(2, StepMetrics(6, 0.5, 0.5))
+        journal.log_step(2, StepMetrics(5, 0.5, 0.5))
+        journal.log_step(2, StepMetrics(6, 0.5, 0.5))
     assert [step for step, _ in history] == [1, 2, 3, 4, 5, 6]
 
 
 def test_wandb_that_is_not_installed_is_reported_before_any_work(tmp_path, monkeypatch, compiled):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="not installed: pip install wandb"):
-        run(tmp_path / "run", **ASKED)
+        train(make_config(**ASKED), tmp_path / "run")
     assert not (tmp_path / "run").exists() and compiled == []
 
 

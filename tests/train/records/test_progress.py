@@ -24,7 +24,7 @@ def test_the_bar_shows_epoch_step_loss_accuracy_and_speed(screen):
         assert not shown.is_due()
         now[0] += 2.0
         assert shown.is_due()
-        shown.show(epoch=2, step=15, loss=0.5, accuracy=0.875)
+        shown.show_step(epoch=2, step=15, loss=0.5, accuracy=0.875)
         assert not shown.is_due()
     # Five steps of 32 images in two seconds.
     line = screen.file.getvalue()
@@ -50,7 +50,7 @@ def test_an_epoch_prints_a_line(screen):
     }
     with Display(total_steps=40, batch_size=32, console=screen) as shown:
         shown.begin(0)
-        shown.epoch(record)
+        shown.show_epoch(record)
     assert (
         "epoch   2  train 1.250 50.00%  test 0.750 62.50%  1,234 images/s" in screen.file.getvalue()
     )
@@ -70,7 +70,7 @@ def test_the_line_of_an_epoch_has_its_split_and_metrics(screen):
     }
     with Display(total_steps=40, batch_size=32, console=screen) as shown:
         shown.begin(0)
-        shown.epoch(record)
+        shown.show_epoch(record)
     assert (
         "epoch   2  train 1.250 50.00%  validation 0.750 62.50%  top5 0.9876  margin –  1,234 "
         "images/s"
