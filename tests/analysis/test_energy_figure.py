@@ -11,7 +11,7 @@ from pit_jax import neurons
 from pit_jax.analysis.energy import report
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from tests.analysis.test_energy import init_variables
-from tests.inference.test_random_networks import Drawn
+from tests.inference.test_random_networks import RandomNetwork
 from train.analyze import energy
 
 LAYERS = [
@@ -38,7 +38,7 @@ def test_each_layer_has_a_bar_above_its_twins():
 
 
 def make_run(neuron):
-    model = Drawn(neuron, 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
+    model = RandomNetwork(neuron, 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
     x = jax.random.normal(jax.random.key(0), (6, 6, 5, 3))
     variables = init_variables(model, x)
     return SimpleNamespace(

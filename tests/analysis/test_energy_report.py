@@ -32,7 +32,7 @@ from pit_jax.models import create
 from pit_jax.models.count import count_layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
 from tests.analysis.test_energy import init_saturated
-from tests.inference.test_random_networks import Drawn
+from tests.inference.test_random_networks import RandomNetwork
 
 PRICES = Prices(Bits(), Picojoules(), Memory())
 EACH = NeuronOperations(1, 1, 8, subtracts=True, scaled=True)
@@ -235,7 +235,7 @@ def test_totals_have_the_names_of_neurobench():
 
 
 def test_a_report_has_the_totals_of_all_conventions():
-    model = Drawn(partial(PIT, levels=2), 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
+    model = RandomNetwork(partial(PIT, levels=2), 2, ((4, 3, 1, 1, ""), (4, 3, 1, 1, "")))
     x = np.ones((2, 6, 5, 3), np.float32)
     found = report(model, init_saturated(model, x), x)
     honest, table3 = found.conventions["honest"], found.conventions["paper_table3"]

@@ -12,7 +12,7 @@ from pit_jax.analysis.recorder import recorder
 from pit_jax.inference import compile
 from pit_jax.neurons import LIF, PIT
 from tests.helpers import jit_once
-from tests.inference.test_random_networks import Drawn
+from tests.inference.test_random_networks import RandomNetwork
 from tests.interop import peers  # Stands in for what SpikingJelly would import of torchvision.
 
 torch = pytest.importorskip("torch")
@@ -36,7 +36,7 @@ def count_synapses(spikes, layer):
 
 @pytest.mark.parametrize("neuron", [partial(PIT, levels=4), partial(LIF, threshold=0.1)])
 def test_accumulations_equal_the_synaptic_operations_of_all_slots(neuron):
-    model = Drawn(neuron, STEPS, LAYERS)
+    model = RandomNetwork(neuron, STEPS, LAYERS)
     variables = dict(jit_once(model.init)(jax.random.key(0), X))
     rows = count(model, variables, X).synapses
     trace = compile(model, variables, X).trace(X)  # [B, T, D, ...]
@@ -65,7 +65,7 @@ def test_accumulations_equal_the_synaptic_operations_of_all_slots(neuron):
 
 def test_the_counter_of_binary_inputs_counts_no_integers():
     """Check why we count integers ourselves: SpikingJelly skips inputs that are not binary."""
-    model = Drawn(partial(PIT, levels=4), STEPS, LAYERS[:2])
+    model = RandomNetwork(partial(PIT, levels=4), STEPS, LAYERS[:2])
     variables = dict(jit_once(model.init)(jax.random.key(0), X))
     integers = np.asarray(recorder(model)(variables, X)["PIT_0"].count)
     assert integers.max() > 1
