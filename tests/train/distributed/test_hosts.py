@@ -6,37 +6,42 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
 from pit_jax.arguments import UsageError
+from tests.train.distributed.fake_hosts import call_on_hosts
 from tests.train.helpers import (
     ROOT,
     TINY,
+    get_bits,
     list_saved_steps,
     load_newest_state,
     load_records,
     load_summary,
     make_program_on,
+    stop_after,
 )
 from tests.train.imagenet_files import write_folders
-from tests.train.processes import Run
+from tests.train.processes import PATIENCE_SECONDS, Run
 from train.config import cli
 from train.config.arguments import parse
 from train.data.imagenet import source
 from train.data.imagenet.array_records import convert
 from train.distributed import hosts, watchdog
 from train.errors import UserError
+from train.loop import train
 
 # Twelve steps, each with a record.
 ARGUMENTS = ("--config", TINY, "--config.epochs=4", "--config.log_every=1")
-TWO = (*ARGUMENTS, "--config.cpu_devices=2")
 # Too long to end by itself, with a checkpoint every two steps.
-LONG = ("--config", TINY, "--config.epochs=200", "--config.checkpoints.every_steps=2")
+LONG = (*ARGUMENTS, "--config.epochs=1000", "--config.checkpoints.every_steps=2")
 TINY_IMAGENET = str(ROOT / "tests/train/tiny_imagenet.py")
 
 
@@ -85,65 +90,88 @@ def test_more_devices_agree_with_one_in_float64(runs, devices):
     assert_close_runs(runs["1"], runs[devices])
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_devices_agree_with_one_process_with_four(runs):
     assert_close_runs(runs["4"], runs["2x2"])
-
-
-def test_losses_of_the_compared_runs_change(runs):
     losses = [record["loss"] for record in load_records(runs["2x2"]) if "loss" in record]
-    assert len(set(losses)) == len(losses) == 12 - 4  # An epoch's last step is its line.
+    # All differ, so the comparison is not trivial. The last step of an epoch has no line.
+    assert len(set(losses)) == len(losses) == 12 - 4
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_files_as_one(runs):
-    names = {path.name for path in runs["4"].rglob("*") if path.suffix in (".json", ".png")}
-    assert names == {
-        path.name for path in runs["2x2"].rglob("*") if path.suffix in (".json", ".png")
-    }
-    environment = json.loads((runs["2x2"] / "environment.json").read_text())
-    assert [(start["devices"], start["processes"]) for start in environment] == [(4, 2)]
+    one, two = (
+        {path.name for path in runs[name].rglob("*") if path.suffix in (".json", ".png")}
+        for name in ("4", "2x2")
+    )
+    assert one == two and "summary.json" in one
+    assert load_starts(runs["2x2"]) == [(4, 2)]
+
+
+def load_starts(workdir: Path) -> list[tuple[int, int]]:
+    """Return the numbers of devices and of processes of each start of a run."""
+    starts = json.loads((workdir / "environment.json").read_text())
+    return [(start["devices"], start["processes"]) for start in starts]
+
+
+def test_two_processes_stop_at_the_same_step_and_agree_with_one(tmp_path):
+    """The only quick test with several processes: SIGTERM to one, resumed in this process."""
+    workdir, alone = tmp_path / "run", tmp_path / "alone"
+    run = Run(workdir, *LONG, "--config.cpu_devices=2")
+    run.end(1, signal.SIGTERM, when=lambda: max(list_saved_steps(workdir), default=0) > 3)
+    assert run.codes() == [0, 0], run.printed(0) + run.printed(1)
+    assert "stopped and saved; repeat the command to resume." in run.printed(0)
+    # Only the first process prints the progress.
+    assert "stopped" not in run.printed(1) and "epoch" not in run.printed(1)
+    assert not (workdir / "summary.json").exists()
+    assert load_starts(workdir) == [(4, 2)]
+    stopped = max(list_saved_steps(workdir))
+    config = cli.parse(["main", *LONG])[0]
+    with jax.enable_x64(True):
+        program = make_program_on(4, config)
+        program = program._replace(compile_step=cache(program.compile_step))
+        assert train(config, alone, stop_after(stopped), program=program) is None
+        assert_close_runs(alone, workdir, LONG)
+        for folder in (alone, workdir):
+            assert train(config, folder, stop_after(2), program=program) is None
+        assert_close_runs(alone, workdir, LONG)
+    assert max(list_saved_steps(workdir)) == stopped + 2
 
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_resumes_in_one_with_fewer_devices(tmp_path):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     arguments = (*ARGUMENTS, "--config.epochs=60", "--config.checkpoints.every_steps=2")
-    begun = Run(workdir, *arguments, "--config.cpu_devices=2")
-    begun.end(1, signal.SIGTERM, when=lambda: bool(list_saved_steps(workdir)))
-    begun.finish()
-    assert not (workdir / "summary.json").exists()  # It was stopped, and not over.
+    first = Run(workdir, *arguments, "--config.cpu_devices=2")
+    first.end(1, signal.SIGTERM, when=lambda: bool(list_saved_steps(workdir)))
+    first.finish()
+    assert not (workdir / "summary.json").exists()  # It was stopped and has not finished.
     Run(workdir, *arguments, "--config.cpu_devices=1", count=1).finish()
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
-    starts = json.loads((workdir / "environment.json").read_text())
-    assert [(start["devices"], start["processes"]) for start in starts] == [(4, 2), (1, 1)]
+    assert load_starts(workdir) == [(4, 2), (1, 1)]
     assert_close_runs(alone, workdir, (*ARGUMENTS, "--config.epochs=60"))
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
-def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path, number):
-    workdir = tmp_path / "run"
-    run = Run(workdir, *LONG, "--config.cpu_devices=2")
-    run.end(1, number, when=lambda: bool(list_saved_steps(workdir)))
+@pytest.mark.slow
+def test_sigint_to_one_process_stops_all(tmp_path):
+    run = Run(tmp_path / "run", *LONG, "--config.cpu_devices=2")
+    run.end(1, signal.SIGINT, when=lambda: bool(list_saved_steps(tmp_path / "run")))
     assert run.codes() == [0, 0], run.printed(0) + run.printed(1)
-    assert "stopped and saved; repeat the command to resume." in run.printed(0)
-    assert "stopped" not in run.printed(1) and "epoch" not in run.printed(1)
-    assert not (workdir / "summary.json").exists()
+    assert "stopped and saved" in run.printed(0)
 
 
 @pytest.mark.slow
 def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_path):
     workdir = tmp_path / "run"
-    arguments = (*TWO, "--config.epochs=300", "--config.checkpoints.every_steps=2")
-    run = Run(workdir, *arguments)
+    run = Run(workdir, *LONG, "--config.cpu_devices=2")
     run.end(1, signal.SIGTERM, when=lambda: bool(list_saved_steps(workdir)))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while run.processes[1].poll() is None and time.monotonic() < deadline:
         run.processes[1].send_signal(signal.SIGTERM)
         time.sleep(0.005)
-    codes = run.codes(seconds=60)
+    codes = run.codes()
     assert codes[1] == -signal.SIGTERM and codes[0] not in (0, 2)
-    again = Run(workdir, *arguments)
+    again = Run(workdir, *LONG, "--config.cpu_devices=2")
     again.end(0, signal.SIGTERM, when=lambda: "resuming from step" in again.printed(0))
     again.finish()
 
@@ -152,25 +180,25 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_process_is_killed_the_other_ends_and_explains_how_to_resume(tmp_path, victim):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
-    arguments = (*TWO, "--config.epochs=12", "--config.checkpoints.every_steps=2")
-    run = Run(workdir, *arguments)
+    # Enough epochs that the run cannot finish before it is killed.
+    arguments = (*ARGUMENTS, "--config.epochs=40", "--config.checkpoints.every_steps=2")
+    run = Run(workdir, *arguments, "--config.cpu_devices=2")
     run.end(victim, signal.SIGKILL, when=lambda: max(list_saved_steps(workdir), default=0) > 2)
-    since = time.monotonic()
-    codes = run.codes(seconds=60)
-    assert time.monotonic() - since < 60
+    codes = run.codes()
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
     printed = run.printed(1 - victim)
     assert "another process of th" in printed and "checkpoint" in printed
     assert "Start all processes again with the same command to resume." in printed
-    Run(workdir, *arguments).finish()
+    Run(workdir, *arguments, "--config.cpu_devices=2").finish()
     Run(alone, *arguments, "--config.cpu_devices=4", count=1).finish()
-    assert_close_runs(alone, workdir, (*ARGUMENTS, "--config.epochs=12"))
+    assert_close_runs(alone, workdir, (*ARGUMENTS, "--config.epochs=40"))
     assert load_summary(alone)["best_epoch"] == load_summary(workdir)["best_epoch"]
 
 
 @pytest.mark.slow
 def test_a_nan_loss_ends_both_processes_with_step_and_layer(tmp_path):
-    run = Run(tmp_path / "run", *TWO, "--config.learning_rate=1e300")
+    arguments = (*ARGUMENTS, "--config.cpu_devices=2", "--config.learning_rate=1e300")
+    run = Run(tmp_path / "run", *arguments)
     assert run.codes() == [2, 2]
     for process in (0, 1):
         assert "error: step 2, in epoch 1, is not finite; the first" in run.printed(process)
@@ -197,44 +225,118 @@ def test_each_process_reads_only_the_images_of_its_devices(imagenet, tmp_path):
     assert_close_runs(tmp_path / "one", tmp_path / "two", imagenet)
 
 
-def test_data_missing_in_one_process_end_both_before_anything_is_written(imagenet, tmp_path):
-    nowhere = f"--config.data.data_dir={tmp_path / 'nowhere'}"
-    two = (*imagenet, "--config.cpu_devices=2")
-    run = Run(tmp_path / "run", *two, own={1: (nowhere,)})
-    assert run.codes() == [2, 2]
-    assert "error: process 1: " in run.printed(0)
-    for process in (0, 1):
-        assert str(tmp_path / "nowhere") in run.printed(process)
+def test_arrays_of_the_first_host_are_received_bit_for_bit():
+    sent = {
+        "float": np.array([[-0.0, 1.5], [np.nan, -np.inf]], np.float32),
+        "integer": np.int32(-7),
+        "key": np.arange(4, dtype=np.uint32),
+    }
+    other = jax.tree.map(np.ones_like, sent)
+    for received in call_on_hosts(3, lambda i: hosts.broadcast(other if i else sent)):
+        assert get_bits(received) == get_bits(sent)
+        chex.assert_trees_all_equal_shapes_and_dtypes(received, sent)
+
+
+@pytest.mark.parametrize("number", [None, 0, 12])
+def test_a_number_of_the_first_host_or_none_is_received(number):
+    received = call_on_hosts(2, lambda i: hosts.broadcast_number(5 if i else number))
+    assert received == [number, number]
+
+
+def test_an_error_on_one_host_is_raised_on_all():
+    def fail(index: int) -> None:
+        with hosts.raise_on_all_hosts():
+            if index == 1:
+                raise UserError("no room")
+
+    errors = call_on_hosts(3, fail)
+    assert [str(error) for error in errors] == [
+        "process 1: no room",
+        "no room",
+        "process 1: no room",
+    ]
+    assert {type(error) for error in errors} == {UserError}
+
+
+def test_every_failing_host_raises_its_own_error():
+    def fail(index: int) -> None:
+        with hosts.raise_on_all_hosts():
+            raise OSError(f"disk {index}")
+
+    assert [str(error) for error in call_on_hosts(2, fail)] == ["disk 0", "disk 1"]
+
+
+def test_hosts_run_a_block_at_the_step_of_the_first():
+    def enter(index: int) -> int | None:
+        with hosts.agree({"seed": 1}, None if index else 6) as step:
+            return step
+
+    assert call_on_hosts(3, enter) == [6, 6, 6]
+
+
+def test_different_configs_are_refused_on_all_hosts():
+    def enter(index: int) -> None:
+        with hosts.agree({"seed": int(index == 1)}, None):
+            raise AssertionError("the block must not run")
+
+    said = "must have the same config; it differs from the first process in process 1."
+    for error in call_on_hosts(3, enter):
+        assert isinstance(error, UserError) and said in str(error)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_first_host_goes_ahead_even_if_it_fails(fails):
+    entered: list[int] = []
+
+    def enter(index: int) -> None:
+        with hosts.let_first_go_ahead():
+            entered.append(index)
+            if fails and index == 0:
+                raise UserError("no data")
+
+    errors = call_on_hosts(3, enter)
+    assert entered[0] == 0 and sorted(entered) == [0, 1, 2]
+    assert [error is not None for error in errors] == [fails, False, False]
+
+
+def test_data_missing_on_one_host_end_all_before_anything_is_written(tmp_path, monkeypatch):
+    def load_program(*_: object, **__: object) -> None:
+        if not hosts.is_first():
+            raise UserError("there are no data in nowhere")
+
+    monkeypatch.setattr("train.loop.load_program", load_program)
+    config = cli.parse(["main", *ARGUMENTS])[0]
+    errors = call_on_hosts(2, lambda index: train(config, tmp_path / "run"))
+    said = "there are no data in nowhere"
+    assert [str(error) for error in errors] == [f"process 1: {said}", said]
     assert not (tmp_path / "run").exists()
 
 
-def test_processes_with_different_configs_are_refused(tmp_path):
-    run = Run(tmp_path / "run", *TWO, own={1: ("--config.seed=1",)})
-    assert run.codes() == [2, 2]
-    for process in (0, 1):
-        said = "must have the same config; it differs from the first process in process 1."
-        assert said in run.printed(process)
-    assert not (tmp_path / "run").exists()
+def test_a_workdir_refused_by_the_first_host_ends_all_with_the_reason(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    config = cli.parse(["main", *ARGUMENTS])[0]
+    program = make_program_on(1, config)
+    errors = call_on_hosts(2, lambda index: train(config, tmp_path, program=program))
+    said = f"{tmp_path} is not empty and not the folder of a run; choose another --workdir."
+    assert [str(error) for error in errors] == [said, f"process 0: {said}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_batch_not_divisible_by_all_devices_is_refused(tmp_path):
-    run = Run(tmp_path / "run", *TWO, "--config.batch_size=30")
-    assert run.codes() == [2, 2]
-    message = "error: batch_size 30 does not divide among 4 devices; the nearest that do: 28, 32.\n"
-    for process in (0, 1):
-        assert message in run.printed(process)
-    assert not (tmp_path / "run").exists()
+def raise_from_jax(message: str) -> None:
+    with hosts.explain_lost_peers(lambda: "The checkpoint of step 6 is kept. "):
+        raise jax.errors.JaxRuntimeError(message)
 
 
-def test_a_workdir_refused_by_the_first_process_ends_both_with_the_reason(tmp_path):
-    workdir = tmp_path / "run"
-    workdir.mkdir()
-    (workdir / "thesis.tex").write_text("mine")
-    run = Run(workdir, *TWO)
-    assert run.codes() == [2, 2]
-    assert f"error: {workdir} is not empty and not the folder of a run" in run.printed(0)
-    assert f"error: process 0: {workdir} is not empty and not the folder of a run" in run.printed(1)
-    assert [path.name for path in workdir.iterdir()] == ["thesis.tex"]
+def test_errors_of_lost_peers_are_explained_and_no_others(monkeypatch):
+    lost = "UNKNOWN: Gloo all-reduce failed: Connection reset by peer"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Gloo"):
+        raise_from_jax(lost)  # With one process there are no peers.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    said = r"cannot be reached \(UNKNOWN: Gloo .* The checkpoint of step 6 is kept. Start all"
+    with pytest.raises(hosts.PeerLost, match=said):
+        raise_from_jax(lost)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        raise_from_jax("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes")
 
 
 def find_peers(*arguments: str, **environment: str):
@@ -285,7 +387,7 @@ def test_a_killed_process_is_explained_by_the_watchdog(tmp_path):
             [sys.executable, "-c", code, str(tmp_path), str(number)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
         assert ended.returncode == -number
         assert said in ended.stderr and bool(said) == bool(ended.stderr)

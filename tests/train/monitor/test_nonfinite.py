@@ -1,7 +1,8 @@
 """A step that is not finite: nothing is lost, and the first layer that is not finite is named."""
 
 import json
-from functools import partial
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
 from tests.train.helpers import (
     get_bits,
     list_saved_steps,
     load_records,
     make_program_on,
-    take_devices,
 )
 from tests.train.tiny import get_config
 from train import data
@@ -24,6 +25,7 @@ from train.errors import UserError
 from train.loop import train
 from train.program.diagnose import make_diagnose
 from train.program.losses import cross_entropy
+from train.program.program import Program
 from train.program.state import create_state
 from train.session import check_parts
 
@@ -41,11 +43,9 @@ def lose(logits, labels, *, of: int = 0):
 
 
 @pytest.fixture(scope="module")
-def losing():
-    """A seed, and the label whose loss is nan at the second step of the first epoch and at no other
-    of it."""
-    config = make_config()
-    labels = data.load(**config.data).train.labels
+def seed_and_label() -> tuple[int, int]:
+    """Return a seed, and a label whose loss is NaN only at the second step of the first epoch."""
+    labels = data.load(**make_config().data).train.labels
     for seed in range(50):
         firsts = labels[epoch_order(seed, 0, 100, 32)[:, 0]]
         if (firsts == firsts[1]).sum() == 1:
@@ -53,22 +53,44 @@ def losing():
     raise AssertionError("no such seed")
 
 
-def run(workdir, losing, **changed):
-    program, config = make_losing_program(losing, **changed)
-    return train(config, workdir, program=program)
+def make_cached_program(config: ConfigDict, **parts: Any) -> Program:
+    """Return a program whose step is compiled once for several tests."""
+    program = make_program_on(1, config, **parts)
+    return program._replace(compile_step=cache(program.compile_step))
 
 
-def make_losing_program(losing, **changed):
-    """Return a program whose loss is nan at one step, and its config."""
-    seed, label = losing
-    config = make_config(seed=seed, **changed)
-    return make_program_on(1, config, loss=partial(lose, of=label)), config
+class Losing(NamedTuple):
+    """A config, and its program, whose loss is NaN at the second step."""
+
+    config: ConfigDict
+    program: Program
+
+
+def make_losing(seed: int, label: int, **changed: Any) -> Losing:
+    config = make_config(seed=seed, epochs=1, log_every=1, **changed)
+    return Losing(config, make_cached_program(config, loss=partial(lose, of=label)))
+
+
+@pytest.fixture(scope="module")
+def losing(seed_and_label) -> Losing:
+    return make_losing(*seed_and_label)
+
+
+@pytest.fixture(scope="module")
+def skipping(seed_and_label) -> Losing:
+    return make_losing(*seed_and_label, skip=1, averaging=0.9)
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Return the program of the tiny config."""
+    return make_cached_program(make_config())
 
 
 def test_a_nan_loss_ends_the_run_and_is_located(tmp_path, losing):
     with pytest.raises(UserError) as error:
-        run(tmp_path, losing, epochs=1)
-    message, order = str(error.value), epoch_order(losing[0], 0, 100, 32)
+        train(losing.config, tmp_path, program=losing.program)
+    message, order = str(error.value), epoch_order(losing.config.seed, 0, 100, 32)
     assert "step 2, in epoch 1, is not finite; the first that is not is the loss, alth" in message
     assert f"samples {', '.join(map(str, order[1][:5]))}, ..." in message
     assert "Nothing was saved yet" not in message and "config.skip=N" in message
@@ -90,18 +112,15 @@ def test_a_gradient_that_is_not_finite_ends_a_run_with_finite_loss(tmp_path):
     assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
-def test_a_step_that_is_not_finite_can_be_skipped_and_is_counted(tmp_path, losing, capsys):
-    assert run(tmp_path, losing, epochs=1, skip=1) is not None
+def test_a_skipped_step_is_counted_and_recorded_without_a_loss(tmp_path, skipping, capsys):
+    assert train(skipping.config, tmp_path, program=skipping.program) is not None
     assert "step 2 was skipped: its loss or gradient is not finite (1 of at most 1" in (
         capsys.readouterr().out
     )
-    (record,) = load_records(tmp_path)
-    assert record["step"] == 3 and np.isfinite(record["train_loss"])
-
-
-def test_a_skipped_step_is_recorded_without_a_loss(tmp_path, losing):
-    run(tmp_path, losing, epochs=1, skip=1, log_every=1)
-    assert [line.get("loss", 0) is None for line in load_records(tmp_path)] == [False, True, False]
+    records = load_records(tmp_path)
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert [record.get("loss", 0) is None for record in records] == [False, True, False]
+    assert np.isfinite(records[-1]["train_loss"])
 
 
 def test_an_epoch_with_only_skipped_steps_ends_the_run(tmp_path):
@@ -111,8 +130,8 @@ def test_an_epoch_with_only_skipped_steps_ends_the_run(tmp_path):
         train(config, tmp_path, program=program)
 
 
-def test_a_skipped_step_changes_only_the_counters(losing):
-    program, _ = make_losing_program(losing, skip=1, averaging=0.9)
+def test_a_skipped_step_changes_only_the_counters(skipping):
+    program = skipping.program
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     state, _ = step(state, fed)
     before = get_bits(state)
@@ -128,7 +147,7 @@ def test_a_skipped_step_changes_only_the_counters(losing):
 
 
 def test_after_too_many_skipped_steps_nothing_changes(losing):
-    program, _ = make_losing_program(losing)
+    program = losing.program
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
     for _ in range(2):
         state, _ = step(state, fed)
@@ -138,8 +157,7 @@ def test_after_too_many_skipped_steps_nothing_changes(losing):
 
 
 @pytest.mark.parametrize("layer", ["stem", "stage1_block1/conv2", "head"])
-def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
-    program = make_program_on(1, make_config())
+def test_the_first_layer_whose_output_is_not_finite_is_named(program, layer):
     state, step, fed = program.first_state(), program.compile_step(), next(program.batches(0))
 
     def spoil(path, leaf):
@@ -151,17 +169,13 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(layer):
     assert program.diagnose(state) == f"the output of {layer}"
 
 
-def test_records_of_steps_and_epochs_are_in_order(tmp_path):
-    train(make_config(log_every=1), tmp_path, devices=take_devices(1))
+def test_steps_are_recorded_in_order_and_can_be_traced(program, tmp_path, capsys):
+    train(make_config(log_every=1, profile_steps=(2, 3)), tmp_path, program=program)
     lines = load_records(tmp_path)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["epoch"] for line in lines] == [1, 1, 1, 2, 2, 2]
     assert ["test_loss" in line for line in lines] == [False, False, True] * 2
     assert all(np.isfinite(line["loss"]) for line in lines if "test_loss" not in line)
-
-
-def test_steps_can_be_traced_and_their_cost_is_printed(tmp_path, capsys):
-    train(make_config(profile_steps=(2, 3)), tmp_path, devices=take_devices(1))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     printed = " ".join(capsys.readouterr().out.split())
     assert "a step takes 0.0" in printed and "GFLOP" in printed and "MiB for state and" in printed

@@ -25,7 +25,7 @@ def _listen() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_cache_is_left() -> Iterator[None]:
+def _check_no_cache_remains(no_compilation_cache) -> Iterator[None]:
     yield
     assert jax.config.jax_compilation_cache_dir is None
 
