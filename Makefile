@@ -15,6 +15,10 @@ help:  ## List the targets
 run: $(VENV)/.ready  ## Train on the digits that ship with scikit-learn
 	$(RUN) -m train.main --config configs/digits.py --workdir runs/digits
 
+# Bytecode is written even if the environment forbids it: tests start many programs, and each would
+# compile all modules again.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.ready  ## Run the tests, except those that take minutes
 	$(RUN) -m pytest -n auto --maxprocesses 8 --dist loadfile
 
