@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -18,8 +19,8 @@ from tests.train.helpers import (
     make_program_on,
     make_test_mesh,
     read_contents,
-    run_main,
 )
+from tests.train.tiny_finished import TRAIN_IMAGES
 from train import data
 from train.data.dataset import DiskSplit
 from train.evaluate import metrics
@@ -29,24 +30,24 @@ from train.program.evaluation import make_sums
 from train.program.inputs import make_normalize
 from train.run import restore
 
-# It learns, so that its answers differ.
-TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4", "--config.epochs=20")
-TINY += ("--config.model.width=8", "--config.augment.pad=0", "--config.augment.flip=False")
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Path:
-    """Return the folder of a finished run of the tiny config, on one device."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with limit_devices(1):
-        assert run_main(*TINY, "--workdir", str(folder)) == 0
-    return folder
+def workdir(finished_run, tmp_path_factory) -> Path:
+    """Return a copy of a finished run, to which evaluations are added."""
+    return shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture
 def out(tmp_path) -> Path:
     return tmp_path / "found.json"
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch) -> None:
+    """Write empty figures, except for the fixture `evaluated`: drawing takes longer than a test."""
+    monkeypatch.setattr("train.figures.evaluation", lambda *_: Figure())
 
 
 @pytest.fixture(autouse=True)
@@ -191,26 +192,25 @@ def compute_calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, 
 def test_training_images_are_measured_without_augmentation(workdir, out):
     assert run("--workdir", workdir, "--split", "train", "--out", out) == 0
     other = json.loads(out.read_text())
-    assert other["images"] == np.sum(other["confusion"]) == 100 and other["split"] == "train"
+    assert other["images"] == np.sum(other["confusion"]) == TRAIN_IMAGES
+    assert other["split"] == "train"
     # Neither augmented nor in training mode.
     recorded = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert other["loss"] != recorded[-1]["train_loss"]
 
 
-def test_padding_and_batch_size_do_not_change_results(workdir, out, found):
-    assert run("--workdir", workdir, "--batch-size", 12, "--out", out) == 0
+@pytest.mark.parametrize("size", [12, pytest.param(TRAIN_IMAGES + 100, marks=pytest.mark.slow)])
+def test_padding_batch_size_and_accumulate_do_not_change_results(
+    workdir, tmp_path, out, found, size
+):
+    parts = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((parts / "config.json").read_text())
+    (parts / "config.json").write_text(json.dumps(config | {"accumulate": 7}))
+    assert run("--workdir", parts, "--batch-size", size, "--out", out) == 0
     other = json.loads(out.read_text())
     for key in ("accuracy", "top5_accuracy", "confusion", "accuracy_of_class"):
         assert other[key] == found[key]
     assert other["calibration"]["error"] == pytest.approx(found["calibration"]["error"], rel=1e-5)
-
-
-def test_accumulate_does_not_limit_the_batch_size(workdir, tmp_path, out):
-    parts = shutil.copytree(workdir, tmp_path / "run")
-    config = json.loads((parts / "config.json").read_text())
-    (parts / "config.json").write_text(json.dumps(config | {"accumulate": 4}))
-    for size in (20, 200):  # Not of four devices in four parts; more than there are for training.
-        assert run("--workdir", parts, "--batch-size", size, "--out", out, "--overwrite") == 0
 
 
 def test_ties_are_among_the_first_five_and_nan_is_not():

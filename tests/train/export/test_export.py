@@ -1,10 +1,15 @@
 """train.export: a program that is verified on the test samples, or nothing is written."""
 
+import contextlib
+import copy
+import io
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +19,8 @@ import pytest
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo
 from pit_jax.inference import Report, SpikingProgram, load
-from tests.train.helpers import TINY, limit_devices, read_contents, run_main
+from tests.train.helpers import read_contents
+from tests.train.tiny_finished import EPOCHS, STEPS_PER_EPOCH
 from train import data
 from train.data.dataset import ArraySplit, Dataset, DiskSplit
 from train.export import compile_run
@@ -25,14 +31,25 @@ from train.run import restore
 from train.run.reading import load_run_config
 
 
+class Compiled(NamedTuple):
+    """The program of the last checkpoint with the default options, and its report."""
+
+    program: SpikingProgram
+    report: Report
+
+
+class Exported(NamedTuple):
+    """The folder of the first export, the output of the command, and what it compiled."""
+
+    folder: Path
+    printed: str
+    compiled: Compiled
+
+
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory) -> Path:
-    """Return the folder of a finished run of the tiny config, on one device."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with limit_devices(1):
-        args = ("--config", TINY, "--config.cpu_devices=4", "--config.epochs=4")
-        assert run_main(*args, "--workdir", str(folder)) == 0
-    return folder
+def workdir(finished_run, tmp_path_factory) -> Path:
+    """Return a copy of a finished run, to which exports are added."""
+    return shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +58,40 @@ def dataset(workdir) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def exported(workdir, dataset) -> Path:
-    """Export the run, and return the folder; check that no other file of the run has changed."""
-    before = read_contents(workdir)
-    assert run("--workdir", workdir, "--format", "directory") == 0
+def export(workdir) -> Exported:
+    """Export the run with the default options; check that no other file of the run has changed."""
+    before, printed, made = read_contents(workdir), io.StringIO(), []
+
+    def keep(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            made.append(function(*args, **options))
+            return made[-1]
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        for name in ("compile_checkpoint", "verify_program"):
+            patch.setattr(compile_run, name, keep(getattr(compile_run, name)))
+        assert run("--workdir", workdir, "--format", "directory") == 0
     after = read_contents(workdir)
     kept = before.keys() - {"."}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert all(name == "export" or name.startswith("export/") for name in after.keys() - before)
-    return workdir / "export" / "last_directory"
+    folder = workdir / "export" / "last_directory"
+    return Exported(folder, printed.getvalue(), Compiled(*made))
+
+
+@pytest.fixture
+def exported(export) -> Path:
+    return export.folder
+
+
+@pytest.fixture
+def compiled_once(export, monkeypatch) -> Compiled:
+    """Let the command take the program and the report of the first export."""
+    monkeypatch.setattr(compile_run, "compile_checkpoint", lambda *_, **__: export.compiled.program)
+    monkeypatch.setattr(compile_run, "verify_program", lambda *_: export.compiled.report)
+    return export.compiled
 
 
 def run(*args: object) -> int:
@@ -88,7 +130,8 @@ def test_the_proof_is_written_as_numbers(workdir, dataset, exported):
     assert proof["top1_agreement"] == 1 - proof["report"]["differing"] / 40
     summary = json.loads((workdir / "summary.json").read_text())
     assert proof["report"]["reference_accuracy"] == summary["last_accuracy"]
-    assert proof["checkpoint"] == "last" and proof["step"] == 12 and proof["seed"] == 0
+    assert (proof["checkpoint"], proof["seed"]) == ("last", 0)
+    assert proof["step"] == EPOCHS * STEPS_PER_EPOCH
 
 
 def test_input_and_classes_are_described(dataset, exported):
@@ -102,13 +145,10 @@ def test_input_and_classes_are_described(dataset, exported):
     assert about["classes"] == [str(k) for k in range(10)]
 
 
-def test_the_report_is_printed(workdir, exported, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert run("--workdir", workdir, "--format", "directory", "--out", out) == 0
-    printed = capsys.readouterr().out
-    assert "synthetic, resnet8, PIT T=2 D=4\nequal on 40 samples: spikes of" in printed
-    assert "the largest logit of the trained network in" in printed
-    assert f"written to {out}" in printed
+def test_the_report_is_printed(export):
+    assert "synthetic, resnet8, PIT T=2 D=4\nequal on 40 samples: spikes of" in export.printed
+    assert "the largest logit of the trained network in" in export.printed
+    assert f"written to {export.folder}" in export.printed
 
 
 def test_int8_weights_and_bitwise_code_of_the_best_checkpoint(workdir, dataset, tmp_path):
@@ -120,8 +160,8 @@ def test_int8_weights_and_bitwise_code_of_the_best_checkpoint(workdir, dataset, 
     assert (proof["weights"], proof["code"], proof["checkpoint"]) == ("int8", "bitwise", "best")
 
 
-def test_stablehlo_accepts_normalized_inputs_or_pixels(workdir, dataset, exported, tmp_path):
-    program = load(exported)
+def test_stablehlo_accepts_normalized_inputs_or_pixels(workdir, dataset, compiled_once, tmp_path):
+    program = compiled_once.program
     args = ("--workdir", workdir, "--format", "stablehlo", "--out")
     assert run(*args, tmp_path / "seen") == 0
     x = get_inputs(dataset)
@@ -133,7 +173,7 @@ def test_stablehlo_accepts_normalized_inputs_or_pixels(workdir, dataset, exporte
     assert np.array_equal(loaded(dataset.test.images), program(x))
 
 
-def test_every_format_gets_a_manifest_with_hashes(workdir, tmp_path, monkeypatch):
+def test_every_format_gets_a_manifest_with_hashes(workdir, compiled_once, tmp_path, monkeypatch):
     def to_onnx(program: SpikingProgram, path: Path, *, frames: bool) -> None:
         assert not frames
         path.write_bytes(b"an ONNX file")
@@ -147,7 +187,7 @@ def test_every_format_gets_a_manifest_with_hashes(workdir, tmp_path, monkeypatch
     assert json.loads((out / MANIFEST).read_text())["about"]["classes"][3] == "3"
 
 
-def test_a_network_that_nir_cannot_express_is_refused(workdir, tmp_path, capsys):
+def test_a_network_that_nir_cannot_express_is_refused(workdir, compiled_once, tmp_path, capsys):
     said = run_refused(capsys, "--workdir", workdir, "--format", "nir", "--out", tmp_path / "out")
     assert "NIR" in said
     assert list(tmp_path.iterdir()) == []
@@ -161,15 +201,12 @@ def test_a_missing_extra_is_named(workdir, tmp_path, capsys, monkeypatch):
     assert "--format stablehlo needs flatbuffers: pip install 'pit-jax[train]'" in said
 
 
-def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, monkeypatch):
-    prove = SpikingProgram.verify
-
-    def wrong(program: SpikingProgram, *args: object) -> Report:
-        report = prove(program, *args)
-        report.logits_equal = False
-        return report
-
-    monkeypatch.setattr(SpikingProgram, "verify", wrong)
+def test_a_program_that_is_not_equal_is_not_written(
+    workdir, compiled_once, tmp_path, capsys, monkeypatch
+):
+    report = copy.copy(compiled_once.report)
+    report.logits_equal = False
+    monkeypatch.setattr(compile_run, "verify_program", lambda *_: report)
     said = run_refused(
         capsys, "--workdir", workdir, "--format", "directory", "--out", tmp_path / "out"
     )
@@ -177,7 +214,9 @@ def test_a_program_that_is_not_equal_is_not_written(workdir, tmp_path, capsys, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_export_is_replaced_only_with_overwrite(workdir, exported, tmp_path, capsys):
+def test_an_existing_export_is_replaced_only_with_overwrite(
+    workdir, exported, compiled_once, tmp_path, capsys
+):
     out = shutil.copytree(exported, tmp_path / "out")
     (out / "proof.json").write_text("old")
     args = ("--workdir", workdir, "--format", "directory", "--out", out)

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,9 @@ from tests.train.helpers import get_bits, list_saved_steps, read_contents
 from train.errors import UserError
 from train.run import manifest
 from train.run.checkpoint import Checkpoints, Progress, find_newest_step
+
+# Only a test that fails waits this long.
+PATIENCE_SECONDS = 60
 
 
 class State(flax.struct.PyTreeNode):
@@ -53,22 +57,29 @@ def restore_newest(workdir: Path) -> tuple[int, Progress]:
     return int(state.step), progress
 
 
-@pytest.fixture
-def run(tmp_path) -> Path:
-    """Save three epochs of two steps, of which the second is the best."""
-    with open_checkpoints(tmp_path) as checkpoints:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """Save three epochs of two steps, of which the second is the best; for reading only."""
+    folder = tmp_path_factory.mktemp("saved")
+    with open_checkpoints(folder) as checkpoints:
         checkpoints.save_first(make_state(0), Progress())
         for epoch in (1, 2, 3):
             best = min(epoch, 2)
             progress = Progress(float(epoch), best / 10, best)
             checkpoints.save_epoch(make_state(2 * epoch), progress, epoch)
-    return tmp_path
+    return folder
 
 
-def test_the_first_the_last_two_and_the_best_are_saved(run):
-    kept = {folder: sorted(list_saved_steps(run, folder)) for folder in ("first", "last", "best")}
+@pytest.fixture
+def run(saved, tmp_path) -> Path:
+    """Return a copy of `saved` that the test may change."""
+    return shutil.copytree(saved, tmp_path / "run")
+
+
+def test_the_first_the_last_two_and_the_best_are_saved(saved):
+    kept = {folder: sorted(list_saved_steps(saved, folder)) for folder in ("first", "last", "best")}
     assert kept == {"first": [0], "last": [4, 6], "best": [4]}
-    assert list_saved_steps(run, "every") == []
+    assert list_saved_steps(saved, "every") == []
 
 
 def test_every_second_epoch_is_kept_in_addition_to_the_newest(tmp_path):
@@ -168,22 +179,23 @@ def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path):
 
 
 def test_the_last_is_completed_after_the_best(tmp_path):
-    """So a run that is killed between the two does not go on without its best."""
+    """Then a run that is killed between the two never resumes without its best checkpoint."""
+    may_complete = threading.Event()
+    best_before_last: list[int] = []
 
-    def take_long(folder: Path) -> None:
+    def write_manifest(folder: Path) -> None:
         if folder.parent.name == "best":
-            time.sleep(0.5)
+            assert may_complete.wait(PATIENCE_SECONDS)
+        if folder.parent.name == "last":
+            best_before_last.extend(list_saved_steps(tmp_path, "best"))
         manifest.write(folder)
 
-    with open_checkpoints(tmp_path, write_manifest=take_long) as checkpoints:
+    with open_checkpoints(tmp_path, write_manifest=write_manifest) as checkpoints:
+        # Returns although neither can be completed yet.
         checkpoints.save_epoch(make_state(1), Progress(1.0, 0.5, 1), 1)
-        assert list_saved_steps(tmp_path) == []  # It does not wait itself.
-        while not list_saved_steps(tmp_path):
-            # It may get its name and end between the two looks.
-            assert checkpoints._managers["last"].is_saving_in_progress() or list_saved_steps(
-                tmp_path
-            )
-        assert list_saved_steps(tmp_path, "best") == [1]
+        assert list_saved_steps(tmp_path, "best") == list_saved_steps(tmp_path, "last") == []
+        may_complete.set()
+    assert best_before_last == list_saved_steps(tmp_path, "last") == [1]
 
 
 def test_the_last_fails_with_the_best(tmp_path):
@@ -211,15 +223,20 @@ def cut_in_half(file: Path) -> None:
 
 
 FILES = ["state/manifest.ocdbt", "state/_METADATA", "progress/metadata"]
+HARMS = [
+    (flip_a_bit, "{} has changed since it was written"),
+    (cut_in_half, "{} has "),
+    (Path.unlink, "{} is missing"),
+]
 
 
-@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize(
-    "harm, complaint",
+    "file, harm, complaint",
     [
-        (flip_a_bit, "{} has changed since it was written"),
-        (cut_in_half, "{} has "),
-        (Path.unlink, "{} is missing"),
+        # Each file once and each harm once; the other pairs are slow.
+        pytest.param(file, *harm, marks=[] if i == j else pytest.mark.slow)
+        for i, file in enumerate(FILES)
+        for j, harm in enumerate(HARMS)
     ],
 )
 def test_a_damaged_newest_checkpoint_is_moved_for_an_older_one(run, capsys, file, harm, complaint):
@@ -308,7 +325,7 @@ def save_again(checkpoints: Checkpoints) -> None:
 
 def wait_and_ask(checkpoints: Checkpoints) -> None:
     while checkpoints._managers["last"].is_saving_in_progress():
-        pass
+        time.sleep(0.001)
     checkpoints.raise_failure()
 
 

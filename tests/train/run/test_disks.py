@@ -57,7 +57,7 @@ def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path
         workdir = disk / f"run{kilobytes}"
         mount("-o", f"remount,size={kilobytes}k", "tmpfs", str(disk))
         process = start_main(*MANY, "--workdir", str(workdir))
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=600)
         full = f"error: cannot write to {workdir}: No space left on device; (.*)"
         message = re.search(full, printed)
         assert process.returncode == 2 and message, printed

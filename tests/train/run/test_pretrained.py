@@ -14,21 +14,25 @@ from pit_jax.models import create
 from pit_jax.neurons import IF, PIT
 from pit_jax.neurons.probe import neuron_layers
 from tests.helpers import jit_once
-from tests.train.helpers import load_records, make_program_on, stop_after, take_devices
+from tests.train.helpers import RUN, load_records, make_program_on, stop_after, take_devices
 from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.loop import train
 from train.program.inputs import make_prepare
+from train.program.state import TrainState
 from train.program.step import split_step_key
+from train.run.pretrained import load_pretrained
 
 
 def make_published(width: int = 4, num_classes: int = 10) -> dict:
-    """Return variables of the tiny network with a neuron without parameters, all values moved."""
+    """Return random variables of the tiny network with a neuron without parameters."""
     model = create("resnet8", num_classes=num_classes, neuron=IF, stages=(1,), width=width)
-    init = jit_once(model.init)
-    variables = init(jax.random.key(7), np.zeros((2, 8, 8, 1), np.float32))
-    return jax.tree.map(lambda leaf: np.asarray(1.5 * leaf + 0.1), dict(variables))
+    images = jax.ShapeDtypeStruct((2, 8, 8, 1), np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    rng = np.random.default_rng(7)
+    # Positive, because variances are among them.
+    return jax.tree.map(lambda x: rng.uniform(0.1, 1, x.shape).astype(x.dtype), dict(shapes))
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +48,21 @@ def make_config(folder) -> ConfigDict:
     return config
 
 
-def test_a_run_starts_with_imported_weights_and_statistics(folder):
-    state = make_program_on(1, make_config(folder)).first_state()
+@pytest.fixture(scope="module")
+def state(folder) -> TrainState:
+    """Return the first state of a run from the imported weights."""
+    return make_program_on(1, make_config(folder)).first_state()
+
+
+def test_a_run_starts_with_imported_weights_and_statistics(state):
     begun = flatten_dict({"params": state.params, "batch_stats": state.batch_stats})
     for path, leaf in flatten_dict(make_published()).items():
         np.testing.assert_array_equal(begun[path], leaf)
     assert {path[-1] for path in begun.keys() - flatten_dict(make_published()).keys()} == {"a"}
 
 
-def test_scales_are_computed_from_the_first_batch_with_imported_weights(folder):
+def test_scales_are_computed_from_the_first_batch_with_imported_weights(folder, state):
     config = make_config(folder)
-    state = make_program_on(1, config).first_state()
     dataset = data.load(**config.data)
     neuron = partial(PIT, levels=4)
     model = create("resnet8", num_classes=10, neuron=neuron, num_steps=2, stages=(1,), width=4)
@@ -76,34 +84,44 @@ def test_scales_are_computed_from_the_first_batch_with_imported_weights(folder):
     np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
+def drop_statistics(variables: dict) -> dict:
+    return {"params": variables["params"]}
+
+
+def add_layer(variables: dict) -> dict:
+    return variables | {"params": variables["params"] | {"more": {"kernel": np.ones(1)}}}
+
+
 @pytest.mark.parametrize(
-    "variables, complaint",
+    "make, complaint",
     [
-        (make_published(width=6), r"params/.*kernel \(.*, 6\), in the network \(.*, 4\)"),
+        (partial(make_published, width=6), r"params/.*kernel \(.*, 6\), in the network \(.*, 4\)"),
         (
-            make_published(num_classes=3),
+            partial(make_published, num_classes=3),
             r"head of .*other is for 3 classes, .* has 10\. With --config.reinitialize=.*head",
         ),
         (
-            make_published(width=6, num_classes=3),
+            partial(make_published, width=6, num_classes=3),
             r"head/kernel \(6, 3\), in the network \(4, 10\).* Give the config.model .*reinit",
         ),
-        ({"params": make_published()["params"]}, "no batch_stats/"),
-        (
-            make_published()
-            | {"params": make_published()["params"] | {"more": {"kernel": np.ones(1)}}},
-            "more",
-        ),
+        (lambda: drop_statistics(make_published()), "no batch_stats/"),
+        (lambda: add_layer(make_published()), "more"),
     ],
+    ids=["width", "head", "width and head", "no statistics", "another layer"],
 )
 def test_weights_of_another_network_are_refused_with_their_names(
-    tmp_path, variables, complaint, compiled
+    tmp_path, make, complaint, compiled
 ):
-    interop.write(variables, tmp_path / "other")
+    interop.write(make(), tmp_path / "other")
     compiled.clear()
     with pytest.raises(UserError, match=complaint):
-        make_program_on(1, make_config(tmp_path / "other"))
-    assert "jit(first_state)" not in compiled
+        load_from(tmp_path / "other")
+    assert not RUN & set(compiled)
+
+
+def load_from(folder) -> dict:
+    config = make_config(folder)
+    return load_pretrained(config, data.load(**config.data))
 
 
 def test_a_run_resumes_without_the_imported_folder(folder, tmp_path):
@@ -117,11 +135,11 @@ def test_a_run_resumes_without_the_imported_folder(folder, tmp_path):
 
 def test_a_missing_or_damaged_folder_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"config.pretrained: .*nowhere .*pit_jax.interop CHECKP"):
-        make_program_on(1, make_config(tmp_path / "nowhere"))
+        load_from(tmp_path / "nowhere")
     interop.write(make_published(), tmp_path / "changed")
     arrays = tmp_path / "changed" / "variables.safetensors"
     content = bytearray(arrays.read_bytes())
     content[-1] ^= 1
     arrays.write_bytes(content)
     with pytest.raises(UserError, match="import it again"):
-        make_program_on(1, make_config(tmp_path / "changed"))
+        load_from(tmp_path / "changed")

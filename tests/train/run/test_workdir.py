@@ -39,22 +39,27 @@ def run(tmp_path) -> Path:
     return workdir
 
 
-def raise_error(workdir: Path, compiled: list[str], **changes: object) -> str:
-    """Return the error of `train`; check that it has compiled and written nothing."""
-    config = get_config()
-    config.update_from_flattened_dict(changes)
+def get_refusal(workdir: Path, call: Callable[..., object] = claim_and_release) -> str:
+    """Return the error of a claim, or of another `call`; check that nothing was written."""
     root = next(folder for folder in [workdir, *workdir.parents] if folder.exists())
     before = read_contents(root)
     with pytest.raises(UserError) as error:
-        train(config, workdir)
+        call(workdir, get_config().to_dict())
     assert read_contents(root) == before
-    assert not RUN & set(compiled)
     return str(error.value)
 
 
-def test_a_run_with_another_config_names_the_differing_keys_with_both_values(run, compiled):
-    changes = {"learning_rate": 0.2, "optimizer.momentum": 0.8, "model.stages": (1, 1)}
-    message = raise_error(run, compiled, **changes)
+def test_a_run_with_another_config_is_refused_before_it_compiles(run, compiled):
+    """Both values of each differing key are named."""
+
+    def train_other(workdir: Path, _: dict) -> None:
+        config = get_config()
+        changes = {"learning_rate": 0.2, "optimizer.momentum": 0.8, "model.stages": (1, 1)}
+        config.update_from_flattened_dict(changes)
+        train(config, workdir)
+
+    message = get_refusal(run, train_other)
+    assert not RUN & set(compiled)
     assert f"{run} belongs to a run with another config" in message
     assert set(message.splitlines()[1:-1]) == {
         "  model.stages: [1] there, [1, 1] here",
@@ -93,27 +98,27 @@ def test_an_empty_folder_is_accepted(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path, compiled):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a run")
-    message = raise_error(tmp_path, compiled)
+    message = get_refusal(tmp_path)
     assert (
         message == f"{tmp_path} is not empty and not the folder of a run; choose another --workdir."
     )
 
 
 @pytest.mark.parametrize("below", [".", "run", "a/b"])
-def test_a_file_instead_of_the_folder_is_refused(tmp_path, compiled, below):
+def test_a_file_instead_of_the_folder_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("a file")
-    message = raise_error(tmp_path / "file" / below, compiled)
+    message = get_refusal(tmp_path / "file" / below)
     assert f"cannot write to the workdir {tmp_path / 'file' / below}" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("name", [".", "run"])
-def test_a_folder_without_write_permission_is_refused(tmp_path, compiled, name):
+def test_a_folder_without_write_permission_is_refused(tmp_path, name):
     tmp_path.chmod(0o555)
     try:
-        message = raise_error(tmp_path / name, compiled)
+        message = get_refusal(tmp_path / name)
     finally:
         tmp_path.chmod(0o755)
     assert "Permission denied" in message and "choose another --workdir" in message
@@ -130,16 +135,16 @@ def test_a_folder_that_even_root_cannot_write_is_refused():
     [b"", b'{"seed": 0, "da', b"\xff\xfe\x00", b"[1, 2]", b"null"],
     ids=["empty", "cut short", "no text", "a list", "null"],
 )
-def test_a_damaged_config_is_refused_and_not_changed(run, compiled, content):
+def test_a_damaged_config_is_refused_and_not_changed(run, content):
     (run / "config.json").write_bytes(content)
-    message = raise_error(run, compiled)
+    message = get_refusal(run)
     assert f"{run / 'config.json'} is damaged" in message
     assert "choose another --workdir" in message
 
 
-def test_a_workdir_in_use_is_refused_with_the_process_that_uses_it(run, compiled):
+def test_a_workdir_in_use_is_refused_with_the_process_that_uses_it(run):
     with claim(run, get_config().to_dict()):
-        message = raise_error(run, compiled)
+        message = get_refusal(run)
     assert message.startswith(f"the workdir {run} is in use by process {os.getpid()} on ")
     assert ", since 20" in message
     assert message.endswith("Wait until it ends, stop it, or choose another --workdir.")
@@ -190,9 +195,9 @@ def test_a_run_that_starts_between_the_check_and_the_lock_is_detected(tmp_path):
 
 
 def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, capsys):
-    def refuse(*_: object) -> None:
+    def raise_no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    claim_and_release(tmp_path, {"seed": 1}, partial(open_lock, flock=refuse))
+    claim_and_release(tmp_path, {"seed": 1}, partial(open_lock, flock=raise_no_locks))
     said = f"{tmp_path} cannot be locked (No locks available): make sure that no other run uses it."
     assert capsys.readouterr().err == said + "\n"
