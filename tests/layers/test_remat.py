@@ -9,7 +9,7 @@ import pytest
 
 from pit_jax.models import create
 from pit_jax.neurons import LIF, PIT
-from tests.helpers import jit_once
+from tests.helpers import jit_once, walk_equations
 from tests.models.reduced import REDUCED
 
 FAMILIES = [
@@ -44,7 +44,8 @@ def differentiate(name: str, remat: str) -> tuple:
     return variables, aux, grads
 
 
-QUICK = {("resnet8", "convolutions"), ("e_spikeformer_s", "blocks")}
+# Both policies on the network that compiles fastest; the other families are slow.
+QUICK = {("resnet8", "convolutions"), ("resnet8", "blocks")}
 PAIRS = [(name, remat) for name in FAMILIES for remat in ("convolutions", "blocks")]
 
 
@@ -60,9 +61,20 @@ def test_variables_logits_statistics_and_gradients_do_not_change(name, remat, x6
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def measure_cost(remat: str) -> tuple[int, float]:
-    """Return stored bytes and FLOPs of the gradient of ResNet18 with T = 4 and batch 128."""
-    model = create("resnet18", num_classes=10, neuron=LIF, num_steps=4, remat=remat)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_only_rematerialized_networks_have_checkpoints(name):
+    row = REDUCED[name]
+    images = jax.ShapeDtypeStruct((2, *row.shape), jnp.float32)
+    for remat in ("none", "blocks"):
+        model = create(name, num_classes=3, neuron=LIF, remat=remat, **row.kw)
+        jaxpr = jax.make_jaxpr(model.init)(jax.random.key(0), images).jaxpr
+        names = {name for name, _ in walk_equations(jaxpr)}
+        assert ("checkpoint" in names) == (remat == "blocks")
+
+
+def measure_cost(name: str, remat: str) -> tuple[int, float]:
+    """Return stored bytes and FLOPs of the gradient of a network with T = 4 and batch 128."""
+    model = create(name, num_classes=10, neuron=LIF, num_steps=4, remat=remat)
     images = jax.ShapeDtypeStruct((128, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
 
@@ -78,10 +90,14 @@ def measure_cost(remat: str) -> tuple[int, float]:
     return size, lowered.cost_analysis()["flops"]
 
 
-def test_resnet18_stores_less_than_a_third_of_the_bytes_for_a_sixth_more_work():
-    size, flops = measure_cost("none")
-    for remat, share, work in (("convolutions", 0.3, 1.01), ("blocks", 0.2, 1.17)):
-        smaller, more = measure_cost(remat)
+# The norms, which "convolutions" computes again, are a larger share of the small network.
+@pytest.mark.parametrize(
+    "name, norms", [("resnet8", 1.02), pytest.param("resnet18", 1.01, marks=pytest.mark.slow)]
+)
+def test_a_resnet_stores_less_than_a_third_of_the_bytes_for_a_sixth_more_work(name, norms):
+    size, flops = measure_cost(name, "none")
+    for remat, share, work in (("convolutions", 0.3, norms), ("blocks", 0.2, 1.17)):
+        smaller, more = measure_cost(name, remat)
         assert smaller < share * size and more < work * flops
 
 

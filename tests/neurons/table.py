@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.neurons import NEURONS
 from pit_jax.neurons.pit_full import factorize
+from tests.helpers import jit_once
 
 Params = dict[str, np.ndarray]
 
@@ -133,8 +133,7 @@ def parameters(variables) -> Params:
     return jax.tree.map(np.asarray, variables.get("params", {}))
 
 
-@partial(jax.jit, static_argnums=0)
-def init(neuron, x):
+def _init(neuron, x):
     return neuron.init(jax.random.key(0), x)
 
 
@@ -153,6 +152,17 @@ def gradients(neuron, variables, x):
     )
 
 
-# Compiled once for all tests that share a neuron and a shape.
-jit_run = jax.jit(run, static_argnums=0)
-jit_gradients = jax.jit(gradients, static_argnums=0)
+def get_dtypes(name, x):
+    """Return the output, the probes and the variables of a neuron as shapes and dtypes."""
+
+    def start_and_run(x):
+        variables = NEURONS[name]().init(jax.random.key(0), x)
+        return *run(NEURONS[name](), variables, x), variables
+
+    return jax.eval_shape(start_and_run, x)
+
+
+# Compiled once for all tests that share a neuron, a shape and the promotion of dtypes.
+init = jit_once(_init, static_argnums=0)
+jit_run = jit_once(run, static_argnums=0)
+jit_gradients = jit_once(gradients, static_argnums=0)

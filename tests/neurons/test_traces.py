@@ -1,11 +1,14 @@
 """Membranes, spikes and gradients equal those derived by hand in traces.py and gradients.py."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pit_jax.neurons import NEURONS
+from tests.helpers import jit_once
 from tests.neurons.gradients import GRADIENTS
 from tests.neurons.table import init, jit_run
 from tests.neurons.traces import TRACES
@@ -64,17 +67,25 @@ def test_membranes_and_spikes_equal_those_derived_by_hand(strict, name, row, dty
         )
 
 
+# The default of `detach_reset` is compiled already for one of its values.
+@partial(jit_once, static_argnums=0)
+def differentiate(neuron, variables, x):
+    """Return the gradients of 3 s_0 + 5 s_1 + 7 s_2 for variables and currents."""
+    weights = jnp.array([3.0, 5.0, 7.0])[None, : x.shape[1], None]
+
+    def loss(variables, x):
+        return jnp.sum(weights * neuron.apply(variables, x))
+
+    return jax.grad(loss, (0, 1))(variables, x)
+
+
 @rows(GRADIENTS)
 def test_gradients_equal_those_derived_by_hand(x64, name, row):
     x = as_currents(row.current, float)
-    weights = jnp.array([3.0, 5.0, 7.0])[None, : x.shape[1], None]
 
     def gradient(**detach):
         neuron = NEURONS[name](**row.fields, **detach)
-        variables = make_variables(row, neuron, x)
-        return jax.grad(lambda variables, x: jnp.sum(weights * neuron.apply(variables, x)), (0, 1))(
-            variables, x
-        )
+        return differentiate(neuron, make_variables(row, neuron, x), x)
 
     def assert_for_currents(want, **detach):
         np.testing.assert_allclose(gradient(**detach)[1][0, :, 0], want, rtol=1e-14)
