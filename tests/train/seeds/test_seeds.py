@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -28,6 +29,7 @@ from tests.train.tiny import get_config
 from train import data
 from train.errors import UserError
 from train.loop import train
+from train.program.program import Program
 from train.seeds import __main__ as command
 from train.seeds.loop import find_common_step, train_seeds
 from train.seeds.program import SeedsProgram, make_seeds_program
@@ -43,20 +45,30 @@ def make_config(**changed):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
+def programs() -> dict[int, Program]:
+    """Return the programs of single runs, whose steps are compiled once."""
+    found = {seed: make_program_on(1, make_config(seed=seed)) for seed in SEEDS}
+    return {
+        seed: program._replace(compile_step=cache(program.compile_step))
+        for seed, program in found.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(programs, tmp_path_factory) -> Path:
     """Return the folder of single runs, `seed_0` and `seed_3`."""
     folder = tmp_path_factory.mktemp("alone")
-    for seed in SEEDS:
-        assert (
-            train(make_config(seed=seed), folder / f"seed_{seed}", devices=take_devices(1))
-            is not None
-        )
+    for seed, program in programs.items():
+        assert train(make_config(seed=seed), folder / f"seed_{seed}", program=program) is not None
     return folder
 
 
 @pytest.fixture(scope="module")
-def programs():
-    return {seed: make_program_on(1, make_config(seed=seed)) for seed in SEEDS}
+def seeds_program() -> SeedsProgram:
+    """Return the program of all seeds, whose step is compiled once."""
+    config = make_config(seed=SEEDS[0])
+    program = make_seeds_program(config, SEEDS, data.load(**config.data))
+    return program._replace(compile_step=cache(program.compile_step))
 
 
 def assert_as_alone(folder: Path, alone: Path, programs) -> None:
@@ -69,9 +81,9 @@ def assert_as_alone(folder: Path, alone: Path, programs) -> None:
 
 
 @pytest.fixture(scope="module")
-def at_once(tmp_path_factory) -> Path:
+def at_once(seeds_program, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("at_once")
-    summaries = train_seeds(make_config(), SEEDS, folder)
+    summaries = train_seeds(make_config(), SEEDS, folder, program=seeds_program)
     assert [summary.workdir for summary in summaries] == [str(folder / f"seed_{s}") for s in SEEDS]
     return folder
 
@@ -82,14 +94,15 @@ def test_seeds_trained_at_once_have_the_bits_of_single_runs(at_once, alone, prog
     assert states[0] != states[1]
 
 
-def test_stopped_seeds_resume_from_their_common_step(alone, tmp_path, programs):
-    assert train_seeds(make_config(), SEEDS, tmp_path, stop_after(4)) is None
+def test_stopped_seeds_resume_from_their_common_step(alone, tmp_path, programs, seeds_program):
+    config = make_config()
+    assert train_seeds(config, SEEDS, tmp_path, stop_after(4), program=seeds_program) is None
     for seed in SEEDS:
         assert sorted(list_saved_steps(tmp_path / f"seed_{seed}")) == [3, 4]
     # Killed between the saves of two seeds.
     shutil.rmtree(tmp_path / "seed_3" / "last" / "4")
     assert find_common_step([tmp_path / f"seed_{seed}" for seed in SEEDS]) == 3
-    assert train_seeds(make_config(), SEEDS, tmp_path) is not None
+    assert train_seeds(config, SEEDS, tmp_path, program=seeds_program) is not None
     assert_as_alone(tmp_path, alone, programs)
 
 
@@ -161,23 +174,30 @@ def test_the_folder_of_a_single_run_is_refused(at_once):
         train_seeds(make_config(), SEEDS, at_once / "seed_0")
 
 
-def test_the_command_prints_every_seed_and_their_deviation(at_once):
+ARGUMENTS = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
+
+
+def test_the_command_prints_every_seed_and_their_deviation(at_once, monkeypatch, capsys):
     """The runs have finished, so nothing is trained."""
-    arguments = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
-    done = subprocess.run(
-        [sys.executable, "-m", "train.seeds", *arguments, "--workdir", str(at_once)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    # The command changes its process: its devices, signal handlers and logging.
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(command, "silence_storage_threads", lambda: None)
+    monkeypatch.setattr(command, "stop_on_signal", lambda: lambda: False)
+    assert command.main(["seeds", *ARGUMENTS, "--workdir", str(at_once)]) == 0
     found = json.loads((at_once / "seeds.json").read_text())
     last = [load_summary(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]
     assert found["seeds"] == list(SEEDS) and found["last_accuracy"]["of_seeds"] == last
     assert found["last_accuracy"]["mean"] == pytest.approx(np.mean(last))
     assert found["last_accuracy"]["standard_deviation"] == pytest.approx(statistics.stdev(last))
-    assert "mean ± sd" in done.stdout
+    assert "mean ± sd" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_its_own_process(alone, tmp_path, programs):
+    command = [sys.executable, "-m", "train.seeds", *ARGUMENTS, "--workdir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    assert_as_alone(tmp_path, alone, programs)
+    assert (tmp_path / "seeds.json").is_file()
 
 
 @pytest.mark.parametrize(
