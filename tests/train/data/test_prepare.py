@@ -146,19 +146,22 @@ def test_size_shrinks_only_larger_images(tmp_path):
     assert (0, small.read_bytes()) in images
 
 
-def start_slow_conversion(source, out):
-    """Start the conversion in another process, slowed down to 0.2 s for each image."""
-    slow = (
-        "import sys, time; from train.data import prepare\n"
+def start_conversion_of_one_shard(source, out):
+    """Start a conversion in another process, which stops for ever at the first manifest entry."""
+    program = (
+        "import json, pathlib, sys, time; from train.data import prepare\n"
         "from train.data.imagenet import array_records as records, source as imagenet_source\n"
         "imagenet_source.CLASSES_A_SHARD, imagenet_source.IMAGES_A_SHARD = 1, 3\n"
-        "check = records.check_image\n"
-        "records.check_image = lambda *args: (time.sleep(0.2), check(*args))\n"
+        "check, manifest = records.check_image, pathlib.Path(sys.argv[5]) / 'manifest.json'\n"
+        "def check_or_stop(*args):\n"
+        "    if json.loads(manifest.read_text())['shards']: time.sleep(600)\n"
+        "    check(*args)\n"
+        "records.check_image = check_or_stop\n"
         "sys.exit(prepare.main(sys.argv))"
     )
     command = ["imagenet", "--source", str(source), "--out", str(out), "--workers", "1"]
     return subprocess.Popen(
-        [sys.executable, "-c", slow, *command],
+        [sys.executable, "-c", program, *command],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -171,19 +174,17 @@ def list_finished(out: Path) -> dict[str, Any]:
 
 def test_a_killed_conversion_resumes_and_repeats_no_shard(source, tmp_path):
     out = tmp_path / "out"
-    process = start_slow_conversion(source, out)
-    # A shard has its name before the manifest has it.
+    process = start_conversion_of_one_shard(source, out)
     while not list_finished(out) and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     with pytest.raises(array_records.UserError, match="is not finished"):
         array_records.read_manifest(out)
     begun = {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
     finished = list_finished(out)
     assert run_prepare(source, out) == 0
-    # Killed between two shards, it left no part of one.
-    assert finished and not list(out.glob("*.part"))
+    assert len(finished) == 1 and not list(out.glob("*.part"))
     for name in finished:
         assert (out / name).stat().st_mtime_ns == begun[name]
     assert read_stored(out, "train") == drop_names(make_training_images())

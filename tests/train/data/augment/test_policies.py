@@ -12,6 +12,7 @@ from train.data.augment import (
     rand_augment_increasing,
     trivial_augment_wide,
 )
+from train.data.augment.operations import apply
 from train.data.augment.policies import CIFAR_TABLE, increasing_space, narrow_space, wide_space
 from train.data.augment.settings import SIGNED, Settings, make_setting
 
@@ -47,10 +48,52 @@ TranslateY 0.7 9 AutoContrast 0.9 1
 DRAWS = 10_000
 
 
+# Compiled once for each shape of images: policies differ in the settings that they draw.
+APPLY = jit_once(apply, static_argnames=("resample", "fill"))
+
+
+def compile_draws(policy, shape: tuple[int, ...], **options):
+    """Return a compiled function of a key: the settings that `policy` draws for images of `shape`.
+
+    It returns a list with an item for each time that the policy calls `apply`, and the other
+    arguments of these calls.
+    """
+    rest = []
+
+    @jit_once
+    def draw_settings(key):
+        drawn = []
+
+        def record(images, settings, *others):
+            drawn.append(settings)
+            rest[:] = others
+            return images
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("train.data.augment.policies.apply", record)
+            policy(key, np.zeros(shape, np.uint8), **options)
+        return drawn
+
+    return lambda key: (jax.tree.map(np.asarray, draw_settings(key)), rest)
+
+
+def compile_policy(policy, shape: tuple[int, ...], **options):
+    """Return a function of a key and images: `policy`, without a program of its own."""
+    draw_settings = compile_draws(policy, shape, **options)
+
+    def run(key, images):
+        drawn, rest = draw_settings(key)
+        for settings in drawn:
+            images = APPLY(images, settings, *rest)
+        return np.asarray(images)
+
+    return run
+
+
 def draw(policy, image: np.ndarray, **options) -> np.ndarray:
     """Apply `policy` to 10,000 copies of one small image."""
     images = np.repeat(image[None], DRAWS, axis=0)
-    return np.asarray(jit_once(lambda key: policy(key, images, **options))(jax.random.key(0)))
+    return compile_policy(policy, images.shape, **options)(jax.random.key(0), images)
 
 
 def is_within_three_sigma(count: int, probability: float) -> bool:
@@ -122,16 +165,9 @@ MOVING = {
 }
 
 
-def record_settings(monkeypatch, policy, **options) -> list[Settings]:
+def record_settings(policy: str, **options) -> list[Settings]:
     """Return the settings that `policy` draws for 10,000 images, for each operation it applies."""
-    drawn = []
-
-    def apply(images, settings, *rest):
-        drawn.append(jax.tree.map(np.asarray, settings))
-        return images
-
-    monkeypatch.setattr("train.data.augment.policies.apply", apply)
-    POLICIES[policy](jax.random.key(0), np.zeros((DRAWS, *SIZE, 3), np.uint8), **options)
+    drawn, _ = compile_draws(POLICIES[policy], (DRAWS, *SIZE, 3), **options)(jax.random.key(0))
     return drawn
 
 
@@ -173,16 +209,16 @@ def test_signs_are_recovered_from_settings(name):
 
 
 @pytest.mark.parametrize("policy", MOVING)
-def test_both_signs_are_equally_likely(monkeypatch, policy):
+def test_both_signs_are_equally_likely(policy):
     options, probabilities = MOVING[policy]
-    drawn = record_settings(monkeypatch, policy, **options)
+    drawn = record_settings(policy, **options)
     assert len(drawn) == len(probabilities)
     for settings, probability in zip(drawn, probabilities, strict=True):
         check_signs(settings, dict.fromkeys(find_signs(settings), probability))
 
 
-def test_both_signs_are_equally_likely_in_autoaugment(monkeypatch):
-    for place, settings in enumerate(record_settings(monkeypatch, "autoaugment")):
+def test_both_signs_are_equally_likely_in_autoaugment():
+    for place, settings in enumerate(record_settings("autoaugment")):
         probability = dict.fromkeys(find_signs(settings), 0.0)
         for row in CIFAR_TABLE:
             name, chance, magnitude = row[place]
@@ -250,13 +286,20 @@ def test_rand_augment_applies_num_ops_operations_at_one_magnitude():
 )
 def test_a_key_determines_the_batch_with_and_without_x64(key, name, resample):
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
-    function = jit_once(lambda key: POLICIES[name](key, images, resample=resample))
-    once = np.asarray(function(key))
+    function = compile_policy(POLICIES[name], images.shape, resample=resample)
+    once = function(key, images)
     assert once.dtype == np.uint8 and once.shape == images.shape and (once != images).any()
-    np.testing.assert_array_equal(function(key), once)
-    assert (np.asarray(function(jax.random.key(1))) != once).any()
+    np.testing.assert_array_equal(function(key, images), once)
+    assert (function(jax.random.key(1), images) != once).any()
     with jax.enable_x64(True):
-        np.testing.assert_array_equal(function(key), once)
+        np.testing.assert_array_equal(function(key, images), once)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_can_be_compiled_as_a_whole(key, name):
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), np.uint8)
+    out = jax.eval_shape(POLICIES[name], key, images)
+    assert (out.shape, out.dtype) == (images.shape, images.dtype)
 
 
 def test_timms_magnitudes_grow_with_the_level_for_every_operation():
