@@ -73,7 +73,7 @@ def test_the_distance_of_a_layer_is_the_mean_over_its_membranes():
 
 
 @given(
-    st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=20),
+    st.lists(st.floats(-20, 20, width=32), min_size=16, max_size=16),
     st.integers(1, 12),
 )
 def test_the_distance_is_to_the_nearest_boundary(x, levels):

@@ -10,21 +10,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.train.helpers import limit_devices, read_contents, run_main
+from tests.train.helpers import read_contents
 from tests.train.pages import Page, decode
 from train.report import page
 from train.report.__main__ import main
 from train.run.checkpoint import find_newest_step
 
-TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
+def runs(finished_run, tmp_path_factory) -> Path:
     """Return a folder with two finished runs, `pit` and `other`, and `begun` without epochs."""
     folder = tmp_path_factory.mktemp("runs")
-    with limit_devices(1):
-        assert run_main(*TINY, "--workdir", str(folder / "pit")) == 0
+    shutil.copytree(finished_run, folder / "pit")
     # As a run with another learning rate would leave it.
     shutil.copytree(folder / "pit", folder / "other")
     config = json.loads((folder / "other" / "config.json").read_text())
@@ -38,6 +35,12 @@ def runs(tmp_path_factory) -> Path:
 def make_report(out: Path, *workdirs: Path) -> Page:
     assert main(["report", *map(str, workdirs), "--out", str(out)]) == 0
     return Page(out.read_text())
+
+
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Show only the captions of figures, for tests of text: figures take seconds to draw."""
+    monkeypatch.setattr("train.report.sections.show_figure", lambda caption, *_, **__: caption)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,8 @@ def test_the_comparison_has_only_the_keys_that_differ(three):
 
 
 def test_runs_with_the_same_config_are_reported(runs, tmp_path):
-    found = make_report(tmp_path / "a.html", runs / "pit", runs / "begun")
+    shutil.copytree(runs / "begun", tmp_path / "copy")
+    found = make_report(tmp_path / "a.html", tmp_path / "copy", runs / "begun")
     assert "All runs have the same config." in found.sections["comparison"]
 
 
@@ -128,7 +132,7 @@ def test_a_stopped_run_shows_its_epochs(runs, tmp_path):
     shutil.copytree(runs / "pit", tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     file = tmp_path / "run" / "metrics.jsonl"
-    first, _ = file.read_text().splitlines()
+    first, _ = (line for line in file.read_text().splitlines() if "test_accuracy" in line)
     file.write_text(f'{first}\n{{"step": 5, "epo')  # Killed while it wrote.
     section = make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     assert f"{json.loads(first)['test_accuracy']:.2%}" in section and "1 of 2" in section
@@ -146,7 +150,7 @@ def test_records_of_steps_may_lack_keys(runs, tmp_path):
     assert f"{records[-1]['test_accuracy']:.2%}" in section and "2 of 2" in section
 
 
-def test_initial_scales_are_shown_with_the_last_ones(runs, tmp_path):
+def test_initial_scales_are_shown_with_the_last_ones(runs, tmp_path, no_figures):
     shutil.copytree(runs / "pit", tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "first", ignore_errors=True)
     said = "and at the start"
@@ -168,12 +172,20 @@ def test_evaluations_of_a_run_are_listed(runs, tmp_path):
 
 def test_html_in_names_is_shown_as_text(runs, tmp_path):
     name = "<script>alert(1)</script> & $x$ #010203"
-    shutil.copytree(runs / "pit", tmp_path / "a" / name.replace("/", "_"))
+    workdir, plain = tmp_path / "a" / name.replace("/", "_"), tmp_path / "plain"
+    for folder in (workdir, plain):
+        folder.mkdir(parents=True)
+        # Few figures: curves and images/s.
+        epochs = [
+            {key: value for key, value in json.loads(line).items() if key != "health"}
+            for line in (runs / "pit" / "metrics.jsonl").read_text().splitlines()
+        ]
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in epochs))
+    shutil.copy(runs / "pit" / "config.json", plain)
     config = json.loads((runs / "pit" / "config.json").read_text())
     config["data"]["data_dir"] = '"><img src=x onerror=alert(1)>'
-    workdir = tmp_path / "a" / name.replace("/", "_")
     (workdir / "config.json").write_text(json.dumps(config))
-    found = make_report(tmp_path / "a.html", workdir, runs / "pit")
+    found = make_report(tmp_path / "a.html", workdir, plain)
     assert found.tags["script"] == 0 and "x" not in found.references
     assert '"><img src=x onerror=alert(1)>' in found.cells
     assert found.sections["comparison"].count(workdir.name) == 3  # In two tables.
@@ -182,20 +194,21 @@ def test_html_in_names_is_shown_as_text(runs, tmp_path):
 
 
 def test_runs_with_the_same_name_are_shown_with_their_paths(runs, tmp_path):
-    shutil.copytree(runs / "pit", tmp_path / "pit")
-    found = make_report(tmp_path / "a.html", runs / "pit", tmp_path / "pit")
-    assert found.sections["run-1"].strip().startswith(str(runs / "pit"))
+    shutil.copytree(runs / "begun", tmp_path / "begun")
+    found = make_report(tmp_path / "a.html", runs / "begun", tmp_path / "begun")
+    assert found.sections["run-1"].strip().startswith(str(runs / "begun"))
 
 
-def test_a_report_does_not_change_the_folder_of_a_run(runs, tmp_path):
+def test_a_report_does_not_change_the_folder_of_a_run(runs, tmp_path, no_figures):
     before = read_contents(runs / "pit")
     make_report(tmp_path / "a.html", runs / "pit")
     assert read_contents(runs / "pit") == before
 
 
-def test_the_same_runs_have_the_same_page(runs, three, tmp_path):
-    make_report(tmp_path / "a.html", *(runs / name for name in ("pit", "other", "begun")))
-    assert (tmp_path / "a.html").read_text() == three[0]
+def test_the_same_run_has_the_same_section_and_figures(runs, three, tmp_path):
+    found = make_report(tmp_path / "a.html", runs / "pit")
+    assert found.sections["run-1"].split() == three[1].sections["run-1"].split()
+    assert found.figures["run-1"] == three[1].figures["run-1"] and found.figures["run-1"]
 
 
 def test_only_pages_of_the_program_are_replaced(runs, tmp_path, capsys):
