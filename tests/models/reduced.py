@@ -15,7 +15,7 @@ def _match_none(path: tuple[str, ...]) -> bool:
 class Reduced:
     """Fields `kw` that make a network small, and the shape of its images.
 
-    `dead(path)` is true for parameters without a gradient by construction, `cancelled(path)` for
+    `dead(path)` is true for parameters without a gradient by construction, `canceled(path)` for
     those that a norm cancels up to rounding (a bias before it). Initial kernels are multiplied by
     `gain` if neurons without a norm before them would be silent.
     """
@@ -23,7 +23,7 @@ class Reduced:
     kw: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int, int, int] = (8, 8, 3)
     dead: Callable[[tuple[str, ...]], bool] = _match_none
-    cancelled: Callable[[tuple[str, ...]], bool] = _match_none
+    canceled: Callable[[tuple[str, ...]], bool] = _match_none
     gain: float = 1.0
 
 
@@ -33,7 +33,7 @@ def _is_bias_before_norm(path: tuple[str, ...]) -> bool:
 
 
 # Networks that differ only in their number of blocks are the same at this size and share a row.
-_PREACT = Reduced({"width": 4, "stages": (1, 1)}, cancelled=_is_bias_before_norm)
+_PREACT = Reduced({"width": 4, "stages": (1, 1)}, canceled=_is_bias_before_norm)
 # Stem and pool reduce the resolution to a quarter, so the images are larger.
 _SEW, _SEW_BOTTLENECK, _MS = (
     Reduced({"width": 4, "stages": (1, 1)}, shape=(16, 16, 3)) for _ in range(3)
@@ -51,11 +51,11 @@ def _is_bias_before_norm_in_stage(path: tuple[str, ...]) -> bool:
 _SPIKE_DRIVEN = Reduced(
     {"width": 16, "depth": 1, "heads": 2, "pool_after": (4,)},
     dead=lambda path: "talking_heads" in path,
-    cancelled=_is_bias_before_norm_in_transformer,
+    canceled=_is_bias_before_norm_in_transformer,
 )
 _SPIKEFORMER = Reduced(
     {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2},
-    cancelled=_is_bias_before_norm_in_stage,
+    canceled=_is_bias_before_norm_in_stage,
 )
 
 REDUCED = {
@@ -73,7 +73,7 @@ REDUCED = {
     "ms_resnet34": _MS,
     "vgg11": Reduced(
         {"widths": (4, 4, 8), "pool_after": (1, 3), "head_dropout": 0.0},
-        cancelled=_is_bias_before_norm,
+        canceled=_is_bias_before_norm,
     ),
     "vgg16": Reduced({"widths": (4, 4, 8), "pool_after": (2, 3)}),
     "plifnet": Reduced(
@@ -87,7 +87,7 @@ REDUCED = {
     ),
     "cifarnet": Reduced(
         {"widths": (4, 8), "strides": (1, 2), "hidden": 16, "dropout": 0.0},
-        cancelled=_is_bias_before_norm,
+        canceled=_is_bias_before_norm,
     ),
     "spike_driven_transformer": _SPIKE_DRIVEN,
     "e_spikeformer_t": _SPIKEFORMER,

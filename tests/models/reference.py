@@ -1,9 +1,11 @@
 """Layers in NumPy, with which whole networks are compared in float64."""
 
+from functools import partial
+
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tests.helpers import count_thresholds
+from tests.helpers import count_thresholds, jit_once
 from tests.models.helpers import get_shapes
 
 
@@ -12,13 +14,21 @@ def random_variables(model, x_shape):
     random = np.random.default_rng(0)
     _, variables = get_shapes(model, x_shape)
     drawn = {}
-    for path, leaf in flatten_dict({k: variables[k] for k in ("params", "batch_stats")}).items():
+    learned = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+    for path, leaf in flatten_dict(learned).items():
         positive = path[-1] in ("scale", "var")
         values = random.uniform(0.5, 2, leaf.shape) if positive else random.normal(size=leaf.shape)
         # Currents of about 2 for binary inputs, so that neurons fire all their integers.
         gain = 2 / np.sqrt(np.prod(leaf.shape[:-1])) if path[-1] == "kernel" else 1
         drawn[path] = gain * values
     return unflatten_dict(drawn)
+
+
+def run_training_mode(model, image):
+    """Return logits in training mode, and the random parameters."""
+    variables = random_variables(model, image.shape)
+    apply = jit_once(partial(model.apply, train=True, mutable=["batch_stats"]))
+    return apply(variables, image)[0], variables["params"]
 
 
 def windows(x, size, stride, fill=0.0):

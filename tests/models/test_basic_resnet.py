@@ -15,7 +15,7 @@ from pit_jax.models.residual import Layers, mean_head
 from pit_jax.models.resnet import neuron_stem, pooled_projection
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, count_parameters, get_shapes, run_training_mode
+from tests.models.helpers import KEY, count_parameters, get_shapes
 from tests.models.reference import (
     conv,
     conv_norm,
@@ -26,6 +26,7 @@ from tests.models.reference import (
     mean_dense,
     pool2x2,
     repeat_steps,
+    run_training_mode,
 )
 
 STEPS = 2

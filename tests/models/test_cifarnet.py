@@ -11,7 +11,7 @@ from pit_jax.models import CIFARNet, create
 from pit_jax.models.count import parameters_by_kind
 from pit_jax.neurons import ILIF, LIF, ReLU
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, get_shapes
+from tests.models.helpers import KEY, get_shapes, init_layers
 from tests.models.reference import dense, fire, flatten, norm, plain_layer, random_variables
 
 
@@ -22,7 +22,13 @@ def test_the_published_size_counts_weights_only():
     assert kinds["conv kernel"] + kinds["linear kernel"] == 44_479_872
 
 
-@pytest.mark.parametrize("shape", [(2, 9, 8, 2), (2, 2, 9, 8, 2)], ids=["image", "frames"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((2, 9, 8, 2), id="image"),
+        pytest.param((2, 2, 9, 8, 2), id="frames", marks=pytest.mark.slow),
+    ],
+)
 def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = CIFARNet(
         num_classes=3,
@@ -59,8 +65,12 @@ def test_the_first_convolution_runs_once_per_image():
     assert outputs["LIF_0"].shape == (3, 4, 32, 32, 128)
 
 
-def train_once(model):
+@pytest.fixture(scope="module")
+def trained():
     """Return the outputs of every layer and the statistics after one training pass."""
+    model = CIFARNet(
+        num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), strides=(1, 2), hidden=64
+    )
     image = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8, 8, 3)), jnp.float32)
     variables = jit_once(model.init)(KEY, image)
     run = partial(
@@ -73,18 +83,15 @@ def train_once(model):
     return collect_by_layer(new["intermediates"], "__call__"), new["batch_stats"]
 
 
-SMALL = CIFARNet(num_classes=5, neuron=ReLU, num_steps=2, widths=(4, 6), strides=(1, 2), hidden=64)
-
-
-def test_running_statistics_weight_the_newest_batch_by_nine_tenths():
-    outputs, stats = train_once(SMALL)
+def test_running_statistics_weight_the_newest_batch_by_nine_tenths(trained):
+    outputs, stats = trained
     for layer, norm_name in [("conv1", "norm1"), ("conv2", "norm2"), ("hidden", "hidden_norm")]:
         mean = np.asarray(outputs[layer], np.float64).reshape(-1, outputs[layer].shape[-1]).mean(0)
         np.testing.assert_allclose(stats[norm_name]["mean"], 0.9 * mean, rtol=1e-4, atol=1e-5)
 
 
-def test_the_head_drops_a_fifth_of_its_inputs_with_one_mask_for_all_steps():
-    outputs, _ = train_once(SMALL)
+def test_the_head_drops_a_fifth_of_its_inputs_with_one_mask_for_all_steps(trained):
+    outputs, _ = trained
     spikes, kept = np.asarray(outputs["ReLU_2"]), np.asarray(outputs["Dropout_0"])
     assert 0.1 < np.mean(kept[spikes > 0] == 0) < 0.3
     np.testing.assert_allclose(kept[kept != 0], spikes[kept != 0] / 0.8, rtol=1e-6)
@@ -95,9 +102,9 @@ def test_initial_weights_and_biases_follow_pytorch():
     model = create(
         "cifarnet", num_classes=256, neuron=ReLU, widths=(64, 128), strides=(2, 2), hidden=128
     )
-    params = jit_once(model.init)(KEY, jnp.ones((1, 8, 8, 3)))["params"]
-    for layer, fan_in in [("conv2", 9 * 64), ("hidden", 4 * 128), ("head", 128)]:
-        for values in params[layer].values():  # Uniform within 1 / sqrt(fan_in).
+    layers = init_layers(model, (1, 8, 8, 3), "conv2", "hidden", "head")
+    for layer, fan_in in zip(layers, (9 * 64, 4 * 128, 128), strict=True):
+        for values in layer.values():  # Uniform within 1 / sqrt(fan_in).
             assert 0.9 < np.max(np.abs(values)) * np.sqrt(fan_in) <= 1
             assert np.std(values) * np.sqrt(3 * fan_in) == pytest.approx(1, rel=0.15)
 

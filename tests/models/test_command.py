@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -19,14 +17,13 @@ RESNET18 = {
 }
 
 
-def test_the_command_prints_parameters_by_kind_and_costs():
-    command = [sys.executable, "-m", "pit_jax.models", "resnet18", "resnet8"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    (parameters, cost) = (line.split() for line in lines if line.startswith("resnet18 "))
-    assert parameters == "resnet18 11.18M 11.16M 4.746k 7.808k 5.120k 3.904k".split()
-    assert cost[:7] == "resnet18 32x32x3 21 17 555.4M - 557.1k".split()
+def test_the_command_prints_parameters_by_kind_and_costs(capsys):
+    assert main(["resnet8", "vgg16", "--neuron", "LIF"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    parameters, cost = (line.split() for line in lines if line.startswith("resnet8 "))
+    assert parameters == "resnet8 77.88k 76.43k 330 480 640 -".split()
+    assert cost == "resnet8 8x8x1 10 7 763.5k - 4.608k 58.41k".split()
+    assert sum(line.startswith("vgg16 ") for line in lines) == 2
 
 
 @pytest.mark.slow
@@ -59,11 +56,11 @@ def test_options_change_the_network_and_its_input(capsys):
 
 
 def test_layers_prints_a_row_with_path_and_shape_per_layer(capsys):
-    assert main(["resnet18", "--layers"]) == 0
+    assert main(["resnet8", "--layers"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert lines[2].split() == "stem conv 1x1x32x32x64 1.728k 1.769M - 262.1k".split()
-    assert lines[-1].split() == "head linear 1x1x10 5.130k 5.120k - 40".split()
+    assert lines[2].split() == "stem conv 1x1x8x8x16 144 9.216k - 4.096k".split()
+    assert lines[-1].split() == "head linear 1x1x10 650 640 - 40".split()
 
 
 @pytest.mark.parametrize(

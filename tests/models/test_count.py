@@ -149,7 +149,7 @@ def test_the_trace_has_windows_and_strides_of_convolutions_and_pools():
     assert nodes[3].shape == (1, 1, 3, 3, 4)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet18"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_layers_have_all_parameters_of_the_network(name):
     x = INPUTS[name]
     model = create(name, num_classes=x.num_classes, neuron=PIT)

@@ -10,10 +10,9 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.layers.norm import batch_norm
 from pit_jax.models import ESpikeFormer, create
-from pit_jax.neurons import IF, ILIF, LIF, PIT
-from pit_jax.neurons.probe import neuron_layers
+from pit_jax.neurons import IF, ILIF, LIF
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, get_shapes
+from tests.models.helpers import Unmoved, get_shapes, init_layers, list_neurons
 from tests.models.reference import Network, fire, random_variables, repeat_steps
 
 SMALL = {"widths": (4, 8), "stages": (1, 1), "strides": (2, 1), "conv_stages": 1, "heads": 2}
@@ -66,7 +65,13 @@ def run_in_numpy(network, x, num_steps):
     return network.linear(last, "head"), (spikes, q, k, v, mixed, last)
 
 
-@pytest.mark.parametrize("shape", [(6, 9, 8, 3), (6, 2, 8, 9, 2)], ids=["image", "frames"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((6, 9, 8, 3), id="image"),
+        pytest.param((6, 2, 8, 9, 2), id="frames", marks=pytest.mark.slow),
+    ],
+)
 def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = ESpikeFormer(
         num_classes=5,
@@ -96,28 +101,21 @@ def test_blocks_have_the_published_number_of_weights(width):
     assert attends == 22 * width**2 + 57 * width
 
 
-def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
-    _, variables = get_shapes(model, x_shape)
-    learned = {name: variables[name] for name in ("params", "batch_stats")}
-    return neuron_layers(model, learned, jnp.ones(x_shape))
-
-
 def test_neurons_run_in_the_published_order():
     parts = {"stage1_block1": (("separable", 3), ("mlp", 2))}
     parts["stage2_block1"] = (("separable", 3), ("attention", 5), ("mlp", 2))
     first, second = (
-        [f"{block}/{part}/PIT_{i}" for part, count in parts[block] for i in range(count)]
+        [f"{block}/{part}/IF_{i}" for part, count in parts[block] for i in range(count)]
         for block in parts
     )
-    assert list_neuron_layers(create_s(neuron=PIT, **SMALL)) == [*first, "PIT_0", *second, "PIT_1"]
+    layers = list_neurons(create_s(neuron=IF, **SMALL), (2, 16, 16, 3))
+    assert list(layers) == [*first, "IF_0", *second, "IF_1"]
 
 
 def test_the_head_neuron_is_used_only_before_the_head():
-    model = create_s(neuron=PIT, head_neuron=LIF, **SMALL)
-    layers = list_neuron_layers(model)
-    assert [layer for layer in layers if "LIF" in layer] == [layers[-1]] == ["LIF_0"]
-    counts = collect_by_layer(get_shapes(model, (2, 16, 16, 3))[1]["intermediates"], "count")
-    assert counts["LIF_0"].shape == (2, 1, 8)
+    layers = list_neurons(create_s(neuron=IF, head_neuron=LIF, **SMALL), (2, 16, 16, 3))
+    assert [path for path in layers if "LIF" in path] == [*layers][-1:] == ["LIF_0"]
+    assert layers["LIF_0"] == (2, 1, 8)
 
 
 @pytest.mark.parametrize("side, sides", [(33, (17, 9, 5, 3, 3)), (1, (1, 1, 1, 1, 1))], ids=str)
@@ -131,11 +129,11 @@ def test_each_stage_but_the_last_halves_the_map_rounding_up(side, sides):
 
 
 def test_the_stem_runs_once_per_image():
-    model = create_s(neuron=PIT, num_steps=4, **SMALL)
+    model = create_s(neuron=Unmoved, num_steps=4, **SMALL)
     _, variables = get_shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stage1_down_norm"].shape == (3, 1, 8, 8, 4)
-    assert outputs["stage1_block1/separable/PIT_0"].shape == (3, 4, 8, 8, 4)
+    assert outputs["stage1_block1/separable/Unmoved_0"].shape == (3, 4, 8, 8, 4)
 
 
 def test_the_given_norm_follows_every_convolution():
@@ -178,13 +176,12 @@ def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
 
 def test_initial_weights_follow_the_authors():
     model = create_s(neuron=IF, num_classes=400, **{**SMALL, "widths": (16, 64)})
-    params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
-    for layer, fan_in in [
-        (params["stage2_down"], 9 * 16),
-        (params["stage2_block1"]["separable"]["depthwise"], 9),
-        (params["stage2_block1"]["mlp"]["contract"], 256),
-    ]:  # PyTorch's start, uniform within 1 / sqrt(fan_in).
+    block = "stage2_block1"
+    names = ["stage2_down", f"{block}/separable/depthwise", f"{block}/mlp/contract", "head"]
+    *layers, head = init_layers(model, (1, 4, 4, 3), *names)
+    for layer, fan_in in zip(layers, (9 * 16, 9, 256), strict=True):
+        # PyTorch's initial values, uniform within 1 / sqrt(fan_in).
         for leaf in layer.values():
             assert 0.9 < np.max(np.abs(leaf)) * np.sqrt(fan_in) <= 1
-    assert np.std(params["head"]["kernel"]) == pytest.approx(0.02, rel=0.05)
-    assert not params["head"]["bias"].any()
+    assert np.std(head["kernel"]) == pytest.approx(0.02, rel=0.05)
+    assert not head["bias"].any()

@@ -5,12 +5,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pit_jax.models import create
 from pit_jax.neurons import ILIF
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, get_shapes, run_training_mode
-from tests.models.reference import conv_norm, fire, mean_dense
+from tests.models.helpers import KEY, get_shapes
+from tests.models.reference import conv_norm, fire, mean_dense, random_variables, run_training_mode
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
 
@@ -35,11 +36,18 @@ def test_a_network_computes_the_same_as_its_layers_in_numpy(x64):
     np.testing.assert_allclose(logits, mean_dense(fire(x), p["head"]), rtol=0, atol=1e-9)
 
 
-def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch():
-    params = jit_once(make_small(stages=(2, 1)).init)(KEY, jnp.asarray(IMAGE))["params"]
+@pytest.fixture(scope="module")
+def initial():
+    """Return the variables of `init` in training, with the outputs of all modules."""
+    model = make_small(stages=(2, 1))
+    run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
+    return jit_once(run)(KEY, jnp.asarray(IMAGE))[1]
+
+
+def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch(initial):
     scales = {
         "/".join(key.key for key in path[:-1]): float(value.min())
-        for path, value in jax.tree_util.tree_leaves_with_path(params)
+        for path, value in jax.tree.leaves_with_path(initial["params"])
         if path[-1].key == "scale" and (value == value.min()).all()
     }
     assert scales == {
@@ -55,11 +63,8 @@ def test_initial_norm_scales_are_one_half_and_0_at_the_end_of_a_branch():
     }
 
 
-def test_a_block_without_projection_is_initially_the_identity_on_currents():
-    model = make_small(stages=(2, 1))
-    run = partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
-    _, variables = jit_once(run)(KEY, jnp.asarray(IMAGE))
-    outputs = collect_by_layer(variables["intermediates"], "__call__")
+def test_a_block_without_projection_is_initially_the_identity_on_currents(initial):
+    outputs = collect_by_layer(initial["intermediates"], "__call__")
     currents = np.asarray(outputs["stage1_block1"])
     assert (currents != np.round(currents)).any() and (currents < 0).any()
     np.testing.assert_array_equal(outputs["stage1_block2"], currents)
@@ -75,12 +80,12 @@ def test_every_stage_including_the_first_halves_the_resolution():
 
 
 def test_the_stem_runs_once_per_image_with_the_same_norm_statistics(x64):
-    model = make_small(num_steps=3)
+    model = make_small(num_steps=3, stages=(1,))
     _, variables = get_shapes(model, IMAGE.shape, capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["stem_norm"].shape == (3, 1, 8, 8, 4)
 
-    variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
+    variables = random_variables(model, IMAGE.shape)
     apply = jit_once(partial(model.apply, train=True, mutable=["batch_stats"]))
     frames = np.repeat(IMAGE[:, None], 3, axis=1)
     for one, repeated in zip(

@@ -41,7 +41,13 @@ def test_plif_adds_one_decay_per_neuron_layer_to_each_published_size(
     assert logits.shape == (1, 1, num_classes)
 
 
-@pytest.mark.parametrize("shape", [(2, 9, 8, 2), (2, 2, 9, 8, 2)], ids=["image", "frames"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((2, 9, 8, 2), id="image", marks=pytest.mark.slow),
+        pytest.param((2, 2, 9, 8, 2), id="frames"),
+    ],
+)
 def test_logits_equal_those_of_a_network_in_numpy(x64, shape):
     model = PLIFNet(
         num_classes=3,

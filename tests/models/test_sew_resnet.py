@@ -11,8 +11,15 @@ from pit_jax.models.count import parameters_by_kind
 from pit_jax.models.sew_resnet import JOINS, add, conjunction, iand
 from pit_jax.neurons import IF, ILIF, RealSpike
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, get_shapes, run_training_mode
-from tests.models.reference import conv_norm, fire, max_pool, mean_dense
+from tests.models.helpers import get_shapes
+from tests.models.reference import (
+    conv_norm,
+    fire,
+    max_pool,
+    mean_dense,
+    random_variables,
+    run_training_mode,
+)
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
 
@@ -77,9 +84,9 @@ def test_only_a_block_that_changes_shape_has_a_projection():
 def run_blocks(join):
     """Return the outputs of the four blocks of a small network with binary spikes."""
     model = make_small("sew_resnet18", IF, stages=(2, 2), num_steps=2, join=join)
-    variables = jit_once(partial(model.init, train=True))(KEY, IMAGE)
+    variables = random_variables(model, IMAGE.shape)
     run = partial(model.apply, train=True, mutable=True, capture_intermediates=True)
-    _, new = jit_once(run)(variables, 4 * IMAGE)
+    _, new = jit_once(run)(variables, IMAGE)
     outputs = collect_by_layer(new["intermediates"], "__call__")
     return [np.asarray(outputs[f"stage{s}_block{b}"]) for s in (1, 2) for b in (1, 2)]
 

@@ -10,10 +10,9 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.layers.norm import batch_norm
 from pit_jax.models import SpikeDrivenTransformer, create
-from pit_jax.neurons import IF, ILIF, LIF, PIT
-from pit_jax.neurons.probe import neuron_layers
+from pit_jax.neurons import IF, ILIF, LIF
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, get_shapes
+from tests.models.helpers import Unmoved, get_shapes, init_layers, list_neurons
 from tests.models.reference import Network, fire, max_pool, random_variables, repeat_steps
 
 NAME = "spike_driven_transformer"
@@ -50,11 +49,11 @@ def run_in_numpy(network, x, num_steps, pool_after, second_shortcut):
 @pytest.mark.parametrize(
     "shape, pool_after, mlp_ratio",
     [
-        ((6, 9, 8, 3), (1, 2, 3, 4), 4.0),
-        ((6, 2, 8, 8, 2), (3, 4), 2.0),
-        ((6, 8, 8, 3), (2,), 1.0),  # Equal widths: the authors' code adds a second shortcut.
+        pytest.param((6, 9, 8, 3), (1, 2, 3, 4), 4.0, id="image"),
+        # Equal widths inside and outside of the MLP: the authors' code adds a second shortcut.
+        pytest.param((6, 2, 8, 8, 2), (3, 4), 1.0, id="frames, ratio 1"),
+        pytest.param((6, 8, 8, 3), (2,), 2.0, id="one pool", marks=pytest.mark.slow),
     ],
-    ids=["image", "frames", "ratio 1"],
 )
 def test_logits_equal_those_of_a_network_in_numpy(x64, shape, pool_after, mlp_ratio):
     model = SpikeDrivenTransformer(
@@ -86,38 +85,32 @@ def test_a_block_has_the_published_weights_and_an_unused_kernel_of_heads_squared
 def test_the_unused_kernel_does_not_change_logits():
     model = create(NAME, neuron=LIF, **SMALL)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
-    variables = jit_once(model.init)(KEY, x)
+    variables = random_variables(model, x.shape)
     want = jit_once(model.apply)(variables, x)
-    variables["params"]["block1"]["attention"]["talking_heads"]["kernel"] += jnp.nan
+    variables["params"]["block1"]["attention"]["talking_heads"]["kernel"] *= np.nan
     np.testing.assert_array_equal(jit_once(model.apply)(variables, x), want)
-
-
-def list_neuron_layers(model, x_shape=(2, 16, 16, 3)):
-    _, variables = get_shapes(model, x_shape)
-    learned = {name: variables[name] for name in ("params", "batch_stats")}
-    return neuron_layers(model, learned, jnp.ones(x_shape))
 
 
 def test_neurons_run_in_the_published_order():
     small = {**SMALL, "depth": 2}
-    patches = [f"PIT_{i}" for i in range(4)]
+    patches = [f"IF_{i}" for i in range(4)]
     blocks = [
-        f"block{block}/{part}/PIT_{i}"
+        f"block{block}/{part}/IF_{i}"
         for block in (1, 2)
         for part, count in (("attention", 5), ("mlp", 2))
         for i in range(count)
     ]
-    assert list_neuron_layers(create(NAME, neuron=PIT, **small)) == [*patches, *blocks, "PIT_4"]
+    layers = list_neurons(create(NAME, neuron=IF, **small), (2, 16, 16, 3))
+    assert list(layers) == [*patches, *blocks, "IF_4"]
 
 
 def test_the_gate_neuron_is_used_only_on_the_sum_over_tokens():
-    model = create(NAME, neuron=PIT, gate_neuron=partial(LIF, threshold=0.5), **SMALL)
-    layers = list_neuron_layers(model)
-    assert [layer for layer in layers if "LIF" in layer] == ["block1/attention/LIF_0"]
-    assert layers.index("block1/attention/LIF_0") == 4 + 4  # After query, key and value.
-    _, variables = get_shapes(model, (2, 64, 64, 3))
-    counts = collect_by_layer(variables["intermediates"], "count")
-    assert counts["block1/attention/LIF_0"].shape == (2, 1, 1, 1, 16)
+    model = create(NAME, neuron=IF, gate_neuron=partial(LIF, threshold=0.5), **SMALL)
+    layers = list_neurons(model, (2, 64, 64, 3))
+    assert [path for path in layers if "LIF" in path] == ["block1/attention/LIF_0"]
+    # After those of the patches, of the input, query, key and value.
+    assert [*layers].index("block1/attention/LIF_0") == 4 + 4
+    assert layers["block1/attention/LIF_0"] == (2, 1, 1, 1, 16)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +134,11 @@ def test_an_image_of_one_pixel_has_one_token():
 
 
 def test_the_first_convolution_runs_once_per_image():
-    model = create(NAME, neuron=PIT, num_steps=4, **SMALL)
+    model = create(NAME, neuron=Unmoved, num_steps=4, **SMALL)
     _, variables = get_shapes(model, (3, 16, 16, 3), capture_intermediates=True)
     outputs = collect_by_layer(variables["intermediates"], "__call__")
     assert outputs["patch1"].shape == outputs["patch1_norm"].shape == (3, 1, 16, 16, 2)
-    assert outputs["PIT_0"].shape == (3, 4, 16, 16, 2)
+    assert outputs["Unmoved_0"].shape == (3, 4, 16, 16, 2)
 
 
 def test_the_given_norm_follows_every_convolution():
@@ -185,10 +178,11 @@ def test_a_wrong_number_of_input_channels_is_an_error_with_both_numbers():
 
 def test_initial_weights_follow_the_authors():
     model = create(NAME, neuron=IF, num_classes=100, depth=1, width=64, heads=8)
-    params = jit_once(model.init)(KEY, jnp.ones((1, 4, 4, 3)))["params"]
-    for kernel in (params["position"]["kernel"], params["block1"]["mlp"]["expand"]["kernel"]):
+    names = ["position", "block1/mlp/expand", "block1/attention/projection", "head"]
+    position, expand, projection, head = init_layers(model, (1, 4, 4, 3), *names)
+    for kernel in (position["kernel"], expand["kernel"]):
         assert np.std(kernel) == pytest.approx(0.02, rel=0.05)
         assert np.max(np.abs(kernel)) > 3 * np.std(kernel)  # Normal, not uniform.
-    assert not params["block1"]["attention"]["projection"]["bias"].any()
-    for leaf in params["head"].values():  # PyTorch's start, uniform within 1 / sqrt(fan_in).
+    assert not projection["bias"].any()
+    for leaf in head.values():  # PyTorch's initial values, uniform within 1 / sqrt(fan_in).
         assert 0.9 < np.max(np.abs(leaf)) * np.sqrt(64) <= 1

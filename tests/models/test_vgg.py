@@ -1,6 +1,6 @@
 """VGG networks: sizes, order of layers, heads, pools, dropout and initial values."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ from pit_jax.layers.norm import no_norm
 from pit_jax.models import VGG, create
 from pit_jax.neurons import ILIF, LIF, PIT, ReLU, scale
 from tests.helpers import collect_by_layer, jit_once
-from tests.models.helpers import KEY, count_parameters, get_shapes
+from tests.models.helpers import KEY, Unmoved, count_parameters, get_shapes, init_layers
 from tests.models.reference import dense, flatten, plain_layer, pool2x2, random_variables
 
 FIVE_POOLS = (1, 2, 4, 6, 8)
@@ -75,8 +75,18 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("shape", [(2, 10, 10, 2), (2, 2, 10, 10, 2)], ids=["image", "frames"])
+# Each head once, and images and frames twice; the other pairs are slow.
+@pytest.mark.parametrize(
+    "head, shape",
+    [
+        pytest.param(head, shape, id=f"{head}-{name}", marks=() if quick else pytest.mark.slow)
+        for number, head in enumerate(HEADS)
+        for name, shape, quick in [
+            ("image", (2, 10, 10, 2), number % 2 == 0),
+            ("frames", (2, 2, 10, 10, 2), number % 2 == 1),
+        ]
+    ],
+)
 def test_logits_equal_those_of_a_network_in_numpy(x64, head, shape):
     model = VGG(
         num_classes=5,
@@ -103,12 +113,12 @@ def test_logits_equal_those_of_a_network_in_numpy(x64, head, shape):
 
 
 def test_the_first_convolution_and_norm_run_once_per_image_and_once_per_frame():
-    model = create("vgg11", num_classes=10, neuron=PIT, num_steps=4)
+    model = create("vgg11", num_classes=10, neuron=Unmoved, num_steps=4)
     for shape, steps in [((3, 48, 48, 2), 1), ((3, 4, 48, 48, 2), 4)]:
         _, variables = get_shapes(model, shape, capture_intermediates=True)
         outputs = collect_by_layer(variables["intermediates"], "__call__")
         assert outputs["conv1"].shape == outputs["norm1"].shape == (3, steps, 48, 48, 64)
-        assert outputs["PIT_0"].shape == (3, 4, 48, 48, 64)
+        assert outputs["Unmoved_0"].shape == (3, 4, 48, 48, 64)
         assert outputs["head"].shape == (3, 4, 10)
 
 
@@ -156,12 +166,17 @@ def _identity(norm, use_running_average, **kw):
     return norm(use_running_average=True, **kw)
 
 
+@cache
+def init_small():
+    """Return the variables of `make_small`, which do not depend on dropout rates."""
+    return jit_once(make_small().init)(KEY, jnp.ones((3, 8, 8, 2)))
+
+
 def run_dropout(model, **kw):
     """Return the outputs of dropouts and neurons for a bright image."""
     image = jnp.asarray(np.random.default_rng(0).uniform(1, 2, (3, 8, 8, 2)), jnp.float32)
-    variables = jit_once(model.init)(KEY, image)
     run = partial(model.apply, mutable=["intermediates"], capture_intermediates=True, **kw)
-    _, new = jit_once(run)(variables, image, rngs={"dropout": KEY})
+    _, new = jit_once(run)(init_small(), image, rngs={"dropout": KEY})
     return collect_by_layer(new["intermediates"], "__call__")
 
 
@@ -201,11 +216,12 @@ def test_evaluation_drops_nothing():
 
 def test_initial_weights_follow_the_authors():
     model = create("vgg11", num_classes=100, neuron=ReLU, widths=(64, 128), pool_after=(1, 2))
-    params = jit_once(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
-    kernel = params["conv2"]["kernel"]  # Normal, variance 2 / fan_out.
+    names = ["conv1", "conv2", "norm1", "norm2", "head"]
+    layers = dict(zip(names, init_layers(model, (1, 8, 8, 3), *names), strict=True))
+    kernel = layers["conv2"]["kernel"]  # Normal, variance 2 / fan_out.
     assert np.std(kernel) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
     assert np.max(np.abs(kernel)) > 4 * np.std(kernel)
-    head = params["head"]["kernel"]
+    head = layers["head"]["kernel"]
     assert np.std(head) == pytest.approx(0.01, rel=0.02) and abs(np.mean(head)) < 1e-4
-    for layer in ("conv1", "conv2", "norm1", "norm2", "head"):
-        assert not params[layer]["bias"].any()
+    for layer in layers.values():
+        assert not layer["bias"].any()
