@@ -48,7 +48,8 @@ def test_each_kind_of_part_has_an_example():
     "code, words", EXAMPLES, ids=[words[2].partition("=")[2] for words in COMMANDS]
 )
 def test_an_example_fits_its_network_and_help_explains_it(code, words):
-    config, _ = parse(["main", *words, *SMALL])
+    stages = () if "--config.model=" in words[2] else ("--config.model.stages=(1,)",)
+    config, _ = parse(["main", *words, *SMALL, *stages])
     make_program_on(1, config)  # Runs the own parts on shapes.
     shown = " ".join(format_page(Page(config, "digits", {}), "digits").split())
     for meaning in re.findall(r"^        \w+: (.+)$", code, re.M):
