@@ -1,10 +1,12 @@
 """Fixtures of the training tests: one finished run for all, compiled functions, no network."""
 
+import contextlib
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -42,13 +44,21 @@ def no_network(monkeypatch) -> None:
     monkeypatch.setattr("train.data.storage.download._open", refuse)
 
 
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Let runs write empty files instead of figures, whose drawing takes half of a tiny run."""
+    empty = SimpleNamespace(savefig=lambda file, **_: file.touch())
+    drawing = SimpleNamespace(curves=lambda *_: empty, firing_rates=lambda *_: empty)
+    monkeypatch.setattr("train.run.summary.figures", drawing)
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Iterator[Path]:
     """Return the folder of a finished run of tiny_finished.py on one device, for reading only.
 
     It has all files of a run: the checkpoints `first`, `last` and `best`, config.json,
-    metrics.jsonl, summary.json and environment.json. One pytest-xdist worker makes it for all.
-    Tests that write into a run use `finished_copy`.
+    metrics.jsonl, summary.json and environment.json. Next to it, printed.txt has what it printed.
+    One pytest-xdist worker makes it for all. Tests that write into a run use `finished_copy`.
     """
     folder = _shared_folder(tmp_path_factory) / "finished"
     folder.mkdir(exist_ok=True)
@@ -59,7 +69,11 @@ def finished_run(tmp_path_factory) -> Iterator[Path]:
         if not done.exists():
             shutil.rmtree(workdir, ignore_errors=True)  # It may be incomplete, of a dead worker.
             arguments = ("--config", "tests/train/tiny_finished.py", "--config.cpu_devices=4")
-            with limit_devices(1):
+            with (
+                limit_devices(1),
+                (folder / "printed.txt").open("w") as printed,
+                contextlib.redirect_stdout(printed),
+            ):
                 assert run_main(*arguments, "--workdir", str(workdir)) == 0
             done.touch()
     before = read_contents(workdir)

@@ -15,6 +15,8 @@ from tests.train.event_files import (
 )
 from tests.train.helpers import limit_devices, load_records, run_main
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 def write_gesture_archive(folder):
     files = {f"DvsGesture/{name}": content for name, content in make_gestures().items()}

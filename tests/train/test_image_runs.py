@@ -21,6 +21,8 @@ from train import data
 from train.data.imagenet import source as imagenet_source
 from train.data.imagenet.array_records import convert
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 STEPS, BATCH = 3, 4
 TRAINED, TESTED = STEPS * BATCH, 5  # The last test batch is not full.
 BATCHES = {f"data_batch_{i}": count for i, count in enumerate((3, 3, 2, 2, 2), start=1)}

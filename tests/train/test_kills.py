@@ -1,6 +1,5 @@
 """A run that is killed at any moment and resumed ends with the bits of an uninterrupted run."""
 
-import functools
 import itertools
 import json
 import random
@@ -25,13 +24,12 @@ from tests.train.helpers import (
     start_main,
 )
 from train.config.cli import parse
-from train.loop import train
 from train.program.program import Program
 
 MOMENTS = ("starting", "training", "saving", "testing")
 # More epochs than a run can take before the signal comes, even if this process has to wait.
 TINY_RUN = (
-    *("--config", TINY, "--config.epochs=20", "--config.log_every=1"),
+    *("--config", TINY, "--config.epochs=20", "--config.log_every=1", "--config.num_steps=1"),
     "--config.checkpoints.every_steps=2",
 )
 DIGITS_RUN = (
@@ -133,9 +131,11 @@ def interrupt(
 
 
 def finish(arguments: tuple[str, ...], workdir: Path) -> None:
+    """Run to the end, in a process that returns 0 and prints no error and no warning."""
     process = start_main(*arguments, "--workdir", str(workdir))
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
+    assert "Traceback" not in printed and "Warning" not in printed, printed
 
 
 def assert_nothing_was_lost(
@@ -150,19 +150,18 @@ def assert_nothing_was_lost(
 
 
 def prepare(arguments: tuple[str, ...]) -> tuple[ConfigDict, Program]:
-    """Return the config and the program of a run; runs with it share its compiled step."""
+    """Return the config and the program of a run, which is not compiled yet."""
     config = parse(["main", *arguments])[0]
-    program = make_program_on(1, config)
-    return config, program._replace(compile_step=functools.cache(program.compile_step))
+    return config, make_program_on(1, config)
 
 
 def test_a_run_killed_in_a_save_and_then_terminated_ends_with_the_same_bits(tmp_path):
     config, program = prepare(TINY_RUN)
     workdir, alone, length = tmp_path / "run", tmp_path / "alone", program.steps_per_epoch
+    finish(TINY_RUN, alone)
     interrupt(TINY_RUN, workdir, length, signal.SIGKILL, ["saving"], most_steps=6)
     interrupt(TINY_RUN, workdir, length, signal.SIGTERM, ["training"], most_steps=6)
-    for folder in (workdir, alone):
-        assert train(config, folder, program=program) is not None
+    finish(TINY_RUN, workdir)
     assert_nothing_was_lost(config, workdir, alone, program)
 
 
@@ -198,5 +197,5 @@ def test_a_second_signal_ends_a_process_at_once_and_damages_no_checkpoint(tmp_pa
     assert code == -signal.SIGTERM
     assert "saved" not in printed and find_newest(workdir) == saved
     for folder in (workdir, alone):
-        assert train(config, folder, program=program) is not None
+        finish(TINY_RUN, folder)
     assert_nothing_was_lost(config, workdir, alone, program)
