@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
@@ -48,18 +49,20 @@ def make_parameters(steps=SHAPE[1], channels=SHAPE[-1]):
     }
 
 
-def make_norm(name, x, **fields):
+def make_norm(name, x, *, jit=True, **fields):
     """Return a function `(variables, x, train) -> (y, batch_stats)` and variables for it."""
 
     def run(variables, x, train):
         norm = NORMS[name](use_running_average=not train, **fields)
-        y, new = norm.apply(variables, jnp.asarray(x), mutable=["batch_stats"])
+        y, new = norm.apply(variables, x, mutable=["batch_stats"])
         return y, new["batch_stats"]
 
-    variables = NORMS[name](use_running_average=True, **fields).init(KEY, jnp.asarray(x))
+    x = jnp.asarray(x)
+    variables = jit_once(NORMS[name](use_running_average=True, **fields).init)(KEY, x)
     like = make_parameters(x.shape[1], x.shape[-1])
     params = {leaf: jnp.asarray(like[leaf], v.dtype) for leaf, v in variables["params"].items()}
     stats = jax.tree.map(lambda v: v.astype(float), variables["batch_stats"])
+    run = jit_once(run, static_argnames="train") if jit else run
     return run, {"params": params, "batch_stats": stats}
 
 
@@ -170,11 +173,12 @@ def test_all_norms_have_the_same_variables_except_for_the_factors_of_tebn(name):
 @ALL
 @pytest.mark.parametrize("train", [True, False])
 def test_initialization_uses_the_initializers_and_does_not_update_statistics(name, train):
-    variables = NORMS[name](
+    norm = NORMS[name](
         use_running_average=not train,
         scale_init=nn.initializers.constant(3.0),
         bias_init=nn.initializers.constant(-1.0),
-    ).init(KEY, jnp.asarray(make_batch(), jnp.float32))
+    )
+    variables = jit_once(norm.init)(KEY, jnp.asarray(make_batch(), jnp.float32))
     starts = {"scale": 3, "bias": -1, "p": 1, "mean": 0, "var": 1}
     for leaves in variables.values():
         for leaf, value in leaves.items():
@@ -187,7 +191,7 @@ def test_gain_multiplies_the_initial_scale_and_nothing_else(name, start):
     make = partial(NORMS[name], use_running_average=False)
     make = partial(make, scale_init=nn.initializers.constant(start))
     x = jnp.asarray(make_batch(), jnp.float32)
-    plain, gained = (norm.init(KEY, x) for norm in (make(), make(gain=4 / 3)))
+    plain, gained = (jit_once(norm.init)(KEY, x) for norm in (make(), make(gain=4 / 3)))
     assert plain["params"].keys() == gained["params"].keys()
     expected = jnp.float32(4 / 3) * plain["params"]["scale"]
     np.testing.assert_array_equal(gained["params"].pop("scale"), expected)
@@ -206,12 +210,13 @@ def test_gain_multiplies_the_initial_scale_and_nothing_else(name, start):
 def test_gain_multiplies_all_scales_of_a_network_and_zeros_remain(network, zeros):
     def scales(**norm):
         model = create(network, num_classes=2, neuron=LIF, norm=partial(batch_norm, **norm))
-        params = jit_once(model.init)(KEY, jnp.zeros((1, 16, 16, 1)))["params"]
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-            for path, leaf in jax.tree.leaves_with_path(params)
-            if path[-1].key == "scale"
-        }
+
+        @jit_once  # Nothing else of the network is returned, and therefore compiled.
+        def init(x):
+            params = flatten_dict(model.init(KEY, x)["params"], sep="/")
+            return {path: leaf for path, leaf in params.items() if path.endswith("/scale")}
+
+        return init(jnp.zeros((1, 16, 16, 1)))
 
     plain, gained = scales(), scales(gain=4 / 3)
     at_zero = {path.split("/")[-2] for path, leaf in plain.items() if not leaf.any()}
@@ -258,17 +263,18 @@ def test_output_is_bfloat16_with_parameters_and_statistics_in_float32(name):
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=str)
 def test_no_dtype_or_rank_is_promoted_implicitly(strict, name, dtype):
     x = jnp.asarray(make_batch(), dtype or jnp.float32)
-    run, variables = make_norm(name, x, dtype=dtype)
+    run, variables = make_norm(name, x, jit=False, dtype=dtype)
     for train in (True, False):
-        assert run(variables, x, train)[0].dtype == x.dtype
+        y, _ = jax.eval_shape(partial(run, train=train), variables, x)
+        assert y.dtype == x.dtype
 
 
 @OURS
 def test_variables_and_output_are_float64_under_x64(x64, name):
-    run, _ = make_norm(name, make_batch())
+    run, _ = make_norm(name, make_batch(), jit=False)
     x = jnp.asarray(make_batch())
-    variables = NORMS[name](use_running_average=False).init(KEY, x)
-    after = run(variables, x, train=True)
+    variables = jax.eval_shape(NORMS[name](use_running_average=False).init, KEY, x)
+    after = jax.eval_shape(partial(run, train=True), variables, x)
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((variables, after)))
 
 
@@ -276,16 +282,16 @@ def test_variables_and_output_are_float64_under_x64(x64, name):
 def test_a_batch_on_several_devices_is_normalized_as_one_batch(x64, name):
     x = make_batch()
     run, variables = make_norm(name, x)
-    run = jax.jit(partial(run, train=True))
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
-    jax.tree.map(assert_close, run(variables, sharded), run(variables, x))
+    both = (run(variables, each, train=True) for each in (sharded, x))
+    jax.tree.map(assert_close, *both)
 
 
 @OURS
 def test_gradients_equal_finite_differences(x64, name):
     x = make_batch(shape=(3, 2, 2, 1, 2))
-    run, variables = make_norm(name, x)
+    run, variables = make_norm(name, x, jit=False)
     weights = np.random.default_rng(1).normal(size=x.shape)
 
     def f(params, x):
@@ -297,13 +303,13 @@ def test_gradients_equal_finite_differences(x64, name):
 @ALL
 def test_a_constant_channel_becomes_its_bias_with_finite_gradients(name):
     x = jnp.full(SHAPE, 0.3)
-    run, variables = make_norm(name, x)
+    run, variables = make_norm(name, x, jit=False)
 
     def f(params, x):
         y = run(variables | {"params": params}, x, train=True)[0]
         return y.sum(), y
 
-    grads, y = jax.grad(f, argnums=(0, 1), has_aux=True)(variables["params"], x)
+    grads, y = jit_once(jax.grad(f, argnums=(0, 1), has_aux=True))(variables["params"], x)
     bias = normalize(name, np.zeros(SHAPE), np.zeros((1, 5)), np.ones((1, 5)), make_parameters())
     assert_close(y, bias, 1e-3)
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
@@ -344,4 +350,4 @@ def test_a_network_works_with_every_norm(name):
     for leaf in jax.tree.leaves(grads):
         assert jnp.isfinite(leaf).all() and (leaf != 0).any()
     assert all((stats[norm]["mean"] != 0).all() for norm in ("norm1", "norm2"))
-    assert net.apply({"params": variables["params"], "batch_stats": stats}, x).shape == (2, 3, 2)
+    assert jax.eval_shape(net.apply, variables | {"batch_stats": stats}, x).shape == (2, 3, 2)

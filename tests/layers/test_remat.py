@@ -22,8 +22,9 @@ FAMILIES = [
 def differentiate(name: str, remat: str) -> tuple:
     """Return initial variables, logits with statistics, and gradients of a small network."""
     row = REDUCED[name]
+    kw = row.kw | ({"stages": (1,)} if name == "resnet8" else {})
     model = create(
-        name, num_classes=3, neuron=partial(PIT, levels=4), num_steps=2, remat=remat, **row.kw
+        name, num_classes=3, neuron=partial(PIT, levels=4), num_steps=2, remat=remat, **kw
     )
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(4, *row.shape)))
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -62,14 +63,14 @@ def test_variables_logits_statistics_and_gradients_do_not_change(name, remat, x6
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_only_rematerialized_networks_have_checkpoints(name):
+def test_blocks_are_rematerialized_on_request_only(name):
     row = REDUCED[name]
     images = jax.ShapeDtypeStruct((2, *row.shape), jnp.float32)
     for remat in ("none", "blocks"):
         model = create(name, num_classes=3, neuron=LIF, remat=remat, **row.kw)
         jaxpr = jax.make_jaxpr(model.init)(jax.random.key(0), images).jaxpr
-        names = {name for name, _ in walk_equations(jaxpr)}
-        assert ("checkpoint" in names) == (remat == "blocks")
+        found = any("remat" in primitive for primitive, _ in walk_equations(jaxpr))
+        assert found == (remat == "blocks")
 
 
 def measure_cost(name: str, remat: str) -> tuple[int, float]:
