@@ -40,7 +40,7 @@ def matrix(a, mixing):
     return (one + np.tril(mixing, -1)) @ (a[..., None] * (one + np.triu(mixing, 1)))
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_without_mixing_it_is_initialized_and_fires_like_pit_bit_for_bit(strict, steps):
     x = jnp.asarray(currents(steps), jnp.float32)
     pit, full = (jit_once(f().init)(jax.random.key(0), x)["params"] for f in (PIT, PITFull))
@@ -53,7 +53,7 @@ def test_without_mixing_it_is_initialized_and_fires_like_pit_bit_for_bit(strict,
     np.testing.assert_allclose(got["membrane"], want["membrane"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_without_mixing_membranes_equal_those_of_pit_if_products_are_exact(strict, steps):
     x = jnp.asarray(currents(steps), jnp.float32)
     exponents = np.random.default_rng(1).integers(-2, 2, (steps, CHANNELS))
@@ -110,19 +110,18 @@ def test_the_inverse_is_accurate_at_first_and_after_200_steps_of_descent(strict)
     teacher, student = make_mixed(2, size=0.8), make_mixed(2)
     x = jnp.asarray(currents(2, batch=64), jnp.float32)
     teacher, params = jax.tree.map(lambda p: p.astype(jnp.float32), (teacher, student))
-    target = PITFull().apply({"params": teacher}, x)
+    target = jit_once(PITFull().apply)({"params": teacher}, x)
 
     def loss(params):
         return jnp.mean((PITFull().apply({"params": params}, x) - target) ** 2)
 
-    @jax.jit
     def descend(params, _):
         value, gradient = jax.value_and_grad(loss)(params)
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), value
 
     one = np.broadcast_to(np.eye(CHANNELS), (2, CHANNELS, CHANNELS))
     np.testing.assert_allclose(multiply_by_inverse(params), one, rtol=0, atol=1e-5)
-    trained, losses = jax.lax.scan(descend, params, length=200)
+    trained, losses = jit_once(lambda params: jax.lax.scan(descend, params, length=200))(params)
     np.testing.assert_allclose(multiply_by_inverse(trained), one, rtol=0, atol=1e-5)
     assert losses[-1] < losses[0] / 2
     assert jnp.abs(trained["mixing"] - params["mixing"]).max() > 0.1
@@ -190,7 +189,7 @@ def test_gradients_equal_those_of_the_frozen_straight_through_surrogate(x64, ste
     def loss(params, x):
         return jnp.sum(weights * PITFull(strength=STRENGTH).apply({"params": params}, x))
 
-    got, got_x = jax.grad(loss, (0, 1))(jax.tree.map(jnp.asarray, params), jnp.asarray(x))
+    got, got_x = jit_once(jax.grad(loss, (0, 1)))(params, x)
 
     def surrogate(**moved):
         moved_x = moved.pop("x", x)
@@ -210,18 +209,21 @@ def test_gradients_equal_those_of_the_frozen_straight_through_surrogate(x64, ste
 def test_the_diagonal_of_mixing_has_no_effect(x64):
     x, params = jnp.asarray(currents(2)), make_mixed(2)
 
-    def loss(params):
+    @jit_once
+    @jax.value_and_grad
+    def differentiate(params):
         return jnp.sum(PITFull().apply({"params": params}, x) ** 2)
 
-    diagonal = jnp.eye(CHANNELS, dtype=bool)
-    gradient = jax.grad(loss)(params)["mixing"]
+    diagonal = np.eye(CHANNELS, dtype=bool)
+    loss, gradients = differentiate(params)
+    gradient = np.asarray(gradients["mixing"])
     np.testing.assert_array_equal(gradient[:, diagonal], np.zeros((2, CHANNELS)))
     assert gradient[:, ~diagonal].all()
     moved = params | {"mixing": params["mixing"] + 7 * diagonal}
-    assert loss(moved) == loss(params)
+    assert differentiate(moved)[0] == loss
 
 
-@pytest.mark.parametrize("unroll", [1, 4])
+@pytest.mark.parametrize("unroll", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_no_device_gathers_the_batch(unroll):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     divided, whole = (

@@ -23,6 +23,7 @@ from pit_jax.neurons import (
 )
 from pit_jax.neurons.scale import apply_floor, scale_gradient
 from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
+from tests.helpers import jit_once
 from tests.neurons.table import currents
 
 KEY = jax.random.key(0)
@@ -32,9 +33,18 @@ SCALES = np.float32([[0.3], [1.7], [0.9]])  # Scales of three channels.
 def run_both_ways(neuron, params, x):
     """Return the output, and gradients of a weighted sum of it for parameters and currents."""
     weights = jnp.asarray(np.random.default_rng(2).normal(size=x.shape), x.dtype)
-    apply = jax.jit(lambda params, x: neuron.apply({"params": params}, x))
-    y, pull = jax.vjp(apply, params, x)
-    return y, *pull(weights)
+
+    @jit_once
+    def run(params, x):
+        y, pull = jax.vjp(lambda params, x: neuron.apply({"params": params}, x), params, x)
+        return y, *pull(weights)
+
+    return run(params, x)
+
+
+def init(neuron, x):
+    """Return the initial parameters of a neuron."""
+    return jit_once(neuron.init)(KEY, jnp.asarray(x))["params"]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +80,13 @@ def test_gradients_of_amplitudes_follow_the_product_rule(x64):
     ]:
         ((name, value),) = params.items()
         y, grad_params, grad_x = run_both_ways(neuron, params, x)
-        spikes = np.asarray(plain.apply({}, x))
+        spikes = np.asarray(jit_once(plain.apply)({}, x))
         np.testing.assert_array_equal(y, value * spikes)
         want = (weights * spikes).reshape(-1, 3).sum(0)
         np.testing.assert_allclose(
             grad_params[name], want if value.ndim else want.sum(), rtol=1e-12
         )
-        pull = jax.vjp(lambda x, plain=plain: plain.apply({}, x), x)[1]
+        pull = jax.vjp(jax.jit(partial(plain.apply, {})), x)[1]
         np.testing.assert_allclose(
             grad_x, pull(jnp.asarray(value * weights))[0], atol=1e-12, rtol=0
         )
@@ -105,7 +115,7 @@ def test_neurons_have_as_many_parameters_as_in_their_papers(name, count):
 
 @pytest.mark.parametrize("tau, decay", [(2.0, 1 / 2), (4.0, 3 / 4), (1.25, 1 / 5)])
 def test_plif_starts_at_the_decay_of_its_time_constant(x64, tau, decay):
-    w = PLIF(tau=tau).init(KEY, currents((1, 2, 3), float))["params"]["w"]
+    w = init(PLIF(tau=tau), currents((1, 2, 3), float))["w"]
     assert 1 - jax.nn.sigmoid(w) == pytest.approx(decay, abs=1e-15)
 
 
@@ -116,7 +126,7 @@ def test_a_time_constant_of_plif_of_at_most_one_step_is_an_error(tau):
 
 
 def test_glif_starts_with_half_open_gates_and_the_papers_values(x64):
-    params = NEURONS["GLIF"]().init(KEY, currents((1, 4, 64), float))["params"]
+    params = init(NEURONS["GLIF"](), currents((1, 4, 64), float))
     start = {name: np.asarray(jax.nn.sigmoid(value)) for name, value in params.items()}
     gates = np.stack([start.pop(f"{name}_gate") for name in ("leak", "input", "reset")])
     assert np.abs(gates - 0.5).max() < 0.025 and gates.std() > 0.01
@@ -157,10 +167,11 @@ def test_initial_scales_equal_their_formula(x64, name, levels):
     want = INITS[name](u.reshape(-1, 3), levels)
     scale_init = getattr(initializers, name)
     np.testing.assert_allclose(scale_init(jnp.asarray(u), levels=levels), want, rtol=1e-13)
-    # Membranes start at 0, so those of the first step are the currents.
-    for neuron in (PIT, QAT):
-        a = neuron(levels=levels, scale_init=scale_init).init(KEY, jnp.asarray(u)[:, None])
-        np.testing.assert_allclose(np.ravel(a["params"]["a"]), want, rtol=1e-13)
+    if levels == 3:
+        # Membranes start at 0, so those of the first step are the currents.
+        for neuron in (PIT, QAT):
+            params = init(neuron(levels=levels, scale_init=scale_init), u[:, None])
+            np.testing.assert_allclose(np.ravel(params["a"]), want, rtol=1e-13)
 
 
 def test_the_released_initializer_divides_by_n_minus_1_but_not_by_zero(strict):
@@ -201,8 +212,8 @@ def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, 
 def test_the_released_scale_is_a_constant_vector_times_a_learned_factor_per_step(x64):
     x = currents((8, 4, 5, 3), float)
     neuron = PIT(parametrize=scale.released)
-    start = neuron.init(KEY, x)["params"]
-    np.testing.assert_array_equal(start["alpha"], PIT().init(KEY, x)["params"]["a"])
+    start = init(neuron, x)
+    np.testing.assert_array_equal(start["alpha"], init(PIT(), x)["a"])
     np.testing.assert_array_equal(start["p"], np.ones((4, 1)))
 
     alpha, p = start["alpha"], jnp.array([[0.5], [1.25], [0.75], [2.0]])
@@ -218,17 +229,17 @@ def test_the_released_scale_is_a_constant_vector_times_a_learned_factor_per_step
 def test_the_released_scale_has_one_factor_for_a_neuron_without_steps(strict):
     x = currents((8, 4, 5, 3))
     neuron = QAT(parametrize=scale.released)
-    params = neuron.init(KEY, x)["params"]
+    params = init(neuron, x)
     assert (params["alpha"].shape, params["p"].shape) == ((3,), (1,))
-    np.testing.assert_array_equal(
-        neuron.apply({"params": params}, x), QAT().apply({"params": {"a": params["alpha"]}}, x)
-    )
+    y = jit_once(neuron.apply)({"params": params}, x)
+    want = jit_once(QAT().apply)({"params": {"a": params["alpha"]}}, x)
+    np.testing.assert_array_equal(y, want)
 
 
 def test_the_floor_also_holds_for_released_scales(strict):
     params = {"alpha": jnp.full((1, 2), 0.5), "p": jnp.full((1, 1), -1.0)}
     x = jnp.full((1, 1, 2), 1.0)
-    y = PIT(parametrize=scale.released).apply({"params": params}, x)
+    y = jit_once(PIT(parametrize=scale.released).apply)({"params": params}, x)
     np.testing.assert_array_equal(y, np.full((1, 1, 2), 4 * apply_floor(jnp.float32(-0.5))))
 
 
@@ -238,7 +249,7 @@ def test_a_hard_reset_of_pit_clears_the_membrane_wherever_it_fires():
     assert PIT().reset is soft_reset
     x = jnp.asarray(np.abs(currents((2, 4, 3))), jnp.float32)
     params = {"a": jnp.full((4, 3), 0.3, jnp.float32)}
-    _, sown = hard.apply({"params": params}, x, mutable=["intermediates"])
+    _, sown = jit_once(partial(hard.apply, mutable=["intermediates"]))({"params": params}, x)
     u, count = (sown["intermediates"][name][0] for name in ("membrane", "count"))
     fired = count[:, :-1] > 0
     assert fired.any() and not fired.all()
