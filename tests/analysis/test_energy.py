@@ -17,9 +17,8 @@ from pit_jax.analysis.energy import BINARY_CODE, EXPANDED, count
 from pit_jax.analysis.recorder import recorder
 from pit_jax.inference import NotFoldable, compile
 from pit_jax.layers.attention import channel_attention, linear_attention
-from pit_jax.models import create
 from tests.helpers import jit_once
-from tests.inference.test_random_networks import (
+from tests.inference.random_networks import (
     ALLOW_SILENT_CHANNELS,
     RandomNetwork,
     make_variables,
@@ -75,19 +74,15 @@ def count_by_loops(integers, kernel, stride, pad, groups, features, pool=""):
     return total
 
 
-@pytest.mark.parametrize(
-    ("seed", "first", "second", "third"),
-    [
-        (0, (4, 3, 1, 1, "avg"), (4, 3, 1, 2, "max"), (4, 1, 1, 4, "")),
-        (2, (4, 1, 1, 1, ""), (4, 3, 2, 2, ""), (2, 3, 1, 2, "")),
-    ],
-)
-def test_accumulations_equal_loops_over_all_synapses(seed, first, second, third):
-    model = RandomNetwork(partial(neurons.PIT, levels=3), STEPS, (first, second, third))
-    variables = init_variables(model, X, seed)
-    counts, seen = count(model, variables, X), recorder(model)(variables, X)
+def test_accumulations_equal_loops_over_all_synapses():
+    # Pools of both kinds, a stride, groups and padding.
+    layers = ((4, 1, 1, 1, "avg"), (4, 3, 2, 2, "max"), (2, 3, 1, 2, ""))
+    model = RandomNetwork(partial(neurons.PIT, levels=3), STEPS, layers)
+    x = jax.random.normal(jax.random.key(0), (2, 13, 12, 3))
+    variables = init_variables(model, x)
+    counts, seen = count(model, variables, x), recorder(model)(variables, x)
     pool = ""
-    for at, (features, kernel, stride, groups, then) in enumerate((first, second, third)):
+    for at, (features, kernel, stride, groups, then) in enumerate(layers):
         found = find_row(counts, f"Conv_{at}")
         if at:
             integers = np.asarray(seen[f"PIT_{at - 1}"].count, int)
@@ -95,6 +90,7 @@ def test_accumulations_equal_loops_over_all_synapses(seed, first, second, third)
             window = kernel, stride, kernel // 2, groups, features
             assert found.accumulations == count_by_loops(integers, *window, pool)
             assert found.spikes == integers.sum()
+            assert found.by_sample.sum() == found.accumulations
         assert found.copies == (STEPS if at else 1)  # Each step has its own scale.
         pool = then
     head = np.asarray(seen["PIT_2"].count, int)
@@ -135,23 +131,45 @@ def test_counts_equal_numbers_computed_by_hand():
     assert counts.rate == 1.0
 
 
-def test_a_shortcut_has_one_synapse_for_each_input():
-    model = create(
-        *("resnet8",),
-        num_classes=5,
-        neuron=partial(neurons.PIT, levels=LEVELS),
-        num_steps=STEPS,
-        width=4,
-        stages=(1, 1),
-    )
-    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    counts = count(model, init_variables(model, x), x)
-    shortcut = find_row(counts, "stage1_block1/PIT_0", "shortcut")
-    (layer,) = (layer for layer in counts.neurons if layer.path == "stage1_block1/PIT_0")
-    assert shortcut.accumulations == layer.spikes > 0
+class Shortcuts(nn.Module):
+    """A current and spikes skip a convolution, then spikes skip one through a projection."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
+        fire = partial(neurons.ILIF, levels=LEVELS, normalize=False)
+        current = nn.Conv(4, (3, 3))(x)
+        spikes = fire(name="first")(current)
+        current = current + nn.Conv(4, (3, 3), use_bias=False)(spikes) + spikes
+        spikes = fire(name="second")(current)
+        skipped = nn.Conv(4, (1, 1), 2, use_bias=False, name="projection")(spikes)
+        spikes = fire(name="third")(nn.Conv(4, (3, 3), 2)(spikes) + skipped)
+        return nn.Dense(3)(spikes.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def shortcuts():
+    """Return the counts of a network with shortcuts, and the costs of its program."""
+    model = Shortcuts()
+    variables = init_variables(model, X)
+    return count(model, variables, X), compile(model, variables, X, verify=False).costs(X)
+
+
+def test_a_shortcut_has_one_synapse_for_each_input(shortcuts):
+    counts, _ = shortcuts
+    shortcut = next(row for row in counts.synapses if row.kind == "shortcut")
+    (layer,) = (layer for layer in counts.neurons if layer.path == "first")
+    assert shortcut.source == "first" and shortcut.accumulations == layer.spikes > 0
     assert shortcut.connections == layer.neurons and shortcut.macs == 0
-    projection = find_row(counts, "stage2_block1/shortcut")  # 1 x 1, of every second place.
-    assert projection.macs == projection.connections == projection.outputs * 4
+    projection = find_row(counts, "projection")  # 1 x 1, at every second place.
+    assert projection.macs == projection.connections == projection.outputs * 4 == 3 * 3 * 4 * 4
+
+
+def test_a_current_on_a_membrane_shortcut_is_added_once(shortcuts):
+    counts, costs = shortcuts
+    check_costs(counts, costs)
+    (passing,) = (row for row in counts.synapses if row.kind == "current")
+    assert (passing.connections, passing.steps) == (6 * 5 * 4, STEPS)
 
 
 class Attending(nn.Module):
@@ -201,6 +219,7 @@ def test_channel_attention_adds_where_two_neurons_fire():
     assert find_row(counts, "after").accumulations == (q * gate).sum() * 6 > 0
 
 
+# A network for each kind of neuron; each runs on frames.
 NETWORKS = {
     "PIT": (partial(neurons.PIT, levels=3), ((4, 3, 1, 1, "max"), (4, 3, 2, 2, "add"))),
     "LIF": (partial(neurons.LIF, threshold=0.3), ((4, 3, 1, 1, "avg"), (4, 3, 1, 4, "add"))),
@@ -214,6 +233,18 @@ NETWORKS = {
 }
 
 
+class Branches(nn.Module):
+    """All of `NETWORKS` on the same input; their logits are added."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        branches = [
+            RandomNetwork(neuron, STEPS, layers, name=name)
+            for name, (neuron, layers) in NETWORKS.items()
+        ]
+        return sum(branch(x) for branch in branches)
+
+
 def check_costs(counts, costs):
     """Assert that rows equal the costs of a program, which runs slot by slot."""
     rows = [row for row in counts.synapses if row.kind != "product"]
@@ -225,16 +256,16 @@ def check_costs(counts, costs):
         assert (row.weights, row.copies) == (cost.weights, cost.copies) or row.kind == "current"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_counts_equal_the_costs_of_the_compiled_program(name):
-    neuron, layers = NETWORKS[name]
-    model = RandomNetwork(neuron, STEPS, layers)
+def test_counts_equal_the_costs_of_the_compiled_program():
+    model = Branches()
     frames = jnp.stack([X, -X], axis=1)
     variables = init_variables(model, frames)
-    counts, program = count(model, variables, frames), compile(model, variables, frames)
+    counts = count(model, variables, frames)
+    program = compile(model, variables, frames, verify=False)
+    trace = program.trace(frames)
+    assert len(counts.neurons) == 2 * len(NETWORKS)
     for layer in counts.neurons:
-        slots = np.asarray(program.trace(frames)[layer.path])
-        assert layer.spikes == abs(slots).sum() > 0
+        assert layer.spikes == abs(np.asarray(trace[layer.path])).sum() > 0
     check_costs(counts, program.costs(frames))
 
 
@@ -254,36 +285,22 @@ def test_counts_of_random_networks_equal_the_costs_of_their_programs(drawn, seed
     check_costs(counts, program.costs(x))
 
 
-class Passing(nn.Module):
-    """A network whose second neurons also read the current of the first (a membrane shortcut)."""
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        x = jnp.broadcast_to(x[:, None], (len(x), STEPS, *x.shape[1:]))
-        current = nn.Conv(4, (3, 3))(x)
-        for _ in range(2):
-            spikes = neurons.ILIF(levels=LEVELS, normalize=False)(current)
-            current = current + nn.Conv(4, (3, 3), use_bias=False)(spikes)
-        return nn.Dense(3)(neurons.ILIF(levels=LEVELS)(current).mean((2, 3)))
-
-
-def test_a_current_on_a_membrane_shortcut_is_added_once():
-    model = Passing()
-    variables = init_variables(model, X)
-    counts = count(model, variables, X)
-    check_costs(counts, compile(model, variables, X).costs(X))
-    passing = [row for row in counts.synapses if row.kind == "current"]
-    assert [(row.connections, row.steps) for row in passing] == [(6 * 5 * 4, STEPS)] * 2
-
-
-def test_the_binary_code_sends_a_spike_for_each_set_bit():
+@pytest.fixture(scope="module")
+def small():
+    """Return a network of two layers, its variables, inputs and counts."""
     model = RandomNetwork(
         partial(neurons.PIT, levels=4), STEPS, ((4, 3, 1, 1, "avg"), (4, 3, 1, 1, ""))
     )
-    variables = init_variables(model, X)
-    counts = count(model, variables, X, code=BINARY_CODE)
-    check_costs(counts, compile(model, variables, X, code="bitwise").costs(X))
-    k = np.asarray(recorder(model)(variables, X)["PIT_0"].count, int)
+    x = jax.random.normal(jax.random.key(1), (8, 6, 5, 3))
+    variables = init_variables(model, x)
+    return model, variables, x, count(model, variables, x)
+
+
+def test_the_binary_code_sends_a_spike_for_each_set_bit(small):
+    model, variables, x, _ = small
+    counts = count(model, variables, x, code=BINARY_CODE)
+    check_costs(counts, compile(model, variables, x, code="bitwise", verify=False).costs(x))
+    k = np.asarray(recorder(model)(variables, x)["PIT_0"].count, int)
     assert counts.neurons[0].spikes == sum(bin(each).count("1") for each in k.ravel())
     assert counts.neurons[0].counted == k.sum()
     assert [EXPANDED.slots(levels) for levels in (1, 3, 4, 8)] == [1, 3, 4, 8]
@@ -302,20 +319,16 @@ def test_sums_above_the_integers_of_float32_are_exact():
     assert int(np.float32(expected)) != expected
 
 
-def test_batches_add_up_and_may_be_sharded():
-    model = RandomNetwork(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, "max"),))
-    x = jax.random.normal(jax.random.key(1), (8, 6, 5, 3))
-    variables = init_variables(model, x)
-    whole = count(model, variables, x)
+def test_batches_add_up_and_may_be_sharded(small):
+    model, variables, x, whole = small
     assert count(model, variables, iter([x[:4], x[:0], x[4:]])).layers == whole.layers
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     divided = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     everywhere = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
     assert count(model, everywhere, divided).layers == whole.layers
-    largest = recorder(model)(variables, x)["PIT_0"].count
-    largest = largest[:, :, :, :4].reshape(8, STEPS, 3, 2, 2, 2, 4).max((3, 5))
+    fired = np.asarray(recorder(model)(variables, x)["PIT_1"].count, int)
     by_sample = find_row(whole, "Dense_0").by_sample
-    np.testing.assert_array_equal(by_sample, 3 * largest.sum((1, 2, 3, 4)))
+    np.testing.assert_array_equal(by_sample, 3 * fired.sum((1, 2, 3, 4)))
 
 
 def test_a_network_without_spikes_raises_with_the_reason():
@@ -324,10 +337,9 @@ def test_a_network_without_spikes_raises_with_the_reason():
         count(model, init_variables(model, X), X)
 
 
-def test_no_samples_and_mixed_shapes_raise():
-    model = RandomNetwork(partial(neurons.PIT, levels=LEVELS), STEPS, ((4, 3, 1, 1, ""),))
-    variables = init_variables(model, X)
+def test_no_samples_and_mixed_shapes_raise(small):
+    model, variables, x, _ = small
     with pytest.raises(ValueError, match="no samples to count; give at least one"):
         count(model, variables, [])
     with pytest.raises(ValueError, match=r"shape \(6, 4, 3\), those before \(6, 5, 3\)"):
-        count(model, variables, [X, X[:, :, :4]])
+        count(model, variables, [x, x[:, :, :4]])

@@ -11,7 +11,7 @@ from pit_jax import neurons
 from pit_jax.analysis.energy import report
 from pit_jax.analysis.plots.energy import Bars, energy_of_layers
 from tests.analysis.test_energy import init_variables
-from tests.inference.test_random_networks import RandomNetwork
+from tests.inference.random_networks import RandomNetwork
 from train.analyze import energy
 
 LAYERS = [

@@ -32,7 +32,7 @@ from pit_jax.models import create
 from pit_jax.models.count import count_layers
 from pit_jax.neurons import CLIF, IF, ILIF, LIF, PIT, Ternary
 from tests.analysis.test_energy import init_saturated
-from tests.inference.test_random_networks import RandomNetwork
+from tests.inference.random_networks import RandomNetwork
 
 PRICES = Prices(Bits(), Picojoules(), Memory())
 EACH = NeuronOperations(1, 1, 8, subtracts=True, scaled=True)

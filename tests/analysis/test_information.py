@@ -19,6 +19,7 @@ from pit_jax.analysis.jackknife import Groups, jackknife
 from pit_jax.analysis.recorder import LayerRecording, recorder
 from pit_jax.neurons import ILIF, LIF, PIT, PITFull, RealSpike, Ternary
 from pit_jax.neurons.step import pit_count
+from tests.helpers import jit_once
 
 REPETITIONS, LEVELS, A = 400, 4, 0.5
 # u ~ N(0, 1): u / a below 1/2 fires 0, from D - 1/2 on it fires D.
@@ -32,10 +33,15 @@ bounded = partial(st.floats, -8, 8, width=32, allow_subnormal=False)
 
 def record_membranes(u, a=1.0, levels=LEVELS):
     """Return the recording of membranes `[B, T, N, C]` that PIT fires."""
-    u = jnp.asarray(u, jnp.float32)
-    a = jnp.broadcast_to(jnp.asarray(a, u.dtype), u.shape[-1:])
+    a = np.broadcast_to(np.asarray(a, np.float32), np.shape(u)[-1:])
+    u, count, spike, a, rounded = fire_jitted(np.asarray(u, np.float32), a, levels=levels)
+    return LayerRecording(u, count, spike, levels, a, rounded)
+
+
+@partial(jax.jit, static_argnames="levels")
+def fire_jitted(u, a, levels):
     count = pit_count(u, a, levels=levels)
-    return LayerRecording(u, count, a * count, levels, a, u * (1 / a))
+    return u, count, a * count, a, u * (1 / a)
 
 
 def compute_loss(*parts):
@@ -158,9 +164,9 @@ def test_totals_are_sums_over_steps_or_one_population():
 
 
 def test_batches_do_not_change_the_measures_and_only_groups_are_stored():
-    u = np.random.default_rng(6).normal(size=(70, 2, 12, 3))
+    u = np.random.default_rng(6).normal(size=(43, 2, 12, 3))
     whole = compute_loss(record_membranes(u, A))
-    parts = compute_loss(*(record_membranes(part, A) for part in np.split(u, [1, 20, 45])))
+    parts = compute_loss(*(record_membranes(part, A) for part in np.split(u, [1, 22])))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), whole.steps, parts.steps)
     groups = Groups(8)
     for _ in range(100):
@@ -197,7 +203,7 @@ def test_entropy_is_at_most_uniform_and_divergence_at_least_zero(counts):
 membranes = hnp.arrays(np.float32, (4, 2, 3, 2), elements=bounded())
 
 
-@given(membranes, st.integers(1, 8))
+@given(membranes, st.sampled_from([1, 2, 6]))
 @settings(max_examples=40)
 def test_information_is_at_most_the_logarithm_of_the_levels(u, levels):
     found = compute_loss(record_membranes(u, levels=levels))
@@ -232,7 +238,7 @@ def test_the_distance_is_zero_exactly_if_membranes_are_levels(u):
 
 
 def test_a_constant_membrane_has_no_information():
-    found = compute_loss(record_membranes(np.full((8, 1, 4, 2), 2.2))).steps
+    found = compute_loss(record_membranes(np.full((8, 1, 4, 1), 2.2))).steps
     assert [end.tolist() for end in found["information"]] == [[0], [0], [0]]
     assert np.isnan(found["variance"].value)  # 0 / 0: no variance to be consistent with.
 
@@ -279,7 +285,7 @@ def test_every_kind_of_neuron_has_its_measures(kind):
     neuron, bound = KINDS[kind]
     model = Alone(neuron)
     current = 2 * jax.random.normal(jax.random.key(0), (4, 2, 3, 3, 5))
-    variables = model.init(jax.random.key(1), current)
+    variables = jit_once(model.init)(jax.random.key(1), current)
     (found,) = information_loss([recorder(model)(variables, current)]).values()
     assert (found.samples, found.bound) == (4, bound)
     assert all(each.value.shape == (2,) for each in found.steps.values())
@@ -288,7 +294,7 @@ def test_every_kind_of_neuron_has_its_measures(kind):
 
 
 def test_negative_spikes_are_a_third_level():
-    u = jnp.tile(jnp.asarray([-1.0, 0.0, 1.0]), (6, 1, 5, 1)).reshape(6, 1, 15, 1)
+    u = jnp.asarray(np.tile([-1.0, 0.0, 1.0], (8, 5)).reshape(8, 1, 15, 1), jnp.float32)
     found = compute_loss(LayerRecording(u, u, u, 1, None))
     assert found.bound == np.log2(3)
     assert found.steps["information"].value == pytest.approx(np.log2(3))
@@ -315,24 +321,24 @@ def test_sharded_samples_have_the_same_measures():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_membranes_that_are_not_finite_raise(value):
-    u = np.zeros((3, 1, 2, 2))
+    u = np.zeros((8, 1, 4, 1))
     u[1, 0, 0, 0] = value
-    with pytest.raises(ValueError, match="layer: 1 of 3 samples have membranes, counts or spikes"):
+    with pytest.raises(ValueError, match="layer: 1 of 8 samples have membranes, counts or spikes"):
         compute_loss(record_membranes(u))
 
 
 def test_invalid_recordings_and_arguments_raise():
-    u = jnp.zeros((3, 1, 2, 2))
-    with pytest.raises(ValueError, match="12 counts are not integers of -1 ... 1"):
+    u = jnp.zeros((8, 1, 4, 1))
+    with pytest.raises(ValueError, match="32 counts are not integers of -1 ... 1"):
         compute_loss(LayerRecording(u, u + 0.5, u, 1, None))
     with pytest.raises(ValueError, match="at least 2 samples, got 1"):
-        compute_loss(record_membranes(np.zeros((1, 1, 2, 2))))
+        compute_loss(record_membranes(np.zeros((1, 1, 4, 1))))
     with pytest.raises(ValueError, match="no neuron layer"):
         information_loss([])
     with pytest.raises(ValueError, match="all batches must have the layers a, got b"):
         information_loss([{"a": record_membranes(u)}, {"b": record_membranes(u)}])
     with pytest.raises(ValueError, match="all batches must have the shapes of the first"):
-        compute_loss(record_membranes(u), record_membranes(jnp.zeros((3, 2, 2, 2))))
+        compute_loss(record_membranes(u), record_membranes(np.zeros((8, 2, 4, 1))))
     with pytest.raises(ValueError, match="at least 2 groups, got 1"):
         Groups(1)
     with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):

@@ -12,7 +12,7 @@ from pit_jax.analysis.recorder import recorder
 from pit_jax.inference import compile
 from pit_jax.neurons import LIF, PIT
 from tests.helpers import jit_once
-from tests.inference.test_random_networks import RandomNetwork
+from tests.inference.random_networks import RandomNetwork
 from tests.interop import peers  # Stands in for what SpikingJelly would import of torchvision.
 
 torch = pytest.importorskip("torch")
