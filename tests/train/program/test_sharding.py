@@ -20,14 +20,19 @@ from train.program.inputs import make_normalize
 from train.program.sharding import make_data_mesh, make_replicated
 from train.program.state import TrainState
 
-STEPS = 5
+STEPS = 3
 
 
-def make_config(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) -> ConfigDict:
-    """Return a config of a ResNet8 with 8 channels and five steps of 32 images per epoch."""
+def make_config(
+    stages: tuple[int, ...] = (1, 1),
+    num_steps: int = 2,
+    loss: str = "cross_entropy",
+    **neuron: Any,
+) -> ConfigDict:
+    """Return a config of a small ResNet, with 32 images per step."""
     config = get_config()
     config.data.num_train = 32 * STEPS
-    config.model = {"name": "resnet8", "width": 8}
+    config.model = {"name": "resnet8", "width": 4, "stages": stages}
     config.num_steps = num_steps
     config.neuron.update(neuron)
     config.loss = {"name": loss}
@@ -35,7 +40,7 @@ def make_config(num_steps: int = 2, loss: str = "cross_entropy", **neuron: Any) 
 
 
 class Trained(NamedTuple):
-    """Five training steps: the losses, the learned arrays before and after each, the compiled step.
+    """Training steps: the losses, the learned arrays before and after each, the compiled step.
 
     `deleted` has for each array of a state whether the next step took its memory.
     """
@@ -82,12 +87,13 @@ def four() -> Trained:
 @pytest.fixture(scope="module")
 def text_with_loops() -> str:
     """Return the compiled text with TET, and neurons that loop over four steps."""
-    program = make_program_on(4, make_config(num_steps=4, loss="tet", unroll=1))
+    program = make_program_on(4, make_config((1,), num_steps=4, loss="tet", unroll=1))
     return program.compile_step().as_text()
 
 
 def test_in_float64_four_devices_learn_the_same_as_one(x64):
-    by_one, by_four = (train_steps(devices, make_config()) for devices in (1, 4))
+    # One stage, which compiles in half the time; the float32 tests also have a strided block.
+    by_one, by_four = (train_steps(devices, make_config((1,))) for devices in (1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves(by_one.learned[-1][:2])} == {np.dtype("f8")}
     np.testing.assert_allclose(by_one.losses, by_four.losses, rtol=0, atol=1e-9)
     assert len(set(by_one.losses)) == STEPS
@@ -103,7 +109,7 @@ def test_in_float32_the_first_step_is_equal_on_one_and_four_devices(one, four):
     assert min(jax.tree.leaves(moved["head"])) > 1e-4  # Two idle steps would be equal too.
 
 
-def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, capsys):
+def test_in_float32_few_spikes_flip_within_some_steps_on_other_devices(one, four, capsys):
     config = make_config()
     dataset = data.load(**config.data)
     model = build.make_network(config, dataset)
@@ -120,7 +126,7 @@ def test_in_float32_few_spikes_flip_in_five_steps_on_other_devices(one, four, ca
     share = (by_one != by_four).mean()
     with capsys.disabled():
         print(f"\nspikes flipped after {STEPS} float32 steps, 1 and 4 devices: {share:.2e}")
-    assert len(by_one) > 40 * 2 * 8 * 64 and by_one.mean() > 0.01
+    assert len(by_one) > 40 * 2 * 4 * 64 and by_one.mean() > 0.01
     assert 0 <= share < 0.05
 
 
@@ -149,8 +155,8 @@ def test_the_check_for_gathers_finds_one():
 
 
 def test_only_neurons_loop_and_no_convolution_is_inside(text_with_loops):
-    assert len(find_loops(text_with_loops)) >= 7  # At least one for each neuron layer.
-    assert len(find_convolutions(text_with_loops)) >= 20
+    assert len(find_loops(text_with_loops)) >= 3  # At least one for each neuron layer.
+    assert len(find_convolutions(text_with_loops)) >= 8
     assert find_convolutions_in_loops(text_with_loops) == []
 
 
