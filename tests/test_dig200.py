@@ -1,6 +1,7 @@
 """The benchmark of neurons on 200 digits: runs are paired, and equal to runs of the trainer."""
 
 import json
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -9,7 +10,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from benchmarks import dig200
-from benchmarks.dig200 import Row, Trainer, make_flags
+from benchmarks.dig200 import Trainer, make_flags
+from tests.helpers import jit_once
 from tests.train.helpers import get_bits, take_devices
 from train import data
 from train.config import cli
@@ -26,8 +28,10 @@ def shrink_runs(monkeypatch):
         monkeypatch.setitem(dig200.COMMON, key, value)
 
 
-def make_trainer(row: Row) -> Trainer:
-    config, _ = cli.parse(["dig200", *make_flags(row, dig200.COMMON)])
+@cache
+def make_trainer(name: str) -> Trainer:
+    """Return the tiny trainer of a row, whose programs several tests share."""
+    config, _ = cli.parse(["dig200", *make_flags(dig200.ROWS[name], dig200.COMMON)])
     return Trainer(config, data.load(**config.data))
 
 
@@ -37,8 +41,8 @@ def run(out: Path, *words: str) -> dict:
 
 
 def test_rows_with_the_same_seed_start_from_the_same_kernels_and_random_key():
-    def read_start(row: Row) -> dict[str, np.ndarray]:
-        state = make_trainer(row).start(seed=3)
+    def read_start(name: str) -> dict[str, np.ndarray]:
+        state = make_trainer(name).start(seed=3)
         shared = {
             "/".join(path): leaf
             for path, leaf in flatten_dict(state.params).items()
@@ -47,20 +51,21 @@ def test_rows_with_the_same_seed_start_from_the_same_kernels_and_random_key():
         # The key of augmentation and dropout.
         return jax.device_get({**shared, "key": jax.random.key_data(state.key)})
 
-    first, *others = (read_start(row) for row in dig200.ROWS.values())
+    first, *others = map(read_start, dig200.ROWS)
     assert "stage1_block1/conv1/kernel" in first and len(first) > 5
     for other in others:
         assert other.keys() == first.keys()
         assert all(np.array_equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("row", ["PIT ours 1x4", "LIF 4x1"])
+@pytest.mark.parametrize("row", [pytest.param("PIT ours 1x4", marks=pytest.mark.slow), "LIF 4x1"])
 def test_a_benchmark_run_ends_with_the_bits_of_a_run_of_the_trainer(row):
-    trainer = make_trainer(dig200.ROWS[row])
+    trainer = make_trainer(row)
     state = trainer.train(seed=3)
-    trainer.config.seed = 3
-    dataset = data.load(**trainer.config.data)
-    program = make_program(trainer.config, dataset, devices=take_devices(1))
+    config = trainer.config.copy_and_resolve_references()
+    config.seed = 3
+    dataset = data.load(**config.data)
+    program = make_program(config, dataset, devices=take_devices(1))
     expected, step = program.first_state(), program.compile_step()
     for batch in program.batches(0):
         expected, _ = step(expected, batch)
@@ -70,14 +75,14 @@ def test_a_benchmark_run_ends_with_the_bits_of_a_run_of_the_trainer(row):
 
 
 def test_spikes_are_the_mean_count_of_all_neurons_summed_over_the_steps():
-    trainer = make_trainer(dig200.ROWS["LIF 4x1"])
+    trainer = make_trainer("LIF 4x1")
     state = trainer.start(seed=0)
     config = trainer.config
     dataset = data.load(**config.data)
     pure = dig200.make_pure_program(config, dataset)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     images = pure.normalize(dataset.test.images)
-    _, sown = pure.model.apply(variables, images, mutable=["intermediates"])
+    _, sown = jit_once(partial(pure.model.apply, mutable=["intermediates"]))(variables, images)
     counts = [layer["count"] for layer in dig200.neuron_probes(sown["intermediates"]).values()]
     sums = np.concatenate([count.sum(axis=1).reshape(len(images), -1) for count in counts], 1)
     assert sums.shape[1] == sum(trainer.neurons.values())

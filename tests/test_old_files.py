@@ -15,6 +15,7 @@ import pytest
 
 from pit_jax.export import from_nir, load_stablehlo
 from pit_jax.inference import load
+from tests.helpers import jit_once
 from tests.train.helpers import limit_devices
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
@@ -32,12 +33,17 @@ def expected():
     return np.load(FILES / "expected.npz")
 
 
-def test_an_old_program_computes_the_same_logits(expected):
-    assert np.array_equal(load(FILES / "program")(expected["x"]), expected["logits"])
+@pytest.fixture(scope="module")
+def program():
+    """Return the old program."""
+    return load(FILES / "program")
 
 
-def test_an_old_program_is_saved_again_in_the_new_format(expected, tmp_path):
-    program = load(FILES / "program")
+def test_an_old_program_computes_the_same_logits(program, expected):
+    assert np.array_equal(program(expected["x"]), expected["logits"])
+
+
+def test_an_old_program_is_saved_again_in_the_new_format(program, expected, tmp_path):
     program.save(tmp_path / "program")
     old, new = (
         json.loads((folder / "program" / "manifest.json").read_text())
@@ -47,8 +53,7 @@ def test_an_old_program_is_saved_again_in_the_new_format(expected, tmp_path):
     assert np.array_equal(load(tmp_path / "program")(expected["x"]), expected["logits"])
 
 
-def test_the_old_method_of_a_program_works_with_a_warning(expected):
-    program = load(FILES / "program")
+def test_the_old_method_of_a_program_works_with_a_warning(program, expected):
     with pytest.warns(FutureWarning, match="clipped is now called count_clipped"):
         old = program.clipped
     assert old(expected["x"]) == program.count_clipped(expected["x"])
@@ -61,7 +66,7 @@ def test_an_old_stablehlo_artifact_computes_the_same_logits(expected):
 def test_an_old_nir_graph_computes_the_same_logits(expected):
     with jax.enable_x64(True):
         network, variables = from_nir(FILES / "nir" / "program.nir")
-        logits = network.apply(variables, jnp.asarray(expected["x"])).mean(axis=1)
+        logits = jit_once(network.apply)(variables, jnp.asarray(expected["x"])).mean(axis=1)
     assert np.array_equal(logits, expected["nir_logits"])
 
 
@@ -74,6 +79,10 @@ def run(request, tmp_path):
         yield tmp_path / request.param
 
 
+# The quick tests resume the stopped run, which reads its checkpoint too.
+@pytest.mark.parametrize(
+    "run", [pytest.param("stopped_run", marks=pytest.mark.slow), "finished_run"], indirect=True
+)
 def test_an_old_run_is_evaluated(run, capsys):
     assert evaluate(["evaluate", str(run), DEVICES]) == 0
     (written,) = (run / "evaluation").glob("*.json")

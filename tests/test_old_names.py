@@ -126,7 +126,7 @@ def test_an_old_field_can_be_set_and_read(old, new, derive):
 
 def test_a_field_under_both_names_is_an_error():
     with pytest.raises(TypeError, match="ILIF got both 'normalise' and 'normalize', its new name"):
-        neurons.ILIF(normalise=True, normalize=False)
+        neurons.ILIF(**{"normalise": True, "normalize": False})
 
 
 @pytest.mark.parametrize("name, table", old_names.KEYWORDS.items())
