@@ -93,5 +93,5 @@ def test_the_largest_input_is_an_absolute_value():
 
 
 def test_image_files_cannot_be_evaluated_by_a_network_for_floats(tmp_path):
-    with pytest.raises(UserError, match="--folder is for pixels of 0 to 255; those of floats"):
+    with pytest.raises(UserError, match="--folder needs a network for pixels 0 to 255; floats has"):
         read_own_images(tmp_path, make())

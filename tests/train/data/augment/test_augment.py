@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,18 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tests.helpers import jit_once
 from train.data.augment import flip, normalize, pad_crop
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (8, 6, 5, 3), dtype=np.uint8)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+FLIP = jit_once(flip)
+
+
+@functools.cache
+def compile_crop(pad: int):
+    """Return `pad_crop` with `pad`, a function of a key and images."""
+    return jit_once(functools.partial(pad_crop, pad=pad))
 
 
 def list_windows(image: np.ndarray, pad: int) -> list[list[np.ndarray]]:
@@ -27,7 +37,7 @@ def list_windows(image: np.ndarray, pad: int) -> list[list[np.ndarray]]:
 @given(seed=st.integers(0, 2**31 - 1), pad=st.integers(0, 3), dtype=st.sampled_from(["u1", "f4"]))
 def test_a_crop_is_a_window_of_the_padded_image(seed, pad, dtype):
     images = IMAGES.astype(dtype)
-    crops = pad_crop(jax.random.key(seed), images, pad=pad)
+    crops = compile_crop(pad)(jax.random.key(seed), images)
     assert crops.shape == images.shape and crops.dtype == images.dtype
     for image, crop in zip(images, np.asarray(crops), strict=True):
         assert any((crop == window).all() for row in list_windows(image, pad) for window in row)
@@ -35,7 +45,7 @@ def test_a_crop_is_a_window_of_the_padded_image(seed, pad, dtype):
 
 def test_every_offset_is_drawn_equally_often(key):
     image = IMAGES[0]
-    crops = np.asarray(pad_crop(key, jnp.tile(image, (9_000, 1, 1, 1)), pad=1))
+    crops = np.asarray(compile_crop(1)(key, np.tile(image, (9_000, 1, 1, 1))))
     counts = [
         (crops == window).all(axis=(1, 2, 3)).sum()
         for row in list_windows(image, 1)
@@ -46,7 +56,7 @@ def test_every_offset_is_drawn_equally_often(key):
 
 
 def test_padding_of_zero_changes_no_image(key):
-    assert (pad_crop(key, IMAGES, pad=0) == IMAGES).all()
+    assert (compile_crop(0)(key, IMAGES) == IMAGES).all()
 
 
 def test_negative_padding_is_refused(key):
@@ -57,13 +67,13 @@ def test_negative_padding_is_refused(key):
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_a_flip_mirrors_an_image_or_leaves_it(seed):
-    for image, out in zip(IMAGES, np.asarray(flip(jax.random.key(seed), IMAGES)), strict=True):
+    for image, out in zip(IMAGES, np.asarray(FLIP(jax.random.key(seed), IMAGES)), strict=True):
         assert (out == image).all() or (out == image[:, ::-1]).all()
 
 
 def test_half_of_the_images_are_flipped(key):
     image = IMAGES[0]
-    flipped = np.asarray(flip(key, jnp.tile(image, (4_096, 1, 1, 1)))) == image[:, ::-1]
+    flipped = np.asarray(FLIP(key, np.tile(image, (4_096, 1, 1, 1)))) == image[:, ::-1]
     assert abs(flipped.all(axis=(1, 2, 3)).sum() - 2_048) < 128  # 4 sigma
 
 
@@ -115,14 +125,16 @@ def test_four_devices_compute_the_pixels_of_one_without_communication(key, stric
 
 
 def test_x64_changes_no_draw(key):
-    crops, flips = pad_crop(key, IMAGES, pad=2), flip(key, IMAGES)
+    crop = compile_crop(2)
+    crops, flips = crop(key, IMAGES), FLIP(key, IMAGES)
     with jax.enable_x64(True):
-        assert (pad_crop(key, IMAGES, pad=2) == crops).all()
-        assert (flip(key, IMAGES) == flips).all()
+        assert (crop(key, IMAGES) == crops).all()
+        assert (FLIP(key, IMAGES) == flips).all()
 
 
 def test_augmentation_can_be_mapped_over_another_axis(key):
     keys = jax.random.split(key, 2)
-    both = jax.vmap(augment)(keys, jnp.stack([IMAGES, IMAGES[::-1]]))
-    np.testing.assert_allclose(both[0], augment(keys[0], IMAGES), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(both[1], augment(keys[1], IMAGES[::-1]), rtol=1e-6, atol=1e-6)
+    both = jit_once(jax.vmap(augment))(keys, np.stack([IMAGES, IMAGES[::-1]]))
+    one = jit_once(augment)
+    np.testing.assert_allclose(both[0], one(keys[0], IMAGES), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(both[1], one(keys[1], IMAGES[::-1]), rtol=1e-6, atol=1e-6)

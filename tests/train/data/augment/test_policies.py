@@ -338,7 +338,8 @@ def test_timms_magnitudes_are_normal_around_the_given_one(monkeypatch):
 
 def test_pixels_from_outside_the_image_have_the_fill_color(monkeypatch):
     keep_only(monkeypatch, ("translate_x", 1.0, 9), ("identity", 1.0, None))
-    image = np.full((1, 8, 3), 255, np.uint8)
-    out = draw(auto_augment, image, fill=(10, 20, 30))
-    assert (out == [10, 20, 30]).all(axis=-1).sum() == DRAWS * 3
-    assert (out == 255).all(axis=-1).sum() == DRAWS * 5
+    images = np.full((16, 1, 8, 3), 255, np.uint8)
+    shift = compile_policy(auto_augment, images.shape, fill=(10, 20, 30))
+    out = shift(jax.random.key(0), images)
+    assert (out == [10, 20, 30]).all(axis=-1).sum() == 16 * 3
+    assert (out == 255).all(axis=-1).sum() == 16 * 5

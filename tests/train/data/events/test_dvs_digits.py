@@ -26,8 +26,8 @@ def test_training_and_test_samples_have_different_noise():
 
 def test_polarity_is_reversed_in_the_last_saccade():
     """Compare the first and last saccades: an edge that was ON is OFF on the way back."""
-    images = digits().train.images[:40, ..., 0]
-    frames = record_frames(images, 0, 10, range(40)).astype(float)
+    images = digits().train.images[:20, ..., 0]
+    frames = record_frames(images, 0, 10, range(20)).astype(float)
     sign = frames[..., 1] - frames[..., 0]  # ON minus OFF.
     early, late = sign[:, 1].mean(axis=0).ravel(), sign[:, 8].mean(axis=0).ravel()
     assert np.corrcoef(early, late)[0, 1] < -0.2

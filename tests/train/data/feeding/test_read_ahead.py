@@ -4,13 +4,16 @@ import functools
 import multiprocessing
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from tests.helpers import jit_once
 from tests.train.helpers import (
     get_bits,
     limit_devices,
@@ -38,12 +41,22 @@ pytest.importorskip("grain")
 BATCH, STEPS_PER_EPOCH, EPOCHS = 4, 4, 2
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _draw_no_figures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        empty = SimpleNamespace(savefig=lambda file, **_: file.touch())
+        drawing = SimpleNamespace(curves=lambda *_: empty, firing_rates=lambda *_: empty)
+        patch.setattr("train.run.summary.figures", drawing)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> ConfigDict:
     folder = tmp_path_factory.mktemp("imagenet")
     convert(source.plan(write_folders(folder / "source")), folder / "data", workers=1)
     config = get_config()
     config.data.data_dir = str(folder / "data")
+    config.health.every_epochs = 0  # Fewer programs to compile.
     return config
 
 
@@ -51,7 +64,13 @@ def config(tmp_path_factory) -> ConfigDict:
 def program(config) -> Program:
     with limit_devices(1):
         program = make_program(config, data.load(**config.data))
-    return program._replace(compile_step=functools.cache(program.compile_step))
+    # A fifth of the time, since it runs for only a few steps; runs are compared with each other.
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    quick = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", quick)
+        step = program.compile_step()
+    return program._replace(compile_step=lambda: step)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +85,14 @@ def test_the_steps_of_an_epoch_follow_from_the_manifest(program, uninterrupted):
     assert [record["step"] for record in load_records(uninterrupted)] == [4, 8]
 
 
-@pytest.mark.parametrize("steps", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(STEPS_PER_EPOCH, marks=pytest.mark.slow),
+        STEPS_PER_EPOCH + 3,
+    ],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(config, program, uninterrupted, tmp_path, steps):
     assert train(config, tmp_path, stop=stop_after(steps), program=program) is None
     assert max(list_saved_steps(tmp_path)) == steps
@@ -87,7 +113,7 @@ def test_evaluation_counts_images_once_and_ignores_padding(config, program):
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     variables = jax.tree.map(lambda x: jax.numpy.asarray(np.array(x)), variables)
     floats = make_normalize(dataset)(np.stack(images))
-    logits = build.make_network(config, dataset).apply(variables, floats)
+    logits = jit_once(build.make_network(config, dataset).apply)(variables, floats)
     logits = np.asarray(logits, np.float64).mean(axis=1)
     each = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(5), labels]
     got = program.evaluate(state)
@@ -165,7 +191,7 @@ def test_workers_end_with_a_killed_process_and_the_run_resumes(config, tmp_path)
     )
     options = ("--config", str(file), "--workdir", str(workdir), "--config.data.workers=1")
     for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
-        process = start_main(*options, "--config.epochs=200")
+        process = start_main(*options, "--config.epochs=1000000")
         workers: list[Path] = []
 
         before = list_saved_steps(workdir)

@@ -51,7 +51,7 @@ def test_truncated_images_are_refused_by_name(tmp_path, capsys, monkeypatch, lay
     label, name, _ = images[1]
     whole = changed(make_jpeg(1, 2, size=(64, 64)))
     images[1] = (label, name, whole[: int(kept * len(whole))])
-    monkeypatch.setattr("tests.train.imagenet_files.validation_images", lambda: images)
+    monkeypatch.setattr("tests.train.imagenet_files.make_validation_images", lambda: images)
     message = run_refused_prepare(capsys, layout(tmp_path / "source"), tmp_path / "out")
     assert name in message and "is not a complete image" in message and "_io.BytesIO" not in message
     assert "Fetch it, or its archive, again" in message

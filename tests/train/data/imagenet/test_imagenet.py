@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import multiprocessing
+import shutil
 from contextlib import closing
 
 import numpy as np
@@ -150,10 +151,33 @@ def test_epochs_have_each_image_at_most_once_with_new_crops(converted):
         assert all(np.bincount(labels, minlength=3) <= [5, 4, 7]) and len(labels) == 15
 
 
-def test_workers_change_no_batch_and_end_with_the_iterator(converted):
-    here = read_batches(converted)
-    elsewhere = read_batches(converted, workers=2)
-    assert len(here) == len(elsewhere)
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """Convert a source whose last training image is damaged; return both folders."""
+    folder = tmp_path_factory.mktemp("damaged")
+    source = write_archives(folder / "source")
+    archive = source / "ILSVRC2012_img_train.tar"
+    last = make_training_images()[15][2]
+    archive.write_bytes(archive.read_bytes().replace(last, break_huffman_tables(last)))
+    array_records.convert(plan(source), folder / "data", workers=1)
+    return source, folder / "data"
+
+
+def read_until_error(data_dir, workers):
+    """Return the batches before the damaged image, which is in the 13th, and the error for it."""
+    data = load("imagenet", data_dir, size=12, workers=workers)
+    order = TrainingOrder(1, len(data.train), BATCH, epochs=3)
+    found = []
+    with pytest.raises(UserError) as error, closing(data.train.batches(order)) as ahead:
+        found += (copy(batch) for batch in ahead)
+    return found, str(error.value)
+
+
+def test_workers_change_no_batch_and_no_error_and_end_with_the_iterator(damaged):
+    _, data_dir = damaged
+    here, error = read_until_error(data_dir, workers=0)
+    elsewhere, same_error = read_until_error(data_dir, workers=2)
+    assert len(here) == len(elsewhere) == 12 and same_error == error
     assert all(map(are_equal, here, elsewhere))
     assert multiprocessing.active_children() == []
 
@@ -183,23 +207,16 @@ def test_sequential_order_reads_images_once_and_weights_padding_zero(converted, 
         assert (image[i] == expected[0]).all() and label[i] == expected[1]
 
 
-def test_a_damaged_image_raises_an_error_with_its_record(tmp_path):
-    source = write_archives(tmp_path / "source")
-    out = tmp_path / "data"
-    content = (source / "ILSVRC2012_img_train.tar").read_bytes()
-    first = make_training_images()[0][2]
-    (source / "ILSVRC2012_img_train.tar").write_bytes(
-        content.replace(first, break_huffman_tables(first))
-    )
-    array_records.convert(plan(source), out, workers=1)
+def test_a_damaged_image_raises_an_error_with_its_record(damaged):
+    source, out = damaged
     shard = out / "train-00000-of-00001.array_record"
-    for workers in (0, 1):
-        with pytest.raises(UserError, match=f"{shard}: record 0 is not a complete image") as error:
-            read_batches(out, workers=workers)
-        assert "Delete this file and repeat" in str(error.value) and "--verify" in str(error.value)
-    shard.unlink()
-    with pytest.raises(UserError, match="n01440764_0.JPEG at byte"):
-        array_records.convert(plan(source), out, workers=1, decoded=True)
+    _, error = read_until_error(out, workers=0)
+    assert f"{shard}: record 15 is not a complete image" in error
+    assert "Delete this file and repeat" in error and "--verify" in error
+    copy = shutil.copytree(out, out.with_name("copy"))
+    (copy / shard.name).unlink()
+    with pytest.raises(UserError, match="n15075141_6.JPEG at byte"):
+        array_records.convert(plan(source), copy, workers=1, decoded=True)
 
 
 def test_the_place_of_a_record_is_its_file_and_number(tmp_path, monkeypatch):
