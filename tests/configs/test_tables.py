@@ -38,11 +38,15 @@ TRAINED = list(list_trained())
 
 
 def list_new_parts(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    """Return the rows with a network, norm, neuron or loss that no earlier row has."""
-    seen: set[tuple[str, str]] = set()
+    """Return the rows with a network, norm, neuron or loss that no earlier row has.
+
+    Networks that differ only in their number of blocks or their widths count as one.
+    """
+    seen: set[tuple[str, object]] = set()
     found = []
     for page, row in rows:
-        parts = set(name_parts(row)._asdict().items())
+        parts = name_parts(row)
+        parts = set((parts._asdict() | {"network": id(REDUCED[parts.network])}).items())
         if not parts <= seen:
             found.append((page, row))
         seen |= parts
