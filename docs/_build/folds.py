@@ -252,9 +252,16 @@ def _measure_costs(network: Network) -> Costs:
     name, num_steps, kw = network
     # Not the random variables of `fold_network`: costs depend on firing rates.
     model, variables, x = make_firing_network(
-        name, partial(PIT, levels=LEVELS), num_steps, **dict(kw)
+        name, partial(PIT, levels=LEVELS), num_steps, num_batches=60, **dict(kw)
     )
     return compile(model, variables, x, verify=False).costs(x)
+
+
+@cache
+def count_layer_copies(name: str) -> dict[str, int]:
+    """Count the copies of each layer of weights of a network at its published depth."""
+    # The streams depend on the structure only, so a narrow network has those of the full one.
+    return count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
 
 
 def count_copies(name: str) -> tuple[int, int]:
@@ -262,8 +269,7 @@ def count_copies(name: str) -> tuple[int, int]:
 
     A layer of weights that reads n streams has n copies.
     """
-    # The streams depend on the structure only, so a narrow network has those of the full one.
-    of_layer = count_streams(fold_network(name, INPUTS[name].batch(1, 1), num_classes=5, width=2))
+    of_layer = count_layer_copies(name)
     x = INPUTS[name]
     whole = trace(create(name, num_classes=x.num_classes, neuron=ReLU), x.batch(1, 1))
     kernels = {

@@ -30,6 +30,7 @@ MOMENTS = ("starting", "training", "saving", "testing")
 # More epochs than a run can take before the signal comes, even if this process has to wait.
 TINY_RUN = (
     *("--config", TINY, "--config.epochs=20", "--config.log_every=1", "--config.num_steps=1"),
+    *("--config.tensorboard=False", "--config.health.every_epochs=0"),  # Half of the time.
     "--config.checkpoints.every_steps=2",
 )
 DIGITS_RUN = (

@@ -11,7 +11,9 @@ from tests.train import tiny
 def get_config(name: str = "cifar10_dvs") -> ConfigDict:
     config = tiny.get_config()
     config.data = {"name": name, "data_dir": "data", "num_frames": 2}
-    if name != "n_mnist":
+    if name == "n_mnist":
+        config.model.stem_stride = 4
+    else:
         config.data.size = 8
     config.augment = {"flip": False}
     config.epochs = 1

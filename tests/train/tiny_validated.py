@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 8
     config.schedule = {"name": f"{HERE}:ruin"}
     config.log_every = 0
+    config.health.every_epochs = 0
     return config
 
 
