@@ -133,8 +133,8 @@ def test_the_error_for_an_unknown_metric_comes_before_data_are_loaded(metrics, r
     [
         ("broken", "broken fails on logits [1, 2, 10] and labels [1]: no such thing"),
         ("traced", "traced fails on logits [1, 2, 10] and labels [1]: "),
-        ("per_sample", "per_sample must return a scalar of one sample, such as a mean over"),
-        ("pair", "pair must return a scalar of one sample, such as a mean over"),
+        ("per_sample", "per_sample must return a scalar for a batch of one sample, such as"),
+        ("pair", "pair must return a scalar for a batch of one sample, such as"),
     ],
 )
 def test_the_error_for_a_metric_without_a_scalar_result_comes_before_training(
