@@ -4,6 +4,7 @@ The counting is in `pit_jax.analysis.memory`, the figure in `pit_jax.analysis.pl
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -30,7 +31,11 @@ def analyze(subject: Subject) -> Analysis:
     """
     config = subject.config
     # A batch is divided into accumulated parts and among devices; one part is in memory at a time.
-    images = config.batch_size // config.accumulate // _count_devices(subject)
+    images = (
+        config.batch_size
+        // config.accumulate
+        // count_devices(subject.workdir, subject.config.cpu_devices)
+    )
     measured = {
         name: _measure(subject, images, **fields)
         for name, fields in _list_variants(subject).items()
@@ -69,10 +74,10 @@ def analyze(subject: Subject) -> Analysis:
     )
 
 
-def _count_devices(subject: Subject) -> int:
+def count_devices(workdir: Path, default: int) -> int:
     """Return the number of devices that trained the run, not of those that analyze it."""
-    starts = read_json(subject.workdir / "environment.json", list) or [{}]
-    found: int = starts[-1].get("devices", subject.config.cpu_devices)
+    starts = read_json(workdir / "environment.json", list) or [{}]
+    found: int = starts[-1].get("devices", default)
     return found
 
 

@@ -7,29 +7,20 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from pit_jax.analysis.plots.style import figure
-from tests.train.helpers import limit_devices, read_contents, run_main
+from tests.train.helpers import limit_devices, read_contents
 from tests.train.pages import Page
-from train.analyze import ANALYSES
+from train.analyze import ANALYSES, memory
 from train.analyze.__main__ import main
 from train.analyze.subject import Analysis, Plot, Table
 from train.report import page
 
-TINY = ("--config", "tests/train/tiny.py", "--config.cpu_devices=4")
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """Return the folder of a finished run of the tiny config."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with limit_devices(1):
-        assert run_main(*TINY, "--workdir", str(folder)) == 0
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +31,12 @@ def one_device():
 
 
 def analyze(*args: object) -> int:
-    return main(["analyze", HERE, *map(str, args)])
+    # Programs of these tests run once, so they are compiled with few optimizations.
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        return main(["analyze", HERE, *map(str, args)])
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def read_error(capsys, *args: object) -> str:
@@ -55,7 +51,7 @@ def read_error(capsys, *args: object) -> str:
 def analyze_logits(trained) -> Analysis:
     """Return a quick analysis: the logits of some test images."""
     x, labels = trained.samples("test", 6)
-    logits = np.asarray(trained.model.apply(trained.variables, x).mean(axis=1))
+    logits = np.asarray(jax.jit(trained.model.apply)(trained.variables, x).mean(axis=1))
     rows = [[i, int(labels[i]), float(logits[i, 0]), None] for i in range(len(logits))]
 
     def draw():
@@ -107,11 +103,11 @@ def read_page(folder: Path) -> Page:
 
 
 def test_an_analysis_writes_figures_tables_and_a_section_of_the_page(
-    run, quick_analyses, tmp_path, capsys
+    finished_run, quick_analyses, tmp_path, capsys
 ):
-    before = read_contents(run)
-    assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
-    assert read_contents(run) == before
+    before = read_contents(finished_run)
+    assert analyze(finished_run, "--only", "logits", "--out", tmp_path / "a") == 0
+    assert read_contents(finished_run) == before
     folder = tmp_path / "a" / "logits"
     assert {file.name for file in folder.iterdir()} == {
         *("logits.png", "logits.svg", "logits.csv", "part.json")
@@ -127,7 +123,7 @@ def test_an_analysis_writes_figures_tables_and_a_section_of_the_page(
         "Logits <of> a class",
         "A remark & more.",
         "A caption.",
-        "last checkpoint, step 6",
+        "last checkpoint, step 62",
     ):
         assert text in section
     assert f"{float(rows[0][2]):.5g}" in section
@@ -138,8 +134,8 @@ def test_an_analysis_writes_figures_tables_and_a_section_of_the_page(
     assert "1/1 logits ..." in printed and "figures: 1, tables: 1" in printed
 
 
-def test_results_are_in_the_folder_of_the_run_by_default(run, quick_analyses, tmp_path):
-    copy = shutil.copytree(run, tmp_path / "run")
+def test_results_are_in_the_folder_of_the_run_by_default(finished_run, quick_analyses, tmp_path):
+    copy = shutil.copytree(finished_run, tmp_path / "run")
     before = read_contents(copy)
     assert analyze(copy, "--only", "nothing", "--checkpoint", "best") == 0
     after = read_contents(copy)
@@ -150,8 +146,8 @@ def test_results_are_in_the_folder_of_the_run_by_default(run, quick_analyses, tm
     assert (copy / "analysis" / "best" / "index.html").is_file()
 
 
-def test_a_page_has_no_external_references(run, quick_analyses, tmp_path):
-    assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
+def test_a_page_has_no_external_references(finished_run, quick_analyses, tmp_path):
+    assert analyze(finished_run, "--only", "logits", "--out", tmp_path / "a") == 0
     found = read_page(tmp_path / "a")
     assert all(each.startswith("#") for each in found.references)
     assert {each.removeprefix("#") for each in found.references} <= set(found.ids)
@@ -159,9 +155,9 @@ def test_a_page_has_no_external_references(run, quick_analyses, tmp_path):
 
 
 def test_a_failed_analysis_is_reported_and_the_others_are_written(
-    run, quick_analyses, tmp_path, capsys
+    finished_run, quick_analyses, tmp_path, capsys
 ):
-    assert analyze(run, "--out", tmp_path / "a") == 1
+    assert analyze(finished_run, "--out", tmp_path / "a") == 1
     printed, errors = capsys.readouterr()
     assert "failed: there is a bug here" in printed and "ZeroDivisionError" in errors
     assert "failed: broken; all others are written." in errors
@@ -172,56 +168,62 @@ def test_a_failed_analysis_is_reported_and_the_others_are_written(
     assert "tiny has no such layers." in found["nothing"]
 
 
-def test_finished_analyses_are_kept_and_missing_ones_added(run, quick_analyses, tmp_path, capsys):
+def test_finished_analyses_are_kept_and_missing_ones_added(
+    finished_run, quick_analyses, tmp_path, capsys
+):
     out = tmp_path / "a"
-    assert analyze(run, "--only", "logits", "--out", out) == 0
+    assert analyze(finished_run, "--only", "logits", "--out", out) == 0
     before = read_contents(out / "logits")
-    assert analyze(run, "--only", "nothing,logits", "--out", out) == 0
+    assert analyze(finished_run, "--only", "nothing,logits", "--out", out) == 0
     assert read_contents(out / "logits") == before
     assert "2/2 logits: already written" in capsys.readouterr().out
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
-    assert analyze(run, "--only", "logits", "--out", out, "--overwrite") == 0
+    assert analyze(finished_run, "--only", "logits", "--out", out, "--overwrite") == 0
     after = read_contents(out / "logits")
     assert after["logits.csv"][0] == before["logits.csv"][0]
     assert after["logits.csv"][1] > before["logits.csv"][1]
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
 
 
-def test_an_unfinished_analysis_is_repeated(run, quick_analyses, tmp_path):
+def test_an_unfinished_analysis_is_repeated(finished_run, quick_analyses, tmp_path):
     out = tmp_path / "a"
-    assert analyze(run, "--only", "logits", "--out", out) == 0
+    assert analyze(finished_run, "--only", "logits", "--out", out) == 0
     (out / "logits" / "part.json").unlink()
     (out / "logits" / "old.png").write_bytes(b"of an older version")
     (out / "logits" / "kept.npz").write_bytes(b"what it has so far")
-    assert analyze(run, "--only", "logits", "--out", out) == 0
+    assert analyze(finished_run, "--only", "logits", "--out", out) == 0
     names = {file.name for file in (out / "logits").iterdir()}
     assert {"part.json", "kept.npz"} <= names and "old.png" not in names
 
 
-def test_results_of_another_number_of_samples_are_not_reused(run, quick_analyses, tmp_path, capsys):
+def test_results_of_another_number_of_samples_are_not_reused(
+    finished_run, quick_analyses, tmp_path, capsys
+):
     out = tmp_path / "a"
-    assert analyze(run, "--only", "logits", "--out", out) == 0
-    message = read_error(capsys, run, "--only", "logits", "--out", out, "--samples", 3)
+    assert analyze(finished_run, "--only", "logits", "--out", out) == 0
+    message = read_error(capsys, finished_run, "--only", "logits", "--out", out, "--samples", 3)
     assert "logits has results of another run, step or number of samples; give" in message
-    assert analyze(run, "--only", "logits", "--out", out, "--samples", 3, "--overwrite") == 0
+    fewer = ("--samples", 3, "--overwrite")
+    assert analyze(finished_run, "--only", "logits", "--out", out, *fewer) == 0
     assert len(read_table(out / "logits" / "logits.csv")) == 4
 
 
-def test_a_folder_of_another_program_is_not_changed(run, quick_analyses, tmp_path, capsys):
+def test_a_folder_of_another_program_is_not_changed(finished_run, quick_analyses, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     before = read_contents(tmp_path)
-    message = read_error(capsys, run, "--out", tmp_path, "--overwrite")
+    message = read_error(capsys, finished_run, "--out", tmp_path, "--overwrite")
     assert "was not written by this program and is not changed; choose another --out" in message
     assert read_contents(tmp_path) == before
     # The page of another program is not replaced either.
     (tmp_path / "index.html").write_text(page.render_page("Report", [], "report"))
-    assert "is not changed" in read_error(capsys, run, "--out", tmp_path)
+    assert "is not changed" in read_error(capsys, finished_run, "--out", tmp_path)
 
 
-def test_results_do_not_depend_on_the_number_of_devices(run, quick_analyses, tmp_path):
-    assert analyze(run, "--only", "logits", "--out", tmp_path / "one", "--samples", 8) == 0
+def test_results_do_not_depend_on_the_number_of_devices(finished_run, quick_analyses, tmp_path):
+    only = ("--only", "logits", "--samples", 8)
+    assert analyze(finished_run, *only, "--out", tmp_path / "one") == 0
     with limit_devices(4):
-        assert analyze(run, "--only", "logits", "--out", tmp_path / "four", "--samples", 8) == 0
+        assert analyze(finished_run, *only, "--out", tmp_path / "four") == 0
     tables = [read_table(tmp_path / each / "logits" / "logits.csv") for each in ("one", "four")]
     one, four = ([[float(cell) for cell in row[:3]] for row in rows[1:]] for rows in tables)
     assert len(one) == 8
@@ -230,19 +232,20 @@ def test_results_do_not_depend_on_the_number_of_devices(run, quick_analyses, tmp
 
 
 def test_the_number_of_samples_is_rounded_down_to_the_devices(
-    run, quick_analyses, tmp_path, capsys
+    finished_run, quick_analyses, tmp_path, capsys
 ):
+    only = ("--only", "logits", "--out")
     with limit_devices(4):
-        assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
+        assert analyze(finished_run, *only, tmp_path / "a") == 0
         # 4 of 6 samples, and the header.
         assert len(read_table(tmp_path / "a" / "logits" / "logits.csv")) == 5
-        assert analyze(run, "--only", "logits", "--out", tmp_path / "b", "--samples", 3) == 1
+        assert analyze(finished_run, *only, tmp_path / "b", "--samples", 3) == 1
     assert "3 samples cannot be divided among 4 devices" in capsys.readouterr().out
 
 
-def test_several_runs_are_compared_and_each_has_a_folder(run, quick_analyses, tmp_path):
-    other, out = shutil.copytree(run, tmp_path / "other"), tmp_path / "a"
-    assert analyze(run, other, "--only", "nothing,logits", "--out", out) == 0
+def test_several_runs_are_compared_and_each_has_a_folder(finished_run, quick_analyses, tmp_path):
+    other, out = shutil.copytree(finished_run, tmp_path / "other"), tmp_path / "a"
+    assert analyze(finished_run, other, "--only", "nothing,logits", "--out", out) == 0
     assert read_table(out / "comparison" / "nothing" / "names.csv") == [
         ["name"],
         ["tiny"],
@@ -256,16 +259,16 @@ def test_several_runs_are_compared_and_each_has_a_folder(run, quick_analyses, tm
     assert len(set(found.ids)) == len(found.ids)
 
 
-def test_long_tables_are_shown_in_part(run, quick_analyses, tmp_path):
+def test_long_tables_are_shown_in_part(finished_run, quick_analyses, tmp_path):
     rows = [[i] for i in range(1000)]
     quick_analyses["logits"].analyze = lambda _: Analysis("Long", (), {"long": Table(["i"], rows)})
-    assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
+    assert analyze(finished_run, "--only", "logits", "--out", tmp_path / "a") == 0
     assert len(read_table(tmp_path / "a" / "logits" / "long.csv")) == 1001
     section = read_page(tmp_path / "a").sections["logits"]
     assert "700 more rows are in long.csv." in section
 
 
-def test_large_figures_are_shown_as_pixels(run, quick_analyses, tmp_path):
+def test_large_figures_are_shown_as_pixels(finished_run, quick_analyses, tmp_path):
     def draw():
         drawn = figure(3.0)
         drawn.subplots().scatter(*np.random.default_rng(0).random((2, 9000)))
@@ -273,7 +276,7 @@ def test_large_figures_are_shown_as_pixels(run, quick_analyses, tmp_path):
 
     drawn = {"points": Plot(draw, "Many points.")}
     quick_analyses["logits"].analyze = lambda _: Analysis("Many", (), figures=drawn)
-    assert analyze(run, "--only", "logits", "--out", tmp_path / "a") == 0
+    assert analyze(finished_run, "--only", "logits", "--out", tmp_path / "a") == 0
     text = (tmp_path / "a" / "index.html").read_text()
     assert 'src="data:image/png;base64,' in text and len(text) < 400_000
 
@@ -288,15 +291,17 @@ def test_large_figures_are_shown_as_pixels(run, quick_analyses, tmp_path):
         (("--verbose",), "there is no option --verbose"),
     ],
 )
-def test_invalid_arguments_are_reported_with_the_allowed_ones(args, complaint, run, capsys):
-    before = read_contents(run)
-    assert complaint in read_error(capsys, run, *args)
-    assert read_contents(run) == before
+def test_invalid_arguments_are_reported_with_the_allowed_ones(
+    args, complaint, finished_run, capsys
+):
+    before = read_contents(finished_run)
+    assert complaint in read_error(capsys, finished_run, *args)
+    assert read_contents(finished_run) == before
 
 
-def test_a_folder_without_a_run_or_a_checkpoint_is_an_error(run, tmp_path, capsys):
+def test_a_folder_without_a_run_or_a_checkpoint_is_an_error(finished_run, tmp_path, capsys):
     assert "is not the folder of a run: it has no config.json" in read_error(capsys, tmp_path)
-    shutil.copy(run / "config.json", tmp_path)
+    shutil.copy(finished_run / "config.json", tmp_path)
     assert "has no checkpoint yet" in read_error(capsys, tmp_path, "--out", tmp_path / "a")
     assert "give the folder of a run: RUN" in read_error(capsys)
 
@@ -311,52 +316,59 @@ def test_help_lists_the_analyses(capsys):
 QUICK = "learning,rates,scales,membranes,capacity,oscillation"
 
 
-def test_the_analyses_of_a_run_change_nothing_in_its_folder(run, tmp_path):
-    before = read_contents(run)
-    assert analyze(run, "--only", QUICK, "--out", tmp_path / "a", "--samples", 8) == 0
-    assert read_contents(run) == before
-    found = read_page(tmp_path / "a")
+@pytest.fixture(scope="module")
+def analyzed(finished_run, tmp_path_factory) -> Path:
+    """Return the folder of the quick analyses of the finished run, made on one device."""
+    out = tmp_path_factory.mktemp("analyzed") / "a"
+    before = read_contents(finished_run)
+    with limit_devices(1):
+        assert analyze(finished_run, "--only", QUICK, "--out", out, "--samples", 8) == 0
+    assert read_contents(finished_run) == before
+    return out
+
+
+def test_the_analyses_of_a_run_are_on_the_page_and_in_tables(analyzed):
+    found = read_page(analyzed)
     assert set(found.sections) == {"", *QUICK.split(",")}
-    header, *rows = read_table(tmp_path / "a" / "rates" / "rates.csv")
+    header, *rows = read_table(analyzed / "rates" / "rates.csv")
     assert header == ["layer", "step", "rate", "low", "high", "sd_over_samples"] and len(rows) == 6
     assert all(float(row[3]) <= float(row[2]) <= float(row[4]) for row in rows)
 
 
-def test_memory_is_computed_for_the_devices_that_trained(run, tmp_path):
-    copy, folder = shutil.copytree(run, tmp_path / "run"), tmp_path / "a" / "memory"
-    for devices, images in ((1, 32), (2, 16)):
-        starts = json.loads((copy / "environment.json").read_text())
-        starts[-1]["devices"] = devices
-        (copy / "environment.json").write_text(json.dumps(starts))
-        only = ("--only", "memory", "--out", tmp_path / "a", "--overwrite")
-        assert analyze(copy, *only) == 0
-        html = json.loads((folder / "part.json").read_text())["html"]
-        assert f"step of {images} images" in html
-
-
-def test_measures_do_not_depend_on_the_number_of_devices(run, tmp_path):
+def test_measures_do_not_depend_on_the_number_of_devices(analyzed, finished_run, tmp_path):
     only = ("--only", "rates,membranes", "--samples", 8)
-    assert analyze(run, *only, "--out", tmp_path / "one") == 0
     with limit_devices(4):
-        assert analyze(run, *only, "--out", tmp_path / "four") == 0
+        assert analyze(finished_run, *only, "--out", tmp_path) == 0
     for file in ("rates/rates.csv", "membranes/steps.csv"):
-        one, four = (read_table(tmp_path / each / file)[1:] for each in ("one", "four"))
+        one, four = (read_table(folder / file)[1:] for folder in (analyzed, tmp_path))
         assert [row[:2] for row in one] == [row[:2] for row in four]
         numbers = [np.array([row[2:4] for row in rows], float) for rows in (one, four)]
         np.testing.assert_allclose(*numbers, rtol=0.05, atol=0.01)
 
 
+def test_memory_is_computed_for_the_devices_that_trained(finished_copy, tmp_path):
+    starts = json.loads((finished_copy / "environment.json").read_text())
+    starts[-1]["devices"] = 2
+    (finished_copy / "environment.json").write_text(json.dumps(starts))
+    assert memory.count_devices(finished_copy, 1) == 2
+    assert memory.count_devices(tmp_path, 1) == 1  # Not recorded.
+    assert analyze(finished_copy, "--only", "memory", "--out", tmp_path / "a") == 0
+    html = json.loads((tmp_path / "a" / "memory" / "part.json").read_text())["html"]
+    assert "step of 8 images" in html
+
+
 @pytest.mark.slow
-def test_all_analyses_of_a_run_are_written(run, tmp_path):
-    assert analyze(run, "--out", tmp_path / "a", "--samples", 16) == 0
+def test_all_analyses_of_a_run_are_written(finished_run, tmp_path):
+    assert analyze(finished_run, "--out", tmp_path / "a", "--samples", 16) == 0
     assert set(read_page(tmp_path / "a").sections) == {"", *ANALYSES}
 
 
 @pytest.mark.slow
-def test_runs_are_compared_by_analyses_that_can(run, tmp_path):
-    other, names = shutil.copytree(run, tmp_path / "other"), "learning,rates,membranes,oscillation"
+def test_runs_are_compared_by_analyses_that_can(finished_run, tmp_path):
+    names = "learning,rates,membranes,oscillation"
+    other = shutil.copytree(finished_run, tmp_path / "other")
     only = ("--only", names, "--samples", 8)
-    assert analyze(run, other, *only, "--out", tmp_path / "a") == 0
+    assert analyze(finished_run, other, *only, "--out", tmp_path / "a") == 0
     found = set(read_page(tmp_path / "a").sections)
     assert {f"comparison-{name}" for name in names.split(",")} <= found
     drawn = {
@@ -368,4 +380,4 @@ def test_runs_are_compared_by_analyses_that_can(run, tmp_path):
     for file, header in drawn.items():
         head, *lines = read_table(tmp_path / "a" / "comparison" / file)
         assert head[: len(header)] == header
-        assert {line[0] for line in lines} == {run.name, "other"}
+        assert {line[0] for line in lines} == {finished_run.name, "other"}

@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from pit_jax.neurons import LIF, PIT, ReLU
+from tests.helpers import jit_once
 from train.analyze import information, quantization
 from train.analyze.subject import Subject
 from train.data.images.synthetic import synthetic
@@ -32,13 +33,23 @@ class Small(nn.Module):
         return self.neuron(name="second")(2 * nn.Dense(3)(x)).mean((2, 3))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly():
+    """Compile with few optimizations: these tests run each program once or twice."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def make_run(neuron, name="a run", num_steps=1):
     """Return a run with initial weights and synthetic images."""
     dataset = synthetic(num_train=8, num_test=SAMPLES)
     model = Small(neuron, num_steps)
-    mesh = sharding.make_data_mesh(4)
+    mesh = sharding.make_data_mesh(1, devices=jax.devices()[:1])
     x = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
-    variables = jax.device_put(model.init(jax.random.key(0), x), sharding.make_replicated(mesh))
+    variables = jax.device_put(
+        jit_once(model.init)(jax.random.key(0), x), sharding.make_replicated(mesh)
+    )
     here = Path()
     over_batch = sharding.make_batch_sharding(mesh)
     return Subject(name, here, "last", ConfigDict(), dataset, model, variables, over_batch, here)
