@@ -1,15 +1,19 @@
 """Helpers for tests of exports: small programs, and inputs on the grid of a NIR graph."""
 
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
-from pit_jax.models.residual import ResNet, image_stem, mean_head
-from pit_jax.models.sew_resnet import JOINS, SEWBlock
+from pit_jax.models import create
 from pit_jax.neurons.step import hard_reset
+from tests.models.reduced import REDUCED
+from tests.models.reference import random_variables
 
 HARD_LIF = partial(neurons.LIF, reset=hard_reset)
 
@@ -33,12 +37,26 @@ def counts_by_layer(program, spikes) -> dict[str, np.ndarray]:
     return counts
 
 
+def make_program(
+    name: str, neuron: Any, num_steps: int, *, batch: int = 3, **options: Any
+) -> tuple[SpikingProgram, jax.Array]:
+    """Return a small program with random weights that lets its neurons fire, and images for it."""
+    row = REDUCED[name]
+    model = create(name, num_classes=5, neuron=neuron, num_steps=num_steps, **row.kw)
+    return compile_random(model, (batch, *row.shape), **options)
+
+
 def make_joined(join: str) -> tuple[SpikingProgram, jax.Array]:
     """Return a program whose blocks multiply spikes, and images for it."""
-    block = partial(SEWBlock, join=JOINS[join], downsample_neuron=neurons.IF)
-    fields = dict(num_classes=5, neuron=neurons.IF, stages=(1, 1), width=8, num_steps=2)
-    model = ResNet(stem=image_stem, block=block, head=mean_head, **fields)
-    x = 2 * jax.random.normal(jax.random.key(0), (6, 16, 16, 3))
-    variables = model.init(jax.random.key(1), x)
-    variables = {key: variables[key] for key in ("params", "batch_stats")}
-    return compile(model, variables, x, verify=False), x
+    fields = dict(num_classes=5, stages=(1, 1), width=8, num_steps=2)
+    model = create("sew_resnet18", neuron=neurons.IF, join=join, **fields)
+    return compile_random(model, (6, 16, 16, 3))
+
+
+def compile_random(
+    model: nn.Module, shape: tuple[int, ...], **options: Any
+) -> tuple[SpikingProgram, jax.Array]:
+    """Return the program of a network with random variables, and images of `shape`."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    variables = jax.tree.map(jnp.float32, random_variables(model, shape))
+    return compile(model, variables, x, verify=False, **options), x

@@ -12,9 +12,8 @@ from pit_jax import neurons
 from pit_jax.export import NotInNIR, from_nir, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
-from tests.export.graphs import HARD_LIF, counts_by_layer, make_joined, round_to_grid
+from tests.export.graphs import HARD_LIF, counts_by_layer, make_joined, make_program, round_to_grid
 from tests.helpers import collect_by_layer
-from tests.inference.networks import make_firing_network
 
 # The last column is the expected precision.
 EXACT = [
@@ -33,8 +32,7 @@ EXACT = [
 def test_spikes_and_logits_equal_those_of_the_program(
     name, neuron, num_steps, weights, precision, tmp_path
 ):
-    model, variables, x = make_firing_network(name, neuron, num_steps)
-    program = compile(model, variables, x, weights=weights, verify=False)
+    program, x = make_program(name, neuron, num_steps, weights=weights)
     graph = to_nir(program, tmp_path / "program.nir")
     assert graph.metadata["precision"] == precision
     again, read = from_nir(tmp_path / "program.nir")
@@ -74,11 +72,7 @@ def test_spikes_and_logits_equal_those_of_the_program(
     ],
 )
 def test_parts_without_a_nir_counterpart_are_refused_by_name(name, neuron, num_steps, says):
-    model, variables, x = make_firing_network(name, neuron, num_steps)
-    if neuron is neurons.PLIF:
-        params = variables["params"]
-        variables["params"] = jax.tree.map(lambda leaf: leaf + 0.3 * (leaf.ndim == 0), params)
-    program = compile(model, variables, x, verify=False)
+    program, _ = make_program(name, neuron, num_steps)
     with pytest.raises(NotInNIR, match=says):
         to_nir(program)
 
@@ -90,8 +84,7 @@ def test_products_of_spikes_are_refused():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    model, variables, x = make_firing_network("cifarnet", neurons.IF, 2)
-    program = compile(model, variables, x, verify=False)
+    program, _ = make_program("cifarnet", neurons.IF, 2)
     path = tmp_path_factory.mktemp("nir") / "program.nir"
     to_nir(program, path)
     return program, path
@@ -200,8 +193,8 @@ def test_unsupported_nodes_and_parameters_are_refused_by_name(graph, says):
 
 
 def test_a_network_from_nir_can_be_compiled_again():
-    model, variables, x = make_firing_network("cifarnet", partial(neurons.IF, reset=hard_reset), 2)
-    program = compile(model, variables, x, weights="int8", verify=False)
+    hard_if = partial(neurons.IF, reset=hard_reset)
+    program, x = make_program("cifarnet", hard_if, 2, weights="int8", batch=8)
     graph = to_nir(program)
     again, read = from_nir(graph)
     x = round_to_grid(x, graph)

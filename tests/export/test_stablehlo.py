@@ -20,8 +20,9 @@ from pit_jax import neurons
 from pit_jax.artifact import MANIFEST, MANIFEST_HASH
 from pit_jax.export import load_stablehlo, stablehlo, to_stablehlo
 from pit_jax.export.stablehlo import MODULE
-from pit_jax.inference import ArtifactError, SpikingProgram, compile
-from tests.inference.networks import NEURONS, make_firing_network
+from pit_jax.inference import ArtifactError, SpikingProgram
+from tests.export.graphs import make_program
+from tests.inference.networks import NEURONS
 
 FILES = (MANIFEST, MANIFEST_HASH, MODULE)
 ALONE = """
@@ -36,8 +37,7 @@ numpy.save("logits.npy", logits)
 
 @pytest.fixture(scope="module")
 def small() -> tuple[SpikingProgram, jax.Array]:
-    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
-    return compile(model, variables, x, verify=False), x
+    return make_program("resnet8", partial(neurons.PIT, levels=2), 2)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def whole(small, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("batch", [1, 3])
 def test_logits_equal_those_of_the_program_at_every_batch_size(small, whole, batch):
     program, x = small
     assert np.array_equal(load_stablehlo(whole)(x[:batch]), program(x[:batch]))
@@ -57,17 +57,19 @@ def test_logits_equal_those_of_the_program_at_every_batch_size(small, whole, bat
 @pytest.mark.parametrize(
     "name, neuron, num_steps, levels",
     [
-        ("vgg16", "CLIF", 2, 1),
         ("cifarnet", "Ternary", 2, 1),
         ("e_spikeformer_t", "ILIF", 1, 4),
         ("spike_driven_transformer", "ILIF", 2, 2),
+        ("cifarnet", "CLIF", 2, 1),
+        pytest.param("vgg16", "CLIF", 2, 1, marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_layer_is_exported(name, neuron, num_steps, levels, tmp_path):
-    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=3)
-    program = compile(model, variables, x, verify=False)
+    program, x = make_program(name, NEURONS[neuron](levels), num_steps)
     to_stablehlo(program, tmp_path / "out")
-    assert np.array_equal(load_stablehlo(tmp_path / "out")(x), program(x))
+    logits = program(x)
+    assert np.ptp(logits, axis=0).any()  # Samples differ.
+    assert np.array_equal(load_stablehlo(tmp_path / "out")(x), logits)
 
 
 def test_each_step_reads_its_frame(small, tmp_path):

@@ -10,13 +10,13 @@ from tests.models.helpers import get_shapes
 
 
 def random_variables(model, x_shape):
-    """Return random float64 parameters and statistics without the zeros and ones of `init`."""
+    """Return random float64 parameters and statistics, without compiling the network's `init`."""
     random = np.random.default_rng(0)
     _, variables = get_shapes(model, x_shape)
     drawn = {}
     learned = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
     for path, leaf in flatten_dict(learned).items():
-        positive = path[-1] in ("scale", "var")
+        positive = path[-1] in ("scale", "var", "a")
         values = random.uniform(0.5, 2, leaf.shape) if positive else random.normal(size=leaf.shape)
         # Currents of about 2 for binary inputs, so that neurons fire all their integers.
         gain = 2 / np.sqrt(np.prod(leaf.shape[:-1])) if path[-1] == "kernel" else 1
