@@ -170,11 +170,10 @@ def test_a_channel_with_large_input_is_saturated(program):
     assert sum(float(layer["saturated"]) == 1 / 4 for layer in found.values()) == 1
 
 
-def test_the_probe_uses_the_weights_and_not_their_averages():
-    averaging = make_program_on(1, make_config(averaging=0.75))
-    state = averaging.first_state()
-    other = state.replace(averaged=jax.tree.map(jnp.zeros_like, state.averaged))
-    assert get_bits(averaging.probe(state)) == get_bits(averaging.probe(other))
+def test_the_probe_uses_the_weights_and_not_their_averages(program):
+    state = program.first_state()
+    other = state.replace(averaged=jax.tree.map(jnp.zeros_like, state.variables))
+    assert get_bits(program.probe(state)) == get_bits(program.probe(other))
 
 
 @pytest.mark.parametrize("name", sorted(set(NEURONS) - {"ReLU"}))
@@ -301,11 +300,15 @@ def test_epochs_of_one_step_have_flips_only(tmp_path):
     assert layer["oscillating"] is None and 0 < layer["flips"] < 1
 
 
-def test_a_network_without_spikes_has_no_health(tmp_path, compiled):
-    config = make_config(epochs=1)
+def test_a_network_without_spikes_has_no_health(tmp_path):
+    config = make_config()
     config.neuron = {"name": "ReLU"}
-    train(config, tmp_path, devices=take_devices(1))
-    assert "health" not in load_records(tmp_path)[0] and "jit(look)" not in compiled
+    program = make_program_on(1, config)
+    assert program.neuron_layers == []
+    # Neither looks at the state.
+    health = Health(program, tmp_path, every_epochs=1, begun=0, note=pytest.fail)
+    health.before(None, STEPS_PER_EPOCH)
+    assert health.end(None, 1) == {}
 
 
 WELL = {

@@ -30,6 +30,7 @@ from train import data
 from train.errors import UserError
 from train.loop import train
 from train.program.program import Program
+from train.program.state import TrainState
 from train.seeds import __main__ as command
 from train.seeds.loop import find_common_step, train_seeds
 from train.seeds.program import SeedsProgram, make_seeds_program
@@ -127,13 +128,18 @@ def make_losing_program(config) -> SeedsProgram:
     return make_seeds_program(config, SEEDS, data.load(**config.data), loss=lose)
 
 
-def test_a_seed_that_is_not_finite_is_named_and_ends_all(tmp_path):
+def test_a_seed_that_is_not_finite_is_named_and_ends_all(tmp_path, seeds_program):
+    def lose_second() -> TrainState:
+        states = seeds_program.first_states()
+        params = jax.tree.map(lambda x: x.at[1].set(np.nan), states.params)
+        return states.replace(params=jax.device_put(params, states.step.sharding))
+
+    program = seeds_program._replace(first_states=lose_second)
     with pytest.raises(UserError) as error:
-        train_seeds(make_config(), SEEDS, tmp_path, program=make_losing_program(make_config()))
+        train_seeds(make_config(), SEEDS, tmp_path, program=program)
     message = str(error.value)
-    assert "is not finite. The checkpoint of step" in message
-    seed = message.partition(":")[0].removeprefix("seed ")
-    assert f"--workdir {tmp_path}/seed_{seed} and --config.seed={seed}" in message
+    assert message.startswith("seed 3: step 1, in epoch 1, is not finite. The checkpoint of step")
+    assert f"--workdir {tmp_path}/seed_3 and --config.seed=3" in message
 
 
 @pytest.mark.slow
