@@ -9,7 +9,7 @@ import pytest
 from pit_jax import neurons
 from pit_jax.inference import SpikingProgram, compile
 from tests.inference.networks import make_firing_network
-from tests.inference.test_random_networks import RandomNetwork, make_variables
+from tests.inference.random_networks import RandomNetwork, make_variables
 
 LEVELS, STEPS = 2, 2
 

@@ -1,4 +1,7 @@
-"""A saved program loads unchanged, or is refused with the reason."""
+"""A saved program loads unchanged, or is refused with the reason.
+
+test_program.py saves and loads a program of every kind of node, structure and neuron.
+"""
 
 import hashlib
 import json
@@ -23,23 +26,15 @@ from pit_jax.inference.runtime import nodes
 from pit_jax.inference.storage import ARRAYS
 from pit_jax.inference.verify import fingerprint
 from pit_jax.old_names import SAVED_CLASSES
-from tests.inference.networks import NEURONS, make_firing_network
+from tests.inference.random_networks import make_small_network
 
 FILES = (MANIFEST, MANIFEST_HASH, ARRAYS)
-# Every kind of node, structure and neuron once.
-SAMPLE = [
-    ("resnet8", "PIT", 2, 4),
-    ("vgg11", "PITFull", 2, 2),
-    ("vgg16", "CLIF", 4, 1),
-    ("cifarnet", "Ternary", 2, 1),
-    ("e_spikeformer_t", "ILIF", 1, 2),
-    ("spike_driven_transformer", "ILIF", 1, 2),
-]
 
 
 @pytest.fixture(scope="module")
 def small_program() -> tuple[SpikingProgram, jax.Array]:
-    model, variables, x = make_firing_network("resnet8", partial(neurons.PIT, levels=2), 2)
+    layers = (4, 3, 1, 1, ""), (4, 3, 1, 1, "")
+    model, variables, x = make_small_network(partial(neurons.PIT, levels=2), 2, *layers)
     return compile(model, variables, x), x
 
 
@@ -62,22 +57,9 @@ def copy_with_manifest(saved: Path, place: Path, change: Callable[[dict], None])
     return place
 
 
-@pytest.mark.parametrize(("name", "neuron", "num_steps", "levels"), SAMPLE)
-def test_a_loaded_program_has_all_numbers_of_the_saved_one(
-    name, neuron, num_steps, levels, tmp_path
-):
-    model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps, batch=2)
-    program = compile(model, variables, x, verify=False)
-    program.save(tmp_path / "saved")
-    loaded = load(tmp_path / "saved")
-    assert str(loaded) == str(program) and loaded.num_steps == num_steps
-    assert fingerprint(loaded.nodes) == loaded.fingerprint == fingerprint(program.nodes)
-
-
 def test_a_loaded_program_returns_the_logits_of_the_saved_one(small_program, saved):
     program, x = small_program
-    loaded = load(saved)
-    assert np.array_equal(program(x), loaded(x)) and np.array_equal(program.grid(x), loaded(x))
+    assert np.array_equal(program(x), load(saved)(x))
 
 
 def test_a_loaded_program_verifies_without_the_network(small_program, saved):
@@ -157,7 +139,7 @@ def test_a_missing_file_is_named(saved, tmp_path, name):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match="nowhere has no manifest.json"):
+    with pytest.raises(ArtifactError, match="nowhere has no readable manifest.json"):
         load(tmp_path / "nowhere")
 
 
