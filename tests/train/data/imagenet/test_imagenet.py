@@ -213,10 +213,10 @@ def test_a_damaged_image_raises_an_error_with_its_record(damaged):
     _, error = read_until_error(out, workers=0)
     assert f"{shard}: record 15 is not a complete image" in error
     assert "Delete this file and repeat" in error and "--verify" in error
-    copy = shutil.copytree(out, out.with_name("copy"))
-    (copy / shard.name).unlink()
+    incomplete = shutil.copytree(out, out.with_name("incomplete"))
+    (incomplete / shard.name).unlink()
     with pytest.raises(UserError, match="n15075141_6.JPEG at byte"):
-        array_records.convert(plan(source), copy, workers=1, decoded=True)
+        array_records.convert(plan(source), incomplete, workers=1, decoded=True)
 
 
 def test_the_place_of_a_record_is_its_file_and_number(tmp_path, monkeypatch):
