@@ -13,7 +13,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from ..config.choose import check_bounds, match_layers, make_part, normalize_section
+from ..config.choose import check_bounds, make_part, match_layers, normalize_section
 from ..config.limits import check_rules
 from ..config.own import describe_name, explain_error, is_own
 from ..config.parts import DEFAULTS, get_name, list_parameters

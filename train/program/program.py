@@ -1,4 +1,9 @@
-"""The functions that a run calls, jitted and placed on the devices."""
+"""The functions that a run calls, jitted and placed on the devices.
+
+The training step is one program for all devices: the state is replicated, the batch is divided, and
+the compiler inserts the collectives. So means over the batch, in the loss, the gradient and in
+BatchNorm, are over the global batch, and results depend on the number of devices only by rounding.
+"""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache, partial
@@ -95,15 +100,9 @@ def make_program(
     The network starts from the variables `given`. The run uses all devices, or `devices`. `loss`
     replaces the loss of the config.
 
-    The step is one program for all devices: the state is replicated, the batch is divided, and the
-    compiler inserts the collectives. So means over the batch, in the loss, in the gradient and in
-    BatchNorm, are over the global batch, and results do not depend on the number of devices except
-    for rounding.
-
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
     the config that its parts refuse, and for a user's own parts and metrics that fail.
     """
-    # The checks come first: they take seconds, the compilation may take minutes.
     build.check(config)
     check_batch(config, dataset)
     mesh = sharding.make_data_mesh(config.batch_size, config.accumulate, devices)
@@ -127,16 +126,13 @@ def make_program(
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     start = sharding.place(dict(given), everywhere)
 
-    def compile_step() -> CompiledStep:
-        return CompiledStep(step.lower(abstract, feed.abstract_batch).compile())
-
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
         first_state=lambda: first_state(feed.batch_at(0), key(), start),
-        compile_step=compile_step,
+        compile_step=lambda: CompiledStep(step.lower(abstract, feed.abstract_batch).compile()),
         batches=feed.batches,
         evaluate=evaluate,
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
