@@ -252,7 +252,7 @@ def _measure_costs(network: Network) -> Costs:
     name, num_steps, kw = network
     # Not the random variables of `fold_network`: costs depend on firing rates.
     model, variables, x = make_firing_network(
-        name, partial(PIT, levels=LEVELS), num_steps, num_batches=60, **dict(kw)
+        name, partial(PIT, levels=LEVELS), num_steps, **dict(kw)
     )
     return compile(model, variables, x, verify=False).costs(x)
 
