@@ -24,8 +24,8 @@ from .sections import (
     is_section,
     join,
     list_sections,
-    read_section,
     make_default_section,
+    read_section,
 )
 from .values import describe_type
 

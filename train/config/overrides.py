@@ -29,8 +29,8 @@ from .sections import (
     find_option,
     find_options,
     list_keys,
-    read_section,
     make_default_section,
+    read_section,
 )
 from .values import is_switch, parse_value
 
