@@ -51,8 +51,10 @@ def collect_by_layer(collection: dict, name: str) -> dict[str, Any]:
     }
 
 
+# XLA's newer fusions on a CPU take longer to compile than the rest of a small network.
+QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
 def jit_once(f: Callable, **kw: Any) -> Callable:
     """Return `f` under jit with little optimization, for functions that run once."""
-    # XLA's newer fusions on a CPU take longer to compile than the rest of a small network.
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(f, compiler_options=options, **kw)
+    return jax.jit(f, compiler_options=QUICK_OPTIONS, **kw)

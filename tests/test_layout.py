@@ -51,12 +51,21 @@ def trees() -> dict[str, ast.Module]:
 
 
 @cache
+def statements() -> tuple[tuple[str, ast.Import | ast.ImportFrom, bool], ...]:
+    """Return module, node and `late` of every import statement, except those for type checkers."""
+    return tuple(
+        (name, node, late)
+        for name, tree in trees().items()
+        for node, late in import_statements(tree)
+    )
+
+
+@cache
 def imports() -> tuple[Import, ...]:
     """Return the imports between modules of the packages, except imports for type checkers."""
     return tuple(
         Import(name, target, late)
-        for name, tree in trees().items()
-        for node, late in import_statements(tree)
+        for name, node, late in statements()
         for target in targets(name, node)
     )
 
@@ -198,9 +207,8 @@ def test_the_library_imports_the_programs_only_inside_functions_of_one_module():
 def test_imports_inside_the_trainer_are_relative():
     absolute = [
         (name, ast.unparse(node))
-        for name, tree in trees().items()
+        for name, node, _ in statements()
         if name.startswith("train")
-        for node, _ in import_statements(tree)
         if isinstance(node, ast.Import) or not node.level
         for imported in (
             [alias.name for alias in node.names]
@@ -250,8 +258,7 @@ def test_nodes_are_used_with_the_name_of_their_module():
     # Two modules define the same names: `nodes.Spikes` and `folded.Spikes`.
     by_name = [
         (name, ast.unparse(node))
-        for name, tree in trees().items()
-        for node, _ in import_statements(tree)
+        for name, node, _ in statements()
         if isinstance(node, ast.ImportFrom)
         if (node.module or "").split(".")[-1] in ("nodes", "folded")
     ]

@@ -4,6 +4,7 @@
 exports by the same code. Their configs use old keys.
 """
 
+import functools
 import json
 import tarfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from pit_jax.export import from_nir, load_stablehlo
 from pit_jax.inference import load
-from tests.helpers import jit_once
+from tests.helpers import QUICK_OPTIONS, jit_once
 from tests.train.helpers import limit_devices
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
@@ -94,7 +95,10 @@ def test_an_old_run_is_evaluated(run, capsys):
     assert "the old name still works" in capsys.readouterr().err
 
 
-def test_an_old_run_is_resumed_with_old_and_with_new_keys(run):
+def test_an_old_run_is_resumed_with_old_and_with_new_keys(run, monkeypatch):
+    # No bits are compared, so compile the training step quickly.
+    quick = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=QUICK_OPTIONS)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", quick)
     page = {"stopped_run": "stopped.py", "finished_run": "finished.py"}[run.name]
     before = (run / "metrics.jsonl").read_text()
     assert train(["train", "--config", str(FILES / page), "--config.cpu_devices=4", str(run)]) == 0

@@ -69,6 +69,7 @@ def test_a_warning_shows_the_line_with_the_old_name(tmp_path):
         "Derived(normalise=True)",
     ]
     (tmp_path / "program.py").write_text("\n".join(lines))
+    # In another process, because the tests wrap every function of the library.
     command = [sys.executable, "-W", "always", str(tmp_path / "program.py")]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -230,13 +230,13 @@ def test_every_program_of_a_wheel_prints_its_help(program, installed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("own", [{}, OWN])
+@pytest.mark.parametrize("own", [pytest.param({}, marks=pytest.mark.slow), OWN])
 def test_in_a_clone_the_command_finds_our_trainer_not_the_users_train_module(own, tmp_path):
     for name, text in own.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     module = (sys.executable, "-m", "pit_jax")
-    printed = call(*module, "report", "nowhere", cwd=tmp_path, code=2, PYTHONPATH=str(ROOT))
+    printed = call(*module, "evaluate", "nowhere", cwd=tmp_path, code=2, PYTHONPATH=str(ROOT))
     assert printed.startswith("error: nowhere is not the folder of a run")
 
 
@@ -244,7 +244,7 @@ def test_a_users_module_called_train_is_not_replaced(tmp_path):
     (tmp_path / "train.py").write_text("MINE = True")
     code = (
         "import train; from pit_jax.programs import load_program; "
-        "assert load_program('report').__name__ == 'pit_jax.train.report.__main__'; "
+        "assert load_program('ledger').__name__ == 'pit_jax.train.ledger'; "
         "import sys; assert sys.modules['train'].MINE and train.MINE"
     )
     call(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(ROOT))

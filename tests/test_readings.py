@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import dig200, readings
 from pit_jax.neurons import PIT
+from tests.helpers import jit_once
 from train import data
 from train.config import cli
 from train.program.pure import make_pure_program
@@ -58,8 +59,12 @@ def test_a_reading_has_its_counts_and_gradients(case):
     def fire(a, current):
         return neuron.apply({"params": {"a": a}}, current, mutable=["intermediates"])
 
-    s, pull, sown = jax.vjp(fire, jnp.full((1, 1), A), current, has_aux=True)
-    grads = pull(jnp.asarray(G[:, None, None]))
+    @jit_once
+    def differentiate(a, current):
+        s, pull, sown = jax.vjp(fire, a, current, has_aux=True)
+        return s, sown, pull(jnp.asarray(G[:, None, None]))
+
+    s, sown, grads = differentiate(jnp.full((1, 1), A), current)
     grad_a, grad_u = (np.asarray(grad).ravel() for grad in grads)
     assert s.ravel().tolist() == (A * count).tolist()
     assert sown["intermediates"]["count"][0].ravel().tolist() == count.tolist()
@@ -75,10 +80,11 @@ def test_a_reading_has_its_counts_and_gradients(case):
 def test_a_blocking_floor_has_no_gradient_below_it(parametrize, learned):
     neuron = PIT(parametrize=parametrize)
     current = jax.random.normal(jax.random.key(0), (8, 1, 2))
-    params = neuron.init(jax.random.key(0), current)["params"]
+    params = jit_once(neuron.init)(jax.random.key(0), current)["params"]
+    differentiate = jit_once(jax.grad(lambda own: neuron.apply({"params": own}, current).sum()))
     for factor, alive in ((1.0, True), (1e-6, False)):
         scaled = params | {learned: factor * params[learned]}
-        gradients = jax.grad(lambda own: neuron.apply({"params": own}, current).sum())(scaled)
+        gradients = differentiate(scaled)
         assert bool((gradients[learned] != 0).all()) == alive
         assert bool((gradients[learned] == 0).all()) != alive
 
@@ -93,6 +99,7 @@ def test_a_row_names_existing_parts(name):
     assert not row.against or row.against in readings.ROWS
 
 
+@pytest.mark.slow  # The quick tests check the gradients of every reading, and train another row.
 def test_a_reading_trains(tmp_path, monkeypatch):
     tiny = {"data.train_images": 40, "batch_size": 20, "model.width": 4, "model.stages": "(1,)"}
     for key, value in tiny.items():

@@ -32,7 +32,9 @@ def variables(dtype=float):
 
 
 def evaluate(neuron, variables, x):
-    s, probes = jax.jit(partial(neuron.apply, mutable=["intermediates"]))(variables, jnp.asarray(x))
+    s, probes = jit_once(partial(neuron.apply, mutable=["intermediates"]))(
+        variables, jnp.asarray(x)
+    )
     assert set(probes) == {"intermediates"}
     return np.asarray(s), {
         name: np.asarray(value[0]) for name, value in probes["intermediates"].items()
@@ -81,7 +83,7 @@ def test_training_normalizes_each_step_by_its_own_batch(x64, steps):
 def test_one_step_equals_batch_norm_and_a_threshold(x64, training):
     x = jnp.asarray(currents()[:, :1])
     norm = batch_norm(use_running_average=not training)
-    normed, new = norm.apply(variables(), x, mutable=["batch_stats"])
+    normed, new = jit_once(partial(norm.apply, mutable=["batch_stats"]))(variables(), x)
     if training:
         s, stats = train(NormedLIF(), variables(), x)
         jax.tree.map(partial(np.testing.assert_allclose, atol=1e-12), stats, new["batch_stats"])
@@ -114,7 +116,7 @@ def test_a_scale_that_is_not_positive_does_not_fold(scale):
 
 
 def test_initialization_does_not_update_the_statistics():
-    new = NormedLIF().init(KEY, jnp.asarray(currents(), jnp.float32))
+    new = jit_once(NormedLIF().init)(KEY, jnp.asarray(currents(), jnp.float32))
     starts = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
     for collection in ("params", "batch_stats"):
         for leaf, value in new[collection].items():
@@ -157,8 +159,9 @@ def test_an_unrolled_loop_computes_the_same(x64, training):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32], ids=str)
 def test_spikes_have_the_dtype_of_the_currents_and_all_else_is_float32(strict, dtype):
     neuron, x = NormedLIF(), jnp.asarray(currents(), dtype)
-    start = neuron.init(KEY, x)
-    s, new = jit_once(partial(neuron.apply, mutable=["batch_stats", "intermediates"]))(start, x)
+    start = jax.eval_shape(neuron.init, KEY, x)
+    apply = partial(neuron.apply, mutable=["batch_stats", "intermediates"])
+    s, new = jax.eval_shape(apply, start, x)
     assert (s.shape, s.dtype) == (x.shape, dtype)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((start, new)))
 
