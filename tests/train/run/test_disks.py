@@ -1,5 +1,6 @@
 """Runs on a full or a read-only disk; only root may mount one."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.helpers import TINY, assert_same_end, make_program_on, start_main, take_devices
+from tests.train.helpers import (
+    ROOT,
+    TINY,
+    assert_same_end,
+    make_program_on,
+    start_main,
+    take_devices,
+)
 from train.config.cli import parse
 from train.errors import UserError
 from train.loop import train
@@ -47,6 +55,7 @@ def test_a_read_only_disk_is_refused(disk):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_compilation_cache")  # Compiled programs take room, too.
 def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path):
     """With each size, another write fails: of a compiled program, a checkpoint, a manifest."""
     config = parse(["main", *MANY])[0]
@@ -56,7 +65,8 @@ def test_a_run_on_a_full_disk_ends_and_resumes_when_there_is_room(disk, tmp_path
     for kilobytes in (420, 700, 840):
         workdir = disk / f"run{kilobytes}"
         mount("-o", f"remount,size={kilobytes}k", "tmpfs", str(disk))
-        process = start_main(*MANY, "--workdir", str(workdir))
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = start_main(*MANY, "--workdir", str(workdir), env=environment)
         printed, _ = process.communicate(timeout=600)
         full = f"error: cannot write to {workdir}: No space left on device; (.*)"
         message = re.search(full, printed)
