@@ -19,7 +19,7 @@ from tests.helpers import collect_by_layer
 EXACT = [
     ("resnet8", partial(neurons.PIT, levels=2), 1, "float32", "float64"),
     ("resnet8", HARD_LIF, 4, "int8", "float64"),
-    pytest.param("sew_resnet18", neurons.IF, 2, "int8", "float32", marks=pytest.mark.slow),
+    pytest.param("sew_resnet18", neurons.IF, 2, "int8", "float64", marks=pytest.mark.slow),
     ("vgg11", partial(neurons.QAT, levels=2), 2, "int8", "float32"),
     pytest.param(
         *("resnet34", partial(neurons.ILIF, levels=2), 1, "float32", "float64"),
