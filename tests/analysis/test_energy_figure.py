@@ -48,7 +48,10 @@ def make_run(neuron):
 
 def test_the_tables_of_a_run_have_the_numbers_of_its_report():
     trained, x = make_run(partial(neurons.PIT, levels=2))
-    found, counted = energy.analyze(trained), report(trained.model, trained.variables, x)
+    found, counted = (
+        energy.analyze(trained),
+        report(trained.model, trained.variables, [x[:3], x[3:]]),
+    )
     header, rows = found.tables["energy"].header, found.tables["energy"].rows
     assert all(len(row) == len(header) for row in rows)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))

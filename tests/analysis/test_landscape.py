@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 from pit_jax.analysis import landscape
 from pit_jax.analysis.plots import landscape as plots
 from pit_jax.neurons import PIT
+from tests.helpers import jit_once
 from train.analyze import landscape as analyze_landscape
 from train.analyze.subject import Subject
 from train.data import ArraySplit, Dataset
@@ -41,6 +43,9 @@ def params() -> dict[str, Any]:
     )
 
 
+draw_directions = jit_once(landscape.directions)
+
+
 def norms(kernel: Any) -> np.ndarray:
     """Return the norm of each filter, the slice of a kernel for one output channel."""
     return np.linalg.norm(np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1), axis=1)
@@ -50,14 +55,14 @@ def norms(kernel: Any) -> np.ndarray:
 def test_filters_of_a_direction_have_the_norm_of_the_weights(
     params: Any, key: jax.Array, layer: str
 ) -> None:
-    for direction in landscape.directions(params, key):
+    for direction in draw_directions(params, key):
         found, own = direction[layer]["kernel"], params[layer]["kernel"]
         np.testing.assert_allclose(norms(found), norms(own), rtol=1e-5)
         assert np.abs(np.vdot(found, own)) < 0.9 * np.vdot(own, own)
 
 
 def test_only_kernels_move_by_default(params: Any, key: jax.Array) -> None:
-    first, _ = landscape.directions(params, key)
+    first, _ = draw_directions(params, key)
     kernels = ["conv/kernel", "depthwise/kernel", "grouped/kernel", "dense/kernel"]
     assert sorted(landscape.list_moved(first)) == sorted(kernels)
 
@@ -70,7 +75,7 @@ def test_a_custom_treatment_moves_the_scale_and_norms(params: Any, key: jax.Arra
             return landscape.follow_weights
         return landscape.keep_still
 
-    first, _ = landscape.directions(params, key, treatment=treatment)
+    first, _ = jit_once(partial(landscape.directions, treatment=treatment))(params, key)
     assert sorted(landscape.list_moved(first)) == ["PIT_0/a", "norm/bias", "norm/scale"]
     np.testing.assert_allclose(norms(first["PIT_0"]["a"]), norms(params["PIT_0"]["a"]), rtol=1e-5)
     assert (first["norm"]["scale"] == params["norm"]["scale"]).all()
@@ -79,9 +84,11 @@ def test_a_custom_treatment_moves_the_scale_and_norms(params: Any, key: jax.Arra
 def test_directions_differ_from_each_other_and_depend_on_the_key_only(
     params: Any, key: jax.Array
 ) -> None:
-    first, second = landscape.directions(params, key)
-    again, _ = landscape.directions(params, key)
+    first, second = draw_directions(params, key)
+    again, _ = draw_directions(params, key)
+    other, _ = draw_directions(params, jax.random.key(1))
     assert (first["conv"]["kernel"] == again["conv"]["kernel"]).all()
+    assert not (first["conv"]["kernel"] == other["conv"]["kernel"]).any()
     assert not (first["conv"]["kernel"] == second["conv"]["kernel"]).any()
 
 
@@ -113,7 +120,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     split = ArraySplit(images, labels)
     dataset = Dataset("made_up", split, split, 3, (0.5,), (0.2,))
     model, mesh = Net(), make_data_mesh(2, devices=jax.devices()[:2])
-    variables = model.init(jax.random.key(0), jnp.ones((4, 8, 8, 1)), train=True)
+    init = jit_once(partial(model.init, train=True))
+    variables = init(jax.random.key(0), jnp.ones((4, 8, 8, 1)))
     out = tmp_path_factory.mktemp("landscape")
     return Subject(
         name="made up",
@@ -140,7 +148,7 @@ def make_loss(trained: Subject, devices: int) -> tuple[Any, Any]:
         return cross_entropy(logits, labels)
 
     mesh = make_data_mesh(devices, devices=jax.devices()[:devices])
-    directions = landscape.directions(params, jax.random.key(123))
+    directions = draw_directions(params, jax.random.key(123))
     evaluate = landscape.point_losses(loss, mesh, params, directions, stats, images, labels)
     return jax.jit(loss)(params, stats, images, labels), evaluate
 
@@ -256,6 +264,6 @@ def test_zero_and_infinite_losses_can_be_drawn() -> None:
 
 def test_parameters_in_a_list_have_directions():
     params = {"kernel": jnp.ones((3, 4)), "more": [jnp.ones((2, 2)), jnp.ones(5)]}
-    first, second = landscape.directions(params, jax.random.key(0))
+    first, second = jit_once(landscape.directions)(params, jax.random.key(0))
     assert jax.tree.structure(first) == jax.tree.structure(params)
     assert landscape.list_moved(first) == landscape.list_moved(second) == ["kernel"]

@@ -8,14 +8,16 @@ from pit_jax.analysis.oscillation import average_later_half, measure_changes
 from pit_jax.analysis.plots.oscillation import plot_over_epochs, plot_over_time
 from pit_jax.analysis.recorder import recorder
 from tests.analysis.small import Small
+from tests.helpers import jit_once
 
 
 def test_changes_between_steps_equal_numpy_over_all_batches(key):
     model, x = Small(), jax.random.normal(key, (5, 3, 7))
-    variables = jax.jit(model.init)(key, x)
-    found = measure_changes(model, variables, [x[:3], x[3:]])
-    for name, layer in recorder(model)(variables, x).items():
-        count = np.asarray(layer.count)
+    variables, batches = jit_once(model.init)(key, x), [x[:3], x[3:]]
+    found, record = measure_changes(model, variables, batches), recorder(model)
+    recorded = [record(variables, batch) for batch in batches]
+    for name in recorded[0]:
+        count = np.concatenate([layers[name].count for layers in recorded])
         expected = [(count[:, t] != count[:, t - 1]).mean() for t in (1, 2)]
         np.testing.assert_allclose(found[name], expected, rtol=1e-5)
 

@@ -14,6 +14,7 @@ from pit_jax.analysis.rates import (
     synchrony,
 )
 from tests.analysis.small import Small
+from tests.helpers import jit_once
 
 
 def draw_counts(rng: np.random.Generator, *shape: int, low: int = 0) -> jax.Array:
@@ -74,10 +75,10 @@ def test_an_interval_has_its_coverage():
 
 
 def test_layers_are_measured_in_order(key):
-    model, x = Small(), jax.random.normal(key, (4, 2, 7))
-    found = measure_firing(model, jax.jit(model.init)(key, x), [x[:2], x[2:]])
+    model, x = Small(), jax.random.normal(key, (5, 3, 7))
+    found = measure_firing(model, jit_once(model.init)(key, x), [x[:3], x[3:]])
     assert list(found) == ["PIT_0", "PIT_1"]
-    assert all(each.per_sample.shape == (4, 2) for each in found.values())
+    assert all(each.per_sample.shape == (5, 3) for each in found.values())
     assert [each.neurons for each in found.values()] == [6, 5]
 
 

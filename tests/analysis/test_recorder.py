@@ -12,6 +12,7 @@ from pit_jax.analysis.recorder import recorder
 from pit_jax.neurons import LIF, NEURONS, ReLU
 from pit_jax.neurons.mpbn import NormedLIF
 from pit_jax.neurons.probe import firing_rates, neuron_layers
+from tests.helpers import jit_once
 
 
 class One(nn.Module):
@@ -28,14 +29,14 @@ class One(nn.Module):
 def test_the_spike_is_the_output_of_the_neuron_with_its_scale(neuron):
     x = 3 * jax.random.normal(jax.random.key(0), (4, 2, 5))
     model = One(neuron)
-    variables = jax.jit(model.init)(jax.random.key(1), x)
+    variables = jit_once(model.init)(jax.random.key(1), x)
     variables = jax.tree.map(lambda leaf: leaf * jnp.asarray(1.5, leaf.dtype), dict(variables))
     found = recorder(model)(variables, x)
     if neuron is ReLU:
         assert found == {}
         return
     (layer,) = found.values()
-    np.testing.assert_array_equal(layer.spike, model.apply(variables, x))
+    np.testing.assert_array_equal(layer.spike, jax.jit(model.apply)(variables, x))
     assert np.asarray(layer.count).any()
 
 
