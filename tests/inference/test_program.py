@@ -13,13 +13,14 @@ from pit_jax.inference import program as program_module
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.verify import fingerprint
 from pit_jax.neurons.step import hard_reset, soft_reset
+from tests.helpers import jit_once
 from tests.inference.checks import assert_runtime_equals_program
 from tests.inference.networks import NEURONS, make_constant_network, make_firing_network
 from tests.inference.random_networks import make_small_network
 from tests.models.reduced import DISTINCT
 
 # Most neurons once, in most families of networks; the full product is slow.
-# `test_all_other_neurons_in_one_network` has the other neurons.
+# `test_all_other_neurons_in_one_network_of_int8_weights` has the other neurons.
 SAMPLE = [
     ("resnet8", "PIT", 2, 4),
     ("sew_resnet18", "PIT", 2, 2),
@@ -79,22 +80,25 @@ def test_a_loaded_program_has_all_numbers_of_the_saved_one(each_program, tmp_pat
     assert fingerprint(loaded.nodes) == loaded.fingerprint == fingerprint(program.nodes)
 
 
-@pytest.mark.parametrize("weights, largest", [("int8", 127), ("int16", 32767)])
-def test_all_other_neurons_in_one_network(weights, largest):
+def assert_weights_fit(program: SpikingProgram, largest: int) -> None:
+    for node in program.nodes:
+        if isinstance(node, nodes.Accumulator):
+            for synapse in node.synapses:
+                assert synapse.weight is None or abs(synapse.weight).max() <= largest
+
+
+def test_all_other_neurons_in_one_network_of_int8_weights():
     others = sorted(NEURONS.keys() - {neuron for _, neuron, *_ in SAMPLE})
     assert len(others) == 7
     layers = [(16, 3, 1, 1, "")] * len(others)
     factories = tuple(NEURONS[name](2) for name in others)
     model, variables, x = make_small_network(factories, 2, *layers, batch=4)
-    program = compile(model, variables, x, verify=False, weights=weights)
+    program = compile(model, variables, x, verify=False, weights="int8")
+    assert_weights_fit(program, 127)
     assert program.verify(x)  # Equal to its grid, though not to the trained network.
     fired = [float(abs(spikes).mean()) for spikes in program.trace(x).values()]
     assert len(fired) == len(others) and all(fired)
     assert_runtime_equals_program(program, x)
-    for node in program.nodes:
-        if isinstance(node, nodes.Accumulator):
-            for synapse in node.synapses:
-                assert synapse.weight is None or abs(synapse.weight).max() <= largest
 
 
 @pytest.mark.slow
@@ -136,6 +140,13 @@ def test_all_calls_agree(small_network, program):
         assert trace.keys() == spikes.keys()
         for path, each in program.watch(x, form)[1].items():
             assert np.array_equal(trace[path], each)
+
+
+def test_int16_weights_run(small_network):
+    model, variables, x = small_network
+    program = compile(model, variables, x, verify=False, weights="int16")
+    assert_weights_fit(program, 32767)
+    assert_runtime_equals_program(program, x)
 
 
 def test_each_step_reads_its_frame(small_network, program):
@@ -227,7 +238,8 @@ def test_pit_with_a_hard_reset_compiles():
     pit, layers = partial(neurons.PIT, levels=4), [(4, 3, 1, 1, "")] * 2
     model, variables, x = make_small_network(partial(pit, reset=hard_reset), 2, *layers)
     soft = model.clone(neuron=pit)
-    assert not np.array_equal(model.apply(variables, x), soft.apply(variables, x))
+    hard_logits, soft_logits = (jit_once(m.apply)(variables, x) for m in (model, soft))
+    assert not np.array_equal(hard_logits, soft_logits)
     assert_program_equals_grid(compile(model, variables, x, verify=False), x)
 
 

@@ -4,7 +4,7 @@ import hypothesis.extra.numpy as npst
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 
 from pit_jax.inference.compiler import folded
 from pit_jax.inference.compiler.bounds import bound_values
@@ -50,6 +50,7 @@ def test_half_the_unit_would_exceed_the_limit(kernel, num_steps):
 
 
 @given(KERNELS, st.sampled_from(["float32", "int16", "int8"]))
+@settings(max_examples=50)
 def test_integer_sums_stay_within_the_limit(kernel, weights):
     assume(kernel.any(1).all())
     node = quantize(make_network(kernel), 1, largest_input=1.0, weights=weights)[3]

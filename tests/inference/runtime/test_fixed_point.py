@@ -52,7 +52,7 @@ def fire_in_python(first, step, levels, leak, currents) -> list[int]:
     code=st.sampled_from([thermometer, bitwise]),
     data=st.data(),
 )
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_slots_and_counts_equal_python_integers(half, levels, leak, code, data):
     boundary = st.integers(-1, levels + 1).flatmap(
         lambda k: st.integers(-1, 1).map(lambda off: half + 2 * half * k + off)
