@@ -50,7 +50,7 @@ def load_given(num_classes: int = 10, **changed: Any) -> dict[tuple[str, ...], n
 
 @pytest.fixture(scope="module")
 def source(finished_run) -> Path:
-    """Return the folder of a finished run, whose network is that of the tiny config."""
+    """Return the folder of a finished run with the network of the tiny config."""
     return finished_run
 
 
