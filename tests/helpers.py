@@ -8,10 +8,13 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from pit_jax.jaxprs import get_shape
+
 
 def count_thresholds(x: np.ndarray, levels: int) -> np.ndarray:
     """Return the sum over d = 1..levels of 1[x >= d - 1/2]: exact, since nothing is added to x."""
-    return sum((x >= d - 0.5).astype(x.dtype) for d in range(1, levels + 1))
+    reached = [x >= d - 0.5 for d in range(1, levels + 1)]
+    return np.sum(reached, axis=0).astype(x.dtype)
 
 
 def walk_equations(
@@ -27,7 +30,7 @@ def walk_equations(
 def walk_shapes(jaxpr: Jaxpr) -> Iterator[tuple[int, ...]]:
     """Yield the shape of every array computed in `jaxpr`, at any depth."""
     for equation in jaxpr.eqns:
-        yield from (value.aval.shape for value in equation.outvars)
+        yield from map(get_shape, equation.outvars)
         for inner in _inner_jaxprs(equation):
             yield from walk_shapes(inner)
 
