@@ -10,6 +10,8 @@ import pytest
 from pit_jax.neurons import PIT
 from tests.helpers import count_thresholds, jit_once
 
+# Each number of levels once, each decay and each reset.
+QUICK = [(1, 0.5, True), (2, 0.25, False), (4, 0.5, False)]
 BATCH, STEPS, INPUTS, HIDDEN, CLASSES = 5, 3, 4, 6, 3
 STRENGTH = 0.3  # Larger than the paper's 0.01, so that a wrong factor shows.
 
@@ -77,9 +79,7 @@ def gradient_by_hand(params, x, labels, decay, levels, detach):
 @pytest.mark.parametrize(
     "levels, decay, detach",
     [
-        pytest.param(
-            *case, marks=[] if case in [(1, 0.5, True), (2, 0.25, False)] else pytest.mark.slow
-        )
+        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow)
         for case in product([1, 2, 4], [0.5, 0.25], [False, True])
     ],
 )
