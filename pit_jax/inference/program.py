@@ -239,17 +239,7 @@ def compile(
     verification fails.
     """
     sample = np.asarray(sample_batch, np.float32)
-    if sample.ndim not in (4, 5) or not sample.size:
-        raise ValueError(
-            "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], "
-            f"got {sample.shape}."
-        )
-    if not np.isfinite(sample).all():
-        raise ValueError("sample_batch holds values that are not finite.")
-    for path, leaf in jax.tree.leaves_with_path(dict(variables)):
-        if not np.isfinite(np.asarray(leaf)).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise ValueError(f"{name} holds values that are not finite; compile finite weights.")
+    _check_inputs(sample, variables)
     folded_nodes = fold(outline_layers(model, variables, sample.shape))
     steps = jax.eval_shape(partial(model.apply, variables), sample).shape[1]
     if largest_input is None and not sample.any():
@@ -273,6 +263,21 @@ def compile(
         # The program is frozen, but a copy would lose the functions compiled for `verify`.
         object.__setattr__(program, "proof", report)
     return program
+
+
+def _check_inputs(sample: np.ndarray, variables: Mapping[str, Any]) -> None:
+    """Raise ValueError unless sample and variables are finite and the sample has a known shape."""
+    if sample.ndim not in (4, 5) or not sample.size:
+        raise ValueError(
+            "sample_batch must be images [B, H, W, C] or frames [B, T, H, W, C], "
+            f"got {sample.shape}."
+        )
+    if not np.isfinite(sample).all():
+        raise ValueError("sample_batch holds values that are not finite.")
+    for path, leaf in jax.tree.leaves_with_path(dict(variables)):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{name} holds values that are not finite; compile finite weights.")
 
 
 def _get_pixels(graph: Nodes) -> nodes.Pixels:

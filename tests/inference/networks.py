@@ -75,8 +75,8 @@ def make_firing_network(
     draw = np.random.default_rng(seed)
 
     # In NumPy, as JAX would compile each operation for each shape.
-    def scale_leaf(path: Any, leaf: jax.Array) -> np.ndarray:
-        leaf = np.asarray(leaf)
+    def scale_leaf(path: Any, value: jax.Array) -> np.ndarray:
+        leaf = np.asarray(value)
         match path[-1].key:
             case "kernel":
                 leaf = leaf * row.gain
