@@ -62,10 +62,10 @@ def make_variables(model: RandomNetwork, x: jax.Array, seed: int) -> dict[str, A
 
     # In NumPy, as JAX would compile each operation for each shape.
     def scale_leaf(path: Any, leaf: jax.Array) -> np.ndarray:
-        leaf = np.asarray(leaf)
+        values: np.ndarray = np.asarray(leaf)
         if path[-1].key in ("a", "amplitude", "alpha"):
-            leaf = leaf * draw.uniform(0.3, 2.0, leaf.shape)
-        return leaf.astype(np.float32)
+            values = values * draw.uniform(0.3, 2.0, values.shape)
+        return values.astype(np.float32)
 
     params = jax.tree_util.tree_map_with_path(scale_leaf, variables["params"])
     variables["params"] = jax.device_put(params)
