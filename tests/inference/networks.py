@@ -79,14 +79,14 @@ def make_firing_network(
         leaf = np.asarray(value)
         match path[-1].key:
             case "kernel":
-                values = values * row.gain
-            case "scale" if not values.any():  # A scale of 0 would keep a whole branch silent.
-                values = values + 0.5
+                leaf = leaf * row.gain
+            case "scale" if not leaf.any():  # A scale of 0 would keep a whole branch silent.
+                leaf = leaf + 0.5
             case "a" | "amplitude" | "alpha":
-                values = np.maximum(values, 0.05) * draw.uniform(0.7, 1.4, values.shape)
+                leaf = np.maximum(leaf, 0.05) * draw.uniform(0.7, 1.4, leaf.shape)
             case "mixing":
-                values = values + 0.2 * draw.standard_normal(values.shape)
-        return values.astype(np.float32)
+                leaf = leaf + 0.2 * draw.standard_normal(leaf.shape)
+        return leaf.astype(np.float32)
 
     params = jax.tree_util.tree_map_with_path(scale_leaf, variables["params"])
     variables["params"] = jax.device_put(params)
