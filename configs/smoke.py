@@ -2,7 +2,8 @@
 
 python -m train.main --config configs/smoke.py
 
-Cost: ten seconds. Result: it ends; two epochs of so small a network learn next to nothing.
+Cost: ten seconds. Result: the program completes. Two epochs of such a small network learn almost
+nothing.
 """
 
 from ml_collections import ConfigDict

@@ -137,8 +137,8 @@ def _add_check(parser: Parser) -> None:
     The program loads the data set as training does (and so downloads or prepares it), compares
     archives and numbers of samples with the published ones, looks for samples in both splits,
     draws a contact sheet of raw and augmented samples, and compares the speed of loading with the
-    speed of training. Its last line is "ready"; otherwise it lists what is left to do, and the
-    exit code is 2.
+    speed of training. The last line of a data set without problems is "ready"; otherwise the
+    problems are listed, and the exit code is 2.
     """
     parser.add_argument(
         "--out",

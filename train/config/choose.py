@@ -40,7 +40,7 @@ def make_part(what: str, section: Any) -> partial[Any]:
 
 
 def normalize_section(section: Any) -> dict[str, Any]:
-    """Return a section as a dict, also one that is just the name of its part."""
+    """Return a section as a dict, even if it is only the name of its part."""
     return (
         dict(section.items()) if isinstance(section, (Mapping, ConfigDict)) else {"name": section}
     )

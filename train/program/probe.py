@@ -41,7 +41,7 @@ def make_probe(
 ) -> Callable[[TrainState], Look]:
     """Return a function that measures the raw weights and statistics of a state, in test mode.
 
-    Every device computes all `images`, so no collective is needed and any number will do.
+    Every device computes all `images`, so no collective is needed and their number is arbitrary.
     """
 
     @partial(jax.jit, out_shardings=everywhere)

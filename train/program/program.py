@@ -97,7 +97,7 @@ def make_program(
 ) -> Program:
     """Return the functions of a run with `config`; nothing is compiled before one is called.
 
-    The network starts from the variables `given`. The run uses all devices, or `devices`. `loss`
+    The network starts from the variables in `given`. The run uses all devices, or `devices`. `loss`
     replaces the loss of the config.
 
     Raises UserError for a batch that does not fit the data or the devices, for names or values in
@@ -185,7 +185,7 @@ def check_batch(config: ConfigDict, dataset: Dataset) -> None:
 
 
 def diagnose_step(pure: PureProgram, feed: Feed, state: TrainState) -> str:
-    """Return in words where the step `state.bad` is not finite."""
+    """Return in words where step `state.bad` is not finite."""
     batch = jax.jit(feed.select)(feed.batch_at(int(state.bad)), state.bad)
     return make_diagnose(pure.model, pure.loss, pure.prepare)(state, batch)
 

@@ -65,7 +65,7 @@ class _Trial:
         return None if value is None else normalize_section(value).get("name")
 
     def find_own(self, *sections: str) -> str:
-        """Return the first of the sections whose part is the user's own, or else the last."""
+        """Return the first section whose part is the user's own, or the last section."""
         return next((what for what in sections if is_own(self.get_name(what))), sections[-1])
 
     def refuse(self, what: str, why: str) -> UserError:

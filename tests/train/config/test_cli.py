@@ -1,4 +1,4 @@
-"""The command line: files, variants, overrides, and the errors for mistakes."""
+"""The command line: files, variants, overrides, and errors for mistakes."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""config.augment: the order of its stages, and the errors for mistakes."""
+"""config.augment: the order of its stages, and errors for invalid values."""
 
 from functools import partial
 
