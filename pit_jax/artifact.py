@@ -1,4 +1,4 @@
-"""Files that are whole or absent: hashes, atomic writes, and folders with a manifest.
+"""Files that are either complete or absent: hashes, atomic writes, and folders with a manifest.
 
 A hash detects damage; it is not a signature. `sha256sum -c manifest.sha256` checks the manifest,
 which has the hashes of all other files. inference/storage.py decides what a saved program

@@ -43,7 +43,7 @@ def explain(decay, threshold=1.0, *rest, **fields):
 
 MEANINGS = {
     "decay": "what stays of the membrane, from step: to step.",
-    "threshold": "the membrane from which it fires.",
+    "threshold": "the membrane at which it fires.",
     "rest": "more.",
     "fields": "keywords.",
 }

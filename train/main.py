@@ -1,7 +1,7 @@
 """Train a network: python -m train.main --config digits RUN
 
 SIGINT and SIGTERM stop and save a run: `stop_on_signal` for one process,
-`distributed.hosts.make_stop_check` for several.
+`distributed.hosts.make_stop_check` for several processes.
 """
 
 import argparse

@@ -215,7 +215,7 @@ def _list_reciprocals(largest: int, skipped: int, number: int) -> list[Fraction]
 
 
 def _check_sizes(num_steps: Size, num_neurons: Size, levels: Size) -> tuple[int, int, int]:
-    """Return T, N and D as Python's integers: powers of NumPy's integers would wrap around."""
+    """Return T, N and D as Python ints, since powers of NumPy integers would overflow."""
     sizes = {"num_steps": num_steps, "num_neurons": num_neurons, "levels": levels}
     for name, value in sizes.items():
         if index(value) < 1:

@@ -90,6 +90,7 @@ def axis(side: int = 51, reach: float = 1.0) -> np.ndarray:
     if side < 3 or side % 2 == 0:
         raise ValueError(f"side must be an odd number of at least 3, got {side}.")
     half = side // 2
+    # Not linspace, whose middle can differ from 0 in the last bit.
     return np.arange(-half, half + 1) / half * reach
 
 

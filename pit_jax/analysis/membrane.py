@@ -82,6 +82,7 @@ def estimate_densities(
     for batch in batches():
         for name, u in batch.items():
             low, width, bins, _ = grids[name]
+            # An int32 holds the counts of one batch; their sum needs an int64.
             found = np.asarray(_count_bins(u, low, width, bins), np.int64)
             counts[name] = counts.get(name, 0) + found
     return {name: _make_density(moments[name], *grids[name], counts[name]) for name in moments}

@@ -1,4 +1,4 @@
-"""Export programs to other tools, bit by bit or not at all.
+"""Export programs to other tools, bit for bit or not at all.
 
 Each format has its own file: stablehlo.py, onnx.py (with onnx_graph.py and onnx_step.py) and
 nir.py. The format `directory` is `SpikingProgram.save` (inference/storage.py). nir_writer.py

@@ -117,10 +117,12 @@ def _hash_graph(graph: "nir.NIRGraph") -> str:
 
 def _list_bytes(value: Any) -> Iterator[bytes]:
     if isinstance(value, Mapping):
+        # HDF5 does not keep the order of keys.
         for key in sorted(value):
             yield f"{key}:".encode()
             yield from _list_bytes(value[key])
     elif isinstance(value, str | bytes):
+        # Strings may come back from a file as bytes.
         yield value.encode() if isinstance(value, str) else value
     else:
         array = np.asarray(value)

@@ -45,7 +45,7 @@ def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Modul
         parts.append(NIRPart(name, named, make))
         if variables:
             params[name] = {key: jnp.asarray(value) for key, value in variables.items()}
-    # The network returns its last part. Without this, a node that nothing reads could be last.
+    # The network returns its last part. Without this, an unused node could be last.
     parts.sort(key=lambda part: part.name == outputs[0])
     rank = len(graph.nodes[inputs[0]].input_type["input"])
     return NIRNetwork(tuple(parts), num_steps, rank), {"params": params}
@@ -152,6 +152,7 @@ def _make_neuron(
 ) -> tuple[Make, Params]:
     """Return a neuron with the next float as threshold: NIR fires above a threshold, we at it."""
     threshold = _move_channels_last(threshold).astype(jnp.result_type(float))
+    # u > threshold is u >= the next float, exactly.
     threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
     if np.all(threshold == threshold.flat[0]):
         one = float(threshold.flat[0])

@@ -20,6 +20,8 @@ def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int
     for number, node in enumerate(graph):
         match node:
             case nodes.Accumulator() if node.unit.size > 1 and _are_powers_of_two(node.unit):
+                # Ratios of powers of two to the smallest one are integers, so weights stay
+                # integers.
                 times = multiples[number] = (node.unit / node.unit.min())[0].astype(np.int64)
                 synapses = tuple(
                     s if s.weight is None else replace(s, weight=s.weight * times)
@@ -43,6 +45,7 @@ def unify_units(graph: Sequence[nodes.Node]) -> tuple[list[nodes.Node], dict[int
 def _are_powers_of_two(unit: np.ndarray) -> bool:
     """Return whether all units are powers of two; an accumulator without weights has its gain in
     its unit."""
+    # frexp returns mantissas in [1/2, 1), exactly 1/2 for powers of two.
     return len(unit) == 1 and bool(np.all(np.frexp(unit)[0] == 0.5))
 
 
@@ -52,6 +55,7 @@ def place_threshold(lowest: np.ndarray, multiple: np.ndarray) -> np.ndarray:
     No membrane equals them, so >= and > are the same test. If one number fits all channels, all
     thresholds are that number, because some simulators read one threshold for a layer.
     """
+    # The largest membrane that must stay silent, and the smallest that must fire.
     below, above = (lowest - multiple).max(), lowest.min()
     if below < above:
         return np.full_like(lowest, (below + above) / 2)

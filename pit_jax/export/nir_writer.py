@@ -91,6 +91,7 @@ class Writer:
         last = node is self.program_nodes[-1]
         # Logits are written in real numbers, all other currents in integers.
         gain = _require_constant(node.unit, node.path, "units").item() if last else 1.0
+        # Products with another gain would round.
         if math.frexp(gain)[0] != 0.5:
             raise NotInNIR(f"{node.path} has the unit {gain}, which must be a power of two.")
         bias = np.atleast_1d(_require_constant(node.bias, node.path, "biases") * gain)
@@ -275,6 +276,8 @@ class Writer:
             # A level that no membrane reaches gets a threshold just above the largest membrane.
             unreached = np.ceil((at.bound * self.num_steps + 1) / multiple)
             threshold = place_threshold(np.minimum(lowest, unreached) * multiple, multiple)
+            # u + bias >= threshold. This moves the bias only because no membrane is kept: a kept
+            # membrane would need the bias in every step, and is refused above.
             threshold = np.broadcast_to(threshold - bias, node.shape)
             levels.append(self._add(path, self._make_neuron(neuron, threshold, leak), names))
         # |u| <= bound * (1 + leak + leak^2 + ...), and a threshold is half a multiple of `finest`.
@@ -284,7 +287,7 @@ class Writer:
         return levels
 
     def _is_memoryless(self, neuron: FixedNeuron) -> bool:
-        """Return whether no part of a membrane reaches the next step."""
+        """Return whether no membrane carries over to the next step."""
         return self.num_steps == 1 or not (neuron.leak.any() or neuron.leak_fired.any())
 
     def _get_leak(self, node: nodes.Spikes, bound: int) -> np.ndarray:
@@ -314,17 +317,20 @@ class Writer:
         self, neuron: FixedNeuron, threshold: np.ndarray, leak: np.ndarray
     ) -> nir.NIRNode:
         if self.num_steps > 1 and self._is_memoryless(neuron):
+            # A NIR IF would keep the membrane of a silent neuron; Threshold has no state.
             return nir.Threshold(_move_channels_first(threshold, threshold.ndim))
         if self.num_steps == 1 or np.all(leak == 1):
             return self._make_if(threshold)
         leak = _move_channels_first(np.broadcast_to(leak, threshold.shape), threshold.ndim)
         threshold = _move_channels_first(threshold, threshold.ndim)
         zero = np.zeros(threshold.shape)
+        # An Euler step is (1 - dt / tau) v + (r dt / tau) i; with these tau and r it is leak v + i.
         tau = self.dt / (1 - leak)
         return nir.LIF(tau=tau, r=tau / self.dt, v_leak=zero, v_threshold=threshold, v_reset=zero)
 
     def _make_if(self, threshold: np.ndarray) -> nir.IF:
         threshold = _move_channels_first(threshold, threshold.ndim)
+        # An Euler step is v + dt r i, which is v + i.
         r = np.full(threshold.shape, 1 / self.dt)
         return nir.IF(r=r, v_threshold=threshold, v_reset=np.zeros(threshold.shape))
 
@@ -369,6 +375,7 @@ def _make_matrix(shape: Shape, structure: Sequence[Structure]) -> np.ndarray:
     """Return `structure` as a matrix `[prod(shape), K]`, from its outputs for one-hot inputs."""
     places = math.prod(shape)
     rows = []
+    # In blocks, because all one-hot inputs together have places^2 values.
     for start in range(0, places, 256):
         one = jnp.eye(min(256, places - start), places, start).reshape(-1, *shape)
         rows.append(np.asarray(apply_structure(structure, one), np.float64).reshape(len(one), -1))

@@ -1,4 +1,4 @@
-"""Export a program to an ONNX file of standard operators, equal bit by bit in onnxruntime."""
+"""Export a program to an ONNX file of standard operators, bit-exact in onnxruntime."""
 
 import os
 from collections.abc import Callable
@@ -81,6 +81,7 @@ def _make_model(program: SpikingProgram, frames: bool) -> "onnx.ModelProto":
         at = graph.emit("Gather", "x", graph.constant(t, np.int64), axis=1) if frames else "x"
         currents.append(steps.add_step(at, t))
     total = graph.cast_to_float(graph.sum(currents))
+    # The same two roundings as in the program: the cast of the sum, and one product in float32.
     mean = graph.constant(last.unit.item() / program.num_steps, np.float32)
     graph.nodes.append(onnx.helper.make_node("Mul", [total, mean], ["logits"], "logits"))
 

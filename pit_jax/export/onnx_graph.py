@@ -94,6 +94,7 @@ class Graph:
                 case Pool():
                     x = self._sum_windows(x, each, channels, bound)
                 case Sum():
+                    # `axes` count from the first axis of a sample; here the batch comes first.
                     axes = self.constant([axis + 1 for axis in each.axes], np.int64)
                     x = self.emit("ReduceSum", x, axes, keepdims=0)
                 case Reshape():
@@ -150,16 +151,19 @@ class Graph:
         """
         if largest * bound < nodes.EXACT:
             return self.cast_to_double(layer(self.cast_to_float(x)))
+        # One bit less than fits, so that a logarithm rounded up cannot break the inequality.
         bits = math.floor(math.log2(nodes.EXACT / largest)) - 1
         if bits < 1:
             raise ValueError(f"sums of weights reach {largest:,}, too large for exact float32.")
         high = self.shift_right(x, bits)
         low = self.emit("Sub", x, self.scale(high, 2.0**bits))
+        # floor(-bound / 2^bits) can be one further from 0 than bound >> bits.
         parts = self._apply_in_parts(high, (bound >> bits) + 1, largest, layer)
         rest = self.cast_to_double(layer(self.cast_to_float(low)))
         return self.emit("Add", self.scale(parts, 2.0**bits), rest)
 
     def _emit_channels_first(self, kind: str, x: str, *inputs: str, **attributes: Any) -> str:
+        # ONNX's convolutions and pools take channels first only.
         x = self.emit("Transpose", x, perm=NCHW)
         return self.emit("Transpose", self.emit(kind, x, *inputs, **attributes), perm=NHWC)
 

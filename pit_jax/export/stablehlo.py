@@ -55,6 +55,7 @@ class StableHLO:
 
     @cached_property
     def _call(self) -> Any:
+        # One jitted function for all calls, so that a batch size is compiled once.
         return jax.jit(self.exported.call)
 
 
@@ -92,6 +93,7 @@ def to_stablehlo(
     @jax.jit
     def logits(x: Array) -> Array:
         if pixels is not None:
+            # A table gives every device the same floats; a product and a sum could be contracted.
             x = jnp.asarray(pixels, jnp.float32)[x, jnp.arange(pixels.shape[1])]
         return program(x)
 
@@ -122,6 +124,7 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     export = _import_jax_export()
     manifest, files = artifact.read(folder, KIND, VERSION)
     try:
+        # `deserialize` takes a bytearray, not bytes.
         exported = export.deserialize(bytearray(files[MODULE]))
     except Exception as error:  # JAX raises many kinds.
         raise ArtifactError(

@@ -155,6 +155,6 @@ def _attention(node: nodes.LinearAttention, steps: int) -> Cost:
 
 
 def _count_arrivals(synapse: nodes.Synapse, slots: Array) -> Array:
-    """Return the spikes of all slots and samples at each place where additions begin."""
+    """Return the spikes of all slots and samples at each position where additions begin."""
     before, _ = split_structure(synapse.structure, spiking=True)
     return jnp.sum(count_arrivals(before, slots.reshape(-1, *slots.shape[2:])), axis=0)

@@ -1,4 +1,4 @@
-"""Fan-out: how many accumulators a spike at each place of a layer adds to.
+"""Fan-out: how many accumulators a spike at each position of a layer adds to.
 
 Borders, strides and groups are counted exactly, so that spikes times fan-out is the number of
 additions that a layer performs.
@@ -37,11 +37,11 @@ class FanOut:
 
     @property
     def connections(self) -> int:
-        """The number of synapses, which is the additions of one spike at every place."""
+        """The number of synapses, which is the additions of one spike at every position."""
         return int(self.reached.sum())
 
     def count_additions(self, arrivals: np.ndarray) -> int:
-        """Return the additions for the number of `arrivals` at each place, of any size."""
+        """Return the additions for the number of `arrivals` at each position, of any size."""
         return int((arrivals.astype(np.int64) * self.reached).sum())
 
 
@@ -51,7 +51,7 @@ def count_fan_out(
     """Return the fan-out of a source of `shape` through its structure and weights.
 
     `weight` is the window of a convolution, the number of outputs of a linear layer, or None for
-    one synapse at each place. `spiking` is true for a source of spikes; see `split_structure`.
+    one synapse at each position. `spiking` is true for a source of spikes; see `split_structure`.
     """
     before, after = split_structure(structure, spiking)
     inputs = find_last_shape(structure, shape)
@@ -121,7 +121,7 @@ def count_outputs(
 def count_reached(
     before: Sequence[Structure], after: Sequence[Structure], shape: Shape, fan: np.ndarray
 ) -> np.ndarray:
-    """Return how many accumulators a spike adds to at each place of a source after `before`.
+    """Return how many accumulators a spike adds to at each position of a source after `before`.
 
     `shape` is the shape of the source. `fan` has the same numbers for the places after the whole
     structure, and `after` is the part in between. The result is int64.

@@ -230,7 +230,7 @@ def compile(
         variables: its trained variables.
         sample_batch: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to verify the program with.
         largest_input: inputs beyond it are clipped; by default twice the largest of the sample.
-        weights: `float32` for all bits that stay exact in it, or `int16` or `int8`.
+        weights: `float32` for as many bits as it represents exactly, or `int16` or `int8`.
         code: `thermometer` sends a count in D slots, one for each level, `bitwise` in ⌈log₂(D+1)⌉
             slots, each worth twice the next.
         verify: compare the program with its grid on the sample.

@@ -34,6 +34,7 @@ def parameters_by_kind(params: Mapping[str, Any]) -> Counter[str]:
         if (kernel := leaves.get((*layer, "kernel"))) is not None:
             kinds[f"{'linear' if kernel.ndim == 2 else 'conv'} {leaf}"] += value.size
         else:
+            # Norms have a leaf `scale`; so has NormedLIF, which is a norm inside a neuron.
             kinds["norm" if (*layer, "scale") in leaves else "neuron"] += value.size
     return kinds
 
@@ -101,6 +102,7 @@ def count_traced_layers(traced: Trace) -> list[LayerCount]:
             shape=node.shape,
             # A product has the path of the module around it, whose parameters belong to its layers.
             parameters=0 if node.kind == "product" else sizes[node.path],
+            # Each output has `terms` products, those with padding included, as papers count them.
             macs=math.prod(node.shape) // batch * node.terms,
             neurons=math.prod(node.shape[2:]) if node.kind == "neuron" else 0,
             bytes=math.prod(node.shape) * node.dtype.itemsize,

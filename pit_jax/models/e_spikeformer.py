@@ -18,8 +18,8 @@ from pit_jax.old_names import serve_old_names
 
 
 class SeparableConv(nn.Module):
-    """A separable convolution, three times neuron, convolution, norm: 1 x 1 to twice the channels,
-    `size` x `size` depthwise, 1 x 1 back."""
+    """A separable convolution, each of its three convolutions with a neuron before and a norm after
+    it: 1 x 1 to twice the channels, `size` x `size` depthwise, and 1 x 1 back."""
 
     size: int
     neuron: Callable[[], nn.Module]
@@ -35,8 +35,8 @@ class SeparableConv(nn.Module):
 
 
 class ESpikeMLP(nn.Module):
-    """An MLP of twice neuron, `size` x `size` convolution, norm, to `ratio` times the channels and
-    back."""
+    """An MLP of two layers (neuron, `size` x `size` convolution, norm), to `ratio` times the
+    channels and back."""
 
     ratio: int
     size: int
@@ -89,6 +89,7 @@ class ConvBlock(nn.Module):
     def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
         x = x + SeparableConv(7, self.neuron, self.conv_norm, name="separable")(x)
         mlp = partial(ESpikeMLP, neuron=self.neuron, conv_norm=self.conv_norm)
+        # As published, only the 1 x 1 MLPs of attention blocks have biases.
         return x + mlp(self.mlp_ratio, size=3, use_bias=False, name="mlp")(x)
 
 
@@ -191,6 +192,7 @@ class ESpikeFormer(nn.Module):
                     x = apply_remat(ConvBlock, self.remat)(*parts, name=name)(x)
                 else:
                     x = apply_remat(AttentionBlock, self.remat)(self.heads, *parts, name=name)(x)
+        # The shortcuts carry currents, so a neuron fires on their mean before the linear head.
         x = (self.head_neuron or self.neuron)()(jnp.mean(x, axis=(2, 3)))
         weights = nn.initializers.normal(0.02)
         return dense(self.num_classes, kernel_init=weights, dtype=self.dtype, name="head")(x)

@@ -14,7 +14,7 @@ half = nn.initializers.constant(0.5)
 
 
 class MSBlock(nn.Module):
-    """A block of twice neuron, conv, norm, plus the shortcut; its output is a current."""
+    """A residual block of two layers (neuron, conv, norm); its output is a current."""
 
     features: int
     stride: int
@@ -47,6 +47,7 @@ def neuron_head(
     return mean_head(layers, layers.neuron()(x), num_classes)
 
 
+# There is no pool in the stem; stage 1 strides instead, so its first block has a projection too.
 ms_resnet = partial(
     ResNet, stem=current_stem, block=MSBlock, head=neuron_head, width=64, first_stride=2
 )

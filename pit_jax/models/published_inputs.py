@@ -18,6 +18,7 @@ class Input(NamedTuple):
 
 CIFAR10 = Input((32, 32, 3), 10)
 IMAGENET = Input((224, 224, 3), 1000)
+# Recorded at 128 x 128; the authors' code resizes to 48 x 48.
 CIFAR10_DVS = Input((48, 48, 2), 10, frames=True)
 DIGITS = Input((8, 8, 1), 10)
 

@@ -130,6 +130,7 @@ def image_stem(
     """Apply ImageNet's stem: 7x7 convolution of stride 2, norm, neuron, max-pool of the spikes."""
     x = layers.conv(width, 7, 2, name="stem")(x)
     x = repeat_over_time(layers.norm(name="stem_norm")(x), num_steps)
+    # The pool follows the neuron, as in SEW's code. Over scaled spikes it commutes with a > 0.
     # Flax accepts explicit padding with one batch axis only, so time is an axis of the window.
     pad = ((0, 0), (1, 1), (1, 1))
     return nn.max_pool(layers.neuron()(x), (1, 3, 3), strides=(1, 2, 2), padding=pad)
@@ -157,4 +158,6 @@ def mean_head(
 ) -> Float[Array, "B T K"]:
     """Apply the mean over space and a linear layer with PyTorch's initial values."""
     x = jnp.mean(x, axis=(2, 3))
+    # SEW's and MS-ResNet's code average over T before this layer, which is linear: the mean over T
+    # of these logits is the same.
     return layers.dense(num_classes, bias=uniform_bias(x.shape[-1]), name="head")(x)

@@ -22,7 +22,7 @@ from pit_jax.models.residual import (
 
 
 class PreActBlock(nn.Module):
-    """A block of twice norm, neuron, conv, whose shortcut carries the first neuron's spikes."""
+    """A block of two layers (norm, neuron, conv); its shortcut carries the first one's spikes."""
 
     features: int
     stride: int
@@ -46,6 +46,8 @@ class PreActBlock(nn.Module):
         self, size: int, stride: int, x: Float[Array, "B T H W C"], name: str
     ) -> Float[Array, "B T h w c"]:
         """Apply a convolution with PyTorch's initial bias."""
+        # The published 11.18M parameters include these biases, although the next batch norm
+        # subtracts the mean and with it the bias.
         bias = uniform_bias(fan_in=x.shape[-1] * size * size)
         return self.layers.conv(self.features, size, stride, bias=bias, name=name)(x)
 
@@ -59,6 +61,7 @@ def plain_stem(
     stride: int,
 ) -> Float[Array, "B T h w c"]:
     """Apply a 3x3 convolution without norm or neuron."""
+    # Unlike the convolutions of the blocks, the published stem has no bias.
     return repeat_over_time(layers.conv(width, 3, stride, name="stem")(x), num_steps)
 
 
@@ -160,6 +163,7 @@ def hidden_head(
 ) -> Float[Array, "B T K"]:
     """Apply the mean over space, a linear layer of half the width, a neuron and the head."""
     x = jnp.mean(x, axis=(2, 3))
+    # Both layers have a bias, as in TET's code; the network then has 12,697,994 parameters.
     fan_in, hidden = x.shape[-1], x.shape[-1] // 2
     x = layers.neuron()(layers.dense(hidden, bias=uniform_bias(fan_in), name="hidden")(x))
     return layers.dense(num_classes, bias=uniform_bias(hidden), name="head")(x)
@@ -241,6 +245,8 @@ def resnet20(
     if norm is None:
         norm, published_dropout, block, head = no_norm, 0.2, BasicBlock, flat_head
     else:
+        # With a scale of 0 in its last norm a branch is silent, and the block starts as its
+        # shortcut.
         zeros = nn.initializers.zeros
         block = partial(BasicBlock, shortcut=pooled_projection, last_scale=zeros)
         published_dropout, head = 0.0, mean_head

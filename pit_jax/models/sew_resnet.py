@@ -39,7 +39,7 @@ JOINS: dict[str, Join] = {"add": add, "and": conjunction, "iand": iand}
 
 
 class SEWBlock(nn.Module):
-    """A block of twice conv, norm, neuron, whose spikes are joined with the shortcut's.
+    """A block of two layers (conv, norm, neuron), whose spikes are joined with the shortcut's.
 
     A block that changes shape has a projection with its own neuron, `downsample_neuron()`.
     """
@@ -76,10 +76,12 @@ class SEWBottleneck(nn.Module):
         layers, wide = self.layers, 4 * self.features
         y = layers.conv(self.features, 1, name="conv1")(x)
         y = layers.neuron()(layers.norm(name="norm1")(y))
+        # The stride is on the 3x3 convolution, as in torchvision, not on the first 1x1.
         y = layers.conv(self.features, 3, self.stride, name="conv2")(y)
         y = layers.neuron()(layers.norm(name="norm2")(y))
         y = layers.conv(wide, 1, name="conv3")(y)
         y = layers.neuron()(layers.norm(name="norm3")(y))
+        # True in stage 1 too, where the channels change from 64 to 256.
         if changes_shape(x, wide, self.stride):
             x = self.downsample_neuron()(projection(layers, x, wide, self.stride))
         return self.join(x, y)

@@ -46,8 +46,8 @@ class SpikeDrivenAttention(nn.Module):
 
 
 class SpikeDrivenMLP(nn.Module):
-    """An MLP of twice neuron, 1 x 1 convolution, norm, to `hidden` channels and back, plus the
-    shortcut."""
+    """An MLP of two layers (neuron, 1 x 1 convolution, norm), to `hidden` channels and back, plus
+    the shortcut."""
 
     hidden: int
     neuron: Callable[[], nn.Module]
@@ -97,7 +97,7 @@ class SpikeDrivenTransformer(nn.Module):
         num_steps: time steps T.
         depth: the number of blocks.
         width: channels of the blocks.
-        heads: sets only the shape of a parameter that nothing reads, as in the authors' code.
+        heads: sets only the shape of an unused parameter, as in the authors' code.
         mlp_ratio: the ratio of the channels inside an MLP to width.
         pool_after: which of the first four convolutions are followed by a max-pool of stride 2.
         gate_neuron: another neuron for the attention's sum over tokens; default: the network's

@@ -51,7 +51,7 @@ class Trace:
 
 
 def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
-    """Follow the input through the network in evaluation, without allocating arrays.
+    """Follow the input through the network in evaluation mode, without allocating arrays.
 
     A layer is a neuron, or a module that has parameters and contains no module. `x_shape` is the
     shape of images `[B, H, W, C]` or frames `[B, T, H, W, C]`.
@@ -78,6 +78,7 @@ def trace(model: nn.Module, x_shape: tuple[int, ...]) -> Trace:
 
     def run(x: Any) -> Any:
         with nn.intercept_methods(record_call):
+            # `init` also computes scales from x, but inside their neurons, so no edges are added.
             return model.init_with_output(jax.random.key(0), x, mutable=True)
 
     x = jax.ShapeDtypeStruct(x_shape, jnp.float32)

@@ -72,6 +72,7 @@ class VGG(nn.Module):
         norm = partial(self.norm, use_running_average=not train, dtype=self.dtype)
         # One mask for all steps of a sample, as in SpikingJelly.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
+        # Initial values as in CLIF's code: kernels fan_out normal, biases 0, the head N(0, 0.01^2).
         bias = nn.initializers.zeros if self.conv_bias else None
         x = add_time_axis(x, self.num_steps)
         check_map(x, len(self.pool_after))
@@ -86,6 +87,7 @@ class VGG(nn.Module):
                 num_steps=self.num_steps,
             )
             x = dropout(self.dropout)(x)
+            # Pools follow neuron and dropout, as in the authors' code.
             if number in self.pool_after:
                 x = nn.avg_pool(x, (2, 2), (2, 2))
         x = HEADS[self.head](x)
@@ -101,6 +103,7 @@ vgg16 = partial(
     widths=(64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6,
     pool_after=(2, 4, 7, 10, 13),
     head="gap",
+    # 14,724,042 parameters, the printed 14.72M; with biases they would be 14,728,266.
     conv_bias=False,
     head_dropout=0.0,
 )

@@ -25,11 +25,11 @@ class LIF(nn.Module):
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
-        threshold: the membrane from which it fires.
+        threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        decay_input: let the current enter as (1 - decay) * current.
+        decay_input: multiply the input current by 1 - decay.
         unroll: time steps to unroll in one iteration of the compiled loop.
     """
 
@@ -63,7 +63,7 @@ class IF(nn.Module):
     The defaults are SEW's: hard reset without its gradient, arctangent surrogate.
 
     Args:
-        threshold: the membrane from which it fires.
+        threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
@@ -101,7 +101,7 @@ class PLIF(nn.Module):
 
     Args:
         tau: the initial time constant in steps, more than 1; the initial decay is 1 - 1 / tau.
-        threshold: the membrane from which it fires.
+        threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
@@ -129,6 +129,8 @@ class PLIF(nn.Module):
         w = self.param("w", start, (), widen(current.dtype))
         step = partial(
             lif_step,
+            # With `decay_input` the current is weighted by 1 - decay = sigmoid(w), as in the
+            # equation.
             decay=1 - jax.nn.sigmoid(w),
             threshold=self.threshold,
             spike=self.spike,

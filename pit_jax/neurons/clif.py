@@ -21,7 +21,7 @@ class CLIF(nn.Module):
 
     Args:
         tau: the time constant of the membrane in steps; its decay is 1 - 1 / tau.
-        threshold: the membrane from which it fires.
+        threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: time steps to unroll in one iteration of the compiled loop.

@@ -71,7 +71,12 @@ class GLIF(nn.Module):
 
         conductance = make_parameter("conductance_logit", self.conductance, steps)
         u, s = run_over_time(
-            step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
+            # Before the first step there was no spike, so both parts of the state start at 0.
+            step,
+            current,
+            conductance,
+            state=lambda rest: (rest, rest),
+            unroll=self.unroll,
         )
         record(self, u, s, levels=1)
         return s.astype(current.dtype)

@@ -27,7 +27,7 @@ class ILIF(nn.Module):
         levels: the largest integer that it fires (D); 1 makes its spikes binary.
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        decay_input: let the current enter as (1 - decay) * current.
+        decay_input: multiply the input current by 1 - decay.
         normalize: divide the integers by levels when they leave the layer, after the reset.
         unroll: time steps to unroll in one iteration of the compiled loop.
     """

@@ -34,7 +34,7 @@ class NormedLIF(nn.Module):
 
     Args:
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
-        threshold: the normalized membrane from which it fires.
+        threshold: the normalized membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         detach_reset: stop the gradient through the spikes that reset the membrane.
         unroll: time steps to unroll in one iteration of the compiled loop.
@@ -53,6 +53,7 @@ class NormedLIF(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,), dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), dtype)
         running = make_running_statistics(self, channels, dtype)
+        # Networks make neurons without arguments, so there is no flag `train` here.
         training = self.is_mutable_collection("batch_stats")
 
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:

@@ -46,7 +46,7 @@ class PIT(nn.Module):
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing;
             hard means clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        decay_input: let the current enter as (1 - decay) * current.
+        decay_input: multiply the input current by 1 - decay.
         scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
             released, covering, min_max, lsq or ones.
         parametrize: how the scale is learned, one of neurons.scale.PARAMETRIZATIONS: per_channel,
@@ -93,4 +93,5 @@ class PIT(nn.Module):
         # Steps are axis 1 of u and axis 0 of a.
         rounded = jax.vmap(quotient, in_axes=(1, 0), out_axes=1)(u, a)
         record(self, u, count, self.levels, scale=a, rounded=rounded)
+        # Spikes return to the compute dtype; membranes, scales and probes stay float32.
         return s.astype(current.dtype)

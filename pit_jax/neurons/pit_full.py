@@ -37,6 +37,7 @@ def unmix(
     upper_inverse: Float[Array, "C C"],
 ) -> Float[Array, "*N C"]:
     """Return A^-1 u = U^-1 diag(1/a) L^-1 u, from the inverses of L and U."""
+    # Channels are the last axis, so M u is u @ M.T.
     return matmul(matmul(u, lower_inverse.T) * prepend_axes(1 / a, u.ndim), upper_inverse.T)
 
 
@@ -78,7 +79,7 @@ class PITFull(nn.Module):
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         strength: the strength of the rectified gradient (lambda of Eq. 13).
         detach_reset: stop the gradient through the spikes that reset the membrane.
-        decay_input: let the current enter as (1 - decay) * current.
+        decay_input: multiply the input current by 1 - decay.
         scale_init: the initializer of the scale, one of initializers.SCALE_INITS: three_sigma,
             released, covering, min_max, lsq or ones.
         unroll: time steps to unroll in one iteration of the compiled loop.
@@ -102,6 +103,7 @@ class PITFull(nn.Module):
         leak = partial(charge, decay=self.decay, decay_input=self.decay_input)
         reset = partial(soft_reset, detach=self.detach_reset)
         scale = self.param(
+            # `mixing` starts at 0, so the diagonal `pit_fire` fires this neuron's own first spikes.
             "a",
             lambda key: start_scale(
                 self, current, charge=leak, fire=partial(pit_fire, levels=self.levels), reset=reset

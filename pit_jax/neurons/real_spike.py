@@ -16,7 +16,7 @@ class RealSpike(nn.Module):
     same at every step, and can be folded into the next layer's weights after training.
 
     Args:
-        threshold: the membrane from which it fires.
+        threshold: the membrane at which it fires.
         spike: the firing function, one of surrogate.SPIKES: rectangle, triangle, sigmoid or arctan.
         reset: how a spike resets the membrane, one of neurons.step.RESETS: soft, hard or clearing.
         detach_reset: stop the gradient through the spikes that reset the membrane.

@@ -26,6 +26,7 @@ def apply_floor(a: Float[Array, "*N"]) -> Float[Array, "*N"]:
     return jnp.maximum(a, SCALE_FLOOR)
 
 
+# The gradient of jnp.maximum is 0 below the floor: such a scale would stay there forever.
 apply_floor.defvjp(lambda a: (jnp.maximum(a, SCALE_FLOOR), None), lambda _, g: (g,))
 
 
@@ -99,7 +100,9 @@ def released(neuron: nn.Module, first_batch: FirstBatch, current: Array) -> Arra
 
     `p` starts at 1, and its gradient is halved; `alpha` has no gradient.
     """
+    # A parameter although it is constant: it is saved, and the published size of VGG11 counts it.
     alpha = jax.lax.stop_gradient(neuron.param("alpha", lambda key: first_batch(current)))
+    # One factor per step, `[T, 1]`; QAT has no time axis, so there it is `[1]`.
     p = neuron.param("p", lambda key: jnp.ones((*alpha.shape[:-1], 1), alpha.dtype))
     return alpha * scale_gradient(p, 0.5)
 

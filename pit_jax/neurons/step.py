@@ -39,6 +39,8 @@ def soft_reset(
     u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
 ) -> Float[Array, "*N"]:
     """Return v_t = u_t - threshold * s_t (Eqs. 3, 11); `detach` stops the gradient through s_t."""
+    # Inside PIT's window ds/du is the factor f of Eq. 13, so dv/du = 1 - f is between -strength / 2
+    # and 0. With `detach` it is 1, and the gradient reaches earlier steps.
     return u - threshold * (jax.lax.stop_gradient(s) if detach else s)
 
 
@@ -50,6 +52,7 @@ def hard_reset(
     The threshold has no effect.
     """
     del threshold
+    # A product, not `where`: `where` has no gradient for its condition, this has dv/ds = -u.
     return u * (1 - (jax.lax.stop_gradient(s) if detach else s))
 
 
@@ -160,6 +163,8 @@ def check_levels(levels: int) -> None:
 
 def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
     """Return PIT's count clip(round(u / a), 0, levels); `a` broadcasts as in `pit_fire`."""
+    # This equals the number of thresholds d - 1/2, d = 1 ... levels, that u / a reaches, which is
+    # how binary spikes send the count in inference.
     return jnp.clip(round_half_up(quotient(u, a)), 0, levels)
 
 
@@ -192,6 +197,7 @@ def quotient(u: Float[Array, "*N"], a: Float[Array, "..."]) -> Float[Array, "*N"
     return u * prepend_axes(1 / a, u.ndim)
 
 
+# A custom_vjp, because Eqs. 30 and 32 use two different surrogates for the same rounding.
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
     return prepend_axes(a, u.ndim) * pit_count(u, a, levels=levels)
@@ -200,6 +206,7 @@ def _pit_fire(u: Array, a: Array, levels: int, strength: float) -> Array:
 def _pit_fire_forward(
     u: Array, a: Array, levels: int, strength: float
 ) -> tuple[Array, tuple[Array, Array]]:
+    # Only u is stored for each neuron; count and quotient are computed from it again.
     return _pit_fire(u, a, levels, strength), (u, a)
 
 
@@ -219,6 +226,7 @@ def _pit_fire_backward(
     # Above the window this is D: only a larger scale could make the spike larger.
     grad_a = g * (pit_count(u, a, levels=levels) - jnp.where(window, x, 0))  # Eq. 32
     # The transpose of a broadcast is the sum over the broadcast axes.
+    # The cast inside brings the sum back to the dtype of `a`.
     (grad_a,) = jax.linear_transpose(lambda a: jnp.broadcast_to(a.astype(g.dtype), u.shape), a)(
         grad_a
     )

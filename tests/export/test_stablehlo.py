@@ -1,4 +1,4 @@
-"""StableHLO artifacts compute the logits of a program bit by bit, or are refused."""
+"""StableHLO artifacts compute the logits of a program bit for bit, or are refused."""
 
 import json
 import os

@@ -46,7 +46,7 @@ NETWORKS = {
 
 
 def random_network(name: str, seed: int = 0) -> torch.nn.Module:
-    """Return a float64 network in evaluation whose norms spread currents around the threshold."""
+    """Return a float64 network in evaluation mode; norms spread currents around the threshold."""
     torch.manual_seed(seed)
     net = NETWORKS[name]().double().eval()
     functional.set_step_mode(net, "m")

@@ -105,7 +105,7 @@ VGG11_WIDTHS = (64, 128, 256, 256, 512, 512, 512, 512)
 
 
 def clif_vgg11(widths=VGG11_WIDTHS, classes=10) -> Shapes:
-    """Return five stages of 1, 1, 2, 2, 2 times conv, norm, neuron, dropout."""
+    """Return five stages with 1, 1, 2, 2 and 2 layers of conv, norm, neuron and dropout."""
     shapes, into = {}, 2
     places = "layer1.0 layer2.0 layer3.0 layer3.4 layer4.0 layer4.4 layer5.0 layer5.4".split()
     for place, out in zip(places, widths, strict=True):

@@ -1,4 +1,4 @@
-"""Files of torch.save and safetensors are read bit by bit; no code in them is executed."""
+"""Files of torch.save and safetensors are read bit for bit; no code in them is executed."""
 
 import struct
 from argparse import Namespace

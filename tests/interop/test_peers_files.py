@@ -1,4 +1,4 @@
-"""Files written by torch are read bit by bit."""
+"""Files written by torch are read bit for bit."""
 
 from argparse import Namespace
 

@@ -125,7 +125,7 @@ class Network:
         return node
 
     def layer(self, x, name, norm_name=None, stride=1, epsilon=1e-5):
-        """Apply the convolution `name` and its norm in evaluation."""
+        """Apply the convolution `name` and its norm in evaluation mode."""
         norm_name = norm_name or f"{name}_norm"
         x = conv(x, self.get("params", name), stride)
         return norm(x, self.get("params", norm_name), self.get("batch_stats", norm_name), epsilon)

@@ -127,7 +127,7 @@ def _add_seeds(parser: Parser) -> None:
         required=True,
         type=_read_seeds,
         metavar="S,S,...",
-        help="such as 0,1,2,3; each gets its own device, on CPUs a virtual one",
+        help="such as 0,1,2,3; each gets its own device (on CPUs a virtual one)",
     )
 
 
@@ -159,9 +159,9 @@ def _add_evaluate(parser: Parser) -> None:
     add(
         "--split",
         choices=("test", "train", "validation"),
-        help="of the run's data, without augmentation; default: test",
+        help="the split of the run's data, without augmentation; default: test",
     )
-    add("--folder", type=Path, metavar="DIR", help="own images instead: DIR/CLASS/*.png")
+    add("--folder", type=Path, metavar="DIR", help="your own images instead: DIR/CLASS/*.png")
     add(
         "--out",
         type=Path,
@@ -195,7 +195,7 @@ def _add_export(parser: Parser) -> None:
         "--weights",
         choices=("float32", "int16", "int8"),
         default="float32",
-        help="float32 holds all bits that are exact in it; default: float32",
+        help="float32 holds as many bits as it represents exactly; default: float32",
     )
     add(
         "--code",
@@ -213,7 +213,7 @@ def _add_export(parser: Parser) -> None:
         "--batch-size",
         type=at_least(1),
         metavar="N",
-        help="of the verification; default: as in training",
+        help="batch size of the verification; default: as in training",
     )
 
 
@@ -266,7 +266,7 @@ def _add_report(parser: Parser) -> None:
         type=Path,
         default=Path("report.html"),
         metavar="FILE.html",
-        help="only a page of this program is ever replaced; default: report.html",
+        help="an existing file is replaced only if it is such a page; default: report.html",
     )
 
 
@@ -286,8 +286,14 @@ def _add_prepare(parser: Parser) -> None:
     hash of every file.
     """
     add = parser.add_argument
-    add("name", metavar="NAME", help="of the data set: imagenet")
-    add("--source", required=True, type=Path, metavar="DIR", help="the files as downloaded")
+    add("name", metavar="NAME", help="the data set: imagenet")
+    add(
+        "--source",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the folder of the downloaded files",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="a new folder, or an unfinished one")
     add(
         "--workers",
@@ -323,12 +329,14 @@ def _add_run_and_checkpoint(parser: Parser, several: bool = False) -> None:
 
 def _add_overwrite(parser: Parser) -> None:
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what an earlier call wrote there"
+        "--overwrite", action="store_true", help="replace the output of an earlier call"
     )
 
 
 def _add_places(parser: Parser) -> None:
-    parser.add_argument("--data-dir", metavar="DIR", help="where the data of the run are now")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="the folder of the data, if it has changed"
+    )
 
 
 def _add_cpu_devices(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The old place of `train.check`: python -m train.data.check"""
+"""The old location of `train.check`: python -m train.data.check"""
 
 import runpy
 import sys

@@ -122,7 +122,7 @@ class DiskSplit:
 
     def take(self, indices: Sequence[int] | np.ndarray, seeds: Sequence[Seed] = ()) -> Batch:
         """Return some samples, whose random crops have `seeds`, by default the indices."""
-        # The index as the seed: tests and the doctor see the same crop of an image every time.
+        # The index as the seed: tests and train.check see the same crop of an image every time.
         places = [int(index) for index in indices]
         samples = [
             self.read(place, np.random.default_rng(seed))

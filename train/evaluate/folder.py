@@ -62,5 +62,5 @@ def _label(place: Path, names: list[str], dataset: Dataset) -> tuple[dict[str, i
 
 
 def _normalize(name: str) -> str:
-    """Return a name as a folder may have it: `T-shirt/top` and `t_shirt_top` become equal."""
+    """Return a normalized name: `T-shirt/top` and `t_shirt_top` become equal."""
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")

@@ -1,4 +1,4 @@
-"""The measures of a checkpoint on a split of its data, or on a user's images.
+"""Measures a checkpoint on a split of its data, or on a user's images.
 
 A run with `config.averaging` is measured with its averaged weights (`TrainState.variables`). The
 last incomplete batch is padded with samples of weight 0 (data/feeding/order.py).

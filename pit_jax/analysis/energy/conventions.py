@@ -20,7 +20,7 @@ def paper_table3(
 ) -> tuple[Number, Number]:
     """Return S-ACE and NS-ACE by the rule of Table 3.
 
-    All layers are charged T · D spikes, the first one too, and `rate`, the mean count over D, is
+    All layers are charged T · D spikes, including the first, and `rate`, the mean count over D, is
     one number for the whole network.
     """
     # Only the products rounded to two digits, 0.56 G, give the printed 35.84 G.
@@ -38,8 +38,8 @@ def paper_table10(
 ) -> tuple[int, Number]:
     """Return MACs and energy (pJ) by the rule of Table 10.
 
-    MACs are the first layer's, once, and one for each neuron, two if PIT's scale is counted
-    (`scaled`). Neither depends on T.
+    MACs are those of the first layer at one step, plus one per neuron, or two per neuron if PIT's
+    scale is counted (`scaled`). Neither depends on T.
     """
     macs = first_macs + neurons * (2 if scaled else 1)
     return macs, picojoules.ac * accumulations + picojoules.mac * macs

@@ -127,13 +127,14 @@ class _Network:
         ]
         self.record = recorder(model)
         self.seen = jax.jit(self._sum_batch)
+        # By path for neurons, but by identity for rows: several rows may have the same path.
         self.sums: dict[Any, Any] = defaultdict(int)
         self.by_sample: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def add(self, x: Array) -> None:
         """Add a batch to the sums.
 
-        An int32 holds the sums of one batch at one place, but not those of a layer over all
+        An int32 holds the sums of one batch at one position, but not those of a layer over all
         batches, so NumPy's int64 and Python's integers add these up.
         """
         recorded = self.record(self.variables, x)
@@ -155,7 +156,7 @@ class _Network:
         return [row for rows in self.rows for row in rows]
 
     def _sum_batch(self, counts: dict[str, Array], x: Array) -> Any:
-        """Return a batch's sums of each layer, by place and by step, and of each row by place."""
+        """Return a batch's sums of each layer by position and step, and of each row by position."""
         outputs = _flatten_outputs(self.nodes, counts, x)
         fired = {}
         for path, count in counts.items():
@@ -170,7 +171,7 @@ class _Network:
         return fired, [self._sum_row(row, outputs[row.source], len(x)) for row in self._list_rows()]
 
     def _sum_row(self, row: SynapseRow, output: Array | None, samples: int) -> tuple[Array, ...]:
-        """Return counts, spikes and additions by place, and the additions of each sample."""
+        """Return counts, spikes and additions by position, and the additions of each sample."""
         nothing, none = jnp.zeros((), jnp.int32), jnp.zeros(samples)
         # Currents and attention multiply real numbers: their MACs follow from the shapes alone.
         if output is None or row.synapses.kind == "attention":

@@ -162,6 +162,7 @@ def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnerg
         layer,
         Operations(accumulations=accumulations, additions=layer.biases * layer.steps),
         Traffic(
+            # Over several steps there is a folded copy of the weights for each scale a_t.
             BitTraffic(accumulations * bits.weight, layer.weights * layer.copies * bits.weight),
             # Each accumulation reads and writes its membrane.
             BitTraffic(2 * accumulations * bits.membrane, layer.outputs * bits.membrane),

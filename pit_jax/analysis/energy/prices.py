@@ -13,6 +13,7 @@ class Picojoules:
     The defaults are those of 32-bit floats (Appendix E.2).
     """
 
+    # A MAC is a product and a sum: 4.6 = 3.7 + 0.9.
     ac: Number = 0.9
     mac: Number = 4.6
     multiply: Number = 3.7
@@ -47,6 +48,7 @@ class Memory:
 class Bits:
     """The widths in bits of a weight, of a pixel, and of a membrane or another sum."""
 
+    # 16 is what Table 3 charges: its S-ACE is 0.56 G products times 16 times T * D.
     weight: int = 16
     pixel: int = 8
     membrane: int = 32

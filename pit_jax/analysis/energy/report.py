@@ -55,7 +55,7 @@ class EnergyReport:
 
     @property
     def conventions(self) -> dict[str, Sums]:
-        """Totals as counted here (`honest`), by the rules of the paper's tables; the twin's."""
+        """Totals by convention: `honest` (our count), the rules of the paper's tables, the twin."""
         return {
             "honest": sums(self.layers),
             "paper_table3": compute_table3(self.counts, self.prices),

@@ -69,7 +69,7 @@ def plot_against_levels(
 ) -> Figure:
     """Draw error, levels in use, clipped share and spread of every range against D.
 
-    Lines are means over layers and steps; bars extend to their least and largest values.
+    Lines are means over layers and steps; bars extend to their minimum and maximum.
     """
     drawn = figure(7.4)
     panels = drawn.subplots(2, 2, sharex=True).flat
@@ -117,7 +117,7 @@ def plot_against_levels(
 
 
 def _summarize(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean, least and largest value, without NaN (the spread of a single batch)."""
+    """Return mean, minimum and maximum, without NaN (the spread of a single batch)."""
     known = values[np.isfinite(values)]
     return (known.mean(), known.min(), known.max()) if len(known) else (np.nan,) * 3
 

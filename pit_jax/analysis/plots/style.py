@@ -1,4 +1,4 @@
-"""The style of all figures: sizes, colors for color-blind readers too, grids."""
+"""The style of all figures: sizes, grids, and colors that color-blind readers can tell apart."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -63,7 +63,7 @@ def expand_gain(gain: np.ndarray) -> np.ndarray:
 
 
 def measure_growth(structure: Sequence[Structure]) -> int:
-    """Return how many times larger than the largest input an output of `structure` can be."""
+    """Return the largest possible ratio of an output of `structure` to its largest input."""
     return math.prod(step.growth() for step in structure)
 
 

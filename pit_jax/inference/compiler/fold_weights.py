@@ -16,7 +16,7 @@ from pit_jax.old_names import serve_old_names
 
 
 def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return gain and bias, `[1 or T, C]`, of a norm in evaluation; None for another layer.
+    """Return gain and bias, `[1 or T, C]`, of a norm in evaluation mode; None for another layer.
 
     With its running statistics the norm is affine:
     (x - mean) / sqrt(var + epsilon) scale + bias = gain x + bias'. Raises NotFoldable for a norm
@@ -53,7 +53,7 @@ def align(a: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def multiply_gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the product of two gains; one of them may be the same at every place."""
+    """Return the product of two gains; one of them may be the same at every position."""
     ndim = max(a.ndim, b.ndim)
     return align(a, ndim) * align(b, ndim)
 
@@ -76,7 +76,7 @@ def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str)
         whole = np.broadcast_to(align(gain, len(shape) + 1), (len(gain), *shape))
         return whole.reshape(len(gain), *structure.shape)
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable(f"the pool or sum {path} reads different scales from place to place.")
+        raise NotFoldable(f"the pool or sum {path} reads different scales at different positions.")
     if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
         if np.ptp(gain, axis=-1).any():
             raise NotFoldable(f"the sum {path} is over channels of different scales.")
@@ -100,7 +100,7 @@ def varies(gain: np.ndarray, axes: Shape) -> bool:
 def scale_weight(weight: folded.Weight, gain: np.ndarray) -> folded.Weight:
     """Return weights whose outputs are multiplied by a gain per channel."""
     if gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
-        raise NotFoldable("the outputs of weights are scaled differently from place to place.")
+        raise NotFoldable("the outputs of weights are scaled differently at different positions.")
     gain = gain.reshape(len(gain), gain.shape[-1])
     return replace(weight, kernel=weight.kernel * align(gain, weight.kernel.ndim))
 
@@ -166,7 +166,7 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
         gain = gain.reshape(len(gain), -1)
     elif gain.ndim > 2 and any(n > 1 for n in gain.shape[1:-1]):
         raise NotFoldable(
-            f"{synapse.path} feeds a convolution with different scales from place to place."
+            f"{synapse.path} feeds a convolution with different scales at different positions."
         )
     gain = gain.reshape(len(gain), -1)
     if groups > 1 and gain.shape[-1] > 1:
@@ -180,7 +180,7 @@ def _scale_inputs(kernel: np.ndarray, synapse: folded.Synapse, groups: int = 1) 
         kernel = kernel * gain.reshape(len(gain), *(1,) * (kernel.ndim - 3), gain.shape[-1], 1)
     if synapse.mixing is None:
         return kernel
-    # (W M)[o, i] = sum_c W[o, c] M[c, i], separately at each place of a flattened image.
+    # (W M)[o, i] = sum_c W[o, c] M[c, i], separately at each position of a flattened image.
     channels = synapse.mixing.shape[-1]
     places = kernel.reshape(*kernel.shape[:-2], -1, channels, kernel.shape[-1])
     mixed = np.einsum("t...co,tci->t...io", *broadcast_steps(places, synapse.mixing))

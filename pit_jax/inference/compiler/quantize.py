@@ -192,7 +192,7 @@ class _Quantizer:
         (synapse,) = node.value.synapses
         source, gain = self._current(synapse.source), synapse.gain
         if synapse.mixing is not None or gain.ndim > 2:
-            raise NotFoldable(f"{node.path} scales a current differently from place to place.")
+            raise NotFoldable(f"{node.path} scales a current differently at different positions.")
         sign = np.sign(gain)
         # Where g is 0 the integers are 0 too, and any unit is correct.
         unit = source.unit * np.where(gain == 0, 1, abs(gain))

@@ -83,7 +83,7 @@ def _bound_membrane(
             u = u @ abs(carry[t] / 2**LEAK_BITS)
             mixed = max(mixed, u.max())
         u = u * leak[t if len(leak) > 1 else 0] / 2**LEAK_BITS
-    # The leak of the last step is computed too, though nothing reads it.
+    # The leak of the last step is also computed, although it is not used.
     return max(reach, u.max()), mixed
 
 

@@ -54,7 +54,7 @@ class Outline:
 def outline_layers(
     model: nn.Module, variables: Mapping[str, Any], x_shape: tuple[int, ...]
 ) -> Outline:
-    """Trace a network in evaluation for images or frames of the shape `x_shape`."""
+    """Trace a network in evaluation mode for images or frames of the shape `x_shape`."""
     layers: dict[str, ModelLayer] = {}
 
     def intercept(

@@ -1,4 +1,4 @@
-"""Neurons, products of spikes, and attention in plain loops.
+"""Neurons, products of spikes, and attention as plain loops.
 
 Each function computes the same bits as its counterpart in runtime/step.py or
 runtime/fixed_point.py. Integers are int32 and wrap around as JAX's do: numba computes a product of

@@ -39,7 +39,7 @@ class Pool:
         )
 
     def growth(self) -> int:
-        """Return how many times larger than the largest input an output can be."""
+        """Return the largest possible ratio of an output to the largest input."""
         return 1 if self.largest else math.prod(self.window)
 
 

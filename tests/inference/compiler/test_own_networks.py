@@ -84,7 +84,7 @@ def test_a_maximum_of_sums_of_binary_spikes_folds():
 
 @jax.jit
 def add(x: Array, y: Array) -> Array:
-    """Return something else than a sum, under the name of an operation with a rule."""
+    """Return something that is not a sum, under the name of an operation with a rule."""
     return x - 3 * y
 
 

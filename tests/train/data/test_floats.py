@@ -1,4 +1,4 @@
-"""Float images of a user's own data set in augmentation, the doctor and export."""
+"""Float images of a user's own data set in augmentation, train.check and train.export."""
 
 import jax
 import numpy as np

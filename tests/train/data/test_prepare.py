@@ -147,7 +147,7 @@ def test_size_shrinks_only_larger_images(tmp_path):
 
 
 def start_conversion_of_one_shard(source, out):
-    """Start a conversion in another process, which stops for ever at the first manifest entry."""
+    """Start a conversion in another process, which waits forever at the first manifest entry."""
     program = (
         "import json, pathlib, sys, time; from train.data import prepare\n"
         "from train.data.imagenet import array_records as records, source as imagenet_source\n"

@@ -159,7 +159,7 @@ def test_a_second_validation_split_is_refused():
         choose_subsets(own, 0, 0.5)
 
 
-def test_the_doctor_accepts_the_counts_of_subsets():
+def test_train_check_accepts_the_counts_of_subsets():
     dataset = load("digits", train_images=200, validation=0.1)
     assert check_counts(dataset) == []
     assert [column.header for column in make_table(dataset).columns] == [

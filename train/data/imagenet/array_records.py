@@ -1,4 +1,4 @@
-"""Image files in ArrayRecord shards: written in parallel, checked by hash, read by index."""
+"""Image files in ArrayRecord shards: written in parallel, verified by hash, read by index."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Lists the files of tar archives by their headers, also of archives inside another."""
+"""Lists the files of tar archives, and of archives inside them, by their headers."""
 
 import tarfile
 from collections.abc import Iterator

@@ -141,8 +141,8 @@ def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
 
 
 def _read_split(images_path: Path, labels_path: Path) -> ArraySplit:
-    # Counts may be below the published ones, so that tests and users can have smaller files; the
-    # doctor (train.check) compares them with the published counts.
+    # Counts may be below the published ones, so that tests and users can have smaller files;
+    # train.check compares them with the published counts.
     images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
     if not len(images):
         raise UserError(

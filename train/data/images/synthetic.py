@@ -1,4 +1,4 @@
-"""Made-up images of any shape that a network can learn, for tests and first trials."""
+"""Generated images of any shape that a network can learn, for tests and first experiments."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Files of a data set in folders and in zip archives, also in archives inside an archive."""
+"""Files of a data set in folders, zip archives, and archives inside archives."""
 
 import json
 import lzma
