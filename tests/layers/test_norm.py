@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -196,7 +197,7 @@ def test_gain_multiplies_the_initial_scale_and_nothing_else(name, start):
     expected = jnp.float32(4 / 3) * plain["params"]["scale"]
     np.testing.assert_array_equal(gained["params"].pop("scale"), expected)
     plain["params"].pop("scale")
-    jax.tree.map(np.testing.assert_array_equal, gained, plain)
+    chex.assert_trees_all_equal(gained, plain)
 
 
 @pytest.mark.parametrize(
