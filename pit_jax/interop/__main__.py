@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
             args.model, num_classes=num_classes, num_steps=args.num_steps, **neurons, **fields
         )
         sample = jax.ShapeDtypeStruct((1, *args.size, channels), jnp.float32)
+        # Some fields are only checked when the network is traced, e.g. against the size of the
+        # image.
         jax.eval_shape(model.init, jax.random.key(0), sample)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the network {args.model!r} cannot be built: {error}") from error

@@ -100,6 +100,7 @@ def find_layout(state_dict: Mapping[str, Any]) -> str:
         layout: sum(map(table.knows, names)) / max(len(names), 1)
         for layout, table in LAYOUTS.items()
     }
+    # Layouts share names such as conv1 and fc, so compare how many of the names each one knows.
     best = max(known.values())
     found = [layout for layout, share in known.items() if share == best]
     if best < 0.5:
@@ -207,6 +208,7 @@ def _turn_axes(
     linear layer reads, which PyTorch flattens channels first.
     """
     if theirs.ndim == 2 and channels is not None:
+        # Maps are square in all networks whose linear layer reads a whole map.
         size = round((theirs.shape[1] / channels) ** 0.5)
         if theirs.shape[1] != channels * size**2:
             return None
@@ -236,6 +238,7 @@ def _start_leaves(
                 f"neurons are initialized from a training batch ({names}, ...); pass it as sample "
                 "instead of its shape."
             )
+        # Only layers of weights are missing, and their initial values do not depend on the batch.
         sample = jnp.zeros(sample.shape, sample.dtype)
 
     @jax.jit

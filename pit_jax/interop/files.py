@@ -16,6 +16,7 @@ from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.unpickler import Storage, Tensor, TorchUnpickler
 from pit_jax.old_names import serve_old_names
 
+# torch's MAGIC_NUMBER, the first pickle of a file before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Prefixes that DataParallel and torch.compile add to every name.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -101,6 +102,7 @@ def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.n
             raise CheckpointError(f"it has a storage {key!r} that no tensor refers to.")
         size = count * unpickler.storages[key].dtype.itemsize
         places[key] = file.tell(), size
+        # Values are read later, when a tensor needs them.
         file.seek(size, 1)
 
     def read_storage(storage: Storage) -> np.ndarray:

@@ -94,6 +94,7 @@ class TorchUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage with the persistent id `pid`."""
+        # "storage", its class, key, device and number of values; in the old format also a view.
         kind, dtype, key, _, size, *view = pid
         if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
             raise CheckpointError(
@@ -112,6 +113,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
 # Each load makes new substitutes, because a pickle could modify them (BUILD sets attributes).
 _STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
     ("collections", "OrderedDict"): lambda: collections.OrderedDict,
+    # Training scripts save their arguments next to the weights.
     ("argparse", "Namespace"): lambda: type("Namespace", (), {}),
     ("torch._utils", "_rebuild_tensor"): lambda: lambda *args: _rebuild_tensor(*args),
     ("torch._utils", "_rebuild_tensor_v2"): lambda: lambda *args: _rebuild_tensor(*args),

@@ -18,6 +18,8 @@ def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H
     Raises ValueError for any other rank, and for frames `[B, T, H, W, C]` with T != `num_steps`.
     """
     if x.ndim == 4:
+        # One step, not T: layers before the first neuron run once for an image, see
+        # repeat_over_time.
         return x[:, None]
     if x.ndim != 5:
         raise ValueError(

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 Initializer = Callable[..., Array]
 
+# PyTorch's kaiming_normal_(mode="fan_out"), the authors' choice for ResNets and VGGs. Unlike
+# "truncated_normal", "normal" has no cut-off, as in PyTorch.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # PyTorch's initial weights: uniform within 1 / sqrt(fan_in), whose variance is 1 / (3 fan_in).
 uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

@@ -199,6 +199,7 @@ def multiply_start(gain: float, start: Initializer) -> Initializer:
 
 def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return mean and biased variance over `axes`, which are kept with size 1."""
+    # Biased, as in Flax. PyTorch's running variances are unbiased, larger by n / (n - 1).
     mean = jnp.mean(x, axes, keepdims=True)
     # E[x²] - E[x]², as in Flax: both sums take one pass over x. Rounding may make it negative.
     return mean, jnp.maximum(0, jnp.mean(jnp.square(x), axes, keepdims=True) - jnp.square(mean))
@@ -240,6 +241,7 @@ def _standardize_input(norm: nn.Module, x: Array, axes: tuple[int, ...]) -> Arra
             x, _broadcast_row(running_mean.value, x), _broadcast_row(running_var.value, x)
         )
     mean, var = moments(x, axes)
+    # As in Flax, initialization leaves the running statistics at mean 0 and variance 1.
     if not norm.is_initializing():
         move_statistic(running_mean, mean)
         move_statistic(running_var, var)

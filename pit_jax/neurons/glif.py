@@ -70,13 +70,9 @@ class GLIF(nn.Module):
             return glif_step(state, current, conductance, gates, spike=self.spike)
 
         conductance = make_parameter("conductance_logit", self.conductance, steps)
+        # Before the first step there was no spike, so both parts of the state start at 0.
         u, s = run_over_time(
-            # Before the first step there was no spike, so both parts of the state start at 0.
-            step,
-            current,
-            conductance,
-            state=lambda rest: (rest, rest),
-            unroll=self.unroll,
+            step, current, conductance, state=lambda rest: (rest, rest), unroll=self.unroll
         )
         record(self, u, s, levels=1)
         return s.astype(current.dtype)

@@ -31,11 +31,9 @@ def record(
     """
     neuron.sow("intermediates", "membrane", membrane)
     neuron.sow("intermediates", "count", count)
+    # |count|, because ternary neurons also fire -1.
     neuron.sow(
-        # |count|, because ternary neurons also fire -1.
-        "intermediates",
-        "rate",
-        jnp.mean(jnp.abs(count), tuple(range(2, count.ndim))) / levels,
+        "intermediates", "rate", jnp.mean(jnp.abs(count), tuple(range(2, count.ndim))) / levels
     )
     neuron.sow("intermediates", "levels", jnp.asarray(levels, count.dtype))
     if scale is not None:

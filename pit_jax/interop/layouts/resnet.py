@@ -68,6 +68,7 @@ spikingjelly_ms_resnet = Layout(
     layers=(
         LayerNames("stem.0", "stem"),
         LayerNames("stem.1", "stem_norm"),
+        # The rows of the blocks: convolutions, norms and shortcuts.
         *torchvision.layers[2:6],
         LayerNames("head", "head"),
     ),

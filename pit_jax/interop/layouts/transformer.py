@@ -5,6 +5,7 @@ from functools import partial
 from pit_jax.interop.layout import LayerNames, Layout
 from pit_jax.neurons import ILIF, LIF, hard_reset
 
+# SpikingJelly's LIF at tau = 2: u = v + (x - v) / 2, hard reset, no gradient through the reset.
 _lif = partial(LIF, decay_input=True, reset=hard_reset, detach_reset=True)
 _sdt_neurons = {"neuron": _lif, "gate_neuron": partial(_lif, threshold=0.5)}
 
@@ -35,6 +36,8 @@ spike_driven_transformer = Layout(
             "patch_embed.",
             "",
             {
+                # The first matching row counts: proj_conv has no number, so it precedes the
+                # pattern.
                 "patch1": ("proj_conv", "proj_bn"),
                 "patch{patch}": ("proj_conv{patch-1}", "proj_bn{patch-1}"),
                 "position": ("rpe_conv", "rpe_bn"),
@@ -128,6 +131,7 @@ e_spikeformer = Layout(
     ),
     neurons={
         "neuron": partial(ILIF, decay=0.0, normalize=True),
+        # As published, only the integers before the head are not divided by the levels.
         "head_neuron": partial(ILIF, decay=0.0),
     },
 )
