@@ -149,7 +149,7 @@ def read(
         files[name] = content = _read_content(folder, name)
         if len(content) != identity["bytes"]:
             raise ArtifactError(
-                f"{folder / name} has {len(content):,} bytes of {identity['bytes']:,}; take "
+                f"{folder / name} has {len(content):,} of {identity['bytes']:,} bytes; take "
                 "another copy, or write it again."
             )
         if _identify(content) != identity:

@@ -23,7 +23,7 @@ from pit_jax.inference.runtime.reductions import Pool, Reshape, Structure
 def make_part_picture(nodes: Sequence[Node], first: str, last: str) -> Picture:
     """Return the picture from the current of neuron layer `first` to the spikes of `last`.
 
-    Neuron layers outside this part whose spikes are read inside come first, after one input.
+    Neuron layers that are outside this part but read by it are drawn first, after a single input.
     """
     places = {node.path: i for i, node in enumerate(nodes) if isinstance(node, Spikes)}
     begin, end = nodes[places[first]], places[last]

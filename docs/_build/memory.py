@@ -25,7 +25,7 @@ def make_step_table() -> str:
         "network, neuron, images",
         "weights, statistics, optimizer, gradients",
         "activations",
-        "in all",
+        "total",
         "compiler",
         "peak",
         "Table 5",

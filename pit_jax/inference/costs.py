@@ -67,7 +67,7 @@ class Costs:
             for row in self.rows
         ]
         accumulations, macs, dense = map(self.total, ("accumulations", "macs", "dense_macs"))
-        total = ("in all", "", f"{accumulations:,.1f}", f"{macs:,.0f}")
+        total = ("total", "", f"{accumulations:,.1f}", f"{macs:,.0f}")
         table.append((*total, f"{self.stored_weights:,}", "", f"{dense:,.0f}"))
         return "\n".join(align_columns([head, *table], left=2))
 

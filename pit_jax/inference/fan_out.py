@@ -41,7 +41,7 @@ class FanOut:
         return int(self.reached.sum())
 
     def count_additions(self, arrivals: np.ndarray) -> int:
-        """Return the additions for the number of `arrivals` at each position, of any size."""
+        """Return the number of additions, given the number of `arrivals` at each position."""
         return int((arrivals.astype(np.int64) * self.reached).sum())
 
 

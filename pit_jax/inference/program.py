@@ -292,7 +292,7 @@ def _warn_if_far(report: Report) -> None:
     first = report.first_flip
     if first is not None and first.distance is not None and first.distance > FAR:
         warnings.warn(
-            f"{first.path} fires other counts than the trained network, up to {first.distance:.2g} "
+            f"{first.path} fires counts unlike the trained network's, up to {first.distance:.2g} "
             "levels from their boundary; in most networks the grid rounds by far less. Check "
             "report.top1_agreement before you rely on this program.",
             stacklevel=3,

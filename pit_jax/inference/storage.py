@@ -67,7 +67,7 @@ def describe(program: "SpikingProgram", proof: Report | None) -> dict[str, Any]:
     if fingerprint(program.nodes) != program.fingerprint:
         raise ArtifactError("the program was changed since it was compiled; compile it again.")
     if proof is not None and not proof:
-        raise ArtifactError(f"the program is not its grid, so it is not saved:\n{proof}")
+        raise ArtifactError(f"the program differs from its grid, so it is not saved:\n{proof}")
     return {
         "versions": {"pit_jax": pit_jax.__version__, "jax": jax.__version__},
         "num_steps": program.num_steps,
@@ -105,7 +105,7 @@ def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
     """Raise ArtifactError unless the shapes of one image fit through all nodes."""
     first, last = (graph[0], graph[-1]) if graph else (None, None)
     if not isinstance(first, nodes.Pixels) or not isinstance(last, nodes.Accumulator):
-        raise ArtifactError("a program begins with its input and ends with a sum.")
+        raise ArtifactError("a program must begin with its input and end with a sum.")
     image = jax.ShapeDtypeStruct((1, *first.shape), jnp.float32)
 
     def outputs(weights: Any, x: Any) -> Any:
@@ -222,7 +222,7 @@ def _make_instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name:
     given = value.keys() - {"class"}
     if wrong := (given - known) | (needed - given):
         raise ArtifactError(
-            f"{name}: {cls.__name__} has other fields here ({', '.join(sorted(wrong))}); load "
+            f"{name}: {cls.__name__} has different fields here ({', '.join(sorted(wrong))}); load "
             "it with the pit_jax version that wrote it."
         )
     return cls(**{key: from_json(value[key], hints[key], arrays, f"{name}.{key}") for key in given})

@@ -257,7 +257,7 @@ def _check_batch(x: Any, y: Any) -> None:
             "integers differ by definition; remove them."
         )
     if y is not None and np.shape(y) != (len(x),):
-        raise ValueError(f"labels must be one for each of {len(x)} samples, got {np.shape(y)}.")
+        raise ValueError(f"each of {len(x)} samples must have a label, got {np.shape(y)}.")
 
 
 def _pair_labels(batches: Iterable[Any], labels: Iterable[Any] | None) -> Iterable[tuple[Any, Any]]:

@@ -255,7 +255,7 @@ def test_a_report_has_the_totals_of_all_conventions():
     assert twin.macs == inside * 7 * 4 + 120 * 3
     assert honest.energy == found.energy and found.energy_deviation == 0.0
     assert found.memory_energy == sum(layer.memory_energy for layer in found.layers)
-    assert str(found).splitlines()[-1].startswith("in all")
+    assert str(found).splitlines()[-1].startswith("total")
     assert [layer.path for layer in found.layers] == [layer.path for layer in found.twin]
 
 

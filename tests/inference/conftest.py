@@ -8,14 +8,29 @@ import pytest
 
 from tests.helpers import QUICK_OPTIONS
 
+FULL_JIT = jax.jit
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_quickly() -> Iterator[None]:
     """Compile with few optimizations, which takes a quarter of the time.
 
-    Programs are exact in integers, so their bits do not depend on it. The tests of docs, exports
-    and the trainer run programs with all optimizations.
+    Programs are exact in integers, so their bits do not depend on it; `all_optimizations` is for
+    the tests of that.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options=QUICK_OPTIONS))
+        patch.setattr(jax, "jit", partial(FULL_JIT, compiler_options=QUICK_OPTIONS))
         yield
+
+
+@pytest.fixture
+def all_optimizations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile with all optimizations, as users do."""
+    monkeypatch.setattr(jax, "jit", FULL_JIT)
+
+
+@pytest.fixture(autouse=True)
+def _compile_slow_tests_fully(request: pytest.FixtureRequest) -> None:
+    """Compile with all optimizations in the slow tests, which compare all networks."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("all_optimizations")

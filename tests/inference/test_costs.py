@@ -146,7 +146,7 @@ def test_an_identity_shortcut_costs_one_addition_per_spike(branching):
     head = np.asarray(trace["sum"]).sum() * 3
     assert find_row(costs, "head").accumulations == pytest.approx(head / len(spikes), rel=1e-12)
     assert costs.stored_weights == sum(r.weights * r.copies for r in costs.rows)
-    assert str(costs).splitlines()[-1].startswith("in all")
+    assert str(costs).splitlines()[-1].startswith("total")
 
 
 def test_attention_counts_its_multiplications():

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,11 +62,20 @@ def assert_program_equals_grid(program: SpikingProgram, x) -> None:
 def each_program(request):
     name, neuron, num_steps, levels = request.param
     model, variables, x = make_firing_network(name, NEURONS[neuron](levels), num_steps)
-    return compile(model, variables, x, verify=False), x
+    program = compile(model, variables, x, verify=False)
+    program.watch(x, "slots")  # Compile it now, quickly.
+    return program, x
 
 
 def test_a_program_equals_its_grid(each_program):
     assert_program_equals_grid(*each_program)
+
+
+def test_bits_do_not_depend_on_the_optimizations_of_the_compiler(each_program, all_optimizations):
+    program, x = each_program
+    again = SpikingProgram(program.nodes, program.num_steps, program.fingerprint)
+    for optimized, quick in zip(again.watch(x, "slots"), program.watch(x, "slots"), strict=True):
+        chex.assert_trees_all_equal(optimized, quick)
 
 
 def test_the_event_driven_runtime_returns_the_bits_of_the_program(each_program):
@@ -146,6 +156,7 @@ def test_int16_weights_run(small_network):
     model, variables, x = small_network
     program = compile(model, variables, x, verify=False, weights="int16")
     assert_weights_fit(program, 32767)
+    assert program.verify(x)
     assert_runtime_equals_program(program, x)
 
 
@@ -192,7 +203,7 @@ def test_verify_takes_many_batches_and_prints_a_report(small_network, program):
     assert text.startswith("equal on 16 samples: spikes of 2 of 2 layers, logits ==")
     assert "input values were clipped at the largest input" in text
     assert f"accuracy {report.accuracy:.2%}, of the trained network in floats" in text
-    with pytest.raises(ValueError, match=r"labels must be one for each of 8 samples, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"each of 8 samples must have a label, got \(3,\)"):
         program.verify(x, labels[:3])
     with pytest.raises(ValueError, match="there are more batches; give as many of both"):
         program.verify([x, x], [labels])
@@ -216,7 +227,7 @@ def test_a_program_prints_its_layers(program):
     "name, neuron, message",
     [
         ("resnet8", neurons.ReLU, "is a ReLU, which sends no spikes"),
-        ("sew_resnet18", partial(neurons.PITFull, levels=2), "the max-pool in .* is of a sum"),
+        ("sew_resnet18", partial(neurons.PITFull, levels=2), "the max-pool in .* reads a sum"),
         ("plifnet", partial(neurons.RealSpike), "follows a scale that is not above 0"),
     ],
 )
@@ -257,7 +268,7 @@ def test_joins_of_spikes_with_several_levels_are_refused():
     model, variables, x = make_constant_network(
         "sew_resnet18", partial(neurons.PIT, levels=2), 1, join="iand"
     )
-    with pytest.raises(NotFoldable, match="is of sums of spikes, of more than one level or scaled"):
+    with pytest.raises(NotFoldable, match="reads sums of spikes, more than one level or"):
         compile(model, variables, x)
 
 
@@ -325,5 +336,5 @@ def test_a_warning_reports_counts_that_rounding_cannot_explain(small_network, mo
     program = compile(model, variables | {"params": {**params, "Conv_0": halved}}, x)
     reference = program.reference
     monkeypatch.setattr(program_module, "make_reference", lambda *_: reference)
-    with pytest.warns(UserWarning, match="PIT_0 fires other counts than the trained"):
+    with pytest.warns(UserWarning, match="PIT_0 fires counts unlike the trained"):
         assert compile(model, variables, x).verify(x)

@@ -97,6 +97,7 @@ def test_membranes_at_and_one_unit_from_a_boundary_are_rounded_half_up():
     # 1 / 0.75 is rounded, and so are the trained neuron's ties; the other scales are exact.
     trained = program.reference(x)[1]["PIT_0"].counts[0, 0, :, 0, :2]
     assert np.array_equal(counts[:, :2], trained)
+    assert program.verify(x)
 
 
 def test_subnormal_pixels_are_0_and_large_pixels_are_clipped():
@@ -108,11 +109,13 @@ def test_subnormal_pixels_are_0_and_large_pixels_are_clipped():
 
 
 def test_scales_at_their_floor_and_silent_channels_stay_exact():
-    model, variables, x = make_membranes(MEMBRANES, [-3.0])  # The floor makes it 1e-3.
+    silent = np.zeros_like(MEMBRANES)
+    # The floor makes both scales 1e-3.
+    model, variables, x = make_membranes(np.hstack([MEMBRANES, silent]), [-3.0, -3.0])
     program = compile(model, variables, x)
     counts = np.asarray(program.counts(x)["PIT_0"])[0, 0, :, 0]
     assert counts[:, 0].tolist() == [0] * 5 + [4] * 4
-    assert not counts[:, 1].any()
+    assert not counts[:, 1:].any()
 
 
 def test_weights_that_are_not_finite_are_refused():

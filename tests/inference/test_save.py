@@ -169,7 +169,7 @@ def find_node(manifest: dict, kind: str) -> dict:
         ),
         (
             lambda m: find_node(m, "Accumulator").pop("bias"),
-            r"Accumulator has other fields here \(bias\)",
+            r"Accumulator has different fields here \(bias\)",
         ),
         (
             lambda m: find_node(m, "Accumulator").update(bias=[0]),
@@ -252,7 +252,7 @@ def test_a_program_with_a_failed_proof_is_not_saved(small_program, tmp_path):
     program, x = small_program
     report = program.verify(x)
     report.logits_equal = False
-    with pytest.raises(ArtifactError, match="is not its grid, so it is not saved:\nNOT EQUAL"):
+    with pytest.raises(ArtifactError, match="from its grid, so it is not saved:\nNOT EQUAL"):
         program.save(tmp_path / "saved", proof=report)
     assert list(tmp_path.iterdir()) == []
 

@@ -252,7 +252,7 @@ def test_the_error_for_changed_code_of_a_network_names_the_parameter(folder, fin
     (folder / "own_parts.py").write_text(changed)
     assert run_training(*OWN, "--config.epochs=40", str(run)) == 2
     error = capsys.readouterr().err
-    change = "params/head/0 is (256, 2) there, (9, 2) here"
+    change = "params/head/0 is (256, 2) in it, (9, 2) in the network"
     assert change in error and "Undo the change" in error
     assert change in get_error(capsys, run_analyze, HERE, run, "--only", "memory")
     assert change in get_error(capsys, run_export, run, "--format", "directory")

@@ -109,7 +109,7 @@ def find_page(path: str) -> Path:
         near = [f"{path}.py"]
     hint = f" did you mean {near[0]}?" if near else ""
     raise UserError(
-        f"there is no config file {path};{hint} Give the path of one, or one of {', '.join(names)}."
+        f"there is no config file {path};{hint} Give a path, or one of {', '.join(names)}."
     )
 
 

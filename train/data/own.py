@@ -71,14 +71,14 @@ def make_dataset(path: str, returned: Any) -> Dataset:
         if (split.shape, split.dtype) != (train.shape, train.dtype):
             raise _Place(path, name).refuse(
                 f"images are {split.dtype} {split.shape}, but those of train are {train.dtype} "
-                f"{train.shape}; all splits must have the same"
+                f"{train.shape}; all splits must be equal in both"
             )
     classes = _read_classes(place, returned.get("classes"))
     num_classes = len(classes) or 1 + max(int(split.labels.max()) for split in splits.values())
     for name, split in splits.items():
         if (most := int(split.labels.max())) >= num_classes:
             raise _Place(path, name).refuse(
-                f"labels must be 0 to {num_classes - 1}, one for each of classes, got {most}"
+                f"labels must be 0 to {num_classes - 1}, one for each class, got {most}"
             )
     mean, std = _read_normalization(place, returned, train)
     return Dataset(

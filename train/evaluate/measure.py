@@ -64,7 +64,7 @@ def evaluate(
     loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
     if not math.isfinite(loss):
         raise UserError(
-            f"the loss is {loss}: this checkpoint of {workdir} is useless. Try the other "
+            f"the loss is {loss}: this checkpoint of {workdir} cannot be used. Try the other "
             "--checkpoint, last or best."
         )
     variables = {"params": state.params, "batch_stats": state.batch_stats}

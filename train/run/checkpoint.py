@@ -205,7 +205,8 @@ class Checkpoints:
         ):
             if there.shape != here.shape:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise _refuse_other(saved, f"{name} is {there.shape} there, {here.shape} here")
+                why = f"{name} is {there.shape} in it, {here.shape} in the network"
+                raise _refuse_other(saved, why)
         return found
 
     def raise_failure(self) -> None:

@@ -46,6 +46,6 @@ def _check_shapes(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         shapes = [each.get(name, "missing") for each in (saved, wanted)]
         if shapes[0] != shapes[1]:
             raise UserError(
-                f"the checkpoint does not fit the network ({name} is {shapes[0]} there, "
-                f"{shapes[1]} here): its code has changed since it was saved. Undo the change."
+                f"the checkpoint does not fit the network ({name} is {shapes[0]} in it, "
+                f"{shapes[1]} in the network): the code has changed since then. Undo the change."
             )

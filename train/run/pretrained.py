@@ -97,7 +97,7 @@ def _load_variables(folder: str) -> Mapping[str, Any]:
         raise UserError(f"config.pretrained: {error}") from error
     except interop.CheckpointError as error:
         raise UserError(
-            f"config.pretrained: {error} Give the folder of a run, or one that this writes: {HOW}"
+            f"config.pretrained: {error} Give the folder of a run or of an import: {HOW}"
         ) from error
 
 

@@ -162,7 +162,7 @@ def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -
     was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
     differing = [key for key in was | now if was.get(key) != now.get(key)]
     if differing:
-        lines = [f"  {key}: {was.get(key)!r} there, {now.get(key)!r} here" for key in differing]
+        lines = [f"  {key}: {was.get(key)!r} saved, {now.get(key)!r} given" for key in differing]
         raise UserError(
             f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
             f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Return 0 after runs that finished, or were stopped and saved."""
     if "seed" in args.overrides:
-        raise UserError("give the seeds by --seeds, not by --config.seed.")
+        raise UserError("give the seeds with --seeds, not with --config.seed.")
     silence_storage_threads()
     # One virtual device for each seed; JAX reads this when the first device is asked for.
     jax.config.update("jax_num_cpu_devices", len(args.seeds))

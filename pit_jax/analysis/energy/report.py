@@ -204,7 +204,7 @@ def _format_table(report: EnergyReport) -> str:
         _list_costs(layer, twin) for layer, twin in zip(report.layers, report.twin, strict=True)
     ]
     rows.append(
-        ["in all", "", *(_format_number(sum(column)) for column in zip(*every, strict=True))]
+        ["total", "", *(_format_number(sum(column)) for column in zip(*every, strict=True))]
     )
     return "\n".join(align_columns([HEAD, *rows], left=2))
 

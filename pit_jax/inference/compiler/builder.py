@@ -155,7 +155,7 @@ class Builder:
         spikes = all(self._is_pooled_spikes(synapse) for synapse in both)
         if not (single and spikes and (binary or not silent)) or (np.any(b.bias) and not silent):
             raise NotFoldable(
-                f"the product {path} is of sums of spikes, of more than one level or scaled; "
+                f"the product {path} reads sums of spikes, more than one level or scaled spikes; "
                 "only the product of two neurons' spikes is binary spikes again."
             )
         (first,), (second,) = a.synapses, b.synapses
@@ -210,13 +210,13 @@ class Builder:
         """Raise NotFoldable unless max(a k) = a max(k), and the same holds slot by slot."""
         for synapse in value.synapses:
             if len(value.synapses) > 1 or synapse.mixing is not None:
-                raise NotFoldable(f"the max-pool {path} is of a sum, not of one neuron's spikes.")
+                raise NotFoldable(f"the max-pool {path} reads a sum, not the spikes of one neuron.")
             if (
                 any(map(_adds, synapse.structure))
                 and folded.count_levels(self.nodes, synapse.source) > 1
             ):
                 raise NotFoldable(
-                    f"the max-pool {path} is of sums of counts, whose maximum is not the sum of "
+                    f"the max-pool {path} reads sums of counts, whose maximum is not the sum of "
                     "the maxima of their slots. Put the max-pool in front, or use one level."
                 )
             if not np.all(synapse.gain > 0):
@@ -231,7 +231,7 @@ class Builder:
         """Return a sum over places of different scales, such as a vote, as a linear layer."""
         source = self.nodes[synapse.source]
         if synapse.mixing is not None or len(shape) != 1 or not isinstance(source, folded.Spikes):
-            raise NotFoldable(f"the sum {path} adds places of different scales.")
+            raise NotFoldable(f"the sum {path} adds positions with different scales.")
         # Row i of the kernel is the output for the unit vector i.
         inputs = int(np.prod(source.shape))
         one = jnp.eye(inputs).reshape(inputs, *source.shape)

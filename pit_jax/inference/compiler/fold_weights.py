@@ -26,7 +26,7 @@ def fold_norm(layer: ModelLayer) -> tuple[np.ndarray, np.ndarray] | None:
     if not isinstance(norm, NORMS):
         return None
     if isinstance(norm, nn.BatchNorm) and norm.axis != -1:
-        raise NotFoldable(f"{layer.path} norms axis {norm.axis}; there is a rule for axis -1 only.")
+        raise NotFoldable(f"{layer.path} normalizes axis {norm.axis}; only axis -1 has a rule.")
     statistics: dict[str, Any] = layer.variables["batch_stats"]
     params: dict[str, Any] = layer.variables.get("params", {})
     mean, var = (np.asarray(statistics[name], np.float64) for name in ("mean", "var"))
@@ -79,7 +79,7 @@ def reduce_gain(structure: Structure, gain: np.ndarray, shape: Shape, path: str)
         raise NotFoldable(f"the pool or sum {path} reads different scales at different positions.")
     if isinstance(structure, Sum) and len(shape) - 1 in structure.axes:
         if np.ptp(gain, axis=-1).any():
-            raise NotFoldable(f"the sum {path} is over channels of different scales.")
+            raise NotFoldable(f"the sum {path} adds channels with different scales.")
         return gain.reshape(len(gain), -1)[:, :1]
     return gain.reshape(len(gain), gain.shape[-1])
 

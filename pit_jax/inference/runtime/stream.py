@@ -66,8 +66,8 @@ class Stream:
         """
         if state.steps == self.num_steps:
             raise ValueError(
-                f"the program has {self.num_steps} steps, and the stream has had them all; begin "
-                "again with start()."
+                f"the program has {self.num_steps} steps, and the stream has used all of them; "
+                "begin again with start()."
             )
         frame = frame if hasattr(frame, "shape") else np.asarray(frame, np.float32)
         if frame.shape[1:] != self.shape or (state.steps and len(frame) != len(state.total)):

@@ -105,7 +105,7 @@ def add(x: Array, y: Array) -> Array:
         (make_network_after(lambda x: add(x, 2 * x)), "no rule for add, in CustomNetwork"),
         (
             make_network_after(lambda x: nn.BatchNorm(use_running_average=True, axis=2)(x)),
-            "BatchNorm_0 norms axis 2; there is a rule for axis -1 only",
+            "BatchNorm_0 normalizes axis 2; only axis -1 has a rule",
         ),
         (
             make_network_after(lambda x: nn.Conv(4, (3, 3), mask=jnp.ones((3, 3, 2, 4)))(x)),
@@ -119,7 +119,7 @@ def add(x: Array, y: Array) -> Array:
             lambda x: nn.Dense(5)(
                 flatten(nn.max_pool(pool(PIT(levels=4)(repeat_over_time(x))), (2, 2)))
             ),
-            "the max-pool .* is of sums of counts.* Put the max-pool in front, or use one level",
+            "the max-pool .* reads sums of counts.* Put the max-pool in front, or use one level",
         ),
     ],
 )

@@ -14,7 +14,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module", params=["PIT", "CLIF"])
 def program_and_frames(request):
-    layers = (4, 3, 1, 1, ""), (4, 3, 1, 1, "")
+    layers = (4, 3, 1, 1, ""), (4, 3, 1, 1, "add")  # The head reads two streams of spikes.
     model, variables, x = make_small_network(NEURONS[request.param](2), STEPS, *layers, batch=3)
     frames = jnp.stack([x, -x, 0.5 * x[::-1]], axis=1)
     return compile(model, variables, frames, verify=False), frames
@@ -79,7 +79,7 @@ def test_float16_frames_give_the_programs_logits(streaming):
 def test_a_frame_after_the_last_step_is_refused(streaming):
     _, stream, frames = streaming
     state, _ = feed(stream, frames)
-    with pytest.raises(ValueError, match=r"has 3 steps, and the stream has had them all; begin"):
+    with pytest.raises(ValueError, match=r"the stream has used all of them; begin"):
         stream(state, frames[:, 0])
 
 

@@ -62,9 +62,9 @@ def test_a_run_with_another_config_is_refused_before_it_compiles(run, compiled):
     assert not RUN & set(compiled)
     assert f"{run} belongs to a run with another config" in message
     assert set(message.splitlines()[1:-1]) == {
-        "  model.stages: [1] there, [1, 1] here",
-        "  optimizer.momentum: 0.9 there, 0.8 here",
-        "  learning_rate: 0.1 there, 0.2 here",
+        "  model.stages: [1] saved, [1, 1] given",
+        "  optimizer.momentum: 0.9 saved, 0.8 given",
+        "  learning_rate: 0.1 saved, 0.2 given",
     }
     assert message.endswith(
         f"choose another --workdir, or resume that run with --config {run / 'config.json'}."
@@ -74,9 +74,9 @@ def test_a_run_with_another_config_is_refused_before_it_compiles(run, compiled):
 def test_keys_of_only_one_config_differ(run):
     config = get_config().to_dict()
     config["old"] = config.pop("seed")
-    with pytest.raises(UserError, match="seed: 0 there, None here") as error:
+    with pytest.raises(UserError, match="seed: 0 saved, None given") as error:
         claim_and_release(run, config)
-    assert "old: None there, 0 here" in str(error.value)
+    assert "old: None saved, 0 given" in str(error.value)
 
 
 def test_the_same_config_is_accepted_although_json_has_no_tuples(run):
@@ -189,7 +189,7 @@ def test_a_run_that_starts_between_the_check_and_the_lock_is_detected(tmp_path):
         (workdir / "config.json").write_text('{"seed": 2}')
         return open_lock(workdir)
 
-    with pytest.raises(UserError, match="seed: 2 there, 1 here"):
+    with pytest.raises(UserError, match="seed: 2 saved, 1 given"):
         claim_and_release(tmp_path, {"seed": 1}, another_begins)
     assert (tmp_path / "config.json").read_text() == '{"seed": 2}'
 

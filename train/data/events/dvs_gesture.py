@@ -136,7 +136,7 @@ def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
         raise UserError(f"{archive} is not a complete archive ({error}); get {HOW}") from error
     except OSError as error:
         raise UserError(
-            f"cannot extract {archive} to {folder} ({error}); choose another place with "
+            f"cannot extract {archive} to {folder} ({error}); choose another folder with "
             "--config.data.cache_dir=DIR."
         ) from error
     return folder

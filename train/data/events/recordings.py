@@ -80,8 +80,7 @@ def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str
         f"{found[of]:,} of {nearest[of]:,} {of}" for of in nearest if found[of] != nearest[of]
     )
     print(
-        f"warning: {name} has {counts} recordings that were published: where files are missing, "
-        "extract or fetch them again",
+        f"warning: {name} has {counts} recordings; extract or fetch the missing files again",
         file=sys.stderr,
     )
 

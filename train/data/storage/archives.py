@@ -60,7 +60,7 @@ def extract_archives(archive: Path, root: Path, how: str) -> Path:
         raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
     except OSError as error:
         raise UserError(
-            f"cannot extract {archive} to {folder} ({error.strerror}); choose another place with "
+            f"cannot extract {archive} to {folder} ({error.strerror}); choose another folder with "
             "--config.data.cache_dir=DIR."
         ) from error
     return folder
