@@ -79,6 +79,8 @@ class Session:
         with ExitStack() as stack:
             with hosts.raise_on_all_hosts():
                 self._open(stack)
+            # Without an error `__exit__` closes everything; with one the `with` block has closed it
+            # already.
             self._stack = stack.pop_all()
         return self
 
@@ -157,6 +159,7 @@ class Session:
     @property
     def epochs(self) -> range:
         """The remaining epochs, counted from 1."""
+        # A run that stopped within an epoch resumes in it; `begin_epoch` skips its finished steps.
         return range(self._begun // self.program.steps_per_epoch + 1, self.config.epochs + 1)
 
     def begin_epoch(self, epoch: int) -> range:
@@ -189,6 +192,7 @@ class Session:
         Raises UserError when more than `config.skip` steps were not finite.
         """
         self._profile.after(step, state)
+        # One step late: to read the metrics of `step` itself, the host would wait for the device.
         done = self._watch.look(state, step, metrics)
         self._log(done)
         return done
@@ -213,6 +217,7 @@ class Session:
             "train_loss": loss,
             "train_accuracy": float(totals["correct"] / totals["seen"]),
         }
+        # After `settle`, so that all steps have ended, and before the evaluation.
         seconds = self._clock() - self._since
         self._speed = len(self._steps) * self.config.batch_size / seconds
 
@@ -234,6 +239,7 @@ class Session:
         }
         self._journal.log_epoch(record)
         self.progress = self.progress._replace(seconds=self._seconds())
+        # Strictly more: of equal epochs the first is the best, and its checkpoint stays.
         if found.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=found.accuracy, best_epoch=epoch)
         return record
@@ -279,6 +285,7 @@ class Session:
             test = self.program.test(state)
             if self.is_validated:
                 best_state = self.restore_best(state)
+                # `restore_best` returns this very state if the last epoch is the best.
                 best = test if best_state is state else self.program.test(best_state)
         layers = self.program.neuron_layers
         summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
@@ -299,7 +306,7 @@ class Session:
         """Return a sentence that names the newest checkpoint."""
         if not self.is_first:
             return "The first process has the newest checkpoint"
-        saved = self.checkpoints.last_step()
+        saved = self.checkpoints.find_last_step()
         return (
             "Nothing was saved yet" if saved is None else f"The checkpoint of step {saved} is kept"
         )

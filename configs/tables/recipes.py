@@ -53,7 +53,8 @@ PLIF = Recipe(
     f"{PLIF_SOURCE}; its network has one convolution fewer (36.72M)",
     f"model.name=plifnet {PLIF_PARTS} {PLAIN_CROPS} epochs=1024",
 )
-# The script of MPBN, by the authors of Real Spike and Ternary Spike.
+# The script of MPBN, by the authors of Real Spike and Ternary Spike. It cuts holes before it
+# normalizes, so they are black.
 GUO = "optimizer.weight_decay=1e-4 epochs=400 augment.cutout.fill=black"
 TERNARY = Recipe(
     "Guo et al. 2024: neuron of its code, which is for ImageNet; the rest as in the same authors' "
@@ -101,6 +102,7 @@ REAL_SPIKE_IMAGENET = Recipe(
     "Guo et al. 2022c and its code, a part of SEW ResNet's: no amplitude after a projection",
     "neuron=RealSpike model.downsample_neuron.name=IF",
 )
+# Its learning rate falls after 30 and 60 of 90 epochs.
 TORCHVISION = Recipe(
     "He et al. 2016 by torchvision's recipe",
     "model.name=resnet34 optimizer.name=sgd optimizer.weight_decay=1e-4 learning_rate=0.1 "

@@ -39,6 +39,8 @@ HYBRID = "converts a trained network with activations, then learns thresholds an
 C10 = "the number for CIFAR-10 is printed"
 RESNET18, RESNET18_100 = Size("11.18M", 11_176_906), Size("11.18M", 11_223_076, f"11.22M: {C10}")
 RESNET19, RESNET19_100 = Size("12.70M", 12_697_994), Size("12.70M", 12_721_124, f"12.72M: {C10}")
+# TrainableTernary has a parameter for each of ResNet19's 18 neuron layers, Real Spike one for each
+# channel: 4,736 in ResNet19, 4,032 in ResNet20 with norms, 4,224 in VGG16.
 TERNARY19, TERNARY19_100 = Size("12.70M", 12_698_012), Size("12.70M", 12_721_142, f"12.72M: {C10}")
 REAL19 = Size("12.70M", 12_702_730)
 REAL20 = Size("12.70M", 11_298_148, "11.30M: ResNet19's number is printed")
@@ -56,6 +58,7 @@ TRANSFORMER = Size("16.81M", 16_816_536, "16.82M: truncated, not rounded")
 CIFAR10 = (
     cite("TL CIFARNet 8x1", 89.04, "44.48M", "Wu et al. 2023a", TANDEM),
     cite("PTL VGG11 16x1", 91.24, "9.23M", "Wu et al. 2022", TANDEM),
+    # One parameter for each of nine PLIF layers in addition to 37,308,672.
     make_row(
         "PLIF PLIFNet 8x1", "cifar10:plif", PLIF, "num_steps=8", 93.5, Size("37.31M", 37_308_681)
     ),

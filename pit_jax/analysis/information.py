@@ -188,15 +188,15 @@ def _pooled_information(sums: Sums) -> np.ndarray:
 
 
 def _spike_membrane(sums: Sums) -> np.ndarray:
-    return divergence(_cell_counts(sums), sums["cells"])
+    return divergence(_count_cells(sums), sums["cells"])
 
 
 def _membrane_spike(sums: Sums) -> np.ndarray:
-    return divergence(sums["cells"], _cell_counts(sums))
+    return divergence(sums["cells"], _count_cells(sums))
 
 
 def _uncovered_share(sums: Sums) -> np.ndarray:
-    return np.sum(shares(sums["cells"]), -1, where=_cell_counts(sums) == 0)
+    return np.sum(shares(sums["cells"]), -1, where=_count_cells(sums) == 0)
 
 
 def _variance(sums: Sums) -> np.ndarray:
@@ -210,7 +210,7 @@ def _variance_of(name: str, sums: Sums) -> np.ndarray:
     return np.where(variance > 1e-12 * square, variance, 0)
 
 
-def _cell_counts(sums: Sums) -> np.ndarray:
+def _count_cells(sums: Sums) -> np.ndarray:
     """Return the counts of all channels in the layout of `cells`, `[T, 2D+3]`."""
     counts = sums["counts"].sum(-2)
     # No count is outside -D ... D.

@@ -16,6 +16,7 @@ HEADER = (
 
 def analyze(subject: Subject) -> Analysis:
     """Return the paper's formula and the exact counts, in bits, for every neuron layer."""
+    # One sample for each device, since only shapes matter.
     x, _ = subject.samples("test", subject.over_batch.mesh.size)
     # -1, 0 and 1 have the capacity of 0, 1 and 2. A ternary layer may not send -1 in these samples.
     ternary = "Ternary" in shorten_name(subject.config.neuron.name)

@@ -33,6 +33,7 @@ def analyze(subject: Subject) -> Analysis:
     try:
         found = report(model, variables, subject.batches("test", SAMPLES))
     except NotFoldable as error:
+        # The smallest number of samples that can be divided among the devices.
         x, _ = subject.samples("test", subject.over_batch.mesh.size)
         why = explain_refusal(subject.config, model, x, error)
         return Analysis(TITLE, [f"Energy is computed for networks of spikes only. {why}"])

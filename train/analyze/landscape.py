@@ -81,13 +81,13 @@ def measure_surface(subject: Subject, side: int) -> Surface:
     directions = landscape.directions(params, jax.random.key(SEED))
     loss = build.make_loss(subject.config)
 
-    def loss_of(params: Any, stats: Any, images: Array, labels: Array) -> Array:
+    def compute_loss(params: Any, stats: Any, images: Array, labels: Array) -> Array:
         logits: Any = subject.model.apply({"params": params, "batch_stats": stats}, images)
         return loss(promote_to_float32(logits), labels)
 
     mesh: Any = subject.over_batch.mesh
     axis = landscape.axis(side, REACH)
-    evaluate = landscape.point_losses(loss_of, mesh, params, directions, stats, images, labels)
+    evaluate = landscape.point_losses(compute_loss, mesh, params, directions, stats, images, labels)
     # Earlier losses are only used if everything that determines them is the same.
     of = {
         "inputs": _hash((subject.variables, directions, images, labels)),

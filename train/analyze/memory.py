@@ -108,6 +108,7 @@ def _is_dtype(model: nn.Module) -> bool:
 
 def _measure(subject: Subject, images: int, **fields: Any) -> TrainingMemory:
     config, split = subject.config, subject.dataset.train
+    # The length of the schedule does not change the size of the state.
     optimizer = build.make_optimizer(config, 1)
 
     def first_state(params: Any) -> Any:

@@ -44,6 +44,7 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     try:
         dataset = data.load(**config.data)
     except UserError as error:
+        # A damaged archive is the likely cause, so it is named first.
         raise UserError("\n".join([*problems, str(error)])) from error
     console.print(
         f"{config.data.name} loaded in {time.monotonic() - began:.1f} s: "

@@ -113,6 +113,7 @@ def _measure_reading(config: ConfigDict, split: Split, workers: int) -> float:
     # Many epochs, because a small data set is read several times within SECONDS.
     order = TrainingOrder(config.seed, len(split), config.batch_size, epochs=10**6)
     with closing(split.batches(order)) as ahead:
+        # These batches may have been read before the measurement begins.
         for _ in islice(ahead, 2 * workers + 1):
             pass
         return config.batch_size * _measure_rate(lambda: next(ahead))

@@ -346,6 +346,7 @@ def _add_cpu_devices(parser: Parser) -> None:
 
 
 def _read_seeds(text: str) -> list[int]:
+    # Compared as numbers: 1 and 01 are the same seed.
     texts = text.split(",")
     if not all(each.isdigit() for each in texts) or len(set(map(int, texts))) < len(texts):
         raise argparse.ArgumentTypeError(

@@ -149,6 +149,7 @@ def find_pages(words: Sequence[str]) -> list[str]:
         option, equals, value = word.partition("=")
         if option == "--config":
             found.append(value if equals else following)
+    # A single --config without a value counts as none.
     return [page for page in found if page] if len(found) == 1 else found
 
 

@@ -6,6 +6,7 @@ The functions that use the values declare their bounds.
 from typing import NamedTuple
 
 
+# Named tuples, whose signatures have the keys with types and defaults, as those of parts have.
 class RunKeys(NamedTuple):
     """The keys of a run outside of any section.
 

@@ -125,6 +125,7 @@ def _set_part(config: ConfigDict, key: str, name: str) -> None:
     elif not find_kind(key).table:  # type: ignore[union-attr]
         raise UserError(f"config.{key} is a section: set its keys, or config.{key}=none.")
     else:
+        # Raises for an unknown name before the section is replaced.
         find_part(key, name)
         _make_parent(config, key)[last] = ConfigDict({"name": name})
 

@@ -96,6 +96,7 @@ def find_line(error: BaseException, name: Any = "") -> str | None:
     """
     package = sys.modules.get(str(name).partition(":")[0].partition(".")[0])
     files = [str(package.__file__)] if package and getattr(package, "__file__", None) else []
+    # All files of a package are the user's; a namespace package has no `__file__`.
     if package and hasattr(package, "__path__"):
         files = list(package.__path__)
     frames = traceback.extract_tb(error.__traceback__)

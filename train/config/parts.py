@@ -60,6 +60,7 @@ KINDS = {
     "": Kind(only=f"{KEYS}:RunKeys"),
     "data": Kind("..data:DATASETS", given=("data_dir",), extra="..data:load"),
     "augment": Kind(only=f"{KEYS}:AugmentKeys"),
+    # The first parameters are (key, images), of mixes also labels.
     "augment.policy": Kind("..data.augment:POLICIES", positions=2, words=f"{KEYS}:FillKeys"),
     "augment.cutout": Kind(only="..data.augment:cutout", positions=2, extra=f"{KEYS}:FillKeys"),
     "augment.erase": Kind(only="..data.augment:random_erasing", positions=2),
@@ -196,6 +197,7 @@ def import_part(path: str, key: str) -> Any:
     module_name, _, name = path.partition(":")
     search_current_folder()
     try:
+        # A script without a main guard may even exit when it is imported.
         module = import_module(module_name)
     except (Exception, SystemExit) as error:  # A user's module can raise anything.
         place = find_line(error, path)

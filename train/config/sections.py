@@ -47,6 +47,7 @@ def complete(config: ConfigDict) -> None:
 
     Keys in `UNWRITTEN` are not added: earlier runs lack them and resume only with an equal config.
     """
+    # A list, because the loop replaces values of the config that it walks through.
     for what, value in list(_walk(config)):
         if isinstance(value, str) and is_section(what, value):
             parent, _, last = what.rpartition(".")

@@ -111,6 +111,7 @@ def _parse_tuple(text: str, option: Option) -> tuple[Any, ...]:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # Names without quotes, as in stem,stage1.
         value = tuple(each.strip() for each in text.strip("()[]").split(",") if each.strip())
+        # Names cannot be numbers, so the error about the text is right.
         if _get_member(option) in (int, float):
             raise
     found = tuple(value) if isinstance(value, (tuple, list)) else (value,)

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--folder has no splits; give either --folder or --split.")
     split = args.split or "test"
     config = _load_config(args)
+    # Resolved, because a folder such as "." has no name.
     source = args.folder.resolve().name if args.folder else split
     out = args.out or args.workdir / "evaluation" / f"{args.checkpoint}_{source}.json"
     _check_free(out, args.overwrite)
@@ -51,6 +52,7 @@ def _write(out: Path, result: dict[str, Any]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out.with_suffix(".png"), dpi=150)
+        # Last: reports list evaluations by their JSON files.
         write_atomically(out, json.dumps(result, indent=1))
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from ..program.state import Metrics
 from ..program.step import is_correct
 
+# The number of bins of Guo et al. 2017.
 BINS = 15
 CALIBRATION = (
     f"Expected calibration error: the images are in {BINS} equal bins (l, u] of confidence, the "

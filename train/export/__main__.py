@@ -120,6 +120,7 @@ def _write(
             export.to_onnx(program, path, frames=frames)
         else:
             export.to_nir(program, path)
+        # A folder with a manifest, as for the other formats.
         files = {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
     kind = f"pit_jax.{args.format}"
     artifact.write(out, kind, 1, files, {"about": about}, args.overwrite)

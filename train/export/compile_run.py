@@ -40,6 +40,7 @@ def compile_checkpoint(
             jax.tree.map(jnp.asarray, variables),
             sample,
             largest_input=find_largest_input(dataset),
+            # `verify_program` compares all test samples instead of this one batch.
             verify=False,
             **options,
         )
@@ -51,6 +52,7 @@ def verify_program(program: SpikingProgram, config: ConfigDict, dataset: Dataset
     """Verify the program on all test samples and return the report; show a progress bar."""
     order = SequentialOrder(len(dataset.test), choose_batch_size(config, dataset))
     batches = _read_batches(dataset.test, order)
+    # `verify` takes images and labels separately; `tee` lets both read each batch only once.
     first, second = tee(track(batches, f"verifying {len(dataset.test):,} samples", len(order)))
     return program.verify(
         (normalize_images(dataset, batch["image"]) for batch in first),
@@ -85,6 +87,7 @@ def normalize_images(dataset: Dataset, images: np.ndarray) -> np.ndarray:
     values = compute_pixel_values(dataset)
     if values is None:
         return images.astype(np.float32)
+    # The same table is part of a module exported with --pixels, so both have the same floats.
     return values[images, np.arange(values.shape[1])]
 
 

@@ -85,6 +85,7 @@ class Display:
             parts.append(f"{split} {loss:.3f} {accuracy:6.2%}")
         parts += [f"{name} {_format(value)}" for name, value in select_metrics(record).items()]
         parts.append(f"{record['images_per_second']:,.0f} images/s")
+        # No markup, because names of metrics are the user's.
         self._progress.console.print("  ".join(parts), highlight=False, markup=False)
 
 

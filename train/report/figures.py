@@ -104,6 +104,7 @@ def health(records: list[dict[str, Any]]) -> Figure:
     for place, measure in enumerate(shown, 1):
         of_layers = [_select(records, measure, layer) for layer in layers]
         lines = _draw_measure(figure.add_subplot(rows, COLUMNS, place), measure, of_layers, shades)
+    # The names of all layers of a deep network would fill the figure.
     named = np.unique(np.linspace(0, len(layers) - 1, MOST_NAMED).round().astype(int))
     figure.legend(
         [lines[i] for i in named],
@@ -133,6 +134,7 @@ def _draw_measure(
     for (at, values), shade in zip(of_layers, shades, strict=True):
         lines += axes.plot(at, values, color=shade, marker="o", markersize=2, lw=1)
     largest = max(max(values, default=0) for _, values in of_layers)
+    # At least 1 %, because an axis of zeros would have no height.
     axes.set_ylim(0, top := 1.1 * max(largest, 1))
     for limit in LIMITS:
         for bound in (limit.least, limit.most):

@@ -190,6 +190,7 @@ def _list_facts(run: Run) -> dict[str, str]:
 def _list_accuracies(run: Run, ended: list[dict[str, Any]]) -> dict[str, str]:
     """Return the last and best accuracies by split; `ended` has the records of the epochs."""
     key = f"{run.split}_accuracy"
+    # `max` returns the first of equal epochs, which is also the one whose checkpoint a run keeps.
     best = max(ended, key=lambda record: record[key], default={})
     accuracies = [ended[-1][key] if ended else None, best.get(key)]
     epoch = f" (epoch {best['epoch']})" if best.get("epoch") else ""

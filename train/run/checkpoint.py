@@ -57,6 +57,7 @@ class Progress(NamedTuple):
     """
 
     seconds: float = 0.0
+    # Below 0, so that the first epoch is the best one so far even with an accuracy of 0.
     best_accuracy: float = -1.0
     best_epoch: int = 0
 
@@ -135,7 +136,7 @@ class Checkpoints:
     ) -> None:
         """Save the end of an epoch in `last/`, and also in `best/` or `every/` if it belongs there.
 
-        With `hold` it stays in memory until the next write, a call of `last_step` or `close`. Then
+        With `hold` it stays in memory until the next write, a call of `find_last_step` or `close`. Then
         the newest held checkpoint of each folder is written.
         """
         names = ["last"]
@@ -157,7 +158,7 @@ class Checkpoints:
         """Return whether to save after this step within an epoch."""
         return bool(self._every_steps and step and step % self._every_steps == 0)
 
-    def last_step(self) -> int | None:
+    def find_last_step(self) -> int | None:
         """Return the step to resume from, after waiting for all saves; None before the first save.
 
         Only the first process may call it.

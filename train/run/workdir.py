@@ -51,6 +51,7 @@ def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None
     The file says which process holds the lock. It is never deleted: a run could lock the deleted
     file while another one locks a new file of the same name.
     """
+    # Not "w", which would erase the name of the process that holds the lock.
     file = (workdir / LOCK).open("a+")
     try:
         if not fcntl:
@@ -97,6 +98,7 @@ def claim(
             _check(workdir, config)
             write_atomically(workdir / "config.json", json.dumps(config, indent=2))
         yield
+        # The file must not name a process that has ended.
         opened.truncate(0)
 
 

@@ -157,6 +157,7 @@ def train_epochs(
 ) -> TrainState | None:
     """Train the remaining epochs; return the last states, None if `stop()` became true."""
     for epoch in sessions[0].epochs:
+        # All seeds have the same steps.
         numbers = [session.begin_epoch(epoch) for session in sessions][0]
         for number in numbers:
             if (stopped := stop()) or sessions[0].is_due(number - 1):
@@ -170,6 +171,8 @@ def train_epochs(
                     session.before_step(state, number)
             states, metrics = step(states, next(batches))
             split = zip(sessions, split_metrics(metrics), strict=True)
+            # The states of all seeds: a seed's session does not read them, and splitting copies
+            # them.
             done = [session.after_step(states, number, own) for session, own in split]
             if done[0] and display.is_due():
                 show(sessions, display, epoch, done)
@@ -203,6 +206,7 @@ def end_epoch(
     if not hold:
         wait_for_saves(sessions)
     for session, state in zip(sessions, alone, strict=True):
+        # As in a single run, which resets its totals before it saves the end of an epoch.
         session.save_epoch(state.replace(totals=make_zero_totals()), hold)
     splits = ("train_", f"{program.one.split}_")
     values = {key: [record[key] for record in records] for key in records[0]}

@@ -118,6 +118,7 @@ def make_epoch_orders(
 
 def join_states(states: Sequence[TrainState], sharding: NamedSharding) -> TrainState:
     """Return the states of all seeds stacked into one, with `sharding`."""
+    # NumPy can stack the raw data of keys, but not typed keys.
     stored = [jax.device_get(unwrap_key(state)) for state in states]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *stored)
     return wrap_key(jax.device_put(stacked, sharding))
@@ -134,6 +135,7 @@ def split_states(states: TrainState) -> list[TrainState]:
 
 def split_metrics(metrics: Metrics) -> list[Metrics]:
     """Return the metrics of each seed, still on its device."""
+    # A shard is already the metric of one seed; an index would run another program.
     shards = {name: value.addressable_shards for name, value in metrics.items()}
     return [
         {name: shard.data for name, shard in zip(shards, of_seed, strict=True)}

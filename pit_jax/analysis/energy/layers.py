@@ -167,7 +167,7 @@ def _price_spikes(layer: Synapses, counts: Counts, prices: Prices) -> LayerEnerg
             # Each accumulation reads and writes its membrane.
             BitTraffic(2 * accumulations * bits.membrane, layer.outputs * bits.membrane),
             # A spike is read once, as the address of its neuron, however many synapses it reaches.
-            BitTraffic(spikes * _address_bits(layer.inputs), layer.inputs * slots),
+            BitTraffic(spikes * _count_address_bits(layer.inputs), layer.inputs * slots),
         ),
         prices,
         budget,
@@ -193,7 +193,7 @@ def _price_neurons(layer: Neurons, counts: Counts, prices: Prices) -> LayerEnerg
         Traffic(
             # Read in each of T steps, and written in all but the last.
             membranes=BitTraffic((2 * layer.steps - 1) * membranes, membranes),
-            activations=BitTraffic(spikes * _address_bits(n), n * slots),
+            activations=BitTraffic(spikes * _count_address_bits(n), n * slots),
         ),
         prices,
     )
@@ -258,7 +258,7 @@ def _price(
     )
 
 
-def _address_bits(places: int) -> int:
+def _count_address_bits(places: int) -> int:
     """Return the bits of an address among `places`."""
     return max(1, (places - 1).bit_length())
 

@@ -37,7 +37,9 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
     rows = np.arange(len(layers))
     counts.barh(
         *(rows - BAR / 2, [layer.operations for layer in layers], BAR),
+        # A layer has either MACs or accumulations; its color says which.
         color=[COLORS[1 if layer.energy[0] else 0] for layer in layers],
+        # NaN draws no line; 0 would draw its two caps.
         xerr=[layer.deviation or np.nan for layer in layers],
         capsize=2,
     )

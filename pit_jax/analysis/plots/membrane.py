@@ -59,6 +59,7 @@ def plot_from_above(layers: Mapping[str, Density]) -> Figure:
             axes.set_ylim(bottom=0)
             finish(axes)
         else:
+            # Rasterized, because an SVG with a shape for each cell would be large.
             axes.pcolormesh(
                 range(1, len(density) + 1), at, density.T, cmap=ORDERED, rasterized=True
             )

@@ -26,7 +26,7 @@ def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[A
     row = jax.random.randint(row_key, (batch,), 0, height, dtype=jnp.int32)
     column = jax.random.randint(column_key, (batch,), 0, width, dtype=jnp.int32)
     half = size // 2
-    hole = box_masks(row - half, row + half, column - half, column + half, height, width)
+    hole = make_box_masks(row - half, row + half, column - half, column + half, height, width)
     return _erase(images, hole)
 
 
@@ -61,6 +61,7 @@ def random_erasing(
     tall = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     wide = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
     # All tries at once: shapes under jit are fixed, so argmax finds the first that fits.
+    # Strictly smaller, as in torchvision.
     fits = (tall < height) & (wide < width)
     first = fits.argmax(axis=1)[:, None]
     tall, wide = (jnp.take_along_axis(each, first, axis=1)[:, 0] for each in (tall, wide))
@@ -69,13 +70,13 @@ def random_erasing(
     tall, wide = (jnp.where(erased, each, 0) for each in (tall, wide))
     top = jax.random.randint(row_key, (batch,), 0, height - tall + 1, dtype=jnp.int32)
     left = jax.random.randint(column_key, (batch,), 0, width - wide + 1, dtype=jnp.int32)
-    box = box_masks(top, top + tall, left, left + wide, height, width)
+    box = make_box_masks(top, top + tall, left, left + wide, height, width)
     if fill == "noise":
         return _erase(images, box, jax.random.normal(noise_key, images.shape, jnp.float32))
     return _erase(images, box)
 
 
-def box_masks(
+def make_box_masks(
     top: Array, bottom: Array, left: Array, right: Array, height: int, width: int
 ) -> Bool[Array, "B H W"]:
     """Return a mask of each image, true in rows [top, bottom) and columns [left, right)."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...config.bounds import between, more_than, set_bounds
-from .erase import box_masks
+from .erase import make_box_masks
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]
@@ -96,7 +96,7 @@ def _draw_box(key: jax.Array, images: Images, share: Array) -> tuple[Array, Arra
     column = jax.random.randint(column_key, (1,), 0, width, dtype=jnp.int32)
     half = 0.5 * jnp.sqrt(1 - share)
     tall, wide = ((half * side).astype(jnp.int32) for side in (height, width))
-    inside = box_masks(row - tall, row + tall, column - wide, column + wide, height, width)
+    inside = make_box_masks(row - tall, row + tall, column - wide, column + wide, height, width)
     own = 1 - inside.astype(jnp.float32)
     return own, own.sum() / (height * width)
 

@@ -128,6 +128,7 @@ def rand_augment(
     """
     space = narrow_space(BINS, *images.shape[1:3])
     table = _build_table(
+        # Unlike AutoAugment's, RandAugment's 14 operations do not include inversion.
         {name: at[[magnitude]] for name, at in space.items() if name != "invert"},
         *images.shape[1:3],
     )
@@ -199,6 +200,7 @@ def narrow_space(bins: int, height: int, width: int) -> Space:
     return _interpolate_space(
         bins,
         shear=0.3,
+        # The published range is 150 pixels, for images of 331 pixels.
         translate_x=150 / 331 * width,
         translate_y=150 / 331 * height,
         rotate=30,

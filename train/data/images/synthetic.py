@@ -58,10 +58,10 @@ def _make_templates(
 ) -> np.ndarray:
     height, width, channels = shape
     weights = rng.normal(scale=1 / WAVES, size=(num_classes, WAVES, WAVES, channels))
-    return np.einsum("kijc,ih,jw->khwc", weights, _cosines(height), _cosines(width))
+    return np.einsum("kijc,ih,jw->khwc", weights, _make_cosines(height), _make_cosines(width))
 
 
-def _cosines(size: int) -> np.ndarray:
+def _make_cosines(size: int) -> np.ndarray:
     """Return the WAVES lowest cosines, each with mean square near 1, `[WAVES, size]`."""
     x = (np.arange(size) + 0.5) / size
     return np.stack([np.ones(size)] + [2**0.5 * np.cos(np.pi * i * x) for i in range(1, WAVES)])
