@@ -253,17 +253,17 @@ def limit_threads(call: Callable[[Any], Any], threads: int) -> Callable[[Any], A
     """Return `call` in PyTorch's inference mode, on `threads` threads."""
 
     @torch.inference_mode()
-    def limited(x: Any) -> Any:
+    def call_limited(x: Any) -> Any:
         torch.set_num_threads(threads)
         return call(x)
 
-    return limited
+    return call_limited
 
 
 def measure_times(calls: dict[str, Call], share: float = 0.5) -> dict[str, float]:
     """Return the quantile `share` of each call's time in microseconds; the calls take turns.
 
-    Calls with several numbers of threads also have an entry without it, their fastest time.
+    A call that was timed with several numbers of threads also has an entry with its fastest time.
     """
     taken = time_calls(*calls.values(), rounds=ROUNDS, seconds=SECONDS)
     rows = {

@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-# The palette of Okabe and Ito, for color-blind readers too, and a dash for each line.
+# The palette of Okabe and Ito, which color-blind readers can tell apart, and a dash for each line.
 STYLES = {
     "event-driven": {"color": "#000000", "marker": "o", "markersize": 3, "lw": 1.8},
     "JAX float32": {"color": "#0072b2", "ls": "--"},

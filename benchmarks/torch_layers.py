@@ -25,7 +25,7 @@ def make_convolution(
 
     `weight` is [h, w, C_in / groups, C_out].
     """
-    kernel = _channels_first(weight)
+    kernel = _move_channels_first(weight)
     packed = torch.ops.quantized.conv2d_prepack(
         _quantize_int8(kernel), None, [stride] * 2, [padding] * 2, [1, 1], groups
     )
@@ -172,10 +172,10 @@ def _make_kernel(synapse: nodes.Synapse, graph: Sequence[nodes.Node], step: Any)
         weight = np.broadcast_to(weight, (1, 1, 1, channels))
     elif synapse.kind == "dense":
         weight = weight[None, None]
-    return _channels_first(weight).contiguous(memory_format=torch.channels_last)
+    return _move_channels_first(weight).contiguous(memory_format=torch.channels_last)
 
 
-def _channels_first(weight: np.ndarray) -> torch.Tensor:
+def _move_channels_first(weight: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(weight, np.float32)).permute(3, 2, 0, 1)
 
 

@@ -35,7 +35,7 @@ class Import(NamedTuple):
 
 
 @cache
-def modules() -> dict[str, Path]:
+def list_modules() -> dict[str, Path]:
     """Return the files of the packages by dotted name."""
     found = {}
     for package in PACKAGES:
@@ -46,27 +46,27 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def trees() -> dict[str, ast.Module]:
-    return {name: ast.parse(file.read_text()) for name, file in modules().items()}
+def parse_modules() -> dict[str, ast.Module]:
+    return {name: ast.parse(file.read_text()) for name, file in list_modules().items()}
 
 
 @cache
-def statements() -> tuple[tuple[str, ast.Import | ast.ImportFrom, bool], ...]:
+def list_import_statements() -> tuple[tuple[str, ast.Import | ast.ImportFrom, bool], ...]:
     """Return module, node and `late` of every import statement, except those for type checkers."""
     return tuple(
         (name, node, late)
-        for name, tree in trees().items()
+        for name, tree in parse_modules().items()
         for node, late in import_statements(tree)
     )
 
 
 @cache
-def imports() -> tuple[Import, ...]:
+def list_imports() -> tuple[Import, ...]:
     """Return the imports between modules of the packages, except imports for type checkers."""
     return tuple(
         Import(name, target, late)
-        for name, node, late in statements()
-        for target in targets(name, node)
+        for name, node, late in list_import_statements()
+        for target in find_targets(name, node)
     )
 
 
@@ -85,9 +85,9 @@ def import_statements(tree: ast.Module) -> list[tuple[ast.Import | ast.ImportFro
     return found
 
 
-def targets(importer: str, node: ast.Import | ast.ImportFrom) -> set[str]:
+def find_targets(importer: str, node: ast.Import | ast.ImportFrom) -> set[str]:
     """Return the modules of the packages that a statement imports."""
-    known = modules()
+    known = list_modules()
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names} & known.keys()
     base = node.module or ""
@@ -105,21 +105,21 @@ def targets(importer: str, node: ast.Import | ast.ImportFrom) -> set[str]:
 
 
 def folder(module: str) -> str:
-    return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+    return module if list_modules()[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-def level(module: str) -> int:
+def find_level(module: str) -> int:
     """Return the level of a module of the trainer; programs are above all levels."""
     first = module.split(".")[1] if "." in module else module
     found = [at for at, names in enumerate(LEVELS) if first in names]
     return found[0] if found else len(LEVELS)
 
 
-def functions() -> list[tuple[str, str, int]]:
+def list_functions() -> list[tuple[str, str, int]]:
     """Return module, name and number of lines of every function, without decorators."""
     return [
         (name, node.name, (node.end_lineno or 0) - node.lineno + 1)
-        for name, tree in trees().items()
+        for name, tree in parse_modules().items()
         for node in ast.walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
@@ -145,26 +145,26 @@ def find_cycle(edges: dict[str, set[str]]) -> list[str]:
 
 def test_a_folder_has_at_most_fifteen_modules():
     numbers: dict[str, int] = defaultdict(int)
-    for file in modules().values():
+    for file in list_modules().values():
         numbers[file.parent.relative_to(ROOT).as_posix()] += file.name != "__init__.py"
     assert {name: n for name, n in numbers.items() if n > MOST_MODULES} == {}
 
 
 def test_no_file_is_longer_than_four_hundred_lines():
-    lengths = {name: len(file.read_text().splitlines()) for name, file in modules().items()}
+    lengths = {name: len(file.read_text().splitlines()) for name, file in list_modules().items()}
     assert {name: n for name, n in lengths.items() if n > MOST_LINES} == {}
 
 
 def test_no_function_is_longer_than_sixty_lines_and_nine_of_ten_are_under_thirty():
-    lengths = functions()
+    lengths = list_functions()
     assert [found for found in lengths if found[2] > MOST_FUNCTION_LINES] == []
     usual = sorted(lines for *_, lines in lengths)[int(0.9 * len(lengths))]
     assert usual < MOST_USUAL_LINES
 
 
 def test_modules_import_each_other_without_a_cycle():
-    edges: dict[str, set[str]] = {name: set() for name in modules()}
-    for importer, imported, late in imports():
+    edges: dict[str, set[str]] = {name: set() for name in list_modules()}
+    for importer, imported, late in list_imports():
         # A package runs before its modules, which may import it as a whole.
         if not late and not importer.startswith(f"{imported}."):
             edges[importer].add(imported)
@@ -174,7 +174,7 @@ def test_modules_import_each_other_without_a_cycle():
 def test_no_two_folders_import_each_other():
     pairs = {
         (folder(importer), folder(imported))
-        for importer, imported, _ in imports()
+        for importer, imported, _ in list_imports()
         if folder(importer) != folder(imported)
     }
     mutual = {
@@ -188,12 +188,12 @@ def test_no_two_folders_import_each_other():
 def test_the_library_imports_the_programs_only_inside_functions_of_one_module():
     static = {
         (i.importer, i.imported)
-        for i in imports()
+        for i in list_imports()
         if i.importer.startswith("pit_jax") and i.imported.split(".")[0] == "train"
     }
     by_name = {
         name
-        for name, tree in trees().items()
+        for name, tree in parse_modules().items()
         for node in ast.walk(tree)
         if name.startswith("pit_jax") and isinstance(node, ast.Call)
         if ast.unparse(node.func).endswith(("import_module", "__import__", "run_module"))
@@ -201,13 +201,13 @@ def test_the_library_imports_the_programs_only_inside_functions_of_one_module():
     }
     assert static == set() and by_name == {HELPER}
     # Only the command imports the helper.
-    assert {i.importer for i in imports() if i.imported == HELPER} == {"pit_jax.__main__"}
+    assert {i.importer for i in list_imports() if i.imported == HELPER} == {"pit_jax.__main__"}
 
 
 def test_imports_inside_the_trainer_are_relative():
     absolute = [
         (name, ast.unparse(node))
-        for name, node, _ in statements()
+        for name, node, _ in list_import_statements()
         if name.startswith("train")
         if isinstance(node, ast.Import) or not node.level
         for imported in (
@@ -223,29 +223,29 @@ def test_imports_inside_the_trainer_are_relative():
 def test_the_trainer_imports_only_lower_levels():
     upwards = {
         (i.importer, i.imported)
-        for i in imports()
+        for i in list_imports()
         if i.importer.startswith("train.") and i.imported.startswith("train.")
-        if level(i.imported) > level(i.importer)
+        if find_level(i.imported) > find_level(i.importer)
     }
     assert upwards == set()
 
 
 def test_the_training_loop_is_short_and_nested_at_most_three_levels():
-    tree = trees()["train.loop"]
-    assert len(modules()["train.loop"].read_text().splitlines()) <= 150
+    tree = parse_modules()["train.loop"]
+    assert len(list_modules()["train.loop"].read_text().splitlines()) <= 150
     deep = (ast.For, ast.While, ast.If, ast.With, ast.Try)
 
-    def depth(node: ast.AST) -> int:
-        below = max((depth(child) for child in ast.iter_child_nodes(node)), default=0)
+    def measure_depth(node: ast.AST) -> int:
+        below = max((measure_depth(child) for child in ast.iter_child_nodes(node)), default=0)
         return below + isinstance(node, deep)
 
     found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert {node.name: depth(node) for node in found if depth(node) > 3} == {}
+    assert {node.name: measure_depth(node) for node in found if measure_depth(node) > 3} == {}
 
 
 def test_no_two_classes_have_the_same_name():
     places = defaultdict(list)
-    for name, tree in trees().items():
+    for name, tree in parse_modules().items():
         if name == "pit_jax.inference.runtime.nodes":  # Its classes are always written nodes.X.
             continue
         for node in ast.walk(tree):
@@ -258,7 +258,7 @@ def test_nodes_are_used_with_the_name_of_their_module():
     # Two modules define the same names: `nodes.Spikes` and `folded.Spikes`.
     by_name = [
         (name, ast.unparse(node))
-        for name, node, _ in statements()
+        for name, node, _ in list_import_statements()
         if isinstance(node, ast.ImportFrom)
         if (node.module or "").split(".")[-1] in ("nodes", "folded")
     ]

@@ -62,7 +62,7 @@ def test_source_distribution_contains_exactly_the_packages_and_their_documents(d
     assert top_level == documents | {*PACKAGES, "pyproject.toml", "PKG-INFO", ".gitignore"}
 
 
-def imports(name: str) -> set[str]:
+def find_imports(name: str) -> set[str]:
     """Return the imports of our module `name`: for `from a import b`, a.b if it is ours, else a."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
@@ -79,7 +79,7 @@ def imports(name: str) -> set[str]:
     return found
 
 
-def packages(names: set[str]) -> set[str]:
+def get_packages(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
@@ -87,7 +87,7 @@ def packages(names: set[str]) -> set[str]:
 def test_library_imports_neither_the_training_program_nor_its_dependencies(name):
     programs = {"train", "configs", "tests"}
     dependencies = {"optax", "orbax", "tonic", "ml_collections", "tensorflow_datasets", "torch"}
-    assert not packages(imports(name)) & (programs | dependencies)
+    assert not get_packages(find_imports(name)) & (programs | dependencies)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_functions_need_no_flax(name):
     reached, new = set(), {name}
     while new:
         reached |= new
-        new = set().union(*(imports(ours) for ours in new & MODULES.keys())) - reached
-    assert "flax" not in packages(reached)
+        new = set().union(*(find_imports(ours) for ours in new & MODULES.keys())) - reached
+    assert "flax" not in get_packages(reached)
 
 
 def test_lock_names_no_index_and_pins_every_requirement_by_hash():

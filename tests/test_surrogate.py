@@ -20,13 +20,13 @@ from pit_jax.surrogate import (
     ternary_spike,
     triangle,
 )
-from tests.helpers import count_thresholds, jit_once
+from tests.helpers import count_thresholds
 
 EAGER_AND_JIT = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
 TINY = float(np.finfo(np.float32).tiny)  # XLA's CPU code treats smaller float32 as 0.
 
 
-def near_ties() -> np.ndarray:
+def draw_near_ties() -> np.ndarray:
     ties = np.arange(-2, 11, dtype=np.float32) + np.float32(0.5)
     ulps = np.arange(-4, 5, dtype=np.int32)
     # Neighboring floats have neighboring bit patterns, read as integers.
@@ -58,10 +58,10 @@ def floor_of_x_plus_half(x: np.ndarray) -> np.ndarray:
 
 
 def gradient(f, x):
-    return np.asarray(jit_once(jax.grad(lambda x: f(x).sum()))(jnp.asarray(x)))
+    return np.asarray(jax.jit(jax.grad(lambda x: f(x).sum()))(jnp.asarray(x)))
 
 
-NUMBERS = pytest.mark.parametrize("numbers", [near_ties, random_floats, subnormals, bfloat16s])
+NUMBERS = pytest.mark.parametrize("numbers", [draw_near_ties, random_floats, subnormals, bfloat16s])
 
 
 @EAGER_AND_JIT
@@ -197,7 +197,7 @@ def test_surrogate_gradients_multiply_the_incoming_gradient(f, x, derivative, st
     ],
 )
 def test_differentiation_does_not_change_the_forward_pass(f, strict):
-    x = jnp.asarray(near_ties())
+    x = jnp.asarray(draw_near_ties())
     np.testing.assert_array_equal(jax.vjp(f, x)[0], f(x))
 
 

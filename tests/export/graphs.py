@@ -24,7 +24,7 @@ def round_to_grid(x, graph) -> np.ndarray:
     return np.clip(np.round(np.asarray(x) / step) * step, -limit, limit).astype(np.float32)
 
 
-def counts_by_layer(program, spikes) -> dict[str, np.ndarray]:
+def count_by_layer(program, spikes) -> dict[str, np.ndarray]:
     """Return the counts `[B, T, ...]` of each layer from the spikes of the graph's neurons.
 
     The graph has one neuron for each level of a layer.

@@ -12,7 +12,7 @@ from pit_jax import neurons
 from pit_jax.export import NotInNIR, from_nir, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
-from tests.export.graphs import HARD_LIF, counts_by_layer, make_joined, make_program, round_to_grid
+from tests.export.graphs import HARD_LIF, count_by_layer, make_joined, make_program, round_to_grid
 from tests.helpers import collect_by_layer
 
 # The last column is the expected precision.
@@ -43,7 +43,7 @@ def test_spikes_and_logits_equal_those_of_the_program(
         logits, probes = jax.device_get(apply(wide, x.astype(precision)))
     assert np.array_equal(np.asarray(logits).mean(1), program(x))
     spikes = collect_by_layer(probes["intermediates"], "count")
-    ours = counts_by_layer(program, spikes)
+    ours = count_by_layer(program, spikes)
     counts = program.counts(x)
     assert counts.keys() == ours.keys()
     for path in counts:

@@ -18,7 +18,7 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir, import_fro
 from pit_jax import neurons
 from pit_jax.export import from_nir, to_nir
 from pit_jax.inference import compile
-from tests.export.graphs import HARD_LIF, counts_by_layer, round_to_grid
+from tests.export.graphs import HARD_LIF, count_by_layer, round_to_grid
 from tests.inference.networks import make_firing_network
 
 
@@ -75,7 +75,7 @@ def test_spikes_and_logits_are_equal(name, neuron, num_steps, weights, tmp_path)
     x = round_to_grid(x, graph)
     logits, spikes = run_spikingjelly(path, x, num_steps, dtype)
     counts = program.counts(x)
-    ours = counts_by_layer(program, spikes)
+    ours = count_by_layer(program, spikes)
     for path in counts:
         assert np.array_equal(ours[path], counts[path]), path
     assert np.mean([np.any(count) for count in counts.values()]) > 0.5

@@ -177,7 +177,7 @@ def find_node(manifest: dict, kind: str) -> dict:
         ),
         (lambda m: find_node(m, "Accumulator")["bias"].update(array="x"), "there is no array 'x'"),
         (lambda m: find_node(m, "Accumulator").update(bound=1), "not those that were compiled"),
-        (lambda m: m["arrays"].popitem(), "the arrays have other shapes or types"),
+        (lambda m: m["arrays"].popitem(), "the shapes or types of the arrays differ"),
         (lambda m: m.pop("files"), "is not a manifest of an artifact"),
         (
             lambda m: m["files"].update({"../x": {"bytes": 0, "sha256": ""}}),

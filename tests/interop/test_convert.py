@@ -37,7 +37,7 @@ def flatten_paths(variables):
 
 
 def reorder_axes(array):
-    """Return out, in, space as space, in, out, moved index by index."""
+    """Return a kernel [out, in, space] as [space, in, out], moved index by index."""
     if array.ndim < 2:
         return array
     out, into, *space = array.shape

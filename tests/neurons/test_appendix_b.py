@@ -38,7 +38,7 @@ def compute_loss(params, x, labels, neuron):
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(BATCH), labels])
 
 
-def forward_by_hand(params, x, decay, levels):
+def run_by_hand(params, x, decay, levels):
     """Return membranes u and counts k of Eqs. 25-27, both `[B, T, N]`."""
     v = np.zeros((BATCH, HIDDEN))
     u, k = [], []
@@ -49,9 +49,9 @@ def forward_by_hand(params, x, decay, levels):
     return np.stack(u, 1), np.stack(k, 1)
 
 
-def gradient_by_hand(params, x, labels, decay, levels, detach):
+def differentiate_by_hand(params, x, labels, decay, levels, detach):
     a, w2 = params["a"], params["w2"]
-    u, k = forward_by_hand(params, x, decay, levels)
+    u, k = run_by_hand(params, x, decay, levels)
     ratio = u / a
     window = (ratio >= 0) & (ratio <= levels)
     ds_du = (1 + STRENGTH * np.abs(ratio - np.rint(ratio))) * window  # Eq. 30
@@ -85,7 +85,7 @@ def gradient_by_hand(params, x, labels, decay, levels, detach):
 )
 def test_bptt_is_the_recursion_of_eqs_24_to_32(x64, levels, decay, detach):
     params, x, labels = make_sample()
-    u, k = forward_by_hand(params, x, decay, levels)
+    u, k = run_by_hand(params, x, decay, levels)
     for t in range(STEPS):
         ratio = u[:, t] / params["a"][t]
         assert (ratio < 0).any() and (ratio > levels).any()
@@ -97,7 +97,7 @@ def test_bptt_is_the_recursion_of_eqs_24_to_32(x64, levels, decay, detach):
     loss, grads = jit_once(jax.value_and_grad(compute_loss), static_argnums=3)(
         params, x, labels, neuron
     )
-    want_loss, want = gradient_by_hand(params, x, labels, decay, levels, detach)
+    want_loss, want = differentiate_by_hand(params, x, labels, decay, levels, detach)
     np.testing.assert_allclose(loss, want_loss, rtol=0, atol=1e-10)
     for name in params:
         assert np.abs(want[name]).max() > 1e-3

@@ -13,13 +13,13 @@ from pit_jax.neurons import NEURONS
 from tests.helpers import count_thresholds, jit_once
 from tests.neurons.table import (
     ROWS,
-    currents,
+    differentiate,
+    draw_currents,
     get_dtypes,
-    gradients,
+    get_parameters,
     jit_gradients,
     jit_run,
-    parameters,
-    ready,
+    make_ready,
     run,
 )
 
@@ -36,7 +36,7 @@ def test_every_neuron_but_relu_has_a_row():
 @ALL
 @pytest.mark.parametrize("space", [(), (2, 3)], ids=str)
 def test_shape_and_dtype_are_kept(strict, name, space):
-    x = currents((2, 3, *space, 4))
+    x = draw_currents((2, 3, *space, 4))
     y, _, _ = get_dtypes(name, x)
     assert (y.shape, y.dtype) == (x.shape, jnp.float32)
 
@@ -47,7 +47,7 @@ def test_shape_and_dtype_are_kept(strict, name, space):
 )
 def test_a_narrow_dtype_is_kept_with_membranes_and_parameters_in_float32(name, dtype, wide):
     with jax.enable_x64(wide):
-        x = currents(dtype=dtype)
+        x = draw_currents(dtype=dtype)
         y, probes, variables = get_dtypes(name, x)
     assert (y.shape, y.dtype) == (x.shape, dtype)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((variables, probes)))
@@ -55,7 +55,7 @@ def test_a_narrow_dtype_is_kept_with_membranes_and_parameters_in_float32(name, d
 
 @ALL
 def test_float64_is_kept_throughout(x64, name):
-    x = currents(dtype=jnp.float64)
+    x = draw_currents(dtype=jnp.float64)
     y, probes, variables = get_dtypes(name, x)
     assert (y.shape, y.dtype) == (x.shape, jnp.float64)
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((variables, probes)))
@@ -63,12 +63,12 @@ def test_float64_is_kept_throughout(x64, name):
 
 @ALL
 def test_jit_does_not_change_spikes_away_from_ties(strict, name):
-    x = currents()
-    neuron, variables = ready(name, x)
+    x = draw_currents()
+    neuron, variables = make_ready(name, x)
     y, eager = run(neuron, variables, x)
-    y_jit, jitted = jax.jit(run, static_argnums=0)(neuron, variables, x)  # With all optimizations.
+    y_jit, jitted = jit_run(neuron, variables, x)
     if name in ROWS:
-        halves = 2 * ROWS[name].in_units(parameters(variables), np.asarray(eager["membrane"]))
+        halves = 2 * ROWS[name].in_units(get_parameters(variables), np.asarray(eager["membrane"]))
         assert np.abs(halves - np.rint(halves)).min() > 1e-5
         np.testing.assert_array_equal(jitted["count"], eager["count"])
         np.testing.assert_allclose(jitted["membrane"], eager["membrane"], rtol=0, atol=1e-6)
@@ -77,9 +77,9 @@ def test_jit_does_not_change_spikes_away_from_ties(strict, name):
 
 @ALL
 def test_samples_of_a_batch_are_independent(strict, name):
-    x = currents()
-    neuron, variables = ready(name, x)
-    changed = x.at[2].set(currents(x.shape[1:], seed=1))
+    x = draw_currents()
+    neuron, variables = make_ready(name, x)
+    changed = x.at[2].set(draw_currents(x.shape[1:], seed=1))
     same = np.array([0, 1, 3])
     y, y_changed = (jit_run(neuron, variables, x)[0] for x in (x, changed))
     np.testing.assert_array_equal(y[same], y_changed[same])
@@ -91,9 +91,9 @@ def test_samples_of_a_batch_are_independent(strict, name):
 
 @ALL
 def test_a_step_does_not_depend_on_later_steps(strict, name):
-    x = currents()
-    neuron, variables = ready(name, x)
-    changed = x.at[:, 2:].set(currents(x[:, 2:].shape, seed=1))
+    x = draw_currents()
+    neuron, variables = make_ready(name, x)
+    changed = x.at[:, 2:].set(draw_currents(x[:, 2:].shape, seed=1))
     y, y_changed = (jit_run(neuron, variables, x)[0] for x in (x, changed))
     np.testing.assert_array_equal(y[:, :2], y_changed[:, :2])
     assert (y[:, 2:] != y_changed[:, 2:]).any()
@@ -101,8 +101,8 @@ def test_a_step_does_not_depend_on_later_steps(strict, name):
 
 @ALL_WITH_A_MEMBRANE
 def test_the_first_step_changes_the_membrane_of_the_last(strict, name):
-    x = currents()
-    neuron, variables = ready(name, x)
+    x = draw_currents()
+    neuron, variables = make_ready(name, x)
     changed = x.at[:, 0].add(-3)
     last, changed_last = (jit_run(neuron, variables, x)[1]["membrane"][:, -1] for x in (x, changed))
     assert (last != changed_last).any()
@@ -110,13 +110,13 @@ def test_the_first_step_changes_the_membrane_of_the_last(strict, name):
 
 @ALL_WITH_A_MEMBRANE
 def test_an_unrolled_loop_computes_the_same(x64, name):
-    x = currents(dtype=jnp.float64)
-    loop, variables = ready(name, x, unroll=1)
+    x = draw_currents(dtype=jnp.float64)
+    loop, variables = make_ready(name, x, unroll=1)
     unrolled = NEURONS[name](unroll=x.shape[1])
 
     @partial(jit_once, static_argnums=0)
     def run_both_ways(neuron, variables, x):
-        return run(neuron, variables, x), gradients(neuron, variables, x)
+        return run(neuron, variables, x), differentiate(neuron, variables, x)
 
     chex.assert_trees_all_close(
         run_both_ways(loop, variables, x), run_both_ways(unrolled, variables, x), rtol=0, atol=1e-12
@@ -125,9 +125,9 @@ def test_an_unrolled_loop_computes_the_same(x64, name):
 
 @ALL_WITH_A_MEMBRANE
 def test_a_loop_is_compiled_only_for_more_steps_than_unroll(name):
-    x = currents()
-    _, variables = ready(name, x)
-    for unroll, loops in [(2, True), (4, False)]:
+    x = draw_currents()
+    _, variables = make_ready(name, x)
+    for unroll, loops in [(2, True), (4, False), (8, False)]:
         lowered = jit_run.lower(NEURONS[name](unroll=unroll), variables, x).as_text()
         assert ("stablehlo.while" in lowered) == loops
 
@@ -138,7 +138,7 @@ def test_gradients_are_finite_at_corners_and_for_extreme_currents(strict, name, 
     corners = [0, -0.0, 0.5, 1, -1, 4, 4.5, 1e6, -1e6, 1e30, -1e30, 1e-39, -1e-39, 1.5, 2.5, 0.25]
     # 15 values per step: over the steps every sequence moves through the corners.
     x = jnp.asarray(np.resize(corners, (4, 4, 5, 3)), dtype)
-    neuron, variables = ready(name, currents())
+    neuron, variables = make_ready(name, draw_currents())
     grads = jit_gradients(neuron, variables, x)
     assert grads[1].any() and grads[1].dtype == dtype
     chex.assert_tree_all_finite(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads))
@@ -146,19 +146,19 @@ def test_gradients_are_finite_at_corners_and_for_extreme_currents(strict, name, 
 
 @ALL
 def test_a_neuron_works_in_nnx_with_gradients(name):
-    key, x = jax.random.key(0), currents((2, 3, 4))
+    key, x = jax.random.key(0), draw_currents((2, 3, 4))
 
     def loss(neuron, x):
         y = neuron(x)
         return jnp.sum(y**2), y
 
-    @jit_once
+    @jax.jit
     def run_in_nnx(x):
         neuron = nnx.bridge.ToNNX(NEURONS[name]()).lazy_init(x, rngs=key)
         grads, y = nnx.grad(loss, argnums=(0, 1), has_aux=True)(neuron, x)
         return y, grads[1], nnx.to_pure_dict(grads[0])
 
-    @jit_once
+    @jax.jit
     def run_in_linen(x):
         neuron = NEURONS[name]()
         grad = jax.grad(lambda v, x: loss(partial(neuron.apply, v), x), (0, 1), has_aux=True)
@@ -173,7 +173,7 @@ def test_a_neuron_works_in_nnx_with_gradients(name):
 @ALL_WITH_A_MEMBRANE
 @pytest.mark.parametrize("shape", [(4,), (4, 3)])
 def test_a_wrong_rank_is_an_error_with_advice(name, shape):
-    neuron, variables = ready(name, currents((2, 4, 3)))
+    neuron, variables = make_ready(name, draw_currents((2, 4, 3)))
     for call in (partial(neuron.apply, variables), partial(neuron.init, jax.random.key(0))):
         with pytest.raises(ValueError, match=r"currents \[B, T, ..., C\], got shape [^.]*; add"):
             call(jnp.ones(shape))
@@ -187,7 +187,7 @@ def test_a_wrong_rank_is_an_error_with_advice(name, shape):
 def test_a_number_of_steps_or_channels_unlike_the_scales_is_an_error_with_both_numbers(
     name, shape, numbers
 ):
-    neuron, variables = ready(name, currents((2, 4, 3)))
+    neuron, variables = make_ready(name, draw_currents((2, 4, 3)))
     with pytest.raises(ValueError, match=numbers):
         neuron.apply(variables, jnp.ones(shape))
 
@@ -200,10 +200,10 @@ def test_levels_below_one_are_an_error_at_construction(name):
 
 @ALL_SPIKING
 def test_probes_have_membrane_counts_and_rate(strict, name):
-    x = currents()
+    x = draw_currents()
     row = ROWS[name]
-    neuron, variables = ready(name, x)
-    params = parameters(variables)
+    neuron, variables = make_ready(name, x)
+    params = get_parameters(variables)
     y, probes = jit_run(neuron, variables, x)
     assert {"membrane", "count", "levels", "rate"} <= probes.keys()
     assert probes["levels"] == row.levels
@@ -221,9 +221,9 @@ def test_probes_have_membrane_counts_and_rate(strict, name):
 
 @ALL_SPIKING
 def test_probes_of_rounding_neurons_have_the_scale_and_the_rounded_values(strict, name):
-    x = currents()
-    neuron, variables = ready(name, x)
-    params = parameters(variables)
+    x = draw_currents()
+    neuron, variables = make_ready(name, x)
+    params = get_parameters(variables)
     _, probes = jit_run(neuron, variables, x)
     assert ("scale" in probes) == (name in ("PIT", "PITFull", "QAT"))
     assert ("rounded" in probes) == (name in ("PIT", "PITFull", "QAT", "ILIF"))
@@ -238,8 +238,8 @@ def test_probes_of_rounding_neurons_have_the_scale_and_the_rounded_values(strict
 
 
 def test_probes_cost_nothing_under_jit_unless_requested():
-    x = currents()
-    neuron, variables = ready("PIT", x, unroll=1)
+    x = draw_currents()
+    neuron, variables = make_ready("PIT", x, unroll=1)
 
     def count_carried_arrays(f):
         text = jax.jit(f).lower(variables, x).compile().as_text()

@@ -19,7 +19,7 @@ PARAMS = {"scale": [2.0, 0.5, 1.0], "bias": [0.5, 0.25, -0.5]}
 STATS = {"mean": [1.0, -0.5, 0.0], "var": [4.0, 0.5, 1.0]}
 
 
-def currents(seed=0, shape=SHAPE):
+def draw_currents(seed=0, shape=SHAPE):
     return np.random.default_rng(seed).normal(0.3, 1, shape)
 
 
@@ -32,9 +32,7 @@ def variables(dtype=float):
 
 
 def evaluate(neuron, variables, x):
-    s, probes = jit_once(partial(neuron.apply, mutable=["intermediates"]))(
-        variables, jnp.asarray(x)
-    )
+    s, probes = jax.jit(partial(neuron.apply, mutable=["intermediates"]))(variables, jnp.asarray(x))
     assert set(probes) == {"intermediates"}
     return np.asarray(s), {
         name: np.asarray(value[0]) for name, value in probes["intermediates"].items()
@@ -63,7 +61,7 @@ def test_training_normalizes_each_step_by_its_own_batch(x64, steps):
     neuron, state = NormedLIF(), variables()
     mean, var = np.array(STATS["mean"]), np.array(STATS["var"])
     for seed in range(2):
-        x = currents(seed)[:, :steps]
+        x = draw_currents(seed)[:, :steps]
         s, stats = train(neuron, state, x)
         state = state | {"batch_stats": stats}
         v = np.zeros_like(x[:, 0])
@@ -81,7 +79,7 @@ def test_training_normalizes_each_step_by_its_own_batch(x64, steps):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_one_step_equals_batch_norm_and_a_threshold(x64, training):
-    x = jnp.asarray(currents()[:, :1])
+    x = jnp.asarray(draw_currents()[:, :1])
     norm = batch_norm(use_running_average=not training)
     normed, new = jit_once(partial(norm.apply, mutable=["batch_stats"]))(variables(), x)
     if training:
@@ -93,7 +91,7 @@ def test_one_step_equals_batch_norm_and_a_threshold(x64, training):
 
 
 def test_a_folded_threshold_fires_the_same_spikes(x64):
-    neuron, x = NormedLIF(), currents(shape=(8, 20, 4, 3))
+    neuron, x = NormedLIF(), draw_currents(shape=(8, 20, 4, 3))
     s, _ = evaluate(neuron, variables(), x)
     threshold = fold_threshold(neuron, **variables())
     assert threshold.shape == (3,)
@@ -116,7 +114,7 @@ def test_a_scale_that_is_not_positive_does_not_fold(scale):
 
 
 def test_initialization_does_not_update_the_statistics():
-    new = jit_once(NormedLIF().init)(KEY, jnp.asarray(currents(), jnp.float32))
+    new = jit_once(NormedLIF().init)(KEY, jnp.asarray(draw_currents(), jnp.float32))
     starts = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
     for collection in ("params", "batch_stats"):
         for leaf, value in new[collection].items():
@@ -127,7 +125,7 @@ def test_initialization_does_not_update_the_statistics():
 def test_gradients_equal_finite_differences_for_a_smooth_spike(x64, training):
     # This includes gradients through the batch's statistics, and through the reset.
     neuron = NormedLIF(spike=jnp.tanh, unroll=1)
-    x, state = jnp.asarray(currents(shape=(3, 3, 3))), variables()
+    x, state = jnp.asarray(draw_currents(shape=(3, 3, 3))), variables()
     weights = np.random.default_rng(1).normal(size=x.shape)
 
     def f(params, x):
@@ -138,7 +136,7 @@ def test_gradients_equal_finite_differences_for_a_smooth_spike(x64, training):
 
 
 def test_a_detached_reset_passes_no_gradient_through_the_spike(x64):
-    x, state = jnp.asarray(currents(shape=(3, 2, 3))), variables()
+    x, state = jnp.asarray(draw_currents(shape=(3, 2, 3))), variables()
 
     def last(x, detach):
         neuron = NormedLIF(spike=jnp.tanh, detach_reset=detach)
@@ -152,13 +150,13 @@ def test_a_detached_reset_passes_no_gradient_through_the_spike(x64):
 @pytest.mark.parametrize("training", [True, False])
 def test_an_unrolled_loop_computes_the_same(x64, training):
     run = train if training else evaluate
-    loop, straight = (run(NormedLIF(unroll=n), variables(), currents()) for n in (1, 5))
+    loop, straight = (run(NormedLIF(unroll=n), variables(), draw_currents()) for n in (1, 5))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12), loop, straight)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32], ids=str)
 def test_spikes_have_the_dtype_of_the_currents_and_all_else_is_float32(strict, dtype):
-    neuron, x = NormedLIF(), jnp.asarray(currents(), dtype)
+    neuron, x = NormedLIF(), jnp.asarray(draw_currents(), dtype)
     start = jax.eval_shape(neuron.init, KEY, x)
     apply = partial(neuron.apply, mutable=["batch_stats", "intermediates"])
     s, new = jax.eval_shape(apply, start, x)

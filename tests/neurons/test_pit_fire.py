@@ -30,11 +30,11 @@ def make_near_ties(a: np.ndarray, rows: int = 4096) -> np.ndarray:
     return ((a * (k + np.float32(0.5))).view(np.int32) + ulps).view(np.float32)
 
 
-def random_scales(channels: int = 64) -> np.ndarray:
+def draw_scales(channels: int = 64) -> np.ndarray:
     return np.exp(np.random.default_rng(0).normal(size=channels)).astype(np.float32)
 
 
-@partial(jit_once, static_argnames=("levels", "strength"))
+@partial(jax.jit, static_argnames=("levels", "strength"))
 def differentiate(u, a, g, levels, strength):
     return jax.vjp(lambda u, a: pit_fire(u, a, levels=levels, **strength), u, a)[1](g)
 
@@ -48,7 +48,7 @@ def vjp(u, a, g=1.0, *, levels, **strength):
 @EAGER_AND_JIT
 @pytest.mark.parametrize("levels", [1, 2, 4, 8])
 def test_eq_10_is_bit_equal_to_numpy_even_at_ties(mode, levels):
-    a = random_scales()
+    a = draw_scales()
     u = make_near_ties(a)
     x = u * (np.float32(1) / a)
     assert np.mean(x == np.floor(x) + 0.5) > 0.1  # The sample has true ties.

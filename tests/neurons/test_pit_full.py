@@ -16,7 +16,7 @@ from tests.helpers import count_thresholds, jit_once
 CHANNELS = 5
 
 
-def currents(steps, channels=CHANNELS, batch=32, seed=0):
+def draw_currents(steps, channels=CHANNELS, batch=32, seed=0):
     return np.random.default_rng(seed).normal(0.7, 1.5, (batch, steps, 4, channels))
 
 
@@ -42,7 +42,7 @@ def matrix(a, mixing):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_without_mixing_it_is_initialized_and_fires_like_pit_bit_for_bit(strict, steps):
-    x = jnp.asarray(currents(steps), jnp.float32)
+    x = jnp.asarray(draw_currents(steps), jnp.float32)
     pit, full = (jit_once(f().init)(jax.random.key(0), x)["params"] for f in (PIT, PITFull))
     np.testing.assert_array_equal(full["a"], pit["a"])
     np.testing.assert_array_equal(full["mixing"], np.zeros((steps, CHANNELS, CHANNELS)))
@@ -55,7 +55,7 @@ def test_without_mixing_it_is_initialized_and_fires_like_pit_bit_for_bit(strict,
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_without_mixing_membranes_equal_those_of_pit_if_products_are_exact(strict, steps):
-    x = jnp.asarray(currents(steps), jnp.float32)
+    x = jnp.asarray(draw_currents(steps), jnp.float32)
     exponents = np.random.default_rng(1).integers(-2, 2, (steps, CHANNELS))
     a = jnp.asarray(np.exp2(exponents), jnp.float32)
     want = fire(PIT(), {"a": a}, x)
@@ -67,9 +67,9 @@ def test_without_mixing_membranes_equal_those_of_pit_if_products_are_exact(stric
 
 
 def test_without_mixing_its_gradients_equal_those_of_pit(x64):
-    x = jnp.asarray(currents(3))
+    x = jnp.asarray(draw_currents(3))
     a = make_mixed(3)["a"]
-    weights = jnp.asarray(currents(3, seed=2))
+    weights = jnp.asarray(draw_currents(3, seed=2))
 
     def gradient(neuron, params):
         def loss(params, x):
@@ -86,7 +86,7 @@ def test_without_mixing_its_gradients_equal_those_of_pit(x64):
 
 
 def test_it_fires_the_clipped_integers_of_the_unmixed_membrane(x64):
-    x, params = currents(3), make_mixed(3)
+    x, params = draw_currents(3), make_mixed(3)
     got = fire(PITFull(), params, jnp.asarray(x))
     v = np.zeros_like(x[:, 0])
     for t in range(3):
@@ -108,7 +108,7 @@ def multiply_by_inverse(params):
 
 def test_the_inverse_is_accurate_at_first_and_after_200_steps_of_descent(strict):
     teacher, student = make_mixed(2, size=0.8), make_mixed(2)
-    x = jnp.asarray(currents(2, batch=64), jnp.float32)
+    x = jnp.asarray(draw_currents(2, batch=64), jnp.float32)
     teacher, params = jax.tree.map(lambda p: p.astype(jnp.float32), (teacher, student))
     target = jit_once(PITFull().apply)({"params": teacher}, x)
 
@@ -177,9 +177,9 @@ def finite_differences(f, x, step=1e-5):
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_gradients_equal_those_of_the_frozen_straight_through_surrogate(x64, steps):
-    x = currents(steps, channels=3, batch=4)
+    x = draw_currents(steps, channels=3, batch=4)
     params = jax.tree.map(np.asarray, make_mixed(steps, channels=3))
-    weights = currents(steps, channels=3, batch=4, seed=2)
+    weights = draw_currents(steps, channels=3, batch=4, seed=2)
     frozen = freeze(params, x)
     for at in frozen:  # Values below, inside and above the window, and none close to a kink.
         assert (at["x"] < 0).any() and (at["x"] > 4).any()
@@ -207,7 +207,7 @@ def test_gradients_equal_those_of_the_frozen_straight_through_surrogate(x64, ste
 
 
 def test_the_diagonal_of_mixing_has_no_effect(x64):
-    x, params = jnp.asarray(currents(2)), make_mixed(2)
+    x, params = jnp.asarray(draw_currents(2)), make_mixed(2)
 
     @jit_once
     @jax.value_and_grad

@@ -24,7 +24,7 @@ from pit_jax.neurons import (
 from pit_jax.neurons.scale import apply_floor, scale_gradient
 from pit_jax.neurons.step import clearing_reset, hard_reset, soft_reset
 from tests.helpers import jit_once
-from tests.neurons.table import currents
+from tests.neurons.table import draw_currents
 
 KEY = jax.random.key(0)
 SCALES = np.float32([[0.3], [1.7], [0.9]])  # Scales of three channels.
@@ -34,7 +34,7 @@ def run_both_ways(neuron, params, x):
     """Return the output, and gradients of a weighted sum of it for parameters and currents."""
     weights = jnp.asarray(np.random.default_rng(2).normal(size=x.shape), x.dtype)
 
-    @jit_once
+    @jax.jit
     def run(params, x):
         y, pull = jax.vjp(lambda params, x: neuron.apply({"params": params}, x), params, x)
         return y, *pull(weights)
@@ -60,7 +60,7 @@ def init(neuron, x):
 def test_with_neutral_settings_a_variant_equals_its_plain_neuron_bit_for_bit(
     strict, variant, params, plain, plain_params, steps
 ):
-    x = currents((8, steps, 5, 3))
+    x = draw_currents((8, steps, 5, 3))
     y, grad_params, grad_x = run_both_ways(variant, params, x)
     want, grad_plain_params, want_grad_x = run_both_ways(plain, plain_params, x)
     assert len(np.unique(want)) > 1 and want_grad_x.any()
@@ -71,7 +71,7 @@ def test_with_neutral_settings_a_variant_equals_its_plain_neuron_bit_for_bit(
 
 
 def test_gradients_of_amplitudes_follow_the_product_rule(x64):
-    x = currents((8, 4, 5, 3), float)
+    x = draw_currents((8, 4, 5, 3), float)
     weights = np.random.default_rng(2).normal(size=x.shape)
     amplitude, alpha = np.array([0.5, -2.0, 3.0]), np.array(0.75)
     for neuron, plain, params in [
@@ -115,7 +115,7 @@ def test_neurons_have_as_many_parameters_as_in_their_papers(name, count):
 
 @pytest.mark.parametrize("tau, decay", [(2.0, 1 / 2), (4.0, 3 / 4), (1.25, 1 / 5)])
 def test_plif_starts_at_the_decay_of_its_time_constant(x64, tau, decay):
-    w = init(PLIF(tau=tau), currents((1, 2, 3), float))["w"]
+    w = init(PLIF(tau=tau), draw_currents((1, 2, 3), float))["w"]
     assert 1 - jax.nn.sigmoid(w) == pytest.approx(decay, abs=1e-15)
 
 
@@ -126,7 +126,7 @@ def test_a_time_constant_of_plif_of_at_most_one_step_is_an_error(tau):
 
 
 def test_glif_starts_with_half_open_gates_and_the_papers_values(x64):
-    params = init(NEURONS["GLIF"](), currents((1, 4, 64), float))
+    params = init(NEURONS["GLIF"](), draw_currents((1, 4, 64), float))
     start = {name: np.asarray(jax.nn.sigmoid(value)) for name, value in params.items()}
     gates = np.stack([start.pop(f"{name}_gate") for name in ("leak", "input", "reset")])
     assert np.abs(gates - 0.5).max() < 0.025 and gates.std() > 0.01
@@ -197,7 +197,7 @@ def test_scaling_a_gradient_does_not_change_the_value(mode, wide, factor):
 
 @pytest.mark.parametrize("neuron", [PIT, QAT])
 def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, neuron):
-    x = currents((8, 4, 5, 3))
+    x = draw_currents((8, 4, 5, 3))
     a = SCALES[:, 0] if neuron is QAT else np.tile(SCALES.T, (4, 1))
     shared = 8 * 5 * (4 if neuron is QAT else 1)  # Membranes that share a scale.
     plain = run_both_ways(neuron(levels=3), {"a": a}, x)
@@ -210,7 +210,7 @@ def test_lsq_divides_the_gradient_by_the_root_of_membranes_times_levels(strict, 
 
 
 def test_the_released_scale_is_a_constant_vector_times_a_learned_factor_per_step(x64):
-    x = currents((8, 4, 5, 3), float)
+    x = draw_currents((8, 4, 5, 3), float)
     neuron = PIT(parametrize=scale.released)
     start = init(neuron, x)
     np.testing.assert_array_equal(start["alpha"], init(PIT(), x)["a"])
@@ -227,7 +227,7 @@ def test_the_released_scale_is_a_constant_vector_times_a_learned_factor_per_step
 
 
 def test_the_released_scale_has_one_factor_for_a_neuron_without_steps(strict):
-    x = currents((8, 4, 5, 3))
+    x = draw_currents((8, 4, 5, 3))
     neuron = QAT(parametrize=scale.released)
     params = init(neuron, x)
     assert (params["alpha"].shape, params["p"].shape) == ((3,), (1,))
@@ -247,7 +247,7 @@ def test_a_hard_reset_of_pit_clears_the_membrane_wherever_it_fires():
     hard = PIT(reset=hard_reset)
     assert hard == PIT(reset=clearing_reset) and hard.clone().reset is clearing_reset
     assert PIT().reset is soft_reset
-    x = jnp.asarray(np.abs(currents((2, 4, 3))), jnp.float32)
+    x = jnp.asarray(np.abs(draw_currents((2, 4, 3))), jnp.float32)
     params = {"a": jnp.full((4, 3), 0.3, jnp.float32)}
     _, sown = jit_once(partial(hard.apply, mutable=["intermediates"]))({"params": params}, x)
     u, count = (sown["intermediates"][name][0] for name in ("membrane", "count"))

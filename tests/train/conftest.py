@@ -60,7 +60,7 @@ def finished_run(tmp_path_factory) -> Iterator[Path]:
     metrics.jsonl, summary.json and environment.json. Next to it, printed.txt has what it printed.
     One pytest-xdist worker makes it for all. Tests that write into a run use `finished_copy`.
     """
-    folder = _shared_folder(tmp_path_factory) / "finished"
+    folder = _find_shared_folder(tmp_path_factory) / "finished"
     folder.mkdir(exist_ok=True)
     workdir, done = folder / "tiny", folder / "done"
     with (folder / "lock").open("w") as lock:
@@ -87,7 +87,7 @@ def finished_copy(finished_run, tmp_path_factory) -> Path:
     return shutil.copytree(finished_run, tmp_path_factory.mktemp("copy") / finished_run.name)
 
 
-def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _find_shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of this pytest session that all its workers see."""
     own: Path = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

@@ -46,7 +46,7 @@ class Run:
                 )
             self.processes.append(process)
 
-    def printed(self, process: int) -> str:
+    def read_output(self, process: int) -> str:
         """Return the output of one process so far."""
         return self._files[process].read_text()
 
@@ -55,11 +55,11 @@ class Run:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not when() and time.monotonic() < deadline:
             codes = [each.poll() for each in self.processes]
-            assert codes == [None] * len(codes), [self.printed(i) for i in range(len(codes))]
+            assert codes == [None] * len(codes), [self.read_output(i) for i in range(len(codes))]
             time.sleep(0.01)
         os.kill(self.processes[process].pid, number)
 
-    def codes(self, seconds: float = PATIENCE_SECONDS) -> list[int]:
+    def wait_for_codes(self, seconds: float = PATIENCE_SECONDS) -> list[int]:
         """Wait for all processes and return their exit codes; kill them after `seconds`."""
         deadline = time.monotonic() + seconds
         try:
@@ -72,8 +72,8 @@ class Run:
 
     def finish(self) -> None:
         """Wait until all processes have ended, and assert that all returned 0."""
-        codes = self.codes()
-        assert codes == [0] * len(codes), [self.printed(i) for i in range(len(codes))]
+        codes = self.wait_for_codes()
+        assert codes == [0] * len(codes), [self.read_output(i) for i in range(len(codes))]
 
 
 def find_free_port() -> int:

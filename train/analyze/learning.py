@@ -85,7 +85,7 @@ def _find_split(subject: Subject) -> str:
 
 
 def _make_header(splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of an epoch of runs that were evaluated on `splits`."""
+    """Return the columns of the table of epochs, for runs that were evaluated on `splits`."""
     columns = [f"{split}_{name}" for name in ("accuracy", "loss") for split in splits]
     return ("epoch", "train_loss", "train_accuracy", *columns)
 

@@ -239,9 +239,7 @@ def _check_same(trial: _Trial, before: TrainState, after: TrainState) -> None:
         owner = OWNERS.get(name.partition("/")[0], "model")
         forms = [describe(each[path]) if path in each else "missing" for each in (was, now)]
         if forms[0] != forms[1]:
-            raise trial.refuse(
-                owner, f"makes {name} {forms[1]} in a step; it was {forms[0]} before."
-            )
+            raise trial.refuse(owner, f"changes {name} from {forms[0]} to {forms[1]} in a step.")
         if name != "key" and jnp.issubdtype(was[path].dtype, jax.dtypes.prng_key):
             raise trial.refuse(
                 owner,

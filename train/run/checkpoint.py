@@ -136,8 +136,8 @@ class Checkpoints:
     ) -> None:
         """Save the end of an epoch in `last/`, and also in `best/` or `every/` if it belongs there.
 
-        With `hold` it stays in memory until the next write, a call of `find_last_step` or `close`. Then
-        the newest held checkpoint of each folder is written.
+        With `hold` it stays in memory until the next write, or a call of `find_last_step` or
+        `close`. Then the newest held checkpoint of each folder is written.
         """
         names = ["last"]
         if progress.best_epoch == epoch:

@@ -126,7 +126,7 @@ def _fold_layer(walk: _NetworkWalk, equation: JaxprEqn, value: folded.Value) -> 
     given = get_shape(equation.invars[0])
     if given[2:] != value.shape:
         raise NotFoldable(
-            f"{layer.path} reads {given}, without an axis of time; repeat images in front of it, "
+            f"{layer.path} reads {given}, without a time axis; repeat images over time before it, "
             "to [B, T, H, W, C]."
         )
     if isinstance(layer.module, nn.Conv | nn.Dense):

@@ -95,7 +95,7 @@ def add(x: Array, y: Array) -> Array:
         (lambda x: jnp.zeros((len(x), STEPS, 5)), "logits are the same whatever the input is"),
         (
             lambda x: nn.Dense(5)(flatten(PIT()(repeat_over_time(nn.Conv(4, (3, 3))(x))))),
-            r"Conv_0 reads \(4, 6, 6, 2\), without an axis of time; repeat images in front",
+            r"Conv_0 reads \(4, 6, 6, 2\), without a time axis; repeat images over time",
         ),
         (
             make_network_after(nn.relu),

@@ -25,6 +25,7 @@ from tests.train.helpers import (
     make_program_on,
     stop_after,
 )
+from tests.train.image_files import save_image
 from tests.train.imagenet_files import write_folders
 from tests.train.processes import PATIENCE_SECONDS, Run
 from train.config import cli
@@ -119,10 +120,10 @@ def test_two_processes_stop_at_the_same_step_and_agree_with_one(tmp_path):
     workdir, alone = tmp_path / "run", tmp_path / "alone"
     run = Run(workdir, *LONG, "--config.cpu_devices=2")
     run.end(1, signal.SIGTERM, when=lambda: max(list_saved_steps(workdir), default=0) > 3)
-    assert run.codes() == [0, 0], run.printed(0) + run.printed(1)
-    assert "stopped and saved; repeat the command to resume." in run.printed(0)
+    assert run.wait_for_codes() == [0, 0], run.read_output(0) + run.read_output(1)
+    assert "stopped and saved; repeat the command to resume." in run.read_output(0)
     # Only the first process prints the progress.
-    assert "stopped" not in run.printed(1) and "epoch" not in run.printed(1)
+    assert "stopped" not in run.read_output(1) and "epoch" not in run.read_output(1)
     assert not (workdir / "summary.json").exists()
     assert load_starts(workdir) == [(4, 2)]
     stopped = max(list_saved_steps(workdir))
@@ -156,8 +157,8 @@ def test_a_run_of_two_processes_resumes_in_one_with_fewer_devices(tmp_path):
 def test_sigint_to_one_process_stops_all(tmp_path):
     run = Run(tmp_path / "run", *LONG, "--config.cpu_devices=2")
     run.end(1, signal.SIGINT, when=lambda: bool(list_saved_steps(tmp_path / "run")))
-    assert run.codes() == [0, 0], run.printed(0) + run.printed(1)
-    assert "stopped and saved" in run.printed(0)
+    assert run.wait_for_codes() == [0, 0], run.read_output(0) + run.read_output(1)
+    assert "stopped and saved" in run.read_output(0)
 
 
 @pytest.mark.slow
@@ -169,10 +170,10 @@ def test_a_second_signal_ends_a_process_at_once_and_what_was_saved_is_whole(tmp_
     while run.processes[1].poll() is None and time.monotonic() < deadline:
         run.processes[1].send_signal(signal.SIGTERM)
         time.sleep(0.005)
-    codes = run.codes()
+    codes = run.wait_for_codes()
     assert codes[1] == -signal.SIGTERM and codes[0] not in (0, 2)
     again = Run(workdir, *LONG, "--config.cpu_devices=2")
-    again.end(0, signal.SIGTERM, when=lambda: "resuming from step" in again.printed(0))
+    again.end(0, signal.SIGTERM, when=lambda: "resuming from step" in again.read_output(0))
     again.finish()
 
 
@@ -184,9 +185,9 @@ def test_when_one_process_is_killed_the_other_ends_and_explains_how_to_resume(tm
     arguments = (*ARGUMENTS, "--config.epochs=40", "--config.checkpoints.every_steps=2")
     run = Run(workdir, *arguments, "--config.cpu_devices=2")
     run.end(victim, signal.SIGKILL, when=lambda: max(list_saved_steps(workdir), default=0) > 2)
-    codes = run.codes()
+    codes = run.wait_for_codes()
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
-    printed = run.printed(1 - victim)
+    printed = run.read_output(1 - victim)
     assert "another process of th" in printed and "checkpoint" in printed
     assert "Start all processes again with the same command to resume." in printed
     Run(workdir, *arguments, "--config.cpu_devices=2").finish()
@@ -199,11 +200,11 @@ def test_when_one_process_is_killed_the_other_ends_and_explains_how_to_resume(tm
 def test_a_nan_loss_ends_both_processes_with_step_and_layer(tmp_path):
     arguments = (*ARGUMENTS, "--config.cpu_devices=2", "--config.learning_rate=1e300")
     run = Run(tmp_path / "run", *arguments)
-    assert run.codes() == [2, 2]
+    assert run.wait_for_codes() == [2, 2]
     for process in (0, 1):
-        assert "error: step 2, in epoch 1, is not finite; the first" in run.printed(process)
-        assert "Traceback" not in run.printed(process)
-    assert "The checkpoint of step 0 is kept." in run.printed(0)
+        assert "error: step 2, in epoch 1, is not finite; the first" in run.read_output(process)
+        assert "Traceback" not in run.read_output(process)
+    assert "The checkpoint of step 0 is kept." in run.read_output(0)
     assert (
         list_saved_steps(tmp_path / "run", "first") == [0]
         and list_saved_steps(tmp_path / "run") == []
@@ -296,16 +297,34 @@ def test_the_first_host_goes_ahead_even_if_it_fails(fails):
     assert [error is not None for error in errors] == [fails, False, False]
 
 
-def test_data_missing_on_one_host_end_all_before_anything_is_written(tmp_path, monkeypatch):
-    def load_program(*_: object, **__: object) -> None:
-        if not hosts.is_first():
-            raise UserError("there are no data in nowhere")
+def test_a_run_with_different_configs_ends_on_all_hosts_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("train.loop.load_program", lambda *_, **__: pytest.fail("data are loaded"))
+    configs = [cli.parse(["main", *ARGUMENTS, f"--config.seed={seed}"])[0] for seed in (0, 1)]
+    for error in call_on_hosts(2, lambda index: train(configs[index], tmp_path / "run")):
+        assert isinstance(error, UserError) and "in process 1." in str(error)
+    assert not (tmp_path / "run").exists()
 
-    monkeypatch.setattr("train.loop.load_program", load_program)
-    config = cli.parse(["main", *ARGUMENTS])[0]
-    errors = call_on_hosts(2, lambda index: train(config, tmp_path / "run"))
-    said = "there are no data in nowhere"
-    assert [str(error) for error in errors] == [f"process 1: {said}", said]
+
+def test_data_missing_on_one_host_end_all_before_anything_is_written(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            save_image(tmp_path / "data" / split / name / "a.png", np.zeros((8, 8)))
+    # Each host has its own path of the data, which is not part of the common config.
+    configs = []
+    for place in ("data", "nowhere"):
+        config = cli.parse(["main", *ARGUMENTS])[0]
+        config.data = {"name": "folder", "data_dir": str(tmp_path / place), "size": 8}
+        configs.append(config)
+    loaded: list[str] = []
+    monkeypatch.setattr(
+        "train.loop.make_program", lambda _, dataset, **__: loaded.append(dataset.name)
+    )
+    errors = call_on_hosts(2, lambda index: train(configs[index], tmp_path / "run"))
+    assert loaded == ["folder"]
+    assert str(errors[0]) == f"process 1: {errors[1]}" and isinstance(errors[1], UserError)
+    assert str(tmp_path / "nowhere") in str(errors[1])
     assert not (tmp_path / "run").exists()
 
 

@@ -163,7 +163,7 @@ def bad_scale(u, *, levels):
         ("loss=one_argument", "TypeError: one_argument() takes 1 positional argument but 2 were"),
         ("loss=in_numpy", ", in in_numpy): TracerArrayConversionError"),
         ("optimizer=not_an_optimizer", "which returns 3; an optimizer returns an optax.Gradient"),
-        ("optimizer=drifts", "makes opt_state float32[] in a step; it was int32[] before."),
+        ("optimizer=drifts", "changes opt_state from int32[] to float32[] in a step."),
         ("optimizer=stores_a_key", "has a key of jax.random.key in opt_state/rng_key, which a che"),
         ("schedule=a_number", "which returns 0.1; a schedule returns a function of the training"),
         ("schedule=fails_later", ", in <lambda>): NameError: name 'undefined' is not"),

@@ -104,7 +104,7 @@ def test_held_epochs_are_written_with_the_next_save(tmp_path):
     assert restore_newest(tmp_path) == (4, Progress(4.0, 0.2, 2))
 
 
-@pytest.mark.parametrize("write", [Checkpoints.close, Checkpoints.last_step])
+@pytest.mark.parametrize("write", [Checkpoints.close, Checkpoints.find_last_step])
 def test_held_epochs_are_written_by_close_and_last_step(tmp_path, write):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save_epoch(make_state(1), Progress(1.0, 0.5, 1), 1, hold=True)
@@ -158,7 +158,7 @@ def test_the_newest_is_restored_with_its_progress(run):
 
 def test_nothing_is_restored_before_the_first_save(tmp_path):
     with open_checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.restore(make_state(0)) is None and checkpoints.last_step() is None
+        assert checkpoints.restore(make_state(0)) is None and checkpoints.find_last_step() is None
 
 
 def test_a_checkpoint_has_its_manifest_before_it_has_its_name(tmp_path):
