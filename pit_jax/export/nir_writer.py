@@ -95,6 +95,7 @@ class Writer:
         if math.frexp(gain)[0] != 0.5:
             raise NotInNIR(f"{node.path} has the unit {gain}, which must be a power of two.")
         bias = np.atleast_1d(_require_constant(node.bias, node.path, "biases") * gain)
+        # A layer of weights takes the bias if it can; each call returns what is still to be added.
         names: list[str] = []
         for synapse in node.synapses:
             wires = self._add_synapse(synapse, node, bias, gain)

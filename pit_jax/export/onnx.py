@@ -35,6 +35,7 @@ def to_onnx(
     """
     path = Path(path)
     artifact.check_file_free(path, overwrite)
+    # Deterministic, so that the hash depends on the program alone.
     content = _make_model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The hash comes first, so that after an interruption the old file does not match it.
@@ -58,6 +59,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
         raise ArtifactError(
             f"{path} does not match its .sha256 file; take another copy, or export it again."
         )
+    # On other devices sums may be rounded, for example to TF32.
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(x: Any) -> np.ndarray:

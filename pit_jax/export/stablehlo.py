@@ -46,6 +46,7 @@ class StableHLO:
         """Return logits of at least one sample of the shape and dtype in `manifest["input"]`."""
         x = jnp.asarray(x)
         shape, dtype = (self.manifest["input"][name] for name in ("shape", "dtype"))
+        # No dtype is converted: as uint8, floats below 1 would silently become 0.
         if [*x.shape[1:]] != shape[1:] or x.dtype != dtype or not len(x):
             raise ValueError(
                 f"the input must be [{', '.join(map(str, shape))}] {dtype} with at least one "

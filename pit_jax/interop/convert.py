@@ -183,6 +183,7 @@ def _match(
     unused = [
         f"{name} {value.shape}"
         for name, value in state_dict.items()
+        # PyTorch's norms count their batches; nothing here depends on that number.
         if name not in used and not name.endswith("num_batches_tracked")
     ]
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}

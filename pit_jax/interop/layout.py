@@ -80,6 +80,7 @@ def _match_numbers(pattern: str, name: str) -> dict[str, int] | None:
     if (found := _compile_pattern(pattern).fullmatch(name)) is None:
         return None
     shifts = {number: int(shift or 0) for number, shift in _NUMBER.findall(pattern)}
+    # With `{block-1}` the text is block - 1, so the shift is taken back.
     return {number: int(text) - shifts[number] for number, text in found.groupdict().items()}
 
 

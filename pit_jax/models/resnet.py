@@ -154,6 +154,7 @@ def neuron_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int
 ) -> Float[Array, "B T H W c"]:
     """Apply a 3x3 convolution, a norm and a neuron."""
+    # Before the repetition, so that convolution and norm run once for an image.
     x = layers.norm(name="stem_norm")(layers.conv(width, 3, name="stem")(x))
     return layers.neuron()(repeat_over_time(x, num_steps))
 

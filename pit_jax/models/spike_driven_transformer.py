@@ -171,6 +171,7 @@ class SpikeDrivenTransformer(nn.Module):
         """Apply a max-pool of stride 2 if `pool_after` has the convolution `after`."""
         if after not in self.pool_after:
             return x
+        # Time is an axis of the window, because explicit padding allows one batch axis only.
         return nn.max_pool(x, (1, 3, 3), strides=(1, 2, 2), padding=((0, 0), (1, 1), (1, 1)))
 
 

@@ -98,6 +98,7 @@ def _list_layers(
     own = {name.rpartition("/")[0] for name in params}
     outer = {path[:i] for path in outputs for i in range(len(path)) if path[i] == "/"}
     layers: dict[str, Node] = {}
+    # "" is the network itself.
     for path in (own - outer | neurons) & outputs.keys() - {""}:
         if _find_layer(path.rpartition("/")[0], neurons):  # A module inside a neuron.
             continue
@@ -105,6 +106,7 @@ def _list_layers(
         kind, terms = "neuron" if path in neurons else "norm", 0
         if kernel is not None:
             kind = "linear" if kernel.ndim == 2 else "conv"
+            # The last axis has the outputs; the other axes are summed.
             terms = kernel.size // kernel.shape[-1]
         out = outputs[path]
         layers[path] = Node(path, kind, out.shape, out.dtype, terms=terms)
@@ -198,6 +200,7 @@ class _Follower:
         # one of them. x + x from one origin is not a join of two paths.
         elif name in _JOINS and len(operands) == 2 and (name != "add" or len(sources) == 2):
             kind = _JOINS[name]
+            # An elementwise product has one term, a matrix product one for each contracted value.
             terms = int(kind == "product")
             if name == "dot_general":
                 contracted = equation.params["dimension_numbers"][0][0]

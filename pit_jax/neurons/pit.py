@@ -78,6 +78,7 @@ class PIT(nn.Module):
         fire = partial(pit_fire, levels=self.levels, strength=self.strength)
         reset = partial(self.reset, detach=self.detach_reset)
 
+        # Flax calls it in initialization only, when the parameter has no value yet.
         first_batch = partial(start_scale, self, charge=leak, fire=fire, reset=reset)
 
         def step(v: Array, current: Array, a: Array) -> tuple[Array, tuple[Array, ...]]:

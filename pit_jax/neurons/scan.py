@@ -47,6 +47,7 @@ def run_over_time(
     current = current.astype(widen(current.dtype))
     # lax.scan runs over the first axis.
     steps = (jnp.moveaxis(current, 1, 0), *per_step)
+    # Every call starts at rest: no membrane passes from one batch to the next.
     at_rest = state(jnp.zeros_like(steps[0][0]))
     _, out = jax.lax.scan(lambda v, inputs: step(v, *inputs), at_rest, steps, unroll=unroll)
     return jax.tree.map(lambda y: jnp.moveaxis(y, 0, 1), out)

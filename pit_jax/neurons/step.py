@@ -151,6 +151,7 @@ def glif_step(
         + (1 - g.input_gate * (1 - conductance)) * current
         - (1 - g.reset_gate) * g.reset * s
     )
+    # It fires at the threshold too, H(0) = 1; the authors' code needs a membrane above it.
     s = spike(u - g.threshold)
     return (u, s), (u, s)
 

@@ -102,6 +102,7 @@ def read_run(
         workdir, checkpoint
     )  # Fail before loading data, which may take minutes.
     dataset = data.load(**config.data)
+    # The argument is a batch size; this one divides among all devices.
     mesh = sharding.make_data_mesh(jax.device_count())
     model, variables = load_network(config, workdir, checkpoint, dataset)
     return Subject(

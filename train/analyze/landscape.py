@@ -24,6 +24,7 @@ from ..program.step import promote_to_float32
 from ..run.reading import read_json
 from .subject import Analysis, Plot, Subject, Table
 
+# One seed for all runs: networks of equal shapes get the same Gaussian numbers.
 SAMPLES, SIDE, REACH, SEED = 512, 51, 1.0, 123
 # The losses computed so far, in the folder of the results.
 SO_FAR = "points.json"

@@ -33,6 +33,7 @@ class MetricsFile:
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
+        # Rewritten as a whole, so that a line that a killed run left incomplete is dropped too.
         write_atomically(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
         self._file = file
 

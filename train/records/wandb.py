@@ -36,10 +36,12 @@ class WeightsAndBiases:
             self._run = wandb.init(
                 project=config.wandb.project,
                 id=_read_or_make_id(workdir),
+                # Creates the W&B run at the first start and continues it later.
                 resume="allow",
                 name=workdir.name,
                 dir=str(workdir),
                 config=config.to_dict(),
+                # Some keys may differ when a run resumes (run/workdir.py), which W&B would refuse.
                 allow_val_change=True,
                 # Capturing the console would break the progress bar.
                 settings={"console": "off"},
