@@ -84,7 +84,7 @@ class Cells:
         for axis, n in ((1, self.height), (2, self.width)):
             cells = [
                 jnp.sum(jax.lax.slice_in_dim(x, *edge, axis=axis), axis, keepdims=True)
-                for edge in self._compute_edges(n)
+                for edge in self._find_edges(n)
             ]
             x = jnp.concatenate(cells, axis)
         return x
@@ -92,7 +92,7 @@ class Cells:
     def sizes(self) -> list[list[int]]:
         """Return the number of values in each cell, `[size, size]`."""
         rows, columns = (
-            [end - start for start, end in self._compute_edges(n)] for n in (self.height, self.width)
+            [end - start for start, end in self._find_edges(n)] for n in (self.height, self.width)
         )
         return [[row * column for column in columns] for row in rows]
 
@@ -100,7 +100,7 @@ class Cells:
         """Return the same as `Pool.growth`."""
         return max(map(max, self.sizes()))
 
-    def _compute_edges(self, n: int) -> list[tuple[int, int]]:
+    def _find_edges(self, n: int) -> list[tuple[int, int]]:
         return [(i * n // self.size, -(-(i + 1) * n // self.size)) for i in range(self.size)]
 
 
