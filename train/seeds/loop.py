@@ -113,8 +113,8 @@ def find_common_step(folders: Sequence[Path]) -> int | None:
     if not all(least in steps for steps in found.values()):
         at = ", ".join(f"{folder.name} at {step}" for folder, step in newest.items() if step >= 0)
         raise UserError(
-            f"the seeds have no newest step in common ({at}). Resume each one alone, with train.main "
-            "and its --workdir and --config.seed, or choose another --workdir."
+            f"the seeds have no newest step in common ({at}). Resume each one alone, with "
+            "train.main, its --workdir and --config.seed, or choose another --workdir."
         )
     return least
 
