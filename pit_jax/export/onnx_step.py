@@ -80,6 +80,7 @@ class StepWriter:
         g = self.graph
         pixels = g.emit("Where", g.emit("IsNaN", pixels), g.constant(0, np.float32), pixels)
         # ONNX and jnp.round both round half to even.
+        # The unit is a power of two, so the product is exact.
         integers = g.emit("Round", g.scale(g.cast_to_double(pixels), 1 / node.unit))
         return g.emit("Clip", integers, g.constant(-node.bound), g.constant(node.bound))
 
@@ -131,6 +132,7 @@ class StepWriter:
             potential = g.emit("Min", u, highest)
         slots = []
         for worth in neuron.slots:
+            # A slot worth w fires if at least w levels are left, and then takes w of them away.
             threshold = first + (worth - 1) * step
             spike = g.cast_to_double(g.emit("GreaterOrEqual", potential, g.constant(threshold)))
             if neuron.signed:

@@ -86,6 +86,7 @@ class PLIFNet(nn.Module):
         x = x.reshape(*x.shape[:2], -1)
         # Without biases, as in the authors' code.
         linear = partial(dense, bias=None, kernel_init=self.linear_init, dtype=self.dtype)
+        # The head has neurons too, because the vote counts their spikes.
         for name, features in ("hidden", self.hidden), ("head", self.num_classes * self.voters):
             x = self.neuron()(linear(features, name=name)(dropout(self.dropout)(x)))
         return vote(x, self.voters)

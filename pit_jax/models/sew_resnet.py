@@ -59,6 +59,7 @@ class SEWBlock(nn.Module):
         y = layers.neuron()(layers.norm(name="norm2")(y))
         if changes_shape(x, self.features, self.stride):
             x = self.downsample_neuron()(projection(layers, x, self.features, self.stride))
+        # No neuron follows, so that the shortcut stays an identity.
         return self.join(x, y)
 
 

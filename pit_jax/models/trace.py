@@ -152,6 +152,7 @@ class _Follower:
             path = scopes[-1] if scopes else around
             layer = _find_layer(path, self._layers)
             operands = [(v, known[v]) for v in equation.invars if is_in(v, known)]
+            # Weights and constants do not come from the input, and have no node.
             if not operands:
                 continue
             inner = find_inner(equation)

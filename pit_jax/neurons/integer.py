@@ -84,6 +84,7 @@ class QAT(nn.Module):
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         x = current.astype(widen(current.dtype))
+        # All steps share one scale, so the initializer reads the values of all steps.
         a = apply_floor(self.parametrize(self, partial(read_scale, self), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))

@@ -19,6 +19,7 @@ def analyze(subject: Subject) -> Analysis:
     found = _measure(subject)
     if not found:
         return Analysis(TITLE, [explain_missing("has membranes", subject)])
+    # Fig. 4 shows the last layer too.
     last = list(found)[-1]
     figures = {
         "flat": Plot(lambda: plots.plot_from_above(found), f"{SMOOTHED}; 99.8 % of them are shown.")
