@@ -28,7 +28,7 @@ class ILIF(nn.Module):
         decay: the part of the membrane that remains from step to step (lambda of Eq. 1).
         detach_reset: stop the gradient through the spikes that reset the membrane.
         decay_input: multiply the input current by 1 - decay.
-        normalize: divide the integers by levels when they leave the layer, after the reset.
+        normalize: divide the output by levels; the reset uses the integers.
         unroll: time steps to unroll in one iteration of the compiled loop.
     """
 

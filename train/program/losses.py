@@ -23,7 +23,7 @@ def tet(
     weight: float = 0.05,
     target: float = 1.0,
 ) -> Float[Array, ""]:
-    """Return the loss of temporal efficient training (Deng et al. 2022), a mean over the steps.
+    """Return the loss of temporal efficient training (Deng et al. 2022), averaged over the steps.
 
     (1 - weight) * mean_t CE(o_t, y) + weight * mean (o - target)^2; the second term pulls every
     logit to the firing threshold `target`.

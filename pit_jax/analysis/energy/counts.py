@@ -135,7 +135,7 @@ class _Network:
         """Add a batch to the sums.
 
         An int32 holds the sums of one batch at one position, but not those of a layer over all
-        batches, so NumPy's int64 and Python's integers add these up.
+        batches, which are therefore NumPy's int64 or Python ints.
         """
         recorded = self.record(self.variables, x)
         counts = {node.path: _find_count(recorded, node.path) for node in self.spiking}
