@@ -9,7 +9,7 @@ class NotInNIR(ValueError):
 
 
 def import_extra(package: str, extra: str, task: str) -> ModuleType:
-    """Import a package of an optional extra; if it is missing, raise an error that says how to install it."""
+    """Import a package of an optional extra; if it is missing, the error says how to install it."""
     try:
         return import_module(package)
     except ImportError as error:
