@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.train.helpers import ENVIRONMENT, MAIN, ROOT
@@ -18,27 +18,19 @@ PATIENCE_SECONDS = 240
 class Run:
     """One run in `count` processes, with the virtual devices that `arguments` ask for.
 
-    `own` has further arguments for single processes by their index. Output goes to files next to
-    the workdir.
+    Output goes to files next to the workdir.
     """
 
-    def __init__(
-        self,
-        workdir: Path,
-        *arguments: str,
-        count: int = 2,
-        own: dict[int, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, workdir: Path, *arguments: str, count: int = 2) -> None:
         port = find_free_port()
         self._files = [workdir.with_name(f"{workdir.name}.{i}.log") for i in range(count)]
         self.processes = []
         for i, file in enumerate(self._files):
             given = ("--coordinator", f"localhost:{port}", "--processes", str(count))
             several = (*given, "--process", str(i)) if count > 1 else ()
-            more = (own or {}).get(i, ())
             with file.open("w") as output:
                 process = subprocess.Popen(
-                    [*MAIN, *several, "--workdir", str(workdir), *arguments, *more],
+                    [*MAIN, *several, "--workdir", str(workdir), *arguments],
                     cwd=ROOT,
                     env=X64,
                     stdout=output,

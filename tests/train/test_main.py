@@ -113,6 +113,7 @@ def test_a_network_without_spiking_neurons_has_no_rates_to_draw(tmp_path, compil
     assert run_main("--config", "configs/smoke.py:relu", *arguments) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["rates"] == {}
     assert (tmp_path / "curves.png").exists() and not (tmp_path / "rates.png").exists()
+    assert "health" not in load_records(tmp_path)[0] and "jit(look)" not in compiled
     assert RUN <= set(compiled)  # The tests of refused runs rely on these names.
 
 

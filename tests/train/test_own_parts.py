@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from tests.train.helpers import (
     load_records,
     make_program_on,
     run_main,
+    signal_when,
+    start_main,
     stop_after,
     take_devices,
 )
@@ -128,6 +131,21 @@ def test_a_stopped_run_of_own_parts_resumes_with_the_same_bits(folder, finished)
     assert_same_end(finished, folder / "run", make_program_on(1, config), leaves=15)
 
 
+@pytest.mark.slow
+def test_a_killed_process_with_own_parts_resumes_with_the_same_bits(folder, finished):
+    run = folder / "run"
+    command = (*COMMAND, *OWN, "--config.epochs=40", "--config.checkpoints.every_steps=2", str(run))
+    code, printed = signal_when(
+        start_main(*command, cwd=folder), lambda: bool(list_saved_steps(run)), signal.SIGKILL
+    )
+    assert code == -signal.SIGKILL and not (run / "summary.json").exists(), printed
+    process = start_main(*command, cwd=folder)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "resuming from step" in printed, printed
+    program = make_program_on(1, parse(["main", *command])[0])
+    assert_same_end(finished, run, program, leaves=15)
+
+
 def test_every_program_reads_a_run_of_own_parts(folder, finished, capsys):
     run = shutil.copytree(finished, folder / "run")
     summary = json.loads((run / "summary.json").read_text())
@@ -222,6 +240,16 @@ def test_own_parts_train_with_several_seeds_at_once(folder):
     config = parse(["main", *COMMAND, *OWN, "--config.epochs=1"])[0]
     summaries = train_seeds(config, [0, 1], folder / "seeds")
     assert [each.title for each in summaries] == ["stripes, Network, Leaky T=2"] * 2
+
+
+@pytest.mark.slow
+def test_the_command_for_seeds_finds_parts_in_the_current_folder(folder):
+    words = (*COMMAND, *OWN, "--config.epochs=1", "--seeds", "0,1", "seeds")
+    command = [sys.executable, "-P", "-m", "train.seeds", *words]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "seeds" / "seeds.json").read_text())
+    assert found["title"] == "stripes, Network, Leaky T=2"
 
 
 def test_the_command_finds_parts_in_the_current_folder_and_resumes_by_the_saved_config(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from tests.train.helpers import (
@@ -195,9 +196,11 @@ def test_a_run_cannot_finish_without_an_intact_checkpoint_of_its_best_epoch(
     assert "Replace it by an intact copy and repeat the command." in str(error.value)
 
 
-def test_evaluate_measures_the_validation_images(copied, summary):
+def test_evaluate_measures_the_validation_images(copied, summary, monkeypatch):
+    monkeypatch.setattr("train.figures.evaluation", lambda *_: Figure())  # Drawing takes longer.
     for split, checkpoint, key in (
         ("validation", "best", "validation_accuracy"),
+        ("test", "best", "best_accuracy"),
         ("test", "last", "last_accuracy"),
     ):
         arguments = [str(copied), "--split", split, "--checkpoint", checkpoint, "--cpu-devices=4"]

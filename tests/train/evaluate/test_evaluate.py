@@ -20,7 +20,7 @@ from tests.train.helpers import (
     make_test_mesh,
     read_contents,
 )
-from tests.train.tiny_finished import TRAIN_IMAGES
+from tests.train.tiny_finished import TEST_IMAGES, TRAIN_IMAGES
 from train import data
 from train.data.dataset import DiskSplit
 from train.evaluate import metrics
@@ -199,7 +199,13 @@ def test_training_images_are_measured_without_augmentation(workdir, out):
     assert other["loss"] != recorded[-1]["train_loss"]
 
 
-@pytest.mark.parametrize("size", [12, pytest.param(TRAIN_IMAGES + 100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size",
+    [
+        TEST_IMAGES + 8,  # Larger than the split, and not a multiple of `accumulate`.
+        *(pytest.param(size, marks=pytest.mark.slow) for size in (12, TRAIN_IMAGES + 100)),
+    ],
+)
 def test_padding_batch_size_and_accumulate_do_not_change_results(
     workdir, tmp_path, out, found, size
 ):

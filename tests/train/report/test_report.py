@@ -211,11 +211,18 @@ def test_the_same_run_has_the_same_section_and_figures(runs, three, tmp_path):
     assert found.figures["run-1"] == three[1].figures["run-1"] and found.figures["run-1"]
 
 
+@pytest.mark.slow
+def test_the_same_runs_have_the_same_page(runs, three, tmp_path):
+    make_report(tmp_path / "a.html", *(runs / name for name in ("pit", "other", "begun")))
+    assert (tmp_path / "a.html").read_text() == three[0]
+
+
 def test_only_pages_of_the_program_are_replaced(runs, tmp_path, capsys):
     out = tmp_path / "report.html"
     make_report(out, runs / "begun")
+    first = out.read_text()
     make_report(out, runs / "begun")
-    assert out.read_text().startswith(page.MARK.format("report"))
+    assert out.read_text() == first and first.startswith(page.MARK.format("report"))
     out.write_text("<html>mine</html>")
     assert main(["report", str(runs / "begun"), "--out", str(out)]) == 2
     assert "exists and is not a page of train.report" in capsys.readouterr().err

@@ -109,14 +109,10 @@ def add_layer(variables: dict) -> dict:
     ],
     ids=["width", "head", "width and head", "no statistics", "another layer"],
 )
-def test_weights_of_another_network_are_refused_with_their_names(
-    tmp_path, make, complaint, compiled
-):
+def test_weights_of_another_network_are_refused_with_their_names(tmp_path, make, complaint):
     interop.write(make(), tmp_path / "other")
-    compiled.clear()
     with pytest.raises(UserError, match=complaint):
         load_from(tmp_path / "other")
-    assert not RUN & set(compiled)
 
 
 def load_from(folder) -> dict:
@@ -133,9 +129,13 @@ def test_a_run_resumes_without_the_imported_folder(folder, tmp_path):
     assert [line["step"] for line in load_records(tmp_path / "run")] == [3, 6]
 
 
-def test_a_missing_or_damaged_folder_is_refused(folder, tmp_path):
+def test_a_run_with_a_missing_folder_is_refused_before_it_compiles(tmp_path, compiled):
     with pytest.raises(UserError, match=r"config.pretrained: .*nowhere .*pit_jax.interop CHECKP"):
-        load_from(tmp_path / "nowhere")
+        train(make_config(tmp_path / "nowhere"), tmp_path / "run", devices=take_devices(1))
+    assert not RUN & set(compiled) and not (tmp_path / "run").exists()
+
+
+def test_a_damaged_folder_is_refused(tmp_path):
     interop.write(make_published(), tmp_path / "changed")
     arrays = tmp_path / "changed" / "variables.safetensors"
     content = bytearray(arrays.read_bytes())

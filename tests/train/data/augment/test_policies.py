@@ -295,6 +295,14 @@ def test_a_key_determines_the_batch_with_and_without_x64(key, name, resample):
         np.testing.assert_array_equal(function(key, images), once)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_compiled_as_a_whole_make_the_same_pixels(key, name):
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+    whole = jit_once(POLICIES[name])(key, images)
+    np.testing.assert_array_equal(whole, compile_policy(POLICIES[name], images.shape)(key, images))
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_can_be_compiled_as_a_whole(key, name):
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), np.uint8)
