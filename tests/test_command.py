@@ -1,7 +1,9 @@
 """The command pit-jax: its programs, its error messages, and its help."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,12 @@ def test_help_of_every_program_starts_with_its_usage(name, capsys):
 def test_every_program_has_functions_run_and_main(name):
     program = load_program(name)
     assert callable(program.run) and callable(program.main)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_program_run_with_m_exits_with_the_code_of_main(name):
+    *_, last = ast.parse(Path(load_program(name).__file__).read_text()).body
+    assert ast.unparse(last).startswith("if __name__ == '__main__':\n    sys.exit(main(")
 
 
 def test_help_and_errors_do_not_import_jax():

@@ -47,7 +47,7 @@ def read_start(name: str) -> dict[str, np.ndarray]:
     """Return the initial kernels and biases of a row, and its random key."""
     trainer = make_trainer(name)
 
-    @jit_once  # Nothing else of the first state is returned, and therefore compiled.
+    @jax.jit  # Nothing else of the first state is returned, and therefore compiled.
     def start(*arguments):
         state = trainer.begin.__wrapped__(*arguments)
         shared = {

@@ -16,7 +16,7 @@ import pytest
 
 from pit_jax.export import from_nir, load_stablehlo
 from pit_jax.inference import load
-from tests.helpers import QUICK_OPTIONS, jit_once
+from tests.helpers import QUICK_OPTIONS
 from tests.train.helpers import limit_devices
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
@@ -67,7 +67,7 @@ def test_an_old_stablehlo_artifact_computes_the_same_logits(expected):
 def test_an_old_nir_graph_computes_the_same_logits(expected):
     with jax.enable_x64(True):
         network, variables = from_nir(FILES / "nir" / "program.nir")
-        logits = jit_once(network.apply)(variables, jnp.asarray(expected["x"])).mean(axis=1)
+        logits = jax.jit(network.apply)(variables, jnp.asarray(expected["x"])).mean(axis=1)
     assert np.array_equal(logits, expected["nir_logits"])
 
 

@@ -85,9 +85,7 @@ def read_program(folder: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         arrays = _import_safetensors().load(files[ARRAYS])
         if {name: _get_kind(array) for name, array in arrays.items()} != manifest["arrays"]:
-            raise ArtifactError(
-                "the shapes or types of the arrays differ from the manifest."
-            )
+            raise ArtifactError("the shapes or types of the arrays differ from the manifest.")
         graph = from_json(manifest["nodes"], list[nodes.Node], arrays, "nodes")
         steps = from_json(manifest["num_steps"], int, {}, "num_steps")
         proof = from_json(manifest["proof"], Report | None, {}, "proof")

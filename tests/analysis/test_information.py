@@ -75,7 +75,7 @@ KNOWN = {
         lambda rng, s: rng.binomial(LEVELS, 0.3, size=s),
         stats.binom(LEVELS, 0.3).pmf(range(LEVELS + 1)),
     ),
-    "draw_geometric": (draw_geometric, np.append(0.6 * 0.4 ** np.arange(LEVELS), 0.4**LEVELS)),
+    "geometric": (draw_geometric, np.append(0.6 * 0.4 ** np.arange(LEVELS), 0.4**LEVELS)),
     "quantized Gaussian": (lambda rng, s: fire(draw_dependent(rng, s, 0)), SHARES),
     "Gaussian that samples share": (lambda rng, s: fire(draw_dependent(rng, s, 0.8)), SHARES),
 }
