@@ -1,5 +1,6 @@
 """Common to all tests: four CPU devices, a compilation cache, checked shapes, strict promotion."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -21,9 +22,9 @@ OWN_CACHE = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     OWN_CACHE = tempfile.mkdtemp(prefix="pit_jax_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.02"
     jax.config.update("jax_compilation_cache_dir", OWN_CACHE)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 
 # The shapes and types in pit_jax's signatures are checked while tests run, and free otherwise.
 jaxtyping.install_import_hook("pit_jax", "beartype.beartype")
@@ -46,9 +47,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _clear_compiled_programs() -> Iterator[None]:
-    """Drop the compiled programs of a file after its tests: all together take gigabytes."""
+    """Drop compiled programs after every sixth file: those of all files take gigabytes."""
     yield
-    jax.clear_caches()
+    if next(_finished_files) % 6 == 0:
+        jax.clear_caches()
+
+
+_finished_files = itertools.count(1)
 
 
 @pytest.fixture

@@ -54,8 +54,19 @@ def collect_by_layer(collection: dict, name: str) -> dict[str, Any]:
     }
 
 
-# XLA's newer fusions on a CPU take longer to compile than the rest of a small network.
-QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+def _choose_quick_options() -> dict[str, Any]:
+    """Return the compiler options of this JAX with which small programs compile fastest."""
+    # XLA's newer fusions on a CPU take longer to compile than the rest of a small network; JAX 0.12
+    # has no option to turn them off.
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        del options["xla_cpu_use_fusion_emitters"]
+    return options
+
+
+QUICK_OPTIONS = _choose_quick_options()
 
 
 def jit_once(f: Callable, **kw: Any) -> Callable:

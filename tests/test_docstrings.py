@@ -29,7 +29,7 @@ def explain(decay, threshold=1.0, *rest, **fields):
     Args:
         decay: what stays of the membrane,
             from step: to step.
-        threshold (float): the membrane from which
+        threshold (float): the membrane at which
             it fires.
 
         *rest: more.

@@ -165,7 +165,7 @@ def find_node(manifest: dict, kind: str) -> dict:
         ),
         (
             lambda m: find_node(m, "Accumulator").update(delay=1),
-            r"Accumulator has other fields.*\(delay\)",
+            r"Accumulator has different fields here.*\(delay\)",
         ),
         (
             lambda m: find_node(m, "Accumulator").pop("bias"),
@@ -193,7 +193,7 @@ def test_an_edited_manifest_is_refused(saved, tmp_path, change, message):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda graph: graph[:-1], "begins with its input and ends with a sum"),
+        (lambda graph: graph[:-1], "must begin with its input and end with a sum"),
         (lambda graph: [graph[0], *graph[2:]], "its parts do not fit"),
     ],
 )

@@ -214,6 +214,7 @@ def test_an_own_network_with_our_neuron_becomes_binary_spikes(folder):
     assert "stripes, Foldable, PIT T=2 D=4" in json.dumps(proof)
 
 
+@pytest.mark.slow
 def test_all_neurons_that_record_are_analyzed(folder):
     run = folder / "run"
     neurons = ("--config.neuron.name=PIT", "--config.model.last_neuron.name=own_parts:Pair")

@@ -157,6 +157,7 @@ def test_a_stopped_or_killed_run_resumes_with_the_same_bits(end, workdir, progra
     assert_same_end(workdir, folder, program)
 
 
+@pytest.mark.slow
 def test_seeds_trained_at_once_end_with_the_bits_of_single_runs(workdir, program, tmp_path):
     summaries = train_seeds(configure(), SEEDS, tmp_path)
     assert all(summary.validation_accuracy is not None for summary in summaries)

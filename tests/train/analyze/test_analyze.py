@@ -335,6 +335,7 @@ def test_the_analyses_of_a_run_are_on_the_page_and_in_tables(analyzed):
     assert all(float(row[3]) <= float(row[2]) <= float(row[4]) for row in rows)
 
 
+@pytest.mark.slow
 def test_measures_do_not_depend_on_the_number_of_devices(analyzed, finished_run, tmp_path):
     only = ("--only", "rates,membranes", "--samples", 8)
     with limit_devices(4):

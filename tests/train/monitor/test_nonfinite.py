@@ -99,6 +99,7 @@ def test_a_nan_loss_ends_the_run_and_is_located(tmp_path, losing):
     assert list_saved_steps(tmp_path, "first") == [0] and list_saved_steps(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_ends_a_run_with_finite_loss(tmp_path):
     def steep_loss(logits, labels):
         """Return the cross-entropy plus a zero whose gradient is infinite."""

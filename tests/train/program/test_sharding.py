@@ -150,6 +150,7 @@ def test_no_device_gathers_the_batch(four):
     assert "all-gather" not in four.text
 
 
+@pytest.mark.slow
 def test_no_device_gathers_the_batch_for_tet(text_with_loops):
     assert "all-reduce" in text_with_loops
     assert "all-gather" not in text_with_loops

@@ -212,7 +212,7 @@ def test_the_command_trains_in_its_own_process(alone, tmp_path, programs):
         (("--seeds", "0,x"), "--seeds must be different whole numbers"),
         (("--seeds", "1,1"), "--seeds must be different whole numbers"),
         ((), "--seeds"),
-        (("--seeds", "1", "--config.seed=2"), "not by --config.seed"),
+        (("--seeds", "1", "--config.seed=2"), "not with --config.seed"),
         (("--seeds", "1", "--nonsense"), "nonsense"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from tests.helpers import jit_once
+from tests.helpers import QUICK_OPTIONS, jit_once
 from tests.train.helpers import (
     get_bits,
     limit_devices,
@@ -65,8 +65,7 @@ def program(config) -> Program:
     with limit_devices(1):
         program = make_program(config, data.load(**config.data))
     # A fifth of the time, since it runs for only a few steps; runs are compared with each other.
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    quick = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
+    quick = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=QUICK_OPTIONS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.stages.Lowered, "compile", quick)
         step = program.compile_step()
