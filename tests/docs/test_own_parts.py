@@ -56,6 +56,7 @@ def test_an_example_fits_its_network_and_help_explains_it(code, words):
         assert meaning in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

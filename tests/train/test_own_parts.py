@@ -237,6 +237,7 @@ def test_all_neurons_that_record_are_analyzed(folder):
     assert "Firing rates" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_own_parts_train_with_several_seeds_at_once(folder):
     config = parse(["main", *COMMAND, *OWN, "--config.epochs=1"])[0]
     summaries = train_seeds(config, [0, 1], folder / "seeds")

@@ -75,6 +75,7 @@ def make_config(**changed):
     return config
 
 
+@pytest.mark.slow
 def test_accumulation_gathers_nothing():
     assert (
         "all-gather" not in make_program_on(4, make_config(accumulate=2)).compile_step().as_text()
