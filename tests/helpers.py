@@ -1,10 +1,13 @@
 """Helpers of several test files: references in NumPy, and ways to look inside a network."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
@@ -67,6 +70,23 @@ def _choose_quick_options() -> dict[str, Any]:
 
 
 QUICK_OPTIONS = _choose_quick_options()
+
+
+@contextmanager
+def compile_as_users_do() -> Iterator[None]:
+    """Let `jax.jit` ignore in the block that tests/conftest.py chose XLA's older code generator."""
+    if "--xla_cpu_use_fusion_emitters=false" not in os.environ.get("XLA_FLAGS", ""):
+        yield
+        return
+    jit = jax.jit
+
+    def jit_fully(*f: Callable, compiler_options: dict[str, Any] | None = None, **kw: Any) -> Any:
+        options = {**(compiler_options or {}), "xla_cpu_use_fusion_emitters": True}
+        return jit(*f, compiler_options=options, **kw)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", jit_fully)
+        yield
 
 
 def jit_once(f: Callable, **kw: Any) -> Callable:

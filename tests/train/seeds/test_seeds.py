@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.helpers import compile_as_users_do
 from tests.train.helpers import (
     ENVIRONMENT,
     ROOT,
@@ -43,6 +45,13 @@ def make_config(**changed):
     config.log_every = 1
     config.update(changed)
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_as_users_do() -> Iterator[None]:
+    """Compare bits of the programs that users run; XLA's older code generator has others."""
+    with compile_as_users_do():
+        yield
 
 
 @pytest.fixture(scope="module")
