@@ -5,7 +5,11 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
+
+from pit_jax.paths import read_path
+from pit_jax.reading import FileError
 
 
 class UsageError(ValueError):
@@ -84,6 +88,14 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+def path(text: str) -> Path:
+    """Return a path of a command line; an argparse type. See `pit_jax.paths.read_path`."""
+    try:
+        return read_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def start(
     parser: Parser,
     words: Sequence[str],
@@ -94,15 +106,15 @@ def start(
 ) -> int:
     """Parse `words` and return the exit code of `run`.
 
-    With `--help`, print the help and return 0. For an exception of the types `mistakes`, print one
-    line and return 2.
+    With `--help`, print the help and return 0. For FileError and the exceptions `mistakes`, print
+    the message and return 2.
     """
     try:
         if {"-h", "--help"} & set(words):
             print(parser.format_help() + parser.describe(words), end="")
             return 0
         return run(parse(parser, words))
-    except mistakes as error:
+    except (FileError, *mistakes) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
