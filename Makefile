@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all test-peers lint types docs lock
+.PHONY: help run test test-all test-peers fuzz lint types docs lock
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ test-all: $(VENV)/.ready  ## Run all tests
 
 test-peers: $(PEERS)/.ready  ## Run the tests against PyTorch and SpikingJelly
 	$(PEERS)/bin/python -m pytest tests/*/test_peers_*.py
+
+MINUTES ?= 10
+
+fuzz: $(VENV)/.ready  ## Try damaged files and odd configs for MINUTES=10; count them in a table
+	$(RUN) -m tests.fuzz --minutes $(MINUTES) --record
 
 lint: $(VENV)/.ready  ## Check style, formatting and language
 	$(RUN) -m ruff check .
