@@ -1,0 +1,60 @@
+"""The ways to print what users named: paths, classes, labels and layers, as text and nothing else.
+
+In a terminal they are no control sequences, in a figure no mathematics, in a CSV file no formula.
+HTML is escaped by its templates; `train/terminal.py` has the console that knows no markup.
+"""
+
+import re
+import sys
+from typing import Any, TextIO
+
+# C0 and C1 without tab and newline, separators of lines, marks that reverse the rest of a line, and
+# lone surrogates, which stand for bytes that are not UTF-8. Joiners of emoji stay.
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Spreadsheets calculate cells that begin so, also after blanks; ＝ … ＠ are full-width forms.
+FORMULA = re.compile(r"[\t\n]|[\s\ufeff]*[=+\-@＝＋－＠]")
+NEGATIVE = re.compile(r"-(\d+(\.\d*)?(e[+-]?\d+)?%?|inf|nan)", re.IGNORECASE)
+
+
+def escape_controls(text: object) -> str:
+    r"""Return `text` with control characters as escapes such as `\x1b`; newline and tab stay."""
+    return CONTROLS.sub(_escape, str(text))
+
+
+def show_name(name: object) -> str:
+    r"""Return a name in one line: like `escape_controls`, and newline and tab become `\n`, `\t`."""
+    return escape_controls(re.sub("[\n\t]", _escape, str(name)))
+
+
+def escape_math(name: object) -> str:
+    """Return a name for a text of matplotlib, which would typeset what is between two dollars."""
+    return escape_controls(name).replace("$", r"\$")
+
+
+def escape_formula(cell: Any) -> Any:
+    """Return a cell of a CSV file; a text that a spreadsheet would calculate gets a leading '.
+
+    Numbers, and texts that are negative numbers, stay.
+    """
+    if not isinstance(cell, str):
+        return cell
+    cell = escape_controls(cell)
+    return f"'{cell}" if FORMULA.match(cell) and not NEGATIVE.fullmatch(cell) else cell
+
+
+def print_text(text: object, file: TextIO | None = None, *, flush: bool = False) -> None:
+    """Print lines that may have names in them; control characters become visible."""
+    print(escape_controls(text), file=file or sys.stdout, flush=flush)
+
+
+def accept_all_text() -> None:
+    """Let the standard streams escape characters that their encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # Not where a notebook or a test replaced the stream.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -1,0 +1,78 @@
+"""What users named is printed as text: no control sequences, mathematics or formulas."""
+
+import io
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from pit_jax.display import (
+    accept_all_text,
+    escape_controls,
+    escape_formula,
+    escape_math,
+    print_text,
+    show_name,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\rb", r"a\rb"),
+        ("title\x07", r"title\x07"),
+        ("\x9b2J", r"\x9b2J"),
+        ("gnp.\u202etxt", r"gnp.\u202etxt"),
+        ("caf\udce9", r"caf\udce9"),
+        ("a\u2028b", r"a\u2028b"),
+    ],
+)
+def test_control_characters_in_names_become_visible(name, shown):
+    assert escape_controls(name) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["a[b]", "👩‍🔬", "naïve", "nai\u0308ve", "$x$", "a\\b", "שלום", "a\nb"]
+)
+def test_printable_names_stay(name):
+    assert escape_controls(name) == name
+
+
+def test_a_name_of_several_lines_is_shown_in_one():
+    assert show_name("a\n\tb") == r"a\n\tb"
+
+
+@pytest.mark.parametrize("name", ["$5", "a_b$c$", "$$", r"\$x\$", r"cost\\$1$", "$", "^_{}%#&~"])
+def test_class_names_in_figures_are_never_mathematics(name):
+    text = Text(text=escape_math(name), parse_math=True)
+    shown, how = text._preprocess_math(text.get_text())
+    assert (shown, how) == (name, False)
+
+
+def test_a_figure_with_names_that_no_mathematics_can_be_is_drawn():
+    figure = Figure()
+    figure.suptitle(escape_math("$\\frac{$ \x1b"))
+    figure.savefig(io.BytesIO(), format="svg")
+
+
+@pytest.mark.parametrize(
+    "cell", ["=cmd|'/C calc'!A0", "+1", "-x", "@x", "\tx", "\n=1", "＝1+1", " =1"]
+)
+def test_texts_that_a_spreadsheet_would_calculate_get_an_apostrophe(cell):
+    assert escape_formula(cell).startswith("'")
+
+
+@pytest.mark.parametrize(
+    "cell", [-1.5, 3, None, "-1.5", "-3", "-2e-05", "-inf", "a=b", "plain", ""]
+)
+def test_numbers_and_plain_texts_of_a_table_stay(cell):
+    assert escape_formula(cell) == cell
+
+
+def test_text_is_printed_even_where_the_encoding_lacks_its_characters(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    accept_all_text()
+    print_text("runs/🐶\x1b[2J", flush=True)
+    assert raw.getvalue() == rb"runs/\U0001f436\x1b[2J" + b"\n"
