@@ -68,14 +68,10 @@ def _watch(target: Target, seed: int, first: int, count: int, ends_at: float) ->
     )
     at = None
     try:
-        for line in _read_lines(process, lambda: START_SECONDS if at is None else target.seconds):
+        for line in _read_lines(process, target.seconds):
             if line is None:
                 place = "before its first input" if at is None else f"over {target.seconds:g} s"
-                yield {
-                    "at": first if at is None else at,
-                    "end": "finding",
-                    "why": f"hangs: {place}",
-                }
+                yield {"at": at or first, "end": "finding", "why": f"hangs: {place}"}
                 return
             at = line["at"]
             if "end" in line:
@@ -92,12 +88,13 @@ def _watch(target: Target, seed: int, first: int, count: int, ends_at: float) ->
         _kill(process)
 
 
-def _read_lines(process: subprocess.Popen[bytes], patience: Any) -> Iterator[dict[str, Any] | None]:
-    """Yield the lines of a worker; None, and stop, if there is none for `patience()` seconds."""
+def _read_lines(process: subprocess.Popen[bytes], seconds: float) -> Iterator[Any]:
+    """Yield the lines of a worker; None, and stop, if there is none for `seconds`."""
     assert process.stdout
-    rest = b""
+    rest, patience = b"", float(START_SECONDS)
     while True:
-        ready, _, _ = select.select([process.stdout], [], [], patience())
+        ready, _, _ = select.select([process.stdout], [], [], patience)
+        patience = seconds
         if not ready:
             yield None
             return
