@@ -66,17 +66,15 @@ def _watch(target: Target, seed: int, first: int, count: int, ends_at: float) ->
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    at = None
     try:
         for line in _read_lines(process, target.seconds):
             if line is None:
-                place = "before its first input" if at is None else f"over {target.seconds:g} s"
-                yield {"at": at or first, "end": "finding", "why": f"hangs: {place}"}
+                yield {"at": first, "end": "finding", "why": f"hangs: over {target.seconds:g} s"}
                 return
-            at = line["at"]
+            first = line["at"]
             if "end" in line:
                 yield line
-                at, first = at, line["at"] + 1
+                first += 1
                 if time.monotonic() > ends_at:
                     return
         code = process.wait()
