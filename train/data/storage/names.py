@@ -1,0 +1,106 @@
+"""Names of files as people, programs and operating systems leave them: one place for all archives.
+
+Archives have `./` or backslashes in their names, Windows and Kaggle repack them, browsers number
+copies, and some file systems change the case or decompose accents.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath
+
+from pit_jax.reading import FileError, reading
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# Files and folders of Windows, macOS, network drives and notebooks that are not hidden.
+_SYSTEM = {
+    *("__macosx", "icon\r", "network trash folder", "temporary items"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("@eadir", "@__thumb", "#recycle", "#snapshot", "lost+found", "__pycache__"),
+}
+# "a (1).zip" of browsers and Windows, "a - Copy.zip" and "a copy 2.zip".
+_COPY = re.compile(r"( ?\(\d+\)| - copy( \(\d+\))?| copy( \d+)?)(?=\.|$)")
+
+
+def is_system_file(name: str | PurePath) -> bool:
+    """Return whether an operating system or a program made this file or a folder above it.
+
+    `name` is relative to the folder of the data: hidden files are among these, and the user may
+    have the data in a hidden folder.
+    """
+    return any(
+        (part.startswith(".") and part not in (".", "..")) or part.casefold() in _SYSTEM
+        for part in PurePath(name).parts
+    )
+
+
+def normalize_member(archive: Path, name: str) -> PurePosixPath:
+    """Return the name of a member of `archive` as a relative path with composed accents.
+
+    Raises FileError for a name that leads out of the archive's folder.
+    """
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+    if ".." in parts:
+        raise FileError(
+            f"{archive} has the member {name!r}, which is outside of the archive. Take another "
+            "copy of it."
+        )
+    # Absolute names are read as relative ones, as tar and unzip do.
+    if parts and re.fullmatch("[A-Za-z]:", parts[0]):
+        del parts[0]
+    return PurePosixPath(unicodedata.normalize("NFC", "/".join(parts)))
+
+
+def simplify(name: str) -> str:
+    """Return a file name without case, decomposed accents and the mark of a copy, to compare it."""
+    return _COPY.sub("", unicodedata.normalize("NFC", name).casefold())
+
+
+def find_entry(folder: Path, *names: str) -> Path | None:
+    """Return the first of `names` in `folder`, by its exact name or else as `simplify` sees it."""
+    with reading(folder, "a folder"):
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+    wanted = [simplify(name) for name in names]
+    found = [path for path in list_entries(folder) if simplify(path.name) in wanted]
+    return min(found, key=lambda path: (wanted.index(simplify(path.name)), path), default=None)
+
+
+def list_entries(folder: Path) -> list[Path]:
+    """Return the files and folders in `folder`, sorted; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    with reading(folder, "a folder"):
+        return sorted(folder.iterdir())
+
+
+def list_places(root: Path, *names: str) -> Iterator[Path]:
+    """Yield the folders `names` of `root` that exist, each with the folders that others make in it.
+
+    SpikingJelly has `download` and `extract`, torchvision `raw`; "Extract all" of Windows and of
+    7-Zip makes a folder of an archive's name around its folder. The last one is `root` itself.
+    """
+    for name in (*names, ""):
+        place = find_entry(root, name) if name else root
+        if place is not None and place.is_dir():
+            yield place
+            yield from (place / inner for inner in ("extract", "download", "raw", place.name))
+
+
+def name_archives(stems: Iterable[str], endings: Sequence[str] = ARCHIVES) -> tuple[str, ...]:
+    """Return the file names that an archive of one of `stems` may have."""
+    return tuple(f"{stem}{ending}" for stem in stems for ending in endings)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files in `folder` and in its folders, without those that systems make."""
+    with reading(folder, "a folder"):
+        for place, folders, files in os.walk(folder, onerror=_raise):
+            folders[:] = [name for name in folders if not is_system_file(name)]
+            yield from (Path(place, name) for name in files if not is_system_file(name))
+
+
+def _raise(error: OSError) -> None:
+    raise error
