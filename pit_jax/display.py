@@ -29,8 +29,12 @@ def show_name(name: object) -> str:
 
 
 def escape_math(name: object) -> str:
-    """Return a name for a text of matplotlib, which would typeset what is between two dollars."""
-    return escape_controls(name).replace("$", r"\$")
+    """Return a name for a text of matplotlib, which would typeset what is between two dollars.
+
+    A leading `_` follows a space without width, as legends skip labels that begin with it.
+    """
+    shown = escape_controls(name).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def escape_formula(cell: Any) -> Any:

@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pit_jax.display import escape_math
+
 # The most classes for which a confusion matrix has class names, and counts in its cells.
 MOST_NAMES, MOST_COUNTS = 40, 12
 # The most time steps for which firing rates are bars, and cells of a heat map have numbers.
@@ -31,7 +33,7 @@ def select_points(
 def curves(title: str, epochs: list[dict[str, Any]], split: str = "test") -> Figure:
     """Draw loss and accuracy on augmented training images, and on `split`, over the epochs."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(escape_math(title), x=0.01, ha="left")
     for axes, quantity, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss", "accuracy (%)"), strict=True
     ):
@@ -59,9 +61,9 @@ def firing_rates(title: str, rates: dict[str, list[float]]) -> Figure:
         _draw_bars(axes, shares)
     else:
         _draw_shades(axes, shares)
-    axes.set_yticks(range(len(rates)), list(rates))
+    axes.set_yticks(range(len(rates)), list(map(escape_math, rates)))
     axes.invert_yaxis()
-    axes.set_title(title, loc="left")
+    axes.set_title(escape_math(title), loc="left")
     return figure
 
 
@@ -101,7 +103,7 @@ def evaluation(title: str, confusion: list[list[int]], classes: list[str], bins:
     `bins` come from `train.evaluate.metrics.summarize`.
     """
     figure = Figure(figsize=(11, 5.4), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(escape_math(title), x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_confusion(left, np.array(confusion), classes)
     _draw_reliability(right, bins)
@@ -115,8 +117,9 @@ def _draw_confusion(axes: Axes, counts: np.ndarray, classes: list[str]) -> None:
     bar.set_label("% of the class")
     axes.set(xlabel="answer", ylabel="label")
     if len(classes) <= MOST_NAMES:
-        axes.set_xticks(range(len(classes)), classes)
-        axes.set_yticks(range(len(classes)), classes)
+        names = list(map(escape_math, classes))
+        axes.set_xticks(range(len(classes)), names)
+        axes.set_yticks(range(len(classes)), names)
         if max(map(len, classes)) > 2:
             for name in axes.get_xticklabels():
                 name.set(rotation=45, ha="right", rotation_mode="anchor")

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
+from pit_jax.display import escape_formula
 from pit_jax.old_names import ANALYSES, print_note
 
 from ..files import replace_file, write_atomically
@@ -73,7 +74,7 @@ def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: 
 def _render(found: Analysis) -> Iterator[str]:
     yield from map(parts.paragraph, found.remarks)
     for drawn in found.figures.values():
-        yield show_figure(drawn.caption, drawn.draw, math=True)
+        yield show_figure(drawn.caption, drawn.draw)
     for name, table in found.tables.items():
         shown = parts.table(table.header, map(_format_row, table.rows[:MOST_ROWS]))
         if (more := len(table.rows) - MOST_ROWS) > 0:
@@ -92,5 +93,6 @@ def _is_float(cell: Any) -> bool:
 
 def _format_csv(table: Table) -> str:
     lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows([table.header, *table.rows])
+    rows = ([escape_formula(cell) for cell in row] for row in [table.header, *table.rows])
+    csv.writer(lines, lineterminator="\n").writerows(rows)
     return lines.getvalue()

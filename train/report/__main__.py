@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from pit_jax.display import print_text, show_name
+
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         for workdir, name in zip(args.workdirs, make_distinct_names(args.workdirs), strict=True)
     ]
     _write(args.out, make_page(runs))
-    print(f"{args.out}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
+    print_text(f"{show_name(args.out)}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
     return 0
 
 

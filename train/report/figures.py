@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pit_jax.display import escape_math
+
 from ..figures import select_points
 from ..monitor.health import LIMITS
 from ..run.reading import find_split, select_epochs, select_metrics
@@ -50,7 +52,7 @@ def comparison(runs: Mapping[str, list[dict[str, Any]]]) -> Figure:
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
     names = [
-        f"{name} (validation)" if find_split(records) == "validation" else name
+        escape_math(name) + " (validation)" * (find_split(records) == "validation")
         for name, records in runs.items()
     ]
     figure.legend(lines, names, loc="outside lower left", frameon=False)
@@ -68,7 +70,7 @@ def metrics(records: list[dict[str, Any]]) -> Figure:
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(rows, COLUMNS, place)
         axes.plot(*select_points(records, f"{split}_{name}"), COLORS[1], marker="o", markersize=3)
-        axes.set_title(name, fontsize=9, loc="left")
+        axes.set_title(escape_math(name), fontsize=9, loc="left")
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.set_xlabel("epoch", fontsize=8)
@@ -108,7 +110,7 @@ def health(records: list[dict[str, Any]]) -> Figure:
     named = np.unique(np.linspace(0, len(layers) - 1, MOST_NAMED).round().astype(int))
     figure.legend(
         [lines[i] for i in named],
-        [layers[i] for i in named],
+        [escape_math(layers[i]) for i in named],
         loc="outside lower left",
         ncols=4,
         fontsize=8,

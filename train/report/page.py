@@ -14,6 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from pit_jax.display import escape_controls
+
 # The first line marks a page that the same program may overwrite.
 MARK = "<!doctype html><!-- made by python -m train.{} -->\n"
 # Larger SVG drawings, such as surfaces, are embedded as PNG.
@@ -30,8 +32,13 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.fonttype": "none",  # Text stays text, which is smaller than outlines of letters.
     "svg.hashsalt": "train.report",  # The same figure has the same bytes.
-    "text.parse_math": False,  # A dollar in the name of a run stays a dollar.
 }
+
+
+def _escape_controls(value: Any) -> Any:
+    # HTML that the macros return is escaped already.
+    return value if isinstance(value, Markup) else escape_controls(value)
+
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -40,6 +47,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    finalize=_escape_controls,
 )
 parts: Any = _templates.get_template("parts.html").module
 
@@ -59,12 +67,9 @@ def is_page(file: Path, program: str) -> bool:
         return False
 
 
-def show_figure(caption: str, draw: Callable[[], Figure], *, math: bool = False) -> str:
-    """Return HTML with the figure that `draw` returns, in the colors of the page.
-
-    With `math`, dollars enclose mathematics, as in the labels of logarithmic axes.
-    """
-    with matplotlib.rc_context({**STYLE, "text.parse_math": math}):
+def show_figure(caption: str, draw: Callable[[], Figure]) -> str:
+    """Return HTML with the figure that `draw` returns, in the colors of the page."""
+    with matplotlib.rc_context(STYLE):
         drawn = _save(draw(), format="svg", metadata={"Date": None}).decode()
     if len(drawn) > MOST_DRAWN:  # As pixels, black on white.
         pixels = _encode("png", _save(draw(), format="png", dpi=150))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, figure, finish
+from pit_jax.display import escape_math
 
 # Name, label, marker and its size: both of two equal counts stay visible.
 COUNTS = (
@@ -31,7 +32,7 @@ def bits_of_layers(layers: Mapping[str, Mapping[str, float]]) -> Figure:
             label=label,
         )
     axes.set_xscale("log")
-    axes.set_yticks(range(len(layers)), list(layers))
+    axes.set_yticks(range(len(layers)), list(map(escape_math, layers)))
     axes.invert_yaxis()
     finish(axes, xlabel="capacity of the layer (bits)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
+from pit_jax.display import escape_math
 
 BAR = 0.4
 PARTS = ("MACs", "accumulations", "neurons and sums")
@@ -45,7 +46,7 @@ def energy_of_layers(layers: Sequence[Bars], samples: int) -> Figure:
     )
     counts.barh(rows + BAR / 2, [layer.twin_operations for layer in layers], BAR, color=GRAY)
     counts.set_xscale("log")  # A layer without operations has no bar.
-    counts.set_yticks(rows, [layer.name for layer in layers])
+    counts.set_yticks(rows, [escape_math(layer.name) for layer in layers])
     counts.invert_yaxis()
     finish(counts, xlabel="accumulations and MACs a sample")
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pit_jax.analysis.information import Loss
 from pit_jax.analysis.jackknife import Estimate
 from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish, shades
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 # Title and axis of the measures that a figure shows, in the order of its panels.
@@ -58,7 +59,7 @@ def compare(runs: Mapping[str, Mapping[str, Loss]], confidence: float = 0.95) ->
             one = [_average_steps(loss, name) for loss in losses.values()]
             shift = 0.3 * (i - (len(runs) - 1) / 2) / max(len(runs), 2)
             style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
-            _draw_intervals(axes, one, shift, label=run, **style)
+            _draw_intervals(axes, one, shift, label=escape_math(run), **style)
         finish(axes, title=title, ylabel=label)
     panels.flat[3].axhline(1, color=GRAY, linestyle=":")
     deepest = max(map(len, runs.values()))
@@ -105,7 +106,8 @@ def _find_reference(axes: Axes) -> tuple[list[Any], list[str]]:
 
 
 def _name_layers(axes: Axes, layers: Mapping[str, Loss]) -> None:
-    axes.set_xticks(range(len(layers)), list(layers), rotation=40, ha="right", fontsize="small")
+    names = list(map(escape_math, layers))
+    axes.set_xticks(range(len(layers)), names, rotation=40, ha="right", fontsize="small")
 
 
 def _note_samples(drawn: Figure, samples: Sequence[int], confidence: float) -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
 from pit_jax.analysis.plots.style import ORDERED, WIDTH, figure
+from pit_jax.display import escape_math
 
 LEVELS = 18
 # Smaller losses are drawn as this one, since 0 has no logarithm.
@@ -27,7 +28,9 @@ def contour(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
         lines = panel.contour(axis, axis, losses.T, levels, colors="white", linewidths=0.5)
         panel.clabel(lines, levels[::2], fmt="%.2g", fontsize=7)
         panel.plot(0, 0, "+", color="white", markersize=12, markeredgewidth=2)
-        panel.set(title=name, xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], aspect="equal")
+        panel.set(
+            title=escape_math(name), xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], aspect="equal"
+        )
     bar = drawn.colorbar(filled, ax=across, label="loss, the weights at +", format="%.2g")
     bar.ax.yaxis.set_minor_locator(NullLocator())
     return drawn
@@ -51,7 +54,9 @@ def perspective(surfaces: Mapping[str, np.ndarray], axis: np.ndarray) -> Figure:
         panel.text(0, 0, highest, f"{losses[middle, middle]:.2g} at the weights ", ha="right")
         panel.zaxis.set_major_locator(MultipleLocator())
         panel.zaxis.set_major_formatter(FuncFormatter(lambda z, _: f"{10**z:.2g}"))
-        panel.set(title=name, xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], zlabel="loss")
+        panel.set(
+            title=escape_math(name), xlabel=DIRECTIONS[0], ylabel=DIRECTIONS[1], zlabel="loss"
+        )
         panel.set(xticks=axis[[0, middle, -1]], yticks=axis[[0, middle, -1]])
         panel.set_zlim(lowest, highest)
         panel.view_init(elev=35, azim=-60)

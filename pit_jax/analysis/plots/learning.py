@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish
+from pit_jax.display import escape_math
 
 PANELS = ("training loss", "training accuracy (%)", "test accuracy (%)")
 
@@ -22,7 +23,7 @@ def curves(
     for place, (axes, label) in enumerate(zip(drawn.subplots(1, 3), labels, strict=True)):
         for i, (name, panels) in enumerate(runs.items()):
             style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
-            axes.plot(*panels[place], marker="o", ms=2.5, label=name, **style)
+            axes.plot(*panels[place], marker="o", ms=2.5, label=escape_math(name), **style)
         finish(axes, xlabel="epoch", ylabel=label)
         axes.tick_params(labelsize=8)
     if baseline is not None:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.membrane import Density
 from pit_jax.analysis.plots.style import COLORS, ORDERED, figure, finish
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 # Panels in a row, and the share of outermost membranes that are not drawn.
@@ -35,7 +36,8 @@ def surfaces(layers: Mapping[str, Density]) -> Figure:
             edgecolor="#ffffff60",
         )
         axes.set(xlabel="membrane u", ylabel="time step", zlim=(0, top))
-        axes.set_title(f"{name}\nn = {each.samples:,}, bandwidth {each.bandwidth:.2g}", fontsize=9)
+        about = f"n = {each.samples:,}, bandwidth {each.bandwidth:.2g}"
+        axes.set_title(f"{escape_math(name)}\n{about}", fontsize=9)
         axes.set_zlabel("density")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=7)
@@ -64,7 +66,8 @@ def plot_from_above(layers: Mapping[str, Density]) -> Figure:
                 range(1, len(density) + 1), at, density.T, cmap=ORDERED, rasterized=True
             )
             axes.plot(range(1, len(density) + 1), each.mean, color="white", lw=1)
-        axes.set_title(f"{name}\nbandwidth {each.bandwidth:.2g}", fontsize=7, loc="left")
+        title = f"{escape_math(name)}\nbandwidth {each.bandwidth:.2g}"
+        axes.set_title(title, fontsize=7, loc="left")
         axes.tick_params(labelsize=7)
     samples = min(each.samples for each in layers.values())
     across = "membrane u" if steps == 1 else "time step; lighter is denser, white line: mean"

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, figure, finish
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 MIB = 2**20
@@ -23,7 +24,7 @@ def parts(
     left = np.zeros(len(steps))
     for name, color in zip(names, COLORS, strict=False):
         widths = np.array([sizes[name] / MIB for sizes in steps.values()])
-        axes.barh(range(len(steps)), widths, left=left, color=color, label=name)
+        axes.barh(range(len(steps)), widths, left=left, color=color, label=escape_math(name))
         left += widths
     for row, total in enumerate(left):
         label = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
@@ -32,11 +33,11 @@ def parts(
     if rows:
         peaks = [measured[step] / MIB for step in steps if step in measured]
         axes.scatter(peaks, rows, marker="|", s=250, c="black", lw=3, label="measured peak")
-    axes.set_yticks(range(len(steps)), list(steps))
+    axes.set_yticks(range(len(steps)), list(map(escape_math, steps)))
     axes.invert_yaxis()
     axes.margins(x=0.13)
     axes.set_axisbelow(True)
-    finish(axes, title=title, xlabel="MiB of a training step")
+    finish(axes, title=escape_math(title), xlabel="MiB of a training step")
     drawn.legend(loc="outside lower center", ncols=4)
     return drawn
 
@@ -47,11 +48,11 @@ def plot_by_layer(layers: Mapping[str, int], title: str) -> Figure:
     axes = drawn.subplots()
     bars = axes.barh(range(len(layers)), [size / MIB for size in layers.values()], color=COLORS[0])
     axes.bar_label(bars, fmt="{:,.3g}", padding=3)
-    axes.set_yticks(range(len(layers)), list(layers))
+    axes.set_yticks(range(len(layers)), list(map(escape_math, layers)))
     axes.invert_yaxis()
     axes.margins(x=0.13)
     axes.set_axisbelow(True)
-    finish(axes, title=title, xlabel="MiB kept for the backward pass")
+    finish(axes, title=escape_math(title), xlabel="MiB kept for the backward pass")
     return drawn
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, LINES, ORDERED, figure, finish, shades
 from pit_jax.analysis.rates import stack_steps
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -35,7 +36,7 @@ def plot_over_epochs(
                 color=colors[i % len(colors)],
                 linestyle=style,
                 lw=1.2,
-                label=group if groups else name,
+                label=escape_math(group if groups else name),
             )
         axes.set_ylim(bottom=0)
         finish(
@@ -56,7 +57,7 @@ def plot_over_time(shares: Mapping[str, np.ndarray], n: int) -> Figure:
     axes = drawn.subplots()
     shown = axes.pcolormesh(table, cmap=ORDERED, vmin=0)
     drawn.colorbar(shown, ax=axes, label="% changed")
-    axes.set_yticks(np.arange(len(table)) + 0.5, list(shares))
+    axes.set_yticks(np.arange(len(table)) + 0.5, list(map(escape_math, shares)))
     axes.set_xticks(np.arange(table.shape[1]) + 0.5, [str(t + 2) for t in range(table.shape[1])])
     axes.invert_yaxis()
     axes.set(xlabel=f"time step, against the one before; n = {n:,} samples")

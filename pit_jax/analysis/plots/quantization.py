@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, LINES, figure, finish
 from pit_jax.analysis.quantization import Quantization
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 NAMES = {
@@ -60,7 +61,7 @@ def plot_on_membranes(
         )
     panels[0].set_ylabel("density")
     panels[0].legend(fontsize="small")
-    drawn.suptitle(f"{what}, n = {len(membrane):,} membranes", fontsize="medium")
+    drawn.suptitle(f"{escape_math(what)}, n = {len(membrane):,} membranes", fontsize="medium")
     return drawn
 
 

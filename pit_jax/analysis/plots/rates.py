@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pit_jax.analysis.plots.style import COLORS, LINES, figure, finish, shades
 from pit_jax.analysis.rates import stack_steps
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 # Panels in a row.
@@ -36,7 +37,7 @@ def plot_over_steps(
             color=shade,
             label=f"t = {t + 1}",
         )
-    axes.set_yticks(range(len(rates)), list(rates))
+    axes.set_yticks(range(len(rates)), list(map(escape_math, rates)))
     axes.set_ylim(len(rates) - 0.45, -0.55)
     finish(axes, xlabel=f"mean firing rate (% of D); bars: 95 % interval over {n:,} samples")
     if steps > 1:
@@ -55,7 +56,10 @@ def compare(runs: Mapping[str, Mapping[str, np.ndarray]], n: int) -> Figure:
         means = 100 * stack_steps(rates.values())
         style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
         layers, steps = means.shape
-        left.plot(range(1, layers + 1), np.nanmean(means, 1), marker="o", ms=4, label=name, **style)
+        label = escape_math(name)
+        left.plot(
+            range(1, layers + 1), np.nanmean(means, 1), marker="o", ms=4, label=label, **style
+        )
         right.plot(range(1, steps + 1), np.nanmean(means, 0), marker="o", ms=4, **style)
     finish(left, xlabel="neuron layer", ylabel=f"firing rate (% of D), {n:,} samples")
     finish(right, xlabel="time step", ylabel="firing rate, mean of the layers (% of D)")
@@ -75,7 +79,7 @@ def integers(histograms: Mapping[str, np.ndarray], values: Sequence[int], n: int
         first = axes = drawn.add_subplot(rows, ROW, place + 1, sharey=first)
         bars = axes.bar(list(values), 100 * counts / counts.sum(), color=COLORS[0])
         axes.bar_label(bars, fmt="{:.2g}", fontsize=7)
-        axes.set_title(layer, fontsize=8, loc="left")
+        axes.set_title(escape_math(layer), fontsize=8, loc="left")
         axes.set_xticks(list(values))
         axes.margins(y=0.15)
         finish(axes)
@@ -95,7 +99,7 @@ def plot_synchrony(found: Mapping[str, tuple[float, int]], n: int) -> Figure:
     axes.plot(1 / neurons, rows, "|", ms=12, mew=2, color=COLORS[1], label="independent, 1/N")
     axes.set_xscale("log")
     axes.set_xlim(right=1)
-    axes.set_yticks(rows, list(found))
+    axes.set_yticks(rows, list(map(escape_math, found)))
     axes.invert_yaxis()
     finish(axes, xlabel="synchrony chi squared (1: all neurons equal)")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)

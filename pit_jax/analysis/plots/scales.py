@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from pit_jax.analysis.plots.style import COLORS, GRAY, figure, finish
 from pit_jax.analysis.scales import Spread, measure_spread, measure_spread_by_step
+from pit_jax.display import escape_math
 from pit_jax.old_names import serve_old_names
 
 # Panels in a row.
@@ -24,7 +25,7 @@ def scales(
     `name` labels the scales now.
     """
     drawn = [("start", GRAY, first)] if first else []
-    drawn.append((name, COLORS[0], last))
+    drawn.append((escape_math(name), COLORS[0], last))
     whole = figure(1.5 + 0.36 * len(last))
     axes = whole.subplots()
     height = 0.7 / len(drawn)
@@ -50,7 +51,8 @@ def scales(
         # The default labels are mathematical text, which some pages do not render.
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_yticks(range(len(last)), [f"{layer}, n = {a.size:,}" for layer, a in last.items()])
+    names = [f"{escape_math(layer)}, n = {a.size:,}" for layer, a in last.items()]
+    axes.set_yticks(range(len(last)), names)
     axes.invert_yaxis()
     axes.set(xlabel="scale a, over channels and steps: median, middle half, range")
     axes.grid(axis="x", alpha=0.3)
@@ -69,7 +71,7 @@ def plot_over_steps(
         axes = drawn.add_subplot(rows, ROW, place + 1)
         # The start is drawn last and dashed, so that it stays visible where no scale has moved.
         for label, color, line, layers in (
-            (name, COLORS[0], "-", last),
+            (escape_math(name), COLORS[0], "-", last),
             ("start", COLORS[1], "--", first),
         ):
             if layer not in layers:
@@ -80,7 +82,8 @@ def plot_over_steps(
                 at, [s.q1 for s in found], [s.q3 for s in found], color=color, alpha=0.2, lw=0
             )
             axes.plot(at, [s.median for s in found], color=color, linestyle=line, label=label)
-        axes.set_title(f"{layer}, {last[layer].shape[-1]} channels", fontsize=7, loc="left")
+        title = f"{escape_math(layer)}, {last[layer].shape[-1]} channels"
+        axes.set_title(title, fontsize=7, loc="left")
         axes.set_ylim(bottom=0)
         finish(axes)
         axes.tick_params(labelsize=8)
