@@ -13,6 +13,8 @@ import jax
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from pit_jax.display import print_text, show_name
+
 from .. import data
 from ..config.arguments import run_program
 from ..errors import UserError
@@ -80,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
         )
     ]
     failed = _write_analyses(runs, args.only, out, args.overwrite)
-    print(f"written to {out / PAGE}")
+    print_text(f"written to {show_name(out / PAGE)}")
     if failed:
-        print(f"failed: {', '.join(failed)}; all others are written.", file=sys.stderr)
+        print_text(f"failed: {', '.join(failed)}; all others are written.", sys.stderr)
     return 1 if failed else 0
 
 
@@ -169,7 +171,7 @@ def _write_analyses(
             print(f"    {_write_analysis(task)}", flush=True)
         except Exception as error:  # The other analyses are still written.
             failed[task.id] = str(error) or type(error).__name__
-            print(f"    failed: {failed[task.id]}", flush=True)
+            print_text(f"    failed: {failed[task.id]}", flush=True)
             # A UserError explains itself; any other exception is a bug and needs its traceback.
             if not isinstance(error, UserError):
                 traceback.print_exc()

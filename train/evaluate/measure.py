@@ -15,8 +15,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import track
 
 from pit_jax.neurons.probe import neuron_layers
 
@@ -33,6 +31,7 @@ from ..program.step import Batch, make_eval_step
 from ..run import restore
 from ..run.environment import describe_environment
 from ..run.summary import format_title, make_json_numbers
+from ..terminal import Terminal, track
 from . import metrics
 from .folder import read_own_images
 
@@ -112,7 +111,7 @@ def _sum_metrics(
     """Return the sums of `step` over a split; show a progress bar or a line meanwhile."""
     message = f"evaluating {len(split):,} images"
     # A split in memory is evaluated by one call, without progress to show.
-    line = nullcontext() if split.arrays is None else Console().status(message)
+    line = nullcontext() if split.arrays is None else Terminal().status(message)
     watch = partial(track, description=message)
     with line:
         sums = make_sums(step, split, batch_size, mesh, lambda batches, n: watch(batches, total=n))

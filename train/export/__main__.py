@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pit_jax import artifact, export
+from pit_jax.display import print_text, show_name
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
 from pit_jax.inference.storage import to_json
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--pixels is only for --format stablehlo.")
     out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
     _export(args, _load_config(args), out)
-    print(f"written to {out}")
+    print_text(f"written to {show_name(out)}")
     return 0
 
 
@@ -74,7 +75,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
         config, args.workdir, args.checkpoint, dataset, **options
     )
     report = compile_run.verify_program(program, config, dataset)
-    print(format_title(config), report, sep="\n")
+    print_text(f"{format_title(config)}\n{report}")
     if not report:
         raise UserError(
             "the program differs from the quantized network, so nothing is written. Please report "

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from rich.progress import track
 
 from pit_jax.inference import NotFoldable, Report, SpikingProgram, compile
 
@@ -20,6 +19,7 @@ from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
 from ..program.inputs import make_normalize
 from ..run.network import load_network
+from ..terminal import track
 from .refusal import explain_refusal
 
 

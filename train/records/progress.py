@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
+
+from pit_jax.display import show_name
 
 from ..run.reading import find_split, select_metrics
 from ..run.summary import Summary
+from ..terminal import Terminal
 
 REFRESH_SECONDS = 0.5
 MOST_CLASSES = 20
@@ -30,7 +31,7 @@ class Display:
         batch_size: int,
         quiet: bool = False,
         *,
-        console: Console | None = None,
+        console: Terminal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -40,7 +41,7 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
-            console=console or Console(quiet=quiet),
+            console=console or Terminal(quiet=quiet),
         )
         self._task = self._progress.add_task("", total=total_steps, epoch="-", numbers="compiling")
         self._batch_size = batch_size
@@ -59,7 +60,8 @@ class Display:
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, highlight=False)
+        # Not wrapped, because a path in it could not be copied.
+        self._progress.console.print(text, soft_wrap=True)
 
     def is_due(self) -> bool:
         """Return whether to show new numbers.
@@ -85,13 +87,12 @@ class Display:
             parts.append(f"{split} {loss:.3f} {accuracy:6.2%}")
         parts += [f"{name} {_format(value)}" for name, value in select_metrics(record).items()]
         parts.append(f"{record['images_per_second']:,.0f} images/s")
-        # No markup, because names of metrics are the user's.
-        self._progress.console.print("  ".join(parts), highlight=False, markup=False)
+        self._progress.console.print("  ".join(parts))
 
 
 def print_summary(summary: Summary) -> None:
     """Print two tables of a finished run: its results, and the firing rate of every layer."""
-    console = Console()
+    console = Terminal()
     run = Table(title=summary.title, show_header=False, title_justify="left")
     run.add_column()
     run.add_column(overflow="fold")  # A truncated path could not be copied.
@@ -100,17 +101,17 @@ def print_summary(summary: Summary) -> None:
     if summary.validation_accuracy is not None:
         run.add_row("validation accuracy, best epoch", f"{summary.validation_accuracy:.2%}")
     for name, value in summary.metrics.items():
-        run.add_row(Text(f"{name}, last epoch"), _format(value))
+        run.add_row(f"{name}, last epoch", _format(value))
     run.add_row("parameters", f"{summary.parameters:,} and {summary.scales:,} scales a")
     run.add_row("wall time", f"{summary.seconds:,.0f} s")
-    run.add_row("written to", summary.workdir)
+    run.add_row("written to", show_name(summary.workdir))
     console.print(run)
     _print_rates(console, summary.rates)
 
 
 def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
     """Print the results of train.evaluate as tables: overall, by class, by layer."""
-    console = Console()
+    console = Terminal()
     found = Table(title=result["title"], show_header=False, title_justify="left")
     found.add_column()
     found.add_column(overflow="fold")
@@ -118,15 +119,15 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
     images = f"{result['images']:,}, {result['data']} {result['split']}"
     if result["note"]:
         images = f"{result['images']:,} in {result['split']}; {result['note']}"
-    found.add_row("images", Text(images))
+    found.add_row("images", images)
     found.add_row("accuracy", f"{result['accuracy']:.2%}")
     found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")
     found.add_row(f"loss ({result['loss_name']})", f"{result['loss']:.4f}")
     found.add_row("negative log-likelihood", f"{result['negative_log_likelihood']:.4f}")
     found.add_row("expected calibration error", f"{result['calibration']['error']:.2%}")
     for name, value in result["metrics"].items():
-        found.add_row(Text(name), _format(value))
-    found.add_row("written to", Text(f"{out} and {out.with_suffix('.png').name}"))
+        found.add_row(name, _format(value))
+    found.add_row("written to", show_name(f"{out} and {out.with_suffix('.png').name}"))
     console.print(found)
     console.print(_make_class_table(result))
     _print_rates(console, result["rates"])
@@ -155,13 +156,12 @@ def _make_class_table(result: Mapping[str, Any]) -> Table:
     for accuracy, k in shown:
         wrong = [(count, j) for j, count in enumerate(confusion[k]) if j != k and count]
         count, j = max(wrong, default=(0, k), key=lambda each: each[0])
-        mistake = f"{names[j]} ({count:,})" if count else ""
-        # As Text, because a user's class names may look like markup.
-        table.add_row(Text(names[k]), f"{sum(confusion[k]):,}", f"{accuracy:.2%}", Text(mistake))
+        mistake = f"{show_name(names[j])} ({count:,})" if count else ""
+        table.add_row(show_name(names[k]), f"{sum(confusion[k]):,}", f"{accuracy:.2%}", mistake)
     return table
 
 
-def _print_rates(console: Console, rates: Mapping[str, list[float]]) -> None:
+def _print_rates(console: Terminal, rates: Mapping[str, list[float]]) -> None:
     if not rates:
         return
     layers = Table(title="mean firing rate, share of D", title_justify="left")

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 from rich.table import Table
+
+from pit_jax.display import show_name
 
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..main import silence_storage_threads, stop_on_signal
 from ..run.summary import Summary
+from ..terminal import Terminal
 
 FILE = "seeds.json"
 
@@ -71,9 +73,9 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
             f"{100 * e['mean']:.2f} ± {100 * e['standard_deviation']:.2f} %" for e in (last, best)
         )
         table.add_row("mean ± sd", *spread)
-    console = Console()
+    console = Terminal()
     console.print(table)
-    console.print(f"{found['seconds']:,.0f} s, written to {workdir}", highlight=False)
+    console.print(f"{found['seconds']:,.0f} s, written to {show_name(workdir)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

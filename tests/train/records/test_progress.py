@@ -4,16 +4,16 @@ import io
 from functools import partial
 
 import pytest
-from rich.console import Console
 
 from train.records.progress import Display
+from train.terminal import Terminal
 
 
 @pytest.fixture
-def screen() -> Console:
+def screen() -> Terminal:
     """Return a terminal with 120 columns."""
     options = {"force_terminal": True, "width": 120, "color_system": None}
-    return Console(file=io.StringIO(), **options)
+    return Terminal(file=io.StringIO(), **options)
 
 
 def test_the_bar_shows_epoch_step_loss_accuracy_and_speed(screen):
