@@ -2,29 +2,65 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+# The limits of Linux and macOS, in bytes: of a name and of a whole path.
+MOST_NAME, MOST_PATH = 255, 4095
 
 
-def read_path(text: str | os.PathLike[str]) -> Path:
+def read_path(text: str | os.PathLike[str] | Any) -> Path:
     """Return the path that `text` means, with a leading `~` expanded.
 
-    Raises ValueError for an empty text, and for names that no program could write down again: with
-    a zero byte, or with bytes that are not UTF-8.
+    Relative paths and links stay as they are. Raises ValueError for what is no path: an empty text,
+    names that are too long, and names that no program could write down again, with a zero byte or
+    with bytes that are not UTF-8, also in the current folder or where a link leads to.
     """
-    name = os.fspath(text)
-    if isinstance(name, bytes):
-        name = os.fsdecode(name)
+    try:
+        name = os.fsdecode(text)
+    except TypeError as error:
+        raise ValueError(f"must be a path, got {text!r}.") from error
     if not name:
         raise ValueError("must be a path, got an empty text.")
     if "\0" in name:
         raise ValueError(f"must be a path, got {name!r} with a zero byte.")
+    _check_utf_8(name, name)
+    path = Path(_expand_home(name))
     try:
-        # Bytes of a command line that are not UTF-8 arrive as lone surrogates.
-        name.encode()
-    except UnicodeEncodeError as error:
+        real = os.path.realpath(path)
+    except OSError as error:  # Of a relative path.
         raise ValueError(
-            f"must be a path whose name is valid UTF-8, got {name!r}. Rename it, or choose another."
+            f"must be a path, got {name!r}, but the current folder is gone."
         ) from error
+    _check_utf_8(name, real)
+    _check_length(name, real)
+    # What was written as ./~ would become a home when it is read again.
+    return path.absolute() if str(path).startswith("~") else path
+
+
+def _expand_home(name: str) -> str:
+    # Not Path.expanduser, for which ./~ is a home too.
+    expanded = os.path.expanduser(name)
+    if expanded.startswith("~"):
+        first = name.partition(os.sep)[0]
+        raise ValueError(f"must be a path, got {name!r}: nobody has the home {first!r}. Write ./~…")
+    return expanded
+
+
+def _check_utf_8(name: str, text: str) -> None:
     try:
-        return Path(name).expanduser()
-    except RuntimeError as error:  # ~somebody, who has no home on this machine.
-        raise ValueError(f"must be a path, got {name!r}: {error}.") from error
+        # Bytes of a command line or a folder that are not UTF-8 arrive as lone surrogates.
+        text.encode()
+    except UnicodeEncodeError as error:
+        where = repr(name) if text == name else f"{name!r}, which is {text!r}"
+        raise ValueError(
+            f"must be a path whose names are valid UTF-8, got {where}. Rename it, or choose another."
+        ) from error
+
+
+def _check_length(name: str, real: str) -> None:
+    longest = max(len(part.encode()) for part in real.split(os.sep))
+    if longest > MOST_NAME or len(real.encode()) > MOST_PATH:
+        raise ValueError(
+            f"must be a path, got {name[:40]!r}… with a name of {longest:,} bytes. At most "
+            f"{MOST_NAME} bytes are allowed in a name, {MOST_PATH:,} in a path."
+        )
