@@ -53,7 +53,7 @@ def _check_utf_8(name: str, text: str) -> None:
     except UnicodeEncodeError as error:
         where = repr(name) if text == name else f"{name!r}, which is {text!r}"
         raise ValueError(
-            f"must be a path whose names are valid UTF-8, got {where}. Rename it, or choose another."
+            f"must be a path whose names are valid UTF-8, got {where}. Rename it or choose another."
         ) from error
 
 

@@ -9,7 +9,7 @@ from inspect import getdoc
 from pathlib import Path
 from typing import NamedTuple
 
-from pit_jax.arguments import Parser, UsageError, at_least, start
+from pit_jax.arguments import Parser, UsageError, at_least, path, start
 from pit_jax.old_names import translate_analysis
 
 from ..errors import UserError
@@ -142,7 +142,7 @@ def _add_check(parser: Parser) -> None:
     """
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="the folder of the contact sheet; default: runs/check/ and the config's name",
     )
@@ -161,10 +161,10 @@ def _add_evaluate(parser: Parser) -> None:
         choices=("test", "train", "validation"),
         help="the split of the run's data, without augmentation; default: test",
     )
-    add("--folder", type=Path, metavar="DIR", help="your own images instead: DIR/CLASS/*.png")
+    add("--folder", type=path, metavar="DIR", help="your own images instead: DIR/CLASS/*.png")
     add(
         "--out",
-        type=Path,
+        type=path,
         metavar="FILE.json",
         help="default: RUN/evaluation/CHECKPOINT_SPLIT.json; a picture is written next to it",
     )
@@ -189,7 +189,7 @@ def _add_export(parser: Parser) -> None:
         required=True,
         help="; ".join(f"{name}: for {readers}" for name, readers in FORMATS.items()),
     )
-    add("--out", type=Path, metavar="DIR", help="default: RUN/export/CHECKPOINT_FORMAT")
+    add("--out", type=path, metavar="DIR", help="default: RUN/export/CHECKPOINT_FORMAT")
     _add_overwrite(parser)
     add(
         "--weights",
@@ -235,7 +235,7 @@ def _add_analyze(parser: Parser) -> None:
     )
     add(
         "--out",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="default: RUN/analysis/CHECKPOINT; for several runs ./analysis",
     )
@@ -263,7 +263,7 @@ def _add_report(parser: Parser) -> None:
     parser.needed["workdirs"] = NEEDED
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         default=Path("report.html"),
         metavar="FILE.html",
         help="an existing file is replaced only if it is such a page; default: report.html",
@@ -290,11 +290,11 @@ def _add_prepare(parser: Parser) -> None:
     add(
         "--source",
         required=True,
-        type=Path,
+        type=path,
         metavar="DIR",
         help="the folder of the downloaded files",
     )
-    add("--out", required=True, type=Path, metavar="DIR", help="a new folder, or an unfinished one")
+    add("--out", required=True, type=path, metavar="DIR", help="a new folder, or an unfinished one")
     add(
         "--workers",
         type=at_least(1),
@@ -335,7 +335,7 @@ def _add_overwrite(parser: Parser) -> None:
 
 def _add_places(parser: Parser) -> None:
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="the folder of the data, if it has changed"
+        "--data-dir", type=path, metavar="DIR", help="the folder of the data, if it has changed"
     )
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from pit_jax.arguments import Parser
+from pit_jax.arguments import Parser, path
 from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 from .help import format_page
 from .overrides import PREFIXES, override
 from .pages import load_page
+from .places import expand_places
 from .sections import list_keys, list_set_keys
 
 WHICH = "give one --config FILE, e.g. --config digits; see --help."
@@ -78,6 +79,7 @@ def parse_config(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         raise UserError(WHICH)
     parser.hints |= _name_keys(list_keys(page.config))
     rest, overrides = override(page.config, words)
+    expand_places(page.config)
     args = parser.parse(rest)
     args.config, args.name, args.overrides = page.config, page.name, overrides
     return args
@@ -139,7 +141,7 @@ def _read_folder(text: str) -> Path:
     # After `--` every word is positional: an option there would become the name of a folder.
     if not text or text.startswith("-"):
         raise argparse.ArgumentTypeError(f"must be a folder, got {text!r}")
-    return Path(text)
+    return path(text)
 
 
 def find_pages(words: Sequence[str]) -> list[str]:

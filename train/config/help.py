@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from .pages import Page
+from .pages import Page, split_variant
 from .parts import (
     DEFAULTS,
     KINDS,
@@ -37,7 +37,7 @@ PATH = "or an import path package.module:Name"
 
 def format_page(page: Page, given: str) -> str:
     """Return the help of the page that `--config GIVEN` names."""
-    lines = [f"\nvariants of {given.partition(':')[0]}:"] if page.variants else []
+    lines = [f"\nvariants of {split_variant(given)[0]}:"] if page.variants else []
     for name, meaning in page.variants.items():
         lines += _format_entry(f"  :{name}", meaning)
     lines += ["\nkeys of this config, each as --config.KEY=VALUE (type, value here, meaning):"]

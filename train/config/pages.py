@@ -6,6 +6,7 @@ A page in any folder can import the shipped ones: `from configs import digits`.
 import difflib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+
+from pit_jax.paths import read_path
+from pit_jax.reading import reading
 
 from ..errors import UserError
 from .parts import search_current_folder
@@ -46,7 +50,7 @@ def load_page(given: str) -> Page:
     `given` is a path or the name of a shipped page, optionally with a variant after a colon, or the
     config.json of a run. Raises UserError for a page that is missing or fails.
     """
-    path, colon, variant = given.partition(":")
+    path, colon, variant = split_variant(given)
     if path.endswith(".json"):
         return _load_saved(path)
     file = find_page(path)
@@ -54,7 +58,7 @@ def load_page(given: str) -> Page:
     with import_shipped(file.parent):
         try:
             page = _execute(file)
-        except Exception as error:  # A page can raise anything.
+        except (Exception, SystemExit) as error:  # A page can raise anything.
             raise UserError(f"{path}: {shorten(error)}") from error
         get_config = getattr(page, "get_config", None)
         if not callable(get_config):
@@ -64,26 +68,42 @@ def load_page(given: str) -> Page:
             raise UserError(f"{path} has no variants; remove {colon}{variant}.")
         try:
             config = get_config(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"{given}: {shorten(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() must return a ConfigDict, got {config!r}.")
-    name = file.stem + (f"_{variant}" if variant else "")
+    # The default name of a run is one name, whatever the variant is called.
+    name = file.stem + (f"_{variant.replace(os.sep, '_')}" if variant else "")
     variants = getattr(page, "VARIANTS", {})
     return Page(config, name, dict(variants) if isinstance(variants, Mapping) else {})
 
 
+def split_variant(given: str) -> tuple[str, str, str]:
+    """Split `PAGE:VARIANT` as `str.partition`; a file whose path has a colon is found too."""
+    colons = [at for at, character in enumerate(given) if character == ":"]
+    for at in [len(given), *reversed(colons)]:
+        if at and _read_path(given[:at]).is_file():
+            return given[:at], given[at : at + 1], given[at + 1 :]
+    return given.partition(":")
+
+
 def _load_saved(path: str) -> Page:
     """Return the config.json of a run as a page."""
-    try:
-        saved = json.loads(Path(path).read_text())
+    file = _read_path(path)
+    if not file.exists():
+        raise UserError(f"there is no config file {path}.")
+    with reading(path, "the config of a run", error=UserError, advice="Give another file."):
+        saved = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(saved, dict):
             raise ValueError("it is not an object")
-    except FileNotFoundError as error:
-        raise UserError(f"there is no config file {path}.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as the config of a run ({error}).") from error
-    return Page(ConfigDict(_restore_tuples(saved)), Path(path).absolute().parent.name, {})
+        return Page(ConfigDict(_restore_tuples(saved)), file.absolute().parent.name, {})
+
+
+def _read_path(text: str) -> Path:
+    try:
+        return read_path(text)
+    except ValueError as error:
+        raise UserError(f"--config {error}") from error
 
 
 def _restore_tuples(value: Any) -> Any:
@@ -95,7 +115,7 @@ def _restore_tuples(value: Any) -> Any:
 
 def find_page(path: str) -> Path:
     """Return the file that `--config` names: a path, or the name of a shipped page."""
-    file, names = Path(path), list_shipped()
+    file, names = _read_path(path), list_shipped()
     # Before files: a folder or file called "digits", of data for example, is not a page.
     if path in names:
         return SHIPPED / f"{path}.py"
@@ -105,7 +125,7 @@ def find_page(path: str) -> Path:
     if file.suffix == ".py" and file.parent == Path(PACKAGE) and file.stem in names:
         return SHIPPED / file.name
     near = difflib.get_close_matches(file.stem, names, n=1, cutoff=0.6)
-    if Path(f"{path}.py").is_file():
+    if Path(f"{file}.py").is_file():
         near = [f"{path}.py"]
     hint = f" did you mean {near[0]}?" if near else ""
     raise UserError(
@@ -143,7 +163,7 @@ def import_shipped(page_folder: Path | None = None) -> Iterator[None]:
         sys.modules.update(own)
 
 
-def shorten(error: Exception) -> str:
+def shorten(error: BaseException) -> str:
     """Return the last line of an error's message, or its class where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
@@ -152,9 +172,17 @@ def _list_loaded() -> list[str]:
     return [name for name in sys.modules if name.split(".")[0] == PACKAGE]
 
 
+class _PageLoader(SourceFileLoader):
+    """A loader that always reads the source of a page."""
+
+    def path_stats(self, path: Any) -> Any:
+        # Saved bytecode counts as current if size and second of the file are the same.
+        raise OSError(path)
+
+
 def _execute(file: Path) -> ModuleType:
-    # SourceFileLoader, because a page need not end in .py.
-    loader = SourceFileLoader("config_page", str(file))
+    # A loader of ours, because a page need not end in .py.
+    loader = _PageLoader("config_page", str(file))
     spec = spec_from_file_location(loader.name, file, loader=loader)
     assert spec is not None
     page = sys.modules[loader.name] = module_from_spec(spec)  # Dataclasses look there.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..config.choose import check_keys
 from ..config.parts import find_part, list_options
+from ..config.places import read_place
 from .dataset import ArraySplit, DataNotFound, Dataset, DiskSplit, Split
 from .events import cifar10_dvs, dvs_digits, dvs_gesture, n_mnist, tonic
 from .imagenet import dataset
@@ -62,6 +63,9 @@ def load(
         validation: the share of the training images on which the best epoch is chosen, instead of
             the test images; 0 sets none aside.
     """
+    data_dir = str(read_place("data.data_dir", data_dir))
+    if options.get("cache_dir") is not None:
+        options["cache_dir"] = str(read_place("data.cache_dir", options["cache_dir"]))
     function = find_part("data", name)
     check_keys("data", list_options("data", function), options)
     if name in DATASETS:

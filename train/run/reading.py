@@ -27,7 +27,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
-def load_run_config(workdir: Path, data_dir: str | None = None) -> ConfigDict:
+def load_run_config(workdir: Path, data_dir: Path | None = None) -> ConfigDict:
     """Return the config of a run to use its checkpoints, with its data in `data_dir` if given.
 
     Raises UserError if there is no run.
@@ -38,7 +38,7 @@ def load_run_config(workdir: Path, data_dir: str | None = None) -> ConfigDict:
     # The checkpoint has the weights: the folder that the run started from may be gone.
     config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
-        config.data.data_dir = data_dir
+        config.data.data_dir = str(data_dir)
     return config
 
 

@@ -1,5 +1,6 @@
 """The command line: files, variants, overrides, and errors for mistakes."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -282,3 +283,93 @@ def test_the_name_of_a_shipped_config_is_not_hidden_by_a_file_of_that_name(tmp_p
 @pytest.mark.parametrize("words", [["--workdir="], [""], ["--workdir", ""]])
 def test_an_empty_string_is_not_a_folder(words):
     assert "must be a folder, got ''" in get_error("--config", DIGITS, *words)
+
+
+ODD_FOLDERS = ["a[1]", "a:b", "a:lif", "$x", "two\nlines", " a ", "🐶", "it's", "%41", "a\\b"]
+
+
+@pytest.mark.parametrize("name", ODD_FOLDERS)
+def test_a_page_in_a_folder_of_any_name_is_read(tmp_path, name):
+    (tmp_path / name).mkdir()
+    page = tmp_path / name / "mine.py"
+    page.write_text(f"from configs.digits import get_config\n# {len(name)}")
+    assert parse(["main", "--config", str(page)])[1] == Path("runs/mine")
+    config, workdir = parse(["main", "--config", f"{page}:lif"])
+    assert config.neuron.name == "LIF" and workdir == Path("runs/mine_lif")
+
+
+def test_a_page_with_a_colon_in_its_name_is_read(tmp_path):
+    page = tmp_path / "a:b"
+    page.write_text("from configs.digits import get_config")
+    assert parse(["main", "--config", str(page)])[1] == Path("runs/a:b")
+    assert parse(["main", "--config", f"{page}:lif"])[0].neuron.name == "LIF"
+
+
+@pytest.mark.parametrize("word", ["--config", "--config=", "config.json"])
+def test_a_tilde_in_the_path_of_a_page_is_expanded(tmp_path, monkeypatch, word):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text("from configs.digits import get_config")
+    config, _ = parse(["main", "--config", DIGITS, "--config.seed=5"])
+    (tmp_path / "config.json").write_text(config.to_json())
+    name = "~/config.json" if word == "config.json" else "~/mine.py"
+    words = ["--config", name] if word == "--config" else [f"--config={name}"]
+    found, _ = parse(["main", *words])
+    assert found.seed == (5 if word == "config.json" else 0)
+
+
+def test_a_tilde_is_expanded_in_every_key_that_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config, workdir = parse(
+        [
+            *("main", "--config", "dvs_digits", "--workdir=~/a[1]", "--config.pretrained=~/b"),
+            *("--config.data.data_dir=~/c d", "--config.data.cache_dir", "~"),
+        ]
+    )
+    assert workdir == tmp_path / "a[1]"
+    assert config.pretrained == str(tmp_path / "b")
+    assert config.data.data_dir == str(tmp_path / "c d")
+    assert config.data.cache_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key", ["data.data_dir", "data.cache_dir", "pretrained", "--workdir", "--config"]
+)
+def test_names_that_are_not_utf_8_are_refused_by_key_before_anything_is_written(key, tmp_path):
+    option = key if key.startswith("--") else f"--config.{key}"
+    words = [f"{option}={tmp_path}/caf\udce9", *["--config=dvs_digits"][: key != "--config"]]
+    error = get_error(*words)
+    assert key in error and "must be a path whose names are valid UTF-8" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("variant", ["../../x", "a/b"])
+def test_the_default_folder_of_a_run_is_one_name_whatever_its_variant(config_file, variant):
+    page = config_file(
+        "from configs import digits\n\ndef get_config(v): return digits.get_config()"
+    )
+    workdir = parse(["main", "--config", f"{page}:{variant}"])[1]
+    assert workdir == Path("runs") / f"mine_{variant.replace('/', '_')}"
+
+
+def test_a_page_that_exits_is_an_error(config_file):
+    page = config_file("import sys\nsys.exit(0)")
+    assert f"{page}: 0" in get_error("--config", page)
+
+
+def test_a_page_that_changes_within_a_second_is_read_as_it_is(config_file):
+    source = "from configs import digits\ndef get_config(): c = digits.get_config(); c.seed = {}; "
+    source += "return c"
+    page = config_file(source.format(1))
+    times = (os.stat(page).st_atime, os.stat(page).st_mtime)
+    assert parse(["main", "--config", page])[0].seed == 1
+    config_file(source.format(2))
+    os.utime(page, times)
+    assert parse(["main", "--config", page])[0].seed == 2
+
+
+@pytest.mark.parametrize("text", ["5", "{", "[]", "\xff", '{"a.b": 1}', "[" * 10_000])
+def test_a_saved_config_that_is_none_is_an_error_with_its_name(tmp_path, text):
+    file = tmp_path / "config.json"
+    file.write_text(text, encoding="latin-1")
+    error = get_error("--config", str(file))
+    assert str(file) in error and len(error.splitlines()) <= 3

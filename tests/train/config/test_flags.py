@@ -226,7 +226,7 @@ def test_a_saved_config_loads_as_the_same_config(tmp_path):
     again, workdir = parse(["main", "--config", str(saved)])
     assert again.to_dict() == config.to_dict() and workdir.name == "my_run"
     saved.write_text("[1]")
-    assert "cannot be read as the config of a run" in get_error(config=str(saved))
+    assert "is not the config of a run" in get_error(config=str(saved))
     assert "there is no config file no.json" in get_error(config="no.json")
 
 
