@@ -166,7 +166,8 @@ def _add_evaluate(parser: Parser) -> None:
         "--out",
         type=path,
         metavar="FILE.json",
-        help="default: RUN/evaluation/CHECKPOINT_SPLIT.json; a picture is written next to it",
+        help="default: in RUN/evaluation, named after checkpoint and split or folder; a picture is "
+        "written next to it",
     )
     _add_overwrite(parser)
     _add_places(parser)

@@ -13,10 +13,13 @@ from ml_collections import ConfigDict
 from .. import figures
 from ..config.arguments import run_program
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import hash_content, write_atomically
 from ..records.progress import print_evaluation
 from ..run.reading import load_run_config
 from .measure import evaluate
+
+# Of the name of a folder in the name of a file, which has at most 255.
+MOST_BYTES = 180
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,9 +33,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--folder has no splits; give either --folder or --split.")
     split = args.split or "test"
     config = _load_config(args)
-    # Resolved, because a folder such as "." has no name.
-    source = args.folder.resolve().name if args.folder else split
-    out = args.out or args.workdir / "evaluation" / f"{args.checkpoint}_{source}.json"
+    name = f"{args.checkpoint}_{name_source(split, args.folder)}.json"
+    out = args.out or args.workdir / "evaluation" / name
     _check_free(out, args.overwrite)
     # JAX reads this when the first device is asked for.
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
@@ -40,6 +42,16 @@ def run(args: argparse.Namespace) -> int:
     _write(out, result)
     print_evaluation(result, out)
     return 0
+
+
+def name_source(split: str, folder: Path | None) -> str:
+    """Return how files name what was evaluated: a split, or images that are never taken for one."""
+    if folder is None:
+        return split
+    # The hash distinguishes folders of the same name; resolved, because "." has none.
+    place = folder.resolve()
+    name = place.name.encode()[:MOST_BYTES].decode(errors="ignore")
+    return f"folder_{name}_{hash_content(str(place))[:8]}"
 
 
 def _write(out: Path, result: dict[str, Any]) -> None:

@@ -118,7 +118,7 @@ def print_evaluation(result: Mapping[str, Any], out: Path) -> None:
     found.add_row("checkpoint", f"{result['checkpoint']}, step {result['step']:,}")
     images = f"{result['images']:,}, {result['data']} {result['split']}"
     if result["note"]:
-        images = f"{result['images']:,} in {result['split']}; {result['note']}"
+        images = f"{result['images']:,} in {show_name(result['split'])}; {result['note']}"
     found.add_row("images", images)
     found.add_row("accuracy", f"{result['accuracy']:.2%}")
     found.add_row("label among the first five", f"{result['top5_accuracy']:.2%}")

@@ -322,6 +322,33 @@ def test_the_same_images_in_folders_have_the_same_results(workdir, found, tmp_pa
         assert other[key] == found[key]
 
 
+def test_images_of_a_folder_named_like_a_split_never_get_its_file(
+    workdir, evaluated, tmp_path, monkeypatch, capsys
+):
+    def measure(config, workdir, checkpoint, split, folder):
+        found = json.loads((tmp_path / "found.json").read_text())
+        return found | {"split": str(folder.resolve()) if folder else split}
+
+    run_dir = shutil.copytree(workdir, tmp_path / "run")
+    shutil.copy(next((run_dir / "evaluation").glob("last_test.json")), tmp_path / "found.json")
+    shutil.rmtree(run_dir / "evaluation")
+    monkeypatch.setattr("train.evaluate.__main__.evaluate", measure)
+    folders = [
+        tmp_path / name for name in ("own/test", "own/train", "other/test", "a$[1]", "é" * 90)
+    ]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        assert run(run_dir, "--folder", folder) == 0
+    assert run(run_dir) == run(run_dir, "--split", "train") == 0
+    written = {file.name: file for file in (run_dir / "evaluation").glob("*.json")}
+    assert len(written) == len(folders) + 2
+    for split in ("test", "train"):
+        assert json.loads(written[f"last_{split}.json"].read_text())["split"] == split
+    assert run(run_dir, "--folder", folders[0]) == 2  # Its own file exists now.
+    monkeypatch.chdir(folders[0])
+    assert run(run_dir, "--folder", ".") == 2
+
+
 def test_a_wrong_number_of_class_folders_is_refused(workdir, tmp_path, out, capsys):
     folder = write_images(tmp_path / "own", ["a", "b"] * 5)
     message = run_refused(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
