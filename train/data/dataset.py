@@ -1,9 +1,10 @@
 """A loaded data set, its splits in memory or on disk, and the error for a missing one."""
 
+import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .feeding.order import Order, Seed
 from .feeding.read_ahead import Read, read_ahead
 
 Batch = dict[str, np.ndarray]  # `image` and `label`.
+HASHED_SAMPLES = 256  # Of each split in memory, for `describe_data`.
 
 
 class Split(Protocol):
@@ -102,7 +104,7 @@ class DiskSplit:
 
     `rng` is for random crops. `workers` processes read ahead; with 0 this process reads.
     `per_class` has the number of samples of each class; `verify()` reads all files and raises
-    `UserError` for a damaged one.
+    `UserError` for a damaged one. Splits with other files have another `identity`.
     """
 
     per_class: tuple[int, ...]
@@ -111,6 +113,7 @@ class DiskSplit:
     workers: int
     verify: Callable[[], None]
     dtype: np.dtype = np.dtype(np.uint8)
+    identity: str = ""
 
     def __len__(self) -> int:
         return sum(self.per_class)
@@ -150,7 +153,7 @@ class Dataset:
     All splits are in memory, or all on disk. Frames and float images have neither mean nor std:
     they enter the network unchanged. The best epoch is chosen on the images of `validation`.
     `subset` is empty, or has the indices that the images of `train` and of `validation` have in
-    the whole training split.
+    the whole training split. `notes` has sentences on what was skipped or converted.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Dataset:
     classes: tuple[str, ...] = ()  # Names by label, if the classes have any.
     validation: Split | None = None
     subset: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class DataNotFound(UserError):
@@ -175,6 +179,39 @@ class DataNotFound(UserError):
         super().__init__(
             f"data set {name!r} was not found. Looked for\n{looked}\nGet it with\n  {how}"
         )
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Return what a run records of its data as loaded, as values of JSON.
+
+    Names of the classes in the order of their labels, and for each split the number of samples and
+    a hash: of all labels and some samples, or, on disk, of the numbers by class and what the data
+    set itself identifies its files by. Equal data have equal descriptions.
+    """
+    splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "num_classes": dataset.num_classes,
+    } | {
+        name: {"samples": len(split), "sha256": _hash_split(split, dataset.num_classes)}
+        for name, split in splits.items()
+        if split is not None
+    }
+
+
+def _hash_split(split: Split, num_classes: int) -> str:
+    hashed = hashlib.sha256(f"{split.dtype} {split.shape} ".encode())
+    arrays = split.arrays
+    if arrays is None:
+        hashed.update(str(split.count_classes(num_classes).tolist()).encode())
+        hashed.update(getattr(split, "identity", "").encode())
+        return hashed.hexdigest()
+    # All labels, but only some samples: those of a large data set take seconds to hash.
+    hashed.update(np.ascontiguousarray(arrays["label"]))
+    some = np.linspace(0, len(split) - 1, min(len(split), HASHED_SAMPLES)).astype(int)
+    hashed.update(np.ascontiguousarray(arrays["image"][some]))
+    return hashed.hexdigest()
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ...files import hash_content
 from ..dataset import DataNotFound, Dataset, DiskSplit
 from ..storage.workers import count_cores
 from .array_records import MANIFEST, ImageRecords, read_manifest, verify
@@ -71,7 +72,9 @@ def imagenet(
         records = ImageRecords(folder, manifest, name)
         read = partial(_read_sample, records, cut)
         check = partial(verify, folder, records.shards, count_cores())
-        splits.append(DiskSplit(records.per_class, (size, size, 3), read, workers, check))
+        hashes = hash_content(" ".join(shard["sha256"] for shard in records.shards.values()))
+        shape = (size, size, 3)
+        splits.append(DiskSplit(records.per_class, shape, read, workers, check, identity=hashes))
     classes = tuple(manifest["classes"])
     return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
 

@@ -4,9 +4,9 @@ import io
 import math
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ...errors import UserError
+from ..images.picture import check_header, open_image
 
 RATIO, ATTEMPTS = 4 / 3, 10  # Of random rectangles, as in torchvision: the widest ratio, the draws.
 BILINEAR = Image.Resampling.BILINEAR
@@ -15,12 +15,11 @@ RESAMPLING = {"bilinear": BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def decode(content: bytes, place: str, todo: str = "") -> Image.Image:
-    """Return the image of a file's bytes in RGB; raise `UserError` with `place` and `todo`."""
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            return opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _make_error(place, error, todo) from error
+    """Return the image of a file's bytes in RGB; raise `UserError` with `place` and `todo`.
+
+    As torchvision does it: not turned by orientation tags, and transparency is dropped.
+    """
+    return open_image(content, place, as_stored=True, advice=todo)
 
 
 def check_image(content: bytes, place: str, todo: str = "") -> None:
@@ -33,23 +32,8 @@ def check_image(content: bytes, place: str, todo: str = "") -> None:
     # too, but before the scan; bytes after the end are harmless.
     if not content.startswith(START) or content.rfind(END) < content.rfind(SCAN):
         decode(content, place, todo)
-        return
-    try:
-        with Image.open(io.BytesIO(content)):
-            pass
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _make_error(place, error, todo) from error
-
-
-def _make_error(place: str, error: Exception, todo: str) -> UserError:
-    return UserError(f"{place} is not a complete image ({explain(error)}). {todo}".rstrip())
-
-
-def explain(error: Exception) -> str:
-    """Return the reason why Pillow could not read an image, in words for a user."""
-    if isinstance(error, UnidentifiedImageError):  # Its message names a Python object.
-        return "Pillow does not know its format"
-    return str(error)
+    else:
+        check_header(content, place, todo)
 
 
 def shrink(content: bytes, size: int, place: str, todo: str) -> bytes:

@@ -1,24 +1,27 @@
 """A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from ...errors import UserError
+from ...terminal import track
 from ..dataset import ArraySplit, DataNotFound, Dataset
-from ..imagenet.decode import explain
-from ..storage.archives import is_from_macos
+from .class_folders import count_loose_images, describe_others, find_classes, list_images
+from .picture import describe_changes, open_image
 
 HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Dataset:
-    """Return square center crops, resized to `N size size 3`; classes are in order of name.
+    """Return square center crops, resized to `N size size 3`.
+
+    Classes that are named by whole numbers are in the order of the numbers, others in the order of
+    their names.
 
     Mean and standard deviation are measured on the training images. Raises `DataNotFound` without
     folders, `UserError` for files that are not images and for classes that only one split has.
@@ -26,7 +29,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     Args:
         size: height and width of the resized images.
     """
-    if not isinstance(size, int) or size < 1:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
     root = Path(data_dir).absolute()
     places = {"train": root / "train", "test": root / "test"}
@@ -36,64 +39,79 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     if missing:
         raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
     classes = {split: find_classes(place) for split, place in places.items()}
-    if classes["train"] != classes["test"]:
-        only = sorted(set(classes["train"]) ^ set(classes["test"]))
-        raise UserError(f"{root}: only one of train and test has the classes {', '.join(only)}.")
-    labels = {name: label for label, name in enumerate(classes["train"])}
-    train, test = (read_images(place, labels, (size, size, 3)) for place in places.values())
+    names = list(classes["train"])
+    if only := sorted(set(names) ^ set(classes["test"])):
+        raise UserError(f"{root}: only one of train and test has the classes {_quote(only)}.")
+    splits, notes = [], _note_unread(root, places["test"])
+    for split, place in places.items():
+        labels = {classes[split][name]: label for label, name in enumerate(names)}
+        read, more = read_images(place, labels, (size, size, 3))
+        splits.append(read)
+        notes += more
+    train, test = splits
     pixels = train.images.reshape(-1, 3)
     mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
     return Dataset(
         "folder",
         train,
         test,
-        len(labels),
+        len(names),
         tuple(mean.tolist()),
         # A channel that never changes is centered only.
         tuple(np.where(std > 0, std, 1).tolist()),
-        tuple(labels),
+        tuple(names),
+        notes=tuple(notes),
     )
 
 
-def find_classes(place: Path) -> list[str]:
-    """Return the names of the folders in `place`; raise UserError for fewer than two."""
-    names = sorted(p.name for p in place.iterdir() if p.is_dir() and not is_from_macos(p.name))
-    if len(names) < 2:
-        raise UserError(f"{place}: expected a folder for each of two or more classes, got {names}.")
-    return names
+def _note_unread(root: Path, test: Path) -> list[str]:
+    val = root / "val"
+    if test == val or not val.is_dir():
+        return []
+    return [
+        f"{val} is not read, because there is a folder test; config.data.validation=0.1 sets "
+        "training images aside for validation"
+    ]
 
 
-def read_images(place: Path, labels: Mapping[str, int], shape: tuple[int, ...]) -> ArraySplit:
-    """Return the images of `place`/CLASS as `N *shape`, with the labels of their classes.
+def _quote(names: list[str]) -> str:
+    return ", ".join(map(repr, names))
 
+
+def read_images(
+    place: Path, labels: Mapping[Path, int], shape: tuple[int, ...]
+) -> tuple[ArraySplit, list[str]]:
+    """Return the images in folders as `N *shape`, with the label of each folder.
+
+    The second value has sentences on the files that were skipped or converted; they name `place`.
     Raises UserError for a class without images, and for a file that is not a complete image.
     """
-    files = []
-    for name, label in labels.items():
-        inside = (p for p in (place / name).rglob("*") if p.suffix.lower() in SUFFIXES)
-        found = sorted(p for p in inside if not is_from_macos(p.relative_to(place)))
+    files, others = [], Counter[str]()
+    for folder, label in labels.items():
+        found, rest = list_images(folder)
+        others += rest
         if not found:
-            raise UserError(
-                f"{place / name} has no image; known endings are {', '.join(sorted(SUFFIXES))}."
-            )
+            note = f" ({describe_others(folder, rest)})" if rest else ""
+            raise UserError(f"{folder} has no image in a format that Pillow reads{note}.")
         files += [(file, label) for file in found]
-    images = [_read_image(file, shape) for file, _ in track(files, f"reading {place.name}")]
-    return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32))
+    changes = Counter[str]()
+    watched = track(files, f"reading {place.name}")
+    images = [_read_image(file, shape, changes) for file, _ in watched]
+    notes = [f"{place}: {change}" for change in describe_changes(changes, len(files))]
+    if loose := count_loose_images(place):
+        notes.append(f"{place}: {loose:,} images are in no folder of a class and are skipped")
+    if others:
+        notes.append(describe_others(place, others))
+    return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32)), notes
 
 
-def _read_image(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_image(file: Path, shape: tuple[int, ...], changes: Counter[str]) -> np.ndarray:
     """Return the largest center crop with the ratio of `shape`, resized with antialiasing.
 
     `shape` is `H W C`; with one channel, the image is converted to gray.
     """
     height, width, channels = shape
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"{file} is not a complete image ({explain(error)}); replace or remove it."
-        ) from error
+    image = open_image(file, file, gray=channels == 1, changes=changes)
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - w) // 2, (image.height - h) // 2

@@ -54,7 +54,7 @@ def test_a_truncated_image_is_refused_by_name(pictures):
 
 def test_splits_without_the_same_two_or_more_classes_are_refused(pictures):
     save_image(pictures / "train" / "bee" / "x.png", np.zeros((2, 2)))
-    with pytest.raises(UserError, match="only one of train and test has the classes bee"):
+    with pytest.raises(UserError, match="only one of train and test has the classes 'bee'"):
         load("folder", pictures)
     (pictures / "test" / "bee").mkdir()
     with pytest.raises(UserError, match="test/bee has no image"):

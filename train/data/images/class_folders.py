@@ -1,0 +1,160 @@
+"""Folders of images, one for each class: their order, and the files in them."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+
+from pit_jax.reading import reading
+
+from ...errors import UserError
+from ..storage.names import is_system_file
+from .picture import is_picture
+
+Place = tuple[int, int]  # Device and number of a folder, the same through every link.
+MOST_ENDINGS = 5
+
+
+def find_classes(place: Path) -> dict[str, Path]:
+    """Return the folders in `place` by the names of their classes, in the order of their labels.
+
+    Names are in Unicode's composed form: macOS stores `é` as two characters. Raises UserError for
+    fewer than two folders, for two with the same name, and for a broken link.
+    """
+    found: dict[str, Path] = {}
+    for folder in list_class_folders(place):
+        name = unicodedata.normalize("NFC", folder.name)
+        if name in found:
+            raise UserError(
+                f"{place}: two folders are named {name!r}, in two forms of Unicode. Merge them."
+            )
+        found[name] = folder
+    if len(found) < 2:
+        raise UserError(
+            f"{place}: expected a folder for each of two or more classes, got {list(found)}."
+        )
+    return {name: found[name] for name in order_names(place, found)}
+
+
+def list_class_folders(place: Path) -> list[Path]:
+    """Return the folders in `place`, without those of systems, in the order of their labels."""
+    folders = {}
+    for entry in _scan(place):
+        if _leads_to(entry, "is_dir"):
+            folders[entry.name] = Path(entry.path)
+        elif entry.is_symlink() and not _leads_to(entry, "is_file"):
+            raise UserError(f"{entry.path} is a link to nothing. Remove it, or mount its target.")
+    return [folders[name] for name in order_names(place, folders)]
+
+
+def order_names(place: object, names: Iterable[str]) -> list[str]:
+    """Return the names of classes in the order of their labels.
+
+    Whole numbers are in the order of their values, so 0 to N - 1 are the labels themselves; all
+    other names are in the order of their text. Raises UserError for one number written twice.
+    """
+    names = sorted(names)
+    numbers = read_numbers(names)
+    if numbers is None:
+        return names
+    for number, count in Counter(numbers.values()).items():
+        if count > 1:
+            both = [name for name in names if numbers[name] == number]
+            raise UserError(f"{place}: {' and '.join(both)} are the same number. Merge them.")
+    return sorted(names, key=numbers.__getitem__)
+
+
+def read_numbers(names: Iterable[str]) -> dict[str, int] | None:
+    """Return the whole numbers that the names are, also with leading zeros; None if one is not."""
+    found = {name: int(name) for name in names if re.fullmatch("[0-9]{1,18}", name)}
+    return found if len(found) == len(list(names)) else None
+
+
+def sort_naturally(names: Iterable[str]) -> list[str]:
+    """Return the names as file managers order them: numbers by value, letters without case."""
+    return sorted(names, key=lambda name: ([*map(_rank, _split(name))], name))
+
+
+def _split(name: str) -> list[str]:
+    return re.split("([0-9]+)", name.casefold())
+
+
+def _rank(part: str) -> tuple[bool, int, str]:
+    return (False, int(part), "") if re.fullmatch("[0-9]+", part) else (True, 0, part)
+
+
+def list_images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the images in `folder` and in all folders below; count other files by their endings.
+
+    Links are followed. Raises UserError for a folder that cannot be read, for a link to a folder
+    that contains it, and for an image that is a broken link or no file.
+    """
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    for entry in _walk(folder):
+        if not is_picture(entry.name):
+            others[PurePath(entry.name).suffix.lower() or "without ending"] += 1
+        elif not _leads_to(entry, "is_file"):
+            why = "a link to nothing" if entry.is_symlink() else "no regular file"
+            raise UserError(f"{entry.path} is {why}. Remove it, or bring the file back.")
+        else:
+            images.append(Path(entry.path))
+    return sorted(images), others
+
+
+def count_loose_images(place: Path) -> int:
+    """Return the number of images in `place` itself, in no folder of a class."""
+    return sum(is_picture(entry.name) and _leads_to(entry, "is_file") for entry in _scan(place))
+
+
+def describe_others(place: object, others: Mapping[str, int]) -> str:
+    """Return a sentence on the files in `place` that are no images."""
+    total, ordered = sum(others.values()), Counter(others).most_common(MOST_ENDINGS)
+    listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered)
+    more = ", ..." if len(others) > MOST_ENDINGS else ""
+    verb = "is no image" if total == 1 else "are no images"
+    return f"{place}: {total:,} files {verb} that Pillow reads ({listed}{more})"
+
+
+def _walk(top: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield all files in `top` and in the folders below, without those of systems."""
+    # Each folder with those above it, by number: a path has no end in a loop of links.
+    open_folders = [(top, frozenset(map(_identify, top.resolve().parents)))]
+    while open_folders:
+        folder, above = open_folders.pop()
+        if (here := _identify(folder)) in above:
+            raise UserError(f"{folder} is a link to a folder that contains it. Remove it.")
+        for entry in _scan(folder):
+            if _leads_to(entry, "is_dir"):
+                open_folders.append((Path(entry.path), above | {here}))
+            else:
+                yield entry
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, without files and folders of systems."""
+    with reading(folder, "a folder", error=UserError), os.scandir(folder) as entries:
+        found = [entry for entry in entries if not is_system_file(entry.name)]
+    for entry in found:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{folder} has the name {entry.name!r}, which is not valid UTF-8. Rename it."
+            ) from error
+    return found
+
+
+def _leads_to(entry: os.DirEntry[str], what: str) -> bool:
+    """Return whether a file or the target of a link `is_dir` or `is_file`."""
+    try:
+        return bool(getattr(entry, what)())
+    except OSError:  # A link to itself, or to a place that cannot be read.
+        return False
+
+
+def _identify(folder: Path) -> Place:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

@@ -1,0 +1,196 @@
+"""The one way to open an image file, so that every program sees the same pixels."""
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from pit_jax.reading import quote_error, reading
+
+from ...errors import UserError
+
+BACKGROUND = (255, 255, 255)  # Behind transparent pixels.
+# Formats that are no images of pixels: drawings, films, and grids that Pillow only recognizes.
+NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Known without importing the readers of all other formats, which takes 0.15 s.
+USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM")
+USUAL_ENDINGS = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
+# Photos of phones (MPO) have a preview as their second image, PSD files have layers.
+NO_SERIES = {"MPO", "PSD"}
+# The formats whose 16-bit grays use the whole range; of others the range is not known.
+FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
+
+TRANSPARENT, TURNED, DEEP, SERIES = "transparent", "turned", "deep", "series"
+INK, GRAYED = "ink", "grayed"
+MEANINGS = {
+    TRANSPARENT: "have transparent parts, drawn on white",
+    TURNED: "are turned upright, as their orientation tag says",
+    DEEP: "have 16 bits for each value, reduced to 8",
+    SERIES: "are animations or have several pages: only the first is read",
+    INK: "are not RGB (CMYK, Lab, ...), converted without their color profile",
+    GRAYED: "are in color, converted to gray for this network",
+}
+# Names of modes without colors.
+GRAYS = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
+
+# Pillow warns of images above its limit on pixels, and raises above twice the limit.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file with this name is an image of pixels that Pillow reads."""
+    ending = PurePath(name).suffix.lower()
+    return ending in USUAL_ENDINGS or ending in _list_endings()
+
+
+@cache
+def _list_endings() -> set[str]:
+    formats = set(_list_formats())
+    known = Image.registered_extensions()
+    # Photos with a preview, which the reader of JPEG opens.
+    return {ending for ending, kind in known.items() if kind in formats} | {".mpo"}
+
+
+@cache
+def _list_formats() -> tuple[str, ...]:
+    Image.init()
+    return (*USUAL, *sorted(set(Image.OPEN) - {*USUAL, *NO_PICTURES}))
+
+
+def open_image(
+    source: Path | bytes,
+    place: object,
+    *,
+    gray: bool = False,
+    as_stored: bool = False,
+    changes: Counter[str] | None = None,
+    advice: str = "Replace or remove it.",
+) -> Image.Image:
+    """Return the image of a file, or of its bytes, as RGB or gray with 8 bits for each value.
+
+    Transparent pixels are drawn on white and the image is turned upright; with `as_stored`
+    neither, as torchvision does it for ImageNet. Of animations and several pages, the first is
+    returned. `changes` counts what was converted, for `describe_changes`. Raises UserError that
+    names `place` and ends with `advice`, for whatever is not a whole image.
+    """
+    changes = Counter() if changes is None else changes
+    with _explain(place, advice), _open(source) as opened:
+        return _convert(opened, "L" if gray else "RGB", as_stored, changes)
+
+
+def check_header(content: bytes, place: object, advice: str) -> None:
+    """Raise UserError unless Pillow knows the format of the bytes and can read their header."""
+    with _explain(place, advice):
+        _open(content).close()
+
+
+def describe_changes(changes: Mapping[str, int], total: int) -> list[str]:
+    """Return a sentence for each kind of conversion that `open_image` counted."""
+    return [
+        f"{changes[kind]:,} of {total:,} images {meaning}"
+        for kind, meaning in MEANINGS.items()
+        if changes.get(kind)
+    ]
+
+
+class _UnknownRangeError(ValueError):
+    """Values whose range the file does not say."""
+
+
+@contextmanager
+def _explain(place: object, advice: str) -> Iterator[None]:
+    """Raise UserError with `place` and `advice` for whatever Pillow raises."""
+    with reading(place, "a complete image", error=UserError, advice=advice):
+        try:
+            yield
+        except UnidentifiedImageError as error:  # Its message may name a Python object.
+            raise UserError(
+                f"{place} is not a complete image (Pillow does not know its format). {advice}"
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{place} is too large ({quote_error(error)}). {advice}") from error
+        except _UnknownRangeError as error:
+            raise UserError(f"{place} {error}") from error
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        return Image.open(content, formats=USUAL)
+    except UnidentifiedImageError:
+        return Image.open(content, formats=_list_formats())
+
+
+def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[str]) -> Image.Image:
+    if opened.format not in NO_SERIES and getattr(opened, "is_animated", False):
+        changes[SERIES] += 1
+    # Before the pixels are loaded: Pillow itself turns TIFF images then.
+    turned = not as_stored and opened.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    image: Image.Image = opened
+    if turned:
+        image = ImageOps.exif_transpose(opened)
+        changes[TURNED] += 1
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _reduce_to_8_bits(image, opened)
+        changes[DEEP] += 1
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, rgb = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
+        image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+    if opened.mode in ("CMYK", "LAB"):
+        changes[INK] += 1
+    if mode == "L" and not _is_gray(image):
+        changes[GRAYED] += 1
+    if image.has_transparency_data and not as_stored:
+        image = _draw_on_background(image, changes)
+    return image.convert(mode)
+
+
+def _is_gray(image: Image.Image) -> bool:
+    return image.mode in GRAYS or image.mode in ("P", "PA") and _has_gray_palette(image)
+
+
+def _has_gray_palette(image: Image.Image) -> bool:
+    palette = image.getpalette("RGB") or []
+    return palette[::3] == palette[1::3] == palette[2::3]
+
+
+def _reduce_to_8_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Return a gray image of 16 bits as one of 8, divided by 257 and rounded."""
+    signed = opened.format == "TIFF" and image.mode == "I"
+    if image.mode == "F" or signed or opened.format not in FULL_RANGE:
+        kind = "floats" if image.mode == "F" else "whole numbers of more than 8 bits"
+        raise _UnknownRangeError(
+            f"has {kind}, and the file does not say which value is white. Save it as PNG with 8 "
+            "or 16 bits."
+        )
+    white, inverted = 65535, False
+    if opened.format == "TIFF":
+        tags = opened.tag_v2  # type: ignore[attr-defined]
+        white = 2 ** tags.get(BITS, (16,))[0] - 1  # 4095 for 12 bits.
+        inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    values = np.asarray(image).astype(np.uint32)
+    shades = ((255 * values + white // 2) // white).astype(np.uint8)
+    reduced = Image.fromarray(255 - shades if inverted else shades)
+    if (hidden := image.info.get("transparency")) is None:
+        return reduced
+    alpha = Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (reduced, alpha))
+
+
+def _draw_on_background(image: Image.Image, changes: Counter[str]) -> Image.Image:
+    # La has colors multiplied by alpha; Pillow converts it only to LA.
+    colors = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    if colors.getchannel("A").getextrema()[0] == 255:
+        return colors
+    changes[TRANSPARENT] += 1
+    below = Image.new("RGBA", colors.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(below, colors)
