@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from pit_jax.events.stream import make_events
+from pit_jax.events.stream import pack_events
 
 # A triangle of saccades, as in N-MNIST (Orchard et al. 2015): offsets (y, x) of the image at their
 # ends, in units of `reach`. The image moves down and right, up and right, and straight back.
@@ -91,7 +91,7 @@ class Camera:
                 share = (level - before[y, x]) / (light - before)[y, x]
                 # Rounding down keeps the time within its own sample.
                 t = start + (np.clip(share, 0, 1) * (self.sample - 1)).astype(int)
-                yield make_events(t, x, y, up[y, x] > 0)
+                yield pack_events(t, x, y, up[y, x] > 0)
             reference = reference + (up + down) * step
 
     def _project(self, scene: Float[np.ndarray, "h w"], t: int) -> Float[np.ndarray, "h w"]:
@@ -103,7 +103,7 @@ class Camera:
 
     def _draw_noise(self, random: np.random.Generator) -> np.ndarray:
         count = random.poisson(self.noise * self.height * self.width * self.duration / 1e6)
-        return make_events(
+        return pack_events(
             random.integers(0, self.duration, count),
             random.integers(0, self.width, count),
             random.integers(0, self.height, count),

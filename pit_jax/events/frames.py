@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int32
 
-from pit_jax.events.stream import check_order, check_sensor
+from pit_jax.events.stream import check_order, check_sensor, convert_events
 
 
 def integrate_by_number(
@@ -14,7 +14,7 @@ def integrate_by_number(
     The last frame also takes the remainder. Raises ValueError for unsorted events, for events
     outside of the sensor and for less than one frame.
     """
-    _check(events, num_frames, height, width)
+    events = _check(events, num_frames, height, width)
     share = len(events) // num_frames
     bounds = np.append(share * np.arange(num_frames), len(events))
     return _count(events, bounds, height, width)
@@ -28,21 +28,28 @@ def integrate_by_time(
     Frames are half open, [start, end), and the last one takes all remaining events. A frame without
     events is zero (SpikingJelly fails there). Raises ValueError as `integrate_by_number` does.
     """
-    _check(events, num_frames, height, width)
+    events = _check(events, num_frames, height, width)
     t = events["t"]
     if not len(t):
         return _count(events, np.zeros(num_frames + 1, int), height, width)
-    window = (t[-1] - t[0]) // num_frames
+    # Python's integers: the difference of two times of 64 bits may need more.
+    first, last = int(t[0]), int(t[-1])
+    window = (last - first) // num_frames
+    starts = np.array([first + window * i for i in range(num_frames)], np.int64)
     # side="left": an event exactly at a bound belongs to the later frame.
-    bounds = np.searchsorted(t, t[0] + window * np.arange(num_frames))
+    bounds = np.searchsorted(t, starts)
     return _count(events, np.append(bounds, len(t)), height, width)
 
 
-def _check(events: np.ndarray, num_frames: int, height: int, width: int) -> None:
-    if num_frames < 1:
-        raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
-    check_order(events["t"])
-    check_sensor(events, height, width)
+def _check(events: object, num_frames: int, height: int, width: int) -> np.ndarray:
+    """Return the events as a checked array, in order of time and inside of the sensor."""
+    for name, value in {"num_frames": num_frames, "height": height, "width": width}.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be at least 1 and a whole number, got {value}.")
+    checked = convert_events(events)
+    check_order(checked["t"])
+    check_sensor(checked, height, width)
+    return checked
 
 
 def _count(
@@ -52,6 +59,6 @@ def _count(
     num_frames = len(bounds) - 1
     frame = np.repeat(np.arange(num_frames), np.diff(bounds))
     # One index for frame, row, column and polarity, so that a single bincount counts everything.
-    cell = ((frame * height + events["y"]) * width + events["x"]) * 2 + (events["p"] != 0)
+    cell = ((frame * height + events["y"]) * width + events["x"]) * 2 + events["p"]
     counts = np.bincount(cell, minlength=num_frames * height * width * 2)
     return counts.reshape(num_frames, height, width, 2).astype(np.int32)

@@ -121,7 +121,11 @@ END_2, END_31 = len(HEADER_2), len(HEADER_31)
             f"of 8 bytes that starts at byte {END_2 + 8}:",
         ),
         (read_aedat2, b"#!AER-DAT2.0", "a line of the header that starts at byte 0"),
-        (read_aedat2, HEADER_31, "is not an AEDAT 2.0 file: .*AER-DAT3.1'; use read_aedat31"),
+        (
+            read_aedat2,
+            HEADER_31,
+            "is not an AEDAT 2.0 file: .*AER-DAT3.1'; use read_aedat31. It is AEDAT 3.1",
+        ),
         (read_aedat2, b"", "is not an AEDAT 2.0 file: it starts with b''"),
         (read_aedat2, b"PK\3\4", "is not an AEDAT 2.0 file: it starts with b'PK"),
         (read_aedat31, HEADER_2, "is not an AEDAT 3.1 file: .*AER-DAT2.0'; use read_aedat2"),

@@ -1,0 +1,102 @@
+"""The start of an event file: its format, its version, and the camera that its header names."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pit_jax.reading import FileError
+
+Reader = Callable[[io.BufferedIOBase], np.ndarray]
+
+# First bytes of other formats. An event of N-MNIST cannot start with any of these.
+MAGIC = {
+    b"#!AER-DAT": "an AEDAT file",
+    b"#ROSBAG": "a ROS bag",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"\x89HDF\r\n": "an HDF5 file",
+    b"\x89PNG\r\n": "a PNG image",
+    b"PK\3\4": "a zip archive (.zip, .npz)",
+    b"\x1f\x8b\x08": "compressed by gzip",
+}
+_VERSION = re.compile(rb"#!AER-DAT(\d+\.\d+)\s*$")
+# Keys of jAER, of cAER and of scripts; the values are names such as ch.unizh.ini.jaer...DVS128.
+_CHIP = re.compile(rb"^#+\s*(?:AEChip|chip|camera|sensor|source \d+)\s*[:=]\s*(\S.*?)\s*$", re.I)
+_MENTION = re.compile(
+    rb"\b(?:C?DAVIS-?\d\w*|s?DVS-?\d\w*|Tmpdiff\d\w*|DVXplorer\w*|CeleX\w*|Cochlea\w*|ATIS)\b", re.I
+)
+# jAER's first class for this camera was Tmpdiff128; its addresses are the same.
+_DVS128 = re.compile(rb"(?:\b|\.|_)(?:DVS|Tmpdiff)[-_ ]?128(?!\d)", re.I)
+
+
+def name_format(raw: bytes) -> str:
+    """Return the name of the format that `raw` starts as, "" for none that is known."""
+    if re.match(rb"% ?[A-Za-z]", raw):
+        return "a Prophesee recording (.raw, .dat)"
+    return next((name for magic, name in MAGIC.items() if raw.startswith(magic)), "")
+
+
+def find_header_end(raw: bytes, path: str, version: str, readers: Mapping[str, Reader]) -> int:
+    """Return where the header of an AEDAT file of this `version` ends.
+
+    The header ends after its lines with # or at an explicit end. Raises FileError for another
+    version or format, and names the one of `readers` (by version) that reads the file.
+    """
+    first = raw[:32].splitlines()[0] if raw else b""
+    named = _VERSION.match(first)
+    # Old recordings of version 2.0 may start with any comment; version 3 is always named.
+    found = named[1].decode() if named else "2.0"
+    if not first.startswith(b"#") or found != version or (name_format(raw) and not named):
+        format_name = f"AEDAT {found}" if named else name_format(raw)
+        reader = readers.get(found) if named else None
+        hint = f"; use {reader.__name__}" if reader and _can_read(reader, raw) else ""
+        raise FileError(
+            f"{path} is not an AEDAT {version} file: it starts with {first!r}{hint}."
+            + (f" It is {format_name}." if format_name else "")
+        )
+    at = 0
+    while raw.startswith(b"#", at):
+        end = raw.find(b"\n", at) + 1
+        if end == 0:
+            raise make_truncation(path, at, "a line of the header")
+        line, at = raw[at:end].lower(), end
+        if line.startswith((b"#!end-header", b"#end of ascii", b"# end of ascii")):
+            break
+    return at
+
+
+def check_chip(header: bytes, path: str) -> None:
+    """Raise FileError if the header names a camera other than a DVS128."""
+    lines = header.splitlines()
+    chips = [found[1] for line in lines if (found := _CHIP.match(line))]
+    if not chips:
+        # Preferences, in XML, may be of any camera that the program knows.
+        chips = [name for line in lines if b"<" not in line for name in _MENTION.findall(line)]
+    if chips and not any(_DVS128.search(chip) for chip in chips):
+        chip = chips[0].decode("latin-1")
+        # A Java class, such as eu.seebetter.ini.chips.davis.DAVIS240C.
+        chip = chip if " " in chip else chip.rpartition(".")[2] or chip
+        raise FileError(
+            f"{path} is a recording of the camera {chip[:60]!r}, whose addresses are not those of "
+            "a DVS128. Convert it with the software of that camera."
+        )
+
+
+def make_truncation(path: str, at: int, what: str) -> FileError:
+    """Return the error for a file that ends within `what`, which starts at byte `at`."""
+    return FileError(
+        f"{path} ends within {what} that starts at byte {at}: the file is truncated or "
+        "damaged; download or extract it again."
+    )
+
+
+def _can_read(reader: Reader, raw: bytes) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            reader(io.BytesIO(raw))
+        except ValueError:
+            return False
+    return True
