@@ -17,6 +17,7 @@ from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
 from ..main import silence_storage_threads, stop_on_signal
+from ..run.reading import read_json
 from ..run.summary import Summary
 from ..terminal import Terminal
 
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Return 0 after runs that finished, or were stopped and saved."""
     if "seed" in args.overrides:
         raise UserError("give the seeds with --seeds, not with --config.seed.")
+    check_seeds(args.workdir / FILE, args.seeds)
     silence_storage_threads()
     # One virtual device for each seed; JAX reads this when the first device is asked for.
     jax.config.update("jax_num_cpu_devices", len(args.seeds))
@@ -45,6 +47,16 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.workdir / FILE, json.dumps(found, indent=2))
     _print(found, args.workdir)
     return 0
+
+
+def check_seeds(file: Path, seeds: Sequence[int]) -> None:
+    """Raise UserError if `file` has the results of other seeds, which these would replace."""
+    there = (read_json(file, dict) or {}).get("seeds")
+    if isinstance(there, list) and set(map(str, there)) != set(map(str, seeds)):
+        raise UserError(
+            f"{file} has the results of other seeds, {', '.join(map(str, there))}. Choose another "
+            "--workdir, or move that file away."
+        )
 
 
 def summarize_seeds(seeds: Sequence[int], summaries: Sequence[Summary]) -> dict[str, Any]:

@@ -192,6 +192,17 @@ def test_the_folder_of_a_single_run_is_refused(at_once):
 ARGUMENTS = ("--config", TINY, "--config.log_every=1", "--seeds", "0,3")
 
 
+@pytest.mark.parametrize("there", ["[0, 1]", "[]", '["x"]', "[[0]]"])
+def test_the_results_of_other_seeds_are_never_replaced(tmp_path, there, capsys):
+    file = tmp_path / "seeds.json"
+    file.write_text(f'{{"seeds": {there}}}')
+    words = ["seeds", "--config", TINY, "--workdir", str(tmp_path), "--seeds", "2,3"]
+    assert command.main(words) == 2
+    assert f"{file} has the results of other seeds" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["seeds.json"]
+    command.check_seeds(file, json.loads(there))
+
+
 def test_the_command_prints_every_seed_and_their_deviation(at_once, monkeypatch, capsys):
     """The runs have finished, so nothing is trained."""
     # The command changes its process: its devices, signal handlers and logging.
