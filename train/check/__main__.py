@@ -8,13 +8,17 @@ from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
+
+from pit_jax.display import print_text
+from pit_jax.paths import read_path
 
 from .. import data
 from ..config.arguments import run_program
 from ..data import Dataset
+from ..data.feeding.order import describe_skipped
 from ..errors import UserError
 from ..session import check_parts
+from ..terminal import Terminal
 from . import archives, samples, throughput
 
 
@@ -26,19 +30,19 @@ def main(argv: Sequence[str]) -> int:
 def run(args: argparse.Namespace) -> int:
     """Return 0 for data that are ready, and 2 if something has to be fixed."""
     jax.config.update("jax_num_cpu_devices", args.config.cpu_devices)
-    problems = check(args.config, args.out, Console())
+    problems = check(args.config, args.out, Terminal())
     for problem in problems:
-        print(f"to do: {problem}")
+        print_text(f"to do: {problem}")
     if not problems:
         print("ready")
     return 2 if problems else 0
 
 
-def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
+def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     """Print a report; return the problems that have to be fixed before training."""
     check_parts(config)
     problems = archives.check_archives(
-        config.data.name, Path(config.data.get("data_dir", "data")), console
+        config.data.name, read_path(config.data.get("data_dir", "data")), console
     )
     began = time.monotonic()
     try:
@@ -54,27 +58,30 @@ def check(config: ConfigDict, out: Path, console: Console) -> list[str]:
     own = ":" in config.data.name
     console.print(samples.make_table(dataset, own=own))
     problems += samples.check_counts(dataset, own=own)
-    for note in check_samples(dataset, console):
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    skipped = describe_skipped(
+        len(dataset.train), config.batch_size, config.augment.get("repeats", 1)
+    )
+    for note in [*filter(None, [skipped]), *check_samples(dataset, console)]:
+        console.print(f"note: {note}", soft_wrap=True)
     file = out / "sheet.png"
     try:
         out.mkdir(parents=True, exist_ok=True)
         throughput.draw_sheet(config, dataset).savefig(file, dpi=150)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
-    console.print(f"contact sheet: {file}", highlight=False, soft_wrap=True)
-    console.print(throughput.measure_speed(config, dataset), highlight=False, soft_wrap=True)
+    console.print(f"contact sheet: {file}", soft_wrap=True)
+    console.print(throughput.measure_speed(config, dataset), soft_wrap=True)
     return problems
 
 
-def check_samples(dataset: Dataset, console: Console) -> list[str]:
+def check_samples(dataset: Dataset, console: Terminal) -> list[str]:
     """Return notes on the samples; raise UserError for a damaged file of samples on disk."""
     notes = samples.find_imbalance(dataset)
     train, test = dataset.train.arrays, dataset.test.arrays
     if train is None or test is None:
         dataset.train.verify()
         dataset.test.verify()
-        console.print("every file: sha256 matches", highlight=False)
+        console.print("every file: sha256 matches")
         return [*notes, "blank and duplicate samples are not checked for data on disk."]
     return [*notes, *samples.find_blank(train, test), *samples.find_duplicates(train, test)]
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from ..data.events import cifar10_dvs, dvs_gesture, n_mnist
 from ..data.images import cifar, mnist
 from ..files import hash_file
+from ..terminal import Terminal
 
 Files = dict[Path, str | None]
 
@@ -37,7 +36,7 @@ FILES: dict[str, Callable[[Path], Files]] = {
 }
 
 
-def check_archives(name: str, root: Path, console: Console) -> list[str]:
+def check_archives(name: str, root: Path, console: Terminal) -> list[str]:
     """Return a problem for each archive under `root` that differs from its published hash."""
     if name not in FILES:
         return []
@@ -46,7 +45,7 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
         if published is None:
             continue
         if (found := hash_file(file, "md5")) == published:
-            console.print(f"{file}: md5 matches", highlight=False, soft_wrap=True)
+            console.print(f"{file}: md5 matches", soft_wrap=True)
         else:
             problems.append(
                 f"{file} has the md5 {found}, the published file {published}: "
@@ -55,8 +54,8 @@ def check_archives(name: str, root: Path, console: Console) -> list[str]:
     plain = [str(file) for file, published in files.items() if published is None]
     if plain:
         note = f"{', '.join(plain)}: not checked: only archives have published hashes"
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     elif not files:
         note = f"{root}: not checked: it has none of the archives with published hashes"
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     return problems

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from pit_jax.display import escape_math
+
 from ..config.own import shorten_name
 from ..data import Dataset, Split
 from ..data.dataset import Batch
@@ -35,8 +37,9 @@ def draw_sheet(config: ConfigDict, dataset: Dataset) -> Figure:
     draws = [
         np.asarray(prepare(jax.random.key(seed), batch)[0]) for seed, batch in enumerate(batches)
     ]
-    name = shorten_name(config.data.name)
-    title = f"{name}, as config.augment = {config.augment.to_dict()} changes it"
+    name = escape_math(shorten_name(config.data.name))
+    augment = escape_math(config.augment.to_dict())
+    title = f"{name}, as config.augment = {augment} changes it"
     raw, labels = batches[0]["image"], batches[0]["label"].tolist()
     if not images:
         return contact_sheet.draw_frames(title, contact_sheet.Samples(raw, draws, labels))

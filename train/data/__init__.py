@@ -7,8 +7,11 @@ validation images. `prepare.py` converts ImageNet; `splits/` lists test recordin
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from pit_jax.display import print_text
 
 from ..config.choose import check_keys
 from ..config.parts import find_part, list_options
@@ -52,7 +55,8 @@ def load(
     """Load the data set `name` of `DATASETS`, or a user's own; `options` go to its function.
 
     The name of a user's own data set is an import path, `package.module:function` (own.py). If
-    tonic is installed, it downloads missing event data sets. Raises `DataNotFound` if no searched
+    tonic is installed, it downloads missing event data sets. Prints a line to stderr for each of
+    `Dataset.notes`. Raises `DataNotFound` if no searched
     place has the files, and `UserError` for an unknown name, an option that the data set does not
     take, or damaged files.
 
@@ -72,7 +76,10 @@ def load(
         dataset = _load_or_fetch(name, data_dir, options)
     else:
         dataset = load_own(name, function, data_dir, options)
-    return choose_subsets(dataset, train_images, validation, test_rest=name in TEST_REST)
+    dataset = choose_subsets(dataset, train_images, validation, test_rest=name in TEST_REST)
+    for note in dataset.notes:
+        print_text(f"note: {note}.", sys.stderr)
+    return dataset
 
 
 def _load_or_fetch(

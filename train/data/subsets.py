@@ -27,7 +27,7 @@ def choose_subsets(
         dataset = _take_training_images(dataset, train_images, test_rest)
     if validation:
         dataset = _split_off_validation(dataset, validation)
-    return dataset
+    return _note_missing_classes(dataset) if train_images or validation else dataset
 
 
 def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
@@ -113,6 +113,19 @@ def _split_off_validation(dataset: Dataset, share: float) -> Dataset:
         validation=_select(train, validated),
         subset={"train": places[trained], "validation": places[validated]},
     )
+
+
+def _note_missing_classes(dataset: Dataset) -> Dataset:
+    counts = dataset.train.count_classes(dataset.num_classes)
+    if not (missing := int((counts == 0).sum())):
+        return dataset
+    first = int(np.argmin(counts))
+    name = f" ({dataset.classes[first]})" if dataset.classes else ""
+    note = (
+        f"{missing:,} of {dataset.num_classes:,} classes have no training image, the first is "
+        f"class {first}{name}: config.data.train_images or validation leaves too few"
+    )
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
 def _require_arrays(key: str, dataset: Dataset, split: Split) -> ArraySplit:

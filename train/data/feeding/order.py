@@ -106,6 +106,25 @@ class SequentialOrder:
         return int(self.index[step, row])
 
 
+def describe_skipped(size: int, batch_size: int, repeats: int = 1) -> str:
+    """Return a line on the samples that no batch of an epoch has, "" if there are none.
+
+    `size` is the number of training samples. With `repeats`, a sample is in each of its batches
+    several times, and an epoch is for `size / repeats` of them.
+    """
+    used, total = size // batch_size * batch_size // repeats, size // repeats
+    if used == total:
+        return ""
+    line = (
+        f"each epoch trains on {used:,} of {total:,} samples and skips {total - used:,}, others "
+        f"each time: they do not fill a batch of {batch_size:,}"
+    )
+    # Of half the size or more: a much smaller batch is another training.
+    fitting = range(batch_size, batch_size // 2, -1)
+    better = next((n for n in fitting if size % n == 0 and n % repeats == 0), None)
+    return f"{line}; with config.batch_size={better} none are skipped" if better else line
+
+
 def epoch_order(seed: int, epoch: int, size: int, batch_size: int, repeats: int = 1) -> np.ndarray:
     """Return the samples of each training step of `epoch`, `[steps, batch]`."""
     # A generator for each epoch, so that epoch n can be drawn without drawing those before it.
