@@ -11,11 +11,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import track
-
 from ...errors import UserError
 from ...files import hash_file, name_own_part, replace_file, write_atomically
+from ...terminal import Terminal, track
 from ..storage.workers import start_pool
 from .decode import check_image, decode, shrink
 
@@ -295,7 +293,7 @@ def _map(function: Any, arguments: list[Any], workers: int, title: str) -> Itera
 
 
 def _show_bar(items: Iterable[T], title: str, total: int | None = None) -> Iterable[T]:
-    return track(items, title, total, console=Console(stderr=True))
+    return track(items, title, total, console=Terminal(stderr=True))
 
 
 def _describe_change(file: Path, expected: str, found: str) -> str:

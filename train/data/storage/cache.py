@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from ...errors import UserError
 from ...files import hash_content, write_atomically
+from ...terminal import Terminal, track
 from .workers import count_cores, start_pool
 
 SHARD = 128  # Samples in a file: seconds of work, which is all that a killed run loses.
@@ -68,12 +67,12 @@ def _make_all(
     """Yield each shard with its array, in the order in which they are finished."""
     workers = min(workers or count_cores(), len(shards))
     if workers == 1:
-        for shard in track(shards, "samples", console=Console(stderr=True)):
+        for shard in track(shards, "samples", console=Terminal(stderr=True)):
             yield shard, make(shard)
         return
     with start_pool(workers) as processes:
         jobs = {processes.submit(make, shard): shard for shard in shards}
-        for job in track(as_completed(jobs), "samples", len(jobs), console=Console(stderr=True)):
+        for job in track(as_completed(jobs), "samples", len(jobs), console=Terminal(stderr=True)):
             yield jobs[job], job.result()
 
 
