@@ -5,12 +5,17 @@ there is either the old file or the new one. The order matters: a file that is r
 bytes are on disk can be empty after a power cut.
 """
 
+import glob
 import hashlib
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import UserError
 
 
 def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) -> None:
@@ -18,12 +23,35 @@ def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) 
 
     With `shared`, other processes may write the same file at the same time.
     """
-    part = name_own_part(file) if shared else file.with_name(f"{file.name}.part")
+    part = _name_private(file) if shared else file.with_name(f"{file.name}.part")
     with part.open("wb") as opened:
         opened.write(content.encode() if isinstance(content, str) else content)
         opened.flush()
         os.fsync(opened.fileno())
     replace_file(part, file)
+
+
+def read_file(file: Path) -> bytes | None:
+    """Return the content of `file`; None if it is missing.
+
+    Raises UserError for a folder, for pipes and devices, which could be read forever, and if it
+    cannot be read.
+    """
+    try:
+        # Of a link, the mode of its target.
+        if not is_regular(file):
+            raise UserError(f"{file} is not a file; move it away.")
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{file} cannot be read ({reason}); restore it or move it away.") from error
+
+
+def is_regular(file: Path) -> bool:
+    """Return whether `file`, or the target of a link, is a regular file; raise OSError if none."""
+    return stat.S_ISREG(file.stat().st_mode)
 
 
 def append_line(file: Path, line: str) -> None:
@@ -48,19 +76,36 @@ def replace_file(part: Path, file: Path) -> None:
 
 
 @contextmanager
-def write_folder(folder: Path, inner: str = "") -> Iterator[Path]:
-    """Yield an empty folder that is renamed to `folder` if the block ends without an error.
+def write_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `folder` if the block ends without an error.
 
-    With `inner`, only the folder of that name inside it is.
+    Until then it has a name that no other process or thread uses. A `folder` that exists is
+    replaced as a whole; nobody sees some of the new files without the others.
     """
-    part = folder.with_name(f"{folder.name}.part")
+    part, old = _name_private(folder), _name_private(folder)
     try:
-        shutil.rmtree(part, ignore_errors=True)  # A killed process may have left one.
         part.mkdir(parents=True)
         yield part
-        (part / inner).rename(folder)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for leftover in (part, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left of `path`; to be called where no other one writes it."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
+
+
+def _name_private(path: Path) -> Path:
+    # Not only the number of the process: threads share it, and so may containers that share a disk.
+    return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 def move_aside(path: Path, names: Iterable[Path]) -> Path:

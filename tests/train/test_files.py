@@ -36,16 +36,31 @@ def test_lines_are_appended(tmp_path):
     assert (tmp_path / "lines").read_text() == "a\nb\n"
 
 
-@pytest.mark.parametrize("inner", ["", "inner"])
-def test_a_folder_appears_when_its_block_ends(tmp_path, inner):
-    (tmp_path / "folder.part").mkdir()
-    (tmp_path / "folder.part" / "old").touch()  # Written by a killed process.
-    with files.write_folder(tmp_path / "folder", inner) as part:
-        (part / inner).mkdir(exist_ok=True)
-        (part / inner / "file").write_text("content")
-        assert not (tmp_path / "folder").exists()
-    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["file"]
+def test_a_folder_appears_when_its_block_ends_and_replaces_an_old_one(tmp_path):
+    folder = tmp_path / "folder"
+    for content in ("old", "new"):
+        with files.write_folder(folder) as part:
+            (part / content).write_text(content)
+            assert not (folder / content).exists()
+    assert [file.name for file in folder.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_two_writers_of_one_folder_or_file_have_private_names(tmp_path):
+    with files.write_folder(tmp_path / "folder") as one:
+        with files.write_folder(tmp_path / "folder") as other:
+            assert one != other
+            (other / "file").write_text("other")
+        (one / "file").write_text("one")
+    assert (tmp_path / "folder" / "file").read_text() == "one"
+
+
+def test_parts_of_killed_processes_are_removed_and_others_kept(tmp_path):
+    for name in ("a[1].77-abc.part", "a[1].part", "a1.77-abc.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a[1].78-abc.part").write_text("half")
+    files.remove_parts(tmp_path / "a[1]")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1].part", "a1.77-abc.part"}
 
 
 def test_a_folder_whose_block_fails_does_not_appear(tmp_path):

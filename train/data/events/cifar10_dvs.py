@@ -8,13 +8,17 @@ from pathlib import Path, PurePosixPath
 from pit_jax.events import read_aedat2
 
 from ...errors import UserError
+from ...files import hash_content
 from ..dataset import DataNotFound, Dataset
 from ..images.class_names import CIFAR10 as CLASSES
-from ..storage.archives import extract_archives, list_files
+from ..storage.archives import DamagedArchive, is_zip
 from ..storage.cache import choose_cache_folder
+from ..storage.extracted import extract_once, fingerprint
+from ..storage.members import get_path, list_files, list_zip
+from ..storage.names import find_entry, list_places, name_archives, simplify, walk
+from .aedat4 import read_aedat4
 from .recordings import Frames, Recording, load_frames, warn_of_missing
 from .splits import select_test
-from .tonic import read_aedat4
 
 SENSOR = (128, 128)
 PUBLISHED = dict.fromkeys(CLASSES, 1_000)
@@ -24,6 +28,10 @@ HOW = (
     "tonic.datasets.CIFAR10DVS(save_to=DIR)"
 )
 TONIC = "CIFAR10DVS.zip"  # tonic's copy, an archive of archives: one for each class.
+# The folders in which people have it, and the names of one archive of all classes: tonic's, and
+# that of "Download all" at figshare.
+HOMES = ("CIFAR10DVS", "cifar10_dvs", "CIFAR10-DVS", "DVS-CIFAR10")
+BUNDLES = (*HOMES, "4724671")
 MD5 = {
     "airplane.zip": "0afd5c4bf9ae06af762a77b180354fdd",
     "automobile.zip": "8438dfeba3bc970c94962d995b1b9bdd",
@@ -48,6 +56,7 @@ def cifar10_dvs(
     split_by: str = "number",
     size: int = 48,
     split: str = "first900",
+    unsorted: str = "refuse",
     cache_dir: str | None = None,
 ) -> Dataset:
     """Return frames of counts `N T size size 2`.
@@ -62,6 +71,8 @@ def cifar10_dvs(
         size: height and width of the frames; 128 leaves them as they were recorded.
         split: the rule that selects the test recordings, a name in splits/cifar10_dvs.json:
             `first900`, `tebn`, `random` or `spikingjelly`.
+        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+            `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     cache = choose_cache_folder(data_dir, cache_dir).absolute()
@@ -73,24 +84,50 @@ def cifar10_dvs(
         [recording for recording, test in zip(recordings, tested, strict=True) if not test],
         [recording for recording, test in zip(recordings, tested, strict=True) if test],
         READERS[suffix],
-        Frames(num_frames, split_by, SENSOR, (size, size)),
+        Frames(num_frames, split_by, SENSOR, (size, size), unsorted),
         cache,
     )
 
 
-def _list_places(root: Path, cache: Path) -> Iterator[Path]:
-    """Yield the folders to look in; the contents of tonic's archive come after those next to it."""
-    for folder in (root / "CIFAR10DVS", root / "cifar10_dvs", root):
-        yield folder
-        if (folder / TONIC).is_file():
-            yield extract_archives(folder / TONIC, cache, HOW)
+_Files = list[tuple[Path, str]]
+
+
+def _list_sources(root: Path, cache: Path) -> Iterator[tuple[Path, list[_Files]]]:
+    """Yield each place to look in, and the files of each class there.
+
+    The contents of an archive of all classes come after those next to it.
+    """
+    for folder in list_places(root, *HOMES):
+        yield folder, [list_files(folder / name, READERS, HOW, cache) or [] for name in CLASSES]
+        bundle = find_entry(folder, *name_archives(BUNDLES))
+        if bundle is not None and bundle.is_file():
+            try:
+                yield from _open_bundle(bundle, cache)
+            except DamagedArchive as error:
+                raise UserError(f"{bundle}: {error.reason}; fetch it again: {HOW}") from error
+
+
+def _open_bundle(bundle: Path, cache: Path) -> Iterator[tuple[Path, list[_Files]]]:
+    files = list_zip(bundle, READERS) if is_zip(bundle) else []
+    if files:
+        folders = [simplify(get_path(*pair).parent.name) for pair in files]
+        each = list(zip(folders, files, strict=True))
+        yield bundle, [[pair for of, pair in each if of == name] for name in CLASSES]
+        return
+    # A compressed zip inside a zip can only be read from its start, so each recording would cost
+    # reading its whole class. The folder's name has the fingerprint: a new archive gets a new one.
+    name = f"{bundle.name.partition('.')[0]}-{hash_content(fingerprint(bundle))[:16]}"
+    extract_once(bundle, cache / name, {".zip", *READERS})
+    found = list(walk(cache / name))
+    for folder in dict.fromkeys(f.parent if f.suffix == ".zip" else f.parents[1] for f in found):
+        yield folder, [list_files(folder / name, READERS, HOW) or [] for name in CLASSES]
 
 
 def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
     """Return all recordings in the order of classes and numbers, and their suffix."""
-    missing = []
-    for folder in _list_places(root, cache):
-        files = [list_files(folder / name, READERS, HOW) or [] for name in CLASSES]
+    expected = "a folder of .aedat or .aedat4 files or a .zip"
+    missing = {root / name: f"the ten classes ({expected})" for name in HOMES[:2]}
+    for place, files in _list_sources(root, cache):
         for suffix in READERS:
             found = [_make_recordings(label, of, suffix) for label, of in enumerate(files)]
             if all(found):
@@ -100,25 +137,25 @@ def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
         absent = [name for name, of in zip(CLASSES, files, strict=True) if not of]
         # Every class has files, but some only .aedat and others only .aedat4.
         names = ", ".join(absent) or "single kind of file for all classes"
-        missing.append((folder, f"no {names} (a folder of .aedat or .aedat4 files or a .zip)"))
-    raise DataNotFound("cifar10_dvs", missing, HOW)
+        missing[place] = f"no {names} ({expected})"
+    raise DataNotFound("cifar10_dvs", list(missing.items()), HOW)
 
 
-def _make_recordings(label: int, files: list[tuple[Path, str]], suffix: str) -> list[Recording]:
+def _make_recordings(label: int, files: _Files, suffix: str) -> list[Recording]:
     recordings = [
-        Recording(label, _parse_number(PurePosixPath(member or file)), file, member)
-        for file, member in files
-        if PurePosixPath(member or file).suffix == suffix
+        Recording(label, _parse_number(path, CLASSES[label]), *pair)
+        for pair in files
+        if (path := get_path(*pair)).suffix.lower() == suffix
     ]
     # By number, not by name, where 10 comes before 2: the order of samples follows from this.
     return sorted(recordings, key=lambda recording: recording.number)
 
 
-def _parse_number(file: PurePosixPath) -> int:
-    match = re.fullmatch(r"cifar10_[a-z]+_(\d+)", file.stem)
+def _parse_number(file: PurePosixPath, name: str) -> int:
+    match = re.fullmatch(rf"cifar10_{name}_(\d+)", simplify(file.stem))
     if not match:
         raise UserError(
-            f"{file}: expected a name like cifar10_airplane_0.aedat, whose number decides whether "
-            "it is for training or testing."
+            f"{file}: expected a name like cifar10_airplane_0.aedat in the folder airplane, whose "
+            "number decides whether it is for training or testing."
         )
     return int(match[1])

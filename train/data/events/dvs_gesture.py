@@ -1,20 +1,19 @@
 """DVS128-Gesture: 11 hand gestures of 29 users, from IBM's recordings or tonic's copy."""
 
-import csv
 import os
 import re
-import sys
-import tarfile
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from pit_jax.events import read_aedat31
 
 from ...errors import UserError
-from ...files import write_folder
 from ..dataset import DataNotFound, Dataset
-from ..storage.archives import is_from_macos
+from ..storage.archives import DamagedArchive
 from ..storage.cache import choose_cache_folder
+from ..storage.extracted import MANIFEST, check_contents, extract_once, is_whole
+from ..storage.names import find_entry, list_places, name_archives, simplify, walk
+from ..storage.text import read_table, read_text
 from .recordings import Frames, Reader, Recording, load_frames, warn_of_missing
 from .splits import read_manifest
 from .tonic import read_array
@@ -22,7 +21,9 @@ from .tonic import read_array
 NUM_CLASSES = 11
 SENSOR = (128, 128)
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
-TONIC = "DVSGesture"  # The folder that tonic makes.
+# The folders in which people have it: tonic's, and the usual ones of SpikingJelly.
+TONIC, HOMES = "DVSGesture", ("DVSGesture", "DVS128Gesture", "DVS128_Gesture", "dvs_gesture")
+ENDINGS = {".aedat", ".csv", ".txt", ".npy"}
 SPLITS = read_manifest("dvs_gesture")  # The users and the number of gestures of each split.
 LISTS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
 MD5 = {
@@ -30,7 +31,7 @@ MD5 = {
     "ibmGestureTrain.tar.gz": "3a8f0d4120a166bac7591f77409cb105",
     "ibmGestureTest.tar.gz": "56070e45dadaa85fff82e0fbfbc06de5",
 }
-AGAIN = "remove its folder, and fetch or extract the archive again (docs/guide/data.md)."
+AGAIN = "fetch or extract the archive again (docs/guide/data.md)."
 HOW = (
     f"{ARCHIVE} from https://research.ibm.com/interactive/dvsgesture, by hand\n"
     "or tonic's copy, cut into 1,077 and 264 gestures: pip install tonic, then in Python "
@@ -44,6 +45,7 @@ def dvs_gesture(
     num_frames: int = 20,
     split_by: str = "number",
     size: int = 128,
+    unsorted: str = "refuse",
     cache_dir: str | None = None,
 ) -> Dataset:
     """Return frames of counts `N T size size 2`: 1,176 gestures for training and 288 for testing.
@@ -58,6 +60,8 @@ def dvs_gesture(
         split_by: how events are divided into frames, by equal number or equal time: `number` or
             `time`.
         size: height and width of the frames; 128 leaves them as they were recorded.
+        unsorted: what happens to events that are out of order of time: `refuse`, `sort`, or
+            `skip`, which drops as few as possible.
         cache_dir: the folder in which frames are cached; default: `data_dir`/cache.
     """
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
@@ -69,7 +73,7 @@ def dvs_gesture(
     published = [{name: counts[name][copy] for name in counts} for copy in ("IBM", "tonic")]
     found = {"train": len(train), "test": len(test)}
     warn_of_missing("dvs_gesture", found, *published)
-    frames = Frames(num_frames, split_by, SENSOR, (size, size))
+    frames = Frames(num_frames, split_by, SENSOR, (size, size), unsorted)
     return load_frames("dvs_gesture", NUM_CLASSES, train, test, read, frames, cache)
 
 
@@ -78,29 +82,31 @@ _Found = tuple[list[Recording], list[Recording], Reader]
 
 def _find_official(root: Path, cache: Path) -> _Found | None:
     """Return the gestures of IBM's recordings, which have many each, by its lists of splits."""
-    folder = _find_folder([root / FOLDER, cache / FOLDER], [root / ARCHIVE])
+    folder = _find_folder(root, cache, FOLDER, (FOLDER, "DVS128Gesture", "DVS Gesture dataset"))
     if folder is None:
         return None
     train, test = (
-        _list_gestures(folder, _require(folder / name), split) for split, name in LISTS.items()
+        _list_gestures(folder, _require(folder, name), split) for split, name in LISTS.items()
     )
-    return train, test, read_aedat31
+    return train, test, check_contents(read_aedat31, folder)
 
 
 def _find_tonic(root: Path, cache: Path) -> _Found | None:
     """Return tonic's gestures: a folder for each user and light, with a file for each gesture."""
-    splits = []
-    for split, name in (("train", "ibmGestureTrain"), ("test", "ibmGestureTest")):
-        folders = [root / TONIC / name, root / name, cache / name]
-        archives = [root / TONIC / f"{name}.tar.gz", root / f"{name}.tar.gz"]
-        folder = _find_folder(folders, archives)
-        if folder is not None:
-            splits.append(_list_arrays(folder, split))
-    if len(splits) == 1:
+    folders = {
+        split: folder
+        for split, name in (("train", "ibmGestureTrain"), ("test", "ibmGestureTest"))
+        if (folder := _find_folder(root, cache, name, (name,))) is not None
+    }
+    if len(folders) == 1:
         raise UserError(
             f"{root / TONIC} has only one of ibmGestureTrain and ibmGestureTest; get both: {HOW}"
         )
-    return (splits[0], splits[1], read_array) if splits else None
+    if not folders:
+        return None
+    train, test = (_list_arrays(folder, split) for split, folder in folders.items())
+    reader = check_contents(read_array, folders["train"])
+    return train, test, check_contents(reader, folders["test"])
 
 
 def _raise_not_found(root: Path) -> _Found:
@@ -112,41 +118,52 @@ def _raise_not_found(root: Path) -> _Found:
     raise DataNotFound("dvs_gesture", places, HOW)
 
 
-def _find_folder(folders: list[Path], archives: list[Path]) -> Path | None:
-    """Return the first of `folders` that exists, or extract an archive to the last of them.
-
-    Return None if there is no archive either.
-    """
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    archive = next((archive for archive in archives if archive.is_file()), None)
-    if archive is None:
-        return None
-    folder = folders[-1]
-    print(f"extracting {archive} once, to {folder}", file=sys.stderr)
-    try:
-        with write_folder(folder, inner=folder.name) as part:
-            # "data" refuses members with paths outside the folder, links to them and devices.
-            with tarfile.open(archive) as content:
-                content.extractall(part, filter="data")
-            if not (part / folder.name).is_dir():
-                raise tarfile.TarError(f"no folder {folder.name} in it")
-    except (EOFError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{archive} is not a complete archive ({error}); get {HOW}") from error
-    except OSError as error:
+def _find_folder(root: Path, cache: Path, name: str, archives: Iterable[str]) -> Path | None:
+    """Return the folder `name` near `root`, or extract an archive to `cache`; None without both."""
+    places = list(list_places(root, *HOMES, FOLDER))
+    # Folders before archives, which need the same space again.
+    for place in places:
+        inside = find_entry(place, name)
+        for folder in (place, inside and find_entry(inside, name), inside):
+            if folder is not None and folder.is_dir() and _has_data(folder, name):
+                return folder
+    extracted = cache / name
+    for place in places:
+        archive = find_entry(place, *name_archives(archives))
+        if archive is not None and archive.is_file():
+            try:
+                extract_once(archive, extracted, ENDINGS)
+            except DamagedArchive as error:
+                raise UserError(
+                    f"{archive} is not a complete archive ({error.reason}); get {HOW}"
+                ) from error
+            if not _has_data(extracted, name):
+                raise UserError(
+                    f"{archive} is not a complete archive (no folder {name} in it); get {HOW}"
+                )
+            return extracted
+    # The archive may have been deleted since. A folder without a manifest is the user's.
+    if extracted.is_dir() and not is_whole(extracted) and (extracted / MANIFEST).exists():
         raise UserError(
-            f"cannot extract {archive} to {folder} ({error}); choose another folder with "
-            "--config.data.cache_dir=DIR."
-        ) from error
-    return folder
+            f"{extracted} is no longer as it was extracted. Put the archive into "
+            f"config.data.data_dir again: {HOW}"
+        )
+    return extracted if extracted.is_dir() else None
+
+
+def _has_data(folder: Path, name: str) -> bool:
+    """Return whether a folder has IBM's recordings, or is the folder `name` of tonic's gestures."""
+    # Without case, the folder that tonic makes has IBM's name.
+    if name == FOLDER:
+        return any(folder.glob("*_labels.csv")) or any(folder.glob("trials_to_t*.txt"))
+    return simplify(folder.name) == simplify(name)
 
 
 def _list_arrays(folder: Path, split: str) -> list[Recording]:
     """Return the gestures of a split of tonic's copy, sorted by user, light and label."""
     found = []
-    for file in folder.glob("*/*.npy"):
-        if is_from_macos(file):
+    for file in walk(folder):
+        if file.suffix.lower() != ".npy":
             continue
         user = re.fullmatch(r"user(\d+)_(.+)", file.parent.name)
         if not (user and file.stem.isdigit() and int(file.stem) < NUM_CLASSES):
@@ -157,7 +174,7 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
         _check_user(file, int(user[1]), split)
         found.append((int(user[1]), user[2], int(file.stem), file))
     if not found:
-        raise UserError(f"{folder} has no userNN_light/LABEL.npy; remove it and get {HOW}")
+        raise UserError(f"{folder} has no userNN_light/LABEL.npy; get {HOW}")
     return [
         Recording(label, place, file) for place, (_, _, label, file) in enumerate(sorted(found))
     ]
@@ -166,15 +183,15 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
 def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
     """Return the gestures of the recordings in the list `trials`, each with its start and end."""
     found = []
-    for name in _read_text(trials).split():
+    for name in read_text(trials, AGAIN).split():
         user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
         if not user:
             raise UserError(
                 f"{trials}: expected names like user01_led.aedat, got {name!r}; {AGAIN}"
             )
-        file = _require(folder / name)
+        file = _require(folder, name)
         _check_user(file, int(user[1]), split)
-        found += _read_labels(file, _require(file.with_name(f"{file.stem}_labels.csv")))
+        found += _read_labels(file, _require(folder, f"{Path(name).stem}_labels.csv"))
     if not found:
         raise UserError(f"{trials} names no recording; {AGAIN}")
     return found
@@ -183,14 +200,10 @@ def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
 def _read_labels(file: Path, labels: Path) -> list[Recording]:
     """Return the gestures of one recording."""
     found = []
-    try:
-        rows = list(csv.DictReader(_read_text(labels).splitlines()))
-    except csv.Error as error:
-        raise UserError(f"{labels}: {error}; {AGAIN}") from error
-    for number, row in enumerate(rows):
+    for number, row in enumerate(read_table(labels, AGAIN)):
         try:
             label, start, end = (
-                int(row[name]) for name in ("class", "startTime_usec", "endTime_usec")
+                int(row[name]) for name in ("class", "starttime_usec", "endtime_usec")
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -221,17 +234,11 @@ def _check_user(file: Path, user: int, split: str) -> None:
         )
 
 
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text: {error}; {AGAIN}") from error
-
-
-def _require(file: Path) -> Path:
-    if not file.is_file():
+def _require(folder: Path, name: str) -> Path:
+    file = find_entry(folder, name)
+    if file is None or not file.is_file():
         raise UserError(
-            f"{file} is missing: the archive was extracted in part. Remove {file.parent} and "
-            f"put {ARCHIVE} into config.data.data_dir; it is extracted again."
+            f"{folder / name} is missing: the archive was extracted in part. Extract it again, or "
+            f"move {folder} away and put {ARCHIVE} into config.data.data_dir."
         )
     return file

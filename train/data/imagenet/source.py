@@ -8,11 +8,11 @@ from typing import Any
 
 from ...errors import UserError
 from ..dataset import DataNotFound
-from ..storage.archives import is_from_macos
+from ..storage.names import is_system_file
 from ..storage.tfds import find_newest_version
 from .array_records import Piece, Plan, Sample, Shard
 from .labels import read_validation_labels
-from .tar import Member, list_members
+from ..storage.tar import Member, list_members
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 TFDS = "imagenet2012"
@@ -39,7 +39,7 @@ class TarPart:
         with self.file.open("rb") as file:
             try:
                 for member in list_members(file, self.start, self.end):
-                    if is_from_macos(member.name):
+                    if is_system_file(member.name):
                         continue
                     yield _read(self.file, file, member, self.label)
             except ValueError as error:
@@ -206,7 +206,7 @@ def _list_members(archive: Path) -> list[Member]:
     with archive.open("rb") as file:
         try:
             found = list_members(file, 0, archive.stat().st_size)
-            return [member for member in found if not is_from_macos(member.name)]
+            return [member for member in found if not is_system_file(member.name)]
         except ValueError as error:
             raise _make_error(archive, error) from error
 
@@ -222,7 +222,7 @@ def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
 
 
 def _list_folders(parent: Path) -> list[str]:
-    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_from_macos(p.name))
+    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_system_file(p.name))
 
 
 def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
@@ -234,7 +234,7 @@ def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
 
 def _list_images(folder: Path) -> list[Path]:
     found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not is_from_macos(path.name))
+    return sorted(path for path in found if not is_system_file(path.name))
 
 
 def _label_images(

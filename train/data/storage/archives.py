@@ -1,112 +1,230 @@
-"""Files of a data set in folders, zip archives, and archives inside archives."""
+"""Reads the files in tar and zip archives, and in archives inside archives, to their checksums."""
 
-import json
+import bz2
+import gzip
 import lzma
-import shutil
-import sys
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Container, Iterable
-from functools import cache
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from pit_jax.reading import FileError, quote_error
 
 from ...errors import UserError
-from ...files import hash_content, write_folder
+from .names import is_system_file, normalize_member, simplify, walk
+from .tar import list_members
 
-# Errors of zipfile for damage. A wrong bit can also look like encryption (RuntimeError) or like an
-# unknown compression method (NotImplementedError, a RuntimeError).
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
-ENDS = 1 << 16  # Bytes at both ends of a file that enter its fingerprint.
+# Errors of the parsers for damage. A wrong bit can also look like encryption (RuntimeError) or like
+# an unknown compression method (NotImplementedError, a RuntimeError).
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    *(EOFError, RuntimeError, ValueError, OverflowError, MemoryError),
+)
+CHUNK = 1 << 20
+IN_MEMORY = 1 << 30  # Bytes of all files that are read into memory; CIFAR has 0.2 GB.
+# An archive expands to at most this: event data do by 2 to 10, images by 1, bombs by 1,000.
+EXPANSION, FREE = 200, 1 << 30
+# The first bytes of what is not read here, and what to call it.
+FOREIGN = {
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"<": "a web page",
+    b"version https://git-lfs": "a pointer of git-lfs",
+}
+OPENERS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 
 
-def list_files(place: Path, endings: Container[str], how: str) -> list[tuple[Path, str]] | None:
-    """Return the files with one of the `endings` in the folder `place`, or in its zip.
+class DamagedArchive(UserError):
+    """An archive that is truncated, or that differs from its checksum; `reason` says how."""
 
-    Each is a pair (file, member of the zip), with the member "" in a folder. Without folder and
-    zip, return None. Raises UserError with `how`, the way to get it, for a damaged zip.
-    """
-    archive = place.with_name(f"{place.name}.zip")
-    if place.is_dir():
-        return [(file, "") for file in place.rglob("*") if _matches(file, endings)]
-    if not archive.is_file():
-        return None
-    names = [member.filename for member in _list_members(archive, how)]
-    return [(archive, name) for name in names if _matches(PurePosixPath(name), endings)]
+    def __init__(self, archive: Path, reason: str) -> None:
+        super().__init__(
+            f"{archive} is not a complete archive ({reason}). Take another copy of it."
+        )
+        self.reason = reason
 
 
-def extract_archives(archive: Path, root: Path, how: str) -> Path:
-    """Extract the zip archives in a zip `archive` to a folder below `root`, once.
+@dataclass(frozen=True)
+class Entry:
+    """A file in an archive; `read` its content before the next one is asked for."""
 
-    A compressed zip inside a zip can only be read from its start, so without this, each recording
-    would cost reading its whole class. Raises UserError for a damaged archive, and if `root`
-    cannot be written.
-    """
-    inner = [
-        m for m in _list_members(archive, how) if _matches(PurePosixPath(m.filename), (".zip",))
-    ]
-    # The folder's name has sizes and checksums of the members: a new archive gets a new folder.
-    listed = json.dumps([(member.filename, member.CRC, member.file_size) for member in inner])
-    folder = root / f"{archive.stem}-{hash_content(listed)[:16]}"
-    if folder.is_dir():
-        return folder
-    print(f"extracting {archive} once, to {folder}", file=sys.stderr)
+    archive: Path
+    name: PurePosixPath
+    size: int
+    read_part: Callable[[int], bytes]
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the next `count` bytes, or the rest; raise UserError for damage."""
+        with explain_damage(self.archive):
+            return self.read_part(count)
+
+
+@contextmanager
+def explain_damage(archive: Path) -> Iterator[None]:
+    """Raise DamagedArchive for everything that parsers raise for damaged bytes in the block."""
     try:
-        with write_folder(folder) as part, zipfile.ZipFile(archive) as content:
-            for member in inner:
-                target = part / PurePosixPath(member.filename).name
-                with content.open(member) as source, target.open("xb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
+        yield
+    except (UserError, FileError):
+        raise
     except DAMAGE as error:
-        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
-    except OSError as error:
+        raise DamagedArchive(archive, quote_error(error)) from error
+
+
+def iterate_files(archive: Path) -> Iterator[Entry]:
+    """Yield the files in a tar archive, compressed or not, or in a zip.
+
+    Names are normalized; files that systems made are skipped. Checksums have been compared when
+    the iteration has ended, for a zip those of the files that were read: use nothing before. Raises
+    UserError for a damaged archive, and for one that expands too far.
+    """
+    with explain_damage(archive):
+        yield from _iterate_zip(archive) if is_zip(archive) else _iterate_tar(archive)
+
+
+def is_zip(archive: Path) -> bool:
+    """Return whether the file is a zip archive by its first bytes; raise UserError if foreign."""
+    with archive.open("rb") as file:
+        start = file.read(32)
+    for magic, kind in FOREIGN.items():
+        if start.lstrip().startswith(magic):
+            raise UserError(
+                f"{archive} is {kind}, which is not read. Take a zip or tar.gz instead, or extract "
+                "it."
+            )
+    return start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def _iterate_tar(archive: Path) -> Iterator[Entry]:
+    with archive.open("rb") as file:
+        start = file.read(6)
+    opener = next((of for magic, of in OPENERS.items() if start.startswith(magic)), None)
+    size = archive.stat().st_size
+    end = size if opener is None else FREE + EXPANSION * size
+    bound = "the archive stops at byte" if opener is None else "from its size it cannot be above"
+    with opener(archive) if opener else archive.open("rb") as stream:
+        for member in list_members(stream, 0, end, bound):
+            name = normalize_member(archive, member.name)
+            if is_system_file(name):
+                continue
+            if member.is_link:
+                read: Callable[[int], bytes] = _refuse_link(archive, name)
+            else:
+                read = _Slice(stream, member.offset, member.size).read
+            yield Entry(archive, name, member.size, read)
+        # The checksum of gzip is at the end of the stream, which is after the end of the tar.
+        # Without reading on, a wrong bit would go unnoticed.
+        while opener is not None and stream.read(CHUNK):
+            if stream.tell() > end:
+                raise ValueError(f"it expands to more than {end:,} bytes")
+
+
+class _Slice:
+    """The bytes of one member of a tar."""
+
+    def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
+        self._stream, self._at, self._left = stream, offset, size
+
+    def read(self, count: int) -> bytes:
+        count = self._left if count < 0 else min(count, self._left)
+        self._stream.seek(self._at)
+        content = self._stream.read(count)
+        if len(content) < count:
+            raise EOFError("it ends within a file")
+        self._at, self._left = self._at + count, self._left - count
+        return content
+
+
+def _refuse_link(archive: Path, name: PurePosixPath) -> Callable[[int], bytes]:
+    def refuse(count: int) -> bytes:
         raise UserError(
-            f"cannot extract {archive} to {folder} ({error.strerror}); choose another folder with "
-            "--config.data.cache_dir=DIR."
-        ) from error
-    return folder
+            f"{archive} has a link as {name}. Pack the files themselves (tar --dereference "
+            "--hard-dereference), or extract it."
+        )
+
+    return refuse
 
 
-def is_from_macos(name: str | PurePath) -> bool:
-    """Return whether macOS added this file to an archive or a folder: `._NAME`, `__MACOSX/`."""
-    name = PurePath(name)
-    return name.name.startswith("._") or "__MACOSX" in name.parts
-
-
-def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
-    """Return values that identify each file, or member of a zip, without reading all of it.
-
-    For a file: its size, the time of its last change and the sha256 of its first and last 64 KiB.
-    For a member: the size and CRC-32 in the archive's list. Every start of a run opens each file
-    once for this. A change in the middle that keeps size and time is not seen. Raises OSError for
-    a file that cannot be read.
-    """
-    # Local caches: the list of a zip is read once for all its members, and again in the next run.
-    of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
-    return [of_members(file)[member] if member else of_file(file) for file, member in places]
-
-
-def _take_fingerprint(file: Path) -> list[int | str]:
-    about = file.stat()
-    with file.open("rb") as content:
-        ends = content.read(ENDS)
-        if about.st_size > ENDS:
-            content.seek(max(ENDS, about.st_size - ENDS))
-            ends += content.read(ENDS)
-    return [about.st_size, about.st_mtime_ns, hash_content(ends)[:16]]
-
-
-def _read_checksums(archive: Path) -> dict[str, list[int | str]]:
+def _iterate_zip(archive: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(archive) as content:
-        return {member.filename: [member.file_size, member.CRC] for member in content.infolist()}
+        for member in check_members(archive, content):
+            name = normalize_member(archive, member.filename)
+            if is_system_file(name) or member.is_dir():
+                continue
+            with _Member(content, member) as opened:
+                yield Entry(archive, name, member.file_size, opened.read)
 
 
-def _list_members(archive: Path, how: str) -> list[zipfile.ZipInfo]:
-    try:
-        with zipfile.ZipFile(archive) as content:
-            return content.infolist()
-    except DAMAGE as error:
-        raise UserError(f"{archive}: {error}; fetch it again: {how}") from error
+class _Member:
+    """A member of a zip, which is opened when it is read, and then read to its checksum."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+        self._archive, self._member, self._file = archive, member, None
+
+    def __enter__(self) -> "_Member":
+        return self
+
+    def read(self, count: int) -> bytes:
+        if self._file is None:
+            self._file = self._archive.open(self._member)
+        return self._file.read(count)
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            while not any(error) and self._file.read(CHUNK):
+                pass
+            self._file.close()
 
 
-def _matches(name: PurePath, endings: Container[str]) -> bool:
-    return name.suffix in endings and not is_from_macos(name)
+def check_members(archive: Path, content: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the members of a zip after comparing their sizes with the archive's.
+
+    A bomb has members that overlap, or that expand by thousands.
+    """
+    members, there = content.infolist(), archive.stat().st_size
+    packed = sum(member.compress_size for member in members)
+    unpacked = sum(member.file_size for member in members)
+    if packed > there or unpacked > FREE + EXPANSION * there:
+        raise ValueError(
+            f"it has {there:,} bytes, but its members declare {packed:,}, extracted {unpacked:,}"
+        )
+    return members
+
+
+def read_named(place: Path, names: Sequence[str], inner: str) -> dict[str, bytes]:
+    """Return the contents of the files `names` in a folder or an archive, as far as they are there.
+
+    The files may be in the folder `inner` or in another one, and have other cases. Raises UserError
+    for a damaged archive and for files that are too large for memory.
+    """
+    wanted = {simplify(name): name for name in names}
+    found: dict[str, bytes] = {}
+    ranks: dict[str, tuple[bool, bool, int]] = {}
+    entries = _iterate_folder(place) if place.is_dir() else iterate_files(place)
+    for entry in entries:
+        name = wanted.get(simplify(entry.name.name))
+        if name is None:
+            continue
+        # Of files with one name, the one in the official folder counts, and then the outermost one.
+        parent = simplify(entry.name.parent.name)
+        rank = (parent != simplify(inner), entry.name.name != name, len(entry.name.parts))
+        if rank > ranks.get(name, rank):
+            continue
+        if entry.size + sum(map(len, found.values())) > IN_MEMORY:
+            raise UserError(f"{place}: {entry.name} has {entry.size:,} bytes, too many for {name}.")
+        found[name], ranks[name] = entry.read(), rank
+    return found
+
+
+def _iterate_folder(folder: Path) -> Iterator[Entry]:
+    for file in sorted(walk(folder)):
+        name = PurePosixPath(file.relative_to(folder))
+        yield Entry(file, name, file.stat().st_size, lambda _, file=file: file.read_bytes())

@@ -15,9 +15,10 @@ from pit_jax.reading import FileError, reading
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 # Files and folders of Windows, macOS, network drives and notebooks that are not hidden.
 _SYSTEM = {
-    *("__macosx", "icon\r", "network trash folder", "temporary items"),
-    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
-    *("@eadir", "@__thumb", "#recycle", "#snapshot", "lost+found", "__pycache__"),
+    *("__macosx", "icon\r", "network trash folder", "temporary items", "lost+found"),
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    *("$recycle.bin", "recycler", "system volume information", "__pycache__"),
+    *("@eadir", "@__thumb", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"),
 }
 # "a (1).zip" of browsers and Windows, "a - Copy.zip" and "a copy 2.zip".
 _COPY = re.compile(r"( ?\(\d+\)| - copy( \(\d+\))?| copy( \d+)?)(?=\.|$)")
@@ -86,7 +87,9 @@ def list_places(root: Path, *names: str) -> Iterator[Path]:
         place = find_entry(root, name) if name else root
         if place is not None and place.is_dir():
             yield place
-            yield from (place / inner for inner in ("extract", "download", "raw", place.name))
+            for inner in ("extract", "download", "raw", place.name):
+                if (place / inner).is_dir():
+                    yield place / inner
 
 
 def name_archives(stems: Iterable[str], endings: Sequence[str] = ARCHIVES) -> tuple[str, ...]:

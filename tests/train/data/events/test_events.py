@@ -321,7 +321,7 @@ def test_n_mnist_splits_without_recordings_are_refused_by_name(tmp_path, archive
     files = make_n_mnist()
     write(tmp_path, {"Train.zip": make_zip({})} if archived else {"Train/README.txt": b""})
     write(tmp_path, files["Test"])
-    with pytest.raises(UserError, match="Train has no .bin file: remove it, fetch or extract"):
+    with pytest.raises(UserError, match="Train has no .bin file: fetch or extract"):
         load("n_mnist", tmp_path)
 
 

@@ -1,0 +1,98 @@
+"""Recordings in folders or zip archives, listed without reading them."""
+
+import sys
+import zipfile
+from collections.abc import Container, Iterable
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from pit_jax.display import print_text
+
+from ...errors import UserError
+from ...files import hash_content
+from .archives import DamagedArchive, check_members, explain_damage, is_zip
+from .extracted import extract_once
+from .names import find_entry, is_system_file, name_archives, normalize_member, simplify, walk
+
+ENDS = 1 << 16  # Bytes at both ends of a file that enter its fingerprint.
+
+
+def list_files(
+    place: Path, endings: Container[str], how: str, cache_dir: Path | None = None
+) -> list[tuple[Path, str]] | None:
+    """Return the files with one of the `endings` in the folder `place`, or in its archive.
+
+    Each is a pair (file, member of the zip), with the member "" in a folder. Archives other than
+    zip, which cannot be read from the middle, are extracted to `cache_dir`. Without folder and
+    archive, return None. Raises UserError with `how`, the way to get it, for a damaged archive.
+    """
+    folder = find_entry(place.parent, place.name)
+    archive = find_entry(place.parent, *name_archives([place.name]))
+    try:
+        if folder is None or not folder.is_dir():
+            if archive is None or not archive.is_file():
+                return None
+            if is_zip(archive) or cache_dir is None:
+                return list_zip(archive, endings)
+            folder = cache_dir / place.name
+            extract_once(archive, folder, endings)
+    except DamagedArchive as error:
+        raise UserError(f"{archive}: {error.reason}; fetch it again: {how}") from error
+    found = [(file, "") for file in walk(folder) if file.suffix.lower() in endings]
+    return _drop_copies(found)
+
+
+def list_zip(archive: Path, endings: Container[str]) -> list[tuple[Path, str]]:
+    """Return the pairs of a zip archive and each of its members with one of the `endings`."""
+    with explain_damage(archive), zipfile.ZipFile(archive) as content:
+        names = dict.fromkeys(member.filename for member in check_members(archive, content))
+    found = []
+    for name in names:
+        normal = normalize_member(archive, name)
+        if normal.suffix.lower() in endings and not is_system_file(normal):
+            found.append((archive, name))
+    return _drop_copies(found)
+
+
+def get_path(file: Path, member: str) -> PurePosixPath:
+    """Return the path of a file of `list_files`: its own, or that of the member in its archive."""
+    return normalize_member(file, member) if member else PurePosixPath(file)
+
+
+def _drop_copies(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Drop files such as "1/a (1).bin" or "1/1/a.bin" next to "1/a.bin", and report how many."""
+    kept: dict[str, tuple[Path, str]] = {}
+    for pair in sorted(found, key=lambda pair: (len(pair[1] or str(pair[0])), pair)):
+        kept.setdefault(simplify("/".join(get_path(*pair).parts[-2:])), pair)
+    if len(kept) < len(found):
+        dropped = len(found) - len(kept)
+        print_text(f"{found[0][0].parent}: {dropped} copies of files are skipped", sys.stderr)
+    return list(kept.values())
+
+
+def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
+    """Return values that identify each file, or member of a zip, without reading all of it.
+
+    For a file: its size, the time of its last change and the sha256 of its first and last 64 KiB.
+    For a member: the size and CRC-32 in the archive's list. Every start of a run opens each file
+    once for this. A change in the middle that keeps size and time is not seen. Raises OSError for
+    a file that cannot be read.
+    """
+    # Local caches: the list of a zip is read once for all its members, and again in the next run.
+    of_file, of_members = cache(_take_fingerprint), cache(_read_checksums)
+    return [of_members(file)[member] if member else of_file(file) for file, member in places]
+
+
+def _take_fingerprint(file: Path) -> list[int | str]:
+    about = file.stat()
+    with file.open("rb") as content:
+        ends = content.read(ENDS)
+        if about.st_size > ENDS:
+            content.seek(max(ENDS, about.st_size - ENDS))
+            ends += content.read(ENDS)
+    return [about.st_size, about.st_mtime_ns, hash_content(ends)[:16]]
+
+
+def _read_checksums(archive: Path) -> dict[str, list[int | str]]:
+    with zipfile.ZipFile(archive) as content:
+        return {member.filename: [member.file_size, member.CRC] for member in content.infolist()}
