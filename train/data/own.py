@@ -74,7 +74,7 @@ def make_dataset(path: str, returned: Any) -> Dataset:
                 f"{train.shape}; all splits must be equal in both"
             )
     classes = _read_classes(place, returned.get("classes"))
-    num_classes = len(classes) or 1 + max(int(split.labels.max()) for split in splits.values())
+    num_classes = len(classes) or _count_classes(place, list(splits.values()))
     for name, split in splits.items():
         if (most := int(split.labels.max())) >= num_classes:
             raise _Place(path, name).refuse(
@@ -90,6 +90,31 @@ def make_dataset(path: str, returned: Any) -> Dataset:
         std=std,
         classes=classes,
         validation=splits.get("validation"),
+        notes=_note_range(train),
+    )
+
+
+def _count_classes(place: _Place, splits: list[ArraySplit]) -> int:
+    """Return the largest label plus 1; raise UserError for labels that all begin at 1."""
+    most = max(int(split.labels.max()) for split in splits)
+    if min(int(split.labels.min()) for split in splits) == 1:
+        raise place.refuse(
+            f"labels are 1 to {most}, but the first class is 0. For {most} classes return "
+            f'labels - 1; for {most + 1}, of which class 0 has no sample, return "classes" too'
+        )
+    return most + 1
+
+
+def _note_range(train: ArraySplit) -> tuple[str, ...]:
+    """Return a note if images of floats look like pixels that nobody normalized."""
+    if train.dtype.kind != "f" or train.images.ndim != 4:
+        return ()
+    least, most = float(train.images.min()), float(train.images.max())
+    if not 0 <= least <= 100 < most <= 255:
+        return ()
+    return (
+        f"images of floats enter the network unchanged, here {least:g} to {most:g}; uint8 images "
+        "would be normalized",
     )
 
 
@@ -118,6 +143,8 @@ def _read_split(place: _Place, given: Any) -> ArraySplit:
 
 
 def _to_array(place: _Place, what: str, given: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(given):
+        raise place.refuse(f"{what} are a masked array, whose mask would be lost; fill it first")
     try:
         return np.asarray(given)
     except Exception as error:  # Ragged lists and arrays of other libraries.
@@ -137,6 +164,14 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
         raise place.refuse(f"images have no pixels, got the shape {images.shape}")
     if images.ndim == 3:
         images = images[..., None]
+    height, width, channels = images.shape[-3:]
+    # As the networks do: an image of so few rows, with a channel for each column, is not one.
+    if height <= 4 < width and width == channels:
+        raise place.refuse(
+            f"images of the shape {images.shape} have {height} rows and {channels} channels; "
+            f"should channels come last? For {height} channels first, return "
+            "np.moveaxis(images, -3, -1)"
+        )
     if images.dtype.kind == "f":
         return _read_floats(place, images)
     if images.dtype == np.uint8:
@@ -144,20 +179,37 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
     if images.ndim == 5 and images.dtype.kind in "biu":
         return _read_counts(place, images)
     raise place.refuse(
-        f"images must be uint8, 0 to 255, or floats, got {images.dtype}; convert them with "
-        'images.astype("uint8") or images.astype("float32")'
+        f"images must be uint8, 0 to 255, or floats, got {images.dtype}{_advise_type(images)}"
     )
+
+
+def _advise_type(images: np.ndarray) -> str:
+    """Return how to convert images of integers; astype alone would keep only their lowest bits."""
+    if images.dtype.kind == "b":
+        return '; convert them with 255 * images.astype("uint8")'
+    if images.dtype.kind not in "iu":
+        return ""
+    least, most = int(images.min()), int(images.max())
+    found = f" of {least:,} to {most:,}"
+    if 0 <= least and most <= 255 and images.dtype != np.uint16:
+        return f'{found}; convert them with images.astype("uint8")'
+    if images.dtype == np.uint16 and most > 255:
+        return f'{found}; if white is 65,535, convert them with (images // 257).astype("uint8")'
+    return f"{found}; scale them to 0 to 255 as white is 255, or return floats"
 
 
 def _read_floats(place: _Place, images: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # Values above the range become infinite, refused below.
         images = images.astype(np.float32, copy=False)
-    if wrong := int(np.count_nonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))):
-        raise place.refuse(
-            f"{wrong:,} of {len(images):,} images have a value that is NaN, infinite or too large "
-            "for float32"
-        )
-    return images
+    # NaN is the smallest and the largest value of what it is in.
+    with np.errstate(invalid="ignore"):
+        if math.isfinite(images.min()) and math.isfinite(images.max()):
+            return images
+    wrong = np.count_nonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
+    raise place.refuse(
+        f"{wrong:,} of {len(images):,} images have a value that is NaN, infinite or too large for "
+        "float32"
+    )
 
 
 def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
@@ -175,14 +227,21 @@ def _read_counts(place: _Place, frames: np.ndarray) -> np.ndarray:
 
 def _read_labels(place: _Place, labels: np.ndarray) -> np.ndarray:
     if labels.ndim != 1:
-        raise place.refuse(f"labels must be [N], a class for each image, got {labels.shape}")
+        advice = "labels.ravel()" if labels.shape[1:] == (1,) else "labels.argmax(axis=1)"
+        how = f"; return {advice}" if labels.ndim == 2 else ""
+        raise place.refuse(f"labels must be [N], a class for each image, got {labels.shape}{how}")
     if labels.size and labels.dtype.kind not in "iu":
-        raise place.refuse(f"labels must be whole numbers, got {labels.dtype}")
+        how = '; return labels.astype("int32")' if _is_whole(labels) else ""
+        raise place.refuse(f"labels must be whole numbers, got {labels.dtype}{how}")
     if labels.size:
         least, most = int(labels.min()), int(labels.max())
         if least < 0 or most > np.iinfo(np.int32).max:
             raise place.refuse(f"labels must be 0 to K - 1 for K classes, got {least} to {most}")
     return labels.astype(np.int32)
+
+
+def _is_whole(labels: np.ndarray) -> bool:
+    return labels.dtype.kind == "f" and bool((labels % 1 == 0).all())
 
 
 def _read_classes(place: _Place, given: Any) -> tuple[str, ...]:

@@ -170,7 +170,46 @@ def test_classes_are_counted_over_all_splits():
     assert (dataset.num_classes, dataset.classes) == (4, ("a", "b", "c", "d"))
 
 
+def test_floats_that_look_like_pixels_are_noted(capsys):
+    images = GRAY.astype(float) * 20
+    (note,) = make((images, LABELS), (images, LABELS)).notes
+    assert "here 0 to 220" in note
+    assert make((images / 255, LABELS), (images / 255, LABELS)).notes == ()
+
+
+def test_labels_from_1_are_accepted_with_the_names_of_all_classes():
+    assert make((GRAY, LABELS + 1), (GRAY, LABELS + 1), classes=list("abcd")).num_classes == 4
+
+
+SQUARE = np.zeros((3, 1, 8, 8), np.uint8)
 BROKEN = [
+    (
+        lambda: make((GRAY, LABELS + 1), (GRAY, LABELS + 1)),
+        "labels are 1 to 3, but the first class is 0. For 3 classes return labels - 1; for 4",
+    ),
+    (
+        lambda: make((GRAY, LABELS + 1), (GRAY, LABELS * 0 + 2)),
+        "labels are 1 to 3, but the first class is 0",
+    ),
+    (
+        lambda: make((SQUARE, LABELS)),
+        r"train: images of the shape \(3, 1, 8, 8\).*channels come last",
+    ),
+    (lambda: make((SQUARE[:, None], LABELS)), "should channels come last.*moveaxis"),
+    (lambda: make((np.repeat(SQUARE, 3, 1) / 2, LABELS)), "should channels come last"),
+    (
+        lambda: make((GRAY.astype("uint16") * 257, LABELS)),
+        "got uint16 of 0 to 2,827; if white is 65,535, convert them with .images // 257.",
+    ),
+    (lambda: make((GRAY.astype("uint16"), LABELS)), "got uint16 of 0 to 11; scale them to"),
+    (lambda: make((GRAY.astype(int) * 900, LABELS)), "got int64 of 0 to 9,900; scale them to"),
+    (lambda: make((GRAY.astype(int) - 9, LABELS)), "got int64 of -9 to 2; scale them to"),
+    (lambda: make((GRAY > 3, LABELS)), 'got bool; convert them with 255 . images.astype."uint8".'),
+    (lambda: make((np.ma.masked_less(GRAY, 3), LABELS)), "images are a masked array"),
+    (lambda: make((GRAY, np.ma.masked_less(LABELS, 1))), "labels are a masked array"),
+    (lambda: make((GRAY, LABELS[:, None])), r"got \(3, 1\); return labels.ravel\(\)"),
+    (lambda: make((GRAY, np.eye(3))), r"got \(3, 3\); return labels.argmax\(axis=1\)"),
+    (lambda: make((GRAY, LABELS * 1.0)), 'got float64; return labels.astype."int32".'),
     (lambda: make_dataset(PATH, 3), "must return a dict such as .*, got int"),
     (lambda: make_dataset(PATH, {"train": (GRAY, LABELS)}), "the returned dict lacks test"),
     (lambda: make_dataset(PATH, {}), "lacks train and test"),
