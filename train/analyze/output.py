@@ -65,7 +65,7 @@ def write(folder: Path, found: Analysis, of: Sequence[Mapping[str, Any]], note: 
                 figure.savefig(content, format=kind, dpi=150, metadata=about)
             write_atomically(folder / f"{name}.{kind}", content.getvalue())
     for name, table in found.tables.items():
-        write_atomically(folder / f"{name}.csv", _format_csv(table))
+        write_atomically(folder / f"{name}.csv", format_csv(table))
     html = "\n".join([*_render(found), parts.paragraph(note)])
     part = {"of": of, "title": found.title, "html": html}
     write_atomically(folder / PART, json.dumps(part, indent=1))
@@ -91,7 +91,8 @@ def _is_float(cell: Any) -> bool:
     return hasattr(cell, "is_integer") and not hasattr(cell, "bit_count")
 
 
-def _format_csv(table: Table) -> str:
+def format_csv(table: Table) -> str:
+    """Return the content of the CSV file of a table."""
     lines = io.StringIO()
     rows = ([escape_formula(cell) for cell in row] for row in [table.header, *table.rows])
     csv.writer(lines, lineterminator="\n").writerows(rows)
