@@ -1,9 +1,10 @@
 """NumPy's files: arrays `.npy`, and the `.npz` archives in which SpikingJelly saves events."""
 
+import io
 import math
 import zipfile
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import cast
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def read_npz(source: Source) -> np.ndarray:
             columns = {}
             for name, member in wanted.items():
                 with archive.open(member) as content:
-                    columns[name] = load_array(content, f"{path} ({name})", member.file_size)
+                    unzipped = cast(io.BufferedIOBase, content)
+                    columns[name] = load_array(unzipped, f"{path} ({name})", member.file_size)
             missing = sorted(set(members) - set(wanted))
         if not columns:
             raise FileError(f"{path} has no arrays t, x, y and p, but {', '.join(missing[:5])}.")
@@ -48,7 +50,7 @@ def read_npz(source: Source) -> np.ndarray:
             raise FileError(f"{path}: {error}") from error
 
 
-def load_array(content: BinaryIO, path: str, size: int) -> np.ndarray:
+def load_array(content: io.BufferedIOBase, path: str, size: int) -> np.ndarray:
     """Return the array of a `.npy` file of `size` bytes; its header is checked first.
 
     Raises FileError if the header declares more or fewer bytes than there are, and for arrays of
@@ -66,8 +68,8 @@ def load_array(content: BinaryIO, path: str, size: int) -> np.ndarray:
     raw = content.read(size)
     if min(shape, default=1) < 0 or not dtype.itemsize or declared < len(raw):
         raise FileError(
-            f"{path} is damaged: its header declares {shape} values of {dtype}, {declared:,} bytes, "
-            f"but there are {len(raw):,}. Take another copy of it."
+            f"{path} is damaged: its header declares {shape} values of {dtype}, {declared:,} "
+            f"bytes, but there are {len(raw):,}. Take another copy of it."
         )
     check_declared(path, "values", declared, len(raw))
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if by_column else "C")

@@ -7,7 +7,6 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 import numpy as np
 
@@ -54,13 +53,17 @@ def read_aedat2(source: Source) -> np.ndarray:
         _check_whole(path, start, len(raw), size=8)
         # The format is big-endian: an address and a time of 32 bits each.
         words = np.frombuffer(raw, ">u4", offset=start).reshape(-1, 2)
-        address, time = words[:, 0].astype(np.uint32), words[:, 1]
+        address, time, skipped = words[:, 0].astype(np.uint32), words[:, 1], 0
         if len(address) and address.max() >= _ADDRESSES:
             of_pixel = address < _ADDRESSES
-            _report_skipped(path, len(address) - np.count_nonzero(of_pixel), len(address))
+            skipped = int(np.count_nonzero(~of_pixel))
+            _check_share(path, skipped, len(address))
             address, time = address[of_pixel], time[of_pixel]
         row, column = address >> 8, (address >> 1) & 0x7F
-        return pack_events(time, DVS128 - 1 - row, DVS128 - 1 - column, 1 - (address & 1))
+        events = pack_events(time, DVS128 - 1 - row, DVS128 - 1 - column, 1 - (address & 1))
+    if skipped:
+        warnings.warn(SkippedWords(path, skipped, len(words)), stacklevel=2)
+    return events
 
 
 def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
@@ -136,7 +139,7 @@ def read_atis(source: Source) -> np.ndarray:
 
 
 @contextmanager
-def open_recording(source: Source, kind: str) -> Iterator[tuple[BinaryIO, str, int]]:
+def open_recording(source: Source, kind: str) -> Iterator[tuple[io.BufferedIOBase, str, int]]:
     """Open a file; yield it, its name and its size. Whatever the block raises names the file."""
     if isinstance(source, str | os.PathLike):
         path = read_path(source)
@@ -156,14 +159,13 @@ def open_recording(source: Source, kind: str) -> Iterator[tuple[BinaryIO, str, i
         yield io.BytesIO(raw), name, len(raw)
 
 
-def _report_skipped(path: str, count: int, of: int) -> None:
-    """Warn of words that are not addresses of a DVS128; raise FileError for more than a tenth."""
+def _check_share(path: str, count: int, of: int) -> None:
+    """Raise FileError if more than a tenth of the address words are not of a DVS128."""
     if 10 * count > of:
         raise FileError(
             f"{path} is not a recording of a DVS128: {count:,} of {of:,} address words have bits "
             "that this camera never sends. It is of another camera, of AEDAT 1.0, or damaged."
         )
-    warnings.warn(SkippedWords(path, count, of), stacklevel=3)
 
 
 def _read_packet(raw: bytes, path: str, start: int, packet: tuple[int, ...]) -> np.ndarray:

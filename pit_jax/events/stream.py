@@ -1,6 +1,6 @@
 """A recording as one structured array of events, in the order in which they were recorded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Integer
@@ -22,7 +22,18 @@ CLOCKS = (16, 23, 24, 31, 32, 34)  # Bits of clocks of event cameras and of thei
 
 
 class OrderError(ValueError):
-    """Events that are not in order of time."""
+    """Events that are not in order of time; `where` names the first that is too late."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"events must be in order of time, but {where}; sort them first: "
+            "events[np.argsort(events['t'], kind='stable')]."
+        )
+        self.where = where
+
+
+class ClockError(ValueError):
+    """Times that start again because the clock of the camera wrapped."""
 
 
 def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.ndarray:
@@ -79,7 +90,7 @@ def pack_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.nd
 def check_order(t: Integer[np.ndarray, " N"]) -> None:
     """Raise OrderError at the first event that is older than the previous one.
 
-    Raises another ValueError if the clock of the camera wrapped there.
+    Raises ClockError if the clock of the camera wrapped.
     """
     t = t if getattr(t, "dtype", None) == np.int64 else read_times(t)
     if (t[1:] >= t[:-1]).all():
@@ -91,15 +102,12 @@ def check_order(t: Integer[np.ndarray, " N"]) -> None:
     wrapped = int(backwards[np.argmax(steps)]) + 1
     bits = _measure_clock(t, wrapped)
     if bits:
-        raise ValueError(
+        raise ClockError(
             f"the clock wrapped: event {wrapped} ({t[wrapped]} µs) comes after {t[wrapped - 1]} "
             f"µs, near the end of a clock of {bits} bits. Add 2**{bits} µs to all times from event "
             f"{wrapped} on."
         )
-    raise OrderError(
-        f"events must be in order of time, but event {i} ({t[i]} µs) comes after {t[i - 1]} µs; "
-        "sort them first: events[np.argsort(events['t'], kind='stable')]."
-    )
+    raise OrderError(f"event {i} ({t[i]} µs) comes after {t[i - 1]} µs")
 
 
 def check_sensor(events: np.ndarray, height: int, width: int) -> None:
@@ -127,7 +135,7 @@ def _measure_clock(t: np.ndarray, i: int) -> int:
     return 0
 
 
-def _list_names(events: object) -> list[object]:
+def _list_names(events: object) -> Sequence[object]:
     """Return the names of the fields of a structured array or of the keys of a mapping."""
     if isinstance(events, np.ndarray | np.void):
         return list(events.dtype.names or ())
@@ -136,7 +144,9 @@ def _list_names(events: object) -> list[object]:
     return list(found) if isinstance(found, Iterable) else []
 
 
-def _refuse(events: object, names: list[object], column: str, found: list[object]) -> ValueError:
+def _refuse(
+    events: object, names: Sequence[object], column: str, found: Sequence[object]
+) -> ValueError:
     if found:
         return ValueError(
             f"events have several fields for {column}: {', '.join(map(str, found))}. Choose one: "
@@ -147,7 +157,7 @@ def _refuse(events: object, names: list[object], column: str, found: list[object
             f"events must have the fields t, x, y and p, got {', '.join(map(str, names[:8]))}. "
             "Name them: make_events(t, x, y, p)."
         )
-    shape = f" of shape {np.shape(events)}" if isinstance(events, np.ndarray) else ""  # type: ignore[arg-type]
+    shape = f" of shape {np.shape(events)}" if isinstance(events, np.ndarray) else ""
     return ValueError(
         f"events must have the named fields t, x, y and p, got {type(events).__name__}{shape}. "
         "Name the columns: make_events(a[:, 0], a[:, 1], a[:, 2], a[:, 3]) if they are t (in µs), "

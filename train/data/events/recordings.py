@@ -1,7 +1,9 @@
 """Convert event recordings to frames: read, cut, integrate, resize and cache them."""
 
 import io
+import json
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,12 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pit_jax.events import integrate_by_number, integrate_by_time
+from pit_jax.display import print_text
+from pit_jax.events import SkippedWords, integrate_by_number, integrate_by_time
+from pit_jax.events.stream import ClockError, OrderError
+from pit_jax.reading import reading
 
 from ...errors import UserError
+from ...files import hash_content
 from ..dataset import ArraySplit, Dataset
-from ..storage.archives import DAMAGE, take_fingerprints
 from ..storage.cache import load_or_make
+from ..storage.members import take_fingerprints
+from . import ordering
+from .notes import Notes, print_notes, save_notes
 
 Reader = Callable[[io.BufferedIOBase | Path], np.ndarray]
 # SpikingJelly's rules: each frame has n div T events, or an equal time, and the last frame also has
@@ -47,19 +55,21 @@ class Recording(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """The number of frames, the rule that divides events, the sensor size and the final size."""
+    """How frames are made of events: their number, rule, sizes, and what is done without order."""
 
     num_frames: int
     split_by: str
     sensor: tuple[int, int]
     size: tuple[int, int]
+    unsorted: str = "refuse"
 
     def check(self) -> None:
         """Raise UserError for an unknown rule, and for numbers below 1."""
-        if self.split_by not in list(RULES):
-            raise UserError(
-                f"config.data.split_by is {self.split_by!r}; it can be {', '.join(RULES)}."
-            )
+        for name, rules in {"split_by": list(RULES), "unsorted": list(ordering.RULES)}.items():
+            if getattr(self, name) not in rules:
+                raise UserError(
+                    f"config.data.{name} is {getattr(self, name)!r}; it can be {', '.join(rules)}."
+                )
         check_whole("num_frames", self.num_frames)
         for side in self.size:
             check_whole("size", side)
@@ -101,20 +111,22 @@ def load_frames(
     """
     # Options first: a mistake in one must not cost the minutes that reading fingerprints may take.
     frames.check()
-    splits = []
+    splits, notes = [], []
     for recordings in (train, test):
         # Everything that the frames depend on. Raise the version when this code computes others.
         key = {
-            "version": 2,
+            "version": 3,
             "frames": frames,
             "files": [
                 [r.name, *known, r.start, r.end]
                 for r, known in zip(recordings, _take_fingerprints(recordings), strict=True)
             ],
         }
-        make = partial(_make, tuple(recordings), read, frames)
+        notes.append(cache_dir / f"{name}-notes-{hash_content(json.dumps(key))[:16]}")
+        make = partial(_make, tuple(recordings), read, frames, notes[-1])
         labels = np.array([recording.label for recording in recordings], np.int32)
         splits.append(ArraySplit(load_or_make(cache_dir, name, key, len(recordings), make), labels))
+    print_notes(name, notes)
     return Dataset(name, splits[0], splits[1], num_classes)
 
 
@@ -140,41 +152,65 @@ def _make(
     recordings: tuple[Recording, ...],
     read: Reader,
     frames: Frames,
+    notes_folder: Path,
     which: range,
 ) -> np.ndarray:
     opened: tuple[str, np.ndarray] = ("", np.empty(0))
-    made = []
+    made, notes = [], Notes()
     for i in which:
         recording = recordings[i]
         # The gestures of one file are neighbors, so the last file is kept instead of read again.
         if opened[0] != str(recording):
-            opened = str(recording), _read(recording, read)
-        made.append(_integrate(recording, opened[1], frames))
+            opened = str(recording), _read(recording, read, notes)
+        made.append(_integrate(recording, opened[1], frames, notes))
+    save_notes(notes_folder, which.start, notes)
     return np.stack(made)
 
 
-def _read(recording: Recording, read: Reader) -> np.ndarray:
-    try:
-        if not recording.member:
-            events = read(recording.file)
+def _read(recording: Recording, read: Reader, notes: Notes) -> np.ndarray:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SkippedWords)
+        try:
+            with reading(recording, "a recording", error=ValueError, advice=""):
+                if not recording.member:
+                    events = read(recording.file)
+                else:
+                    with zipfile.ZipFile(recording.file) as archive:
+                        events = read(io.BytesIO(archive.read(recording.member)))
+        except UserError:  # A package for this format is missing; the file is fine.
+            raise
+        except ValueError as error:
+            raise _make_error(recording, error) from error
+    for warning in caught:
+        if isinstance(warning.message, SkippedWords):
+            notes.setdefault("words", {})[str(recording)] = warning.message.count
         else:
-            with zipfile.ZipFile(recording.file) as archive:
-                events = read(io.BytesIO(archive.read(recording.member)))
-    except UserError:  # A package for this format is missing; the file is fine.
-        raise
-    except (OSError, *DAMAGE) as error:
-        raise _make_error(recording, error) from error
+            warnings.warn(warning.message, stacklevel=2)
     if not len(events):
         raise _make_error(recording, "it has no events")
     return events
 
 
-def _integrate(recording: Recording, events: np.ndarray, frames: Frames) -> np.ndarray:
+def _integrate(
+    recording: Recording, events: np.ndarray, frames: Frames, notes: Notes
+) -> np.ndarray:
     if recording.end >= 0:
         events = _cut(recording, events)
     height, width = frames.sensor
     try:
+        if frames.unsorted != "refuse":
+            events, count = ordering.order_events(events, frames.unsorted)
+            if count:
+                part = f" from {recording.start} µs" if recording.end >= 0 else ""
+                notes.setdefault(frames.unsorted, {})[f"{recording}{part}"] = count
         counts = RULES[frames.split_by](events, frames.num_frames, height=height, width=width)
+    except OrderError as error:
+        raise UserError(
+            f"{_make_error(recording, f'events must be in order of time, but {error.where}')}\n"
+            "Or set --config.data.unsorted=sort, or skip, which drops such events."
+        ) from error
+    except ClockError as error:
+        raise UserError(f"{recording}: {error}") from error
     except ValueError as error:
         raise _make_error(recording, error) from error
     if frames.size != frames.sensor:
@@ -189,21 +225,22 @@ def _cut(recording: Recording, events: np.ndarray) -> np.ndarray:
     # A file that is truncated between two packets is valid; only its labels show that the end is
     # missing. A warning, not an error, because official recordings may be like this too.
     if last + 1 < recording.end:
-        print(f"{recording}: {span} end at {last} µs; is the file truncated?", file=sys.stderr)
+        print_text(f"{recording}: {span} end at {last} µs; is the file truncated?", sys.stderr)
     part = events[(events["t"] >= recording.start) & (events["t"] < recording.end)]
     if not len(part):
         raise _make_error(recording, f"{span} are all from {first} to {last} µs")
     return part
 
 
-def _make_error(recording: Recording, why: Exception | str) -> UserError:
+def _make_error(recording: Recording, why: ValueError | str) -> UserError:
     """Return the error for a damaged file, with its name, the reason and what to do."""
-    said = str(why).rstrip(".") or "it ends too early"  # An EOFError has no message.
+    said = str(why).strip().rstrip(".")
     # Readers name the file, except for a member of an archive, which they get as bytes.
     if str(recording.file) not in said:
         said = f"{recording}: {said}"
     # An error of the operating system, such as a missing permission: a new download does not help.
-    if isinstance(why, OSError) and why.errno:
+    cause = why.__cause__ if isinstance(why, ValueError) else None
+    if isinstance(cause, OSError) and cause.errno:
         return UserError(f"{said}.")
     return UserError(
         f"{said}.\nFetch or extract this file again; docs/guide/data.md has the addresses."

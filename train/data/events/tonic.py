@@ -1,16 +1,18 @@
 """The event data sets of tonic: downloaded by tonic, and read without it.
 
-Its files are aedat4, and arrays of x, y, p and milliseconds.
+Its files are AEDAT 4 (aedat4.py), and arrays of x, y, p and milliseconds.
 """
 
 import io
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from pit_jax.events import EVENT, make_events
+from pit_jax.events import make_events
+from pit_jax.events.arrays import load_array
+from pit_jax.events.files import open_recording
+from pit_jax.reading import FileError
 
 from ...errors import UserError
 
@@ -45,51 +47,24 @@ def fetch(name: str, root: Path) -> bool:
     return True
 
 
-def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
-    """Return the events of an AEDAT 4 recording, the format of tonic's copy of CIFAR10-DVS.
-
-    If there are several event streams, the one with the lowest number is read, as in tonic. Axes
-    are those of the file. Raises `ValueError` for a file that is damaged or of another version,
-    `UserError` without the package `aedat`.
-    """
-    try:
-        from aedat import Decoder
-    except ImportError as error:
-        raise UserError(
-            ".aedat4 files are read by the package aedat, which is not installed: pip install aedat"
-        ) from error
-    if not isinstance(source, Path):  # aedat can only open files by name.
-        with tempfile.NamedTemporaryFile(suffix=".aedat4") as file:
-            file.write(source.read())
-            file.flush()
-            return read_aedat4(Path(file.name))
-    try:
-        decoder = Decoder(source)
-        streams = decoder.id_to_stream().items()
-        chosen = min((number for number, s in streams if s["type"] == "events"), default=None)
-        parts = [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
-    except Exception as error:  # aedat raises plain Exceptions.
-        raise ValueError(f"not a complete AEDAT 4 file ({error}).") from error
-    if chosen is None:
-        raise ValueError("an AEDAT 4 file without a stream of events.")
-    return np.concatenate(
-        [np.empty(0, EVENT), *(make_events(p["t"], p["x"], p["y"], p["on"]) for p in parts)]
-    )
-
-
 def read_array(source: io.BufferedIOBase | Path) -> np.ndarray:
     """Return the events of a gesture of tonic's DVS-Gesture: rows of x, y, polarity and ms.
 
     Raises `ValueError` for a file without such an array, and for a truncated one.
     """
-    try:
-        rows = np.load(source, allow_pickle=False)
-    except EOFError as error:
-        raise ValueError("the file is empty.") from error
-    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
-        raise ValueError(f"expected rows of x, y, p and t, got {rows.dtype} {rows.shape}.")
-    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows[:, :2] < 2**16).all()):
-        raise ValueError("expected finite x, y, p and t of at least 0.")
-    # tonic's times are milliseconds in floats; whole microseconds are recovered by rounding.
-    x, y, polarity, milliseconds = rows.T
-    return make_events(np.rint(milliseconds * 1000.0), x, y, polarity != 0)
+    with open_recording(source, "a .npy file of rows of x, y, p and t") as (file, path, size):
+        if not size:
+            raise FileError(f"{path}: the file is empty.")
+        rows = load_array(file, path, size)
+        if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+            raise FileError(
+                f"{path}: expected rows of x, y, p and t, got {rows.dtype} {rows.shape}."
+            )
+        if not (np.isfinite(rows).all() and (rows >= 0).all()):
+            raise FileError(f"{path}: expected finite x, y, p and t of at least 0.")
+        # tonic's times are milliseconds in floats; whole microseconds are recovered by rounding.
+        x, y, polarity, milliseconds = rows.T
+        try:
+            return make_events(np.rint(milliseconds * 1000.0), x, y, polarity)
+        except ValueError as error:
+            raise FileError(f"{path}: {error}") from error

@@ -24,7 +24,8 @@ from tests.train.event_files import (
     zip_classes,
 )
 from train.data import DataNotFound, load
-from train.data.events.tonic import read_aedat4, read_array
+from train.data.events.aedat4 import read_aedat4
+from train.data.events.tonic import read_array
 from train.errors import UserError
 
 
@@ -106,7 +107,7 @@ def test_file_names_without_a_label_are_refused(tmp_path, name):
         (encode_npy(np.array([[1, 2, np.nan, 3]])), "expected finite x, y, p and t"),
         (encode_npy(np.array([[1, -2, 0, 3]])), "expected finite x, y, p and t of at least 0"),
         (encode_npy(np.array([[1, 128, 0, 3]])), "y=128, outside of a sensor"),
-        (encode_npy(np.array([{}])), "user02_lab/4.npy: .*allow_pickle"),
+        (encode_npy(np.array([{}])), "user02_lab/4.npy holds Python objects"),
     ],
 )
 def test_damaged_arrays_are_refused_by_name(tmp_path, content, message):

@@ -1,0 +1,67 @@
+"""Decodes AEDAT 4 recordings for `aedat4.py`, in a process that damaged files may crash.
+
+Standard input has a line of JSON for each recording: its path, and the most seconds and bytes of
+memory that it may take. The answer is a whole number and that many events, or -1 and an error.
+"""
+
+import json
+import os
+import signal
+import struct
+import sys
+
+from aedat import Decoder
+
+
+def main() -> None:
+    """Answer until the standard input ends, which it does when the parent ends."""
+    # A terminal signals all processes of a program; only the parent answers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # Nothing that the decoder prints may mix with the answers.
+    for line in sys.stdin:
+        path, seconds, memory = json.loads(line)
+        limit(seconds, memory)
+        try:
+            parts = decode(path)
+        except BaseException as error:  # Also a PanicException, which is not an Exception.
+            message = (str(error) or type(error).__name__).encode(errors="replace")[:1000]
+            answers.write(struct.pack("<qq", -1, len(message)) + message)
+        else:
+            limit(0, memory)  # A parent that is slow to read is no reason to end.
+            answers.write(struct.pack("<q", sum(map(len, parts))))
+            for part in parts:
+                answers.write(part.data.cast("B") if len(part) else b"")
+        answers.flush()
+
+
+def limit(seconds: float, memory: int) -> None:
+    """End this process if it takes longer, and refuse it more `memory` than it has now."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    try:
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory, hard))
+    except (OSError, ValueError):
+        pass  # Not Linux, or less is allowed anyway.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def decode(path: str) -> list:
+    """Return the events of the stream with the lowest number, an array for each packet."""
+    decoder = Decoder(path)
+    streams = decoder.id_to_stream().items()
+    chosen = min((number for number, of in streams if of["type"] == "events"), default=None)
+    if chosen is None:
+        raise ValueError("there is no stream of events")
+    return [packet["events"] for packet in decoder if packet["stream_id"] == chosen]
+
+
+if __name__ == "__main__":
+    main()
