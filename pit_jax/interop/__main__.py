@@ -2,10 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import pit_jax
-from pit_jax.arguments import Parser, UsageError, start
+from pit_jax.arguments import Parser, UsageError, path, start
 from pit_jax.artifact import hash_file
 from pit_jax.interop.convert import convert, find_layout
 from pit_jax.interop.errors import CheckpointError
@@ -38,11 +38,25 @@ def build_parser(prog: str) -> Parser:
     parser = Parser(
         prog, "Write DIR/variables.safetensors and DIR/manifest.json from a PyTorch file.", EPILOG
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth or .safetensors file")
+    parser.add_argument(
+        "checkpoint", type=path, metavar="CHECKPOINT", help="a .pth or .safetensors file"
+    )
     parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(MODELS))
-    parser.add_argument("--out", required=True, metavar="DIR", help="a folder that does not exist")
+    parser.add_argument(
+        "--out", type=path, required=True, metavar="DIR", help="a folder that does not exist"
+    )
     parser.add_argument("--layout", choices=LAYOUTS, help="default: detected from the names")
     parser.add_argument("--entry", metavar="KEY", help="which of several state_dicts")
+    parser.add_argument(
+        "--prefix", metavar="TEXT", help="load only the names that begin with it, without it"
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="drop a name, or all names of a layer, of the checkpoint; may be repeated",
+    )
     parser.add_argument("--num-classes", type=int, metavar="N", help="default: the checkpoint's")
     parser.add_argument("--num-steps", type=int, default=1, metavar="T", help="default: 1")
     parser.add_argument(
@@ -68,10 +82,10 @@ def build_parser(prog: str) -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Import a checkpoint and return 0; raise CheckpointError if that is impossible."""
-    if Path(args.out).exists():
+    if os.path.lexists(args.out):
         raise CheckpointError(f"{args.out} exists already; give a new folder.")
     fields = parse_fields(args)
-    state_dict = load(args.checkpoint, entry=args.entry)
+    state_dict = load(args.checkpoint, entry=args.entry, prefix=args.prefix, ignore=args.ignore)
     layout = args.layout or find_layout(state_dict)
     channels, classes = _read_sizes(state_dict, layout)
     num_classes = classes if args.num_classes is None else args.num_classes
@@ -101,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         },
         layout=layout,
         skipped={"layers": args.skip, "seed": args.seed} if args.skip else None,
-        source={"file": Path(args.checkpoint).name, "sha256": hash_file(args.checkpoint)},
+        source={"file": args.checkpoint.name, "sha256": hash_file(args.checkpoint)},
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
@@ -118,7 +132,7 @@ def parse_fields(args: argparse.Namespace) -> dict[str, Any]:
         name, _, value = assignment.partition("=")
         try:
             fields[name] = json.loads(value)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"--field must be NAME=JSON, e.g. width=64 or head='\"flatten\"', got "
                 f"{assignment!r}."

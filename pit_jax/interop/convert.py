@@ -10,9 +10,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
+from pit_jax.display import show_name
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.layout import LayerNames, Layout
-from pit_jax.interop.layouts import LAYOUTS
+from pit_jax.interop.layouts import LAYOUTS, score_layouts
+from pit_jax.interop.values import check_values
+from pit_jax.interop.wrappers import find_prefixes
 from pit_jax.old_names import serve_old_names
 
 Path = tuple[str, ...]
@@ -58,8 +61,8 @@ def convert(
     values, report = _match(state_dict, LAYOUTS[name], leaves, start)
     if report:
         raise CheckpointError(
-            f"the checkpoint, read in the layout {name!r}, does not fit {type(model).__name__}:\n"
-            + "\n".join(f"  {problem}" for problem in report)
+            f"the checkpoint, read in the layout {name!r}, does not fit {type(model).__name__}:\n  "
+            + "; ".join(report)
             + "\nGive the network the fields it was published with, or skip=('head',) to keep the "
             "initial values of a layer."
         )
@@ -95,19 +98,20 @@ def find_layout(state_dict: Mapping[str, Any]) -> str:
 
     Raises CheckpointError when no layout matches half of the names, or the best two match equally.
     """
-    names = {name.rpartition(".")[0] for name in state_dict}
-    known = {
-        layout: sum(map(table.knows, names)) / max(len(names), 1)
-        for layout, table in LAYOUTS.items()
-    }
+    known = score_layouts(state_dict)
     # Layouts share names such as conv1 and fc, so compare how many of the names each one knows.
     best = max(known.values())
     found = [layout for layout, share in known.items() if share == best]
     if best < 0.5:
-        raise CheckpointError(
-            f"no layout matches names like {', '.join(list(state_dict)[:3])}; known layouts: "
-            f"{', '.join(LAYOUTS)}."
+        prefixes = find_prefixes(state_dict)
+        like = ", ".join(show_name(name)[:80] for name in list(state_dict)[:3])
+        advice = (
+            f"Names that begin with {' or '.join(prefixes)} match one; choose, e.g. "
+            f"prefix={next(iter(prefixes))!r}."
+            if prefixes
+            else f"Known layouts: {', '.join(LAYOUTS)}."
         )
+        raise CheckpointError(f"no layout matches names like {like}. {advice}")
     if len(found) > 1:
         raise CheckpointError(
             f"the names match the layouts {' and '.join(found)} equally; choose one, e.g. "
@@ -147,6 +151,7 @@ def _match(
     """Return the values of all `leaves` except those in `start`, and a line per kind of problem."""
     values: dict[Path, Array] = {}
     used: set[str] = set()
+    read: list[str] = []
     missing, misshapen = [], []
     for path, leaf in leaves.items():
         ours, wanted = "/".join(path[1:-1]), f"{'/'.join(path)} {leaf.shape}"
@@ -170,6 +175,7 @@ def _match(
         if turned is None or not jnp.issubdtype(array.dtype, jnp.floating):
             misshapen.append(f"{name} {array.shape} {array.dtype} for {wanted}")
             continue
+        read.append(name)
         # Not leaf.dtype, because Flax makes the statistics of a norm float32 even under x64.
         values[path] = jnp.asarray(np.ascontiguousarray(turned), float)
         # norm(x w + b) equals norm(x w) with the mean less b.
@@ -177,15 +183,18 @@ def _match(
         if shift is not None and (bias := state_dict.get(f"{shift}.bias")) is not None:
             used.add(f"{shift}.bias")
             if bias.shape == leaf.shape:
+                read.append(f"{shift}.bias")
                 values[path] -= jnp.asarray(bias, float)
             else:
                 misshapen.append(f"{shift}.bias {bias.shape} {bias.dtype} for {wanted}")
     unused = [
-        f"{name} {value.shape}"
+        f"{show_name(name)[:80]} {value.shape}"
         for name, value in state_dict.items()
         # PyTorch's norms count their batches; nothing here depends on that number.
         if name not in used and not name.endswith("num_batches_tracked")
     ]
+    # `load` checks them too, but a state_dict may come from anywhere.
+    check_values(read, lambda name: state_dict[name])
     kinds = {"missing": missing, "unused": unused, "misshapen": misshapen}
     return values, [_list_names(kind, lines) for kind, lines in kinds.items() if lines]
 

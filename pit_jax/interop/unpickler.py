@@ -1,17 +1,21 @@
-"""Unpickle files of torch.save without torch: tensors and plain containers, nothing else.
+"""Read the pickles of torch.save without torch and without calling anything.
 
-A global that is not listed here is refused by name and never looked up, so no code can run.
+A pickle is a program for a machine with a stack. This machine has no instruction that looks up or
+calls what a file names: tensors and plain containers are built here, and every other object becomes
+`Skipped`, which ignores what the file does with it. So no code can run, and a value that nobody
+needs, such as `np.float64(0.5)` next to the weights, cannot prevent loading.
 """
 
-import collections
 import io
-import pickle
-from collections.abc import Callable
+import pickletools
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from pit_jax.display import show_name
 from pit_jax.interop.errors import CheckpointError
 
 DTYPES: dict[str, np.dtype] = {
@@ -19,16 +23,32 @@ DTYPES: dict[str, np.dtype] = {
     "BoolStorage": np.dtype(np.bool_),
     "ByteStorage": np.dtype(np.uint8),
     "CharStorage": np.dtype(np.int8),
+    "ComplexDoubleStorage": np.dtype(np.complex128),
+    "ComplexFloatStorage": np.dtype(np.complex64),
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
     "HalfStorage": np.dtype(np.float16),
     "IntStorage": np.dtype(np.int32),
     "LongStorage": np.dtype(np.int64),
     "ShortStorage": np.dtype(np.int16),
+    # Of quantized tensors, which are skipped, but whose size the older format needs.
+    "QInt32Storage": np.dtype(np.int32),
+    "QInt8Storage": np.dtype(np.int8),
+    "QUInt8Storage": np.dtype(np.uint8),
+    "UntypedStorage": np.dtype(np.uint8),
 }
+# Checkpoints have some thousands; an instruction takes half a microsecond and up to 250 bytes.
+MOST_INSTRUCTIONS = 4_000_000
+# A tensor may repeat values (stride 0), so a small file can declare one of any size.
+LARGEST_REPEAT = 2**22
 
 
-# Named tuples, because a pickle's BUILD instruction cannot change them as it can a dataclass.
+class Skipped(NamedTuple):
+    """An object that was not built; `name` is the class or function that would make it."""
+
+    name: str
+
+
 class Storage(NamedTuple):
     """The memory `key` of a file, `size` values of `dtype`, read after the pickle."""
 
@@ -59,63 +79,220 @@ class Tensor(NamedTuple):
             )
         if 0 in self.shape:
             return np.empty(self.shape, data.dtype)
+        size = np.prod(self.shape, dtype=object)
+        if size > max(data.size, LARGEST_REPEAT):
+            raise CheckpointError(
+                f"a tensor of shape {self.shape} repeats {data.size} values {size:,} times; the "
+                "file is damaged."
+            )
         steps = [step * data.itemsize for step in self.strides]
         window = data[self.offset :]
         return np.lib.stride_tricks.as_strided(window, self.shape, steps, writeable=False)
 
 
-class TorchUnpickler(pickle.Unpickler):
-    """An unpickler that returns `Tensor` for tensors and collects their `storages` by key."""
+class TorchUnpickler:
+    """A reader of one pickle: `Tensor` for tensors, and their `storages` by key."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
-        super().__init__(file)
+        self.file = file
         self.storages: dict[str, Storage] = {}
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []  # The stacks below each mark.
+        self.memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """Return the object. Raises CheckpointError if it is damaged or more than plain data."""
+        """Return the object. Raises CheckpointError if the pickle is damaged."""
         try:
-            return super().load()
+            instructions = pickletools.genops(self.file)
+            for instruction, arg, _ in islice(instructions, MOST_INSTRUCTIONS):
+                name = instruction.name
+                if name in _CONSTANTS:
+                    self.stack.append(_CONSTANTS[name])
+                elif name in _LITERALS:
+                    self.stack.append(arg)
+                elif name in _ACTIONS:
+                    _ACTIONS[name](self, arg)
+                elif name == "STOP":
+                    return self.stack.pop()
+                elif name not in ("PROTO", "FRAME"):
+                    raise CheckpointError(f"its pickle has the unknown instruction {name}.")
         except CheckpointError:
             raise
-        except Exception as error:  # Damaged bytes are other instructions: they can raise anything.
-            raise CheckpointError(f"its pickle is damaged or cut off ({error!r}).") from error
+        # Damaged bytes are other instructions: they can raise anything.
+        except Exception as error:
+            raise CheckpointError(f"its pickle is damaged or cut off ({error!r:.200}).") from error
+        raise CheckpointError(
+            f"its pickle has more than {MOST_INSTRUCTIONS:,} instructions; save the weights alone: "
+            "torch.save(model.state_dict(), PATH)."
+        )
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a substitute for a global. Raises CheckpointError unless it is plain data."""
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        if (module, name) not in _STAND_INS:
-            raise CheckpointError(
-                f"it needs {module}.{name}, which is refused because it could run code; only "
-                "tensors and plain containers are loaded. If you trust the file, load it with "
-                "torch and save the weights alone: torch.save(model.state_dict(), PATH)."
-            )
-        return _STAND_INS[module, name]()
+    def _push(self, item: Any) -> None:
+        self.stack.append(item)
 
-    def persistent_load(self, pid: Any) -> Storage:
-        """Return the storage with the persistent id `pid`."""
+    def _mark(self, _: None) -> None:
+        self.outer.append(self.stack)
+        self.stack = []
+
+    def _pop_mark(self, _: None = None) -> list[Any]:
+        items, self.stack = self.stack, self.outer.pop()
+        return items
+
+    def _pop(self, _: None) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self._pop_mark()
+
+    def _take(self, count: int) -> tuple[Any, ...]:
+        """Pop the last `count` items."""
+        if len(self.stack) < count:
+            raise IndexError("the stack is too short")
+        items = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        return items
+
+    def _memoize(self, place: int | None) -> None:
+        self.memo[len(self.memo) if place is None else place] = self.stack[-1]
+
+    def _extend(self, items: Sequence[Any]) -> None:
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(items)
+
+    def _update(self, items: Sequence[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, dict):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                # Other keys, such as tuples nested a million deep, could be expensive to hash.
+                if isinstance(key, str | int | float | bytes | None):
+                    target[key] = value
+
+    def _push_set(self, _: None) -> None:
+        self._pop_mark()
+        self._push(Skipped("a set"))
+
+    def _push_dict(self, _: None) -> None:
+        items = self._pop_mark()
+        self._push({})
+        self._update(items)
+
+    def _stack_global(self, _: None) -> None:
+        module, name = self._take(2)
+        self._push(Skipped(f"{module:.100}.{name:.100}"))
+
+    def _call(self, count: int) -> None:
+        """Replace a global and its arguments by the object that calling it would return."""
+        made, *args = self._take(count)
+        given = args[0] if args and type(args[0]) is tuple else ()
+        self._push(_build(made, given))
+
+    def _call_marked(self, name: str | None) -> None:
+        items = self._pop_mark()
+        made, *args = items if name is None else (_name_global(name), *items)
+        self._push(_build(made, tuple(args)))
+
+    def _load_storage(self, pid: Any) -> None:
+        """Push the storage with the persistent id `pid`."""
         # "storage", its class, key, device and number of values; in the old format also a view.
-        kind, dtype, key, _, size, *view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
-            raise CheckpointError(
-                f"its pickle refers to the unknown object {pid!r}; load it with torch and save it "
-                "again."
-            )
-        return self.storages.setdefault(str(key), Storage(str(key), dtype, int(size)))
+        match pid:
+            case ("storage", Skipped(name), str() | int() as key, _, int(size), *view):
+                dtype = DTYPES.get(name.rpartition(".")[2])
+                if dtype is not None and size >= 0 and not any(view):
+                    storage = Storage(str(key), dtype, size)
+                    self.storages.setdefault(storage.key, storage)
+                    self._push(storage)
+                    return
+                self._push(Skipped(name))
+            case _:
+                self._push(Skipped("an unknown object"))
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    if not isinstance(storage, Storage) or len(shape) != len(strides):
-        raise CheckpointError("a tensor has no storage; the file is damaged.")
-    return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+def _name_global(arg: str) -> Skipped:
+    return Skipped(show_name(arg.replace(" ", "."))[:200])
 
 
-# Each load makes new substitutes, because a pickle could modify them (BUILD sets attributes).
-_STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
-    ("collections", "OrderedDict"): lambda: collections.OrderedDict,
-    # Training scripts save their arguments next to the weights.
-    ("argparse", "Namespace"): lambda: type("Namespace", (), {}),
-    ("torch._utils", "_rebuild_tensor"): lambda: lambda *args: _rebuild_tensor(*args),
-    ("torch._utils", "_rebuild_tensor_v2"): lambda: lambda *args: _rebuild_tensor(*args),
-    ("torch._utils", "_rebuild_parameter"): lambda: lambda data, *_: data,
+def _build(made: Any, args: tuple[Any, ...]) -> Any:
+    """Return what `made(*args)` would, if it is a tensor or a plain container; else `Skipped`."""
+    match made, args:
+        case Skipped(name), (storage, offset, shape, strides, *_) if name in _TENSORS:
+            return _rebuild_tensor(made, storage, offset, shape, strides)
+        case Skipped(name), (data, *_) if name in _PARAMETERS:
+            return data
+        # A parameter with attributes: the function, the type, its arguments, the attributes.
+        case Skipped("torch._tensor._rebuild_from_type_v2"), (inner, _, tuple() as given, _):
+            # The inner function cannot be this one again, so the depth is two.
+            if isinstance(inner, Skipped) and inner.name in {*_TENSORS, *_PARAMETERS}:
+                return _build(inner, given)
+            return inner
+        case Skipped(name), _ if name in _DICTS:
+            pairs = args[-1] if args and isinstance(args[-1], list) else []
+            return {
+                pair[0]: pair[1]
+                for pair in pairs
+                if isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)
+            }
+        case (Skipped(), _):
+            return made
+    raise CheckpointError("its pickle is damaged: it calls something that is not a function.")
+
+
+def _rebuild_tensor(made: Skipped, storage: Any, offset: Any, shape: Any, strides: Any) -> Any:
+    numbers = (offset, *shape, *strides) if isinstance(shape, tuple | list) else (None,)
+    plain = isinstance(storage, Storage) and all(type(number) is int for number in numbers)
+    if not plain or len(shape) != len(strides) or len(shape) > 32:
+        return made
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+_TENSORS = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
+_PARAMETERS = {
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
+}
+_DICTS = {"collections.OrderedDict", "collections.defaultdict"}
+_CONSTANTS: dict[str, Any] = {
+    "NONE": None,
+    "NEWTRUE": True,
+    "NEWFALSE": False,
+    "EMPTY_TUPLE": (),
+}
+_LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
+}
+_Action = Callable[[TorchUnpickler, Any], Any]
+_ACTIONS: dict[str, _Action] = {
+    "MARK": TorchUnpickler._mark,
+    "POP_MARK": TorchUnpickler._pop_mark,
+    "POP": TorchUnpickler._pop,
+    "DUP": lambda self, _: self._push(self.stack[-1]),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda self, at: self._push(self.memo[at])),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), TorchUnpickler._memoize),
+    "EMPTY_LIST": lambda self, _: self._push([]),
+    "LIST": lambda self, _: self._push(self._pop_mark()),
+    "APPEND": lambda self, _: self._extend(self._take(1)),
+    "APPENDS": lambda self, _: self._extend(self._pop_mark()),
+    "TUPLE": lambda self, _: self._push(tuple(self._pop_mark())),
+    "TUPLE1": lambda self, _: self._push(self._take(1)),
+    "TUPLE2": lambda self, _: self._push(self._take(2)),
+    "TUPLE3": lambda self, _: self._push(self._take(3)),
+    "EMPTY_DICT": lambda self, _: self._push({}),
+    "DICT": TorchUnpickler._push_dict,
+    "SETITEM": lambda self, _: self._update(self._take(2)),
+    "SETITEMS": lambda self, _: self._update(self._pop_mark()),
+    "EMPTY_SET": lambda self, _: self._push(Skipped("a set")),
+    "FROZENSET": TorchUnpickler._push_set,
+    "ADDITEMS": TorchUnpickler._pop_mark,
+    "GLOBAL": lambda self, name: self._push(_name_global(name)),
+    "STACK_GLOBAL": TorchUnpickler._stack_global,
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), lambda self, _: self._push(Skipped("an extension"))),
+    "REDUCE": lambda self, _: self._call(2),
+    "NEWOBJ": lambda self, _: self._call(2),
+    "NEWOBJ_EX": lambda self, _: self._call(3),
+    "INST": TorchUnpickler._call_marked,
+    "OBJ": TorchUnpickler._call_marked,
+    # The attributes of an object that is not built, or of a dictionary (`_metadata`).
+    "BUILD": lambda self, _: self._take(1),
+    "PERSID": TorchUnpickler._load_storage,
+    "BINPERSID": lambda self, _: self._load_storage(*self._take(1)),
 }

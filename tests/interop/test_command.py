@@ -149,5 +149,5 @@ COMMANDS = re.findall(r"^python -m pit_jax.interop (.*)$", DOCS.read_text(), re.
 @pytest.mark.parametrize("line", COMMANDS)
 def test_documented_commands_name_existing_networks_and_fields(line):
     args = build_parser("import").parse(shlex.split(line))
-    assert args.model in line and args.out.startswith("imported/")
+    assert args.model in line and args.out.is_relative_to("imported")
     create(args.model, num_classes=2, neuron=LIF, **parse_fields(args))

@@ -136,7 +136,7 @@ MALICIOUS = {
 def test_globals_that_could_run_code_are_refused_by_name_and_not_run(write_file, tmp_path, name):
     place = tmp_path / "ran"
     path = write_file({}, end_pickle(MALICIOUS[name](place)))
-    with pytest.raises(CheckpointError, match=f"needs {name}, which is refused"):
+    with pytest.raises(CheckpointError, match=f"holds {name}, which is refused"):
         load(path)
     assert not place.exists()
 
@@ -174,7 +174,7 @@ def test_a_truncated_file_is_refused(write_file):
     content = path.read_bytes()
     for end in range(0, len(content), 3):
         path.write_bytes(content[:end])
-        with pytest.raises(CheckpointError, match="checkpoint.pth: "):
+        with pytest.raises(CheckpointError, match="checkpoint.pth(: | is not a whole)"):
             load(path)
 
 
@@ -215,7 +215,7 @@ def test_safetensors_are_read_under_any_suffix_with_bfloat16(tmp_path):
     with pytest.raises(CheckpointError, match="has no entries; do not give entry='model'"):
         load(path, entry="model")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(CheckpointError, match="damaged or cut off"):
+    with pytest.raises(CheckpointError, match="weights.bin is not a whole checkpoint"):
         load(path)
 
 

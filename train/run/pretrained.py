@@ -1,14 +1,16 @@
 """Weights of another run, or imported ones, that a run starts from."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import interop
+from pit_jax.interop.values import check_values
+from pit_jax.paths import read_path
 
 from ..config.choose import match_layers
 from ..config.own import is_own
@@ -55,6 +57,12 @@ def load_pretrained(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
         optional = {path for path in optional if any(_is_inside(path, each) for each in modules)}
     if problems := _find_problems(here, there, skipped, optional):
         raise UserError(f"config.pretrained: {_explain_problems(folder, problems, here, there)}")
+    # A user's own network may have lists of arrays as leaves.
+    arrays = {"/".join(path): leaf for path, leaf in there.items() if hasattr(leaf, "dtype")}
+    try:
+        check_values(arrays, lambda name: np.asarray(arrays[name]))
+    except interop.CheckpointError as error:
+        raise UserError(f"config.pretrained: {folder}: {error}") from error
     return unflatten_dict(there)
 
 
@@ -88,17 +96,20 @@ def _read_shape(leaf: Any) -> Any:
     return leaf.shape if hasattr(leaf, "shape") else tuple(map(_read_shape, leaf))
 
 
-def _load_variables(folder: str) -> Mapping[str, Any]:
+def _load_variables(name: str) -> Mapping[str, Any]:
     try:
-        if (Path(folder) / "config.json").is_file():
-            return restore.load_variables(Path(folder))
+        folder = read_path(name)
+        if folder.is_file():
+            raise UserError(f"{name} is a file. Import it first: {HOW}")
+        if (folder / "config.json").is_file():
+            return restore.load_variables(folder)
         return interop.read(folder)
-    except UserError as error:
-        raise UserError(f"config.pretrained: {error}") from error
     except interop.CheckpointError as error:
         raise UserError(
             f"config.pretrained: {error} Give the folder of a run or of an import: {HOW}"
         ) from error
+    except ValueError as error:  # Also a UserError, of a run or of a name that is no path.
+        raise UserError(f"config.pretrained: {error}") from error
 
 
 def _explain_problems(

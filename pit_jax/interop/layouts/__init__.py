@@ -4,6 +4,8 @@ Each family of networks has its own file; a layout is a table of patterns (`inte
 Start at resnet.py, whose `torchvision` is the best known. Add a new layout to `LAYOUTS`.
 """
 
+from collections.abc import Iterable
+
 from pit_jax.interop.layout import Layout
 from pit_jax.interop.layouts import resnet, transformer, vgg
 
@@ -20,3 +22,12 @@ LAYOUTS: dict[str, Layout] = {
     "spikingjelly_sdt": transformer.spikingjelly_sdt,
     "e_spikeformer": transformer.e_spikeformer,
 }
+
+
+def score_layouts(names: Iterable[str]) -> dict[str, float]:
+    """Return for each layout which share of the layers with the parameters `names` it knows."""
+    layers = {name.rpartition(".")[0] for name in names}
+    return {
+        layout: sum(map(table.knows, layers)) / max(len(layers), 1)
+        for layout, table in LAYOUTS.items()
+    }
