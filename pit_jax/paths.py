@@ -1,11 +1,14 @@
 """The one entrance for paths: from the words of a command line or a config to a `Path`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 # The limits of Linux and macOS, in bytes: of a name and of a whole path.
 MOST_NAME, MOST_PATH = 255, 4095
+# Such as gs://bucket/run.
+ADDRESS = re.compile("([a-zA-Z][a-zA-Z0-9+.-]*:)//")
 
 
 def read_path(text: str | os.PathLike[str] | Any) -> Path:
@@ -23,6 +26,10 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
         raise ValueError("must be a path, got an empty text.")
     if "\0" in name:
         raise ValueError(f"must be a path, got {name!r} with a zero byte.")
+    if found := ADDRESS.match(name):  # It would become a local folder of this name.
+        raise ValueError(
+            f"must be a path, got the address {name!r}. Give a local folder: mount or copy it."
+        )
     _check_utf_8(name, name)
     path = Path(_expand_home(name))
     try:

@@ -53,6 +53,13 @@ def test_what_is_no_path_is_refused(text):
         read_path(text)
 
 
+@pytest.mark.parametrize("text", ["gs://bucket/run", "s3://a", "file:///tmp/a", "https://a.b/c"])
+def test_addresses_are_refused_instead_of_becoming_local_folders(text):
+    with pytest.raises(ValueError, match=f"got the address '{text}'"):
+        read_path(text)
+    assert str(read_path("./gs:/a")) == "gs:/a" and str(read_path("/a://b")) == "/a:/b"
+
+
 @pytest.mark.parametrize("text", ["caf\udce9", b"caf\xe9", "a/\udcff/b", Path("\ud800")])
 def test_names_that_are_not_utf_8_are_refused(text):
     with pytest.raises(ValueError, match="valid UTF-8, got .* Rename it or choose another"):

@@ -18,6 +18,8 @@ class TensorBoard:
 
     def __init__(self, folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         folder.mkdir(exist_ok=True)
+        # Absolute, because tensorboardX would send a relative path in `s3:` or `gs:` to a server.
+        folder = folder.absolute()
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._file = EventsWriter(str(folder / "events"))
