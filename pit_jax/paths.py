@@ -8,7 +8,7 @@ from typing import Any
 # The limits of Linux and macOS, in bytes: of a name and of a whole path.
 MOST_NAME, MOST_PATH = 255, 4095
 # Such as gs://bucket/run.
-ADDRESS = re.compile("([a-zA-Z][a-zA-Z0-9+.-]*:)//")
+ADDRESS = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def read_path(text: str | os.PathLike[str] | Any) -> Path:
@@ -26,7 +26,7 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
         raise ValueError("must be a path, got an empty text.")
     if "\0" in name:
         raise ValueError(f"must be a path, got {name!r} with a zero byte.")
-    if found := ADDRESS.match(name):  # It would become a local folder of this name.
+    if ADDRESS.match(name):  # It would become a local folder of this name.
         raise ValueError(
             f"must be a path, got the address {name!r}. Give a local folder: mount or copy it."
         )
