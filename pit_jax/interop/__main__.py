@@ -21,6 +21,7 @@ from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
 from pit_jax.interop.store import write
 from pit_jax.models import MODELS, create
+from pit_jax.signals import end_program
 
 EPILOG = """
 example: %(prog)s resnet18-f37072fd.pth --model sew_resnet18 --out sew18
@@ -162,4 +163,4 @@ def _describe_neuron(neuron: Callable[[], Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_program(main(sys.argv[1:]))

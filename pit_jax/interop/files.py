@@ -142,9 +142,7 @@ def _name_format(head: bytes, path: Path) -> str:
         try:
             shards = {str(name) for name in json.loads(path.read_bytes())["weight_map"].values()}
             listed = ", ".join(show_name(name)[:80] for name in sorted(shards)[:3])
-            return (
-                f"the index of {len(shards)} files that share the weights ({listed}); merge them: "
-            )
+            return f"the index of {len(shards)} files with the weights ({listed}); merge them; "
         except Exception:  # JSON of any other shape.
             return "a JSON file; "
     return ""
