@@ -66,19 +66,20 @@ def read_aedat2(source: Source) -> np.ndarray:
     return events
 
 
-def write_aedat2(path: str | os.PathLike[str], events: np.ndarray) -> None:
+def write_aedat2(path: str | os.PathLike[str], events: object) -> None:
     """Write `events` so that `read_aedat2` returns them.
 
     Raises ValueError for pixels outside of 128 x 128 and for times that are negative or need more
     than 32 bits (71 minutes), and FileExistsError if the file exists.
     """
-    events = convert_events(events)
-    check_sensor(events, DVS128, DVS128)
-    if len(events) and not 0 <= events["t"].min() <= events["t"].max() < 2**32:
+    checked = convert_events(events)
+    check_sensor(checked, DVS128, DVS128)
+    t, p = checked["t"], checked["p"]
+    if len(checked) and not 0 <= t.min() <= t.max() < 2**32:
         raise ValueError("AEDAT 2.0 holds times from 0 to 2**32 - 1 µs; shift the events first.")
-    row, column = DVS128 - 1 - events["x"], DVS128 - 1 - events["y"]
-    address = (row.astype(">u4") << 8) | (column.astype(">u4") << 1) | (1 - events["p"])
-    pairs = np.stack([address, events["t"]], axis=-1).astype(">u4")
+    row, column = DVS128 - 1 - checked["x"], DVS128 - 1 - checked["y"]
+    address = (row.astype(">u4") << 8) | (column.astype(">u4") << 1) | (1 - p)
+    pairs = np.stack([address, t], axis=-1).astype(">u4")
     with open(read_path(path), "xb") as file:  # x: fail rather than overwrite a recording.
         file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
 

@@ -7,38 +7,38 @@ from pit_jax.events.stream import check_order, check_sensor, convert_events
 
 
 def integrate_by_number(
-    events: np.ndarray, num_frames: int, *, height: int, width: int
+    events: object, num_frames: int, *, height: int, width: int
 ) -> Int32[np.ndarray, "T H W 2"]:
     """Count events per frame, pixel and polarity (OFF, ON); every frame takes N // T of N events.
 
     The last frame also takes the remainder. Raises ValueError for unsorted events, for events
     outside of the sensor and for less than one frame.
     """
-    events = _check(events, num_frames, height, width)
-    share = len(events) // num_frames
-    bounds = np.append(share * np.arange(num_frames), len(events))
-    return _count(events, bounds, height, width)
+    checked = _check(events, num_frames, height, width)
+    share = len(checked) // num_frames
+    bounds = np.append(share * np.arange(num_frames), len(checked))
+    return _count(checked, bounds, height, width)
 
 
 def integrate_by_time(
-    events: np.ndarray, num_frames: int, *, height: int, width: int
+    events: object, num_frames: int, *, height: int, width: int
 ) -> Int32[np.ndarray, "T H W 2"]:
     """Count events per frame, pixel and polarity (OFF, ON); frames take (t_last - t_first) // T µs.
 
     Frames are half open, [start, end), and the last one takes all remaining events. A frame without
     events is zero (SpikingJelly fails there). Raises ValueError as `integrate_by_number` does.
     """
-    events = _check(events, num_frames, height, width)
-    t = events["t"]
+    checked = _check(events, num_frames, height, width)
+    t = checked["t"]
     if not len(t):
-        return _count(events, np.zeros(num_frames + 1, int), height, width)
+        return _count(checked, np.zeros(num_frames + 1, int), height, width)
     # Python's integers: the difference of two times of 64 bits may need more.
     first, last = int(t[0]), int(t[-1])
     window = (last - first) // num_frames
     starts = np.array([first + window * i for i in range(num_frames)], np.int64)
     # side="left": an event exactly at a bound belongs to the later frame.
     bounds = np.searchsorted(t, starts)
-    return _count(events, np.append(bounds, len(t)), height, width)
+    return _count(checked, np.append(bounds, len(t)), height, width)
 
 
 def _check(events: object, num_frames: int, height: int, width: int) -> np.ndarray:

@@ -110,11 +110,11 @@ def check_order(t: Integer[np.ndarray, " N"]) -> None:
     raise OrderError(f"event {i} ({t[i]} µs) comes after {t[i - 1]} µs")
 
 
-def check_sensor(events: np.ndarray, height: int, width: int) -> None:
+def check_sensor(events: object, height: int, width: int) -> None:
     """Raise ValueError at the first event outside of `height` x `width` pixels."""
-    events = events if getattr(events, "dtype", None) == EVENT else convert_events(events)
-    x, y = events["x"], events["y"]
-    if not len(events) or (x.max() < width and y.max() < height):
+    checked = convert_events(events)
+    x, y = checked["x"], checked["y"]
+    if not len(checked) or (x.max() < width and y.max() < height):
         return
     i = int(np.argmax((x >= width) | (y >= height)))
     raise ValueError(

@@ -77,9 +77,11 @@ def _check_range(name: str, column: np.ndarray, least: int, most: int, allowed: 
             return
     if not column.size:
         return
+    # Half precision cannot hold the bounds.
+    wide = column.astype(np.float64) if kind == "f" else column
     # Every comparison with NaN is false.
-    if not (column.min() >= least and column.max() <= most):
-        i = int(np.argmin((column >= least) & (column <= most)))
+    if not (wide.min() >= least and wide.max() <= most):
+        i = int(np.argmin((wide >= least) & (wide <= most)))
         raise ValueError(f"{name} must be {allowed}, got {column[i]} at event {i}.")
     if kind == "f":
         _check_whole(name, column)
