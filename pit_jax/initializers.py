@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import LEVELS, set_bounds
+
 # PIT divides by the scale, and a channel that is constant over the first batch has a spread of 0.
 SCALE_FLOOR = 1e-3
 
 
+@set_bounds(levels=LEVELS)
 def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max(|mu - 3 sigma|, |mu + 3 sigma|) / sqrt(levels), channel by channel (Eq. 12).
 
@@ -29,6 +32,7 @@ def three_sigma(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]
     return (jnp.abs(jnp.mean(u, axes)) + 3 * jnp.std(u, axes)) / math.sqrt(levels)
 
 
+@set_bounds(levels=LEVELS)
 def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max(|mu - 3 var|, |mu + 3 var|) / sqrt(levels), as the authors' released code does.
 
@@ -40,21 +44,25 @@ def released(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     return (jnp.abs(jnp.mean(u, axes)) + 3 * variance) / math.sqrt(levels)
 
 
+@set_bounds(levels=LEVELS)
 def covering(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 3 sigma / levels, which puts the top level at three standard deviations."""
     return 3 * jnp.std(u, tuple(range(u.ndim - 1))) / levels
 
 
+@set_bounds(levels=LEVELS)
 def min_max(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return max |u| / levels, which puts the top level at the largest membrane (Fig. 2b)."""
     return jnp.max(jnp.abs(u), tuple(range(u.ndim - 1))) / levels
 
 
+@set_bounds(levels=LEVELS)
 def lsq(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 2 mean |u| / sqrt(levels), the initial step size of LSQ (Esser et al. 2020)."""
     return 2 * jnp.mean(jnp.abs(u), tuple(range(u.ndim - 1))) / math.sqrt(levels)
 
 
+@set_bounds(levels=LEVELS)
 def ones(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return 1 for every channel: PIT without input-aware initialization (Table 7, row i)."""
     del levels

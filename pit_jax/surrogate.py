@@ -12,6 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import LEVELS, NOT_NEGATIVE, POSITIVE, set_bounds
+
+# The decorators of a function and of its gradient: only one of the two is called.
+_check_strength = set_bounds(strength=NOT_NEGATIVE)
+_check_levels = set_bounds(levels=LEVELS, strength=NOT_NEGATIVE)
+_check_width, _check_slope = set_bounds(width=POSITIVE), set_bounds(slope=POSITIVE)
+
 
 def round_half_up(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
     """Return floor(x + 1/2) exactly for every finite x; NaN and infinities pass through.
@@ -40,18 +47,20 @@ def inside(x: Float[Array, "*N"], levels: int) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_strength
 def rectified_round(x: Float[Array, "*N"], strength: float = 0.01) -> Float[Array, "*N"]:
     """Round half up, exactly, with the rectified gradient of Eq. 13."""
     return round_half_up(x)
 
 
 rectified_round.defvjp(
-    lambda x, strength: (round_half_up(x), x),
+    _check_strength(lambda x, strength: (round_half_up(x), x)),
     lambda strength, x, g: (g * rectifier(x, strength),),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@_check_levels
 def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> Float[Array, "*N"]:
     """Return clip(round(x), 0, levels), with the gradient of Eq. 13 for 0 <= x <= levels, else 0.
 
@@ -61,7 +70,7 @@ def clipped_round(x: Float[Array, "*N"], levels: int, strength: float = 0.0) -> 
 
 
 clipped_round.defvjp(
-    lambda x, levels, strength: (jnp.clip(round_half_up(x), 0, levels), x),
+    _check_levels(lambda x, levels, strength: (jnp.clip(round_half_up(x), 0, levels), x)),
     lambda levels, strength, x, g: (
         # `where`, not a product with the mask: the rectifier of an infinite x is NaN.
         jnp.where(inside(x, levels), g * rectifier(x, strength), 0).astype(g.dtype),
@@ -90,50 +99,54 @@ def heaviside(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_width
 def rectangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
     """Return H(x), with the gradient 1 / width for |x| <= width / 2, else 0 (Wu et al. 2018)."""
     return heaviside(x)
 
 
 rectangle.defvjp(
-    lambda x, width: (heaviside(x), x),
+    _check_width(lambda x, width: (heaviside(x), x)),
     lambda width, x, g: (jnp.where(jnp.abs(x) <= width / 2, g / width, 0),),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_width
 def triangle(x: Float[Array, "*N"], width: float = 1.0) -> Float[Array, "*N"]:
     """Return H(x), with the gradient max(0, 1 - |x| / width) / width (Deng et al. 2022)."""
     return heaviside(x)
 
 
 triangle.defvjp(
-    lambda x, width: (heaviside(x), x),
+    _check_width(lambda x, width: (heaviside(x), x)),
     lambda width, x, g: (g * jnp.maximum(0, 1 - jnp.abs(x) / width) / width,),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_slope
 def sigmoid(x: Float[Array, "*N"], slope: float = 4.0) -> Float[Array, "*N"]:
     """Return H(x), with the gradient slope * p * (1 - p), where p = sigmoid(slope * x)."""
     return heaviside(x)
 
 
 sigmoid.defvjp(
-    lambda x, slope: (heaviside(x), x),
+    _check_slope(lambda x, slope: (heaviside(x), x)),
     # 1 - p as sigmoid(-slope * x), which keeps its digits where p rounds to 1.
     lambda slope, x, g: (g * slope * jax.nn.sigmoid(slope * x) * jax.nn.sigmoid(-slope * x),),
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
+@_check_slope
 def arctan(x: Float[Array, "*N"], slope: float = 2.0) -> Float[Array, "*N"]:
     """Return H(x), with the gradient (slope / 2) / (1 + (pi slope x / 2)^2) (Fang et al. 2021)."""
     return heaviside(x)
 
 
 arctan.defvjp(
-    lambda x, slope: (heaviside(x), x),
+    _check_slope(lambda x, slope: (heaviside(x), x)),
     lambda slope, x, g: (g * (slope / 2) / (1 + jnp.square(math.pi / 2 * slope * x)),),
 )
 

@@ -20,7 +20,8 @@ from pit_jax import initializers
 from pit_jax.analysis.entropy import entropy
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups
 from pit_jax.analysis.recorder import LayerRecording
-from pit_jax.neurons.step import check_levels, quotient
+from pit_jax.checks.bounds import LEVELS
+from pit_jax.neurons.step import quotient
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import heaviside, round_half_up
 
@@ -123,7 +124,7 @@ def compare_ranges(
     for membranes that are not finite and for fewer than two samples.
     """
     for number in levels:
-        check_levels(number)
+        LEVELS("levels", number)
     folds: dict[str, dict[int, dict[str, _Fold]]] = {}
     for layers in batches:
         for layer, recorded in layers.items():

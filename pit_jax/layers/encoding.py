@@ -3,20 +3,19 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import set_bounds, whole
 from pit_jax.old_names import serve_old_names
 
 
-def check_num_steps(num_steps: int) -> None:
-    """Raise ValueError unless `num_steps` is at least 1."""
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-
-
+@set_bounds(num_steps=whole(1))
 def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H W C"]:
     """Return images `[B, H, W, C]` as one step `[B, 1, H, W, C]`, and frames unchanged.
 
-    Raises ValueError for any other rank, and for frames `[B, T, H, W, C]` with T != `num_steps`.
+    Raises ValueError for any other rank, for an empty axis, and for frames `[B, T, H, W, C]` with
+    T != `num_steps`.
     """
+    if x.ndim in (4, 5) and not x.size:
+        raise ValueError(f"the input {x.shape} is empty; pass at least one image.")
     if x.ndim == 4:
         # One step, not T: layers before the first neuron run once for an image, see
         # repeat_over_time.
@@ -33,6 +32,7 @@ def add_time_axis(x: Float[Array, "..."], num_steps: int) -> Float[Array, "B T H
     return x
 
 
+@set_bounds(num_steps=whole(1))
 def repeat_over_time(
     current: Float[Array, "B t H W C"], num_steps: int
 ) -> Float[Array, "B T H W C"]:

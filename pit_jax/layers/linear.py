@@ -8,6 +8,9 @@ import jax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+
 Initializer = Callable[..., Array]
 
 # PyTorch's kaiming_normal_(mode="fan_out"), the authors' choice for ResNets and VGGs. Unlike
@@ -17,6 +20,7 @@ kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+@set_bounds(fan_in=whole(1))
 def uniform_bias(fan_in: int) -> Initializer:
     """Return PyTorch's initializer of a bias: uniform within 1 / sqrt(fan_in)."""
 
@@ -27,6 +31,7 @@ def uniform_bias(fan_in: int) -> Initializer:
     return init
 
 
+@set_bounds(features=whole(1), size=whole(1), stride=whole(1), groups=whole(1), dtype=check_dtype)
 def conv(
     features: int,
     size: int,
@@ -60,6 +65,7 @@ def conv(
     )
 
 
+@set_bounds(features=whole(1), dtype=check_dtype)
 def dense(
     features: int,
     *,
@@ -80,18 +86,29 @@ def dense(
     )
 
 
-def check_width(width: int) -> None:
-    """Raise ValueError unless `width`, the number of channels, is at least 1."""
-    if width < 1:
-        raise ValueError(f"width must be at least 1, got {width}.")
+def check_channels_last(x: Float[Array, "B T H W C"]) -> None:
+    """Raise ValueError if the height is a number of channels, and the other axes are a square.
+
+    An image of 1 to 4 rows and as many columns as channels is not one; 1 x 1 and 1 x N inputs of
+    other layouts pass.
+    """
+    height, width, channels = x.shape[2:]
+    if height <= 4 < width and width == channels:
+        raise ValueError(
+            f"the input has images of {height} x {width} pixels with {channels} channels; should "
+            f"channels come last, as in [B, H, W, C]? For {height} channels first, pass "
+            "jnp.moveaxis(x, -3, -1)."
+        )
 
 
 def check_channels(network: nn.Module, first: str, x: Float[Array, "B T H W C"]) -> None:
     """Raise ValueError unless `x` has as many channels as the convolution `first` takes.
 
-    Before `network` is initialized, any number is allowed.
+    Before `network` is initialized, any number is allowed, unless the shape can only be that of
+    images with the channels first.
     """
     if not network.has_variable("params", first):
+        check_channels_last(x)
         return
     channels: int = network.get_variable("params", first)["kernel"].shape[-2]
     if x.shape[-1] != channels:

@@ -7,7 +7,6 @@ replace another. Each also takes a `gain`, which multiplies its initial scale. `
 under the names that a config uses.
 """
 
-import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -17,6 +16,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import POSITIVE, Interval, set_bounds
+from pit_jax.checks.dtypes import check_dtype
 from pit_jax.layers.linear import Initializer
 from pit_jax.old_names import serve_old_names
 
@@ -27,6 +28,9 @@ MOMENTUM = 0.9
 EPSILON = 1e-5
 
 
+@set_bounds(
+    gain=POSITIVE, momentum=Interval(0, 1, open_most=True), epsilon=POSITIVE, dtype=check_dtype
+)
 def batch_norm(
     use_running_average: bool | None = None,
     *,
@@ -48,11 +52,6 @@ def batch_norm(
 
     Raises ValueError unless `gain` and `epsilon` are positive and 0 <= `momentum` < 1.
     """
-    check_gain(gain)
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum}.")
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be more than 0, got {epsilon}.")
     return nn.BatchNorm(
         use_running_average,
         momentum=momentum,
@@ -65,6 +64,7 @@ def batch_norm(
     )
 
 
+@set_bounds(dtype=check_dtype, gain=POSITIVE)
 class PerStepBatchNorm(nn.Module):
     """A batch norm over batch and space of each step, as in PyTorch networks that run step by step,
     such as those of CLIF (Huang et al. 2024).
@@ -83,16 +83,13 @@ class PerStepBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
-    def __post_init__(self) -> None:
-        check_gain(self.gain)
-        super().__post_init__()
-
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=(0, *range(2, x.ndim - 1)))
         return _apply_affine(self, x).astype(self.dtype or x.dtype)
 
 
+@set_bounds(threshold=POSITIVE, alpha=POSITIVE, dtype=check_dtype, gain=POSITIVE)
 class TDBatchNorm(nn.Module):
     """A threshold-dependent batch norm, tdBN (Zheng et al. 2021), which normalizes to the standard
     deviation `alpha * threshold` and then applies scale and bias.
@@ -113,16 +110,13 @@ class TDBatchNorm(nn.Module):
     dtype: DTypeLike | None = None
     gain: float = 1.0
 
-    def __post_init__(self) -> None:
-        check_gain(self.gain)
-        super().__post_init__()
-
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
         x = _standardize_input(self, x, axes=tuple(range(x.ndim - 1)))
         return _apply_affine(self, self.alpha * self.threshold * x).astype(self.dtype or x.dtype)
 
 
+@set_bounds(dtype=check_dtype, gain=POSITIVE)
 class TEBN(nn.Module):
     """A temporal effective batch norm (Duan et al. 2022): `batch_norm` times a learned factor per
     step, `p` `[T]`, which multiplies both scale and bias and starts at 1.
@@ -139,10 +133,6 @@ class TEBN(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
     gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_gain(self.gain)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T *N C"]) -> Float[Array, "B T *N C"]:
@@ -182,12 +172,6 @@ NORMS: dict[str, Norm] = {
     "TEBN": TEBN,
     "no_norm": no_norm,
 }
-
-
-def check_gain(gain: float) -> None:
-    """Raise ValueError unless the gain of a norm is a positive number."""
-    if not 0 < gain < math.inf:
-        raise ValueError(f"gain must be a positive number, got {gain}.")
 
 
 def multiply_start(gain: float, start: Initializer) -> Initializer:

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import set_bounds, whole
+
 
 # Jitted so that its name appears in jaxprs, where the compiler of pit_jax.inference looks for it.
+@set_bounds(size=whole(1))
 @partial(jax.jit, static_argnames="size")
 def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*B s s C"]:
     """Return means over PyTorch's index sets, `size` sets along each spatial axis.

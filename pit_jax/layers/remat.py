@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from pit_jax.checks.bounds import one_of
 from pit_jax.old_names import serve_old_names
 
 MakeBlock = Callable[..., Any]
@@ -25,10 +26,7 @@ POLICIES: dict[str, Callable[[MakeBlock], MakeBlock]] = {
 }
 
 
-def check_remat(remat: str) -> None:
-    """Raise ValueError unless `remat` is one of `POLICIES`."""
-    if remat not in POLICIES:
-        raise ValueError(f"remat must be one of {', '.join(POLICIES)}, got {remat!r}.")
+REMAT = one_of(*POLICIES)
 
 
 def apply_remat(make: MakeBlock, remat: str) -> MakeBlock:

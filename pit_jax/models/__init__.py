@@ -7,7 +7,8 @@ shapes; trace.py lists the layers and their connections.
 """
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -63,6 +64,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+FLAX_FIELDS = ("parent", "name")
+
+
 def create(
     name: str, *, num_classes: int, neuron: Callable[[], nn.Module], num_steps: int = 1, **kw: Any
 ) -> nn.Module:
@@ -70,14 +74,24 @@ def create(
 
     `neuron` is called without arguments, e.g. `functools.partial(PIT, levels=4)`; `kw` are fields
     of the network. A list in `kw`, e.g. from JSON, becomes a tuple because fields must be hashable.
-    Raises ValueError for an unknown name and suggests the nearest one.
+    Raises ValueError for an unknown name or keyword, and suggests the nearest one.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f" did you mean {near[0]!r}?" if near else ""
+        hint = _suggest(str(name), MODELS)
         raise ValueError(f"there is no network {name!r};{hint} known: {', '.join(sorted(MODELS))}.")
+    # Flax adds `parent` and `name` to the fields of every module.
+    known = [key for key in inspect.signature(MODELS[name]).parameters if key not in FLAX_FIELDS]
+    for key in kw:
+        if key not in known:
+            hint = _suggest(key, known)
+            raise ValueError(f"{name} has no argument {key!r};{hint} it has {', '.join(known)}.")
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in kw.items()}
     return MODELS[name](num_classes=num_classes, neuron=neuron, num_steps=num_steps, **fields)
+
+
+def _suggest(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f" did you mean {near[0]!r}?" if near else ""
 
 
 __all__ = [

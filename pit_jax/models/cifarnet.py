@@ -7,12 +7,26 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import add_time_axis, check_num_steps
+from pit_jax.checks.bounds import DROPOUT, NORM, each, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron
+from pit_jax.layers.encoding import add_time_axis
 from pit_jax.layers.linear import check_channels, conv, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.models.feedforward import conv_norm_neuron
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    widths=each(whole(1)),
+    strides=each(whole(1)),
+    hidden=whole(1),
+    norm=NORM,
+    dropout=DROPOUT,
+    dtype=check_dtype,
+)
 class CIFARNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits `[B, T, num_classes]`.
 
@@ -47,7 +61,6 @@ class CIFARNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
         if not 0 < len(self.widths) == len(self.strides):
             raise ValueError(
                 "widths and strides must have the same length, at least 1; got "

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import NORM, each, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.attention import check_heads, linear_attention
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
+from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import apply_remat, check_remat
+from pit_jax.layers.remat import REMAT, apply_remat
 from pit_jax.old_names import serve_old_names
 
 
@@ -110,6 +113,21 @@ class AttentionBlock(nn.Module):
         return x + mlp(self.mlp_ratio, size=1, use_bias=True, name="mlp")(x)
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    widths=each(whole(1)),
+    stages=each(whole(0)),
+    strides=each(whole(1)),
+    conv_stages=whole(0),
+    heads=whole(1),
+    mlp_ratio=whole(1),
+    head_neuron=check_optional_neuron,
+    norm=NORM,
+    dtype=check_dtype,
+    remat=REMAT,
+)
 class ESpikeFormer(nn.Module):
     """E-SpikeFormer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
@@ -155,8 +173,6 @@ class ESpikeFormer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
-        check_remat(self.remat)
         if not 0 < len(self.widths) == len(self.stages) == len(self.strides):
             raise ValueError(
                 "widths, stages and strides must have the same length, at least 1; got "

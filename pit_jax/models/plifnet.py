@@ -7,13 +7,29 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import add_time_axis, check_num_steps
+from pit_jax.checks.bounds import DROPOUT, NORM, each, function, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron
+from pit_jax.layers.encoding import add_time_axis
 from pit_jax.layers.linear import Initializer, check_channels, conv, dense, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import vote
 from pit_jax.models.feedforward import check_map, check_pool_after, conv_norm_neuron
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    widths=each(whole(1), least=1),
+    pool_after=each(whole(0)),
+    hidden=whole(1),
+    voters=whole(1),
+    norm=NORM,
+    linear_init=function(),
+    dropout=DROPOUT,
+    dtype=check_dtype,
+)
 class PLIFNet(nn.Module):
     """Images `[B, H, W, C]` or frames `[B, T, H, W, C]` to mean votes `[B, T, num_classes]`.
 
@@ -60,7 +76,6 @@ class PLIFNet(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
         check_pool_after(self.pool_after, len(self.widths))
         super().__post_init__()
 

@@ -9,17 +9,19 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
+from pit_jax.checks.bounds import NORM, each, function, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron
+from pit_jax.layers.encoding import add_time_axis, repeat_over_time
 from pit_jax.layers.linear import (
     Initializer,
     check_channels,
-    check_width,
     conv,
     dense,
     uniform_bias,
 )
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import apply_remat, check_remat
+from pit_jax.layers.remat import REMAT, apply_remat
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class Layers:
         )
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    stem=function(),
+    block=function(),
+    head=function(),
+    stages=each(whole(1), least=1),
+    width=whole(1),
+    first_stride=whole(1),
+    norm=NORM,
+    dtype=check_dtype,
+    remat=REMAT,
+)
 class ResNet(nn.Module):
     """Spiking residual network: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
@@ -91,17 +107,6 @@ class ResNet(nn.Module):
     norm: Norm = batch_norm
     dtype: DTypeLike | None = None
     remat: str = "none"
-
-    def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
-        check_width(self.width)
-        check_remat(self.remat)
-        if min(self.stages, default=0) < 1:
-            raise ValueError(
-                f"stages must be one or more block counts of at least 1, got {self.stages}; "
-                "ResNet18 has (2, 2, 2, 2)."
-            )
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], train: bool = False) -> Float[Array, "B T K"]:

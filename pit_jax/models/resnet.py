@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import DROPOUT, Interval, function, set_bounds, whole
 from pit_jax.layers.encoding import repeat_over_time
 from pit_jax.layers.linear import Initializer, uniform_bias
 from pit_jax.layers.norm import Norm, batch_norm, no_norm
+from pit_jax.models.feedforward import check_map
 from pit_jax.models.residual import (
     Layers,
     ResNet,
@@ -74,6 +76,7 @@ def preact_head(
     return layers.dense(num_classes, name="head")(x)
 
 
+@set_bounds(stem_stride=whole(1), dropout=DROPOUT)
 def preact_resnet(
     *,
     num_classes: int,
@@ -183,6 +186,7 @@ def triple_stem(
     layers: Layers, x: Float[Array, "B t H W C"], width: int, num_steps: int, *, dropout: float
 ) -> Float[Array, "B T h w c"]:
     """Apply 3x3 convolution, norm, neuron three times, with dropout between; then average-pool."""
+    check_map(x, pools=1)
     x = neuron_stem(layers, x, width, num_steps)
     for name in ("stem2", "stem3"):
         x = layers.conv(width, 3, name=name)(layers.dropout(dropout)(x))
@@ -211,6 +215,7 @@ def flat_head(
     return layers.dense(num_classes, bias=None, kernel_init=start, name="head")(x)
 
 
+@set_bounds(norm=function(optional=True), dropout=Interval(0, 1, open_most=True, optional=True))
 def resnet20(
     *,
     num_classes: int,

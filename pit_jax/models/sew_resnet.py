@@ -7,6 +7,8 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import set_bounds
+from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.models.residual import (
     Layers,
@@ -88,6 +90,7 @@ class SEWBottleneck(nn.Module):
         return self.join(x, y)
 
 
+@set_bounds(neuron=check_neuron, downsample_neuron=check_optional_neuron)
 def sew_resnet(
     *,
     num_classes: int,

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import NORM, POSITIVE, each, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.attention import channel_attention, check_heads
 from pit_jax.layers.conv_norm import ConvNorm, conv_norm
-from pit_jax.layers.encoding import add_time_axis, check_num_steps, repeat_over_time
-from pit_jax.layers.linear import check_channels, check_width, dense, uniform_bias, uniform_fan_in
+from pit_jax.layers.encoding import add_time_axis, repeat_over_time
+from pit_jax.layers.linear import check_channels, dense, uniform_bias, uniform_fan_in
 from pit_jax.layers.norm import Norm, batch_norm
-from pit_jax.layers.remat import apply_remat, check_remat
+from pit_jax.layers.remat import REMAT, apply_remat
 from pit_jax.old_names import serve_old_names
 
 # The authors truncate it at 2, a hundred standard deviations away, so a plain normal is the same.
@@ -79,6 +82,20 @@ class Block(nn.Module):
         return SpikeDrivenMLP(self.hidden, self.neuron, self.conv_norm, name="mlp")(x)
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    depth=whole(1),
+    width=whole(8, hint=": the first convolution has width // 8 channels"),
+    heads=whole(1),
+    mlp_ratio=POSITIVE,
+    pool_after=each(whole(1, 4)),
+    gate_neuron=check_optional_neuron,
+    norm=NORM,
+    dtype=check_dtype,
+    remat=REMAT,
+)
 class SpikeDrivenTransformer(nn.Module):
     """Spike-driven Transformer: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
@@ -122,19 +139,7 @@ class SpikeDrivenTransformer(nn.Module):
     remat: str = "none"
 
     def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
-        check_width(self.width)
-        check_remat(self.remat)
         check_heads(self.width, self.heads)
-        if self.width < 8:
-            raise ValueError(
-                f"width must be at least 8, got {self.width}: the first convolution has width // 8 "
-                "channels."
-            )
-        if not set(self.pool_after) <= {1, 2, 3, 4}:
-            raise ValueError(
-                f"pool_after must list convolutions from 1 to 4, got {self.pool_after}."
-            )
         super().__post_init__()
 
     @nn.compact

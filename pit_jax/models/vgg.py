@@ -7,7 +7,10 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.layers.encoding import add_time_axis, check_num_steps
+from pit_jax.checks.bounds import DROPOUT, NORM, each, flag, one_of, set_bounds, whole
+from pit_jax.checks.dtypes import check_dtype
+from pit_jax.checks.neurons import check_neuron
+from pit_jax.layers.encoding import add_time_axis
 from pit_jax.layers.linear import check_channels, conv, dense
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.layers.pooling import adaptive_avg_pool
@@ -23,6 +26,19 @@ HEADS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+@set_bounds(
+    num_classes=whole(1),
+    neuron=check_neuron,
+    num_steps=whole(1),
+    widths=each(whole(1), least=1),
+    pool_after=each(whole(0)),
+    head=one_of(*HEADS),
+    conv_bias=flag,
+    norm=NORM,
+    dropout=DROPOUT,
+    head_dropout=DROPOUT,
+    dtype=check_dtype,
+)
 class VGG(nn.Module):
     """Spiking VGG: images `[B, H, W, C]` or frames `[B, T, H, W, C]` to logits
     `[B, T, num_classes]`.
@@ -61,9 +77,6 @@ class VGG(nn.Module):
     dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
-        check_num_steps(self.num_steps)
-        if self.head not in HEADS:
-            raise ValueError(f"there is no head {self.head!r}; known: {', '.join(HEADS)}.")
         check_pool_after(self.pool_after, len(self.widths))
         super().__post_init__()
 

@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, RESET, flag, more_than, set_bounds, whole
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import hard_reset, lif_step, soft_reset
@@ -17,6 +18,15 @@ Reset = Callable[..., Array]
 Spike = Callable[[Array], Array]
 
 
+@set_bounds(
+    decay=DECAY,
+    threshold=POSITIVE,
+    spike=FIRING,
+    reset=RESET,
+    detach_reset=flag,
+    decay_input=flag,
+    unroll=whole(1),
+)
 class LIF(nn.Module):
     """A leaky integrate-and-fire neuron (Eqs. 1-3): `[B, T, ..., C]` currents to spikes 0 and 1.
 
@@ -57,6 +67,7 @@ class LIF(nn.Module):
         return s.astype(current.dtype)
 
 
+@set_bounds(threshold=POSITIVE, spike=FIRING, reset=RESET, detach_reset=flag, unroll=whole(1))
 class IF(nn.Module):
     """An integrate-and-fire neuron, as in SEW ResNet (Fang et al. 2021): LIF without leak.
 
@@ -91,6 +102,14 @@ class IF(nn.Module):
         return s.astype(current.dtype)
 
 
+@set_bounds(
+    tau=more_than(1, "; 2 halves the membrane each step"),
+    threshold=POSITIVE,
+    spike=FIRING,
+    reset=RESET,
+    detach_reset=flag,
+    unroll=whole(1),
+)
 class PLIF(nn.Module):
     """A LIF neuron with a learned decay (Fang et al. 2021b): `[B, T, ..., C]` currents to spikes
     0 and 1.
@@ -114,13 +133,6 @@ class PLIF(nn.Module):
     reset: Reset = hard_reset
     detach_reset: bool = True
     unroll: int = 4
-
-    def __post_init__(self) -> None:
-        if self.tau <= 1:
-            raise ValueError(
-                f"tau must be more than 1 step, got {self.tau}; 2 halves the membrane each step."
-            )
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:

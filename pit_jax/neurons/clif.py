@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.bounds import FIRING, POSITIVE, at_least, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import clif_step
@@ -13,6 +14,7 @@ from pit_jax.neurons.step import clif_step
 State = tuple[Array, Array]
 
 
+@set_bounds(tau=at_least(1), threshold=POSITIVE, spike=FIRING, detach_reset=flag, unroll=whole(1))
 class CLIF(nn.Module):
     """A complementary LIF neuron (Huang et al. 2024): `[B, T, ..., C]` currents to spikes 0 and 1.
 

@@ -9,11 +9,21 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.bounds import FIRING, inside, set_bounds, whole
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import check_currents, run_over_time, widen
 from pit_jax.neurons.step import Gates, glif_step
 
 
+@set_bounds(
+    decay=inside(0, 1),
+    threshold=inside(0, 1),
+    leak=inside(0, 1),
+    reset=inside(0, 1),
+    conductance=inside(0, 1),
+    spike=FIRING,
+    unroll=whole(1),
+)
 class GLIF(nn.Module):
     """A gated LIF neuron (Yao et al. 2022): `[B, T, ..., C]` currents to spikes 0 and 1.
 

@@ -6,16 +6,20 @@ from functools import partial
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set_bounds, whole
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, per_channel, read_scale
 from pit_jax.neurons.scan import run_over_time, widen
-from pit_jax.neurons.step import charge, check_levels, pit_count, pit_fire, quotient, soft_reset
+from pit_jax.neurons.step import charge, pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
 from pit_jax.surrogate import clipped_round
 
 
 @accept_old_fields
+@set_bounds(
+    levels=LEVELS, decay=DECAY, detach_reset=flag, decay_input=flag, normalize=flag, unroll=whole(1)
+)
 class ILIF(nn.Module):
     """An integer LIF neuron (Luo et al. 2024; Eqs. 8, 9 and 11): `[B, T, ..., C]` currents to
     integers 0..levels.
@@ -39,10 +43,6 @@ class ILIF(nn.Module):
     normalize: bool = False
     unroll: int = 4
 
-    def __post_init__(self) -> None:
-        check_levels(self.levels)
-        super().__post_init__()
-
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         def step(v: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -57,6 +57,7 @@ class ILIF(nn.Module):
 
 
 @accept_old_fields
+@set_bounds(levels=LEVELS, scale_init=SCALE_INIT, parametrize=function())
 class QAT(nn.Module):
     """A quantized ReLU, a * clip(round(x / a), 0, levels): `PIT` without membrane or time.
 
@@ -76,10 +77,6 @@ class QAT(nn.Module):
     levels: int = 4
     scale_init: Callable[..., Array] = three_sigma
     parametrize: Callable[..., Array] = per_channel
-
-    def __post_init__(self) -> None:
-        check_levels(self.levels)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:

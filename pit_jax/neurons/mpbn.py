@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.bounds import DECAY, FIRING, POSITIVE, flag, set_bounds, whole
 from pit_jax.layers.norm import (
     EPSILON,
     make_running_statistics,
@@ -22,6 +23,7 @@ from pit_jax.neurons.step import charge, fire, hard_reset, prepend_axes
 from pit_jax.old_names import serve_old_names
 
 
+@set_bounds(decay=DECAY, threshold=POSITIVE, spike=FIRING, detach_reset=flag, unroll=whole(1))
 class NormedLIF(nn.Module):
     """A LIF neuron with a batch norm between charge and fire (MPBN, Guo et al. 2023):
     `[B, T, ..., C]` currents to spikes 0 and 1.

@@ -10,13 +10,23 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import (
+    DECAY,
+    LEVELS,
+    NOT_NEGATIVE,
+    RESET,
+    SCALE_INIT,
+    flag,
+    function,
+    set_bounds,
+    whole,
+)
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, per_channel, start_scale
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.neurons.step import (
     charge,
-    check_levels,
     clearing_reset,
     hard_reset,
     pit_count,
@@ -28,6 +38,17 @@ from pit_jax.old_names import accept_old_fields
 
 
 @accept_old_fields
+@set_bounds(
+    levels=LEVELS,
+    decay=DECAY,
+    strength=NOT_NEGATIVE,
+    reset=RESET,
+    detach_reset=flag,
+    decay_input=flag,
+    scale_init=SCALE_INIT,
+    parametrize=function(),
+    unroll=whole(1),
+)
 class PIT(nn.Module):
     """An integer LIF neuron with a learned scale (Eqs. 9-13): currents `[B, T, ..., C]` to spikes
     a_t * k.
@@ -65,7 +86,6 @@ class PIT(nn.Module):
     unroll: int = 4
 
     def __post_init__(self) -> None:
-        check_levels(self.levels)
         # hard_reset is u (1 - s), which is 0 for s = 1, but not for a scaled spike s = a k.
         if self.reset is hard_reset:
             self.reset = clearing_reset

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, SCALE_INIT, flag, set_bounds, whole
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scale import apply_floor, check_fits, start_scale
 from pit_jax.neurons.scan import run_over_time
-from pit_jax.neurons.step import charge, check_levels, pit_fire, prepend_axes, soft_reset
+from pit_jax.neurons.step import charge, pit_fire, prepend_axes, soft_reset
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import clipped_round
 
@@ -66,6 +67,15 @@ def full_fire(
     return matmul(matmul(k, upper.T) * prepend_axes(a, u.ndim), lower.T), k
 
 
+@set_bounds(
+    levels=LEVELS,
+    decay=DECAY,
+    strength=NOT_NEGATIVE,
+    detach_reset=flag,
+    decay_input=flag,
+    scale_init=SCALE_INIT,
+    unroll=whole(1),
+)
 class PITFull(nn.Module):
     """`PIT` with a full invertible matrix per step: currents `[B, T, ..., C]` to spikes A_t * k.
 
@@ -92,10 +102,6 @@ class PITFull(nn.Module):
     decay_input: bool = False
     scale_init: Callable[..., Array] = three_sigma
     unroll: int = 4
-
-    def __post_init__(self) -> None:
-        check_levels(self.levels)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:

@@ -4,11 +4,13 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from pit_jax import surrogate
+from pit_jax.checks.bounds import FIRING, POSITIVE, RESET, flag, set_bounds, whole
 from pit_jax.neurons.binary import IF, Reset, Spike
 from pit_jax.neurons.scan import widen
 from pit_jax.neurons.step import hard_reset, prepend_axes
 
 
+@set_bounds(threshold=POSITIVE, spike=FIRING, reset=RESET, detach_reset=flag, unroll=whole(1))
 class RealSpike(nn.Module):
     """An `IF` neuron that sends 0 or a learned amplitude per channel (Guo et al. 2022c).
 

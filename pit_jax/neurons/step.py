@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, set_bounds
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import inside, rectifier, round_half_up
 
 
+@set_bounds(decay=DECAY)
 def charge(
     v: Float[Array, "*N"],
     current: Float[Array, "*N"],
@@ -156,12 +158,7 @@ def glif_step(
     return (u, s), (u, s)
 
 
-def check_levels(levels: int) -> None:
-    """Raise ValueError unless `levels` is at least 1."""
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1, got {levels}; 1 gives binary spikes.")
-
-
+@set_bounds(levels=LEVELS)
 def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> Float[Array, "*N"]:
     """Return PIT's count clip(round(u / a), 0, levels); `a` broadcasts as in `pit_fire`."""
     # This equals the number of thresholds d - 1/2, d = 1 ... levels, that u / a reaches, which is
@@ -169,6 +166,7 @@ def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> 
     return jnp.clip(round_half_up(quotient(u, a)), 0, levels)
 
 
+@set_bounds(levels=LEVELS, strength=NOT_NEGATIVE)
 def pit_fire(
     u: Float[Array, "*N"], a: Float[ArrayLike, "..."], *, levels: int, strength: float = 0.01
 ) -> Float[Array, "*N"]:
@@ -178,7 +176,6 @@ def pit_fire(
     0 <= u/a <= levels and the factor of Eq. 13; for `a` it is Eq. 32, summed to the shape of `a`.
     Raises ValueError when `levels` < 1 or `a` does not broadcast to the shape of `u`.
     """
-    check_levels(levels)
     if jnp.broadcast_shapes(u.shape, jnp.shape(a)) != u.shape:
         raise ValueError(
             f"a {jnp.shape(a)} does not broadcast to u {u.shape}; it has too many axes."

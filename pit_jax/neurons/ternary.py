@@ -4,12 +4,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import DECAY, POSITIVE, flag, set_bounds, whole
 from pit_jax.neurons.probe import record
 from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import charge, hard_reset
 from pit_jax.surrogate import ternary_spike
 
 
+@set_bounds(decay=DECAY, threshold=POSITIVE, detach_reset=flag, unroll=whole(1))
 class Ternary(nn.Module):
     """A ternary neuron (Guo et al. 2024): `[B, T, ..., C]` currents to spikes -1, 0 and 1.
 
@@ -42,6 +44,7 @@ class Ternary(nn.Module):
         return s.astype(current.dtype)
 
 
+@set_bounds(decay=DECAY, threshold=POSITIVE, detach_reset=flag, unroll=whole(1))
 class TrainableTernary(nn.Module):
     """A `Ternary` neuron that sends -alpha, 0 or alpha, with one learned alpha per layer.
 

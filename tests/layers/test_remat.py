@@ -104,5 +104,5 @@ def test_a_resnet_stores_less_than_a_third_of_the_bytes_for_a_sixth_more_work(na
 
 def test_an_unknown_choice_is_an_error_that_lists_the_choices():
     for name in ("resnet8", "spike_driven_transformer", "e_spikeformer_s"):
-        with pytest.raises(ValueError, match="one of none, convolutions, blocks, got 'some'"):
+        with pytest.raises(ValueError, match="remat is 'some'; it can be blocks"):
             create(name, num_classes=3, neuron=LIF, remat="some")

@@ -160,8 +160,8 @@ def test_the_given_norm_follows_every_convolution():
     [
         ({"width": 20, "heads": 8}, "20 channels cannot be split equally into heads=8"),
         ({"width": 4, "heads": 2}, "width must be at least 8, got 4"),
-        ({"pool_after": (0, 1)}, r"convolutions from 1 to 4, got \(0, 1\)"),
-        ({"pool_after": (5,)}, r"convolutions from 1 to 4, got \(5,\)"),
+        ({"pool_after": (0, 1)}, r"pool_after\[0\] must be at least 1, got 0"),
+        ({"pool_after": (5,)}, r"pool_after\[0\] must be at most 4, got 5"),
     ],
 )
 def test_invalid_fields_are_refused(fields, message):

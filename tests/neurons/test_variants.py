@@ -121,7 +121,7 @@ def test_plif_starts_at_the_decay_of_its_time_constant(x64, tau, decay):
 
 @pytest.mark.parametrize("tau", [1.0, 0.5])
 def test_a_time_constant_of_plif_of_at_most_one_step_is_an_error(tau):
-    with pytest.raises(ValueError, match=f"tau must be more than 1 step, got {tau}"):
+    with pytest.raises(ValueError, match=f"tau must be more than 1, got {tau}"):
         PLIF(tau=tau)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pit_jax.checks.bounds import apply_bound, read_bounds
+
 from ..errors import UserError
-from .bounds import read_bounds
 from .parts import (
     MISSING,
     Kind,
@@ -33,10 +34,10 @@ def make_part(what: str, section: Any) -> partial[Any]:
     given = read_keys(what, section)
     options = list_options(what, function)
     check_keys(what, options, given)
-    # Bounds are checked here, with the names of keys, before values become functions or parts.
-    _check(function, {key: (f"config.{what}.{key}", value) for key, value in given.items()})
     made = {key: _make_value(f"{what}.{key}", value, options) for key, value in given.items()}
-    return partial(function, **made)
+    # Bounds are checked here, with the names of keys, before the part is called.
+    found = _check(function, {key: (f"config.{what}.{key}", value) for key, value in made.items()})
+    return partial(function, **made | found)
 
 
 def normalize_section(section: Any) -> dict[str, Any]:
@@ -107,14 +108,16 @@ def _read_value(config: Mapping[str, Any], key: str) -> Any:
     return _read_value(value, inner)
 
 
-def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -> None:
-    bounds = read_bounds(function)
+def _check(function: Callable[..., Any], given: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Return the values of the arguments that have bounds, in the form in which to use them."""
+    bounds, found = read_bounds(function), {}
     for name, (key, value) in given.items():
         if name in bounds:
             try:
-                bounds[name](key, value)
+                found[name] = apply_bound(bounds[name], key, value)
             except ValueError as error:
                 raise UserError(str(error)) from error
+    return found
 
 
 def match_layers(key: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from pit_jax.checks.dtypes import normalize_name
 from pit_jax.old_names import translate_flag
 
 from ..errors import UserError
@@ -64,6 +65,10 @@ def override(config: ConfigDict, words: Sequence[str]) -> tuple[list[str], set[s
         for flag in flags:
             if not _names_part(flag.key):
                 _set_value(config, flag)
+        dtype = config.model.get("dtype") if isinstance(config.get("model"), ConfigDict) else None
+        if isinstance(dtype, str):
+            # Here, so that a run records the same name for all spellings.
+            config.model.dtype = normalize_name(dtype)
         check_sections(config)
     config.lock()
     return rest, {flag.key for flag in flags}

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from ..errors import UserError
 from .choose import check_keys, normalize_section, read_keys
+from .own import is_own
 from .parts import (
     DEFAULTS,
     KINDS,
@@ -20,6 +21,7 @@ from .parts import (
     list_names,
     list_options,
 )
+from .values import check_type
 
 # Sections that every config gets, with default values.
 DEFAULTED = ("checkpoints", "health", "wandb")
@@ -29,7 +31,7 @@ REQUIRED = ("data", "model", "neuron", "loss", "optimizer")
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raise UserError for a missing section or key, and for an unknown key."""
+    """Raise UserError for a missing section or key, an unknown key, and a value of a wrong type."""
     for what in REQUIRED:
         if what not in config:
             raise UserError(f"the config lacks the section {what}; give config.{what}.name.")
@@ -39,7 +41,14 @@ def check_sections(config: ConfigDict) -> None:
         keys = [
             key for key in read_keys(what, section) if not (fixed and find_kind(join(what, key)))
         ]
-        check_keys(what, find_options(what, section), keys)
+        options = find_options(what, section)
+        check_keys(what, options, keys)
+        if is_own(section.get("name")):  # A user's annotations may be loose.
+            continue
+        for key in keys:
+            value = section[key]
+            if key in options.known and not is_section(join(what, key), value):
+                check_type(join(what, key), value, options.known[key])
 
 
 def complete(config: ConfigDict) -> None:

@@ -3,7 +3,7 @@
 import ast
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -55,6 +55,40 @@ def parse_value(key: str, text: str, option: Option) -> Any:
     raise UserError(
         f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {text!r}."
     )
+
+
+def check_type(key: str, value: Any, option: Option) -> None:
+    """Raise UserError for a value of `config.KEY` that has none of the types of the key.
+
+    Flags are parsed with their type; the value of a page can have any. Functions are not checked
+    here, nor are values without a known type.
+    """
+    kinds = list_types(option)
+    wanted = [kind for kind in kinds if kind in PARSERS]
+    if not wanted or Callable in wanted or (value is None and type(None) in kinds):
+        return
+    choices = _list_choices(option.annotation)
+    if choices and value not in choices:
+        raise UserError(f"config.{key} must be {' or '.join(choices)}, got {value!r}.")
+    if not any(_has_type(value, kind, _get_member(option)) for kind in wanted):
+        raise UserError(
+            f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {value!r}."
+        )
+
+
+def _has_type(value: Any, kind: Any, member: Any) -> bool:
+    # bool is a subclass of int, but True is not meant as a number.
+    is_bool = isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, (int, float)) and not is_bool
+    if kind is int:
+        return isinstance(value, int) and not is_bool
+    if kind is tuple:
+        is_tuple = isinstance(value, (tuple, list))
+        return is_tuple and (
+            member not in PARSERS or all(_has_type(each, member, None) for each in value)
+        )
+    return isinstance(value, Mapping if kind is dict else kind)
 
 
 def describe_type(option: Option) -> str:

@@ -5,9 +5,7 @@ The formulas of the measures are in program/probe.py.
 
 import io
 import math
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +13,10 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from ..config.bounds import at_least, set_bounds
-from ..files import write_atomically
+from pit_jax.checks.bounds import set_bounds, whole
+from pit_jax.reading import FileError, reading
+
+from ..files import read_file, write_atomically
 from ..program.probe import compare_counts
 from ..program.program import Program
 from ..program.state import TrainState
@@ -111,7 +111,7 @@ class Health:
     Without a `workdir` nothing is read or written.
     """
 
-    @set_bounds(every_epochs=at_least(0))
+    @set_bounds(every_epochs=whole(0))
     def __init__(
         self,
         program: Program,
@@ -128,7 +128,7 @@ class Health:
         self._counts: list[Mapping[str, Array | np.ndarray]] = []
         records = []
         if workdir is not None:
-            self._counts += _read(workdir / FILE, begun)
+            self._counts += _read(workdir / FILE, begun, program.neuron_layers)
             records = read_records(workdir / RECORDS)
         measured = [
             record["health"] for record in records if "health" in record and record["step"] <= begun
@@ -144,12 +144,17 @@ class Health:
         if self._is_due(epoch + 1) and place >= self._program.steps_per_epoch - 2:
             self._counts.append(self._program.probe(state).counts)
 
-    def save(self, step: int) -> None:
-        """Save the counts that a run which resumes after `step` could not compute again."""
-        if self._counts and self._workdir is not None:
-            file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
-            np.savez_compressed(file, step=step, **seen)
-            write_atomically(self._workdir / FILE, file.getvalue())
+    def save(self, step: int) -> bytes | None:
+        """Save the counts that a run which resumes after `step` could not compute again.
+
+        Return what was written; None if the run can compute all.
+        """
+        if not self._counts or self._workdir is None:
+            return None
+        file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
+        np.savez_compressed(file, step=step, **seen)
+        write_atomically(self._workdir / FILE, file.getvalue())
+        return file.getvalue()
 
     def end(self, state: TrainState, epoch: int) -> dict[str, Measures]:
         """Return the measures at the end of `epoch` under the key `health`; {} if none are due."""
@@ -189,14 +194,17 @@ def find_complaints(measured: Measures) -> dict[tuple[str, int], str]:
     return found
 
 
-def _read(file: Path, step: int) -> list[Mapping[str, Array | np.ndarray]]:
-    """Return the counts that were saved after `step`; [] if damaged or of another step."""
-    try:
-        with np.load(io.BytesIO(file.read_bytes())) as file_content:
-            seen = dict(file_content)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+def _read(file: Path, step: int, layers: Sequence[str]) -> list[Mapping[str, Array | np.ndarray]]:
+    """Return the counts of `layers` that were saved after `step`; [] if damaged or of another."""
+    if (content := read_file(file)) is None:
         return []
-    return [seen] if int(seen.pop("step", -1)) == step else []
+    try:
+        with reading(file), np.load(io.BytesIO(content)) as file_content:
+            seen = dict(file_content)
+            same = int(seen.pop("step", -1)) == step and seen.keys() == set(layers)
+    except FileError:
+        return []
+    return [seen] if same else []
 
 
 def _round(value: Any) -> float | None:

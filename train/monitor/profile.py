@@ -4,14 +4,15 @@ from pathlib import Path
 
 import jax
 
-from ..config.bounds import set_bounds
+from pit_jax.checks.bounds import each, set_bounds, whole
 
 FOLDER = "profile"
 
 
 def check_steps(name: str, steps: tuple[int, ...]) -> None:
     """Raise ValueError unless `steps` is empty, or the first and the last step."""
-    if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+    each(whole(1))(name, steps)
+    if steps and not (len(steps) == 2 and steps[0] <= steps[1]):
         raise ValueError(
             f"{name} must be the first and the last step, counted from 1, got {tuple(steps)}."
         )

@@ -13,6 +13,8 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from pit_jax.checks.dtypes import check_dtype
+
 from ..config.choose import check_bounds, make_part, match_layers, normalize_section
 from ..config.limits import check_rules
 from ..config.own import describe_name, explain_error, is_own
@@ -92,7 +94,8 @@ def find_modules(config: ConfigDict, model: nn.Module, x: Any) -> dict[str, str]
 def _create(config: ConfigDict, num_classes: int) -> nn.Module:
     make = make_part("model", config.model)
     _check_takes("model", make, ("num_classes", "neuron", "num_steps"))
-    _check_dtype(make.keywords.get("dtype"))
+    if "dtype" in make.keywords:
+        make.keywords["dtype"] = _read_dtype(make.keywords["dtype"])
     # Neurons and norms are made here once for their errors: inside the network an error would not
     # name the section.
     _make_inner(config, make)
@@ -127,16 +130,12 @@ def _make_inner(config: ConfigDict, model: partial[Any]) -> dict[str, Any]:
     return made
 
 
-def _check_dtype(dtype: Any) -> None:
-    """Raise UserError for a `config.model.dtype` that networks cannot compute in."""
+def _read_dtype(dtype: Any) -> Any:
+    """Return `config.model.dtype`, for a user's own network too; raise UserError if it is bad."""
     try:
-        is_float = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
-    except TypeError:
-        is_float = False
-    if not is_float:
-        raise UserError(
-            f"config.model.dtype is {dtype!r}; it can be float32, bfloat16, float16 or float64."
-        )
+        return check_dtype("config.model.dtype", dtype)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_takes(what: str, make: partial[Any], names: Iterable[str]) -> None:

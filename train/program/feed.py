@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array
 
-from ..config.bounds import at_least, set_bounds
+from pit_jax.checks.bounds import SEED, set_bounds, whole
+
 from ..data import Split
 from ..data.feeding import resident
 from ..data.feeding.order import TrainingOrder
@@ -46,7 +47,7 @@ class ResidentBatch(NamedTuple):
     order: Any
 
 
-@set_bounds(seed=at_least(0), batch_size=at_least(1), epochs=at_least(1), repeats=at_least(1))
+@set_bounds(seed=SEED, batch_size=whole(1), epochs=whole(1), repeats=whole(1))
 def make_feed(
     split: Split, *, seed: int, batch_size: int, epochs: int, repeats: int, mesh: Mesh
 ) -> Feed:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from ..config.bounds import between, one_of, set_bounds
+from pit_jax.checks.bounds import SHARE, one_of, set_bounds
+
 from ..config.choose import check_bounds, make_part, normalize_section
 from ..data import Dataset
 from ..data.augment import (
@@ -66,7 +67,7 @@ def make_prepare(config: ConfigDict, dataset: Dataset) -> Prepare:
     return prepare
 
 
-@set_bounds(smoothing=between(0, 1))
+@set_bounds(smoothing=SHARE)
 def smooth(labels: Array, num_classes: int, *, smoothing: float) -> Array:
     """Convert integer labels `[B]` to shares of the classes, `[B, K]`.
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from pit_jax.checks.bounds import SHARE, Interval, set_bounds
+
 Labels = Int[Array, " B"] | Float[Array, "B K"]
 
 
@@ -16,6 +18,7 @@ def cross_entropy(logits: Float[Array, "B T K"], labels: Labels) -> Float[Array,
     return _entropy(logits.mean(axis=1), labels).mean()
 
 
+@set_bounds(weight=SHARE, target=Interval())
 def tet(
     logits: Float[Array, "B T K"],
     labels: Labels,

@@ -10,21 +10,22 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from ..config.bounds import at_least, between, more_than, set_bounds
+from pit_jax.checks.bounds import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    between,
+    each,
+    flag,
+    set_bounds,
+    whole,
+)
 
 # A momentum of 1 would keep every gradient forever.
 MOST_MOMENTUM = 0.9999
 
 
-def check_shares(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a tuple of numbers from 0 to 1; used as a `Bound`."""
-    if not isinstance(value, tuple | list):
-        raise ValueError(f"{name} must be a tuple of shares such as (0.5, 0.75), got {value!r}.")
-    for share in value:
-        between(0, 1)(name, share)
-
-
-@set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1), warmup_steps=at_least(0))
+@set_bounds(peak=POSITIVE, end=NOT_NEGATIVE, steps=whole(1), warmup_steps=whole(0))
 def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) -> optax.Schedule:
     """Return half a cosine from `peak` to `end` at `steps`, after `warmup_steps` of linear rise."""
     # As optax.warmup_cosine_decay_schedule, to the bit: the whole of `steps` includes the warm-up.
@@ -32,20 +33,20 @@ def cosine(peak: float, *, steps: int, warmup_steps: int = 0, end: float = 0.0) 
     return add_warmup(decay, peak, warmup_steps)
 
 
-@set_bounds(peak=more_than(0), end=at_least(0), steps=at_least(1))
+@set_bounds(peak=POSITIVE, end=NOT_NEGATIVE, steps=whole(1))
 def linear(peak: float, *, steps: int, end: float = 0.0) -> optax.Schedule:
     """Return a schedule that falls linearly from `peak` to `end` over `steps`."""
     return optax.linear_schedule(peak, end, steps)
 
 
-@set_bounds(peak=more_than(0), steps=at_least(1))
+@set_bounds(peak=POSITIVE, steps=whole(1))
 def constant(peak: float, *, steps: int) -> optax.Schedule:
     """Return a schedule that stays at `peak`."""
     del steps
     return optax.constant_schedule(peak)
 
 
-@set_bounds(peak=more_than(0), steps=at_least(1), factor=between(0, 1), at=check_shares)
+@set_bounds(peak=POSITIVE, steps=whole(1), factor=SHARE, at=each(SHARE))
 def piecewise(
     peak: float, *, steps: int, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)
 ) -> optax.Schedule:
@@ -104,7 +105,7 @@ def read_name(path: tuple[Any, ...]) -> str:
     return next((str(key.key) for key in reversed(path) if hasattr(key, "key")), "")
 
 
-@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=NOT_NEGATIVE)
 def sgd(
     schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
@@ -119,7 +120,7 @@ def sgd(
     return optax.chain(decay, optax.sgd(schedule, momentum))
 
 
-@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=NOT_NEGATIVE)
 def adamw(
     schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
@@ -132,7 +133,7 @@ def adamw(
     return optax.adamw(schedule, b1=momentum, weight_decay=weight_decay, mask=mask_kernels)
 
 
-@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0))
+@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=NOT_NEGATIVE)
 def adam(
     schedule: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
@@ -147,7 +148,12 @@ def adam(
     return optax.chain(decay, optax.adam(schedule, b1=momentum))
 
 
-@set_bounds(momentum=between(0, MOST_MOMENTUM), weight_decay=at_least(0), max_norm=more_than(0))
+@set_bounds(
+    momentum=between(0, MOST_MOMENTUM),
+    weight_decay=NOT_NEGATIVE,
+    trust_clip=flag,
+    max_norm=POSITIVE,
+)
 def lamb(
     schedule: optax.Schedule,
     *,

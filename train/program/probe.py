@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
+from pit_jax.checks.bounds import set_bounds, whole
 from pit_jax.initializers import SCALE_FLOOR
 from pit_jax.neurons.probe import neuron_probes
 
-from ..config.bounds import at_least, set_bounds
 from ..data import Split
 from .sharding import place
 from .state import TrainState
@@ -31,7 +31,7 @@ class Look(NamedTuple):
     counts: dict[str, Int[Array, " N"]]
 
 
-@set_bounds(images=at_least(1))
+@set_bounds(images=whole(1))
 def make_probe(
     model: nn.Module,
     normalize: Callable[[Array], Array],

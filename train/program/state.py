@@ -100,6 +100,11 @@ def make_zero_totals() -> dict[str, np.ndarray]:
     return {"loss": zero, "correct": zero, "seen": zero}
 
 
+def is_epoch_open(state: TrainState) -> bool:
+    """Return whether the epoch of `state` has steps, and has not been evaluated yet."""
+    return bool(jax.device_get(state.totals["seen"]))
+
+
 def reset_totals(state: TrainState) -> TrainState:
     """Return the state with zero sums for a new epoch, with the shardings of the old sums."""
     totals = jax.tree.map(lambda x: place(np.zeros(x.shape, x.dtype), x.sharding), state.totals)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key
 
+from pit_jax.checks.bounds import between, set_bounds, whole
 from pit_jax.neurons.probe import firing_rates
 
-from ..config.bounds import at_least, between, set_bounds
 from .metrics import Metric
 from .state import Metrics, TrainState
 
@@ -45,7 +45,7 @@ class Gradients(NamedTuple):
 Differentiate = Callable[[Any, Any, Array, Array, Array], Gradients]
 
 
-@set_bounds(accumulate=at_least(1), averaging=between(0, MOST_AVERAGING), skip=at_least(0))
+@set_bounds(accumulate=whole(1), averaging=between(0, MOST_AVERAGING), skip=whole(0))
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,

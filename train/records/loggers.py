@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
-from ..config.bounds import at_least, set_bounds
+from pit_jax.checks.bounds import set_bounds, whole
+
 from ..monitor.nonfinite import StepMetrics
 from .jsonl import MetricsFile
 from .tensorboard import TensorBoard
@@ -35,9 +36,16 @@ class Sink(Protocol):
 class Journal:
     """Sinks that get all epochs, and every `every`-th step, or no steps for 0."""
 
-    @set_bounds(every=at_least(0))
-    def __init__(self, sinks: Iterable[Sink] = (), every: int = 0) -> None:
-        self._sinks, self._every = list(sinks), every
+    @set_bounds(every=whole(0))
+    def __init__(
+        self, sinks: Iterable[Sink] = (), every: int = 0, file: MetricsFile | None = None
+    ) -> None:
+        self._sinks, self._every, self._file = list(sinks), every, file
+
+    @property
+    def content(self) -> str:
+        """The content of metrics.jsonl."""
+        return self._file.content if self._file else ""
 
     def log_step(self, epoch: int, done: StepMetrics | None) -> None:
         """Log a finished step, if it is due."""
@@ -75,4 +83,4 @@ def open_journal(config: ConfigDict, workdir: Path, step: int) -> Journal:
         if config.wandb.project:
             sinks.append(WeightsAndBiases(config, workdir, records.lines))
         opened.pop_all()
-    return Journal(sinks, config.log_every)
+    return Journal(sinks, config.log_every, records)

@@ -78,8 +78,8 @@ def test_an_own_schedule_gets_the_steps_after_the_warm_up_and_its_keys():
     "keys, refused",
     [
         ({"factor": 1.5}, "factor must be at most 1, got 1.5."),
-        ({"at": (0.5, 2.0)}, "at must be at most 1, got 2.0."),
-        ({"at": 0.5}, "at must be a tuple of shares such as (0.5, 0.75), got 0.5."),
+        ({"at": (0.5, 2.0)}, "at[1] must be at most 1, got 2.0."),
+        ({"at": 0.5}, "at must be a tuple, got 0.5."),
     ],
 )
 def test_the_error_for_an_invalid_schedule_names_the_value(keys, refused):

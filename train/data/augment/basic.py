@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num, UInt8
 
-from ...config.bounds import at_least, set_bounds
+from pit_jax.checks.bounds import set_bounds, whole
 
 
-@set_bounds(pad=at_least(0))
+@set_bounds(pad=whole(0))
 def pad_crop(key: jax.Array, images: Num[Array, "B H W C"], *, pad: int) -> Num[Array, "B H W C"]:
     """Pad each image with `pad` zeros on each side and cut a window of its old size at random.
 

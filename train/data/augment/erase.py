@@ -1,17 +1,29 @@
 """Cutout and Random Erasing: set rectangles of images to a value, for any number of channels."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Num
 
-from ...config.bounds import at_least, between, one_of, set_bounds
+from pit_jax.checks.bounds import POSITIVE, SHARE, Bound, each, one_of, set_bounds, whole
 
 TRIES = 10  # As in torchvision: an image in which none of ten boxes fits stays unchanged.
 
 
-@set_bounds(size=at_least(0))
+def pair_of(bound: Bound) -> Bound:
+    """Return a bound that allows a smallest and a largest value, which `bound` allows."""
+
+    def check(name: str, value: Any) -> None:
+        each(bound)(name, value)
+        if len(value) != 2 or value[0] > value[1]:
+            raise ValueError(f"{name} must be the smallest and the largest value, got {value}.")
+
+    return check
+
+
+@set_bounds(size=whole(0))
 def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[Array, "B H W C"]:
     """Set one square of each image to 0; its center is a random pixel, the border cuts it.
 
@@ -30,7 +42,9 @@ def cutout(key: jax.Array, images: Num[Array, "B H W C"], *, size: int) -> Num[A
     return _erase(images, hole)
 
 
-@set_bounds(probability=between(0, 1), fill=one_of("mean", "noise"))
+@set_bounds(
+    probability=SHARE, fill=one_of("mean", "noise"), scale=pair_of(SHARE), ratio=pair_of(POSITIVE)
+)
 def random_erasing(
     key: jax.Array,
     images: Num[Array, "B H W C"],

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
-from ...config.bounds import at_least, set_bounds
+from pit_jax.checks.bounds import set_bounds, whole
+
 from .basic import flip
 from .geometry import nearest, rotation
 
@@ -17,7 +18,7 @@ def flip_frames(key: jax.Array, frames: Frames) -> Frames:
     return _split_steps(flip(key, _merge_steps(frames)), frames)
 
 
-@set_bounds(pixels=at_least(0))
+@set_bounds(pixels=whole(0))
 def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     """Roll each sample by up to `pixels` in both directions of both axes, with wrap-around.
 
@@ -30,7 +31,7 @@ def roll_frames(key: jax.Array, frames: Frames, *, pixels: int) -> Frames:
     return jax.vmap(lambda sample, *by: jnp.roll(sample, by, axis=(1, 2)))(frames, down, right)
 
 
-@set_bounds(degrees=at_least(0))
+@set_bounds(degrees=whole(0))
 def rotate_frames(key: jax.Array, frames: Frames, *, degrees: int = 15) -> Frames:
     """Rotate each sample by whole degrees from -degrees to degrees - 1, to the nearest pixel.
 

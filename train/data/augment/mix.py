@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...config.bounds import between, more_than, set_bounds
+from pit_jax.checks.bounds import POSITIVE, SHARE, set_bounds
+
 from .erase import make_box_masks
 
 Images = Float[Array, "B H W C"]
 Labels = Float[Array, "B K"]
 
 
-@set_bounds(alpha=more_than(0))
+@set_bounds(alpha=POSITIVE)
 def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tuple[Images, Labels]:
     """Return a weighted mean of each image and its neighbor; the weight is Beta(alpha, alpha).
 
@@ -31,7 +32,7 @@ def mixup(key: jax.Array, images: Images, labels: Labels, *, alpha: float) -> tu
     return _mix(images, labels, share[None, None, None], share)
 
 
-@set_bounds(alpha=more_than(0))
+@set_bounds(alpha=POSITIVE)
 def cutmix(
     key: jax.Array, images: Images, labels: Labels, *, alpha: float
 ) -> tuple[Images, Labels]:
@@ -48,7 +49,7 @@ def cutmix(
     return _mix(images, labels, *_draw_box(box_key, images, share))
 
 
-@set_bounds(mixup_alpha=more_than(0), cutmix_alpha=more_than(0), probability=between(0, 1))
+@set_bounds(mixup_alpha=POSITIVE, cutmix_alpha=POSITIVE, probability=SHARE)
 def mixup_or_cutmix(
     key: jax.Array,
     images: Images,

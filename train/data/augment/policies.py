@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from ...config.bounds import at_least, between, one_of, set_bounds
+from pit_jax.checks.bounds import NOT_NEGATIVE, SHARE, between, one_of, set_bounds, whole
+
 from .geometry import RESAMPLERS, Fill
 from .operations import apply
 from .settings import SIGNED, Settings, make_setting
@@ -106,7 +107,7 @@ def trivial_augment_wide(
     return apply(images, _draw(key, table, len(images)), RESAMPLERS[resample], fill)
 
 
-@set_bounds(num_ops=at_least(1), magnitude=between(0, BINS - 1), resample=RESAMPLE)
+@set_bounds(num_ops=whole(1), magnitude=whole(0, BINS - 1), resample=RESAMPLE)
 def rand_augment(
     key: jax.Array,
     images: Images,
@@ -139,10 +140,10 @@ def rand_augment(
 
 
 @set_bounds(
-    num_ops=at_least(1),
+    num_ops=whole(1),
     magnitude=between(0, (TENTHS - 1) // 10),
-    deviation=at_least(0),
-    probability=between(0, 1),
+    deviation=NOT_NEGATIVE,
+    probability=SHARE,
     resample=RESAMPLE,
 )
 def rand_augment_increasing(
