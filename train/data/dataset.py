@@ -184,15 +184,18 @@ class DataNotFound(UserError):
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """Return what a run records of its data as loaded, as values of JSON.
 
-    Names of the classes in the order of their labels, and for each split the number of samples and
-    a hash: of all labels and some samples, or, on disk, of the numbers by class and what the data
-    set itself identifies its files by. Equal data have equal descriptions.
+    Names of the classes in the order of their labels, the normalization, and for each split the
+    number of samples and a hash: of all labels and some samples, or, on disk, of the numbers by
+    class and what the data set itself identifies its files by. Equal data have equal descriptions.
     """
     splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
     return {
         "name": dataset.name,
         "classes": list(dataset.classes),
         "num_classes": dataset.num_classes,
+        # Rounded: the last digits of a sum depend on the processor.
+        "mean": [round(value, 6) for value in dataset.mean],
+        "std": [round(value, 6) for value in dataset.std],
     } | {
         name: {"samples": len(split), "sha256": _hash_split(split, dataset.num_classes)}
         for name, split in splits.items()

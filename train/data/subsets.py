@@ -27,7 +27,7 @@ def choose_subsets(
         dataset = _take_training_images(dataset, train_images, test_rest)
     if validation:
         dataset = _split_off_validation(dataset, validation)
-    return _note_missing_classes(dataset) if train_images or validation else dataset
+    return _note_missing_classes(dataset)
 
 
 def draw_balanced(labels: np.ndarray, count: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def _note_missing_classes(dataset: Dataset) -> Dataset:
     name = f" ({dataset.classes[first]})" if dataset.classes else ""
     note = (
         f"{missing:,} of {dataset.num_classes:,} classes have no training image, the first is "
-        f"class {first}{name}: config.data.train_images or validation leaves too few"
+        f"class {first}{name}"
     )
     return replace(dataset, notes=(*dataset.notes, note))
 

@@ -1,10 +1,12 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from train.data import DATASETS, DataNotFound, load
-from train.data.dataset import check_labels
+from train.data.dataset import ArraySplit, DiskSplit, check_labels, describe_data
 from train.errors import UserError
 
 
@@ -60,3 +62,65 @@ def test_data_not_found_has_the_name_the_places_and_the_way_to_get_it():
 def test_the_error_for_labels_out_of_range_has_the_label(labels, wrong):
     with pytest.raises(ValueError, match=f"labels 0..2, got {wrong}"):
         check_labels(np.array(labels), 3)
+
+
+DIGITS = load("digits")
+
+
+def change(split: ArraySplit, **changed: tuple[object, int]) -> ArraySplit:
+    """Return a copy with another value at an index of `images` or `labels`."""
+    arrays = {"images": split.images.copy(), "labels": split.labels.copy()}
+    for name, (index, value) in changed.items():
+        arrays[name][index] = value
+    return ArraySplit(**arrays)
+
+
+def test_equal_data_have_equal_descriptions_of_plain_values():
+    description = describe_data(DIGITS)
+    assert description == describe_data(load("digits")) == json.loads(json.dumps(description))
+    assert description["classes"] == [str(digit) for digit in range(10)]
+    assert description["train"]["samples"] == 1437 and "validation" not in description
+    assert len(describe_data(load("digits", validation=0.1))["validation"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    "changed, key",
+    [
+        (replace(DIGITS, classes=DIGITS.classes[::-1]), "classes"),
+        (replace(DIGITS, num_classes=11), "num_classes"),
+        (replace(DIGITS, mean=(0.4,)), "mean"),
+        (replace(DIGITS, std=(0.4,)), "std"),
+        (replace(DIGITS, train=change(DIGITS.train, labels=(700, 11))), "train"),
+        (replace(DIGITS, test=change(DIGITS.test, images=(0, 99))), "test"),
+        (replace(DIGITS, test=change(DIGITS.test, images=(359, 99))), "test"),
+        (replace(DIGITS, test=DIGITS.train), "test"),
+        (load("digits", train_images=200), "train"),
+        (load("digits", validation=0.2), "validation"),
+    ],
+)
+def test_changed_data_have_another_description(changed, key):
+    before, after = describe_data(DIGITS), describe_data(changed)
+    assert after.get(key) != before.get(key)
+
+
+def test_data_on_disk_are_described_without_reading_samples():
+    def read(index, rng):
+        raise AssertionError("a sample was read")
+
+    splits = [
+        DiskSplit(counts, (8, 8, 1), read, 0, lambda: None, identity=files)
+        for counts, files in (((5, 5), "a"), ((4, 6), "a"), ((5, 5), "b"), ((5, 5), "a"))
+    ]
+    found = [describe_data(replace(DIGITS, train=split))["train"]["sha256"] for split in splits]
+    assert len(set(found)) == 3 and found[0] == found[3]
+
+
+def test_describing_a_large_data_set_takes_no_second_pass():
+    images = np.broadcast_to(np.zeros((1, 256, 256, 3), np.uint8), (100_000, 256, 256, 3))
+    split = ArraySplit(images, np.zeros(100_000, np.int32))  # 20 GB if it were real.
+    assert describe_data(replace(DIGITS, train=split))["train"]["samples"] == 100_000
+
+
+def test_classes_without_training_images_are_noted(capsys):
+    (note,) = load("digits", train_images=5).notes
+    assert "5 of 10 classes have no training image, the first is class 5" in note

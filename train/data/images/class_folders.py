@@ -111,8 +111,8 @@ def count_loose_images(place: Path) -> int:
 
 def describe_others(place: object, others: Mapping[str, int]) -> str:
     """Return a sentence on the files in `place` that are no images."""
-    total, ordered = sum(others.values()), Counter(others).most_common(MOST_ENDINGS)
-    listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered)
+    total, ordered = sum(others.values()), sorted(others.items(), key=lambda pair: (-pair[1], pair))
+    listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered[:MOST_ENDINGS])
     more = ", ..." if len(others) > MOST_ENDINGS else ""
     verb = "is no image" if total == 1 else "are no images"
     return f"{place}: {total:,} files {verb} that Pillow reads ({listed}{more})"
