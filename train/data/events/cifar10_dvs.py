@@ -1,11 +1,14 @@
-"""CIFAR10-DVS: 10,000 recordings of moving CIFAR-10 images, in AEDAT 2.0 or tonic's AEDAT 4."""
+"""CIFAR10-DVS: 10,000 recordings of moving CIFAR-10 images.
+
+They are in AEDAT 2.0, in tonic's AEDAT 4, or in the .npz files that SpikingJelly makes.
+"""
 
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pit_jax.events import read_aedat2
+from pit_jax.events import read_aedat2, read_npz
 
 from ...errors import UserError
 from ...files import hash_content
@@ -46,7 +49,7 @@ MD5 = {
     TONIC: "ce3a4a0682dc0943703bd8f749a7701c",
 }
 # The authors' files come first: their axes are known to agree with other code.
-READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4}
+READERS = {".aedat": read_aedat2, ".aedat4": read_aedat4, ".npz": read_npz}
 
 
 def cifar10_dvs(
@@ -125,7 +128,7 @@ def _open_bundle(bundle: Path, cache: Path) -> Iterator[tuple[Path, list[_Files]
 
 def _find(root: Path, cache: Path) -> tuple[list[Recording], str]:
     """Return all recordings in the order of classes and numbers, and their suffix."""
-    expected = "a folder of .aedat or .aedat4 files or a .zip"
+    expected = "a folder of .aedat, .aedat4 or .npz files or a .zip"
     missing = {root / name: f"the ten classes ({expected})" for name in HOMES[:2]}
     for place, files in _list_sources(root, cache):
         for suffix in READERS:

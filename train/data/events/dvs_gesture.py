@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pit_jax.events import read_aedat31
+from pit_jax.events import read_aedat31, read_npz
 
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset
@@ -67,7 +67,10 @@ def dvs_gesture(
     root, cache = Path(data_dir).absolute(), choose_cache_folder(data_dir, cache_dir).absolute()
     # IBM's files come first: they have the published split and times in microseconds.
     train, test, read = (
-        _find_official(root, cache) or _find_tonic(root, cache) or _raise_not_found(root)
+        _find_official(root, cache)
+        or _find_spikingjelly(root)
+        or _find_tonic(root, cache)
+        or _raise_not_found(root)
     )
     counts = {name: of["gestures"] for name, of in SPLITS.items()}
     published = [{name: counts[name][copy] for name in counts} for copy in ("IBM", "tonic")]
@@ -89,6 +92,15 @@ def _find_official(root: Path, cache: Path) -> _Found | None:
         _list_gestures(folder, _require(folder, name), split) for split, name in LISTS.items()
     )
     return train, test, check_contents(read_aedat31, folder)
+
+
+def _find_spikingjelly(root: Path) -> _Found | None:
+    """Return the gestures that SpikingJelly has cut, in `events_np`: a folder for each label."""
+    for place in list_places(root, *HOMES, FOLDER):
+        if any(place.glob("train/*/user*.npz")):
+            train, test = (_list_cut(place / split, split) for split in ("train", "test"))
+            return train, test, read_npz
+    return None
 
 
 def _find_tonic(root: Path, cache: Path) -> _Found | None:
@@ -113,6 +125,7 @@ def _raise_not_found(root: Path) -> _Found:
     places = [
         (root / FOLDER, "the extracted archive"),
         (root / ARCHIVE, "the archive"),
+        (root / "events_np", "SpikingJelly's train/LABEL/userNN_light_N.npz, and test/"),
         (root / TONIC, "tonic's ibmGestureTrain and ibmGestureTest, folders or .tar.gz"),
     ]
     raise DataNotFound("dvs_gesture", places, HOW)
@@ -157,6 +170,26 @@ def _has_data(folder: Path, name: str) -> bool:
     if name == FOLDER:
         return any(folder.glob("*_labels.csv")) or any(folder.glob("trials_to_t*.txt"))
     return simplify(folder.name) == simplify(name)
+
+
+def _list_cut(folder: Path, split: str) -> list[Recording]:
+    """Return the gestures of a split of SpikingJelly's, sorted by user, light, label and number."""
+    found = []
+    for file in (file for file in walk(folder) if file.suffix.lower() == ".npz"):
+        name = re.fullmatch(r"user(\d+)_(.+)_(\d+)", file.stem)
+        label = file.parent.name
+        if not (name and label.isdecimal() and int(label) < NUM_CLASSES):
+            raise UserError(
+                f"{file}: expected a name like 0/user01_led_0.npz, with a folder of 0 to "
+                f"{NUM_CLASSES - 1}."
+            )
+        _check_user(file, int(name[1]), split)
+        found.append((int(name[1]), name[2], int(label), int(name[3]), file))
+    if not found:
+        raise UserError(f"{folder} has no LABEL/userNN_light_N.npz; get {HOW}")
+    return [
+        Recording(label, place, file) for place, (*_, label, _, file) in enumerate(sorted(found))
+    ]
 
 
 def _list_arrays(folder: Path, split: str) -> list[Recording]:

@@ -1,9 +1,12 @@
 """N-MNIST: MNIST filmed by a camera on a pan-tilt unit, 34x34 pixels, in 300 ms."""
 
+import io
 import os
 from pathlib import Path
 
-from pit_jax.events import read_atis
+import numpy as np
+
+from pit_jax.events import read_atis, read_npz
 
 from ...errors import UserError
 from ..dataset import DataNotFound, Dataset
@@ -48,7 +51,13 @@ def n_mnist(
     train, test = (_find(root, name, cache / "n_mnist") for name in PUBLISHED)
     warn_of_missing("n_mnist", {"Train": len(train), "Test": len(test)}, PUBLISHED)
     frames = Frames(num_frames, split_by, SENSOR, SENSOR, unsorted)
-    return load_frames("n_mnist", 10, train, test, read_atis, frames, cache)
+    return load_frames("n_mnist", 10, train, test, read_recording, frames, cache)
+
+
+def read_recording(source: io.BufferedIOBase | Path) -> np.ndarray:
+    """Return the events of one of the authors' .bin files, or of SpikingJelly's .npz files."""
+    npz = isinstance(source, Path) and source.suffix.lower() == ".npz"
+    return read_npz(source) if npz else read_atis(source)
 
 
 def _find(root: Path, split: str, cache: Path) -> list[Recording]:
@@ -57,6 +66,8 @@ def _find(root: Path, split: str, cache: Path) -> list[Recording]:
     places = {root / name / split: expected for name in HOMES[:2]} | {root / split: expected}
     for folder in list_places(root, *HOMES):
         files = list_files(folder / split, (".bin",), HOW, cache)
+        if files == []:
+            files = list_files(folder / split, (".npz",), HOW)
         # A folder `train` in `data_dir` may be of another data set.
         if files == [] and any(folder.glob(f"{split}*")):
             raise UserError(f"{folder / split} has no .bin file: fetch or extract it again: {HOW}")

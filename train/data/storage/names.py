@@ -80,14 +80,15 @@ def list_entries(folder: Path) -> list[Path]:
 def list_places(root: Path, *names: str) -> Iterator[Path]:
     """Yield the folders `names` of `root` that exist, each with the folders that others make in it.
 
-    SpikingJelly has `download` and `extract`, torchvision `raw`; "Extract all" of Windows and of
-    7-Zip makes a folder of an archive's name around its folder. The last one is `root` itself.
+    SpikingJelly has `download`, `extract` and `events_np`, torchvision `raw`; "Extract all" of
+    Windows and of 7-Zip makes a folder of an archive's name around its folder. The last one is
+    `root` itself.
     """
     for name in (*names, ""):
         place = find_entry(root, name) if name else root
         if place is not None and place.is_dir():
             yield place
-            for inner in ("extract", "download", "raw", place.name):
+            for inner in ("extract", "download", "raw", place.name, "events_np"):
                 if (place / inner).is_dir():
                     yield place / inner
 
@@ -99,10 +100,20 @@ def name_archives(stems: Iterable[str], endings: Sequence[str] = ARCHIVES) -> tu
 
 def walk(folder: Path) -> Iterator[Path]:
     """Yield the files in `folder` and in its folders, without those that systems make."""
+    for place, files in _walk(folder):
+        yield from (place / name for name in files if not is_system_file(name))
+
+
+def walk_folders(folder: Path) -> Iterator[Path]:
+    """Yield `folder` and the folders in it, outer ones first, without those that systems make."""
+    return (place for place, _ in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     with reading(folder, "a folder"):
         for place, folders, files in os.walk(folder, onerror=_raise):
-            folders[:] = [name for name in folders if not is_system_file(name)]
-            yield from (Path(place, name) for name in files if not is_system_file(name))
+            folders[:] = sorted(name for name in folders if not is_system_file(name))
+            yield Path(place), files
 
 
 def _raise(error: OSError) -> None:
