@@ -6,7 +6,7 @@ HTML is escaped by its templates; `train/terminal.py` has the console that knows
 
 import re
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 # C0 and C1 without tab and newline, separators of lines, marks that reverse the rest of a line, and
 # lone surrogates, which stand for bytes that are not UTF-8. Joiners of emoji stay.
@@ -48,7 +48,7 @@ def escape_formula(cell: Any) -> Any:
     return f"'{cell}" if FORMULA.match(cell) and not NEGATIVE.fullmatch(cell) else cell
 
 
-def print_text(text: object, file: TextIO | None = None, *, flush: bool = False) -> None:
+def print_text(text: object, file: Any = None, *, flush: bool = False) -> None:
     """Print lines that may have names in them; control characters become visible."""
     print(escape_controls(text), file=file or sys.stdout, flush=flush)
 
