@@ -20,6 +20,7 @@ from train.export import compile_run
 from train.program.inputs import make_normalize
 from train.run.environment import describe_environment
 from train.run.reading import load_run_config
+from train.run.restore import identify_checkpoint
 from train.run.summary import format_title
 
 OUT = Path(__file__).with_suffix(".json")
@@ -29,7 +30,7 @@ def main(run: Path, data_dir: str | None = None) -> None:
     """Measure both programs, and write and print the results."""
     config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
-    program = compile_run.compile_checkpoint(config, run, "last", dataset)
+    program = compile_run.compile_checkpoint(config, identify_checkpoint(run, "last"), dataset)
     late = SpikingProgram(
         [
             replace(node, neuron=replace(node.neuron, first=node.neuron.step))

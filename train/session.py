@@ -9,6 +9,7 @@ A run resumes with the same bits whenever it was killed, because only three orde
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +19,9 @@ from typing import Any, Self
 import jax
 from ml_collections import ConfigDict
 
+from pit_jax.display import print_text
 from pit_jax.initializers import warn_of_floored_scales
+from pit_jax.signals import interruptible
 
 from .config.choose import check_bounds
 from .distributed import hosts
@@ -30,16 +33,18 @@ from .program import build
 from .program.evaluation import Evaluation
 from .program.metrics import make_metrics
 from .program.program import Program
-from .program.state import Metrics, TrainState
+from .program.state import Metrics, TrainState, is_epoch_open
 from .records.loggers import Journal, open_journal
 from .records.wandb import check_installed
 from .run.checkpoint import Checkpoints, Progress, find_newest_step
 from .run.compile_cache import use_compile_cache
-from .run.environment import note_start
+from .run.copies import METRICS, encode_health, read_files, restore_files
+from .run.environment import compare_environments, describe_environment, note_start
+from .run.reading import read_starts
 from .run.restore import load_best
 from .run.subset import save_subset
 from .run.summary import Summary, make_json_numbers, summarize, write_summary
-from .run.workdir import claim, find_disk_error
+from .run.workdir import check_kinds, claim, find_disk_error
 
 
 class Session:
@@ -72,8 +77,9 @@ class Session:
         self.is_first = hosts.is_first()
         self._until, self._compiled = until, compiled or workdir / "compiled"
         self._clock, self._started = clock, clock() if started is None else started
-        self._begun, self._earlier = 0, 0.0
+        self._begun, self._earlier, self._is_unevaluated = 0, 0.0, False
         self._journal = Journal()
+        self._files: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -88,8 +94,14 @@ class Session:
         # Closed in reverse order: the checkpoints first, and the lock last, when nothing writes to
         # the folder any more. A full disk is explained when the checkpoints are closed too.
         if self.is_first:
-            check_installed(self.config)  # Before the folder is created.
+            # Before the folder is created, or anything is written to it.
+            check_installed(self.config)
+            check_kinds(self.workdir)
+            starts = read_starts(self.workdir)
+            changes = compare_environments(self.workdir, starts, describe_environment())
             stack.enter_context(claim(self.workdir, self.config.to_dict()))
+            if changes:
+                print_text(f"{self.label}{changes}", sys.stderr)
             stack.enter_context(explain_full_disk(self.workdir))
             save_subset(self.workdir, self.program.subset)
             stack.enter_context(use_compile_cache(self._compiled))
@@ -110,22 +122,32 @@ class Session:
         if restored is None:
             return None
         state, self.progress = restored
+        with hosts.raise_on_all_hosts():
+            if self.is_first:
+                ended = int(state.step) // self.program.steps_per_epoch
+                restore_files(self.workdir, int(state.step), self.progress.files, ended)
         return state
 
     def begin(self, state: TrainState, note: Callable[[str], None]) -> None:
         """Start to log after the step of `state`; `note` prints a line."""
         self._begun, self._earlier = int(state.step), self.progress.seconds
+        # Stopped during the evaluation at the end of an epoch, which this run does first.
+        at_end = self._begun % self.program.steps_per_epoch == 0
+        self._is_unevaluated = at_end and is_epoch_open(state)
         if not self._begun:
             warn_of_floored_scales(state.params)
-            # Saved before the first step, so that a run whose first step is not finite has a
-            # checkpoint, and so that its starting scales can be compared with the learned ones.
-            self.checkpoints.save_first(state, self.progress)
         with hosts.raise_on_all_hosts():
             if self.is_first:
                 # Drops the lines after `_begun`, which the run is about to compute again.
                 journal = open_journal(self.config, self.workdir, self._begun)
                 self._journal = self._training.enter_context(closing(journal))
                 note_start(self.workdir, self._begun)
+                # From now on they do not change.
+                self._files = read_files(self.workdir)
+        if not self._begun:
+            # Saved before the first step, so that a run whose first step is not finite has a
+            # checkpoint, and so that its starting scales can be compared with the learned ones.
+            self.checkpoints.save_first(state, self._make_progress())
 
         def note_with_label(text: str) -> None:
             note(f"{self.label}{text}")
@@ -160,7 +182,13 @@ class Session:
     def epochs(self) -> range:
         """The remaining epochs, counted from 1."""
         # A run that stopped within an epoch resumes in it; `begin_epoch` skips its finished steps.
-        return range(self._begun // self.program.steps_per_epoch + 1, self.config.epochs + 1)
+        ended = (self._begun - self._is_unevaluated) // self.program.steps_per_epoch
+        return range(ended + 1, self.config.epochs + 1)
+
+    @property
+    def last_step(self) -> int:
+        """The last step of the current epoch."""
+        return self._steps.stop - 1
 
     def begin_epoch(self, epoch: int) -> range:
         """Start the clock of an epoch; return its remaining steps, counted from 1."""
@@ -178,8 +206,8 @@ class Session:
         # The latest step is logged before the checkpoint is saved: after a resume its line would
         # be missing. Health first, too: its file is ignored unless it is of the restored step.
         self.settle(state)
-        self._health.save(step)
-        self.checkpoints.save_last(state, self.progress._replace(seconds=self._seconds()))
+        health = self._health.save(step)
+        self.checkpoints.save_last(state, self._make_progress(health))
 
     def before_step(self, state: TrainState, step: int) -> None:
         """Look at the state before `step`, without waiting for the device."""
@@ -204,7 +232,7 @@ class Session:
     def end_steps(self, state: TrainState) -> None:
         """Wait for the end of an epoch's steps; raise UserError without a finite training loss."""
         self.settle(state)
-        epoch, totals = self.get_epoch(self._steps[-1]), jax.device_get(state.totals)
+        epoch, totals = self.get_epoch(self.last_step), jax.device_get(state.totals)
         if not totals["seen"]:
             raise UserError(
                 f"{self.label}every step of epoch {epoch} was skipped: none has a finite loss and "
@@ -223,7 +251,7 @@ class Session:
 
     def end_epoch(self, state: TrainState, found: Evaluation) -> dict[str, Any]:
         """Log an epoch after its evaluation, and return its line."""
-        step, split = self._steps[-1], self.program.split
+        step, split = self.last_step, self.program.split
         epoch = self.get_epoch(step)
         self._check_finite(f"{split} loss", found.loss, epoch)
         metrics = make_json_numbers(found.metrics)
@@ -238,7 +266,7 @@ class Session:
             **self._health.end(state, epoch),
         }
         self._journal.log_epoch(record)
-        self.progress = self.progress._replace(seconds=self._seconds())
+        self.progress = self._make_progress()
         # Strictly more: of equal epochs the first is the best, and its checkpoint stays.
         if found.accuracy > self.progress.best_accuracy:
             self.progress = self.progress._replace(best_accuracy=found.accuracy, best_epoch=epoch)
@@ -250,7 +278,7 @@ class Session:
         By default it is held if the latest checkpoint was written less than
         `config.checkpoints.seconds_apart` seconds ago.
         """
-        epoch = self.get_epoch(self._steps[-1])
+        epoch = self.get_epoch(self.last_step)
         hold = not self.checkpoints.is_time() if hold is None else hold
         self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
 
@@ -282,11 +310,11 @@ class Session:
         """
         self._training.close()
         if test is None:
-            test = self.program.test(state)
+            test = interruptible(self.program.test, state)
             if self.is_validated:
                 best_state = self.restore_best(state)
                 # `restore_best` returns this very state if the last epoch is the best.
-                best = test if best_state is state else self.program.test(best_state)
+                best = test if best_state is state else interruptible(self.program.test, best_state)
         layers = self.program.neuron_layers
         summary = summarize(self.config, self.workdir, layers, test, state, self.progress, best)
         if self.is_first:
@@ -319,6 +347,13 @@ class Session:
     def get_epoch(self, step: int) -> int:
         """Return the epoch of a step, both from 1 on."""
         return (step - 1) // self.program.steps_per_epoch + 1
+
+    def _make_progress(self, health: bytes | None = None) -> Progress:
+        """Return the progress after the latest step, with copies of the files of the run."""
+        files = self._files | {METRICS: self._journal.content}
+        if health is not None:
+            files |= encode_health(health)
+        return self.progress._replace(seconds=self._seconds(), files=files)
 
     def _seconds(self) -> float:
         return self._earlier + self._clock() - self._started

@@ -15,13 +15,14 @@ from train import data
 from train.export import compile_run
 from train.program.inputs import make_normalize
 from train.run.reading import load_run_config
+from train.run.restore import identify_checkpoint
 
 
 def format_run(run: Path, data_dir: str | None = None) -> str:
     """Return the program of the last checkpoint, its verification and costs on all test images."""
     config = load_run_config(run, data_dir)
     dataset = data.load(**config.data)
-    program = compile_run.compile_checkpoint(config, run, "last", dataset)
+    program = compile_run.compile_checkpoint(config, identify_checkpoint(run, "last"), dataset)
     samples = dataset.test.take(range(len(dataset.test)))
     images = make_normalize(dataset)(jnp.asarray(samples["image"]))
     report = program.verify(images, samples["label"])

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax.display import print_text, show_name
+from pit_jax.signals import end_program
 
 from .. import data
 from ..config.arguments import run_program
@@ -22,10 +23,9 @@ from ..files import write_atomically
 from ..program import build, sharding
 from ..report import page
 from ..run import restore
-from ..run.checkpoint import find_newest_step
 from ..run.environment import describe_environment
 from ..run.network import load_network
-from ..run.reading import load_run_config, make_distinct_names
+from ..run.reading import load_run_config, make_distinct_names, read_run_records
 from ..run.summary import format_title
 from . import ANALYSES, load_analysis, output
 from .subject import Analysis, Subject
@@ -46,7 +46,8 @@ class Task(NamedTuple):
         return [
             {
                 "workdir": str(run.workdir.resolve()),
-                "step": find_newest_step(run.workdir, run.checkpoint),
+                "step": run.step,
+                "sha256": run.digest,
                 "samples": run.wanted,
             }
             for run in self.runs
@@ -100,13 +101,15 @@ def read_run(
 
     Raises UserError for data or a checkpoint that is missing or damaged.
     """
-    restore.find_checkpoint(
-        workdir, checkpoint
-    )  # Fail before loading data, which may take minutes.
+    # Fail before loading data, which may take minutes.
+    restore.find_checkpoint(workdir, checkpoint)
     dataset = data.load(**config.data)
     # The argument is a batch size; this one divides among all devices.
     mesh = sharding.make_data_mesh(jax.device_count())
-    model, variables = load_network(config, workdir, checkpoint, dataset)
+    # Found again: meanwhile a run that still trains may have deleted the first one.
+    saved = restore.identify_checkpoint(workdir, checkpoint)
+    model, variables = load_network(config, saved, dataset)
+    records = read_run_records(workdir)
     return Subject(
         name=name,
         workdir=workdir,
@@ -121,6 +124,10 @@ def read_run(
         neurons=tuple(
             each for each, what in build.list_classes(config).items() if what != "model.norm"
         ),
+        step=saved.step,
+        digest=saved.digest,
+        # A run that still trains may have lines of later steps than the checkpoint.
+        records=[each for each in records if checkpoint != "last" or each["step"] <= saved.step],
     )
 
 
@@ -230,7 +237,7 @@ def _list_facts(run: Subject) -> dict[str, str]:
     return {
         "run": format_title(run.config),
         "folder": str(run.workdir),
-        "checkpoint": f"{run.checkpoint}, step {find_newest_step(run.workdir, run.checkpoint)}",
+        "checkpoint": f"{run.checkpoint}, step {run.step}, sha256 {run.digest[:12]}",
         "data": f"{run.dataset.name}: {len(run.dataset.train):,} for training, "
         f"{len(run.dataset.test):,} for tests",
         "samples": f"{run.wanted:,}" if run.wanted else "the default of each analysis",
@@ -255,4 +262,4 @@ def _load_config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

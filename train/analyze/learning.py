@@ -1,13 +1,13 @@
 """The learning curves of a run, and when runs reach the last accuracies of others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pit_jax.analysis.learning import compare_curves
 from pit_jax.analysis.plots.learning import curves
 
 from ..figures import select_points
-from ..run.reading import find_split, read_records, select_epochs
+from ..run.reading import find_split, select_epochs
 from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Learning curves"
@@ -76,8 +76,8 @@ def _make_label(subject: Subject) -> str:
     return f"{subject.name}, {len(samples):,} {split} samples"
 
 
-def _read_epochs(subject: Subject) -> list[dict[str, Any]]:
-    return select_epochs(read_records(subject.workdir / "metrics.jsonl"))
+def _read_epochs(subject: Subject) -> list[Mapping[str, Any]]:
+    return select_epochs(subject.records)
 
 
 def _find_split(subject: Subject) -> str:

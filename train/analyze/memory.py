@@ -18,7 +18,7 @@ from pit_jax.layers.remat import POLICIES
 from ..program import build
 from ..program.feed import abstract_batch
 from ..program.inputs import make_prepare
-from ..run.reading import read_json
+from ..run.reading import read_starts
 from .subject import Analysis, Plot, Subject, Table
 
 MIB = 2**20
@@ -76,8 +76,7 @@ def analyze(subject: Subject) -> Analysis:
 
 def count_devices(workdir: Path, default: int) -> int:
     """Return the number of devices that trained the run, not of those that analyze it."""
-    starts = read_json(workdir / "environment.json", list) or [{}]
-    found: int = starts[-1].get("devices", default)
+    found: int = (read_starts(workdir) or [{}])[-1].get("devices", default)
     return found
 
 

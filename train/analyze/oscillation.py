@@ -11,7 +11,6 @@ from pit_jax.neurons.probe import neuron_layers
 
 from ..config.own import shorten_name
 from ..figures import select_points
-from ..run.reading import read_records
 from .subject import Analysis, Plot, Subject, Table, explain_missing
 
 SAMPLES = 256
@@ -117,7 +116,7 @@ def _name_group(run: Subject) -> str:
 
 
 def _read_records(run: Subject) -> list[dict[str, Any]]:
-    return [r for r in read_records(run.workdir / "metrics.jsonl") if r.get("health")]
+    return [dict(record) for record in run.records if record.get("health")]
 
 
 def _average(

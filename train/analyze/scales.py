@@ -9,7 +9,7 @@ from pit_jax.neurons.probe import neuron_layers
 
 from ..config.own import shorten_name
 from ..report.figures import order_layers
-from ..run.restore import load_scales
+from ..run.restore import load_scales, select_scales
 from .subject import Analysis, Plot, Subject, Table
 
 TITLE = "Scales a"
@@ -17,7 +17,8 @@ TITLE = "Scales a"
 
 def analyze(subject: Subject) -> Analysis:
     """Return the spread of every layer's scales over channels and steps, at the start and now."""
-    found = load_scales(subject.workdir, subject.checkpoint)
+    # Not from the folder: a run that still trains has newer checkpoints by now.
+    found = select_scales(subject.variables["params"])
     if not found:
         name = shorten_name(subject.config.neuron.name)
         return Analysis(TITLE, [f"{name} has no scale per channel."])

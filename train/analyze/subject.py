@@ -29,7 +29,9 @@ BATCH = 64
 class Subject:
     """A run at one checkpoint; analyses do not change its folder.
 
-    `variables` are those of its evaluation, replicated on all devices. `out` is the folder of the
+    `variables` are those of its evaluation, replicated on all devices. `step`, `digest` and
+    `records`, the lines of metrics.jsonl, were read together with them: a run that still trains
+    has others by now. `out` is the folder of the
     results, where an analysis may save intermediate ones. `wanted` replaces every analysis's own
     number of samples. `neurons` are the classes of neurons that the config names.
     """
@@ -45,6 +47,9 @@ class Subject:
     out: Path
     wanted: int | None = None
     neurons: tuple[type[nn.Module], ...] = ()
+    step: int = 0
+    digest: str = ""
+    records: Sequence[Mapping[str, Any]] = ()
 
     @property
     def record(self) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:

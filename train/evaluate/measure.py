@@ -52,7 +52,9 @@ def evaluate(
         samples, note = read_own_images(folder, dataset)
     mesh = sharding.make_data_mesh(config.batch_size)
     abstract = abstract_state(config, dataset, sharding.make_replicated(mesh))
-    state = restore.load_state(workdir, checkpoint, abstract)
+    # Found again: meanwhile a run that still trains may have deleted the first one.
+    saved = restore.identify_checkpoint(workdir, checkpoint)
+    state = restore.read_state(saved, abstract)
     pure = make_pure_program(config, dataset)
     check_metrics(pure.metrics, pure.model, abstract_images(dataset))
     step = make_eval_step(
@@ -72,9 +74,10 @@ def evaluate(
         "title": format_title(config),
         "workdir": str(workdir),
         "checkpoint": checkpoint,
-        "step": int(state.step),
+        "step": saved.step,
+        "checkpoint_sha256": saved.digest,
         "data": dataset.name,
-        "split": str(folder) if folder is not None else split,
+        "split": str(folder.resolve()) if folder is not None else split,
         "note": note,
         "images": len(samples),
         "accuracy": accuracy,

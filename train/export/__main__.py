@@ -16,6 +16,7 @@ from pit_jax.display import print_text, show_name
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
 from pit_jax.inference.storage import to_json
+from pit_jax.signals import end_program
 
 from .. import data
 from ..config.arguments import run_program
@@ -23,9 +24,9 @@ from ..data import Dataset
 from ..errors import UserError
 from ..files import write_atomically
 from ..run import restore
-from ..run.checkpoint import find_newest_step
 from ..run.environment import describe_environment
-from ..run.reading import load_run_config, read_json
+from ..run.reading import load_run_config, read_starts
+from ..run.saved import Checkpoint
 from ..run.summary import format_title
 from . import compile_run
 
@@ -48,10 +49,17 @@ def run(args: argparse.Namespace) -> int:
     """Export a checkpoint in a format and return 0."""
     if args.pixels and args.format != "stablehlo":
         raise UserError("--pixels is only for --format stablehlo.")
-    out = args.out or args.workdir / "export" / f"{args.checkpoint}_{args.format}"
+    out = args.out or args.workdir / "export" / name_output(args)
     _export(args, _load_config(args), out)
     print_text(f"written to {show_name(out)}")
     return 0
+
+
+def name_output(args: argparse.Namespace) -> str:
+    """Return the name of the folder of a program: other options never get the same one."""
+    options = [args.weights, args.code, "pixels" * args.pixels]
+    other = [option for option in options if option not in ("float32", "thermometer", "")]
+    return "_".join([args.checkpoint, args.format, *other])
 
 
 def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
@@ -71,9 +79,9 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
             "the network unchanged. Export without --pixels."
         )
     options = {"weights": args.weights, "code": args.code}
-    program = compile_run.compile_checkpoint(
-        config, args.workdir, args.checkpoint, dataset, **options
-    )
+    # Found again: meanwhile a run that still trains may have deleted the first one.
+    saved = restore.identify_checkpoint(args.workdir, args.checkpoint)
+    program = compile_run.compile_checkpoint(config, saved, dataset, **options)
     report = compile_run.verify_program(program, config, dataset)
     print_text(f"{format_title(config)}\n{report}")
     if not report:
@@ -81,7 +89,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
             "the program differs from the quantized network, so nothing is written. Please report "
             "this bug."
         )
-    about = _describe_program(args, config, dataset)
+    about = _describe_program(args, saved, config, dataset)
     _raise_user_errors(_write, program, report, out, args, dataset, about)
     proof = about | {
         "samples": report.samples,
@@ -128,7 +136,7 @@ def _write(
 
 
 def _describe_program(
-    args: argparse.Namespace, config: ConfigDict, dataset: Dataset
+    args: argparse.Namespace, saved: Checkpoint, config: ConfigDict, dataset: Dataset
 ) -> dict[str, Any]:
     """Return where the program comes from, its input, and the classes of its logits."""
     shape = ["batch", *dataset.test.shape]
@@ -140,14 +148,15 @@ def _describe_program(
     elif dataset.mean:
         takes["holds"] = "pixels 0..255 as (x / 255 - mean) / std of each channel"
         takes |= {"mean": dataset.mean, "std": dataset.std}
-    starts = read_json(args.workdir / "environment.json", list) or [{}]
+    starts = read_starts(args.workdir) or [{}]
     return {
         "title": format_title(config),
         "data": dataset.name,
         "split": "test",
         "seed": config.seed,
         "checkpoint": args.checkpoint,
-        "step": find_newest_step(args.workdir, args.checkpoint),
+        "step": saved.step,
+        "checkpoint_sha256": saved.digest,
         "commit_of_training": starts[-1].get("commit", "unknown"),
         "weights": args.weights,
         "code": args.code,
@@ -177,4 +186,4 @@ def _load_config(args: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import tee
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,19 +18,20 @@ from ..data.feeding.order import SequentialOrder
 from ..errors import UserError
 from ..program.inputs import make_normalize
 from ..run.network import load_network
+from ..run.saved import Checkpoint
 from ..terminal import track
 from .refusal import explain_refusal
 
 
 def compile_checkpoint(
-    config: ConfigDict, workdir: Path, checkpoint: str, dataset: Dataset, **options: Any
+    config: ConfigDict, checkpoint: Checkpoint, dataset: Dataset, **options: Any
 ) -> SpikingProgram:
     """Compile a checkpoint to a program; `options` are `weights` and `code` of `compile`.
 
-    Raises UserError for a checkpoint that is missing or damaged, and for a network that has no
+    Raises UserError for a checkpoint that is damaged, and for a network that has no
     equal spiking program.
     """
-    network, variables = load_network(config, workdir, checkpoint, dataset)
+    network, variables = load_network(config, checkpoint, dataset)
     size = min(choose_batch_size(config, dataset), len(dataset.train))
     sample = normalize_images(dataset, dataset.train.take(range(size))["image"])
     try:

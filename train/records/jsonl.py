@@ -8,11 +8,14 @@ NaN.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import append_line, write_atomically
+from pit_jax.display import print_text
+
+from ..files import append_line, read_file, write_atomically
 from ..run.reading import read_records
 
 # The loss of a single step is noisier than the mean of an epoch, so it is a separate curve.
@@ -33,18 +36,29 @@ class MetricsFile:
 
     def __init__(self, file: Path, step: int) -> None:
         self.lines = [record for record in read_records(file) if record["step"] <= step]
+        self._texts = [f"{json.dumps(record)}\n" for record in self.lines]
         # Rewritten as a whole, so that a line that a killed run left incomplete is dropped too.
-        write_atomically(file, "".join(f"{json.dumps(record)}\n" for record in self.lines))
+        write_atomically(file, self.content)
         self._file = file
+
+    @property
+    def content(self) -> str:
+        """The whole file."""
+        return "".join(self._texts)
 
     def write_step(self, record: Mapping[str, Any]) -> None:
         """Append a line and wait until it is on disk."""
-        append_line(self._file, json.dumps(record))
+        text = json.dumps(record)
+        self._texts.append(f"{text}\n")
+        append_line(self._file, text)
 
     write_epoch = write_step
 
     def close(self) -> None:
-        """Do nothing: every line is on disk."""
+        """Write the file again if it was deleted or changed meanwhile."""
+        if read_file(self._file) != self.content.encode():
+            print_text(f"{self._file} was changed during the run: written again.", sys.stderr)
+            write_atomically(self._file, self.content)
 
 
 def collect_scalars(record: Mapping[str, Any]) -> dict[str, float]:

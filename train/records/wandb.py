@@ -80,4 +80,6 @@ def _read_or_make_id(workdir: Path) -> str:
     if saved is None:
         saved = {"id": secrets.token_hex(8)}
         write_atomically(workdir / FILE, json.dumps(saved))
-    return str(saved["id"])
+    if not isinstance(saved.get("id"), str):
+        raise UserError(f"{workdir / FILE} has no id of a W&B run; restore it or move it away.")
+    return saved["id"]

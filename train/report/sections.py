@@ -16,11 +16,14 @@ from ..run import restore
 from ..run.reading import (
     find_split,
     read_config,
-    read_json,
-    read_records,
+    read_evaluation,
+    read_run_records,
+    read_starts,
+    read_summary,
     select_epochs,
     select_metrics,
 )
+from ..run.saved import Checkpoint, find_newest_step
 from ..run.summary import format_steps_and_levels, format_title
 from . import figures as report_figures
 from .page import parts, render_page, show_figure
@@ -43,9 +46,10 @@ class Run(NamedTuple):
     records: list[dict[str, Any]]
     summary: dict[str, Any]
     evaluations: dict[str, dict[str, Any]]
-    parameters: tuple[int, int] | None
     first_scales: dict[str, np.ndarray]
+    saved: Checkpoint | None
     last_scales: dict[str, np.ndarray]
+    parameters: tuple[int, int] | None
 
     @property
     def split(self) -> str:
@@ -56,17 +60,22 @@ class Run(NamedTuple):
 def read_run(workdir: Path, name: str) -> Run:
     """Read the files of a run; raise UserError if there is no run, or a file is damaged."""
     files = sorted((workdir / "evaluation").glob("*.json"))
+    config = read_config(workdir)
+    saved = None
+    if find_newest_step(workdir, "last") is not None:
+        saved = restore.identify_checkpoint(workdir, "last")
     return Run(
         name,
         workdir,
-        config=read_config(workdir),
-        starts=read_json(workdir / "environment.json", list) or [],
-        records=read_records(workdir / "metrics.jsonl"),
-        summary=read_json(workdir / "summary.json", dict) or {},
-        evaluations={file.name: read_json(file, dict) for file in files},
-        parameters=restore.count_saved_parameters(workdir),
+        config=config,
+        starts=read_starts(workdir),
+        records=read_run_records(workdir),
+        summary=read_summary(workdir),
+        evaluations={file.name: read_evaluation(file) for file in files},
         first_scales=restore.load_scales(workdir, "first"),
-        last_scales=restore.load_scales(workdir, "last"),
+        saved=saved,
+        last_scales=restore.read_scales(saved) if saved else {},
+        parameters=restore.count_saved_parameters(saved) if saved else None,
     )
 
 
@@ -124,7 +133,8 @@ def _show_run(run: Run) -> Iterator[str]:
 def _show_scales(run: Run) -> Iterator[str]:
     last = report_figures.order_layers(run.last_scales, list(run.summary.get("rates", ())))
     yield parts.heading("Scales a")
-    caption = "The scales of the neurons in the last checkpoint"
+    step = run.saved.step if run.saved else 0
+    caption = f"The scales of the neurons in the last checkpoint, step {step:,}"
     caption += ", and at the start." if run.first_scales else "."
     yield show_figure(caption, lambda: scales.scales(last, run.first_scales))
     rows = []

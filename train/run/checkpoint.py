@@ -31,35 +31,31 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ..config.bounds import at_least, set_bounds
+from pit_jax.checks.bounds import at_least, set_bounds, whole
+
 from ..distributed import hosts
 from ..errors import UserError
 from ..files import move_aside
 from ..program.sharding import place
 from ..program.state import TrainState, unwrap_key, wrap_key
-from . import manifest
+from . import manifest, orbax
+from .saved import (
+    FOLDERS,
+    Progress,
+    Saved,
+    find_newest_step,
+    list_checkpoints,
+    list_steps,
+    read_progress,
+)
 
-# Of several checkpoints of the same step, the one in the first of these folders is restored.
-FOLDERS = ("last", "best", "every", "first")
 DAMAGED = "damaged"
-
-
-class Progress(NamedTuple):
-    """The seconds of a run so far, its best accuracy and best epoch.
-
-    The accuracy is measured on the validation images, or on the test images for data without any.
-    """
-
-    seconds: float = 0.0
-    # Below 0, so that the first epoch is the best one so far even with an accuracy of 0.
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
 
 
 class Checkpoints:
@@ -80,9 +76,9 @@ class Checkpoints:
     """
 
     @set_bounds(
-        last=at_least(1),
-        every_epochs=at_least(0),
-        every_steps=at_least(0),
+        last=whole(1),
+        every_epochs=whole(0),
+        every_steps=whole(0),
         seconds_apart=at_least(0),
     )
     def __init__(
@@ -102,7 +98,8 @@ class Checkpoints:
         self._seconds_apart, self._clock, self._written = seconds_apart, clock, clock()
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._held: dict[str, tuple[int, ocp.args.Composite]] = {}
-        self._found: _Checkpoint | None = None
+        self._found: Saved | None = None
+        self._opened = ExitStack()
         if not hosts.is_first():
             return
         # Before the managers are made, which list their folders once. `until` is the newest step
@@ -114,11 +111,16 @@ class Checkpoints:
         # One manager for each folder. A single manager with a best_fn would delete the newest
         # checkpoint when an older one is better, and a run must resume from the newest.
         keep = {"last": last, "best": 1, "every": None, "first": None}
+        for saved in list_checkpoints(self._workdir):
+            orbax.empty_damaged_metadata(self._workdir / str(saved))
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        plain = self._opened.enter_context(orbax.open_plain_path(self._workdir))
         for name in reversed(FOLDERS):
             # "last" comes last in this order: it waits for the saves of all other folders.
             ahead = list(self._managers.values()) if name == "last" else []
-            self._managers[name] = _open_manager(
-                self._workdir / name, keep[name], ahead, write_manifest
+            (plain / name).mkdir(exist_ok=True)
+            self._managers[name] = orbax.open_manager(
+                plain / name, keep[name], partial(_complete, ahead, write_manifest)
             )
 
     def save_first(self, state: TrainState, progress: Progress) -> None:
@@ -187,28 +189,27 @@ class Checkpoints:
         progress = Progress()
         with hosts.raise_on_all_hosts():
             if self._found:
-                found = self._read(self._found, state)
-                state, progress = found["state"], Progress(**found["progress"])
+                state, progress = self._read(self._found, state)
         return wrap_key(place(hosts.broadcast(state), like.step.sharding)), progress
 
-    def _read(self, saved: "_Checkpoint", like: TrainState) -> Any:
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), progress=ocp.args.JsonRestore()
-        )
+    def _read(self, saved: Saved, like: TrainState) -> tuple[Any, Progress]:
+        folder = self._workdir / str(saved)
         try:
-            found = self._managers[saved.name].restore(saved.step, args=items)
+            state = orbax.restore_state(
+                folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(like)
+            )
         except ValueError as error:
             # Not damage, since the files match the manifest: the trees differ.
             raise _refuse_other(saved, "it has other parameters") from error
         # Orbax restores an array of another shape without an error.
         for (path, there), here in zip(
-            jax.tree.leaves_with_path(found["state"]), jax.tree.leaves(like), strict=True
+            jax.tree.leaves_with_path(state), jax.tree.leaves(like), strict=True
         ):
             if there.shape != here.shape:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 why = f"{name} is {there.shape} in it, {here.shape} in the network"
                 raise _refuse_other(saved, why)
-        return found
+        return state, read_progress(folder)
 
     def raise_failure(self) -> None:
         """Raise the error of a save that has failed, without waiting for running saves."""
@@ -220,7 +221,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Write the held checkpoints, and wait until everything is on disk."""
-        with ExitStack() as stack:
+        with self._opened as stack:
             for manager in self._managers.values():
                 stack.callback(manager.close)
             self._write()
@@ -254,35 +255,14 @@ class Checkpoints:
                 self._written = self._clock()
 
 
-def find_newest_step(workdir: Path, folder: str | None = None) -> int | None:
-    """Return the step of the newest checkpoint of one folder, or of all; None if there is none."""
-    names = FOLDERS if folder is None else (folder,)
-    return max((step for name in names for step in list_steps(workdir / name)), default=None)
-
-
 def find_whole_steps(workdir: Path) -> Iterator[int]:
     """Yield the steps of the checkpoints that match their manifests, the newest first."""
-    for saved in _list_checkpoints(workdir):
+    for saved in list_checkpoints(workdir):
         if not manifest.find_damage(workdir / str(saved)):
             yield saved.step
 
 
-def list_steps(folder: Path) -> list[int]:
-    """Return the steps of the complete checkpoints in a folder: incomplete ones have no number."""
-    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-
-
-class _Checkpoint(NamedTuple):
-    """A checkpoint on disk: `workdir/name/step`."""
-
-    step: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.step}"
-
-
-def _refuse_other(saved: _Checkpoint, why: str) -> UserError:
+def _refuse_other(saved: Saved, why: str) -> UserError:
     """Return the error for a checkpoint that was saved by other code with the same config."""
     return UserError(
         f"the checkpoint {saved} does not fit the network or the optimizer ({why}): their code has "
@@ -290,63 +270,25 @@ def _refuse_other(saved: _Checkpoint, why: str) -> UserError:
     )
 
 
-def _open_manager(
-    folder: Path,
-    keep: int | None,
-    ahead: Sequence[ocp.CheckpointManager],
-    write_manifest: Callable[[Path], None],
-) -> ocp.CheckpointManager:
-    """Return the manager of a folder; its saves end after those of the managers `ahead`."""
-    # Despite its name, Orbax calls this before it renames the folder of the checkpoint. So no
-    # checkpoint is ever without a manifest, and none is deleted before its successor has one.
-    options = ocp.AsyncOptions(
-        post_finalization_callback=partial(_complete, folder, ahead, write_manifest)
-    )
-    # By default all processes would take part in every save and wait for each other.
-    alone = ocp.options.MultiprocessingOptions(
-        active_processes={0}, barrier_sync_key_prefix=folder.name
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    return ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            cleanup_tmp_directories=True,
-            async_options=options,
-            multiprocessing_options=alone,
-            create=False,
-        ),
-    )
-
-
 def _complete(
-    folder: Path,
     ahead: Sequence[ocp.CheckpointManager],
     write_manifest: Callable[[Path], None],
+    unfinished: Path,
 ) -> None:
-    """Write the manifest of the checkpoint in `folder` that has no final name yet."""
+    """Write the manifest of a checkpoint after the saves of the managers `ahead` have ended."""
     for manager in ahead:
         # Raises the error of its save, if it failed: then this save fails too.
         manager.wait_until_finished()
-    for unfinished in folder.iterdir():
-        if not unfinished.name.isdigit():
-            write_manifest(unfinished)
+    write_manifest(unfinished)
 
 
-def _list_checkpoints(workdir: Path) -> list[_Checkpoint]:
-    """Return the checkpoints that have their final name, the newest first."""
-    found = [_Checkpoint(step, name) for name in FOLDERS for step in list_steps(workdir / name)]
-    # The sort is stable, so equal steps stay in the order of FOLDERS.
-    return sorted(found, key=lambda saved: -saved.step)
-
-
-def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
+def _find_newest_whole(workdir: Path, until: int | None) -> Saved | None:
     """Return the newest checkpoint that matches its manifest; move newer ones to `damaged/`.
 
     Nothing is moved if all are damaged: the user may be able to repair one.
     """
-    damaged: dict[_Checkpoint, str] = {}
-    for saved in _list_checkpoints(workdir):
+    damaged: dict[Saved, str] = {}
+    for saved in list_checkpoints(workdir):
         if until is not None and saved.step > until:
             continue
         if complaint := manifest.find_damage(workdir / str(saved)):
@@ -369,7 +311,7 @@ def _find_newest_whole(workdir: Path, until: int | None) -> _Checkpoint | None:
     return None
 
 
-def _set_aside(workdir: Path, saved: _Checkpoint) -> str:
+def _set_aside(workdir: Path, saved: Saved) -> str:
     """Move a damaged checkpoint to `damaged/`, and return its new path in the workdir."""
     names = (workdir / DAMAGED / f"{saved.name}-{saved.step}-{number}" for number in count())
     return move_aside(workdir / str(saved), names).relative_to(workdir).as_posix()

@@ -1,41 +1,94 @@
 """The environment of a result: commit, versions, hardware, command."""
 
 import json
+import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import flax
 import jax
+import jaxlib
 
 import pit_jax
 
+from ..errors import UserError
 from ..files import write_atomically
+from .reading import read_starts
+
+# Options of JAX that change what is computed: a run that resumes must have the same.
+REFUSED = (
+    *("jax_enable_x64", "jax_explicit_x64_dtypes", "jax_numpy_dtype_promotion"),
+    *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_random_seed_offset"),
+    *("jax_high_dynamic_range_gumbel", "jax_softmax_custom_jvp", "jax_allow_f16_reductions"),
+    "jax_default_matmul_precision",
+)
+# Options that change the last bits of sums, as the version and the device do.
+REPORTED = (
+    *("jax_disable_jit", "jax_disable_most_optimizations", "jax_optimization_level"),
+    *("jax_exec_time_optimization_effort", "jax_memory_fitting_effort"),
+    *("jax_threefry_gpu_kernel_lowering", "jax_use_direct_linearize"),
+)
+VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+MACHINE = ("jax", "jaxlib", "flax", "device", "devices", "processes")
 
 
-def describe_environment() -> dict[str, str | int]:
+def describe_environment() -> dict[str, Any]:
     """Return the environment of this process, for the record of a run."""
     return {
         "commit": find_commit(),
         "arguments": shlex.join(sys.argv[1:]),
         "python": platform.python_version(),
         "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
         "flax": flax.__version__,
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": _find_processor(),
+        **{name: _read_option(name) for name in (*REFUSED, *REPORTED) if hasattr(jax.config, name)},
+        **{name: os.environ.get(name, "") for name in VARIABLES},
     }
 
 
 def note_start(workdir: Path, step: int) -> None:
     """Append this process and its first `step` to environment.json, one entry for each start."""
-    file = workdir / "environment.json"
-    starts = json.loads(file.read_text()) if file.exists() else []
-    write_atomically(file, json.dumps([*starts, describe_environment() | {"step": step}], indent=2))
+    starts = [*read_starts(workdir), describe_environment() | {"step": step}]
+    write_atomically(workdir / "environment.json", json.dumps(starts, indent=2))
+
+
+def compare_environments(
+    workdir: Path, starts: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
+) -> str:
+    """Return a line on what differs `now` from the latest start; an empty text if nothing does.
+
+    Raises UserError for another option of JAX that changes what is computed. Older versions of this
+    program recorded fewer of them.
+    """
+    was = starts[-1] if starts else {}
+    differing = [name for name in now if name in was and was[name] != now[name]]
+    for name in differing:
+        if name in REFUSED:
+            raise UserError(
+                f"{workdir} was trained with {name}={was[name]}, and this process has "
+                f"{now[name]}, so it would compute other numbers. Give JAX the same option "
+                f"({name.upper()} in the environment), or choose another --workdir."
+            )
+    reported = [name for name in differing if name in (*MACHINE, *REPORTED, *VARIABLES)]
+    if not reported:
+        return ""
+    changes = (f"{name} was {was[name]!r}, is {now[name]!r}" for name in reported)
+    return f"the last bits of results may differ from an undisturbed run: {', '.join(changes)}."
+
+
+def _read_option(name: str) -> Any:
+    value = getattr(jax.config, name)
+    return value.name.lower() if isinstance(value, Enum) else value
 
 
 def find_commit(file: Path = Path(__file__)) -> str:

@@ -1,7 +1,6 @@
 """A trained network: the module of a run's config with the variables of one of its checkpoints."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -14,18 +13,19 @@ from ..errors import UserError
 from ..program import build
 from ..program.pure import abstract_images
 from . import restore
+from .saved import Checkpoint
 
 
 def load_network(
-    config: ConfigDict, workdir: Path, checkpoint: str, dataset: Dataset
+    config: ConfigDict, checkpoint: Checkpoint, dataset: Dataset
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network of a run and the variables with which it is tested, on the host.
 
-    Raises UserError for a checkpoint that is missing or damaged, or does not fit the current code
+    Raises UserError for a checkpoint that is damaged, or does not fit the current code
     of a user's own network.
     """
     model = build.make_network(config, dataset)
-    variables = restore.load_variables(workdir, checkpoint)
+    variables = restore.read_variables(checkpoint)
     # Our own networks always fit: their config is part of the run. A user's code may have changed.
     if list_own(config):
         with explain_own("model", config.model.name):

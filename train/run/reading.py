@@ -1,19 +1,27 @@
 """Reads the files of a run, which may still be training; nothing is changed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from pit_jax.display import print_text
 from pit_jax.old_names import rename_keys
 
 from ..config.pages import load_shipped
 from ..errors import UserError
+from ..files import read_file
+from .saved import read_copy
 
 # The line of an epoch has one of these.
 LOSSES = ("validation_loss", "test_loss")
+OF_EPOCH = ("train_loss", "train_accuracy", "images_per_second")
+OF_SUMMARY = ("last_accuracy", "best_accuracy", "best_epoch", "parameters", "scales", "seconds")
+RESTORE = "restore it or move it away"
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
@@ -23,7 +31,24 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise UserError(
             f"{workdir} is not the folder of a run: it has no config.json. Give another folder."
         )
-    rename_keys(config)
+    try:
+        rename_keys(config)
+        _merge_with_base(config)
+        named = all(isinstance(config[part]["name"], str) for part in ("data", "model", "neuron"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        named = False
+    if not named:
+        raise UserError(
+            f"{workdir / 'config.json'} is damaged, or the config of another program; restore it."
+        )
+    return config
+
+
+def _merge_with_base(saved: Mapping[str, Any]) -> ConfigDict:
+    """Return the base config, whose types `saved` must have, with the values of `saved`."""
+    # The base config has the keys that were added after an older run was made.
+    config: ConfigDict = load_shipped("base").base()
+    config.update(saved)
     return config
 
 
@@ -32,9 +57,7 @@ def load_run_config(workdir: Path, data_dir: Path | None = None) -> ConfigDict:
 
     Raises UserError if there is no run.
     """
-    # The base config has the keys that were added after an older run was made.
-    config: ConfigDict = load_shipped("base").base()
-    config.update(read_config(workdir))
+    config = _merge_with_base(read_config(workdir))
     # The checkpoint has the weights: the folder that the run started from may be gone.
     config.pretrained, config.reinitialize = "", ()
     if data_dir is not None:
@@ -44,30 +67,111 @@ def load_run_config(workdir: Path, data_dir: Path | None = None) -> ConfigDict:
 
 def read_json(file: Path, kind: type) -> Any:
     """Return the content of a JSON file, None if it is missing; raise UserError if not a `kind`."""
-    try:
-        found = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    if (content := read_file(file)) is None:
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({error}); {RESTORE}.") from error
     if not isinstance(found, kind):
-        raise UserError(f"{file} is not a JSON {kind.__name__}; restore it or move it away.")
+        raise UserError(f"{file} is not a JSON {kind.__name__}; {RESTORE}.")
+    return found
+
+
+def read_starts(workdir: Path) -> list[dict[str, Any]]:
+    """Return the entries of environment.json, one for each start; [] if there is no file.
+
+    Entries that the file has lost are read from the newest checkpoint.
+    """
+    return _read_with_copy(workdir / "environment.json", parse_starts)
+
+
+def parse_starts(content: bytes) -> list[dict[str, Any]]:
+    """Return the entries of an environment.json; raise ValueError if they are damaged."""
+    starts = json.loads(content)
+    if not isinstance(starts, list) or not all(isinstance(each, dict) for each in starts):
+        raise ValueError("it is not a JSON list of objects, one for each start")
+    return starts
+
+
+def read_summary(workdir: Path) -> dict[str, Any]:
+    """Return summary.json; {} if there is no file."""
+    found = read_json(workdir / "summary.json", dict) or {}
+    if found and not all(isinstance(found.get(key), Real) for key in OF_SUMMARY):
+        raise UserError(
+            f"{workdir / 'summary.json'} is damaged; repeat the training command, which writes it "
+            "again."
+        )
+    return found
+
+
+def read_evaluation(file: Path) -> dict[str, Any]:
+    """Return what train.evaluate wrote to `file`; raise UserError if it is something else."""
+    found: dict[str, Any] = read_json(file, dict) or {}
+    calibration = found.get("calibration", {})
+    if not isinstance(calibration, dict) or not isinstance(found.get("accuracy"), Real):
+        raise UserError(f"{file} is not a result of train.evaluate; {RESTORE}.")
     return found
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
     """Return the complete lines of metrics.jsonl; an empty list if there is no file."""
-    try:
-        lines = file.read_text().splitlines(keepends=True)
-    except FileNotFoundError:
+    return _read_entries(file, parse_records)
+
+
+def read_run_records(workdir: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl; those that it has lost are read from a checkpoint."""
+    return _read_with_copy(workdir / "metrics.jsonl", parse_records)
+
+
+def parse_records(content: bytes) -> list[dict[str, Any]]:
+    """Return the complete lines of a metrics.jsonl; raise ValueError if they are damaged."""
+    # The last line may be incomplete: the run still trains, or was killed while it wrote.
+    lines = content.decode().split("\n")[:-1]
+    records = [json.loads(line) for line in lines]
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or not _is_record(record):
+            raise ValueError(f"line {number} is not of a step or an epoch")
+    return records
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    if not isinstance(record.get("step"), int):
+        return False
+    if record.keys().isdisjoint(LOSSES):
+        return True
+    split = find_split([record])
+    keys = ("epoch", *OF_EPOCH, f"{split}_loss", f"{split}_accuracy")
+    return all(isinstance(record.get(key), Real) for key in keys)
+
+
+def _read_entries(file: Path, parse: Callable[[bytes], list[Any]]) -> list[Any]:
+    """Return the entries of a file; raise UserError if it is damaged, [] if it is missing."""
+    if (content := read_file(file)) is None:
         return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); restore it or move it away.") from error
     try:
-        # The last line may be incomplete: the run still trains, or was killed while it wrote.
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); restore it or move it away.") from error
+        return parse(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}). {RESTORE.capitalize()}, or repeat the training command, "
+            "which restores it from the newest checkpoint."
+        ) from error
+
+
+def _read_with_copy(file: Path, parse: Callable[[bytes], list[Any]]) -> list[Any]:
+    """Return the entries of a file that only grows, or of its copy if that has more.
+
+    The copy is the one in the newest checkpoint (saved.py).
+    """
+    # Read first: a run that trains meanwhile adds entries to the file before it saves.
+    saved, copy = read_copy(file.parent, file.name)
+    known = parse(copy.encode()) if copy else []
+    found = _read_entries(file, parse)
+    if found[: len(known)] == known:
+        return found
+    why = "is older than the checkpoint" if found else "is missing"
+    print_text(f"{file} {why}: its entries are read from {saved}.", sys.stderr)
+    return known
 
 
 def select_epochs(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ from ..distributed import hosts
 from ..errors import UserError
 from ..program.sharding import abstract_arrays, place
 from ..program.state import TrainState, unwrap_key, wrap_key
-from . import manifest
-from .checkpoint import find_newest_step
+from . import manifest, orbax
+from .saved import Checkpoint, find_newest_step
 from .summary import count_parameters
 
 # The parameters from which a scale is computed; see pit_jax/neurons/scale.py.
@@ -30,24 +30,42 @@ COPY = "Replace it by an intact copy and repeat the command"
 OR_RESUME = "or resume the run, which falls back to an intact one"
 
 
-def find_checkpoint(workdir: Path, which: str) -> Path:
-    """Return the folder of the newest checkpoint; raise UserError before the first save."""
+def identify_checkpoint(workdir: Path, which: str | None = None) -> Checkpoint:
+    """Return the newest checkpoint of `last` or `best`; raise UserError before the first save.
+
+    By default this is the best checkpoint, or the last one before the end of the first epoch.
+    Raises UserError if it was saved with another config than that of the folder.
+    """
+    if which is None:
+        which = "best" if find_newest_step(workdir, "best") is not None else "last"
     if (step := find_newest_step(workdir, which)) is None:
         raise UserError(
             f"{workdir / which} has no checkpoint yet; one is saved at the end of an epoch."
         )
-    return workdir / which / str(step)
+    found = Checkpoint(workdir, which, step, "")
+    return found._replace(digest=manifest.compute_digest(found.folder))
+
+
+def find_checkpoint(workdir: Path, which: str) -> Path:
+    """Return the folder of the newest checkpoint; raise UserError before the first save."""
+    return identify_checkpoint(workdir, which).folder
 
 
 def load_state(workdir: Path, which: str, like: TrainState) -> TrainState:
-    """Return the newest state of `last` or `best`, sharded like the abstract state `like`.
+    """Return the newest state of `last` or `best`, sharded like the abstract state `like`."""
+    return read_state(identify_checkpoint(workdir, which), like)
 
-    Raises UserError before the first save, and for damaged files.
+
+def read_state(checkpoint: Checkpoint, like: TrainState) -> TrainState:
+    """Return the state of a checkpoint, sharded like the abstract state `like`.
+
+    Raises UserError for damaged files.
     """
-    folder = find_checkpoint(workdir, which)
-    _check_whole(folder, f"Try the other --checkpoint, last or best, {OR_RESUME}")
+    _check_whole(checkpoint, f"Try the other --checkpoint, last or best, {OR_RESUME}")
     stored = abstract_arrays(jax.eval_shape(unwrap_key, like), like.step.sharding)
-    state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored))
+    state = _read(
+        checkpoint.folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored)
+    )
     return wrap_key(cast(TrainState, state))
 
 
@@ -64,40 +82,47 @@ def load_best(workdir: Path, step: int, like: TrainState) -> TrainState:
         if hosts.is_first():
             if not folder.is_dir():
                 raise UserError(f"the checkpoint of the best epoch is missing: {folder}. {COPY}.")
-            _check_whole(folder, f"The run needs it for the test accuracy. {COPY}")
+            best = Checkpoint(workdir, "best", step, manifest.compute_digest(folder))
+            _check_whole(best, f"The run needs it for the test accuracy. {COPY}")
             state = _read(folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(state))
     return wrap_key(place(hosts.broadcast(state), like.step.sharding))
 
 
-def count_saved_parameters(workdir: Path) -> tuple[int, int] | None:
-    """Return the numbers of trained parameters without PIT's scales, and of the scales.
-
-    None before the first save.
-    """
-    if (step := find_newest_step(workdir, "last")) is None:
-        return None
-    return count_parameters(_read_shapes(workdir / "last" / str(step))["params"])
+def count_saved_parameters(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Return the numbers of trained parameters without PIT's scales, and of the scales."""
+    return count_parameters(_read_shapes(checkpoint.folder)["params"])
 
 
 def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
-    """Return the scales of PIT by layer, `[T, C]` or `[C]`; {} before the first save.
-
-    They are the averaged ones in a run with `config.averaging`. Nothing else of the newest
-    checkpoint is read, and no device is used.
-    """
-    if (step := find_newest_step(workdir, which)) is None:
+    """Return the scales of PIT by layer, `[T, C]` or `[C]`; {} before the first save."""
+    if find_newest_step(workdir, which) is None:
         return {}
-    folder = workdir / which / str(step)
-    saved = _read_shapes(folder)
+    return read_scales(identify_checkpoint(workdir, which))
+
+
+def read_scales(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """Return the scales of PIT by layer, `[T, C]` or `[C]`.
+
+    They are the averaged ones in a run with `config.averaging`. Nothing else of the checkpoint is
+    read, and no device is used.
+    """
+    _check_whole(checkpoint, f"{COPY}, {OR_RESUME}")
+    saved = _read_shapes(checkpoint.folder)
     inside = (*_path_to_variables(saved), "params")
     wanted = {
         path
         for path, leaf in flatten_dict(saved).items()
         if path[: len(inside)] == inside and path[-1] in SCALES and hasattr(leaf, "shape")
     }
-    found = {
-        path[len(inside) :]: leaf for path, leaf in _read_leaves(folder, saved, wanted).items()
-    }
+    found = _read_leaves(checkpoint.folder, saved, wanted)
+    return select_scales(
+        unflatten_dict({path[len(inside) :]: leaf for path, leaf in found.items()})
+    )
+
+
+def select_scales(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the scales of PIT among some parameters, by layer, `[T, C]` or `[C]`."""
+    found = {path: leaf for path, leaf in flatten_dict(params).items() if path[-1] in SCALES}
     scales = {}
     for (*layer, name), leaf in found.items():
         if name == "a":
@@ -109,23 +134,26 @@ def load_scales(workdir: Path, which: str) -> dict[str, np.ndarray]:
 
 
 def load_variables(workdir: Path, which: str | None = None) -> dict[str, Any]:
-    """Return the variables with which a run is tested, from its `last` or `best` checkpoint.
+    """Return the variables of the checkpoint that `identify_checkpoint` finds."""
+    return read_variables(identify_checkpoint(workdir, which))
 
-    By default this is the best checkpoint, or the last one before the end of the first epoch. The
-    variables are the averaged ones in a run with `config.averaging`. Raises UserError before the
-    first save, and for damaged files. No device is used.
+
+def read_variables(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the variables with which a run is tested, from one of its checkpoints.
+
+    They are the averaged ones in a run with `config.averaging`. Raises UserError for damaged files.
+    No device is used.
     """
-    best = "best" if find_newest_step(workdir, "best") is not None else "last"
-    folder = find_checkpoint(workdir, which or best)
-    _check_whole(folder, f"Replace it by an intact copy, {OR_RESUME}")
-    saved, dtype = _read_shapes(folder), jax.dtypes.canonicalize_dtype(float)
+    _check_whole(checkpoint, f"Replace it by an intact copy, {OR_RESUME}")
+    saved = _read_shapes(checkpoint.folder)
+    dtype = jax.dtypes.canonicalize_dtype(float)
     outside = _path_to_variables(saved)
     wanted = {
         path
         for path in flatten_dict(saved)
         if path[: len(outside)] == outside and path[len(outside)] in ("params", "batch_stats")
     }
-    found = _read_leaves(folder, saved, wanted)
+    found = _read_leaves(checkpoint.folder, saved, wanted)
 
     def convert(leaf: np.ndarray) -> np.ndarray:
         # A run with x64 can start from one without, and the reverse. A user chose other types.
@@ -141,7 +169,10 @@ def _path_to_variables(saved: Mapping[str, Any]) -> tuple[str, ...]:
     return ("averaged",) if saved.get("averaged") else ()
 
 
-def _check_whole(folder: Path, advice: str) -> None:
+def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
+    folder = checkpoint.folder
+    if not folder.is_dir() or checkpoint.digest != manifest.compute_digest(folder):
+        raise UserError(f"{folder} was just replaced by a newer checkpoint. Try again.")
     if what := manifest.find_damage(folder):
         raise UserError(f"the checkpoint {folder} is damaged: {what}. {advice}.")
 
@@ -165,27 +196,14 @@ def _read_leaves(
 
 def _read_shapes(folder: Path) -> dict[str, Any]:
     """Return the state of a checkpoint as shapes and dtypes."""
-    with _explain_damage(folder), _make_checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        tree = checkpointer.metadata(folder.absolute()).item_metadata["state"].tree
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+    with _explain_damage(folder):
+        shapes: dict[str, Any] = orbax.read_shapes(folder)
+    return shapes
 
 
-def _read(folder: Path, handler: Any, state: Any) -> Any:
-    items = ocp.args.Composite(state=state, progress=ocp.args.JsonRestore())
-    with _explain_damage(folder), _make_checkpointer(handler) as checkpointer:
-        return checkpointer.restore(folder.absolute(), args=items)["state"]
-
-
-def _make_checkpointer(of_state: Any) -> ocp.Checkpointer:
-    # Orbax warns of items without a handler, even if they are not restored.
-    handlers = {"state": of_state, "progress": ocp.JsonCheckpointHandler()}
-    # With several processes, each reads without waiting for the others.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}
-    )
-    return ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler(**handlers), multiprocessing_options=alone
-    )
+def _read(folder: Path, handler: Any, args: Any) -> Any:
+    with _explain_damage(folder):
+        return orbax.restore_state(folder, handler, args)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from flax.traverse_util import flatten_dict
 from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import read_file, write_atomically
+from .saved import FOLDERS
 
 try:
     import fcntl
@@ -41,8 +42,29 @@ MAY_MOVE = (
     "checkpoints.seconds_apart",
     *("metrics", "tensorboard", "wandb.project", "health.every_epochs", "profile_steps"),
 )
+# What a run writes to its folder, in addition to the folders of checkpoints.
+FILES = (
+    *("config.json", "environment.json", "subset.json", "data.json", "metrics.jsonl", LOCK),
+    *("health.npz", "nonfinite.json", "wandb.json", "summary.json", "curves.png", "rates.png"),
+)
+PARTS = (*FOLDERS, "damaged", "compiled", "tensorboard", "wandb", "profile")
 # Errors of a disk that is full or read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def check_kinds(workdir: Path) -> None:
+    """Raise UserError if something else is where a run would write a file or a folder.
+
+    A pipe would block the run, and a device could be read forever.
+    """
+    for name in (*FILES, *(f"{name}.part" for name in FILES)):
+        file = workdir / name
+        if os.path.lexists(file) and file.exists() and not file.is_file():
+            raise UserError(f"{file} is not a file; move it away or choose another --workdir.")
+    for name in PARTS:
+        folder = workdir / name
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; move it away or choose another --workdir.")
 
 
 def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None) -> IO[str]:
@@ -140,9 +162,15 @@ def _explain_os_errors(workdir: Path) -> Iterator[None]:
 
 def _check(workdir: Path, config: Mapping[str, Any]) -> None:
     file = workdir / "config.json"
+    there = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
     if file.is_file():
         _check_same(workdir, _read_config(file), config)
-    elif workdir.is_dir() and {path.name for path in workdir.iterdir()} - BEGUN:
+    elif there & {*FOLDERS, "metrics.jsonl"}:
+        raise UserError(
+            f"{file} is missing, but {workdir} has other files of a run: restore it, or choose "
+            "another --workdir."
+        )
+    elif there - BEGUN:
         raise UserError(
             f"{workdir} is not empty and not the folder of a run; choose another --workdir."
         )
@@ -150,12 +178,12 @@ def _check(workdir: Path, config: Mapping[str, Any]) -> None:
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(read_file(file) or b"")
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:  # Not text, not JSON, or not an object.
+        rename_keys(found)
+    except (RecursionError, ValueError) as error:  # Not text, not JSON, or not an object.
         raise UserError(f"{file} is damaged ({error}); choose another --workdir.") from error
-    rename_keys(found)
     return found
 
 

@@ -134,6 +134,9 @@ def test_a_stopped_run_shows_its_epochs(runs, tmp_path):
     file = tmp_path / "run" / "metrics.jsonl"
     first, _ = (line for line in file.read_text().splitlines() if "test_accuracy" in line)
     file.write_text(f'{first}\n{{"step": 5, "epo')  # Killed while it wrote.
+    for folder in ("last", "best"):
+        step = str(find_newest_step(tmp_path / "run", folder))
+        shutil.rmtree(tmp_path / "run" / folder / step)
     section = make_report(tmp_path / "a.html", tmp_path / "run").sections["run-1"]
     assert f"{json.loads(first)['test_accuracy']:.2%}" in section and "1 of 2" in section
     assert "Loss and accuracy" in section and "Scales a" in section
@@ -235,7 +238,7 @@ def test_only_pages_of_the_program_are_replaced(runs, tmp_path, capsys):
         ("config.json", "{", "config.json cannot be read"),
         ("config.json", "[]", "config.json is not a JSON dict"),
         ("summary.json", "not JSON", "summary.json cannot be read"),
-        ("environment.json", "{}", "environment.json is not a JSON list"),
+        ("environment.json", "{}", "environment.json is damaged (it is not a JSON list"),
         ("metrics.jsonl", "{}\nnonsense\n", "metrics.jsonl is damaged"),
     ],
 )

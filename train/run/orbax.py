@@ -1,0 +1,117 @@
+"""The files of a checkpoint that Orbax reads and writes, in folders with any name."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint._src.metadata import step_metadata_serialization  # It has no public name.
+
+from ..files import read_file, write_atomically
+from .saved import is_step
+
+# Orbax looks for some of its files by `glob`, where `[`, `?`, `*` and a backslash in the name of a
+# folder are no characters, and takes `gs:/` anywhere in a path for Google's storage.
+PLAIN = re.compile(r"[\w/.,+=@%~ -]*")
+METADATA = "_CHECKPOINT_METADATA"
+
+
+@contextmanager
+def open_plain_path(folder: Path) -> Iterator[Path]:
+    """Yield a path of the existing `folder` in which no character has a meaning for Orbax."""
+    if PLAIN.fullmatch(str(folder)):
+        yield folder
+    elif Path("/proc/self/fd").is_dir():
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield Path(f"/proc/self/fd/{opened}")
+        finally:
+            os.close(opened)
+    else:  # No Linux. A killed process leaves the link.
+        with tempfile.TemporaryDirectory(prefix="pit_jax-") as place:
+            link = Path(place, "run")
+            link.symlink_to(folder, target_is_directory=True)
+            yield link
+
+
+def open_manager(
+    folder: Path, keep: int | None, complete: Callable[[Path], None]
+) -> ocp.CheckpointManager:
+    """Return the manager of a folder with a plain path, which keeps the `keep` newest checkpoints.
+
+    `complete` is called with the folder of each checkpoint before that gets its final name.
+    """
+    # Despite its name, Orbax calls this before it renames the folder of the checkpoint. So no
+    # checkpoint is ever without a manifest, and none is deleted before its successor has one.
+    options = ocp.AsyncOptions(post_finalization_callback=partial(_complete, folder, complete))
+    # By default all processes would take part in every save and wait for each other.
+    alone = ocp.options.MultiprocessingOptions(
+        active_processes={0}, barrier_sync_key_prefix=folder.name
+    )
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            async_options=options,
+            multiprocessing_options=alone,
+            create=False,
+        ),
+    )
+
+
+def _complete(folder: Path, complete: Callable[[Path], None]) -> None:
+    for unfinished in folder.iterdir():
+        if not is_step(unfinished.name):
+            complete(unfinished)
+
+
+def empty_damaged_metadata(checkpoint: Path) -> None:
+    """Empty the file of a checkpoint that a manager reads when it is opened, if it is damaged.
+
+    Orbax writes it after the manifest; nothing in it is needed.
+    """
+    file = checkpoint / METADATA
+    try:
+        content = read_file(file)
+        if content is not None:
+            step_metadata_serialization.deserialize(json.loads(content))
+    except Exception:  # Not a file, not JSON, or with values of other types.
+        if not file.is_dir():
+            write_atomically(file, "{}")
+
+
+def restore_state(checkpoint: Path, handler: ocp.CheckpointHandler, args: Any) -> Any:
+    """Return the state of a checkpoint; the class of errors depends on the damage."""
+    with _open_state(checkpoint, handler) as (checkpointer, folder):
+        return checkpointer.restore(folder, args=args)
+
+
+def read_shapes(checkpoint: Path) -> Any:
+    """Return the state of a checkpoint as a tree of shapes and dtypes."""
+    with _open_state(checkpoint, ocp.PyTreeCheckpointHandler()) as (checkpointer, folder):
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+@contextmanager
+def _open_state(
+    checkpoint: Path, handler: ocp.CheckpointHandler
+) -> Iterator[tuple[ocp.Checkpointer, Path]]:
+    # With several processes, each reads without waiting for the others.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
+    )
+    # Not the whole checkpoint: for it Orbax would also read METADATA, which no manifest lists.
+    with (
+        open_plain_path(checkpoint.absolute()) as plain,
+        ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer,
+    ):
+        yield checkpointer, plain / "state"
