@@ -181,7 +181,7 @@ def test_converted_and_skipped_files_are_in_the_note(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(place / "a" / "clear.png")
     (place / "a" / "b.txt").write_text("mine")
     split, note = read_own_images(place, make_dataset((4, 4, 3)))
-    assert "1 of 4 images have transparent parts" in note and ".txt 1" in note
+    assert "transparent parts drawn on white: 1 of 4 images" in note and ".txt 1" in note
     assert (split.images[1] == 255).all()
 
 

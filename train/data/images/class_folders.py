@@ -109,13 +109,12 @@ def count_loose_images(place: Path) -> int:
     return sum(is_picture(entry.name) and _leads_to(entry, "is_file") for entry in _scan(place))
 
 
-def describe_others(place: object, others: Mapping[str, int]) -> str:
-    """Return a sentence on the files in `place` that are no images."""
-    total, ordered = sum(others.values()), sorted(others.items(), key=lambda pair: (-pair[1], pair))
+def describe_others(others: Mapping[str, int]) -> str:
+    """Return a phrase on the files that `list_images` counted as no images, with their endings."""
+    ordered = sorted(others.items(), key=lambda pair: (-pair[1], pair))
     listed = ", ".join(f"{ending} {count:,}" for ending, count in ordered[:MOST_ENDINGS])
     more = ", ..." if len(others) > MOST_ENDINGS else ""
-    verb = "is no image" if total == 1 else "are no images"
-    return f"{place}: {total:,} files {verb} that Pillow reads ({listed}{more})"
+    return f"skipped as no images that Pillow reads: {sum(others.values()):,} ({listed}{more})"
 
 
 def _walk(top: Path) -> Iterator[os.DirEntry[str]]:

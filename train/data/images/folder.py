@@ -47,7 +47,7 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
         labels = {classes[split][name]: label for label, name in enumerate(names)}
         read, more = read_images(place, labels, (size, size, 3))
         splits.append(read)
-        notes += more
+        notes += [f"{place}: {'; '.join(more)}"] if more else []
     train, test = splits
     pixels = train.images.reshape(-1, 3)
     mean, std = pixels.mean(axis=0) / 255, pixels.std(axis=0) / 255
@@ -83,25 +83,25 @@ def read_images(
 ) -> tuple[ArraySplit, list[str]]:
     """Return the images in folders as `N *shape`, with the label of each folder.
 
-    The second value has sentences on the files that were skipped or converted; they name `place`.
-    Raises UserError for a class without images, and for a file that is not a complete image.
+    The second value has phrases on the files that were skipped or converted. Raises UserError for a
+    class without images, and for a file that is not a complete image.
     """
     files, others = [], Counter[str]()
     for folder, label in labels.items():
         found, rest = list_images(folder)
         others += rest
         if not found:
-            note = f" ({describe_others(folder, rest)})" if rest else ""
-            raise UserError(f"{folder} has no image in a format that Pillow reads{note}.")
+            note = f" ({describe_others(rest)})" if rest else ""
+            raise UserError(f"{folder} has no image{note}. Add images, or remove the folder.")
         files += [(file, label) for file in found]
     changes = Counter[str]()
     watched = track(files, f"reading {place.name}")
     images = [_read_image(file, shape, changes) for file, _ in watched]
-    notes = [f"{place}: {change}" for change in describe_changes(changes, len(files))]
+    notes = describe_changes(changes, len(files))
     if loose := count_loose_images(place):
-        notes.append(f"{place}: {loose:,} images are in no folder of a class and are skipped")
+        notes.append(f"skipped as in no folder of a class: {loose:,} images")
     if others:
-        notes.append(describe_others(place, others))
+        notes.append(describe_others(others))
     return ArraySplit(np.stack(images), np.array([label for _, label in files], np.int32)), notes
 
 

@@ -30,12 +30,12 @@ BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of th
 TRANSPARENT, TURNED, DEEP, SERIES = "transparent", "turned", "deep", "series"
 INK, GRAYED = "ink", "grayed"
 MEANINGS = {
-    TRANSPARENT: "have transparent parts, drawn on white",
-    TURNED: "are turned upright, as their orientation tag says",
-    DEEP: "have 16 bits for each value, reduced to 8",
-    SERIES: "are animations or have several pages: only the first is read",
-    INK: "are not RGB (CMYK, Lab, ...), converted without their color profile",
-    GRAYED: "are in color, converted to gray for this network",
+    TRANSPARENT: "transparent parts drawn on white",
+    TURNED: "turned upright, as the orientation tag says",
+    DEEP: "reduced from 16 to 8 bits",
+    SERIES: "only the first picture of an animation or of several pages read",
+    INK: "converted to RGB without color profile",
+    GRAYED: "converted from color to gray",
 }
 # Names of modes without colors.
 GRAYS = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
@@ -92,9 +92,9 @@ def check_header(content: bytes, place: object, advice: str) -> None:
 
 
 def describe_changes(changes: Mapping[str, int], total: int) -> list[str]:
-    """Return a sentence for each kind of conversion that `open_image` counted."""
+    """Return a phrase for each kind of conversion that `open_image` counted, with the numbers."""
     return [
-        f"{changes[kind]:,} of {total:,} images {meaning}"
+        f"{meaning}: {changes[kind]:,} of {total:,} images"
         for kind, meaning in MEANINGS.items()
         if changes.get(kind)
     ]

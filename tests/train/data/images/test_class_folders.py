@@ -77,7 +77,7 @@ def test_other_files_are_counted_in_one_line_by_their_endings(pictures, capsys):
     data = load("folder", pictures, size=4)
     (note,) = data.notes
     assert note.endswith(
-        "train: 4 files are no images that Pillow reads (.txt 2, .heic 1, without ending 1)"
+        "train: skipped as no images that Pillow reads: 4 (.txt 2, .heic 1, without ending 1)"
     )
     assert f"note: {note}.\n" in capsys.readouterr().err
 
@@ -85,7 +85,7 @@ def test_other_files_are_counted_in_one_line_by_their_endings(pictures, capsys):
 def test_images_outside_of_the_folders_of_classes_are_counted(pictures):
     copy_image(pictures, pictures / "train" / "loose.png")
     (note,) = load("folder", pictures, size=4).notes
-    assert note.endswith("train: 1 images are in no folder of a class and are skipped")
+    assert note.endswith("train: skipped as in no folder of a class: 1 images")
 
 
 @pytest.mark.parametrize("ending", ["gif", "tif", "tiff", "jfif", "webp", "pgm", "tga", "JPEG"])
@@ -116,8 +116,8 @@ def test_conversions_are_reported_for_each_split(pictures, capsys):
     )
     data = load("folder", pictures, size=4)
     train, test = data.notes
-    assert "train: 1 of 5 images have transparent parts, drawn on white" in train
-    assert "test: 1 of 5 images have 16 bits" in test
+    assert "train: transparent parts drawn on white: 1 of 5 images" in train
+    assert "test: reduced from 16 to 8 bits: 1 of 5 images" in test
     assert (data.train.images[2] == 255).all() and (data.test.images[-1] == 200).all()
     assert capsys.readouterr().err.count("note: ") == 2
 

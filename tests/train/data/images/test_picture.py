@@ -310,4 +310,4 @@ def test_each_kind_of_conversion_has_a_sentence():
     found = describe_changes(
         Counter(transparent=3, turned=1, deep=2, series=1, ink=1, grayed=4), 60
     )
-    assert len(found) == 6 and found[0] == "3 of 60 images have transparent parts, drawn on white"
+    assert len(found) == 6 and found[0] == "transparent parts drawn on white: 3 of 60 images"
