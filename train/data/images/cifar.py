@@ -2,21 +2,23 @@
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from pit_jax.reading import FileError
+
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset
+from ..storage.archives import DamagedArchive
 from ..storage.download import Remote, download
+from ..storage.names import find_entry, list_places, name_archives, simplify
 from ..storage.tfds import find_newest_version, read_split
-from .cifar_files import parse_batch, parse_rows, read_archive, read_folder
+from .cifar_files import parse_batch, parse_rows, read_files
 from .class_names import CIFAR10, CIFAR100
-
-_Reader = Callable[[Sequence[str]], dict[str, bytes]]
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -33,6 +35,11 @@ class _Layout:
     parse: Callable[[bytes], ArraySplit]
     md5: str
 
+    @property
+    def stems(self) -> tuple[str, str]:
+        """The names of its archives and folders: Keras names the archive after the folder."""
+        return self.archive.partition(".")[0], self.folder
+
 
 @dataclass(frozen=True)
 class _CifarSource:
@@ -41,6 +48,7 @@ class _CifarSource:
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    homes: tuple[str, ...]  # Folders in which people have it.
 
 
 # Mean and std of both data sets are the constants of the PIT authors' code.
@@ -67,6 +75,7 @@ _CIFAR10 = _CifarSource(
     classes=CIFAR10,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2023, 0.1994, 0.2010),
+    homes=("cifar10", "cifar-10"),
 )
 _CIFAR100 = _CifarSource(
     name="cifar100",
@@ -92,6 +101,7 @@ _CIFAR100 = _CifarSource(
     classes=CIFAR100,
     mean=(0.5071, 0.4867, 0.4408),
     std=(0.2675, 0.2565, 0.2761),
+    homes=("cifar100", "cifar-100"),
 )
 
 
@@ -118,7 +128,9 @@ def find_files(name: str, root: Path) -> dict[Path, str | None]:
     source = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}[name]
     if found := _find(source, root):
         layout, place = found
-        return {place: layout.md5 if place.is_file() else None}
+        # An archive that was packed again has another hash.
+        official = place.is_file() and simplify(place.name) == layout.archive
+        return {place: layout.md5 if official else None}
     version = find_newest_version(root, name)
     return {root / name / version: None} if version else {}
 
@@ -133,23 +145,23 @@ def _load(source: _CifarSource, root: Path) -> Dataset:
 
 def _read_official(source: _CifarSource, root: Path) -> list[ArraySplit] | None:
     found = _find(source, root)
-    if found is None:
-        return None
-    layout, place = found
-    if place.is_file():
-        return _read(layout, place, partial(read_archive, place, layout.folder))
-    return _read(layout, place, partial(read_folder, place))
+    return _read(*found) if found else None
 
 
 def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
     """Return the first of the official archives and their folders that exists."""
-    # An archive before its folder: only the archive has a checksum that finds wrong bits.
+    places = list(list_places(root, *source.homes))
     for layout in source.layouts:
-        archive, folder = root / layout.archive, root / layout.folder
-        if archive.is_file():
-            return layout, archive
-        if folder.is_dir():
-            return layout, folder
+        for place in places:
+            # An archive before its folder: only the archive has a checksum that finds wrong bits.
+            # 7-Zip makes folders whose names end like an archive's.
+            archive = find_entry(place, layout.archive, *name_archives(layout.stems))
+            for found in (archive, *(find_entry(place, name) for name in reversed(layout.stems))):
+                if found is not None:
+                    return layout, found
+            files = [find_entry(place, name) for name in (layout.train[0], layout.test[0])]
+            if all(file is not None and file.is_file() for file in files):
+                return layout, place
     return None
 
 
@@ -178,22 +190,27 @@ def _fetch(source: _CifarSource, root: Path) -> list[ArraySplit]:
         places.append((root / source.name, prepared))
         how = f"{_write_command(archive)}\nTried just now: {error}"
         raise DataNotFound(source.name, places, how) from error
-    return _read(first, archive, partial(read_archive, archive, first.folder))
+    return _read(first, archive)
 
 
 def _write_command(archive: Path) -> str:
     return f"curl -fL --create-dirs -o {shlex.quote(str(archive))} {URL}{archive.name}"
 
 
-def _read(layout: _Layout, place: Path, reader: _Reader) -> list[ArraySplit]:
+def _read(layout: _Layout, place: Path) -> list[ArraySplit]:
+    fetch = _write_command(place.parent / layout.archive)
     try:
-        files = reader(layout.train + layout.test)
+        files = read_files(place, layout.folder, layout.train + layout.test)
         return [_join(layout, files, names) for names in (layout.train, layout.test)]
-    except ValueError as error:
-        fetch = _write_command(place.parent / layout.archive)
+    except DamagedArchive as error:
         raise UserError(
-            f"{place}: {error}. Delete it and fetch the archive again:\n  {fetch}"
+            f"{place}: not a complete tar.gz archive ({error.reason}). Delete it and fetch the "
+            f"archive again:\n  {fetch}"
         ) from error
+    except (UserError, FileError):
+        raise
+    except ValueError as error:
+        raise UserError(f"{place}: {error}. Get the official archive:\n  {fetch}") from error
 
 
 def _join(layout: _Layout, files: dict[str, bytes], names: tuple[str, ...]) -> ArraySplit:

@@ -1,51 +1,22 @@
-"""Reads the batch files of CIFAR, Python 2 pickles or binary rows, in a tar.gz or extracted."""
+"""Reads the batch files of CIFAR, Python 2 pickles or binary rows, in archives or extracted."""
 
-import gzip
 import pickle
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..dataset import ArraySplit, check_labels
+from ..storage.archives import read_named
 from .unpickle import load_arrays
 
 
-def read_archive(archive: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
-    """Return the contents of the files `names` in the `folder` of a tar.gz.
+def read_files(place: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the contents of the files `names` in an archive or an extracted folder.
 
-    Raises `ValueError` if the archive is damaged or a file is missing.
+    Raises `DamagedArchive` for an archive that is not whole, `ValueError` if a file is missing.
     """
-    members = {f"{folder}/{name}": name for name in names}
-    found = {}
-    try:
-        # A stream ("r|"), which is decompressed once; files are picked as they come.
-        with gzip.open(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for member in tar:
-                    content = tar.extractfile(member) if member.name in members else None
-                    if content is not None:
-                        found[members[member.name]] = content.read()
-            # gzip compares its checksum at the end of the stream, which is after the end of the
-            # tar. Without reading on, a wrong bit would go unnoticed.
-            while stream.read(1 << 20):
-                pass
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise ValueError(f"not a complete tar.gz archive ({error})") from error
-    return _check_all(names, found)
-
-
-def read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Return the contents of the files `names` in the extracted `folder`.
-
-    Raises `ValueError` if one is missing.
-    """
-    return _check_all(names, {p.name: p.read_bytes() for p in folder.iterdir() if p.name in names})
-
-
-def _check_all(names: Sequence[str], found: dict[str, bytes]) -> dict[str, bytes]:
+    found = read_named(place, names, folder)
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{', '.join(missing)} missing")

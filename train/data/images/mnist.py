@@ -8,17 +8,23 @@ import numpy as np
 
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset, check_labels
+from ..storage.archives import DamagedArchive, read_named
 from ..storage.download import Remote, download
+from ..storage.names import find_entry, list_places, name_archives
 from .class_names import DIGITS, FASHION_MNIST
 from .idx import read_idx
 
 
 @dataclass(frozen=True)
 class _MnistSource:
-    """The folders to search under `data_dir`, and the address and hashes of the files."""
+    """The folders to search under `data_dir`, and the address and hashes of the files.
+
+    People have the files in a folder of one of the names `homes` too, or in an archive of it.
+    """
 
     name: str
     folders: tuple[str, ...]
+    homes: tuple[str, ...]
     url: str
     md5: dict[str, str]
     mean: float
@@ -29,6 +35,7 @@ class _MnistSource:
 _MNIST = _MnistSource(
     name="mnist",
     folders=("mnist", "MNIST/raw"),
+    homes=("mnist", "mnist-dataset", "mnist_dataset"),
     url="https://ossci-datasets.s3.amazonaws.com/mnist/",
     md5={
         "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -43,6 +50,7 @@ _MNIST = _MnistSource(
 _FASHION = _MnistSource(
     name="fashion_mnist",
     folders=("fashion-mnist", "FashionMNIST/raw"),
+    homes=("fashion-mnist", "FashionMNIST", "fashion_mnist"),
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     md5={
         "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -80,18 +88,21 @@ def find_files(name: str, root: Path) -> dict[Path, str | None]:
     # Debian compresses the files itself, so their md5 differs. Plain files have none published.
     source = {"mnist": _MNIST, "fashion_mnist": _FASHION}[name]
     return {
-        path: md5 if path.suffix == ".gz" and path.parent != DEBIAN else None
+        path: md5 if path.name.endswith("ubyte.gz") and path.parent != DEBIAN else None
         for path, md5 in zip(_find_files(source, root) or (), source.md5.values(), strict=False)
     }
 
 
 def _load(source: _MnistSource, root: Path) -> Dataset:
-    paths = _find_files(source, root) or _fetch(source, _list_places(source, root))
-    train_images, train_labels, test_images, test_labels = paths
+    paths = _find_files(source, root)
+    read = _read_archive(source, root) if paths is None else None
+    if read is None:
+        paths = paths or _fetch(source, _list_places(source, root))
+        read = [_read_idx(path) for path in paths]
     return Dataset(
         name=source.name,
-        train=_read_split(train_images, train_labels),
-        test=_read_split(test_images, test_labels),
+        train=_make_split(*read[:2]),
+        test=_make_split(*read[2:]),
         num_classes=10,
         mean=(source.mean,),
         std=(source.std,),
@@ -99,9 +110,34 @@ def _load(source: _MnistSource, root: Path) -> Dataset:
     )
 
 
+_Read = tuple[Path, np.ndarray]  # A file and its array: images, or labels.
+
+
+def _read_idx(path: Path, content: bytes | None = None) -> _Read:
+    ndim = 3 if "images" in path.name.casefold() else 1
+    return path, read_idx(path, ndim=ndim, content=content)
+
+
+def _read_archive(source: _MnistSource, root: Path) -> list[_Read] | None:
+    """Return the four arrays of an archive of the files, as Kaggle and others pack them."""
+    for place in list_places(root, *source.homes):
+        archive = find_entry(place, *name_archives(source.homes))
+        if archive is not None and archive.is_file():
+            names = [name for stem in source.md5 for name in _list_names(stem)]
+            try:
+                found = read_named(archive, names, "")
+            except DamagedArchive as error:
+                raise UserError(f"{error} Or get the four files of {source.url}") from error
+            chosen = [next((n for n in _list_names(s) if n in found), None) for s in source.md5]
+            if None not in chosen:
+                return [_read_idx(archive / name, found[name]) for name in chosen if name]
+    return None
+
+
 def _list_places(source: _MnistSource, root: Path) -> list[Path]:
     elsewhere = [DEBIAN] if source is _FASHION else []
-    return [*(root / folder for folder in source.folders), root, *elsewhere]
+    named = [*(root / folder for folder in source.folders), root, *elsewhere]
+    return list(dict.fromkeys([*named, *list_places(root, *source.homes)]))
 
 
 def _find_files(source: _MnistSource, root: Path) -> list[Path] | None:
@@ -118,8 +154,21 @@ def _find_all(source: _MnistSource, folder: Path) -> list[Path] | None:
 
 
 def _find_file(folder: Path, stem: str) -> Path | None:
-    candidates = (folder / f"{stem}.gz", folder / stem)
-    return next((path for path in candidates if path.is_file()), None)
+    for name in _list_names(stem):
+        path = find_entry(folder, name)
+        # Kaggle has each file in a folder of the same name.
+        inner = find_entry(path, *_list_names(stem)) if path is not None else None
+        for found in (path, inner):
+            if found is not None and found.is_file():
+                return found
+    return None
+
+
+def _list_names(stem: str) -> tuple[str, ...]:
+    """Return the names of a file: those of its authors, and those that 7-Zip and Kaggle write."""
+    kind, axes = stem.removesuffix("-ubyte").rsplit("-", 1)
+    dotted = f"{kind}.{axes}-ubyte"
+    return f"{stem}.gz", stem, f"{dotted}.gz", dotted
 
 
 def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
@@ -130,7 +179,7 @@ def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
                 download(Remote(f"{source.url}{stem}.gz", md5), places[0] / f"{stem}.gz")
     except UserError as error:
         missing = []
-        for place in places:
+        for place in places[: len(source.folders) + 1 + (source is _FASHION)]:
             absent = [stem for stem in source.md5 if _find_file(place, stem) is None]
             missing.append((place, f"no {', '.join(absent)} (plain or .gz)"))
         how = f"the four .gz files of {source.url}"
@@ -140,10 +189,10 @@ def _fetch(source: _MnistSource, places: list[Path]) -> list[Path]:
     return [path for stem in source.md5 if (path := _find_file(places[0], stem)) is not None]
 
 
-def _read_split(images_path: Path, labels_path: Path) -> ArraySplit:
+def _make_split(images_read: _Read, labels_read: _Read) -> ArraySplit:
     # Counts may be below the published ones, so that tests and users can have smaller files;
     # train.check compares them with the published counts.
-    images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
+    (images_path, images), (labels_path, labels) = images_read, labels_read
     if not len(images):
         raise UserError(
             f"{images_path.absolute()}: expected images, got none. "

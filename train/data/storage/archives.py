@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from pit_jax.reading import FileError, quote_error
+from pit_jax.reading import FileError, quote_error, reading
 
 from ...errors import UserError
-from .names import is_system_file, normalize_member, simplify, walk
+from .names import find_entry, is_system_file, normalize_member, simplify, walk_folders
 from .tar import list_members
 
 # Errors of the parsers for damage. A wrong bit can also look like encryption (RuntimeError) or like
@@ -205,26 +205,38 @@ def read_named(place: Path, names: Sequence[str], inner: str) -> dict[str, bytes
     The files may be in the folder `inner` or in another one, and have other cases. Raises UserError
     for a damaged archive and for files that are too large for memory.
     """
+    if place.is_dir():
+        return _read_folder(place, names)
     wanted = {simplify(name): name for name in names}
     found: dict[str, bytes] = {}
     ranks: dict[str, tuple[bool, bool, int]] = {}
-    entries = _iterate_folder(place) if place.is_dir() else iterate_files(place)
-    for entry in entries:
+    for entry in iterate_files(place):
         name = wanted.get(simplify(entry.name.name))
         if name is None:
             continue
         # Of files with one name, the one in the official folder counts, and then the outermost one.
         parent = simplify(entry.name.parent.name)
         rank = (parent != simplify(inner), entry.name.name != name, len(entry.name.parts))
-        if rank > ranks.get(name, rank):
-            continue
-        if entry.size + sum(map(len, found.values())) > IN_MEMORY:
-            raise UserError(f"{place}: {entry.name} has {entry.size:,} bytes, too many for {name}.")
-        found[name], ranks[name] = entry.read(), rank
+        if rank <= ranks.get(name, rank):
+            _check_memory(place, entry.size + sum(map(len, found.values())))
+            found[name], ranks[name] = entry.read(), rank
     return found
 
 
-def _iterate_folder(folder: Path) -> Iterator[Entry]:
-    for file in sorted(walk(folder)):
-        name = PurePosixPath(file.relative_to(folder))
-        yield Entry(file, name, file.stat().st_size, lambda _, file=file: file.read_bytes())
+def _read_folder(place: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of the first folder in `place` that has all; else of the fullest one."""
+    best: dict[str, Path] = {}
+    for folder in walk_folders(place):
+        paths = {name: find_entry(folder, name) for name in names}
+        found = {name: path for name, path in paths.items() if path is not None and path.is_file()}
+        best = max(best, found, key=len)
+        if len(best) == len(names):
+            break
+    with reading(place, "a folder"):
+        _check_memory(place, sum(path.stat().st_size for path in best.values()))
+        return {name: path.read_bytes() for name, path in best.items()}
+
+
+def _check_memory(place: Path, size: int) -> None:
+    if size > IN_MEMORY:
+        raise UserError(f"{place}: the files of the data set have {size:,} bytes, too many for it.")
