@@ -61,20 +61,28 @@ def read_aedat4(source: io.BufferedIOBase | Path) -> np.ndarray:
 
 def _decode(path: str, name: str, size: int) -> np.ndarray:
     with _LOCK:
-        decoder = _start_decoder()
-        try:
-            events = _ask(decoder, path, size)
-        except (EOFError, BrokenPipeError, struct.error) as error:
-            _stop_decoder()
-            slow = decoder.returncode == -signal.SIGALRM
-            why = "decoding it does not end" if slow else "decoding it crashes"
-            raise FileError(f"{name} is not a complete AEDAT 4 file: {why}.") from error
-        except BaseException:
-            _stop_decoder()  # Another answer may be on its way.
-            raise
+        # Twice, because a process that was idle may have been killed for another reason.
+        events = _try_to_decode(path, size)
+        if events is None:
+            events = _try_to_decode(path, size)
+    if events is None:
+        raise FileError(f"{name} is not a complete AEDAT 4 file: decoding it crashes.")
     if isinstance(events, str):
         raise FileError(f"{name} is not a complete AEDAT 4 file ({events}).")
     return convert_events(events)
+
+
+def _try_to_decode(path: str, size: int) -> np.ndarray | str | None:
+    """Return the events of a file, or the error of its decoder; None if the decoder crashed."""
+    decoder = _start_decoder()
+    try:
+        return _ask(decoder, path, size)
+    except (EOFError, BrokenPipeError, struct.error):
+        _stop_decoder()
+        return "decoding it does not end" if decoder.returncode == -signal.SIGALRM else None
+    except BaseException:
+        _stop_decoder()  # Another answer may be on its way.
+        raise
 
 
 def _ask(decoder: subprocess.Popen[bytes], path: str, size: int) -> np.ndarray | str:

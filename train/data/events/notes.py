@@ -39,7 +39,8 @@ def print_notes(name: str, folders: list[Path]) -> None:
             print_text(f"{file} is damaged: the counts in it are not reported", sys.stderr)
     for meaning, counts in total.items():
         print_text(
-            f"note: {name}: {sum(counts.values()):,} {MEANINGS.get(meaning, meaning)}, in "
-            f"{len(counts):,} recordings such as {next(iter(counts), '')}",
+            f"note: {name}: {MEANINGS.get(meaning, meaning)}: {sum(counts.values()):,} in "
+            f"{len(counts):,} recording{'' if len(counts) == 1 else 's'}, such as "
+            f"{next(iter(counts), '')}",
             sys.stderr,
         )
