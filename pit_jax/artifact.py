@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pit_jax.old_names import serve_old_names
+from pit_jax.reading import FileError
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 
-class ArtifactError(ValueError):
+class ArtifactError(FileError):
     """A saved program that is damaged, or a folder or file that must not be overwritten."""
 
 

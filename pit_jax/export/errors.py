@@ -3,8 +3,10 @@
 from importlib import import_module
 from types import ModuleType
 
+from pit_jax.reading import FileError
 
-class NotInNIR(ValueError):
+
+class NotInNIR(FileError):
     """A part of a program has no exact counterpart in NIR, or a NIR node none in our networks."""
 
 

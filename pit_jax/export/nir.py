@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -11,9 +10,12 @@ import numpy as np
 import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
-from pit_jax.export.errors import import_extra
+from pit_jax.export.errors import NotInNIR, import_extra
+from pit_jax.export.nir_values import read_whole
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
+from pit_jax.paths import read_path
+from pit_jax.reading import reading
 
 if TYPE_CHECKING:
     import nir
@@ -45,7 +47,7 @@ def to_nir(
 
     if path is not None:
         artifact.check_file_free(path, overwrite)
-    if not dt > 0:
+    if not 0 < dt < np.inf:
         raise ValueError(f"dt, the seconds per step, must be above 0, got {dt}.")
     pixels = program.nodes[0]
     assert isinstance(pixels, nodes.Pixels)
@@ -63,7 +65,7 @@ def to_nir(
     # Hash the graph, not the file: HDF5 files with equal content may differ in bytes.
     graph.metadata[HASH] = _hash_graph(graph)
     if path is not None:
-        path = Path(path)
+        path = read_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         artifact.replace_file(path, lambda part: nir.write(part, graph))
     return graph
@@ -84,25 +86,43 @@ def from_nir(
     Raises ArtifactError for a damaged file and NotInNIR for nodes without a counterpart.
     """
     nir = import_extra("nir", "export", "read a NIR graph")
+    from pit_jax.export.nir_file import read_file
     from pit_jax.export.nir_reader import read_graph
 
-    graph = source
-    if not isinstance(graph, nir.NIRGraph):
-        if not Path(source).is_file():
-            raise ArtifactError(f"there is no file {source}.")
-        try:
-            graph = nir.read(source)
-        except Exception as error:  # Damaged bytes can raise anything.
-            raise ArtifactError(f"{source} is damaged or not a NIR graph ({error}).") from error
+    if isinstance(source, nir.NIRGraph):
+        return read_graph(source, *_read_metadata(source, "the graph", num_steps, dt))
+    path = read_path(source)
+    if not path.is_file():
+        raise ArtifactError(f"there is no file {path}.")
+    graph = read_file(path)
+    numbers = _read_metadata(graph, str(path), num_steps, dt)
+    try:
+        return read_graph(graph, *numbers)
+    except NotInNIR as error:
+        raise NotInNIR(f"{path}: {error}") from error
+
+
+def _read_metadata(
+    graph: "nir.NIRGraph", where: str, num_steps: int | None, dt: float | None
+) -> tuple[int, float]:
+    """Return the number of steps and their length; raise ArtifactError if the hash is another."""
     known = graph.metadata
-    if HASH in known and known[HASH] != _hash_graph(graph):
-        raise ArtifactError(
-            "the graph does not match its hash; take another copy, or export it again."
-        )
+    if HASH in known:
+        # Other tools may store anything under this name.
+        found = known[HASH].decode("latin-1") if isinstance(known[HASH], bytes) else known[HASH]
+        with reading(where, "a NIR graph that can be hashed", error=ArtifactError):
+            same = isinstance(found, str) and found == _hash_graph(graph)
+        if not same:
+            raise ArtifactError(
+                f"{where} does not match its hash; take another copy, or export it again."
+            )
     steps = known.get("num_steps") if num_steps is None else num_steps
     if steps is None:
-        raise ValueError("the graph does not store its number of steps; give num_steps.")
-    return read_graph(graph, int(steps), float(known.get("dt", DT) if dt is None else dt))
+        raise ValueError(f"{where} does not store its number of steps; give num_steps.")
+    seconds = np.asarray(known.get("dt", DT) if dt is None else dt)
+    if seconds.dtype.kind not in "iuf" or seconds.size != 1 or not 0 < seconds.item() < np.inf:
+        raise ValueError(f"dt, the seconds per step, must be above 0, got {seconds!r:.50}.")
+    return read_whole(where, "num_steps", steps, 1), float(seconds.item())
 
 
 def _hash_graph(graph: "nir.NIRGraph") -> str:

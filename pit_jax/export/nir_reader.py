@@ -1,32 +1,40 @@
 """Convert a NIR graph to a network of this package and its variables."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import nir
 import numpy as np
 from jaxtyping import Array
 
 from pit_jax.export.errors import NotInNIR
+from pit_jax.export.nir_file import refuse_kind
 from pit_jax.export.nir_network import NIRNetwork, NIRPart, Scale, ThresholdIF, sum_pool
+from pit_jax.export.nir_values import read_numbers, read_pair, read_whole, read_wholes
 from pit_jax.neurons import IF, LIF
 from pit_jax.neurons.step import hard_reset
 from pit_jax.old_names import serve_old_names
+from pit_jax.reading import quote_error
 
 Make = Callable[[str], Callable[[Array], Array]]
 Params = dict[str, Any]
+Shape = tuple[int, ...]
+
+MOST_VALUES = 2**28  # In the outputs of a node for one step of one image.
 
 
 def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network of a graph with Euler steps of `dt`, and its variables."""
-    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for before, after in graph.edges:
-        sources[after].append(before)
+    """Return the network of a graph with Euler steps of `dt`, and its variables.
+
+    Raises NotInNIR, with the name of a node, unless all nodes fit together.
+    """
+    sources = _list_sources(graph)
     try:
         order = list(TopologicalSorter(sources).static_order())
     except CycleError as error:
@@ -36,122 +44,235 @@ def read_graph(graph: nir.NIRGraph, num_steps: int, dt: float) -> tuple[nn.Modul
     if len(inputs) != 1 or len(outputs) != 1:
         raise NotInNIR(f"the graph must have one input and one output, got {inputs} and {outputs}.")
     parts, params = [], {}
+    shapes = {inputs[0]: _read_input(inputs[0], graph.nodes[inputs[0]])}
     for name in order:
         node = graph.nodes[name]
+        if isinstance(node, nir.Input) != (not sources[name]):
+            raise NotInNIR(f"{name} must read other nodes, as all nodes do but the input.")
         if isinstance(node, nir.Input):
             continue
-        make, variables = _make_part(name, graph, sources[name], dt)
+        shape, *others = (shapes[source] for source in sources[name])
+        if set(others) - {shape}:
+            raise NotInNIR(f"{name} reads the sum of different shapes: {shape} and {others}.")
+        before = sources[name][0]
+        flattened = isinstance(graph.nodes[before], nir.Flatten)
+        map_shape = shapes[sources[before][0]] if flattened else None
+        make, variables = _make_part(name, graph, shape, map_shape, dt)
         named = tuple("" if source in inputs else source for source in sources[name])
         parts.append(NIRPart(name, named, make))
-        if variables:
-            params[name] = {key: jnp.asarray(value) for key, value in variables.items()}
+        values = {key: jnp.asarray(value) for key, value in variables.items()}
+        shapes[name] = _infer_shape(name, make, values, shape)
+        if values:
+            params[name] = values
+    _check_output(outputs[0], graph.nodes[outputs[0]], shapes[outputs[0]])
     # The network returns its last part. Without this, an unused node could be last.
     parts.sort(key=lambda part: part.name == outputs[0])
-    rank = len(graph.nodes[inputs[0]].input_type["input"])
+    rank = len(shapes[inputs[0]])
     return NIRNetwork(tuple(parts), num_steps, rank), {"params": params}
 
 
+def _list_sources(graph: nir.NIRGraph) -> dict[str, list[str]]:
+    """Return which nodes each node reads. Raises NotInNIR for an edge that cannot be one."""
+    if not isinstance(graph.nodes, Mapping) or not all(
+        isinstance(name, str) and name for name in graph.nodes
+    ):
+        raise NotInNIR("the graph must have nodes with names.")
+    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for edge in graph.edges:
+        match edge:
+            case (str(before), str(after)) if before in sources and after in sources:
+                if before in sources[after]:
+                    raise NotInNIR(f"the edge {before} -> {after} is there twice.")
+                sources[after].append(before)
+            case _:
+                raise NotInNIR(f"the edge {edge!r:.80} does not connect two nodes of the graph.")
+    return sources
+
+
+def _read_input(name: str, node: nir.Input) -> Shape:
+    shape = read_wholes(name, "a shape", (node.input_type or {}).get("input", ()), 1)
+    if not 1 <= len(shape) <= 3 or math.prod(shape) > MOST_VALUES:
+        raise NotInNIR(f"{name} has the shape {shape}; it must be [C] or [C, H, W].")
+    return (*shape[1:], shape[0])
+
+
+def _check_output(name: str, node: nir.Output, shape: Shape) -> None:
+    """Raise NotInNIR unless the output has the shape that it declares, but for axes of size 1."""
+    channels_first = (shape[-1], *shape[:-1])
+    declared = (node.output_type or {}).get("output")
+    if declared is None:
+        return
+    sizes = read_wholes(name, "a shape", declared, 1)
+    if [n for n in sizes if n > 1] != [n for n in channels_first if n > 1]:
+        raise NotInNIR(f"{name} declares the shape {sizes}, but reads {channels_first}.")
+
+
+def _infer_shape(name: str, make: Make, params: Params, shape: Shape) -> Shape:
+    """Return the shape of a part's outputs. Raises NotInNIR if it does not fit its inputs."""
+    network = NIRNetwork((NIRPart(name, ("",), make),), 1, len(shape))
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    try:
+        outputs = jax.eval_shape(network.apply, {"params": {name: params} if params else {}}, x)
+    except Exception as error:  # Flax and JAX raise many types for shapes that do not fit.
+        raise NotInNIR(
+            f"{name} does not fit its inputs of the shape {shape} ({quote_error(error)})."
+        ) from error
+    _, _, *made = outputs.shape
+    if 0 in made or math.prod(made) > MOST_VALUES:
+        raise NotInNIR(f"{name} would make outputs of the shape {tuple(made)} from {shape}.")
+    return tuple(made)
+
+
 def _make_part(
-    name: str, graph: nir.NIRGraph, sources: list[str], dt: float
+    name: str, graph: nir.NIRGraph, shape: Shape, map_shape: Shape | None, dt: float
 ) -> tuple[Make, Params]:
     node = graph.nodes[name]
     match node:
         case nir.Output():
             return lambda name: lambda x: x, {}
         case nir.Conv2d():
-            return _read_conv(node)
+            return _read_conv(name, node, shape)
         case nir.Affine() | nir.Linear():
-            return _read_dense(node, graph, sources)
+            return _read_dense(name, node, map_shape)
         case nir.Scale():
-            return lambda name: Scale(name=name), {"scale": _move_channels_last(node.scale)}
+            scale = _spread(name, "scale", node.scale, shape)
+            return lambda name: Scale(name=name), {"scale": scale}
         case nir.SumPool2d():
-            return lambda name: partial(sum_pool, **_read_window(node)), {}
+            window = _read_window(name, node)
+            return lambda name: partial(sum_pool, **window), {}
         case nir.AvgPool2d():
-            window = _read_window(node)
+            window = _read_window(name, node)
             terms = math.prod(window["window"])
             return lambda name: lambda x: sum_pool(x, **window) / terms, {}
         case nir.Flatten():
-            return _read_flatten(name, graph), {}
+            return _read_flatten(name, graph, shape), {}
         case nir.IF():
             _require(name, "v_reset", node.v_reset, 0.0)
             # Euler: v + dt r i, which is our neuron if r dt = 1.
-            _require(name, "r dt", node.r * dt, 1.0, "set dt=1/r")
-            return _make_neuron(node.v_threshold, 1.0)
+            _require(name, "r dt", read_numbers(name, "r", node.r) * dt, 1.0, "set dt=1/r")
+            return _make_neuron(_spread(name, "v_threshold", node.v_threshold, shape), 1.0)
         case nir.LIF():
-            return _read_lif(name, node, dt)
+            return _read_lif(name, node, shape, dt)
         case nir.Threshold():
-            return _make_neuron(node.threshold, 0.0)
-    raise NotInNIR(
-        f"{name} is a {type(node).__name__}, which cannot be read; supported are Conv2d, Affine, "
-        "Linear, Scale, SumPool2d, AvgPool2d, Flatten, IF, LIF and Threshold."
-    )
+            return _make_neuron(_spread(name, "threshold", node.threshold, shape), 0.0)
+    raise refuse_kind(name, type(node).__name__)
 
 
-def _read_conv(node: nir.Conv2d) -> tuple[Make, Params]:
-    kernel = node.weight.transpose(2, 3, 1, 0)
-    padding = node.padding
+def _read_conv(name: str, node: nir.Conv2d, shape: Shape) -> tuple[Make, Params]:
+    weight = read_numbers(name, "weights", node.weight)
+    groups = read_whole(name, "groups", node.groups, 1)
+    stride = read_pair(name, "stride", node.stride, 1)
+    if weight.ndim != 4 or weight.shape[1] * groups != shape[-1] or len(weight) % groups:
+        raise NotInNIR(
+            f"{name} has weights of the shape {weight.shape} in {groups} groups, which do not fit "
+            f"inputs of the shape {shape}, channels last."
+        )
+    params = {"kernel": weight.transpose(2, 3, 1, 0)}
+    if node.bias is not None:
+        params["bias"] = _read_bias(name, node.bias, len(weight))
     conv = partial(
         nn.Conv,
-        kernel.shape[-1],
-        kernel.shape[:2],
-        _make_pair(node.stride),
-        padding.upper() if isinstance(padding, str) else tuple((p, p) for p in _make_pair(padding)),
-        kernel_dilation=_make_pair(node.dilation),
-        feature_group_count=int(node.groups),
+        len(weight),
+        weight.shape[2:],
+        stride,
+        _read_padding(name, node.padding, stride),
+        kernel_dilation=read_pair(name, "dilation", node.dilation, 1),
+        feature_group_count=groups,
+        use_bias="bias" in params,
     )
-    return lambda name: conv(name=name), {"kernel": kernel, "bias": node.bias}
+    return lambda name: conv(name=name), params
+
+
+def _read_bias(name: str, value: Any, features: int) -> np.ndarray:
+    bias = read_numbers(name, "a bias", value)
+    if bias.size != 1 and bias.shape != (features,):
+        raise NotInNIR(f"{name} has a bias of the shape {bias.shape} for {features} features.")
+    return np.broadcast_to(bias.ravel(), features)
+
+
+def _read_padding(name: str, padding: Any, stride: tuple[int, int]) -> Any:
+    if isinstance(padding, str) and padding in ("same", "valid"):
+        if padding == "same" and stride != (1, 1):
+            raise NotInNIR(f"{name} has the padding 'same' and a stride; give numbers as padding.")
+        return padding.upper()
+    return tuple((p, p) for p in read_pair(name, "padding", padding, 0))
 
 
 def _read_dense(
-    node: nir.Affine | nir.Linear, graph: nir.NIRGraph, sources: list[str]
+    name: str, node: nir.Affine | nir.Linear, map_shape: Shape | None
 ) -> tuple[Make, Params]:
-    weight = node.weight
-    for source in sources:  # NIR flattens images channels first, we channels last.
-        before = graph.nodes[source]
-        if isinstance(before, nir.Flatten):
-            shape = tuple(int(n) for n in before.input_type["input"])
-            places = weight.reshape(len(weight), *shape)
-            weight = np.moveaxis(places, 1, -1).reshape(len(weight), -1)
+    """Return a linear layer, which reads the flattened map of the shape `map_shape` if given."""
+    weight = read_numbers(name, "weights", node.weight)
+    if weight.ndim != 2:
+        raise NotInNIR(f"{name} has weights of the shape {weight.shape}; it must have two axes.")
+    features = len(weight)
+    if map_shape is not None and weight.shape[1] == math.prod(map_shape):
+        # NIR flattens images channels first, we channels last.
+        places = weight.reshape(features, map_shape[-1], *map_shape[:-1])
+        weight = np.moveaxis(places, 1, -1).reshape(features, -1)
     params = {"kernel": weight.T}
     if isinstance(node, nir.Affine):
-        params["bias"] = node.bias
-    features, bias = len(weight), "bias" in params
+        params["bias"] = _read_bias(name, node.bias, features)
+    bias = "bias" in params
     return lambda name: nn.Dense(features, use_bias=bias, name=name), params
 
 
-def _read_flatten(name: str, graph: nir.NIRGraph) -> Make:
+def _read_flatten(name: str, graph: nir.NIRGraph, shape: Shape) -> Make:
     node = graph.nodes[name]
     readers = {after: graph.nodes[after] for before, after in graph.edges if before == name}
     linear = all(isinstance(reader, nir.Affine | nir.Linear) for reader in readers.values())
     alone = all(before == name for before, after in graph.edges if after in readers)
-    if len(node.output_type["output"]) != 1 or not linear or not alone:
+    start, end = (
+        read_whole(name, what, value, -len(shape))
+        for what, value in (("start_dim", node.start_dim), ("end_dim", node.end_dim))
+    )
+    whole = len(range(len(shape))[start : end + 1 or None]) == len(shape)
+    if not whole or not linear or not alone:
         raise NotInNIR(
             f"{name} must flatten a whole image for linear layers that read nothing else."
         )
     return lambda name: lambda x: x.reshape(*x.shape[:2], -1)
 
 
-def _read_lif(name: str, node: nir.LIF, dt: float) -> tuple[Make, Params]:
+def _read_lif(name: str, node: nir.LIF, shape: Shape, dt: float) -> tuple[Make, Params]:
     _require(name, "v_reset", node.v_reset, 0.0)
     _require(name, "v_leak", node.v_leak, 0.0)
     # Euler: v + (dt / tau) (r i - v) = (1 - dt / tau) v + (r dt / tau) i. Our LIF has the decay
     # 1 - dt / tau and the gain 1, or 1 - decay with decay_input.
-    tau = np.unique(node.tau)
-    if tau.size > 1 or not tau[0] >= dt:
+    tau = np.unique(read_numbers(name, "tau", node.tau))
+    if tau.size != 1 or not tau[0] >= dt:
         raise NotInNIR(f"{name} has tau {tau}; it must be one number of at least dt = {dt}.")
     decay = float(1 - dt / tau[0])
-    gain = node.r * dt / tau[0]
+    gain = read_numbers(name, "r", node.r) * dt / tau[0]
     decay_input = not np.allclose(gain, 1)
     if decay_input:
         _require(name, "r dt / tau", gain, 1 - decay, "or 1")
-    return _make_neuron(node.v_threshold, decay, decay_input)
+    threshold = _spread(name, "v_threshold", node.v_threshold, shape)
+    return _make_neuron(threshold, decay, decay_input)
+
+
+def _spread(name: str, what: str, value: Any, shape: Shape) -> np.ndarray:
+    """Return a parameter of the shape [C] or [C, H, W], or a scalar, in `shape`, channels last."""
+    array = read_numbers(name, what, value)
+    if array.size == 1:
+        return np.full(shape, array.item(), array.dtype)
+    # With fewer axes than the inputs, an axis could be of channels or of places.
+    if array.ndim == len(shape):
+        try:
+            return np.broadcast_to(np.moveaxis(array, 0, -1), shape)
+        except ValueError:
+            pass
+    raise NotInNIR(
+        f"{name} has {what} of the shape {array.shape}, channels first, which does not fit inputs "
+        f"of the shape {shape}, channels last."
+    )
 
 
 def _make_neuron(
     threshold: np.ndarray, decay: float, decay_input: bool = False
 ) -> tuple[Make, Params]:
     """Return a neuron with the next float as threshold: NIR fires above a threshold, we at it."""
-    threshold = _move_channels_last(threshold).astype(jnp.result_type(float))
+    threshold = threshold.astype(jnp.result_type(float))
     # u > threshold is u >= the next float, exactly.
     threshold = np.nextafter(threshold, threshold.dtype.type(np.inf))
     if np.all(threshold == threshold.flat[0]):
@@ -165,29 +286,21 @@ def _make_neuron(
     return lambda name: ThresholdIF(decay, name=name), {"threshold": threshold}
 
 
-def _require(name: str, what: str, got: np.ndarray, wanted: float, why: str = "") -> None:
-    if not np.allclose(got, wanted):
-        got = np.unique(got)
+def _require(name: str, what: str, value: Any, wanted: float, why: str = "") -> None:
+    got = np.unique(read_numbers(name, what, value))
+    if not got.size or not np.allclose(got, wanted):
         why = f" ({why})" if why else ""
-        raise NotInNIR(f"{name} has {what} = {got[0]:g}...{got[-1]:g}; it must be {wanted:g}{why}.")
+        spread = f"{got[0]:g}...{got[-1]:g}" if got.size else "nothing"
+        raise NotInNIR(f"{name} has {what} = {spread}; it must be {wanted:g}{why}.")
 
 
-def _read_window(node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:
-    top, left = _make_pair(node.padding)
+def _read_window(name: str, node: nir.AvgPool2d | nir.SumPool2d) -> dict[str, Any]:
+    top, left = read_pair(name, "padding", node.padding, 0)
     return {
-        "window": _make_pair(node.kernel_size),
-        "strides": _make_pair(node.stride),
+        "window": read_pair(name, "a kernel size", node.kernel_size, 1),
+        "strides": read_pair(name, "stride", node.stride, 1),
         "padding": ((top, top), (left, left)),
     }
-
-
-def _make_pair(x: Any) -> tuple[int, int]:
-    first, second = np.broadcast_to(x, (2,))
-    return int(first), int(second)
-
-
-def _move_channels_last(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, 0, -1)
 
 
 serve_old_names(__name__)

@@ -101,7 +101,7 @@ def test_one_flipped_bit_or_a_lost_end_is_refused(written, tmp_path):
     content = path.read_bytes()
     for keep in (len(content) // 2, 100, 0):
         (tmp_path / "short.nir").write_bytes(content[:keep])
-        with pytest.raises(ArtifactError, match="is damaged or not a NIR graph"):
+        with pytest.raises(ArtifactError, match="is not a NIR graph, or it is damaged"):
             from_nir(tmp_path / "short.nir")
     with pytest.raises(ArtifactError, match="there is no file"):
         from_nir(tmp_path / "none.nir")
