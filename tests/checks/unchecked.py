@@ -1,0 +1,44 @@
+"""Arguments of other types than the annotations say; run without the checks of annotations.
+
+python -m tests.checks.unchecked STATEMENT ... prints the ValueError of each statement in one line.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from pit_jax import surrogate
+from pit_jax.models import create
+from pit_jax.neurons import IF, ILIF, LIF, PIT, pit_fire
+
+NAMES = {"jnp": jnp, "create": create, "pit_fire": pit_fire}
+NAMES |= {neuron.__name__: neuron for neuron in (IF, ILIF, LIF, PIT)}
+
+
+def fire(decay: jax.Array, threshold: jax.Array) -> jax.Array:
+    """Return the spikes of a layer whose decay and threshold are learned."""
+    x = jnp.linspace(0, 2, 12).reshape(1, 4, 3)
+    spikes = LIF(decay=decay, threshold=threshold, spike=surrogate.sigmoid).apply({}, x)
+    return spikes.sum()
+
+
+def check_traced() -> None:
+    """Fire with arguments that are numbers, traced, batched, differentiated, and arrays."""
+    half, one = jnp.array(0.5), jnp.array(1.0)
+    assert fire(0.5, 1.0) == fire(half, one) == jax.jit(fire)(half, one)
+    assert jax.vmap(fire)(jnp.array([0.5, 0.2]), jnp.ones(2))[0] == fire(half, one)
+    assert jnp.isfinite(jnp.stack(jax.grad(fire, argnums=(0, 1))(half, one))).all()
+    # One decay for each channel.
+    assert LIF(decay=jnp.array([0.5, 0.2, 1.0])).apply({}, jnp.ones((1, 2, 3))).shape == (1, 2, 3)
+
+
+if __name__ == "__main__":
+    check_traced()
+    for text in sys.argv[1:]:
+        try:
+            eval(text, NAMES)
+        except ValueError as error:
+            print(error)
+        else:
+            print("accepted")
