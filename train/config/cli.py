@@ -37,6 +37,11 @@ class RunFolderAction(argparse.Action):
         given = getattr(namespace, self.dest, None)
         if not values:  # argparse calls this for an absent positional argument too.
             return
+        if isinstance(values, list):  # A run that is given twice, perhaps through a link, is one.
+            found: dict[Path, Path] = {}
+            for place in values:
+                found.setdefault(place.resolve(), place)
+            values = list(found.values())
         if given not in (None, values):
             parser.error("RUN and --workdir differ: give one of them")
         setattr(namespace, self.dest, values)

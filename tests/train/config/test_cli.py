@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from pit_jax.arguments import UsageError
 from tests.train.helpers import TINY, run_main
+from train.config.arguments import parse as parse_program
 from train.config.cli import parse
 from train.errors import UserError
 
@@ -373,3 +374,11 @@ def test_a_saved_config_that_is_none_is_an_error_with_its_name(tmp_path, text):
     file.write_text(text, encoding="latin-1")
     error = get_error("--config", str(file))
     assert str(file) in error and len(error.splitlines()) <= 3
+
+
+def test_a_run_that_is_given_twice_counts_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    given = [tmp_path / name for name in ("a", "b", "link", "../" + tmp_path.name + "/b", "a")]
+    found = parse_program("report", [str(each) for each in given]).workdirs
+    assert found == given[:2]
