@@ -9,6 +9,11 @@ Arrays are batch-major: `B T H W C` are batch, time step, height, width and chan
 have the unit of the input current.
 """
 
+from pit_jax.signals import begin_program, is_program
+
+if is_program():
+    begin_program()  # First, because the imports of a program take seconds.
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import pit_jax
 from pit_jax.arguments import Parser
 from pit_jax.programs import COMMANDS, load_program, load_trainer
+from pit_jax.signals import begin_program, end_program
 
 
 def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
     """Run the program named by the first word and return its exit code."""
-    words = sys.argv[1:] if words is None else words
+    if words is None:  # The command `pit-jax`.
+        begin_program()
+        end_program(main(sys.argv[1:], prog))
     if not words or words[0] in ("-h", "--help"):
         print(describe(prog), end="")
         return 0
@@ -73,4 +76,4 @@ def explain(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(prog=f"python -m {__package__}"))
+    end_program(main(sys.argv[1:], f"python -m {__package__}"))

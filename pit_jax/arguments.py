@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from pit_jax.display import print_text
+from pit_jax.environment import check_compiler_flags, explain_environment
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError
+from pit_jax.signals import Stopped
 
 
 class UsageError(ValueError):
@@ -106,17 +109,27 @@ def start(
 ) -> int:
     """Parse `words` and return the exit code of `run`.
 
-    With `--help`, print the help and return 0. For FileError and the exceptions `mistakes`, print
-    the message and return 2.
+    With `--help`, print the help and return 0. For FileError, the exceptions `mistakes`, and faults
+    of the environment, print the message and return 2. For Stopped, return its code.
     """
     try:
         if {"-h", "--help"} & set(words):
             print(parser.format_help() + parser.describe(words), end="")
             return 0
-        return run(parse(parser, words))
+        args = parse(parser, words)
+        check_compiler_flags()
+        return run(args)
     except (FileError, *mistakes) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        reason = str(error)
+    except Exception as error:
+        if (found := explain_environment(error)) is None:
+            raise
+        reason = found
+    except Stopped as stopped:
+        print("stopped; repeat the command to resume from the newest checkpoint.")
+        return stopped.code
+    print_text(f"error: {reason}", sys.stderr)
+    return 2
 
 
 def _name_option(match: re.Match[str]) -> str:

@@ -5,3 +5,7 @@ the folder of a run with its checkpoints, `monitor/` and `records/` watch and lo
 for several processes. Other programs: analyze, check, evaluate, export, report, seeds, ledger,
 data.prepare.
 """
+
+import pit_jax  # Its first lines answer signals, if Python was started with one of these programs.
+
+__all__ = ["pit_jax"]

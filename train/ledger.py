@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import statistics
 import sys
@@ -13,13 +14,22 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from pit_jax.display import show_name
 from pit_jax.old_names import rename_keys
+from pit_jax.signals import end_program
 
 from .config.arguments import run_program
 from .config.own import shorten_name
 from .errors import UserError
 from .files import write_atomically
-from .run.reading import read_records, select_epochs
+from .run.reading import (
+    read_config,
+    read_json,
+    read_run_records,
+    read_starts,
+    read_summary,
+    select_epochs,
+)
 from .run.summary import format_steps_and_levels
 from .run.workdir import MAY_MOVE
 
@@ -44,34 +54,59 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"train.ledger needs a clone of pit_jax, and there is no {page}. Run it in a clone."
         )
+    # All are read first: a mistake in the last one leaves everything as it was.
+    found: dict[Path, dict[str, Any]] = {}
     for workdir in args.workdirs or ():
-        found = json.dumps(read_run(workdir), indent=1) + "\n"
-        write_atomically(DOCS / "runs" / f"{workdir.name}.json", found)
+        # Resolved, because a folder such as "." has no name.
+        file, run = DOCS / "runs" / f"{workdir.resolve().name}.json", read_run(workdir)
+        _check_same_run(workdir, file, found.get(file) or _read_recorded(file), run)
+        found[file] = run
+    for file, run in found.items():
+        write_atomically(file, json.dumps(run, indent=1) + "\n")
     write_atomically(page, replace_table(page.read_text(), make_table(DOCS / "runs")))
     return 0
 
 
+def _read_recorded(file: Path) -> dict[str, Any] | None:
+    recorded: dict[str, Any] | None = read_json(file, dict)
+    return recorded
+
+
+def _check_same_run(
+    workdir: Path, file: Path, recorded: dict[str, Any] | None, found: dict[str, Any]
+) -> None:
+    """Raise UserError if `file` has another run, whose folder has the same name."""
+    if recorded:
+        rename_keys(recorded["config"])
+    # As JSON, which has lists instead of tuples.
+    if recorded and json.loads(json.dumps(found["config"])) != recorded["config"]:
+        raise UserError(
+            f"{file} has another run, whose folder was called {workdir.resolve().name} too. Rename "
+            f"{workdir}, or delete that file."
+        )
+
+
 def read_run(workdir: Path) -> dict[str, Any]:
     """Return what docs/runs stores of a run; raise UserError if the run has not finished."""
-    try:
-        parts = {
-            part: json.loads((workdir / f"{part}.json").read_text())
-            for part in ("config", "environment", "summary")
-        }
-    except FileNotFoundError as error:
+    parts: dict[str, Any] = {
+        "config": read_config(workdir),
+        "environment": read_starts(workdir),
+        "summary": read_summary(workdir),
+    }
+    if not (parts["environment"] and parts["summary"]):
         raise UserError(
-            f"{workdir} is not the folder of a finished run: there is no {error.filename}."
-        ) from error
-    rename_keys(parts["config"])
+            f"{workdir} is not the folder of a finished run: there is no environment.json or no "
+            "summary.json. Finish it, or give another folder."
+        )
     # Paths and worker counts of one machine mean nothing on another.
-    parts["summary"].pop("workdir")
+    parts["summary"].pop("workdir", None)
     config = flatten_dict(parts["config"], keep_empty_nodes=True, sep=".")
     parts["config"] = unflatten_dict(
         {key: value for key, value in config.items() if key not in MAY_MOVE}, sep="."
     )
     for start in parts["environment"]:
-        start["arguments"] = _select_arguments(start["arguments"])
-    return parts | {"epochs": select_epochs(read_records(workdir / "metrics.jsonl"))}
+        start["arguments"] = _select_arguments(start.get("arguments", ""))
+    return parts | {"epochs": select_epochs(read_run_records(workdir))}
 
 
 def make_table(runs: Path) -> str:
@@ -106,9 +141,20 @@ def _make_row(runs: list[dict[str, Any]]) -> str:
         f"{statistics.mean(run['summary']['seconds'] for run in runs):,.0f}",
         f"{statistics.median(speeds):,.0f}",
         " ".join(sorted({start["commit"] for run in runs for start in run["environment"]})),
-        f"`{runs[0]['environment'][0]['arguments']}`",
+        _format_code(runs[0]["environment"][0]["arguments"]),
     ]
-    return f"| {' | '.join(cells)} |\n"
+    return f"| {' | '.join(map(_escape_cell, cells))} |\n"
+
+
+def _escape_cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table, which `|` and newlines would end."""
+    return show_name(text).replace("|", r"\|")
+
+
+def _format_code(text: str) -> str:
+    """Return `text` between more backticks than it has in a row."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return f"`{text}`" if not longest else f"{'`' * (longest + 1)} {text} {'`' * (longest + 1)}"
 
 
 def _format_mean(values: list[float]) -> str:
@@ -132,4 +178,4 @@ def _select_arguments(arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

@@ -1,6 +1,7 @@
 """One run, top to bottom: data, program, session, epochs, summary.
 
-main.py makes `stop` from SIGINT and SIGTERM; the loop calls it before every step.
+main.py makes `stop` from the signals; the loop calls it before every step. Initialization,
+compilation and evaluation end at once (`interruptible`).
 """
 
 import time
@@ -12,10 +13,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from pit_jax.signals import Stopped, interruptible, saving
+
 from . import data
 from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program
-from .program.state import TrainState, reset_totals
+from .program.state import TrainState, is_epoch_open, reset_totals
 from .records.progress import Display, print_summary
 from .run.checkpoint import find_newest_step
 from .run.pretrained import load_pretrained
@@ -46,7 +49,7 @@ def train(
     shared = select_shared_keys(config.to_dict())
     with hosts.agree(shared, find_newest_step(workdir)) as begun:
         program = program or load_program(config, devices, fresh=begun is None)
-    with Session(config, workdir, program, started=started) as session:
+    with saving(), Session(config, workdir, program, started=started) as session:
         state = train_session(session, stop)
         if state is None:
             return None
@@ -72,15 +75,15 @@ def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | No
     program, total = session.program, session.total_steps
     with Display(total, session.config.batch_size, quiet=not session.is_first) as display:
         restored = session.restore()
-        state = program.first_state() if restored is None else restored
+        state = interruptible(program.first_state) if restored is None else restored
         begun = int(state.step)
-        if begun == total:
+        if begun == total and not is_epoch_open(state):
             display.begin(begun)
             return state
         if begun:
             display.note(f"resuming from step {begun} of {total} in {session.workdir}")
         session.begin(state, display.note)
-        step = program.compile_step()
+        step = interruptible(program.compile_step)
         with closing(program.batches(begun)) as batches:
             display.note(str(step))
             display.begin(begun)
@@ -111,7 +114,12 @@ def train_epochs(
                 session.checkpoints.raise_failure()
                 display.show_step(epoch, *done)
         session.end_steps(state)
-        display.show_epoch(session.end_epoch(state, session.program.evaluate(state)))
+        try:
+            found = interruptible(session.program.evaluate, state)
+        except Stopped:  # The run resumes with this evaluation.
+            session.save(state, session.last_step)
+            return None
+        display.show_epoch(session.end_epoch(state, found))
         # Reset before saving: a run that resumes here starts the next epoch at zero.
         state = reset_totals(state)
         session.save_epoch(state)

@@ -1,24 +1,23 @@
 """Train a network: python -m train.main --config digits RUN
 
-SIGINT and SIGTERM stop and save a run: `stop_on_signal` for one process,
-`distributed.hosts.make_stop_check` for several processes.
+Signals stop and save a run: `pit_jax.signals` for one process, `distributed.hosts.make_stop_check`
+for several processes.
 """
 
 import argparse
 import logging
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import jax
 
+from pit_jax.signals import end_program, is_stopping
+
 from .config.arguments import run_program
 from .distributed import hosts, watchdog
 from .errors import UserError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,9 +57,8 @@ def _train(args: argparse.Namespace) -> int:
     # CPU is in docs/theory/decisions.md.
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
     with ExitStack() as stack:
-        if several is None:
-            stop = stop_on_signal()
-        else:
+        stop = is_stopping
+        if several is not None:
             # Started first: JAX may abort this process while it waits for the others to join.
             stack.enter_context(watchdog.explain_kill(workdir))
             hosts.join(several)
@@ -72,25 +70,6 @@ def _train(args: argparse.Namespace) -> int:
     if summary is None:
         hosts.print_once("stopped and saved; repeat the command to resume.")
     return 0
-
-
-def stop_on_signal() -> Callable[[], bool]:
-    """Return a function that returns whether SIGINT or SIGTERM was received.
-
-    The first signal is only noted, so that the current step ends and is saved. A second one ends
-    the program at once.
-    """
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        del frame
-        received.append(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-
-    for each in SIGNALS:
-        signal.signal(each, note)
-    return lambda: bool(received)
 
 
 def silence_storage_threads() -> None:
@@ -110,4 +89,4 @@ def silence_storage_threads() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

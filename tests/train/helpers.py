@@ -146,8 +146,7 @@ def read_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def run_main(*args: str) -> int:
-    """Run `train.main` in this process, and restore signal handlers, log levels and hooks."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Run `train.main` in this process, and restore log levels and hooks."""
     levels = {name: logging.getLogger(name).level for name in ("absl", "asyncio")}
     hook = sys.unraisablehook
     try:
@@ -156,8 +155,6 @@ def run_main(*args: str) -> int:
         sys.unraisablehook = hook
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def start_main(

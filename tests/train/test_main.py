@@ -1,7 +1,6 @@
 """`train.main` from end to end: what a run writes and prints, and errors of a bad config."""
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.train.helpers import (
     write_cifar100,
 )
 from tests.train.tiny_finished import STEPS_PER_EPOCH, get_config
-from train.main import stop_on_signal
 
 # JAX is already running in this process, with four devices.
 HERE = "--config.cpu_devices=4"
@@ -222,18 +220,3 @@ def test_a_wrong_argument_ends_the_process_with_code_2_and_one_line(override, co
     assert process.returncode == 2, printed
     assert printed.startswith("error: ") and complaint in printed and printed.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_to_stop_and_a_second_ends_the_program(number):
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        stop = stop_on_signal()
-        assert not stop()
-        signal.raise_signal(number)
-        assert stop() and stop()
-        # Also for a different second signal: Ctrl-C and then a preemption.
-        assert all(signal.getsignal(each) == signal.SIG_DFL for each in handlers)
-    finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)

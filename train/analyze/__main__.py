@@ -26,6 +26,7 @@ from ..run import restore
 from ..run.environment import describe_environment
 from ..run.network import load_network
 from ..run.reading import load_run_config, make_distinct_names, read_run_records
+from ..run.subset import check_data
 from ..run.summary import format_title
 from . import ANALYSES, load_analysis, output
 from .subject import Analysis, Subject
@@ -104,6 +105,7 @@ def read_run(
     # Fail before loading data, which may take minutes.
     restore.find_checkpoint(workdir, checkpoint)
     dataset = data.load(**config.data)
+    check_data(workdir, dataset)
     # The argument is a batch size; this one divides among all devices.
     mesh = sharding.make_data_mesh(jax.device_count())
     # Found again: meanwhile a run that still trains may have deleted the first one.

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pit_jax.signals import end_program
+
 from ..config.arguments import run_program
 from ..errors import UserError
 from .imagenet import source as imagenet_source
@@ -25,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     if args.name not in PLANS:
         raise UserError(f"cannot prepare {args.name!r}; known data sets are {', '.join(PLANS)}.")
     source, out = args.source.absolute(), args.out.absolute()
+    if source.exists() and out.exists() and source.samefile(out):
+        raise UserError(f"--source and --out are the same folder, {out}. Choose another --out.")
     workers = args.workers or count_cores()
     try:
         print(f"looking in {source}", file=sys.stderr)
@@ -43,4 +47,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

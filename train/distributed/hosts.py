@@ -29,6 +29,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from pit_jax import signals
+
 from ..errors import UserError
 from ..files import hash_content
 
@@ -191,28 +193,19 @@ def broadcast_number(number: int | None) -> int | None:
 def make_stop_check() -> Callable[[], bool]:
     """Return a function that returns, before each step, whether all processes stop there.
 
-    SIGTERM or SIGINT to one process stops all of them at the same step: JAX agrees on a step that
-    no process has passed, and each process stops when it gets there. A second signal ends the
-    process at once.
+    A signal to one process stops all of them at the same step: JAX agrees on a step that no process
+    has passed, and each process stops when it gets there. A second signal ends the process at once.
     """
     steps = itertools.count()
     # JAX has installed a C handler for SIGTERM, which starts this agreement. It handles only
-    # SIGTERM, and also swallows the second signal. So our handler for both signals calls it for the
-    # first one. signal.getsignal returns None for a C handler; signal() of the C library returns
-    # its address.
+    # SIGTERM, and also swallows the second signal. So `signals` calls it for the first one.
+    # signal.getsignal returns None for a C handler; signal() of the C library returns its address.
     c_signal = ctypes.CDLL(None).signal
     c_signal.argtypes, c_signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     agree = ctypes.CFUNCTYPE(None, ctypes.c_int)(c_signal(signal.SIGTERM, None))
-    both = (signal.SIGINT, signal.SIGTERM)
-
-    def note(number: int, frame: object) -> None:
-        del number, frame
-        for each in both:
-            signal.signal(each, signal.SIG_DFL)
-        agree(signal.SIGTERM)
-
-    for each in both:
-        signal.signal(each, note)
+    signals.save_together(
+        "all processes stop after a common step, which is saved", lambda: agree(signal.SIGTERM)
+    )
     return lambda: multihost_utils.reached_preemption_sync_point(next(steps))
 
 

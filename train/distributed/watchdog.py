@@ -6,7 +6,7 @@ process ends normally, it writes a word to the pipe; if it is killed, the system
 the helper reads nothing: then it prints the explanation.
 
 If a peer is lost while Python is running, `hosts.explain_lost_peers` explains it. Signals are
-handled in `main.stop_on_signal` and `hosts.make_stop_check`.
+handled in `pit_jax.signals` and `hosts.make_stop_check`.
 """
 
 import signal
@@ -21,15 +21,22 @@ from typing import BinaryIO
 @contextmanager
 def explain_kill(workdir: Path) -> Iterator[None]:
     """Start a helper process that prints an explanation if this one is killed in the block."""
+    # Here, because the helper runs this file where it cannot import the package.
+    from pit_jax.signals import call_at_end
+
     # In its own session: Ctrl-C and signals to the process group must not end the helper.
     command = [sys.executable, __file__, str(workdir)]
     sentinel = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    assert sentinel.stdin is not None
-    try:
-        yield
-    finally:
+
+    def dismiss() -> None:
         with suppress(BrokenPipeError):  # The helper may have been killed; nothing depends on it.
             sentinel.communicate(b"well")
+
+    try:
+        with call_at_end(dismiss):
+            yield
+    finally:
+        dismiss()
 
 
 def main(workdir: Path, pipe: BinaryIO) -> None:
@@ -48,6 +55,6 @@ def main(workdir: Path, pipe: BinaryIO) -> None:
 if __name__ == "__main__":
     # Schedulers send SIGTERM to every process of a job. The helper ignores it, since the process
     # that it watches may still save and end normally.
-    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     main(Path(sys.argv[1]), sys.stdin.buffer)

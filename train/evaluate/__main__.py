@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from pit_jax.signals import end_program
+
 from .. import figures
 from ..config.arguments import run_program
 from ..errors import UserError
@@ -89,4 +91,4 @@ def _load_config(args: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

@@ -27,6 +27,7 @@ from ..run import restore
 from ..run.environment import describe_environment
 from ..run.reading import load_run_config, read_starts
 from ..run.saved import Checkpoint
+from ..run.subset import check_data
 from ..run.summary import format_title
 from . import compile_run
 
@@ -73,6 +74,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     restore.find_checkpoint(args.workdir, args.checkpoint)
     _raise_user_errors(artifact.check_free, out, args.overwrite)
     dataset = data.load(**config.data)
+    check_data(args.workdir, dataset)
     if args.pixels and not dataset.mean:
         raise UserError(
             f"--pixels needs a network for pixels 0 to 255; the samples of {dataset.name} enter "

@@ -12,11 +12,12 @@ import jax
 from rich.table import Table
 
 from pit_jax.display import show_name
+from pit_jax.signals import end_program, is_stopping
 
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import write_atomically
-from ..main import silence_storage_threads, stop_on_signal
+from ..main import silence_storage_threads
 from ..run.reading import read_json
 from ..run.summary import Summary
 from ..terminal import Terminal
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     jax.config.update("jax_num_cpu_devices", len(args.seeds))
     from .loop import train_seeds
 
-    summaries = train_seeds(args.config, args.seeds, args.workdir, stop_on_signal())
+    summaries = train_seeds(args.config, args.seeds, args.workdir, is_stopping)
     if summaries is None:
         print("stopped and saved; repeat the command to resume.")
         return 0
@@ -91,4 +92,4 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    end_program(main(sys.argv))

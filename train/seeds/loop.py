@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from pit_jax.signals import interruptible, saving
+
 from .. import data
 from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
@@ -70,6 +72,7 @@ def train_seeds(
         given = load_pretrained(of_first, dataset) if begun is None else {}
         program = make_seeds_program(of_first, seeds, dataset, given=given)
     with ExitStack() as stack:
+        stack.enter_context(saving("the running step or evaluation ends and is saved"))
         sessions = [
             stack.enter_context(
                 SeedSession(
@@ -126,7 +129,7 @@ def train_sessions(
     config, total = sessions[0].config, sessions[0].total_steps
     with Display(total, config.batch_size * len(sessions)) as display:
         if fresh:
-            states = program.first_states()
+            states = interruptible(program.first_states)
         else:
             restored = (session.restore() for session in sessions)
             states = program.join([state for state in restored if state is not None])
@@ -139,7 +142,7 @@ def train_sessions(
             display.note(f"resuming from step {begun} of {total}")
         for session, state in zip(sessions, alone, strict=True):
             session.begin(state, display.note)
-        step = program.compile_step()
+        step = interruptible(program.compile_step)
         with closing(program.batches(begun)) as batches:
             display.note(str(step))
             display.begin(begun)

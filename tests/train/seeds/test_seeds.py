@@ -208,7 +208,6 @@ def test_the_command_prints_every_seed_and_their_deviation(at_once, monkeypatch,
     # The command changes its process: its devices, signal handlers and logging.
     monkeypatch.setattr(jax.config, "update", lambda *_: None)
     monkeypatch.setattr(command, "silence_storage_threads", lambda: None)
-    monkeypatch.setattr(command, "stop_on_signal", lambda: lambda: False)
     assert command.main(["seeds", *ARGUMENTS, "--workdir", str(at_once)]) == 0
     found = json.loads((at_once / "seeds.json").read_text())
     last = [load_summary(at_once / f"seed_{seed}")["last_accuracy"] for seed in SEEDS]

@@ -6,10 +6,13 @@ program/feed.py moves them from host to device.
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from absl import flags
+
+from pit_jax.signals import hold_signals
 
 from ..storage.workers import serve_parent
 from .order import Order
@@ -40,6 +43,9 @@ def read_ahead(
         options = grain.MultiprocessingOptions(num_workers=workers)
         ahead = ahead.mp_prefetch(options, worker_init_fn=_begin_worker)
     with closing(iter(ahead)) as iterator:
+        with hold_signals():  # Workers start with the first batch.
+            first_batch = list(islice(iterator, 1))
+        yield from first_batch
         yield from iterator
 
 

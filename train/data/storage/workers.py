@@ -4,7 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from pit_jax.signals import SIGNALS, hold_signals
 
 
 def count_cores() -> int:
@@ -20,7 +23,17 @@ def start_pool(workers: int) -> ProcessPoolExecutor:
     # Not fork: it would copy locks that threads of other libraries hold, and nobody would release
     # them in the child.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent)
+    with hold_signals():
+        return _Pool(workers, mp_context=context, initializer=serve_parent)
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool whose workers, which start when work is submitted, receive no signals."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Future[Any]:
+        """Submit a call of a function, as ProcessPoolExecutor does."""
+        with hold_signals():
+            return super().submit(*arguments, **options)
 
 
 def serve_parent() -> None:
@@ -29,7 +42,7 @@ def serve_parent() -> None:
     Terminals and batch systems signal all processes of a program at once. Only the parent answers,
     because it may need its workers for the rest of its step, and it ends them afterwards.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
