@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from train.errors import UserError
 from train.ledger import DOCS, END, HEADER, START, main, make_table, read_run, replace_table
+
+LINE = {"step": 1, "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.5}
+LINE |= {"test_loss": 1.0}
 
 
 def run(seed: int, last: float, **config) -> dict:
@@ -25,11 +29,12 @@ def run(seed: int, last: float, **config) -> dict:
         "summary": {
             "last_accuracy": last,
             "best_accuracy": last + 0.01,
+            "best_epoch": 1,
             "parameters": 77000,
             "scales": 240,
             "seconds": 10.0 + seed,
         },
-        "epochs": [{"test_loss": 1.0, "images_per_second": speed} for speed in (100.0, 300.0)],
+        "epochs": [LINE | {"images_per_second": speed} for speed in (100.0, 300.0)],
     }
 
 
@@ -39,17 +44,11 @@ def test_the_results_page_has_the_table_of_the_recorded_runs():
 
 
 def test_a_recorded_run_has_no_seed_flag_and_no_paths(tmp_path):
-    kept = run(0, 0.9)
-    config = kept["config"] | {"data": {"name": "digits", "data_dir": "/a"}}
     places = f"--workdir '{tmp_path} b' --config.data.data_dir=/a"
-    start = {"arguments": f"--config c.py --config.seed=0 {places} --config.lr=1"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "environment.json").write_text(json.dumps([start]))
-    (tmp_path / "summary.json").write_text(json.dumps(kept["summary"] | {"workdir": "/a b"}))
-    lines = [json.dumps(epoch) + "\n" for epoch in kept["epochs"]]
-    (tmp_path / "metrics.jsonl").write_text("".join(lines))
-    commands = [{"arguments": "--config c.py --config.lr=1"}]
-    assert read_run(tmp_path) == kept | {"environment": commands}
+    arguments = f"--config c.py --config.seed=0 {places} --config.lr=1"
+    folder = write_run(tmp_path / "a", arguments, data={"name": "digits", "data_dir": "/a"})
+    commands = [{"arguments": "--config c.py --config.lr=1", "commit": "abc"}]
+    assert read_run(folder) == run(0, 0.9) | {"environment": commands}
 
 
 def test_runs_that_differ_only_in_their_seed_share_a_row(tmp_path):
@@ -65,6 +64,58 @@ def test_runs_that_differ_only_in_their_seed_share_a_row(tmp_path):
     assert three.split(" | ")[4:8] == ["3", "0", "50.00", "51.00"]
 
 
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    """Return an empty docs/ that the program writes to."""
+    folder = tmp_path / "docs"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "results.md").write_text(f"{START}{END}\n")
+    monkeypatch.setattr("train.ledger.DOCS", folder)
+    return folder
+
+
+def write_run(folder: Path, arguments: str = "--config c.py", **config) -> Path:
+    """Write the files of a finished run."""
+    kept = run(0, 0.9, **config)
+    folder.mkdir(parents=True)
+    starts = [{"arguments": arguments, "commit": "abc"}]
+    summary = kept["summary"] | {"workdir": str(folder)}
+    for name, found in (("config", kept["config"]), ("environment", starts), ("summary", summary)):
+        (folder / f"{name}.json").write_text(json.dumps(found))
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in kept["epochs"]))
+    return folder
+
+
+def test_another_run_in_a_folder_of_the_same_name_is_refused_and_keeps_its_file(
+    docs, tmp_path, capsys
+):
+    first, other = write_run(tmp_path / "a" / "x"), write_run(tmp_path / "b" / "x", epochs=3)
+    assert main(["ledger", str(first)]) == 0
+    before = (docs / "runs" / "x.json").read_text()
+    assert main(["ledger", str(first)]) == 0  # The same run again.
+    assert main(["ledger", str(other)]) == 2
+    assert "x.json has another run" in capsys.readouterr().err
+    third = write_run(tmp_path / "y")
+    assert main(["ledger", str(third), str(first), str(other)]) == 2
+    assert (docs / "runs" / "x.json").read_text() == before
+    assert not (docs / "runs" / "y.json").exists()
+
+
+def test_a_run_given_as_the_current_folder_has_its_name(docs, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_run(tmp_path / "mine"))
+    assert main(["ledger", "."]) == 0
+    assert [file.name for file in (docs / "runs").iterdir()] == ["mine.json"]
+
+
+def test_commands_with_bars_newlines_and_backticks_stay_in_their_cell(tmp_path):
+    odd = run(0, 0.9)
+    odd["environment"][0]["arguments"] = "--config.data.name='a|b\n`c`'"
+    (tmp_path / "0.json").write_text(json.dumps(odd))
+    (row,) = make_table(tmp_path).removeprefix(HEADER).splitlines()
+    assert row.replace(r"\|", "").count("|") == 13
+    assert r"`` --config.data.name='a\|b\n`c`' `` |" in row
+
+
 def test_a_new_table_replaces_the_old_one_and_keeps_the_text_around_it():
     page = f"before\n{START}| old |\n{END}\nafter\n"
     assert replace_table(page, "| new |\n") == f"before\n{START}| new |\n{END}\nafter\n"
@@ -73,10 +124,11 @@ def test_a_new_table_replaces_the_old_one_and_keeps_the_text_around_it():
 def test_an_unfinished_run_is_refused_and_nothing_is_written(tmp_path, capsys, monkeypatch):
     shutil.copytree(DOCS, tmp_path / "docs")
     monkeypatch.setattr("train.ledger.DOCS", tmp_path / "docs")
-    (tmp_path / "config.json").write_text("{}")
+    folder = write_run(tmp_path / "a")
+    (folder / "summary.json").unlink()
     with pytest.raises(UserError, match="is not the folder of a finished run"):
-        read_run(tmp_path)
+        read_run(folder)
     before = (tmp_path / "docs" / "results.md").read_text()
-    assert main(["ledger", str(tmp_path)]) == 2
+    assert main(["ledger", str(folder)]) == 2
     assert "is not the folder of a finished run" in capsys.readouterr().err
     assert (tmp_path / "docs" / "results.md").read_text() == before
