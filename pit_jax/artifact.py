@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pit_jax.old_names import serve_old_names
-from pit_jax.reading import FileError
+from pit_jax.paths import read_path
+from pit_jax.reading import FileError, reading
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
@@ -95,7 +96,7 @@ def write(
 
     Raises ArtifactError when the folder exists, unless it is an artifact and `overwrite` is set.
     """
-    folder = Path(folder).absolute()
+    folder = read_path(folder).absolute()
     check_free(folder, overwrite)
     manifest = {
         "kind": kind,
@@ -110,7 +111,7 @@ def write(
 
 def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise ArtifactError when `write` would refuse to write to `folder`."""
-    folder = Path(folder)
+    folder = read_path(folder)
     if not os.path.lexists(folder):
         return
     if not overwrite:
@@ -123,7 +124,7 @@ def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
 
 def check_file_free(path: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise ArtifactError when a file exists and `overwrite` is not set."""
-    if Path(path).exists() and not overwrite:
+    if os.path.lexists(read_path(path)) and not overwrite:
         raise ArtifactError(f"{path} already exists; choose another file, or overwrite it.")
 
 
@@ -135,15 +136,17 @@ def read(
     Raises ArtifactError when a file is missing, truncated or changed, and when the artifact is of
     another kind or of a version later than `version`.
     """
-    folder = Path(folder)
+    folder = read_path(folder)
     manifest = _read_manifest(folder)
     if manifest.get("kind") != kind:
-        raise ArtifactError(f"{folder} has the kind {manifest.get('kind')!r}, not {kind!r}.")
+        raise ArtifactError(f"{folder} has the kind {manifest.get('kind')!r:.80}, not {kind!r}.")
     found = manifest.get("version")
-    if not isinstance(found, int) or not 1 <= found <= version:
+    if type(found) is not int or not 1 <= found <= version:
+        versions = manifest.get("versions")
+        writer = versions.get("pit_jax") if isinstance(versions, dict) else None
         raise ArtifactError(
-            f"{folder} has version {found!r} of its format, and this pit_jax reads versions up to "
-            f"{version}; it was written by pit_jax {manifest.get('versions', {}).get('pit_jax')}."
+            f"{folder} has version {found!r:.80} of its format, and this pit_jax reads versions up "
+            f"to {version}; it was written by pit_jax {writer!s:.80}."
         )
     files = {}
     for name, identity in manifest["files"].items():
@@ -166,12 +169,12 @@ def _identify(content: bytes) -> dict[str, Any]:
 
 
 def _read_content(folder: Path, name: str) -> bytes:
-    if Path(name).name != name:
-        raise ArtifactError(f"{folder / MANIFEST} names {name!r}, which is not in its folder.")
+    if Path(name).name != name or "\0" in name:
+        raise ArtifactError(f"{folder / MANIFEST} names {name!r:.80}, which is not in its folder.")
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{folder} has no readable {name} ({error}).") from error
+        raise ArtifactError(f"{folder} has no readable {name} ({error.strerror}).") from error
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -181,14 +184,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} or its hash in {MANIFEST_HASH} was changed or truncated; take "
             "another copy, or write it again."
         )
-    try:
+    with reading(folder / MANIFEST, "a manifest of an artifact", error=ArtifactError):
         manifest = json.loads(text)
-        files = manifest["files"].values()
-        if not all(identity.keys() == {"bytes", "sha256"} for identity in files):
-            raise ValueError("no hashes")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} is not a manifest of an artifact.") from error
-    return dict(manifest)
+        for identity in dict(manifest["files"]).values():
+            if {key: type(x) for key, x in identity.items()} != {"bytes": int, "sha256": str}:
+                raise ValueError("its files have no hashes")
+        return dict(manifest)
 
 
 serve_old_names(__name__)

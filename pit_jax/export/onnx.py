@@ -13,11 +13,14 @@ from pit_jax.artifact import ArtifactError
 from pit_jax.export.errors import import_extra
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
+from pit_jax.paths import read_path
+from pit_jax.reading import reading
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET, IR_VERSION = 17, 8  # From 2022, so that current runtimes read them.
+AGAIN = "Export it again."
 
 
 def to_onnx(
@@ -33,7 +36,7 @@ def to_onnx(
     is `[B, K]`; both are float32. `sha256sum -c` reads the hash file. Raises ArtifactError if the
     file exists and `overwrite` is False.
     """
-    path = Path(path)
+    path = read_path(path)
     artifact.check_file_free(path, overwrite)
     # Deterministic, so that the hash depends on the program alone.
     content = _make_model(program, frames).SerializeToString(deterministic=True)
@@ -50,20 +53,32 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[[Any], np.ndarray]:
     Raises ArtifactError when the file or its .sha256 file is missing, changed or truncated.
     """
     onnxruntime = import_extra("onnxruntime", "onnx", "run an ONNX file")
-    path = Path(path)
-    try:
-        content, line = path.read_bytes(), _get_hash_path(path).read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} or its .sha256 file cannot be read ({error}).") from error
+    path = read_path(path)
+    with reading(path, "an ONNX file that can be read", error=ArtifactError):
+        content = path.read_bytes()
+    with reading(_get_hash_path(path), "its hash", error=ArtifactError):
+        line = _get_hash_path(path).read_bytes()
     if line != artifact.make_hash_line(content, path.name):
         raise ArtifactError(
             f"{path} does not match its .sha256 file; take another copy, or export it again."
         )
-    # On other devices sums may be rounded, for example to TF32.
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    with reading(path, "an ONNX file of this package", error=ArtifactError, advice=AGAIN):
+        # On other devices sums may be rounded, for example to TF32.
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        (x,), (logits,) = session.get_inputs(), session.get_outputs()
+        if (x.name, x.type, logits.name) != ("x", "tensor(float)", "logits"):
+            raise ArtifactError(f"{path} does not map x to logits. {AGAIN}")
+        shape = tuple(x.shape[1:])
 
     def run(x: Any) -> np.ndarray:
-        (logits,) = session.run(None, {"x": np.asarray(x, np.float32)})
+        images = np.asarray(x, np.float32)
+        if images.shape[1:] != shape or not len(images):
+            raise ValueError(
+                f"the input must be [B, {', '.join(map(str, shape))}] with at least one sample, "
+                f"got {images.shape}."
+            )
+        with reading(path, "an ONNX file of this package", error=ArtifactError, advice=AGAIN):
+            (logits,) = session.run(None, {"x": images})
         return np.asarray(logits)
 
     return run

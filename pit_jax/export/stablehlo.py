@@ -29,6 +29,7 @@ from pit_jax.export.errors import import_extra
 from pit_jax.inference import Report, SpikingProgram
 from pit_jax.inference.runtime import nodes
 from pit_jax.inference.storage import describe
+from pit_jax.reading import quote_error
 
 KIND, VERSION = "pit_jax.stablehlo", 1
 MODULE = "program.stablehlo"
@@ -124,14 +125,20 @@ def load_stablehlo(folder: str | os.PathLike[str]) -> StableHLO:
     """
     export = _import_jax_export()
     manifest, files = artifact.read(folder, KIND, VERSION)
+    if MODULE not in files:
+        raise ArtifactError(f"{folder}: the manifest has no {MODULE!r}.")
     try:
         # `deserialize` takes a bytearray, not bytes.
         exported = export.deserialize(bytearray(files[MODULE]))
     except Exception as error:  # JAX raises many kinds.
         raise ArtifactError(
-            f"{folder} is intact, but JAX {jax.__version__} cannot read it ({error!r}); it was "
-            f"written by {manifest.get('versions')}."
+            f"{folder} is intact, but JAX {jax.__version__} cannot read it ({quote_error(error)}); "
+            f"it was written by {manifest.get('versions')!s:.80}."
         ) from error
+    (x,) = exported.in_avals if len(exported.in_avals) == 1 else (None,)
+    taken = {"shape": ["batch", *x.shape[1:]], "dtype": x.dtype.name} if x is not None else None
+    if manifest.get("input") != taken:
+        raise ArtifactError(f"{folder}: the manifest has another input than the module, {taken}.")
     return StableHLO(exported, manifest)
 
 

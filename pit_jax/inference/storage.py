@@ -24,6 +24,7 @@ from pit_jax.inference.runtime.reductions import Cells, Pool, Reshape, Sum
 from pit_jax.inference.runtime.step import collect_weights, run
 from pit_jax.inference.verify import LayerProof, Report, fingerprint
 from pit_jax.old_names import SAVED_CLASSES, serve_old_names
+from pit_jax.reading import quote_error, reading
 
 if TYPE_CHECKING:  # program.py imports this module.
     from pit_jax.inference.program import SpikingProgram
@@ -82,21 +83,33 @@ def read_program(folder: str | os.PathLike[str]) -> dict[str, Any]:
     Raises ArtifactError if a file is missing, truncated or changed, or from a newer pit_jax.
     """
     manifest, files = artifact.read(folder, KIND, VERSION)
+    _import_safetensors()
     try:
-        arrays = _import_safetensors().load(files[ARRAYS])
-        if {name: _get_kind(array) for name, array in arrays.items()} != manifest["arrays"]:
-            raise ArtifactError("the shapes or types of the arrays differ from the manifest.")
-        graph = from_json(manifest["nodes"], list[nodes.Node], arrays, "nodes")
-        steps = from_json(manifest["num_steps"], int, {}, "num_steps")
-        proof = from_json(manifest["proof"], Report | None, {}, "proof")
-        if fingerprint(graph) != manifest["fingerprint"]:
-            # The file hashes above find damage; this finds a program whose numbers were edited.
-            raise ArtifactError("its numbers are not those that were compiled.")
-        _check_fit(graph, steps)
+        with reading("the manifest", "of a program of this pit_jax", error=ArtifactError):
+            return _read_fields(manifest, files)
     except ArtifactError as error:
         raise ArtifactError(f"{folder}: {error}") from error
-    except KeyError as error:
-        raise ArtifactError(f"{folder}: the manifest has no {error}.") from error
+
+
+def _read_fields(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    for key in ("arrays", "nodes", "num_steps", "proof", "fingerprint"):
+        if key not in manifest:
+            raise ArtifactError(f"the manifest has no {key!r}.")
+    if ARRAYS not in files:
+        raise ArtifactError(f"the manifest has no {ARRAYS!r}.")
+    with reading(ARRAYS, "a file of arrays", error=ArtifactError):
+        arrays = _import_safetensors().load(files[ARRAYS])
+    if {name: _get_kind(array) for name, array in arrays.items()} != manifest["arrays"]:
+        raise ArtifactError("the shapes or types of the arrays differ from the manifest.")
+    graph = from_json(manifest["nodes"], list[nodes.Node], arrays, "nodes")
+    steps = from_json(manifest["num_steps"], int, {}, "num_steps")
+    proof = from_json(manifest["proof"], Report | None, {}, "proof")
+    if steps < 1:
+        raise ArtifactError(f"num_steps must be at least 1, got {steps}.")
+    if fingerprint(graph) != manifest["fingerprint"]:
+        # The file hashes find damage; this finds a program whose numbers were edited.
+        raise ArtifactError("its numbers are not those that were compiled.")
+    _check_fit(graph, steps)
     known = manifest["fingerprint"]
     return {"nodes": graph, "num_steps": steps, "fingerprint": known, "proof": proof}
 
@@ -114,7 +127,7 @@ def _check_fit(graph: Sequence[nodes.Node], num_steps: int) -> None:
     try:
         steps = jax.eval_shape(outputs, collect_weights(graph), image)
     except Exception as error:  # JAX raises many types for shapes and sources that do not fit.
-        raise ArtifactError(f"its parts do not fit ({error}).") from error
+        raise ArtifactError(f"its parts do not fit ({quote_error(error)}).") from error
     for node, output in zip(graph, steps[0], strict=True):
         if not hasattr(node, "neuron") and output.shape[-len(node.shape) :] != node.shape:
             raise ArtifactError(f"a node returns {output.shape[1:]}, not {node.shape}.")
@@ -190,8 +203,8 @@ def from_json(value: Any, hint: Any, arrays: Mapping[str, np.ndarray], name: str
     if is_dataclass(hint):
         return _make_instance(value, hint, arrays, name)
     if hint is np.ndarray:
-        if value["array"] not in arrays:
-            raise ArtifactError(f"{name}: there is no array {value['array']!r}.")
+        if not isinstance(value["array"], str) or value["array"] not in arrays:
+            raise ArtifactError(f"{name}: there is no array {value['array']!r:.80}.")
         return arrays[value["array"]]
     if get_origin(hint) in (list, tuple):
         return _make_sequence(value, hint, arrays, name)
@@ -222,8 +235,8 @@ def _make_instance(value: Any, cls: Any, arrays: Mapping[str, np.ndarray], name:
     given = value.keys() - {"class"}
     if wrong := (given - known) | (needed - given):
         raise ArtifactError(
-            f"{name}: {cls.__name__} has different fields here ({', '.join(sorted(wrong))}); load "
-            "it with the pit_jax version that wrote it."
+            f"{name}: {cls.__name__} has different fields here ({', '.join(sorted(wrong)):.80}); "
+            "load it with the pit_jax version that wrote it."
         )
     return cls(**{key: from_json(value[key], hints[key], arrays, f"{name}.{key}") for key in given})
 
@@ -240,7 +253,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _make_error(value: Any, hint: Any, name: str) -> ArtifactError:
-    what = f"{str(value.get('class'))!r}" if isinstance(value, dict) else f"{str(value):.40}"
+    what = f"{value.get('class')!r:.40}" if isinstance(value, dict) else f"{value!r:.40}"
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     known = ", ".join(getattr(option, "__name__", str(option)) for option in options)
     return ArtifactError(
