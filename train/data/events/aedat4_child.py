@@ -9,12 +9,14 @@ import os
 import signal
 import struct
 import sys
-
-from aedat import Decoder
+from collections.abc import Callable
+from typing import Any
 
 
 def main() -> None:
     """Answer until the standard input ends, which it does when the parent ends."""
+    from aedat import Decoder  # Before any limit: a first import from a slow disk takes long.
+
     # A terminal signals all processes of a program; only the parent answers.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -24,7 +26,7 @@ def main() -> None:
         path, seconds, memory = json.loads(line)
         limit(seconds, memory)
         try:
-            parts = decode(path)
+            parts = decode(Decoder, path)
         except BaseException as error:  # Also a PanicException, which is not an Exception.
             message = (str(error) or type(error).__name__).encode(errors="replace")[:1000]
             answers.write(struct.pack("<qq", -1, len(message)) + message)
@@ -53,9 +55,9 @@ def limit(seconds: float, memory: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def decode(path: str) -> list:
+def decode(open_file: Callable[[str], Any], path: str) -> list[Any]:
     """Return the events of the stream with the lowest number, an array for each packet."""
-    decoder = Decoder(path)
+    decoder = open_file(path)
     streams = decoder.id_to_stream().items()
     chosen = min((number for number, of in streams if of["type"] == "events"), default=None)
     if chosen is None:

@@ -69,7 +69,7 @@ def test_a_decoder_that_crashes_takes_nothing_down(good, act, monkeypatch, code)
 
 def test_a_decoder_that_does_not_end_is_ended(good, monkeypatch):
     monkeypatch.setattr(aedat4, "SECONDS", 0.3)
-    source = aedat4.CHILD.read_text().replace("    decoder = Decoder(path)", "    while True: pass")
+    source = aedat4.CHILD.read_text().replace("    decoder = open_file(path)", "    while True: pass")
     script = good.with_name("child.py")
     script.write_text(source)
     monkeypatch.setattr(aedat4, "CHILD", script)
@@ -84,7 +84,7 @@ def test_a_decoder_that_takes_all_memory_is_refused_it(good, monkeypatch):
     monkeypatch.setattr(aedat4, "MEMORY", 2**26)
     source = aedat4.CHILD.read_text()
     script = good.with_name("child.py")
-    script.write_text(source.replace("    decoder = Decoder(path)", "    path = b'1' * 2**30"))
+    script.write_text(source.replace("    decoder = open_file(path)", "    path = b'1' * 2**30"))
     monkeypatch.setattr(aedat4, "CHILD", script)
     aedat4._stop_decoder()
     with pytest.raises(ValueError, match=r"good.aedat4 is not a complete AEDAT 4 file \(MemoryErr"):
