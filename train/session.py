@@ -27,7 +27,7 @@ from .config.choose import check_bounds
 from .distributed import hosts
 from .errors import UserError
 from .monitor.health import Health
-from .monitor.nonfinite import StepMetrics, Watch, report_step
+from .monitor.nonfinite import StepMetrics, Watch, advise, advise_on_loss, check_start, report_step
 from .monitor.profile import Profile
 from .program import build
 from .program.evaluation import Evaluation
@@ -42,7 +42,7 @@ from .run.copies import METRICS, encode_health, read_files, restore_files
 from .run.environment import compare_environments, describe_environment, note_start
 from .run.reading import read_starts
 from .run.restore import load_best
-from .run.subset import save_subset
+from .run.subset import save_data, save_subset
 from .run.summary import Summary, make_json_numbers, summarize, write_summary
 from .run.workdir import check_kinds, claim, find_disk_error
 
@@ -103,6 +103,7 @@ class Session:
             if changes:
                 print_text(f"{self.label}{changes}", sys.stderr)
             stack.enter_context(explain_full_disk(self.workdir))
+            save_data(self.workdir, self.program.data)
             save_subset(self.workdir, self.program.subset)
             stack.enter_context(use_compile_cache(self._compiled))
         # Closed by `finish` before the summary is written, or by the end of the session.
@@ -135,6 +136,7 @@ class Session:
         at_end = self._begun % self.program.steps_per_epoch == 0
         self._is_unevaluated = at_end and is_epoch_open(state)
         if not self._begun:
+            check_start(self.program, state)
             warn_of_floored_scales(state.params)
         with hosts.raise_on_all_hosts():
             if self.is_first:
@@ -234,13 +236,14 @@ class Session:
         self.settle(state)
         epoch, totals = self.get_epoch(self.last_step), jax.device_get(state.totals)
         if not totals["seen"]:
+            where = self.program.diagnose(state)
             raise UserError(
                 f"{self.label}every step of epoch {epoch} was skipped: none has a finite loss and "
-                f"gradient. {self.describe_saved()}. A lower config.learning_rate usually helps, "
-                "in another --workdir."
+                f"gradient; in the last one, the first that is not finite is {where}. "
+                f"{self.describe_saved()}. {self._advise(where)}"
             )
         loss = float(totals["loss"] / totals["seen"])
-        self._check_finite("training loss", loss, epoch)
+        self._check_finite("training", loss, epoch, state)
         self._record = {
             "train_loss": loss,
             "train_accuracy": float(totals["correct"] / totals["seen"]),
@@ -253,7 +256,7 @@ class Session:
         """Log an epoch after its evaluation, and return its line."""
         step, split = self.last_step, self.program.split
         epoch = self.get_epoch(step)
-        self._check_finite(f"{split} loss", found.loss, epoch)
+        self._check_finite(split, found.loss, epoch, state)
         metrics = make_json_numbers(found.metrics)
         record = {
             "step": step,
@@ -323,12 +326,11 @@ class Session:
 
     def explain_nonfinite(self, state: TrainState, step: int) -> str:
         """Return the error message for a step that is not finite and ends the run."""
-        where = report_step(self.program, self.workdir, state, step, write=self.is_first)
-        return (
-            f"{where}. {self.describe_saved()}. A lower config.learning_rate or some "
-            "config.warmup_epochs usually help, in another --workdir; config.skip=N skips up to N "
-            "such steps."
-        )
+        where, text = report_step(self.program, self.workdir, state, step, write=self.is_first)
+        return f"{text}. {self.describe_saved()}. {self._advise(where)}"
+
+    def _advise(self, where: str) -> str:
+        return advise(where, self.config.model.get("dtype"))
 
     def describe_saved(self) -> str:
         """Return a sentence that names the newest checkpoint."""
@@ -358,12 +360,11 @@ class Session:
     def _seconds(self) -> float:
         return self._earlier + self._clock() - self._started
 
-    def _check_finite(self, what: str, value: float, epoch: int) -> None:
+    def _check_finite(self, split: str, value: float, epoch: int, state: TrainState) -> None:
         if not math.isfinite(value):
             raise UserError(
-                f"{self.label}the {what} became {value} in epoch {epoch}. {self.describe_saved()}. "
-                "A lower config.learning_rate or some config.warmup_epochs usually help, in "
-                "another --workdir."
+                f"{self.label}the {split} loss became {value} in epoch {epoch}. "
+                f"{self.describe_saved()}. {advise_on_loss(split, state)}"
             )
 
 

@@ -30,6 +30,7 @@ from ..program.state import Metrics, TrainState
 from ..program.step import Batch, make_eval_step
 from ..run import restore
 from ..run.environment import describe_environment
+from ..run.subset import check_data
 from ..run.summary import format_title, make_json_numbers
 from ..terminal import Terminal, track
 from . import metrics
@@ -47,6 +48,7 @@ def evaluate(
     # Loading the data may take minutes: a missing checkpoint is reported first.
     restore.find_checkpoint(workdir, checkpoint)
     dataset = data.load(**config.data)
+    check_data(workdir, dataset)
     samples, note = _select(dataset, split), ""
     if folder is not None:
         samples, note = read_own_images(folder, dataset)

@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 
 from pit_jax.neurons.probe import neuron_layers
 
+from .. import memory
 from ..data import Dataset
+from ..data.dataset import describe_data
 from ..data.feeding.order import epoch_order
 from ..errors import UserError
 from . import build, sharding
@@ -69,7 +71,7 @@ class Program(NamedTuple):
 
     `evaluate(state)` evaluates the split that selects the best epoch; `split` is its name,
     `validation`, or `test` for data without validation. `test(state)` evaluates the test images.
-    `subset` is the subset of the data set that is used.
+    `subset` is the subset of the data set that is used, `data` describes the data as loaded.
     """
 
     steps_per_epoch: int
@@ -85,6 +87,7 @@ class Program(NamedTuple):
     split: str
     test: Callable[[TrainState], Evaluation]
     subset: Mapping[str, np.ndarray]
+    data: Mapping[str, Any]
 
 
 def make_program(
@@ -111,6 +114,7 @@ def make_program(
     try_parts(config, dataset, pure)
     check_metrics(pure.metrics, pure.model, abstract_images(dataset))
     abstract = abstract_state(config, dataset, everywhere)
+    memory.check_state(abstract, abstract.params, mesh)  # Before anything is placed on the devices.
     feed = _make_feed(config, dataset, mesh)
 
     @partial(jax.jit, out_shardings=everywhere, compiler_options=make_quick_options())
@@ -125,14 +129,16 @@ def make_program(
     # Jitted, because a key cannot be placed on the devices of other processes.
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     start = sharding.place(dict(given), everywhere)
-
+    begin = cache(lambda: compile_checked(first_state, mesh, feed.batch_at(0), key(), start))
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
     variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
-        first_state=lambda: first_state(feed.batch_at(0), key(), start),
-        compile_step=lambda: CompiledStep(step.lower(abstract, feed.abstract_batch).compile()),
+        first_state=lambda: begin()(feed.batch_at(0), key(), start),
+        compile_step=lambda: CompiledStep(
+            compile_checked(step, mesh, abstract, feed.abstract_batch)
+        ),
         batches=feed.batches,
         evaluate=evaluate,
         neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
@@ -144,7 +150,15 @@ def make_program(
         split="test" if dataset.validation is None else "validation",
         test=test,
         subset=dataset.subset,
+        data=describe_data(dataset),
     )
+
+
+def compile_checked(function: Any, mesh: Mesh, *arguments: Any) -> jax.stages.Compiled:
+    """Compile a jitted function; raise UserError if it needs more memory than there is."""
+    compiled: jax.stages.Compiled = function.lower(*arguments).compile()
+    memory.check_compiled(compiled, mesh)
+    return compiled
 
 
 def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:

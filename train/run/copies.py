@@ -18,8 +18,8 @@ from .reading import parse_records, parse_starts, read_records, select_epochs
 
 METRICS, STARTS, HEALTH = "metrics.jsonl", "environment.json", "health.npz"
 CONSTANT = (STARTS, "config.json", "subset.json", "data.json")
-# The config is compared when the folder is claimed, and some of its keys may change.
-CLAIMED = ("config.json",)
+# These are compared when the folder is claimed (workdir.py, subset.py).
+CLAIMED = ("config.json", "subset.json", "data.json")
 # For each file that grows, the function that returns its entries.
 GROWING: dict[str, Callable[[bytes], list[Any]]] = {METRICS: parse_records, STARTS: parse_starts}
 
@@ -72,7 +72,7 @@ def _find_difference(file: Path, copy: bytes) -> str | None:
         if content == copy:
             return None
         if (parse := GROWING.get(file.name)) is None:
-            return "is not the one of the checkpoint"
+            return "is not of this step"
         known = parse(copy)
         return None if parse(content)[: len(known)] == known else "is older than the checkpoint"
     except (RecursionError, UserError, ValueError):

@@ -90,28 +90,14 @@ def empty_damaged_metadata(checkpoint: Path) -> None:
 
 def restore_state(checkpoint: Path, handler: ocp.CheckpointHandler, args: Any) -> Any:
     """Return the state of a checkpoint; the class of errors depends on the damage."""
-    with _open_state(checkpoint, handler) as (checkpointer, folder):
-        return checkpointer.restore(folder, args=args)
+    # The handler alone: a Checkpointer would read METADATA too, which no manifest lists, and wait
+    # for other processes.
+    with open_plain_path(checkpoint.absolute()) as plain:
+        return handler.restore(plain / "state", args=args)
 
 
 def read_shapes(checkpoint: Path) -> Any:
     """Return the state of a checkpoint as a tree of shapes and dtypes."""
-    with _open_state(checkpoint, ocp.PyTreeCheckpointHandler()) as (checkpointer, folder):
-        tree = checkpointer.metadata(folder).item_metadata.tree
+    with open_plain_path(checkpoint.absolute()) as plain:
+        tree = ocp.PyTreeCheckpointHandler().metadata(plain / "state").tree
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
-
-
-@contextmanager
-def _open_state(
-    checkpoint: Path, handler: ocp.CheckpointHandler
-) -> Iterator[tuple[ocp.Checkpointer, Path]]:
-    # With several processes, each reads without waiting for the others.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}
-    )
-    # Not the whole checkpoint: for it Orbax would also read METADATA, which no manifest lists.
-    with (
-        open_plain_path(checkpoint.absolute()) as plain,
-        ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer,
-    ):
-        yield checkpointer, plain / "state"

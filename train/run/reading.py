@@ -78,6 +78,17 @@ def read_json(file: Path, kind: type) -> Any:
     return found
 
 
+def read_json_or_copy(file: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file of a run; of a missing one, its copy in a checkpoint."""
+    found: dict[str, Any] | None = read_json(file, dict)
+    if found is None:
+        saved, copy = read_copy(file.parent, file.name)
+        if copy:
+            print_text(f"{file} is missing: it is read from {saved}.", sys.stderr)
+            found = json.loads(copy)
+    return found
+
+
 def read_starts(workdir: Path) -> list[dict[str, Any]]:
     """Return the entries of environment.json, one for each start; [] if there is no file.
 

@@ -1,16 +1,23 @@
-"""subset.json, the training images of a run: indices into the training split of the data set."""
+"""The data of a run: data.json describes them, subset.json has the indices of training images."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pit_jax.display import print_text
+
+from ..data.dataset import Dataset, describe_data
 from ..errors import UserError
 from ..files import write_atomically
-from .reading import read_json
+from .reading import read_json_or_copy
 
-FILE = "subset.json"
+FILE, DATA = "subset.json", "data.json"
+# Of networks: with other values, an output means another class.
+LABELS = ("classes", "num_classes")
 
 
 def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
@@ -20,12 +27,68 @@ def save_subset(workdir: Path, subset: Mapping[str, np.ndarray]) -> None:
     """
     file = workdir / FILE
     now = {name: np.asarray(indices).tolist() for name, indices in subset.items()}
-    was = read_json(file, dict)
-    if was is None:
-        if now:
-            write_atomically(file, json.dumps(now))
-    elif was != now:
+    was = read_json_or_copy(file)
+    if not file.exists() and now:
+        write_atomically(file, json.dumps(was or now))
+    if was is not None and was != now:
         raise UserError(
             f"{file} lists different training images from those selected now: the data set has "
             "changed since the run began. Restore the data, or choose another --workdir."
         )
+
+
+def save_data(workdir: Path, described: Mapping[str, Any]) -> None:
+    """Write the description of the data of a new run, as loaded.
+
+    Raises UserError if a run that resumes began with other data. Older versions wrote none.
+    """
+    file = workdir / DATA
+    was = read_json_or_copy(file)
+    if not file.exists():
+        write_atomically(file, json.dumps(was or described, indent=1))
+    if was and (changes := compare_data(was, described)):
+        raise UserError(
+            f"the data are not those with which {workdir} began: {'; '.join(changes.values())}.\n"
+            "Restore them (files that are decoded also depend on the version of Pillow), or choose "
+            "another --workdir."
+        )
+
+
+def check_data(workdir: Path, dataset: Dataset) -> None:
+    """Compare the data that a program has loaded with those of the run whose network it uses.
+
+    Raises UserError if the classes have another order or number. Other differences are printed.
+    """
+    was = read_json_or_copy(workdir / DATA)
+    changes = compare_data(was, describe_data(dataset)) if was else {}
+    if labels := [changes[key] for key in LABELS if key in changes]:
+        raise UserError(
+            f"the data are not those of {workdir}: {'; '.join(labels)}.\n"
+            "Give its own data by --data-dir, or name the folders of the classes as they were."
+        )
+    if changes:
+        text = "; ".join(changes.values())
+        print_text(f"note: the data are not those of {workdir}: {text}.", sys.stderr)
+
+
+def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Return in words how two descriptions of data differ, by key."""
+    changes = {}
+    for key in was.keys() & now.keys():
+        if was[key] == now[key]:
+            continue
+        old, new = was[key], now[key]
+        if key == "classes" and isinstance(old, list) and len(old) == len(new):
+            place = next(
+                i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]
+            )
+            changes[key] = f"class {place} was {old[place]!r}, is {new[place]!r}"
+        elif key == "classes":
+            changes[key] = "the names of the classes differ"
+        elif isinstance(old, dict) and old.get("samples") == new["samples"]:
+            changes[key] = f"the {new['samples']:,} samples of {key} have another content"
+        elif isinstance(old, dict):
+            changes[key] = f"{key} had {old.get('samples')} samples, has {new['samples']}"
+        else:
+            changes[key] = f"{key} was {old!r}, is {new!r}"
+    return dict(sorted(changes.items()))
