@@ -150,7 +150,9 @@ def _find_folder(root: Path, cache: Path, name: str, archives: Iterable[str]) ->
                 raise UserError(
                     f"{archive} is not a complete archive ({error.reason}); get {HOW}"
                 ) from error
-            if not _has_data(extracted, name):
+            if not (
+                any(extracted.glob("*/*.npy")) or name == FOLDER and _has_data(extracted, name)
+            ):
                 raise UserError(
                     f"{archive} is not a complete archive (no folder {name} in it); get {HOW}"
                 )

@@ -11,20 +11,30 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+
+from pit_jax.reading import reading
+
 from ...errors import UserError
-from ...files import hash_file, name_own_part, replace_file, write_atomically
+from ...files import hash_file, name_own_part, remove_parts, replace_file, write_atomically
 from ...terminal import Terminal, track
+from ..dataset import check_labels
+from ..storage.lock import hold_lock
 from ..storage.workers import start_pool
 from .decode import check_image, decode, shrink
+from .manifest import FORMAT, MANIFEST, load_manifest
 
 T = TypeVar("T")
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 # A record is the label, followed by the unchanged image file.
 LABEL = struct.Struct("<I")
 # Groups of one record, for random access; uncompressed, because JPEGs do not get smaller.
 OPTIONS = "group_size:1,uncompressed"
+REPEAT = "Repeat `python -m pit_jax prepare` as before"
+AGAIN = (
+    "Delete this file and repeat `python -m pit_jax prepare` as before, with --verify: only this "
+    "file is written again, and the damaged image of the source is named."
+)
 FETCH = "Fetch it, or its archive, again; or remove it. Then repeat the command to resume."
 
 
@@ -72,24 +82,14 @@ def convert(
     changed, a damaged source and a disk that fails.
     """
     try:
-        manifest = _claim(plan, out, size)
-        done: dict[str, Any] = manifest["shards"]
-        kept = {file: about for file, about in done.items() if (out / file).exists()}
-        # Before hours of writing: a shard that changed on disk must not be part of the result.
-        verify(out, kept, workers)
-        missing = [shard for shard in plan.shards if shard.file not in kept]
-        if missing and not size:  # The size of resized images is not known in advance.
-            _check_space(plan, out, len(missing))
-        for part in out.glob("*.part"):
-            part.unlink()
-        for shard, part, about in _write_all(missing, out, size, decoded, workers):
-            # First the file, then the manifest: a kill between them costs one shard, written again.
-            # In the other order the manifest would promise a file that is not there.
-            replace_file(part, out / shard.file)
-            done[shard.file] = about
-            write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
-        manifest["complete"] = True
-        write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+        _check_out(plan, out, size)
+        # The lock is in the folder, which exists or can be made; not every user may write above it.
+        with hold_lock(out / MANIFEST, f"prepares {out}") as locked:
+            manifest = _claim(plan, out, size)
+            if locked:  # Nobody else is writing these, so they are of killed processes.
+                for name in (MANIFEST, *manifest["files"]):
+                    remove_parts(out / name)
+            _convert_missing(plan, out, manifest, workers, size, decoded)
     except OSError as error:
         free = shutil.disk_usage(_find_parent(out)).free
         raise UserError(
@@ -99,20 +99,42 @@ def convert(
     return manifest
 
 
+def _convert_missing(
+    plan: Plan, out: Path, manifest: dict[str, Any], workers: int, size: int, decoded: bool
+) -> None:
+    """Write the shards that are missing in `out`, and add them to the manifest."""
+    done: dict[str, Any] = manifest["shards"]
+    kept = {file: about for file, about in done.items() if (out / file).exists()}
+    # Before hours of writing: a shard that changed on disk must not be part of the result.
+    verify(out, kept, workers)
+    missing = [shard for shard in plan.shards if shard.file not in kept]
+    if missing and not size:  # The size of resized images is not known in advance.
+        _check_space(plan, out, len(missing))
+    for shard, part, about in _write_all(missing, out, size, decoded, workers):
+        # First the file, then the manifest: a kill between them costs one shard, written again.
+        # In the other order the manifest would promise a file that is not there.
+        replace_file(part, out / shard.file)
+        done[shard.file] = about
+        write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+    manifest["complete"] = True
+    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a finished conversion; raise `UserError` if files differ from it.
 
     Only sizes are compared, because this runs at every start of training; `verify` compares
     hashes.
     """
-    manifest = _load(folder / MANIFEST)
-    if not manifest["complete"]:
+    manifest = load_manifest(folder / MANIFEST)
+    if not manifest["complete"] or set(manifest["files"]) - set(manifest["shards"]):
         raise UserError(f"{folder} is not finished. Repeat the command that began it.")
     for name in manifest["files"]:
-        about = manifest["shards"][name]
-        found = (folder / name).stat().st_size if (folder / name).exists() else 0
-        if found != about["bytes"]:
-            raise UserError(_describe_change(folder / name, f"{about['bytes']} bytes", f"{found}"))
+        expected, file = manifest["shards"][name]["bytes"], folder / name
+        if not file.is_file():
+            raise UserError(f"{file} is missing. {REPEAT}: only this file is written again.")
+        if (found := file.stat().st_size) != expected:
+            raise UserError(_describe_change(file, f"{expected} bytes", f"{found}"))
     return manifest
 
 
@@ -158,8 +180,11 @@ class ImageRecords:
         return sum(self.per_class)
 
     def __getitem__(self, index: int) -> Sample:
-        record = self._source[index]
-        (label,) = LABEL.unpack_from(record)
+        # The format has a hash of each record: damage inside a file is an error here.
+        with reading(self._place(index), "a record", error=UserError, advice=AGAIN):
+            record = self._source[index]
+            (label,) = LABEL.unpack_from(record)
+            check_labels(np.array([label]), len(self.per_class))
         return Sample(self._place(index), label, record[LABEL.size :])
 
     def _place(self, index: int) -> str:
@@ -180,10 +205,11 @@ class _Instruction(NamedTuple):
         return self.take
 
 
-def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
-    """Return the manifest of `out`, a new or empty folder, or one begun by the same command.
+def _check_out(plan: Plan, out: Path, size: int) -> dict[str, Any]:
+    """Return the manifest of `out`, or a new one for a folder that is empty or does not exist.
 
-    Raises `UserError` for every other folder, so that no file of the user is overwritten.
+    Raises `UserError` for every folder that was not begun by the same command, so that no file of
+    the user is overwritten. Nothing is written.
     """
     about = {
         "format": FORMAT,
@@ -194,7 +220,7 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         "files": [shard.file for shard in plan.shards],
     }
     if (out / MANIFEST).exists():
-        manifest = _load(out / MANIFEST)
+        manifest = load_manifest(out / MANIFEST)
         differing = [key for key in about if manifest.get(key) != about[key]]
         if differing:
             raise UserError(
@@ -204,22 +230,17 @@ def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
         return manifest
     if not (there := _find_parent(out)).is_dir():
         raise UserError(f"{there} is a file. Choose a folder for --out.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not path.name.startswith(f".{MANIFEST}.") for path in out.iterdir()):
         raise UserError(f"{out} is not empty and has no {MANIFEST}; choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = about | {"complete": False, "shards": {}}
-    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+    return about | {"complete": False, "shards": {}}
+
+
+def _claim(plan: Plan, out: Path, size: int) -> dict[str, Any]:
+    """Make `out` the folder of this conversion, and return its manifest."""
+    manifest = _check_out(plan, out, size)
+    if not (out / MANIFEST).exists():
+        write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     return manifest
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.read_text())
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']}, not {FORMAT}")
-        return {**manifest, "shards": dict(manifest["shards"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged or of another version ({error!r}).") from error
 
 
 def _check_space(plan: Plan, out: Path, missing: int) -> None:
@@ -298,8 +319,8 @@ def _show_bar(items: Iterable[T], title: str, total: int | None = None) -> Itera
 
 def _describe_change(file: Path, expected: str, found: str) -> str:
     return (
-        f"{file}: expected {expected}, got {found}. Delete this file and repeat "
-        "`python -m pit_jax prepare` as before: only this file is written again."
+        f"{file}: expected {expected}, got {found}. Delete this file. {REPEAT}: only this file is "
+        "written again."
     )
 
 

@@ -1,25 +1,32 @@
 """Plans the conversion of ImageNet-1k from the official archives, a folder or tfds."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pit_jax.display import print_text
+from pit_jax.reading import quote_error, reading
+
 from ...errors import UserError
 from ..dataset import DataNotFound
-from ..storage.names import is_system_file
+from ..images.class_folders import describe_others, list_class_folders, list_images
+from ..storage.names import find_entry, is_system_file, normalize_member
+from ..storage.tar import Member, list_members
 from ..storage.tfds import find_newest_version
 from .array_records import Piece, Plan, Sample, Shard
 from .labels import read_validation_labels
-from ..storage.tar import Member, list_members
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 TFDS = "imagenet2012"
+TFDS_AGAIN = "Prepare it again with file_format=array_record."
 SYNSET = re.compile(r"n\d{8}")
 # A shard has about a gigabyte: half a minute of work, which is all that a killed run loses.
 CLASSES_A_SHARD, IMAGES_A_SHARD = 8, 10_000
-SUFFIXES = {".jpeg", ".jpg", ".png"}
+# Where Kaggle's archive has the folders `train` and `val`; their labels are in its root.
+KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
 HOW = (
     "an account at image-net.org (ILSVRC2012, task 1 and 2), then\n"
     "  python -m pit_jax prepare imagenet --source DIR --out DIR"
@@ -39,9 +46,8 @@ class TarPart:
         with self.file.open("rb") as file:
             try:
                 for member in list_members(file, self.start, self.end):
-                    if is_system_file(member.name):
-                        continue
-                    yield _read(self.file, file, member, self.label)
+                    if not is_system_file(normalize_member(self.file, member.name)):
+                        yield _read(self.file, file, member, self.label)
             except ValueError as error:
                 raise _make_error(self.file, error) from error
 
@@ -83,9 +89,11 @@ class TfdsExamples:
     def samples(self) -> Iterator[Sample]:
         source = _open_tfds(self.root, self.version, self.split)
         for index in range(self.start, self.end):
-            example = source[index]
             place = f"{self.root / TFDS / self.version}: example {index} of {self.split}"
-            yield Sample(place, int(example["label"]), example["image"])
+            with reading(place, "an image with a label", error=UserError, advice=TFDS_AGAIN):
+                example = source[index]
+                sample = Sample(place, int(example["label"]), bytes(example["image"]))
+            yield sample
 
 
 def plan(source: Path) -> Plan:
@@ -95,13 +103,15 @@ def plan(source: Path) -> Plan:
     archive and for classes that only one split has.
     """
     # The official archives first: their members are known to be the published images.
-    version = find_newest_version(source, TFDS)
-    val = next((p for p in (source / "val", source / "test") if p.is_dir()), source / "val")
-    if (source / TRAIN).is_file() and (source / VAL).is_file():
-        return _plan_archives(source)
-    if (source / "train").is_dir() and val.is_dir():
-        return _plan_folders(source / "train", val)
-    if version:
+    train, val = (find_entry(source, name) for name in (TRAIN, VAL))
+    if train is not None and val is not None and train.is_file() and val.is_file():
+        return _plan_archives(source, train, val)
+    for root in (source, *(source / name for name in KAGGLE)):
+        train = find_entry(root, "train", "training")
+        val = find_entry(root, "val", "test", "valid", "validation")
+        if train is not None and val is not None and train.is_dir() and val.is_dir():
+            return _plan_folders(source, train, val)
+    if version := find_newest_version(source, TFDS):
         return _plan_tfds(source, version)
     raise DataNotFound(
         "imagenet",
@@ -109,18 +119,19 @@ def plan(source: Path) -> Plan:
             (source / TRAIN, "the official archive, 138 GB"),
             (source / VAL, "the official archive, 6 GB"),
             (source / "train", "a folder for each class, nXXXXXXXX, as is val"),
+            (source / KAGGLE[0], "the same, from Kaggle's archive"),
             (source / TFDS, "a version prepared by tensorflow_datasets as array_record"),
         ],
         HOW,
     )
 
 
-def _plan_archives(source: Path) -> Plan:
-    train, val = source / TRAIN, source / VAL
+def _plan_archives(source: Path, train: Path, val: Path) -> Plan:
     parts = {}
     for member in _list_members(train):
-        name = member.name.removeprefix("./").removesuffix(".tar")
-        if not SYNSET.fullmatch(name) or not member.name.endswith(".tar"):
+        inner = normalize_member(train, member.name)
+        name = inner.stem.lower()
+        if not SYNSET.fullmatch(name) or inner.suffix.lower() != ".tar":
             raise UserError(
                 f"{train} has {member.name} at byte {member.offset}; the official archive has "
                 "only nXXXXXXXX.tar, one for each class."
@@ -131,7 +142,7 @@ def _plan_archives(source: Path) -> Plan:
     _check_same(source, classes, sorted(set(of_image.values())))
     images = []
     for member in _list_members(val):
-        stem = Path(member.name).stem
+        stem = normalize_member(val, member.name).stem
         if stem not in of_image:
             raise UserError(f"{val} has {member.name}, which has no label in {source}.")
         images.append((member, classes.index(of_image[stem])))
@@ -150,14 +161,16 @@ def _plan_archives(source: Path) -> Plan:
     return Plan("imagenet", "archives", tuple(classes), shards, size)
 
 
-def _plan_folders(train: Path, val: Path) -> Plan:
-    classes = _list_folders(train)
-    per_class = [_label_folder(train / name, label) for label, name in enumerate(classes)]
-    if _list_folders(val):
-        _check_same(train.parent, classes, _list_folders(val))
-        tested = [image for i, name in enumerate(classes) for image in _label_folder(val / name, i)]
+def _plan_folders(source: Path, train: Path, val: Path) -> Plan:
+    folders, tested_folders = ({p.name: p for p in list_class_folders(of)} for of in (train, val))
+    classes = list(folders)
+    per_class = [_label_folder(folder, label) for label, folder in enumerate(folders.values())]
+    if tested_folders:
+        _check_same(train.parent, classes, list(tested_folders))
+        in_order = [tested_folders[name] for name in classes]
+        tested = [image for i, folder in enumerate(in_order) for image in _label_folder(folder, i)]
     else:
-        of_image = read_validation_labels(train.parent)
+        of_image = read_validation_labels(source)
         _check_same(train.parent, classes, sorted(set(of_image.values())))
         tested = _label_images(val, of_image, classes)
     pieces = [ImageFiles(tuple(images)) for images in per_class]
@@ -199,14 +212,16 @@ def _open_tfds(root: Path, version: str, split: str) -> Any:
             "pip install tensorflow-datasets"
         ) from error
     except Exception as error:  # Readers raise many kinds of errors for a damaged folder.
-        raise UserError(f"{folder}: tensorflow_datasets cannot read it: {error}") from error
+        raise UserError(
+            f"{folder}: tensorflow_datasets cannot read it: {quote_error(error)}. {TFDS_AGAIN}"
+        ) from error
 
 
 def _list_members(archive: Path) -> list[Member]:
     with archive.open("rb") as file:
         try:
             found = list_members(file, 0, archive.stat().st_size)
-            return [member for member in found if not is_system_file(member.name)]
+            return [m for m in found if not is_system_file(normalize_member(archive, m.name))]
         except ValueError as error:
             raise _make_error(archive, error) from error
 
@@ -218,23 +233,23 @@ def _make_error(archive: Path, error: ValueError) -> UserError:
 def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
     file.seek(member.offset)
     place = f"{archive} ({member.name} at byte {member.offset})"
+    if member.is_link:
+        raise UserError(f"{place} is a link. Pack the files themselves: tar --hard-dereference.")
     return Sample(place, label, file.read(member.size))
-
-
-def _list_folders(parent: Path) -> list[str]:
-    return sorted(p.name for p in parent.iterdir() if p.is_dir() and not is_system_file(p.name))
 
 
 def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
     images = _list_images(folder)
     if not images:
-        raise UserError(f"{folder} has no image; known endings are {', '.join(sorted(SUFFIXES))}.")
+        raise UserError(f"{folder} has no image of a format that Pillow reads.")
     return [(path, label) for path in images]
 
 
 def _list_images(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not is_system_file(path.name))
+    images, others = list_images(folder)
+    if others:
+        print_text(f"{folder}: {describe_others(others)}", sys.stderr)
+    return images
 
 
 def _label_images(

@@ -47,10 +47,11 @@ class DamagedArchive(UserError):
     """An archive that is truncated, or that differs from its checksum; `reason` says how."""
 
     def __init__(self, archive: Path, reason: str) -> None:
-        super().__init__(
-            f"{archive} is not a complete archive ({reason}). Take another copy of it."
-        )
-        self.reason = reason
+        super().__init__(archive, reason)
+        self.archive, self.reason = archive, reason
+
+    def __str__(self) -> str:
+        return f"{self.archive} is not a complete archive ({self.reason}). Take another copy of it."
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def list_members(
         file.seek(at)
         header = file.read(max(0, min(BLOCK, end - at)))
         if len(header) < BLOCK:
-            raise ValueError(f"it is truncated: it stops at byte {at} without an end mark")
+            raise ValueError(
+                f"it is truncated: it stops at byte {at + len(header)} without an end mark"
+            )
         if not any(header):
             return
         try:

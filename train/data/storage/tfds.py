@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pit_jax.reading import quote_error
+
 from ...errors import UserError
 from ..dataset import ArraySplit, check_labels
 
@@ -12,7 +14,9 @@ from ..dataset import ArraySplit, check_labels
 def find_newest_version(root: Path, name: str) -> str | None:
     """Return the highest version of the data set `name` that is prepared under `root`, or None."""
     versions = [path.parent.name for path in (root / name).glob("*/dataset_info.json")]
-    complete = [version for version in versions if re.fullmatch(r"\d+\.\d+\.\d+", version)]
+    complete = [
+        version for version in versions if re.fullmatch(r"\d{1,9}\.\d{1,9}\.\d{1,9}", version)
+    ]
     return max(complete, key=lambda version: [int(n) for n in version.split(".")], default=None)
 
 
@@ -45,7 +49,7 @@ def read_split(
         check_labels(labels, num_classes)
     except Exception as error:  # Readers raise many kinds of errors for a damaged folder.
         raise UserError(
-            f"{folder}: tensorflow_datasets cannot read the split {split!r}: {error}\n"
-            "Delete the folder and prepare it again with file_format=array_record."
+            f"{folder}: tensorflow_datasets cannot read the split {split!r}: {quote_error(error)}\n"
+            "Fetch it, or prepare it again with file_format=array_record."
         ) from error
     return ArraySplit(images, labels)
