@@ -14,6 +14,7 @@ from pit_jax.display import print_text
 from ...files import write_atomically
 
 MEANINGS = {
+    "clipped": "counts of events above 65,535 were set to it",
     "words": "address words that are not events of a pixel, such as triggers, were skipped",
     "sort": "events out of order were sorted (config.data.unsorted)",
     "skip": "events out of order were skipped (config.data.unsorted)",

@@ -215,7 +215,11 @@ def _integrate(
         raise _make_error(recording, error) from error
     if frames.size != frames.sensor:
         return resize(counts, frames.size)
-    return np.minimum(counts, np.iinfo(np.uint16).max).astype(np.uint16)
+    most = np.iinfo(np.uint16).max
+    if counts.max() > most:
+        notes.setdefault("clipped", {})[str(recording)] = int(np.count_nonzero(counts > most))
+        counts = np.minimum(counts, most)
+    return counts.astype(np.uint16)
 
 
 def _cut(recording: Recording, events: np.ndarray) -> np.ndarray:

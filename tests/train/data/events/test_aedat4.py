@@ -69,9 +69,9 @@ def test_a_decoder_that_crashes_takes_nothing_down(good, act, monkeypatch, code)
 
 def test_a_decoder_that_does_not_end_is_ended(good, monkeypatch):
     monkeypatch.setattr(aedat4, "SECONDS", 0.3)
-    source = aedat4.CHILD.read_text().replace("    decoder = open_file(path)", "    while True: pass")
+    source = aedat4.CHILD.read_text()
     script = good.with_name("child.py")
-    script.write_text(source)
+    script.write_text(source.replace("    decoder = open_file(path)", "    while True: pass"))
     monkeypatch.setattr(aedat4, "CHILD", script)
     aedat4._stop_decoder()
     with pytest.raises(ValueError, match=r"good.aedat4 is not .*\(decoding it does not end"):

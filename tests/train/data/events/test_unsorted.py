@@ -152,3 +152,11 @@ def test_a_recording_of_another_camera_is_refused_by_name(tmp_path):
     write_cifar10_dvs(tmp_path, b"#!AER-DAT2.0\r\n" + davis)
     with pytest.raises(UserError, match="bird_5.aedat is not a recording of a DVS128: 39 of 40"):
         load("cifar10_dvs", tmp_path)
+
+
+def test_counts_that_are_too_large_to_store_are_counted_in_a_note(tmp_path, capfd):
+    events = np.repeat(make_stream(0, count=1), 70_000)
+    write_cifar10_dvs(tmp_path, encode_aedat2(events))
+    assert load_bird(tmp_path, "refuse").max() == 65_535
+    err = " ".join(capfd.readouterr().err.split())
+    assert "counts of events above 65,535 were set to it: 1 in 1 recording, such as" in err
