@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 from rich.table import Table
 
 from pit_jax.analysis.rates import interval
+from pit_jax.arguments import path
 from pit_jax.neurons.probe import neuron_probes
 from train import data
 from train.config import cli
@@ -35,6 +35,7 @@ from train.program.program import make_quick_options
 from train.program.pure import PureProgram, abstract_images, make_pure_program
 from train.program.state import TrainState
 from train.run.environment import describe_environment
+from train.terminal import Terminal
 
 CONFIG = "configs/digits.py"
 # The 1,597 other digits are the test images.
@@ -210,7 +211,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             format_estimate(row.get("accuracy difference"), 100, "+"),
             format_estimate(row.get("spikes difference"), 1, "+"),
         )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Terminal(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def run_rows(argv: Sequence[str], rows: Mapping[str, Row], seeds: int, out: Path) -> None:
@@ -219,7 +220,7 @@ def run_rows(argv: Sequence[str], rows: Mapping[str, Row], seeds: int, out: Path
     parser.add_argument("--seeds", type=int, default=seeds, help="number of seeds, from 0")
     parser.add_argument("--rows", default="", help="comma-separated names; all by default")
     parser.add_argument("--epochs", type=int, default=COMMON["epochs"])
-    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--out", type=path, default=out)
     args = parser.parse_args(argv[1:])
     names = args.rows.split(",") if args.rows else list(rows)
     if unknown := [name for name in names if name not in rows]:

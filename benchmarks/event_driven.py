@@ -31,6 +31,7 @@ from pit_jax.inference import SpikingProgram, compile
 from pit_jax.inference.event_driven.jit import count_cores
 from pit_jax.inference.event_driven.measure import Case, OneLayer, time_calls
 from pit_jax.inference.runtime import nodes
+from pit_jax.paths import read_path
 from train import data
 from train.program import build
 from train.program.inputs import make_normalize
@@ -59,7 +60,7 @@ Call = Callable[[], object]
 
 def main(argv: Sequence[str]) -> None:
     """Measure the network and the layers, and write results and figure."""
-    workdir = Path(argv[0])
+    workdir = read_path(argv[0])
     network = measure_network(workdir)
     layers = {
         f"{name}, batch {batch}": measure_layer(case, batch)

@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from pit_jax.paths import read_path
+
 OUT = Path(__file__).with_suffix(".json")
 FROM_EXPORT = ("title", "data", "seed", "checkpoint", "step", "commit_of_training")
 
@@ -50,7 +52,7 @@ def read_export(run: Path, proof_file: Path) -> dict:
 
 def main(runs: list[str]) -> None:
     """Collect the exports of all runs, and print a line for each."""
-    rows = [row for run in runs for row in read_exports(Path(run))]
+    rows = [row for run in runs for row in read_exports(read_path(run))]
     OUT.write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         print(

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pit_jax.arguments import path
+
 OUT = Path("benchmarks/training_memory.json")
 GB = 1e9
 ROW_SECONDS = 150
@@ -204,7 +206,7 @@ def main() -> None:
     """Measure all rows, each in its own process, and print and save them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=path, default=OUT)
     parser.add_argument("--together", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--row", type=int)
