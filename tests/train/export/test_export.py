@@ -1,8 +1,10 @@
 """train.export: a program that is verified on the test samples, or nothing is written."""
 
+import argparse
 import contextlib
 import copy
 import io
+import itertools
 import json
 import shutil
 import sys
@@ -24,7 +26,7 @@ from tests.train.tiny_finished import EPOCHS, STEPS_PER_EPOCH
 from train import data
 from train.data.dataset import ArraySplit, Dataset, DiskSplit
 from train.export import compile_run
-from train.export.__main__ import FORMATS, main
+from train.export.__main__ import FORMATS, main, name_output
 from train.program import build
 from train.program.inputs import make_normalize
 from train.run import restore
@@ -296,3 +298,19 @@ def test_the_batch_size_divides_the_samples_if_possible():
 
     assert size(64, 360) == 60 and size(128, 10_000) == 125
     assert size(64, 97) == 64 and size(64, 64) == 64 and size(1, 7) == 1
+
+
+def test_programs_with_other_options_never_get_the_same_folder():
+    options = itertools.product(
+        ("last", "best"),
+        ("directory", "stablehlo", "onnx", "nir"),
+        ("float32", "int16", "int8"),
+        ("thermometer", "bitwise"),
+        (False, True),
+    )
+    keys = ("checkpoint", "format", "weights", "code", "pixels")
+    names = [
+        name_output(argparse.Namespace(**dict(zip(keys, each, strict=True)))) for each in options
+    ]
+    assert len(set(names)) == len(names) == 96
+    assert names[0] == "last_directory" and "last_onnx_int8_bitwise" in names
