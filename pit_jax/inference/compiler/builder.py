@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pit_jax.inference.compiler import folded
+from pit_jax.inference.compiler.bounds import is_signed
 from pit_jax.inference.compiler.fold_weights import (
     broadcast_steps,
     fold_weight,
@@ -159,6 +160,13 @@ class Builder:
                 "only the product of two neurons' spikes is binary spikes again."
             )
         (first,), (second,) = a.synapses, b.synapses
+        # 1 + b is 2 where b fires, and 1 - b where b fires -1: no binary spikes, and a value twice
+        # the bound of the next sum.
+        if silent and (np.any(second.gain != -1) or is_signed(self.nodes, second.source)):
+            raise NotFoldable(
+                f"the product {path} reads 1 + spikes, or 1 - spikes that can be -1, which can be "
+                "2; only 1 - binary spikes is binary spikes again."
+            )
         pools = first.structure, second.structure
         number = self.add(folded.Product(first.source, second.source, shape, path, silent, pools))
         # (g1 s1) (g2 s2) = (g1 g2) s1 s2.

@@ -12,7 +12,7 @@ import pytest
 from jax import Array
 
 from pit_jax.inference import NotFoldable, compile
-from pit_jax.neurons import PIT
+from pit_jax.neurons import IF, PIT, Ternary
 from tests.helpers import jit_once
 from tests.inference.checks import assert_runtime_equals_program
 
@@ -178,3 +178,48 @@ def test_other_repetitions_are_refused_with_the_function_to_use():
 
     with pytest.raises(NotFoldable, match="by repetition.*pit_jax.layers.repeat_over_time"):
         compile(*make_constant(lambda x: nn.Dense(5)(flatten(PIT()(repeat(x))))))
+
+
+def join_spikes(join: Callable[[Array, Array], Array], *neurons: Any) -> Callable[[Array], Array]:
+    """Return a network in which `join` is a function of the spikes of two neurons."""
+
+    def run(x: Array) -> Array:
+        x = repeat_over_time(x)
+        a, b = (neuron()(nn.Conv(4, (3, 3))(x)) for neuron in neurons)
+        return nn.Dense(5)(flatten(PIT(levels=4)(nn.Conv(4, (3, 3))(join(a, b)))))
+
+    return run
+
+
+JOINS = {
+    "1 - b": lambda a, b: a * (1 - b),
+    "a - a b": lambda a, b: a - a * b,
+    "1 + b": lambda a, b: a * (1 + b),
+}
+
+
+@pytest.mark.parametrize(
+    "name, neurons",
+    [
+        ("1 + b", (IF, IF)),
+        ("1 + b", (Ternary, IF)),
+        ("1 + b", (IF, Ternary)),
+        ("1 - b", (IF, Ternary)),
+        ("1 - b", (Ternary, Ternary)),
+    ],
+)
+def test_products_whose_factor_can_be_2_are_refused(name, neurons):
+    with pytest.raises(NotFoldable, match="reads 1 . spikes, or 1 - spikes that can be -1"):
+        compile(*make_constant(join_spikes(JOINS[name], *neurons)))
+
+
+@pytest.mark.parametrize(
+    "name, neurons",
+    [("1 - b", (IF, IF)), ("1 - b", (Ternary, IF)), ("a - a b", (Ternary, Ternary))],
+)
+def test_products_of_binary_or_signed_spikes_equal_the_network(name, neurons):
+    model, variables, _ = make_custom(join_spikes(JOINS[name], *neurons))
+    program = compile(model, variables, 3 * X, verify=False)
+    assert program.verify(3 * X)
+    expected = np.asarray(model.apply(variables, 3 * X)).mean(1)
+    np.testing.assert_allclose(program(3 * X), expected, atol=1e-4)
