@@ -79,19 +79,44 @@ SCALE_INITS: dict[str, Callable[..., Array]] = {
 }
 
 
+def refuse_nonfinite_scales(params: dict) -> None:
+    """Raise ValueError for a layer with initial scales that are not finite.
+
+    Call it outside `jit` on the initial `params`; under `jit` values are unknown.
+    """
+    for name, scale in _list_scales(params).items():
+        if lost := int(jnp.sum(~jnp.isfinite(scale))):
+            raise ValueError(
+                f"{lost} of {scale.size} scales of {name} would start as NaN or infinity, because "
+                "the membranes of the first batch are not finite; look for NaN in its images and "
+                "in the weights of the layers before."
+            )
+
+
 def warn_of_floored_scales(params: dict) -> None:
     """Warn of layers with channels whose initial scale is the floor: their membranes are constant.
 
     Call it outside `jit` on the initial `params`; under `jit` values are unknown.
     """
-    for path, leaf in jax.tree.leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        # A user's own neuron may have a scalar `a` or `alpha`, which is not a scale per channel.
-        is_scale = name.rpartition("/")[2] in ("a", "alpha") and jnp.ndim(leaf) > 0
-        if is_scale and (floored := int(jnp.sum(leaf <= SCALE_FLOOR))):
+    for name, scale in _list_scales(params).items():
+        if floored := int(jnp.sum(scale <= SCALE_FLOOR)):
             warnings.warn(
-                f"{floored} of {leaf.size} scales of {name} start at the floor {SCALE_FLOOR}: "
+                f"{floored} of {scale.size} scales of {name} start at the floor {SCALE_FLOOR}: "
                 "their membranes hardly vary over the first batch, so they may never fire; "
                 "look at the input scaling, or use a larger first batch.",
                 stacklevel=2,
             )
+
+
+def _list_scales(params: dict) -> dict[str, Array]:
+    """Return the scales in `params` by the names of their parameters."""
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+    # A user's own neuron may have a scalar `a` or `alpha`, which is not a scale per channel.
+    return {
+        name: leaf
+        for name, leaf in leaves.items()
+        if name.rpartition("/")[2] in ("a", "alpha") and jnp.ndim(leaf) > 0
+    }

@@ -1,7 +1,6 @@
 """Integers 0..D without PIT: the neuron I-LIF and the quantized activation QAT."""
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -9,7 +8,7 @@ from jaxtyping import Array, Float
 from pit_jax.checks.bounds import DECAY, LEVELS, SCALE_INIT, flag, function, set_bounds, whole
 from pit_jax.initializers import three_sigma
 from pit_jax.neurons.probe import record
-from pit_jax.neurons.scale import apply_floor, per_channel, read_scale
+from pit_jax.neurons.scale import apply_floor, check_start, per_channel, read_scale
 from pit_jax.neurons.scan import run_over_time, widen
 from pit_jax.neurons.step import charge, pit_count, pit_fire, quotient, soft_reset
 from pit_jax.old_names import accept_old_fields
@@ -82,7 +81,7 @@ class QAT(nn.Module):
     def __call__(self, current: Float[Array, "*BTNC"]) -> Float[Array, "*BTNC"]:
         x = current.astype(widen(current.dtype))
         # All steps share one scale, so the initializer reads the values of all steps.
-        a = apply_floor(self.parametrize(self, partial(read_scale, self), x))
+        a = apply_floor(self.parametrize(self, lambda x: check_start(self, read_scale(self, x)), x))
         count = pit_count(x, a, levels=self.levels)
         record(self, x, count, self.levels, scale=a, rounded=quotient(x, a))
         # With strength 0 the gradient for x is 1 inside the window.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pit_jax.initializers import SCALE_FLOOR, warn_of_floored_scales
+from pit_jax.initializers import SCALE_FLOOR, refuse_nonfinite_scales, warn_of_floored_scales
 from pit_jax.neurons.scan import run_over_time
 from pit_jax.old_names import serve_old_names
 
@@ -35,6 +35,18 @@ def read_scale(neuron: nn.Module, u: Float[Array, "*BNC"]) -> Float[Array, " C"]
     return apply_floor(neuron.scale_init(u, levels=neuron.levels))
 
 
+def check_start(neuron: nn.Module, a: Float[Array, "*TC"]) -> Float[Array, "*TC"]:
+    """Return the initial scale; raise ValueError if it is not finite, warn if it is at the floor.
+
+    Under `jit` values are unknown, and nothing is checked.
+    """
+    if not isinstance(a, jax.core.Tracer):
+        scales = {"/".join((*neuron.path, "a")): a}
+        refuse_nonfinite_scales(scales)
+        warn_of_floored_scales(scales)
+    return a
+
+
 def start_scale(
     neuron: nn.Module,
     current: Float[Array, "*BTNC"],
@@ -45,7 +57,8 @@ def start_scale(
 ) -> Float[Array, "T C"]:
     """Return the initial scale of every step: initialize a step, let it fire and reset, continue.
 
-    Warns of channels at the floor, except under `jit`, where values are unknown.
+    Raises ValueError for scales that are not finite, and warns of channels at the floor, except
+    under `jit`, where values are unknown.
     """
 
     def step(v: Array, current: Array) -> tuple[Array, Array]:
@@ -54,10 +67,7 @@ def start_scale(
         return reset(u, fire(u, a)), a[None]  # One row: the batch shares it.
 
     # The loop returns [B, T, C] with B = 1, see above.
-    a = run_over_time(step, current, unroll=neuron.unroll)[0]
-    if not isinstance(a, jax.core.Tracer):
-        warn_of_floored_scales({"/".join((*neuron.path, "a")): a})
-    return a
+    return check_start(neuron, run_over_time(step, current, unroll=neuron.unroll)[0])
 
 
 def check_fits(neuron: nn.Module, current: Array) -> None:

@@ -7,16 +7,22 @@ metrics one step late is safe: the weights are still those before the bad step.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..errors import UserError
 from ..files import write_atomically
+from ..program.diagnose import IMAGES, WEIGHTS
 from ..program.program import Program
 from ..program.state import Metrics, TrainState
 
 FILE = "nonfinite.json"
+LOWER_RATE = (
+    "A lower config.learning_rate or some config.warmup_epochs may help, in another --workdir."
+)
 MOST_SAMPLES = 5  # How many samples a message lists; the file lists all.
 
 
@@ -73,17 +79,86 @@ class Watch:
         return StepMetrics(step, values["loss"].item(), values["accuracy"].item())
 
 
+def check_start(program: Program, state: TrainState) -> None:
+    """Raise UserError if the state before the first step has values that are not finite.
+
+    Scales that are initialized from a batch with NaN are NaN, and so is what they scale.
+    """
+    name = _find_nonfinite({"params": state.params, "batch_stats": state.batch_stats})
+    if name is None:
+        return
+    where = program.diagnose(state.replace(bad=jnp.zeros_like(state.bad)))
+    cause = "the images of the first batch are finite"
+    if is_data := where == IMAGES:
+        few = ", ".join(map(str, program.samples(0)[:MOST_SAMPLES]))
+        cause = f"so have the images of the first batch (samples {few}, ...)"
+    raise UserError(
+        f"the initial {name} has values that are not finite; {cause}. "
+        f"{_ADVICE[IMAGES if is_data else WEIGHTS]}"
+    )
+
+
+def advise_on_loss(split: str, state: TrainState) -> str:
+    """Return what to do about a loss of the images `split` that is not finite."""
+    if name := _find_nonfinite(state.variables):
+        return f"{name} is not finite either. {LOWER_RATE}"
+    return (
+        f"All weights are finite: look for NaN in the {split} images. If there is none, the loss "
+        f"is too large for its dtype. {LOWER_RATE}"
+    )
+
+
+def _find_nonfinite(tree: Any) -> str | None:
+    """Return the name of the first array with a value that is not finite, or None."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        # A sum is NaN or infinite if a value is; in float64 finite values do not overflow.
+        is_float = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        if is_float and not np.isfinite(np.sum(np.asarray(leaf), dtype=np.float64)):
+            return jax.tree_util.keystr(path, simple=True, separator="/")
+    return None
+
+
+def advise(where: str, dtype: str | None = None) -> str:
+    """Return what to do about a step, given its diagnosis and the dtype of the network."""
+    found = next((text for cause, text in _ADVICE.items() if where.startswith(cause)), None)
+    if found is None and str(dtype) == "float16":
+        return (
+            "float16 overflows above 65,504: config.model.dtype=bfloat16 or float32, in another "
+            "--workdir, usually helps."
+        )
+    return found or (
+        f"Its images and the weights before it are finite. {LOWER_RATE} config.skip=N skips up to "
+        "N such steps."
+    )
+
+
+# For causes that no learning rate would change.
+_ADVICE = {
+    IMAGES: (
+        "Look for NaN and infinity in the data, and at what config.augment does; no setting of the "
+        "training helps."
+    ),
+    WEIGHTS: (
+        "Training started from weights that are not finite: check config.pretrained and the "
+        "initializers."
+    ),
+}
+
+
 def report_step(
     program: Program, workdir: Path, state: TrainState, step: int, *, write: bool = True
-) -> str:
-    """Return which layer of a step is not finite first; `write` all details to nonfinite.json."""
+) -> tuple[str, str]:
+    """Return what of a step is not finite first, and a text with step, epoch and samples.
+
+    `write` all details to nonfinite.json.
+    """
     where, samples = program.diagnose(state), program.samples(step - 1)
     epoch = (step - 1) // program.steps_per_epoch + 1
     found = {"step": step, "epoch": epoch, "first": where, "samples": samples.tolist()}
     if write:
         write_atomically(workdir / FILE, json.dumps(found, indent=2))
     few = ", ".join(map(str, samples[:MOST_SAMPLES]))
-    return (
+    return where, (
         f"step {step}, in epoch {epoch}, is not finite; the first that is not is {where}, on the "
         f"training samples {few}, ... ({workdir / FILE} has all)"
     )

@@ -11,8 +11,8 @@ FOLDER = "profile"
 
 def check_steps(name: str, steps: tuple[int, ...]) -> None:
     """Raise ValueError unless `steps` is empty, or the first and the last step."""
-    each(whole(1))(name, steps)
-    if steps and not (len(steps) == 2 and steps[0] <= steps[1]):
+    each(whole(0))(name, steps)
+    if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
         raise ValueError(
             f"{name} must be the first and the last step, counted from 1, got {tuple(steps)}."
         )

@@ -1,7 +1,7 @@
 """Finds the first value that is not finite, by repeating a training step layer by layer."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,8 +16,18 @@ from .step import Batch, Loss, Prepare, promote_to_float32, split_step_key
 
 # Takes the state before a step and its batch; returns in words what is not finite first.
 Diagnose = Callable[[TrainState, Batch], str]
-# Whether images and loss are finite, the output of each module, and the gradient of each layer.
-Flags = tuple[Array, list[Array], dict[str, Array]]
+# How descriptions of these causes begin.
+IMAGES, WEIGHTS = "the images of the step", "the weights of"
+
+
+class Flags(NamedTuple):
+    """Which values of a step are finite; weights and gradients by layer, outputs in their order."""
+
+    images: Array
+    weights: dict[str, Array]
+    outputs: list[Array]
+    loss: Array
+    gradients: dict[str, Array]
 
 
 def make_diagnose(model: nn.Module, loss: Loss, prepare: Prepare) -> Diagnose:
@@ -83,22 +93,37 @@ def _diagnose(
             return loss(promote_to_float32(logits), labels), flags
 
         (value, flags), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        layers: dict[str, list[Array]] = {}
-        for path, leaf in flatten_dict(grads).items():
-            layers.setdefault("/".join(path[:-1]), []).append(_is_finite(leaf))
-        by_layer = {layer: jnp.stack(found).all() for layer, found in layers.items()}
-        return _is_finite((images, value)), flags, by_layer
+        return Flags(
+            images=_is_finite(images),
+            weights=_group(state.params) | _group(state.batch_stats, ", its statistics"),
+            outputs=flags,
+            loss=_is_finite(value),
+            gradients=_group(grads),
+        )
 
-    return _describe(outputs, *jax.device_get(finite(state, batch)))
+    return _describe(outputs, jax.device_get(finite(state, batch)))
 
 
-def _describe(
-    outputs: list[str], is_loss_finite: Any, flags: list[Any], gradients: dict[str, Any]
-) -> str:
-    for layer, is_finite in zip(outputs, flags, strict=True):
+def _group(tree: Any, suffix: str = "") -> dict[str, Array]:
+    """Return whether all values of a layer are finite, by the path of the layer and `suffix`."""
+    layers: dict[str, list[Array]] = {}
+    for path, leaf in flatten_dict(tree).items():
+        layers.setdefault("/".join(path[:-1]), []).append(_is_finite(leaf))
+    return {f"{layer}{suffix}": jnp.stack(found).all() for layer, found in layers.items()}
+
+
+def _describe(outputs: list[str], flags: Flags) -> str:
+    # Causes before what follows from them.
+    if not flags.images:
+        return IMAGES
+    for layer, is_finite in flags.weights.items():
+        if not is_finite:
+            return f"{WEIGHTS} {layer or 'the network'} before the step"
+    gradients = flags.gradients
+    for layer, is_finite in zip(outputs, flags.outputs, strict=True):
         if not is_finite:
             return f"the output of {layer or 'the network'}"
-    if not is_loss_finite:
+    if not flags.loss:
         return "the loss, although the logits are finite"
     # The gradient passes the layers in reverse: the last layer to run comes first.
     # Layers without an output, inside a loop for example, are examined last.

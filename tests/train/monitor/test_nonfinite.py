@@ -1,6 +1,7 @@
 """A step that is not finite: nothing is lost, and the first layer that is not finite is named."""
 
 import json
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -20,9 +21,11 @@ from tests.train.helpers import (
 )
 from tests.train.tiny import get_config
 from train import data
+from train.data import ArraySplit
 from train.data.feeding.order import epoch_order
 from train.errors import UserError
 from train.loop import train
+from train.monitor.nonfinite import advise
 from train.program.diagnose import make_diagnose
 from train.program.losses import cross_entropy
 from train.program.program import Program
@@ -126,10 +129,65 @@ def test_a_skipped_step_is_counted_and_recorded_without_a_loss(tmp_path, skippin
 
 def test_an_epoch_with_only_skipped_steps_ends_the_run(program, tmp_path):
     state = program.first_state()
-    lost = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
+    lost = state.replace(params=jax.tree.map(lambda x: x * 1e38, state.params))
     lost = jax.device_put(lost, state.step.sharding)
-    with pytest.raises(UserError, match="every step of epoch 1 was skipped: none has"):
+    with pytest.raises(UserError, match="every step of epoch 1 was skipped: none has") as error:
         train(make_config(skip=5), tmp_path, program=program._replace(first_state=lambda: lost))
+    assert "first that is not finite is the output of " in str(error.value)
+    assert "Its images and the weights before it are finite. A lower" in str(error.value)
+
+
+def test_a_run_does_not_start_from_weights_that_are_not_finite(program, tmp_path):
+    state = program.first_state()
+    for value in (np.nan, np.inf):
+        params = state.params | {"head": {k: v * value for k, v in state.params["head"].items()}}
+        lost = jax.device_put(state.replace(params=params), state.step.sharding)
+        with pytest.raises(UserError) as error:
+            train(
+                make_config(),
+                tmp_path / str(value),
+                program=program._replace(first_state=lambda lost=lost: lost),
+            )
+        assert "the initial params/head/" in str(error.value)
+        assert "images of the first batch are finite" in str(error.value)
+        assert "check config.pretrained" in str(error.value)
+        assert "learning_rate" not in str(error.value)
+
+
+def make_spoiled_program(place: int) -> Program:
+    """Return a program whose images of the step `place` have a NaN."""
+    config = make_config(seed=0)
+    dataset = data.load(**config.data)
+    images = dataset.train.images.astype(np.float32)
+    images[epoch_order(0, 0, 100, 32)[place, 0], 4, 4, 0] = np.nan
+    return make_cached_program(
+        config,
+        dataset=replace(dataset, train=ArraySplit(images, dataset.train.labels), mean=(), std=()),
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_advice_for_images_with_nan_is_to_look_at_the_images(tmp_path, place):
+    with pytest.raises(UserError) as error:
+        train(make_config(seed=0), tmp_path, program=make_spoiled_program(place))
+    first = "the initial params/PIT_0/a has values that are not finite; so have the images of"
+    later = "step 2, in epoch 1, is not finite; the first that is not is the images of the step"
+    assert (later if place else first) in str(error.value)
+    assert "Look for NaN and infinity in the data" in str(error.value)
+    assert "learning_rate" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "where, dtype, advice",
+    [
+        ("the output of head", "float16", "float16 overflows above 65,504"),
+        ("the output of head", "float32", "A lower config.learning_rate"),
+        ("the weights of stem before the step", "float16", "check config.pretrained"),
+        ("the images of the step", None, "Look for NaN and infinity in the data"),
+    ],
+)
+def test_advice_names_the_cause_that_was_found(where, dtype, advice):
+    assert advice in advise(where, dtype)
 
 
 def test_a_skipped_step_changes_only_the_counters(skipping):
@@ -168,7 +226,7 @@ def test_the_first_layer_whose_output_is_not_finite_is_named(program, layer):
 
     params = jax.tree.map_with_path(spoil, state.params)
     state, _ = step(jax.device_put(state.replace(params=params), state.step.sharding), fed)
-    assert program.diagnose(state) == f"the output of {layer}"
+    assert program.diagnose(state) == f"the weights of {layer} before the step"
 
 
 def test_steps_are_recorded_in_order_and_can_be_traced(program, tmp_path, capsys):
