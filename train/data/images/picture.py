@@ -25,6 +25,7 @@ USUAL_ENDINGS = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
 NO_SERIES = {"MPO", "PSD"}
 # The formats whose 16-bit grays use the whole range; of others the range is not known.
 FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
+LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
 
 TRANSPARENT, TURNED, DEEP, SERIES = "transparent", "turned", "deep", "series"
@@ -121,6 +122,9 @@ def _explain(place: object, advice: str) -> Iterator[None]:
 
 
 def _open(source: Path | bytes) -> Image.Image:
+    # From memory: a read of as many bytes as a damaged header declares would allocate them first.
+    if isinstance(source, Path) and source.stat().st_size <= LARGE:
+        source = source.read_bytes()
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         return Image.open(content, formats=USUAL)
@@ -151,7 +155,8 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
         changes[GRAYED] += 1
     if image.has_transparency_data and not as_stored:
         image = _draw_on_background(image, changes)
-    return image.convert(mode)
+    # A copy of `opened`, whose file is about to be closed; no copy of what is a copy already.
+    return image if image.mode == mode and image is not opened else image.convert(mode)
 
 
 def _is_gray(image: Image.Image) -> bool:
@@ -192,5 +197,6 @@ def _draw_on_background(image: Image.Image, changes: Counter[str]) -> Image.Imag
     if colors.getchannel("A").getextrema()[0] == 255:
         return colors
     changes[TRANSPARENT] += 1
-    below = Image.new("RGBA", colors.size, (*BACKGROUND, 255))
-    return Image.alpha_composite(below, colors)
+    below = Image.new("RGB", colors.size, BACKGROUND)
+    below.paste(colors, mask=colors)
+    return below
