@@ -53,12 +53,5 @@ def print_text(text: object, file: Any = None, *, flush: bool = False) -> None:
     print(escape_controls(text), file=file or sys.stdout, flush=flush)
 
 
-def accept_all_text() -> None:
-    """Let the standard streams escape characters that their encoding lacks, instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Not where a notebook or a test replaced the stream.
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()

@@ -1,19 +1,15 @@
 """What users named is printed as text: no control sequences, mathematics or formulas."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from pit_jax.display import (
-    accept_all_text,
-    escape_controls,
-    escape_formula,
-    escape_math,
-    print_text,
-    show_name,
-)
+from pit_jax.display import escape_controls, escape_formula, escape_math, show_name
 
 
 @pytest.mark.parametrize(
@@ -70,9 +66,11 @@ def test_numbers_and_plain_texts_of_a_table_stay(cell):
     assert escape_formula(cell) == cell
 
 
-def test_text_is_printed_even_where_the_encoding_lacks_its_characters(monkeypatch):
-    raw = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="latin-1"))
-    accept_all_text()
-    print_text("runs/🐶\x1b[2J", flush=True)
-    assert raw.getvalue() == rb"runs/\U0001f436\x1b[2J" + b"\n"
+def test_text_is_printed_even_where_the_encoding_lacks_its_characters():
+    code = (
+        "import pit_jax.signals as s; s.begin_program(); "
+        "from pit_jax.display import print_text; print_text('runs/\U0001f436\x1b[2J')"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout == rb"runs/\U0001f436\x1b[2J" + b"\n", done.stderr
