@@ -84,15 +84,18 @@ def write_aedat2(path: str | os.PathLike[str], events: object) -> None:
         file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
 
 
-def read_aedat31(source: Source) -> np.ndarray:
+def read_aedat31(source: Source, *, dvs128: bool = False) -> np.ndarray:
     """Return the polarity events of a recording in AEDAT 3.1, such as a file of DVS128-Gesture.
 
     Events marked invalid are included, as in SpikingJelly and tonic. Raises ValueError for a file
-    of another version, for compressed packets and for a file that ends within a packet.
+    of another version, for compressed packets and for a file that ends within a packet; with
+    `dvs128`, also if the header names another camera.
     """
     with open_recording(source, "an AEDAT 3.1 recording") as (file, path, _):
         raw = file.read()
         at = find_header_end(raw, path, "3.1", {"2.0": read_aedat2})
+        if dvs128:
+            check_chip(raw[:at], path)
         parts = [np.empty(0, EVENT)]
         while at < len(raw):
             if at + _PACKET.size > len(raw):

@@ -79,8 +79,8 @@ def check_chip(header: bytes, path: str) -> None:
         # A Java class, such as eu.seebetter.ini.chips.davis.DAVIS240C.
         chip = chip if " " in chip else chip.rpartition(".")[2] or chip
         raise FileError(
-            f"{path} is a recording of the camera {chip[:60]!r}, whose addresses are not those of "
-            "a DVS128. Convert it with the software of that camera."
+            f"{path} is a recording of the camera {chip[:60]!r}, not of a DVS128, which has other "
+            "addresses and another size. Convert it with the software of that camera."
         )
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from pit_jax.events import read_aedat31, read_npz
@@ -91,7 +92,7 @@ def _find_official(root: Path, cache: Path) -> _Found | None:
     train, test = (
         _list_gestures(folder, _require(folder, name), split) for split, name in LISTS.items()
     )
-    return train, test, check_contents(read_aedat31, folder)
+    return train, test, check_contents(partial(read_aedat31, dvs128=True), folder)
 
 
 def _find_spikingjelly(root: Path) -> _Found | None:

@@ -17,6 +17,7 @@ from tests.train.event_files import (
     encode_aedat31,
     get_seed,
     make_cifar10_dvs,
+    make_gestures,
     make_n_mnist,
     make_stream,
     make_zip,
@@ -339,3 +340,25 @@ def test_n_mnist_files_outside_the_ten_folders_are_refused(tmp_path):
         (tmp_path / place).write_bytes(b"")
     with pytest.raises(UserError, match=r"other/00002.bin: expected a name like 7/00012.bin"):
         load("n_mnist", tmp_path)
+
+
+def write_bird(root, content):
+    name = "bird/cifar10_bird_5.aedat"
+    write(root / "CIFAR10DVS", make_cifar10_dvs((5, 950)) | {name: content})
+
+
+def test_a_recording_of_another_camera_is_refused_by_name(tmp_path):
+    davis = b"".join(struct.pack(">II", i << 22 | i << 12, i) for i in range(40))
+    write_bird(tmp_path, b"#!AER-DAT2.0\r\n# AEChip: DAVIS240C\r\n" + davis)
+    with pytest.raises(UserError, match="bird_5.aedat is a recording of the camera 'DAVIS240C'"):
+        load("cifar10_dvs", tmp_path)
+    write_bird(tmp_path, b"#!AER-DAT2.0\r\n" + davis)
+    with pytest.raises(UserError, match="bird_5.aedat is not a recording of a DVS128: 39 of 40"):
+        load("cifar10_dvs", tmp_path)
+    gestures = make_gestures()
+    name = "user01_led.aedat"
+    header = b"#!AER-DAT3.1\r\n#Source 1: DAVIS240C\r\n"
+    gestures[name] = gestures[name].replace(b"#!AER-DAT3.1\r\n", header)
+    write(tmp_path / "DvsGesture", gestures)
+    with pytest.raises(UserError, match="user01_led.aedat is a recording of the camera 'DAVIS240C"):
+        load("dvs_gesture", tmp_path)

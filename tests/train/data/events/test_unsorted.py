@@ -144,16 +144,6 @@ def test_special_words_of_recordings_are_counted_in_a_note(tmp_path, capfd):
         assert "words that are not events of a pixel, such as triggers, were skipped: 1 in 1" in err
 
 
-def test_a_recording_of_another_camera_is_refused_by_name(tmp_path):
-    davis = b"".join(struct.pack(">II", i << 22 | i << 12, i) for i in range(40))
-    write_cifar10_dvs(tmp_path, b"#!AER-DAT2.0\r\n# AEChip: DAVIS240C\r\n" + davis)
-    with pytest.raises(UserError, match="bird_5.aedat is a recording of the camera 'DAVIS240C'"):
-        load("cifar10_dvs", tmp_path)
-    write_cifar10_dvs(tmp_path, b"#!AER-DAT2.0\r\n" + davis)
-    with pytest.raises(UserError, match="bird_5.aedat is not a recording of a DVS128: 39 of 40"):
-        load("cifar10_dvs", tmp_path)
-
-
 def test_counts_that_are_too_large_to_store_are_counted_in_a_note(tmp_path, capfd):
     events = np.repeat(make_stream(0, count=1), 70_000)
     write_cifar10_dvs(tmp_path, encode_aedat2(events))
