@@ -76,7 +76,9 @@ def explain_damage(archive: Path) -> Iterator[None]:
         yield
     except (UserError, FileError):
         raise
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # Of the disk; bz2's has no number.
+            raise
         raise DamagedArchive(archive, quote_error(error)) from error
 
 

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pit_jax.display import print_text
+
 from ...errors import UserError
 from ...files import hash_content, write_atomically
 from ...terminal import Terminal, track
+from .lock import hold_lock
 from .workers import count_cores, start_pool
 
 SHARD = 128  # Samples in a file: seconds of work, which is all that a killed run loses.
@@ -45,20 +48,44 @@ def load_or_make(
     shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
     try:
         found = {shard.start: _find(folder, shard) for shard in shards}
-        missing = [shard for shard in shards if found[shard.start] is None]
-        if missing:  # A complete cache may be on a read-only disk, so nothing is written then.
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "key.json").write_text(text + "\n")
-            print(f"making {name} once, in {folder}", file=sys.stderr)
-            for shard, array in _make_all(make, missing, workers):
-                _save(folder, shard, array)
-                found[shard.start] = array
+        # A complete cache may be on a read-only disk, so nothing is written then.
+        if any(array is None for array in found.values()):
+            with hold_lock(folder, f"makes {name}") as locked:
+                _make_missing(folder, text, found, shards, make, workers, is_alone=locked)
     except OSError as error:
         raise UserError(
             f"cannot write the cache {folder} ({error.strerror}); choose another with "
             "--config.data.cache_dir=DIR."
         ) from error
     return np.concatenate([found[shard.start] for shard in shards])
+
+
+def _make_missing(
+    folder: Path,
+    text: str,
+    found: dict[int, np.ndarray | None],
+    shards: list[range],
+    make: Callable[[range], np.ndarray],
+    workers: int | None,
+    *,
+    is_alone: bool,
+) -> None:
+    """Add to `found` the shards that are missing, also in `folder`, whose key is `text`."""
+    for shard in shards:  # Another process may have made them since.
+        if found[shard.start] is None:
+            found[shard.start] = _find(folder, shard)
+    missing = [shard for shard in shards if found[shard.start] is None]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_alone:
+        for part in folder.glob("*.part"):  # Of killed processes.
+            part.unlink()
+    write_atomically(folder / "key.json", text + "\n", shared=True)
+    print_text(f"making {folder.name.rpartition('-')[0]} once, in {folder}", sys.stderr)
+    for shard, array in _make_all(make, missing, workers):
+        _save(folder, shard, array)
+        found[shard.start] = array
 
 
 def _make_all(
@@ -82,8 +109,8 @@ def _find(folder: Path, shard: range) -> np.ndarray | None:
         raw = file.read_bytes()
         if file.stem.partition("-")[2] == hash_content(raw):
             return np.load(io.BytesIO(raw))["samples"]
-        print(f"{file} is damaged; making it again", file=sys.stderr)
-        file.unlink()
+        print_text(f"{file} is damaged; making it again", sys.stderr)
+        file.unlink(missing_ok=True)
     return None
 
 

@@ -74,10 +74,11 @@ def download(remote: Remote, target: Path) -> None:
     except UserError:
         raise
     except (OSError, HTTPException, ValueError) as error:  # ValueError: redirects to no address.
-        raise UserError(
-            f"{remote.url} could not be fetched to {target} ({_explain(error)}). "
-            f"{_advise(error, target, part)}"
-        ) from error
+        message = f"{remote.url} could not be fetched to {target} ({_explain(error)}). "
+        advice = _advise(error, target, part)
+        if isinstance(error, HTTPError):
+            error.close()  # It is the answer of the server, and has its connection.
+        raise UserError(message + advice) from error
 
 
 def _publish(remote: Remote, part: Path, target: Path) -> None:
@@ -129,6 +130,7 @@ def _fetch(url: str, part: Path) -> None:
     except HTTPError as error:
         if error.code != 416:
             raise
+        error.close()
         return  # 416: the part is already as long as the file. The caller checks its hash.
     if response.status == 206 and not _resumes(response, start):
         response.close()

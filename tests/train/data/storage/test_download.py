@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,19 @@ CONTENT = bytes(range(256)) * 10_000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
+# Answers of servers with these headers.
+ODD = {
+    "/abc": {"Content-Length": "abc"},
+    "/negative": {"Content-Length": "-5"},
+    "/none": {},
+    "/huge": {"Content-Length": "9" * 30},
+    "/circle": {"Location": "/circle"},
+    "/local": {"Location": "file:///etc/passwd"},
+    "/login": {"Content-Type": "text/html"},
+    "/shifted": {"Content-Range": "bytes 7-99/100"},
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     """A server: /whole resumes, /old cannot, /cut sends half of the announced length."""
 
@@ -21,8 +35,14 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         self.server.asked.append(asked)
         start = int(asked.split("=")[1].rstrip("-")) if asked else 0
+        if self.path.startswith("/status/"):
+            self.send_error(int(self.path.rpartition("/")[2]))
+            return
         if self.path == "/gone":
             self.send_error(404)
+            return
+        if self.path in ODD:
+            self.send_oddly(ODD[self.path])
             return
         if start >= len(CONTENT) and self.path == "/whole":
             self.send_error(416)
@@ -33,6 +53,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # A client that cannot save stops reading.
             self.wfile.write(rest[: len(rest) // 2] if self.path == "/cut" else rest)
+
+    def send_oddly(self, headers):
+        if "Location" in headers:
+            self.send_response(302)
+        else:
+            self.send_response(206 if "Content-Range" in headers and self.headers["Range"] else 200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        page = b"<!DOCTYPE html>please log in" if self.path == "/login" else CONTENT
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(page)
 
     def log_message(self, *args):
         pass
@@ -117,3 +149,86 @@ def test_a_folder_that_cannot_be_written_raises_an_error(server, tmp_path):
     with pytest.raises(UserError, match="could not be fetched"):
         download(make_remote(server, "/whole"), tmp_path / "file" / "data")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["/abc", "/negative", "/none", "/huge"])
+def test_a_content_length_that_is_no_number_is_ignored_and_the_hash_decides(server, tmp_path, path):
+    download(make_remote(server, path), tmp_path / "data")
+    assert (tmp_path / "data").read_bytes() == CONTENT
+    with pytest.raises(UserError, match="expected a file with md5"):
+        download(make_remote(server, path, "0" * 32), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [
+        ("/status/404", "the server has no such file .404."),
+        ("/status/403", "the server refuses it .403."),
+        ("/status/401", "asks for a login"),
+        ("/status/410", "no longer has the file"),
+        ("/circle", "redirects in a circle"),
+        ("/local", "redirects in a circle, or to no web address"),
+        ("/login", "sent a web page, such as a login, instead of the file"),
+    ],
+)
+def test_answers_that_will_not_change_are_one_sentence_without_resuming(
+    server, tmp_path, path, reason
+):
+    target = tmp_path / "new" / "data"
+    with pytest.raises(UserError, match=reason) as error:
+        download(make_remote(server, path), target)
+    message = str(error.value)
+    assert "\n" not in message and "resume" not in message and "repeat" not in message
+    assert f"Put the official file at {target} by hand" in message
+    assert not target.exists() and not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("path", ["/status/500", "/status/503", "/status/429"])
+def test_servers_that_are_busy_are_asked_again_later(server, tmp_path, path):
+    with pytest.raises(UserError, match="Repeat the command later"):
+        download(make_remote(server, path), tmp_path / "data")
+    (tmp_path / ".data.pit_jax.part").write_bytes(CONTENT[:9])
+    with pytest.raises(UserError, match="Received bytes are kept; repeat the command to resume"):
+        download(make_remote(server, path), tmp_path / "data")
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.data.storage.download.TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = Remote(f"http://127.0.0.1:{silent.getsockname()[1]}/data", MD5)
+        with pytest.raises(UserError, match="did not answer for 0.2 seconds.*Repeat the command"):
+            download(remote, tmp_path / "data")
+
+
+def test_a_server_that_resumes_at_another_byte_sends_the_whole_file(server, tmp_path):
+    (tmp_path / ".data.pit_jax.part").write_bytes(CONTENT[:9])
+    download(make_remote(server, "/shifted"), tmp_path / "data")
+    assert (tmp_path / "data").read_bytes() == CONTENT
+
+
+def test_two_downloads_of_one_file_fetch_it_once(server, tmp_path):
+    target = tmp_path / "data"
+    threads = [
+        threading.Thread(target=download, args=(make_remote(server, "/whole"), target))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert target.read_bytes() == CONTENT and server.asked == [None]
+    assert [file.name for file in tmp_path.iterdir()] == ["data"]
+
+
+def test_ctrl_c_keeps_the_part_and_the_next_start_resumes(server, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.data.storage.download.CHUNK", 100_000)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("rich.progress.Progress.advance", stop)
+        download(make_remote(server, "/whole"), tmp_path / "data")
+    assert (tmp_path / ".data.pit_jax.part").stat().st_size == 100_000
+    download(make_remote(server, "/whole"), tmp_path / "data")
+    assert server.asked == [None, "bytes=100000-"]
+    assert (tmp_path / "data").read_bytes() == CONTENT
