@@ -155,8 +155,13 @@ def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
         for place in places:
             # An archive before its folder: only the archive has a checksum that finds wrong bits.
             # 7-Zip makes folders whose names end like an archive's.
-            archive = find_entry(place, layout.archive, *name_archives(layout.stems))
-            for found in (archive, *(find_entry(place, name) for name in reversed(layout.stems))):
+            archive = find_entry(place, layout.archive)
+            repacked = find_entry(place, *name_archives(layout.stems))
+            for found in (
+                archive,
+                repacked,
+                *(find_entry(place, name) for name in reversed(layout.stems)),
+            ):
                 if found is not None:
                     return layout, found
             files = [find_entry(place, name) for name in (layout.train[0], layout.test[0])]
