@@ -68,7 +68,7 @@ def load(
             the test images; 0 sets none aside.
     """
     data_dir = str(read_place("data.data_dir", data_dir))
-    if options.get("cache_dir") is not None:
+    if options.get("cache_dir") not in (None, ""):  # The configs' default is "".
         options["cache_dir"] = str(read_place("data.cache_dir", options["cache_dir"]))
     function = find_part("data", name)
     check_keys("data", list_options("data", function), options)

@@ -20,6 +20,7 @@ from tests.train.event_files import (
     make_tonic_gestures,
     write,
 )
+from train.config.cli import parse
 from train.data import load
 from train.data.events.ordering import order_events
 from train.errors import UserError
@@ -150,3 +151,11 @@ def test_counts_that_are_too_large_to_store_are_counted_in_a_note(tmp_path, capf
     assert load_bird(tmp_path, "refuse").max() == 65_535
     err = " ".join(capfd.readouterr().err.split())
     assert "counts of events above 65,535 were set to it: 1 in 1 recording, such as" in err
+
+
+def test_the_configs_of_event_data_sets_are_loaded_with_their_defaults(tmp_path):
+    write_cifar10_dvs(tmp_path, encode_aedat2(make_stream(get_seed(2, 5))))
+    options = parse(["main", "--config", "cifar10_dvs", "--config.data.unsorted=sort"])[0].data
+    assert options["unsorted"] == "sort"
+    given = dict(options) | {"data_dir": tmp_path}
+    assert len(load(given.pop("name"), given.pop("data_dir"), **given).train) == 10
