@@ -60,7 +60,10 @@ def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     console.print(samples.make_table(dataset, own=own))
     problems += samples.check_counts(dataset, own=own)
     skipped = describe_skipped(
-        len(dataset.train), config.batch_size, config.augment.get("repeats", 1)
+        len(dataset.train),
+        config.batch_size,
+        config.augment.get("repeats", 1),
+        jax.device_count() * config.accumulate,
     )
     for note in [*filter(None, [skipped]), *check_samples(dataset, console)]:
         console.print(f"note: {note}", soft_wrap=True)

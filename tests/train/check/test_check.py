@@ -41,6 +41,7 @@ def test_complete_data_are_ready_and_a_sheet_is_written(tmp_path, capsys, monkey
     printed, errors = capsys.readouterr()
     assert printed.splitlines()[-1] == "ready" and errors == ""
     assert "samples of synthetic" in printed and "rough numbers" in printed
+    assert "note: each epoch trains on 96 of 100 samples and skips 4" in printed
     with Image.open(tmp_path / "new" / "sheet.png") as picture:
         assert picture.size[0] > 1000
 

@@ -106,11 +106,12 @@ class SequentialOrder:
         return int(self.index[step, row])
 
 
-def describe_skipped(size: int, batch_size: int, repeats: int = 1) -> str:
+def describe_skipped(size: int, batch_size: int, repeats: int = 1, parts: int = 1) -> str:
     """Return a line on the samples that no batch of an epoch has, "" if there are none.
 
     `size` is the number of training samples. With `repeats`, a sample is in each of its batches
-    several times, and an epoch is for `size / repeats` of them.
+    several times, and an epoch is for `size / repeats` of them. The line proposes another batch
+    size if one near divides the samples, and is divided by `repeats` and into `parts` itself.
     """
     used, total = size // batch_size * batch_size // repeats, size // repeats
     if used == total:
@@ -121,7 +122,7 @@ def describe_skipped(size: int, batch_size: int, repeats: int = 1) -> str:
     )
     # Of half the size or more: a much smaller batch is another training.
     fitting = range(batch_size, batch_size // 2, -1)
-    better = next((n for n in fitting if size % n == 0 and n % repeats == 0), None)
+    better = next((n for n in fitting if not (size % n or n % repeats or n % parts)), None)
     return f"{line}; with config.batch_size={better} none are skipped" if better else line
 
 

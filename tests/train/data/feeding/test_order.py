@@ -15,6 +15,12 @@ def test_nothing_is_reported_when_all_samples_are_used(size, batch_size):
     assert describe_skipped(size, batch_size) == ""
 
 
+def test_a_proposed_size_divides_among_devices():
+    assert "config.batch_size=25 " in describe_skipped(100, 32)
+    assert "config.batch_size=20 " in describe_skipped(100, 32, parts=4)
+    assert "batch_size=" not in describe_skipped(100, 32, parts=8)
+
+
 def test_no_much_smaller_batch_is_proposed():
     assert "batch_size=" not in describe_skipped(61, 32)
 
