@@ -12,7 +12,7 @@ from pit_jax.display import print_text
 from pit_jax.environment import check_compiler_flags, explain_environment
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError
-from pit_jax.signals import Stopped
+from pit_jax.signals import Stopped, is_listening
 
 
 class UsageError(ValueError):
@@ -117,7 +117,8 @@ def start(
             print(parser.format_help() + parser.describe(words), end="")
             return 0
         args = parse(parser, words)
-        check_compiler_flags()
+        if is_listening():
+            check_compiler_flags()
         return run(args)
     except (FileError, *mistakes) as error:
         reason = str(error)

@@ -7,6 +7,7 @@ that does not name the variable, or even aborts the process.
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 
 from pit_jax.reading import FileError, quote_error
@@ -53,7 +54,9 @@ def check_compiler_flags(environment: Mapping[str, str] = os.environ) -> None:
 
     reading, writing = os.pipe()
     sys.stdout.flush()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns of forks; this child calls only one function.
+        child = os.fork()
     if child == 0:
         try:
             os.dup2(writing, 2)

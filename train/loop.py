@@ -17,7 +17,7 @@ from pit_jax.signals import Stopped, interruptible, saving
 
 from . import data
 from .distributed import hosts
-from .program.program import CompiledStep, Program, make_program
+from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_epoch_open, reset_totals
 from .records.progress import Display, print_summary
 from .run.checkpoint import find_newest_step
@@ -75,7 +75,8 @@ def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | No
     program, total = session.program, session.total_steps
     with Display(total, session.config.batch_size, quiet=not session.is_first) as display:
         restored = session.restore()
-        state = interruptible(program.first_state) if restored is None else restored
+        with note_if_slow(display.note, session.config):
+            state = interruptible(program.first_state) if restored is None else restored
         begun = int(state.step)
         if begun == total and not is_epoch_open(state):
             display.begin(begun)
@@ -83,7 +84,8 @@ def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | No
         if begun:
             display.note(f"resuming from step {begun} of {total} in {session.workdir}")
         session.begin(state, display.note)
-        step = interruptible(program.compile_step)
+        with note_if_slow(display.note, session.config):
+            step = interruptible(program.compile_step)
         with closing(program.batches(begun)) as batches:
             display.note(str(step))
             display.begin(begun)

@@ -5,8 +5,10 @@ the compiler inserts the collectives. So means over the batch, in the loss, the 
 BatchNorm, are over the global batch, and results depend on the number of devices only by rounding.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
+from threading import Timer
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -33,6 +35,9 @@ from .pure import PureProgram, abstract_images, abstract_state, make_pure_progra
 from .state import Metrics, TrainState
 from .step import Loss
 from .trial import try_parts
+
+# After this time users ask whether a program hangs.
+SLOW_SECONDS = 20
 
 
 class CompiledStep:
@@ -159,6 +164,26 @@ def compile_checked(function: Any, mesh: Mesh, *arguments: Any) -> jax.stages.Co
     compiled: jax.stages.Compiled = function.lower(*arguments).compile()
     memory.check_compiled(compiled, mesh)
     return compiled
+
+
+@contextmanager
+def note_if_slow(
+    note: Callable[[str], None], config: ConfigDict, seconds: float = SLOW_SECONDS
+) -> Iterator[None]:
+    """Call `note` if the block, which compiles, takes longer than `seconds`."""
+    parts = f" and a smaller config.accumulate than {config.accumulate}"
+    text = (
+        f"compiling takes longer than {seconds:g} s. Fewer layers"
+        f"{parts if config.accumulate > 1 else ''} shorten it; the next start reads the programs "
+        "from the folder `compiled`."
+    )
+    timer = Timer(seconds, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _make_feed(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Feed:

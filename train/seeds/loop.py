@@ -21,7 +21,7 @@ from .. import data
 from ..errors import UserError
 from ..monitor.nonfinite import StepMetrics
 from ..program.evaluation import Evaluation
-from ..program.program import CompiledStep
+from ..program.program import CompiledStep, note_if_slow
 from ..program.state import TrainState, make_zero_totals, reset_totals
 from ..records.progress import Display
 from ..run.checkpoint import find_whole_steps
@@ -129,7 +129,8 @@ def train_sessions(
     config, total = sessions[0].config, sessions[0].total_steps
     with Display(total, config.batch_size * len(sessions)) as display:
         if fresh:
-            states = interruptible(program.first_states)
+            with note_if_slow(display.note, config):
+                states = interruptible(program.first_states)
         else:
             restored = (session.restore() for session in sessions)
             states = program.join([state for state in restored if state is not None])

@@ -14,13 +14,20 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from .. import memory
 from ..data import Dataset, Split
 from ..data.feeding import resident
 from ..data.feeding.order import SequentialOrder, epoch_order
 from ..errors import UserError
 from ..program.evaluation import Evaluation, compute_means, make_whole_sums
 from ..program.feed import ResidentBatch, repeat_batches
-from ..program.program import CompiledStep, Program, make_program, make_quick_options
+from ..program.program import (
+    CompiledStep,
+    Program,
+    compile_checked,
+    make_program,
+    make_quick_options,
+)
 from ..program.pure import make_pure_program
 from ..program.sharding import abstract_arrays
 from ..program.state import Metrics, TrainState, unwrap_key, wrap_key
@@ -72,6 +79,8 @@ def make_seeds_program(
     pure, steps = make_pure_program(config, dataset, loss), one.steps_per_epoch
     mesh = jax.make_mesh((len(seeds),), ("seed",), axis_types=(AxisType.Auto,), devices=devices)
     everywhere, divided = NamedSharding(mesh, SHARED), NamedSharding(mesh, OF_SEED)
+    # Before anything is placed on the devices.
+    memory.check_state(one.abstract_state, one.abstract_state.params, mesh)
     samples = jax.device_put(trained, everywhere)
 
     def epoch_batch(epoch: int) -> ResidentBatch:
@@ -93,8 +102,8 @@ def make_seeds_program(
 
     def compile_step() -> CompiledStep:
         states = jax.eval_shape(first_states, epoch_batch(0), keys, start)
-        lowered = step.lower(abstract_arrays(states, divided), epoch_batch(0))
-        return CompiledStep(lowered.compile())
+        abstract = abstract_arrays(states, divided)
+        return CompiledStep(compile_checked(step, mesh, abstract, epoch_batch(0)))
 
     evaluate, test = _make_evaluations(pure.test, dataset, config.batch_size, mesh)
     return SeedsProgram(

@@ -1,0 +1,171 @@
+"""Compares the memory that a run certainly needs with the memory that this process may use.
+
+A run that fits is never refused: needs are lower bounds (every array counted is in memory at the
+same time as all others), and limits are upper bounds (all memory and swap of the machine, also what
+other processes use now).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from .errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows.
+    resource = None  # type: ignore[assignment]
+
+CGROUPS = Path("/sys/fs/cgroup")
+# Limits of control groups, with and without swap: of version 2, and of version 1.
+V2, V2_SWAP = "memory.max", "memory.swap.max"
+V1, V1_SWAP = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+GIB = 2**30
+# The share of the temporaries that are certainly in memory at the same time.
+LEAST_TOUCHED = 0.9
+
+
+class Limit(NamedTuple):
+    """A number of bytes that this process may use, and what limits it."""
+
+    bytes: int
+    name: str
+
+
+def check_state(state: Any, params: Any, mesh: Mesh) -> None:
+    """Raise UserError if `mesh` cannot hold a state and the gradients of its parameters.
+
+    `state` and `params` may be abstract arrays.
+    """
+    # The gradients are in memory at the same time as the state: a step is only applied after all of
+    # them are known to be finite.
+    size = count_bytes(params)
+    check_fits(
+        count_bytes(state) + size,
+        mesh.devices.flatten().tolist(),
+        f"training this network, with {size / GIB:,.1f} GiB of parameters, their gradients and the "
+        "state of the optimizer,",
+        "A smaller config.model or another config.optimizer needs less.",
+    )
+
+
+def check_compiled(compiled: jax.stages.Compiled, mesh: Mesh) -> None:
+    """Raise UserError if `mesh` cannot hold the results and temporaries of a program."""
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return
+    # The results are the new state. Gaps between temporaries may never be touched; arguments that
+    # are not donated may be shared by virtual devices.
+    temporary = int(LEAST_TOUCHED * memory.temp_size_in_bytes)
+    check_fits(
+        memory.output_size_in_bytes + temporary,
+        mesh.devices.flatten().tolist(),
+        f"a program of this run, with {temporary / GIB:,.1f} GiB of activations and other "
+        "temporaries,",
+        "A smaller config.batch_size, config.num_steps or config.model needs less, and so does "
+        "config.accumulate=N, which trains a batch in N parts.",
+    )
+
+
+def check_fits(needed: int, devices: Sequence[jax.Device], what: str, advice: str) -> None:
+    """Raise UserError if `needed` bytes on each of `devices` are more than there can be."""
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    # Virtual devices of a CPU have one memory.
+    on_host = sum(device.platform == "cpu" for device in own)
+    limits = [(needed, limit) for limit in map(find_device_limit, own) if limit]
+    if on_host:
+        limits += [(needed * on_host, limit) for limit in find_host_limits()]
+    for total, limit in limits:
+        if total > limit.bytes:
+            many = f", {on_host} times on one host" if on_host > 1 and total != needed else ""
+            raise UserError(
+                f"{what} needs at least {needed / GIB:,.1f} GiB{many}, and there are "
+                f"{limit.bytes / GIB:,.1f} GiB ({limit.name}). {advice}"
+            )
+
+
+def count_bytes(tree: Any) -> int:
+    """Return the bytes of all arrays, which may be abstract; keys are not counted."""
+    return sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+        if not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
+    )
+
+
+def find_device_limit(device: jax.Device) -> Limit | None:
+    """Return the memory of a device that JAX may use; None for CPUs and where it is unknown."""
+    try:
+        stats = device.memory_stats() or {}
+    except (RuntimeError, NotImplementedError):
+        return None
+    size = stats.get("bytes_limit")
+    return Limit(size, f"of {device.device_kind} that JAX may use") if size else None
+
+
+def find_host_limits(
+    meminfo: Path = Path("/proc/meminfo"),
+    groups: Path = Path("/proc/self/cgroup"),
+    mounted: Path = CGROUPS,
+) -> list[Limit]:
+    """Return the limits of the memory of this process on the host; [] if none are known."""
+    limits = []
+    total, swap = (_read_meminfo(meminfo, name) for name in ("MemTotal", "SwapTotal"))
+    if total:
+        limits.append(Limit(total + swap, "the memory and swap of this machine"))
+    limits += [
+        Limit(size, "the limit of this container or job")
+        for size in _list_group_limits(groups, mounted, swap)
+    ]
+    if resource is not None:
+        size = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if size != resource.RLIM_INFINITY:
+            limits.append(Limit(size, "ulimit -v"))
+    return limits
+
+
+def _read_meminfo(file: Path, name: str) -> int:
+    for line in _read(file).splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _list_group_limits(groups: Path, mounted: Path, swap: int) -> Iterator[int]:
+    """Yield the limits of all control groups of this process."""
+    for line in _read(groups).splitlines():
+        number, controllers, place = line.split(":", 2)
+        if number == "0":
+            for folder in _list_parents(mounted, place):
+                if limit := _read_number(folder / V2):
+                    # Without a file for swap, a group may use all of it.
+                    more = _read_number(folder / V2_SWAP)
+                    yield limit + (swap if more is None else min(more, swap))
+        elif "memory" in controllers.split(","):
+            for folder in _list_parents(mounted / "memory", place):
+                if limit := _read_number(folder / V1):
+                    both = _read_number(folder / V1_SWAP)
+                    yield limit + swap if both is None else max(both, limit)
+
+
+def _list_parents(root: Path, place: str) -> Iterable[Path]:
+    """Return the folder of a group and those of its parents; a container sees some at the root."""
+    folder = root / place.lstrip("/")
+    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
+
+
+def _read_number(file: Path) -> int | None:
+    """Return the number in a file; None for "max" and for a file that is missing."""
+    text = _read(file).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
