@@ -21,7 +21,7 @@ from .parts import (
     list_names,
     list_options,
 )
-from .values import check_type
+from .values import check_type, quote
 
 # Sections that every config gets, with default values.
 DEFAULTED = ("checkpoints", "health", "wandb")
@@ -58,6 +58,9 @@ def complete(config: ConfigDict) -> None:
     """
     # A list, because the loop replaces values of the config that it walks through.
     for what, value in list(_walk(config)):
+        # A saved config may be edited or damaged: `"health": null`.
+        if (find_kind(what) or Kind()).only and not isinstance(value, ConfigDict):
+            raise UserError(f"config.{what} must be a section with keys, got {quote(value)}.")
         if isinstance(value, str) and is_section(what, value):
             parent, _, last = what.rpartition(".")
             owner = config[parent] if parent else config

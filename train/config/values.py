@@ -29,6 +29,7 @@ SHORT = {
     Callable: "function",
     str: "str",
 }
+LONGEST = 80  # Characters of a value that an error quotes.
 TRUE, FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
 
 
@@ -52,9 +53,7 @@ def parse_value(key: str, text: str, option: Option) -> Any:
             continue
     if not wanted:  # Neither annotation nor default: an open keyword, or an unknown type.
         return _parse_any(text)
-    raise UserError(
-        f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {text!r}."
-    )
+    raise UserError(f"config.{key} must be {_name_types(wanted, option)}, got {text!r}.")
 
 
 def check_type(key: str, value: Any, option: Option) -> None:
@@ -69,11 +68,23 @@ def check_type(key: str, value: Any, option: Option) -> None:
         return
     choices = _list_choices(option.annotation)
     if choices and value not in choices:
-        raise UserError(f"config.{key} must be {' or '.join(choices)}, got {value!r}.")
+        raise UserError(f"config.{key} must be {' or '.join(choices)}, got {quote(value)}.")
     if not any(_has_type(value, kind, _get_member(option)) for kind in wanted):
-        raise UserError(
-            f"config.{key} must be {' or '.join(WORDS[kind] for kind in wanted)}, got {value!r}."
-        )
+        raise UserError(f"config.{key} must be {_name_types(wanted, option)}, got {quote(value)}.")
+
+
+def _name_types(kinds: Sequence[Any], option: Option) -> str:
+    names = dict(WORDS)
+    if _get_member(option) is str:
+        names[tuple] = "a tuple such as ('a', 'b')"
+    return " or ".join(names[kind] for kind in kinds)
+
+
+def quote(value: Any) -> str:
+    """Return a value of a config for an error: in one short line."""
+    # The repr of a ConfigDict has a line for each key.
+    text = repr(value.to_dict() if hasattr(value, "to_dict") else value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _has_type(value: Any, kind: Any, member: Any) -> bool:
