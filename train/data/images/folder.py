@@ -11,9 +11,13 @@ from PIL import Image
 from ...errors import UserError
 from ...terminal import track
 from ..dataset import ArraySplit, DataNotFound, Dataset
+from ..storage.names import find_entry
 from .class_folders import count_loose_images, describe_others, find_classes, list_images
 from .picture import describe_changes, open_image
 
+VALIDATION = ("val", "valid", "validation")
+# The first folder that exists is read.
+SPLITS = {"train": ("train", "training"), "test": ("test", "testing", *VALIDATION)}
 HOW = "put your images into train/CLASS/ and test/CLASS/ (or val/CLASS/), as .png or .jpg files"
 
 
@@ -32,17 +36,15 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise UserError(f"config.data.size must be a whole number of at least 1, got {size!r}.")
     root = Path(data_dir).absolute()
-    places = {"train": root / "train", "test": root / "test"}
-    if not places["test"].is_dir() and (root / "val").is_dir():
-        places["test"] = root / "val"
-    missing = [place for place in places.values() if not place.is_dir()]
+    places = {split: _find_split(root, split) for split in SPLITS}
+    missing = [root / split for split, place in places.items() if not place.is_dir()]
     if missing:
         raise DataNotFound("folder", [(place, "a folder for each class") for place in missing], HOW)
     classes = {split: find_classes(place) for split, place in places.items()}
     names = list(classes["train"])
     if only := sorted(set(names) ^ set(classes["test"])):
         raise UserError(f"{root}: only one of train and test has the classes {_quote(only)}.")
-    splits, notes = [], _note_unread(root, places["test"])
+    splits, notes = [], [*_note_unread(root, places["test"]), *_note_case(root, names)]
     for split, place in places.items():
         labels = {classes[split][name]: label for label, name in enumerate(names)}
         read, more = read_images(place, labels, (size, size, 3))
@@ -64,13 +66,30 @@ def folder(data_dir: str | os.PathLike[str] = "data", *, size: int = 32) -> Data
     )
 
 
+def _find_split(root: Path, split: str) -> Path:
+    """Return the folder of a split, by the first of its names that there is, in any case."""
+    found = (find_entry(root, name) for name in SPLITS[split]) if root.is_dir() else ()
+    return next((place for place in found if place is not None and place.is_dir()), root / split)
+
+
 def _note_unread(root: Path, test: Path) -> list[str]:
-    val = root / "val"
-    if test == val or not val.is_dir():
-        return []
+    unread = [find_entry(root, name) for name in VALIDATION]
     return [
-        f"{val} is not read, because there is a folder test; config.data.validation=0.1 sets "
+        f"{place} is not read, because there is a folder test; config.data.validation=0.1 sets "
         "training images aside for validation"
+        for place in unread
+        if place is not None and place.is_dir() and place != test
+    ]
+
+
+def _note_case(root: Path, names: list[str]) -> list[str]:
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), []).append(name)
+    return [
+        f"{root}: the classes {_quote(same)} differ only in upper and lower case"
+        for same in folded.values()
+        if len(same) > 1
     ]
 
 

@@ -105,16 +105,18 @@ class _UnknownRangeError(ValueError):
     """Values whose range the file does not say."""
 
 
+class _NoImageError(ValueError):
+    """Bytes in no format that Pillow knows; the text says what they may be."""
+
+
 @contextmanager
 def _explain(place: object, advice: str) -> Iterator[None]:
     """Raise UserError with `place` and `advice` for whatever Pillow raises."""
     with reading(place, "a complete image", error=UserError, advice=advice):
         try:
             yield
-        except UnidentifiedImageError as error:  # Its message may name a Python object.
-            raise UserError(
-                f"{place} is not a complete image (Pillow does not know its format). {advice}"
-            ) from error
+        except _NoImageError as error:
+            raise UserError(f"{place} is not a complete image ({error}). {advice}") from error
         except Image.DecompressionBombError as error:
             raise UserError(f"{place} is too large ({quote_error(error)}). {advice}") from error
         except _UnknownRangeError as error:
@@ -126,10 +128,25 @@ def _open(source: Path | bytes) -> Image.Image:
     if isinstance(source, Path) and source.stat().st_size <= LARGE:
         source = source.read_bytes()
     content = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        return Image.open(content, formats=USUAL)
-    except UnidentifiedImageError:
-        return Image.open(content, formats=_list_formats())
+    for formats in (USUAL, None):
+        try:
+            return Image.open(content, formats=formats or _list_formats())
+        except UnidentifiedImageError as error:  # Its message may name a Python object.
+            if formats is None:
+                begin = source[:512] if isinstance(source, bytes) else b"?"
+                raise _NoImageError(_guess_content(begin)) from error
+    raise AssertionError
+
+
+def _guess_content(begin: bytes) -> str:
+    """Return what a file that begins so is instead of an image, as far as users often have it."""
+    if not begin:
+        return "it is empty"
+    if begin.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the image"
+    if begin.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page, as servers send instead of an image that they do not have"
+    return "Pillow does not know its format"
 
 
 def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[str]) -> Image.Image:

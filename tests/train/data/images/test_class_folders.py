@@ -109,6 +109,19 @@ def test_a_validation_folder_that_is_not_read_is_reported(pictures):
     assert "val is not read" in note
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("Train", "Test"), ("training", "testing"), ("TRAIN", "valid"), ("train", "Validation")],
+)
+def test_splits_have_other_usual_names(pictures, names):
+    before = load("folder", pictures, size=4)
+    for old, new in zip(("train", "test"), names, strict=True):
+        (pictures / old).rename(pictures / "part")
+        (pictures / "part").rename(pictures / new)
+    after = load("folder", pictures, size=4)
+    assert np.array_equal(after.test.images, before.test.images) and not after.notes
+
+
 def test_conversions_are_reported_for_each_split(pictures, capsys):
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(pictures / "train" / "ant" / "clear.png")
     Image.fromarray(np.full((4, 4), 200 * 257, np.uint16)).save(
@@ -184,7 +197,9 @@ def test_a_name_that_is_not_utf8_is_refused(pictures):
 def test_upper_and_lower_case_are_different_classes(pictures):
     for split in ("train", "test"):
         copy_image(pictures, pictures / split / "Ant" / "a.png")
-    assert load("folder", pictures, size=4).classes == ("Ant", "ant", "zebra")
+    data = load("folder", pictures, size=4)
+    assert data.classes == ("Ant", "ant", "zebra")
+    assert "the classes 'Ant', 'ant' differ only in upper and lower case" in data.notes[0]
     shutil.move(pictures / "test" / "Ant", pictures / "test" / "ANT")
     with pytest.raises(UserError, match="the classes 'ANT', 'Ant'"):
         load("folder", pictures)

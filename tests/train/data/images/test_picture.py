@@ -306,6 +306,35 @@ def test_drawings_are_refused_without_running_a_program():
         read(content)
 
 
+@pytest.mark.parametrize(
+    "content, what",
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>404</html>", "it is a web page"),
+        (b"nothing", "Pillow does not know its format"),
+    ],
+)
+def test_other_contents_with_the_ending_of_an_image_are_named(tmp_path, content, what):
+    file = tmp_path / "a.png"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"a.png is not a complete image .*{what}"):
+        open_image(file, file)
+
+
+def test_photos_with_a_preview_are_single_images():
+    photo = Image.fromarray(COLORS)
+    content = encode(photo, "MPO", save_all=True, append_images=[photo.resize((8, 8))])
+    pixels, changes = read(content)
+    assert pixels.shape == (16, 16, 3) and not changes
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    for name in ("missing.png", "x" * 300 + ".png"):
+        with pytest.raises(UserError, match=f"{name} cannot be read"):
+            open_image(tmp_path / name, tmp_path / name)
+
+
 def test_each_kind_of_conversion_has_a_sentence():
     found = describe_changes(
         Counter(transparent=3, turned=1, deep=2, series=1, ink=1, grayed=4), 60
