@@ -52,7 +52,7 @@ def _merge_with_base(saved: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def load_run_config(workdir: Path, data_dir: Path | None = None) -> ConfigDict:
+def load_run_config(workdir: Path, data_dir: Path | str | None = None) -> ConfigDict:
     """Return the config of a run to use its checkpoints, with its data in `data_dir` if given.
 
     Raises UserError if there is no run.
