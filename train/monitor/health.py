@@ -30,77 +30,75 @@ Measures = Mapping[str, Mapping[str, float | None]]
 
 
 class Limit(NamedTuple):
-    """A limit of a measure: a value above `most`, or below `least`, causes a warning."""
+    """A limit of a measure: a value above `most`, or below `least`, causes a warning.
+
+    `help` lists what may help, the likeliest first.
+    """
 
     measure: str
     words: str
-    help: str
+    help: tuple[str, ...]
     least: float = -math.inf
     most: float = math.inf
 
 
+class Complaint(NamedTuple):
+    """The warning about one layer: the indices of its limits in `LIMITS`, and the text."""
+
+    limits: tuple[int, ...]
+    text: str
+
+
+SMALLER, LARGER = "a smaller scale or threshold", "a larger scale or threshold"
+RATE, START = "a lower learning rate", "another initialization"
+# For a layer that gets the advice of both: some of its channels need one, and some the other.
+UNEVEN = "a norm before it that makes its channels alike"
 # Measured: runs of configs/digits.py with ten neurons stay far inside these limits from their first
 # epoch on. They have no scale at the floor, no silent or saturated channel, distances of at least
 # 32 %, rates of 4 to 70 %, at most 35 % flips and 17 % oscillating. PLIF, which is silent at first,
 # and learning rates that are 20 times as high exceed them.
 LIMITS = (
-    # With a = 0.001 a membrane of 0.004 fires 4; Eq. 12 initializes scales far above that.
+    # With a = 0.001 a membrane of 0.004 fires 4; Eq. 12 initializes scales far above that. Norms
+    # with channels that hardly vary lead there too.
     Limit(
         "floor",
         "{:.3g} % of its scales are at their floor",
-        "a lower learning rate may keep them up; look at the norm before it for channels that "
-        "hardly vary",
+        (LARGER, RATE, "a look at the norm before it for channels that hardly vary"),
         most=0.05,
     ),
     # A silent channel carries no information, and most of them no longer get a gradient.
-    Limit(
-        "silent",
-        "{:.3g} % of its channels never fire",
-        "a smaller scale, a lower learning rate or another initialization may help",
-        most=0.3,
-    ),
+    Limit("silent", "{:.3g} % of its channels never fire", (SMALLER, RATE, START), most=0.3),
     # A saturated channel is a constant: its membrane is outside the window of the gradient.
-    Limit(
-        "saturated",
-        "{:.3g} % of its channels always fire D",
-        "a larger scale, a lower learning rate or another initialization may help",
-        most=0.05,
-    ),
+    Limit("saturated", "{:.3g} % of its channels always fire D", (LARGER, RATE, START), most=0.05),
     # With D = 4, a thousandth of D is one spike for 250 neurons.
-    Limit(
-        "rate",
-        "it fires at {:.3g} % of D on average",
-        "it passes almost no information; a smaller scale or threshold may help",
-        least=0.001,
-    ),
-    Limit(
-        "rate",
-        "it fires at {:.3g} % of D on average",
-        "it passes little information; a larger scale or threshold may help",
-        most=0.9,
-    ),
+    Limit("rate", "it fires at {:.3g} % of D on average", (SMALLER,), least=0.001),
+    Limit("rate", "it fires at {:.3g} % of D on average", (LARGER,), most=0.9),
     # Membranes that are uniform between the boundaries have a mean distance of 25 %, and those
-    # outside of all boundaries a larger one.
+    # outside of all boundaries a larger one. Below, they pile up where the counts flip.
     Limit(
         "distance",
         "its membranes are on average {:.3g} % of a step away from a rounding boundary",
-        "they pile up where the counts flip; a lower learning rate may help",
+        (RATE,),
         least=0.2,
     ),
     # Random spikes, redrawn at each step with probability ½, flip at 50 % and oscillate at 25 %.
     Limit(
         "flips",
         "{:.3g} % of its counts changed in one step",
-        "a lower learning rate, or a longer warm-up, may help",
+        (RATE, "a longer warm-up"),
         most=0.5,
     ),
     Limit(
         "oscillating",
         "{:.3g} % of its counts changed and changed back",
-        "a lower learning rate, or averaged weights (config.averaging), may help",
+        (RATE, "averaged weights (config.averaging)"),
         most=0.25,
     ),
 )
+# Warnings of one epoch; those about further layers are only counted.
+MOST_WARNINGS = 3
+# After so many steps, a tenth of the start is left in the running statistics of a norm (0.9^22).
+SETTLED_STEPS = 22
 
 
 class Health:
@@ -133,7 +131,7 @@ class Health:
         measured = [
             record["health"] for record in records if "health" in record and record["step"] <= begun
         ]
-        self._known = set(find_complaints(measured[-1])) if measured else set()
+        self._known = _list_limits(find_complaints(measured[-1])) if measured else set()
 
     def before(self, state: TrainState, number: int) -> None:
         """Measure the state before step `number` if it is one of the last two of an epoch.
@@ -151,8 +149,9 @@ class Health:
         """
         if not self._counts or self._workdir is None:
             return None
-        file, seen = io.BytesIO(), jax.device_get(self._counts[-1])
-        np.savez_compressed(file, step=step, **seen)
+        file, seen = io.BytesIO(), jax.device_get(self._counts)
+        counts = {layer: np.stack([each[layer] for each in seen]) for layer in seen[0]}
+        np.savez_compressed(file, step=step, looks=len(seen), **counts)
         write_atomically(self._workdir / FILE, file.getvalue())
         return file.getvalue()
 
@@ -167,31 +166,67 @@ class Health:
         for layer in self._program.neuron_layers:
             found = measures[layer] | compare_counts(*(each[layer] for each in counts))
             measured[layer] = {name: _round(found.get(name)) for name in MEASURES}
-        found_now = find_complaints(measured)
-        for each, text in found_now.items():
-            if each not in self._known:
-                self._note(f"epoch {epoch}, {text}")
-        self._known = set(found_now)
+        self._warn(find_complaints(measured), epoch, bool(getattr(state, "batch_stats", None)))
         return {"health": measured}
+
+    def _warn(self, found: Mapping[str, Complaint], epoch: int, has_norms: bool) -> None:
+        """Print the new warnings, those of the layers with most limits first."""
+        changed = {layer for layer, _ in _list_limits(found) - self._known}
+        new = [layer for layer in found if layer in changed]
+        new.sort(key=lambda layer: -len(found[layer].limits))
+        for layer in new[:MOST_WARNINGS]:
+            self._note(f"epoch {epoch}, {found[layer].text}")
+        steps = epoch * self._program.steps_per_epoch
+        if len(new) > MOST_WARNINGS:
+            self._note(
+                f"epoch {epoch}, so it is in {len(new) - MOST_WARNINGS} more layers; {RECORDS} has "
+                "the measures of all"
+            )
+        if new and has_norms and steps < SETTLED_STEPS:
+            self._note(
+                f"first of all train longer: after {steps} steps the running statistics of norms, "
+                "with which this is measured, are still close to their start"
+            )
+        self._known = _list_limits(found)
 
     def _is_due(self, epoch: int) -> bool:
         return bool(self._every_epochs) and epoch % self._every_epochs == 0
 
 
-def find_complaints(measured: Measures) -> dict[tuple[str, int], str]:
-    """Return warnings for measures out of range, by layer and index of the limit in `LIMITS`."""
+def find_complaints(measured: Measures) -> dict[str, Complaint]:
+    """Return a warning for each layer with measures out of range."""
     found = {}
     for layer, values in measured.items():
-        for place, limit in enumerate(LIMITS):
-            value = values.get(limit.measure)
-            if value is None or limit.least <= value <= limit.most:
-                continue
-            bound = f"over {100 * limit.most:g} %"
-            if value < limit.least:
-                bound = f"under {100 * limit.least:g} %"
-            words = limit.words.format(100 * value)
-            found[layer, place] = f"{layer}: {words} ({bound}); {limit.help}"
+        words = {
+            place: text
+            for place, limit in enumerate(LIMITS)
+            if (text := _describe(limit, values.get(limit.measure)))
+        }
+        if words:
+            helps = _merge([LIMITS[place].help for place in words])
+            text = f"{layer}: {', '.join(words.values())}; {helps} may help"
+            found[layer] = Complaint(tuple(words), text)
     return found
+
+
+def _list_limits(found: Mapping[str, Complaint]) -> set[tuple[str, int]]:
+    return {(layer, place) for layer, each in found.items() for place in each.limits}
+
+
+def _describe(limit: Limit, value: float | None) -> str:
+    """Return in words how a measure is out of range, or an empty string."""
+    if value is None or limit.least <= value <= limit.most:
+        return ""
+    side, bound = ("under", limit.least) if value < limit.least else ("over", limit.most)
+    return f"{limit.words.format(100 * value)} ({side} {100 * bound:g} %)"
+
+
+def _merge(helps: list[tuple[str, ...]]) -> str:
+    """Return the advice of several limits as one list, without a contradiction."""
+    found = list(dict.fromkeys(each for one in helps for each in one))
+    if SMALLER in found and LARGER in found:
+        found = [UNEVEN, *(each for each in found if each not in (SMALLER, LARGER))]
+    return " or ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
 
 
 def _read(file: Path, step: int, layers: Sequence[str]) -> list[Mapping[str, Array | np.ndarray]]:
@@ -201,10 +236,13 @@ def _read(file: Path, step: int, layers: Sequence[str]) -> list[Mapping[str, Arr
     try:
         with reading(file), np.load(io.BytesIO(content)) as file_content:
             seen = dict(file_content)
+            # Older versions saved one look, without its number.
+            looks = int(seen.pop("looks", 0))
             same = int(seen.pop("step", -1)) == step and seen.keys() == set(layers)
+            counts = [{layer: seen[layer][look] for layer in layers} for look in range(looks)]
     except FileError:
         return []
-    return [seen] if same else []
+    return (counts or [seen]) if same else []
 
 
 def _round(value: Any) -> float | None:

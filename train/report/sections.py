@@ -157,7 +157,7 @@ def _show_health(run: Run) -> Iterator[str]:
         lambda: report_figures.health(records),
     )
     for complaint in find_complaints(last).values():
-        yield parts.paragraph(f"Out of range at the end: {complaint}.")
+        yield parts.paragraph(f"Out of range at the end: {complaint.text}.")
     rows = [
         [layer, *(_format_percent(values.get(measure)) for measure in report_figures.HEALTH)]
         for layer, values in last.items()

@@ -342,6 +342,48 @@ def test_a_warning_is_printed_once_and_again_after_recovery(tmp_path):
     assert "PIT_0: 43 % of its channels never fire (over 30 %); a smaller scale" in notes[0]
 
 
+def test_one_layer_gets_one_warning_without_contradictory_advice(tmp_path):
+    for ill, advice in (
+        ({"silent": 0.4, "saturated": 0.1}, "a norm before it"),
+        ({"silent": 0.4, "floor": 0.1}, "a norm before it"),
+        ({"rate": 0.95, "silent": 0.4}, "a norm before it"),
+        ({"rate": 0.95, "saturated": 0.5}, "a larger scale or threshold, a lower learning rate"),
+        ({"silent": 1.0, "rate": 0.0}, "a smaller scale or threshold, a lower learning rate"),
+        ({"flips": 0.6, "oscillating": 0.3}, "a lower learning rate, a longer warm-up or average"),
+    ):
+        complaint = find_complaints({"PIT_0": WELL | ill})["PIT_0"]
+        assert len(complaint.limits) == 2 and f"; {advice}" in complaint.text
+        assert not ("smaller scale" in complaint.text and "larger scale" in complaint.text)
+        assert complaint.text.count("may help") == 1
+
+
+def test_an_epoch_has_at_most_three_warnings_the_worst_first():
+    notes: list[str] = []
+    layers = {f"PIT_{n}": WELL | {"silent": 0.4} for n in range(6)}
+    layers["PIT_4"] = WELL | {"silent": 0.4, "flips": 0.6}
+    health = Health(Sick(), None, every_epochs=1, begun=0, note=notes.append)
+    health._warn(find_complaints(layers), 9, has_norms=False)
+    assert [note.split(":")[0] for note in notes[:3]] == [
+        "epoch 9, PIT_4",
+        "epoch 9, PIT_0",
+        "epoch 9, PIT_1",
+    ]
+    assert notes[3:] == [
+        "epoch 9, so it is in 3 more layers; metrics.jsonl has the measures of all"
+    ]
+    health._warn(find_complaints(layers), 10, has_norms=False)
+    assert len(notes) == 4
+
+
+def test_warnings_after_few_steps_name_the_statistics_of_norms_first():
+    notes: list[str] = []
+    health = Health(Sick(), None, every_epochs=1, begun=0, note=notes.append)
+    health._warn(find_complaints({"PIT_0": WELL | {"silent": 0.4}}), 3, has_norms=True)
+    assert notes[1].startswith("first of all train longer: after 6 steps the running statistics")
+    health._warn(find_complaints({"PIT_0": WELL | {"rate": 0.0}}), 11, has_norms=True)
+    assert len(notes) == 3
+
+
 def test_a_resumed_run_does_not_repeat_warnings(tmp_path):
     ill = {"silent": 0.43}
     collect_warnings(tmp_path, [{}, ill, {}])
@@ -360,9 +402,9 @@ def test_every_measure_has_a_limit_and_a_healthy_layer_is_within_all():
         assert find_complaints({"PIT_0": WELL | {limit.measure: bound}}) == {}
         beyond = bound + (0.001 if limit.most == bound else -0.001)
         found = find_complaints({"PIT_0": WELL | {limit.measure: beyond}})
-        assert list(found) == [("PIT_0", place)]
+        assert list(found) == ["PIT_0"] and found["PIT_0"].limits == (place,)
         side = "over" if limit.most == bound else "under"
-        assert f"({side} {100 * bound:g} %); " in found["PIT_0", place]
+        assert f"({side} {100 * bound:g} %); " in found["PIT_0"].text
 
 
 def test_nan_is_recorded_as_none(tmp_path):
