@@ -1,5 +1,6 @@
 """Recordings in folders or zip archives, listed without reading them."""
 
+import re
 import sys
 import zipfile
 from collections.abc import Container, Iterable
@@ -61,13 +62,21 @@ def get_path(file: Path, member: str) -> PurePosixPath:
 
 def _drop_copies(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     """Drop files such as "1/a (1).bin" or "1/1/a.bin" next to "1/a.bin", and report how many."""
+    keys = [simplify("/".join(_split_name(*pair)[-2:])) for pair in found]
+    if len(set(keys)) == len(found):
+        return found
     kept: dict[str, tuple[Path, str]] = {}
-    for pair in sorted(found, key=lambda pair: (len(pair[1] or str(pair[0])), pair)):
-        kept.setdefault(simplify("/".join(get_path(*pair).parts[-2:])), pair)
-    if len(kept) < len(found):
-        dropped = len(found) - len(kept)
-        print_text(f"{found[0][0].parent}: {dropped} copies of files are skipped", sys.stderr)
+    for _, pair, key in sorted(
+        (len(pair[1] or str(pair[0])), pair, key) for pair, key in zip(found, keys, strict=True)
+    ):
+        kept.setdefault(key, pair)
+    dropped = len(found) - len(kept)
+    print_text(f"{found[0][0].parent}: {dropped} copies of files are skipped", sys.stderr)
     return list(kept.values())
+
+
+def _split_name(file: Path, member: str) -> list[str]:
+    return re.split(r"[/\\]", member) if member else str(file).rsplit("/", 2)
 
 
 def take_fingerprints(places: Iterable[tuple[Path, str]]) -> list[list[int | str]]:
