@@ -18,7 +18,7 @@ from pit_jax.signals import Stopped, interruptible, saving
 from . import data
 from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program, note_if_slow
-from .program.state import TrainState, is_epoch_open, reset_totals
+from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
 from .run.checkpoint import find_newest_step
 from .run.pretrained import load_pretrained
@@ -78,7 +78,7 @@ def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | No
         with note_if_slow(display.note, session.config):
             state = interruptible(program.first_state) if restored is None else restored
         begun = int(state.step)
-        if begun == total and not is_epoch_open(state):
+        if begun == total and not is_unevaluated(state, program.steps_per_epoch):
             display.begin(begun)
             return state
         if begun:

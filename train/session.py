@@ -33,7 +33,7 @@ from .program import build
 from .program.evaluation import Evaluation
 from .program.metrics import make_metrics
 from .program.program import Program
-from .program.state import Metrics, TrainState, is_epoch_open
+from .program.state import Metrics, TrainState, is_unevaluated
 from .records.loggers import Journal, open_journal
 from .records.wandb import check_installed
 from .run.checkpoint import Checkpoints, Progress, find_newest_step
@@ -132,16 +132,15 @@ class Session:
     def begin(self, state: TrainState, note: Callable[[str], None]) -> None:
         """Start to log after the step of `state`; `note` prints a line."""
         self._begun, self._earlier = int(state.step), self.progress.seconds
-        # Stopped during the evaluation at the end of an epoch, which this run does first.
-        at_end = self._begun % self.program.steps_per_epoch == 0
-        self._is_unevaluated = at_end and is_epoch_open(state)
+        self._is_unevaluated = is_unevaluated(state, self.program.steps_per_epoch)
         if not self._begun:
             check_start(self.program, state)
             warn_of_floored_scales(state.params)
         with hosts.raise_on_all_hosts():
             if self.is_first:
-                # Drops the lines after `_begun`, which the run is about to compute again.
-                journal = open_journal(self.config, self.workdir, self._begun)
+                # Drops the lines that the run is about to compute again.
+                end = self._begun - self._is_unevaluated
+                journal = open_journal(self.config, self.workdir, end)
                 self._journal = self._training.enter_context(closing(journal))
                 note_start(self.workdir, self._begun)
                 # From now on they do not change.
@@ -184,8 +183,7 @@ class Session:
     def epochs(self) -> range:
         """The remaining epochs, counted from 1."""
         # A run that stopped within an epoch resumes in it; `begin_epoch` skips its finished steps.
-        ended = (self._begun - self._is_unevaluated) // self.program.steps_per_epoch
-        return range(ended + 1, self.config.epochs + 1)
+        return range(self.get_epoch(self._begun + 1 - self._is_unevaluated), self.config.epochs + 1)
 
     @property
     def last_step(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pit_jax.signals import Stopped
 from tests.train.helpers import (
     assert_same_end,
     get_bits,
@@ -104,6 +105,30 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(
     train(get_config(), tmp_path, stop=stop_after(second), program=program)
     assert train(get_config(), tmp_path, program=program) is not None
     assert_same_end(uninterrupted[0], tmp_path, program)
+
+
+def test_a_run_stopped_in_the_evaluation_of_each_epoch_ends_with_the_same_bits(
+    uninterrupted, program, tmp_path
+):
+    def start(evaluations: int) -> Summary | None:
+        """Start the run, and stop it in an evaluation after some that end."""
+        calls = itertools.count()
+
+        def evaluate(state):
+            if next(calls) == evaluations:
+                raise Stopped(143)
+            return program.evaluate(state)
+
+        return train(get_config(), tmp_path / "run", program=program._replace(evaluate=evaluate))
+
+    for epoch in range(1, EPOCHS + 1):
+        # Each start but the first evaluates the epoch before.
+        assert start(0 if epoch == 1 else 1) is None
+        assert max(list_saved_steps(tmp_path / "run")) == epoch * STEPS_PER_EPOCH
+        assert start(0) is None  # Stopped again in the same evaluation.
+    assert start(EPOCHS) is not None
+    assert_same_end(uninterrupted[0], tmp_path / "run", program)
+    assert load_newest_state(tmp_path / "run", program).totals["seen"] == 0
 
 
 def test_a_stop_after_the_last_step_is_ignored(program, tmp_path):

@@ -100,9 +100,11 @@ def make_zero_totals() -> dict[str, np.ndarray]:
     return {"loss": zero, "correct": zero, "seen": zero}
 
 
-def is_epoch_open(state: TrainState) -> bool:
-    """Return whether the epoch of `state` has steps, and has not been evaluated yet."""
-    return bool(jax.device_get(state.totals["seen"]))
+def is_unevaluated(state: TrainState, steps_per_epoch: int) -> bool:
+    """Return whether a state ends an epoch that has not been evaluated yet."""
+    # The sums of an epoch become zero after its evaluation.
+    ends = int(state.step) % steps_per_epoch == 0
+    return ends and bool(jax.device_get(state.totals["seen"]))
 
 
 def reset_totals(state: TrainState) -> TrainState:

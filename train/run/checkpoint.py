@@ -97,6 +97,8 @@ class Checkpoints:
         self._every_epochs, self._every_steps = every_epochs, every_steps
         self._seconds_apart, self._clock, self._written = seconds_apart, clock, clock()
         self._managers: dict[str, ocp.CheckpointManager] = {}
+        # The step that was saved before its evaluation, and is saved again after it.
+        self._replaced: int | None = None
         self._held: dict[str, tuple[int, ocp.args.Composite]] = {}
         self._found: Saved | None = None
         self._opened = ExitStack()
@@ -147,6 +149,9 @@ class Checkpoints:
         if self._every_epochs and epoch % self._every_epochs == 0:
             names.append("every")
         self._hold(names, state, progress)
+        # A run that was stopped in the evaluation of an epoch resumes from the end of this epoch.
+        if self._found and self._held["last"][0] == self._found.step:
+            self._replaced = self._found.step
         # The next epoch may replace what is held for a folder. In last/ and best/ that is harmless,
         # but each checkpoint of every/ has to be written.
         if not hold or "every" in names:
@@ -247,11 +252,14 @@ class Checkpoints:
         """
         for name in reversed(FOLDERS):
             if name in self._held:
-                step, items = self._held.pop(name)
+                (step, items), manager = self._held.pop(name), self._managers[name]
+                if name == "last" and step == self._replaced:
+                    manager.delete(step)
+                    self._replaced = None
                 # Orbax refuses a step that it has. A run that is stopped right after the end of
                 # an epoch saves the same step twice.
-                if self._managers[name].latest_step() != step:
-                    self._managers[name].save(step, args=items)
+                if manager.latest_step() != step:
+                    manager.save(step, args=items)
                 self._written = self._clock()
 
 
