@@ -211,9 +211,9 @@ def _hash_split(split: Split, num_classes: int) -> str:
         hashed.update(getattr(split, "identity", "").encode())
         return hashed.hexdigest()
     # All labels, but only some samples: those of a large data set take seconds to hash.
-    hashed.update(np.ascontiguousarray(arrays["label"]))
+    hashed.update(arrays["label"].tobytes())
     some = np.linspace(0, len(split) - 1, min(len(split), HASHED_SAMPLES)).astype(int)
-    hashed.update(np.ascontiguousarray(arrays["image"][some]))
+    hashed.update(arrays["image"][some].tobytes())
     return hashed.hexdigest()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePath
+from typing import cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -165,7 +166,8 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
         from PIL import ImageCms
 
         lab, rgb = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
-        image = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        image = cast(Image.Image, converted)  # None only in place.
     if opened.mode in ("CMYK", "LAB"):
         changes[INK] += 1
     if mode == "L" and not _is_gray(image):
