@@ -85,8 +85,8 @@ class PLIFNet(nn.Module):
         # One mask for all steps of a sample, as in SpikingJelly.
         dropout = partial(nn.Dropout, broadcast_dims=(1,), deterministic=not train)
         x = add_time_axis(x, self.num_steps)
-        check_map(x, len(self.pool_after))
         check_channels(self, "conv1", x)
+        check_map(x, len(self.pool_after))
         for number, features in enumerate(self.widths, start=1):
             x = conv_norm_neuron(
                 x,

@@ -88,8 +88,8 @@ class VGG(nn.Module):
         # Initial values as in CLIF's code: kernels fan_out normal, biases 0, the head N(0, 0.01^2).
         bias = nn.initializers.zeros if self.conv_bias else None
         x = add_time_axis(x, self.num_steps)
-        check_map(x, len(self.pool_after))
         check_channels(self, "conv1", x)
+        check_map(x, len(self.pool_after))
         for number, features in enumerate(self.widths, start=1):
             x = conv_norm_neuron(
                 x,

@@ -17,19 +17,21 @@ def widen(dtype: DTypeLike) -> DTypeLike:
 
 
 def check_currents(current: Float[Array, "*BTNC"]) -> None:
-    """Raise ValueError unless `current` has batch, time and channel axes, values and a float dtype.
-
-    A mean over no values is NaN, and so would be an initial scale.
-    """
+    """Raise ValueError unless `current` has a batch, time and channel axis and a float dtype."""
     if current.ndim < 3:
         raise ValueError(
             f"a neuron takes currents [B, T, ..., C], got shape {current.shape}; "
             "add a time axis with x[:, None] for a single step."
         )
-    if not current.size:
-        raise ValueError(f"a neuron takes currents of at least one value, got {current.shape}.")
+    check_not_empty(current)
     if not jnp.issubdtype(current.dtype, jnp.floating):
         raise ValueError(f"a neuron takes floating-point currents, got {current.dtype}.")
+
+
+def check_not_empty(current: Array) -> None:
+    """Raise ValueError for currents without values, whose mean, an initial scale, would be NaN."""
+    if not current.size:
+        raise ValueError(f"a neuron takes currents of at least one value, got {current.shape}.")
 
 
 def run_over_time(
