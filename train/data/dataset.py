@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import UserError
+from ..memory import GIB, find_host_limits
 from .feeding.order import Order, Seed
 from .feeding.read_ahead import Read, read_ahead
 
@@ -215,6 +216,16 @@ def _hash_split(split: Split, num_classes: int) -> str:
     some = np.linspace(0, len(split) - 1, min(len(split), HASHED_SAMPLES)).astype(int)
     hashed.update(arrays["image"][some].tobytes())
     return hashed.hexdigest()
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise UserError if `what`, the arrays of a data set, need more bytes than there can be."""
+    for limit in find_host_limits():
+        if needed > limit.bytes:
+            raise UserError(
+                f"{what} need at least {needed / GIB:,.1f} GiB, and there are "
+                f"{limit.bytes / GIB:,.1f} GiB ({limit.name}). Fewer or smaller ones need less."
+            )
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from train.data import DATASETS, DataNotFound, load
 from train.data.dataset import ArraySplit, DiskSplit, check_labels, describe_data
@@ -62,6 +63,42 @@ def test_data_not_found_has_the_name_the_places_and_the_way_to_get_it():
 def test_the_error_for_labels_out_of_range_has_the_label(labels, wrong):
     with pytest.raises(ValueError, match=f"labels 0..2, got {wrong}"):
         check_labels(np.array(labels), 3)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("imagenet", {"size": "a"}),
+        ("imagenet", {"size": 1.5}),
+        ("imagenet", {"size": True}),
+        ("imagenet", {"workers": "x"}),
+        ("imagenet", {"workers": -1}),
+        ("imagenet", {"least_area": float("nan")}),
+        ("imagenet", {"resample": []}),
+        ("imagenet", {"resize": 2.5}),
+        ("synthetic", {"seed": "a"}),
+        ("synthetic", {"seed": 1.5}),
+        ("synthetic", {"num_train": True}),
+        ("synthetic", {"num_classes": float("inf")}),
+        ("folder", {"size": True}),
+        ("folder", {"size": None}),
+    ],
+)
+def test_options_of_another_type_or_range_are_refused_by_name(name, options):
+    (key,) = options
+    with pytest.raises(UserError, match=key):
+        load(name, **options)
+
+
+def test_more_pixels_than_memory_are_refused_before_they_are_made(tmp_path):
+    with pytest.raises(UserError, match="synthetic images .* need at least .* GiB"):
+        load("synthetic", shape=(10**6, 10**6, 3))
+    for split in ("train", "test"):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (1, 1)).save(tmp_path / split / name / "a.png")
+    with pytest.raises(UserError, match="2 images of 10000000 x 10000000 pixels need at least"):
+        load("folder", tmp_path, size=10**7)
 
 
 DIGITS = load("digits")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pit_jax.checks.bounds import Interval, one_of, whole
+
 from ...errors import UserError
 from ...files import hash_content
 from ..dataset import DataNotFound, Dataset, DiskSplit
@@ -47,16 +49,7 @@ def imagenet(
         resize: the shorter side of test images before their center crop; 0 is 256/224 of `size`.
         resample: how images are resized: `bilinear` or `bicubic`.
     """
-    if size < 1 or workers < 0:
-        raise UserError(
-            "config.data.size must be at least 1 and config.data.workers at least 0, "
-            f"got {size} and {workers}."
-        )
-    if not 0 < least_area <= 1 or resample not in RESAMPLING or 0 < resize < size or resize < 0:
-        raise UserError(
-            "config.data.least_area must be more than 0 and at most 1, resize 0 or at least size, "
-            f"resample {' or '.join(RESAMPLING)}, got {least_area}, {resize} and {resample!r}."
-        )
+    _check_options(size, workers, least_area, resize, resample)
     shorter = resize or round(size * 256 / 224)
     cuts = {
         "train": partial(random_crop, size=size, least_area=least_area, resample=resample),
@@ -78,6 +71,19 @@ def imagenet(
         splits.append(DiskSplit(records.per_class, shape, read, workers, check, identity=hashes))
     classes = tuple(manifest["classes"])
     return Dataset("imagenet", splits[0], splits[1], len(classes), MEAN, STD, classes)
+
+
+def _check_options(size: int, workers: int, least_area: float, resize: int, resample: str) -> None:
+    try:
+        whole(1)("config.data.size", size)
+        whole(0)("config.data.workers", workers)
+        one_of(*RESAMPLING)("config.data.resample", resample)
+        Interval(0, 1, open_least=True)("config.data.least_area", least_area)
+        whole(0)("config.data.resize", resize)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if 0 < resize < size:
+        raise UserError(f"config.data.resize must be 0 or at least size, {size}, got {resize}.")
 
 
 def _read_sample(

@@ -1,5 +1,6 @@
 """A user's own images, a folder for each class: train/CLASS/*.png, test/CLASS/*.png."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from PIL import Image
 
 from ...errors import UserError
 from ...terminal import track
-from ..dataset import ArraySplit, DataNotFound, Dataset
+from ..dataset import ArraySplit, DataNotFound, Dataset, check_memory
 from ..storage.names import find_entry
 from .class_folders import count_loose_images, describe_others, find_classes, list_images
 from .picture import describe_changes, open_image
@@ -113,6 +114,8 @@ def read_images(
             note = f" ({describe_others(rest)})" if rest else ""
             raise UserError(f"{folder} has no image{note}. Add images, or remove the folder.")
         files += [(file, label) for file in found]
+    size = " x ".join(map(str, shape[:2]))
+    check_memory(len(files) * math.prod(shape), f"{len(files):,} images of {size} pixels")
     changes = Counter[str]()
     watched = track(files, f"reading {place.name}")
     images = [_read_image(file, shape, changes) for file, _ in watched]

@@ -1,11 +1,12 @@
 """Generated images of any shape that a network can learn, for tests and first experiments."""
 
+import math
 import os
 
 import numpy as np
 
 from ...errors import UserError
-from ..dataset import ArraySplit, Dataset
+from ..dataset import ArraySplit, Dataset, check_memory
 
 # Waves per side; contrast of the templates and of the noise, as shares of the pixel range.
 WAVES, CONTRAST, NOISE = 4, 0.16, 0.12
@@ -35,11 +36,14 @@ def synthetic(
     """
     axes = tuple(shape) if isinstance(shape, tuple | list) else ()
     sizes = (*axes, num_classes, num_train, num_test)
-    if len(axes) != 3 or not all(isinstance(n, int) and n >= 1 for n in sizes) or seed < 0:
+    whole = all(type(n) is int for n in (*sizes, seed))  # True is no size.
+    if len(axes) != 3 or not whole or min(sizes) < 1 or seed < 0:
         raise UserError(
             "synthetic needs a shape (H, W, C), sizes of at least 1 and a seed of at least 0, "
             f"got {shape=}, {num_classes=}, {num_train=}, {num_test=}, {seed=}."
         )
+    pixels = math.prod(axes) * (num_train + num_test + num_classes)
+    check_memory(4 * pixels, "synthetic images of this shape and number")
     # A generator for each part, so that the size of one changes no pixel of another.
     templates = _make_templates(np.random.default_rng([seed, 0]), num_classes, axes)
     channels = axes[2]
