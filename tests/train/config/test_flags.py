@@ -171,6 +171,72 @@ def test_the_error_for_a_value_that_a_part_refuses_comes_before_data_are_loaded(
     assert complaint in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "given, used",
+    [("bf16", "bfloat16"), ("fp16", "float16"), ("half", "float16"), ("F32", "float32")],
+)
+def test_dtypes_by_other_names_are_recorded_by_their_usual_name(given, used):
+    config = parse_words(f"--config.model.dtype={given}")
+    assert config.model.dtype == used
+    build.check(config)
+
+
+@pytest.mark.parametrize(
+    "flag, complaint",
+    [
+        ("model.dtype=int8", "config.model.dtype is 'int8'; it can be float32, bfloat16, "),
+        ("model.dtype=float8_e4m3fn", "config.model.dtype is 'float8_e4m3fn'; it can be "),
+        ("model.dtype=double", "config.model.dtype is float64, but JAX computes in float32"),
+        ("neuron.decay=2", "config.neuron.decay must be at most 1, got 2.0; a time constant"),
+        ("neuron.strength=nan", "config.neuron.strength must be a finite number, got nan"),
+        ("neuron.strength=-1", "config.neuron.strength must be at least 0, got -1.0"),
+        ("neuron.levels=20000000", "config.neuron.levels must be at most 16777216"),
+        ("neuron.unroll=0", "config.neuron.unroll must be at least 1, got 0"),
+        ("seed=-1", "config.seed must be at least 0, got -1"),
+        ("seed=4294967296", "config.seed must be at most 4294967295"),
+        ("learning_rate=inf", "config.learning_rate must be a finite number, got inf"),
+        ("learning_rate=0", "config.learning_rate must be more than 0, got 0.0"),
+        ("min_learning_rate=1", "config.min_learning_rate must be at most config.learning_rate"),
+        ("warmup_epochs=-1", "config.warmup_epochs must be at least 0, got -1"),
+        ("averaging=1", "config.averaging must be at most 0.99999, got 1.0"),
+        ("optimizer.momentum=nan", "config.optimizer.momentum must be a finite number, got nan"),
+        ("optimizer.weight_decay=-1", "config.optimizer.weight_decay must be at least 0"),
+        ("augment.smoothing=nan", "config.augment.smoothing must be a finite number, got nan"),
+        ("augment.pad=-1", "config.augment.pad must be at least 0, got -1"),
+        ("num_steps=0", "config.num_steps must be at least 1, got 0"),
+        ("epochs=0", "config.epochs must be at least 1, got 0"),
+        ("batch_size=0", "config.batch_size must be at least 1, got 0"),
+        ("health.images=0", "config.health.images must be at least 1, got 0"),
+        ("model.width=0", "config.model.width must be at least 1, got 0"),
+        ("model.dropout=1", "config.model.dropout must be less than 1, got 1.0"),
+    ],
+)
+def test_values_of_keys_outside_of_their_domain_are_refused(flag, complaint):
+    with pytest.raises(UserError) as error:
+        build.check(parse_words(f"--config.{flag}"))
+    assert str(error.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    "key, value, complaint",
+    [
+        ("epochs", 2.5, "config.epochs must be a whole number, got 2.5."),
+        ("epochs", True, "config.epochs must be a whole number, got True."),
+        ("batch_size", "64", "config.batch_size must be a whole number, got '64'."),
+        ("tensorboard", "yes", "config.tensorboard must be true or false, got 'yes'."),
+        ("freeze", "stem", "config.freeze must be a tuple such as ('a', 'b'), got 'stem'."),
+        ("health", None, "config.health must be a section with keys, got None."),
+        ("wandb", 5, "config.wandb must be a section with keys, got 5."),
+        ("log_every", {"a": {"b": 1}}, "config.log_every must be a whole number, got {'a'"),
+        ("neuron", {"name": "LIF", "detach_reset": 1}, "config.neuron.detach_reset must be true"),
+    ],
+)
+def test_values_of_a_saved_config_with_a_wrong_type_are_refused(tmp_path, key, value, complaint):
+    content = json.loads(parse_words().to_json()) | {key: value}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert get_error(config=str(tmp_path / "config.json")).startswith(complaint)
+
+
 def test_a_reference_between_keys_follows_its_flag():
     config = parse_words("--config.num_steps=4", config="dvs_digits")
     assert config.data.num_frames == 4
