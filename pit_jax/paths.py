@@ -44,6 +44,11 @@ def read_path(text: str | os.PathLike[str] | Any) -> Path:
     return path.absolute() if str(path).startswith("~") else path
 
 
+def cut_name(name: str, most: int = 180) -> str:
+    """Return the beginning of a name, at most `most` bytes, to which a program adds its own."""
+    return name.encode()[:most].decode(errors="ignore")
+
+
 def _expand_home(name: str) -> str:
     # Not Path.expanduser, for which ./~ is a home too.
     expanded = os.path.expanduser(name)

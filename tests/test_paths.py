@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pit_jax.paths import read_path
+from pit_jax.paths import cut_name, read_path
 
 ODD_NAMES = [
     "a[1]",
@@ -97,3 +97,10 @@ def test_a_missing_current_folder_is_an_error_of_ours(monkeypatch, tmp_path):
 def test_names_longer_than_a_file_system_allows_are_refused(name):
     with pytest.raises(ValueError, match="At most 255 bytes are allowed in a name"):
         read_path(name)
+
+
+@pytest.mark.parametrize("name", ["a", "é" * 127, "🐶" * 63, "a" * 255])
+def test_a_name_is_cut_between_characters(name):
+    cut = cut_name(name)
+    assert name.startswith(cut) and len(cut.encode()) <= 180
+    assert cut == name or len(cut.encode()) > 176

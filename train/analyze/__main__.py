@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax.display import print_text, show_name
+from pit_jax.paths import cut_name
 from pit_jax.signals import end_program
 
 from .. import data
@@ -137,7 +138,9 @@ def _list_tasks(runs: Sequence[Subject], names: Sequence[str], out: Path) -> lis
     """Return all analyses in the order of the page, comparisons of runs first."""
     folders = [out]
     if len(runs) > 1:
-        folders = [out / f"{i}_{run.workdir.resolve().name}" for i, run in enumerate(runs, 1)]
+        folders = [
+            out / f"{i}_{cut_name(run.workdir.resolve().name)}" for i, run in enumerate(runs, 1)
+        ]
     tasks = []
     for name in names:
         # Intermediate results of a run are in the folder of its own analysis, where a comparison
@@ -181,8 +184,9 @@ def _write_analyses(
         except Exception as error:  # The other analyses are still written.
             failed[task.id] = str(error) or type(error).__name__
             print_text(f"    failed: {failed[task.id]}", flush=True)
-            # A UserError explains itself; any other exception is a bug and needs its traceback.
-            if not isinstance(error, UserError):
+            # A UserError or a full disk explains itself; any other exception is a bug and needs its
+            # traceback.
+            if not isinstance(error, UserError | OSError):
                 traceback.print_exc()
         _write_page(runs, out, failed)
     return list(failed)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from pit_jax.paths import cut_name
 from pit_jax.signals import end_program
 
 from .. import figures
@@ -19,9 +20,6 @@ from ..files import hash_content, write_atomically
 from ..records.progress import print_evaluation
 from ..run.reading import load_run_config
 from .measure import evaluate
-
-# Of the name of a folder in the name of a file, which has at most 255.
-MOST_BYTES = 180
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,8 +50,7 @@ def name_source(split: str, folder: Path | None) -> str:
         return split
     # The hash distinguishes folders of the same name; resolved, because "." has none.
     place = folder.resolve()
-    name = place.name.encode()[:MOST_BYTES].decode(errors="ignore")
-    return f"folder_{name}_{hash_content(str(place))[:8]}"
+    return f"folder_{cut_name(place.name)}_{hash_content(str(place))[:8]}"
 
 
 def _write(out: Path, result: dict[str, Any]) -> None:
