@@ -236,10 +236,10 @@ def test_the_error_without_converted_data_has_the_command(tmp_path):
     assert str(tmp_path / "imagenet" / "manifest.json") in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"workers": -1}])
-def test_sizes_and_workers_out_of_range_are_refused(tmp_path, options):
-    with pytest.raises(UserError, match=r"config\.data\.(size must be at least 1|workers must be at least 0)"):
-        load("imagenet", tmp_path, **options)
+@pytest.mark.parametrize("key, least, value", [("size", 1, 0), ("workers", 0, -1)])
+def test_sizes_and_workers_out_of_range_are_refused(tmp_path, key, least, value):
+    with pytest.raises(UserError, match=rf"config\.data\.{key} must be at least {least}"):
+        load("imagenet", tmp_path, **{key: value})
 
 
 def test_shards_that_differ_from_the_manifest_are_refused(tmp_path):
