@@ -23,12 +23,13 @@ from tests.train.helpers import (
 from tests.train.tiny_finished import TEST_IMAGES, TRAIN_IMAGES
 from train import data
 from train.data.dataset import DiskSplit
-from train.evaluate import metrics
+from train.evaluate import measure, metrics
 from train.evaluate.__main__ import main
 from train.program import build
 from train.program.evaluation import make_sums
 from train.program.inputs import make_normalize
 from train.run import restore
+from train.run.reading import load_run_config
 
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
 
@@ -206,14 +207,10 @@ def test_training_images_are_measured_without_augmentation(workdir, out):
         *(pytest.param(size, marks=pytest.mark.slow) for size in (12, TRAIN_IMAGES + 100)),
     ],
 )
-def test_padding_batch_size_and_accumulate_do_not_change_results(
-    workdir, tmp_path, out, found, size
-):
-    parts = shutil.copytree(workdir, tmp_path / "run")
-    config = json.loads((parts / "config.json").read_text())
-    (parts / "config.json").write_text(json.dumps(config | {"accumulate": 7}))
-    assert run("--workdir", parts, "--batch-size", size, "--out", out) == 0
-    other = json.loads(out.read_text())
+def test_padding_batch_size_and_accumulate_do_not_change_results(workdir, found, size):
+    config = load_run_config(workdir)
+    config.batch_size, config.accumulate = size, 7
+    other = measure.evaluate(config, workdir, "last", "test")
     for key in ("accuracy", "top5_accuracy", "confusion", "accuracy_of_class"):
         assert other[key] == found[key]
     assert other["calibration"]["error"] == pytest.approx(found["calibration"]["error"], rel=1e-5)
@@ -317,7 +314,7 @@ def test_the_same_images_in_folders_have_the_same_results(workdir, found, tmp_pa
     folder = write_images(tmp_path / "own", [f"class{k}" for k in range(10)])
     assert run("--workdir", workdir, "--folder", folder, "--out", out) == 0
     other = json.loads(out.read_text())
-    assert "their order determines the labels: class0 is class 0, class9 class 9" in other["note"]
+    assert "the order of their names determines the labels: class0 is 0, class1" in other["note"]
     for key in ("accuracy", "confusion", "images"):
         assert other[key] == found[key]
 
@@ -325,14 +322,14 @@ def test_the_same_images_in_folders_have_the_same_results(workdir, found, tmp_pa
 def test_images_of_a_folder_named_like_a_split_never_get_its_file(
     workdir, evaluated, tmp_path, monkeypatch, capsys
 ):
-    def measure(config, workdir, checkpoint, split, folder):
+    def evaluate(config, workdir, checkpoint, split, folder):
         found = json.loads((tmp_path / "found.json").read_text())
         return found | {"split": str(folder.resolve()) if folder else split}
 
     run_dir = shutil.copytree(workdir, tmp_path / "run")
     shutil.copy(next((run_dir / "evaluation").glob("last_test.json")), tmp_path / "found.json")
     shutil.rmtree(run_dir / "evaluation")
-    monkeypatch.setattr("train.evaluate.__main__.evaluate", measure)
+    monkeypatch.setattr("train.evaluate.__main__.evaluate", evaluate)
     folders = [
         tmp_path / name for name in ("own/test", "own/train", "other/test", "a$[1]", "é" * 90)
     ]
