@@ -29,7 +29,7 @@ GIB = 2**30
 LEAST_TOUCHED = 0.9
 
 
-class Limit(NamedTuple):
+class MemoryLimit(NamedTuple):
     """A number of bytes that this process may use, and what limits it."""
 
     bytes: int
@@ -97,34 +97,34 @@ def count_bytes(tree: Any) -> int:
     )
 
 
-def find_device_limit(device: jax.Device) -> Limit | None:
+def find_device_limit(device: jax.Device) -> MemoryLimit | None:
     """Return the memory of a device that JAX may use; None for CPUs and where it is unknown."""
     try:
         stats = device.memory_stats() or {}
     except (RuntimeError, NotImplementedError):
         return None
     size = stats.get("bytes_limit")
-    return Limit(size, f"of {device.device_kind} that JAX may use") if size else None
+    return MemoryLimit(size, f"of {device.device_kind} that JAX may use") if size else None
 
 
 def find_host_limits(
     meminfo: Path = Path("/proc/meminfo"),
     groups: Path = Path("/proc/self/cgroup"),
     mounted: Path = CGROUPS,
-) -> list[Limit]:
+) -> list[MemoryLimit]:
     """Return the limits of the memory of this process on the host; [] if none are known."""
     limits = []
     total, swap = (_read_meminfo(meminfo, name) for name in ("MemTotal", "SwapTotal"))
     if total:
-        limits.append(Limit(total + swap, "the memory and swap of this machine"))
+        limits.append(MemoryLimit(total + swap, "the memory and swap of this machine"))
     limits += [
-        Limit(size, "the limit of this container or job")
+        MemoryLimit(size, "the limit of this container or job")
         for size in _list_group_limits(groups, mounted, swap)
     ]
     if resource is not None:
         size = resource.getrlimit(resource.RLIMIT_AS)[0]
         if size != resource.RLIM_INFINITY:
-            limits.append(Limit(size, "ulimit -v"))
+            limits.append(MemoryLimit(size, "ulimit -v"))
     return limits
 
 

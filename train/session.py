@@ -279,9 +279,8 @@ class Session:
         By default it is held if the latest checkpoint was written less than
         `config.checkpoints.seconds_apart` seconds ago.
         """
-        epoch = self.get_epoch(self.last_step)
         hold = not self.checkpoints.is_time() if hold is None else hold
-        self.checkpoints.save_epoch(state, self.progress, epoch, hold=hold)
+        self.checkpoints.save_epoch(state, self.progress, self.get_epoch(self.last_step), hold=hold)
 
     def restore_best(self, state: TrainState) -> TrainState:
         """Close logs and checkpoints; return the state of the best epoch.

@@ -11,7 +11,7 @@ import pytest
 from tests.train.helpers import ENVIRONMENT, ROOT, make_test_mesh, run_main
 from train import memory
 from train.errors import UserError
-from train.memory import Limit, check_state, count_bytes, find_host_limits
+from train.memory import MemoryLimit, check_state, count_bytes, find_host_limits
 
 SMOKE = ("--config", "configs/smoke.py", "--config.cpu_devices=4")
 GIB = 2**30
@@ -50,9 +50,9 @@ def test_a_run_that_needs_exactly_the_memory_that_there_is_is_not_refused(monkey
     state = {"params": params, "moments": [params, params]}
     mesh, needed = make_test_mesh(2), 2 * 4 * 12_000
     assert count_bytes(state) == 36_000
-    monkeypatch.setattr(memory, "find_host_limits", lambda: [Limit(needed, "test")])
+    monkeypatch.setattr(memory, "find_host_limits", lambda: [MemoryLimit(needed, "test")])
     check_state(state, params, mesh)
-    monkeypatch.setattr(memory, "find_host_limits", lambda: [Limit(needed - 1, "test")])
+    monkeypatch.setattr(memory, "find_host_limits", lambda: [MemoryLimit(needed - 1, "test")])
     with pytest.raises(UserError, match="2 times on one host, .*0.0 GiB .test."):
         check_state(state, params, mesh)
     monkeypatch.setattr(memory, "find_host_limits", lambda: [])

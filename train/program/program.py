@@ -131,12 +131,11 @@ def make_program(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
-    # Jitted, because a key cannot be placed on the devices of other processes.
+    # A key cannot be placed on the devices of other processes.
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
     start = sharding.place(dict(given), everywhere)
     begin = cache(lambda: compile_checked(first_state, mesh, feed.batch_at(0), key(), start))
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
-    variables = {"params": abstract.params, "batch_stats": abstract.batch_stats}
     return Program(
         steps_per_epoch=len(dataset.train) // config.batch_size,
         abstract_state=abstract,
@@ -146,7 +145,7 @@ def make_program(
         ),
         batches=feed.batches,
         evaluate=evaluate,
-        neuron_layers=neuron_layers(pure.model, variables, abstract_images(dataset)),
+        neuron_layers=list_neuron_layers(pure, abstract, dataset),
         samples=partial(list_samples, config, len(dataset.train)),
         diagnose=partial(diagnose_step, pure, feed),
         probe=make_probe(
@@ -157,6 +156,12 @@ def make_program(
         subset=dataset.subset,
         data=describe_data(dataset),
     )
+
+
+def list_neuron_layers(pure: PureProgram, state: TrainState, dataset: Dataset) -> list[str]:
+    """Return the names of the neuron layers; `state` may be abstract."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return neuron_layers(pure.model, variables, abstract_images(dataset))
 
 
 def compile_checked(function: Any, mesh: Mesh, *arguments: Any) -> jax.stages.Compiled:
