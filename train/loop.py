@@ -4,6 +4,7 @@ main.py makes `stop` from the signals; the loop calls it before every step. Init
 compilation and evaluation end at once (`interruptible`).
 """
 
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from pit_jax.signals import Stopped, interruptible, saving
 
 from . import data
+from .data.feeding.order import describe_skipped
 from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
@@ -66,8 +68,29 @@ def load_program(
     # The first process may have to download the data into a folder that all of them read.
     with hosts.let_first_go_ahead():
         dataset = data.load(**config.data)
+    note_skipped(config, dataset)
     given = load_pretrained(config, dataset) if fresh else {}
-    return make_program(config, dataset, given=given, devices=devices)
+    program = make_program(config, dataset, given=given, devices=devices)
+    print_skipped(config, dataset, len(devices or jax.devices()))
+    return program
+
+
+def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -> None:
+    """Print a line if an epoch skips training samples, in the first process only."""
+    size, repeats = len(dataset.train), config.augment.get("repeats", 1)
+    line = describe_skipped(size, config.batch_size, repeats, num_devices * config.accumulate)
+    if line and hosts.is_first():
+        print(f"note: {line}.", file=sys.stderr)
+
+
+def note_skipped(config: ConfigDict, dataset: data.Dataset) -> None:
+    """Print how many training samples an epoch skips."""
+    size, parts = len(dataset.train), jax.device_count() * config.accumulate
+    repeats = config.augment.get("repeats", 1)
+    if config.batch_size > 0 and (
+        line := describe_skipped(size, config.batch_size, repeats, parts)
+    ):
+        hosts.print_once(f"note: {line}.")
 
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:

@@ -17,6 +17,8 @@ from tests.train.helpers import (
     write_cifar100,
 )
 from tests.train.tiny_finished import STEPS_PER_EPOCH, get_config
+from train import data
+from train.loop import print_skipped
 
 # JAX is already running in this process, with four devices.
 HERE = "--config.cpu_devices=4"
@@ -220,3 +222,16 @@ def test_a_wrong_argument_ends_the_process_with_code_2_and_one_line(override, co
     assert process.returncode == 2, printed
     assert printed.startswith("error: ") and complaint in printed and printed.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_samples_that_do_not_fill_a_batch_are_reported_at_the_start(capsys):
+    config = get_config()
+    dataset = data.load("synthetic", num_train=60)
+    config.batch_size = 32
+    print_skipped(config, dataset, 1)
+    line = capsys.readouterr().err
+    assert line.startswith("note: each epoch trains on 32 of 60 samples and skips 28, others each")
+    assert line.endswith("with config.batch_size=30 none are skipped.\n") and line.count("\n") == 1
+    config.batch_size = 30
+    print_skipped(config, dataset, 1)
+    assert capsys.readouterr().err == ""

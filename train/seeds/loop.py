@@ -19,6 +19,7 @@ from pit_jax.signals import interruptible, saving
 
 from .. import data
 from ..errors import UserError
+from ..loop import note_skipped, print_skipped
 from ..monitor.nonfinite import StepMetrics
 from ..program.evaluation import Evaluation
 from ..program.program import CompiledStep, note_if_slow
@@ -69,8 +70,10 @@ def train_seeds(
     if program is None:
         of_first = _copy_with_seed(config, seeds[0])
         dataset = data.load(**config.data)
+        note_skipped(of_first, dataset)
         given = load_pretrained(of_first, dataset) if begun is None else {}
         program = make_seeds_program(of_first, seeds, dataset, given=given)
+        print_skipped(of_first, dataset, 1)
     with ExitStack() as stack:
         stack.enter_context(saving("the running step or evaluation ends and is saved"))
         sessions = [
