@@ -70,7 +70,7 @@ def write_aedat2(path: str | os.PathLike[str], events: object) -> None:
     """Write `events` so that `read_aedat2` returns them.
 
     Raises ValueError for pixels outside of 128 x 128 and for times that are negative or need more
-    than 32 bits (71 minutes), and FileExistsError if the file exists.
+    than 32 bits (71 minutes), and if the file cannot be written; FileExistsError if it exists.
     """
     checked = convert_events(events)
     check_sensor(checked, DVS128, DVS128)
@@ -80,8 +80,19 @@ def write_aedat2(path: str | os.PathLike[str], events: object) -> None:
     row, column = DVS128 - 1 - checked["x"], DVS128 - 1 - checked["y"]
     address = (row.astype(">u4") << 8) | (column.astype(">u4") << 1) | (1 - p)
     pairs = np.stack([address, t], axis=-1).astype(">u4")
-    with open(read_path(path), "xb") as file:  # x: fail rather than overwrite a recording.
-        file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
+    target = read_path(path)
+    try:
+        file = target.open("xb")  # x: fail rather than overwrite a recording.
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise
+        raise FileError(f"{target} cannot be written ({error.strerror}).") from error
+    try:
+        with file:
+            file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
+    except OSError as error:
+        target.unlink()  # Part of a recording looks like a whole one.
+        raise FileError(f"{target} cannot be written ({error.strerror}).") from error
 
 
 def read_aedat31(source: Source, *, dvs128: bool = False) -> np.ndarray:
@@ -155,6 +166,8 @@ def open_recording(source: Source, kind: str) -> Iterator[tuple[io.BufferedIOBas
             with path.open("rb") as file:
                 yield file, str(path), about.st_size
         return
+    if not hasattr(source, "read"):
+        raise ValueError(f"expected a path or an open file, got {type(source).__name__}.")
     name = str(getattr(source, "name", "the file"))
     with reading(name, kind):
         raw = source.read()

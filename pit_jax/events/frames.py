@@ -5,6 +5,8 @@ from jaxtyping import Int32
 
 from pit_jax.events.stream import check_order, check_sensor, convert_events
 
+_MOST_CELLS = 2**33  # Counts of 64 bits in 64 GiB.
+
 
 def integrate_by_number(
     events: object, num_frames: int, *, height: int, width: int
@@ -46,6 +48,12 @@ def _check(events: object, num_frames: int, height: int, width: int) -> np.ndarr
     for name, value in {"num_frames": num_frames, "height": height, "width": width}.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be at least 1 and a whole number, got {value}.")
+    cells = int(num_frames) * int(height) * int(width) * 2
+    if cells > _MOST_CELLS:
+        raise ValueError(
+            f"num_frames={num_frames}, height={height} and width={width} need {8 * cells:,} bytes; "
+            "choose smaller ones."
+        )
     checked = convert_events(events)
     check_order(checked["t"])
     check_sensor(checked, height, width)

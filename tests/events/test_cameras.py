@@ -2,12 +2,21 @@
 
 import io
 import os
+import resource
+import signal
 import struct
 
 import numpy as np
 import pytest
 
-from pit_jax.events import SkippedWords, make_events, read_aedat2, read_aedat31, read_atis
+from pit_jax.events import (
+    SkippedWords,
+    make_events,
+    read_aedat2,
+    read_aedat31,
+    read_atis,
+    write_aedat2,
+)
 from tests.events.test_files import HEADER_2, HEADER_31, event_2, packet_31
 
 EVENTS = b"".join(event_2(row=i % 128, column=i % 100, bit=i % 2, t=i) for i in range(40))
@@ -166,6 +175,24 @@ def test_what_is_no_file_is_refused_by_name(tmp_path, read):
         read("/dev/zero")
     with pytest.raises(ValueError, match="got an empty text"):
         read("")
+
+
+def test_a_recording_that_cannot_be_written_is_an_error_and_leaves_no_part(tmp_path):
+    events = make_events([0], [1], [2], [1])
+    with pytest.raises(ValueError, match="missing/one.aedat cannot be written"):
+        write_aedat2(tmp_path / "missing" / "one.aedat", events)
+    with pytest.raises(ValueError, match="name of 404 bytes|cannot be written"):
+        write_aedat2(tmp_path / ("a" * 404), events)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(ValueError, match="full.aedat cannot be written .File too large"):
+            write_aedat2(tmp_path / "full.aedat", events)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    assert not list(tmp_path.iterdir())
 
 
 def test_recordings_are_found_below_the_home_folder(tmp_path, monkeypatch):

@@ -246,6 +246,13 @@ def test_frames_of_sizes_that_are_not_whole_are_refused(name, value):
         integrate_by_number(make_events(TIMES, X, Y, P), **sizes)
 
 
+@pytest.mark.parametrize("name", ["num_frames", "height", "width"])
+def test_frames_that_need_more_memory_than_machines_have_are_refused(name):
+    sizes = {"num_frames": 2, "height": 9, "width": 9} | {name: 10**12}
+    with pytest.raises(ValueError, match=f"{name}=1000000000000.* bytes; choose smaller"):
+        integrate_by_time(make_events(TIMES, X, Y, P), **sizes)
+
+
 def test_times_at_both_ends_of_64_bits_are_divided_correctly():
     events = make_events([-(2**63), -2, 0, 2**63 - 1], X, Y, P)
     frames = integrate_by_time(events, 2, height=9, width=9)
