@@ -146,6 +146,7 @@ def save_together(plan: str, on_first: Callable[[], None]) -> None:
 
     For several processes, which stop at the same step. `on_first` runs in a thread.
     """
+    begin_program()
     assert _listener is not None
     install_handlers()
     _listener.plan, _listener.on_first, _listener.can_interrupt = plan, on_first, False

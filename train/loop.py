@@ -68,7 +68,6 @@ def load_program(
     # The first process may have to download the data into a folder that all of them read.
     with hosts.let_first_go_ahead():
         dataset = data.load(**config.data)
-    note_skipped(config, dataset)
     given = load_pretrained(config, dataset) if fresh else {}
     program = make_program(config, dataset, given=given, devices=devices)
     print_skipped(config, dataset, len(devices or jax.devices()))
@@ -81,16 +80,6 @@ def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -
     line = describe_skipped(size, config.batch_size, repeats, num_devices * config.accumulate)
     if line and hosts.is_first():
         print(f"note: {line}.", file=sys.stderr)
-
-
-def note_skipped(config: ConfigDict, dataset: data.Dataset) -> None:
-    """Print how many training samples an epoch skips."""
-    size, parts = len(dataset.train), jax.device_count() * config.accumulate
-    repeats = config.augment.get("repeats", 1)
-    if config.batch_size > 0 and (
-        line := describe_skipped(size, config.batch_size, repeats, parts)
-    ):
-        hosts.print_once(f"note: {line}.")
 
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:

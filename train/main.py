@@ -13,11 +13,13 @@ from contextlib import ExitStack
 
 import jax
 
+from pit_jax.display import print_text
 from pit_jax.signals import end_program, is_stopping
 
 from .config.arguments import run_program
 from .distributed import hosts, watchdog
 from .errors import UserError
+from .program.sharding import use_cpu_devices
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _train(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_text(f"error: {error}", sys.stderr)
         code = 1 if isinstance(error, hosts.PeerLost) else 2
     except Exception:
         # A normal exit waits in JAX's shutdown barrier for the other processes, and those wait for
@@ -51,11 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     several = hosts.find_peers(args.coordinator, args.processes, args.process)
     config, workdir = args.config, args.workdir
-    if config.cpu_devices < 1:
-        raise UserError(f"config.cpu_devices must be at least 1, got {config.cpu_devices}.")
-    # JAX reads this when the first device is asked for. The reason for several virtual devices on a
-    # CPU is in docs/theory/decisions.md.
-    jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+    use_cpu_devices(config.cpu_devices, config.batch_size)
     with ExitStack() as stack:
         stop = is_stopping
         if several is not None:

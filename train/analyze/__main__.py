@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (one if len(args.workdirs) == 1 else Path("analysis"))
     configs = [_load_config(args, workdir) for workdir in args.workdirs]
     _check_out(out)
-    # JAX reads the number of CPU devices when it is asked for a device for the first time.
-    jax.config.update("jax_num_cpu_devices", configs[0].cpu_devices)
+    first = configs[0]
+    sharding.use_cpu_devices(first.cpu_devices, first.batch_size, "--cpu-devices")
     runs = [
         read_run(workdir, name, config, args.checkpoint, out, args.samples)
         for workdir, name, config in zip(

@@ -18,6 +18,7 @@ from ..config.arguments import run_program
 from ..data import Dataset
 from ..data.feeding.order import describe_skipped
 from ..errors import UserError
+from ..program.sharding import use_cpu_devices
 from ..session import check_parts
 from ..terminal import Terminal
 from . import archives, samples, throughput
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Return 0 for data that are ready, and 2 if something has to be fixed."""
-    jax.config.update("jax_num_cpu_devices", args.config.cpu_devices)
+    use_cpu_devices(args.config.cpu_devices, args.config.batch_size)
     problems = check(args.config, args.out, Terminal())
     for problem in problems:
         print_text(f"to do: {problem}")

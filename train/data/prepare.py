@@ -23,21 +23,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, and return 0, or 2 after Ctrl-C."""
+    """Convert, and return 0."""
     if args.name not in PLANS:
         raise UserError(f"cannot prepare {args.name!r}; known data sets are {', '.join(PLANS)}.")
     source, out = args.source.absolute(), args.out.absolute()
     if source.exists() and out.exists() and source.samefile(out):
         raise UserError(f"--source and --out are the same folder, {out}. Choose another --out.")
     workers = args.workers or count_cores()
-    try:
-        print(f"looking in {source}", file=sys.stderr)
-        plan = PLANS[args.name](source)
-        print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
-        manifest = convert(plan, out, workers=workers, size=args.size, decoded=args.verify)
-    except KeyboardInterrupt:
-        print("stopped; repeat the command to resume.", file=sys.stderr)
-        return 2
+    print(f"looking in {source}", file=sys.stderr)
+    plan = PLANS[args.name](source)
+    print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
+    manifest = convert(plan, out, workers=workers, size=args.size, decoded=args.verify)
     for split in ("train", "test"):
         shards = [shard for shard in manifest["shards"].values() if shard["split"] == split]
         images, size = (sum(shard[key] for shard in shards) for key in ("records", "bytes"))

@@ -30,6 +30,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pit_jax import signals
+from pit_jax.display import print_text
 
 from ..errors import UserError
 from ..files import hash_content
@@ -230,7 +231,7 @@ def explain_lost_peers(saved: Callable[[], str] = lambda: "") -> Iterator[None]:
 def print_once(text: str) -> None:
     """Print a line in the first process only."""
     if is_first():
-        print(text)
+        print_text(text)
 
 
 def leave(code: int) -> NoReturn:

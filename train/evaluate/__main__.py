@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from pit_jax.paths import cut_name
@@ -17,6 +16,7 @@ from .. import figures
 from ..config.arguments import run_program
 from ..errors import UserError
 from ..files import hash_content, write_atomically
+from ..program.sharding import use_cpu_devices
 from ..records.progress import print_evaluation
 from ..run.reading import load_run_config
 from .measure import evaluate
@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     name = f"{args.checkpoint}_{name_source(split, args.folder)}.json"
     out = args.out or args.workdir / "evaluation" / name
     _check_free(out, args.overwrite)
-    # JAX reads this when the first device is asked for.
-    jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+    use_cpu_devices(config.cpu_devices, config.batch_size, "--cpu-devices")
     result = evaluate(config, args.workdir, args.checkpoint, split, args.folder)
     _write(out, result)
     print_evaluation(result, out)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
@@ -131,8 +131,7 @@ def make_program(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         return pure.train(state, feed.select(batch, state.step))
 
-    # A key cannot be placed on the devices of other processes.
-    key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=everywhere)
+    key = make_key(config.seed, everywhere)
     start = sharding.place(dict(given), everywhere)
     begin = cache(lambda: compile_checked(first_state, mesh, feed.batch_at(0), key(), start))
     evaluate, test = make_evaluations(pure, dataset, config.batch_size, mesh)
@@ -156,6 +155,12 @@ def make_program(
         subset=dataset.subset,
         data=describe_data(dataset),
     )
+
+
+def make_key(seed: int, everywhere: Sharding) -> Callable[[], Key[Array, ""]]:
+    """Return a function that returns the key of a run."""
+    # Jitted, because a key cannot be placed on the devices of other processes.
+    return jax.jit(lambda: jax.random.key(seed), out_shardings=everywhere)
 
 
 def list_neuron_layers(pure: PureProgram, state: TrainState, dataset: Dataset) -> list[str]:

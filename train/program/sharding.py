@@ -10,6 +10,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from ..errors import UserError
 
 
+def use_cpu_devices(count: int, batch_size: int, key: str = "config.cpu_devices") -> None:
+    """Let a CPU have `count` virtual devices; raise UserError for more than `batch_size`."""
+    # JAX takes minutes to make thousands of them.
+    if not 1 <= count <= max(batch_size, 1):
+        raise UserError(
+            f"{key} must be at least 1 and at most {batch_size}, the batch size; got {count}."
+        )
+    # JAX reads this when the first device is asked for. The reason for several virtual devices on a
+    # CPU is in docs/theory/decisions.md.
+    jax.config.update("jax_num_cpu_devices", count)
+
+
 def make_data_mesh(
     batch_size: int, accumulate: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:

@@ -19,7 +19,7 @@ from pit_jax.signals import interruptible, saving
 
 from .. import data
 from ..errors import UserError
-from ..loop import note_skipped, print_skipped
+from ..loop import print_skipped
 from ..monitor.nonfinite import StepMetrics
 from ..program.evaluation import Evaluation
 from ..program.program import CompiledStep, note_if_slow
@@ -43,7 +43,17 @@ class SeedSession(Session):
         """Return the error message for a step that is not finite and ends the run."""
         return (
             f"{self.label}step {step}, in epoch {self.get_epoch(step)}, is not finite. "
-            f"{self.describe_saved()}. To find the layer, resume this seed alone: train.main with "
+            f"{self.describe_saved()}. {self.explain_cause(None)}"
+        )
+
+    def diagnose(self, state: TrainState) -> str | None:
+        """Return None: the program of all seeds has no step of one seed to repeat."""
+        return None
+
+    def explain_cause(self, where: str | None) -> str:
+        """Return how to find the cause."""
+        return (
+            "To find the layer, resume this seed alone: train.main with "
             f"--workdir {self.workdir} and --config.seed={self.config.seed}."
         )
 
@@ -70,7 +80,6 @@ def train_seeds(
     if program is None:
         of_first = _copy_with_seed(config, seeds[0])
         dataset = data.load(**config.data)
-        note_skipped(of_first, dataset)
         given = load_pretrained(of_first, dataset) if begun is None else {}
         program = make_seeds_program(of_first, seeds, dataset, given=given)
         print_skipped(of_first, dataset, 1)
