@@ -22,6 +22,7 @@ from .. import data
 from ..config.own import shorten_name
 from ..data import Dataset, Split
 from ..errors import UserError
+from ..monitor.nonfinite import find_nonfinite
 from ..program import sharding
 from ..program.evaluation import make_sums, select_group
 from ..program.metrics import check_metrics
@@ -30,6 +31,7 @@ from ..program.state import Metrics, TrainState
 from ..program.step import Batch, make_eval_step
 from ..run import restore
 from ..run.environment import describe_environment
+from ..run.saved import Checkpoint
 from ..run.subset import check_data
 from ..run.summary import format_title, make_json_numbers
 from ..terminal import Terminal, track
@@ -66,10 +68,7 @@ def evaluate(
     size = np.float64(len(samples))
     loss, accuracy = float(totals["loss"] / size), float(totals["correct"] / size)
     if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is {loss}: this checkpoint of {workdir} cannot be used. Try the other "
-            "--checkpoint, last or best."
-        )
+        raise UserError(_explain_nonfinite(loss, saved, state))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     layers = neuron_layers(pure.model, variables, abstract_images(dataset))
     return {
@@ -93,6 +92,19 @@ def evaluate(
         "rates": {layer: (totals[f"rate/{layer}"] / size).tolist() for layer in layers},
         "environment": describe_environment(),
     }
+
+
+def _explain_nonfinite(loss: float, saved: Checkpoint, state: TrainState) -> str:
+    """Return why an evaluation has no results: because of the weights, or the samples."""
+    if name := find_nonfinite(state.variables):
+        return (
+            f"the loss is {loss}, because {name} of the checkpoint {saved.folder} is not finite. "
+            "Try the other --checkpoint, last or best."
+        )
+    return (
+        f"the loss is {loss}, though the checkpoint {saved.folder} is finite: look for samples "
+        "that are not finite, or much larger than those of training."
+    )
 
 
 def _select(dataset: Dataset, split: str) -> Split:

@@ -79,28 +79,39 @@ class Watch:
         return StepMetrics(step, values["loss"].item(), values["accuracy"].item())
 
 
-def check_start(program: Program, state: TrainState) -> None:
+def check_start(
+    state: TrainState,
+    diagnose: Callable[[TrainState], str | None],
+    samples: np.ndarray,
+    label: str = "",
+) -> None:
     """Raise UserError if the state before the first step has values that are not finite.
 
-    Scales that are initialized from a batch with NaN are NaN, and so is what they scale.
+    Scales that are initialized from a batch with NaN are NaN, and so is what they scale. `samples`
+    are the indices of the first batch; the message begins with `label`.
     """
-    name = _find_nonfinite({"params": state.params, "batch_stats": state.batch_stats})
+    name = find_nonfinite({"params": state.params, "batch_stats": state.batch_stats})
     if name is None:
         return
-    where = program.diagnose(state.replace(bad=jnp.zeros_like(state.bad)))
-    cause = "the images of the first batch are finite"
-    if is_data := where == IMAGES:
-        few = ", ".join(map(str, program.samples(0)[:MOST_SAMPLES]))
+    where = diagnose(state.replace(bad=jnp.zeros_like(state.bad)))
+    cause, advice = "the images of the first batch are finite", _ADVICE[WEIGHTS]
+    if where == IMAGES:
+        few = ", ".join(map(str, samples[:MOST_SAMPLES]))
         cause = f"so have the images of the first batch (samples {few}, ...)"
+        advice = _ADVICE[IMAGES]
+    elif where is None:
+        cause, advice = (
+            "the images of the first batch may have them too",
+            " ".join(_ADVICE.values()),
+        )
     raise UserError(
-        f"the initial {name} has values that are not finite; {cause}. "
-        f"{_ADVICE[IMAGES if is_data else WEIGHTS]}"
+        f"{label}the initial {name} has values that are not finite; {cause}. {advice}"
     )
 
 
 def advise_on_loss(split: str, state: TrainState) -> str:
     """Return what to do about a loss of the images `split` that is not finite."""
-    if name := _find_nonfinite(state.variables):
+    if name := find_nonfinite(state.variables):
         return f"{name} is not finite either. {LOWER_RATE}"
     return (
         f"All weights are finite: look for NaN in the {split} images. If there is none, the loss "
@@ -108,7 +119,7 @@ def advise_on_loss(split: str, state: TrainState) -> str:
     )
 
 
-def _find_nonfinite(tree: Any) -> str | None:
+def find_nonfinite(tree: Any) -> str | None:
     """Return the name of the first array with a value that is not finite, or None."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         # A sum is NaN or infinite if a value is; in float64 finite values do not overflow.

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from tests.train.helpers import (
 )
 from tests.train.tiny_finished import TEST_IMAGES, TRAIN_IMAGES
 from train import data
-from train.data.dataset import DiskSplit
+from train.data.dataset import ArraySplit, DiskSplit
 from train.evaluate import measure, metrics
 from train.evaluate.__main__ import main
 from train.program import build
@@ -358,6 +359,32 @@ def test_an_unreadable_image_is_named(workdir, tmp_path, out, capsys):
     (folder / "class3" / "broken.png").write_bytes(b"no image")
     message = run_refused(capsys, "--workdir", workdir, "--folder", folder, "--out", out)
     assert "class3/broken.png is not a complete image" in message
+
+
+@pytest.mark.parametrize("where", ["weights", "samples"])
+def test_a_loss_that_is_not_finite_is_blamed_on_what_is_not_finite(
+    workdir, out, capsys, monkeypatch, where
+):
+    read, load = restore.read_state, data.load
+
+    def read_broken(*args):
+        state = read(*args)
+        return state.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
+
+    def load_broken(**options):
+        dataset = load(**options)
+        images = dataset.test.images.astype(np.float32) * np.nan
+        return replace(dataset, mean=(), test=ArraySplit(images, dataset.test.labels))
+
+    if where == "weights":
+        monkeypatch.setattr("train.run.restore.read_state", read_broken)
+    else:
+        monkeypatch.setattr("train.evaluate.measure.data.load", load_broken)
+        monkeypatch.setattr("train.evaluate.measure.check_data", lambda *_: None)
+    said = run_refused(capsys, workdir, "--out", out)
+    assert "the loss is nan" in said and not out.exists()
+    advice = {"weights": "is not finite. Try the other --checkpoint", "samples": "look for samples"}
+    assert advice[where] in said
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "flat"])
