@@ -1,6 +1,7 @@
 """Reads the files in tar and zip archives, and in archives inside archives, to their checksums."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import tarfile
@@ -77,7 +78,8 @@ def explain_damage(archive: Path) -> Iterator[None]:
     except (UserError, FileError):
         raise
     except (*DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # Of the disk; bz2's has no number.
+        # Other numbers are of the disk. bz2's error has none; zipfile seeks to a negative place.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DamagedArchive(archive, quote_error(error)) from error
 
