@@ -78,6 +78,28 @@ def test_a_changed_archive_and_missing_samples_are_problems(tmp_path, capsys, mo
     assert archive.is_file()
 
 
+def test_conversions_of_images_and_skipped_files_are_reported(tmp_path, capsys, monkeypatch):
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(20):
+                pixels = Image.new("RGBA", (8, 8), (10, 20, 30, 100 if name == "bee" else 255))
+                pixels.save(tmp_path / split / name / f"{number}.png")
+            (tmp_path / split / name / ".DS_Store").write_text("")
+        (tmp_path / split / "ant" / "list.txt").write_text("")
+    monkeypatch.setattr(throughput, "draw_sheet", lambda config, dataset: Figure())
+    monkeypatch.setattr(throughput, "measure_speed", lambda config, dataset: "")
+    place = [f"--config.data.data_dir={tmp_path}", "--out", str(tmp_path / "out")]
+    assert run_check("--config", "configs/folder.py", *place) == 0
+    printed, errors = capsys.readouterr()
+    for split in ("train", "test"):
+        assert (
+            f"note: {tmp_path / split}: transparent parts drawn on white: 20 of 40 images; "
+            "skipped as no images that Pillow reads: 1 (.txt 1).\n"
+        ) in errors
+    assert "note: each epoch trains on 32 of 40 samples and skips 8" in printed
+
+
 def test_an_archive_with_the_published_hash_matches(tmp_path, monkeypatch, capsys):
     archive = write_cifar100(tmp_path, 2)
     right = hashlib.md5(archive.read_bytes()).hexdigest()
