@@ -9,6 +9,7 @@ layers/linear.py.
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +109,7 @@ def warn_of_floored_scales(params: dict) -> None:
             )
 
 
-def _list_scales(params: dict) -> dict[str, Array]:
+def _list_scales(params: dict) -> dict[str, Any]:
     """Return the scales in `params` by the names of their parameters."""
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf

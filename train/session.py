@@ -11,8 +11,8 @@ A run resumes with the same bits whenever it was killed, because only three orde
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,15 +36,15 @@ from .program.program import Program
 from .program.state import Metrics, TrainState, is_unevaluated
 from .records.loggers import Journal, open_journal
 from .records.wandb import check_installed
-from .run.checkpoint import Checkpoints, Progress, find_newest_step
+from .run.checkpoint import Checkpoints, Progress
 from .run.compile_cache import use_compile_cache
 from .run.copies import METRICS, encode_health, read_files, restore_files
 from .run.environment import compare_environments, describe_environment, note_start
 from .run.reading import read_starts
-from .run.restore import load_best
+from .run.restore import load_best, warn_of_lost_best
 from .run.subset import save_data, save_subset
 from .run.summary import Summary, make_json_numbers, summarize, write_summary
-from .run.workdir import check_kinds, claim, find_disk_error
+from .run.workdir import check_kinds, claim, explain_full_disk
 
 
 class Session:
@@ -127,6 +127,8 @@ class Session:
             if self.is_first:
                 ended = int(state.step) // self.program.steps_per_epoch
                 restore_files(self.workdir, int(state.step), self.progress.files, ended)
+                if best := self.progress.best_epoch:
+                    warn_of_lost_best(self.workdir, best * self.program.steps_per_epoch)
         return state
 
     def begin(self, state: TrainState, note: Callable[[str], None]) -> None:
@@ -134,7 +136,7 @@ class Session:
         self._begun, self._earlier = int(state.step), self.progress.seconds
         self._is_unevaluated = is_unevaluated(state, self.program.steps_per_epoch)
         if not self._begun:
-            check_start(self.program, state)
+            check_start(state, self.diagnose, self.program.samples(0), self.label)
             warn_of_floored_scales(state.params)
         with hosts.raise_on_all_hosts():
             if self.is_first:
@@ -234,11 +236,9 @@ class Session:
         self.settle(state)
         epoch, totals = self.get_epoch(self.last_step), jax.device_get(state.totals)
         if not totals["seen"]:
-            where = self.program.diagnose(state)
             raise UserError(
                 f"{self.label}every step of epoch {epoch} was skipped: none has a finite loss and "
-                f"gradient; in the last one, the first that is not finite is {where}. "
-                f"{self.describe_saved()}. {self._advise(where)}"
+                f"gradient. {self.describe_saved()}. {self.explain_cause(self.diagnose(state))}"
             )
         loss = float(totals["loss"] / totals["seen"])
         self._check_finite("training", loss, epoch, state)
@@ -326,6 +326,14 @@ class Session:
         where, text = report_step(self.program, self.workdir, state, step, write=self.is_first)
         return f"{text}. {self.describe_saved()}. {self._advise(where)}"
 
+    def diagnose(self, state: TrainState) -> str | None:
+        """Return in words where the step `state.bad` is not finite; None if that is unknown."""
+        return self.program.diagnose(state)
+
+    def explain_cause(self, where: str | None) -> str:
+        """Return what of the latest bad step is not finite first, and what may help."""
+        return f"In the last one, {where} is not finite first. {self._advise(str(where))}"
+
     def _advise(self, where: str) -> str:
         return advise(where, self.config.model.get("dtype"))
 
@@ -363,24 +371,6 @@ class Session:
                 f"{self.label}the {split} loss became {value} in epoch {epoch}. "
                 f"{self.describe_saved()}. {advise_on_loss(split, state)}"
             )
-
-
-@contextmanager
-def explain_full_disk(workdir: Path) -> Iterator[None]:
-    """Raise UserError, naming the newest checkpoint, when the disk is full or read-only."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or not (reason := find_disk_error(error)):
-            raise
-        saved = find_newest_step(workdir)
-        kept = (
-            "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
-        )
-        raise UserError(
-            f"cannot write to {workdir}: {reason}; {kept}. Fix this and repeat the command to "
-            "resume."
-        ) from error
 
 
 def check_parts(config: ConfigDict) -> None:

@@ -104,9 +104,7 @@ def check_start(
             "the images of the first batch may have them too",
             " ".join(_ADVICE.values()),
         )
-    raise UserError(
-        f"{label}the initial {name} has values that are not finite; {cause}. {advice}"
-    )
+    raise UserError(f"{label}the initial {name} has values that are not finite; {cause}. {advice}")
 
 
 def advise_on_loss(split: str, state: TrainState) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
 from ..files import read_file, write_atomically
-from .saved import FOLDERS
+from .saved import FOLDERS, find_newest_step
 
 try:
     import fcntl
@@ -48,6 +48,8 @@ FILES = (
     *("health.npz", "nonfinite.json", "wandb.json", "summary.json", "curves.png", "rates.png"),
 )
 PARTS = (*FOLDERS, "damaged", "compiled", "tensorboard", "wandb", "profile")
+# Differing keys that an error lists.
+MOST_KEYS = 8
 # Errors of a disk that is full or read-only.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -129,6 +131,20 @@ def select_fixed_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     return _drop_keys(MAY_MOVE, config)
 
 
+def compare_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words each key that must not change and is not the same in both configs."""
+    # Compared as JSON, as which the old config was written: tuples become lists.
+    was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
+    differing = [key for key in was | now if was.get(key) != now.get(key)]
+    return [f"{key}: {was.get(key)!r} saved, {now.get(key)!r} given" for key in differing]
+
+
+def list_changes(changes: Sequence[str]) -> str:
+    """Return the first of the changes in one line; a damaged config may have very many."""
+    more = len(changes) - MOST_KEYS
+    return "; ".join(changes[:MOST_KEYS]) + (f"; and {more} more" if more > 0 else "")
+
+
 def select_shared_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a config that must be equal in all processes of a run."""
     return _drop_keys(PLACES, config)
@@ -188,12 +204,26 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _check_same(workdir: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    # Compared as JSON, as which the old config was written: tuples become lists.
-    was, now = select_fixed_keys(old), select_fixed_keys(json.loads(json.dumps(new)))
-    differing = [key for key in was | now if was.get(key) != now.get(key)]
-    if differing:
-        lines = [f"  {key}: {was.get(key)!r} saved, {now.get(key)!r} given" for key in differing]
+    if changes := compare_configs(old, new):
         raise UserError(
-            f"{workdir} belongs to a run with another config:\n" + "\n".join(lines) + "\n"
+            f"{workdir} belongs to a run with another config:\n  {list_changes(changes)}\n"
             f"choose another --workdir, or resume that run with --config {workdir / 'config.json'}."
         )
+
+
+@contextmanager
+def explain_full_disk(workdir: Path) -> Iterator[None]:
+    """Raise UserError, naming the newest checkpoint, when the disk is full or read-only."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not (reason := find_disk_error(error)):
+            raise
+        saved = find_newest_step(workdir)
+        kept = (
+            "nothing was saved yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        )
+        raise UserError(
+            f"cannot write to {workdir}: {reason}; {kept}. Fix this and repeat the command to "
+            "resume."
+        ) from error
