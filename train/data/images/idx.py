@@ -38,8 +38,8 @@ def read_idx(path: Path, *, ndim: int, content: bytes | None = None) -> np.ndarr
         if start != b"\x1f\x8b":
             return _parse(path, file, ndim, there, there)
         try:
-            with gzip.open(file) as content:
-                return _parse(path, content, ndim, MOST_EXPANSION * there)
+            with gzip.open(file) as unpacked:
+                return _parse(path, unpacked, ndim, MOST_EXPANSION * there)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _make_error(path, "a complete gzip file", str(error)) from error
 

@@ -36,16 +36,17 @@ class _Type:
         self.value = np.dtype(text)
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
-        if order in ("<", ">"):
-            self.value = self.value.newbyteorder(order)
+        if state[1] in (">", b">"):
+            self.value = self.value.newbyteorder(">")
+        elif state[1] in ("<", b"<"):
+            self.value = self.value.newbyteorder("<")
 
 
-def _view(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _view(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(raw, (bytes, bytearray)) or not isinstance(dtype, _Type):
         raise pickle.UnpicklingError("expected the bytes of an array and their type")
     # Native byte order, as NumPy unpickles arrays.
-    array = np.frombuffer(raw, dtype.value).astype(dtype.value.newbyteorder("="), copy=False)
+    array: Any = np.frombuffer(raw, dtype.value).astype(dtype.value.newbyteorder("="), copy=False)
     return array.reshape(shape, order=order)  # Raises an error unless the shape has their number.
 
 

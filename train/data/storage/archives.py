@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from pit_jax.reading import FileError, quote_error, reading
 
@@ -172,7 +172,8 @@ class _Member:
     """A member of a zip, which is opened when it is read, and then read to its checksum."""
 
     def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-        self._archive, self._member, self._file = archive, member, None
+        self._archive, self._member = archive, member
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> "_Member":
         return self

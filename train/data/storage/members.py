@@ -56,7 +56,7 @@ def list_zip(archive: Path, endings: Container[str]) -> list[tuple[Path, str]]:
 
 
 def get_path(file: Path, member: str) -> PurePosixPath:
-    """Return the path of a file of `list_files`: its own, or that of the member in its archive."""
+    """Return the path of a file of `list_files`: its own, or the path in its archive."""
     return normalize_member(file, member) if member else PurePosixPath(file)
 
 

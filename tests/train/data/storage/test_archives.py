@@ -205,7 +205,7 @@ def test_bombs_are_refused_without_expanding_them(tmp_path):
 
 
 def test_zips_whose_members_overlap_are_refused(tmp_path):
-    """One content that 50 entries of the directory share, as in the bombs of David Fifield."""
+    """Let 50 entries of the directory share one content, as in the bombs of David Fifield."""
     archive = pack_zip(tmp_path / "a.zip", {"aa": bytes(i * i % 251 for i in range(9999))})
     raw = archive.read_bytes()
     start = raw.rindex(b"PK\1\2")

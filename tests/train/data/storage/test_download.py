@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_raises_an_error(server, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/abc", "/negative", "/none", "/huge"])
-def test_a_content_length_that_is_no_number_is_ignored_and_the_hash_decides(server, tmp_path, path):
+def test_an_invalid_content_length_is_ignored_and_the_hash_decides(server, tmp_path, path):
     download(make_remote(server, path), tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == CONTENT
     with pytest.raises(UserError, match="expected a file with md5"):
