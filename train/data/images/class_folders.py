@@ -15,13 +15,14 @@ from .picture import is_picture
 
 Place = tuple[int, int]  # Device and number of a folder, the same through every link.
 MOST_ENDINGS = 5
+SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 def find_classes(place: Path) -> dict[str, Path]:
     """Return the folders in `place` by the names of their classes, in the order of their labels.
 
     Names are in Unicode's composed form: macOS stores `é` as two characters. Raises UserError for
-    fewer than two folders, for two with the same name, and for a broken link.
+    fewer than two folders, for two with the same name, for splits, and for a broken link.
     """
     found: dict[str, Path] = {}
     for folder in list_class_folders(place):
@@ -32,8 +33,14 @@ def find_classes(place: Path) -> dict[str, Path]:
             )
         found[name] = folder
     if len(found) < 2:
+        hint = "".join(f" If it has the classes, give {folder}." for folder in found.values())
         raise UserError(
-            f"{place}: expected a folder for each of two or more classes, got {list(found)}."
+            f"{place}: expected a folder for each of two or more classes, got {list(found)}.{hint}"
+        )
+    if SPLIT_NAMES.issuperset(name.casefold() for name in found):
+        raise UserError(
+            f"{place} has the folders {', '.join(found)}: these are splits, not classes. Give one "
+            "of them."
         )
     return {name: found[name] for name in order_names(place, found)}
 

@@ -29,12 +29,13 @@ FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
 LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
 
-TRANSPARENT, TURNED, DEEP, SERIES = "transparent", "turned", "deep", "series"
-INK, GRAYED = "ink", "grayed"
+TRANSPARENT, TURNED, DEEP, DIM = "transparent", "turned", "deep", "dim"
+SERIES, INK, GRAYED = "series", "ink", "grayed"
 MEANINGS = {
     TRANSPARENT: "transparent parts drawn on white",
     TURNED: "turned upright, as the orientation tag says",
     DEEP: "reduced from 16 to 8 bits",
+    DIM: "nearly black then, because no value is above 1/16 of white",
     SERIES: "only the first picture of an animation or of several pages read",
     INK: "converted to RGB without color profile",
     GRAYED: "converted from color to gray",
@@ -160,8 +161,7 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
         image = ImageOps.exif_transpose(opened)
         changes[TURNED] += 1
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _reduce_to_8_bits(image, opened)
-        changes[DEEP] += 1
+        image = _reduce_to_8_bits(image, opened, changes)
     if image.mode == "LAB":
         from PIL import ImageCms
 
@@ -187,7 +187,9 @@ def _has_gray_palette(image: Image.Image) -> bool:
     return palette[::3] == palette[1::3] == palette[2::3]
 
 
-def _reduce_to_8_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
+def _reduce_to_8_bits(
+    image: Image.Image, opened: Image.Image, changes: Counter[str]
+) -> Image.Image:
     """Return a gray image of 16 bits as one of 8, divided by 257 and rounded."""
     signed = opened.format == "TIFF" and image.mode == "I"
     if image.mode == "F" or signed or opened.format not in FULL_RANGE:
@@ -202,6 +204,9 @@ def _reduce_to_8_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
         white = 2 ** tags.get(BITS, (16,))[0] - 1  # 4095 for 12 bits.
         inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     values = np.asarray(image).astype(np.uint32)
+    changes[DEEP] += 1
+    # Depths in millimeters, or 12 bits in files of 16.
+    changes[DIM] += int(not inverted and 0 < values.max() <= white // 16)
     shades = ((255 * values + white // 2) // white).astype(np.uint8)
     reduced = Image.fromarray(255 - shades if inverted else shades)
     if (hidden := image.info.get("transparency")) is None:

@@ -239,3 +239,17 @@ def test_folders_0_to_n_are_the_labels(tmp_path):
 
 def test_natural_order_sorts_numbers_by_value_and_letters_without_case():
     assert sort_naturally(["a10", "B", "a9", "c"]) == ["a9", "a10", "B", "c"]
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "Valid"), ("train", "val", "test")])
+def test_splits_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="these are splits, not classes"):
+        find_classes(tmp_path)
+
+
+def test_the_refusal_of_a_single_folder_proposes_it(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=f"If it has the classes, give {tmp_path}/images"):
+        find_classes(tmp_path)

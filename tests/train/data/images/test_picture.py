@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from train.data.imagenet.decode import check_image, decode
-from train.data.images.picture import describe_changes, is_picture, open_image
+from train.data.images.picture import MEANINGS, describe_changes, is_picture, open_image
 from train.errors import UserError
 
 RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)
@@ -82,7 +82,14 @@ DEEP = {
 def test_grays_of_more_than_8_bits_keep_their_shades(name, gray):
     pixels, changes = read(DEEP[name], gray=gray)
     assert (pixels.reshape(16, 16, -1) == RAMP[..., None]).all()
-    assert changes == {"deep": 1}
+    assert +changes == {"deep": 1}
+
+
+def test_16_bit_grays_that_use_little_of_their_range_are_counted():
+    for kind in ("PNG", "TIFF"):
+        assert read(encode(Image.fromarray(RAMP * 16), kind))[1]["dim"] == 1
+        assert read(encode(Image.fromarray(RAMP * 17), kind))[1]["dim"] == 0
+        assert read(encode(Image.fromarray(RAMP * 0), kind))[1]["dim"] == 0
 
 
 def test_16_bit_grays_of_imagenet_keep_their_shades():
@@ -211,7 +218,7 @@ def test_16_bit_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels, changes = read(encode(SIXTEEN, exif=exif.tobytes()), gray=True)
-    assert (pixels == np.rot90(RAMP, -1)).all() and changes == {"turned": 1, "deep": 1}
+    assert (pixels == np.rot90(RAMP, -1)).all() and +changes == {"turned": 1, "deep": 1}
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
@@ -336,7 +343,5 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_each_kind_of_conversion_has_a_sentence():
-    found = describe_changes(
-        Counter(transparent=3, turned=1, deep=2, series=1, ink=1, grayed=4), 60
-    )
-    assert len(found) == 6 and found[0] == "transparent parts drawn on white: 3 of 60 images"
+    found = describe_changes(Counter(dict.fromkeys(MEANINGS, 3)), 60)
+    assert len(found) == 7 and found[0] == "transparent parts drawn on white: 3 of 60 images"
