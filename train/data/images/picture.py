@@ -30,10 +30,11 @@ LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
 
 TRANSPARENT, TURNED, DEEP, DIM = "transparent", "turned", "deep", "dim"
-SERIES, INK, GRAYED = "series", "ink", "grayed"
+SERIES, INK, GRAYED, UNTAGGED = "series", "ink", "grayed", "untagged"
 MEANINGS = {
     TRANSPARENT: "transparent parts drawn on white",
     TURNED: "turned upright, as the orientation tag says",
+    UNTAGGED: "not turned, because their EXIF data are damaged",
     DEEP: "reduced from 16 to 8 bits",
     DIM: "nearly black then, because no value is above 1/16 of white",
     SERIES: "only the first picture of an animation or of several pages read",
@@ -154,10 +155,8 @@ def _guess_content(begin: bytes) -> str:
 def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[str]) -> Image.Image:
     if opened.format not in NO_SERIES and getattr(opened, "is_animated", False):
         changes[SERIES] += 1
-    # Before the pixels are loaded: Pillow itself turns TIFF images then.
-    turned = not as_stored and opened.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     image: Image.Image = opened
-    if turned:
+    if not as_stored and _read_orientation(opened, changes) in range(2, 9):
         image = ImageOps.exif_transpose(opened)
         changes[TURNED] += 1
     if image.mode == "F" or image.mode.startswith("I"):
@@ -176,6 +175,16 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
         image = _draw_on_background(image, changes)
     # A copy of `opened`, whose file is about to be closed; no copy of what is a copy already.
     return image if image.mode == mode and image is not opened else image.convert(mode)
+
+
+def _read_orientation(opened: Image.Image, changes: Counter[str]) -> object:
+    if opened.format != "TIFF":  # Loading a TIFF turns it and removes its tag.
+        opened.load()
+    try:
+        return opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # The image itself is whole.
+        changes[UNTAGGED] += 1
+        return 1
 
 
 def _is_gray(image: Image.Image) -> bool:

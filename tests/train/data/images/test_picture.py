@@ -214,6 +214,16 @@ def test_images_are_turned_upright_as_their_tag_says(kind, orientation):
     assert kind == "TIFF" or np.array_equal(plain, expected) == (orientation in (0, 1, 9))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage of a camera", b"Exif\0\0II", b"Exif\0\0"])
+def test_images_with_damaged_exif_data_are_read(kind, exif):
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0}
+    content = encode(Image.fromarray(COLORS), kind, exif=exif, **options)
+    pixels, changes = read(content)
+    np.testing.assert_allclose(pixels, COLORS, atol=30)
+    assert changes["turned"] == 0 and changes["untagged"] in (0, 1)
+
+
 def test_16_bit_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -344,4 +354,4 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 def test_each_kind_of_conversion_has_a_sentence():
     found = describe_changes(Counter(dict.fromkeys(MEANINGS, 3)), 60)
-    assert len(found) == 7 and found[0] == "transparent parts drawn on white: 3 of 60 images"
+    assert len(found) == 8 and found[0] == "transparent parts drawn on white: 3 of 60 images"
