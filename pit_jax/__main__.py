@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pit_jax
 from pit_jax.arguments import Parser
+from pit_jax.display import print_text
 from pit_jax.programs import COMMANDS, load_program, load_trainer
 from pit_jax.signals import begin_program, end_program
 
@@ -24,7 +25,7 @@ def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
         return 0
     name, *rest = words
     if name not in COMMANDS:
-        print(f"error: {explain(name)}; see --help.", file=sys.stderr)
+        print_text(f"error: {explain(name)}; see --help.", sys.stderr)
         return 2
     # A run records sys.argv, so it must hold the program's own arguments.
     sys.argv = [f"{prog} {name}", *rest]

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from pit_jax.display import print_text
 from pit_jax.signals import Stopped, interruptible, saving
 
 from . import data
@@ -79,7 +80,7 @@ def print_skipped(config: ConfigDict, dataset: data.Dataset, num_devices: int) -
     size, repeats = len(dataset.train), config.augment.get("repeats", 1)
     line = describe_skipped(size, config.batch_size, repeats, num_devices * config.accumulate)
     if line and hosts.is_first():
-        print(f"note: {line}.", file=sys.stderr)
+        print_text(f"note: {line}.", sys.stderr)
 
 
 def train_session(session: Session, stop: Callable[[], bool]) -> TrainState | None:

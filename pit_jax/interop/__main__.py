@@ -15,6 +15,7 @@ import numpy as np
 import pit_jax
 from pit_jax.arguments import Parser, UsageError, path, start
 from pit_jax.artifact import hash_file
+from pit_jax.display import print_text
 from pit_jax.interop.convert import convert, find_layout
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.files import load
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    print(f"{args.out}: {count:,} parameters of {args.model}, layout {layout!r}.")
+    print_text(f"{args.out}: {count:,} parameters of {args.model}, layout {layout!r}.")
     for layer in args.skip:
         print(f"{layer} has its initial values.")
     return 0

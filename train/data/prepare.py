@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pit_jax.display import print_text
 from pit_jax.signals import end_program
 
 from ..config.arguments import run_program
@@ -30,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
     if source.exists() and out.exists() and source.samefile(out):
         raise UserError(f"--source and --out are the same folder, {out}. Choose another --out.")
     workers = args.workers or count_cores()
-    print(f"looking in {source}", file=sys.stderr)
+    print_text(f"looking in {source}", sys.stderr)
     plan = PLANS[args.name](source)
-    print(f"found {plan.source}, {len(plan.classes)} classes", file=sys.stderr)
+    print_text(f"found {plan.source}, {len(plan.classes)} classes", sys.stderr)
     manifest = convert(plan, out, workers=workers, size=args.size, decoded=args.verify)
     for split in ("train", "test"):
         shards = [shard for shard in manifest["shards"].values() if shard["split"] == split]
         images, size = (sum(shard[key] for shard in shards) for key in ("records", "bytes"))
-        print(f"{split}: {images:,} images in {len(shards)} files, {size:,} bytes")
-    print(f"{len(plan.classes):,} classes; {out} is complete.")
+        print_text(f"{split}: {images:,} images in {len(shards)} files, {size:,} bytes")
+    print_text(f"{len(plan.classes):,} classes; {out} is complete.")
     return 0
 
 

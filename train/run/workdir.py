@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from flax.traverse_util import flatten_dict
 
+from pit_jax.display import print_text
 from pit_jax.old_names import rename_keys
 
 from ..errors import UserError
@@ -90,9 +91,9 @@ def open_lock(workdir: Path, flock: Callable[[IO[str], int], None] | None = None
             "another --workdir."
         ) from None
     except OSError as error:  # Some network file systems have no locks.
-        print(
+        print_text(
             f"{workdir} cannot be locked ({error.strerror}): make sure that no other run uses it.",
-            file=sys.stderr,
+            sys.stderr,
         )
     file.truncate(0)
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")

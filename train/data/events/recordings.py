@@ -89,9 +89,9 @@ def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str
     counts = ", ".join(
         f"{found[of]:,} of {nearest[of]:,} {of}" for of in nearest if found[of] != nearest[of]
     )
-    print(
+    print_text(
         f"warning: {name} has {counts} recordings; extract or fetch the missing files again",
-        file=sys.stderr,
+        sys.stderr,
     )
 
 

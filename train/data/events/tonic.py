@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pit_jax.display import print_text
 from pit_jax.events import make_events
 from pit_jax.events.arrays import load_array
 from pit_jax.events.files import open_recording
@@ -35,7 +36,7 @@ def fetch(name: str, root: Path) -> bool:
         import tonic
     except ImportError:
         return False
-    print(f"{name} was not found: tonic downloads it to {root.absolute()}", file=sys.stderr)
+    print_text(f"{name} was not found: tonic downloads it to {root.absolute()}", sys.stderr)
     try:
         for cls, options in CLASSES[name]:
             getattr(tonic.datasets, cls)(save_to=str(root), **options)

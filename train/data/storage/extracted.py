@@ -40,7 +40,7 @@ def extract_once(archive: Path, folder: Path, endings: Container[str]) -> None:
             aside = move_aside(
                 folder, (folder.with_name(f"{folder.name}.{n}.old") for n in count())
             )
-            print(f"{folder} has no manifest; it is kept as {aside}", file=sys.stderr)
+            print_text(f"{folder} has no manifest; it is kept as {aside}", sys.stderr)
         entries = (e for e in iterate_files(archive) if e.name.suffix.lower() in endings)
         files = dict(_extract(entry, part, folder.name) for entry in entries)
         text = json.dumps({"archive": content, "files": files}, indent=1)
