@@ -186,7 +186,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     with reading(folder / MANIFEST, "a manifest of an artifact", error=ArtifactError):
         manifest = json.loads(text)
-        for identity in dict(manifest["files"]).values():
+        if not isinstance(manifest["files"], dict):
+            raise ValueError("its files have no names")
+        for identity in manifest["files"].values():
             if {key: type(x) for key, x in identity.items()} != {"bytes": int, "sha256": str}:
                 raise ValueError("its files have no hashes")
         return dict(manifest)

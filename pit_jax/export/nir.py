@@ -11,7 +11,7 @@ import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
 from pit_jax.export.errors import NotInNIR, import_extra
-from pit_jax.export.nir_values import read_whole
+from pit_jax.export.nir_values import read_whole, show_value
 from pit_jax.inference.program import SpikingProgram
 from pit_jax.inference.runtime import nodes
 from pit_jax.paths import read_path
@@ -121,7 +121,9 @@ def _read_metadata(
         raise ValueError(f"{where} does not store its number of steps; give num_steps.")
     seconds = np.asarray(known.get("dt", DT) if dt is None else dt)
     if seconds.dtype.kind not in "iuf" or seconds.size != 1 or not 0 < seconds.item() < np.inf:
-        raise ValueError(f"dt, the seconds per step, must be above 0, got {seconds!r:.50}.")
+        raise ValueError(
+            f"dt, the seconds per step, must be above 0, got {show_value(seconds.tolist())}."
+        )
     return read_whole(where, "num_steps", steps, 1), float(seconds.item())
 
 

@@ -1,18 +1,21 @@
 """Read a .nir file: first the container, then its nodes. Only the container can be damaged."""
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
 
 from pit_jax.artifact import ArtifactError
 from pit_jax.display import show_name
 from pit_jax.export.errors import NotInNIR
-from pit_jax.reading import check_declared, quote_error, reading
+from pit_jax.reading import quote_error, reading
 
+CHILD = Path(__file__).with_name("nir_container.py")
 # The nodes that nir_reader.py converts.
 READABLE = (
     *("Conv2d", "Affine", "Linear", "Scale", "SumPool2d", "AvgPool2d", "Flatten", "IF", "LIF"),
@@ -22,9 +25,8 @@ NEURONS = {
     "IF": ("r", "v_threshold", "v_reset"),
     "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
 }
-DEEPEST = 8  # Groups in groups; hard links could make a circle.
-# HDF5 files are compressed by at most 1032 to 1; small data sets without any bytes are zeros.
-EXPANSION, SMALL = 1100, 2**20
+# Of the processor's time: a second for the start, and twice what compressed weights need.
+SECONDS, BYTES_PER_SECOND = 4, 20_000_000
 
 
 def read_file(path: Path) -> nir.NIRGraph:
@@ -34,15 +36,34 @@ def read_file(path: Path) -> nir.NIRGraph:
     damaged file and NotInNIR for anything else that a graph cannot be.
     """
     with reading(path, "a NIR graph", error=ArtifactError):
-        size = path.stat().st_size
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("node"), h5py.Group):
-                raise NotInNIR(f"{path} is an HDF5 file without a NIR graph.")
-            tree = _read_group(file["node"], path, size, DEEPEST)
+        tree = _read_container(path)
+    if tree is None:
+        raise NotInNIR(f"{path} is an HDF5 file without a NIR graph.")
     try:
         return _make_graph(tree)
     except NotInNIR as error:
         raise NotInNIR(f"{path}: {error}") from error
+
+
+def _read_container(path: Path) -> dict[str, Any] | None:
+    """Return the tree of an HDF5 file, read by a process that can take nothing down."""
+    size = path.stat().st_size
+    seconds = SECONDS + size // BYTES_PER_SECOND
+    # -P: the folder of the script has modules with names of packages.
+    command = [sys.executable, "-P", str(CHILD), str(path.absolute())]
+    limits = [str(max(2**30, 20 * size)), str(seconds)]
+    try:
+        # Of the time of a processor it may use half of this, as others may use it too.
+        done = subprocess.run(
+            [*command, *limits], capture_output=True, timeout=2 * seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError("its parser does not end") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(said[-1] if said else "its parser does not end, or crashes")
+    tree: dict[str, Any] | None = pickle.loads(done.stdout)
+    return tree
 
 
 def refuse_kind(name: str, kind: object) -> NotInNIR:
@@ -51,21 +72,6 @@ def refuse_kind(name: str, kind: object) -> NotInNIR:
         f"{show_name(name):.80} is a {show_name(kind):.80}, which cannot be read; supported are "
         f"{', '.join(READABLE[:-1])} and {READABLE[-1]}."
     )
-
-
-def _read_group(group: h5py.Group, path: Path, size: int, depth: int) -> dict[str, Any]:
-    if not depth:
-        raise NotInNIR(f"{path}: its groups are nested more than {DEEPEST} deep.")
-    tree: dict[str, Any] = {}
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            tree[name] = _read_group(item, path, size, depth - 1)
-        elif isinstance(item, h5py.Dataset):
-            stored = min(item.id.get_storage_size(), size)
-            check_declared(path, item.name, item.nbytes, SMALL + EXPANSION * stored)
-            value = item[()]
-            tree[name] = value.decode() if isinstance(value, bytes) else value
-    return tree
 
 
 def _make_graph(tree: Mapping[str, Any]) -> nir.NIRGraph:

@@ -16,7 +16,7 @@ from jaxtyping import Array
 from pit_jax.export.errors import NotInNIR
 from pit_jax.export.nir_file import refuse_kind
 from pit_jax.export.nir_network import NIRNetwork, NIRPart, Scale, ThresholdIF, sum_pool
-from pit_jax.export.nir_values import read_numbers, read_pair, read_whole, read_wholes
+from pit_jax.export.nir_values import read_numbers, read_pair, read_whole, read_wholes, show_value
 from pit_jax.neurons import IF, LIF
 from pit_jax.neurons.step import hard_reset
 from pit_jax.old_names import serve_old_names
@@ -85,21 +85,27 @@ def _list_sources(graph: nir.NIRGraph) -> dict[str, list[str]]:
                     raise NotInNIR(f"the edge {before} -> {after} is there twice.")
                 sources[after].append(before)
             case _:
-                raise NotInNIR(f"the edge {edge!r:.80} does not connect two nodes of the graph.")
+                raise NotInNIR(
+                    f"the edge {show_value(edge)} does not connect two nodes of the graph."
+                )
     return sources
 
 
 def _read_input(name: str, node: nir.Input) -> Shape:
-    shape = read_wholes(name, "a shape", (node.input_type or {}).get("input", ()), 1)
+    shape = read_wholes(name, "a shape", _get_shape(node.input_type, "input"), 1)
     if not 1 <= len(shape) <= 3 or math.prod(shape) > MOST_VALUES:
         raise NotInNIR(f"{name} has the shape {shape}; it must be [C] or [C, H, W].")
     return (*shape[1:], shape[0])
 
 
+def _get_shape(declared: Any, name: str) -> Any:
+    return declared.get(name) if isinstance(declared, Mapping) else declared
+
+
 def _check_output(name: str, node: nir.Output, shape: Shape) -> None:
     """Raise NotInNIR unless the output has the shape that it declares, but for axes of size 1."""
     channels_first = (shape[-1], *shape[:-1])
-    declared = (node.output_type or {}).get("output")
+    declared = _get_shape(node.output_type, "output")
     if declared is None:
         return
     sizes = read_wholes(name, "a shape", declared, 1)

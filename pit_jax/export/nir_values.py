@@ -7,6 +7,12 @@ import numpy as np
 from pit_jax.export.errors import NotInNIR
 
 
+def show_value(value: Any) -> str:
+    """Return the start of a value in one line, for errors."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def read_numbers(name: str, what: str, value: Any) -> np.ndarray:
     """Return `value` as an array of finite floats; raise NotInNIR if it is none."""
     try:
@@ -16,7 +22,9 @@ def read_numbers(name: str, what: str, value: Any) -> np.ndarray:
         # The safe cast refuses texts and complex numbers, but also whole numbers of 32 bits.
         array = np.asarray(value)
         if array.dtype.kind not in "iub":
-            raise NotInNIR(f"{name} has {what} = {value!r:.50}; it must be numbers.") from None
+            raise NotInNIR(
+                f"{name} has {what} = {show_value(value)}; it must be numbers."
+            ) from None
         array = array.astype(np.float32)
     if not np.all(np.isfinite(array)):
         raise NotInNIR(f"{name} has {what} that is not finite; take another copy of the graph.")
@@ -27,7 +35,7 @@ def read_whole(name: str, what: str, value: Any, least: int) -> int:
     """Return `value` as a whole number of at least `least`; raise NotInNIR if it is none."""
     numbers = read_wholes(name, what, value, least)
     if len(numbers) != 1:
-        raise NotInNIR(f"{name} has {what} = {value!r:.50}; it must be one whole number.")
+        raise NotInNIR(f"{name} has {what} = {show_value(value)}; it must be one whole number.")
     return numbers[0]
 
 
@@ -35,7 +43,9 @@ def read_pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
     """Return two whole numbers of at least `least`, from one or two; raise NotInNIR if not."""
     numbers = read_wholes(name, what, value, least)
     if len(numbers) not in (1, 2):
-        raise NotInNIR(f"{name} has {what} = {value!r:.50}; it must be one or two whole numbers.")
+        raise NotInNIR(
+            f"{name} has {what} = {show_value(value)}; it must be one or two whole numbers."
+        )
     return numbers[0], numbers[-1]
 
 
@@ -45,6 +55,6 @@ def read_wholes(name: str, what: str, value: Any, least: int) -> tuple[int, ...]
     good = array.dtype.kind in "iuf" and np.all((array >= least) & (array < 2**31))
     if not good or np.any(array != np.floor(array)):
         raise NotInNIR(
-            f"{name} has {what} = {value!r:.50}; it must be whole numbers of at least {least}."
+            f"{name} has {what} = {show_value(value)}; it must be whole and at least {least}."
         )
     return tuple(int(number) for number in array)

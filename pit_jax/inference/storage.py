@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # program.py imports this module.
 # Format 1 has old names of some classes (`SAVED_CLASSES`), and is still read.
 KIND, VERSION = "pit_jax.program", 2
 ARRAYS = "program.safetensors"
+# A program has a copy of its layers for each step, so more could never be compiled; of many, the
+# first are enough to see whether shapes fit.
+MOST_STEPS, MOST_TRACED = 10_000, 64
 
 
 def write_program(
@@ -104,12 +107,12 @@ def _read_fields(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dic
     graph = from_json(manifest["nodes"], list[nodes.Node], arrays, "nodes")
     steps = from_json(manifest["num_steps"], int, {}, "num_steps")
     proof = from_json(manifest["proof"], Report | None, {}, "proof")
-    if steps < 1:
-        raise ArtifactError(f"num_steps must be at least 1, got {steps}.")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ArtifactError(f"num_steps must be from 1 to {MOST_STEPS:,}, got {steps:.6g}.")
     if fingerprint(graph) != manifest["fingerprint"]:
         # The file hashes find damage; this finds a program whose numbers were edited.
         raise ArtifactError("its numbers are not those that were compiled.")
-    _check_fit(graph, steps)
+    _check_fit(graph, min(steps, MOST_TRACED))
     known = manifest["fingerprint"]
     return {"nodes": graph, "num_steps": steps, "fingerprint": known, "proof": proof}
 

@@ -193,8 +193,23 @@ def _name_archive(names: Collection[str]) -> str:
     return "a zip file without data.pkl, so not a file of torch.save."
 
 
-def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+class _Bounded:
+    """A file whose `read` allocates no more than there is, whatever number a pickle declares."""
+
+    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
+        self.file, self.size = file, size
+        self.readline, self.seek, self.tell = file.readline, file.seek, file.tell
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes."""
+        # Asking where the file is takes longer than reading an instruction.
+        return self.file.read(count if count < 4096 else min(count, self.size - self.tell()))
+
+
+def _read_legacy(opened: io.BufferedReader) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """Read the format before torch 1.6: consecutive pickles, then the storages."""
+    end = os.fstat(opened.fileno()).st_size
+    file = _Bounded(opened, end)
     if TorchUnpickler(file).load() != _LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not a file of torch.save.")
     TorchUnpickler(file).load()  # The version of the protocol; only one exists.
@@ -205,7 +220,6 @@ def _read_legacy(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.n
     value = unpickler.load()
     # The storages follow in the order of a pickled list of keys, each after its number of values.
     places: dict[str, tuple[int, int]] = {}
-    end = os.fstat(file.fileno()).st_size
     for key in map(str, TorchUnpickler(file).load()):
         count = int.from_bytes(file.read(8), "little")
         if key not in unpickler.storages:

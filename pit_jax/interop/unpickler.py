@@ -6,7 +6,6 @@ calls what a file names: tensors and plain containers are built here, and every 
 needs, such as `np.float64(0.5)` next to the weights, cannot prevent loading.
 """
 
-import io
 import pickletools
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -93,7 +92,7 @@ class Tensor(NamedTuple):
 class TorchUnpickler:
     """A reader of one pickle: `Tensor` for tensors, and their `storages` by key."""
 
-    def __init__(self, file: io.BufferedIOBase) -> None:
+    def __init__(self, file: Any) -> None:
         self.file = file
         self.storages: dict[str, Storage] = {}
         self.stack: list[Any] = []

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import h5py
 import jax
 import jax.numpy as jnp
 import nir
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from pit_jax import neurons
-from pit_jax.export import NotInNIR, from_nir, to_nir
+from pit_jax.export import NotInNIR, from_nir, nir_file, to_nir
 from pit_jax.inference import ArtifactError, compile
 from pit_jax.neurons.step import hard_reset
 from tests.export.graphs import HARD_LIF, count_by_layer, make_joined, make_program, round_to_grid
@@ -201,3 +202,163 @@ def test_a_network_from_nir_can_be_compiled_again():
     twice = compile(again, read, x, verify=False)
     agree = np.argmax(twice(x), -1) == np.argmax(program(x), -1)
     assert agree.all()
+
+
+def write_tree(path, nodes, edges, node_type="NIRGraph", **more):
+    """Write a NIR file without the checks of the package that other tools do not use."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("node")
+        group["type"] = node_type
+        group["edges"] = np.array(edges, "S20")
+        for name, fields in nodes.items():
+            for key, value in fields.items():
+                group[f"nodes/{name}/{key}"] = value
+        for key, value in more.items():
+            group[f"metadata/{key}"] = value
+    return path
+
+
+def make_rockpool(**parameters):
+    """Return nodes as in lif_rockpool.nir: parameters of one value, and an output [1, 1, 1]."""
+    values = dict(tau=2e-4, r=2.0, v_leak=0.0, v_threshold=1.0) | parameters
+    return {
+        "input": {"type": "Input", "shape": [3]},
+        "linear": {"type": "Linear", "weight": np.eye(3, dtype=np.float32)},
+        "lif": {"type": "LIF", **values},
+        "output": {"type": "Output", "shape": [1, 3, 1]},
+    }
+
+
+CHAIN = [("input", "linear"), ("linear", "lif"), ("lif", "output")]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"v_threshold": [1.0]},
+        {"v_threshold": np.ones(3), "r": [2.0]},
+        {"tau": np.full(3, 2e-4), "v_reset": 0.0},
+        {"v_threshold": np.float64(1), "v_leak": np.int8(0)},
+    ],
+)
+def test_scalar_parameters_of_neurons_are_broadcast(tmp_path, parameters):
+    path = write_tree(tmp_path / "rockpool.nir", make_rockpool(**parameters), CHAIN)
+    model, variables = from_nir(path, num_steps=3)
+    spikes = model.apply(variables, jnp.array([[1.0, 0.5, 2.0]]))
+    np.testing.assert_array_equal(spikes[0], [[0, 0, 1], [1, 0, 1], [0, 0, 1]])
+
+
+def test_scalar_parameters_on_a_map_are_broadcast(tmp_path):
+    nodes = {
+        "input": {"type": "Input", "shape": [2, 4, 4]},
+        "lif": {"type": "Threshold", "threshold": np.float32([[[0.5]], [[1.5]]])},
+        "scale": {"type": "Scale", "scale": 2.0},
+        "output": {"type": "Output", "shape": [2, 4, 4]},
+    }
+    edges = [("input", "lif"), ("lif", "scale"), ("scale", "output")]
+    model, variables = from_nir(write_tree(tmp_path / "map.nir", nodes, edges), num_steps=1)
+    spikes = model.apply(variables, jnp.ones((1, 4, 4, 2)))
+    np.testing.assert_array_equal(spikes[0, 0, 2, 2], [2, 0])
+    nodes["lif"]["threshold"] = np.ones(2, np.float32) * [1, 2]  # Of channels, or of columns?
+    with pytest.raises(NotInNIR, match=r"lif has threshold of the shape \(2,\), channels first"):
+        from_nir(write_tree(tmp_path / "map.nir", nodes, edges), num_steps=1)
+
+
+@pytest.mark.parametrize("edges", [CHAIN, CHAIN[1:], [*CHAIN, CHAIN[0]], [*CHAIN, ("x", "lif")]])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("lif", {"type": "LIF", "tau": 2e-4}),
+        ("lif", {"type": "CubaLIF", "tau_mem": 1.0}),
+        ("lif", {"type": 7}),
+        ("linear", {"type": "Linear", "weight": np.ones((3, 2))}),
+        ("linear", {"type": "Linear", "weight": np.full((3, 3), np.nan)}),
+        ("linear", {"type": "Linear", "weight": "text"}),
+        ("input", {"type": "Input", "shape": [-3]}),
+        ("output", {"type": "Output", "shape": [4]}),
+    ],
+)
+def test_whole_files_are_never_called_damaged(tmp_path, name, fields, edges):
+    path = write_tree(tmp_path / "other.nir", make_rockpool() | {name: fields}, edges)
+    with pytest.raises(NotInNIR, match="other.nir: ") as error:
+        from_nir(path, num_steps=2)
+    assert "damaged" not in str(error.value)
+
+
+def test_an_hdf5_file_of_another_kind_is_named(tmp_path):
+    with h5py.File(tmp_path / "keras.h5", "w") as file:
+        file["weights"] = np.ones(3)
+    with pytest.raises(NotInNIR, match="keras.h5 is an HDF5 file without a NIR graph"):
+        from_nir(tmp_path / "keras.h5", num_steps=1)
+
+
+@pytest.mark.parametrize("groups", [0, -1, 0.5, 3, np.nan, 2**40, "two", [], [1, 1], None])
+def test_groups_of_any_value_are_refused_by_name(groups):
+    weight = np.ones((2, 2, 3, 3), np.float32)
+    conv = nir.Conv2d((4, 4), weight, 1, 1, 1, 1, np.zeros(2, np.float32))
+    graph = chain(conv)
+    conv.groups = groups
+    with pytest.raises(NotInNIR, match="conv2d has .*groups"):
+        from_nir(graph, num_steps=1)
+
+
+@pytest.mark.parametrize("field", ["stride", "dilation", "padding"])
+@pytest.mark.parametrize("value", [-1, 0.5, [1, 2, 3], "three", 2**40, np.inf, {}])
+def test_windows_of_any_value_are_refused_by_name(field, value):
+    weight = np.ones((2, 2, 3, 3), np.float32)
+    conv = nir.Conv2d((4, 4), weight, 1, 1, 1, 1, np.zeros(2, np.float32))
+    graph = chain(conv)
+    setattr(conv, field, value)
+    with pytest.raises(NotInNIR, match=f"conv2d has {field}"):
+        from_nir(graph, num_steps=1)
+
+
+@pytest.mark.parametrize("found", [5, None, [1], np.arange(3), b"\xff", {"a": 1}, np.nan, ""])
+def test_hashes_of_any_type_do_not_match(found):
+    graph = chain(nir.Linear(np.eye(2, dtype=np.float32)))
+    graph.metadata["sha256"] = found
+    with pytest.raises(ArtifactError, match="the graph does not match its hash"):
+        from_nir(graph, num_steps=1)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, "two", [1, 2], np.nan, 2**40])
+def test_numbers_of_steps_of_any_value_are_refused(steps):
+    graph = chain(nir.Linear(np.eye(2, dtype=np.float32)))
+    graph.metadata["num_steps"] = steps
+    with pytest.raises(NotInNIR, match="the graph has num_steps = "):
+        from_nir(graph)
+    with pytest.raises(NotInNIR, match="the graph has num_steps = 0"):
+        from_nir(graph, num_steps=0)
+
+
+def test_self_edges_and_missing_inputs_are_refused():
+    for edge, says in ((("lif", "lif"), "is recurrent"), (("lif", "none"), "does not connect")):
+        graph = chain(nir.Linear(np.eye(2)), lif())
+        graph.edges.append(edge)
+        with pytest.raises(NotInNIR, match=says):
+            from_nir(graph, num_steps=1)
+    graph = chain(nir.Linear(np.eye(2)), lif())
+    del graph.edges[1]
+    with pytest.raises(NotInNIR, match="lif must read other nodes"):
+        from_nir(graph, num_steps=1)
+    del graph.nodes["input"]
+    with pytest.raises(NotInNIR, match="edge .* does not connect|one input and one output"):
+        from_nir(graph, num_steps=1)
+
+
+def test_a_parser_that_never_ends_is_ended(written, tmp_path, monkeypatch):
+    (tmp_path / "endless.py").write_text("while True: pass")
+    monkeypatch.setattr(nir_file, "CHILD", tmp_path / "endless.py")
+    monkeypatch.setattr(nir_file, "SECONDS", 1)
+    with pytest.raises(ArtifactError, match="program.nir is not a NIR graph.* does not end"):
+        from_nir(written[1])
+
+
+def test_data_sets_that_declare_more_than_there_is_are_refused(tmp_path):
+    path = write_tree(tmp_path / "huge.nir", make_rockpool(), CHAIN)
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/linear/weight"]
+        file.create_dataset("node/nodes/linear/weight", (10**6, 10**6), "f4", chunks=(10, 10))
+    with pytest.raises(ArtifactError, match="declares 4,000,000,000,000 bytes, which are not"):
+        from_nir(path, num_steps=1)

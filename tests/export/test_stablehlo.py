@@ -1,5 +1,6 @@
 """StableHLO artifacts compute the logits of a program bit for bit, or are refused."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -159,6 +160,17 @@ def test_a_module_that_jax_cannot_read_is_refused(small, tmp_path, monkeypatch):
     to_stablehlo(small[0], tmp_path / "out")
     with pytest.raises(ArtifactError, match=f"is intact, but JAX {jax.__version__} cannot read"):
         load_stablehlo(tmp_path / "out")
+
+
+@pytest.mark.parametrize("found", [None, [], 5, {"shape": ["batch", 9], "dtype": "float32"}])
+def test_a_manifest_with_another_input_than_the_module_is_refused(whole, tmp_path, found):
+    place = shutil.copytree(whole, tmp_path / "out")
+    text = json.dumps(json.loads((whole / MANIFEST).read_text()) | {"input": found}).encode()
+    (place / MANIFEST).write_bytes(text)
+    line = f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n"
+    (place / "manifest.sha256").write_text(line)
+    with pytest.raises(ArtifactError, match="out: the manifest has another input than the module"):
+        load_stablehlo(place)
 
 
 def test_the_folder_of_a_saved_program_is_refused(small, tmp_path):

@@ -179,6 +179,21 @@ def find_node(manifest: dict, kind: str) -> dict:
         (lambda m: find_node(m, "Accumulator").update(bound=1), "not those that were compiled"),
         (lambda m: m["arrays"].popitem(), "the shapes or types of the arrays differ"),
         (lambda m: m.pop("files"), "is not a manifest of an artifact"),
+        (lambda m: m.update(files=[]), "is not a manifest of an artifact.*files have no names"),
+        (lambda m: m.update(files={"a": 5}), "is not a manifest of an artifact"),
+        (lambda m: m["files"][ARRAYS].update(bytes="9"), "artifact.*files have no hashes"),
+        (lambda m: m["files"][ARRAYS].update(sha256=None), "artifact.*files have no hashes"),
+        (lambda m: m["files"][ARRAYS].update(sha256="5"), "was changed after it was written"),
+        (lambda m: m.update(files={"\0": {"bytes": 0, "sha256": ""}}), "not in its folder"),
+        (lambda m: m.update(version=9, versions=[1]), "written by pit_jax None"),
+        (lambda m: m.update(version=True), "has version True"),
+        (lambda m: m.update(kind={"a": 1}), "has the kind {'a': 1}"),
+        (lambda m: m.update(nodes={}), "nodes is None, but this pit_jax expects list"),
+        (lambda m: m.update(nodes=[[]]), r"nodes.0 is \[\], but this pit_jax expects Pixels"),
+        (lambda m: m.update(num_steps=0), "num_steps must be from 1 to 10,000, got 0"),
+        (lambda m: m.update(num_steps=10**300), "num_steps must be from 1 to 10,000"),
+        (lambda m: m.update(proof=5), "proof is 5, but this pit_jax expects Report"),
+        (lambda m: find_node(m, "Accumulator")["bias"].update(array=[1]), "there is no array"),
         (
             lambda m: m["files"].update({"../x": {"bytes": 0, "sha256": ""}}),
             "not in its folder",
@@ -188,6 +203,30 @@ def find_node(manifest: dict, kind: str) -> dict:
 def test_an_edited_manifest_is_refused(saved, tmp_path, change, message):
     with pytest.raises(ArtifactError, match=message):
         load(copy_with_manifest(saved, tmp_path / "program", change))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "5", '"a"', "{}", "[" * 100_000, '{"a":' * 9999, ""]
+)
+def test_a_manifest_of_any_json_is_refused(saved, tmp_path, text):
+    place = shutil.copytree(saved, tmp_path / "program")
+    (place / MANIFEST).write_text(text)
+    line = f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST}\n"
+    (place / MANIFEST_HASH).write_text(line)
+    with pytest.raises(ArtifactError, match="program/manifest.json is not a manifest") as error:
+        load(place)
+    assert str(error.value).count("\n") < 3
+
+
+def test_damaged_arrays_with_a_new_hash_are_refused(saved, tmp_path):
+    place = shutil.copytree(saved, tmp_path / "program")
+    for content in (b"", b"\xff" * 40, (place / ARRAYS).read_bytes()[:-3]):
+        shutil.rmtree(place)
+        identity = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        copy_with_manifest(saved, place, lambda m, new=identity: m["files"].update({ARRAYS: new}))
+        (place / ARRAYS).write_bytes(content)
+        with pytest.raises(ArtifactError, match="program: program.safetensors is not a file of"):
+            load(place)
 
 
 @pytest.mark.parametrize(

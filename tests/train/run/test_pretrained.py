@@ -1,12 +1,13 @@
 """A run that starts from imported weights, and computes its scales with them."""
 
+import re
 import shutil
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import interop
@@ -143,3 +144,27 @@ def test_a_damaged_folder_is_refused(tmp_path):
     arrays.write_bytes(content)
     with pytest.raises(UserError, match="import it again"):
         load_from(tmp_path / "changed")
+
+
+@pytest.mark.parametrize(
+    "leaf, value, says",
+    [
+        ("params/stem/kernel", np.nan, "params/stem/kernel (not finite: "),
+        ("params/head/bias", np.inf, "params/head/bias (not finite: "),
+        ("batch_stats/stage1_block1/norm1/var", -1.0, "batch_stats/stage1_block1/norm1/var (a variance of -1)"),
+    ],
+)
+def test_weights_that_no_network_can_use_are_refused_by_name(tmp_path, leaf, value, says):
+    flat = flatten_dict(make_published(), sep="/")
+    flat[leaf] = np.full_like(flat[leaf], value)
+    interop.write(unflatten_dict(flat, sep="/"), tmp_path / "bad")
+    config = make_config(tmp_path / "bad")
+    with pytest.raises(UserError, match=f"config.pretrained: .*bad.*{re.escape(says)}"):
+        load_pretrained(config, data.load(**config.data))
+
+
+def test_a_checkpoint_file_as_pretrained_is_refused_with_the_command(tmp_path):
+    (tmp_path / "best.pth").write_bytes(b"x")
+    config = make_config(tmp_path / "best.pth")
+    with pytest.raises(UserError, match="best.pth is a file. Import it first: python -m pit_jax"):
+        load_pretrained(config, data.load(**config.data))
