@@ -31,13 +31,16 @@ def reading(
     """
     try:
         yield
-    except (error, FileError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (error, FileError):
         raise
     except MemoryError as raised:
         raise error(
             f"{path} needs more memory than there is, or its sizes are damaged. {advice}"
         ) from raised
     except BaseException as raised:
+        # Whatever else is no Exception asks the program to stop: it is no fault of the file.
+        if not isinstance(raised, Exception) and type(raised).__name__ != "PanicException":
+            raise
         if isinstance(raised, OSError) and raised.errno:
             raise error(f"{path} cannot be read ({os.strerror(raised.errno)}).") from raised
         raise error(

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pit_jax.signals import remove_if_stopped
+
 from .errors import UserError
 
 
@@ -24,11 +26,16 @@ def write_atomically(file: Path, content: str | bytes, *, shared: bool = False) 
     With `shared`, other processes may write the same file at the same time.
     """
     part = _name_private(file) if shared else file.with_name(f"{file.name}.part")
-    with part.open("wb") as opened:
-        opened.write(content.encode() if isinstance(content, str) else content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    replace_file(part, file)
+    try:
+        with part.open("wb") as opened:
+            opened.write(content.encode() if isinstance(content, str) else content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        replace_file(part, file)
+    except OSError:
+        if shared:  # No later write has this name.
+            part.unlink(missing_ok=True)
+        raise
 
 
 def read_file(file: Path) -> bytes | None:
@@ -85,7 +92,8 @@ def write_folder(folder: Path) -> Iterator[Path]:
     part, old = _name_private(folder), _name_private(folder)
     try:
         part.mkdir(parents=True)
-        yield part
+        with remove_if_stopped(part):
+            yield part
         if folder.exists():
             folder.rename(old)
         part.rename(folder)

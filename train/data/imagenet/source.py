@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,15 +165,18 @@ def _plan_archives(source: Path, train: Path, val: Path) -> Plan:
 def _plan_folders(source: Path, train: Path, val: Path) -> Plan:
     folders, tested_folders = ({p.name: p for p in list_class_folders(of)} for of in (train, val))
     classes = list(folders)
-    per_class = [_label_folder(folder, label) for label, folder in enumerate(folders.values())]
+    others: Counter[str] = Counter()
+    per_class = [_label_folder(path, i, others) for i, path in enumerate(folders.values())]
     if tested_folders:
         _check_same(train.parent, classes, list(tested_folders))
         in_order = [tested_folders[name] for name in classes]
-        tested = [image for i, folder in enumerate(in_order) for image in _label_folder(folder, i)]
+        tested = [pair for i, of in enumerate(in_order) for pair in _label_folder(of, i, others)]
     else:
         of_image = read_validation_labels(source)
         _check_same(train.parent, classes, sorted(set(of_image.values())))
-        tested = _label_images(val, of_image, classes)
+        tested = _label_images(val, of_image, classes, others)
+    if others:
+        print_text(f"{source}: {describe_others(others)}", sys.stderr)
     pieces = [ImageFiles(tuple(images)) for images in per_class]
     tests = [ImageFiles(tuple(part)) for part in _group(tested, IMAGES_A_SHARD)]
     shards = _make_shards("train", _group(pieces, CLASSES_A_SHARD)) + _make_shards(
@@ -238,24 +242,24 @@ def _read(archive: Path, file: Any, member: Member, label: int) -> Sample:
     return Sample(place, label, file.read(member.size))
 
 
-def _label_folder(folder: Path, label: int) -> list[tuple[Path, int]]:
-    images = _list_images(folder)
+def _label_folder(folder: Path, label: int, others: Counter[str]) -> list[tuple[Path, int]]:
+    images = _list_images(folder, others)
     if not images:
         raise UserError(f"{folder} has no image of a format that Pillow reads.")
     return [(path, label) for path in images]
 
 
-def _list_images(folder: Path) -> list[Path]:
-    images, others = list_images(folder)
-    if others:
-        print_text(f"{folder}: {describe_others(others)}", sys.stderr)
+def _list_images(folder: Path, others: Counter[str]) -> list[Path]:
+    """Return the images in a folder, and count other files in `others`."""
+    images, skipped = list_images(folder)
+    others.update(skipped)
     return images
 
 
 def _label_images(
-    folder: Path, of_image: dict[str, str], classes: Sequence[str]
+    folder: Path, of_image: dict[str, str], classes: Sequence[str], others: Counter[str]
 ) -> list[tuple[Path, int]]:
-    images = _list_images(folder)
+    images = _list_images(folder, others)
     if {path.stem for path in images} != set(of_image):
         raise UserError(f"{folder} has {len(images)} images, not the {len(of_image)} with labels.")
     return [(path, classes.index(of_image[path.stem])) for path in images]
