@@ -163,3 +163,63 @@ def test_the_error_for_a_folder_that_cannot_be_made_names_cache_dir(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot write the cache .*cache_dir=DIR"):
         load_or_make(tmp_path / "file", "squares", {}, 3, make_squares, workers=1)
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+
+import numpy as np
+
+from train.data.storage.cache import SHARD, load_or_make
+
+
+def make_slowly(which):
+    time.sleep(0.2)
+    return np.array([[i * i] for i in which])
+
+
+if __name__ == "__main__":
+    print(load_or_make(Path(sys.argv[1]), "squares", {}, 4 * SHARD, make_slowly, workers=1).sum())
+"""
+
+
+def test_two_processes_that_need_one_cache_make_it_once(tmp_path):
+    (tmp_path / "program.py").write_text(TWO)
+    both = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "cache")],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=100) for process in both]
+    total = str(make_squares(range(4 * SHARD)).sum())
+    assert [out.strip() for out, _ in outputs] == [total, total]
+    assert "".join(err for _, err in outputs).count("making squares once") == 1
+    assert sorted(path.suffix for path in (tmp_path / "cache").rglob("*.*")) == [
+        ".json",
+        *[".npz"] * 4,
+    ]
+
+
+def test_parts_of_a_killed_process_are_removed_by_the_next(tmp_path):
+    load_or_make(tmp_path, "squares", {}, 3, make_squares, workers=1)
+    (folder,) = tmp_path.glob("squares-*")
+    (shard,) = folder.glob("*.npz")
+    shard.rename(folder / f"{shard.name}.7-abcd.part")
+    load_or_make(tmp_path, "squares", {}, 3, make_squares, workers=1)
+    assert [path.name for path in folder.glob("0*")] == [shard.name]
+
+
+def test_a_flipped_bit_in_a_cached_shard_is_made_again(tmp_path, capsys):
+    made = load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1)
+    shard = next(tmp_path.glob("*/000000-*.npz"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    again = load_or_make(tmp_path, "squares", {}, COUNT, make_squares, workers=1)
+    assert np.array_equal(again, made) and "is damaged; making it again" in capsys.readouterr().err
