@@ -41,7 +41,7 @@ from .run.compile_cache import use_compile_cache
 from .run.copies import METRICS, encode_health, read_files, restore_files
 from .run.environment import compare_environments, describe_environment, note_start
 from .run.reading import read_starts
-from .run.restore import load_best, warn_of_lost_best
+from .run.restore import load_best
 from .run.subset import save_data, save_subset
 from .run.summary import Summary, make_json_numbers, summarize, write_summary
 from .run.workdir import check_kinds, claim, explain_full_disk
@@ -125,10 +125,9 @@ class Session:
         state, self.progress = restored
         with hosts.raise_on_all_hosts():
             if self.is_first:
-                ended = int(state.step) // self.program.steps_per_epoch
-                restore_files(self.workdir, int(state.step), self.progress.files, ended)
-                if best := self.progress.best_epoch:
-                    warn_of_lost_best(self.workdir, best * self.program.steps_per_epoch)
+                restore_files(
+                    self.workdir, int(state.step), self.program.steps_per_epoch, self.progress
+                )
         return state
 
     def begin(self, state: TrainState, note: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ which of these is missing, damaged, older than the checkpoint or of another run,
 
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from pit_jax.display import print_text
 
 from ..errors import UserError
 from ..files import read_file, write_atomically
+from . import manifest
 from .reading import parse_records, parse_starts, read_records, select_epochs
+from .saved import Progress
 
 METRICS, STARTS, HEALTH = "metrics.jsonl", "environment.json", "health.npz"
 CONSTANT = (STARTS, "config.json", "subset.json", "data.json")
@@ -35,24 +37,31 @@ def encode_health(content: bytes) -> dict[str, str]:
     return {HEALTH: b64encode(content).decode()}
 
 
-def restore_files(workdir: Path, step: int, files: Mapping[str, str], ended: int) -> None:
-    """Replace the files of a run that differ from their copies in `files`, and print a line each.
+def restore_files(workdir: Path, step: int, steps_per_epoch: int, progress: Progress) -> None:
+    """Replace the files of a run that differ from the copies in the checkpoint of `step`.
 
-    Lines of metrics.jsonl, and entries of environment.json, may have been added since these were
-    saved, with the checkpoint of `step`, when `ended` epochs had ended. Raises
-    UserError if a checkpoint has no copies, because an older version saved it, and metrics.jsonl
-    lacks an epoch.
+    Lines of metrics.jsonl, and entries of environment.json, may have been added since then. A line
+    is printed for each file that is restored, and if the checkpoint of the best epoch is damaged.
+    Raises UserError if the checkpoint has no copies, because an older version saved it, and
+    metrics.jsonl lacks an epoch.
     """
-    if not files:
-        _check_epochs(workdir / METRICS, ended)
-    for name, copy in files.items():
+    if not progress.files:
+        _check_epochs(workdir / METRICS, step // steps_per_epoch)
+    for name, copy in progress.files.items():
         if name in CLAIMED:
             continue
         content = b64decode(copy) if name == HEALTH else copy.encode()
-        if why := _find_difference(workdir / name, content):
+        if why := _find_difference(workdir / name, content, step):
             where = f"restored from the checkpoint of step {step}"
             print_text(f"{workdir / name} {why}: it is {where}.", sys.stderr)
             write_atomically(workdir / name, content)
+    best = workdir / "best" / str(progress.best_epoch * steps_per_epoch)
+    if progress.best_epoch and (what := manifest.find_damage(best)):
+        print_text(
+            f"note: the checkpoint of the best epoch so far, {best}, is damaged: {what}. Replace "
+            "it by an intact copy if you need it.",
+            sys.stderr,
+        )
 
 
 def _check_epochs(file: Path, ended: int) -> None:
@@ -64,7 +73,7 @@ def _check_epochs(file: Path, ended: int) -> None:
         )
 
 
-def _find_difference(file: Path, copy: bytes) -> str | None:
+def _find_difference(file: Path, copy: bytes, step: int) -> str | None:
     try:
         content = read_file(file)
         if content is None:
@@ -73,7 +82,10 @@ def _find_difference(file: Path, copy: bytes) -> str | None:
             return None
         if (parse := GROWING.get(file.name)) is None:
             return "is not of this step"
-        known = parse(copy)
-        return None if parse(content)[: len(known)] == known else "is older than the checkpoint"
+        known, found = parse(copy), parse(content)
+        if file.name == METRICS:  # Later lines are dropped: these steps are trained again.
+            found = [record for record in found if record["step"] <= step]
+            return None if found == known else "has not the lines of the checkpoint"
+        return None if found[: len(known)] == known else "is older than the checkpoint"
     except (RecursionError, UserError, ValueError):
         return "is damaged"

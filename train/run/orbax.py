@@ -84,7 +84,7 @@ def empty_damaged_metadata(checkpoint: Path) -> None:
         if content is not None:
             step_metadata_serialization.deserialize(json.loads(content))
     except Exception:  # Not a file, not JSON, or with values of other types.
-        if not file.is_dir():
+        if checkpoint.is_dir() and not file.is_dir():
             write_atomically(file, "{}")
 
 

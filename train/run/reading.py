@@ -132,7 +132,15 @@ def read_records(file: Path) -> list[dict[str, Any]]:
 
 def read_run_records(workdir: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl; those that it has lost are read from a checkpoint."""
-    return _read_with_copy(workdir / "metrics.jsonl", parse_records)
+    file = workdir / "metrics.jsonl"
+    records: list[dict[str, Any]] = _read_with_copy(file, parse_records)
+    steps = [record["step"] for record in records]
+    if steps != sorted(set(steps)):
+        raise UserError(
+            f"{file} is damaged (its lines are not in the order of the steps). "
+            f"{RESTORE.capitalize()}."
+        )
+    return records
 
 
 def parse_records(content: bytes) -> list[dict[str, Any]]:

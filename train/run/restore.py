@@ -4,6 +4,7 @@ A checkpoint is compared with its manifest before it is read. A run that trains 
 moment: then an error asks to try again.
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +16,17 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.initializers import SCALE_FLOOR
+from pit_jax.old_names import rename_keys
 
 from ..distributed import hosts
 from ..errors import UserError
 from ..program.sharding import abstract_arrays, place
 from ..program.state import TrainState, unwrap_key, wrap_key
 from . import manifest, orbax
-from .saved import Checkpoint, find_newest_step
+from .reading import read_config
+from .saved import Checkpoint, find_newest_step, read_progress
 from .summary import count_parameters
+from .workdir import compare_configs, list_changes
 
 # The parameters from which a scale is computed; see pit_jax/neurons/scale.py.
 SCALES = ("a", "alpha", "p")
@@ -175,6 +179,17 @@ def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
         raise UserError(f"{folder} was just replaced by a newer checkpoint. Try again.")
     if what := manifest.find_damage(folder):
         raise UserError(f"the checkpoint {folder} is damaged: {what}. {advice}.")
+    copy = read_progress(folder).files.get("config.json")
+    if copy is None:  # An older version saved it.
+        return
+    now = read_config(checkpoint.workdir)
+    rename_keys(was := json.loads(copy))
+    if changes := compare_configs(was, now):
+        file = checkpoint.workdir / "config.json"
+        raise UserError(
+            f"{file} is not the config with which {folder} was saved:\n  {list_changes(changes)}\n"
+            "restore the config, or the checkpoint, from a copy."
+        )
 
 
 def _read_leaves(
