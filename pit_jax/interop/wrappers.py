@@ -123,6 +123,8 @@ def _find_wrapper(found: Names, scalars: Collection[str]) -> str | None:
 
 def _rename_inner(found: Names) -> Names:
     """Remove `module` inside names, as of DataParallel around a part, if a layout then matches."""
+    if not any(".module." in name for name in found):
+        return found
     # Containers of SpikingJelly have the same name, so only the layouts can decide.
     inner = [re.sub(r"\.module(?=\.)", "", name) for name in found]
     if _score(inner) > _score(found):
