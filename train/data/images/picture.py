@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pit_jax.reading import quote_error, reading
 
@@ -28,6 +28,17 @@ NO_SERIES = {"MPO", "PSD"}
 FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
 LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
+
+# The values of the orientation tag, and how an image with it becomes upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 TRANSPARENT, TURNED, DEEP, DIM = "transparent", "turned", "deep", "dim"
 SERIES, INK, GRAYED, UNTAGGED = "series", "ink", "grayed", "untagged"
@@ -156,9 +167,8 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
     if opened.format not in NO_SERIES and getattr(opened, "is_animated", False):
         changes[SERIES] += 1
     image: Image.Image = opened
-    if not as_stored and _read_orientation(opened, changes) in range(2, 9):
-        image = ImageOps.exif_transpose(opened)
-        changes[TURNED] += 1
+    if not as_stored:
+        image = _turn_upright(opened, changes)
     if image.mode == "F" or image.mode.startswith("I"):
         image = _reduce_to_8_bits(image, opened, changes)
     if image.mode == "LAB":
@@ -177,14 +187,20 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
     return image if image.mode == mode and image is not opened else image.convert(mode)
 
 
-def _read_orientation(opened: Image.Image, changes: Counter[str]) -> object:
-    if opened.format != "TIFF":  # Loading a TIFF turns it and removes its tag.
+def _turn_upright(opened: Image.Image, changes: Counter[str]) -> Image.Image:
+    is_tiff = opened.format == "TIFF"
+    if not is_tiff:  # Loading a TIFF turns it and removes its tag.
         opened.load()
     try:
-        return opened.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # The image itself is whole.
         changes[UNTAGGED] += 1
-        return 1
+        return opened
+    if orientation not in TURNS:
+        return opened
+    changes[TURNED] += 1
+    # As ImageOps.exif_transpose, which also writes all other tags and fails if one is damaged.
+    return opened if is_tiff else opened.transpose(TURNS[orientation])
 
 
 def _is_gray(image: Image.Image) -> bool:

@@ -224,6 +224,18 @@ def test_images_with_damaged_exif_data_are_read(kind, exif):
     assert changes["turned"] == 0 and changes["untagged"] in (0, 1)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_photos_are_turned_upright_though_other_tags_are_damaged(kind):
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    maker_note = struct.pack("<HHII", 0x927C, 2, 9, 3)  # Text of another type than allowed.
+    model = struct.pack("<HHII", 0x0110, 12, 1, 50)  # A float instead of a name.
+    for tags in ([orientation, maker_note], [model, orientation], [model, orientation, maker_note]):
+        exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(tags)
+        content = encode(Image.fromarray(COLORS[:8]), kind, exif=exif + bytes(64))
+        pixels, changes = read(content)
+        assert pixels.shape == (16, 8, 3) and changes["turned"] == 1
+
+
 def test_16_bit_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
