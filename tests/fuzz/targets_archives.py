@@ -20,7 +20,13 @@ from tests.train.event_files import (
     write,
     zip_classes,
 )
-from tests.train.image_files import encode_binary, pickle_as_python3, write_folder, write_idx
+from tests.train.image_files import (
+    encode_binary,
+    pickle_as_python3,
+    write_folder,
+    write_idx,
+)
+from tests.train.image_files import write_prepared as write_as_tfds
 from tests.train.imagenet_files import write_archives
 from train.data import load
 from train.data.dataset import DataNotFound, Dataset
@@ -91,6 +97,16 @@ def write_cifar_folders(folder: Path) -> list[Path]:
 
 def read_cifar(root: Path) -> None:
     check_images(load_or_refuse("cifar10", root), (32, 32, 3))
+
+
+def write_tfds(folder: Path) -> list[Path]:
+    """Write CIFAR-10 as TensorFlow Datasets prepares it."""
+    root = make_root(folder, "tfds")
+    splits = {"train": "data_batch_1", "test": "test_batch"}
+    images = {split: IMAGES[name] for split, name in splits.items()}
+    labels = {split: LABELS[name] for split, name in splits.items()}
+    write_as_tfds(root, "cifar10", images, labels)
+    return [root]
 
 
 def write_mnist(folder: Path) -> list[Path]:
@@ -210,6 +226,7 @@ def read_manifests(root: Path) -> None:
 TARGETS = [
     FileTarget("CIFAR archives", write_cifar_archives, read_cifar),
     FileTarget("CIFAR folders", write_cifar_folders, read_cifar),
+    FileTarget("CIFAR of tfds", write_tfds, read_cifar),
     FileTarget("MNIST", write_mnist, read_mnist),
     FileTarget("archives of events", write_event_archives, read_event_archives),
     FileTarget("lists of gestures", write_gesture_texts, read_gesture_texts),

@@ -11,14 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-
 from pit_jax.reading import reading
 
 from ...errors import UserError
 from ...files import hash_file, name_own_part, remove_parts, replace_file, write_atomically
 from ...terminal import Terminal, track
-from ..dataset import check_labels
 from ..storage.lock import hold_lock
 from ..storage.workers import start_pool
 from .decode import check_image, decode, shrink
@@ -184,7 +181,8 @@ class ImageRecords:
         with reading(self._place(index), "a record", error=UserError, advice=AGAIN):
             record = self._source[index]
             (label,) = LABEL.unpack_from(record)
-            check_labels(np.array([label]), len(self.per_class))
+            if label >= len(self.per_class):
+                raise ValueError(f"its label is {label} of {len(self.per_class)} classes")
         return Sample(self._place(index), label, record[LABEL.size :])
 
     def _place(self, index: int) -> str:
