@@ -1,0 +1,180 @@
+"""A signal at any moment of a training: one line within two seconds, a code, a run that resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.train.helpers import ENVIRONMENT, ROOT, TINY, list_saved_steps, make_program_on
+from tests.train.test_kills import assert_nothing_was_lost, finish
+from train.config.cli import parse
+
+# A program that begins as `python -m train.main` does, and makes one phase last for a minute.
+SLOW = """
+import sys, time
+from pit_jax import signals
+signals.begin_program()
+from train.program import program
+from train import loop
+
+def slow(function, phase):
+    def wait(*arguments):
+        print("in", phase, flush=True)
+        time.sleep(60)
+        return function(*arguments)
+    return wait
+
+made, phase = program.make_program, sys.argv.pop(1)
+
+def make(*arguments, **options):
+    found = made(*arguments, **options)
+    return found._replace(**{phase: slow(getattr(found, phase), phase)})
+
+loop.make_program = make
+from train.main import main
+signals.end_program(main(sys.argv))
+"""
+RUN = ("--config", TINY, "--config.epochs=4", "--config.checkpoints.every_steps=0")
+
+
+def start_slow(phase: str, *words: str) -> subprocess.Popen[str]:
+    """Start a run that stays in a phase; return when it is there."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, phase, *words],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"in {phase}"):
+            break
+    return process
+
+
+def interrupt(process: subprocess.Popen[str], number: int, group: bool) -> tuple[int, list[str]]:
+    """Send a signal; return the code and the lines; assert that the first comes at once."""
+    assert process.stdout is not None
+    sent = time.monotonic()
+    (os.killpg if group else os.kill)(process.pid, number)
+    first = process.stdout.readline()
+    assert time.monotonic() - sent < 2, first
+    code = process.wait(timeout=20)
+    with process.stdout as rest:
+        return code, [first.strip(), *rest.read().splitlines()]
+
+
+PHASES = [
+    ("first_state", signal.SIGINT, True, 130),
+    ("compile_step", signal.SIGTERM, False, 143),
+    ("evaluate", signal.SIGTERM, True, 0),
+    ("evaluate", signal.SIGHUP, False, 0),
+    ("test", signal.SIGUSR1, False, 138),
+]
+
+
+def test_ctrl_c_during_a_compilation_is_answered_at_once(tmp_path):
+    process = start_slow("compile_step", *RUN, "--workdir", str(tmp_path / "run"))
+    code, lines = interrupt(process, signal.SIGINT, group=True)
+    assert code == 130 and "Traceback" not in "".join(lines), lines
+    assert lines[0] == "SIGINT: stopping now; a second signal ends at once."
+    assert lines[-1] == "stopped; repeat the command to resume from the newest checkpoint."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase, number, group, code", PHASES)
+def test_a_signal_in_a_long_phase_ends_it_at_once_and_nothing_is_lost(
+    phase, number, group, code, tmp_path
+):
+    workdir, alone = tmp_path / "run", tmp_path / "alone"
+    found, lines = interrupt(start_slow(phase, *RUN, "--workdir", str(workdir)), number, group)
+    assert found == code, lines
+    name = signal.Signals(number).name
+    assert lines[0] == f"{name}: stopping now; a second signal ends at once."
+    assert not any("Traceback" in line or "Error" in line for line in lines), lines
+    assert not list(workdir.rglob("*.part")) and not list(workdir.rglob("*tmp*"))
+    config = parse(["main", *RUN])[0]
+    program = make_program_on(1, config)
+    if phase == "evaluate":
+        assert max(list_saved_steps(workdir)) == program.steps_per_epoch
+    if phase == "test":
+        assert max(list_saved_steps(workdir)) == 4 * program.steps_per_epoch
+    for folder in (workdir, alone):
+        finish(RUN, folder)
+    assert_nothing_was_lost(config, workdir, alone, program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_what_batch_systems_send_saves_like_sigterm(number, tmp_path):
+    command = [sys.executable, "-m", "train.main", *RUN, "--config.epochs=1000"]
+    process = subprocess.Popen(
+        [*command, "--workdir", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not list_saved_steps(tmp_path / "run"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    before = max(list_saved_steps(tmp_path / "run"))
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "stopped and saved" in printed, printed
+    assert max(list_saved_steps(tmp_path / "run")) >= before
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_does_not_end_a_training(tmp_path):
+    command = f"{sys.executable} -m train.main {' '.join(RUN)} --workdir {tmp_path}/run"
+    subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} 2>&1 | head -n 1"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """Return a folder with room for few files; skip where it cannot be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-o", "size=50m,nr_inodes=60"]
+    if subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder]).returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_without_inodes_ends_a_run_within_ten_seconds(small_disk):
+    arguments = ("--config.epochs=50", "--config.checkpoints.seconds_apart=0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.main", *RUN, *arguments, "--workdir", f"{small_disk}/run"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines, since = [], 0.0
+    with process.stdout as printed:
+        for line in printed:
+            lines.append(line)
+            since = since or ("error: " in line and time.monotonic()) or 0.0
+    assert process.wait(timeout=20) == 2, lines
+    assert time.monotonic() - since < 10
+    assert "No space left on device" in "".join(lines) and "Traceback" not in "".join(lines)
