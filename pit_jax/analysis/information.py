@@ -32,6 +32,7 @@ from jaxtyping import Array, Float
 from pit_jax.analysis.entropy import divergence, entropy, shares
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups, Sums
 from pit_jax.analysis.recorder import LayerRecording
+from pit_jax.checks.bounds import CONFIDENCE, set_bounds, whole
 from pit_jax.surrogate import round_half_up
 
 Measure = Callable[[Sums], np.ndarray]
@@ -51,6 +52,7 @@ class Loss:
     samples: int
 
 
+@set_bounds(groups=whole(2), confidence=CONFIDENCE)
 def information_loss(
     batches: Iterable[Mapping[str, LayerRecording]],
     *,

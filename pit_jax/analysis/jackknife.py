@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from scipy.special import stdtrit
 
+from pit_jax.checks.bounds import CONFIDENCE, set_bounds
+
 # With 64 groups, Student's t makes the interval 2 % wider than with infinitely many.
 GROUPS = 64
 
@@ -88,6 +90,7 @@ class Groups:
         return jackknife(statistic, sums, sizes, confidence=confidence, least=least, most=most)
 
 
+@set_bounds(confidence=CONFIDENCE)
 def jackknife(
     statistic: Callable[[Any], np.ndarray],
     sums: Any,
@@ -104,8 +107,6 @@ def jackknife(
     clipped to `least` ... `most`. Where the statistic is not finite, on all samples or without one
     group, the value is not corrected and the interval is `least` ... `most`.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}.")
     total = jax.tree.map(lambda x: x.sum(0), sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.asarray(statistic(total), np.float64)

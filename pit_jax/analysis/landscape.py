@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
+from pit_jax.checks.bounds import POSITIVE, set_bounds, whole
 from pit_jax.old_names import serve_old_names
 
 # Points per device and call: few, so that progress is visible and a stopped run loses little.
@@ -82,12 +83,13 @@ def _read_path(path: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
+@set_bounds(side=whole(3), reach=POSITIVE)
 def axis(side: int = 51, reach: float = 1.0) -> np.ndarray:
     """Return `side` numbers from -reach to reach, exactly 0 in the middle.
 
     Raises ValueError unless `side` is odd.
     """
-    if side < 3 or side % 2 == 0:
+    if side % 2 == 0:
         raise ValueError(f"side must be an odd number of at least 3, got {side}.")
     half = side // 2
     # Not linspace, whose middle can differ from 0 in the last bit.

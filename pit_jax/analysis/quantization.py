@@ -20,7 +20,7 @@ from pit_jax import initializers
 from pit_jax.analysis.entropy import entropy
 from pit_jax.analysis.jackknife import GROUPS, Estimate, Groups
 from pit_jax.analysis.recorder import LayerRecording
-from pit_jax.checks.bounds import LEVELS
+from pit_jax.checks.bounds import CONFIDENCE, LEVELS, each, set_bounds, whole
 from pit_jax.neurons.step import quotient
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import heaviside, round_half_up
@@ -29,6 +29,7 @@ from pit_jax.surrogate import heaviside, round_half_up
 CANDIDATES = 100
 
 
+@set_bounds(levels=LEVELS)
 def mse_optimal(u: Float[Array, "B *N C"], *, levels: int) -> Float[Array, " C"]:
     """Return the scale `[C]` of least mean squared error among `CANDIDATES`, for each channel.
 
@@ -110,6 +111,7 @@ class Quantization:
     samples: int
 
 
+@set_bounds(levels=each(LEVELS, least=1), groups=whole(2), confidence=CONFIDENCE)
 def compare_ranges(
     batches: Iterable[Mapping[str, LayerRecording]],
     *,
@@ -123,8 +125,6 @@ def compare_ranges(
     Only sums are stored, so that memory does not grow with the number of batches. Raises ValueError
     for membranes that are not finite and for fewer than two samples.
     """
-    for number in levels:
-        LEVELS("levels", number)
     folds: dict[str, dict[int, dict[str, _Fold]]] = {}
     for layers in batches:
         for layer, recorded in layers.items():

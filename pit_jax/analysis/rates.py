@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy import stats
 
 from pit_jax.analysis.recorder import recorder
+from pit_jax.checks.bounds import CONFIDENCE, set_bounds
 from pit_jax.old_names import serve_old_names
 
 
@@ -74,6 +75,7 @@ def measure_counts(
     return {name: _merge_sums(found, levels[name]) for name, found in sums.items()}
 
 
+@set_bounds(confidence=CONFIDENCE)
 def interval(
     per_sample: Float[np.ndarray, "*B"], confidence: float = 0.95
 ) -> tuple[Float[np.ndarray, "*T"], Float[np.ndarray, "*T"]]:

@@ -67,7 +67,7 @@ def _check_fields(cls: Any, bounds: Mapping[str, Bound]) -> Any:
 
     # Not `__init__`, which a subclass generates again for its own fields.
     cls.__post_init__ = check_and_prepare
-    setattr(cls, BOUNDS, getattr(cls, BOUNDS, {}) | bounds)
+    setattr(cls, BOUNDS, {**getattr(cls, BOUNDS, {}), **bounds})
     return cls
 
 
@@ -173,6 +173,7 @@ FIRING = function("; pit_jax.surrogate.SPIKES has firing functions by name")
 RESET = function("; pit_jax.neurons.step.RESETS has resets by name")
 SCALE_INIT = function("; pit_jax.initializers.SCALE_INITS has initializers by name")
 NORM = function("; pit_jax.layers.NORMS has norms by name")
+CONFIDENCE = inside(0, 1)
 SEED = whole(0, MOST_SEED)
 # Float32 holds every whole number up to 2^24.
 LEVELS = whole(1, 2**24, hint="; 1 gives binary spikes")

@@ -32,7 +32,7 @@ def check_dtype(name: str, value: Any) -> Any:
     """
     if value is None or value is float:
         return value
-    import jax
+    import jax.numpy as jnp
     import numpy as np
 
     given = normalize_name(value) if isinstance(value, str) else value
@@ -43,7 +43,7 @@ def check_dtype(name: str, value: Any) -> Any:
     if found not in FLOATS:
         shown = repr(value) if isinstance(value, str) or not found else found
         raise ValueError(f"{name} is {shown}; it can be {', '.join(FLOATS[:-1])} or {FLOATS[-1]}.")
-    if found == "float64" and not jax.config.jax_enable_x64:
+    if found == "float64" and jnp.result_type(float) != found:
         raise ValueError(
             f"{name} is float64, but JAX computes in float32 unless JAX_ENABLE_X64=1 is set before "
             "it starts; set it, or use float32."

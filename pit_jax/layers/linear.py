@@ -86,14 +86,19 @@ def dense(
     )
 
 
-def check_channels_last(x: Float[Array, "B T H W C"]) -> None:
-    """Raise ValueError if the height is a number of channels, and the other axes are a square.
+# The smallest side of images that need not be square to look like images.
+LEAST_SIDE = 32
 
-    An image of 1 to 4 rows and as many columns as channels is not one; 1 x 1 and 1 x N inputs of
-    other layouts pass.
+
+def check_channels_last(x: Float[Array, "B T H W C"]) -> None:
+    """Raise ValueError if the height is a number of channels, and the other axes are an image.
+
+    No image has 1 to 4 rows and as many channels as columns, or 2 to 4 rows and dozens of both. A
+    sequence of 1 x N values with other numbers of channels passes.
     """
     height, width, channels = x.shape[2:]
-    if height <= 4 < width and width == channels:
+    is_square = 1 <= height <= 4 < width and width == channels
+    if is_square or (2 <= height <= 4 and min(width, channels) >= LEAST_SIDE):
         raise ValueError(
             f"the input has images of {height} x {width} pixels with {channels} channels; should "
             f"channels come last, as in [B, H, W, C]? For {height} channels first, pass "

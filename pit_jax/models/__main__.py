@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from pit_jax.arguments import Parser, UsageError, at_least, start
+from pit_jax.checks.dtypes import FLOATS, normalize_name
 from pit_jax.models import MODELS, create
 from pit_jax.models.count import LayerCount, Totals, count_layers, count_totals
 from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
@@ -178,7 +179,7 @@ def build_parser(prog: str) -> Parser:
     add("--channels", type=at_least(1), metavar="C", help="input channels; default: as published")
     add("--classes", type=at_least(1), metavar="K", help="classes; default: as published")
     add("--neuron", choices=NEURONS, default="PIT", metavar="NEURON", help=", ".join(NEURONS))
-    add("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="compute")
+    add("--dtype", type=normalize_name, choices=FLOATS[:3], default="float32", help="compute")
     add("--fields", type=_parse_fields, default={}, metavar="JSON", help="e.g. '{\"width\": 8}'")
     add("--layers", action="store_true", help="list every layer of one network")
     add("--json", action="store_true", help="print exact integers as JSON")

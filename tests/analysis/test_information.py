@@ -341,7 +341,7 @@ def test_invalid_recordings_and_arguments_raise():
         compute_loss(record_membranes(u), record_membranes(np.zeros((8, 2, 4, 1))))
     with pytest.raises(ValueError, match="at least 2 groups, got 1"):
         Groups(1)
-    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match="confidence must be less than 1, got 95"):
         jackknife(np.asarray, np.ones((4, 1)), np.ones(4), confidence=95.0)
     with pytest.raises(ValueError, match="counts must be finite"):
         entropy(np.array([0, 0]))

@@ -132,7 +132,7 @@ def test_no_range_has_less_error_than_the_scale_of_least_error(levels):
 
 def test_no_levels_and_infinite_membranes_raise():
     u = np.zeros((4, 1, 2, 1))
-    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"levels\[0\] must be at least 1, got 0"):
         compare_ranges(make_recordings(u), levels=(0,))
     u[0] = np.nan
     with pytest.raises(ValueError, match="layer has membranes that are not finite"):

@@ -41,13 +41,13 @@ def test_images_too_small_for_a_network_are_refused_and_the_least_size_is_accept
 
 @pytest.mark.parametrize("network", ["resnet8", "vgg16", "plifnet", "e_spikeformer_t"])
 def test_channels_first_are_refused_with_the_question_whether_they_should_come_last(network):
-    for shape in ((2, 3, 32, 32), (2, 1, 28, 28), (2, 2, 2, 128, 128), (2, 4, 64, 64)):
+    for shape in ((2, 3, 32, 32), (2, 1, 28, 28), (2, 2, 2, 128, 128), (2, 3, 48, 64)):
         with pytest.raises(ValueError, match="should channels come last, as in"):
             trace(network, shape)
 
 
 def test_shapes_that_may_have_their_channels_last_pass():
-    for shape in ((2, 32, 32, 3), (2, 3, 32, 16), (2, 1, 1, 700), (2, 4, 4, 4), (2, 1, 32, 1)):
+    for shape in ((2, 32, 32, 3), (2, 3, 32, 16), (2, 1, 1, 700), (2, 4, 4, 4), (2, 1, 64, 32)):
         assert trace("resnet8", shape) == (2, 2, 5)
     assert trace("resnet8", (2, 2, 32, 32, 2)) == (2, 2, 5)
 
