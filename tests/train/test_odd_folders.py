@@ -16,7 +16,10 @@ from tests.train.helpers import (
     list_saved_steps,
     run_main,
     start_main,
+    write_cifar100,
 )
+from tests.train.imagenet_files import run_prepare, write_folders
+from train import data
 from train.analyze.__main__ import main as analyze
 from train.evaluate.__main__ import main as evaluate
 from train.export.__main__ import main as export
@@ -105,6 +108,22 @@ def test_a_run_in_an_odd_folder_ends_resumes_and_is_evaluated(tmp_path, monkeypa
         assert evaluate(["evaluate", "~/link/run", "--cpu-devices=4"]) == 0
     assert (folder / "run" / "evaluation" / "last_test.json").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_data_in_an_odd_folder_are_prepared_and_read(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("cifar", "source"):
+        (tmp_path / folder / ODD[kind]).mkdir(parents=True)
+    write_cifar100(tmp_path / "cifar" / ODD[kind], 20)
+    assert len(data.load("cifar100", f"~/cifar/{ODD[kind]}").train) == 20
+    pytest.importorskip("array_record")  # There are no packages for Windows and macOS.
+    write_folders(tmp_path / "source" / ODD[kind])
+    assert run_prepare(Path(f"~/source/{ODD[kind]}"), Path("out") / ODD[kind]) == 0
+    dataset = data.load("imagenet", f"out/{ODD[kind]}", size=8, workers=0)
+    assert dataset.test.take(range(2))["image"].shape == (2, 8, 8, 3)
+    assert {path.name for path in tmp_path.iterdir()} - {".cache"} == {"cifar", "source", "out"}
 
 
 @pytest.mark.parametrize(
