@@ -137,5 +137,5 @@ def _read_image(file: Path, shape: tuple[int, ...], changes: Counter[str]) -> np
     scale = min(image.width / width, image.height / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - w) // 2, (image.height - h) // 2
-    cut = image.crop((left, top, left + w, top + h))
+    cut = image if (w, h) == image.size else image.crop((left, top, left + w, top + h))
     return np.asarray(cut.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)

@@ -1,12 +1,12 @@
 """The one way to open an image file, so that every program sees the same pixels."""
 
 import io
+import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -29,6 +29,8 @@ FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
 LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
 
+# Where Pillow keeps EXIF and XMP data of all formats but TIFF.
+TAGGED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 # The values of the orientation tag, and how an image with it becomes upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +63,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 def is_picture(name: str) -> bool:
     """Return whether a file with this name is an image of pixels that Pillow reads."""
-    ending = PurePath(name).suffix.lower()
+    ending = os.path.splitext(name)[1].lower()
     return ending in USUAL_ENDINGS or ending in _list_endings()
 
 
@@ -96,14 +98,21 @@ def open_image(
     names `place` and ends with `advice`, for whatever is not a whole image.
     """
     changes = Counter() if changes is None else changes
-    with _explain(place, advice), _open(source) as opened:
-        return _convert(opened, "L" if gray else "RGB", as_stored, changes)
+    with reading(place, "a complete image", error=UserError, advice=advice):
+        try:
+            with _open(source) as opened:
+                return _convert(opened, "L" if gray else "RGB", as_stored, changes)
+        except (_UnreadableError, Image.DecompressionBombError) as error:
+            raise _make_error(place, error, advice) from error
 
 
 def check_header(content: bytes, place: object, advice: str) -> None:
     """Raise UserError unless Pillow knows the format of the bytes and can read their header."""
-    with _explain(place, advice):
-        _open(content).close()
+    with reading(place, "a complete image", error=UserError, advice=advice):
+        try:
+            _open(content).close()
+        except (_UnreadableError, Image.DecompressionBombError) as error:
+            raise _make_error(place, error, advice) from error
 
 
 def describe_changes(changes: Mapping[str, int], total: int) -> list[str]:
@@ -115,32 +124,22 @@ def describe_changes(changes: Mapping[str, int], total: int) -> list[str]:
     ]
 
 
-class _UnknownRangeError(ValueError):
-    """Values whose range the file does not say."""
+class _UnreadableError(ValueError):
+    """An image of whose file Pillow raises nothing that helps; the text ends a sentence."""
 
 
-class _NoImageError(ValueError):
-    """Bytes in no format that Pillow knows; the text says what they may be."""
-
-
-@contextmanager
-def _explain(place: object, advice: str) -> Iterator[None]:
-    """Raise UserError with `place` and `advice` for whatever Pillow raises."""
-    with reading(place, "a complete image", error=UserError, advice=advice):
-        try:
-            yield
-        except _NoImageError as error:
-            raise UserError(f"{place} is not a complete image ({error}). {advice}") from error
-        except Image.DecompressionBombError as error:
-            raise UserError(f"{place} is too large ({quote_error(error)}). {advice}") from error
-        except _UnknownRangeError as error:
-            raise UserError(f"{place} {error}") from error
+def _make_error(place: object, error: Exception, advice: str) -> UserError:
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(f"{place} is too large ({quote_error(error)}). {advice}")
+    return UserError(f"{place} {error} {advice}".rstrip())
 
 
 def _open(source: Path | bytes) -> Image.Image:
     # From memory: a read of as many bytes as a damaged header declares would allocate them first.
-    if isinstance(source, Path) and source.stat().st_size <= LARGE:
-        source = source.read_bytes()
+    if isinstance(source, Path):
+        with open(source, "rb") as file:
+            if os.fstat(file.fileno()).st_size <= LARGE:
+                source = file.read()
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     for formats in (USUAL, None):
         try:
@@ -148,7 +147,9 @@ def _open(source: Path | bytes) -> Image.Image:
         except UnidentifiedImageError as error:  # Its message may name a Python object.
             if formats is None:
                 begin = source[:512] if isinstance(source, bytes) else b"?"
-                raise _NoImageError(_guess_content(begin)) from error
+                raise _UnreadableError(
+                    f"is not a complete image ({_guess_content(begin)})."
+                ) from error
     raise AssertionError
 
 
@@ -191,6 +192,8 @@ def _turn_upright(opened: Image.Image, changes: Counter[str]) -> Image.Image:
     is_tiff = opened.format == "TIFF"
     if not is_tiff:  # Loading a TIFF turns it and removes its tag.
         opened.load()
+        if TAGGED.isdisjoint(opened.info):
+            return opened
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # The image itself is whole.
@@ -219,9 +222,9 @@ def _reduce_to_8_bits(
     signed = opened.format == "TIFF" and image.mode == "I"
     if image.mode == "F" or signed or opened.format not in FULL_RANGE:
         kind = "floats" if image.mode == "F" else "whole numbers of more than 8 bits"
-        raise _UnknownRangeError(
-            f"has {kind}, and the file does not say which value is white. Save it as PNG with 8 "
-            "or 16 bits."
+        raise _UnreadableError(
+            f"has {kind}, and the file does not say which value is white. As PNG of 8 or 16 bits "
+            "it can be read."
         )
     white, inverted = 65535, False
     if opened.format == "TIFF":
