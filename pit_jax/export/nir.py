@@ -10,6 +10,7 @@ import numpy as np
 import pit_jax
 from pit_jax import artifact
 from pit_jax.artifact import ArtifactError
+from pit_jax.display import show_name
 from pit_jax.export.errors import NotInNIR, import_extra
 from pit_jax.export.nir_values import read_whole, show_value
 from pit_jax.inference.program import SpikingProgram
@@ -90,16 +91,19 @@ def from_nir(
     from pit_jax.export.nir_reader import read_graph
 
     if isinstance(source, nir.NIRGraph):
-        return read_graph(source, *_read_metadata(source, "the graph", num_steps, dt))
-    path = read_path(source)
-    if not path.is_file():
-        raise ArtifactError(f"there is no file {path}.")
-    graph = read_file(path)
-    numbers = _read_metadata(graph, str(path), num_steps, dt)
+        graph, where = source, "the graph"
+    else:
+        path = read_path(source)
+        if not path.is_file():
+            raise ArtifactError(f"there is no file {path}.")
+        graph, where = read_file(path), str(path)
+    numbers = _read_metadata(graph, where, num_steps, dt)
     try:
         return read_graph(graph, *numbers)
     except NotInNIR as error:
-        raise NotInNIR(f"{path}: {error}") from error
+        named = f"{error}" if graph is source else f"{where}: {error}"
+        # Names of nodes may have any characters.
+        raise NotInNIR(show_name(named)) from error
 
 
 def _read_metadata(

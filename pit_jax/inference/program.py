@@ -275,9 +275,11 @@ def _check_inputs(sample: np.ndarray, variables: Mapping[str, Any]) -> None:
     if not np.isfinite(sample).all():
         raise ValueError("sample_batch holds values that are not finite.")
     for path, leaf in jax.tree.leaves_with_path(dict(variables)):
-        if not np.isfinite(np.asarray(leaf)).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name, values = jax.tree_util.keystr(path, simple=True, separator="/"), np.asarray(leaf)
+        if not np.isfinite(values).all():
             raise ValueError(f"{name} holds values that are not finite; compile finite weights.")
+        if name.startswith("batch_stats/") and name.endswith("/var") and np.any(values < 0):
+            raise ValueError(f"{name} holds a variance of {values.min():g}; it must be at least 0.")
 
 
 def _get_pixels(graph: Nodes) -> nodes.Pixels:

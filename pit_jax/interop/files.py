@@ -238,7 +238,7 @@ def _read_legacy(opened: io.BufferedReader) -> tuple[Any, Callable[[Storage], np
         start, size = places.get(storage.key, (0, None))
         _check_size(storage, size)
         file.seek(start)
-        content = file.read(size)
+        content = file.read(size or 0)
         return np.frombuffer(content, storage.dtype)
 
     return value, read_storage

@@ -151,3 +151,26 @@ def test_an_existing_file_is_replaced_only_with_overwrite(written):
         to_onnx(program, path)
     to_onnx(program, path, overwrite=True)
     assert np.array_equal(load_onnx(path)(x), program(x))
+
+
+def write_with_hash(path, content):
+    path.write_bytes(content)
+    line = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
+    path.with_name(f"{path.name}.sha256").write_text(line)
+
+
+def test_damaged_models_with_a_new_hash_are_refused(written, tmp_path):
+    content = written[2].read_bytes()
+    other = onnx.load(written[2])
+    other.graph.input[0].name = "y"
+    for bad in (b"", b"text", content[: len(content) // 2], other.SerializeToString()):
+        write_with_hash(tmp_path / "bad.onnx", bad)
+        with pytest.raises(ArtifactError, match="bad.onnx .*Export it again") as error:
+            load_onnx(tmp_path / "bad.onnx")
+        assert str(error.value).count("\n") < 3
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (2, 8, 8, 4), (8, 8, 3), ()])
+def test_inputs_of_another_shape_are_refused(written, shape):
+    with pytest.raises(ValueError, match=r"the input must be \[B, .*\] with at least one sample"):
+        load_onnx(written[2])(np.zeros(shape))

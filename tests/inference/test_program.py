@@ -215,6 +215,15 @@ def test_verify_takes_many_batches_and_prints_a_report(small_network, program):
     assert program.verify([x, x[:0]]).samples == 8
 
 
+def test_a_variance_below_zero_is_refused_by_name(small_network):
+    model, variables, x = small_network
+    norms = {name: dict(norm) for name, norm in variables["batch_stats"].items()}
+    name = next(iter(norms))
+    norms[name]["var"] = -norms[name]["var"]
+    with pytest.raises(ValueError, match=f"batch_stats/{name}/var holds a variance of -"):
+        compile(model, {**variables, "batch_stats": norms}, x)
+
+
 def test_a_program_prints_its_layers(program):
     text = str(program)
     assert "input 8x8x3 in units of" in text

@@ -7,6 +7,7 @@ import decimal
 import enum
 import fractions
 import functools
+import io
 import pathlib
 import pickle
 import random
@@ -15,12 +16,15 @@ import types
 import uuid
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pit_jax.interop import CheckpointError, load
+from pit_jax.interop import CheckpointError, convert, find_layout, load
 from pit_jax.interop.__main__ import main
+from pit_jax.models import create
+from pit_jax.neurons import LIF
 from tests.interop.families import FAMILIES
 from tests.interop.test_command import FAMILY, SMALL
 from tests.interop.test_files import ARRAYS, assert_same_arrays
@@ -264,6 +268,40 @@ def test_weights_that_are_not_finite_are_refused_in_safetensors(tmp_path):
     with pytest.raises(CheckpointError, match=r"weights.safetensors: it has weights .* fc.weight"):
         load(path)
     assert load(path, ignore=["fc"]) == {}
+
+
+def test_weights_that_are_not_finite_are_refused_in_any_state_dict():
+    model = create("resnet18", num_classes=5, neuron=LIF, **FAMILY.kw)
+    sample = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+    for name, bad in (("linear.bias", np.nan), ("bn1.running_var", -1)):
+        weights = NETWORK | {name: np.full_like(NETWORK[name], bad)}
+        with pytest.raises(CheckpointError, match=f"use: {name}"):
+            convert(weights, model, sample)
+
+
+def test_a_prefix_that_matches_a_layout_is_proposed():
+    both = {f"{net}.{name}": array for net in ("one", "two") for name, array in NETWORK.items()}
+    with pytest.raises(CheckpointError, match="begin with one or two match one.*prefix='one'"):
+        find_layout(both)
+
+
+def test_zip_files_of_64_bits_are_read(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(zip_file(tensors(ARRAYS)))) as old:
+        with zipfile.ZipFile(tmp_path / "large.pth", "w") as archive:
+            for name in old.namelist():
+                with archive.open(name, "w", force_zip64=True) as member:
+                    member.write(old.read(name))
+    assert_same_arrays(load(tmp_path / "large.pth"), ARRAYS)
+
+
+@pytest.mark.parametrize("size", [-1, 2**62, 2**200])
+def test_storages_that_declare_wrong_sizes_are_refused(tmp_path, size):
+    place = b"I%d\n" % size
+    pickled = end_pickle(emit({"x": tensor(np.float32([7, 8, 9]), "0")})).replace(b"I3\n", place, 1)
+    for name, write in FORMATS.items():
+        (tmp_path / f"{name}.pth").write_bytes(write({"x": tensor(np.ones(3), "0")}, pickled))
+        with pytest.raises(CheckpointError, match=f"{name}.pth: "):
+            load(tmp_path / f"{name}.pth")
 
 
 def test_the_program_has_prefix_and_ignore(tmp_path, capsys):
