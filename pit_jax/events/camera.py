@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from pit_jax.checks.bounds import NOT_NEGATIVE, POSITIVE, between, set_bounds, whole
 from pit_jax.events.stream import pack_events
 
 # A triangle of saccades, as in N-MNIST (Orchard et al. 2015): offsets (y, x) of the image at their
@@ -16,6 +17,14 @@ from pit_jax.events.stream import pack_events
 _CORNERS = np.array([(-0.5, -0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, -0.5)])
 
 
+# Coordinates have 16 bits, and no pixel fires twice in a microsecond.
+@set_bounds(
+    **dict.fromkeys(("height", "width"), whole(1, 2**16)),
+    **dict.fromkeys(("saccade", "sample"), whole()),
+    **dict.fromkeys(("reach", "spread"), NOT_NEGATIVE),
+    threshold=POSITIVE,
+    noise=between(0, 1_000_000),
+)
 @dataclass(frozen=True)
 class Camera:
     """A sensor of `height` x `width` pixels that fire when the log of their light changes.
@@ -37,10 +46,6 @@ class Camera:
     sample: int = 5_000
 
     def __post_init__(self) -> None:
-        least = {"height": 1, "width": 1, "reach": 0, "spread": 0, "noise": 0, "sample": 1}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
         if not self.threshold > 4 * self.spread:
             raise ValueError(
                 f"threshold must be more than four times the spread, {self.spread}, to keep the "
@@ -51,18 +56,19 @@ class Camera:
                 f"saccade must be a multiple of sample={self.sample} µs, got {self.saccade} µs."
             )
 
-    def record(self, image: np.ndarray, *, seed: int) -> np.ndarray:
+    def record(self, image: object, *, seed: int) -> np.ndarray:
         """Return the events of one recording of a uint8 `image` `[h, w]`, in order of time.
 
         The image is centered in the field of view, on black. The same seed returns the same
         events. Raises ValueError for an image of another dtype or rank, or larger than the sensor.
         """
+        whole(0)("seed", seed)
         random = np.random.default_rng(seed)
         size = (self.height, self.width)
         thresholds = np.maximum(
             random.normal(self.threshold, self.spread, (2, *size)), self.threshold / 4
         )
-        parts = list(self._find_crossings(_pad(image, *size), thresholds))
+        parts = list(self._find_crossings(_pad(np.asarray(image), *size), thresholds))
         parts.append(self._draw_noise(random))
         events = np.concatenate(parts)
         return events[np.argsort(events["t"], kind="stable")]
@@ -113,12 +119,13 @@ class Camera:
 
 def _pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the light of the image on black, from 0.1 to 1.1, so that its log is finite."""
-    rows, columns = height - image.shape[0], width - image.shape[1]
-    if image.dtype != np.uint8 or image.ndim != 2 or rows < 0 or columns < 0:
+    shape = image.shape
+    if image.dtype != np.uint8 or len(shape) != 2 or shape[0] > height or shape[1] > width:
         raise ValueError(
             f"a camera of {height} x {width} pixels takes uint8 images [h, w] up to that size, got "
-            f"{image.dtype} {image.shape}."
+            f"{image.dtype} {shape}."
         )
+    rows, columns = height - shape[0], width - shape[1]
     around = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
     return 0.1 + np.pad(image, around) / 255
 

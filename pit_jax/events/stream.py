@@ -1,5 +1,6 @@
 """A recording as one structured array of events, in the order in which they were recorded."""
 
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -42,14 +43,14 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.nd
     Times are whole microseconds, coordinates are from 0 to 65,535, and polarities are 0 and 1,
     booleans, or -1 (OFF) and +1 (ON). Raises ValueError with the value and its index for others.
     """
-    columns = read_times(t), read_coordinates("x", x), read_coordinates("y", y), read_polarities(p)
-    lengths = [len(column) for column in columns]
-    if len(set(lengths)) > 1:
+    t, p = read_times(t), read_polarities(p)
+    x, y = read_coordinates("x", x), read_coordinates("y", y)
+    if not len(t) == len(x) == len(y) == len(p):
         raise ValueError(
             "t, x, y and p must have one value for each event, got "
-            f"{', '.join(map(str, lengths[:3]))} and {lengths[3]} values."
+            f"{len(t)}, {len(x)}, {len(y)} and {len(p)} values."
         )
-    return pack_events(*columns)
+    return pack_events(t, x, y, p)
 
 
 def convert_events(events: object) -> np.ndarray:
@@ -80,9 +81,9 @@ def convert_events(events: object) -> np.ndarray:
     return make_events(*columns)
 
 
-def pack_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> np.ndarray:
+def pack_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return events from columns whose values are known to be in range."""
-    events = np.empty(np.shape(t), EVENT)
+    events = np.empty(len(t), EVENT)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
@@ -113,8 +114,14 @@ def check_order(t: Integer[np.ndarray, " N"]) -> None:
 def check_sensor(events: object, height: int, width: int) -> None:
     """Raise ValueError at the first event outside of `height` x `width` pixels."""
     checked = convert_events(events)
-    x, y = checked["x"], checked["y"]
-    if not len(checked) or (x.max() < width and y.max() < height):
+    check_pixels(checked["x"], checked["y"], height, width)
+
+
+def check_pixels(
+    x: Integer[np.ndarray, " N"], y: Integer[np.ndarray, " N"], height: int, width: int
+) -> None:
+    """Raise ValueError at the first pixel outside of a sensor of `height` x `width` pixels."""
+    if not len(x) or (x.max() < width and y.max() < height):
         return
     i = int(np.argmax((x >= width) | (y >= height)))
     raise ValueError(
@@ -158,8 +165,16 @@ def _refuse(
             "Name them: make_events(t, x, y, p)."
         )
     shape = f" of shape {np.shape(events)}" if isinstance(events, np.ndarray) else ""
+    if isinstance(events, str | bytes | os.PathLike):
+        advice = "Read the file first, for example by read_aedat2."
+    elif isinstance(events, np.ndarray) and events.ndim == 2 and 4 <= events.shape[1] < 10:
+        advice = (
+            "Name the columns: make_events(a[:, 0], a[:, 1], a[:, 2], a[:, 3]) if they are t (in "
+            "µs), x, y and p in this order."
+        )
+    else:
+        advice = "Name the columns: make_events(t, x, y, p), with t in µs."
     return ValueError(
         f"events must have the named fields t, x, y and p, got {type(events).__name__}{shape}. "
-        "Name the columns: make_events(a[:, 0], a[:, 1], a[:, 2], a[:, 3]) if they are t (in µs), "
-        "x, y and p in this order."
+        f"{advice}"
     )

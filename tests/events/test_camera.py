@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pit_jax.events import Camera, integrate_by_time, read_aedat2, write_aedat2
 
@@ -95,6 +96,13 @@ def test_a_recording_written_to_a_file_is_read_unchanged(tmp_path):
     [
         ({"height": 0}, "height must be at least 1, got 0"),
         ({"noise": -1.0}, "noise must be at least 0"),
+        ({"noise": np.nan}, "noise must be a finite number"),
+        ({"noise": 1e12}, "noise must be at most 1000000"),
+        ({"reach": np.inf}, "reach must be a finite number"),
+        ({"threshold": np.inf}, "threshold must be a finite number"),
+        ({"width": True}, "width must be a whole number"),
+        ({"width": 2**16 + 1}, "width must be at most 65536"),  # Coordinates would wrap.
+        ({"saccade": 0}, "saccade must be at least 1"),
         ({"threshold": 0.1}, "more than four times the spread, 0.03, .* got 0.1"),
         ({"sample": 3_000}, "multiple of sample=3000 µs, got 100000 µs"),
     ],
@@ -105,8 +113,29 @@ def test_invalid_fields_of_a_camera_are_an_error(fields, message):
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((9, 4), np.uint8), np.zeros((4, 4)), np.zeros((4, 4, 1), np.uint8)]
+    "image",
+    [
+        np.zeros((9, 4), np.uint8),
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 1), np.uint8),
+        [[0, 1], [2, 3]],
+        "digit.png",
+        None,
+    ],
 )
 def test_an_image_of_another_dtype_rank_or_size_is_an_error(image):
     with pytest.raises(ValueError, match="8 x 8 pixels takes uint8 images .h, w. up to that size"):
         Camera(8, 8).record(image, seed=0)
+
+
+def test_images_of_pillow_are_recorded_like_their_arrays():
+    camera, image = Camera(16, 16), picture()
+    assert np.array_equal(
+        camera.record(Image.fromarray(image), seed=1), camera.record(image, seed=1)
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "1", np.nan])
+def test_a_seed_that_is_no_whole_number_is_an_error(seed):
+    with pytest.raises((ValueError, TypeError), match="seed"):
+        Camera(8, 8).record(np.zeros((4, 4), np.uint8), seed=seed)

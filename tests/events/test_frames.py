@@ -88,7 +88,7 @@ def test_events_that_cannot_be_integrated_are_an_error_with_the_position(rule):
     integrate = RULES[rule]
     with pytest.raises(ValueError, match="event 2 .1 µs. comes after 5 µs; sort them first"):
         integrate(make_on_events([0, 5, 1]), 2, height=1, width=1)
-    with pytest.raises(ValueError, match="num_frames must be at least 1 and a whole number, got 0"):
+    with pytest.raises(ValueError, match="num_frames must be at least 1, got 0"):
         integrate(make_on_events([0, 5]), 0, height=1, width=1)
     with pytest.raises(ValueError, match="event 1 is at x=3, y=0, outside .* height=4, width=3"):
         integrate(make_events([0, 1], [0, 3], [0, 0], [0, 0]), 1, height=4, width=3)

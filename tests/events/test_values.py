@@ -1,6 +1,7 @@
 """Whatever is called events becomes one checked array, or is refused with the value and index."""
 
 import io
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -72,7 +73,7 @@ def test_polarity_is_0_and_1_or_minus_1_and_1_or_boolean(p, want):
         ([0, 255, 0, 255], "got 255 at event 1"),
         (np.array([-1, 1, 0, 1], np.int8).view(np.uint8), "got 255 at event 0"),
         ([0, 0.5, 1, 1], "got 0.5 at event 1"),
-        ([0, 1, np.nan, 1], "got nan at event 2"),
+        ([0, 1, np.nan, 1], "got nan at event 2.$"),  # Nothing is equal to NaN.
         ([-2, 1, -2, 1], "got -2 at event 0"),
         ([0, 1, -1, 1], "got both: 0 at event 0 and -1 at event 2. If only 1 means ON"),
         (["on", "off", "on", "on"], "p must be numbers"),
@@ -221,6 +222,23 @@ def test_arrays_without_named_columns_are_refused_by_every_function(take, events
     assert str(error.value).count("\n") < 3
 
 
+@pytest.mark.parametrize(
+    "events, advice",
+    [
+        (np.zeros((9, 4)), r"make_events\(a\[:, 0\], a\[:, 1\]"),
+        (np.zeros((4, 9999)), r"make_events\(t, x, y, p\)"),
+        ([(0, 1, 2, 1), (1, 1, 2, 1)], r"make_events\(t, x, y, p\)"),
+        ((TIMES, X, Y, P), r"make_events\(t, x, y, p\)"),
+        (None, r"make_events\(t, x, y, p\)"),
+        ("recording.aedat", "Read the file first, for example by read_aedat2"),
+        (Path("recording.aedat"), "Read the file first"),
+    ],
+)
+def test_the_advice_for_events_without_names_fits_their_type(take, events, advice):
+    with pytest.raises(ValueError, match=f"named fields t, x, y and p, got .*{advice}"):
+        take(events)
+
+
 @pytest.mark.parametrize("bits", [16, 24, 31, 32])
 def test_a_wrapped_clock_is_called_one(bits):
     t = np.arange(2**bits - 50, 2**bits + 50) % 2**bits
@@ -238,7 +256,16 @@ def test_a_late_event_or_a_second_recording_is_not_called_a_wrapped_clock():
             check_order(late)
 
 
-@pytest.mark.parametrize("value", [2.5, 0, -1, "3", None])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int64, np.uint64])
+@pytest.mark.parametrize("integrate", [integrate_by_number, integrate_by_time])
+def test_frames_of_sizes_of_any_integer_type_are_those_of_python_integers(integrate, dtype):
+    events = make_events(np.arange(1000), X.repeat(250) + 100, Y.repeat(250), P.repeat(250))
+    sizes = {"num_frames": 20, "height": 9, "width": 107}
+    frames = integrate(events, **{name: dtype(value) for name, value in sizes.items()})
+    assert np.array_equal(frames, integrate(events, **sizes))
+
+
+@pytest.mark.parametrize("value", [2.5, 0, -1, "3", None, True, np.nan, np.array([2]), [2]])
 @pytest.mark.parametrize("name", ["num_frames", "height", "width"])
 def test_frames_of_sizes_that_are_not_whole_are_refused(name, value):
     sizes = {"num_frames": 2, "height": 9, "width": 9} | {name: value}
@@ -251,6 +278,15 @@ def test_frames_that_need_more_memory_than_machines_have_are_refused(name):
     sizes = {"num_frames": 2, "height": 9, "width": 9} | {name: 10**12}
     with pytest.raises(ValueError, match=f"{name}=1000000000000.* bytes; choose smaller"):
         integrate_by_time(make_events(TIMES, X, Y, P), **sizes)
+
+
+def test_frames_that_need_more_memory_than_there_is_are_refused(monkeypatch):
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "bincount", fail)
+    with pytest.raises(ValueError, match="height=9 and width=9 need more memory than there is"):
+        integrate_by_number(make_events(TIMES, X, Y, P), 2, height=9, width=9)
 
 
 def test_times_at_both_ends_of_64_bits_are_divided_correctly():
