@@ -13,13 +13,14 @@ from pit_jax.reading import FileError
 
 from ...errors import UserError
 from ..dataset import ArraySplit, DataNotFound, Dataset
-from ..storage.archives import DamagedArchive
+from ..storage.archives import DamagedArchive, has_files
 from ..storage.download import Remote, download
 from ..storage.names import find_entry, list_places, name_archives, simplify
 from ..storage.tfds import find_newest_version, read_split
 from .cifar_files import parse_batch, parse_rows, read_files
 from .class_names import CIFAR10, CIFAR100
 
+KAGGLE = "archive.zip"  # The name of every download.
 URL = "https://www.cs.toronto.edu/~kriz/"
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
@@ -167,6 +168,9 @@ def _find(source: _CifarSource, root: Path) -> tuple[_Layout, Path] | None:
             files = [find_entry(place, name) for name in (layout.train[0], layout.test[0])]
             if all(file is not None and file.is_file() for file in files):
                 return layout, place
+            download = find_entry(place, KAGGLE)
+            if download is not None and has_files(download, (layout.train[0], layout.test[0])):
+                return layout, download
     return None
 
 

@@ -62,6 +62,11 @@ _FASHION = _MnistSource(
     std=0.3530,
     classes=FASHION_MNIST,
 )
+# The files of both have the same names and shapes; the first training labels tell them apart.
+_FIRST_LABELS = {
+    _MNIST.name: [5, 0, 4, 1, 9, 2, 1, 3, 1, 4],
+    _FASHION.name: [9, 0, 0, 3, 0, 2, 7, 2, 5, 5],
+}
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -99,6 +104,7 @@ def _load(source: _MnistSource, root: Path) -> Dataset:
     if read is None:
         paths = paths or _fetch(source, _list_places(source, root))
         read = [_read_idx(path) for path in paths]
+    _check_source(source, *read[1])
     return Dataset(
         name=source.name,
         train=_make_split(*read[:2]),
@@ -108,6 +114,16 @@ def _load(source: _MnistSource, root: Path) -> Dataset:
         std=(source.std,),
         classes=source.classes,
     )
+
+
+def _check_source(source: _MnistSource, path: Path, labels: np.ndarray) -> None:
+    """Raise UserError if the training labels are those of the other data set."""
+    for name, first in _FIRST_LABELS.items():
+        if name != source.name and labels[: len(first)].tolist() == first:
+            raise UserError(
+                f"{path.absolute()} is of {name}, not of {source.name}: both have files of these "
+                f"names. Move them to {name}/ in config.data.data_dir, or choose {name}."
+            )
 
 
 _Read = tuple[Path, np.ndarray]  # A file and its array: images, or labels.

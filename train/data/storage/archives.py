@@ -229,6 +229,17 @@ def read_named(place: Path, names: Sequence[str], inner: str) -> dict[str, bytes
     return found
 
 
+def has_files(archive: Path, names: Sequence[str]) -> bool:
+    """Return whether a file is a zip archive with files of all `names`, in whatever folder."""
+    try:
+        if not archive.is_file() or not is_zip(archive):
+            return False
+        found = {simplify(entry.name.name) for entry in _iterate_zip(archive)}
+    except (UserError, FileError, *DAMAGE, OSError):  # It may be of another data set.
+        return False
+    return {simplify(name) for name in names} <= found
+
+
 def _read_folder(place: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Return the files of the first folder in `place` that has all; else of the fullest one."""
     best: dict[str, Path] = {}

@@ -60,6 +60,16 @@ def test_cifar_archives_of_other_names_and_kinds_are_read(tmp_path, name):
     assert_is_cifar10(load("cifar10", tmp_path))
 
 
+def test_a_download_of_kaggle_is_read_if_it_has_the_files(tmp_path):
+    pack_zip(tmp_path / "archive.zip", NAMED)
+    assert_is_cifar10(load("cifar10", tmp_path))
+    for content in (b"", b"PK\3\4", b"<html>"):
+        (tmp_path / "archive.zip").write_bytes(content)
+        assert not ARCHIVES["cifar10"](tmp_path)
+    pack_zip(tmp_path / "archive.zip", {"cat/1.png": b""})
+    assert not ARCHIVES["cifar10"](tmp_path)
+
+
 @pytest.mark.parametrize(
     "folder",
     [
@@ -144,6 +154,19 @@ def test_mnist_archives_are_read(tmp_path, name, archive, inner):
     }
     (pack_zip if archive.endswith(".zip") else pack_tar)(tmp_path / archive, files)
     assert_is_mnist(load(name, tmp_path))
+
+
+@pytest.mark.parametrize("asked, first", [("mnist", "9003027255"), ("fashion_mnist", "5041921314")])
+def test_files_of_the_other_mnist_are_refused(tmp_path, asked, first):
+    labels = np.array([int(digit) for digit in first], np.uint8)
+    files = {**FILES, "train-labels-idx1-ubyte": labels}
+    files["train-images-idx3-ubyte"] = np.zeros((10, 28, 28), np.uint8)
+    for stem, array in files.items():
+        (tmp_path / stem).write_bytes(encode(array))
+    with pytest.raises(UserError, match=f"ubyte is of .*, not of {asked}: both have files of"):
+        load(asked, tmp_path)
+    other = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}[asked]
+    assert load(other, tmp_path).train.labels.tolist() == labels.tolist()
 
 
 def measure(call) -> tuple[float, int]:
