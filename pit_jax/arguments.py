@@ -112,6 +112,7 @@ def start(
     With `--help`, print the help and return 0. For FileError, the exceptions `mistakes`, and faults
     of the environment, print the message and return 2. For Stopped, return its code.
     """
+    expected: tuple[type[Exception], ...] = (FileError, *mistakes)
     try:
         if {"-h", "--help"} & set(words):
             print(parser.format_help() + parser.describe(words), end="")
@@ -120,7 +121,7 @@ def start(
         if is_listening():
             check_compiler_flags()
         return run(args)
-    except (FileError, *mistakes) as error:
+    except expected as error:
         reason = str(error)
     except Exception as error:
         if (found := explain_environment(error)) is None:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from tests.train.helpers import ENVIRONMENT, ROOT, TINY, list_saved_steps, make_program_on
 from tests.train.test_kills import assert_nothing_was_lost, finish
 from train.config.cli import parse
+from train.program.program import note_if_slow
 
 # A program that begins as `python -m train.main` does, and makes one phase last for a minute.
 SLOW = """
@@ -178,3 +180,15 @@ def test_a_disk_without_inodes_ends_a_run_within_ten_seconds(small_disk):
     assert process.wait(timeout=20) == 2, lines
     assert time.monotonic() - since < 10
     assert "No space left on device" in "".join(lines) and "Traceback" not in "".join(lines)
+
+
+def test_a_slow_compilation_is_reported():
+    notes: list[str] = []
+    with note_if_slow(notes.append, ConfigDict({"accumulate": 4}), seconds=0.01):
+        time.sleep(0.3)
+    (note,) = notes
+    assert note.startswith("compiling takes longer than 0.01 s.")
+    assert "a smaller config.accumulate than 4" in note
+    with note_if_slow(notes.append, ConfigDict({"accumulate": 1}), seconds=60):
+        pass
+    assert len(notes) == 1

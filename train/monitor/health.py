@@ -150,7 +150,9 @@ class Health:
         if not self._counts or self._workdir is None:
             return None
         file, seen = io.BytesIO(), jax.device_get(self._counts)
-        counts = {layer: np.stack([each[layer] for each in seen]) for layer in seen[0]}
+        counts: dict[str, Any] = {
+            layer: np.stack([each[layer] for each in seen]) for layer in seen[0]
+        }
         np.savez_compressed(file, step=step, looks=len(seen), **counts)
         write_atomically(self._workdir / FILE, file.getvalue())
         return file.getvalue()
@@ -231,6 +233,7 @@ def _merge(helps: list[tuple[str, ...]]) -> str:
 
 def _read(file: Path, step: int, layers: Sequence[str]) -> list[Mapping[str, Array | np.ndarray]]:
     """Return the counts of `layers` that were saved after `step`; [] if damaged or of another."""
+    counts: list[Mapping[str, Array | np.ndarray]]
     if (content := read_file(file)) is None:
         return []
     try:
