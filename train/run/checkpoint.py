@@ -121,6 +121,7 @@ class Checkpoints:
             # "last" comes last in this order: it waits for the saves of all other folders.
             ahead = list(self._managers.values()) if name == "last" else []
             (plain / name).mkdir(exist_ok=True)
+            orbax.remove_incomplete(plain / name)
             self._managers[name] = orbax.open_manager(
                 plain / name, keep[name], partial(_complete, ahead, write_manifest)
             )
@@ -311,9 +312,9 @@ def _find_newest_whole(workdir: Path, until: int | None) -> Saved | None:
             )
         return saved
     if damaged:
-        lines = [f"  {each}: {what}" for each, what in damaged.items()]
+        listed = "; ".join(f"{each}: {what}" for each, what in damaged.items())
         raise UserError(
-            f"every checkpoint in {workdir} is damaged:\n" + "\n".join(lines) + "\n"
+            f"every checkpoint in {workdir} is damaged:\n  {listed}\n"
             "replace one by an intact copy, or start again in another --workdir."
         )
     return None

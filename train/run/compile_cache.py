@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,11 @@ class CheckedCache(CacheInterface):
         return _read_entry(self._path / f"{key}{SUFFIX}")
 
     def put(self, key: str, value: bytes) -> None:
-        """Store the program `key`."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        """Store the program `key`, unless the disk is full."""
         content = hashlib.sha256(value).digest() + value
-        write_atomically(self._path / f"{key}{SUFFIX}", content, shared=True)
+        with suppress(OSError):  # A run does not need the program again before its next start.
+            self._path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path / f"{key}{SUFFIX}", content, shared=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint._src.metadata import step_metadata_serialization  # It has no public name.
 
 from ..files import read_file, write_atomically
-from .saved import is_step
 
 # Orbax looks for some of its files by `glob`, where `[`, `?`, `*` and a backslash in the name of a
 # folder are no characters, and takes `gs:/` anywhere in a path for Google's storage.
 PLAIN = re.compile(r"[\w/.,+=@%~ -]*")
 METADATA = "_CHECKPOINT_METADATA"
+INCOMPLETE = "*.orbax-checkpoint-tmp*"
 
 
 @contextmanager
@@ -59,7 +60,6 @@ def open_manager(
         folder,
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            cleanup_tmp_directories=True,
             async_options=options,
             multiprocessing_options=alone,
             create=False,
@@ -68,9 +68,15 @@ def open_manager(
 
 
 def _complete(folder: Path, complete: Callable[[Path], None]) -> None:
-    for unfinished in folder.iterdir():
-        if not is_step(unfinished.name):
-            complete(unfinished)
+    for unfinished in folder.glob(INCOMPLETE):
+        complete(unfinished)
+
+
+def remove_incomplete(folder: Path) -> None:
+    """Remove the checkpoints that a killed run has left incomplete."""
+    # Not by Orbax, which would do so in the background, even after its manager is closed.
+    for path in folder.glob(INCOMPLETE):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def empty_damaged_metadata(checkpoint: Path) -> None:

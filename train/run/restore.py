@@ -38,7 +38,6 @@ def identify_checkpoint(workdir: Path, which: str | None = None) -> Checkpoint:
     """Return the newest checkpoint of `last` or `best`; raise UserError before the first save.
 
     By default this is the best checkpoint, or the last one before the end of the first epoch.
-    Raises UserError if it was saved with another config than that of the folder.
     """
     if which is None:
         which = "best" if find_newest_step(workdir, "best") is not None else "last"
@@ -66,6 +65,7 @@ def read_state(checkpoint: Checkpoint, like: TrainState) -> TrainState:
     Raises UserError for damaged files.
     """
     _check_whole(checkpoint, f"Try the other --checkpoint, last or best, {OR_RESUME}")
+    _check_config(checkpoint)
     stored = abstract_arrays(jax.eval_shape(unwrap_key, like), like.step.sharding)
     state = _read(
         checkpoint.folder, ocp.StandardCheckpointHandler(), ocp.args.StandardRestore(stored)
@@ -149,6 +149,7 @@ def read_variables(checkpoint: Checkpoint) -> dict[str, Any]:
     No device is used.
     """
     _check_whole(checkpoint, f"Replace it by an intact copy, {OR_RESUME}")
+    _check_config(checkpoint)
     saved = _read_shapes(checkpoint.folder)
     dtype = jax.dtypes.canonicalize_dtype(float)
     outside = _path_to_variables(saved)
@@ -179,7 +180,11 @@ def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
         raise UserError(f"{folder} was just replaced by a newer checkpoint. Try again.")
     if what := manifest.find_damage(folder):
         raise UserError(f"the checkpoint {folder} is damaged: {what}. {advice}.")
-    copy = read_progress(folder).files.get("config.json")
+
+
+def _check_config(checkpoint: Checkpoint) -> None:
+    """Raise UserError if a checkpoint was saved with another config than that of its folder."""
+    copy = read_progress(checkpoint.folder).files.get("config.json")
     if copy is None:  # An older version saved it.
         return
     now = read_config(checkpoint.workdir)
@@ -187,8 +192,8 @@ def _check_whole(checkpoint: Checkpoint, advice: str) -> None:
     if changes := compare_configs(was, now):
         file = checkpoint.workdir / "config.json"
         raise UserError(
-            f"{file} is not the config with which {folder} was saved:\n  {list_changes(changes)}\n"
-            "restore the config, or the checkpoint, from a copy."
+            f"{file} is not the config with which {checkpoint.folder} was saved:\n"
+            f"  {list_changes(changes)}\nrestore the config, or the checkpoint, from a copy."
         )
 
 

@@ -1,10 +1,25 @@
 """The record of a run's environment."""
 
+import json
 import re
 import subprocess
 
+import jax
+import pytest
+
 import pit_jax
-from train.run.environment import find_commit
+from tests.train.helpers import make_program_on, read_contents, stop_after
+from tests.train.tiny import get_config
+from train.errors import UserError
+from train.loop import train
+from train.program.program import Program
+from train.run.environment import (
+    REFUSED,
+    VARIABLES,
+    compare_environments,
+    describe_environment,
+    find_commit,
+)
 
 
 def test_a_checkout_has_its_commit_with_a_plus_after_changes(tmp_path):
@@ -23,3 +38,83 @@ def test_an_installed_package_has_its_version_even_inside_another_checkout(tmp_p
     assert find_commit(tmp_path / "module.py") == f"pit_jax {pit_jax.__version__}"
     subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
     assert find_commit(tmp_path / "module.py") == f"pit_jax {pit_jax.__version__}"
+
+
+def test_every_recorded_option_is_named_as_jax_names_it():
+    now = describe_environment()
+    assert set(REFUSED) <= now.keys() and set(VARIABLES) <= now.keys()
+    assert json.loads(json.dumps(now)) == now
+
+
+OTHERS = [
+    *(("jax_enable_x64", True), ("jax_default_prng_impl", "rbg")),
+    *(("jax_threefry_partitionable", False), ("jax_random_seed_offset", 1)),
+    *(("jax_default_matmul_precision", "float32"), ("jax_numpy_dtype_promotion", "strict")),
+    *(("jax_softmax_custom_jvp", True), ("jax_high_dynamic_range_gumbel", True)),
+]
+
+
+@pytest.mark.parametrize("name, other", OTHERS)
+def test_another_option_of_jax_that_changes_numbers_is_refused(tmp_path, name, other):
+    was = describe_environment()
+    before = getattr(jax.config, name)
+    jax.config.update(name, other)
+    try:
+        now = describe_environment()
+    finally:
+        jax.config.update(name, before)
+    with pytest.raises(UserError, match=f"was trained with {name}=.*{name.upper()} in the"):
+        compare_environments(tmp_path, [{}, was], now)
+    # The reverse, and a run that began before the option was recorded.
+    with pytest.raises(UserError, match=name):
+        compare_environments(tmp_path, [now], was)
+    assert compare_environments(tmp_path, [{"jax": was["jax"]}], now) == ""
+
+
+def test_other_versions_devices_and_flags_are_reported_in_one_line(tmp_path):
+    now = describe_environment()
+    assert compare_environments(tmp_path, [], now) == ""
+    assert compare_environments(tmp_path, [now], now | {"commit": "another"}) == ""
+    was = now | {"jax": "0.4.1", "device": "H100", "XLA_FLAGS": "--xla_a=1"}
+    line = compare_environments(tmp_path, [was], now)
+    assert "jax was '0.4.1', is " in line and "device was 'H100'" in line and "\n" not in line
+    assert "XLA_FLAGS was '--xla_a=1'" in line
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """Return the program of the tiny config on one device."""
+    return make_program_on(1, get_config())
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_is_not_resumed_with_another_option_and_nothing_is_written(
+    program, tmp_path, capsys, monkeypatch
+):
+    run = tmp_path / "run"
+    train(get_config(), run, stop=stop_after(1), program=program)
+    before = read_contents(run)
+    with jax.enable_x64(True), pytest.raises(UserError, match="jax_enable_x64=False"):
+        train(get_config(), run, program=program)
+    assert read_contents(run) == before
+    now = describe_environment() | {"jax": "9.9"}
+    monkeypatch.setattr("train.session.describe_environment", lambda: now)
+    train(get_config(), run, stop=stop_after(0), program=program)
+    assert "results may differ from an undisturbed run: jax was " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_resumes_only_with_the_data_with_which_it_began(program, tmp_path):
+    run = tmp_path / "run"
+    train(get_config(), run, stop=stop_after(1), program=program)
+    saved = json.loads((run / "data.json").read_text())
+    other = {"train": {"samples": 100, "sha256": "0"}}
+    changed = program._replace(data=saved | other)
+    with pytest.raises(UserError, match="the 100 samples of train have another content"):
+        train(get_config(), run, program=changed)
+    # Not even if the description was deleted: the checkpoint has a copy.
+    (run / "data.json").unlink()
+    with pytest.raises(UserError, match="the 100 samples of train have another content"):
+        train(get_config(), run, program=changed)
+    (run / "data.json").unlink()
+    assert train(get_config(), run, program=program) is not None
