@@ -49,7 +49,7 @@ class Subject:
     neurons: tuple[type[nn.Module], ...] = ()
     step: int = 0
     digest: str = ""
-    records: Sequence[Mapping[str, Any]] = ()
+    records: Sequence[dict[str, Any]] = ()
 
     @property
     def record(self) -> Callable[[Mapping[str, Any], Array], dict[str, LayerRecording]]:

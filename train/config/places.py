@@ -1,7 +1,6 @@
 """The keys of a config that are paths."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ def expand_places(config: ConfigDict) -> None:
         section, _, last = key.rpartition(".")
         inside = config.get(section) if section else config
         # An empty `pretrained` and a `cache_dir` of None are not set.
-        if isinstance(inside, Mapping | ConfigDict) and inside.get(last) not in (None, ""):
+        if isinstance(inside, ConfigDict) and inside.get(last) not in (None, ""):
             with config.unlocked(), config.ignore_type():
                 inside[last] = str(read_place(key, inside[last]))
 
