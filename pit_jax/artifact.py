@@ -16,6 +16,7 @@ from typing import Any
 from pit_jax.old_names import serve_old_names
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError, reading
+from pit_jax.signals import call_at_end, remove_if_stopped
 
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
@@ -52,7 +53,8 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Replace `path` atomically: `write` fills a file next to it, which is synced and renamed."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        write(part)
+        with remove_if_stopped(part):
+            write(part)
         # Without the sync a power failure could leave an empty file under the new name.
         with part.open("rb") as file:
             os.fsync(file.fileno())
@@ -64,22 +66,28 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder with `files`, replacing an existing one; it appears when it is complete."""
     part, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+
+    def restore() -> None:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+
     shutil.rmtree(part, ignore_errors=True)  # A killed process with the same id may have left it.
     part.mkdir(parents=True)
     try:
-        for name, content in files.items():
-            with (part / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with remove_if_stopped(part):
+            for name, content in files.items():
+                with (part / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
         # A folder cannot be replaced in one step: move the old one away, and back on failure.
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
+        with call_at_end(restore):
+            if folder.exists():
+                folder.rename(old)
+            part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
+        restore()
         raise
     shutil.rmtree(old, ignore_errors=True)
 

@@ -23,8 +23,8 @@ from .distributed import hosts
 from .program.program import CompiledStep, Program, make_program, note_if_slow
 from .program.state import TrainState, is_unevaluated, reset_totals
 from .records.progress import Display, print_summary
-from .run.checkpoint import find_newest_step
 from .run.pretrained import load_pretrained
+from .run.saved import find_newest_step
 from .run.summary import Summary
 from .run.workdir import select_shared_keys
 from .session import Session, check_parts

@@ -16,7 +16,7 @@ from pit_jax.display import print_text, show_name
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
 from pit_jax.inference.storage import to_json
-from pit_jax.signals import end_program
+from pit_jax.signals import end_program, remove_if_stopped
 
 from .. import data
 from ..config.arguments import run_program
@@ -125,7 +125,7 @@ def _write(
             overwrite=args.overwrite,
         )
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, remove_if_stopped(Path(folder)):
         path = Path(folder) / f"program.{args.format}"
         if args.format == "onnx":
             export.to_onnx(program, path, frames=frames)
