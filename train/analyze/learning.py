@@ -1,6 +1,6 @@
 """The learning curves of a run, and when runs reach the last accuracies of others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pit_jax.analysis.learning import compare_curves
@@ -76,7 +76,7 @@ def _make_label(subject: Subject) -> str:
     return f"{subject.name}, {len(samples):,} {split} samples"
 
 
-def _read_epochs(subject: Subject) -> list[Mapping[str, Any]]:
+def _read_epochs(subject: Subject) -> list[dict[str, Any]]:
     return select_epochs(subject.records)
 
 
