@@ -20,6 +20,7 @@ from ..files import read_file, write_atomically
 # Orbax looks for some of its files by `glob`, where `[`, `?`, `*` and a backslash in the name of a
 # folder are no characters, and takes `gs:/` anywhere in a path for Google's storage.
 PLAIN = re.compile(r"[\w/.,+=@%~ -]*")
+DESCRIPTORS = Path("/proc/self/fd")
 METADATA = "_CHECKPOINT_METADATA"
 INCOMPLETE = "*.orbax-checkpoint-tmp*"
 
@@ -29,10 +30,10 @@ def open_plain_path(folder: Path) -> Iterator[Path]:
     """Yield a path of the existing `folder` in which no character has a meaning for Orbax."""
     if PLAIN.fullmatch(str(folder)):
         yield folder
-    elif Path("/proc/self/fd").is_dir():
+    elif DESCRIPTORS.is_dir():
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield Path(f"/proc/self/fd/{opened}")
+            yield DESCRIPTORS / str(opened)
         finally:
             os.close(opened)
     else:  # No Linux. A killed process leaves the link.

@@ -1,6 +1,7 @@
 """Compiled programs are stored in a folder and loaded from it, complete ones only."""
 
 from collections.abc import Iterator
+from os import mkfifo
 from pathlib import Path
 
 import jax
@@ -64,6 +65,38 @@ def test_an_incomplete_entry_is_removed_and_rewritten(tmp_path):
         assert not list(tmp_path.glob("jit_heavy-*"))
         count_cache_hits()
     assert len(find_entry(tmp_path).read_bytes()) > len(whole) // 2
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        *(flip_a_bit, lambda file: file.write_bytes(b""), lambda file: file.write_bytes(b"x" * 99)),
+        *(lambda file: (file.unlink(), file.mkdir()), lambda file: (file.unlink(), mkfifo(file))),
+        lambda file: (file.unlink(), file.symlink_to("/dev/zero")),
+    ],
+    ids=["a flipped bit", "empty", "other bytes", "a folder", "a pipe", "a device"],
+)
+def test_a_damaged_program_is_compiled_again_and_never_run(tmp_path, harm):
+    with use_compile_cache(tmp_path, ALL):
+        count_cache_hits()
+    harm(find_entry(tmp_path))
+    with use_compile_cache(tmp_path, ALL):
+        assert count_cache_hits() == 0
+    with use_compile_cache(tmp_path, ALL):
+        assert count_cache_hits() > 0
+
+
+def test_a_program_damaged_during_the_run_is_compiled_again(tmp_path):
+    with use_compile_cache(tmp_path, ALL):
+        count_cache_hits()
+        flip_a_bit(find_entry(tmp_path))
+        assert count_cache_hits() == 0
 
 
 def test_a_cache_folder_set_by_the_user_is_kept(tmp_path):
