@@ -35,7 +35,7 @@ def main(path: str, most_bytes: int, seconds: int) -> None:
 
 
 def read_group(group: h5py.Group, size: int, depth: int) -> dict[str, Any]:
-    """Return what a group has, as dictionaries of arrays and texts; `size` is that of the file."""
+    """Return what a group has, as dictionaries of arrays and texts; the file has `size` bytes."""
     if not depth:
         raise ValueError(f"groups nested more than {DEEPEST} deep")
     tree: dict[str, Any] = {}
