@@ -90,7 +90,7 @@ def test_cifar_files_in_upper_case_and_next_to_those_of_systems_are_read(tmp_pat
     assert_is_cifar10(load("cifar10", tmp_path))
 
 
-def test_an_archive_with_two_copies_of_a_file_reads_that_of_the_official_folder(tmp_path):
+def test_of_two_copies_in_an_archive_the_official_folder_counts(tmp_path):
     wrong = {name.replace("cifar-10-batches-py", "old/try"): b"wrong" for name in NAMED}
     pack_tar(tmp_path / "cifar-10-python.tar.gz", wrong | NAMED)
     assert_is_cifar10(load("cifar10", tmp_path))
