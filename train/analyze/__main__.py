@@ -165,7 +165,7 @@ def _write_analyses(
     # Before the first analysis, so that a wrong folder is an error at once.
     for task in tasks:
         part = {} if overwrite else output.read_part(task.folder)
-        if part and part["of"] != task.identify():
+        if part and not _is_of(part["of"], task.identify()):
             raise UserError(
                 f"{task.folder} has results of another run, step or number of samples; give "
                 "--overwrite or another --out."
@@ -190,6 +190,16 @@ def _write_analyses(
                 traceback.print_exc()
         _write_page(runs, out, failed)
     return list(failed)
+
+
+def _is_of(saved: Sequence[Any], now: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether saved results are those of `now`; older versions saved no hash."""
+    return len(saved) == len(now) and all(
+        isinstance(was, dict)
+        and is_.items() >= was.items()
+        and is_.keys() - was.keys() <= {"sha256"}
+        for was, is_ in zip(saved, now, strict=True)
+    )
 
 
 def _write_analysis(task: Task) -> str:

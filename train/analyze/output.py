@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pit_jax.display import escape_formula
 from pit_jax.old_names import ANALYSES, print_note
 
+from ..errors import UserError
 from ..files import replace_file, write_atomically
 from ..report.page import parts, show_figure
 from ..run.reading import read_json
@@ -38,6 +39,11 @@ def rename_old(folder: Path) -> None:
 def read_part(folder: Path) -> dict[str, Any]:
     """Return `of`, `title` and `html` as `write` saved them; empty if it did not finish."""
     part: dict[str, Any] = read_json(folder / PART, dict) or {}
+    if part and not (
+        isinstance(part.get("of"), list)
+        and all(isinstance(part.get(key), str) for key in ("title", "html"))
+    ):
+        raise UserError(f"{folder / PART} is damaged; give --overwrite, or delete {folder}.")
     return part | {"html": Markup(part["html"])} if part else {}
 
 

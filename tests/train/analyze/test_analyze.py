@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ from pit_jax.analysis.plots.style import figure
 from tests.train.helpers import limit_devices, read_contents
 from tests.train.pages import Page
 from train.analyze import ANALYSES, memory
-from train.analyze.__main__ import main
+from train.analyze.__main__ import _write_analyses, main, read_run
 from train.analyze.subject import Analysis, Plot, Table
+from train.files import hash_file
 from train.report import page
+from train.run.reading import load_run_config
 
 HERE = "--cpu-devices=4"  # Pytest's process has four devices, and their number cannot change.
 
@@ -183,6 +186,45 @@ def test_finished_analyses_are_kept_and_missing_ones_added(
     assert after["logits.csv"][0] == before["logits.csv"][0]
     assert after["logits.csv"][1] > before["logits.csv"][1]
     assert set(read_page(out).sections) == {"", "logits", "nothing"}
+
+
+def test_an_analysis_of_a_run_that_still_trains_shows_one_step_in_all_sections(
+    finished_run, tmp_path, monkeypatch
+):
+    """Step, hash, records and scales are those of the checkpoint whose weights were loaded."""
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    digest = hash_file(run / "last" / "62" / "manifest.json")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    newer = iter(range(100, 200))
+
+    def train_on(subject):
+        """Do what a run does while it is analyzed: save checkpoints and delete older ones."""
+        step = next(newer)
+        newest, *older = sorted((run / "last").iterdir(), key=lambda each: -int(each.name))
+        newest.rename(run / "last" / str(step))
+        for old in older:
+            shutil.rmtree(old)
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(records[-1] | {"step": step, "epoch": step}) + "\n")
+        return analyze_logits(subject)
+
+    analyses = {
+        "early": SimpleNamespace(analyze=train_on),
+        **{name: import_module(f"train.analyze.{name}") for name in ("learning", "scales")},
+        "late": SimpleNamespace(analyze=train_on),
+    }
+    monkeypatch.setattr("train.analyze.__main__.ANALYSES", analyses)
+    monkeypatch.setattr("train.analyze.__main__.load_analysis", analyses.__getitem__)
+    out = tmp_path / "out"
+    subject = read_run(run, "run", load_run_config(run), "last", out, samples=8)
+    assert _write_analyses([subject], list(analyses), out, False) == []
+    parts = {name: json.loads((out / name / "part.json").read_text()) for name in analyses}
+    for part in parts.values():
+        assert part["of"] == [{"workdir": str(run), "step": 62, "sha256": digest, "samples": 8}]
+        assert re.findall(r"step (\d+)", part["html"]) == ["62"]
+    # The lines that were added meanwhile are of later steps.
+    assert [row[0] for row in read_table(out / "learning" / "epochs.csv")[1:]] == ["1", "2"]
+    assert f"last, step 62, sha256 {digest[:12]}" in (out / "index.html").read_text()
 
 
 def test_an_unfinished_analysis_is_repeated(finished_run, quick_analyses, tmp_path):
