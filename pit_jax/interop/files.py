@@ -98,7 +98,7 @@ def _read_file(
         what = _name_format(head, path)
         raise CheckpointError(f"{what}it must be a file of torch.save or a .safetensors file.")
     state_dict = find_state_dict(value, entry)
-    scalars = {name for name, x in state_dict.items() if isinstance(x, Tensor) and _is_scalar(x)}
+    scalars = {name for name, value in state_dict.items() if _is_scalar(value)}
     names = unwrap_names(state_dict, scalars, prefix, ignore)
     check_tensors({new: state_dict[old] for new, old in names.items()})
     read = cache(read_storage)  # Several tensors may share a storage.
@@ -110,8 +110,10 @@ def _read_file(
     return _read_tensors(names, read_tensor)
 
 
-def _is_scalar(tensor: Tensor) -> bool:
-    return all(size == 1 for size in tensor.shape)
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return all(size == 1 for size in value.shape)
+    return isinstance(value, int | float | None)
 
 
 def _read_tensors(

@@ -219,6 +219,8 @@ def test_what_wrappers_store_is_dropped(write_file):
     averaged = {f"module.{name}": array for name, array in NETWORK.items()}
     averaged["n_averaged"] = np.array(3)
     assert_same_arrays(load(write_file({"model_ema": tensors(averaged)})), NETWORK)
+    numbers = tensors(averaged) | {"n_averaged": 3, "decay": 0.999, "inv_freq": None}
+    assert_same_arrays(load(write_file({"ema": numbers})), NETWORK)
     lightning = {f"model.{name}": array for name, array in NETWORK.items()}
     lightning |= {"criterion.weight": np.ones(5), "val_acc.tp": np.ones(2)}
     assert_same_arrays(load(write_file({"state_dict": tensors(lightning)})), NETWORK)
