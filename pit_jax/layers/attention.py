@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pit_jax.checks.bounds import set_bounds, whole
+
 
 def channel_attention(
     query: Float[Array, "B T H W C"],
@@ -23,6 +25,7 @@ def channel_attention(
 
 
 # Jitted so that its name appears in jaxprs, where the compiler of pit_jax.inference looks for it.
+@set_bounds(heads=whole(1))
 @partial(jax.jit, static_argnames="heads")
 def linear_attention(
     query: Float[Array, "B T H W C"],

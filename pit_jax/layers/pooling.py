@@ -29,12 +29,13 @@ def adaptive_avg_pool(x: Float[Array, "*B H W C"], size: int) -> Float[Array, "*
     return x
 
 
+@set_bounds(voters=whole(1))
 def vote(x: Float[Array, "*B n"], voters: int) -> Float[Array, "*B k"]:
     """Return the mean over each class's `voters` neighboring outputs (PLIFNet's readout).
 
     Raises ValueError unless `voters` divides the number of outputs.
     """
-    if voters < 1 or x.shape[-1] % voters:
+    if x.shape[-1] % voters:
         raise ValueError(
             f"{x.shape[-1]} outputs cannot be split equally into classes of voters={voters}; "
             f"choose a divisor of {x.shape[-1]}."

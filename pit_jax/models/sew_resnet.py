@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import set_bounds
+from pit_jax.checks.bounds import function, set_bounds
 from pit_jax.checks.neurons import check_neuron, check_optional_neuron
 from pit_jax.layers.norm import Norm, batch_norm
 from pit_jax.models.residual import (
@@ -131,6 +131,7 @@ def sew_resnet(
                 "(shortcut, branch)."
             )
         join = JOINS[join]
+    function(f"; or use {', '.join(JOINS)}")("join", join)
     return ResNet(
         num_classes=num_classes,
         neuron=neuron,

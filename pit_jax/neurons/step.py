@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, set_bounds
+from pit_jax.checks.bounds import DECAY, LEVELS, NOT_NEGATIVE, POSITIVE, set_bounds
 from pit_jax.old_names import serve_old_names
 from pit_jax.surrogate import inside, rectifier, round_half_up
 
@@ -30,6 +30,7 @@ def charge(
     return decay * v + ((1 - decay) * current if decay_input else current)
 
 
+@set_bounds(threshold=POSITIVE)
 def fire(
     u: Float[Array, "*N"], *, threshold: float, spike: Callable[[Array], Array]
 ) -> Float[Array, "*N"]:
@@ -37,6 +38,7 @@ def fire(
     return spike(u - threshold)
 
 
+@set_bounds(threshold=POSITIVE)
 def soft_reset(
     u: Float[Array, "*N"], s: Float[Array, "*N"], *, threshold: float = 1.0, detach: bool = False
 ) -> Float[Array, "*N"]:
@@ -166,7 +168,7 @@ def pit_count(u: Float[Array, "*N"], a: Float[Array, "..."], *, levels: int) -> 
     return jnp.clip(round_half_up(quotient(u, a)), 0, levels)
 
 
-@set_bounds(levels=LEVELS, strength=NOT_NEGATIVE)
+@set_bounds(a=POSITIVE, levels=LEVELS, strength=NOT_NEGATIVE)
 def pit_fire(
     u: Float[Array, "*N"], a: Float[ArrayLike, "..."], *, levels: int, strength: float = 0.01
 ) -> Float[Array, "*N"]:

@@ -110,5 +110,5 @@ def test_no_array_grows_with_the_square_of_the_tokens():
 @pytest.mark.parametrize("heads", [0, 3])
 def test_channels_that_heads_do_not_divide_are_an_error(heads):
     x = jnp.ones((1, 1, 2, 2, 8))
-    with pytest.raises(ValueError, match=f"8 channels cannot be split equally.*heads={heads}"):
+    with pytest.raises(ValueError, match=f"heads(=| must be at least 1, got ){heads}"):
         linear_attention(x, x, x, heads)

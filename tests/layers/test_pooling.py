@@ -109,5 +109,5 @@ def test_a_class_has_the_mean_of_its_neighboring_voters():
 
 @pytest.mark.parametrize("voters", [3, 0])
 def test_outputs_that_voters_do_not_divide_are_an_error(voters):
-    with pytest.raises(ValueError, match=f"10 outputs cannot be split .* voters={voters}"):
+    with pytest.raises(ValueError, match=f"voters(=| must be at least 1, got ){voters}"):
         vote(jnp.ones((2, 10)), voters)
