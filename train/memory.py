@@ -6,6 +6,7 @@ other processes use now).
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,16 +130,15 @@ def find_host_limits(
 
 
 def _read_meminfo(file: Path, name: str) -> int:
-    for line in _read(file).splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    found = re.search(rf"^{name}:\s*(\d+) kB$", _read(file), re.MULTILINE | re.ASCII)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _list_group_limits(groups: Path, mounted: Path, swap: int) -> Iterator[int]:
     """Yield the limits of all control groups of this process."""
     for line in _read(groups).splitlines():
-        number, controllers, place = line.split(":", 2)
+        number, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
         if number == "0":
             for folder in _list_parents(mounted, place):
                 if limit := _read_number(folder / V2):
@@ -161,11 +161,11 @@ def _list_parents(root: Path, place: str) -> Iterable[Path]:
 def _read_number(file: Path) -> int | None:
     """Return the number in a file; None for "max" and for a file that is missing."""
     text = _read(file).strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
 
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text()
-    except OSError:
+        return file.read_text(errors="replace")
+    except (OSError, ValueError):  # ValueError for a zero byte in a name.
         return ""
