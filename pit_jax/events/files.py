@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pit_jax.events.headers import check_chip, find_header_end, make_truncation, name_format
-from pit_jax.events.stream import EVENT, check_sensor, convert_events, pack_events
+from pit_jax.events.stream import check_pixels, convert_events, pack_events
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError, reading
 
@@ -24,6 +24,10 @@ _PACKET = struct.Struct("<HHIIIIII")  # type, source, size, offset, overflow, ca
 _COMPRESSED = 0x8000  # The highest bit of a packet's type.
 _OVERFLOW_Y, _OVERFLOW = 240, 2**13  # A row outside the sensor marks a clock overflow, in µs.
 _POLARITY = 1  # The packet type of brightness changes; others are frames, inertia and triggers.
+
+
+class RecordingExists(FileError, FileExistsError):
+    """A file that would be overwritten."""
 
 
 class SkippedWords(UserWarning):
@@ -73,26 +77,27 @@ def write_aedat2(path: str | os.PathLike[str], events: object) -> None:
     than 32 bits (71 minutes), and if the file cannot be written; FileExistsError if it exists.
     """
     checked = convert_events(events)
-    check_sensor(checked, DVS128, DVS128)
-    t, p = checked["t"], checked["p"]
+    t, x, y, p = (checked[name] for name in "txyp")
+    check_pixels(x, y, DVS128, DVS128)
     if len(checked) and not 0 <= t.min() <= t.max() < 2**32:
         raise ValueError("AEDAT 2.0 holds times from 0 to 2**32 - 1 µs; shift the events first.")
-    row, column = DVS128 - 1 - checked["x"], DVS128 - 1 - checked["y"]
+    row, column = DVS128 - 1 - x, DVS128 - 1 - y
     address = (row.astype(">u4") << 8) | (column.astype(">u4") << 1) | (1 - p)
     pairs = np.stack([address, t], axis=-1).astype(">u4")
     target = read_path(path)
+    file = None
     try:
         file = target.open("xb")  # x: fail rather than overwrite a recording.
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
-        raise FileError(f"{target} cannot be written ({error.strerror}).") from error
-    try:
         with file:
             file.write(b"#!AER-DAT2.0\r\n# written by pit_jax\r\n" + pairs.tobytes())
-    except OSError as error:
-        target.unlink()  # Part of a recording looks like a whole one.
-        raise FileError(f"{target} cannot be written ({error.strerror}).") from error
+    except FileExistsError as error:
+        raise RecordingExists(f"{target} exists already; choose another name.") from error
+    except BaseException as error:
+        if file is not None:
+            target.unlink()  # Part of a recording looks like a whole one.
+        if isinstance(error, OSError):
+            raise FileError(f"{target} cannot be written ({error.strerror}).") from error
+        raise
 
 
 def read_aedat31(source: Source, *, dvs128: bool = False) -> np.ndarray:
@@ -107,12 +112,12 @@ def read_aedat31(source: Source, *, dvs128: bool = False) -> np.ndarray:
         at = find_header_end(raw, path, "3.1", {"2.0": read_aedat2})
         if dvs128:
             check_chip(raw[:at], path)
-        parts = [np.empty(0, EVENT)]
+        found = []  # Where the events of each packet start, how many, and the overflows before it.
         while at < len(raw):
             if at + _PACKET.size > len(raw):
                 raise make_truncation(path, at, "a packet's header")
             packet = _PACKET.unpack_from(raw, at)
-            kind, _, size, _, _, capacity, _, _ = packet
+            kind, _, size, _, overflow, capacity, number, _ = packet
             if kind & _COMPRESSED:
                 raise FileError(
                     f"{path} has compressed packets, which are not read: the first one is at byte "
@@ -125,8 +130,10 @@ def read_aedat31(source: Source, *, dvs128: bool = False) -> np.ndarray:
             if not size:
                 raise _refuse_packet(path, start, packet)
             if kind == _POLARITY:
-                parts.append(_read_packet(raw, path, start, packet))
-        return np.concatenate(parts)
+                if size != 8 or number > capacity:
+                    raise _refuse_packet(path, start, packet)
+                found.append((start, number, overflow))
+        return _read_polarities(raw, path, found)
 
 
 def read_atis(source: Source) -> np.ndarray:
@@ -185,18 +192,21 @@ def _check_share(path: str, count: int, of: int) -> None:
         )
 
 
-def _read_packet(raw: bytes, path: str, start: int, packet: tuple[int, ...]) -> np.ndarray:
-    """Return the events of a packet of polarity events."""
-    _, _, size, _, overflow, capacity, number, _ = packet
-    if size != 8 or number > capacity:
-        raise _refuse_packet(path, start, packet)
-    words = np.frombuffer(raw, "<u4", count=2 * number, offset=start).reshape(-1, 2)
+def _read_polarities(raw: bytes, path: str, found: list[tuple[int, int, int]]) -> np.ndarray:
+    """Return the events of all packets of polarity events."""
+    # All at once, because a packet may have only a few.
+    content = b"".join(raw[start : start + 8 * number] for start, number, _ in found)
+    words = np.frombuffer(content, "<u4").reshape(-1, 2)
     # Bit 0 of the data marks validity, bit 1 polarity, 2 to 16 y and 17 to 31 x. Times have 31
     # bits; the packet counts their overflows.
-    data, time = words[:, 0].astype(np.uint32), words[:, 1]
-    if number and time.max() >= 2**31:
-        raise _refuse_packet(path, start, packet)
-    time = time.astype(np.int64) | (overflow << 31)
+    data, time = words[:, 0].astype(np.uint32), words[:, 1].astype(np.int64)
+    _, counts, overflows = np.array(found or [(0, 0, 0)], np.int64).T
+    if len(time) and time.max() >= 2**31:
+        place = int(np.searchsorted(np.cumsum(counts), np.argmax(time >= 2**31), "right"))
+        start = found[place][0]
+        raise _refuse_packet(path, start, _PACKET.unpack_from(raw, start - _PACKET.size))
+    if overflows.any():
+        time |= np.repeat(overflows << 31, counts)
     return pack_events(time, data >> 17, (data >> 2) & 0x7FFF, (data >> 1) & 1)
 
 

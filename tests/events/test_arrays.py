@@ -3,6 +3,7 @@
 import io
 import struct
 import tracemalloc
+import warnings
 import zipfile
 
 import numpy as np
@@ -88,7 +89,10 @@ def test_objects_are_refused_without_being_called(tmp_path):
 @pytest.mark.parametrize(
     "columns, message",
     [
-        ({"frames": np.zeros((2, 2, 8, 8))}, "has no arrays t, x, y and p, but frames"),
+        ({"frames": np.zeros((2, 2, 8, 8))}, r"must have .* got ndarray of shape \(2, 2, 8, 8\)"),
+        ({"events": np.zeros((9, 4))}, r"Name the columns: make_events\(a\[:, 0\]"),
+        ({"a": np.zeros(3), "b": np.zeros(3)}, "has no arrays t, x, y and p, but a, b"),
+        ({}, "has no arrays t, x, y and p, but no array at all"),
         ({"t": COLUMNS["t"], "x": COLUMNS["x"]}, "must have the fields t, x, y and p, got t, x"),
         (COLUMNS | {"p": np.full(5, 3)}, "got 3 at event 0"),
         (COLUMNS | {"t": np.arange(5) / 10}, "Are these seconds"),
@@ -99,6 +103,69 @@ def test_objects_are_refused_without_being_called(tmp_path):
 )
 def test_archives_of_other_arrays_are_refused_by_name(tmp_path, columns, message):
     refuse(tmp_path / "other.npz", encode(**columns), message)
+
+
+def test_an_archive_of_one_structured_array_is_read(tmp_path):
+    want = make_events(*COLUMNS.values())
+    np.savez_compressed(tmp_path / "one.npz", want)
+    tonic = np.zeros(5, [("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
+    for name in tonic.dtype.names:
+        tonic[name] = want[name]
+    np.savez(tmp_path / "two.npz", events=tonic)
+    assert np.array_equal(read_npz(tmp_path / "one.npz"), want)
+    assert np.array_equal(read_npz(tmp_path / "two.npz"), want)
+
+
+@pytest.mark.parametrize("names", ["{}.npy", "train/{}.npy", "./{}.npy", "t/../{}.npy"])
+def test_archives_with_several_arrays_of_a_name_are_refused(tmp_path, names):
+    members = [(f"{name}.npy", encode_npy(column)) for name, column in COLUMNS.items()]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zipfile warns, too, and writes both.
+            archive.writestr(names.format("t"), encode_npy(COLUMNS["t"] + 7))
+    refuse(tmp_path / "two.npz", buffer.getvalue(), "two.npz has two arrays t: t.npy and")
+
+
+def test_notes_and_files_of_macos_in_an_archive_are_skipped(tmp_path):
+    members = {f"{name}.npy": encode_npy(column) for name, column in COLUMNS.items()}
+    extra = {"t.txt": b"recorded in July", "__MACOSX/._t.npy": b"\0\5\x16\7", "x/": b""}
+    (tmp_path / "one.npz").write_bytes(zip_members(members | extra))
+    assert np.array_equal(read_npz(tmp_path / "one.npz"), make_events(*COLUMNS.values()))
+
+
+def test_large_archives_that_grow_as_events_do_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("pit_jax.events.arrays._LARGEST", 100)
+    monkeypatch.setattr("pit_jax.events.arrays._ALWAYS_FITS", 100)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "large.npz", **{name: np.arange(5000) % 2 for name in "txyp"})
+        if save is np.savez:
+            assert len(read_npz(tmp_path / "large.npz")) == 5000
+    with pytest.raises(ValueError, match="Is it damaged"):
+        read_npz(tmp_path / "large.npz")
+
+
+@pytest.mark.parametrize("version", [(0, 0), (1, 1), (4, 0), (255, 255)])
+def test_unknown_versions_of_npy_are_refused(tmp_path, version):
+    members = {f"{name}.npy": encode_npy(column) for name, column in COLUMNS.items()}
+    members["y.npy"] = b"\x93NUMPY" + bytes(version) + members["y.npy"][8:]
+    refuse(tmp_path / "new.npz", zip_members(members), r"new.npz \(y\) is a .npy file of the unkn")
+
+
+@pytest.mark.parametrize(
+    "content, name",
+    [
+        (b"\x93NUMPY\1\0", "a NumPy array"),
+        (b"<!doctype html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "a pointer of git-lfs"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"t,x,y,p", "no zip archive"),
+    ],
+)
+def test_what_is_no_npz_archive_is_refused_by_the_name_of_its_format(tmp_path, content, name):
+    refuse(tmp_path / "other.npz", content, f"other.npz is not an .npz file: it is {name}")
 
 
 def test_damaged_archives_are_refused_by_name(tmp_path):

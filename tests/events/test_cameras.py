@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +46,9 @@ def write(path, content):
         (b"# chip=ATIS\r\n", "ATIS"),
         (b"# recorded with a DAVIS-346 in the lab\r\n", "DAVIS-346"),
         (b"# sDVS320 at ETH\n", "sDVS320"),
+        (b"# recorded with a Prophesee EVK4\r\n", "Prophesee"),
+        (b"# Samsung DVS Gen3, 640 x 480\r\n", "DVS Gen3"),
+        (b"# IMX636 in the lab\r\n", "IMX636"),
         (JAVA + b'# <entry key="DVS128.gain" value="1"/>\r\n', "DAVIS240C"),
     ],
 )
@@ -149,6 +153,11 @@ def test_packets_of_zeros_and_times_of_32_bits_are_refused(tmp_path):
         (b"PK\3\4" + bytes(46), "a zip archive"),
         (b"\x1f\x8b\x08" + bytes(47), "compressed by gzip"),
         (b"\x93NUMPY" + bytes(44), "a NumPy array"),
+        (b"\xfd7zXZ\0" + bytes(44), "compressed by xz"),
+        (b"7z\xbc\xaf" + bytes(44), "a 7z archive"),
+        (b"Event Stream\2\0\0" + bytes(44), "an Event Stream file"),
+        (b"<!doctype html><html><body>404</body></html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of git-lfs"),
     ],
 )
 @pytest.mark.parametrize("read", [read_aedat2, read_aedat31, read_atis])
@@ -160,6 +169,53 @@ def test_files_of_other_formats_are_refused_by_the_name_of_the_format(
         read(write(tmp_path / "recording.bin", content))
     with pytest.raises(ValueError, match=name):
         read(io.BytesIO(content))
+
+
+def test_a_first_event_that_looks_like_another_format_is_read(tmp_path):
+    # x=37 is "%", the start of Prophesee's headers, y=65 is "A", and 80, 75 is "PK", that of zip.
+    for x, y in ((37, 65), (37, 32), (37, 122), (80, 75), (35, 33), (60, 104)):
+        path = write(tmp_path / "image_0001.bin", bytes([x, y, 0x80, 1, 0, 1, 2, 0, 1, 1]))
+        assert read_atis(path).tolist() == [(256, x, y, 1), (257, 1, 2, 0)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"# AEChip: DVS128" + b" " * 300_000 + b".\r\n",
+        b"# AEChip:" + b" " * 300_000 + b"\r\n",
+        b"#" * 300_000 + b"\r\n",
+        b"# " + b"DVS-" * 100_000 + b"\r\n",
+        b"#\n" * 100_000,
+    ],
+)
+def test_headers_of_any_form_are_searched_in_linear_time(tmp_path, line):
+    path = write(tmp_path / "slow.aedat", HEADER_2 + line + EVENTS)
+    start = time.process_time()
+    assert len(read_aedat2(path)) == 40
+    assert time.process_time() - start < 2
+    with pytest.raises(ValueError, match="slow.aedat is damaged: its header has more than"):
+        read_aedat2(write(path, HEADER_2 + b"# " + b"a" * 2**22 + b"\n" + EVENTS))
+
+
+def test_many_packets_of_few_events_are_read_in_linear_time(tmp_path):
+    packets = packet_31([]) * 60_000 + b"".join(
+        packet_31([(i, i % 128, i % 99, i % 2)], overflow=i // 15_000) for i in range(30_000)
+    )
+    path = write(tmp_path / "many.aedat", HEADER_31 + packets)
+    start = time.process_time()
+    events = read_aedat31(path)
+    assert time.process_time() - start < 2
+    i = np.arange(30_000)
+    assert np.array_equal(events, make_events(i + (i // 15_000 << 31), i % 128, i % 99, i % 2))
+
+
+def test_the_packet_with_a_time_of_32_bits_is_named(tmp_path):
+    good = [packet_31([(1, 2, 3, 1)] * count) for count in (1, 0, 2)]
+    bad = packet_31([(1, 2, 3, 1), (2**31, 2, 3, 1)])
+    path = write(tmp_path / "late.aedat", HEADER_31 + b"".join(good) + bad + good[0])
+    at = len(HEADER_31 + b"".join(good))
+    with pytest.raises(ValueError, match=f"the packet at byte {at} claims 2 of 2 events"):
+        read_aedat31(path)
 
 
 @pytest.mark.parametrize("read", [read_aedat2, read_aedat31, read_atis])
@@ -183,6 +239,11 @@ def test_a_recording_that_cannot_be_written_is_an_error_and_leaves_no_part(tmp_p
         write_aedat2(tmp_path / "missing" / "one.aedat", events)
     with pytest.raises(ValueError, match="name of 404 bytes|cannot be written"):
         write_aedat2(tmp_path / ("a" * 404), events)
+    write_aedat2(tmp_path / "mine.aedat", events)
+    with pytest.raises(ValueError, match="mine.aedat exists already; choose another name"):
+        write_aedat2(tmp_path / "mine.aedat", events[:0])
+    assert np.array_equal(read_aedat2(tmp_path / "mine.aedat"), events)
+    (tmp_path / "mine.aedat").unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
