@@ -36,12 +36,13 @@ from .program.program import Program
 from .program.state import Metrics, TrainState, is_unevaluated
 from .records.loggers import Journal, open_journal
 from .records.wandb import check_installed
-from .run.checkpoint import Checkpoints, Progress
+from .run.checkpoint import Checkpoints
 from .run.compile_cache import use_compile_cache
 from .run.copies import METRICS, encode_health, read_files, restore_files
 from .run.environment import compare_environments, describe_environment, note_start
 from .run.reading import read_starts
 from .run.restore import load_best
+from .run.saved import Progress
 from .run.subset import save_data, save_subset
 from .run.summary import Summary, make_json_numbers, summarize, write_summary
 from .run.workdir import check_kinds, claim, explain_full_disk

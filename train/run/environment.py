@@ -13,7 +13,7 @@ from typing import Any
 
 import flax
 import jax
-import jaxlib
+import jaxlib.version
 
 import pit_jax
 
@@ -45,7 +45,7 @@ def describe_environment() -> dict[str, Any]:
         "arguments": shlex.join(sys.argv[1:]),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.version.__version__,
         "flax": flax.__version__,
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),

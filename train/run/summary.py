@@ -16,8 +16,8 @@ from ..files import write_atomically
 from ..program.evaluation import Evaluation
 from ..program.optim import read_name
 from ..program.state import TrainState
-from .checkpoint import Progress
 from .reading import find_split, read_records, select_epochs
+from .saved import Progress
 
 
 class Summary(NamedTuple):
