@@ -14,6 +14,7 @@ from ..data.dataset import Dataset, describe_data
 from ..errors import UserError
 from ..files import write_atomically
 from .reading import read_json_or_copy
+from .saved import find_newest_step
 
 FILE, DATA = "subset.json", "data.json"
 # Of networks: with other values, an output means another class.
@@ -44,6 +45,8 @@ def save_data(workdir: Path, described: Mapping[str, Any]) -> None:
     """
     file = workdir / DATA
     was = read_json_or_copy(file)
+    if was is None:
+        _check_order(workdir, described)
     if not file.exists():
         write_atomically(file, json.dumps(was or described, indent=1))
     if was and (changes := compare_data(was, described)):
@@ -60,7 +63,10 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
     Raises UserError if the classes have another order or number. Other differences are printed.
     """
     was = read_json_or_copy(workdir / DATA)
-    changes = compare_data(was, describe_data(dataset)) if was else {}
+    now = describe_data(dataset)
+    if was is None:
+        _check_order(workdir, now)
+    changes = compare_data(was, now) if was else {}
     if labels := [changes[key] for key in LABELS if key in changes]:
         raise UserError(
             f"the data are not those of {workdir}: {'; '.join(labels)}.\n"
@@ -69,6 +75,21 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
     if changes:
         text = "; ".join(changes.values())
         print_text(f"note: the data are not those of {workdir}: {text}.", sys.stderr)
+
+
+def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
+    """Raise UserError for a run of an older version, which read the classes in another order.
+
+    It had no data.json, and sorted the names of folders as texts: 0, 1, 10, 11, 2.
+    """
+    names = described["classes"]
+    numbered = names and all(name.isdecimal() for name in names)
+    if numbered and names != sorted(names) and find_newest_step(workdir) is not None:
+        raise UserError(
+            f"{workdir} was begun by an older version, for which the folder {sorted(names)[2]!r} "
+            "was class 2: now the names of the folders are the labels.\nUse the version that began it, "
+            "or train again in another --workdir."
+        )
 
 
 def compare_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from train.run.environment import (
     describe_environment,
     find_commit,
 )
+from train.run.subset import compare_data, save_data
 
 
 def test_a_checkout_has_its_commit_with_a_plus_after_changes(tmp_path):
@@ -118,3 +119,27 @@ def test_a_run_resumes_only_with_the_data_with_which_it_began(program, tmp_path)
         train(get_config(), run, program=changed)
     (run / "data.json").unlink()
     assert train(get_config(), run, program=program) is not None
+
+
+def test_a_run_of_an_older_version_with_numbered_folders_in_another_order_is_refused(tmp_path):
+    names = [str(number) for number in range(12)]
+    (tmp_path / "old" / "last" / "3").mkdir(parents=True)
+    with pytest.raises(UserError, match="for which the folder '10' was class 2"):
+        save_data(tmp_path / "old", {"classes": names})
+    save_data(tmp_path / "old", {"classes": names[:10]})
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"classes": ["b", "a"]}, "class 0 was 'a', is 'b'"),
+        ({"classes": ["a", "b", "c"]}, "the names of the classes differ"),
+        ({"num_classes": 3}, "num_classes was 2, is 3"),
+        ({"test": {"samples": 5, "sha256": "0"}}, "test had 4 samples, has 5"),
+        ({"test": {"samples": 4, "sha256": "1"}}, "the 4 samples of test have another content"),
+    ],
+)
+def test_other_data_than_those_of_a_run_are_described(change, said):
+    was = {"classes": ["a", "b"], "num_classes": 2, "test": {"samples": 4, "sha256": "0"}}
+    assert compare_data(was, was) == {}
+    assert list(compare_data(was, was | change).values()) == [said]
