@@ -33,6 +33,7 @@ from . import ANALYSES, load_analysis, output
 from .subject import Analysis, Subject
 
 PROGRAM, PAGE = "analyze", "index.html"
+OTHERS = "results of another run, step or number of samples, in"
 
 
 class Task(NamedTuple):
@@ -172,7 +173,7 @@ def _write_analyses(
             )
     failed: dict[str, str] = {}
     # Written first as well, which marks the folder as one of this program; see `_check_out`.
-    _write_page(runs, out, failed)
+    others = _write_page(runs, out, failed)
     for i, task in enumerate(tasks, 1):
         label = f"{i}/{len(tasks)} {task.id.replace('-', ' ')}"
         if not overwrite and output.read_part(task.folder):
@@ -180,7 +181,7 @@ def _write_analyses(
             continue
         print(f"{label} ...", flush=True)
         try:
-            print(f"    {_write_analysis(task)}", flush=True)
+            print_text(f"    {_write_analysis(task)}", flush=True)
         except Exception as error:  # The other analyses are still written.
             failed[task.id] = str(error) or type(error).__name__
             print_text(f"    failed: {failed[task.id]}", flush=True)
@@ -188,7 +189,9 @@ def _write_analyses(
             # traceback.
             if not isinstance(error, UserError | OSError):
                 traceback.print_exc()
-        _write_page(runs, out, failed)
+        others = _write_page(runs, out, failed)
+    if others:
+        print_text(f"not on the page: {OTHERS} {', '.join(map(show_name, others))}", sys.stderr)
     return list(failed)
 
 
@@ -220,13 +223,20 @@ def _write_analysis(task: Task) -> str:
     return f"figures: {len(found.figures)}, tables: {len(found.tables)}, {seconds:.1f} s"
 
 
-def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> None:
-    """Write the page of all analyses of these runs, those of earlier commands included."""
+def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -> list[Path]:
+    """Write the page of all analyses of these runs, those of earlier commands included.
+
+    Return the folders of `out` with results of others, which are not on the page.
+    """
     facts = [_list_facts(run) for run in runs]
     rows = [[key, *(each[key] for each in facts)] for key in facts[0]]
     sections, links = [page.parts.table(["", *(run.name for run in runs)], rows)], []
+    others = []
     for task in _list_tasks(runs, list(ANALYSES), out):
         part = output.read_part(task.folder)
+        if part and not _is_of(part["of"], task.identify()):
+            others.append(task.folder)
+            part = {}
         if task.id in failed:
             part = {"title": task.name, "html": page.parts.paragraph(f"Failed: {failed[task.id]}")}
         if not part:
@@ -237,6 +247,9 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
             heading = f"{of}: {heading}"
         links.append((task.id, heading))
         sections.append(page.parts.section(task.id, heading, [part["html"]]))
+    if others:
+        names = ", ".join(str(folder.relative_to(out)) for folder in others)
+        sections.append(page.parts.paragraph(f"Not on this page: {OTHERS} {names}."))
     for run in runs:
         config = page.parts.table((), flatten_dict(run.config.to_dict(), sep=".").items())
         sections.append(page.parts.details(f"config of {run.name}", config))
@@ -247,6 +260,7 @@ def _write_page(runs: Sequence[Subject], out: Path, failed: Mapping[str, str]) -
         write_atomically(out / PAGE, text)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
+    return others
 
 
 def _list_facts(run: Subject) -> dict[str, str]:

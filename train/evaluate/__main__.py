@@ -1,7 +1,9 @@
 """Evaluate a trained network: python -m train.evaluate RUN"""
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from ..errors import UserError
 from ..files import hash_content, write_atomically
 from ..program.sharding import use_cpu_devices
 from ..records.progress import print_evaluation
-from ..run.reading import load_run_config
+from ..run.reading import load_run_config, read_evaluation
 from .measure import evaluate
 
 
@@ -59,11 +61,13 @@ def _write(out: Path, result: dict[str, Any]) -> None:
         result["classes"],
         result["calibration"]["bins"],
     )
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=150)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out.with_suffix(".png"), dpi=150)
-        # Last: reports list evaluations by their JSON files.
+        # First: with it --overwrite knows whose picture the other file is.
         write_atomically(out, json.dumps(result, indent=1))
+        write_atomically(out.with_suffix(".png"), drawn.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another --out.") from error
 
@@ -71,9 +75,20 @@ def _write(out: Path, result: dict[str, Any]) -> None:
 def _check_free(out: Path, overwrite: bool) -> None:
     if out.suffix != ".json":
         raise UserError(f"--out must end in .json, got {out}.")
-    there = [file for file in (out, out.with_suffix(".png")) if file.exists()]
+    there = [file for file in (out, out.with_suffix(".png")) if os.path.lexists(file)]
     if there and not overwrite:
         raise UserError(f"{there[0]} exists; choose another --out or give --overwrite.")
+    if there and not _is_evaluation(out):
+        raise UserError(
+            f"{there[0]} was not written by this program and is not replaced; choose another --out."
+        )
+
+
+def _is_evaluation(file: Path) -> bool:
+    try:
+        return read_evaluation(file).keys() >= {"checkpoint", "confusion"}
+    except UserError:
+        return False
 
 
 def _load_config(args: argparse.Namespace) -> ConfigDict:

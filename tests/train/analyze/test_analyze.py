@@ -17,7 +17,7 @@ from pit_jax.analysis.plots.style import figure
 from tests.train.helpers import limit_devices, read_contents
 from tests.train.pages import Page
 from train.analyze import ANALYSES, memory
-from train.analyze.__main__ import _write_analyses, main, read_run
+from train.analyze.__main__ import OTHERS, _write_analyses, main, read_run
 from train.analyze.subject import Analysis, Plot, Table
 from train.files import hash_file
 from train.report import page
@@ -248,6 +248,24 @@ def test_results_of_another_number_of_samples_are_not_reused(
     fewer = ("--samples", 3, "--overwrite")
     assert analyze(finished_run, "--only", "logits", "--out", out, *fewer) == 0
     assert len(read_table(out / "logits" / "logits.csv")) == 4
+
+
+@pytest.mark.parametrize("other", ["run", "step", "samples"])
+def test_results_of_another_run_step_or_number_of_samples_are_not_on_the_page(
+    other, finished_run, quick_analyses, tmp_path, capsys
+):
+    """What the page reports is of the runs, steps and samples in its first table."""
+    run, out = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "a"
+    assert analyze(run, "--only", "logits", "--out", out) == 0
+    if other == "step":
+        (run / "last" / "62").rename(run / "last" / "70")
+    again = {"run": [finished_run], "step": [run], "samples": [run, "--samples", 3]}[other]
+    assert analyze(*again, "--only", "nothing", "--out", out) == 0
+    found = read_page(out)
+    assert set(found.sections) == {"", "nothing"}
+    assert "Not on this page: results of another run, step" in (out / "index.html").read_text()
+    assert f"not on the page: {OTHERS} {out / 'logits'}" in capsys.readouterr().err
+    assert (out / "logits" / "part.json").is_file()
 
 
 def test_a_folder_of_another_program_is_not_changed(finished_run, quick_analyses, tmp_path, capsys):

@@ -125,12 +125,33 @@ def test_the_last_checkpoint_has_the_accuracy_of_training(workdir, found):
         assert found["rates"][layer] == pytest.approx(rates, rel=1e-6)
 
 
-def test_the_best_checkpoint_has_the_best_accuracy_and_overwrites_on_request(workdir, out, capsys):
-    out.write_text("mine")
+@pytest.mark.parametrize("name", ["found.json", "found.png"])
+@pytest.mark.parametrize("content", ["mine", '{"accuracy": 1.0}', "folder", "link"])
+def test_files_that_are_no_evaluations_are_never_overwritten(workdir, out, capsys, name, content):
+    file = out.with_name(name)
+    if content == "folder":
+        file.mkdir()
+    elif content == "link":
+        file.symlink_to("gone")
+    else:
+        file.write_text(content)
+    args = ("--workdir", workdir, "--out", out)
+    assert f"{file} exists; choose another --out or give --ov" in run_refused(capsys, *args)
+    message = run_refused(capsys, *args, "--overwrite")
+    assert f"{file} was not written by this program and is not replaced; choose ano" in message
+    assert [path.name for path in out.parent.iterdir()] == [name]
+    assert content in ("folder", "link") or file.read_text() == content
+
+
+def test_the_best_checkpoint_has_the_best_accuracy_and_overwrites_on_request(
+    workdir, found, out, capsys
+):
+    out.write_text(json.dumps(found))
+    out.with_suffix(".png").write_bytes(b"old")
     args = ("--workdir", workdir, "--checkpoint", "best", "--out", out)
     message = run_refused(capsys, *args)
     assert f"{out} exists; choose another --out or give --overwrite" in message
-    assert out.read_text() == "mine"
+    assert json.loads(out.read_text()) == found
     assert run(*args, "--overwrite") == 0
     summary = json.loads((workdir / "summary.json").read_text())
     assert json.loads(out.read_text())["accuracy"] == summary["best_accuracy"]
