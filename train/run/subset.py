@@ -87,8 +87,8 @@ def _check_order(workdir: Path, described: Mapping[str, Any]) -> None:
     if numbered and names != sorted(names) and find_newest_step(workdir) is not None:
         raise UserError(
             f"{workdir} was begun by an older version, for which the folder {sorted(names)[2]!r} "
-            "was class 2: now the names of the folders are the labels.\nUse the version that began it, "
-            "or train again in another --workdir."
+            "was class 2: now the names of the folders are the labels.\nUse the version that began "
+            "it, or train again in another --workdir."
         )
 
 
