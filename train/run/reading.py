@@ -125,14 +125,6 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     return found
 
 
-def is_evaluation(file: Path) -> bool:
-    """Return whether train.evaluate wrote `file`."""
-    try:
-        return read_evaluation(file).keys() >= {"checkpoint", "confusion"}
-    except UserError:
-        return False
-
-
 def read_records(file: Path) -> list[dict[str, Any]]:
     """Return the complete lines of metrics.jsonl; an empty list if there is no file."""
     return _read_entries(file, parse_records)
