@@ -1,6 +1,8 @@
 """Check a data set before a long run: python -m train.check --config FILE"""
 
 import argparse
+import io
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,10 +20,13 @@ from ..config.arguments import run_program
 from ..data import Dataset
 from ..data.feeding.order import describe_skipped
 from ..errors import UserError
+from ..files import read_file, write_atomically
 from ..program.sharding import use_cpu_devices
 from ..session import check_parts
 from ..terminal import Terminal
 from . import archives, samples, throughput
+
+SHEET, SOFTWARE = "sheet.png", "pit_jax train.check"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
 def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     """Print a report; return the problems that have to be fixed before training."""
     check_parts(config)
+    file = out / SHEET
+    _check_free(file)
     problems = archives.check_archives(
         config.data.name, read_path(config.data.get("data_dir", "data")), console
     )
@@ -68,15 +75,24 @@ def check(config: ConfigDict, out: Path, console: Terminal) -> list[str]:
     )
     for note in [*filter(None, [skipped]), *check_samples(dataset, console)]:
         console.print(f"note: {note}", soft_wrap=True)
-    file = out / "sheet.png"
+    sheet = io.BytesIO()
+    about = {"Software": SOFTWARE}
+    throughput.draw_sheet(config, dataset).savefig(sheet, format="png", dpi=150, metadata=about)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        throughput.draw_sheet(config, dataset).savefig(file, dpi=150)
+        write_atomically(file, sheet.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}); choose another --out.") from error
     console.print(f"contact sheet: {file}", soft_wrap=True)
     console.print(throughput.measure_speed(config, dataset), soft_wrap=True)
     return problems
+
+
+def _check_free(file: Path) -> None:
+    """Raise UserError for a file in place of the contact sheet that this program has not made."""
+    # The text is one of the first chunks of a PNG file.
+    if os.path.lexists(file) and SOFTWARE.encode() not in (read_file(file) or b"")[:1000]:
+        raise UserError(f"{file} is not a contact sheet of train.check; choose another --out.")
 
 
 def check_samples(dataset: Dataset, console: Terminal) -> list[str]:

@@ -25,8 +25,8 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..run import restore
 from ..run.environment import describe_environment
-from ..run.reading import load_run_config, read_starts
-from ..run.saved import Checkpoint
+from ..run.reading import load_run_config, parse_starts, read_starts
+from ..run.saved import Checkpoint, read_progress
 from ..run.subset import check_data
 from ..run.summary import format_title
 from . import compile_run
@@ -83,6 +83,7 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
     options = {"weights": args.weights, "code": args.code}
     # Found again: meanwhile a run that still trains may have deleted the first one.
     saved = restore.identify_checkpoint(args.workdir, args.checkpoint)
+    about = _describe_program(args, saved, config, dataset)
     program = compile_run.compile_checkpoint(config, saved, dataset, **options)
     report = compile_run.verify_program(program, config, dataset)
     print_text(f"{format_title(config)}\n{report}")
@@ -91,7 +92,6 @@ def _export(args: argparse.Namespace, config: ConfigDict, out: Path) -> None:
             "the program differs from the quantized network, so nothing is written. Please report "
             "this bug."
         )
-    about = _describe_program(args, saved, config, dataset)
     _raise_user_errors(_write, program, report, out, args, dataset, about)
     proof = about | {
         "samples": report.samples,
@@ -150,7 +150,9 @@ def _describe_program(
     elif dataset.mean:
         takes["holds"] = "pixels 0..255 as (x / 255 - mean) / std of each channel"
         takes |= {"mean": dataset.mean, "std": dataset.std}
-    starts = read_starts(args.workdir) or [{}]
+    # A run may have resumed since, with other code: the checkpoint has a copy of its own starts.
+    copy = read_progress(saved.folder).files.get("environment.json")
+    starts = parse_starts(copy.encode()) if copy else read_starts(args.workdir)
     return {
         "title": format_title(config),
         "data": dataset.name,
@@ -159,7 +161,7 @@ def _describe_program(
         "checkpoint": args.checkpoint,
         "step": saved.step,
         "checkpoint_sha256": saved.digest,
-        "commit_of_training": starts[-1].get("commit", "unknown"),
+        "commit_of_training": starts[-1].get("commit", "unknown") if starts else "unknown",
         "weights": args.weights,
         "code": args.code,
         "input": takes,

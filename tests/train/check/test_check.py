@@ -46,6 +46,30 @@ def test_complete_data_are_ready_and_a_sheet_is_written(tmp_path, capsys, monkey
         assert picture.size[0] > 1000
 
 
+@pytest.mark.parametrize("kind", ["picture", "folder", "link"])
+def test_a_picture_of_the_name_of_the_sheet_is_never_overwritten(
+    tmp_path, capsys, monkeypatch, kind
+):
+    monkeypatch.setattr(throughput, "SECONDS", 0)
+    file = tmp_path / "sheet.png"
+    if kind == "picture":
+        Figure().savefig(file)
+        before = file.read_bytes()
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("gone.png")
+    command = ("--config", TINY, "--out", str(tmp_path))
+    assert run_check(*command) == 2
+    error = capsys.readouterr().err
+    assert f"error: {file} is not a" in error and len(error.splitlines()) == 1
+    assert kind != "picture" or file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    (file.rmdir if kind == "folder" else file.unlink)()
+    # Its own sheet is replaced.
+    assert run_check(*command) == run_check(*command) == 0
+
+
 def test_help_lists_the_flags(capsys):
     assert run_check("--help") == 0
     printed = capsys.readouterr().out

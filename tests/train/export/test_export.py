@@ -228,6 +228,18 @@ def test_an_existing_export_is_replaced_only_with_overwrite(
     assert json.loads((out / "proof.json").read_text())["equal"]
 
 
+def test_the_commit_of_training_is_the_one_of_the_checkpoint(workdir, compiled_once, tmp_path):
+    """A run that resumes adds the commit of other code to its folder."""
+    there = shutil.copytree(workdir, tmp_path / "run")
+    starts = json.loads((there / "environment.json").read_text())
+    later = [*starts, starts[-1] | {"commit": "later"}]
+    (there / "environment.json").write_text(json.dumps(later))
+    out = tmp_path / "out"
+    assert run("--workdir", there, "--format", "directory", "--out", out) == 0
+    proof = json.loads((out / "proof.json").read_text())
+    assert proof["commit_of_training"] == starts[-1]["commit"] != "later"
+
+
 def test_a_network_without_spikes_is_refused_with_the_reason(
     workdir, tmp_path, monkeypatch, capsys
 ):
