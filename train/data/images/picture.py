@@ -4,7 +4,7 @@ import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -27,6 +27,9 @@ NO_SERIES = {"MPO", "PSD"}
 # The formats whose 16-bit grays use the whole range; of others the range is not known.
 FULL_RANGE = {"JPEG2000", "PNG", "PPM", "TIFF"}
 LARGE = 1 << 28  # Bytes of a file that is not read as a whole.
+STRIP = 1 << 22  # Pixels that are converted at once.
+# Each scan of a JPEG, also an empty one, takes time for all pixels. Real ones have about ten.
+JPEGS, SCAN, MOST_SCANS = ("JPEG", "MPO"), b"\xff\xda", 100
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value of the second.
 
 # Where Pillow keeps EXIF and XMP data of all formats but TIFF.
@@ -54,6 +57,8 @@ MEANINGS = {
     INK: "converted to RGB without color profile",
     GRAYED: "converted from color to gray",
 }
+# Pillow's names of grays of 2 and 4 bits, and the distance of their shades in 8 bits.
+GRAY_STEPS = {"L;2": 85, "L;4": 17}
 # Names of modes without colors.
 GRAYS = {"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
 
@@ -140,6 +145,14 @@ def _open(source: Path | bytes) -> Image.Image:
         with open(source, "rb") as file:
             if os.fstat(file.fileno()).st_size <= LARGE:
                 source = file.read()
+    image = _open_any(source)
+    scans = source.count(SCAN) if isinstance(source, bytes) and image.format in JPEGS else 0
+    if scans > MOST_SCANS:
+        raise _UnreadableError(f"has {scans:,} scans, which take too long to decode.")
+    return image
+
+
+def _open_any(source: Path | bytes) -> Image.Image:
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     for formats in (USUAL, None):
         try:
@@ -167,11 +180,11 @@ def _guess_content(begin: bytes) -> str:
 def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[str]) -> Image.Image:
     if opened.format not in NO_SERIES and getattr(opened, "is_animated", False):
         changes[SERIES] += 1
+    _scale_transparent_color(opened)
+    turn = None if as_stored else _find_turn(opened, changes)
     image: Image.Image = opened
-    if not as_stored:
-        image = _turn_upright(opened, changes)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _reduce_to_8_bits(image, opened, changes)
+        image = _reduce_to_8_bits(opened, changes)
     if image.mode == "LAB":
         from PIL import ImageCms
 
@@ -185,25 +198,47 @@ def _convert(opened: Image.Image, mode: str, as_stored: bool, changes: Counter[s
     if image.has_transparency_data and not as_stored:
         image = _draw_on_background(image, changes)
     # A copy of `opened`, whose file is about to be closed; no copy of what is a copy already.
-    return image if image.mode == mode and image is not opened else image.convert(mode)
+    if image.mode != mode or image is opened and turn is None:
+        image = image.convert(mode)
+    if turn is None:
+        return image
+    if image is not opened:
+        opened.close()  # Three copies of the largest images would take more than 2 GB.
+    return image.transpose(turn)
 
 
-def _turn_upright(opened: Image.Image, changes: Counter[str]) -> Image.Image:
+def _find_turn(opened: Image.Image, changes: Counter[str]) -> Image.Transpose | None:
+    """Return how the image becomes upright, None if it is; count it."""
     is_tiff = opened.format == "TIFF"
     if not is_tiff:  # Loading a TIFF turns it and removes its tag.
         opened.load()
         if TAGGED.isdisjoint(opened.info):
-            return opened
+            return None
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # The image itself is whole.
         changes[UNTAGGED] += 1
-        return opened
+        return None
     if orientation not in TURNS:
-        return opened
+        return None
     changes[TURNED] += 1
-    # As ImageOps.exif_transpose, which also writes all other tags and fails if one is damaged.
-    return opened if is_tiff else opened.transpose(TURNS[orientation])
+    # Not ImageOps.exif_transpose: it also writes all other tags and fails if one is damaged.
+    return None if is_tiff else TURNS[orientation]
+
+
+def _scale_transparent_color(opened: Image.Image) -> None:
+    """Give the transparent color of a PNG 8 bits like its pixels; call it before they are loaded.
+
+    Pillow keeps it with the bits of the file.
+    """
+    hidden = opened.info.get("transparency")
+    if opened.format != "PNG" or hidden is None or not opened.tile:  # type: ignore[attr-defined]
+        return
+    stored = opened.tile[0].args  # type: ignore[attr-defined]
+    if stored in GRAY_STEPS:
+        opened.info["transparency"] = GRAY_STEPS[stored] * hidden & 255
+    elif stored == "RGB;16B":
+        opened.info["transparency"] = tuple(value >> 8 for value in hidden)
 
 
 def _is_gray(image: Image.Image) -> bool:
@@ -215,13 +250,11 @@ def _has_gray_palette(image: Image.Image) -> bool:
     return palette[::3] == palette[1::3] == palette[2::3]
 
 
-def _reduce_to_8_bits(
-    image: Image.Image, opened: Image.Image, changes: Counter[str]
-) -> Image.Image:
+def _reduce_to_8_bits(opened: Image.Image, changes: Counter[str]) -> Image.Image:
     """Return a gray image of 16 bits as one of 8, divided by 257 and rounded."""
-    signed = opened.format == "TIFF" and image.mode == "I"
-    if image.mode == "F" or signed or opened.format not in FULL_RANGE:
-        kind = "floats" if image.mode == "F" else "whole numbers of more than 8 bits"
+    signed = opened.format == "TIFF" and opened.mode == "I"
+    if opened.mode == "F" or signed or opened.format not in FULL_RANGE:
+        kind = "floats" if opened.mode == "F" else "whole numbers of more than 8 bits"
         raise _UnreadableError(
             f"has {kind}, and the file does not say which value is white. As PNG of 8 or 16 bits "
             "it can be read."
@@ -231,24 +264,50 @@ def _reduce_to_8_bits(
         tags = opened.tag_v2  # type: ignore[attr-defined]
         white = 2 ** tags.get(BITS, (16,))[0] - 1  # 4095 for 12 bits.
         inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
-    values = np.asarray(image).astype(np.uint32)
+    shade_of = _list_shades(white, inverted)
+    hidden, most = opened.info.get("transparency"), 0
+    reduced = Image.new("L" if hidden is None else "LA", opened.size)
+    for box in _list_strips(opened.size):
+        values = np.asarray(opened.crop(box))
+        most = max(most, int(values.max()))
+        strip = Image.fromarray(shade_of[values])
+        if hidden is not None:
+            alpha = Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
+            strip = Image.merge("LA", (strip, alpha))
+        reduced.paste(strip, box)
     changes[DEEP] += 1
     # Depths in millimeters, or 12 bits in files of 16.
-    changes[DIM] += int(not inverted and 0 < values.max() <= white // 16)
-    shades = ((255 * values + white // 2) // white).astype(np.uint8)
-    reduced = Image.fromarray(255 - shades if inverted else shades)
-    if (hidden := image.info.get("transparency")) is None:
-        return reduced
-    alpha = Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
-    return Image.merge("LA", (reduced, alpha))
+    changes[DIM] += int(not inverted and 0 < most <= white // 16)
+    return reduced
+
+
+@cache
+def _list_shades(white: int, inverted: bool) -> np.ndarray:
+    """Return the shade in 8 bits of each value of 16 bits, of which `white` is white."""
+    shades = ((255 * np.arange(1 << 16) + white // 2) // white).clip(0, 255).astype(np.uint8)
+    return 255 - shades if inverted else shades
 
 
 def _draw_on_background(image: Image.Image, changes: Counter[str]) -> Image.Image:
-    # La has colors multiplied by alpha; Pillow converts it only to LA.
-    colors = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    if colors.getchannel("A").getextrema()[0] == 255:
-        return colors
-    changes[TRANSPARENT] += 1
-    below = Image.new("RGB", colors.size, BACKGROUND)
-    below.paste(colors, mask=colors)
+    below, is_transparent = Image.new("RGB", image.size), False
+    for box in _list_strips(image.size):
+        strip = image.crop(box)
+        # La has colors multiplied by alpha; Pillow converts it only to LA.
+        colors = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
+        if colors.getchannel("A").getextrema()[0] < 255:
+            is_transparent = True
+            below.paste(BACKGROUND, box)
+            below.paste(colors, box, mask=colors)
+        else:
+            below.paste(colors, box)
+    if is_transparent:
+        changes[TRANSPARENT] += 1
     return below
+
+
+def _list_strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes of whole rows, so that temporary copies of large images stay small."""
+    width, height = size
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        yield 0, top, width, min(top + rows, height)
