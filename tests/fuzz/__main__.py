@@ -21,8 +21,8 @@ from tests.fuzz.table import add_run
 from tests.fuzz.targets import find_target, list_targets
 
 FINDINGS = ROOT / "build" / "fuzz" / "findings.jsonl"
-BLOCK_SECONDS = 20.0
-LEAST_BLOCK, MOST_BLOCK = 10, 3000
+# A block ends after this number of inputs or seconds; a worker takes seconds to start.
+BLOCK, BLOCK_SECONDS, CONFIG_BLOCK = 3000, 40, 4
 
 
 class Fuzzer:
@@ -32,8 +32,6 @@ class Fuzzer:
         self.names, self.seed, self.ends_at = names, seed, ends_at
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self._next = dict.fromkeys(names, 0)
-        # Seconds for one input, as measured; the first block is small.
-        self._pace = dict.fromkeys(names, 1.0)
         self._turns = iter(self._take_turns())
         self._lock = threading.Lock()
 
@@ -42,21 +40,17 @@ class Fuzzer:
         while time.monotonic() < self.ends_at:
             with self._lock:
                 name = next(self._turns)
-                size = int(BLOCK_SECONDS / self._pace[name])
-                size = min(MOST_BLOCK, max(LEAST_BLOCK if name != CONFIGS else 2, size))
+                size = CONFIG_BLOCK if name == CONFIGS else BLOCK
                 first = self._next[name]
                 self._next[name] += size
-            begun, done = time.monotonic(), 0
             for line in self._run(name, first, size):
-                done += 1
                 self._add(name, line)
-            if done:
-                self._pace[name] = max(1e-4, (time.monotonic() - begun) / done)
 
     def _run(self, name: str, first: int, size: int) -> Iterator[dict[str, Any]]:
         if name == CONFIGS:
             return run_configs(self.seed, first, size, self.ends_at)
-        return run_block(find_target(name), self.seed, first, size, self.ends_at)
+        ends_at = min(self.ends_at, time.monotonic() + BLOCK_SECONDS)
+        return run_block(find_target(name), self.seed, first, size, ends_at)
 
     def _add(self, name: str, line: dict[str, Any]) -> None:
         with self._lock:
@@ -91,8 +85,9 @@ def main(words: list[str]) -> int:
         counted = sum(sum(tally.ends.values()) for tally in fuzzer.tallies.values())
         found = sum(len(tally.findings) for tally in fuzzer.tallies.values())
         minutes = (time.monotonic() - begun) / 60
-        print(f"\r{minutes:.1f} min, {counted:,} inputs, {found} findings", end="", flush=True)
-    print()
+        line = f"{minutes:.1f} min, {counted:,} inputs, {found} findings"
+        print(f"\r{line}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     for name, tally in sorted(fuzzer.tallies.items()):
         print(f"{name:<40}", *(f"{end} {n:,}" for end, n in sorted(tally.ends.items())))
     if args.record:
