@@ -3,7 +3,8 @@
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ def make_dataset(path: str, returned: Any) -> Dataset:
             )
     classes = _read_classes(place, returned.get("classes"))
     num_classes = len(classes) or _count_classes(place, list(splits.values()))
+    if num_classes < 2:
+        raise place.refuse("expected two or more classes, got one")
     for name, split in splits.items():
         if (most := int(split.labels.max())) >= num_classes:
             raise _Place(path, name).refuse(
@@ -90,7 +93,7 @@ def make_dataset(path: str, returned: Any) -> Dataset:
         std=std,
         classes=classes,
         validation=splits.get("validation"),
-        notes=_note_range(train),
+        notes=(*_note_range(train), *_note_scale(splits)),
     )
 
 
@@ -115,6 +118,18 @@ def _note_range(train: ArraySplit) -> tuple[str, ...]:
     return (
         f"images of floats enter the network unchanged, here {least:g} to {most:g}; uint8 images "
         "would be normalized",
+    )
+
+
+def _note_scale(splits: Mapping[str, ArraySplit]) -> tuple[str, ...]:
+    """Return a note if one split seems to be scaled to 0..1 and another to be of 0 to 255."""
+    largest = {name: max(0.0, float(split.images.max())) for name, split in splits.items()}
+    low, high = (of(largest, key=largest.__getitem__) for of in (min, max))
+    if splits[low].images.ndim != 4 or largest[high] <= 25 * max(largest[low], 1):
+        return ()
+    return (
+        f"images of {low} reach {largest[low]:g} and those of {high} {largest[high]:g}; was only "
+        "one of them scaled?",
     )
 
 
@@ -165,8 +180,11 @@ def _read_images(place: _Place, images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     height, width, channels = images.shape[-3:]
-    # As the networks do: an image of so few rows, with a channel for each column, is not one.
-    if height <= 4 < width and width == channels:
+    # As the networks do: an image of so few rows, with a channel for each column, is not one. Nor
+    # is one of a few rows of many channels, except features as floats.
+    rows_as_channels = (1, 3) if images.dtype == np.uint8 else (3,)
+    is_first = images.ndim == 4 and height in rows_as_channels and min(width, channels) > 4
+    if is_first or height <= 4 < width and width == channels:
         raise place.refuse(
             f"images of the shape {images.shape} have {height} rows and {channels} channels; "
             f"should channels come last? For {height} channels first, return "
@@ -245,11 +263,32 @@ def _is_whole(labels: np.ndarray) -> bool:
 
 
 def _read_classes(place: _Place, given: Any) -> tuple[str, ...]:
+    """Return the names of the classes by label, from a list or from a dict of names and labels."""
     if given is None:
         return ()
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise place.refuse(f"classes must be a list of their names, got {given!r}")
-    return tuple(map(str, given))
+    if isinstance(given, Mapping):
+        given = _sort_by_label(place, given)
+    if isinstance(given, str | bytes | Set) or not np.iterable(given):
+        raise place.refuse(f"classes must be a list of their names, got {given!r:.80}")
+    names = tuple(given)
+    if wrong := [name for name in names if not isinstance(name, str | bytes | int | np.integer)]:
+        raise place.refuse(f"classes must be names, got {wrong[0]!r:.80}")
+    names = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names)
+    if same := [name for name, count in Counter(names).items() if count > 1]:
+        raise place.refuse(f"two classes are named {same[0]!r:.80}; give each another name")
+    return names
+
+
+def _sort_by_label(place: _Place, given: Mapping[Any, Any]) -> list[Any]:
+    """Return the names in a dict of labels by name, as of torchvision, or of names by label."""
+    pairs = [(label, name) for name, label in given.items()]
+    for named in (pairs, list(given.items())):
+        name_of = dict(named)
+        if name_of.keys() == set(range(len(given))) and len(name_of) == len(named):
+            return [name_of[label] for label in range(len(given))]
+    raise place.refuse(
+        f"classes as a dict must have the labels 0 to {len(given) - 1}, got {dict(given)!r:.80}"
+    )
 
 
 def _read_normalization(
@@ -270,9 +309,9 @@ def _read_normalization(
         return _measure(train.images)
     channels = train.shape[-1]
     mean, std = (_read_channels(place, key, returned[key], channels) for key in given)
-    if min(mean) < 0 or max(mean) > 1 or min(std) <= 0:
+    if min(mean) < 0 or max(mean) > 1 or min(std) <= 0 or max(std) > 1:
         raise place.refuse(
-            "mean must be 0 to 1 and std more than 0, for pixels scaled to 0..1, got "
+            "mean must be 0 to 1 and std more than 0 and at most 1, for pixels scaled to 0..1, got "
             f"{mean} and {std}"
         )
     return mean, std

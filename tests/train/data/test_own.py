@@ -124,7 +124,7 @@ def test_gray_images_get_an_axis_and_mean_and_std_are_of_training_images():
 @settings(max_examples=30)
 @given(arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 4)] * 3, st.just(2))))
 def test_mean_and_std_are_exact(images):
-    dataset = make(*[(images, np.zeros(len(images), int))] * 2)
+    dataset = make(*[(images, np.zeros(len(images), int))] * 2, classes=("a", "b"))
     np.testing.assert_allclose(dataset.mean, images.mean(axis=(0, 1, 2)) / 255, rtol=1e-12)
     std = images.std(axis=(0, 1, 2)) / 255
     constant = images.min(axis=(0, 1, 2)) == images.max(axis=(0, 1, 2))
@@ -170,6 +170,27 @@ def test_classes_are_counted_over_all_splits():
     assert (dataset.num_classes, dataset.classes) == (4, ("a", "b", "c", "d"))
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        {"dog": 2, "cat": 1, "ant": 0},  # As torchvision's class_to_idx.
+        {2: "dog", 0: "ant", 1: "cat"},
+        [b"ant", b"cat", b"dog"],  # As the files of CIFAR.
+        np.array(["ant", "cat", "dog"]),
+        (name for name in ("ant", "cat", "dog")),
+    ],
+)
+def test_names_of_classes_are_in_the_order_of_their_labels(classes):
+    assert make(classes=classes).classes == ("ant", "cat", "dog")
+
+
+def test_images_of_which_one_split_is_scaled_are_noted():
+    dark, bright = GRAY / 11, GRAY * 20.0
+    (note,) = make((dark, LABELS), (bright, LABELS)).notes
+    assert note.startswith("images of train reach 1 and those of test 220;")
+    assert make((dark, LABELS), (dark * 3, LABELS)).notes == ()
+
+
 def test_floats_that_look_like_pixels_are_noted(capsys):
     images = GRAY.astype(float) * 20
     (note,) = make((images, LABELS), (images, LABELS)).notes
@@ -197,6 +218,8 @@ BROKEN = [
     ),
     (lambda: make((SQUARE[:, None], LABELS)), "should channels come last.*moveaxis"),
     (lambda: make((np.repeat(SQUARE, 3, 1) / 2, LABELS)), "should channels come last"),
+    (lambda: make((SQUARE[..., :6], LABELS)), "should channels come last"),
+    (lambda: make((np.repeat(SQUARE[..., :6], 3, 1) / 2, LABELS)), "should channels come last"),
     (
         lambda: make((GRAY.astype("uint16") * 257, LABELS)),
         "got uint16 of 0 to 2,827; if white is 65,535, convert them with .images // 257.",
@@ -232,6 +255,14 @@ BROKEN = [
     (lambda: make(classes=("a", "b")), "train: labels must be 0 to 1, one for each class, got 2"),
     (lambda: make(classes="ab"), "classes must be a list of their names, got 'ab'"),
     (lambda: make(classes=3), "classes must be a list of their names, got 3"),
+    (lambda: make(classes={"a", "b", "c"}), "classes must be a list of their names, got {"),
+    (lambda: make(classes=b"abc"), "classes must be a list of their names, got b'abc'"),
+    (lambda: make(classes=np.array("abc")), "classes must be a list of their names, got array"),
+    (lambda: make(classes={"a": 1, "b": 2, "c": 3}), "a dict must have the labels 0 to 2, got"),
+    (lambda: make(classes={"a": 0, "b": 1, "c": 1}), "a dict must have the labels 0 to 2, got"),
+    (lambda: make(classes=[["a"], ["b"], ["c"]]), r"classes must be names, got \['a'\]"),
+    (lambda: make(classes=("a", "b", "a")), "two classes are named 'a'"),
+    (lambda: make((GRAY, 0 * LABELS), (GRAY, 0 * LABELS)), "expected two or more classes, got one"),
     (lambda: make(train=(GRAY.astype(int), LABELS)), r"train: images must be uint8, .*got int64"),
     (lambda: make(train=(GRAY > 3, LABELS)), "train: images must be uint8, .*got bool"),
     (lambda: make(train=(GRAY.astype(str), LABELS)), "train: images must be uint8"),
@@ -246,6 +277,7 @@ BROKEN = [
     (lambda: make(mean=0.5, std=(1, 1)), r"std must have a number for each of 1 channels"),
     (lambda: make(mean="x", std=1), r"mean must have a number for each of 1 channels"),
     (lambda: make(mean=127.0, std=50.0), "mean must be 0 to 1 and std more than 0"),
+    (lambda: make(mean=0.5, std=58), "std more than 0 and at most 1"),
     (lambda: make(mean=0.5, std=0), "mean must be 0 to 1 and std more than 0"),
     (
         lambda: make((GRAY / 2, LABELS), (GRAY / 2, LABELS), mean=0, std=1),
