@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if os.path.lexists(args.out):
         raise CheckpointError(f"{args.out} exists already; give a new folder.")
     fields = parse_fields(args)
+    before = _identify(args.checkpoint)
     state_dict = load(args.checkpoint, entry=args.entry, prefix=args.prefix, ignore=args.ignore)
     layout = args.layout or find_layout(state_dict)
     channels, classes = _read_sizes(state_dict, layout)
@@ -105,6 +107,11 @@ def run(args: argparse.Namespace) -> int:
     variables = convert(
         state_dict, model, sample, layout=layout, skip=args.skip, key=jax.random.key(args.seed)
     )
+    source = {"file": args.checkpoint.name, "sha256": hash_file(args.checkpoint)}
+    if _identify(args.checkpoint) != before:
+        raise CheckpointError(
+            f"{args.checkpoint} was changed while it was read. Repeat the command when it is whole."
+        )
     write(
         variables,
         args.out,
@@ -117,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         },
         layout=layout,
         skipped={"layers": args.skip, "seed": args.seed} if args.skip else None,
-        source={"file": args.checkpoint.name, "sha256": hash_file(args.checkpoint)},
+        source=source,
         versions={"pit_jax": pit_jax.__version__, "jax": jax.__version__, "flax": version("flax")},
     )
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
@@ -140,6 +147,14 @@ def parse_fields(args: argparse.Namespace) -> dict[str, Any]:
                 f"{assignment!r}."
             ) from error
     return fields
+
+
+def _identify(file: Path) -> tuple[int, ...]:
+    """Return numbers of a file that change with its content; none if it is missing."""
+    if not file.exists():
+        return ()
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _read_sizes(state_dict: Mapping[str, np.ndarray], layout: str) -> tuple[int, int]:

@@ -2,31 +2,47 @@
 
 import io
 import json
+import math
 import os
+import struct
 import zipfile
-from collections.abc import Callable, Collection, Mapping
-from functools import cache
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from pit_jax.display import show_name
 from pit_jax.interop.errors import CheckpointError
 from pit_jax.interop.select import check_tensors, find_state_dict
-from pit_jax.interop.unpickler import Storage, Tensor, TorchUnpickler
+from pit_jax.interop.unpickler import Skipped, Storage, Tensor, TorchUnpickler, count_strides
 from pit_jax.interop.values import check_values
 from pit_jax.interop.wrappers import unwrap_names
 from pit_jax.old_names import serve_old_names
 from pit_jax.paths import read_path
-from pit_jax.reading import quote_error, reading
+from pit_jax.reading import reading
 
 # torch's MAGIC_NUMBER, the first pickle of a file before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# How a record of a zip file begins, and its bytes before the name, which end with the lengths of
+# the name and of extra fields.
+_RECORD, _RECORD_HEADER, _ENCRYPTED = b"PK\x03\x04", 30, 1
+# Bytes at which an array starts in memory, a multiple of every dtype and of a cache line.
+_ALIGNMENT = 64
 # Records that are compressed, as no torch writes them, may unpack to this, or 20 times the file.
 _LARGEST_UNPACKED = 2**26
+_SAFETENSORS_DTYPES = {
+    "BF16": jnp.bfloat16,
+    "BOOL": np.bool_,
+    "C64": np.complex64,
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+}
 # How files begin that people take for checkpoints.
 _OTHER_FILES = {
     b"\x1f\x8b": "compressed by gzip; unpack it first",
@@ -79,6 +95,14 @@ def load(
         raise CheckpointError(text if named else f"{path}: {text}") from error
 
 
+class _Content(NamedTuple):
+    """The content of a file whose storages are still to be read."""
+
+    value: Any  # What was saved, with `Tensor` for tensors.
+    sizes: Mapping[str, int]  # Of the storages that are there, in bytes.
+    read_into: Callable[[str, np.ndarray], None]  # Fills bytes with the storage of this key.
+
+
 def _read_file(
     file: io.BufferedReader,
     path: Path,
@@ -88,26 +112,28 @@ def _read_file(
 ) -> dict[str, np.ndarray]:
     head = file.read(512)
     file.seek(0)
-    if head[:4] == b"PK\x03\x04":
-        value, read_storage = _read_zip(file)
+    if head[:4] == _RECORD:
+        content = _read_zip(file)
     elif head[8:9] == b"{":  # A JSON header after its length in eight bytes.
-        return _read_safetensors(path, entry, prefix, ignore)
+        content = _read_safetensors(file, path)
     elif head[:1] == b"\x80":  # The first byte of a pickle.
-        value, read_storage = _read_legacy(file)
+        content = _read_legacy(file)
     else:
         what = _name_format(head, path)
         raise CheckpointError(f"{what}it must be a file of torch.save or a .safetensors file.")
-    state_dict = find_state_dict(value, entry)
+    if head[8:9] != b"{":
+        state_dict = find_state_dict(content.value, entry)
+    elif entry is None:
+        state_dict = content.value
+    else:
+        raise CheckpointError(f"a .safetensors file has no entries; do not give entry={entry!r}.")
     scalars = {name for name, value in state_dict.items() if _is_scalar(value)}
     names = unwrap_names(state_dict, scalars, prefix, ignore)
-    check_tensors({new: state_dict[old] for new, old in names.items()})
-    read = cache(read_storage)  # Several tensors may share a storage.
-
-    def read_tensor(name: str) -> np.ndarray:
-        tensor = state_dict[names[name]]
-        return tensor.array(read(tensor.storage))
-
-    return _read_tensors(names, read_tensor)
+    tensors = {new: state_dict[old] for new, old in names.items()}
+    check_tensors(tensors)
+    arrays = _read_arrays(content, tensors)
+    check_values(arrays, arrays.__getitem__)
+    return arrays
 
 
 def _is_scalar(value: Any) -> bool:
@@ -116,17 +142,35 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, int | float | None)
 
 
-def _read_tensors(
-    names: Mapping[str, str], read_tensor: Callable[[str], np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return the arrays by name. Raises CheckpointError if one is damaged or not finite."""
-    arrays = {}
-    for name in names:
+def _read_arrays(content: _Content, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return the arrays by name. Raises CheckpointError if one is damaged."""
+    places: dict[str, slice] = {}  # Several tensors may share a storage.
+    end = 0
+    for name, tensor in tensors.items():
+        key, expected = tensor.storage.key, tensor.storage.size * tensor.storage.dtype.itemsize
+        size = content.sizes.get(key)
+        if size != expected:
+            raise CheckpointError(
+                f"{show_name(name)[:80]}: its storage {key[:80]!r} should have {expected} bytes, "
+                f"but has {'no' if size is None else size}; the file is damaged or cut off."
+            )
+        if key not in places:
+            places[key] = slice(end, end + size)
+            end += -(-size // _ALIGNMENT) * _ALIGNMENT
+    # One large block has huge pages, so filling it takes half the time of many small ones.
+    memory = np.empty(end, np.uint8)
+    arrays: dict[str, np.ndarray] = {}
+    unread = set(places)
+    for name, tensor in tensors.items():
+        key = tensor.storage.key
+        block = memory[places[key]]
         try:
-            arrays[name] = read_tensor(name)
+            if key in unread:
+                content.read_into(key, block)
+                unread.remove(key)
+            arrays[name] = tensor.array(block.view(tensor.storage.dtype))
         except CheckpointError as error:
             raise CheckpointError(f"{show_name(name)[:80]}: {error}") from error
-    check_values(arrays, arrays.__getitem__)
     return arrays
 
 
@@ -150,7 +194,7 @@ def _name_format(head: bytes, path: Path) -> str:
     return ""
 
 
-def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+def _read_zip(file: io.BufferedReader) -> _Content:
     """Read the format since torch 1.6: data.pkl and one file for each storage."""
     archive = zipfile.ZipFile(file)
     names = set(archive.namelist())
@@ -173,15 +217,40 @@ def _read_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[Storage], np.ndar
         raise CheckpointError("written on a big-endian machine, which is not supported.")
     value = TorchUnpickler(io.BytesIO(archive.read(pickles[0]))).load()
 
-    def read_storage(storage: Storage) -> np.ndarray:
-        name = f"{folder}data/{storage.key}"
-        _check_size(storage, archive.getinfo(name).file_size if name in names else None)
-        with reading(name, "a whole record", error=CheckpointError):
-            content = archive.read(name)
-        _check_size(storage, len(content))
-        return np.frombuffer(content, storage.dtype)
+    records = {
+        record.filename.removeprefix(f"{folder}data/"): record
+        for record in archive.infolist()
+        if record.filename.startswith(f"{folder}data/")
+    }
 
-    return value, read_storage
+    def read_into(key: str, block: np.ndarray) -> None:
+        with reading(records[key].filename, "a whole record", error=CheckpointError):
+            _read_record(archive, file, records[key], block)
+
+    sizes = {key: record.file_size for key, record in records.items()}
+    return _Content(value, sizes, read_into)
+
+
+def _read_record(
+    archive: zipfile.ZipFile, file: io.BufferedReader, record: zipfile.ZipInfo, block: np.ndarray
+) -> None:
+    """Fill `block` with a record of this size, and check its sum."""
+    if record.compress_type != zipfile.ZIP_STORED or record.flag_bits & _ENCRYPTED:
+        block[:] = np.frombuffer(archive.read(record), np.uint8)
+        return
+    # torch does not compress. `archive.read` would copy the record, which takes twice as long.
+    file.seek(record.header_offset)
+    header = file.read(_RECORD_HEADER)
+    file.seek(sum(struct.unpack("<HH", header[-4:])), os.SEEK_CUR)
+    _fill(file, block)
+    if header[:4] != _RECORD or zlib.crc32(block.data) != record.CRC:
+        raise zipfile.BadZipFile("its checksum is another")
+
+
+def _fill(file: io.BufferedReader, block: np.ndarray) -> None:
+    """Fill `block` with the next bytes of a file."""
+    if file.readinto(block.data) != len(block):
+        raise CheckpointError("it is cut off.")
 
 
 def _name_archive(names: Collection[str]) -> str:
@@ -195,23 +264,9 @@ def _name_archive(names: Collection[str]) -> str:
     return "a zip file without data.pkl, so not a file of torch.save."
 
 
-class _Bounded:
-    """A file whose `read` allocates no more than there is, whatever number a pickle declares."""
-
-    def __init__(self, file: io.BufferedIOBase, size: int) -> None:
-        self.file, self.size = file, size
-        self.readline, self.seek, self.tell = file.readline, file.seek, file.tell
-
-    def read(self, count: int) -> bytes:
-        """Return up to `count` bytes."""
-        # Asking where the file is takes longer than reading an instruction.
-        return self.file.read(count if count < 4096 else min(count, self.size - self.tell()))
-
-
-def _read_legacy(opened: io.BufferedReader) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+def _read_legacy(file: io.BufferedReader) -> _Content:
     """Read the format before torch 1.6: consecutive pickles, then the storages."""
-    end = os.fstat(opened.fileno()).st_size
-    file = _Bounded(opened, end)
+    end = os.fstat(file.fileno()).st_size
     if TorchUnpickler(file).load() != _LEGACY_MAGIC:
         raise CheckpointError("a pickle, but not a file of torch.save.")
     TorchUnpickler(file).load()  # The version of the protocol; only one exists.
@@ -221,13 +276,14 @@ def _read_legacy(opened: io.BufferedReader) -> tuple[Any, Callable[[Storage], np
     unpickler = TorchUnpickler(file)
     value = unpickler.load()
     # The storages follow in the order of a pickled list of keys, each after its number of values.
-    places: dict[str, tuple[int, int]] = {}
+    starts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for key in map(str, TorchUnpickler(file).load()):
         count = int.from_bytes(file.read(8), "little")
         if key not in unpickler.storages:
             raise CheckpointError(f"it has a storage {key[:80]!r} that no tensor refers to.")
         size = count * unpickler.storages[key].dtype.itemsize
-        places[key] = file.tell(), size
+        starts[key], sizes[key] = file.tell(), size
         if size > end - file.tell():
             raise CheckpointError(
                 f"its storage {key!r} should have {size:,} bytes, but the file has "
@@ -236,48 +292,40 @@ def _read_legacy(opened: io.BufferedReader) -> tuple[Any, Callable[[Storage], np
         # Values are read later, when a tensor needs them.
         file.seek(size, 1)
 
-    def read_storage(storage: Storage) -> np.ndarray:
-        start, size = places.get(storage.key, (0, None))
-        _check_size(storage, size)
-        file.seek(start)
-        content = file.read(size or 0)
-        return np.frombuffer(content, storage.dtype)
+    def read_into(key: str, block: np.ndarray) -> None:
+        file.seek(starts[key])
+        _fill(file, block)
 
-    return value, read_storage
+    return _Content(value, sizes, read_into)
 
 
-def _check_size(storage: Storage, found: int | None) -> None:
-    expected = storage.size * storage.dtype.itemsize
-    if found != expected:
-        there = "no" if found is None else found
-        raise CheckpointError(
-            f"its storage {storage.key[:80]!r} should have {expected} bytes, but has {there}; the "
-            "file is damaged or cut off."
-        )
-
-
-def _read_safetensors(
-    path: Path, entry: str | None, prefix: str | None, ignore: Collection[str]
-) -> dict[str, np.ndarray]:
-    if entry is not None:
-        raise CheckpointError(f"a .safetensors file has no entries; do not give entry={entry!r}.")
+def _read_safetensors(file: io.BufferedReader, path: Path) -> _Content:
     import_safetensors()
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
-        scalars = {name for name, shape in shapes.items() if all(size == 1 for size in shape)}
-        names = unwrap_names(shapes, scalars, prefix, ignore)
+    # Opening checks the header: all tensors together are the rest of the file, without overlaps.
+    with safe_open(path, framework="numpy"):
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    places = {name: each["data_offsets"] for name, each in header.items()}
 
-        def read_tensor(name: str) -> np.ndarray:
-            try:
-                array = np.asarray(file.get_tensor(names[name]))
-            except Exception as error:  # A dtype that NumPy does not have raises many types.
-                raise CheckpointError(f"it cannot be read ({quote_error(error)}).") from error
-            array.flags.writeable = False
-            return array
+    def read_into(name: str, block: np.ndarray) -> None:
+        # The package would copy each tensor twice.
+        file.seek(8 + length + places[name][0])
+        _fill(file, block)
 
-        return _read_tensors(names, read_tensor)
+    value = {
+        name: _make_tensor(name, each["dtype"], each["shape"]) for name, each in header.items()
+    }
+    return _Content(value, {name: end - start for name, (start, end) in places.items()}, read_into)
+
+
+def _make_tensor(name: str, dtype: str, shape: Sequence[int]) -> Tensor | Skipped:
+    if dtype not in _SAFETENSORS_DTYPES:
+        return Skipped(f"the dtype {dtype}")
+    storage = Storage(name, np.dtype(_SAFETENSORS_DTYPES[dtype]), math.prod(shape))
+    return Tensor(storage, 0, tuple(shape), count_strides(shape))
 
 
 def import_safetensors() -> ModuleType:

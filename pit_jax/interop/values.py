@@ -40,7 +40,12 @@ def _is_variance(name: str) -> bool:
 
 def is_finite(array: np.ndarray) -> bool:
     """Return whether all values are finite."""
-    # A sum is faster than a mask, and finite only if all values are, but it can overflow.
+    # The sum of all values, or of their squares, is faster than a mask. It is finite only if all
+    # values are, but it can overflow.
     with np.errstate(all="ignore"):
-        total = np.add.reduce(array, axis=None)
+        if array.dtype.char in "fdFD":
+            values = array.ravel(order="K")
+            total = np.dot(values, values)  # By BLAS, in half the time of a sum.
+        else:
+            total = np.add.reduce(array, axis=None)
     return bool(np.isfinite(total)) or bool(np.all(np.isfinite(array)))
