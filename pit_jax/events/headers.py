@@ -43,6 +43,10 @@ _MENTION = re.compile(
 _DVS128 = re.compile(rb"(?:\b|\.|_)(?:DVS|Tmpdiff)[-_ ]?128(?!\d)", re.I)
 
 
+class CameraError(FileError):
+    """A recording of another camera than the one that is read."""
+
+
 def name_format(raw: bytes) -> str:
     """Return the name of the format that `raw` starts as, "" for none that is known."""
     # Two letters: a first event of N-Caltech101 may be at x=37, y=65, but not after seconds.
@@ -84,7 +88,7 @@ def find_header_end(raw: bytes, path: str, version: str, readers: Mapping[str, R
 
 
 def check_chip(header: bytes, path: str) -> None:
-    """Raise FileError if the header names a camera other than a DVS128."""
+    """Raise CameraError if the header names a camera other than a DVS128."""
     lines = header.splitlines()
     chips = [found[1].strip() for line in lines if (found := _CHIP.match(line))]
     if not chips:
@@ -94,7 +98,7 @@ def check_chip(header: bytes, path: str) -> None:
         chip = chips[0].decode("latin-1")
         # A Java class, such as eu.seebetter.ini.chips.davis.DAVIS240C.
         chip = chip if " " in chip else chip.rpartition(".")[2] or chip
-        raise FileError(
+        raise CameraError(
             f"{path} is a recording of the camera {chip[:60]!r}, not of a DVS128, which has other "
             "addresses and another size. Convert it with the software of that camera."
         )

@@ -137,7 +137,9 @@ def _measure_clock(t: np.ndarray, i: int) -> int:
     if int(t[i : i + 16].max()) >= before:
         return 0
     for bits in CLOCKS:
-        if before < 2**bits and 0 <= after + 2**bits - before < 2**bits // 64:
+        # Signed times wrap from 2**(bits - 1) to its negative.
+        in_range = before < 2**bits and after >= -(2 ** (bits - 1))
+        if in_range and 0 <= after + 2**bits - before < 2**bits // 64:
             return bits
     return 0
 

@@ -251,7 +251,10 @@ def test_a_wrapped_clock_is_called_one(bits):
 
 def test_a_late_event_or_a_second_recording_is_not_called_a_wrapped_clock():
     t = np.arange(2**16 - 50, 2**16 + 50)
-    for late in (np.r_[t[:50], 3, t[50:]], np.r_[t[:50], t[:50]], np.r_[1_000_000 + t, t]):
+    damaged = np.r_[t[:50], t[49] + 300 - 2**32]  # The sign of a signed clock does not fit.
+    for late in (
+        *(np.r_[t[:50], 3, t[50:]], np.r_[t[:50], t[:50]], np.r_[1_000_000 + t, t], damaged),
+    ):
         with pytest.raises(ValueError, match="must be in order of time"):
             check_order(late)
 

@@ -13,7 +13,7 @@ from ..dataset import ArraySplit, Dataset
 from ..images.class_names import DIGITS
 from ..images.digits import read_digits
 from ..storage.cache import choose_cache_folder, load_or_make
-from .recordings import check_whole
+from .recordings import Frames, check_size, check_whole
 
 CAMERA = Camera(height=20, width=20)
 SIDE = 16  # Pixels of a digit, twice its own size; the other 4 are for the gaze to move.
@@ -33,6 +33,8 @@ def dvs_digits(
     """
     check_whole("num_frames", num_frames)
     train, test = read_digits()
+    size = (CAMERA.height, CAMERA.width)
+    check_size(len(train) + len(test), Frames(num_frames, "number", size, size))
     cache, splits = choose_cache_folder(data_dir, cache_dir), {}
     for name, split in (("train", train), ("test", test)):
         # Seeds count through both splits, so no two samples have the same noise.

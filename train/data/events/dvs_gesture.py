@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -219,11 +220,13 @@ def _list_arrays(folder: Path, split: str) -> list[Recording]:
 def _list_gestures(folder: Path, trials: Path, split: str) -> list[Recording]:
     """Return the gestures of the recordings in the list `trials`, each with its start and end."""
     found = []
-    for name in read_text(trials, AGAIN).split():
+    names = read_text(trials, AGAIN).split()
+    _check_once(trials, names)
+    for name in names:
         user = re.fullmatch(r"user(\d+)_.+\.aedat", name)
         if not user:
             raise UserError(
-                f"{trials}: expected names like user01_led.aedat, got {name!r}; {AGAIN}"
+                f"{trials}: expected names like user01_led.aedat, got {name[:200]!r}; {AGAIN}"
             )
         file = _require(folder, name)
         _check_user(file, int(user[1]), split)
@@ -243,7 +246,8 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{labels}, row {number + 2}: expected a class, start and end, got {row}; {AGAIN}"
+                f"{labels}, row {number + 2}: expected a class, start and end, got "
+                f"{str(row)[:200]}; {AGAIN}"
             ) from error
         if not 1 <= label <= NUM_CLASSES or not 0 <= start < end:
             raise UserError(
@@ -254,7 +258,15 @@ def _read_labels(file: Path, labels: Path) -> list[Recording]:
         found.append(Recording(label - 1, number, file, "", start, end))
     if not found:
         raise UserError(f"{labels} has no gesture; {AGAIN}")
+    _check_once(labels, [f"{of.start} to {of.end} µs" for of in found])
     return found
+
+
+def _check_once(file: Path, names: list[str]) -> None:
+    """Raise UserError if a list has something twice, which would count twice in training."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{file} names {name[:200]} {count} times; {AGAIN}")
 
 
 def _check_user(file: Path, user: int, split: str) -> None:

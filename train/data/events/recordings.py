@@ -2,10 +2,12 @@
 
 import io
 import json
+import math
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -15,12 +17,13 @@ from PIL import Image
 
 from pit_jax.display import print_text
 from pit_jax.events import SkippedWords, integrate_by_number, integrate_by_time
-from pit_jax.events.stream import ClockError, OrderError
+from pit_jax.events.headers import CameraError
+from pit_jax.events.stream import ClockError, OrderError, check_order
 from pit_jax.reading import reading
 
 from ...errors import UserError
 from ...files import hash_content
-from ..dataset import ArraySplit, Dataset
+from ..dataset import ArraySplit, Dataset, check_memory
 from ..storage.cache import load_or_make
 from ..storage.members import take_fingerprints
 from . import ordering
@@ -77,8 +80,19 @@ class Frames(NamedTuple):
 
 def check_whole(name: str, value: object) -> None:
     """Raise UserError unless the option `name` is a whole number of at least 1."""
-    if not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"config.data.{name} must be a whole number and at least 1, got {value!r}.")
+
+
+def check_size(count: int, frames: Frames) -> None:
+    """Raise UserError if memory cannot hold the frames of `count` recordings."""
+    (height, width), size = frames.sensor, frames.size
+    stored = frames.num_frames * math.prod(size) * 2 * (4 if size != frames.sensor else 2)
+    counted = frames.num_frames * height * width * 2 * 8  # Of one recording, before they shrink.
+    check_memory(
+        max(count * stored, counted),
+        f"{count:,} recordings of {frames.num_frames:,} frames of {size[0]} x {size[1]} pixels",
+    )
 
 
 def warn_of_missing(name: str, found: Mapping[str, int], *published: Mapping[str, int]) -> None:
@@ -111,6 +125,7 @@ def load_frames(
     """
     # Options first: a mistake in one must not cost the minutes that reading fingerprints may take.
     frames.check()
+    check_size(len(train) + len(test), frames)
     splits, notes = [], []
     for recordings in (train, test):
         # Everything that the frames depend on. Raise the version when this code computes others.
@@ -179,6 +194,8 @@ def _read(recording: Recording, read: Reader, notes: Notes) -> np.ndarray:
                         events = read(io.BytesIO(archive.read(recording.member)))
         except UserError:  # A package for this format is missing; the file is fine.
             raise
+        except CameraError as error:  # Another copy does not help.
+            raise UserError(_name(recording, error)) from error
         except ValueError as error:
             raise _make_error(recording, error) from error
     for warning in caught:
@@ -194,15 +211,17 @@ def _read(recording: Recording, read: Reader, notes: Notes) -> np.ndarray:
 def _integrate(
     recording: Recording, events: np.ndarray, frames: Frames, notes: Notes
 ) -> np.ndarray:
+    name = f"{recording} from {recording.start} µs" if recording.end >= 0 else str(recording)
+    (height, width), whole = frames.sensor, events
     if recording.end >= 0:
         events = _cut(recording, events)
-    height, width = frames.sensor
     try:
+        if len(events) < len(whole):
+            _check_clock(events, whole)
         if frames.unsorted != "refuse":
             events, count = ordering.order_events(events, frames.unsorted)
             if count:
-                part = f" from {recording.start} µs" if recording.end >= 0 else ""
-                notes.setdefault(frames.unsorted, {})[f"{recording}{part}"] = count
+                notes.setdefault(frames.unsorted, {})[name] = count
         counts = RULES[frames.split_by](events, frames.num_frames, height=height, width=width)
     except OrderError as error:
         raise UserError(
@@ -210,14 +229,14 @@ def _integrate(
             "Or set --config.data.unsorted=sort, or skip, which drops such events."
         ) from error
     except ClockError as error:
-        raise UserError(f"{recording}: {error}") from error
+        raise UserError(_name(recording, error)) from error
     except ValueError as error:
         raise _make_error(recording, error) from error
     if frames.size != frames.sensor:
         return resize(counts, frames.size)
     most = np.iinfo(np.uint16).max
     if counts.max() > most:
-        notes.setdefault("clipped", {})[str(recording)] = int(np.count_nonzero(counts > most))
+        notes.setdefault("clipped", {})[name] = int(np.count_nonzero(counts > most))
         counts = np.minimum(counts, most)
     return counts.astype(np.uint16)
 
@@ -236,12 +255,19 @@ def _cut(recording: Recording, events: np.ndarray) -> np.ndarray:
     return part
 
 
+def _check_clock(part: np.ndarray, whole: np.ndarray) -> None:
+    """Raise ClockError if a part has events from before and after the clock wrapped."""
+    try:
+        check_order(part["t"])
+    except OrderError:
+        # The wrap itself may be outside of the part, which then only looks unsorted.
+        with suppress(OrderError):
+            check_order(whole["t"])
+
+
 def _make_error(recording: Recording, why: ValueError | str) -> UserError:
     """Return the error for a damaged file, with its name, the reason and what to do."""
-    said = str(why).strip().rstrip(".")
-    # Readers name the file, except for a member of an archive, which they get as bytes.
-    if str(recording.file) not in said:
-        said = f"{recording}: {said}"
+    said = _name(recording, why).rstrip(".")
     # An error of the operating system, such as a missing permission: a new download does not help.
     cause = why.__cause__ if isinstance(why, ValueError) else None
     if isinstance(cause, OSError) and cause.errno:
@@ -249,3 +275,10 @@ def _make_error(recording: Recording, why: ValueError | str) -> UserError:
     return UserError(
         f"{said}.\nFetch or extract this file again; docs/guide/data.md has the addresses."
     )
+
+
+def _name(recording: Recording, why: ValueError | str) -> str:
+    """Return the reason of an error with the name of the file."""
+    # Readers name the file, except for a member of an archive, which they get as bytes.
+    said = str(why).strip()
+    return said if str(recording.file) in said else f"{recording}: {said}"

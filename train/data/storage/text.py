@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+from collections import Counter
 from pathlib import Path
 
 from ...errors import UserError
@@ -52,4 +53,7 @@ def read_table(file: Path, advice: str) -> list[dict[str, str]]:
     except csv.Error as error:
         raise UserError(f"{file}: {error}; {advice}") from error
     names = [name.strip().casefold() for name in rows[0]] if rows else []
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise UserError(f"{file} has {count} columns {name[:200]!r}; {advice}")
     return [dict(zip(names, row, strict=False)) for row in rows[1:]]

@@ -37,3 +37,8 @@ def test_polarity_is_reversed_in_the_last_saccade():
 def test_invalid_numbers_of_frames_are_refused(tmp_path, num_frames):
     with pytest.raises(UserError, match=f"num_frames must be a whole .*, got {num_frames!r}"):
         dvs_digits(tmp_path, num_frames=num_frames)
+
+
+def test_frames_that_memory_cannot_hold_are_refused(tmp_path):
+    with pytest.raises(UserError, match="1,000,000,000 frames of 20 x 20 pixels need at least"):
+        dvs_digits(tmp_path, num_frames=10**9)

@@ -20,6 +20,9 @@ def write_archive(root, files):
     write_tar(root / "DvsGesture.tar.gz", {f"DvsGesture/{name}": files[name] for name in files})
 
 
+HEADER = b"class,startTime_usec,endTime_usec\n"
+
+
 def test_gestures_are_cut_by_the_labels_and_split_by_the_lists(tmp_path):
     write_archive(tmp_path, make_gestures())
     data = load("dvs_gesture", tmp_path, num_frames=2)
@@ -84,6 +87,12 @@ def test_invalid_labels_are_refused_by_row(tmp_path, row, message):
     [
         ("user01_led_labels.csv", b"", "user01_led_labels.csv has no gesture"),
         ("user01_led_labels.csv", b"\xff\xfe1,0,5", "user01_led_labels.csv is not UTF-8 text"),
+        # What is listed twice would count twice, and of two columns one would win.
+        ("user01_led_labels.csv", HEADER + b"1,0,5\n1,0,5\n", "labels.csv names 0 to 5 µs 2 times"),
+        ("user01_led_labels.csv", HEADER + b"1,0,5\n" * 3, "labels.csv names 0 to 5 µs 3 times"),
+        ("user01_led_labels.csv", HEADER + b"1,0,5\n2,0,5\n", "names 0 to 5 µs 2 times"),
+        ("user01_led_labels.csv", b"class,Class ," + HEADER, "labels.csv has 3 columns 'class'"),
+        ("trials_to_train.txt", b"user01_led.aedat\n" * 2, "names user01_led.aedat 2 times"),
         ("trials_to_train.txt", b"", "trials_to_train.txt names no recording"),
         ("trials_to_train.txt", b"\xffuser01_led.aedat", "trials_to_train.txt is not UTF-8 text"),
         ("trials_to_train.txt", b"README.txt", "trials_to_train.txt: expected names like user01"),
@@ -105,6 +114,17 @@ def test_wrong_files_of_gestures_are_refused_by_name(tmp_path, name, content, me
     with pytest.raises(UserError, match=message) as error:
         load("dvs_gesture", tmp_path, num_frames=1)
     assert " again" in str(error.value)
+
+
+def test_errors_quote_only_the_start_of_long_rows_and_names(tmp_path):
+    for name, content in {
+        "user01_led_labels.csv": HEADER + b"1,0," + b"9" * 90_000,
+        "trials_to_train.txt": b"a" * 90_000,
+    }.items():
+        write(tmp_path / "DvsGesture", make_gestures() | {name: content})
+        with pytest.raises(UserError, match=f"{name}.*expected") as error:
+            load("dvs_gesture", tmp_path, num_frames=1)
+        assert len(str(error.value)) < 1000
 
 
 def test_labels_after_the_last_event_print_a_warning(tmp_path, capfd):

@@ -287,6 +287,9 @@ def test_a_truncated_zip_is_refused_and_kept(zips):
         ({"num_frames": 0}, "num_frames must be a whole number and at least 1, got 0"),
         ({"num_frames": 1.5}, "num_frames must be a whole number and at least 1, got 1.5"),
         ({"num_frames": "a"}, "num_frames must be a whole number and at least 1, got 'a'"),
+        ({"num_frames": True}, "num_frames must be a whole number and at least 1, got True"),
+        ({"num_frames": 10**9}, "1,000,000,000 frames of 48 x 48 pixels need at least .* GiB"),
+        ({"size": 10**6}, "10 frames of 1000000 x 1000000 pixels need at least .* GiB"),
         ({"size": 0}, "size must be a whole number and at least 1, got 0"),
     ],
 )
@@ -350,8 +353,11 @@ def write_bird(root, content):
 def test_a_recording_of_another_camera_is_refused_by_name(tmp_path):
     davis = b"".join(struct.pack(">II", i << 22 | i << 12, i) for i in range(40))
     write_bird(tmp_path, b"#!AER-DAT2.0\r\n# AEChip: DAVIS240C\r\n" + davis)
-    with pytest.raises(UserError, match="bird_5.aedat is a recording of the camera 'DAVIS240C'"):
+    with pytest.raises(
+        UserError, match="bird_5.aedat is a recording of the camera 'DAVIS240C'"
+    ) as error:
         load("cifar10_dvs", tmp_path)
+    assert "again" not in str(error.value)  # Another copy does not help.
     write_bird(tmp_path, b"#!AER-DAT2.0\r\n" + davis)
     with pytest.raises(UserError, match="bird_5.aedat is not a recording of a DVS128: 39 of 40"):
         load("cifar10_dvs", tmp_path)

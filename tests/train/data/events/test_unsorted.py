@@ -105,6 +105,24 @@ def test_a_wrapped_clock_is_called_one_and_never_sorted(tmp_path, rule):
     assert "unsorted" not in str(error.value)
 
 
+@pytest.mark.parametrize("rule", ["refuse", "sort", "skip"])
+def test_a_clock_that_wrapped_outside_of_a_gesture_is_called_one(tmp_path, rule):
+    events = make_stream(0, count=300)
+    # The gesture, 0 to 4,000 µs, comes before and after the wrap, and in order by itself.
+    events["t"] = np.r_[:4_000:40, 2**31 - 4_000 : 2**31 : 40, :4_000:40]
+    labels = b"class,startTime_usec,endTime_usec\n1,0,4000\n"
+    files = {"user01_led.aedat": encode_aedat31(events), "user01_led_labels.csv": labels}
+    write(tmp_path / "DvsGesture", make_gestures() | files)
+    with pytest.raises(UserError, match="user01_led.aedat: the clock wrapped: event 200") as error:
+        load("dvs_gesture", tmp_path, num_frames=1, unsorted=rule)
+    assert "unsorted" not in str(error.value)
+    # Without the first part, the times of the gesture are those of one place only.
+    files["user01_led.aedat"] = encode_aedat31(events[100:])
+    write(tmp_path / "DvsGesture", files)
+    data = load("dvs_gesture", tmp_path, num_frames=1, unsorted=rule)
+    assert data.train.images.sum() == 100
+
+
 @pytest.mark.parametrize("value", ["drop", "", None, True, 1])
 def test_unknown_rules_are_refused_with_the_known_ones(tmp_path, value):
     write_cifar10_dvs(tmp_path, encode_aedat2(make_stream(0)))
@@ -151,6 +169,17 @@ def test_counts_that_are_too_large_to_store_are_counted_in_a_note(tmp_path, capf
     assert load_bird(tmp_path, "refuse").max() == 65_535
     err = " ".join(capfd.readouterr().err.split())
     assert "counts of events above 65,535 were set to it: 1 in 1 recording, such as" in err
+
+
+def test_counts_of_several_gestures_of_a_recording_are_counted_in_a_note(tmp_path, capfd):
+    events = np.repeat(make_stream(0, count=2), 70_000)
+    events["t"] = np.repeat([10, 5_000], 70_000)
+    labels = b"class,startTime_usec,endTime_usec\n1,0,4000\n2,4000,6000\n"
+    files = {"user01_led.aedat": encode_aedat31(events, 2**16), "user01_led_labels.csv": labels}
+    write(tmp_path / "DvsGesture", make_gestures() | files)
+    load("dvs_gesture", tmp_path, num_frames=1)
+    err = " ".join(capfd.readouterr().err.split())
+    assert "above 65,535 were set to it: 2 in 2 recordings, such as" in err
 
 
 def test_the_configs_of_event_data_sets_are_loaded_with_their_defaults(tmp_path):
