@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pit_jax.display import print_text
+from pit_jax.display import print_text, show_name
 from pit_jax.environment import check_compiler_flags, explain_environment
 from pit_jax.paths import read_path
 from pit_jax.reading import FileError
@@ -130,8 +130,16 @@ def start(
     except Stopped as stopped:
         print("stopped; repeat the command to resume from the newest checkpoint.")
         return stopped.code
-    print_text(f"error: {reason}", sys.stderr)
+    print_error(reason, words)
     return 2
+
+
+def print_error(reason: str, words: Sequence[str]) -> None:
+    """Print an error; newlines in names that the command line `words` has become visible."""
+    names = {name for word in words for name in re.split("[/=]", word) if "\n" in name}
+    for name in sorted(names, key=len, reverse=True):
+        reason = reason.replace(name, show_name(name))
+    print_text(f"error: {reason}", sys.stderr)
 
 
 def _name_option(match: re.Match[str]) -> str:

@@ -46,7 +46,10 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
 def make_hash_line(content: bytes, name: str) -> bytes:
     """Return the line for a file `name` in the format of `sha256sum -c`."""
-    return f"{hash_bytes(content)}  {name}\n".encode()
+    # So does sha256sum write names with these characters.
+    escaped = name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    mark = "" if escaped == name else "\\"
+    return f"{mark}{hash_bytes(content)}  {escaped}\n".encode()
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
@@ -131,7 +134,9 @@ def check_free(folder: str | os.PathLike[str], overwrite: bool) -> None:
 
 
 def check_file_free(path: str | os.PathLike[str], overwrite: bool) -> None:
-    """Raise ArtifactError when a file exists and `overwrite` is not set."""
+    """Raise ArtifactError for a folder, and when a file exists and `overwrite` is not set."""
+    if read_path(path).is_dir():
+        raise ArtifactError(f"{path} is a folder; choose the name of a file.")
     if os.path.lexists(read_path(path)) and not overwrite:
         raise ArtifactError(f"{path} already exists; choose another file, or overwrite it.")
 

@@ -71,8 +71,10 @@ def _check_utf_8(name: str, text: str) -> None:
 
 def _check_length(name: str, real: str) -> None:
     longest = max(len(part.encode()) for part in real.split(os.sep))
-    if longest > MOST_NAME or len(real.encode()) > MOST_PATH:
+    length = len(real.encode())
+    if longest > MOST_NAME or length > MOST_PATH:
+        what = f"a name of {longest:,}" if longest > MOST_NAME else f"{length:,}"
         raise ValueError(
-            f"must be a path, got {name[:40]!r}… with a name of {longest:,} bytes. At most "
-            f"{MOST_NAME} bytes are allowed in a name, {MOST_PATH:,} in a path."
+            f"must be a path, got {name[:40]!r}… with {what} bytes. At most {MOST_NAME} bytes are "
+            f"allowed in a name, {MOST_PATH:,} in a path."
         )

@@ -1,6 +1,8 @@
 """Files are written completely or not at all, and hashes equal those of other programs."""
 
 import hashlib
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,12 @@ def test_bytes_parts_and_file_of_equal_content_have_the_same_hash(tmp_path):
     assert artifact.hash_parts([b"con", b"tent"]) == expected
     assert artifact.hash_file(tmp_path / "file") == expected
     assert artifact.make_hash_line(b"content", "file") == f"{expected}  file\n".encode()
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs GNU sha256sum")
+@pytest.mark.parametrize("name", ["a\nb", "a\\b", "a\\nb", " a ", "*a", "é"])
+def test_sha256sum_reads_the_line_of_a_file_of_any_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b"content")
+    line = artifact.make_hash_line(b"content", name)
+    command = ["sha256sum", "--check", "--status"]
+    subprocess.run(command, input=line, cwd=tmp_path, check=True)

@@ -34,6 +34,7 @@ from .run.summary import format_steps_and_levels
 from .run.workdir import MAY_MOVE
 
 DOCS = Path(__file__).parents[1] / "docs"
+PARTS = {"config", "environment", "summary", "epochs"}
 START, END = "<!-- the table of train.ledger -->\n", "<!-- its end -->"
 HEADER = (
     "| data | network | neuron | steps, levels | epochs | seeds | last epoch, % | best epoch, % "
@@ -59,16 +60,26 @@ def run(args: argparse.Namespace) -> int:
     for workdir in args.workdirs or ():
         # Resolved, because a folder such as "." has no name.
         file, run = DOCS / "runs" / f"{workdir.resolve().name}.json", read_run(workdir)
-        _check_same_run(workdir, file, found.get(file) or _read_recorded(file), run)
+        _check_same_run(workdir, file, found.get(file) or read_recorded(file), run)
         found[file] = run
+    text = page.read_text()
+    if END not in text.partition(START)[2]:
+        raise UserError(f"{page} lacks the lines around its table, {START.strip()} and {END}.")
+    make_table(DOCS / "runs")  # A damaged file there is an error before anything is written.
     for file, run in found.items():
         write_atomically(file, json.dumps(run, indent=1) + "\n")
-    write_atomically(page, replace_table(page.read_text(), make_table(DOCS / "runs")))
+    write_atomically(page, replace_table(text, make_table(DOCS / "runs")))
     return 0
 
 
-def _read_recorded(file: Path) -> dict[str, Any] | None:
+def read_recorded(file: Path) -> dict[str, Any] | None:
+    """Return the run in a file of docs/runs, None if it is missing."""
     recorded: dict[str, Any] | None = read_json(file, dict)
+    if recorded is None:
+        return None
+    if not (PARTS <= recorded.keys() and isinstance(recorded["config"], dict)):
+        raise UserError(f"{file} is not a run that train.ledger recorded; move it away.")
+    rename_keys(recorded["config"])
     return recorded
 
 
@@ -76,10 +87,9 @@ def _check_same_run(
     workdir: Path, file: Path, recorded: dict[str, Any] | None, found: dict[str, Any]
 ) -> None:
     """Raise UserError if `file` has another run, whose folder has the same name."""
-    if recorded:
-        rename_keys(recorded["config"])
-    # As JSON, which has lists instead of tuples.
-    if recorded and json.loads(json.dumps(found["config"])) != recorded["config"]:
+    # No two runs have the same images a second. As JSON, which has lists instead of tuples.
+    was, now = ([run["config"], run["epochs"]] for run in (recorded or found, found))
+    if json.loads(json.dumps(was)) != json.loads(json.dumps(now)):
         raise UserError(
             f"{file} has another run, whose folder was called {workdir.resolve().name} too. Rename "
             f"{workdir}, or delete that file."
@@ -112,9 +122,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
 def make_table(runs: Path) -> str:
     """Return the runs of a folder as a Markdown table: a row per config, with all its seeds."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for file in sorted(runs.glob("*.json")):
-        run = json.loads(file.read_text())
-        rename_keys(run["config"])
+    for run in filter(None, map(read_recorded, sorted(runs.glob("*.json")))):
         rows[json.dumps(run["config"] | {"seed": None}, sort_keys=True)].append(run)
     return HEADER + "".join(sorted(_make_row(seeds) for seeds in rows.values()))
 

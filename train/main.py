@@ -36,8 +36,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _train(args)
     except UserError as error:
+        lost = isinstance(error, hosts.PeerLost)
+        if not lost and not jax.distributed.is_initialized():
+            raise  # `run_program` prints it.
         print_text(f"error: {error}", sys.stderr)
-        code = 1 if isinstance(error, hosts.PeerLost) else 2
+        code = 1 if lost else 2
     except Exception:
         # A normal exit waits in JAX's shutdown barrier for the other processes, and those wait for
         # this one in a collective: leave() exits without the barrier.

@@ -33,11 +33,12 @@ def to_onnx(
     """Write all steps of the program to an ONNX file and its hash to `path` + ".sha256".
 
     The input `x` has images `[B, H, W, C]`, or with `frames` `[B, T, H, W, C]`; the output `logits`
-    is `[B, K]`; both are float32. `sha256sum -c` reads the hash file. Raises ArtifactError if the
-    file exists and `overwrite` is False.
+    is `[B, K]`; both are float32. `sha256sum -c` reads the hash file. Raises ArtifactError if one
+    of the files exists and `overwrite` is False.
     """
     path = read_path(path)
     artifact.check_file_free(path, overwrite)
+    artifact.check_file_free(_get_hash_path(path), overwrite)
     # Deterministic, so that the hash depends on the program alone.
     content = _make_model(program, frames).SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,29 @@ def test_a_skipped_head_has_the_requested_number_of_classes(checkpoint, tmp_path
     assert json.loads((out / "manifest.json").read_text())["skipped"]["layers"] == ["head"]
 
 
+@pytest.mark.parametrize("how", ["written", "replaced", "deleted"])
+def test_a_checkpoint_that_changes_while_it_is_read_is_refused(
+    checkpoint, tmp_path, capsys, monkeypatch, how
+):
+    """The hash of the source is the one of the weights that were loaded."""
+
+    def load_slowly(*args, **options):
+        found = interop.load(*args, **options)
+        if how == "deleted":
+            checkpoint.unlink()
+        else:
+            other = checkpoint if how == "written" else tmp_path / "other"
+            other.write_bytes(checkpoint.read_bytes() + b"more")
+            other.replace(checkpoint)
+        return found
+
+    monkeypatch.setattr("pit_jax.interop.__main__.load", load_slowly)
+    assert run_command(checkpoint, tmp_path / "imported", *SMALL) == 2
+    error = capsys.readouterr().err
+    assert "best.pth" in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "imported").exists()
+
+
 def test_an_existing_folder_is_not_overwritten(checkpoint, tmp_path, capsys):
     (tmp_path / "imported").mkdir()
     assert run_command(checkpoint, tmp_path / "imported", *SMALL) == 2

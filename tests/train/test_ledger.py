@@ -103,6 +103,37 @@ def test_another_run_in_a_folder_of_the_same_name_is_refused_and_keeps_its_file(
     assert not (docs / "runs" / "y.json").exists()
 
 
+def test_the_same_config_trained_again_never_replaces_the_first_run(docs, tmp_path, capsys):
+    first, again = write_run(tmp_path / "a" / "x"), write_run(tmp_path / "b" / "x")
+    lines = (again / "metrics.jsonl").read_text()
+    (again / "metrics.jsonl").write_text(lines.replace("100.0", "101.0"))
+    assert main(["ledger", str(first)]) == 0
+    before = (docs / "runs" / "x.json").read_text()
+    assert main(["ledger", str(again)]) == 2
+    assert "x.json has another run" in capsys.readouterr().err
+    assert (docs / "runs" / "x.json").read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"config": 1}', "null"])
+def test_a_damaged_recorded_run_is_named_and_nothing_is_written(docs, tmp_path, capsys, content):
+    (docs / "runs" / "old.json").write_text(content)
+    page = (docs / "results.md").read_text()
+    assert main(["ledger", str(write_run(tmp_path / "x"))]) == 2
+    error = capsys.readouterr().err
+    assert "old.json" in error and len(error.splitlines()) == 1
+    assert (docs / "results.md").read_text() == page
+    assert [file.name for file in (docs / "runs").iterdir()] == ["old.json"]
+
+
+@pytest.mark.parametrize("text", ["mine", f"{START} mine", f"{END} mine {START} mine"])
+def test_a_page_without_the_lines_around_the_table_keeps_its_text(docs, tmp_path, capsys, text):
+    (docs / "results.md").write_text(text)
+    assert main(["ledger", str(write_run(tmp_path / "x"))]) == 2
+    assert "results.md lacks the lines around its table" in capsys.readouterr().err
+    assert (docs / "results.md").read_text() == text
+    assert not any((docs / "runs").iterdir())
+
+
 def test_a_run_given_as_the_current_folder_has_its_name(docs, tmp_path, monkeypatch):
     monkeypatch.chdir(write_run(tmp_path / "mine"))
     assert main(["ledger", "."]) == 0

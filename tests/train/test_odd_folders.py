@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pit_jax.interop.__main__ import main as import_checkpoint
 from tests.train.helpers import (
     ENVIRONMENT,
     TINY,
@@ -124,6 +125,31 @@ def test_data_in_an_odd_folder_are_prepared_and_read(kind, tmp_path, monkeypatch
     dataset = data.load("imagenet", f"out/{ODD[kind]}", size=8, workers=0)
     assert dataset.test.take(range(2))["image"].shape == (2, 8, 8, 3)
     assert {path.name for path in tmp_path.iterdir()} - {".cache"} == {"cifar", "source", "out"}
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (run_main, ["--config", TINY, "--config.epochs=0", "{}"]),
+        (run_main, ["--config", "{}.py"]),
+        (run_main, ["--config", TINY, "--config.pretrained={}", "run"]),
+        (lambda *words: evaluate(["evaluate", *words]), ["{}"]),
+        (lambda *words: export(["export", *words]), ["{}", "--format", "onnx"]),
+        (lambda *words: analyze(["analyze", *words]), ["{}"]),
+        (lambda *words: report(["report", *words]), ["{}"]),
+        (lambda *words: import_checkpoint(words), ["{}", "--model", "resnet18", "--out", "out"]),
+    ],
+)
+def test_an_error_that_names_a_path_of_many_lines_has_at_most_three(
+    call, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a\n\nb").mkdir()
+    name = "a\n\nb/c\nd\ne\x1b[2J"
+    assert call(*[word.format(name) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) <= 3
+    assert "--config.epochs=0" in words or r"a\n\nb/c\nd\ne\x1b[2J" in error
 
 
 @pytest.mark.parametrize(
