@@ -13,6 +13,8 @@ from ..errors import UserError
 
 # A note lists all folders up to MOST_LISTED, or the FIRST and the LAST.
 MOST_LISTED, FIRST, LAST = 12, 6, 3
+# Between words, also what Windows, macOS and archives write in place of a slash.
+SEPARATORS = r"[\s_\-/\\:;|.,&'()]+"
 
 
 def read_own_images(place: Path, dataset: Dataset) -> tuple[ArraySplit, str]:
@@ -158,6 +160,12 @@ def _compose(name: str) -> str:
 
 
 def _normalize(name: str) -> str:
-    """Return a normalized name: `T-shirt/top` and `t_shirt_top` become equal, `07` and `7` too."""
-    plain = re.sub(r"[\W_]+", "_", _compose(name).casefold()).strip("_")
+    """Return a normalized name: `T-shirt/top` and `t_shirt_top` become equal, `07` and `7` too.
+
+    Signs that change a meaning stay: `C++` is not `C`, and `-1` is not `1`.
+    """
+    plain = _compose(name).casefold()
+    if re.match("[-+.][0-9]", plain):
+        return plain
+    plain = re.sub(SEPARATORS, "_", plain).strip("_")
     return str(int(plain)) if re.fullmatch("[0-9]{1,18}", plain) else plain

@@ -124,7 +124,14 @@ def test_numbers_that_are_no_labels_are_refused(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    "names", [[f"class{n}" for n in range(100)], ["B", "a", "c"], ["x1", "x02", "x10"]]
+    "names",
+    [
+        [f"class{n}" for n in range(100)],
+        ["B", "a", "c"],
+        ["x1", "x02", "x10"],
+        ["Apfel", "Zebra", "\u00c4pfel"],
+        ["-1", "-2", "-3"],
+    ],
 )
 def test_names_whose_text_and_natural_order_differ_are_refused_with_both(tmp_path, names):
     classes = tuple(f"other {chr(65 + n % 26)}{n}" for n in range(len(names)))
@@ -151,6 +158,15 @@ def test_exact_names_come_before_fuzzy_ones(tmp_path):
     # The class is taken by its exact name already.
     with pytest.raises(UserError, match="two folders name the same class: x, X"):
         label(tmp_path, ["X", "x", "y"], ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    "names, classes",
+    [(["C++", "Go"], ("C", "Go")), (["-1", "0"], ("0", "1")), (["<5", "6"], ("5", "6"))],
+)
+def test_signs_that_change_a_meaning_are_no_separators(tmp_path, names, classes):
+    with pytest.raises(UserError, match="no class of clothes is named"):
+        label(tmp_path, names, classes)
 
 
 def test_class_names_that_are_numbers_come_before_labels(tmp_path):

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
+from unicodedata import combining
 
 from pit_jax.reading import reading
 
@@ -80,16 +81,20 @@ def read_numbers(names: Iterable[str]) -> dict[str, int] | None:
 
 
 def sort_naturally(names: Iterable[str]) -> list[str]:
-    """Return the names as file managers order them: numbers by value, letters without case."""
+    """Return the names as file managers order them: numbers by value, letters without case.
+
+    Accents only distinguish letters that are otherwise equal, and a sign in front is of a number.
+    """
     return sorted(names, key=lambda name: ([*map(_rank, _split(name))], name))
 
 
 def _split(name: str) -> list[str]:
-    return re.split("([0-9]+)", name.casefold())
+    letters = [c for c in unicodedata.normalize("NFKD", name.casefold()) if not combining(c)]
+    return re.split("(^[+-]?[0-9]+|[0-9]+)", "".join(letters))
 
 
 def _rank(part: str) -> tuple[bool, int, str]:
-    return (False, int(part), "") if re.fullmatch("[0-9]+", part) else (True, 0, part)
+    return (False, int(part), "") if re.fullmatch("[+-]?[0-9]+", part) else (True, 0, part)
 
 
 def list_images(folder: Path) -> tuple[list[Path], Counter[str]]:
