@@ -1,5 +1,6 @@
 """Weights of another run, or imported ones, that a run starts from."""
 
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,12 +10,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from pit_jax import interop
+from pit_jax.display import print_text
 from pit_jax.interop.values import check_values
 from pit_jax.paths import read_path
 
 from ..config.choose import match_layers
 from ..config.own import is_own
 from ..data import Dataset
+from ..distributed import hosts
 from ..errors import UserError
 from ..program import build
 from ..program.pure import abstract_images
@@ -102,7 +105,11 @@ def _load_variables(name: str) -> Mapping[str, Any]:
         if folder.is_file():
             raise UserError(f"{name} is a file. Import it first: {HOW}")
         if (folder / "config.json").is_file():
-            return restore.load_variables(folder)
+            # A run that still trains has others later.
+            found = restore.identify_checkpoint(folder)
+            if hosts.is_first():
+                print_text(f"starting from {found.folder}, sha256 {found.digest[:12]}", sys.stderr)
+            return restore.read_variables(found)
         return interop.read(folder)
     except interop.CheckpointError as error:
         raise UserError(

@@ -27,6 +27,7 @@ from tests.train.tiny import get_config
 from train import data
 from train.config.cli import parse
 from train.errors import UserError
+from train.files import hash_file
 from train.loop import train
 from train.program.state import TrainState
 from train.run.pretrained import load_pretrained
@@ -138,6 +139,18 @@ def test_before_the_first_evaluation_the_last_checkpoint_is_loaded(tmp_path):
     last = flatten_state(load_newest_state(tmp_path, make_program_on(1, make_config())))
     begun = make_program_on(1, make_config(pretrained=str(tmp_path))).first_state()
     assert find_changed_layers(begun, last) == set()
+
+
+def test_the_checkpoint_that_was_loaded_is_printed(source, tmp_path, capsys):
+    """A run that still trains has another best checkpoint later."""
+    run = shutil.copytree(source, tmp_path / "run")
+    for step in (1000, 2000):
+        newest = max((run / "best").iterdir(), key=lambda each: int(each.name))
+        there = newest.rename(run / "best" / str(step))
+        load_given(pretrained=str(run))
+        digest = hash_file(there / "manifest.json")[:12]
+        line = f"starting from {there}, sha256 {digest}\n"
+        assert capsys.readouterr().err == line
 
 
 def raise_error(num_classes: int, **changed: Any) -> str:
