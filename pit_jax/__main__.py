@@ -9,14 +9,13 @@ import pit_jax
 from pit_jax.arguments import Parser
 from pit_jax.display import print_text
 from pit_jax.programs import COMMANDS, load_program, load_trainer
-from pit_jax.signals import begin_program, end_program
+from pit_jax.signals import run_as_program
 
 
 def main(words: Sequence[str] | None = None, prog: str = "pit-jax") -> int:
     """Run the program named by the first word and return its exit code."""
     if words is None:  # The command `pit-jax`.
-        begin_program()
-        end_program(main(sys.argv[1:], prog))
+        run_as_program(main, sys.argv[1:], prog)
     if not words or words[0] in ("-h", "--help"):
         print(describe(prog), end="")
         return 0
@@ -77,4 +76,4 @@ def explain(name: str) -> str:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv[1:], f"python -m {__package__}"))
+    run_as_program(main, sys.argv[1:], f"python -m {__package__}")

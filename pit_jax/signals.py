@@ -10,6 +10,7 @@ handlers here do nothing; Python also writes the number of a signal to a pipe, a
 Only programs call `begin_program`; in a user's own program nothing here has an effect.
 """
 
+import atexit
 import errno
 import io
 import os
@@ -100,8 +101,17 @@ def begin_program() -> None:
         release = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, SIGNALS)
         os.register_at_fork(after_in_child=_forget)
         os.register_at_fork(before=hold, after_in_parent=release, after_in_child=release)
+    # Called last. Afterwards Python restores the handlers of the system, and takes up to a second to
+    # end: a signal would change the exit code of a program that has done its work.
+    atexit.register(_ignore_signals)
     _guard_streams()
     sys.excepthook = _report_exception
+
+
+def run_as_program(main: Callable[..., int], *arguments: Any) -> NoReturn:
+    """Call `main(*arguments)` and end the program with the exit code that it returns."""
+    begin_program()  # Again, for programs that a debugger, a profiler or runpy has started.
+    end_program(main(*arguments))
 
 
 def is_program() -> bool:
@@ -109,13 +119,16 @@ def is_program() -> bool:
 
     True only while Python imports the packages of that module.
     """
-    words = sys.orig_argv
-    if sys.argv[:1] != ["-m"] or "-m" not in words[:-1]:
+    if sys.argv[:1] != ["-m"]:
         return False
-    package = words[words.index("-m") + 1].partition(".")[0]
-    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    word = sys.orig_argv[-len(sys.argv)]  # The module, maybe after options: `-um train.main`.
+    module = word.partition("m")[2] if word.startswith("-") else word
+    package, here = module.partition(".")[0], os.path.dirname(__file__)
     # The package `train` of a clone, not a user's.
-    return os.path.dirname(os.path.dirname(file)) == os.path.dirname(os.path.dirname(__file__))
+    file = getattr(sys.modules.get("train"), "__file__", None)
+    is_clone = file == os.path.join(os.path.dirname(here), "train", "__init__.py")
+    in_wheel = os.path.isdir(os.path.join(here, "train"))
+    return package == "pit_jax" or package == "train" and is_clone and not in_wheel
 
 
 def install_handlers() -> None:
@@ -249,6 +262,11 @@ def end_program(code: int) -> NoReturn:
             os._exit(code)  # A thread still compiles.
         _end_later(code)
     sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: signal.Signals) -> NoReturn:

@@ -69,7 +69,7 @@ def test_every_program_has_functions_run_and_main(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_program_run_with_m_exits_with_the_code_of_main(name):
     *_, last = ast.parse(Path(load_program(name).__file__).read_text()).body
-    assert ast.unparse(last).startswith("if __name__ == '__main__':\n    end_program(main(")
+    assert ast.unparse(last).startswith("if __name__ == '__main__':\n    run_as_program(main")
 
 
 def test_help_and_errors_do_not_import_jax():

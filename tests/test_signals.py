@@ -210,6 +210,18 @@ def test_a_program_ends_although_its_threads_do_not():
     assert code == 1 and "ZeroDivisionError" in printed
 
 
+def test_a_signal_while_python_itself_ends_does_not_change_the_exit_code():
+    program = """\
+    class Slow:
+        def __del__(self):
+            print("ready", flush=True)
+            time.sleep(1)
+    sys.modules["slow"] = Slow()
+    sys.exit(3)
+    """
+    assert stop(start_code(program), signal.SIGTERM, group=True) == (3, "")
+
+
 def test_a_closed_pipe_does_not_end_a_program(tmp_path):
     file = tmp_path / "done"
     program = f"""\
@@ -310,3 +322,54 @@ def test_output_in_another_encoding_shows_what_it_can():
         capture_output=True,
     )
     assert process.stdout == b"4 \\u2192 \\xe9\n" and process.returncode == 0
+
+
+@pytest.mark.parametrize("package", ["pit_jax_tools", "their_package"])
+def test_importing_the_library_in_a_package_that_is_installed_next_to_it_changes_nothing(
+    package, tmp_path
+):
+    (tmp_path / "pit_jax").symlink_to(ROOT / "pit_jax")
+    (tmp_path / package).mkdir()
+    code = f"""\
+    import signal, sys
+    def look():
+        handlers = map(signal.getsignal, {[*map(int, SIGNALS)]})
+        return sys.excepthook, sys.stdout, sys.stderr, *handlers
+    before = look()
+    import pit_jax
+    assert look() == before
+    """
+    (tmp_path / package / "__init__.py").write_text(textwrap.dedent(code))
+    (tmp_path / package / "__main__.py").touch()
+    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", package]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize(
+    "words", [("-um", "pit_jax.models"), ("-X", "dev", "-mtrain.report", "run")]
+)
+def test_a_program_answers_signals_however_python_spells_its_module(words):
+    process = start("-X", "importtime", *words)
+    assert process.stdout is not None
+    while "numpy" not in process.stdout.readline():
+        assert process.poll() is None
+    code, printed = stop(process, signal.SIGTERM)
+    assert code == 143 and "stopped by SIGTERM" in printed
+
+
+@pytest.mark.parametrize("starter", [("cProfile",), ("pdb", "-c", "continue")])
+def test_a_program_answers_signals_when_a_profiler_or_debugger_starts_it(starter, tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import time\n"
+        "from pit_jax.signals import run_as_program\n"
+        "def main():\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "run_as_program(main)\n"
+    )
+    process = start("-m", *starter, str(file))
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    code, printed = stop(process, signal.SIGTERM)
+    assert code == 143 and "stopped by SIGTERM" in printed

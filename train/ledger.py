@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pit_jax.display import show_name
 from pit_jax.old_names import rename_keys
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from .config.arguments import run_program
 from .config.own import shorten_name
@@ -186,4 +186,4 @@ def _select_arguments(arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

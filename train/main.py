@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import jax
 
 from pit_jax.display import print_text
-from pit_jax.signals import end_program, is_stopping
+from pit_jax.signals import is_stopping, run_as_program
 
 from .config.arguments import run_program
 from .distributed import hosts, watchdog
@@ -90,4 +90,4 @@ def silence_storage_threads() -> None:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

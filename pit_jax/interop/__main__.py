@@ -23,7 +23,7 @@ from pit_jax.interop.files import load
 from pit_jax.interop.layouts import LAYOUTS
 from pit_jax.interop.store import write
 from pit_jax.models import MODELS, create
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 EPILOG = """
 example: %(prog)s resnet18-f37072fd.pth --model sew_resnet18 --out sew18
@@ -179,4 +179,4 @@ def _describe_neuron(neuron: Callable[[], Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv[1:]))
+    run_as_program(main, sys.argv[1:])

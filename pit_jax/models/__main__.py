@@ -15,7 +15,7 @@ from pit_jax.models import MODELS, create
 from pit_jax.models.count import LayerCount, Totals, count_layers, count_totals
 from pit_jax.models.published_inputs import CIFAR10, INPUTS, Input
 from pit_jax.neurons import NEURONS
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 EPILOG = """\
 Nothing is allocated or computed: the largest network takes seconds on a laptop.
@@ -187,4 +187,4 @@ def build_parser(prog: str) -> Parser:
 
 
 if __name__ == "__main__":
-    end_program(main())
+    run_as_program(main)

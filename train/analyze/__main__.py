@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from pit_jax.display import print_text, show_name
 from pit_jax.paths import cut_name
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from .. import data
 from ..config.arguments import run_program
@@ -292,4 +292,4 @@ def _load_config(args: argparse.Namespace, workdir: Path) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

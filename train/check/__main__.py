@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from pit_jax.display import print_text
 from pit_jax.paths import read_path
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from .. import data
 from ..config.arguments import run_program
@@ -108,4 +108,4 @@ def check_samples(dataset: Dataset, console: Terminal) -> list[str]:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

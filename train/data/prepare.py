@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pit_jax.display import print_text
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
 from ..errors import UserError
@@ -30,6 +30,10 @@ def run(args: argparse.Namespace) -> int:
     source, out = args.source.absolute(), args.out.absolute()
     if source.exists() and out.exists() and source.samefile(out):
         raise UserError(f"--source and --out are the same folder, {out}. Choose another --out.")
+    if len(out.resolve().parts) > len(source.resolve().parts) + 1 and (
+        out.resolve().is_relative_to(source.resolve())
+    ):  # In train/ it would be a class.
+        raise UserError(f"{out} is inside a folder of --source. Choose another --out.")
     workers = args.workers or count_cores()
     print_text(f"looking in {source}", sys.stderr)
     plan = PLANS[args.name](source)
@@ -44,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pit_jax.paths import cut_name
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from .. import figures
 from ..config.arguments import run_program
@@ -102,4 +102,4 @@ def _load_config(args: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

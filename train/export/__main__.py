@@ -16,7 +16,7 @@ from pit_jax.display import print_text, show_name
 from pit_jax.export import NotInNIR
 from pit_jax.inference import ArtifactError, Report, SpikingProgram
 from pit_jax.inference.storage import to_json
-from pit_jax.signals import end_program, remove_if_stopped
+from pit_jax.signals import remove_if_stopped, run_as_program
 
 from .. import data
 from ..config.arguments import run_program
@@ -190,4 +190,4 @@ def _load_config(args: argparse.Namespace) -> ConfigDict:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

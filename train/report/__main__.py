@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from pit_jax.display import print_text, show_name
-from pit_jax.signals import end_program
+from pit_jax.signals import run_as_program
 
 from ..config.arguments import run_program
 from ..errors import UserError
@@ -51,4 +51,4 @@ def _write(out: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

@@ -12,7 +12,7 @@ import jax
 from rich.table import Table
 
 from pit_jax.display import show_name
-from pit_jax.signals import end_program, is_stopping
+from pit_jax.signals import is_stopping, run_as_program
 
 from ..config.arguments import run_program
 from ..errors import UserError
@@ -92,4 +92,4 @@ def _print(found: dict[str, Any], workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    end_program(main(sys.argv))
+    run_as_program(main, sys.argv)

@@ -23,6 +23,7 @@ import numpy as np
 from pit_jax.events import EVENT, convert_events
 from pit_jax.events.files import open_recording
 from pit_jax.reading import FileError
+from pit_jax.signals import hold_signals
 
 from ...errors import UserError
 
@@ -113,15 +114,16 @@ def _start_decoder() -> subprocess.Popen[bytes]:
         # -P: the folder of the script has modules with names of packages, such as tonic.
         command = [sys.executable, "-P", str(CHILD)]
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        _decoder = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            bufsize=0,
-            pipesize=PIPE,
-        )
+        with hold_signals():
+            _decoder = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                bufsize=0,
+                pipesize=PIPE,
+            )
     return _decoder
 
 

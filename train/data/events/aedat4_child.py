@@ -17,9 +17,6 @@ def main() -> None:
     """Answer until the standard input ends, which it does when the parent ends."""
     from aedat import Decoder  # Before any limit: a first import from a slow disk takes long.
 
-    # A terminal signals all processes of a program; only the parent answers.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Nothing that the decoder prints may mix with the answers.
     for line in sys.stdin:
