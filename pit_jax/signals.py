@@ -101,8 +101,8 @@ def begin_program() -> None:
         release = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, SIGNALS)
         os.register_at_fork(after_in_child=_forget)
         os.register_at_fork(before=hold, after_in_parent=release, after_in_child=release)
-    # Called last. Afterwards Python restores the handlers of the system, and takes up to a second to
-    # end: a signal would change the exit code of a program that has done its work.
+    # Called last. Afterwards Python restores the handlers of the system, and takes a second to end:
+    # a signal would change the exit code of a program that has done its work.
     atexit.register(_ignore_signals)
     _guard_streams()
     sys.excepthook = _report_exception
